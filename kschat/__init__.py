@@ -1,0 +1,13 @@
+"""kschat: a Socket.IO chat server daemon on Twisted and Autobahn.
+
+Imports point down only (``tests/test_imports.py`` holds that):
+
+- ``tap``      wires the parts together; the only place that knows them all
+- ``config``   one frozen ``Config`` from defaults < TOML file < environment < command line
+- ``front``    sockets and HTTP come in here
+- ``backends`` one module for each thing outside the process
+- ``chat``     what the server is for; knows no socket, no broker, no SQL
+- ``wire``     bytes <-> packets, no I/O: the ground floor
+"""
+
+__version__ = "0.1.0"

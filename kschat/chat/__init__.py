@@ -1,0 +1,1 @@
+"""What the server is for: knows no socket, no broker, no SQL."""
