@@ -8,17 +8,15 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
-from kschat.settings import MASK, About, Setting, settings_of
+from kschat.chat.keys import ASYMMETRIC, HMAC, Keys, KeysError, one_family
+from kschat.settings import About, Setting, settings_of
 from kschat.sources import DEFAULTS, FROM_PORT, ConfigError, Given, gather, reason_of
 
-__all__ = ["SETTINGS", "Config", "ConfigError", "Key", "describe", "load", "read_key", "settings_table"]
-
-HMAC = ("HS256", "HS384", "HS512")
-ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+__all__ = ["SETTINGS", "Config", "ConfigError", "describe", "load", "read_keys", "read_secret", "settings_table"]
 
 #: The settings that name the key tokens are verified with, of which there is exactly one.
 KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")
@@ -140,16 +138,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 SETTINGS: Mapping[str, Setting] = settings_of(Config)
 
 
-class Key(msgspec.Struct, frozen=True):
-    """What tokens are verified with, as it was configured and not yet parsed."""
-
-    kind: Literal["secret", "pem", "jwks"]
-    data: bytes
-
-    def __repr__(self) -> str:
-        return f"Key({self.kind}, {MASK})"
-
-
 def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
     """The configuration that the command line and the environment make.
 
@@ -165,27 +153,29 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
     return config
 
 
-def read_key(config: Config) -> Key | None:
-    """The key that ``config`` names, read from its file where it names one; None in a demo, which has none.
-
-    Raises ``ConfigError`` if the file cannot be read.
-    """
+def read_secret(config: Config) -> bytes | None:
+    """The shared secret, read from its file where it is in one; None without. Raises OSError."""
     if config.secret:
-        return Key("secret", config.secret.encode("utf-8", "surrogateescape"))
-    kinds: dict[str, Literal["secret", "pem", "jwks"]] = {
-        "secret_file": "secret",
-        "public_key_file": "pem",
-        "jwks_file": "jwks",
-    }
-    for name, kind in kinds.items():
-        path = getattr(config, name)
-        if path:
-            try:
-                data = Path(path).read_bytes()
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{name}: {path!r} cannot be read: {reason_of(error)}") from None
-            return Key(kind, data.rstrip(b"\r\n") if kind == "secret" else data)
-    return None
+        return config.secret.encode("utf-8", "surrogateescape")
+    return Path(config.secret_file).read_bytes().rstrip(b"\r\n") if config.secret_file else None
+
+
+def read_keys(config: Config) -> Keys:
+    """What tokens are verified with, from whichever setting names it; parsed, and fit for the algorithms.
+
+    Raises OSError if a file cannot be read, and ``KeysError`` if what it holds cannot be used; neither is to be
+    expected after ``load``, which has looked at the same files.
+    """
+    secret = read_secret(config)
+    if secret is not None:
+        keys = Keys.from_secret(secret)
+    elif config.public_key_file:
+        keys = Keys.from_pem(Path(config.public_key_file).read_bytes())
+    else:
+        keys = Keys.from_jwks(Path(config.jwks_file).read_bytes())
+    for algorithm in config.algorithms:
+        keys.usable_with(algorithm)
+    return keys
 
 
 def describe(config: Config) -> str:
@@ -249,27 +239,17 @@ def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str
         )
     if len(named) > 1:
         raise fault(named[1], f"cannot go with {named[0]} (from {given[named[0]].origin}): name one key")
-    symmetric = [name for name in config.algorithms if name in HMAC]
-    if symmetric and len(symmetric) < len(config.algorithms):
-        raise fault("algorithms", "mixes algorithms of a shared secret (HS…) with those of a public key")
-    name = named[0]
-    key = read_key(config)
-    if key is None or not key.data:
-        raise fault(name, "is empty")
-    if key.kind == "pem" and symmetric:
-        raise fault(
-            name,
-            f"cannot verify {symmetric[0]} (from {given['algorithms'].origin}): set algorithms, to RS256 for instance",
-        )
-    if key.kind == "secret":
-        if not symmetric:
-            raise fault(
-                name,
-                f"cannot verify {config.algorithms[0]} (from {given['algorithms'].origin}), which wants a public key",
-            )
-        wanted = max(int(algorithm[2:]) // 8 for algorithm in symmetric)
-        if len(key.data) < wanted:
-            raise fault(name, f"is too short a secret: {max(symmetric)} wants at least {wanted} bytes")
+    try:
+        one_family(config.algorithms)
+    except KeysError as error:
+        raise fault("algorithms", f"cannot be used: {error}") from None
+    try:
+        read_keys(config)
+    except KeysError as error:
+        algorithms = f"algorithms {', '.join(config.algorithms)} from {given['algorithms'].origin}"
+        raise fault(named[0], f"cannot be used with {algorithms}: {error}") from None
+    except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
+        raise fault(named[0], f"cannot be read: {reason_of(error)}") from None
 
 
 def _is_loopback(listen: str) -> bool:

@@ -120,7 +120,7 @@ def _known(settings: Mapping[str, Setting], name: str, spelled: str, origin: str
 
 
 def _fault(setting: Setting, value: object, origin: str, reason: str) -> ConfigError:
-    shown = "the value" if setting.about.masked else repr(value)
+    shown = "the value" if setting.about.masked else repr(",".join(value) if isinstance(value, tuple) else value)
     if len(shown) > MAX_SHOWN:
         shown = shown[:MAX_SHOWN] + "…"
     return ConfigError(f"{setting.name}: {shown} from {origin} {reason}")
