@@ -43,6 +43,7 @@ Reason: TypeAlias = Literal[
     "expired",
     "no_user",
     "bad_user",
+    "other_user",
 ]
 Rooms: TypeAlias = tuple[str, ...] | Literal["*"]
 
