@@ -1,5 +1,4 @@
-// The page: a conversation of two users. What the server is told and tells is in docs of the protocol; how it gets
-// there is socketio.js. All that comes from others is put into the document as text, never as markup.
+// The page: a conversation of two users. How an event gets to the server is socketio.js. All that comes from others is put into the document as text, never as markup.
 
 import {Late, Lost, Socket, TooLarge} from "./socketio.js";
 
@@ -94,13 +93,9 @@ document.addEventListener("visibilitychange", () => {
 function bubble(words, {own, from, time}) {
   const element = document.createElement("li");
   element.className = own ? "own" : "other";
-  if (from !== undefined && from !== rid && !own) {
-    const name = element.appendChild(document.createElement("bdi"));
-    name.className = "from";
-    name.textContent = from;
-  }
-  const by = element.appendChild(document.createElement("span"));
-  by.className = "unseen";
+  // Who speaks is seen by the side, and so said to those who do not see; a third user is named to all.
+  const by = element.appendChild(document.createElement("bdi"));
+  by.className = own || from === rid ? "unseen" : "from";
   by.textContent = own ? "You: " : `${from}: `;
   const body = element.appendChild(document.createElement("p"));
   body.dir = "auto";
@@ -123,8 +118,7 @@ function bubble(words, {own, from, time}) {
       const button = foot.appendChild(document.createElement("button"));
       button.type = "button";
       button.textContent = "Try again";
-      button.addEventListener("click", retry, {once: true});
-      text.focus();
+      button.addEventListener("click", () => { retry(); text.focus(); }, {once: true});
     },
   };
 }
