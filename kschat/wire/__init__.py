@@ -1,1 +1,11 @@
-"""Bytes to packets and back: no I/O, no clock, no Twisted."""
+"""Bytes to packets and back: no I/O, no clock, no Twisted; the ground floor.
+
+- ``errors``      why a connection ends: ``Reason``, and ``ProtocolError`` for the peer's faults
+- ``limits``      every bound on what a peer may send, in one frozen ``Limits``
+- ``engineio``    Engine.IO packets, revision 3 and revision 4
+- ``jsontext``    raw JSON: split, checked for depth, mended where browsers send halves of pairs
+- ``socketio``    Socket.IO packets and their decoder, binary attachments
+- ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
+- ``connection``  the Socket.IO server's side of one session: namespaces, sockets, acks
+- ``cork``        holds small writes back, so that each socket is written to once a batch
+"""

@@ -1,0 +1,67 @@
+# One verb for each thing one does daily; each works from a clean clone. `make run` and open what it prints.
+
+# The first Python from 3.11 on that really starts (version managers leave names behind that do not).
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+CODE := kschat tests tools $(if $(wildcard bench/*.py),bench)
+# Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
+SCRIPTS := twisted/plugins kschat.tac setup.py
+
+.PHONY: run test lint types format docs bench clean
+
+run: $(VENV)/.installed
+	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
+	@echo "              and http://127.0.0.1:$${PORT:-3000}/?uid=2&rid=1 in another; Ctrl-C ends it"
+	@exec $(BIN)/twistd -n --pidfile= kschat --demo
+
+test: $(VENV)/.dev system-packages node
+	@$(BIN)/python tools/run_tests.py
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check $(CODE) $(SCRIPTS)
+	$(BIN)/ruff format --check $(CODE) $(SCRIPTS)
+
+types: $(VENV)/.dev
+	$(BIN)/mypy $(CODE)
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix --quiet $(CODE) $(SCRIPTS)
+	$(BIN)/ruff format $(CODE) $(SCRIPTS)
+
+docs: $(VENV)/.installed
+	$(BIN)/python tools/make_docs.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis tests/node/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name dropin.cache -type f -delete
+
+# Stamps, so that a second run is quick. They lie in what they vouch for and go with it.
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "kschat needs Python 3.11 or newer, and none was found" >&2; exit 1; }
+	@tools/system_packages.sh venv $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml setup.py
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+.PHONY: system-packages node
+system-packages:
+	@tools/system_packages.sh browser
+
+node: $(if $(wildcard tests/node/package-lock.json),tests/node/node_modules/.installed)
+
+tests/node/node_modules/.installed: tests/node/package-lock.json | system-packages
+	@if command -v npm >/dev/null; then cd tests/node && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	else echo "npm is missing: the tests with real clients will be skipped" >&2; fi

@@ -1,0 +1,47 @@
+"""What is counted, in one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class Counters:
+    """Counts since the daemon's start. One a daemon; read by whoever shows them.
+
+    Attributes:
+        sent: messages that were acknowledged.
+        repeated: those of them whose ``cid`` was known.
+        delivered: messages written to a socket.
+        confirmed: acks of RESPRECEIVER that clients gave.
+        batches: batches that went through the pipeline.
+        refused: failed sends, by ER code.
+        denied: sockets that were not let in, by reason.
+        closed: sessions that ended, by reason.
+        rejected: HTTP requests for a session that were refused, by Engine.IO's code.
+        turned_away: connections closed because there were too many.
+    """
+
+    __slots__ = (
+        "batches",
+        "closed",
+        "confirmed",
+        "delivered",
+        "denied",
+        "refused",
+        "rejected",
+        "repeated",
+        "sent",
+        "turned_away",
+    )
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.repeated = 0
+        self.delivered = 0
+        self.confirmed = 0
+        self.batches = 0
+        self.turned_away = 0
+        self.refused: Counter[int] = Counter()
+        self.denied: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
+        self.rejected: Counter[int] = Counter()

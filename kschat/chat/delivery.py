@@ -1,0 +1,209 @@
+"""The pipeline: what arrives in one turn of the reactor is stored, routed and acknowledged together.
+
+At rest a batch is one message and waits for nothing; under load batches grow by
+themselves, and the price of a commit, a publish and a write is shared. All is bounded: the
+messages of a batch, the batches in flight, the messages that wait for a place. Beyond that
+``submit`` refuses, and the client is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.chat import messages
+from kschat.chat.counters import Counters
+from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
+from kschat.chat.messages import Error, Message, Refused
+from kschat.wire.connection import Socket
+from kschat.wire.cork import Cork
+
+
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    """A message, and whom to answer.
+
+    Attributes:
+        message: what to deliver.
+        socket: the sender's; it may be gone by the time of the answer.
+        ack: the id of the ack that was asked for.
+        rno: what RESPSEND returns.
+    """
+
+    message: Message
+    socket: Socket
+    ack: int | None
+    rno: msgspec.Raw
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the pipeline holds.
+
+    Attributes:
+        max_batch: messages of one batch.
+        max_in_flight: batches that are being stored or routed.
+        max_waiting: messages that wait for a place in a batch.
+    """
+
+    max_batch: int = 500
+    max_in_flight: int = 8
+    max_waiting: int = 10_000
+
+
+class Delivery:
+    """The pipeline of one daemon.
+
+    Args:
+        clock: whose turns make the batches.
+        store, router: what a batch goes through, in this order.
+        cork: held while a batch is answered, so that each socket is written to once.
+        bounds: how much it holds.
+        counters: counts.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: IStore,
+        router: IRouter,
+        cork: Cork,
+        bounds: Bounds,
+        counters: Counters,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._router = router
+        self._cork = cork
+        self._bounds = bounds
+        self._counters = counters
+        self._waiting: list[Submission] = []
+        self._in_flight = 0
+        self._turn_set = False
+        self._drained: list[Deferred[None]] = []
+
+    def submit(self, submission: Submission) -> None:
+        """Take a message into the batch of this turn. Its sender is answered later.
+
+        Raises:
+            Refused: BUSY, when too many wait already.
+        """
+        waiting = self._waiting
+        if len(waiting) >= self._bounds.max_waiting:
+            raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")
+        waiting.append(submission)
+        if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
+            self._turn_set = True
+            self._clock.callLater(0, self._turn)
+
+    def drained(self) -> Deferred[None]:
+        """Fires when all that was submitted is answered."""
+        if not self._waiting and not self._in_flight:
+            return succeed(None)
+        fires: Deferred[None] = Deferred()
+        self._drained.append(fires)
+        return fires
+
+    def _turn(self) -> None:
+        self._turn_set = False
+        while self._waiting and self._in_flight < self._bounds.max_in_flight:
+            size = self._bounds.max_batch
+            batch, self._waiting = self._waiting[:size], self._waiting[size:]
+            self._begin(batch)
+
+    def _begin(self, batch: Sequence[Submission]) -> None:
+        self._in_flight += 1
+        self._counters.batches += 1
+        cork = self._cork
+        outer = cork.held
+        cork.held = True
+        try:
+            finished = self._store.append([submission.message for submission in batch])
+            finished.addCallback(self._route, batch)
+            finished.addErrback(self._not_stored, batch)
+            finished.addBoth(self._finish)
+        finally:
+            if not outer:
+                cork.release()
+
+    def _route(self, stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
+        fresh = [one for one in stored if not one.repeat]
+        if not fresh:
+            self._answer(batch, stored)
+            return succeed(None)
+        published = self._router.publish(fresh)
+        published.addErrback(self._not_routed)
+        return published.addCallback(lambda _: self._answer(batch, stored))
+
+    def _not_routed(self, failure: Failure) -> list[bool]:
+        # The store has it, which is what the ack promises; the news is read from there later.
+        if failure.check(RouterUnavailable) is None:
+            self.log.failure("the router failed", failure)
+        else:
+            self.log.warn("a batch was stored but not routed: {why}", why=failure.getErrorMessage())
+        return []
+
+    def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
+        counters = self._counters
+        cork = self._cork
+        outer = cork.held
+        cork.held = True
+        try:
+            for submission, one in zip(batch, stored, strict=True):
+                message = one.message
+                socket = submission.socket
+                counters.sent += 1
+                if one.repeat:
+                    counters.repeated += 1
+                if socket.accepted:
+                    if submission.ack is not None:
+                        socket.ack(submission.ack, messages.ack_sent(message, one.repeat))
+                    socket.emit(messages.sent(message, submission.rno), message.attachments)
+        finally:
+            if not outer:
+                cork.release()
+
+    def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("the store failed", failure)
+        else:
+            self.log.warn(
+                "{count} messages were refused: {why}",
+                count=len(batch),
+                why=failure.getErrorMessage(),
+            )
+        why = "The store is not available; try again."
+        for submission in batch:
+            self._counters.refused[Error.NO_STORE] += 1
+            if submission.socket.accepted:
+                refuse(
+                    submission.socket,
+                    submission.ack,
+                    submission.message.uId,
+                    submission.rno,
+                    Refused(Error.NO_STORE, why),
+                )
+
+    def _finish(self, _: object) -> None:
+        self._in_flight -= 1
+        if self._waiting and not self._turn_set:
+            self._turn_set = True
+            self._clock.callLater(0, self._turn)
+        if not self._in_flight and not self._waiting:
+            drained, self._drained = self._drained, []
+            for fires in drained:
+                fires.callback(None)
+
+
+def refuse(
+    socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused
+) -> None:
+    """Tell a sender why its message is not taken: by the ack, and by RESPSEND."""
+    if ack is not None:
+        socket.ack(ack, messages.ack_failed(uid, refused.error, refused.why))
+    socket.emit(messages.failed(refused.error, refused.why, rno))

@@ -1,0 +1,161 @@
+"""The keys that tokens are signed with: a shared secret, a PEM public key, or a JWK Set, each parsed once.
+
+Several keys at once, told apart by their `kid`, make a rotation. Whatever cannot be used is one sentence at start
+(KeysError), so that checking a token later cannot fail for a reason of ours. Knows no token, file or setting.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+HMAC: Final = ("HS256", "HS384", "HS512")
+RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+EDDSA: Final = ("EdDSA",)
+ASYMMETRIC: Final = (*RSA, *CURVES.values(), *EDDSA)
+
+_JWK_KINDS: Final = {
+    ("oct", None): "HS256",
+    ("RSA", None): "RS256",
+    ("EC", "P-256"): "ES256",
+    ("EC", "P-384"): "ES384",
+    ("EC", "P-521"): "ES512",
+    ("OKP", "Ed25519"): "EdDSA",
+    ("OKP", "Ed448"): "EdDSA",
+}
+"""Key type and curve (RFC 7518, section 6; RFC 8037) -> an algorithm that can read such a key."""
+
+
+class KeysError(ValueError):
+    """Keys or algorithms that no token can be checked with; the text is one sentence for whoever configured them."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key: its `kid` where it has one, the parsed material, and the algorithms it may be used with."""
+
+    kid: str | None
+    material: Any
+    algorithms: tuple[str, ...]
+
+    def __repr__(self) -> str:  # the material is a secret
+        return f"<Key kid={self.kid!r} for {', '.join(self.algorithms)}>"
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The keys that a token may be signed with."""
+
+    keys: tuple[Key, ...]
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> "Keys":
+        """A shared secret for HS256 and its kin, at least 32 bytes (64 for HS512). Raises KeysError."""
+        try:
+            material = jwt.get_algorithm_by_name("HS256").prepare_key(secret)
+        except jwt.PyJWTError:
+            raise KeysError("the secret is empty, or is a public key, which anyone may know") from None
+        return cls((Key(None, material, HMAC),))
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "Keys":
+        """One PEM public key: RSA, EC (P-256, P-384, P-521), Ed25519 or Ed448. Raises KeysError."""
+        if b"PRIVATE KEY" in pem:
+            raise KeysError("the PEM is a private key: give its public half, the daemon only checks signatures")
+        try:
+            material = load_pem_public_key(pem)
+        except (ValueError, UnsupportedAlgorithm):
+            raise KeysError("the PEM is no public key that can be read") from None
+        algorithms = _algorithms_of(material)
+        if not algorithms:
+            raise KeysError("the PEM's public key is of a kind that no supported algorithm uses")
+        return cls((Key(None, material, algorithms),))
+
+    @classmethod
+    def from_jwks(cls, document: bytes) -> "Keys":
+        """A JWK Set (RFC 7517, section 5): `oct`, `RSA`, `EC` and `OKP` keys at once.
+
+        Keys for other uses than signatures and of unknown kinds are passed over, as the RFC asks; a broken key of a
+        known kind raises KeysError, since a typing error in a file should be heard of at start.
+        """
+        try:
+            parsed = msgspec.json.decode(document)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise KeysError("the JWK Set is not JSON") from None
+        entries = parsed.get("keys") if isinstance(parsed, dict) else None
+        if not isinstance(entries, list):
+            raise KeysError('the JWK Set is not of the form {"keys": [...]}')
+        keys = tuple(key for place, entry in enumerate(entries, 1) if (key := _from_jwk(place, entry)) is not None)
+        if not keys:
+            raise KeysError("the JWK Set holds no key that signatures can be checked with")
+        return cls(keys)
+
+    def usable_with(self, algorithm: str) -> tuple[Key, ...]:
+        """The keys for `algorithm`, at least one. Raises KeysError when there is none or one is too short."""
+        keys = tuple(key for key in self.keys if algorithm in key.algorithms)
+        if not keys:
+            raise KeysError(f"there is no key for the algorithm {algorithm}")
+        for key in keys:
+            if jwt.get_algorithm_by_name(algorithm).check_key_length(key.material) is not None:
+                raise KeysError(_too_short(key, algorithm))
+        return keys
+
+
+def one_family(algorithms: Iterable[str]) -> tuple[str, ...]:
+    """The algorithms, when they are known and may stand together. Raises KeysError otherwise.
+
+    HMAC and asymmetric ones are never mixed: whoever knows the public key could sign with it as a shared secret.
+    """
+    names = tuple(algorithms)
+    for name in names:
+        if name not in HMAC and name not in ASYMMETRIC:
+            raise KeysError(f"{name!r} is not one of the algorithms {', '.join((*HMAC, *ASYMMETRIC))}")
+    if not names:
+        raise KeysError("no algorithm is given, so that every token would be refused")
+    if len({name in HMAC for name in names}) > 1:
+        raise KeysError("HMAC and asymmetric algorithms are never mixed: a public key would pass for a secret")
+    return names
+
+
+def _too_short(key: Key, algorithm: str) -> str:
+    if algorithm in HMAC:
+        return f"a secret for {algorithm} has at least {int(algorithm[2:]) // 8} bytes and this has {len(key.material)}"
+    return f"an RSA key for {algorithm} has at least 2048 bits and this has {key.material.key_size}"
+
+
+def _algorithms_of(material: object) -> tuple[str, ...]:
+    """What a parsed key can be used with; empty when nothing."""
+    if isinstance(material, bytes):
+        return HMAC
+    if isinstance(material, rsa.RSAPublicKey):
+        return RSA
+    if isinstance(material, ec.EllipticCurvePublicKey):
+        name = CURVES.get(material.curve.name)
+        return () if name is None else (name,)
+    if isinstance(material, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        return EDDSA
+    return ()
+
+
+def _from_jwk(place: int, entry: object) -> Key | None:
+    """One key of a JWK Set, `place` counted from 1; None when it is not for signatures or of an unknown kind."""
+    if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+        return None
+    kind = next((known for known in _JWK_KINDS if known == (entry.get("kty"), known[1] and entry.get("crv"))), None)
+    if kind is None:
+        return None
+    kid, named = entry.get("kid"), entry.get("alg")
+    broken = KeysError(f"key {place} of the JWK Set (kid {kid!r}) is broken")
+    if not (kid is None or isinstance(kid, str)):
+        raise broken
+    try:
+        material = jwt.PyJWK(entry, _JWK_KINDS[kind]).key
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+        raise broken from None
+    if hasattr(material, "public_key"):  # a private key in the file: its public half is enough
+        material = material.public_key()
+    algorithms = tuple(name for name in _algorithms_of(material) if named is None or name == named)
+    return Key(kid, material, algorithms) if algorithms else None

@@ -1,0 +1,221 @@
+"""JWT -> Identity: who a socket is, proved by a signature.
+
+Verifier checks tokens against Keys, Issuer makes them (for the demo's page and for `kschat token`). Knows nothing of
+sockets, files or settings: it is handed keys and a clock.
+
+The segments of a token are taken apart here and the cryptography is PyJWT's. Its own `decode` reads the JSON
+with recursion, turns an `exp` of infinity into an OverflowError and asks the machine's clock; a token comes from
+strangers, so here every way to fail is one TokenError with a named reason.
+"""
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypeAlias
+
+import jwt
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+
+from kschat.chat.keys import Key, Keys, KeysError, one_family
+
+__all__ = ["MAX_TOKEN", "MAX_USER", "Identity", "Issuer", "Keys", "KeysError", "TokenError", "Verifier", "as_user"]
+
+MAX_TOKEN: Final = 8192
+"""Characters of a token; a longer one is refused before anything of it is read."""
+
+MAX_USER: Final = 128
+"""Characters of a user's id: it becomes part of a routing key."""
+
+MAX_TRIED: Final = 8
+"""Keys tried for one token (without `kid`, every key of its algorithm): bounds what a bad token may cost."""
+
+Reason: TypeAlias = Literal[
+    "missing",
+    "too_long",
+    "malformed",
+    "algorithm",
+    "unknown_key",
+    "signature",
+    "bad_expiry",
+    "expired",
+    "no_user",
+    "bad_user",
+    "other_user",
+]
+Rooms: TypeAlias = tuple[str, ...] | Literal["*"]
+
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
+
+
+class TokenError(Exception):
+    """A token was refused. `reason` is for the log and the metrics; clients are told `Authentication error` alone."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whom a token proves, until when (seconds since the epoch, leeway included; None: for ever), and the rooms
+    that may be joined ("*": all)."""
+
+    user: str
+    expires: float | None
+    rooms: Rooms = ()
+
+
+class Verifier:
+    """Checks tokens against keys. Holds no state of its own: nothing that was verified is remembered.
+
+    `algorithms` are all HMAC or all asymmetric: mixed, a public key could be passed off as a shared secret.
+    `leeway` is in seconds. Raises KeysError when an algorithm is not known, has no key, or a key is too short.
+    """
+
+    def __init__(self, keys: Keys, algorithms: Iterable[str], clock: IReactorTime, leeway: float = 0.0) -> None:
+        self._clock = clock
+        self._leeway = leeway
+        self._by_algorithm = {name: keys.usable_with(name) for name in one_family(algorithms)}
+
+    def verify(self, token: object) -> Identity:
+        """Whom `token` proves. Whatever it is, the only exception is TokenError."""
+        if token is None or token == "":
+            raise TokenError("missing")
+        if not isinstance(token, str):
+            raise TokenError("malformed")
+        if len(token) > MAX_TOKEN:
+            raise TokenError("too_long")
+        match = _COMPACT.fullmatch(token)
+        if match is None:
+            raise TokenError("malformed")
+        header, payload, signature = match.groups()
+        algorithm, keys = self._keys_for(_json_object(header))
+        signed = f"{header}.{payload}".encode("ascii")
+        if not _signed_by_any(keys, algorithm, signed, _unbase64(signature)):
+            raise TokenError("signature")
+        return self._identity(_json_object(payload))
+
+    def _keys_for(self, header: dict[str, Any]) -> tuple[str, tuple[Key, ...]]:
+        """The algorithm and the keys to try, as the header asks and the configuration allows."""
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str) or algorithm not in self._by_algorithm:
+            raise TokenError("algorithm")
+        # "crit" lists extensions that must be understood (RFC 7515, 4.1.11); none is known here.
+        if "crit" in header or not (kid is None or isinstance(kid, str)):
+            raise TokenError("malformed")
+        keys = self._by_algorithm[algorithm]
+        if kid is None:
+            return algorithm, keys[:MAX_TRIED]
+        # A secret or a PEM file has no kid, while its issuer may well name one.
+        chosen = tuple(key for key in keys if key.kid == kid) or tuple(key for key in keys if key.kid is None)
+        if not chosen:
+            raise TokenError("unknown_key")
+        return algorithm, chosen[:MAX_TRIED]
+
+    def _identity(self, claims: dict[str, Any]) -> Identity:
+        """The claims that are looked at: `exp` and `data`. The tutorial's tokens carry no rule on the others."""
+        expires = None
+        if "exp" in claims:
+            expires = _seconds(claims["exp"]) + self._leeway
+            if self._clock.seconds() >= expires:
+                raise TokenError("expired")
+        data = claims.get("data")
+        if not isinstance(data, dict) or data.get("id") is None:
+            raise TokenError("no_user")
+        user = as_user(data["id"])
+        if user is None:
+            raise TokenError("bad_user")
+        return Identity(user, expires, _rooms(data.get("rooms")))
+
+
+class Issuer:
+    """Makes HS256 tokens that a Verifier with the same secret accepts. Raises KeysError for a weak secret."""
+
+    def __init__(self, secret: bytes, clock: IReactorTime) -> None:
+        (key,) = Keys.from_secret(secret).usable_with("HS256")
+        self._secret: bytes = key.material
+        self._clock = clock
+
+    def issue(self, user: str, ttl_seconds: float, rooms: Rooms = ()) -> str:
+        """A token for `user` that lasts `ttl_seconds`, rounded up to a whole second of the epoch.
+
+        Raises ValueError when no token can name that user (see as_user).
+        """
+        if as_user(user) is None:
+            raise ValueError(f"a user is 1 to {MAX_USER} characters and does not start with '#'")
+        now = self._clock.seconds()
+        data: dict[str, Any] = {"id": user}
+        if rooms:
+            data["rooms"] = rooms if rooms == "*" else list(rooms)
+        claims = {"data": data, "iat": int(now), "exp": math.ceil(now + ttl_seconds)}
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+
+def as_user(value: object) -> str | None:
+    """A user's id as text: a number and its string are the same user. None when it is no id.
+
+    1 to 128 characters, not starting with "#" (those are rooms); neither a boolean nor a fraction. Half a surrogate
+    pair is refused: it could not be written to anything that is UTF-8.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value.bit_length() > 4 * MAX_USER:  # str() of thousands of digits is slow, then a ValueError
+            return None
+        value = str(value)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_USER or value[0] == "#":
+        return None
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def _rooms(value: object) -> Rooms:
+    """The claim `data.rooms`; anything but "*" and a list of names gives none (a stranger's claim of that name)."""
+    if value == "*":
+        return "*"
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    return ()
+
+
+def _seconds(value: object) -> float:
+    """A NumericDate (RFC 7519, section 2). As npm's jsonwebtoken, text and the like are not taken for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TokenError("bad_expiry")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise TokenError("bad_expiry") from None
+    if not math.isfinite(seconds):
+        raise TokenError("bad_expiry")
+    return seconds
+
+
+def _unbase64(segment: str) -> bytes:
+    """One segment's bytes (RFC 7515, section 2: no padding)."""
+    try:
+        return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error:
+        raise TokenError("malformed") from None
+
+
+def _json_object(segment: str) -> dict[str, Any]:
+    """The object that a segment holds. msgspec knows no NaN and no infinity, and stops at deep nesting."""
+    try:
+        value = msgspec.json.decode(_unbase64(segment))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise TokenError("malformed") from None
+    if not isinstance(value, dict):
+        raise TokenError("malformed")
+    return value
+
+
+def _signed_by_any(keys: Iterable[Key], algorithm: str, signed: bytes, signature: bytes) -> bool:
+    try:
+        checker = jwt.get_algorithm_by_name(algorithm)
+        return any(checker.verify(signed, key.material, signature) for key in keys)
+    except (jwt.PyJWTError, ValueError):
+        return False

@@ -1,0 +1,269 @@
+"""One frozen ``Config`` from defaults < TOML file < environment < command line, or one sentence on why not.
+
+The fields of ``Config`` are the settings: what stands there makes the options of twistd, the validation, the masking
+and the table in the documentation. Nothing here opens a socket; the files that settings name are only looked at.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from kschat.chat.keys import ASYMMETRIC, HMAC, Keys, KeysError, one_family
+from kschat.settings import About, Setting, settings_of
+from kschat.sources import DEFAULTS, FROM_PORT, ConfigError, Given, gather, reason_of
+
+__all__ = ["SETTINGS", "Config", "ConfigError", "describe", "load", "read_keys", "read_secret", "settings_table"]
+
+#: The settings that name the key tokens are verified with, of which there is exactly one.
+KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")
+
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting. Times are seconds (fractions allowed), sizes bytes. Made by ``load``, which alone checks it."""
+
+    listen: Annotated[
+        str,
+        About(
+            "Where to listen: a Twisted endpoint string, such as `tcp:3000`, `tcp:3000:interface=127.0.0.1`, `ssl:…`, "
+            "`unix:…`, `systemd:…`. The variable PORT makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or "
+            "--listen. In a demo its default is on 127.0.0.1."
+        ),
+    ] = "tcp:3000"
+    demo: Annotated[
+        bool,
+        About(
+            "Try it out on this machine: a secret made anew at each start, and the page gives a token to whoever asks. "
+            "Refused with an address that other machines can reach, and together with a key."
+        ),
+    ] = False
+    secret: Annotated[
+        str,
+        About(
+            "The secret shared with whoever issues tokens (HS256: 32 bytes or more). Prefer `secret_file` or the "
+            "environment: others on the machine can read a command line.",
+            masked=True,
+        ),
+    ] = ""
+    secret_file: Annotated[str, About("File that holds the secret; a newline at its end is left out.")] = ""
+    public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and their kin.")] = ""
+    jwks_file: Annotated[str, About("File with a JSON Web Key Set: several keys at once, chosen by `kid`.")] = ""
+    algorithms: Annotated[
+        tuple[str, ...],
+        About(
+            "The algorithms a token may be signed with; those with a shared secret (HS…) and those with a public key "
+            "are never mixed.",
+            choices=HMAC + ASYMMETRIC,
+        ),
+    ] = ("HS256",)
+    token_leeway: Annotated[
+        float, About("How long a token is still taken after its end, for clocks that differ.", "seconds", 0, 3600)
+    ] = 0.0
+    store: Annotated[str, About("Where messages are kept. This version knows memory only.", choices=("memory",))] = (
+        "memory"
+    )
+    ping_interval: Annotated[float, About("How often a connection is probed.", "seconds", 0.001, 86400)] = 25.0
+    ping_timeout: Annotated[
+        float,
+        About("How long the answer to a probe may take before the connection is closed.", "seconds", 0.001, 86400),
+    ] = 20.0
+    max_payload: Annotated[int, About("Largest packet taken from a client.", "bytes", 100, 2**30)] = 1_000_000
+    max_connections: Annotated[int, About("Connections at once; more are refused.", "connections", 1, 2**24)] = 10_000
+    handshake_timeout: Annotated[
+        float, About("How long the HTTP and WebSocket handshake may take.", "seconds", 0.001, 86400)
+    ] = 10.0
+    connect_timeout: Annotated[
+        float,
+        About(
+            "How long a connection may stay without having joined a namespace that serves something.",
+            "seconds",
+            0.001,
+            86400,
+        ),
+    ] = 45.0
+    max_header: Annotated[int, About("Largest HTTP request line and headers together.", "bytes", 1024, 2**20)] = 16_384
+    max_unsent: Annotated[
+        int,
+        About(
+            "What may wait to be sent to a slow reader before it is closed; at least twice `max_payload`.",
+            "bytes",
+            200,
+            2**32,
+        ),
+    ] = 4_000_000
+    max_attachments: Annotated[int, About("Binary attachments of one packet.", "attachments", 0, 1000)] = 16
+    max_depth: Annotated[int, About("How deep arrays and objects may be nested.", "levels", 4, 512)] = 64
+    max_namespaces: Annotated[int, About("Namespaces on one connection, `/` among them.", "namespaces", 2, 1000)] = 8
+    max_event_name: Annotated[int, About("Longest name of an event.", "characters", 16, 10_000)] = 128
+    max_batch: Annotated[
+        int, About("Messages that are stored and published together at the most.", "messages", 1, 100_000)
+    ] = 500
+    max_in_flight: Annotated[
+        int, About("Batches on their way to the store and the router at once.", "batches", 1, 10_000)
+    ] = 8
+    max_waiting: Annotated[
+        int, About("Messages that wait for a batch; beyond it a Send is refused (ER 8).", "messages", 1, 10**7)
+    ] = 10_000
+    store_messages: Annotated[
+        int, About("Messages that the memory store keeps; the oldest give way.", "messages", 1, 10**9)
+    ] = 100_000
+    store_bytes: Annotated[
+        int, About("Bytes of messages that the memory store keeps; at least `max_payload`.", "bytes", 100, 2**50)
+    ] = 256 * 2**20
+    origins: Annotated[
+        tuple[str, ...],
+        About("Origins (`scheme://host[:port]`) whose pages may connect, or `*` for all."),
+    ] = ("*",)
+    templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
+    static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""
+    client_dist: Annotated[
+        str,
+        About(
+            "Directory with the build of npm's socket.io-client, to serve at `/socket.io/socket.io.js`. Empty: "
+            "`node_modules/socket.io-client/dist` of the working directory, if it is there."
+        ),
+    ] = ""
+    access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
+
+    def __repr__(self) -> str:
+        # The struct's own would put the secret into any log line or traceback that shows a Config.
+        return f"Config({', '.join(f'{name}={SETTINGS[name].to_toml(getattr(self, name))}' for name in SETTINGS)})"
+
+
+SETTINGS: Mapping[str, Setting] = settings_of(Config)
+
+
+def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
+    """The configuration that the command line and the environment make.
+
+    ``argv_values`` holds the text of each option that was given, by the name of its setting, and ``config`` (else
+    ``KSCHAT_CONFIG``) names a TOML file. Raises ``ConfigError``.
+    """
+    given = gather(SETTINGS, argv_values, environ)
+    if given["demo"].value and given["listen"].origin in (DEFAULTS, FROM_PORT):
+        there = given["listen"]
+        given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
+    config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
+    _check_relations(config, given)
+    return config
+
+
+def read_secret(config: Config) -> bytes | None:
+    """The shared secret, read from its file where it is in one; None without. Raises OSError."""
+    if config.secret:
+        return config.secret.encode("utf-8", "surrogateescape")
+    return Path(config.secret_file).read_bytes().rstrip(b"\r\n") if config.secret_file else None
+
+
+def read_keys(config: Config) -> Keys:
+    """What tokens are verified with, from whichever setting names it; parsed, and fit for the algorithms.
+
+    Raises OSError if a file cannot be read, and ``KeysError`` if what it holds cannot be used; neither is to be
+    expected after ``load``, which has looked at the same files.
+    """
+    secret = read_secret(config)
+    if secret is not None:
+        keys = Keys.from_secret(secret)
+    elif config.public_key_file:
+        keys = Keys.from_pem(Path(config.public_key_file).read_bytes())
+    else:
+        keys = Keys.from_jwks(Path(config.jwks_file).read_bytes())
+    for algorithm in config.algorithms:
+        keys.usable_with(algorithm)
+    return keys
+
+
+def describe(config: Config) -> str:
+    """The effective configuration as a TOML file, secrets masked."""
+    return "".join(f"{name} = {setting.to_toml(getattr(config, name))}\n" for name, setting in SETTINGS.items())
+
+
+def settings_table() -> str:
+    """All settings as a table in Markdown, for the documentation."""
+    lines = ["| setting | default | takes | meaning |", "| --- | --- | --- | --- |"]
+    for name, setting in SETTINGS.items():
+        cells = (f"`{name}`", f"`{setting.to_toml(setting.default)}`", setting.span(), setting.about.doc)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
+    """What no setting can know alone. Raises ``ConfigError``."""
+
+    def fault(name: str, reason: str) -> ConfigError:
+        return given[name].fault(SETTINGS[name], reason)
+
+    def named(name: str) -> str:
+        return f"{name} ({getattr(config, name)} from {given[name].origin})"
+
+    if not config.listen.strip():
+        raise fault("listen", "is empty: give a Twisted endpoint, such as tcp:3000")
+    if config.max_unsent < 2 * config.max_payload:
+        raise fault("max_unsent", f"is less than twice {named('max_payload')}")
+    if config.store_bytes < config.max_payload:
+        raise fault("store_bytes", f"is less than {named('max_payload')}")
+    for origin in config.origins:
+        if not ORIGIN.fullmatch(origin):
+            raise fault("origins", f"holds {origin!r}, which is neither * nor like https://chat.example.org")
+    for name in ("templates", "static", "client_dist"):
+        directory = getattr(config, name)
+        if directory and not Path(directory).is_dir():
+            raise fault(name, "is not a directory")
+    _check_keys(config, given, fault)
+
+
+def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str, str], ConfigError]) -> None:
+    """That there is one key, readable and fit for the algorithms; in a demo none, and no way in from other machines."""
+    named = [name for name in KEYS if getattr(config, name)]
+    if config.demo:
+        if named:
+            raise fault(
+                named[0],
+                "cannot go with demo, which gives tokens to whoever asks: leave out one of the two",
+            )
+        if not _is_loopback(config.listen):
+            raise fault(
+                "listen",
+                "cannot go with demo, which serves its own machine only: leave it out, or add :interface=127.0.0.1",
+            )
+        return
+    if not named:
+        raise ConfigError(
+            "there is no key to verify tokens with: give a secret of 32 bytes or more by the environment variable "
+            "KSCHAT_SECRET, or a file that holds one by --secret-file FILE (or try it out on this machine with --demo)"
+        )
+    if len(named) > 1:
+        raise fault(named[1], f"cannot go with {named[0]} (from {given[named[0]].origin}): name one key")
+    try:
+        one_family(config.algorithms)
+    except KeysError as error:
+        raise fault("algorithms", f"cannot be used: {error}") from None
+    try:
+        read_keys(config)
+    except KeysError as error:
+        algorithms = f"algorithms {', '.join(config.algorithms)} from {given['algorithms'].origin}"
+        raise fault(named[0], f"cannot be used with {algorithms}: {error}") from None
+    except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
+        raise fault(named[0], f"cannot be read: {reason_of(error)}") from None
+
+
+def _is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach the endpoint, as far as its text tells."""
+    kind, *arguments = (part.replace("\\", "") for part in re.split(r"(?<!\\):", listen))
+    if kind == "unix":
+        return True
+    positional = [part for part in arguments if "=" not in part]
+    named = dict(part.split("=", 1) for part in arguments if "=" in part)
+    # Only of tcp and tcp6 is the second argument the interface (of ssl it is a file).
+    interface = named.get("interface", positional[1] if kind.startswith("tcp") and len(positional) > 1 else "")
+    if interface == "localhost":
+        return True
+    try:
+        return kind in ("tcp", "tcp6", "ssl") and ipaddress.ip_address(interface).is_loopback
+    except ValueError:
+        return False

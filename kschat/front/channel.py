@@ -1,0 +1,238 @@
+"""One HTTP connection and its requests, bounded in time and size; the access log.
+
+twisted.web's own timeout begins anew with every byte, so a peer that sends a byte
+now and then keeps its connection for ever; and it spools bodies of any size to disk. Here each phase of
+a request has an end: its head, its body, its answer, the wait for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from kschat.chat.counters import Counters
+from kschat.front.timetable import Alarms
+
+#: Query arguments whose values no log may hold.
+SECRET_ARGUMENTS: Final = frozenset({b"token"})
+
+
+class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What one HTTP connection may take. Times in seconds, sizes in bytes.
+
+    Attributes:
+        head_timeout: from the connection's beginning until its first request's head is there.
+        body_timeout: from the head until the body is there.
+        answer_timeout: from the body until the answer has left, and then until the next head.
+        max_head: request line and headers.
+        max_body: body.
+        max_connections: open at once, whatever they speak; a further one is closed unanswered.
+    """
+
+    head_timeout: float = 10
+    body_timeout: float = 30
+    answer_timeout: float = 60
+    max_head: int = 16_384
+    max_body: int = 1_000_000
+    max_connections: int = 10_000
+
+
+class ConnectionCount:
+    """How many connections are open, whatever they speak. One a daemon."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = 0
+
+
+class _Nowhere(BytesIO):
+    """Takes the rest of a body that was refused."""
+
+    def write(self, data: object) -> int:
+        return 0
+
+
+class BoundedRequest(Request):
+    """A request whose body has a bound; a larger one is answered 413 and the connection closed."""
+
+    channel: Channel
+    _refused = False
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """The head is there. ``length`` is None for a body in chunks."""
+        if length is not None and length > self.channel.site.bounds.max_body:
+            self._refuse()
+        else:
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A part of the body is there."""
+        self._received += len(data)
+        if self._received > self.channel.site.bounds.max_body:
+            self._refuse()
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All is there."""
+        if not self._refused:
+            super().requestReceived(command, path, version)
+
+    def _refuse(self) -> None:
+        if not self._refused:
+            self._refused = True
+            self.content = _Nowhere()
+            self.channel.refuse(b"413 Request Entity Too Large")
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One HTTP connection. Made by ``BoundedSite``."""
+
+    site: BoundedSite
+    requestFactory = BoundedRequest
+    #: where the alarm clock keeps it
+    slot: int | None = None
+
+    def connectionMade(self) -> None:
+        """A connection was accepted."""
+        bounds = self.site.bounds
+        self.totalHeadersSize = bounds.max_head
+        self.site.connections.open += 1
+        super().connectionMade()
+        self._wait(bounds.head_timeout)
+
+    def allHeadersReceived(self) -> None:
+        """A request's head is there."""
+        self._wait(self.site.bounds.body_timeout)
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """A request is there; its answer may take a while."""
+        self._wait(self.site.bounds.answer_timeout)
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        """An answer was given; the connection may carry another request."""
+        self._wait(self.site.bounds.answer_timeout)
+        super().requestDone(request)
+
+    def connectionLost(self, reason: Any) -> None:
+        """The connection is gone."""
+        self.site.alarms.cancel(self)
+        self.site.connections.open -= 1
+        super().connectionLost(reason)
+
+    def alarm(self) -> None:
+        """A phase took too long."""
+        self.transport.abortConnection()
+
+    def refuse(self, status: bytes) -> None:
+        """Answer with ``status`` and close, whatever is still to come."""
+        self.transport.write(
+            b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status
+        )
+        self.loseConnection()
+
+    def let_go(self) -> Any:
+        """Give the transport away, which now speaks something else, and hold on to nothing."""
+        self.site.alarms.cancel(self)
+        self.setTimeout(None)
+        transport, self.transport = self.transport, None
+        transport.unregisterProducer()
+        self._networkProducer = None
+        for request in self.requests:
+            request.content.close()
+        self.requests = []
+        return transport
+
+    def _wait(self, seconds: float) -> None:
+        if self.transport is not None:
+            self.site.alarms.schedule(self, seconds)
+
+
+class BoundedSite(Site):
+    """The HTTP server: bounded connections, and an access log without secrets.
+
+    Args:
+        root: the resource tree.
+        bounds: of each connection and of all.
+        alarms: wakes connections.
+        counters: counts.
+        reactor: for twisted.web.
+        access_log: whether each answered request is logged.
+    """
+
+    # twisted.web's own makes a proxy around each channel, for HTTP/2, which is not spoken here.
+    protocol: Callable[[], Channel] = Channel  # type: ignore[assignment]
+    log_to = Logger(namespace="kschat.access")
+
+    def __init__(
+        self,
+        root: IResource,
+        bounds: ChannelBounds,
+        alarms: Alarms,
+        counters: Counters,
+        connections: ConnectionCount,
+        reactor: Any,
+        access_log: bool = True,
+    ) -> None:
+        super().__init__(root, requestFactory=BoundedRequest, timeout=None, reactor=reactor)
+        self.bounds = bounds
+        self.alarms = alarms
+        self.connections = connections
+        self._counters = counters
+        self._access_log = access_log
+
+    def startFactory(self) -> None:
+        """Nothing to do: twisted.web would look at its own access log's clock each second."""
+
+    def stopFactory(self) -> None:
+        """Nothing to undo."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A channel, or None where there are too many."""
+        if self.connections.open >= self.bounds.max_connections:
+            self._counters.turned_away += 1
+            return None
+        return super().buildProtocol(addr)
+
+    def log(self, request: Request) -> None:
+        """One line for each answered request."""
+        if self._access_log:
+            self.log_to.info(
+                "{peer} {method} {uri} {code} {length}",
+                peer=getattr(request.getClientAddress(), "host", "unix"),
+                method=_text(request.method),
+                uri=_text(redacted(request.uri)),
+                code=request.code,
+                length=request.sentLength,
+            )
+
+
+def redacted(uri: bytes) -> bytes:
+    """``uri`` with the values of its secret arguments replaced."""
+    path, mark, query = uri.partition(b"?")
+    if not mark:
+        return uri
+    parts = []
+    for part in query.replace(b";", b"&").split(b"&"):
+        name, equals, _ = part.partition(b"=")
+        if equals and unquote_to_bytes(name.replace(b"+", b" ")).strip().lower() in SECRET_ARGUMENTS:
+            part = name + b"=..."
+        parts.append(part)
+    return path + mark + b"&".join(parts)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").encode("unicode_escape").decode("ascii")

@@ -1,0 +1,66 @@
+"""Listens at an endpoint for as long as the service runs, and ends the daemon if it cannot.
+
+Knows nothing of what is served there.
+"""
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+
+# SystemExit makes Python end with the sentence on stderr (which twistd logs), status 1 and no traceback. Exception
+# makes a twistd that has forked remove its pid file and tell its parent, which prints it and exits with 1.
+class CannotListen(SystemExit, Exception):
+    """The endpoint cannot be listened at; its text is one sentence."""
+
+
+class ListeningService(Service):
+    """Listens at ``endpoint`` with ``factory``. ``description`` is the endpoint's text, for the sentence.
+
+    Unlike with ``StreamServerEndpointService`` a busy port does not leave a daemon that serves nothing: starting it
+    raises ``CannotListen``.
+    """
+
+    log = Logger()
+
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._description = description
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Binds while the process still has the right to low ports."""
+        super().privilegedStartService()
+        failures: list[Failure] = []
+        # Every endpoint that Twisted has listens at once, though its interface would allow it to take time.
+        self._endpoint.listen(self._factory).addCallbacks(self._listening, failures.append)
+        if failures:
+            reason = " ".join(failures[0].getErrorMessage().split())
+            raise CannotListen(f"kschat: listen: cannot listen at {self._description}: {reason}")
+
+    def startService(self) -> None:
+        """Binds now if nobody called ``privilegedStartService``."""
+        if self._port is None:
+            self.privilegedStartService()
+        super().startService()
+
+    def stopService(self) -> Deferred[Any] | None:
+        """Stops listening; connections that are there stay."""
+        super().stopService()
+        port, self._port = self._port, None
+        return port.stopListening() if port is not None else None
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._port = port
+        address: Any = port.getHost()
+        if hasattr(address, "port"):
+            scheme = "https" if self._description.startswith("ssl") else "http"
+            host = f"[{address.host}]" if ":" in address.host else address.host
+            self.log.info("serving on {scheme}://{host}:{port}/", scheme=scheme, host=host, port=address.port)
+        else:
+            self.log.info("serving on {address}", address=address)

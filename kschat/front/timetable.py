@@ -1,0 +1,93 @@
+"""One alarm clock for all sessions: no session holds a timer of its own.
+
+Twisted's timers cost a delayed call, a closure and a place in a heap each. Here a session
+holds one integer, the slot its next alarm stands in; a slot is 10 ms wide, and one timer
+waits for the earliest of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+#: How many slots make a second. Heartbeats need to be good to some 10 ms (WIRE.md, 2).
+SLOTS_A_SECOND = 100
+
+
+class Sleeper(Protocol):
+    """What can be woken. ``slot`` is the timetable's own; it begins as None."""
+
+    slot: int | None
+
+    def alarm(self) -> None:
+        """The time has come."""
+
+
+class Alarms:
+    """Wakes sleepers, each at one time; a new time replaces the one before.
+
+    Args:
+        clock: the reactor, or a test's clock.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._slots: dict[int, dict[Sleeper, None]] = {}
+        self._order: list[int] = []
+        self._timer: IDelayedCall | None = None
+        self._timer_slot = 0
+
+    def __len__(self) -> int:
+        """How many sleepers wait."""
+        return sum(map(len, self._slots.values()))
+
+    def schedule(self, sleeper: Sleeper, seconds: float) -> None:
+        """Call ``sleeper.alarm()`` once, at least ``seconds`` from now, 10 ms later at the most."""
+        self.cancel(sleeper)
+        slot = int((self._clock.seconds() + seconds) * SLOTS_A_SECOND) + 1
+        sleeper.slot = slot
+        row = self._slots.get(slot)
+        if row is None:
+            self._slots[slot] = {sleeper: None}
+            heapq.heappush(self._order, slot)
+            self._set_timer()
+        else:
+            row[sleeper] = None
+
+    def cancel(self, sleeper: Sleeper) -> None:
+        """Do not wake ``sleeper``. Where it does not wait: nothing happens."""
+        if sleeper.slot is not None:
+            row = self._slots.get(sleeper.slot)
+            if row is not None:
+                row.pop(sleeper, None)
+            sleeper.slot = None
+
+    def _set_timer(self) -> None:
+        if not self._order:
+            return
+        slot = self._order[0]
+        timer = self._timer
+        if timer is not None and timer.active():
+            if self._timer_slot <= slot:
+                return
+            timer.cancel()
+        self._timer_slot = slot
+        delay = slot / SLOTS_A_SECOND - self._clock.seconds()
+        self._timer = self._clock.callLater(max(delay, 0), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = self._clock.seconds() * SLOTS_A_SECOND
+        while self._order and self._order[0] <= now:
+            for sleeper in self._slots.pop(heapq.heappop(self._order)):
+                sleeper.slot = None
+                try:
+                    sleeper.alarm()
+                except Exception:
+                    self.log.failure("an alarm of {sleeper} failed", sleeper=type(sleeper).__name__)
+        self._set_timer()

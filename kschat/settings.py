@@ -1,0 +1,149 @@
+"""What one setting is: its name in each place, how its text is read, its bounds, and how it is shown.
+
+Knows nothing of any particular setting (``config`` does) nor of files and environments.
+"""
+
+import json
+import math
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
+
+import msgspec
+
+Value: TypeAlias = str | bool | int | float | tuple[str, ...]
+Kind: TypeAlias = Literal["text", "flag", "whole", "number", "list"]
+
+TRUE = frozenset({"true", "yes", "on", "1"})
+FALSE = frozenset({"false", "no", "off", "0"})
+MASK = "(masked)"
+
+
+class Unfit(ValueError):
+    """A value that cannot be taken; its text ends a sentence that begins with the value: "is not a number"."""
+
+
+class About(msgspec.Struct, frozen=True):
+    """What stands beside a field of ``Config``: its meaning, unit (``seconds``, ``bytes``) and inclusive bounds."""
+
+    doc: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    masked: bool = False
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting with its names in all three places. ``from_text`` and ``from_toml`` raise ``Unfit``."""
+
+    name: str
+    kind: Kind
+    default: Value
+    about: About
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line: ``--ping-interval``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment: ``KSCHAT_PING_INTERVAL``."""
+        return "KSCHAT_" + self.name.upper()
+
+    def from_text(self, text: str) -> Value:
+        """The value that ``text`` from the environment or the command line says. A list is separated by commas."""
+        match self.kind:
+            case "flag":
+                word = text.strip().lower()
+                if word not in TRUE | FALSE:
+                    raise Unfit(self._not_a())
+                return word in TRUE
+            case "whole" | "number":
+                try:
+                    return self._bounded(int(text) if self.kind == "whole" else float(text))
+                except OverflowError:
+                    raise Unfit(self._not_a()) from None
+                except ValueError as error:
+                    raise error if isinstance(error, Unfit) else Unfit(self._not_a()) from None
+            case "list":
+                return self._bounded(tuple(part.strip() for part in text.split(",") if part.strip()))
+            case "text":
+                return self._bounded(text)
+
+    def from_toml(self, value: object) -> Value:
+        """The value as a TOML file holds it. A list may also be one text separated by commas."""
+        if self.kind == "list" and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return self._bounded(tuple(value))
+        if self.kind in ("text", "list") and isinstance(value, str):
+            return self.from_text(value)
+        if self.kind == "flag" and isinstance(value, bool):
+            return value
+        # True is an int to Python, but `max_payload = true` is a slip of the pen.
+        if self.kind == "whole" and isinstance(value, int) and not isinstance(value, bool):
+            return self._bounded(value)
+        if self.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
+            return self._bounded(float(value))
+        raise Unfit(self._not_a())
+
+    def to_toml(self, value: Value) -> str:
+        """``value`` in TOML's spelling; a masked setting shows only whether it was given."""
+        if self.about.masked and value:
+            value = MASK
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, str):
+            # A JSON string is a TOML string but for DEL, which TOML wants escaped.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        if isinstance(value, tuple):
+            return "[" + ", ".join(self.to_toml(part) for part in value) + "]"
+        return repr(value)
+
+    def span(self) -> str:
+        """The values it takes, for the documentation: ``0.001 to 86400 seconds``."""
+        about = self.about
+        if about.choices:
+            return ", ".join(about.choices)
+        if about.minimum is None or about.maximum is None:
+            return {"flag": "true, false", "list": "list", "text": "text"}.get(self.kind, about.unit)
+        return f"{about.minimum:.15g} to {about.maximum:.15g} {about.unit}".strip()
+
+    def _not_a(self) -> str:
+        unit = f" of {self.about.unit}" if self.about.unit else ""
+        return {
+            "flag": "is neither true nor false",
+            "whole": f"is not a whole number{unit}",
+            "number": f"is not a number{unit}",
+            "list": "is not a list of texts",
+            "text": "is not a text",
+        }[self.kind]
+
+    def _bounded(self, value: Value) -> Value:
+        about = self.about
+        if isinstance(value, str):
+            if about.choices and value not in about.choices:
+                raise Unfit(f"is not one of: {', '.join(about.choices)}")
+        elif isinstance(value, tuple):
+            if not value:
+                raise Unfit("is an empty list")
+            strange = [part for part in value if about.choices and part not in about.choices]
+            if strange:
+                raise Unfit(f"holds {strange[0]!r}, which is not one of: {', '.join(about.choices)}")
+        else:
+            if not math.isfinite(value):
+                raise Unfit(self._not_a())
+            if about.minimum is not None and value < about.minimum:
+                raise Unfit(f"is less than {about.minimum:.15g} {about.unit}".rstrip())
+            if about.maximum is not None and value > about.maximum:
+                raise Unfit(f"is more than {about.maximum:.15g} {about.unit}".rstrip())
+        return value
+
+
+def settings_of(struct: type[msgspec.Struct]) -> dict[str, Setting]:
+    """The settings that the fields of ``struct`` declare as ``Annotated[type, About(…)] = default``, in order."""
+    kinds: dict[Any, Kind] = {str: "text", bool: "flag", int: "whole", float: "number", tuple[str, ...]: "list"}
+    hints = get_type_hints(struct, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(struct):
+        declared, about = get_args(hints[field.name])
+        found[field.name] = Setting(field.name, kinds[declared], field.default, about)
+    return found

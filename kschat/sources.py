@@ -1,0 +1,126 @@
+"""Where values of settings come from: a TOML file, the environment, the command line; a later one wins.
+
+Knows no particular setting but ``listen``, which the variable PORT of hosting platforms sets as well.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kschat.settings import Setting, Unfit, Value
+
+DEFAULTS = "the defaults"
+FROM_PORT = "the environment (PORT)"
+
+#: Variables that begin like settings but are for the tests and the benchmark, whose daemons inherit them.
+FOREIGN_VARIABLES = ("KSCHAT_TESTS_", "KSCHAT_BENCH_")
+
+#: Characters of a value that a sentence shows.
+MAX_SHOWN = 200
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; its text is one sentence naming the setting and where its value came from."""
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A value, and the words that say where it came from."""
+
+    value: Value
+    origin: str
+
+    def fault(self, setting: Setting, reason: str) -> ConfigError:
+        """The error that this value of ``setting`` is: ``reason`` ends the sentence ("is not a number")."""
+        return _fault(setting, self.value, self.origin, reason)
+
+
+def gather(
+    settings: Mapping[str, Setting], argv_values: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, Given]:
+    """The value of every setting. ``argv_values`` is by the name of the setting. Raises ``ConfigError``."""
+    given = {name: Given(setting.default, DEFAULTS) for name, setting in settings.items()}
+    given |= _from_file(settings, argv_values, environ)
+    given |= _from_environ(settings, environ)
+    for name, text in argv_values.items():
+        if name != "config":
+            setting = _known(settings, name, name, "the command line")
+            given[name] = _read(setting, text, f"the command line ({setting.option})")
+    return given
+
+
+def reason_of(error: Exception) -> str:
+    """The system's words for ``error``, on one line."""
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+
+
+def _from_file(
+    settings: Mapping[str, Setting], argv_values: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, Given]:
+    path, named = argv_values.get("config", ""), "the command line (--config)"
+    if not path:
+        path, named = environ.get("KSCHAT_CONFIG", ""), "the environment (KSCHAT_CONFIG)"
+    if not path:
+        return {}
+    try:
+        with Path(path).open("rb") as file:
+            table: dict[str, Any] = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config: {path!r} from {named} is not a TOML file: {reason_of(error)}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"config: {path!r} from {named} cannot be read: {reason_of(error)}") from None
+    origin = f"the file {path}"
+    given = {}
+    for name, value in table.items():
+        setting = _known(settings, name, name, origin)
+        try:
+            given[name] = Given(setting.from_toml(value), origin)
+        except Unfit as unfit:
+            raise _fault(setting, value, origin, str(unfit)) from None
+    return given
+
+
+def _from_environ(settings: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, Given]:
+    given = {}
+    port = environ.get("PORT", "")
+    if port:
+        if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 2**16):
+            raise _fault(settings["listen"], port, FROM_PORT, "is not the number of a port")
+        given["listen"] = Given(f"tcp:{int(port)}", FROM_PORT)
+    for variable, text in environ.items():
+        if (
+            variable.startswith("KSCHAT_")
+            and variable != "KSCHAT_CONFIG"
+            and not variable.startswith(FOREIGN_VARIABLES)
+        ):
+            name = variable.removeprefix("KSCHAT_").lower()
+            setting = _known(settings, name, variable, "the environment")
+            given[name] = _read(setting, text, f"the environment ({variable})")
+    return given
+
+
+def _read(setting: Setting, text: str, origin: str) -> Given:
+    try:
+        return Given(setting.from_text(text), origin)
+    except Unfit as unfit:
+        raise _fault(setting, text, origin, str(unfit)) from None
+
+
+def _known(settings: Mapping[str, Setting], name: str, spelled: str, origin: str) -> Setting:
+    setting = settings.get(name)
+    # A variable is written in capitals and only so: KSCHAT_demo is none.
+    if setting is not None and spelled in (name, setting.variable):
+        return setting
+    near = difflib.get_close_matches(name.lower(), settings, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ConfigError(f"{spelled} from {origin} is not a setting of kschat{hint}")
+
+
+def _fault(setting: Setting, value: object, origin: str, reason: str) -> ConfigError:
+    shown = "the value" if setting.about.masked else repr(",".join(value) if isinstance(value, tuple) else value)
+    if len(shown) > MAX_SHOWN:
+        shown = shown[:MAX_SHOWN] + "…"
+    return ConfigError(f"{setting.name}: {shown} from {origin} {reason}")

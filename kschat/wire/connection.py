@@ -1,0 +1,247 @@
+"""The Socket.IO server's side of one session: namespaces, their sockets, acks.
+
+Source: socketio/socket.io, ``docs/socket.io-protocol/v4.md`` ("Connection to a namespace",
+which revision 3 of Engine.IO goes with) and ``v5-current.md``.
+
+Knows no user and no token: an ``Application`` decides who may join and what events
+mean. What has no place here (an event for a namespace that was not joined, say) is a
+``ProtocolError``, as with npm's server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from secrets import token_urlsafe
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.limits import Limits
+from kschat.wire.session import EngineSession
+from kschat.wire.socketio import (
+    Ack,
+    Connect,
+    ConnectError,
+    Decoder,
+    Disconnect,
+    Event,
+    encode,
+)
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True):
+    """What the HTTP request that began a session said.
+
+    Attributes:
+        query: the URL's query, the first value of each name.
+        authorization: the header of that name, or "".
+        peer: the address it came from, for the log.
+    """
+
+    query: Mapping[str, str] = {}
+    authorization: str = ""
+    peer: str = ""
+
+
+class Application(Protocol):
+    """What a server is for. None of these may raise anything but ProtocolError."""
+
+    def connect(self, socket: Socket, wish: Connect) -> None:
+        """A peer wishes to join ``socket.namespace``. Calls ``accept`` or ``refuse``, now or later."""
+
+    def event(self, socket: Socket, event: Event) -> None:
+        """An event arrived on an accepted socket."""
+
+    def acked(self, socket: Socket, ack: Ack) -> None:
+        """The answer to an event arrived that was sent with ``ask`` (or one nobody asked for)."""
+
+    def disconnected(self, socket: Socket, reason: Reason) -> None:
+        """An accepted socket has ended, or one that was not answered yet."""
+
+    def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
+        """A session has ended, after its sockets. ``detail`` is for the log."""
+
+
+class Socket:
+    """One peer in one namespace.
+
+    Attributes:
+        connection: what it is on.
+        namespace: with its leading slash.
+        id: its own id, which is not the session's.
+        accepted: whether the application let it in and it is still there.
+        serves: whether being in this namespace is a reason for the connection to stay.
+        record: the application's own, about this socket.
+    """
+
+    __slots__ = ("_ack_head", "_event_head", "_next_id", "accepted", "connection", "id", "namespace", "record", "serves")
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self.connection = connection
+        self.namespace = namespace
+        self.id = token_urlsafe(15)
+        self.accepted = False
+        self.serves = False
+        self.record: Any = None
+        prefix = b"" if namespace == "/" else namespace.encode() + b","
+        self._event_head = b"42" + prefix
+        self._ack_head = b"43" + prefix
+        self._next_id = 0
+
+    def accept(self, serves: bool = True) -> None:
+        """Let the peer in and tell it so. On a socket that is gone: nothing happens.
+
+        Args:
+            serves: whether the connection may stay for the sake of this namespace.
+        """
+        connection = self.connection
+        if connection.sockets.get(self.namespace) is self:
+            self.accepted = True
+            self.serves = serves
+            data = b"" if connection.session.revision == 3 else b'{"sid":"%b"}' % self.id.encode()
+            connection.send(Connect(self.namespace, data))
+
+    def refuse(self, message: str) -> None:
+        """Do not let the peer in, and tell it why."""
+        connection = self.connection
+        if connection.sockets.get(self.namespace) is self:
+            del connection.sockets[self.namespace]
+            text: Any = message if connection.session.revision == 3 else {"message": message}
+            connection.send(ConnectError(self.namespace, msgspec.json.encode(text)))
+
+    def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
+        """Send an event.
+
+        Args:
+            body: the JSON array of the event's name and arguments.
+            attachments: what placeholders in it refer to.
+            ask: for an ack; the application's ``acked`` is told.
+
+        Returns:
+            The id of the ack that was asked for.
+        """
+        number: int | None = None
+        if ask:
+            number = self._next_id
+            self._next_id = number + 1
+            body = b"%d%b" % (number, body)
+        self._send(self._event_head, body, attachments)
+        return number
+
+    def ack(self, id: int, body: bytes) -> None:
+        """Answer an event. ``body`` is the JSON array of the answer's arguments."""
+        self._send(self._ack_head, b"%d%b" % (id, body), ())
+
+    def disconnect(self) -> None:
+        """End this socket and tell the peer, which then does not come back by itself."""
+        connection = self.connection
+        if connection.sockets.get(self.namespace) is self:
+            del connection.sockets[self.namespace]
+            self.accepted = False
+            connection.send(Disconnect(self.namespace))
+            connection.application.disconnected(self, Reason.SERVER_DISCONNECT)
+
+    def _send(self, head: bytes, rest: bytes, attachments: Sequence[bytes]) -> None:
+        session = self.connection.session
+        if not attachments:
+            session.transport.send(head + rest)
+            return
+        # 42/kschat,… becomes 451-/kschat,… : one type for text, one for text with attachments
+        session.transport.send(b"4%d%d-%b%b" % (head[1] - 0x30 + 3, len(attachments), head[2:], rest))
+        for attachment in attachments:
+            session.send_binary(attachment)
+
+
+class Connection:
+    """All that one session carries. It is the session's ``Listener``.
+
+    Args:
+        session: sends what is given to it.
+        application: is asked and told.
+        handshake: what the peer said first.
+        limits: on what the peer sends.
+
+    Attributes:
+        sockets: those that are accepted or not answered yet, by namespace.
+    """
+
+    __slots__ = ("_decoder", "_limits", "application", "handshake", "session", "sockets")
+
+    def __init__(
+        self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits
+    ) -> None:
+        self.session = session
+        self.application = application
+        self.handshake = handshake
+        self.sockets: dict[str, Socket] = {}
+        self._limits = limits
+        self._decoder = Decoder(limits)
+
+    @property
+    def serves(self) -> bool:
+        """Whether a socket is accepted for whose sake the connection stays."""
+        return any(socket.serves and socket.accepted for socket in self.sockets.values())
+
+    def opened(self) -> None:
+        """The session stands. Clients of revision 3 are joined to ``/`` unasked."""
+        if self.session.revision == 3:
+            self._connect(Connect(_DEFAULT))
+
+    def send(self, packet: Connect | Disconnect | ConnectError) -> None:
+        """Send a packet that carries no attachments."""
+        self.session.send_text(encode(packet)[0])
+
+    def text(self, data: bytes) -> None:
+        """Text of the session. Raises ProtocolError."""
+        packet = self._decoder.text(data)
+        if packet is not None:
+            self._receive(packet)
+
+    def binary(self, data: bytes) -> None:
+        """An attachment. Raises ProtocolError."""
+        packet = self._decoder.binary(data)
+        if packet is not None:
+            self._receive(packet)
+
+    def closed(self, reason: Reason, detail: str) -> None:
+        """The session has ended, and so have its sockets."""
+        sockets, self.sockets = self.sockets, {}
+        for socket in sockets.values():
+            socket.accepted = False
+            self.application.disconnected(socket, reason)
+        self.application.ended(self, reason, detail)
+
+    def _receive(self, packet: Connect | Disconnect | Event | Ack | ConnectError) -> None:
+        socket = self.sockets.get(packet.namespace)
+        if type(packet) is Event:
+            if socket is None or not socket.accepted:
+                raise ProtocolError("an event for a namespace that was not joined")
+            self.application.event(socket, packet)
+        elif type(packet) is Ack:
+            if socket is None or not socket.accepted:
+                raise ProtocolError("an ack for a namespace that was not joined")
+            self.application.acked(socket, packet)
+        elif type(packet) is Connect:
+            self._connect(packet)
+        elif type(packet) is Disconnect:
+            # A socket that the server ended a moment ago may cross this on its way.
+            if socket is not None:
+                del self.sockets[packet.namespace]
+                socket.accepted = False
+                self.application.disconnected(socket, Reason.CLIENT_DISCONNECT)
+        else:
+            raise ProtocolError("an error packet from a client")
+
+    def _connect(self, wish: Connect) -> None:
+        if wish.namespace in self.sockets:
+            if wish.namespace == _DEFAULT and self.session.revision == 3:
+                return  # it was joined unasked; some clients ask all the same
+            raise ProtocolError("a second CONNECT to a namespace")
+        if len(self.sockets) >= self._limits.max_namespaces:
+            raise ProtocolError("too many namespaces")
+        socket = self.sockets[wish.namespace] = Socket(self, wish.namespace)
+        self.application.connect(socket, wish)
+
+
+_DEFAULT: Final = "/"

@@ -1,0 +1,47 @@
+"""Why a connection ends. Each reason is named once, here.
+
+Knows nothing of sockets: ``close_code`` is the code a WebSocket transport puts
+into its close frame (RFC 6455, section 7.4.1); other transports have their own way.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A named reason for the end of a session or of a socket.
+
+    The text of those that Engine.IO names is Engine.IO's own (``docs/engine.io-protocol`` and
+    the reference server's ``close`` event), so that logs can be compared.
+    """
+
+    TRANSPORT_CLOSE = ("transport close", 1000)
+    TRANSPORT_ERROR = ("transport error", 1011)
+    PARSE_ERROR = ("parse error", 1002)
+    TOO_LARGE = ("too large", 1009)
+    PING_TIMEOUT = ("ping timeout", 1008)
+    FORCED_CLOSE = ("forced close", 1000)
+    CONNECT_TIMEOUT = ("connect timeout", 1008)
+    SLOW_READER = ("slow reader", 1008)
+    SHUTTING_DOWN = ("server shutting down", 1001)
+    SERVER_ERROR = ("server error", 1011)
+    CLIENT_DISCONNECT = ("client namespace disconnect", 1000)
+    SERVER_DISCONNECT = ("server namespace disconnect", 1000)
+
+    def __init__(self, text: str, close_code: int) -> None:
+        self.text = text
+        self.close_code = close_code
+
+
+class ProtocolError(Exception):
+    """The peer sent bytes that are no packet, or a packet that has no place here.
+
+    Its connection alone is closed with ``reason``. ``detail`` is for the log; it never
+    holds what the peer sent. Any other exception out of ``wire`` is a bug of ours.
+    """
+
+    def __init__(self, detail: str, reason: Reason = Reason.PARSE_ERROR) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.reason = reason

@@ -1,0 +1,91 @@
+"""JSON that stays text: checked and split, decoded by the one that knows its type.
+
+msgspec reads all of it, so what passes here is JSON to the letter (RFC 8259), with two
+exceptions made on purpose: bounded depth, and halves of surrogate pairs, which
+JavaScript's strings may hold and ``JSON.stringify`` writes as an escape. Strict decoders refuse
+those; they are replaced by U+FFFD, the way browsers do it for text on the wire (WIRE.md, 8).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from kschat.wire.errors import ProtocolError
+
+_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_any: Final = msgspec.json.Decoder()
+
+# Escapes in order of their appearance, so that "\\ud800" (an escaped backslash, then text) is
+# passed over; then a whole pair; then a half, which is the one that is caught.
+_ESCAPES: Final = re.compile(
+    rb"\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_PAIRS: Final = re.compile(rb"\[\]|\{\}")
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def check_depth(text: bytes, limit: int) -> None:
+    """Refuse JSON nested deeper than ``limit`` arrays and objects, in time linear to its size.
+
+    Raises:
+        ProtocolError: too deep. (Text that is no JSON may pass or not: its decoder tells.)
+    """
+    if text.count(b"[") + text.count(b"{") <= limit:
+        return
+    # Brackets outside of strings; each round takes the innermost pairs away, and so a level.
+    brackets = _STRINGS.sub(b"", text).translate(None, _NOT_BRACKETS)
+    for _ in range(limit):
+        if not brackets:
+            return
+        shorter = _PAIRS.sub(b"", brackets)
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    if brackets:
+        raise ProtocolError("JSON nested too deep, or brackets that do not match")
+
+
+def mend_surrogates(text: bytes) -> bytes:
+    """``text`` with each escaped half of a surrogate pair replaced by an escaped U+FFFD."""
+    if b"\\u" not in text:
+        return text
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+
+
+def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
+    """The elements of a JSON array, each still text.
+
+    Raises:
+        ProtocolError: not a JSON array, or nested deeper than ``max_depth``.
+    """
+    check_depth(text, max_depth)
+    try:
+        return _array.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return _array.decode(mend_surrogates(text))
+    except (msgspec.DecodeError, RecursionError):
+        raise ProtocolError("a payload that is no JSON array") from None
+
+
+def decode(text: bytes | msgspec.Raw, max_depth: int) -> Any:
+    """The value that ``text`` stands for.
+
+    Raises:
+        ProtocolError: not JSON, nested deeper than ``max_depth``, or a number beyond all bounds.
+    """
+    raw = bytes(text)
+    check_depth(raw, max_depth)
+    try:
+        return _any.decode(raw)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        pass
+    try:
+        return _any.decode(mend_surrogates(raw))
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise ProtocolError("a payload that is no JSON") from None

@@ -1,0 +1,25 @@
+"""Every bound on what a peer may send, in one place."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of the wire. Beyond them a ``ProtocolError`` closes that connection alone.
+
+    Attributes:
+        max_payload: bytes of one packet, and of all attachments of one packet together.
+        max_attachments: attachments of one packet.
+        max_depth: nested arrays and objects in a packet's JSON.
+        max_namespaces: namespaces joined at once on one connection.
+        max_event_name: bytes of an event's name, as JSON.
+        max_namespace: bytes of a namespace with its query (a token may stand there).
+    """
+
+    max_payload: int = 1_000_000
+    max_attachments: int = 16
+    max_depth: int = 64
+    max_namespaces: int = 8
+    max_event_name: int = 128
+    max_namespace: int = 8_400

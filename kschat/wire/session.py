@@ -1,0 +1,393 @@
+"""``EngineSession``: one Engine.IO session, whatever carries it.
+
+Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` and ``v4-current.md``
+("Handshake", "Heartbeat", "Upgrade").
+
+It has no clock and no socket. Two transports (WebSocket, long-polling) put frames in and
+are told what to write; a timetable is told when to call ``alarm``; a listener above is told what
+arrived. What may happen when is in ``TRANSITIONS``, the one table at the end, in two
+regions that do not touch each other:
+
+::
+
+    link:   ALONE --candidate--> PROBING --2probe / 3probe--> PROBED --5--> ALONE
+              any --lost, close, silence, error--> CLOSED
+
+    beat, revision 3:  QUIET --2 / 3--> QUIET             silence: closed
+    beat, revision 4:  QUIET --alarm / 2--> ASKED --3--> QUIET    ASKED --alarm: closed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from kschat.wire import engineio
+from kschat.wire.engineio import Frame, Packet, Revision
+from kschat.wire.errors import ProtocolError, Reason
+
+
+class Transport(Protocol):
+    """What carries the frames of a session."""
+
+    def send(self, payload: bytes, binary: bool = False) -> None:
+        """Write one frame. Must not raise, also when the peer is gone."""
+
+    def close(self, reason: Reason) -> None:
+        """Write what was sent, then end. Must not call back into the session."""
+
+    def release(self) -> None:
+        """Let a request that is parked for frames go (with a noop); others: nothing."""
+
+    def take_unsent(self) -> Iterable[Frame]:
+        """Frames that were sent but have not left, which a new transport takes over."""
+
+
+class Listener(Protocol):
+    """Who is above a session."""
+
+    def text(self, data: bytes) -> None:
+        """A message of UTF-8 text arrived. May raise ProtocolError."""
+
+    def binary(self, data: bytes) -> None:
+        """A binary message arrived. May raise ProtocolError."""
+
+    def closed(self, reason: Reason, detail: str) -> None:
+        """The session has ended; nothing can be sent. ``detail`` is for the log."""
+
+
+class Timetable(Protocol):
+    """Who calls ``alarm``, one for all sessions."""
+
+    def schedule(self, session: EngineSession, seconds: float) -> None:
+        """Call ``session.alarm()`` that much later, and at no other time set before."""
+
+    def cancel(self, session: EngineSession) -> None:
+        """Do not call it."""
+
+
+class Link(Enum):
+    """Whether a session has its transport alone, or one that it may change to."""
+
+    ALONE = auto()
+    PROBING = auto()
+    PROBED = auto()
+    CLOSED = auto()
+
+
+class Beat(Enum):
+    """Whether an answer to a ping of ours is awaited."""
+
+    QUIET = auto()
+    ASKED = auto()
+
+
+class Input(Enum):
+    """What can happen to a session."""
+
+    OPEN = engineio.OPEN
+    CLOSE = engineio.CLOSE
+    PING = engineio.PING
+    PONG = engineio.PONG
+    MESSAGE = engineio.MESSAGE
+    UPGRADE = engineio.UPGRADE
+    NOOP = engineio.NOOP
+    #: from a transport that the session may change to
+    CANDIDATE = auto()
+    CANDIDATE_PROBE = auto()
+    CANDIDATE_UPGRADE = auto()
+    CANDIDATE_OTHER = auto()
+    CANDIDATE_GONE = auto()
+    #: from the timetable, from the transport, from above
+    ALARM = auto()
+    LOST = auto()
+    END = auto()
+
+
+_OF_PACKET: Final = {kind.value: kind for kind in list(Input)[:7]}
+
+
+class HeartbeatTimes:
+    """How often a peer is asked, and how long an answer may take, in seconds. One a daemon."""
+
+    __slots__ = ("interval", "timeout")
+
+    def __init__(self, interval: float, timeout: float) -> None:
+        self.interval = interval
+        self.timeout = timeout
+
+
+class EngineSession:
+    """One session of Engine.IO.
+
+    Args:
+        sid: its id, which the peer is told.
+        revision: 3 or 4.
+        transport: what carries it now.
+        timetable: calls ``alarm``.
+        times: of its heartbeat.
+        base64: the peer asked for binary as text (``b64=1``).
+
+    ``listener`` is set by who is above, before the first frame arrives.
+    """
+
+    __slots__ = (
+        "_data",
+        "_detail",
+        "_reason",
+        "_times",
+        "_timetable",
+        "base64",
+        "beat",
+        "candidate",
+        "link",
+        "listener",
+        "revision",
+        "sid",
+        "slot",
+        "transport",
+    )
+
+    listener: Listener
+
+    def __init__(
+        self,
+        sid: str,
+        revision: Revision,
+        transport: Transport,
+        timetable: Timetable,
+        times: HeartbeatTimes,
+        base64: bool = False,
+    ) -> None:
+        self.sid = sid
+        self.revision = revision
+        self.transport = transport
+        self.candidate: Transport | None = None
+        self.base64 = base64
+        self.link = Link.ALONE
+        self.beat = Beat.QUIET
+        #: where the timetable keeps this session; the timetable's own
+        self.slot: int | None = None
+        self._timetable = timetable
+        self._times = times
+        self._data: Packet | None = None
+        self._reason = Reason.FORCED_CLOSE
+        self._detail = ""
+
+    def open(self, upgrades: tuple[str, ...], max_payload: int) -> None:
+        """Tell the peer that the session stands, and begin its heartbeat."""
+        times = self._times
+        data = engineio.open_data(self.sid, upgrades, times.interval, times.timeout, max_payload)
+        self.transport.send(b"0" + data)
+        self._rest()
+
+    # What comes in.
+
+    def receive(self, payload: bytes, binary: bool = False) -> None:
+        """A frame came on the session's transport. What is no packet closes the session."""
+        try:
+            if binary:
+                self._packet(engineio.decode_binary(payload, self.revision))
+            elif (
+                payload
+                and payload[0] == engineio.MESSAGE_DIGIT
+                and self.link is not Link.CLOSED
+            ):
+                # The one packet on the hot path, by the same way that the table gives it.
+                self.listener.text(payload[1:])
+            else:
+                self._packet(engineio.decode_text(payload, self.revision))
+        except ProtocolError as error:
+            self.close(error.reason, error.detail)
+
+    def receive_candidate(self, payload: bytes, binary: bool = False) -> None:
+        """A frame came on the transport that was offered."""
+        if binary:
+            self._happens(Input.CANDIDATE_OTHER)
+        elif payload == b"2probe":
+            self._happens(Input.CANDIDATE_PROBE)
+        elif payload == b"5":
+            self._happens(Input.CANDIDATE_UPGRADE)
+        else:
+            self._happens(Input.CANDIDATE_OTHER)
+
+    def offer(self, candidate: Transport) -> bool:
+        """A second transport came for this session.
+
+        Returns:
+            Whether it may try; else the one who brought it refuses it.
+        """
+        if self.link is not Link.ALONE:
+            return False
+        self.candidate = candidate
+        self._happens(Input.CANDIDATE)
+        return True
+
+    def candidate_gone(self) -> None:
+        """The transport that was offered has ended, or was too slow."""
+        self._happens(Input.CANDIDATE_GONE)
+
+    def lost(self, reason: Reason = Reason.TRANSPORT_CLOSE) -> None:
+        """The session's transport has ended by itself."""
+        self._reason = reason
+        self._happens(Input.LOST)
+
+    def alarm(self) -> None:
+        """The time that was scheduled has come."""
+        self._happens(Input.ALARM)
+
+    # What goes out.
+
+    def send_text(self, data: bytes) -> None:
+        """Send a message of UTF-8 text. After the end: nothing happens."""
+        if self.link is not Link.CLOSED:
+            self.transport.send(b"4" + data)
+
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary message. After the end: nothing happens."""
+        if self.link is not Link.CLOSED:
+            packet = Packet(engineio.MESSAGE, data, True)
+            frame = engineio.encode(packet, self.revision, self.base64)
+            self.transport.send(frame.payload, frame.binary)
+
+    def close(self, reason: Reason, detail: str = "") -> None:
+        """End the session. A second time: nothing happens."""
+        self._reason = reason
+        self._detail = detail
+        self._happens(Input.END)
+
+    # The machine.
+
+    def _packet(self, packet: Packet) -> None:
+        self._data = packet
+        self._happens(_OF_PACKET[packet.type])
+
+    def _happens(self, what: Input) -> None:
+        if self.link is Link.CLOSED:
+            return
+        entry = TRANSITIONS.get((self.link, what))
+        if entry is not None:
+            self.link, action = entry
+        else:
+            self.beat, action = BEATS[self.revision][self.beat, what]
+        action(self)
+
+    def _deliver(self) -> None:
+        packet, self._data = self._data, None
+        if packet is not None:
+            (self.listener.binary if packet.binary else self.listener.text)(packet.data)
+
+    def _nothing(self) -> None:
+        """What may come, and means nothing here."""
+
+    def _refuse(self) -> None:
+        raise ProtocolError("an Engine.IO packet that has no place here")
+
+    def _rest(self) -> None:
+        times = self._times
+        wait = times.interval + times.timeout if self.revision == 3 else times.interval
+        self._timetable.schedule(self, wait)
+
+    def _answer_ping(self) -> None:
+        self.transport.send(b"3")
+        self._rest()
+
+    def _ask(self) -> None:
+        self.transport.send(b"2")
+        self._timetable.schedule(self, self._times.timeout)
+
+    def _silence(self) -> None:
+        self.close(Reason.PING_TIMEOUT)
+
+    def _answer_probe(self) -> None:
+        if self.candidate is not None:
+            self.candidate.send(b"3probe")
+            # The client stops asking once its parked request is answered.
+            self.transport.release()
+
+    def _change(self) -> None:
+        if self.candidate is not None:
+            old, self.transport, self.candidate = self.transport, self.candidate, None
+            for frame in old.take_unsent():
+                self.transport.send(frame.payload, frame.binary)
+            old.close(Reason.TRANSPORT_CLOSE)
+
+    def _drop_candidate(self) -> None:
+        candidate, self.candidate = self.candidate, None
+        if candidate is not None:
+            candidate.close(Reason.PARSE_ERROR)
+
+    def _peer_closed(self) -> None:
+        self._reason = Reason.TRANSPORT_CLOSE
+        self._end()
+
+    def _end(self) -> None:
+        self._timetable.cancel(self)
+        self._drop_candidate()
+        self.transport.close(self._reason)
+        self.listener.closed(self._reason, self._detail)
+
+
+Action = Callable[[EngineSession], None]
+_S = EngineSession
+
+#: What happens to the link: (state, input) -> (next state, what is done).
+TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
+    # A session that has one transport.
+    (Link.ALONE, Input.MESSAGE): (Link.ALONE, _S._deliver),
+    (Link.ALONE, Input.NOOP): (Link.ALONE, _S._nothing),
+    (Link.ALONE, Input.OPEN): (Link.ALONE, _S._refuse),
+    (Link.ALONE, Input.UPGRADE): (Link.ALONE, _S._refuse),
+    (Link.ALONE, Input.CANDIDATE): (Link.PROBING, _S._nothing),
+    (Link.ALONE, Input.CANDIDATE_PROBE): (Link.ALONE, _S._nothing),
+    (Link.ALONE, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._nothing),
+    (Link.ALONE, Input.CANDIDATE_OTHER): (Link.ALONE, _S._nothing),
+    (Link.ALONE, Input.CANDIDATE_GONE): (Link.ALONE, _S._nothing),
+    (Link.ALONE, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
+    (Link.ALONE, Input.LOST): (Link.CLOSED, _S._end),
+    (Link.ALONE, Input.END): (Link.CLOSED, _S._end),
+    # One that was offered another, which has not shown itself yet.
+    (Link.PROBING, Input.MESSAGE): (Link.PROBING, _S._deliver),
+    (Link.PROBING, Input.NOOP): (Link.PROBING, _S._nothing),
+    (Link.PROBING, Input.OPEN): (Link.PROBING, _S._refuse),
+    (Link.PROBING, Input.UPGRADE): (Link.PROBING, _S._refuse),
+    (Link.PROBING, Input.CANDIDATE): (Link.PROBING, _S._nothing),
+    (Link.PROBING, Input.CANDIDATE_PROBE): (Link.PROBED, _S._answer_probe),
+    (Link.PROBING, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBING, Input.CANDIDATE_OTHER): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBING, Input.CANDIDATE_GONE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBING, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
+    (Link.PROBING, Input.LOST): (Link.CLOSED, _S._end),
+    (Link.PROBING, Input.END): (Link.CLOSED, _S._end),
+    # One whose other transport works both ways; the peer says when to change.
+    (Link.PROBED, Input.MESSAGE): (Link.PROBED, _S._deliver),
+    (Link.PROBED, Input.NOOP): (Link.PROBED, _S._nothing),
+    (Link.PROBED, Input.OPEN): (Link.PROBED, _S._refuse),
+    (Link.PROBED, Input.UPGRADE): (Link.PROBED, _S._refuse),
+    (Link.PROBED, Input.CANDIDATE): (Link.PROBED, _S._nothing),
+    (Link.PROBED, Input.CANDIDATE_PROBE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBED, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._change),
+    (Link.PROBED, Input.CANDIDATE_OTHER): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBED, Input.CANDIDATE_GONE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBED, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
+    (Link.PROBED, Input.LOST): (Link.CLOSED, _S._end),
+    (Link.PROBED, Input.END): (Link.CLOSED, _S._end),
+}
+
+#: What happens to the heartbeat, by revision: the client's side asks in 3, ours in 4.
+BEATS: Final[dict[Revision, dict[tuple[Beat, Input], tuple[Beat, Action]]]] = {
+    3: {
+        (Beat.QUIET, Input.PING): (Beat.QUIET, _S._answer_ping),
+        (Beat.QUIET, Input.PONG): (Beat.QUIET, _S._refuse),
+        (Beat.QUIET, Input.ALARM): (Beat.QUIET, _S._silence),
+    },
+    4: {
+        (Beat.QUIET, Input.PING): (Beat.QUIET, _S._refuse),
+        (Beat.QUIET, Input.PONG): (Beat.QUIET, _S._rest),
+        (Beat.QUIET, Input.ALARM): (Beat.ASKED, _S._ask),
+        (Beat.ASKED, Input.PING): (Beat.ASKED, _S._refuse),
+        (Beat.ASKED, Input.PONG): (Beat.QUIET, _S._rest),
+        (Beat.ASKED, Input.ALARM): (Beat.ASKED, _S._silence),
+    },
+}

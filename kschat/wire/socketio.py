@@ -1,0 +1,322 @@
+"""Socket.IO packets, as text with binary attachments, and the decoder that puts them together.
+
+Source: socketio/socket.io, ``docs/socket.io-protocol/v4.md`` (spoken by clients 1.x and 2.x)
+and ``v5-current.md`` (3.x and 4.x). The two differ in what CONNECT and the error packet carry,
+not in how a packet is written.
+
+::
+
+    <type>[<attachments>-][<namespace>,][<ack id>][<JSON>]
+
+    0/kschat,{"token":"…"}           CONNECT with a payload (v5)
+    0/kschat?token=…                 CONNECT with a query (v4)
+    2/kschat,7["Send",{"msg":"hi"}]  EVENT that asks for ack 7
+    3/kschat,7["done"]               ACK 7
+    51-["Send",{"msg":{"_placeholder":true,"num":0}}]   BINARY_EVENT, one attachment follows
+
+The arguments of events and acks stay raw JSON (``msgspec.Raw``) until the one that knows
+their type decodes them. Attachments stand beside them: ``placeholders`` finds which argument
+refers to which, ``renumber`` moves one part of a packet into another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from kschat.wire import jsontext
+from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.limits import Limits
+
+CONNECT: Final = 0
+DISCONNECT: Final = 1
+EVENT: Final = 2
+ACK: Final = 3
+CONNECT_ERROR: Final = 4
+BINARY_EVENT: Final = 5
+BINARY_ACK: Final = 6
+
+#: Names that the clients' own machinery uses; an event of that name is refused (v5, "EVENT").
+RESERVED_EVENTS: Final = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+
+_HEAD: Final = re.compile(rb"([0-6])(?:([0-9]{1,6})-)?(?:(/[^,]*),?)?([0-9]{1,15})?")
+_name: Final = msgspec.json.Decoder(str | int)
+
+
+class Connect(msgspec.Struct, frozen=True, gc=False):
+    """A wish to join ``namespace``, or the answer that it was joined.
+
+    Attributes:
+        namespace: with its leading slash.
+        data: the payload's JSON (v5), or nothing.
+        query: what stood behind the namespace's ``?`` (v4), undecoded, or nothing.
+    """
+
+    namespace: str = "/"
+    data: bytes = b""
+    query: str = ""
+
+
+class Disconnect(msgspec.Struct, frozen=True, gc=False):
+    """The end of a socket in ``namespace``."""
+
+    namespace: str = "/"
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """An event, with binary attachments or without.
+
+    Attributes:
+        name: the first element of the packet's array.
+        args: the other elements, each raw JSON.
+        id: the ack that is asked for; 0 is one.
+        attachments: what the placeholders in ``args`` refer to, by number.
+    """
+
+    name: str
+    args: tuple[msgspec.Raw, ...] = ()
+    namespace: str = "/"
+    id: int | None = None
+    attachments: tuple[bytes, ...] = ()
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False):
+    """The answer to an event that asked for one. Attributes as in ``Event``."""
+
+    id: int
+    args: tuple[msgspec.Raw, ...] = ()
+    namespace: str = "/"
+    attachments: tuple[bytes, ...] = ()
+
+
+class ConnectError(msgspec.Struct, frozen=True, gc=False):
+    """A refusal to join. ``data`` is JSON: an object in v5, a string in v4."""
+
+    namespace: str = "/"
+    data: bytes = b""
+
+
+Packet = Connect | Disconnect | Event | Ack | ConnectError
+
+
+def encode(packet: Packet) -> tuple[bytes, tuple[bytes, ...]]:
+    """``packet`` as its text and the binary attachments that must follow it."""
+    match packet:
+        case Event():
+            return _encode_array(packet, EVENT, (msgspec.json.encode(packet.name), *packet.args))
+        case Ack():
+            return _encode_array(packet, ACK, packet.args)
+        case Connect():
+            namespace = f"{packet.namespace}?{packet.query}" if packet.query else packet.namespace
+            return _head(CONNECT, namespace) + packet.data, ()
+        case Disconnect():
+            return _head(DISCONNECT, packet.namespace), ()
+        case ConnectError():
+            return _head(CONNECT_ERROR, packet.namespace) + packet.data, ()
+
+
+def _encode_array(
+    packet: Event | Ack, kind: int, elements: Sequence[bytes | msgspec.Raw]
+) -> tuple[bytes, tuple[bytes, ...]]:
+    attachments = packet.attachments
+    return (
+        b"%b%b[%b]"
+        % (
+            _head(kind, packet.namespace, len(attachments)),
+            b"" if packet.id is None else b"%d" % packet.id,
+            b",".join(bytes(element) for element in elements),
+        ),
+        attachments,
+    )
+
+
+def _head(kind: int, namespace: str, attachments: int = 0) -> bytes:
+    count = b""
+    if attachments:
+        kind += BINARY_EVENT - EVENT
+        count = b"%d-" % attachments
+    return b"%d%b%b" % (kind, count, b"" if namespace == "/" else namespace.encode() + b",")
+
+
+class Decoder:
+    """Puts the packets of one connection together. It holds what a binary packet still waits for.
+
+    Args:
+        limits: beyond them, ``ProtocolError``.
+    """
+
+    __slots__ = ("_limits", "_missing", "_parts", "_pending", "_room")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pending: Event | Ack | None = None
+        self._parts: list[bytes] = []
+        self._missing = 0
+        self._room = 0
+
+    def text(self, text: bytes) -> Packet | None:
+        """Decode the text of a packet.
+
+        Returns:
+            The packet, or None where attachments must follow first.
+
+        Raises:
+            ProtocolError: no packet, one that breaks a limit, or attachments were awaited.
+        """
+        if self._pending is not None:
+            raise ProtocolError("text where a binary attachment was awaited")
+        head = _HEAD.match(text)
+        if head is None:
+            raise ProtocolError("an unknown packet type")
+        digit, count, space, digits = head.groups()
+        kind = digit[0] - 0x30
+        if (count is not None) != (kind >= BINARY_EVENT):
+            raise ProtocolError("a number of attachments where none belongs, or none where one does")
+        namespace, query = ("/", "") if space is None else self._namespace(space)
+        rest = text[head.end() :]
+        if kind == EVENT:
+            return self._event(namespace, digits, rest)
+        if kind == ACK:
+            return self._ack(namespace, digits, rest)
+        if kind >= BINARY_EVENT:
+            packet = (self._event if kind == BINARY_EVENT else self._ack)(namespace, digits, rest)
+            return self._await_attachments(packet, int(count))
+        if digits is not None:
+            # No ack id belongs here; what looked like one is the payload's beginning.
+            rest = digits + rest
+        if kind == CONNECT:
+            return Connect(namespace, self._json(rest), query)
+        if kind == DISCONNECT:
+            if rest:
+                raise ProtocolError("a DISCONNECT with a payload")
+            return Disconnect(namespace)
+        return ConnectError(namespace, self._json(rest))
+
+    def binary(self, data: bytes) -> Packet | None:
+        """Take the next attachment.
+
+        Returns:
+            The packet, or None where more must follow.
+
+        Raises:
+            ProtocolError: none was awaited, or together they are too large.
+        """
+        pending = self._pending
+        if pending is None:
+            raise ProtocolError("a binary attachment that no packet awaits")
+        self._room -= len(data)
+        if self._room < 0:
+            raise ProtocolError("attachments that are too large together", Reason.TOO_LARGE)
+        self._parts.append(data)
+        if len(self._parts) < self._missing:
+            return None
+        self._pending, parts, self._parts = None, tuple(self._parts), []
+        return msgspec.structs.replace(pending, attachments=parts)
+
+    def _event(self, namespace: str, digits: bytes | None, rest: bytes) -> Event:
+        elements = jsontext.split_array(rest, self._limits.max_depth)
+        if not elements:
+            raise ProtocolError("an event without a name")
+        raw = elements[0]
+        if len(bytes(raw)) > self._limits.max_event_name:
+            raise ProtocolError("an event's name that is too long")
+        try:
+            name = str(_name.decode(raw))
+        except msgspec.MsgspecError:
+            raise ProtocolError("an event's name that is no string") from None
+        if name in RESERVED_EVENTS:
+            raise ProtocolError("an event of a reserved name")
+        return Event(name, tuple(elements[1:]), namespace, None if digits is None else int(digits))
+
+    def _ack(self, namespace: str, digits: bytes | None, rest: bytes) -> Ack:
+        if digits is None:
+            raise ProtocolError("an ack without an id")
+        return Ack(int(digits), tuple(jsontext.split_array(rest, self._limits.max_depth)), namespace)
+
+    def _await_attachments(self, packet: Event | Ack, count: int) -> Packet | None:
+        if count > self._limits.max_attachments:
+            raise ProtocolError("too many attachments")
+        for argument in packet.args:
+            for number in placeholders(jsontext.decode(argument, self._limits.max_depth)):
+                if not 0 <= number < count:
+                    raise ProtocolError("a placeholder for an attachment that is not announced")
+        if not count:
+            return packet
+        self._pending, self._missing, self._room = packet, count, self._limits.max_payload
+        return None
+
+    def _namespace(self, space: bytes) -> tuple[str, str]:
+        if len(space) > self._limits.max_namespace:
+            raise ProtocolError("a namespace that is too long")
+        namespace, _, query = space.decode("utf-8", "replace").partition("?")
+        return namespace, query
+
+    def _json(self, text: bytes) -> bytes:
+        """``text``, checked: nothing, or one JSON value."""
+        if not text:
+            return b""
+        if b"[" in text[:1]:
+            raise ProtocolError("an array where an object or a string belongs")
+        return bytes(jsontext.split_array(b"[%b]" % text, self._limits.max_depth + 1)[0])
+
+
+def placeholders(value: Any) -> Iterator[int]:
+    """The numbers of the attachments that ``value``, decoded JSON, refers to, in its order.
+
+    Raises:
+        ProtocolError: a placeholder whose number is none.
+    """
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            number = value.get("num")
+            if type(number) is not int:
+                raise ProtocolError("a placeholder that is none")
+            yield number
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for element in value:
+            yield from placeholders(element)
+
+
+def renumber(
+    text: bytes | msgspec.Raw, attachments: Sequence[bytes], max_depth: int, first: int = 0
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """Cut one value out of a packet with attachments.
+
+    Args:
+        text: the value's JSON.
+        attachments: the packet's.
+        max_depth: of the JSON.
+        first: the number that the first of the value's own attachments shall have.
+
+    Returns:
+        The JSON with placeholders that count from ``first``, and the attachments they mean.
+        Both as given where that is the case already.
+
+    Raises:
+        ProtocolError: a placeholder whose number is none, or not that of an attachment.
+    """
+    value = jsontext.decode(text, max_depth)
+    used = list(dict.fromkeys(placeholders(value)))
+    if any(not 0 <= number < len(attachments) for number in used):
+        raise ProtocolError("a placeholder for an attachment that is not there")
+    if used == list(range(first, first + len(attachments))):
+        return bytes(text), tuple(attachments)
+    moved = {old: first + new for new, old in enumerate(used)}
+    return msgspec.json.encode(_moved(value, moved)), tuple(attachments[number] for number in used)
+
+
+def _moved(value: Any, numbers: dict[int, int]) -> Any:
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return {"_placeholder": True, "num": numbers[value["num"]]}
+        return {key: _moved(element, numbers) for key, element in value.items()}
+    if isinstance(value, list):
+        return [_moved(element, numbers) for element in value]
+    return value

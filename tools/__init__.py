@@ -1,0 +1,1 @@
+"""What `make` calls: not part of the package."""

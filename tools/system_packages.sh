@@ -1,0 +1,46 @@
+#!/bin/sh
+# Installs what pip and npm cannot bring, where it is missing and where this may be done: on Debian and its kin, as root
+# or with a sudo that asks nothing. Elsewhere it says what to install. It never fails: what is missing shows later.
+#
+#     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
+#     system_packages.sh browser        Node.js, npm and Chromium, for the tests
+set -u
+
+wanted=""
+case "${1:-}" in
+    venv)
+        version=$("$2" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        "$2" -c 'import ensurepip, venv' 2>/dev/null || wanted="python$version-venv"
+        ;;
+    browser)
+        command -v node >/dev/null || wanted="$wanted nodejs"
+        command -v npm >/dev/null || wanted="$wanted npm"
+        command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
+            command -v google-chrome >/dev/null || wanted="$wanted chromium"
+        ;;
+    *)
+        echo "usage: $0 venv PYTHON | browser" >&2
+        exit 2
+        ;;
+esac
+test -n "$wanted" || exit 0
+
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    as_root="sudo -n"
+    sudo -n true 2>/dev/null || as_root="no"
+fi
+if [ "$as_root" = no ] || ! command -v apt-get >/dev/null; then
+    echo "please install:$(printf ' %s' $wanted)" >&2
+    exit 0
+fi
+echo "installing:$(printf ' %s' $wanted)"
+log=$(mktemp)
+# One list of packages is tried first; a fresh image has none, then it is fetched.
+install="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $wanted"
+$install >"$log" 2>&1 || { $as_root apt-get update >"$log" 2>&1 && $install >"$log" 2>&1; } || {
+    tail -n 5 "$log" >&2
+    echo "could not install:$(printf ' %s' $wanted)" >&2
+}
+rm -f "$log"
+exit 0
