@@ -1,11 +1,12 @@
 """The real daemon as a subprocess: ``twistd -n kschat`` on a free port of 127.0.0.1.
 
-:class:`Daemon` belongs to one test and runs on the reactor: it can be stopped, killed and started again.
-:class:`SharedDaemon` serves all tests of a class (trial wants the reactor clean after each test, so it is not on it).
+:class:`Daemon` belongs to one test: it can be stopped, killed and started again. :func:`shared_daemon` spares the start.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet import defer, error, protocol
 from twisted.internet.interfaces import IProcessTransport
@@ -29,6 +30,9 @@ from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
 
 SERVING = "serving on http://"
+
+#: Signs in a log of an error that was not expected.
+FAULTS = ("Traceback", "Unhandled", "CRITICAL")
 
 
 def free_port() -> int:
@@ -61,6 +65,16 @@ class _Served:
 
     port: int
     pid: int
+
+    @property
+    def log(self) -> str:
+        """All that it printed so far."""
+        raise NotImplementedError
+
+    @property
+    def faults(self) -> list[str]:
+        """The lines of the log that no client may bring about."""
+        return [line for line in self.log.splitlines() if any(sign in line for sign in FAULTS)]
 
     @property
     def url(self) -> str:
@@ -192,12 +206,9 @@ class Daemon(_Served):
 
 
 class SharedDaemon(_Served):
-    """A daemon for all tests of a class: start it in setUpClass, stop it in tearDownClass."""
+    """A daemon that many tests use one after the other; get it by :func:`shared_daemon`."""
 
-    #: Texts that a log must not hold, whatever clients do.
-    FAULTS: ClassVar[tuple[str, ...]] = ("Traceback", "Unhandled")
-
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, settings: Mapping[str, object]) -> None:
         self.port = free_port()
         self._process = subprocess.Popen(
             command(self.port, settings),
@@ -207,33 +218,23 @@ class SharedDaemon(_Served):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        atexit.register(self._end)
         self.pid = self._process.pid
         self._lines: list[bytes] = []
         self._serving = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="log of the daemon")
-        self._reader.start()
+        threading.Thread(target=self._read, name="log of the daemon", daemon=True).start()
         self._serving.wait(PATIENCE)
         if not any(SERVING.encode() in line for line in self._lines):
-            self._process.kill()
-            self._process.wait(PATIENCE)
             raise AssertionError(f"the daemon does not serve:\n{self.log}")
 
     @property
     def log(self) -> str:
-        """All that it printed."""
+        """All that it printed so far."""
         return b"".join(self._lines).decode(errors="replace")
 
-    def stop(self) -> None:
-        """SIGTERM, and fails when the exit status is not 0 or the log tells of a fault."""
-        self._process.terminate()
-        try:
-            status = self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        assert status == 0, f"the daemon ended with status {status}:\n{self.log}"
-        assert not any(fault in self.log for fault in self.FAULTS), f"the daemon's log tells of a fault:\n{self.log}"
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
 
     def _read(self) -> None:
         """Runs in a thread until the process closes its output."""
@@ -244,3 +245,11 @@ class SharedDaemon(_Served):
                 if SERVING.encode() in line:
                     self._serving.set()
         self._serving.set()
+
+
+@functools.cache
+def shared_daemon(**settings: object) -> SharedDaemon:
+    """The one daemon with these settings; it lives until trial ends. (trial calls no setUpClass, and wants nothing left
+    on the reactor after a test, so its process is not run by the reactor.)
+    """
+    return SharedDaemon(settings)

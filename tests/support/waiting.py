@@ -20,7 +20,7 @@ class WaitedTooLong(AssertionError):
 def within(
     waited: defer.Deferred[T], what: str, seen: Callable[[], str], seconds: float = PATIENCE
 ) -> defer.Deferred[T]:
-    """``waited``, which fails with :class:`WaitedTooLong` after ``seconds``; ``seen`` then gives the text of the logs."""
+    """``waited``, failing with :class:`WaitedTooLong` after ``seconds``; ``seen`` then gives the text of the logs."""
 
     def too_late(_result: object, _seconds: float) -> NoReturn:
         raise WaitedTooLong(f"waited {seconds} s in vain for {what}\n{seen()}")
