@@ -160,17 +160,16 @@ class _Exchange(ChatTestCase):
 
     async def test_a_payload_that_is_not_valid_is_refused_and_says_why(self) -> None:
         alice, a, bob, b = await self.both()
-        for payload in (None, True, 5, "x", [], [sending(alice, bob, "hi")]):
-            await self.is_refused(a, [payload], 1, None, None)
-        await self.is_refused(a, [], 1, None, None)
-        await self.is_refused(a, [{}], 1, None, None)
+        no_payloads: list[list[object]] = [[], [None], [True], [5], ["x"], [[]], [{}], [[sending(alice, bob, "hi")]]]
+        for args in no_payloads:
+            await self.is_refused(a, args, 1, None, None)
         for missing in ("uId", "pId", "msg"):
             payload = sending(alice, bob, "hi", 9)
             del payload[missing]
             await self.is_refused(a, [payload], 1, None if missing == "uId" else alice, 9)
-        for bad in (None, True, 1.5, [], {}, ["x"], "", "x" * 129):
+        no_ids: list[object] = [None, True, 1.5, [], {}, ["x"], "", "x" * 129]
+        for bad in no_ids:
             await self.is_refused(a, [sending(alice, bad, "hi")], 1, alice, 0.5)
-        for bad in (None, True, 1.5, [], {}, ""):
             await self.is_refused(a, [sending(bad, bob, "hi")], 1, None, 0.5)
         await self.pass_on(a, sending(alice, bob, "valid"), b)
         self.assertEqual([], a.unseen + b.unseen)
@@ -206,7 +205,7 @@ class _Exchange(ChatTestCase):
         self.assertEqual(list(range(300)), sent)
 
     async def test_logout_is_answered_and_ends_the_socket(self) -> None:
-        alice, a, bob, b = await self.both()
+        _, a, bob, b = await self.both()
         await a.emit("Logout")
         self.assertEqual([{"RC": 1, "ERR": 0}], (await a.next("RESPLOGOUT")).args)
         self.assertEqual(["io server disconnect"], (await a.next("disconnect")).args)

@@ -1,6 +1,7 @@
 """The real daemon as a subprocess: ``twistd -n kschat`` on a free port of 127.0.0.1.
 
-:class:`Daemon` belongs to one test: it can be stopped, killed and started again. :func:`shared_daemon` spares the start.
+:class:`Daemon` belongs to one test: it can be stopped, killed and started again.
+:func:`shared_daemon` spares the start.
 """
 
 from __future__ import annotations
