@@ -1,0 +1,19 @@
+"""What kschat costs, measured: ``python -m bench`` prints one table.
+
+From the ground up; each knows only what stands above it in this list:
+
+- ``frames``   WebSocket frames of a client, made from templates masked beforehand
+- ``tally``    was every number seen once, in order?
+- ``stats``    percentiles, medians
+- ``process``  CPU and memory of a process, read from /proc; the machine's own line
+- ``clients``  one socket of the load as a state machine without I/O: bytes in, bytes out
+- ``options``  the load generator's command line
+- ``load``     the load generator, a process of its own: sockets, epoll, closed and open loop
+- ``peers``    what can be measured: how to start it and how to speak to it
+- ``measure``  starts a peer and a load, and takes the figures of one round
+- ``report``   rounds in turns, medians, the table
+- ``profile``  the same load while the daemon is profiled
+
+Run its modules with ``-m`` from the repository's root (``python -m bench.load``): run by path, ``bench/profile.py``
+would hide the standard library's ``profile``.
+"""

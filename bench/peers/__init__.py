@@ -1,0 +1,30 @@
+"""What can be measured. A peer knows how it is started and how the load speaks to it; the measuring knows neither.
+
+- ``base``    what a peer is, and starting and stopping processes
+- ``daemon``  ``twistd -n kschat``
+- ``echo``    a plain Twisted TCP echo: what the same frames cost on this machine with nothing done to them
+
+Another store is another row of ``PEERS``; another server is a module with ``name``, ``load`` and ``start``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from bench.peers.base import Peer
+from bench.peers.daemon import Daemon
+from bench.peers.echo import Echo
+
+PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
+    {
+        peer.name: peer
+        for peer in (
+            Daemon(name="memory", settings=(("store", "memory"),)),
+            Daemon(name="memory-eio3", settings=(("store", "memory"),), load=("--eio", "3")),
+            Echo(),
+        )
+    }
+)
+"""Every peer by the name it is asked for and shown with."""

@@ -1,0 +1,36 @@
+"""The daemon itself, as it is run: ``twistd -n kschat`` with a free port of the loopback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.peers.base import ROOT, Running, free_port, spawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """One ``twistd -n kschat`` with these settings; all others keep their defaults.
+
+    A setting's value may hold ``{directory}``, the scratch directory of the run. ``twistd`` are options of twistd itself.
+    """
+
+    name: str
+    settings: tuple[tuple[str, str], ...] = ()
+    load: tuple[str, ...] = ()
+    twistd: tuple[str, ...] = ()
+    chats: bool = True
+
+    def start(self, directory: Path, secret: str) -> Running:
+        """Start the daemon and return when it serves. Raises PeerError."""
+        port = free_port()
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
+        environ["PYTHONPATH"] = str(ROOT)  # this checkout is measured, whatever is installed
+        environ["KSCHAT_SECRET"] = secret
+        argv = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *self.twistd]
+        argv += ["kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
+        for name, value in self.settings:
+            argv += [f"--{name.replace('_', '-')}", value.format(directory=directory)]
+        return Running((port,), (spawn(argv, directory / "daemon.log", b"serving on ", environ),))

@@ -1,0 +1,51 @@
+"""What a process used, as Linux tells it under /proc."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user and system time of all threads of a process, in seconds, good to 1/100 s.
+
+    Raises FileNotFoundError or ProcessLookupError when it has ended.
+    """
+    # The command's name (field 2) may hold spaces and brackets: count the fields behind the last bracket.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def rss_bytes(pid: int) -> int:
+    """Return the resident memory of a process in bytes. Raises FileNotFoundError when it has ended."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(f"process {pid} has no memory of its own: it has ended")
+
+
+def cpu_model() -> str:
+    """Return the CPU's name, or the architecture where /proc/cpuinfo has none."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def version(distribution: str) -> str:
+    """Return an installed distribution's name and version, or its name and a dash."""
+    try:
+        return f"{distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
+        return f"{distribution} -"
+
+
+def machine() -> str:
+    """Return one line about the machine and the software that figures depend on."""
+    packages = ", ".join(version(name) for name in ("Twisted", "autobahn", "msgspec"))
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}, {python}, {packages}"

@@ -1,0 +1,175 @@
+"""``make bench``: rounds in turns over all peers, medians, one table."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.measure import Loaded, MeasureError, Plan, loaded, memory
+from bench.peers import PEERS
+from bench.peers.base import Peer, PeerError
+from bench.process import machine
+from bench.stats import Spread
+
+_CALIBRATION = "echo"
+
+
+@dataclass(slots=True)
+class Rounds:
+    """The figures of one peer, round by round."""
+
+    closed: list[Loaded] = field(default_factory=list)
+    open: list[Loaded] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+
+
+def run(peers: Iterable[Peer], plan: Plan, rounds: int, say: Callable[[str], None]) -> dict[str, Rounds]:
+    """Measure every peer in turn, round after round, so that a machine that grows slower does so for all."""
+    peers = tuple(peers)
+    results = {peer.name: Rounds() for peer in peers}
+    for number in range(1, rounds + 1):
+        for peer in peers:
+            say(f"round {number} of {rounds}: {peer.name}")
+            result = results[peer.name]
+            result.closed.append(loaded(peer, plan))
+            result.open.append(loaded(peer, plan, rate=plan.rate))
+            if peer.chats and plan.idle:
+                result.memory.append(memory(peer, plan))
+    return results
+
+
+def _row(name: str, result: Rounds) -> list[str]:
+    closed, opened = result.closed, result.open
+    return [
+        name,
+        Spread.of([figures.rate for figures in closed]).show(0),
+        Spread.of([figures.cpu_us for figures in closed]).show(),
+        Spread.of([figures.latency.get("p50", 0.0) for figures in opened]).show(2),
+        Spread.of([figures.latency.get("p99", 0.0) for figures in opened]).show(2),
+        Spread.of([each for each, _ in result.memory]).show() if result.memory else "-",
+    ]
+
+
+def table(results: dict[str, Rounds], plan: Plan) -> str:
+    """Return the table: a row a peer, medians with the extremes."""
+    at = f"at {plan.rate:,.0f}/s"
+    heads = ["peer", "messages/s", "CPU us/message", f"p50 ms {at}", f"p99 ms {at}", "kB/connection"]
+    rows = [heads, *(_row(name, result) for name, result in results.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _beside(name: str, result: Rounds) -> Iterable[str]:
+    """Yield what stands beside a row: how much of a core, what the load cost, services, second thousand."""
+
+    def median(values: Iterable[float]) -> float:
+        return Spread.of(list(values)).median
+
+    closed, opened = result.closed, result.open
+    line = (
+        f"{name}: {median(f.busy for f in closed):.2f} cores while loaded, the load itself "
+        f"{median(f.load_us for f in closed):.1f} us/message; at the open rate {median(f.cpu_us for f in opened):.1f} us/message, "
+        f"max {median(f.latency.get('max', 0.0) for f in opened):.1f} ms, "
+        f"and the load sent {median(f.lag.get('p99', 0.0) for f in opened):.2f} ms late at its p99"
+    )
+    if result.memory:
+        line += f"; kB of each connection of the second half {median(second for _, second in result.memory):.1f}"
+    yield line
+    for service in closed[0].services:
+        yield f"{name}: {service} {median(f.services[service] for f in closed):.1f} us/message beside"
+    for kind, each in (("closed", closed), ("open", opened)):
+        total = {key: sum(f.verdict[key] for f in each) for key in ("acked", "lost", "repeated", "disordered", "refused")}
+        counts = ", ".join(f"{key} {count:,}" for key, count in total.items())
+        yield f"{name}: {kind} loop, all rounds: {counts}" + ("" if all(f.exact for f in each) else "  NOT AS IT SHOULD BE")
+        yield from (f"{name}: {fault}" for f in each for fault in f.verdict["faults"])
+
+
+def ratios(results: dict[str, Rounds]) -> Iterable[str]:
+    """Yield each peer's cost as a multiple of the echo's, round by round."""
+    echo = results.get(_CALIBRATION)
+    if echo is None:
+        return
+    for name, result in results.items():
+        if result is not echo:
+            pairs = zip(result.closed, echo.closed, strict=True)
+            spread = Spread.of([peer.cpu_us / base.cpu_us for peer, base in pairs])
+            yield f"{name}: a message costs {spread.show(2)} times an echo of a frame of the same size"
+
+
+def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
+    """Return the whole report."""
+    load = " ".join(plan.extra)
+    how = (
+        f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} rounds in turns of {plan.seconds:g} s after "
+        f"{plan.warmup:g} s of warm-up, every server started afresh; median (least..most)." + (f" Load: {load}." if load else "")
+    )
+    parts = [
+        machine(),
+        how,
+        "CPU is the server's own, user and system, for each message delivered; the load is a process of its own on the same",
+        f"machine. Latency: open loop, a Poisson stream of {plan.rate:,.0f} messages a second, from when a message was due to its",
+        f"arrival. Memory: growth of the resident set with {2 * plan.idle:,} idle joined connections, divided by them.",
+        "",
+        table(results, plan),
+        "",
+        *ratios(results),
+        *(line for name, result in results.items() for line in _beside(name, result)),
+    ]
+    return "\n".join(parts)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of ``python -m bench``."""
+    options = argparse.ArgumentParser(prog="python -m bench", description="Measure the daemon and print one table.")
+    add = options.add_argument
+    add("peers", nargs="*", default=["memory", _CALIBRATION], help=f"of: {', '.join(PEERS)} (default: memory echo)")
+    add("--quick", action="store_true", help="one round of 2 s: a look, not a result")
+    add("--clients", type=int, default=Plan().clients, help="(default %(default)s)")
+    add("--window", type=int, default=Plan().window, help="messages of a client on their way (default %(default)s)")
+    add("--rounds", type=int, default=3, help="(default %(default)s)")
+    add("--seconds", type=float, default=Plan().seconds, help="measured in each load (default %(default)s)")
+    add("--warmup", type=float, default=Plan().warmup, help="seconds before (default %(default)s)")
+    add("--rate", type=float, default=Plan().rate, help="messages a second of the open loop (default %(default)s)")
+    add("--idle", type=int, default=Plan().idle, help="idle connections, twice so many (default %(default)s; 0: none)")
+    add("--load", default="", metavar="OPTIONS", help='more options of bench.load, as "--ring --answer"')
+    add("--json", type=Path, metavar="FILE", help="write every round's figures there")
+    return options
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure as the command line says; 0 when every acknowledged message arrived once and in order, else 1."""
+    options = parser()
+    given = options.parse_args(arguments)
+    if unknown := [name for name in given.peers if name not in PEERS]:
+        options.error(f"no peer is called {unknown[0]}; there are {', '.join(PEERS)}")
+    plan = Plan(
+        clients=given.clients,
+        window=given.window,
+        seconds=2.0 if given.quick else given.seconds,
+        warmup=given.warmup,
+        rate=given.rate,
+        idle=min(given.idle, 250) if given.quick else given.idle,
+        extra=tuple(given.load.split()),
+    )
+    rounds = 1 if given.quick else given.rounds
+    busy = os.getloadavg()[0]
+    try:
+        results = run((PEERS[name] for name in given.peers), plan, rounds, lambda line: print(line, file=sys.stderr))
+    except (PeerError, MeasureError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(text(results, plan, rounds))
+    if busy > 0.5:
+        print(f"Others were at work on this machine (load average {busy:.1f} at the start): the figures are worse than alone.")
+    if given.json:
+        every = {name: dataclasses.asdict(result) for name, result in results.items()}
+        given.json.write_text(json.dumps({"machine": machine(), "plan": dataclasses.asdict(plan), "peers": every}, indent=1))
+    exact = all(f.exact for result in results.values() for f in (*result.closed, *result.open))
+    return 0 if exact else 1
