@@ -1,4 +1,5 @@
-// The page: a conversation of two users. How an event gets to the server is socketio.js. All that comes from others is put into the document as text, never as markup.
+// The page: a conversation of two users. How an event gets to the server is the business of socketio.js.
+// All that comes from others is put into the document as text, never as markup.
 
 import {Late, Lost, Socket, TooLarge} from "./socketio.js";
 
@@ -102,25 +103,31 @@ function bubble(words, {own, from, time}) {
   body.textContent = words;
   const foot = element.appendChild(document.createElement("small"));
 
-  const near = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+  const atEnd = isAtEnd();
   empty.hidden = true;
   list.append(element);
   while (list.childElementCount > KEPT_MESSAGES) list.firstElementChild.remove();
-  if (own || near) toEnd();
+  if (own || atEnd) toEnd();
   else newer.hidden = false;
 
   return {
     setTime: (milliseconds) => { foot.replaceChildren(clock(milliseconds)); },
     setState: (state, said, retry) => {
+      const stays = isAtEnd(); // the new line may be higher than the one before
       element.dataset.state = state;
       foot.textContent = said;
-      if (!retry) return;
-      const button = foot.appendChild(document.createElement("button"));
-      button.type = "button";
-      button.textContent = "Try again";
-      button.addEventListener("click", () => { retry(); text.focus(); }, {once: true});
+      if (retry) foot.append(retryButton(retry));
+      if (stays) toEnd();
     },
   };
+}
+
+function retryButton(retry) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Try again";
+  button.addEventListener("click", () => { retry(); text.focus(); }, {once: true});
+  return button;
 }
 
 function clock(milliseconds) {
@@ -130,6 +137,8 @@ function clock(milliseconds) {
   element.textContent = when.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"});
   return element;
 }
+
+function isAtEnd() { return scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40; }
 
 function toEnd() {
   scroll.scrollTop = scroll.scrollHeight;
@@ -254,7 +263,7 @@ text.addEventListener("keydown", (event) => {
 
 newer.addEventListener("click", toEnd);
 scroll.addEventListener("scroll", () => {
-  if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 20) newer.hidden = true;
+  if (isAtEnd()) newer.hidden = true;
 });
 // The keyboard of a phone makes the window lower: the newest message stays in sight.
 window.visualViewport?.addEventListener("resize", () => { if (newer.hidden) toEnd(); });
