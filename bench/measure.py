@@ -31,8 +31,8 @@ class MeasureError(Exception):
 class Plan:
     """What is measured in a round. Times are seconds.
 
-    ``rate`` is messages a second in the open loop; ``idle`` sockets join twice for memory; ``extra`` are more options of
-    ``bench.load``, the same for every peer.
+    ``rate`` is messages a second in the open loop; ``idle`` sockets join twice for memory; ``extra`` are more options
+    of ``bench.load``, the same for every peer.
     """
 
     clients: int = 100
@@ -48,9 +48,9 @@ class Plan:
 class Loaded:
     """The figures of one load, closed or open: CPU of the peer's own processes, messages as they arrived.
 
-    ``services`` is the CPU a message of what works for the peer, by name. ``latency`` and ``lag`` (how late the load sent)
-    are percentiles in milliseconds, of an open loop. ``verdict`` holds the counts of the whole load; ``exact`` says that
-    every acknowledged message arrived once and in order, and nothing else happened.
+    ``services`` is the CPU a message of what works for the peer, by name. ``latency`` and ``lag`` (how late the load
+    sent) are percentiles in milliseconds, of an open loop. ``verdict`` holds the counts of the whole load; ``exact``
+    says that every acknowledged message arrived once and in order, and nothing else happened.
     """
 
     rate: float
@@ -93,9 +93,7 @@ def loaded(peer: Peer, plan: Plan, *, rate: float = 0.0) -> Loaded:
         argv = command(peer, running, plan)
         if rate:
             argv += ["--rate", str(rate)]
-        done = subprocess.run(
-            argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
-        )
+        done = subprocess.run(argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, capture_output=True, check=False)
         if done.returncode:
             raise MeasureError(f"{peer.name}: {done.stderr.decode(errors='replace').strip()}")
         return figures(json.loads(done.stdout), running)
@@ -119,7 +117,7 @@ def figures(told: dict[str, Any], running: Running) -> Loaded:
 
 
 def memory(peer: Peer, plan: Plan) -> tuple[float, float]:
-    """Start the peer and let idle sockets join; return kB (1000 bytes) a socket: of all, and of the second half alone."""
+    """Start the peer and let idle sockets join; return kB (1000 bytes) a socket: of all, and of the second half."""
     steps = (_WARM, _WARM + plan.idle, _WARM + 2 * plan.idle)
     with started(peer) as (running, secret):
         argv = [*command(peer, running, plan), "--idle", ",".join(map(str, steps))]
