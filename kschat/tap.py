@@ -10,13 +10,29 @@ from typing import Any
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.endpoints import serverFromString
-from twisted.web.resource import NoResource
-from twisted.web.server import Site
-from twisted.web.static import Data
+from twisted.python.filepath import FilePath
+from twisted.web.resource import IResource
 
-from kschat.config import Config, ConfigError, load
+from kschat.assets import directory
+from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.chat.application import Chat
+from kschat.chat.counters import Counters
+from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.hub import Hub
+from kschat.chat.messages import Mids
+from kschat.chat.tokens import Issuer, Verifier
+from kschat.config import Config, ConfigError, load, read_keys
+from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
+from kschat.front.service import FrontService
+from kschat.front.site import Health, make_root
+from kschat.front.static import ClientDist, StaticFiles, client_dist
+from kschat.front.timetable import Alarms
 from kschat.options import Options
+from kschat.wire.cork import Cork
+from kschat.wire.limits import Limits
 
 __all__ = ["Options", "makeService", "make_service"]
 
@@ -48,9 +64,86 @@ def make_service(config: Config, reactor: Any) -> IService:
     except Exception as error:  # noqa: BLE001 - each kind of endpoint, plugins among them, raises what it likes
         reason = " ".join(str(error).split())
         raise ConfigError(f"listen: {config.listen!r} is not an endpoint that Twisted can use: {reason}") from None
-    root = NoResource()
-    root.putChild(b"healthz", Data(b"ok\n", "text/plain"))
-    return ListeningService(endpoint, Site(root), config.listen)
+    counters, connections, cork, alarms = Counters(), ConnectionCount(), Cork(), Alarms(reactor)
+    limits = Limits(
+        max_payload=config.max_payload,
+        max_attachments=config.max_attachments,
+        max_depth=config.max_depth,
+        max_namespaces=config.max_namespaces,
+        max_event_name=config.max_event_name,
+    )
+    chat = _make_chat(config, reactor, cork, limits, counters)
+    engine = Engine(
+        chat,
+        alarms,
+        cork,
+        limits,
+        EngineSettings(
+            ping_interval=config.ping_interval,
+            ping_timeout=config.ping_timeout,
+            handshake_timeout=config.handshake_timeout,
+            connect_timeout=config.connect_timeout,
+            max_unsent=config.max_unsent,
+            origins=config.origins,
+        ),
+        counters,
+        connections,
+        reactor,
+    )
+    site = BoundedSite(
+        _make_root(config, reactor, chat, engine),
+        ChannelBounds(
+            head_timeout=config.handshake_timeout,
+            max_head=config.max_header,
+            max_body=config.max_payload,
+            max_connections=config.max_connections,
+        ),
+        alarms,
+        counters,
+        connections,
+        reactor,
+        config.access_log,
+    )
+    return FrontService(ListeningService(endpoint, site, config.listen), chat, engine, reactor)
+
+
+def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counters: Counters) -> Chat:
+    store = MemoryStore(config.store_messages, config.store_bytes)
+    router = MemoryRouter()
+    bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
+    return Chat(
+        reactor,
+        Verifier(read_keys(config), config.algorithms, reactor, config.token_leeway),
+        Hub(router, cork, counters),
+        Delivery(reactor, store, router, cork, bounds, counters),
+        Mids(secrets.token_hex(4)),
+        limits,
+        counters,
+    )
+
+
+def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IResource:
+    def numbers() -> dict[str, int]:
+        return {
+            "connections": engine.connections.open,
+            "sessions": len(engine.sessions),
+            "sockets": chat.hub.sockets,
+            "users": chat.hub.users,
+        }
+
+    issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
+    client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
+    randint = secrets.SystemRandom().randint
+    try:
+        page = PageResource(directory("templates", config.templates), issuer, config.demo, randint)
+    except TemplateError as error:
+        raise ConfigError(f"templates: {error}") from None
+    return make_root(
+        page,
+        StaticFiles(directory("static", config.static)),
+        EngineResource(engine, client),
+        Health(numbers),
+    )
 
 
 class CleanExit(Service):

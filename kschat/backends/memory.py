@@ -82,9 +82,7 @@ class MemoryStore:
         return succeed(list(islice(inbox.kept, skip, skip + limit)))
 
     def _forget(self) -> None:
-        while len(self._order) > self._max_messages or (
-            self._bytes > self._max_bytes and self._order
-        ):
+        while len(self._order) > self._max_messages or (self._bytes > self._max_bytes and self._order):
             # Each inbox stands in ``_order`` once a message, so its oldest is the one meant.
             inbox = self._order.popleft()
             message = inbox.kept.popleft().message

@@ -77,7 +77,7 @@ class Chat:
             return
         socket.record = identity
         bound = self.hub.join(identity.user, socket)
-        bound.addCallbacks(self._joined, self._not_bound, (socket, identity), None, (socket,))
+        bound.addCallbacks(self._joined, self._not_bound, callbackArgs=(socket, identity), errbackArgs=(socket,))
         bound.addErrback(self._failed)
 
     def _joined(self, _: None, socket: Socket, identity: Identity) -> None:
@@ -122,9 +122,7 @@ class Chat:
         identity = socket.record
         if isinstance(identity, Identity):
             self.hub.leave(identity.user, socket)
-            self.log.info(
-                "{user} left: {reason}", user=identity.user, reason=reason.text, socket=socket.id
-            )
+            self.log.info("{user} left: {reason}", user=identity.user, reason=reason.text, socket=socket.id)
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """See ``wire.connection.Application``."""

@@ -200,9 +200,7 @@ class Delivery:
                 fires.callback(None)
 
 
-def refuse(
-    socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused
-) -> None:
+def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused) -> None:
     """Tell a sender why its message is not taken: by the ack, and by RESPSEND."""
     if ack is not None:
         socket.ack(ack, messages.ack_failed(uid, refused.error, refused.why))

@@ -43,7 +43,7 @@ Deliver = Callable[[Sequence[Stored]], None]
 class IStore(Interface):
     """Keeps messages."""
 
-    def append(batch: Sequence[Message]) -> Deferred[list[Stored]]:  # type: ignore[empty-body]  # noqa: N805
+    def append(batch: Sequence[Message]) -> Deferred[list[Stored]]:  # noqa: N805
         """Keep a batch: all of it, or nothing.
 
         Each message gets the next offset of its recipient's inbox. Batches are kept and answered
@@ -57,7 +57,7 @@ class IStore(Interface):
             store makes them. Fails with StoreUnavailable.
         """
 
-    def read(user: str, after: int, limit: int) -> Deferred[list[Stored]]:  # type: ignore[empty-body]  # noqa: N805
+    def read(user: str, after: int, limit: int) -> Deferred[list[Stored]]:  # noqa: N805
         """A page of an inbox.
 
         Args:
@@ -76,13 +76,13 @@ class IRouter(Interface):
     def attach(deliver: Deliver) -> None:  # noqa: N805
         """Say who takes what arrives here. Called once, before all else."""
 
-    def bind(user: str) -> Deferred[None]:  # type: ignore[empty-body]  # noqa: N805
+    def bind(user: str) -> Deferred[None]:  # noqa: N805
         """From when it fires on, messages to ``user`` arrive here. Fails with RouterUnavailable."""
 
     def unbind(user: str) -> None:  # noqa: N805
         """Messages to ``user`` need not arrive here any more. Of one that is not bound: nothing."""
 
-    def publish(batch: Sequence[Stored]) -> Deferred[list[bool]]:  # type: ignore[empty-body]  # noqa: N805
+    def publish(batch: Sequence[Stored]) -> Deferred[list[bool]]:  # noqa: N805
         """Carry a batch to whoever is bound to its messages' recipients, in order.
 
         Returns:

@@ -214,11 +214,7 @@ def failed(error: Error, why: str, rno: Raw) -> bytes:
 
 def ack_sent(message: Message, repeat: bool) -> bytes:
     """The ack of a ``Send``."""
-    return (
-        b"["
-        + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat))
-        + b"]"
-    )
+    return b"[" + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat)) + b"]"
 
 
 def ack_failed(uid: int | str | None, error: Error, why: str) -> bytes:

@@ -14,7 +14,10 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -96,10 +99,12 @@ class BoundedRequest(Request):
             self.channel.refuse(b"413 Request Entity Too Large")
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class Channel(HTTPChannel):
     """One HTTP connection. Made by ``BoundedSite``."""
 
     site: BoundedSite
+    transport: Any
+    _networkProducer: Any
     requestFactory = BoundedRequest
     #: where the alarm clock keeps it
     slot: int | None = None
@@ -127,7 +132,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._wait(self.site.bounds.answer_timeout)
         super().requestDone(request)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.site.alarms.cancel(self)
         self.site.connections.open -= 1
@@ -139,9 +144,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def refuse(self, status: bytes) -> None:
         """Answer with ``status`` and close, whatever is still to come."""
-        self.transport.write(
-            b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status
-        )
+        self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self.loseConnection()
 
     def let_go(self) -> Any:
@@ -207,7 +210,7 @@ class BoundedSite(Site):
             return None
         return super().buildProtocol(addr)
 
-    def log(self, request: Request) -> None:
+    def log(self, request: http.Request) -> None:
         """One line for each answered request."""
         if self._access_log:
             self.log_to.info(

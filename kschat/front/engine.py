@@ -146,9 +146,7 @@ class Engine:
         self._newcomers: dict[Connection, _Newcomer] = {}
         self._emptied: list[Deferred[None]] = []
 
-    def begin(
-        self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool
-    ) -> EngineSession:
+    def begin(self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool) -> EngineSession:
         """A session on a transport that stands."""
         sid = token_urlsafe(15)
         session = EngineSession(sid, revision, transport, self._alarms, self._times, base64)
@@ -250,7 +248,7 @@ class EngineResource(Resource):
 
     def render(self, request: Request) -> Any:
         """Answer a request: a session, a script, or Engine.IO's error."""
-        if any(request.postpath):
+        if any(request.postpath or ()):
             return self._client.render(request)
         refusal = self._engine.check(request)
         if refusal is None:
@@ -271,13 +269,14 @@ class EngineResource(Resource):
             peer=_peer(request),
         )
         base64 = _query(request, b"b64") in ("1", "true")
-        channel: Channel = request.channel
+        channel = request.channel
         protocol = self._engine.factory.for_request(revision, handshake, base64)
         head = [b"GET / HTTP/1.1"]
         for name in _HANDSHAKE_HEADERS:
             values = request.requestHeaders.getRawHeaders(name)
             if values:
                 head.append(name + b": " + b",".join(values))
+        assert isinstance(channel, Channel)
         take_over(channel, protocol)
         protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
 

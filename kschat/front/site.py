@@ -30,9 +30,7 @@ class Health(Resource):
         return msgspec.json.encode({"status": "ok", **self._numbers()}) + b"\n"
 
 
-def make_root(
-    page: IResource, static: IResource, engine: IResource, health: IResource
-) -> Resource:
+def make_root(page: IResource, static: IResource, engine: IResource, health: IResource) -> Resource:
     """The tree. (``/metrics`` and ``/readyz`` have their place here.)"""
     root = Resource()
     root.putChild(b"", page)

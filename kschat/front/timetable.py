@@ -88,6 +88,6 @@ class Alarms:
                 sleeper.slot = None
                 try:
                     sleeper.alarm()
-                except Exception:
+                except Exception:  # noqa: BLE001 - one session's bug must not stop the others' clock
                     self.log.failure("an alarm of {sleeper} failed", sleeper=type(sleeper).__name__)
         self._set_timer()

@@ -49,7 +49,7 @@ def frame(payload: bytes, binary: bool = False) -> bytes:
 
 
 @implementer(IPushProducer)
-class EngineProtocol(WebSocketServerProtocol):  # type: ignore[misc]
+class EngineProtocol(WebSocketServerProtocol):
     """One WebSocket that carries one session. It is the session's ``Transport``.
 
     Made by ``EngineFactory.for_request``.
@@ -57,13 +57,24 @@ class EngineProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     logger = Logger()
 
+    # Autobahn's own, without types or with others than it uses.
+    transport: Any
+    data: bytes
+    state: int
+    current_frame: Any
+    inside_message: bool
+    maxMessagePayloadSize: int
+    http_headers: Any
+    http_request_params: Any
+    http_request_data: Any
+    http_response_data: Any
+    _perMessageCompress: Any
+
     session: EngineSession | None = None
     _paused = False
     _unsent = 0
 
-    def __init__(
-        self, engine: Engine, revision: Revision, handshake: Handshake, base64: bool
-    ) -> None:
+    def __init__(self, engine: Engine, revision: Revision, handshake: Handshake, base64: bool) -> None:
         super().__init__()
         self._engine = engine
         self._revision: Revision = revision
@@ -111,12 +122,7 @@ class EngineProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes arrived. Whole text frames are handed on here, all else goes Autobahn's way."""
-        if (
-            self.state == _OPEN
-            and not self.data
-            and self.current_frame is None
-            and not self.inside_message
-        ):
+        if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
             data = self._text_frames(data)
             if not data:
                 return
@@ -142,8 +148,7 @@ class EngineProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 break
             mask = data[start - 4 : start]
             payload = (
-                int.from_bytes(data[start:stop], "big")
-                ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+                int.from_bytes(data[start:stop], "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
             ).to_bytes(size, "big")
             if not payload.isascii():
                 try:
@@ -162,7 +167,7 @@ class EngineProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             return
         try:
             session.receive(payload, binary)
-        except Exception:
+        except Exception:  # noqa: BLE001 - and is logged with its traceback
             # A bug of ours costs this connection, and no other.
             self.logger.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
@@ -228,7 +233,7 @@ class EngineProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         return ()
 
 
-class EngineFactory(WebSocketServerFactory):  # type: ignore[misc]
+class EngineFactory(WebSocketServerFactory):
     """Makes the protocols, with Autobahn's options as they must be on the internet.
 
     Args:
@@ -238,9 +243,7 @@ class EngineFactory(WebSocketServerFactory):  # type: ignore[misc]
         handshake_timeout: seconds.
     """
 
-    def __init__(
-        self, engine: Engine, reactor: Any, max_payload: int, handshake_timeout: float
-    ) -> None:
+    def __init__(self, engine: Engine, reactor: Any, max_payload: int, handshake_timeout: float) -> None:
         super().__init__(server="", reactor=reactor)
         self._engine = engine
         self.setProtocolOptions(
@@ -258,9 +261,7 @@ class EngineFactory(WebSocketServerFactory):  # type: ignore[misc]
             trustXForwardedFor=0,
         )
 
-    def for_request(
-        self, revision: Revision, handshake: Handshake, base64: bool
-    ) -> EngineProtocol:
+    def for_request(self, revision: Revision, handshake: Handshake, base64: bool) -> EngineProtocol:
         """A protocol for a request that was found good."""
         protocol = EngineProtocol(self._engine, revision, handshake, base64)
         protocol.factory = self

@@ -75,7 +75,17 @@ class Socket:
         record: the application's own, about this socket.
     """
 
-    __slots__ = ("_ack_head", "_event_head", "_next_id", "accepted", "connection", "id", "namespace", "record", "serves")
+    __slots__ = (
+        "_ack_head",
+        "_event_head",
+        "_next_id",
+        "accepted",
+        "connection",
+        "id",
+        "namespace",
+        "record",
+        "serves",
+    )
 
     def __init__(self, connection: Connection, namespace: str) -> None:
         self.connection = connection
@@ -129,9 +139,9 @@ class Socket:
         self._send(self._event_head, body, attachments)
         return number
 
-    def ack(self, id: int, body: bytes) -> None:
-        """Answer an event. ``body`` is the JSON array of the answer's arguments."""
-        self._send(self._ack_head, b"%d%b" % (id, body), ())
+    def ack(self, number: int, body: bytes) -> None:
+        """Answer the event that asked for ack ``number``. ``body`` is the JSON array of the answer's arguments."""
+        self._send(self._ack_head, b"%d%b" % (number, body), ())
 
     def disconnect(self) -> None:
         """End this socket and tell the peer, which then does not come back by itself."""
@@ -168,9 +178,7 @@ class Connection:
 
     __slots__ = ("_decoder", "_limits", "application", "handshake", "session", "sockets")
 
-    def __init__(
-        self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits
-    ) -> None:
+    def __init__(self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits) -> None:
         self.session = session
         self.application = application
         self.handshake = handshake

@@ -189,11 +189,7 @@ class EngineSession:
         try:
             if binary:
                 self._packet(engineio.decode_binary(payload, self.revision))
-            elif (
-                payload
-                and payload[0] == engineio.MESSAGE_DIGIT
-                and self.link is not Link.CLOSED
-            ):
+            elif payload and payload[0] == engineio.MESSAGE_DIGIT and self.link is not Link.CLOSED:
                 # The one packet on the hot path, by the same way that the table gives it.
                 self.listener.text(payload[1:])
             else:

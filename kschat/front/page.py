@@ -1,0 +1,196 @@
+"""The page at `/`: templates/index.html with the four values that the tutorial's page has.
+
+`uid`, `rid`, `random` and `tokenId` come into the document as text and attributes by twisted.web.template, which
+escapes them: nothing of a URL can become markup, and the Content-Security-Policy forbids inline script besides.
+Knows how a token is issued (the demo), never whether one is good: that is the daemon's answer to the page's socket.
+"""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlencode
+from xml.sax import SAXParseException
+
+import msgspec
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
+from twisted.web.http import INTERNAL_SERVER_ERROR
+from twisted.web.iweb import IRequest, ITemplateLoader
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.template import Element, Tag, XMLFile, flattenString, renderer
+
+from kschat.chat.tokens import Issuer, as_user
+
+DEMO_TOKEN_SECONDS: Final = 12 * 3600
+"""How long a demo's token lasts. The page fetches itself again for a new one when it ends."""
+
+HEADERS: Final = {
+    b"content-type": b"text/html; charset=utf-8",
+    # ws: and wss: are named since older Safari does not count them to 'self'.
+    b"content-security-policy": (
+        b"default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; "
+        b"form-action 'self'; frame-ancestors 'none'"
+    ),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",  # the URL may hold a token
+    b"cache-control": b"no-store",
+}
+
+
+class TemplateError(Exception):
+    """A template cannot be read; the text is one sentence."""
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """What one request for the page asked for, and what it is given.
+
+    `uid` and `rid` are None when the URL has none that can be used; `named` tells that it tried.
+    """
+
+    uid: str | None
+    rid: str | None
+    named: bool
+    random: int
+    token: str
+    demo: bool
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether two users and a token are known."""
+        return bool(self.uid and self.rid and self.token)
+
+    @property
+    def lacks_token(self) -> bool:
+        """Whether no choice of users would help: outside of the demo a token must be in the URL."""
+        return not self.demo and not self.token
+
+
+class PageElement(Element):
+    """One rendering of the template. The names of its methods are what templates may say in `t:render`."""
+
+    def __init__(self, loader: ITemplateLoader, visit: Visit) -> None:
+        super().__init__(loader)
+        self._visit = visit
+
+    @renderer
+    def page(self, request: IRequest, tag: Tag) -> Tag:
+        """Fills the slots. Stands on the outermost element."""
+        visit = self._visit
+        uid, rid = visit.uid or "", visit.rid or ""
+        return tag.fillSlots(
+            uid=uid,
+            rid=rid,
+            random=str(visit.random),
+            tokenId=visit.token,
+            demo="1" if visit.demo else "",
+            otherSide="?" + urlencode({"uid": rid, "rid": uid}),
+            uidOrDefault=uid or "alice",
+            ridOrDefault=rid or "bob",
+        )
+
+    @renderer
+    def in_demo(self, request: IRequest, tag: Tag) -> Tag | str:
+        """Kept in the demo alone."""
+        return tag if self._visit.demo else ""
+
+    @renderer
+    def outside_demo(self, request: IRequest, tag: Tag) -> Tag | str:
+        """Kept outside of the demo."""
+        return "" if self._visit.demo else tag
+
+    @renderer
+    def to_chat(self, request: IRequest, tag: Tag) -> Tag | str:
+        """Kept when both users and a token are known."""
+        return tag if self._visit.can_chat else ""
+
+    @renderer
+    def to_choose(self, request: IRequest, tag: Tag) -> Tag | str:
+        """Kept when the users are still to be chosen."""
+        return "" if self._visit.can_chat or self._visit.lacks_token else tag
+
+    @renderer
+    def bad_choice(self, request: IRequest, tag: Tag) -> Tag | str:
+        """Kept when the URL names a user that cannot be one."""
+        return tag if self._visit.named else ""
+
+    @renderer
+    def without_token(self, request: IRequest, tag: Tag) -> Tag | str:
+        """Kept when there is no token and the page cannot be given one."""
+        return tag if self._visit.lacks_token else ""
+
+
+class PageResource(Resource):
+    """`GET /?uid=…&rid=…[&token=…]`.
+
+    `issuer` makes the tokens of the demo; without `demo` it is never asked, and the token is the URL's. `randint(a, b)`
+    gives the page's random number. Raises TemplateError when `templates` has no index.html that is XML.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        templates: FilePath[str],
+        issuer: Issuer | None,
+        demo: bool,
+        randint: Callable[[int, int], int],
+    ) -> None:
+        super().__init__()
+        self._issuer = issuer if demo else None
+        self._demo = demo
+        self._randint = randint
+        path = templates.child("index.html")
+        self._loader = XMLFile(path)
+        try:
+            self._loader.load()
+        except OSError as error:
+            raise TemplateError(f"the template {path.path} cannot be read: {error.strerror}") from None
+        except SAXParseException as error:
+            where = f"line {error.getLineNumber()}"
+            raise TemplateError(f"the template {path.path} is not XML: {error.getMessage()} ({where})") from None
+
+    def render_GET(self, request: IRequest) -> int:
+        """The page. A template that asks for what is not there is a 500 and a line in the log."""
+        rendering = flattenString(request, PageElement(self._loader, self._visit(request)))
+        rendering.addCallbacks(self._send, self._failed, callbackArgs=(request,), errbackArgs=(request,))
+        rendering.addErrback(lambda failure: self.log.failure("the page could not be sent", failure))
+        return NOT_DONE_YET
+
+    def _visit(self, request: IRequest) -> Visit:
+        arguments = request.args or {}
+        names = [_argument(arguments, name) for name in (b"uid", b"rid")]
+        uid, rid = (_user(name) for name in names)
+        token = _argument(arguments, b"token")
+        if self._issuer is not None:
+            token = "" if uid is None else self._issuer.issue(uid, DEMO_TOKEN_SECONDS)
+        named = any(name and user is None for name, user in zip(names, (uid, rid), strict=True))
+        return Visit(uid, rid, named, self._randint(1, 2**31 - 1), token, self._demo)
+
+    def _send(self, html: bytes, request: IRequest) -> None:
+        document = b"<!DOCTYPE html>\n" + html
+        for name, value in HEADERS.items():
+            request.setHeader(name, value)
+        request.setHeader(b"content-length", b"%d" % len(document))
+        request.write(b"" if request.method == b"HEAD" else document)
+        request.finish()
+
+    def _failed(self, failure: Failure, request: IRequest) -> None:
+        self.log.failure("the template could not be rendered", failure)
+        request.setResponseCode(INTERNAL_SERVER_ERROR)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.write(b"The page could not be made; the daemon's log says why.\n")
+        request.finish()
+
+
+def _argument(arguments: dict[bytes, list[bytes]], name: bytes) -> str:
+    """The first value of a query argument as text, "" without one."""
+    values = arguments.get(name, [b""])
+    return values[0].decode("utf-8", "replace")
+
+
+def _user(name: str) -> str | None:
+    """A user that an HTML attribute carries unchanged: control characters would reach the script as others."""
+    if any(character < " " or "\x7f" <= character <= "\x9f" for character in name):
+        return None
+    return as_user(name)

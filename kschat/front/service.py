@@ -1,0 +1,69 @@
+"""Opens the front, and closes it in good order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from kschat.chat.application import Chat
+from kschat.front.engine import Engine
+from kschat.front.port import ListeningService
+from kschat.wire.errors import Reason
+
+#: Seconds that accepted messages have to be stored and answered when the daemon goes down.
+DRAIN_TIMEOUT = 10.0
+
+#: Seconds that connections have to end after that; those left are cut by the process's end.
+CLOSE_TIMEOUT = 3.0
+
+
+class FrontService(Service):
+    """One daemon's front.
+
+    Args:
+        port: listens.
+        chat, engine: what is behind it.
+        clock: the reactor.
+    """
+
+    log = Logger()
+
+    def __init__(self, port: ListeningService, chat: Chat, engine: Engine, clock: IReactorTime) -> None:
+        self._port = port
+        self._chat = chat
+        self._engine = engine
+        self._clock = clock
+
+    def privilegedStartService(self) -> None:
+        """Listen, while the process may still take a low port."""
+        super().privilegedStartService()
+        self._port.privilegedStartService()
+
+    def startService(self) -> None:
+        """Serve."""
+        super().startService()
+        self._port.startService()
+
+    async def _stop(self) -> None:
+        self._chat.closing = True
+        await maybeDeferred(self._port.stopService)
+        self.log.info("going down: {connections} connections, no new ones", connections=self._engine.connections.open)
+        await self._at_most(DRAIN_TIMEOUT, self._chat.delivery.drained(), "messages were still unanswered")
+        await self._at_most(
+            CLOSE_TIMEOUT, self._engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
+        )
+
+    def stopService(self) -> Deferred[Any]:
+        """Take nothing new, finish what was accepted, then close each connection with its reason."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _at_most(self, seconds: float, done: Deferred[None], otherwise: str) -> None:
+        try:
+            await done.addTimeout(seconds, self._clock)
+        except TimeoutError:
+            self.log.warn("{what} after {seconds} seconds", what=otherwise, seconds=seconds)
