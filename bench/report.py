@@ -108,17 +108,21 @@ def ratios(results: dict[str, Rounds]) -> Iterable[str]:
 
 def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
     """Return the whole report."""
-    extra = f" Load: {' '.join(plan.extra)}." if plan.extra else ""
-    how = (
-        f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} round{'s' * (rounds > 1)} in turns of "
-        f"{plan.seconds:g} s after {plan.warmup:g} s of warm-up, every server started afresh; median (least..most).{extra} "
-        "CPU is the server's own, user and system, for each message delivered; the load is a process of its own on the "
-        f"same machine. Latency: open loop, a Poisson stream of {plan.rate:,.0f} messages a second, from when a message "
-        f"was due to its arrival. Memory: growth of the resident set by {2 * plan.idle:,} idle joined connections."
-    )
+    how = [
+        f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} round{'s' * (rounds > 1)} in turns of",
+        f"{plan.seconds:g} s after {plan.warmup:g} s of warm-up, every server started afresh; median (least..most).",
+        "CPU is the server's own, user and system, for each message delivered;",
+        "the load is a process of its own on the same machine.",
+        f"Latency: open loop, a Poisson stream of {plan.rate:,.0f} messages a second,",
+        "from when a message was due to its arrival.",
+    ]
+    if plan.idle:
+        how.append(f"Memory: growth of the resident set by {2 * plan.idle:,} idle joined connections, for each.")
+    if plan.extra:
+        how.append(f"Load: {' '.join(plan.extra)}.")
     parts = [
         machine(),
-        textwrap.fill(how, 118),
+        textwrap.fill(" ".join(how), 118),
         "",
         table(results, plan),
         "",
