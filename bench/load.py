@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from bench.links import PATIENCE, Links, LoadError
 from bench.options import LoadOptions, parse
-from bench.process import cpu_seconds
+from bench.process import cpu_seconds, machine_seconds
 from bench.stats import percentile
 
 
@@ -70,7 +70,8 @@ class Load:
                 assert link.client.due is not None
                 link.client.due.append(due)
                 self.links.write(link, link.client.send(1))
-                lags.append(now() - due)
+                if due >= self.links.clock.begin:
+                    lags.append(now() - due)
                 due += gap(rate)
             self.links.turn(min(0.1, max(0.0, due - now())))
         figures = self._window(self.links.clock.begin, before or self._counts())
@@ -84,6 +85,7 @@ class Load:
             "acked": sum(client.acks.next for client in clients),
             "delivered": sum(client.arrivals.next for client in clients),
             "load_cpu": time.process_time(),
+            "machine_cpu": machine_seconds(),
             **{f"cpu_{pid}": cpu_seconds(pid) for pid in self.options.watch},
         }
 

@@ -1,8 +1,8 @@
 """Where the daemon's time goes: ``python -m bench.profile [PEER]`` runs the load and prints the costliest functions.
 
-``--with py-spy`` (the default where it is installed) looks at the running daemon 400 times a second and costs it next
-to nothing: its shares are true, system calls included. ``--with cprofile`` counts every call, and so makes small
-functions look dearer than they are: read its number of calls a message rather than its times.
+``--with py-spy`` (the default where it is installed) stops the daemon 200 times a second to look at its stack: it
+adds little, and as much to all, so the shares are true, system calls included. ``--with cprofile`` counts every call,
+and so makes small functions look dearer than they are: read its calls a message rather than its times.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.peers import PEERS
 from bench.peers.base import ROOT, Peer, PeerError, Running
 from bench.peers.daemon import Daemon
 
-_SAMPLES = 400
+_SAMPLES = 200
 _SECRET = "of a daemon that lives for a moment only"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,8 @@ from bench.process import machine
 from bench.stats import Spread
 
 _CALIBRATION = "echo"
+_DISTURBED = 0.15
+"""Processors kept busy by others above which the report says so."""
 _COUNTS = ("acked", "lost", "repeated", "disordered", "refused")
 
 
@@ -120,6 +121,8 @@ def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
         how.append(f"Memory: growth of the resident set by {2 * plan.idle:,} idle joined connections, for each.")
     if plan.extra:
         how.append(f"Load: {' '.join(plan.extra)}.")
+    every = [figures for result in results.values() for figures in (*result.closed, *result.open)]
+    others = Spread.of([figures.others for figures in every])
     parts = [
         machine(),
         textwrap.fill(" ".join(how), 118),
@@ -128,6 +131,8 @@ def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
         "",
         *ratios(results),
         *(line for name, result in results.items() for line in _beside(name, result)),
+        f"Other work on this machine meanwhile kept {others.show(2)} processors busy."
+        + (" ALONE, FIGURES ARE BETTER: latency most of all." if others.median > _DISTURBED else ""),
     ]
     return "\n".join(parts)
 
@@ -166,15 +171,12 @@ def main(arguments: Sequence[str]) -> int:
         extra=tuple(given.load.split()),
     )
     rounds = 1 if given.quick else given.rounds
-    busy = os.getloadavg()[0]
     try:
         results = run((PEERS[name] for name in given.peers), plan, rounds, lambda line: print(line, file=sys.stderr))
     except (PeerError, MeasureError) as error:
         print(error, file=sys.stderr)
         return 1
     print(text(results, plan, rounds))
-    if busy > 0.5:
-        print(f"Others were at work on this machine (load average {busy:.1f} at the start): alone, figures are better.")
     if given.json:
         every = {name: dataclasses.asdict(result) for name, result in results.items()}
         record = {"machine": machine(), "plan": dataclasses.asdict(plan), "peers": every}
