@@ -27,10 +27,11 @@ class LoadError(Exception):
 class Link:
     """A client and its socket."""
 
-    __slots__ = ("client", "sock", "source", "unsent")
+    __slots__ = ("client", "port", "sock", "source", "unsent")
 
-    def __init__(self, client: ChatClient) -> None:
+    def __init__(self, client: ChatClient, port: int) -> None:
         self.client = client
+        self.port = port
         self.source: Link = self
         self.sock = socket.socket()
         self.unsent = b""
@@ -46,7 +47,7 @@ class Links:
         self.by_fd: dict[int, Link] = {}
         self.next_tick = 0.0
         self.faults: list[str] = []
-        self.all = [Link(client) for client in self._clients()]
+        self.all = [Link(client, options.ports[at % len(options.ports)]) for at, client in enumerate(self._clients())]
         for at, link in enumerate(self.all):
             peer = self.all[self._peer(at)]
             link.client.peer, peer.client.source, peer.source = peer.client, link.client, link
@@ -91,17 +92,15 @@ class Links:
                 raise LoadError(f"{len(opening)} sockets did not get through their handshake in time")
 
     def _open(self, link: Link) -> None:
-        ports = self.options.ports
-        port = ports[self.all.index(link) % len(ports)]
         try:
-            link.sock.connect(("127.0.0.1", port))
+            link.sock.connect(("127.0.0.1", link.port))
         except OSError as error:
-            raise LoadError(f"cannot connect to port {port}: {error}") from error
+            raise LoadError(f"cannot connect to port {link.port}: {error}") from error
         link.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.sock.setblocking(False)
         self.by_fd[link.sock.fileno()] = link
         self.epoll.register(link.sock, select.EPOLLIN)
-        self.write(link, link.client.opening(f"127.0.0.1:{port}"))
+        self.write(link, link.client.opening(f"127.0.0.1:{link.port}"))
 
     def write(self, link: Link, data: bytes) -> None:
         """Send now what the socket takes, and the rest when it can."""

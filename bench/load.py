@@ -168,6 +168,9 @@ def main(arguments: Sequence[str]) -> int:
     except LoadError as error:
         print(f"load: {error}", file=sys.stderr)
         return 1
+    except (FileNotFoundError, ProcessLookupError):
+        print("load: a process to be watched has ended", file=sys.stderr)
+        return 1
     return 0
 
 
