@@ -56,7 +56,7 @@ class Links:
         """Return whom the client number ``at`` writes to: its pair's other half, or the next in the ring."""
         if self.options.echo:
             return at
-        return (at + 1) % self.options.clients if self.options.ring else at ^ 1
+        return (at + 1) % self.options.clients if self.options.ring or self.options.idle else at ^ 1
 
     def _clients(self) -> list[ChatClient]:
         options = self.options
