@@ -40,6 +40,16 @@ class Transport(Protocol):
     def release(self) -> None:
         """Let a request that is parked for frames go (with a noop); others: nothing."""
 
+    def prove(self, number: int) -> None:
+        """Ask the peer for a proof that it has read all that was sent so far.
+
+        When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
+        """
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer does not take what is sent as fast as it comes."""
+
     def take_unsent(self) -> Iterable[Frame]:
         """Frames that were sent but have not left, which a new transport takes over."""
 
@@ -52,6 +62,12 @@ class Listener(Protocol):
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. May raise ProtocolError."""
+
+    def proved(self, number: int) -> None:
+        """The peer has read all that was sent before ``prove`` was called with ``number``."""
+
+    def closing(self, reason: Reason) -> None:
+        """The session is about to be ended by this side; a last word may still be sent."""
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The session has ended; nothing can be sent. ``detail`` is for the log."""
@@ -233,6 +249,11 @@ class EngineSession:
         """The time that was scheduled has come."""
         self._happens(Input.ALARM)
 
+    def proved(self, number: int) -> None:
+        """The transport has the proof that was asked for by ``prove``."""
+        if self.link is not Link.CLOSED:
+            self.listener.proved(number)
+
     # What goes out.
 
     def send_text(self, data: bytes) -> None:
@@ -249,9 +270,11 @@ class EngineSession:
 
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the session. A second time: nothing happens."""
-        self._reason = reason
-        self._detail = detail
-        self._happens(Input.END)
+        if self.link is not Link.CLOSED:
+            self._reason = reason
+            self._detail = detail
+            self.listener.closing(reason)
+            self._happens(Input.END)
 
     # The machine.
 

@@ -320,3 +320,14 @@ def _moved(value: Any, numbers: dict[int, int]) -> Any:
     if isinstance(value, list):
         return [_moved(element, numbers) for element in value]
     return value
+
+
+def without_binary(value: Any) -> Any:
+    """``value``, decoded JSON, with null where it refers to an attachment."""
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return None
+        return {key: without_binary(element) for key, element in value.items()}
+    if isinstance(value, list):
+        return [without_binary(element) for element in value]
+    return value
