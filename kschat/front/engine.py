@@ -72,7 +72,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ping_interval: float = 25
     ping_timeout: float = 20
-    handshake_timeout: float = 10
     connect_timeout: float = 45
     max_unsent: int = 4_000_000
     origins: tuple[str, ...] = ("*",)
@@ -116,7 +115,7 @@ class Engine:
         limits, settings: what peers may do.
         counters: counts.
         connections: how many there are, on whose account a transport stands.
-        reactor: for Autobahn's timeouts.
+        reactor: for Autobahn.
     """
 
     log = Logger()
@@ -132,13 +131,13 @@ class Engine:
         connections: ConnectionCount,
         reactor: IReactorTime,
     ) -> None:
+        self.alarms = alarms
         self.cork = cork
         self.max_unsent = settings.max_unsent
         self.connections = connections
         self.sessions: dict[str, Connection] = {}
-        self.factory = EngineFactory(self, reactor, limits.max_payload, settings.handshake_timeout)
+        self.factory = EngineFactory(self, reactor, limits.max_payload)
         self._application = application
-        self._alarms = alarms
         self._limits = limits
         self._settings = settings
         self._counters = counters
@@ -149,13 +148,13 @@ class Engine:
     def begin(self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool) -> EngineSession:
         """A session on a transport that stands."""
         sid = token_urlsafe(15)
-        session = EngineSession(sid, revision, transport, self._alarms, self._times, base64)
+        session = EngineSession(sid, revision, transport, self.alarms, self._times, base64)
         connection = _Registered(session, self._application, handshake, self._limits)
         connection.engine = self
         session.listener = connection
         self.sessions[sid] = connection
         newcomer = self._newcomers[connection] = _Newcomer(connection)
-        self._alarms.schedule(newcomer, self._settings.connect_timeout)
+        self.alarms.schedule(newcomer, self._settings.connect_timeout)
         session.open((), self._limits.max_payload)
         connection.opened()
         return session
@@ -165,7 +164,7 @@ class Engine:
         self.sessions.pop(connection.session.sid, None)
         newcomer = self._newcomers.pop(connection, None)
         if newcomer is not None:
-            self._alarms.cancel(newcomer)
+            self.alarms.cancel(newcomer)
 
     def gone(self) -> None:
         """A transport has ended."""
