@@ -26,7 +26,7 @@ from kschat.front.websocket import EngineFactory, EngineProtocol
 from kschat.wire.connection import Application, Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Revision
-from kschat.wire.errors import Reason
+from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes, Transport
 
@@ -87,7 +87,10 @@ class _Registered(Connection):
     def closed(self, reason: Reason, detail: str) -> None:
         """See ``Connection``."""
         self.engine.forget(self)
-        super().closed(reason, detail)
+        try:
+            super().closed(reason, detail)
+        except Exception:  # noqa: BLE001 - and is logged; who ends a session has others to look after
+            self.engine.log.failure("the end of a session could not be told")
 
 
 class _Newcomer:
@@ -156,7 +159,13 @@ class Engine:
         newcomer = self._newcomers[connection] = _Newcomer(connection)
         self.alarms.schedule(newcomer, self._settings.connect_timeout)
         session.open((), self._limits.max_payload)
-        connection.opened()
+        try:
+            connection.opened()
+        except ProtocolError as error:
+            session.close(error.reason, error.detail)
+        except Exception:  # noqa: BLE001 - and is logged; Autobahn would leave the connection open
+            self.log.failure("a session could not begin")
+            session.close(Reason.SERVER_ERROR)
         return session
 
     def forget(self, connection: Connection) -> None:
@@ -282,7 +291,7 @@ class EngineResource(Resource):
 
 def take_over(channel: Channel, protocol: EngineProtocol) -> None:
     """Put ``protocol`` in the place of ``channel``, which lets go of all it holds."""
-    transport = channel.let_go()
+    transport = channel.let_go(protocol)
     if isinstance(transport, ProtocolWrapper):  # TLS
         transport.wrappedProtocol = protocol
     elif isinstance(transport.protocol, ProtocolWrapper):

@@ -50,6 +50,12 @@ def frame(payload: bytes, binary: bool = False) -> bytes:
     return first + b"\x7f" + size.to_bytes(8, "big") + payload
 
 
+def backlog(transport: Any) -> int:
+    """Bytes that Twisted holds for a peer. (TLS passes on at once what it is given.)"""
+    unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return unsent
+
+
 @implementer(IPushProducer)
 class EngineProtocol(WebSocketServerProtocol):
     """One WebSocket that carries one session. It is the session's ``Transport``.
@@ -241,7 +247,10 @@ class EngineProtocol(WebSocketServerProtocol):
         if self._paused:
             self._unsent += len(data)
             if self._unsent > self._engine.max_unsent and self.session is not None:
-                self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
+                # Some of it has left since, of which Twisted says nothing until all has.
+                self._unsent = backlog(self.transport)
+                if self._unsent > self._engine.max_unsent:
+                    self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
         """See ``wire.session.Transport``. The close frame carries the reason."""

@@ -105,7 +105,7 @@ class Peer:
     def texts(self) -> list[str]:
         """The same, all of which must be text."""
         frames = self.frames()
-        assert all(frame.opcode == TEXT for frame in frames), frames
+        assert all(frame.opcode == TEXT for frame in frames), [frame.opcode for frame in frames]
         return [frame.payload.decode() for frame in frames]
 
     def closing(self) -> Seen:
