@@ -124,8 +124,8 @@ def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counter
 def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IResource:
     def numbers() -> dict[str, int]:
         return {
-            "connections": engine.connections.open,
-            "sessions": len(engine.sessions),
+            "connections": len(engine.sessions),
+            "open": engine.connections.open,
             "sockets": chat.hub.sockets,
             "users": chat.hub.users,
         }
