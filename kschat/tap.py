@@ -81,7 +81,6 @@ def make_service(config: Config, reactor: Any) -> IService:
         EngineSettings(
             ping_interval=config.ping_interval,
             ping_timeout=config.ping_timeout,
-            handshake_timeout=config.handshake_timeout,
             connect_timeout=config.connect_timeout,
             max_unsent=config.max_unsent,
             origins=config.origins,
