@@ -234,7 +234,7 @@ class Decoder:
             raise ProtocolError("an event's name that is too long")
         try:
             name = str(_name.decode(raw))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise ProtocolError("an event's name that is no string") from None
         if name in RESERVED_EVENTS:
             raise ProtocolError("an event of a reserved name")
@@ -266,7 +266,10 @@ class Decoder:
         """``text``, checked: nothing, or one JSON value."""
         if not text:
             return b""
-        return bytes(jsontext.split_array(b"[%b]" % text, self._limits.max_depth + 1)[0])
+        elements = jsontext.split_array(b"[%b]" % text, self._limits.max_depth + 1)
+        if len(elements) != 1:
+            raise ProtocolError("a payload that is not one JSON value")
+        return bytes(elements[0])
 
 
 def placeholders(value: Any) -> Iterator[int]:
