@@ -163,7 +163,7 @@ class Delivery:
                 if socket.accepted:
                     if submission.ack is not None:
                         socket.ack(submission.ack, messages.ack_sent(message, one.repeat))
-                    socket.emit(messages.sent(message, submission.rno), message.attachments)
+                    socket.emit(messages.sent(message, submission.rno), message.attachments, True)
         finally:
             if not outer:
                 cork.release()
@@ -201,7 +201,10 @@ class Delivery:
 
 
 def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused) -> None:
-    """Tell a sender why its message is not taken: by the ack, and by RESPSEND."""
+    """Tell a sender why its message is not taken: by the ack, and by RESPSEND.
+
+    RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
+    """
     if ack is not None:
         socket.ack(ack, messages.ack_failed(uid, refused.error, refused.why))
-    socket.emit(messages.failed(refused.error, refused.why, rno))
+    socket.emit(messages.failed(refused.error, refused.why, rno), ask=True)
