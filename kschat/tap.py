@@ -104,7 +104,7 @@ def make_service(config: Config, reactor: Any) -> IService:
         reactor,
         config.access_log,
     )
-    return FrontService(ListeningService(endpoint, site, config.listen), chat, engine, reactor)
+    return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, engine, reactor)
 
 
 def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counters: Counters) -> Chat:
@@ -156,9 +156,9 @@ class CleanExit(Service):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
-    def startService(self) -> None:
-        """Takes the signals over once the reactor has installed its own handlers."""
-        super().startService()
+    def privilegedStartService(self) -> None:
+        """Takes over once the reactor has installed its own handlers, before anything says it serves."""
+        super().privilegedStartService()
         self._reactor.callWhenRunning(self._take_over)
 
     def _take_over(self) -> None:
