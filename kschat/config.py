@@ -96,7 +96,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             2**32,
         ),
     ] = 4_000_000
-    max_attachments: Annotated[int, About("Binary attachments of one packet; npm's clients of version 4 take no more than 10.", "attachments", 0, 1000)] = 10
+    max_attachments: Annotated[
+        int,
+        About(
+            "Binary attachments of one packet; npm's clients of version 4 take no more than 10.", "attachments", 0, 1000
+        ),
+    ] = 10
     max_depth: Annotated[int, About("How deep arrays and objects may be nested.", "levels", 4, 512)] = 64
     max_namespaces: Annotated[int, About("Namespaces on one connection, `/` among them.", "namespaces", 2, 1000)] = 8
     max_event_name: Annotated[int, About("Longest name of an event.", "characters", 16, 10_000)] = 128
