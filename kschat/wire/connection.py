@@ -121,7 +121,7 @@ class Socket:
             connection.send(ConnectError(self.namespace, msgspec.json.encode(text)))
 
     def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
-        """Send an event.
+        """Send an event. On a socket that is gone, or not let in yet: nothing happens.
 
         Args:
             body: the JSON array of the event's name and arguments.
@@ -140,7 +140,12 @@ class Socket:
         return number
 
     def ack(self, number: int, body: bytes) -> None:
-        """Answer the event that asked for ack ``number``. ``body`` is the JSON array of the answer's arguments."""
+        """Answer the event that asked for ack ``number``. On a socket that is gone: nothing happens.
+
+        Args:
+            number: the id.
+            body: the JSON array of the answer's arguments.
+        """
         self._send(self._ack_head, b"%d%b" % (number, body), ())
 
     def disconnect(self) -> None:
@@ -153,6 +158,8 @@ class Socket:
             connection.application.disconnected(self, Reason.SERVER_DISCONNECT)
 
     def _send(self, head: bytes, rest: bytes, attachments: Sequence[bytes]) -> None:
+        if not self.accepted:
+            return
         session = self.connection.session
         if not attachments:
             session.transport.send(head + rest)
