@@ -196,7 +196,7 @@ class RouterContract(TestCase):
         router, arrivals = await self.attached()
         for number, (what, one) in enumerate(awkward_messages().items(), 1):
             await router.bind(one.recipient)
-            given = Stored(one, number * 2**33)
+            given = Stored(one, ((one.recipient, number * 2**33),))
             self.assertEqual(await router.publish([given]), [True], what)
             await self.settle()
             arrived = arrivals.all[-1]
