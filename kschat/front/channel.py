@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -108,6 +108,8 @@ class Channel(HTTPChannel):
     requestFactory = BoundedRequest
     #: where the alarm clock keeps it
     slot: int | None = None
+    #: what speaks on the connection once it was given away
+    heir: IProtocol | None = None
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -121,6 +123,13 @@ class Channel(HTTPChannel):
         """A request's head is there."""
         self._wait(self.site.bounds.body_timeout)
         super().allHeadersReceived()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """A part of a body is there, or what stood behind the request whose connection was given away."""
+        if self.heir is None:
+            super().rawDataReceived(data)
+        else:
+            self.heir.dataReceived(data)
 
     def allContentReceived(self) -> None:
         """A request is there; its answer may take a while."""
@@ -147,8 +156,9 @@ class Channel(HTTPChannel):
         self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self.loseConnection()
 
-    def let_go(self) -> Any:
-        """Give the transport away, which now speaks something else, and hold on to nothing."""
+    def let_go(self, heir: IProtocol) -> Any:
+        """Give the transport away to ``heir``, and hold on to nothing else."""
+        self.heir = heir
         self.site.alarms.cancel(self)
         self.setTimeout(None)
         transport, self.transport = self.transport, None

@@ -26,7 +26,7 @@ from kschat.front.websocket import EngineFactory, EngineProtocol
 from kschat.wire.connection import Application, Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Revision
-from kschat.wire.errors import Reason
+from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes, Transport
 
@@ -72,7 +72,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ping_interval: float = 25
     ping_timeout: float = 20
-    handshake_timeout: float = 10
     connect_timeout: float = 45
     max_unsent: int = 4_000_000
     origins: tuple[str, ...] = ("*",)
@@ -88,7 +87,10 @@ class _Registered(Connection):
     def closed(self, reason: Reason, detail: str) -> None:
         """See ``Connection``."""
         self.engine.forget(self)
-        super().closed(reason, detail)
+        try:
+            super().closed(reason, detail)
+        except Exception:  # noqa: BLE001 - and is logged; who ends a session has others to look after
+            self.engine.log.failure("the end of a session could not be told")
 
 
 class _Newcomer:
@@ -116,7 +118,7 @@ class Engine:
         limits, settings: what peers may do.
         counters: counts.
         connections: how many there are, on whose account a transport stands.
-        reactor: for Autobahn's timeouts.
+        reactor: for Autobahn.
     """
 
     log = Logger()
@@ -132,13 +134,13 @@ class Engine:
         connections: ConnectionCount,
         reactor: IReactorTime,
     ) -> None:
+        self.alarms = alarms
         self.cork = cork
         self.max_unsent = settings.max_unsent
         self.connections = connections
         self.sessions: dict[str, Connection] = {}
-        self.factory = EngineFactory(self, reactor, limits.max_payload, settings.handshake_timeout)
+        self.factory = EngineFactory(self, reactor, limits.max_payload)
         self._application = application
-        self._alarms = alarms
         self._limits = limits
         self._settings = settings
         self._counters = counters
@@ -149,15 +151,21 @@ class Engine:
     def begin(self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool) -> EngineSession:
         """A session on a transport that stands."""
         sid = token_urlsafe(15)
-        session = EngineSession(sid, revision, transport, self._alarms, self._times, base64)
+        session = EngineSession(sid, revision, transport, self.alarms, self._times, base64)
         connection = _Registered(session, self._application, handshake, self._limits)
         connection.engine = self
         session.listener = connection
         self.sessions[sid] = connection
         newcomer = self._newcomers[connection] = _Newcomer(connection)
-        self._alarms.schedule(newcomer, self._settings.connect_timeout)
+        self.alarms.schedule(newcomer, self._settings.connect_timeout)
         session.open((), self._limits.max_payload)
-        connection.opened()
+        try:
+            connection.opened()
+        except ProtocolError as error:
+            session.close(error.reason, error.detail)
+        except Exception:  # noqa: BLE001 - and is logged; Autobahn would leave the connection open
+            self.log.failure("a session could not begin")
+            session.close(Reason.SERVER_ERROR)
         return session
 
     def forget(self, connection: Connection) -> None:
@@ -165,7 +173,7 @@ class Engine:
         self.sessions.pop(connection.session.sid, None)
         newcomer = self._newcomers.pop(connection, None)
         if newcomer is not None:
-            self._alarms.cancel(newcomer)
+            self.alarms.cancel(newcomer)
 
     def gone(self) -> None:
         """A transport has ended."""
@@ -283,7 +291,7 @@ class EngineResource(Resource):
 
 def take_over(channel: Channel, protocol: EngineProtocol) -> None:
     """Put ``protocol`` in the place of ``channel``, which lets go of all it holds."""
-    transport = channel.let_go()
+    transport = channel.let_go(protocol)
     if isinstance(transport, ProtocolWrapper):  # TLS
         transport.wrappedProtocol = protocol
     elif isinstance(transport.protocol, ProtocolWrapper):

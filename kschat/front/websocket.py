@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kschat.wire.connection import Handshake
@@ -33,7 +35,7 @@ _CLOSED: Final = WebSocketServerProtocol.STATE_CLOSED
 _SHORT_TEXT: Final = tuple(bytes((0x81, size)) for size in range(126))
 _SHORT_BINARY: Final = tuple(bytes((0x82, size)) for size in range(126))
 
-#: Seconds that a peer may take to answer our close frame before TCP is cut.
+#: Seconds that a peer may take to answer our close frame, and to read what was written before, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
 
 
@@ -46,6 +48,12 @@ def frame(payload: bytes, binary: bool = False) -> bytes:
     if size < 0x10000:
         return first + b"\x7e" + size.to_bytes(2, "big") + payload
     return first + b"\x7f" + size.to_bytes(8, "big") + payload
+
+
+def backlog(transport: Any) -> int:
+    """Bytes that Twisted holds for a peer. (TLS passes on at once what it is given.)"""
+    unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return unsent
 
 
 @implementer(IPushProducer)
@@ -71,8 +79,11 @@ class EngineProtocol(WebSocketServerProtocol):
     _perMessageCompress: Any
 
     session: EngineSession | None = None
+    #: where the alarm clock keeps it, while it ends
+    slot: int | None = None
     _paused = False
     _unsent = 0
+    _asked = b""
 
     def __init__(self, engine: Engine, revision: Revision, handshake: Handshake, base64: bool) -> None:
         super().__init__()
@@ -105,12 +116,41 @@ class EngineProtocol(WebSocketServerProtocol):
         """A message by Autobahn's own way: binary, fragmented, or in pieces on the wire."""
         self._received(payload, isBinary)
 
+    def onPong(self, payload: bytes) -> None:
+        """The peer has read all that was sent before a ping (RFC 6455, section 5.5.3)."""
+        session = self.session
+        if session is not None and payload == self._asked:
+            self._asked = b""
+            session.proved(int(payload))
+
+    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
+        if self.session is not None:
+            self.session.listener.closing(Reason.TOO_LARGE)
+        super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
+
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone."""
         session, self.session = self.session, None
         if session is not None:
             session.lost()
         self._engine.gone()
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Also where the peer broke RFC 6455. (``sendClose`` would refuse most codes.)"""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self._engine.alarms.schedule(self, CLOSE_TIMEOUT)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """End TCP when all that was written has left, or took too long.
+
+        Never by a reset, as Autobahn would in part: it may cost the peer our close frame.
+        """
+        super().dropConnection()
+        self._engine.alarms.schedule(self, CLOSE_TIMEOUT)
+
+    def alarm(self) -> None:
+        """The peer took too long to end."""
+        self.transport.abortConnection()
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None
@@ -119,6 +159,11 @@ class EngineProtocol(WebSocketServerProtocol):
         self.sendData(self._engine.bad_request(code, responseHeaders))
 
     # Called by Twisted.
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """TCP is gone."""
+        self._engine.alarms.cancel(self)
+        super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes arrived. Whole text frames are handed on here, all else goes Autobahn's way."""
@@ -132,11 +177,14 @@ class EngineProtocol(WebSocketServerProtocol):
         """Hand on the whole text frames that ``data`` begins with; the rest is returned."""
         position, end = 0, len(data)
         limit = self.maxMessagePayloadSize
-        while end - position >= 6 and data[position] == 0x81:  # FIN, text, no extension
+        while end - position >= 6:
+            first = data[position]
+            if first != 0x81 and first != 0x8A:  # FIN and text, or FIN and pong; no extension
+                break
             size = data[position + 1] - 0x80
             if 0 <= size < 126:
                 start = position + 6
-            elif size == 126 and end - position >= 8:
+            elif size == 126 and first == 0x81 and end - position >= 8:
                 size = (data[position + 2] << 8) | data[position + 3]
                 if size < 126:
                     break
@@ -150,6 +198,10 @@ class EngineProtocol(WebSocketServerProtocol):
             payload = (
                 int.from_bytes(data[start:stop], "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
             ).to_bytes(size, "big")
+            if first == 0x8A:
+                position = stop
+                self.onPong(payload)
+                continue
             if not payload.isascii():
                 try:
                     payload.decode()
@@ -158,7 +210,7 @@ class EngineProtocol(WebSocketServerProtocol):
             position = stop
             self._received(payload, False)
             if self.state != _OPEN:
-                return b""
+                break  # Autobahn waits for the peer's close frame, which may stand there
         return data[position:] if position else data
 
     def _received(self, payload: bytes, binary: bool) -> None:
@@ -193,13 +245,26 @@ class EngineProtocol(WebSocketServerProtocol):
         if self._perMessageCompress is not None:
             self.sendMessage(payload, binary)
             return
-        framed = frame(payload, binary)
+        self._put(frame(payload, binary))
+
+    def _put(self, framed: bytes) -> None:
         if self._cork.held:
             if not self._held:
                 self._cork.dirty.append(self)
             self._held.append(framed)
         else:
             self._write(framed)
+
+    def prove(self, number: int) -> None:
+        """See ``wire.session.Transport``. Every client's WebSocket answers a ping by itself."""
+        if self.state == _OPEN:
+            self._asked = payload = b"%d" % number
+            self._put(b"\x89%c%b" % (len(payload), payload))
+
+    @property
+    def congested(self) -> bool:
+        """See ``wire.session.Transport``."""
+        return self._paused
 
     def flush(self) -> None:
         """Write what was held back, as one piece."""
@@ -215,13 +280,16 @@ class EngineProtocol(WebSocketServerProtocol):
         if self._paused:
             self._unsent += len(data)
             if self._unsent > self._engine.max_unsent and self.session is not None:
-                self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
+                # Some of it has left since, of which Twisted says nothing until all has.
+                self._unsent = backlog(self.transport)
+                if self._unsent > self._engine.max_unsent:
+                    self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
         """See ``wire.session.Transport``. The close frame carries the reason."""
         self.flush()
         if self.state == _OPEN:
-            self.sendClose(reason.close_code, reason.text)
+            self.sendCloseFrame(reason.close_code, reason.text.encode())
         elif self.state != _CLOSED:
             self.dropConnection(abort=True)
 
@@ -238,19 +306,20 @@ class EngineFactory(WebSocketServerFactory):
 
     Args:
         engine: begins the sessions.
-        reactor: for Autobahn's timeouts.
+        reactor: for Autobahn.
         max_payload: bytes of one message.
-        handshake_timeout: seconds.
     """
 
-    def __init__(self, engine: Engine, reactor: Any, max_payload: int, handshake_timeout: float) -> None:
+    def __init__(self, engine: Engine, reactor: Any, max_payload: int) -> None:
         super().__init__(server="", reactor=reactor)
         self._engine = engine
         self.setProtocolOptions(
             maxFramePayloadSize=max_payload,
             maxMessagePayloadSize=max_payload,
-            openHandshakeTimeout=handshake_timeout,
-            closeHandshakeTimeout=CLOSE_TIMEOUT,
+            # A handshake is whole when a protocol is made for it, and ends have our own alarm clock;
+            # Autobahn's timers would run on whatever reactor is installed.
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
             failByDrop=False,
             webStatus=False,
             # Origins are checked before the request comes here, for all transports alike.

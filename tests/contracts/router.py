@@ -1,0 +1,242 @@
+"""What every router must do. A backend's own tests mix these in and say how one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import gatherResults
+from zope.interface.verify import verifyObject
+
+from kschat.chat.interfaces import IRouter, RouterUnavailable, Stored
+from tests.contracts.made import awkward_messages, stored
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase
+else:
+    TestCase = object
+
+
+class Arrivals:
+    """Takes what a router delivers."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Stored]] = []
+
+    def deliver(self, batch: Sequence[Stored]) -> None:
+        self.batches.append(list(batch))
+
+    @property
+    def all(self) -> list[Stored]:
+        """All that arrived, in order, batches apart from each other or not."""
+        return [one for batch in self.batches for one in batch]
+
+    def of(self, user: str) -> list[Stored]:
+        """What arrived for one user, in order."""
+        return [one for one in self.all if one.message.recipient == user]
+
+
+class RouterContract(TestCase):
+    """Mixed into a ``TestCase``. Each test gets a router to which nobody is bound."""
+
+    async def make_router(self) -> IRouter:
+        """A router that works, to which nothing is attached. Who makes it cleans up after it."""
+        raise NotImplementedError
+
+    async def settle(self) -> None:
+        """Fires when all that was published has arrived, and what was unbound is."""
+
+    async def attached(self, *users: str) -> tuple[IRouter, Arrivals]:
+        """A router, and what arrives there for ``users``."""
+        router, arrivals = await self.make_router(), Arrivals()
+        router.attach(arrivals.deliver)
+        for user in users:
+            await router.bind(user)
+        return router, arrivals
+
+    async def test_it_provides_the_interface(self) -> None:
+        self.assertTrue(verifyObject(IRouter, await self.make_router()))
+
+    async def test_a_message_arrives_where_its_recipient_is_bound(self) -> None:
+        router, arrivals = await self.attached("ben")
+        batch = stored("ben")
+        self.assertEqual(await router.publish(batch), [True])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch)
+
+    async def test_a_message_to_nobody_bound_does_not_arrive_and_is_said_so(self) -> None:
+        router, arrivals = await self.attached("ben")
+        self.assertEqual(await router.publish(stored("cem")), [False])
+        await self.settle()
+        self.assertEqual(arrivals.all, [])
+
+    async def test_a_sender_being_bound_is_nothing_to_its_recipient(self) -> None:
+        router, arrivals = await self.attached("ann")
+        self.assertEqual(await router.publish(stored("ben", sender="ann")), [False])
+        await self.settle()
+        self.assertEqual(arrivals.all, [])
+
+    async def test_there_is_a_word_on_each_message_in_the_order_of_the_batch(self) -> None:
+        router, arrivals = await self.attached("ben", "cem")
+        batch = stored("dan", "ben", "dan", "dan", "cem", "ben", "eve")
+        self.assertEqual(await router.publish(batch), [False, True, False, False, True, True, False])
+        await self.settle()
+        self.assertEqual(arrivals.of("ben"), [batch[1], batch[5]])
+        self.assertEqual(arrivals.of("cem"), [batch[4]])
+        self.assertEqual(len(arrivals.all), 3)
+
+    async def test_a_batch_arrives_in_its_order(self) -> None:
+        router, arrivals = await self.attached("ben", "cem")
+        batch = stored(*["ben", "cem", "ben", "ben"] * 25)
+        await router.publish(batch)
+        await self.settle()
+        self.assertEqual(arrivals.all, batch)
+
+    async def test_batches_that_do_not_wait_for_each_other_arrive_in_order(self) -> None:
+        router, arrivals = await self.attached("ben")
+        batches = [stored("ben", "ben") for _ in range(30)]
+        answers = await gatherResults([router.publish(batch) for batch in batches])
+        self.assertEqual(answers, [[True, True]] * 30)
+        await self.settle()
+        self.assertEqual(arrivals.all, [one for batch in batches for one in batch])
+
+    async def test_a_batch_to_many_users_arrives_once_for_each(self) -> None:
+        users = [f"user {number}" for number in range(700)]
+        router, arrivals = await self.attached(*users[::2])
+        batch = stored(*users)
+        self.assertEqual(await router.publish(batch), [True, False] * 350)
+        await self.settle()
+        self.assertEqual(arrivals.all, batch[::2])
+
+    async def test_nothing_arrives_once_a_user_is_unbound(self) -> None:
+        router, arrivals = await self.attached("ben", "cem")
+        router.unbind("ben")
+        await self.settle()
+        batch = stored("ben", "cem")
+        self.assertEqual(await router.publish(batch), [False, True])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch[1:])
+
+    async def test_to_unbind_a_user_that_is_not_bound_is_nothing(self) -> None:
+        router, arrivals = await self.attached("ben")
+        router.unbind("cem")
+        router.unbind("cem")
+        await self.settle()
+        self.assertEqual(await router.publish(stored("ben", "cem")), [True, False])
+        await self.settle()
+        self.assertEqual(len(arrivals.all), 1)
+
+    async def test_a_user_bound_twice_gets_a_message_once_and_is_unbound_by_once(self) -> None:
+        router, arrivals = await self.attached("ben", "ben")
+        batch = stored("ben")
+        self.assertEqual(await router.publish(batch), [True])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch)
+        router.unbind("ben")
+        await self.settle()
+        self.assertEqual(await router.publish(stored("ben")), [False])
+
+    async def test_a_user_can_be_bound_again(self) -> None:
+        router, arrivals = await self.attached("ben")
+        router.unbind("ben")
+        await router.bind("ben")
+        batch = stored("ben")
+        self.assertEqual(await router.publish(batch), [True])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch)
+
+    async def test_the_last_word_counts_when_nobody_waits(self) -> None:
+        router, arrivals = await self.attached()
+        bound = [router.bind("ben"), router.bind("cem")]
+        router.unbind("ben")
+        router.unbind("cem")
+        bound.append(router.bind("cem"))
+        await gatherResults(bound)
+        await self.settle()
+        batch = stored("ben", "cem")
+        self.assertEqual(await router.publish(batch), [False, True])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch[1:])
+
+    async def test_many_users_are_bound_at_once(self) -> None:
+        router, arrivals = await self.attached()
+        users = [f"user {number}" for number in range(300)]
+        await gatherResults([router.bind(user) for user in users])
+        self.assertEqual(await router.publish(stored(*users)), [True] * 300)
+        await self.settle()
+        self.assertEqual(len(arrivals.all), 300)
+
+    async def test_no_user_s_id_means_another_s(self) -> None:
+        users = [
+            "*",
+            "#",
+            "ben",
+            "ben.",
+            "ben.*",
+            "ks_ben",
+            "Ben",
+            "ben ",
+            "b*n",
+            "b?n",
+            "[b]en",
+            "be\0n",
+            "é",
+            "e\N{COMBINING ACUTE ACCENT}",
+        ]
+        for user in users:
+            router, arrivals = await self.attached(user)
+            batch = stored(*users)
+            self.assertEqual(await router.publish(batch), [other == user for other in users], user)
+            await self.settle()
+            self.assertEqual([one.message.recipient for one in arrivals.all], [user])
+            router.unbind(user)
+            await self.settle()
+
+    async def test_a_message_arrives_as_it_was_published_however_odd(self) -> None:
+        router, arrivals = await self.attached()
+        for number, (what, one) in enumerate(awkward_messages().items(), 1):
+            await router.bind(one.recipient)
+            given = Stored(one, number * 2**33)
+            self.assertEqual(await router.publish([given]), [True], what)
+            await self.settle()
+            arrived = arrivals.all[-1]
+            self.assertEqual(arrived, given, what)
+            self.assertEqual(type(arrived.message.pId), type(one.pId), what)
+            self.assertEqual(bytes(arrived.message.msg), bytes(one.msg), what)
+            self.assertEqual(len(arrivals.all), number, what)
+
+
+class FailingRouterContract(TestCase):
+    """For routers that can be away. Mixed in beside ``RouterContract``."""
+
+    async def make_router(self) -> IRouter:
+        """See ``RouterContract``."""
+        raise NotImplementedError
+
+    async def break_off(self, router: IRouter) -> None:
+        """From here on what ``router`` needs is away."""
+        raise NotImplementedError
+
+    async def test_to_publish_while_the_router_is_away_fails_and_does_not_raise(self) -> None:
+        router = await self.make_router()
+        router.attach(Arrivals().deliver)
+        await self.break_off(router)
+        published = router.publish(stored("ben"))
+        with self.assertRaises(RouterUnavailable):
+            await published
+
+    async def test_to_bind_while_the_router_is_away_fails_and_does_not_raise(self) -> None:
+        router = await self.make_router()
+        router.attach(Arrivals().deliver)
+        await self.break_off(router)
+        bound = router.bind("ben")
+        with self.assertRaises(RouterUnavailable):
+            await bound
+
+    async def test_to_unbind_while_the_router_is_away_is_nothing(self) -> None:
+        router = await self.make_router()
+        router.attach(Arrivals().deliver)
+        await router.bind("ben")
+        await self.break_off(router)
+        router.unbind("ben")
+        router.unbind("cem")
