@@ -2,10 +2,12 @@
 
     python -m tests.e2e.attack PORT FRAMES CONNECTIONS SEED USER
 
-The token of USER is made with the secret of the tests. Half of the FRAMES are random, half are mutated valid ones. A connection does
-a real handshake (some a damaged one), joins /kschat (most of them), then sends frames in small batches, each with a ping of
-RFC 6455 behind it, whose pong tells that the daemon has read them all. A connection that was closed is replaced by the next one.
-At the end it prints one line of JSON: how many frames and connections there were, and how many batches were read to their end.
+The token of USER is made with the secret of the tests. Half of the FRAMES are random, half are mutated valid ones. A
+connection does a real handshake (some a damaged one), joins /kschat (most of them), then sends frames of one of the two
+kinds in batches, each with a ping of RFC 6455 behind it, whose pong tells that the daemon has read them all. A connection
+that was closed is replaced by the next one. What stands in a batch behind a frame that closes the connection is sent, and
+dropped by the daemon unread: at the end one line of JSON says how many frames and connections there were, and how many of
+the frames were read for sure.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import Any
 from tests.e2e.mutations import PING, Mutations, frame
 from tests.support.tokens import token
 
-#: Frames behind one that closes a connection are not read by anybody: with small batches few are sent in vain.
-BATCH = 4
+#: Frames in a batch. Nearly every random frame closes its connection, of the mutated ones about a third.
+RANDOM_BATCH, MUTATED_BATCH = 16, 6
 #: Batches on one connection, if it lives that long.
 BATCHES = 10
 #: Seconds without an answer, after which a connection is left: its damaged length made the daemon wait for more.
@@ -38,9 +40,10 @@ class Peer:
     def __init__(self, attack: Attack) -> None:
         self.attack = attack
         pick = attack.mutations.random
-        self.revision = pick.choice((3, 4))
+        self.revision: int = pick.choice((3, 4))
+        self.kind = attack.next_kind()
         self.upgraded = False
-        self.batches = 0
+        self.batches = self.in_batch = 0
         self.buffer = b""
         self.deadline = 0.0
         self.socket = socket.socket()
@@ -127,6 +130,7 @@ class Peer:
             return False
         if opcode == 10 and payload == END_OF_BATCH:
             self.attack.count["batches read"] += 1
+            self.attack.count[f"{self.kind} frames read for sure"] += self.in_batch - 1
             if self.batches >= BATCHES:
                 self.end("enough")
                 return False
@@ -135,10 +139,13 @@ class Peer:
 
     def _send_batch(self, first: bytes = b"") -> None:
         self.batches += 1
-        frames = self.attack.take(BATCH, self.revision)
+        frames = self.attack.take(self.kind, self.revision)
         if not frames:
             self.end("enough")
             return
+        # Whatever happens, the first one is read.
+        self.in_batch = len(frames)
+        self.attack.count[f"{self.kind} frames read for sure"] += 1
         self._send(first + b"".join(frames) + frame(END_OF_BATCH, PING))
 
 
@@ -147,32 +154,31 @@ class Attack:
 
     def __init__(self, port: int, frames: int, connections: int, mutations: Mutations) -> None:
         self.port = port
-        self.left = frames
+        self.left = {"random": frames // 2, "mutated": frames // 2}
         self.connections = connections
         self.mutations = mutations
         self.selector = selectors.DefaultSelector()
         self.peers: set[Peer] = set()
         self.count: Counter[str] = Counter()
 
-    def take(self, number: int, revision: int) -> list[bytes]:
-        """The next frames, random and mutated by turns; fewer at the end."""
-        number = min(number, self.left)
-        frames = []
-        for _ in range(number):
-            self.left -= 1
-            if self.left % 2:
-                frames.append(self.mutations.random_frame())
-                self.count["random frames"] += 1
-            else:
-                frames.append(self.mutations.mutated_frame(revision))
-                self.count["mutated frames"] += 1
-        return frames
+    def next_kind(self) -> str:
+        """Which kind of frames the next connection sends: the one of which more are left."""
+        return max(self.left, key=self.left.__getitem__)
+
+    def take(self, kind: str, revision: int) -> list[bytes]:
+        """The next frames of a kind; fewer at the end."""
+        number = min(RANDOM_BATCH if kind == "random" else MUTATED_BATCH, self.left[kind])
+        self.left[kind] -= number
+        self.count[f"{kind} frames"] += number
+        if kind == "random":
+            return [self.mutations.random_frame() for _ in range(number)]
+        return [self.mutations.mutated_frame(revision) for _ in range(number)]
 
     def run(self) -> None:
         """Until all frames are sent and all connections ended."""
         checked = time.monotonic()
-        while self.left or self.peers:
-            while self.left and len(self.peers) < self.connections:
+        while any(self.left.values()) or self.peers:
+            while any(self.left.values()) and len(self.peers) < self.connections:
                 self.peers.add(Peer(self))
             for key, events in self.selector.select(SILENCE):
                 if key.data in self.peers:

@@ -1,7 +1,7 @@
 """Frames that no client sends: random ones, and valid ones that were damaged. Pure: bytes out of a random generator.
 
-What is damaged is each layer in turn: the WebSocket frame (RFC 6455), the Engine.IO packet, the Socket.IO packet, its JSON, its
-attachments, and the request that should begin it all.
+What is damaged is each layer in turn: the WebSocket frame (RFC 6455), the Engine.IO packet, the Socket.IO packet, its
+JSON, its attachments, and the request that should begin it all.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import base64
 import json
 import random
 import struct
-from collections.abc import Callable
 
 TEXT, BINARY, PING = 1, 2, 9
 JSON_LETTERS = b'0123456789{}[]",:\\-eE.+truefalsn \xc3\xa9\xed\xa0\x80/kschat'
 STRANGE_NUMBERS = (b"-1", b"0", b"-0", b"1e999", b"99999999999999999999999", b"1.5", b"NaN", b"0x10", b"9" * 400, b"")
-STRANGE_EVENTS = (b"connect", b"disconnect", b"", b"__proto__", b"Send\\u0000", b"x" * 200, b"RESPSEND", b"connect_error")
+STRANGE_EVENTS = (b"", b"__proto__", b"Send\\u0000", b"send", b"RESPSEND", b"1", b"connect", b"x" * 200)
+STRANGE_VALUES = (b"null", b"true", b"{}", b"[]", b"1", b'"x"', b"[" * 40 + b"]" * 40, b'{"a":' * 70 + b"1" + b"}" * 70)
 
 
 def frame(payload: bytes, opcode: int = TEXT, fin: bool = True, mask: bytes = b"\0\0\0\0") -> bytes:
-    """One masked WebSocket frame. With the mask of zeros, which is as valid as any, the payload stands in it as it is."""
+    """One masked WebSocket frame. With a mask of zeros, as valid as any, the payload stands in it as it is."""
     size = len(payload)
     first = (0x80 if fin else 0) | opcode
     if size < 126:
@@ -74,68 +74,71 @@ class Mutations:
         elif kind < 0.7:
             payload = bytes(pick.choices(JSON_LETTERS, k=size))
         else:
-            head = pick.choice((b"4", b"42", b"42/kschat,", b"43/kschat,", b"451-/kschat,", b"40", b"2", b"b4", b"\x04"))
+            head = pick.choice(
+                (b"4", b"42", b"42/kschat,", b"43/kschat,", b"451-/kschat,", b"40", b"2", b"b4", b"\x04")
+            )
             payload = head + bytes(pick.choices(JSON_LETTERS, k=size))
         opcode = pick.choice((TEXT, TEXT, TEXT, BINARY)) if pick.random() < 0.9 else pick.randrange(16)
         return frame(payload, opcode, pick.random() < 0.95, pick.randbytes(4) if pick.random() < 0.1 else b"\0\0\0\0")
 
     def mutated_frame(self, revision: int) -> bytes:
-        """A valid packet as frames, damaged at one layer or, one in ten, not at all."""
+        """A valid packet as frames: damaged in its text, in its attachments, in its frames, or not at all."""
         pick = self.random
         text, attachments = self._packet(revision)
         layer = pick.random()
-        if layer < 0.55:
-            text = self.mildly_damaged(text) if pick.random() < 0.7 else self.damaged(text)
-        elif layer < 0.75:
+        if layer < 0.6:
+            text = self.mildly_damaged(text) if pick.random() < 0.75 else self.damaged(text)
+        elif layer < 0.7:
             self._damage_attachments(attachments)
         frames = [frame(text)] + [frame(attachment, BINARY) for attachment in attachments]
-        if 0.75 <= layer < 0.9:
+        if 0.7 <= layer < 0.8:
             place = pick.randrange(len(frames))
             frames[place] = self._damage_frame(frames[place], text)
         return b"".join(frames)
 
     def mildly_damaged(self, text: bytes) -> bytes:
-        """A change after which the packet often still is one, so that deeper layers get to see it."""
+        """A change of its JSON after which the packet often still is one, so that deeper layers get to see it."""
         pick = self.random
         kind = pick.randrange(5)
+        json_begins = text.find(b"[") + 1
         if kind == 0:  # another number
-            places = [place for place, byte in enumerate(text) if 0x30 <= byte <= 0x39] or [0]
+            places = [place for place in range(json_begins, len(text)) if 0x30 <= text[place] <= 0x39] or [0]
             place = pick.choice(places)
             return text[:place] + pick.choice(STRANGE_NUMBERS) + text[place + 1 :]
         if kind == 1:  # another letter
-            places = [place for place, byte in enumerate(text) if 0x61 <= byte <= 0x7A] or [0]
+            places = [place for place in range(json_begins, len(text)) if 0x61 <= text[place] <= 0x7A] or [0]
             place = pick.choice(places)
             letter = pick.choice((b"z", "é".encode(), "😀".encode(), b"\\ud800", b"\\u0000", b"\\", b"\xff", b"\x1e"))
             return text[:place] + letter + text[place + 1 :]
         if kind == 2:
             return text.replace(b"Send", pick.choice(STRANGE_EVENTS), 1)
         if kind == 3:  # another value
-            values = (b"null", b"true", b"{}", b"[]", b"[" * 200 + b"]" * 200, b'{"a":' * 70 + b"1" + b"}" * 70, b'"x"', b"1")
-            return text.replace(b'"hi"', pick.choice(values), 1)
+            return text.replace(b'"hi"', pick.choice(STRANGE_VALUES), 1)
         for name in (b"uId", b"pId", b"msg", b"rno", b"time"):  # another field's name
             if pick.random() < 0.2:
                 text = text.replace(name, pick.choice((b"uId", b"pId", b"msg", b"cid", b"constructor", b"")), 1)
         return text
 
     def damaged(self, data: bytes) -> bytes:
-        """Bytes flipped, cut out, doubled, put in or cut off."""
-        pick = self.random
-        for _ in range(pick.choice((1, 1, 1, 2, 5))):
-            if not data:
-                return pick.randbytes(3)
-            start = pick.randrange(len(data))
-            end = min(len(data), start + pick.choice((1, 1, 2, 8, 40)))
-            change: Callable[[], bytes] = pick.choice(
-                (
-                    lambda: data[:start] + bytes((data[start] ^ (1 << pick.randrange(8)),)) + data[start + 1 :],
-                    lambda: data[:start] + data[end:],
-                    lambda: data[:end] + data[start:end] * pick.randrange(1, 4) + data[end:],
-                    lambda: data[:start] + pick.randbytes(pick.randrange(1, 6)) + data[start:],
-                    lambda: data[:start],
-                )
-            )
-            data = change()
+        """Bytes flipped, cut out, doubled, put in or cut off, once or several times."""
+        for _ in range(self.random.choice((1, 1, 1, 2, 5))):
+            data = self._damaged_once(data) if data else self.random.randbytes(3)
         return data
+
+    def _damaged_once(self, data: bytes) -> bytes:
+        pick = self.random
+        start = pick.randrange(len(data))
+        end = min(len(data), start + pick.choice((1, 1, 2, 8, 40)))
+        kind = pick.randrange(5)
+        if kind == 0:
+            return data[:start] + bytes((data[start] ^ (1 << pick.randrange(8)),)) + data[start + 1 :]
+        if kind == 1:
+            return data[:start] + data[end:]
+        if kind == 2:
+            return data[:end] + data[start:end] * pick.randrange(1, 4) + data[end:]
+        if kind == 3:
+            return data[:start] + pick.randbytes(pick.randrange(1, 6)) + data[start:]
+        return data[:start]
 
     def _packet(self, revision: int) -> tuple[bytes, list[bytes]]:
         """A packet as a client of that revision sends it, and its attachments as their frames' payloads."""
@@ -145,23 +148,25 @@ class Mutations:
         placeholder = {"_placeholder": True, "num": 0}
         text: bytes
         attachments: list[bytes] = []
-        kind = pick.randrange(12)
-        if kind < 5:
+        kind = pick.randrange(15)
+        if kind < 8:
             text = b"42/kschat," + number + json.dumps(["Send", send]).encode()
-        elif kind < 7:
+        elif kind < 10:
             count = pick.choice((1, 1, 2, 3))
             files = [{**placeholder, "num": num} for num in range(count)]
             text = b"45%d-/kschat,%b" % (count, number)
             text += json.dumps(["Send", {**send, "msg": {"name": "hi", "files": files}}]).encode()
             attachments = [self._binary(revision, pick.randbytes(pick.choice((0, 1, 50)))) for _ in range(count)]
-        elif kind == 7:
+        elif kind == 10:
             text = b"43/kschat," + number + b'[{"a":"hi"}]'
-        elif kind == 8:
+        elif kind == 11:
             text = b"461-/kschat," + (number or b"1") + json.dumps([placeholder]).encode()
             attachments = [self._binary(revision, b"\x00\x01")]
-        elif kind == 9:
-            text = pick.choice((b"40/kschat,", b"40", b"41/kschat,", b"41", b"40/x,", b'44/kschat,"hi"', b'40/kschat,{"token":""}'))
-        elif kind == 10:
+        elif kind == 12:
+            text = pick.choice(
+                (b"40/kschat,", b"40", b"41/kschat,", b"41", b"40/x,", b'44/kschat,"hi"', b'40/kschat,{"token":""}')
+            )
+        elif kind == 13:
             text = pick.choice((b"2", b"3", b"2probe", b"3probe", b"5", b"6", b"1", b"0{}", b"2hi"))
         else:
             text = b"42/kschat," + number + pick.choice((b'["Logout"]', b'["Nothing",1,2]', b'["Typing",{"pId":1}]'))
