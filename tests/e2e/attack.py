@@ -6,8 +6,8 @@ The token of USER is made with the secret of the tests. Half of the FRAMES are r
 connection does a real handshake (some a damaged one), joins /kschat (most of them), then sends frames of one of the two
 kinds in batches, each with a ping of RFC 6455 behind it, whose pong tells that the daemon has read them all. A connection
 that was closed is replaced by the next one. What stands in a batch behind a frame that closes the connection is sent, and
-dropped by the daemon unread: at the end one line of JSON says how many frames and connections there were, and how many of
-the frames were read for sure.
+dropped by the daemon unread (tests/wire/test_bad_frames.py has each one read): at the end one line of JSON says how many
+frames and connections there were, and how many of the frames were read for sure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from tests.e2e.mutations import PING, Mutations, frame
+from tests.mutations import PING, Mutations, frame
 from tests.support.tokens import token
 
 #: Frames in a batch. Nearly every random frame closes its connection, of the mutated ones about a third.

@@ -17,7 +17,7 @@ from tests.support.waiting import real_reactor
 
 #: Frames of each kind, and from how many connections at a time.
 FRAMES, CONNECTIONS = 100_000, 50
-#: As many frames of each kind go before, so that what a daemon allocates once (caches, the store's bound) is there already.
+#: As many frames of each kind go before, so that what a daemon allocates once (caches, the store's bound) is there.
 WARM_UP = 5_000
 #: Bytes. The allocator does not give back every page; 100,000 frames that were kept would take ten times as much.
 MARGIN = 16_000_000

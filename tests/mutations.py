@@ -13,6 +13,7 @@ import struct
 
 TEXT, BINARY, PING = 1, 2, 9
 JSON_LETTERS = b'0123456789{}[]",:\\-eE.+truefalsn \xc3\xa9\xed\xa0\x80/kschat'
+HEADS = (b"4", b"42", b"42/kschat,", b"43/kschat,", b"451-/kschat,", b"40", b"2", b"b4", b"\x04")
 STRANGE_NUMBERS = (b"-1", b"0", b"-0", b"1e999", b"99999999999999999999999", b"1.5", b"NaN", b"0x10", b"9" * 400, b"")
 STRANGE_EVENTS = (b"", b"__proto__", b"Send\\u0000", b"send", b"RESPSEND", b"1", b"connect", b"x" * 200)
 STRANGE_VALUES = (b"null", b"true", b"{}", b"[]", b"1", b'"x"', b"[" * 40 + b"]" * 40, b'{"a":' * 70 + b"1" + b"}" * 70)
@@ -64,34 +65,40 @@ class Mutations:
         """The frame that joins /kschat; the token stands in the query."""
         return frame(b"40/kschat,")
 
-    def random_frame(self) -> bytes:
-        """A frame of random bytes; some begin like packets."""
+    def random_payload(self) -> bytes:
+        """Random bytes; some begin like packets, some are of the letters of JSON."""
         pick = self.random
         size = pick.choice((0, 1, 2, 5, 20, 100, 130, 300)) if pick.random() < 0.999 else 70_000
         kind = pick.random()
         if kind < 0.4:
-            payload = pick.randbytes(size)
-        elif kind < 0.7:
-            payload = bytes(pick.choices(JSON_LETTERS, k=size))
-        else:
-            head = pick.choice(
-                (b"4", b"42", b"42/kschat,", b"43/kschat,", b"451-/kschat,", b"40", b"2", b"b4", b"\x04")
-            )
-            payload = head + bytes(pick.choices(JSON_LETTERS, k=size))
+            return pick.randbytes(size)
+        letters = bytes(pick.choices(JSON_LETTERS, k=size))
+        return letters if kind < 0.7 else pick.choice(HEADS) + letters
+
+    def random_frame(self) -> bytes:
+        """A frame of random bytes, and sometimes of a random kind."""
+        pick = self.random
+        payload = self.random_payload()
         opcode = pick.choice((TEXT, TEXT, TEXT, BINARY)) if pick.random() < 0.9 else pick.randrange(16)
         return frame(payload, opcode, pick.random() < 0.95, pick.randbytes(4) if pick.random() < 0.1 else b"\0\0\0\0")
 
-    def mutated_frame(self, revision: int) -> bytes:
-        """A valid packet as frames: damaged in its text, in its attachments, in its frames, or not at all."""
+    def mutated_payloads(self, revision: int) -> list[bytes]:
+        """A packet's text and its attachments; either is damaged, or, one time in five, neither."""
         pick = self.random
         text, attachments = self._packet(revision)
         layer = pick.random()
-        if layer < 0.6:
+        if layer < 0.65:
             text = self.mildly_damaged(text) if pick.random() < 0.75 else self.damaged(text)
-        elif layer < 0.7:
+        elif layer < 0.8:
             self._damage_attachments(attachments)
+        return [text, *attachments]
+
+    def mutated_frame(self, revision: int) -> bytes:
+        """Such a packet in its frames, of which one in ten is damaged as well."""
+        pick = self.random
+        text, *attachments = self.mutated_payloads(revision)
         frames = [frame(text)] + [frame(attachment, BINARY) for attachment in attachments]
-        if 0.7 <= layer < 0.8:
+        if pick.random() < 0.1:
             place = pick.randrange(len(frames))
             frames[place] = self._damage_frame(frames[place], text)
         return b"".join(frames)
