@@ -3,11 +3,11 @@
     python -m tests.e2e.attack PORT FRAMES CONNECTIONS SEED USER
 
 The token of USER is made with the secret of the tests. Half of the FRAMES are random, half are mutated valid ones. A
-connection does a real handshake (some a damaged one), joins /kschat (most of them), then sends frames of one of the two
-kinds in batches, each with a ping of RFC 6455 behind it, whose pong tells that the daemon has read them all. A connection
-that was closed is replaced by the next one. What stands in a batch behind a frame that closes the connection is sent, and
-dropped by the daemon unread (tests/wire/test_bad_frames.py has each one read): at the end one line of JSON says how many
-frames and connections there were, and how many of the frames were read for sure.
+connection does a real handshake (some a damaged one), joins /kschat (most of them), then sends frames of one of the
+two kinds in batches, each with a ping of RFC 6455 behind it, whose pong tells that the daemon has read them all. A
+connection that was closed is replaced by the next one. What stands in a batch behind a frame that closes the
+connection is sent, and dropped by the daemon unread (tests/wire/test_bad_frames.py has each one read): at the end one
+line of JSON says how many frames and connections there were, and how many of the frames were read for sure.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tests.wire.fakes import FakeTimetable, FakeTransport
 REVISIONS: tuple[Revision, ...] = (3, 4)
 FRAMES = 100_000
 #: Seconds that one frame of this size (most are below 300 bytes, some of 70,000) may take.
-LONGEST = 0.5
+LONGEST = 2.0
 
 
 class Welcome:
