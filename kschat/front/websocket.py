@@ -119,7 +119,8 @@ class EngineProtocol(WebSocketServerProtocol):
     def onPong(self, payload: bytes) -> None:
         """The peer has read all that was sent before a ping (RFC 6455, section 5.5.3)."""
         session = self.session
-        if session is not None and payload == self._asked:
+        # A pong that nobody asked for is allowed; an empty one must not pass for the answer to no ping.
+        if session is not None and self._asked and payload == self._asked:
             self._asked = b""
             session.proved(int(payload))
 

@@ -33,7 +33,7 @@ from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
 SERVING = "serving on http://"
 
 #: Signs in a log of an error that was not expected.
-FAULTS = ("Traceback", "Unhandled", "CRITICAL")
+FAULTS = ("Traceback", "Unhandled", "#critical")
 
 
 def free_port() -> int:
