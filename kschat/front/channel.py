@@ -7,6 +7,7 @@ a request has an end: its head, its body, its answer, the wait for the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
@@ -25,8 +26,11 @@ from twisted.web.server import Request, Site
 from kschat.chat.counters import Counters
 from kschat.front.timetable import Alarms
 
-#: Query arguments whose values no log may hold.
-SECRET_ARGUMENTS: Final = frozenset({b"token"})
+#: In the name of a query argument: its value may be in no log.
+SECRET: Final = b"token"
+
+#: What is a JWT by its looks, wherever it stands (their headers begin with ``{"``).
+_JWT: Final = re.compile(rb"eyJ[\w-]+(?:\.|%2[eE])[\w.%-]*")
 
 
 class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,10 +96,15 @@ class BoundedRequest(Request):
         if not self._refused:
             super().requestReceived(command, path, version)
 
+    def __repr__(self) -> str:
+        """As twisted.web's own log may show it: without secrets."""
+        return f"<{_text(self.method)} {_text(redacted(self.uri))}>"
+
     def _refuse(self) -> None:
         if not self._refused:
             self._refused = True
             self.content = _Nowhere()
+            self.requestHeaders.removeHeader(b"Expect")  # twisted.web would ask for the body all the same
             self.channel.refuse(b"413 Request Entity Too Large")
 
 
@@ -188,7 +197,6 @@ class BoundedSite(Site):
 
     # twisted.web's own makes a proxy around each channel, for HTTP/2, which is not spoken here.
     protocol: Callable[[], Channel] = Channel  # type: ignore[assignment]
-    log_to = Logger(namespace="kschat.access")
 
     def __init__(
         self,
@@ -205,7 +213,8 @@ class BoundedSite(Site):
         self.alarms = alarms
         self.connections = connections
         self._counters = counters
-        self._access_log = access_log
+        # On the class, a Logger goes by the class's name.
+        self._access_log = Logger(namespace="kschat.access") if access_log else None
 
     def startFactory(self) -> None:
         """Nothing to do: twisted.web would look at its own access log's clock each second."""
@@ -222,8 +231,8 @@ class BoundedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """One line for each answered request."""
-        if self._access_log:
-            self.log_to.info(
+        if self._access_log is not None:
+            self._access_log.info(
                 "{peer} {method} {uri} {code} {length}",
                 peer=getattr(request.getClientAddress(), "host", "unix"),
                 method=_text(request.method),
@@ -234,14 +243,12 @@ class BoundedSite(Site):
 
 
 def redacted(uri: bytes) -> bytes:
-    """``uri`` with the values of its secret arguments replaced."""
-    path, mark, query = uri.partition(b"?")
-    if not mark:
-        return uri
+    """``uri`` with the values of its secret arguments, and whatever looks like a token, replaced."""
+    path, mark, query = _JWT.sub(b"...", uri).partition(b"?")
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        if equals and unquote_to_bytes(name.replace(b"+", b" ")).strip().lower() in SECRET_ARGUMENTS:
+        if equals and SECRET in unquote_to_bytes(name).lower():
             part = name + b"=..."
         parts.append(part)
     return path + mark + b"&".join(parts)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.web.resource import IResource
 from twisted.web.static import Data
 
 from kschat.chat.counters import Counters
@@ -138,7 +139,7 @@ class Daemon:
 
     Args:
         application: what its sessions are for; a ``Recorder`` unless given.
-        bounds, limits: in the place of the defaults.
+        bounds, limits, page: in the place of the defaults.
         settings: of the engine.
     """
 
@@ -148,6 +149,7 @@ class Daemon:
         bounds: ChannelBounds | None = None,
         limits: Limits | None = None,
         access_log: bool = True,
+        page: IResource | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -168,7 +170,7 @@ class Daemon:
             self.clock,
         )
         root = make_root(
-            Data(b"the page", "text/html"),
+            page or Data(b"the page", "text/html"),
             Data(b"a file", "text/css"),
             EngineResource(self.engine, Data(b"a script", "text/javascript")),
             Health(lambda: {"connections": self.connections.open}),
