@@ -96,7 +96,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             2**32,
         ),
     ] = 4_000_000
-    max_attachments: Annotated[int, About("Binary attachments of one packet.", "attachments", 0, 1000)] = 16
+    max_attachments: Annotated[
+        int,
+        About("Binary attachments of one packet; npm's clients of version 4 take no more.", "attachments", 0, 1000),
+    ] = 10
     max_depth: Annotated[int, About("How deep arrays and objects may be nested.", "levels", 4, 512)] = 64
     max_namespaces: Annotated[int, About("Namespaces on one connection, `/` among them.", "namespaces", 2, 1000)] = 8
     max_event_name: Annotated[int, About("Longest name of an event.", "characters", 16, 10_000)] = 128
@@ -109,6 +112,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: Annotated[
         int, About("Messages that wait for a batch; beyond it a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
+    max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
     store_messages: Annotated[
         int, About("Messages that the memory store keeps; the oldest give way.", "messages", 1, 10**9)
     ] = 100_000

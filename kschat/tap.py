@@ -109,15 +109,19 @@ def make_service(config: Config, reactor: Any) -> IService:
 def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counters: Counters) -> Chat:
     store = MemoryStore(config.store_messages, config.store_bytes)
     router = MemoryRouter()
+    hub = Hub(reactor, store, router, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
         Verifier(read_keys(config), config.algorithms, reactor, config.token_leeway),
-        Hub(router, cork, counters),
-        Delivery(reactor, store, router, cork, bounds, counters),
+        store,
+        hub,
+        Delivery(reactor, store, router, hub, bounds, counters),
         Mids(secrets.token_hex(4)),
         limits,
+        config.max_room,
         counters,
+        secrets.SystemRandom().uniform,
     )
 
 

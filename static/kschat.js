@@ -131,7 +131,8 @@ function retryButton(retry) {
 }
 
 function clock(milliseconds) {
-  const when = new Date(Number.isFinite(milliseconds) ? milliseconds : Date.now());
+  let when = new Date(milliseconds ?? NaN);
+  if (Number.isNaN(when.getTime())) when = new Date();
   const element = document.createElement("time");
   element.dateTime = when.toISOString();
   element.textContent = when.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"});
@@ -221,7 +222,7 @@ function isNew(mid) {
 socket.on("RESPRECEIVER", (received, ack) => {
   if (received?.ER) tellNotice("The server cannot receive messages just now.");
   for (const message of Array.isArray(received?.MSG) ? received.MSG : []) {
-    if (!isNew(message?.mid)) continue;
+    if (!message || !isNew(message.mid)) continue;
     const own = String(message.uId) === uid && uid !== rid;
     bubble(wordsOf(message.msg), {own, from: String(message.uId)}).setTime(message.msgTime);
     if (document.hidden) count(unread + 1);

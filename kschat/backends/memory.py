@@ -2,100 +2,273 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from kschat.chat.interfaces import Deliver, IRouter, IStore, Stored
-from kschat.chat.messages import Message
+from kschat.backends.held import BY_NUMBER, Inbox, Kept, Thread
+from kschat.backends.order import number_of, pair, renumbered
+from kschat.chat.interfaces import (
+    Conversation,
+    Deliver,
+    Entry,
+    InboxState,
+    IRouter,
+    IStore,
+    Notes,
+    Page,
+    RoomFull,
+    Stored,
+)
+from kschat.chat.messages import Error, Message
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
 
-
-class _Inbox:
-    """One user's messages: those kept have the offsets ``last - len(kept) + 1`` to ``last``."""
-
-    __slots__ = ("kept", "last", "user")
-
-    def __init__(self, user: str, last: int) -> None:
-        self.user = user
-        self.kept: deque[Stored] = deque()
-        self.last = last
+#: What each further recipient of a message to a room costs, in bytes.
+PLACE = 120
 
 
 @implementer(IStore)
 class MemoryStore:
     """Keeps the newest messages in memory; what is beyond its bounds is forgotten, oldest first.
 
+    All else lives as long as a message it belongs to, but for two: when users were last seen,
+    and the members of rooms. Of each, as many are kept as there may be messages.
+
     Args:
         max_messages: how many are kept.
-        max_bytes: of their bodies and attachments, with ``OVERHEAD`` each.
+        max_bytes: of their bodies and attachments, with ``OVERHEAD`` each and ``PLACE`` a recipient.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._number = 0
         # Offsets of inboxes that were forgotten whole end here; new ones go on from it, so
         # that an offset never comes twice. (Keeping each would keep every id ever written to.)
         self._floor = 0
-        self._inboxes: dict[str, _Inbox] = {}
-        self._order: deque[_Inbox] = deque()
+        self._inboxes: dict[str, Inbox] = {}
+        self._pairs: dict[tuple[str, ...], Thread] = {}
+        self._rooms: dict[str, Thread] = {}
+        self._threads_of: dict[str, dict[Thread, None]] = {}
+        self._order: deque[Thread] = deque()
         self._known: dict[tuple[str, str], Stored] = {}
+        self._seen: dict[str, int] = {}
+        self._memberships = 0
+
+    def start(self) -> None:
+        """See ``IStore``. There is nothing to wait for."""
+
+    def stop(self) -> Deferred[None]:
+        """See ``IStore``. There is nothing to finish."""
+        return succeed(None)
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         """See ``IStore``. It is as durable as this process."""
-        result = []
-        for message in batch:
-            key = None
-            if message.cid is not None:
-                key = (message.sender, message.cid)
-                known = self._known.get(key)
-                if known is not None:
-                    result.append(Stored(known.message, known.offset, True))
-                    continue
-            inbox = self._inboxes.get(message.recipient)
-            if inbox is None:
-                inbox = self._inboxes[message.recipient] = _Inbox(message.recipient, self._floor)
-            inbox.last += 1
-            stored = Stored(message, inbox.last)
-            inbox.kept.append(stored)
-            self._order.append(inbox)
-            self._bytes += _size(message)
-            if key is not None:
-                self._known[key] = stored
-            result.append(stored)
+        result = [self._append(message) for message in batch]
         self._forget()
         return succeed(result)
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Stored]]:
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        """See ``IStore``."""
+        inbox = self._inboxes.get(user)
+        return succeed(InboxState() if inbox is None else InboxState(inbox.cursor, inbox.first, inbox.last))
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         """See ``IStore``."""
         inbox = self._inboxes.get(user)
         if inbox is None:
             return succeed([])
-        first = inbox.last - len(inbox.kept) + 1
-        skip = max(after + 1 - first, 0)
-        return succeed(list(islice(inbox.kept, skip, skip + limit)))
+        first = inbox.first
+        begin = max(after + 1, first)
+        offsets = range(begin, min(begin + limit, inbox.last + 1))
+        return succeed([Entry(offset, inbox.kept[offset - first]) for offset in offsets])
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        """See ``IStore``."""
+        for user, cursor in notes.cursors.items():
+            inbox = self._inboxes.get(user)
+            if inbox is not None:
+                inbox.cursor = max(inbox.cursor, min(cursor, inbox.last))
+        for user, time in notes.seen.items():
+            # Out and in again, so that the first of the dict is the one noted longest ago.
+            self._seen.pop(user, None)
+            self._seen[user] = time
+        while len(self._seen) > self._max_messages:
+            del self._seen[next(iter(self._seen))]
+        return succeed(None)
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return succeed({user: self._seen[user] for user in users if user in self._seen})
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """See ``IStore``."""
+        thread = self._thread(user, peer)
+        number = self._number + 1 if before is None else number_of(before)
+        if thread is None or number is None:
+            return succeed(Page((), False))
+        kept = thread.kept
+        end = bisect_left(kept, number, key=BY_NUMBER)
+        start = max(end - limit, 0)
+        return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        """See ``IStore``."""
+        threads = [thread for thread in self._threads_of.get(user, ()) if thread.kept]
+        threads.sort(key=lambda thread: thread.last, reverse=True)
+        return succeed(
+            [
+                Conversation(thread.peer_of(user), thread.kept[-1].stored.message, thread.unread(user))
+                for thread in threads[:limit]
+            ]
+        )
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        thread = self._thread(user, peer)
+        number = number_of(mid)
+        if thread is None or number is None:
+            return succeed(False)
+        upto = min(number, thread.last)
+        read = thread.read.get(user, 0)
+        if upto <= read:
+            return succeed(False)
+        thread.read[user] = upto
+        return succeed(any(message.sender != user for message in thread.between(read, upto)))
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        """See ``IStore``."""
+        thread = self._rooms.get(room) or Thread((room,))
+        if user in thread.read:
+            return succeed(False)
+        if len(thread.read) >= most:
+            return fail(RoomFull())
+        self._rooms[room] = thread
+        thread.read[user] = thread.last
+        self._threads_of.setdefault(user, {})[thread] = None
+        self._memberships += 1
+        self._forget_rooms(thread)
+        return succeed(True)
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        thread = self._rooms.get(room)
+        if thread is None or user not in thread.read:
+            return succeed(False)
+        self._remove(thread, user)
+        return succeed(True)
+
+    def _append(self, message: Message) -> Stored:
+        if message.cid is not None:
+            known = self._known.get((message.sender, message.cid))
+            if known is not None:
+                return Stored(known.message, known.places, True)
+        thread = self._thread_for(message)
+        if thread is None:
+            return Stored(message, (), False, Error.NOT_ALLOWED)
+        number = int(message.mid[:16], 16)
+        if number <= self._number:
+            number = self._number + 1
+            message = renumbered(message, number)
+        self._number = thread.last = number
+        if thread.is_room:
+            places = tuple([(user, self._place(user, message)) for user in thread.read if user != message.sender])
+        else:
+            places = ((message.recipient, self._place(message.recipient, message)),)
+        stored = Stored(message, places)
+        thread.kept.append(Kept(stored, number))
+        self._order.append(thread)
+        self._bytes += _size(stored)
+        if message.cid is not None:
+            self._known[(message.sender, message.cid)] = stored
+        return stored
+
+    def _place(self, user: str, message: Message) -> int:
+        inbox = self._inboxes.get(user)
+        if inbox is None:
+            inbox = self._inboxes[user] = Inbox(user, self._floor)
+        inbox.last += 1
+        inbox.kept.append(message)
+        return inbox.last
+
+    def _thread_for(self, message: Message) -> Thread | None:
+        """The conversation that ``message`` belongs to; None where its sender is no member of the room."""
+        if message.recipient[0] == "#":
+            thread = self._rooms.get(message.recipient)
+            return thread if thread is not None and message.sender in thread.read else None
+        key = pair(message.sender, message.recipient)
+        thread = self._pairs.get(key)
+        if thread is None:
+            thread = self._pairs[key] = Thread(key)
+            for user in key:
+                self._threads_of.setdefault(user, {})[thread] = None
+        return thread
+
+    def _thread(self, user: str, peer: str) -> Thread | None:
+        """The conversation of ``user`` with ``peer``, where there is one and it is the user's to see."""
+        if peer[:1] != "#":
+            return self._pairs.get(pair(user, peer))
+        thread = self._rooms.get(peer)
+        return thread if thread is not None and user in thread.read else None
 
     def _forget(self) -> None:
         while len(self._order) > self._max_messages or (self._bytes > self._max_bytes and self._order):
-            # Each inbox stands in ``_order`` once a message, so its oldest is the one meant.
-            inbox = self._order.popleft()
-            message = inbox.kept.popleft().message
-            if not inbox.kept:
-                del self._inboxes[inbox.user]
-                self._floor = max(self._floor, inbox.last)
-            self._bytes -= _size(message)
+            # A conversation stands in ``_order`` once a message, so its oldest is the one meant;
+            # and so it is with the inboxes.
+            thread = self._order.popleft()
+            stored = thread.kept.popleft().stored
+            self._bytes -= _size(stored)
+            for user, _ in stored.places:
+                inbox = self._inboxes[user]
+                inbox.kept.popleft()
+                if not inbox.kept:
+                    del self._inboxes[user]
+                    self._floor = max(self._floor, inbox.last)
+            message = stored.message
             if message.cid is not None:
                 self._known.pop((message.sender, message.cid), None)
+            if not thread.kept:
+                self._drop_if_idle(thread)
+
+    def _forget_rooms(self, newest: Thread) -> None:
+        """Keep the memberships within their bound: the rooms that were made first lose their members."""
+        while self._memberships > self._max_messages:
+            thread = next((one for one in self._rooms.values() if one is not newest and one.read), newest)
+            for user in list(thread.read)[: self._memberships - self._max_messages]:
+                self._remove(thread, user)
+
+    def _remove(self, thread: Thread, user: str) -> None:
+        del thread.read[user]
+        self._memberships -= 1
+        self._unlist(thread, user)
+        self._drop_if_idle(thread)
+
+    def _drop_if_idle(self, thread: Thread) -> None:
+        if thread.kept or (thread.is_room and thread.read):
+            return
+        if thread.is_room:
+            del self._rooms[thread.key[0]]
+            return
+        del self._pairs[thread.key]
+        for user in set(thread.key):
+            self._unlist(thread, user)
+
+    def _unlist(self, thread: Thread, user: str) -> None:
+        threads = self._threads_of[user]
+        del threads[thread]
+        if not threads:
+            del self._threads_of[user]
 
 
-def _size(message: Message) -> int:
-    return OVERHEAD + len(bytes(message.msg)) + sum(map(len, message.attachments))
+def _size(stored: Stored) -> int:
+    message = stored.message
+    return OVERHEAD + PLACE * len(stored.places) + len(bytes(message.msg)) + sum(map(len, message.attachments))
 
 
 @implementer(IRouter)
@@ -122,7 +295,7 @@ class MemoryRouter:
     def publish(self, batch: Sequence[Stored]) -> Deferred[list[bool]]:
         """See ``IRouter``."""
         bound = self._bound
-        carried = [stored.message.recipient in bound for stored in batch]
+        carried = [any(user in bound for user, _ in stored.places) for stored in batch]
         if self._deliver is not None:
             self._deliver([one for one, here in zip(batch, carried, strict=True) if here])
         return succeed(carried)

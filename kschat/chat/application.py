@@ -1,21 +1,26 @@
-"""``Chat``: who may join, which event is which command, what is counted and logged.
+"""``Chat``: who may join, what is counted and logged; hands events to their commands.
 
 It is the ``Application`` that the wire's connections ask.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.commands import COMMANDS
+from kschat.chat import bodies, commands
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Delivery
-from kschat.chat.handshake import identify
+from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
+from kschat.chat.inbox import Feed, Way
+from kschat.chat.interfaces import InboxState, IStore
 from kschat.chat.messages import Mids
-from kschat.chat.tokens import Identity, TokenError, Verifier
+from kschat.chat.presence import Presence
+from kschat.chat.tokens import TokenError, Verifier
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
@@ -24,6 +29,14 @@ from kschat.wire.socketio import Ack, Connect, Event
 #: The namespace that the chat is on.
 NAMESPACE = "/kschat"
 
+#: What Goodbye calls a reason, and the least and the most seconds until a new connection is
+#: welcome; many clients that must go at once shall not come back at once.
+FAREWELLS = {
+    Reason.SHUTTING_DOWN: ("drain", 1.0, 5.0),
+    Reason.SLOW_READER: ("slow", 1.0, 1.0),
+    Reason.TOO_LARGE: ("too large", 0.0, 0.0),
+}
+
 
 class Chat:
     """The chat of one daemon.
@@ -31,11 +44,14 @@ class Chat:
     Args:
         clock: gives messages their time.
         verifier: says whose a token is.
+        store: keeps messages.
         hub: knows who is here.
         delivery: takes messages.
         mids: makes their ids.
         limits: of the wire.
+        max_room: members of a room.
         counters: counts.
+        uniform: gives a random number between two others.
 
     Attributes:
         closing: whether the daemon is going down; then nothing new is taken.
@@ -47,20 +63,27 @@ class Chat:
         self,
         clock: IReactorTime,
         verifier: Verifier,
+        store: IStore,
         hub: Hub,
         delivery: Delivery,
         mids: Mids,
         limits: Limits,
+        max_room: int,
         counters: Counters,
+        uniform: Callable[[float, float], float],
     ) -> None:
         self.clock = clock
         self.verifier = verifier
+        self.store = store
         self.hub = hub
         self.delivery = delivery
         self.mids = mids
         self.limits = limits
+        self.max_room = max_room
         self.counters = counters
+        self.presence = Presence()
         self.closing = False
+        self._uniform = uniform
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Application``. ``/`` lets everybody in and serves nothing."""
@@ -70,29 +93,49 @@ class Chat:
         if socket.namespace != NAMESPACE:
             self._deny(socket, "namespace", "Invalid namespace")
             return
+        greeting = Greeting.of(socket.connection.handshake, wish)
         try:
-            identity = identify(self.verifier, socket.connection.handshake, wish)
+            identity = greeting.identify(self.verifier)
         except TokenError as error:
             self._deny(socket, error.reason, "Authentication error")
             return
-        socket.record = identity
-        bound = self.hub.join(identity.user, socket)
-        bound.addCallbacks(self._joined, self._not_bound, callbackArgs=(socket, identity), errbackArgs=(socket,))
-        bound.addErrback(self._failed)
+        feed = socket.record = Feed(socket, identity, greeting.options())
+        came = not self.hub.is_here(feed.user)
+        joined = self.hub.join(feed)
+        joined.addCallbacks(
+            self._joined, self._not_bound, callbackArgs=(feed, greeting.claim(), came), errbackArgs=(feed,)
+        )
+        joined.addErrback(self._failed)
 
-    def _joined(self, _: None, socket: Socket, identity: Identity) -> None:
-        socket.accept()
+    def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None, came: bool) -> None:
+        pid, offset = None, None
+        if feed.options.recover:
+            pid = new_pid(feed.user)
+            # All that was missed must still be there, else it is a new beginning.
+            if (
+                claim is not None
+                and state is not None
+                and is_pid_of(feed.user, claim[0])
+                and state.first - 1 <= claim[1] <= state.last
+            ):
+                pid, offset = claim
+        if feed.way is Way.GONE:
+            return
+        feed.socket.accept(pid=pid)
         self.log.info(
             "{user} joined from {peer}",
-            user=identity.user,
-            peer=socket.connection.handshake.peer,
-            socket=socket.id,
+            user=feed.user,
+            peer=feed.socket.connection.handshake.peer,
+            socket=feed.socket.id,
         )
+        if came:
+            self.presence.changed(feed.user, True, None)
+        self.hub.begin(feed, state, offset)
 
-    def _not_bound(self, failure: Failure, socket: Socket) -> None:
+    def _not_bound(self, failure: Failure, feed: Feed) -> None:
         self.log.warn("a socket could not be bound: {why}", why=failure.getErrorMessage())
-        self.hub.leave(socket.record.user, socket)
-        self._deny(socket, "not_bound", "The server is not available")
+        self.hub.leave(feed)
+        self._deny(feed.socket, "not_bound", "The server is not available")
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("a socket could not be let in", failure)
@@ -108,21 +151,35 @@ class Chat:
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Application``. On ``/`` nothing is served."""
-        if socket.namespace == NAMESPACE:
-            command = COMMANDS.get(event.name)
-            if command is not None:
-                command(self, socket, event)
+        if socket.record is not None:
+            commands.run(self, socket.record, event)
 
     def acked(self, socket: Socket, ack: Ack) -> None:
         """See ``wire.connection.Application``."""
-        self.counters.confirmed += 1
+        if socket.record is not None:
+            socket.record.acked(ack.id)
+
+    def proved(self, socket: Socket, number: int) -> None:
+        """See ``wire.connection.Application``."""
+        if socket.record is not None:
+            socket.record.proved(number)
+
+    def closing_socket(self, socket: Socket, reason: Reason) -> None:
+        """See ``wire.connection.Application``."""
+        farewell = FAREWELLS.get(reason)
+        feed = socket.record
+        if farewell is not None and feed is not None and feed.options.goodbye:
+            name, least, most = farewell
+            socket.emit(bodies.goodbye(name, self._uniform(least, most)))
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """See ``wire.connection.Application``."""
-        identity = socket.record
-        if isinstance(identity, Identity):
-            self.hub.leave(identity.user, socket)
-            self.log.info("{user} left: {reason}", user=identity.user, reason=reason.text, socket=socket.id)
+        feed = socket.record
+        if isinstance(feed, Feed):
+            self.presence.forget(feed)
+            if self.hub.leave(feed):
+                self.presence.changed(feed.user, False, self.hub.seen(feed.user))
+            self.log.info("{user} left: {reason}", user=feed.user, reason=reason.text, socket=socket.id)
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """See ``wire.connection.Application``."""

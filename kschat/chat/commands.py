@@ -1,7 +1,8 @@
 """What each event does: a table from its name to a function.
 
-A command gets the chat, the socket it came from and the event. It answers for itself. What it
-raises as ``Refused`` is told to the sender by ``Send``'s two answers.
+A command gets the chat, the feed of the socket it came from, and the event. What it raises as
+``Refused`` is told to the sender: by ``Send``'s two answers, or by the ack, ``{ER, WHY}``. A command
+that needs the store returns a Deferred; how many of those a socket may have is bounded.
 """
 
 from __future__ import annotations
@@ -10,40 +11,46 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from kschat.chat import messages
+from kschat.chat import bodies, messages
+from kschat.chat.bodies import Status
 from kschat.chat.delivery import Submission, refuse
-from kschat.chat.messages import MAX_ID, Error, Message, Refused
-from kschat.wire.connection import Socket
+from kschat.chat.inbox import Feed
+from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
+from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
 from kschat.wire.errors import ProtocolError
 from kschat.wire.socketio import Event, renumber
 
 if TYPE_CHECKING:
     from kschat.chat.application import Chat
 
+#: Answers of the store that one socket may await.
+MAX_REQUESTS: Final = 8
 
-def send(chat: Chat, socket: Socket, event: Event) -> None:
-    """``Send``: a message to one user. It is answered when the message is stored."""
+#: Conversations that ``Conversations`` lists.
+MAX_CONVERSATIONS: Final = 500
+
+
+def send(chat: Chat, feed: Feed, event: Event) -> None:
+    """``Send``: a message to a user or a room. It is answered when the message is stored."""
     try:
-        submission = _submission(chat, socket, event)
+        submission = _submission(chat, feed, event)
         chat.delivery.submit(submission)
     except Refused as refused:
         chat.counters.refused[refused.error] += 1
-        refuse(socket, event.id, *messages.loose_fields(event.args), refused)
+        refuse(feed.socket, event.id, *messages.loose_fields(event.args), refused)
 
 
-def _submission(chat: Chat, socket: Socket, event: Event) -> Submission:
+def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
     if chat.closing:
         raise Refused(Error.GOING_DOWN, "The server is going down; connect again.")
     payload = messages.decode_send(event.args)
     sender = str(payload.uId)
-    if sender != socket.record.user:
+    if sender != feed.user:
         raise Refused(Error.NOT_ALLOWED, "uId is not the user of your token.")
-    recipient = str(payload.pId)
-    if len(recipient) > MAX_ID:
-        raise Refused(Error.INVALID, f"pId is longer than {MAX_ID} characters.")
-    if recipient[0] == "#":
-        raise Refused(Error.NOT_ALLOWED, "You are not a member of that room.")
+    recipient = _id(payload.pId, "pId")
     if event.attachments:
         try:
             text, attachments = renumber(payload.msg, event.attachments, chat.limits.max_depth)
@@ -55,31 +62,180 @@ def _submission(chat: Chat, socket: Socket, event: Event) -> Submission:
         msg, attachments = payload.msg.copy(), ()
     time = int(chat.clock.seconds() * 1000)
     message = Message(
-        chat.mids.make(time),
-        sender,
-        recipient,
-        payload.uId,
-        payload.pId,
-        msg,
-        time,
-        payload.cid,
-        attachments,
+        chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )
-    return Submission(message, socket, event.id, payload.rno.copy())
+    return Submission(message, feed, event.id, payload.rno.copy())
 
 
-def logout(chat: Chat, socket: Socket, event: Event) -> None:
+def logout(chat: Chat, feed: Feed, event: Event) -> None:
     """``Logout``: an ack, RESPLOGOUT, and the end of this socket."""
     if event.id is not None:
-        socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
-    socket.emit(messages.LOGGED_OUT)
-    socket.disconnect()
+        feed.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
+    feed.socket.emit(bodies.LOGGED_OUT)
+    feed.socket.disconnect()
 
 
-Command = Callable[["Chat", Socket, Event], None]
+def typing(chat: Chat, feed: Feed, event: Event) -> None:
+    """``Typing``: told to the peer's sockets, but for those that do not keep up. Rooms are not told."""
+    peer = _id(messages.decode(messages.TYPING, event.args, "Typing").pId, "pId")
+    body = bodies.typing(feed.user)
+    for other in chat.hub.feeds(peer):
+        if other.socket.accepted and not other.socket.connection.session.transport.congested:
+            other.socket.emit(body)
+
+
+def presence(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``Presence``: who of some users is online, and from then on each change."""
+    users = tuple(dict.fromkeys(_id(one, "ids") for one in messages.decode(messages.WATCH, event.args, "Presence").ids))
+    chat.presence.watch(feed, users)
+    away = [user for user in users if not chat.hub.is_here(user)]
+    return chat.hub.last_seen(away).addCallback(
+        lambda seen: _answer(
+            feed,
+            event,
+            bodies.presences((user, chat.hub.is_here(user), seen.get(user)) for user in users),
+        )
+    )
+
+
+def read(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``Read``: all of a conversation up to ``mid`` is read; the peer is told."""
+    payload = messages.decode(messages.READ, event.args, "Read")
+    peer = _id(payload.pId, "pId")
+
+    def marked(moved: bool) -> None:
+        _answer(feed, event, b'[{"ER":0}]')
+        if moved and peer[0] != "#":
+            chat.hub.receipt(peer, bodies.status(feed.user, payload.mid, Status.READ))
+
+    return chat.store.mark_read(feed.user, peer, payload.mid).addCallback(marked)
+
+
+def history(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``History``: a page of a conversation, newest last."""
+    payload = messages.decode(messages.HISTORY, event.args, "History")
+
+    def found(page: Page) -> None:
+        listed = [(None, message) for message in page.messages]
+        pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=True)
+        _answer(feed, event, bodies.page(pieces, page.more or cut), attachments)
+
+    peer = _id(payload.pId, "pId")
+    return chat.store.history(feed.user, peer, payload.before, payload.limit).addCallback(found)
+
+
+def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``Sync``: the user's inbox after an offset, in pages."""
+    payload = messages.decode(messages.SYNC, event.args, "Sync")
+
+    def found(entries: list[Entry]) -> None:
+        listed = [(entry.offset, entry.message) for entry in entries[:MAX_PAGE]]
+        pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
+        _answer(feed, event, bodies.page(pieces, cut or len(entries) > MAX_PAGE), attachments)
+
+    return chat.store.read(feed.user, payload.offset, MAX_PAGE + 1).addCallback(found)
+
+
+def conversations(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``Conversations``: with whom the user wrote, the newest first."""
+
+    def found(listed: list[Conversation]) -> None:
+        # A list shows what a message says in one line: binary is left to History.
+        _answer(feed, event, bodies.conversations(listed))
+
+    return chat.store.conversations(feed.user, MAX_CONVERSATIONS).addCallback(found)
+
+
+def join(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``Join``: be a member of a room that the token allows."""
+    room = _room(event, "Join")
+    rooms = feed.identity.rooms
+    if rooms != "*" and room not in rooms and room[1:] not in rooms:
+        raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
+
+    def full(failure: Failure) -> None:
+        failure.trap(RoomFull)
+        raise Refused(Error.TOO_MANY, "The room is full.")
+
+    return chat.store.join(room, feed.user, chat.max_room).addCallbacks(
+        lambda _: _answer(feed, event, b'[{"ER":0}]'), full
+    )
+
+
+def leave(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
+    """``Leave``: be a member no more."""
+    room = _room(event, "Leave")
+    return chat.store.leave(room, feed.user).addCallback(lambda _: _answer(feed, event, b'[{"ER":0}]'))
+
+
+Command = Callable[["Chat", Feed, Event], Deferred[None] | None]
 
 #: An event whose name is not here is passed over, as with the tutorial's server.
 COMMANDS: Final[dict[str, Command]] = {
     "Send": send,
     "Logout": logout,
+    "Typing": typing,
+    "Presence": presence,
+    "Read": read,
+    "History": history,
+    "Sync": sync,
+    "Conversations": conversations,
+    "Join": join,
+    "Leave": leave,
 }
+
+
+def run(chat: Chat, feed: Feed, event: Event) -> None:
+    """Do what ``event`` asks for, and answer it also where that is refused."""
+    command = COMMANDS.get(event.name)
+    if command is None:
+        return
+    try:
+        if feed.requests >= MAX_REQUESTS and command is not send:
+            raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")
+        answer = command(chat, feed, event)
+    except Refused as refused:
+        _refuse(chat, feed, event, refused)
+        return
+    if answer is not None:
+        feed.requests += 1
+        answer.addErrback(_unanswered, chat, feed, event)
+        answer.addBoth(_done, feed)
+
+
+def _done(_: object, feed: Feed) -> None:
+    feed.requests -= 1
+
+
+def _unanswered(failure: Failure, chat: Chat, feed: Feed, event: Event) -> None:
+    refused = failure.value
+    if not isinstance(refused, Refused):
+        if failure.check(StoreUnavailable) is None:
+            chat.log.failure("{name} failed", failure, name=event.name)
+        refused = Refused(Error.NO_STORE, "The store is not available; try again.")
+    _refuse(chat, feed, event, refused)
+
+
+def _refuse(chat: Chat, feed: Feed, event: Event, refused: Refused) -> None:
+    chat.counters.refused[refused.error] += 1
+    _answer(feed, event, bodies.ack_error(refused.error, refused.why))
+
+
+def _answer(feed: Feed, event: Event, body: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+    if event.id is not None and feed.socket.accepted:
+        feed.socket.ack(event.id, body, attachments)
+
+
+def _id(value: int | str, field: str) -> str:
+    text = str(value)
+    if len(text) > MAX_ID:
+        raise Refused(Error.INVALID, f"{field} is longer than {MAX_ID} characters.")
+    return text
+
+
+def _room(event: Event, name: str) -> str:
+    room = _id(messages.decode(messages.ROOM, event.args, name).room, "room")
+    room = room if room[0] == "#" else "#" + room
+    if len(room) == 1 or len(room) > MAX_ID:
+        raise Refused(Error.INVALID, f"room is not 1 to {MAX_ID - 1} characters long.")
+    return room

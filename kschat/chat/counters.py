@@ -12,7 +12,7 @@ class Counters:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
         delivered: messages written to a socket.
-        confirmed: acks of RESPRECEIVER that clients gave.
+        proved: messages that a client is proved to have.
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
@@ -24,9 +24,9 @@ class Counters:
     __slots__ = (
         "batches",
         "closed",
-        "confirmed",
         "delivered",
         "denied",
+        "proved",
         "refused",
         "rejected",
         "repeated",
@@ -38,7 +38,7 @@ class Counters:
         self.sent = 0
         self.repeated = 0
         self.delivered = 0
-        self.confirmed = 0
+        self.proved = 0
         self.batches = 0
         self.turned_away = 0
         self.refused: Counter[int] = Counter()

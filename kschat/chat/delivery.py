@@ -9,6 +9,7 @@ messages of a batch, the batches in flight, the messages that wait for a place. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -16,12 +17,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import messages
+from kschat.chat import bodies
 from kschat.chat.counters import Counters
+from kschat.chat.hub import Hub
+from kschat.chat.inbox import Feed
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.messages import Error, Message, Refused
 from kschat.wire.connection import Socket
-from kschat.wire.cork import Cork
+
+#: What a sender is told where the store refuses its message.
+_REFUSALS: Final = {
+    Error.NO_STORE: "The store is not available; try again.",
+    Error.NOT_ALLOWED: "You are not a member of that room.",
+}
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -29,13 +37,13 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         message: what to deliver.
-        socket: the sender's; it may be gone by the time of the answer.
+        feed: the sender's socket; it may be gone by the time of the answer.
         ack: the id of the ack that was asked for.
         rno: what RESPSEND returns.
     """
 
     message: Message
-    socket: Socket
+    feed: Feed
     ack: int | None
     rno: msgspec.Raw
 
@@ -60,7 +68,7 @@ class Delivery:
     Args:
         clock: whose turns make the batches.
         store, router: what a batch goes through, in this order.
-        cork: held while a batch is answered, so that each socket is written to once.
+        hub: knows the sockets, and lets each be written to once a batch.
         bounds: how much it holds.
         counters: counts.
     """
@@ -72,14 +80,14 @@ class Delivery:
         clock: IReactorTime,
         store: IStore,
         router: IRouter,
-        cork: Cork,
+        hub: Hub,
         bounds: Bounds,
         counters: Counters,
     ) -> None:
         self._clock = clock
         self._store = store
         self._router = router
-        self._cork = cork
+        self._hub = hub
         self._bounds = bounds
         self._counters = counters
         self._waiting: list[Submission] = []
@@ -119,20 +127,17 @@ class Delivery:
     def _begin(self, batch: Sequence[Submission]) -> None:
         self._in_flight += 1
         self._counters.batches += 1
-        cork = self._cork
-        outer = cork.held
-        cork.held = True
+        self._hub.begin_batch()
         try:
             finished = self._store.append([submission.message for submission in batch])
             finished.addCallback(self._route, batch)
             finished.addErrback(self._not_stored, batch)
             finished.addBoth(self._finish)
         finally:
-            if not outer:
-                cork.release()
+            self._hub.end_batch()
 
     def _route(self, stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
-        fresh = [one for one in stored if not one.repeat]
+        fresh = [one for one in stored if one.places and not one.repeat]
         if not fresh:
             self._answer(batch, stored)
             return succeed(None)
@@ -149,24 +154,26 @@ class Delivery:
         return []
 
     def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
-        counters = self._counters
-        cork = self._cork
-        outer = cork.held
-        cork.held = True
+        counters, hub = self._counters, self._hub
+        hub.begin_batch()
         try:
             for submission, one in zip(batch, stored, strict=True):
-                message = one.message
-                socket = submission.socket
+                if one.refused is not None:
+                    self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused]))
+                    continue
                 counters.sent += 1
-                if one.repeat:
-                    counters.repeated += 1
+                feed, message = submission.feed, one.message
+                socket = feed.socket
                 if socket.accepted:
                     if submission.ack is not None:
-                        socket.ack(submission.ack, messages.ack_sent(message, one.repeat))
-                    socket.emit(messages.sent(message, submission.rno), message.attachments, True)
+                        socket.ack(submission.ack, bodies.ack_sent(message, one.repeat))
+                    socket.emit(bodies.sent(message, submission.rno), message.attachments, True)
+                if one.repeat:
+                    counters.repeated += 1
+                elif hub.want_carbons:
+                    hub.carbon(message, feed)
         finally:
-            if not outer:
-                cork.release()
+            hub.end_batch()
 
     def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:
@@ -177,17 +184,14 @@ class Delivery:
                 count=len(batch),
                 why=failure.getErrorMessage(),
             )
-        why = "The store is not available; try again."
         for submission in batch:
-            self._counters.refused[Error.NO_STORE] += 1
-            if submission.socket.accepted:
-                refuse(
-                    submission.socket,
-                    submission.ack,
-                    submission.message.uId,
-                    submission.rno,
-                    Refused(Error.NO_STORE, why),
-                )
+            self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
+
+    def _refuse(self, submission: Submission, refused: Refused) -> None:
+        self._counters.refused[refused.error] += 1
+        socket = submission.feed.socket
+        if socket.accepted:
+            refuse(socket, submission.ack, submission.message.uId, submission.rno, refused)
 
     def _finish(self, _: object) -> None:
         self._in_flight -= 1
@@ -206,5 +210,5 @@ def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.
     RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
     """
     if ack is not None:
-        socket.ack(ack, messages.ack_failed(uid, refused.error, refused.why))
-    socket.emit(messages.failed(refused.error, refused.why, rno), ask=True)
+        socket.ack(ack, bodies.ack_failed(uid, refused.error, refused.why))
+    socket.emit(bodies.failed(refused.error, refused.why, rno), ask=True)

@@ -1,60 +1,114 @@
-"""Where a client may put its token, and whose it must be.
+"""What a client says when it connects: whose it is, what it asks for, where it was.
 
-The places, in this order (PROTOCOL.md, "Connecting"): ``auth.token`` of the CONNECT packet
-(clients 3 and 4), ``token`` of the handshake's query, ``token`` of the namespace's query
-(revision 3), ``Authorization: Bearer``. The first that is there counts, also when it is
-wrong. ``ksId`` of either query, where given, must be the token's user.
+The token is looked for in these places, in this order (PROTOCOL.md, "Connecting"):
+``auth.token`` of the CONNECT packet (clients 3 and 4), ``token`` of the handshake's query,
+``token`` of the namespace's query (revision 3), ``Authorization: Bearer``. The first that is there
+counts, also when it is wrong. ``ksId`` of either query, where given, must be the token's user.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from secrets import token_urlsafe
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
+from kschat.chat.inbox import Options
 from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.wire.connection import Handshake
 from kschat.wire.socketio import Connect
 
-
-class _Auth(msgspec.Struct, frozen=True, gc=False):
-    token: object = None
-
-
-_AUTH = msgspec.json.Decoder(_Auth)
+_AUTH = msgspec.json.Decoder(dict[str, Any])
+_YES = frozenset({"1", "true"})
 
 
-def identify(verifier: Verifier, handshake: Handshake, wish: Connect) -> Identity:
-    """Whose socket this is.
+class Greeting(msgspec.Struct, frozen=True):
+    """What a client said.
 
-    Raises:
-        TokenError: there is no token, it is not valid, or not that of ``ksId``.
+    Attributes:
+        auth: the object of the CONNECT packet.
+        query: the handshake's query.
+        space: the namespace's query.
+        authorization: the header of that name.
     """
-    space = _first_values(wish.query)
-    identity = verifier.verify(_token(handshake, wish, space))
-    ks_id = handshake.query.get("ksId") or space.get("ksId")
-    if ks_id and ks_id != identity.user:
-        raise TokenError("other_user")
-    return identity
 
+    auth: Mapping[str, Any]
+    query: Mapping[str, str]
+    space: Mapping[str, str]
+    authorization: str
 
-def _token(handshake: Handshake, wish: Connect, space: dict[str, str]) -> str:
-    if wish.data:
-        try:
-            token = _AUTH.decode(wish.data).token
-        except (msgspec.MsgspecError, RecursionError, ValueError):
-            token = None  # an ``auth`` that is no object says nothing
+    @classmethod
+    def of(cls, handshake: Handshake, wish: Connect) -> Greeting:
+        """Take apart what a client said. What can't be read says nothing."""
+        auth: Mapping[str, Any] = {}
+        if wish.data:
+            try:
+                auth = _AUTH.decode(wish.data)
+            except (msgspec.MsgspecError, RecursionError, ValueError):
+                auth = {}
+        return cls(auth, handshake.query, _first_values(wish.query), handshake.authorization)
+
+    def identify(self, verifier: Verifier) -> Identity:
+        """Whose socket this is.
+
+        Raises:
+            TokenError: there is no token, it is not valid, or not that of ``ksId``.
+        """
+        identity = verifier.verify(self._token())
+        ks_id = self.query.get("ksId") or self.space.get("ksId")
+        if ks_id and ks_id != identity.user:
+            raise TokenError("other_user")
+        return identity
+
+    def options(self) -> Options:
+        """What the client asks for."""
+        return Options(
+            batch=self._asks("batch"),
+            receipts=self._asks("receipts"),
+            carbons=self._asks("carbons"),
+            recover=self._asks("recover"),
+            goodbye=any(map(self._asks, ("goodbye", "batch", "receipts", "carbons", "recover"))),
+        )
+
+    def claim(self) -> tuple[str, int] | None:
+        """The ``pid`` and offset that a client shows which comes back; None where it shows none."""
+        pid, offset = self.auth.get("pid"), self.auth.get("offset")
+        if isinstance(pid, str) and isinstance(offset, str) and len(offset) < 18 and offset.isdecimal():
+            return pid, int(offset)
+        return None
+
+    def _asks(self, name: str) -> bool:
+        value = self.auth.get(name, self.query.get(name, self.space.get(name)))
+        return value is True or str(value) in _YES
+
+    def _token(self) -> Any:
+        token = self.auth.get("token")
         if token is not None:
-            if not isinstance(token, str):
-                raise TokenError("malformed")
             return token
-    for query in (handshake.query, space):
-        if "token" in query:
-            return query["token"]
-    kind, _, credentials = handshake.authorization.partition(" ")
-    if kind.lower() == "bearer":
-        return credentials.strip()
-    raise TokenError("missing")
+        for query in (self.query, self.space):
+            if "token" in query:
+                return query["token"]
+        kind, _, credentials = self.authorization.partition(" ")
+        if kind.lower() == "bearer":
+            return credentials.strip()
+        raise TokenError("missing")
+
+
+def new_pid(user: str) -> str:
+    """What a client of ``user`` shows when it comes back, on whatever daemon, after whatever restart."""
+    return f"{_pid_head(user)}{token_urlsafe(9)}"
+
+
+def is_pid_of(user: str, pid: str) -> bool:
+    """Whether ``pid`` was made for ``user``. (It proves nothing; the token does.)"""
+    return pid.startswith(_pid_head(user))
+
+
+def _pid_head(user: str) -> str:
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:16] + "."
 
 
 def _first_values(query: str) -> dict[str, str]:

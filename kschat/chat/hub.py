@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from kschat.chat import messages
+from kschat.chat import bodies
+from kschat.chat.bodies import Status
 from kschat.chat.counters import Counters
-from kschat.chat.interfaces import IRouter, Stored
-from kschat.wire.connection import Socket
+from kschat.chat.inbox import RETRY_WAIT, Feed, Inbox, Way
+from kschat.chat.interfaces import InboxState, IRouter, IStore, Notes, Stored, StoreUnavailable
+from kschat.chat.messages import Message
 from kschat.wire.cork import Cork
+
+#: Seconds that cursors and the like are gathered before the store is told. What a crash takes
+#: of them is delivered again, with the same ``mid``.
+NOTE_WAIT: Final = 0.25
+
+#: Notes that are kept for a store that is away; the oldest give way (and are delivered again).
+MAX_NOTES: Final = 100_000
 
 
 class Hub:
-    """The sockets of this daemon, by user.
+    """The users of this daemon, with their sockets.
 
     Args:
+        clock: the reactor.
+        store: has the inboxes.
         router: is told which users are here.
         cork: holds writes back while a batch is written.
         counters: counts what was delivered.
@@ -25,61 +39,215 @@ class Hub:
 
     log = Logger()
 
-    def __init__(self, router: IRouter, cork: Cork, counters: Counters) -> None:
+    def __init__(self, clock: IReactorTime, store: IStore, router: IRouter, cork: Cork, counters: Counters) -> None:
+        self.clock = clock
+        self.store = store
         self._router = router
         self._cork = cork
         self._counters = counters
-        self._users: dict[str, dict[Socket, None]] = {}
+        self._inboxes: dict[str, Inbox] = {}
+        self._batches = 0
+        self._to_finish: list[Feed] = []
+        self._want_receipts = 0
+        #: how many sockets asked for carbons
+        self.want_carbons = 0
+        # What the store was not told yet, or has not confirmed.
+        self._cursors: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self._dirty: set[str] = set()
+        self._note_timer: IDelayedCall | None = None
         router.attach(self.deliver)
 
     @property
     def users(self) -> int:
         """How many users have a socket here."""
-        return len(self._users)
+        return len(self._inboxes)
 
     @property
     def sockets(self) -> int:
         """How many sockets of users there are."""
-        return sum(map(len, self._users.values()))
+        return sum(len(inbox.feeds) for inbox in self._inboxes.values())
 
-    def join(self, user: str, socket: Socket) -> Deferred[None]:
-        """Deliver to ``socket`` what is for ``user``, from when this fires on."""
-        sockets = self._users.get(user)
-        if sockets is None:
-            self._users[user] = {socket: None}
-        else:
-            sockets[socket] = None
-        return self._router.bind(user)
+    def is_here(self, user: str) -> bool:
+        """Whether ``user`` has a socket on this daemon."""
+        return user in self._inboxes
 
-    def leave(self, user: str, socket: Socket) -> None:
-        """``socket`` is gone. A second time: nothing happens."""
-        sockets = self._users.get(user)
-        if sockets is not None and sockets.pop(socket, self) is None and not sockets:
-            del self._users[user]
-            self._router.unbind(user)
+    def feeds(self, user: str) -> Sequence[Feed]:
+        """The sockets of ``user`` here."""
+        inbox = self._inboxes.get(user)
+        return () if inbox is None else tuple(inbox.feeds.values())
 
-    def sockets_of(self, user: str) -> Sequence[Socket]:
-        """The sockets of ``user`` on this daemon."""
-        return tuple(self._users.get(user, ()))
+    # Coming and going.
+
+    def join(self, feed: Feed) -> Deferred[InboxState | None]:
+        """Bind a socket's user, then look where the inbox stands.
+
+        From here on the feed hears of news. When this fires, ``begin`` is to be called.
+
+        Returns:
+            The inbox's state; None where the store can't say now. Fails with RouterUnavailable.
+        """
+        inbox = self._inboxes.get(feed.user)
+        if inbox is None:
+            inbox = self._inboxes[feed.user] = Inbox(feed.user, 0, self)
+        inbox.feeds[feed.socket] = feed
+        feed.inbox = inbox
+        self._want_receipts += feed.options.receipts
+        self.want_carbons += feed.options.carbons
+        return self._router.bind(feed.user).addCallback(lambda _: self._look(feed))
+
+    def _look(self, feed: Feed) -> Deferred[InboxState | None]:
+        return self.store.inbox(feed.user).addErrback(_none_if_unavailable)
+
+    def begin(self, feed: Feed, state: InboxState | None, claim: int | None = None) -> None:
+        """A socket was let in: write what it missed, then what comes."""
+        inbox = feed.inbox
+        if inbox is None or feed.way is Way.GONE:
+            return
+        if state is None:
+            self.clock.callLater(RETRY_WAIT, self._look_again, feed, claim)
+            return
+        user = feed.user
+        inbox.cursor = max(inbox.cursor, state.cursor, self._cursors.get(user, 0))
+        feed.begin(inbox, state, claim)
+
+    def _look_again(self, feed: Feed, claim: int | None) -> None:
+        if feed.way is not Way.GONE:
+            self._look(feed).addCallback(lambda state: self.begin(feed, state, claim)).addErrback(self._failed)
+
+    def leave(self, feed: Feed) -> bool:
+        """A socket is gone. Whether it was its user's last; a second time: no."""
+        inbox = feed.inbox
+        if inbox is None or inbox.feeds.pop(feed.socket, None) is None:
+            return False
+        feed.leave()
+        self._want_receipts -= feed.options.receipts
+        self.want_carbons -= feed.options.carbons
+        if inbox.feeds:
+            return False
+        del self._inboxes[feed.user]
+        self._router.unbind(feed.user)
+        self._seen[feed.user] = int(self.clock.seconds() * 1000)
+        self._dirty.add(feed.user)
+        self._note_soon()
+        return True
+
+    # Delivering.
 
     def deliver(self, batch: Sequence[Stored]) -> None:
-        """Write each message to every socket of its recipient. One write a socket."""
-        cork = self._cork
-        outer = cork.held
-        cork.held = True
+        """Write each message to every socket of its recipients. One write a socket."""
+        inboxes = self._inboxes
         written = 0
+        self.begin_batch()
         try:
             for stored in batch:
                 message = stored.message
-                sockets = self._users.get(message.recipient)
-                if sockets is None:
-                    continue
-                body = messages.received(message, stored.offset)
-                for socket in sockets:
-                    if socket.accepted:
-                        socket.emit(body, message.attachments, True)
-                        written += 1
+                for user, offset in stored.places:
+                    inbox = inboxes.get(user)
+                    if inbox is not None:
+                        piece = bodies.piece(message, offset)
+                        written += len(inbox.feeds)
+                        for feed in inbox.feeds.values():
+                            feed.news(offset, message, piece)
         finally:
             self._counters.delivered += written
-            if not outer:
-                cork.release()
+            self.end_batch()
+
+    def begin_batch(self) -> None:
+        """See ``inbox.Context``."""
+        self._batches += 1
+        self._cork.held = True
+
+    def end_batch(self) -> None:
+        """See ``inbox.Context``."""
+        self._batches -= 1
+        if not self._batches:
+            finish, self._to_finish = self._to_finish, []
+            for feed in finish:
+                feed.finish()
+            self._cork.release()
+
+    def touched(self, feed: Feed) -> None:
+        """See ``inbox.Context``."""
+        self._to_finish.append(feed)
+
+    def delivered(self, inbox: Inbox, fresh: Sequence[Message]) -> None:
+        """See ``inbox.Context``."""
+        self._cursors[inbox.user] = inbox.cursor
+        self._dirty.add(inbox.user)
+        self._note_soon()
+        self._counters.proved += len(fresh)
+        if self._want_receipts:
+            for message in fresh:
+                if message.recipient == inbox.user:
+                    self.receipt(message.sender, bodies.status(message.pId, message.mid, Status.DELIVERED))
+
+    def receipt(self, sender: str, body: bytes) -> None:
+        """Tell those sockets of ``sender`` that asked for it what became of a message."""
+        for feed in self.feeds(sender):
+            if feed.options.receipts and not feed.socket.connection.session.transport.congested:
+                feed.socket.emit(body)
+
+    def carbon(self, message: Message, origin: Feed) -> None:
+        """Show the sender's other sockets, those that asked for it, what was sent."""
+        body = b""
+        for feed in self.feeds(origin.user):
+            if feed.options.carbons and feed is not origin and feed.socket.accepted:
+                body = body or bodies.carbon(message)
+                feed.socket.emit(body, message.attachments)
+
+    # What is kept beside the messages.
+
+    def _note_soon(self, wait: float = NOTE_WAIT) -> None:
+        if self._note_timer is None:
+            self._note_timer = self.clock.callLater(wait, self._note)
+
+    def _note(self) -> None:
+        self._note_timer = None
+        self.write_notes()
+
+    def write_notes(self) -> Deferred[None]:
+        """Tell the store what was gathered; it is told again later where it is away. Never fails."""
+        dirty, self._dirty = self._dirty, set()
+        cursors = {user: cursor for user, cursor in self._cursors.items() if user in dirty}
+        seen = {user: time for user, time in self._seen.items() if user in dirty}
+        if not dirty:
+            return succeed(None)
+        return self.store.note(Notes(cursors, seen)).addCallbacks(
+            self._noted, self._not_noted, callbackArgs=(cursors, seen), errbackArgs=(dirty,)
+        )
+
+    def _noted(self, _: None, cursors: Mapping[str, int], seen: Mapping[str, int]) -> None:
+        for mine, told in ((self._cursors, cursors), (self._seen, seen)):
+            for user, value in told.items():
+                if mine.get(user) == value:
+                    del mine[user]
+
+    def _not_noted(self, failure: Failure, dirty: set[str]) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("cursors could not be stored", failure)
+        self._dirty |= dirty
+        for mine in (self._cursors, self._seen):
+            for user in list(mine)[: max(len(mine) - MAX_NOTES, 0)]:
+                del mine[user]
+        self._note_soon(RETRY_WAIT)
+
+    def seen(self, user: str) -> int | None:
+        """When ``user`` was last seen, as far as the store was not told yet."""
+        return self._seen.get(user)
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """When each of ``users`` was last seen, for those of whom it is known."""
+        mine = {user: self._seen[user] for user in users if user in self._seen}
+        others = [user for user in users if user not in mine]
+        if not others:
+            return succeed(mine)
+        asked = self.store.last_seen(others).addErrback(_none_if_unavailable)
+        return asked.addCallback(lambda found: {**(found or {}), **mine})
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("the hub failed", failure)
+
+
+def _none_if_unavailable(failure: Failure) -> None:
+    failure.trap(StoreUnavailable)

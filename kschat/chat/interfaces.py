@@ -5,31 +5,97 @@ Every backend passes the tests in ``tests/contracts``, the in-memory ones includ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from kschat.chat.messages import Message
+from kschat.chat.messages import Error, Message
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """What a store says of one message.
 
     Attributes:
-        message: as it is kept; the first one's where ``repeat``.
-        offset: its place in the recipient's inbox: 1, 2, 3, … without a hole.
+        message: as it is kept; the first one's where ``repeat``. Its ``mid`` may be another
+            than was given, where that one was not later than all that were kept before.
+        places: each recipient, with the offset in that user's inbox: 1, 2, 3, … without a
+            hole. One for a message to a user; for one to a room, each member but the sender.
         repeat: the same sender and ``cid`` were known; nothing was stored now.
+        refused: why this message alone was not kept; the others of its batch were.
     """
 
     message: Message
-    offset: int
+    places: tuple[tuple[str, int], ...] = ()
     repeat: bool = False
+    refused: Error | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One message in an inbox."""
+
+    offset: int
+    message: Message
+
+
+class InboxState(msgspec.Struct, frozen=True, gc=False):
+    """Where an inbox stands.
+
+    Attributes:
+        cursor: all up to this offset was proved to be delivered; 0 before the first.
+        first: the smallest offset that is kept; ``last + 1`` where none is.
+        last: the greatest offset that was given; 0 before the first.
+    """
+
+    cursor: int = 0
+    first: int = 1
+    last: int = 0
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """A part of a conversation, oldest first. ``more``: there are older ones."""
+
+    messages: tuple[Message, ...]
+    more: bool
+
+
+class Conversation(msgspec.Struct, frozen=True, gc=False):
+    """A conversation as one of its users sees it.
+
+    Attributes:
+        peer: the other user, or a room with its ``#``.
+        last: the newest message.
+        unread: messages of others that the user did not mark as read, ``MAX_UNREAD`` at the most.
+    """
+
+    peer: str
+    last: Message
+    unread: int
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """What is kept beside the messages, and may lose its newest part in a crash.
+
+    Attributes:
+        cursors: by user; each only rises.
+        seen: when a user's last socket ended, by user, in milliseconds since 1970.
+    """
+
+    cursors: Mapping[str, int]
+    seen: Mapping[str, int]
+
+
+#: A greater number of unread messages is counted as this one.
+MAX_UNREAD = 1000
 
 
 class StoreUnavailable(Exception):
-    """The store can't keep messages now. Nothing of the batch was stored."""
+    """The store can't do it now. Of a batch, nothing was stored."""
+
+
+class RoomFull(Exception):
+    """A room has as many members as it may have."""
 
 
 class RouterUnavailable(Exception):
@@ -41,49 +107,80 @@ Deliver = Callable[[Sequence[Stored]], None]
 
 
 class IStore(Interface):
-    """Keeps messages."""
+    """Keeps messages, each once; inboxes and conversations refer to them.
 
-    def append(batch: Sequence[Message]) -> Deferred[list[Stored]]:  # noqa: N805
-        """Keep a batch: all of it, or nothing.
+    Each method fails with StoreUnavailable, soon, where it can't be done now. A store that could
+    not, and then can, needs no restart.
+    """
 
-        Each message gets the next offset of its recipient's inbox. Batches are kept and answered
-        in the order of the calls.
+    def start() -> None:
+        """Begin. What is not there yet (a disk, a server) is waited for in the background."""
+
+    def stop() -> Deferred[None]:
+        """Finish what was begun, and end."""
+
+    def append(batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        """Keep a batch: all of it that is not refused, or nothing.
+
+        Each message gets the next offset of each recipient's inbox. A message whose
+        ``recipient`` begins with ``#`` goes to that room's members, and is refused with
+        NOT_ALLOWED where its sender is none. Batches are kept and answered in the order of the calls.
 
         Args:
             batch: at least one message, in the order in which they arrived.
 
         Returns:
-            One ``Stored`` a message, in the batch's order, once they are as durable as this
-            store makes them. Fails with StoreUnavailable.
+            One ``Stored`` a message, in the batch's order, once they are durable.
         """
 
-    def read(user: str, after: int, limit: int) -> Deferred[list[Stored]]:  # noqa: N805
-        """A page of an inbox.
+    def inbox(user: str) -> Deferred[InboxState]:
+        """Where the inbox of ``user`` stands; all zero for one who never got a message."""
 
-        Args:
-            user: whose.
-            after: an offset; 0 is before the first.
-            limit: messages at the most.
+    def read(user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+        """A page of an inbox: what is kept beyond ``after``, by rising offset, ``limit`` at the most."""
 
-        Returns:
-            What is kept beyond ``after``, by rising offset. Fails with StoreUnavailable.
+    def note(notes: Notes) -> Deferred[None]:
+        """Keep what is kept beside the messages. A cursor beyond the inbox's end counts as its end."""
+
+    def last_seen(users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """When each of ``users`` was last seen, for those of whom it is known."""
+
+    def history(user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """The newest messages of a conversation, or the newest before a ``mid``.
+
+        ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
         """
+
+    def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
+        """The conversations of ``user``, the one with the newest message first, rooms among them."""
+
+    def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:
+        """All messages of others in a conversation up to ``mid`` are read. Whether any was not before."""
+
+    def join(room: str, user: str, most: int) -> Deferred[bool]:
+        """Make ``user`` a member of ``room`` (with its ``#``); whether it was none before.
+
+        Fails with RoomFull where ``most`` members are there already.
+        """
+
+    def leave(room: str, user: str) -> Deferred[bool]:
+        """Make ``user`` no member of ``room``; whether it was one before."""
 
 
 class IRouter(Interface):
     """Carries messages to the daemons where their recipients are."""
 
-    def attach(deliver: Deliver) -> None:  # noqa: N805
+    def attach(deliver: Deliver) -> None:
         """Say who takes what arrives here. Called once, before all else."""
 
-    def bind(user: str) -> Deferred[None]:  # noqa: N805
+    def bind(user: str) -> Deferred[None]:
         """From when it fires on, messages to ``user`` arrive here. Fails with RouterUnavailable."""
 
-    def unbind(user: str) -> None:  # noqa: N805
+    def unbind(user: str) -> None:
         """Messages to ``user`` need not arrive here any more. Of one that is not bound: nothing."""
 
-    def publish(batch: Sequence[Stored]) -> Deferred[list[bool]]:  # noqa: N805
-        """Carry a batch to whoever is bound to its messages' recipients, in order.
+    def publish(batch: Sequence[Stored]) -> Deferred[list[bool]]:
+        """Carry a batch to whoever is bound to a user in its messages' places, in order.
 
         Returns:
             A word on each message, in order: whether anybody was bound. Fails with

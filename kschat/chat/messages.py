@@ -1,4 +1,4 @@
-"""The typed payloads of every event, what makes each valid, and ``Message`` itself.
+"""The typed payloads of what clients send, what makes each valid, and ``Message`` itself.
 
 Payloads come from clients as raw JSON and are decoded here, once. ``msg`` is never
 decoded: it goes to the recipient as the bytes that came (``msgspec.Raw``). The spelling is the
@@ -8,7 +8,7 @@ tutorial's (PROTOCOL.md).
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -21,6 +21,15 @@ MAX_ID = 128
 
 #: As clients write ids: a number and its string mean the same user.
 Id = int | Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+
+#: A message's id.
+Mid = Annotated[str, Meta(pattern="^[0-9a-f]{24}$")]
+
+#: Users whose presence one socket may watch.
+MAX_WATCHED: Final = 500
+
+#: Messages of one page of History or Sync.
+MAX_PAGE: Final = 100
 
 _NULL: Final = Raw(b"null")
 
@@ -90,48 +99,43 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     attachments: tuple[bytes, ...] = ()
 
 
-class _Received(msgspec.Struct, frozen=True, gc=False):
-    uId: int | str
-    pId: int | str
-    msg: Raw
-    rStatus: int
-    msgTime: int
-    mid: str
-    offset: int
+class PeerOnly(msgspec.Struct, frozen=True, gc=False):
+    """What ``Typing`` carries."""
+
+    pId: Id
 
 
-class _Sent(msgspec.Struct, frozen=True, gc=False):
-    RC: int
-    ER: int
-    SID: int | str
-    RID: int | str
-    MSG: Raw
-    RANDOMNO: Raw
-    MSGTIME: int
-    STATUS: int
-    mid: str
+class Read(msgspec.Struct, frozen=True, gc=False):
+    """What ``Read`` carries: all of the conversation with ``pId`` up to ``mid`` is read."""
+
+    pId: Id
+    mid: Mid
 
 
-class _Failed(msgspec.Struct, frozen=True, gc=False):
-    RC: int
-    ER: int
-    RANDOMNO: Raw
-    WHY: str
+class Watch(msgspec.Struct, frozen=True, gc=False):
+    """What ``Presence`` carries: whose presence is asked for; none ends it."""
+
+    ids: Annotated[list[Id], Meta(max_length=MAX_WATCHED)]
 
 
-class _AckSent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    RESPONSE: str
-    uId: int | str
-    mid: str
-    msgTime: int
-    repeat: bool = False
+class History(msgspec.Struct, frozen=True, gc=False):
+    """What ``History`` carries."""
+
+    pId: Id
+    before: Mid | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
 
 
-class _AckFailed(msgspec.Struct, frozen=True, gc=False):
-    RESPONSE: str
-    uId: int | str | None
-    ER: int
-    WHY: str
+class Sync(msgspec.Struct, frozen=True, gc=False):
+    """What ``Sync`` carries: the offset up to which the client has its inbox."""
+
+    offset: Annotated[int, Meta(ge=0, lt=2**62)]
+
+
+class Room(msgspec.Struct, frozen=True, gc=False):
+    """What ``Join`` and ``Leave`` carry. The room's name, with its ``#`` or without."""
+
+    room: Id
 
 
 class _Loose(msgspec.Struct, frozen=True, gc=False):
@@ -143,8 +147,15 @@ class _Loose(msgspec.Struct, frozen=True, gc=False):
 
 _SEND: Final = msgspec.json.Decoder(Send)
 _LOOSE: Final = msgspec.json.Decoder(_Loose)
+T = TypeVar("T")
+
+TYPING: Final = msgspec.json.Decoder(PeerOnly)
+READ: Final = msgspec.json.Decoder(Read)
+WATCH: Final = msgspec.json.Decoder(Watch)
+HISTORY: Final = msgspec.json.Decoder(History)
+SYNC: Final = msgspec.json.Decoder(Sync)
+ROOM: Final = msgspec.json.Decoder(Room)
 _ID: Final = msgspec.json.Decoder(Id)
-_encode: Final = msgspec.json.Encoder().encode
 
 #: Longest ``rno`` that is returned, in bytes of JSON. It is "a random number".
 MAX_RNO: Final = 256
@@ -195,35 +206,18 @@ def loose_fields(args: tuple[Raw, ...]) -> tuple[int | str | None, Raw]:
     return uid, rno
 
 
-def received(message: Message, offset: int) -> bytes:
-    """The body of RESPRECEIVER for one message."""
-    one = _Received(message.uId, message.pId, message.msg, 1, message.time, message.mid, offset)
-    return b'["RESPRECEIVER",{"RC":1,"ER":0,"MSG":[' + _encode(one) + b"]}]"
+def decode(decoder: msgspec.json.Decoder[T], args: tuple[Raw, ...], name: str) -> T:
+    """The payload of an event ``name`` that takes one object.
 
-
-def sent(message: Message, rno: Raw) -> bytes:
-    """The body of RESPSEND for a message that was acknowledged."""
-    one = _Sent(1, 0, message.uId, message.pId, message.msg, rno, message.time, 1, message.mid)
-    return b'["RESPSEND",' + _encode(one) + b"]"
-
-
-def failed(error: Error, why: str, rno: Raw) -> bytes:
-    """The body of RESPSEND for a ``Send`` that was refused."""
-    return b'["RESPSEND",' + _encode(_Failed(1, error, rno, why)) + b"]"
-
-
-def ack_sent(message: Message, repeat: bool) -> bytes:
-    """The ack of a ``Send``."""
-    return b"[" + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat)) + b"]"
-
-
-def ack_failed(uid: int | str | None, error: Error, why: str) -> bytes:
-    """The ack of a ``Send`` that was refused."""
-    return b"[" + _encode(_AckFailed("Send Emit is failed.", uid, error, why)) + b"]"
-
-
-#: RESPLOGOUT, the answer to Logout.
-LOGGED_OUT: Final = b'["RESPLOGOUT",{"RC":1,"ERR":0}]'
+    Raises:
+        Refused: INVALID, with a sentence that names the field.
+    """
+    if len(args) != 1:
+        raise Refused(Error.INVALID, f"{name} takes one object.")
+    try:
+        return decoder.decode(args[0])
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
 
 
 class Mids:

@@ -46,6 +46,7 @@ class FrontService(Service):
     def startService(self) -> None:
         """Serve."""
         super().startService()
+        self._chat.store.start()
         self._port.startService()
 
     async def _stop(self) -> None:
@@ -56,6 +57,8 @@ class FrontService(Service):
         await self._at_most(
             CLOSE_TIMEOUT, self._engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
         )
+        await self._at_most(DRAIN_TIMEOUT, self._chat.hub.write_notes(), "cursors were still not stored")
+        await self._at_most(DRAIN_TIMEOUT, self._chat.store.stop(), "the store had not ended")
 
     def stopService(self) -> Deferred[Any]:
         """Take nothing new, finish what was accepted, then close each connection with its reason."""

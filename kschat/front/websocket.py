@@ -83,6 +83,7 @@ class EngineProtocol(WebSocketServerProtocol):
     slot: int | None = None
     _paused = False
     _unsent = 0
+    _asked = b""
 
     def __init__(self, engine: Engine, revision: Revision, handshake: Handshake, base64: bool) -> None:
         super().__init__()
@@ -114,6 +115,18 @@ class EngineProtocol(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A message by Autobahn's own way: binary, fragmented, or in pieces on the wire."""
         self._received(payload, isBinary)
+
+    def onPong(self, payload: bytes) -> None:
+        """The peer has read all that was sent before a ping (RFC 6455, section 5.5.3)."""
+        session = self.session
+        if session is not None and payload == self._asked:
+            self._asked = b""
+            session.proved(int(payload))
+
+    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
+        if self.session is not None:
+            self.session.listener.closing(Reason.TOO_LARGE)
+        super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone."""
@@ -164,11 +177,14 @@ class EngineProtocol(WebSocketServerProtocol):
         """Hand on the whole text frames that ``data`` begins with; the rest is returned."""
         position, end = 0, len(data)
         limit = self.maxMessagePayloadSize
-        while end - position >= 6 and data[position] == 0x81:  # FIN, text, no extension
+        while end - position >= 6:
+            first = data[position]
+            if first != 0x81 and first != 0x8A:  # FIN and text, or FIN and pong; no extension
+                break
             size = data[position + 1] - 0x80
             if 0 <= size < 126:
                 start = position + 6
-            elif size == 126 and end - position >= 8:
+            elif size == 126 and first == 0x81 and end - position >= 8:
                 size = (data[position + 2] << 8) | data[position + 3]
                 if size < 126:
                     break
@@ -182,6 +198,10 @@ class EngineProtocol(WebSocketServerProtocol):
             payload = (
                 int.from_bytes(data[start:stop], "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
             ).to_bytes(size, "big")
+            if first == 0x8A:
+                position = stop
+                self.onPong(payload)
+                continue
             if not payload.isascii():
                 try:
                     payload.decode()
@@ -225,13 +245,26 @@ class EngineProtocol(WebSocketServerProtocol):
         if self._perMessageCompress is not None:
             self.sendMessage(payload, binary)
             return
-        framed = frame(payload, binary)
+        self._put(frame(payload, binary))
+
+    def _put(self, framed: bytes) -> None:
         if self._cork.held:
             if not self._held:
                 self._cork.dirty.append(self)
             self._held.append(framed)
         else:
             self._write(framed)
+
+    def prove(self, number: int) -> None:
+        """See ``wire.session.Transport``. Every client's WebSocket answers a ping by itself."""
+        if self.state == _OPEN:
+            self._asked = payload = b"%d" % number
+            self._put(b"\x89%c%b" % (len(payload), payload))
+
+    @property
+    def congested(self) -> bool:
+        """See ``wire.session.Transport``."""
+        return self._paused
 
     def flush(self) -> None:
         """Write what was held back, as one piece."""

@@ -56,6 +56,12 @@ class Application(Protocol):
     def acked(self, socket: Socket, ack: Ack) -> None:
         """The answer to an event arrived that was sent with ``ask`` (or one nobody asked for)."""
 
+    def proved(self, socket: Socket, number: int) -> None:
+        """The peer has read all that was sent before ``socket.prove(number)``."""
+
+    def closing_socket(self, socket: Socket, reason: Reason) -> None:
+        """An accepted socket's session is about to be ended by this side; a last word may be sent."""
+
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """An accepted socket has ended, or one that was not answered yet."""
 
@@ -99,17 +105,19 @@ class Socket:
         self._ack_head = b"43" + prefix
         self._next_id = 0
 
-    def accept(self, serves: bool = True) -> None:
+    def accept(self, serves: bool = True, pid: str | None = None) -> None:
         """Let the peer in and tell it so. On a socket that is gone: nothing happens.
 
         Args:
             serves: whether the connection may stay for the sake of this namespace.
+            pid: what a client of revision 4 shows when it comes back ("connection state recovery").
         """
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
             self.accepted = True
             self.serves = serves
-            data = b"" if connection.session.revision == 3 else b'{"sid":"%b"}' % self.id.encode()
+            answer = {"sid": self.id} if pid is None else {"sid": self.id, "pid": pid}
+            data = b"" if connection.session.revision == 3 else msgspec.json.encode(answer)
             connection.send(Connect(self.namespace, data))
 
     def refuse(self, message: str) -> None:
@@ -139,9 +147,22 @@ class Socket:
         self._send(self._event_head, body, attachments)
         return number
 
-    def ack(self, number: int, body: bytes) -> None:
+    def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
         """Answer the event that asked for ack ``number``. ``body`` is the JSON array of the answer's arguments."""
-        self._send(self._ack_head, b"%d%b" % (number, body), ())
+        self._send(self._ack_head, b"%d%b" % (number, body), attachments)
+
+    def prove(self, number: int) -> bool:
+        """Ask for a proof that the peer has read all that was sent; ``application.proved`` is told.
+
+        Returns:
+            Whether it was asked; not while another proof of this connection is awaited.
+        """
+        connection = self.connection
+        if connection.proving is not None:
+            return False
+        connection.proving = self
+        connection.session.transport.prove(number)
+        return True
 
     def disconnect(self) -> None:
         """End this socket and tell the peer, which then does not come back by itself."""
@@ -176,13 +197,15 @@ class Connection:
         sockets: those that are accepted or not answered yet, by namespace.
     """
 
-    __slots__ = ("_decoder", "_limits", "application", "handshake", "session", "sockets")
+    __slots__ = ("_decoder", "_limits", "application", "handshake", "proving", "session", "sockets")
 
     def __init__(self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits) -> None:
         self.session = session
         self.application = application
         self.handshake = handshake
         self.sockets: dict[str, Socket] = {}
+        #: who awaits the one proof that is asked at a time
+        self.proving: Socket | None = None
         self._limits = limits
         self._decoder = Decoder(limits)
 
@@ -211,6 +234,18 @@ class Connection:
         packet = self._decoder.binary(data)
         if packet is not None:
             self._receive(packet)
+
+    def proved(self, number: int) -> None:
+        """See ``wire.session.Listener``."""
+        socket, self.proving = self.proving, None
+        if socket is not None and socket.accepted:
+            self.application.proved(socket, number)
+
+    def closing(self, reason: Reason) -> None:
+        """See ``wire.session.Listener``."""
+        for socket in list(self.sockets.values()):
+            if socket.accepted:
+                self.application.closing_socket(socket, reason)
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The session has ended, and so have its sockets."""

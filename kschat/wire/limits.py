@@ -18,7 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_payload: int = 1_000_000
-    max_attachments: int = 16
+    max_attachments: int = 10
     max_depth: int = 64
     max_namespaces: int = 8
     max_event_name: int = 128

@@ -40,6 +40,16 @@ class Transport(Protocol):
     def release(self) -> None:
         """Let a request that is parked for frames go (with a noop); others: nothing."""
 
+    def prove(self, number: int) -> None:
+        """Ask the peer for a proof that it has read all that was sent so far.
+
+        When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
+        """
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer does not take what is sent as fast as it comes."""
+
     def take_unsent(self) -> Iterable[Frame]:
         """Frames that were sent but have not left, which a new transport takes over."""
 
@@ -52,6 +62,12 @@ class Listener(Protocol):
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. May raise ProtocolError."""
+
+    def proved(self, number: int) -> None:
+        """The peer has read all that was sent before ``prove`` was called with ``number``."""
+
+    def closing(self, reason: Reason) -> None:
+        """The session is about to be ended by this side; a last word may still be sent."""
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The session has ended; nothing can be sent. ``detail`` is for the log."""
@@ -135,6 +151,7 @@ class EngineSession:
     __slots__ = (
         "_data",
         "_detail",
+        "_ending",
         "_reason",
         "_times",
         "_timetable",
@@ -174,13 +191,14 @@ class EngineSession:
         self._data: Packet | None = None
         self._reason = Reason.FORCED_CLOSE
         self._detail = ""
+        self._ending = False
 
     def open(self, upgrades: tuple[str, ...], max_payload: int) -> None:
         """Tell the peer that the session stands, and begin its heartbeat."""
         times = self._times
         data = engineio.open_data(self.sid, upgrades, times.interval, times.timeout, max_payload)
-        self.transport.send(b"0" + data)
         self._rest()
+        self.transport.send(b"0" + data)
 
     # What comes in.
 
@@ -226,12 +244,18 @@ class EngineSession:
 
     def lost(self, reason: Reason = Reason.TRANSPORT_CLOSE) -> None:
         """The session's transport has ended by itself."""
-        self._reason = reason
-        self._happens(Input.LOST)
+        if self.link is not Link.CLOSED:
+            self._reason = reason
+            self._happens(Input.LOST)
 
     def alarm(self) -> None:
         """The time that was scheduled has come."""
         self._happens(Input.ALARM)
+
+    def proved(self, number: int) -> None:
+        """The transport has the proof that was asked for by ``prove``."""
+        if self.link is not Link.CLOSED:
+            self.listener.proved(number)
 
     # What goes out.
 
@@ -249,11 +273,16 @@ class EngineSession:
 
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the session. A second time: nothing happens."""
-        self._reason = reason
-        self._detail = detail
-        self._happens(Input.END)
+        if self.link is not Link.CLOSED:
+            self._reason = reason
+            self._detail = detail
+            if not self._ending:  # a last word may be what fills a slow reader's buffer
+                self._ending = True
+                self.listener.closing(reason)
+                self._happens(Input.END)
 
-    # The machine.
+    # The machine. To send is the last thing an action does, or it looks afterwards whether the session
+    # still stands: a transport that finds its reader too slow closes the session from within ``send``.
 
     def _packet(self, packet: Packet) -> None:
         self._data = packet
@@ -286,12 +315,12 @@ class EngineSession:
         self._timetable.schedule(self, wait)
 
     def _answer_ping(self) -> None:
-        self.transport.send(b"3")
         self._rest()
+        self.transport.send(b"3")
 
     def _ask(self) -> None:
-        self.transport.send(b"2")
         self._timetable.schedule(self, self._times.timeout)
+        self.transport.send(b"2")
 
     def _silence(self) -> None:
         self.close(Reason.PING_TIMEOUT)
@@ -299,20 +328,22 @@ class EngineSession:
     def _answer_probe(self) -> None:
         if self.candidate is not None:
             self.candidate.send(b"3probe")
-            # The client stops asking once its parked request is answered.
-            self.transport.release()
+            if self.link is Link.PROBED:
+                # The client stops asking once its parked request is answered.
+                self.transport.release()
 
     def _change(self) -> None:
         if self.candidate is not None:
             old, self.transport, self.candidate = self.transport, self.candidate, None
             for frame in old.take_unsent():
-                self.transport.send(frame.payload, frame.binary)
+                if self.link is not Link.CLOSED:
+                    self.transport.send(frame.payload, frame.binary)
             old.close(Reason.TRANSPORT_CLOSE)
 
-    def _drop_candidate(self) -> None:
+    def _drop_candidate(self, reason: Reason = Reason.PARSE_ERROR) -> None:
         candidate, self.candidate = self.candidate, None
         if candidate is not None:
-            candidate.close(Reason.PARSE_ERROR)
+            candidate.close(reason)
 
     def _peer_closed(self) -> None:
         self._reason = Reason.TRANSPORT_CLOSE
@@ -320,7 +351,7 @@ class EngineSession:
 
     def _end(self) -> None:
         self._timetable.cancel(self)
-        self._drop_candidate()
+        self._drop_candidate(self._reason)
         self.transport.close(self._reason)
         self.listener.closed(self._reason, self._detail)
 

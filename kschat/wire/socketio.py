@@ -44,7 +44,8 @@ RESERVED_EVENTS: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
 
-_HEAD: Final = re.compile(rb"([0-6])(?:([0-9]{1,6})-)?(?:(/[^,]*),?)?([0-9]{1,15})?")
+#: Ids have as many digits as JavaScript counts exactly (2**53 - 1).
+_HEAD: Final = re.compile(rb"([0-6])(?:([0-9]{1,6})-)?(?:(/[^,]*),?)?([0-9]{1,16})?")
 _name: Final = msgspec.json.Decoder(str | int)
 
 
@@ -185,17 +186,23 @@ class Decoder:
             return self._ack(namespace, digits, rest)
         if kind >= BINARY_EVENT:
             packet = (self._event if kind == BINARY_EVENT else self._ack)(namespace, digits, rest)
-            return self._await_attachments(packet, int(count))
+            self._await_attachments(packet, int(count))
+            return None
         if digits is not None:
             # No ack id belongs here; what looked like one is the payload's beginning.
             rest = digits + rest
-        if kind == CONNECT:
-            return Connect(namespace, self._json(rest), query)
         if kind == DISCONNECT:
             if rest:
                 raise ProtocolError("a DISCONNECT with a payload")
             return Disconnect(namespace)
-        return ConnectError(namespace, self._json(rest))
+        data = self._json(rest)
+        if kind == CONNECT:
+            if data and not data.startswith(b"{"):
+                raise ProtocolError("a CONNECT whose payload is no object")
+            return Connect(namespace, data, query)
+        if data.startswith(b"["):
+            raise ProtocolError("an error packet with an array")
+        return ConnectError(namespace, data)
 
     def binary(self, data: bytes) -> Packet | None:
         """Take the next attachment.
@@ -227,7 +234,7 @@ class Decoder:
             raise ProtocolError("an event's name that is too long")
         try:
             name = str(_name.decode(raw))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise ProtocolError("an event's name that is no string") from None
         if name in RESERVED_EVENTS:
             raise ProtocolError("an event of a reserved name")
@@ -238,17 +245,16 @@ class Decoder:
             raise ProtocolError("an ack without an id")
         return Ack(int(digits), tuple(jsontext.split_array(rest, self._limits.max_depth)), namespace)
 
-    def _await_attachments(self, packet: Event | Ack, count: int) -> Packet | None:
+    def _await_attachments(self, packet: Event | Ack, count: int) -> None:
+        if not count:
+            raise ProtocolError("a binary packet without attachments")
         if count > self._limits.max_attachments:
             raise ProtocolError("too many attachments")
         for argument in packet.args:
             for number in placeholders(jsontext.decode(argument, self._limits.max_depth)):
                 if not 0 <= number < count:
                     raise ProtocolError("a placeholder for an attachment that is not announced")
-        if not count:
-            return packet
         self._pending, self._missing, self._room = packet, count, self._limits.max_payload
-        return None
 
     def _namespace(self, space: bytes) -> tuple[str, str]:
         if len(space) > self._limits.max_namespace:
@@ -260,9 +266,10 @@ class Decoder:
         """``text``, checked: nothing, or one JSON value."""
         if not text:
             return b""
-        if b"[" in text[:1]:
-            raise ProtocolError("an array where an object or a string belongs")
-        return bytes(jsontext.split_array(b"[%b]" % text, self._limits.max_depth + 1)[0])
+        elements = jsontext.split_array(b"[%b]" % text, self._limits.max_depth + 1)
+        if len(elements) != 1:
+            raise ProtocolError("a payload that is not one JSON value")
+        return bytes(elements[0])
 
 
 def placeholders(value: Any) -> Iterator[int]:
@@ -319,4 +326,15 @@ def _moved(value: Any, numbers: dict[int, int]) -> Any:
         return {key: _moved(element, numbers) for key, element in value.items()}
     if isinstance(value, list):
         return [_moved(element, numbers) for element in value]
+    return value
+
+
+def without_binary(value: Any) -> Any:
+    """``value``, decoded JSON, with null where it refers to an attachment."""
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return None
+        return {key: without_binary(element) for key, element in value.items()}
+    if isinstance(value, list):
+        return [without_binary(element) for element in value]
     return value

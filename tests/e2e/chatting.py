@@ -37,7 +37,7 @@ class ChatTestCase(unittest.TestCase):
         self._clients: dict[int, NodeClient] = {}
 
     async def _nothing_stays(self) -> None:
-        await self.daemon.health_becomes(connections=0, sockets=0, users=0)
+        await self.daemon.is_left()
         self.assertEqual([], self.daemon.faults[self._faults_before :], self.daemon.log[-8000:])
 
     def client(self, version: int | None = None) -> NodeClient:

@@ -39,7 +39,7 @@ class _Handshake(ChatTestCase):
 
     async def nothing_stays_of(self, *sockets: NodeSocket) -> None:
         """While the clients are still there, the daemon has let go of their connections; none was ever connected."""
-        await self.daemon.health_becomes(connections=0, sockets=0, users=0)
+        await self.daemon.is_left()
         for socket in sockets:
             self.assertNotIn("connect", [event.name for event in socket.unseen])
 
@@ -122,7 +122,7 @@ class _Handshake(ChatTestCase):
         self.assertEqual((1, 1), (health["connections"], health["users"]), health)
         await socket.disconnect()
         self.assertEqual(["io client disconnect"], (await socket.next("disconnect")).args)
-        await self.daemon.health_becomes(connections=0, sockets=0, users=0)
+        await self.daemon.is_left()
 
 
 class _Revision3(_Handshake):

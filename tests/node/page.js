@@ -2,15 +2,15 @@
 // Drives real Chromium through playwright-core: `node page.js CHROMIUM PROFILE_DIRECTORY` (which is empty).
 //
 // One JSON object a line, as client.js. On stdin, requests; every wait ends after `patience` milliseconds (15000):
-//     {"id": 1, "do": "open", "tab": NAME, "url": …, "look": {"colorScheme": "dark", "viewport": {…}, …}}   a tab; `look` is playwright's
-//     {"id": 2, "do": "go", "tab": NAME, "url": …}
-//     {"id": 3, "do": "wait", "tab": NAME, "selector": CSS, "text": …, "state": "visible"}    until such an element is there; its text
-//     {"id": 4, "do": "fill", "tab": NAME, "selector": CSS, "text": …}
-//     {"id": 5, "do": "press", "tab": NAME, "selector": CSS, "key": "Enter"}
-//     {"id": 6, "do": "click", "tab": NAME, "selector": CSS, "opens": NAME}     the tab it opens, where it does
-//     {"id": 7, "do": "read", "tab": NAME, "script": EXPRESSION}                 its value in the page
-//     {"id": 8, "do": "shoot", "tab": NAME, "path": PNG}
-//     {"id": 9, "do": "complaints", "tab": NAME}                                 what the console and the page's errors said
+//     {"id": 1, "do": "open", "tab": NAME, "url": …, "look": {"colorScheme": "dark", "viewport": {…}, …}, "between": "refusing"}
+//           a tab; `look` is playwright's, `between` one of those below that meddle with what daemon and page say
+//     {"id": 2, "do": "wait", "tab": NAME, "selector": CSS, "text": …, "state": "visible"}    until such an element is there; its text
+//     {"id": 3, "do": "fill", "tab": NAME, "selector": CSS, "text": …}
+//     {"id": 4, "do": "press", "tab": NAME, "selector": CSS, "key": "Enter"}
+//     {"id": 5, "do": "click", "tab": NAME, "selector": CSS, "opens": NAME}     the tab it opens, where it does
+//     {"id": 6, "do": "read", "tab": NAME, "script": EXPRESSION}                 its value in the page
+//     {"id": 7, "do": "shoot", "tab": NAME, "path": PNG}
+//     {"id": 8, "do": "complaints", "tab": NAME}                                 what the console and the page's errors said
 // On stdout {"id": 2, "answer": …} or {"id": 2, "error": TEXT}. The program ends when its stdin does.
 
 const readline = require("node:readline");
@@ -35,22 +35,47 @@ function adopt(name, page) {
   return page;
 }
 
+// What stands between the page's WebSocket and the daemon, which is real all the same.
+const between = {
+  // The first Send is refused as a daemon would that is told to slow down.
+  refusing(page) {
+    let refused = false;
+    return page.routeWebSocket(/socket\.io/, (socket) => {
+      const daemon = socket.connectToServer();
+      socket.onMessage((frame) => {
+        const send = /^42\/kschat,(\d+)\["Send"/.exec(frame);
+        if (!send || refused) return daemon.send(frame);
+        refused = true;
+        socket.send(`43/kschat,${send[1]}[{"RESPONSE":"Send Emit is failed.","ER":4,"WHY":"Too many, slow down."}]`);
+      });
+    });
+  },
+  // Every message reaches the page twice.
+  repeating(page) {
+    return page.routeWebSocket(/socket\.io/, (socket) => {
+      const daemon = socket.connectToServer();
+      daemon.onMessage((frame) => {
+        socket.send(frame);
+        if (/"RESPRECEIVER"/.test(frame)) socket.send(frame);
+      });
+    });
+  },
+};
+
 function found({ tab, selector, text }) {
   const locator = tabs.get(tab).page.locator(selector);
   return (text === undefined ? locator : locator.filter({ hasText: text })).first();
 }
 
 const requests = {
-  async open({ tab, url, look, patience }) {
+  async open({ tab, url, look, between: meddler, patience }) {
     // One process for all; a context of its own for each look, since colour scheme and size belong to a context.
     browser ??= await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS, headless: true });
     const context = look ? await browser.browser().newContext(look) : browser;
     const page = adopt(tab, await context.newPage());
+    if (meddler) await between[meddler](page);
     await page.goto(url, { timeout: patience });
     return page.title();
-  },
-  async go({ tab, url, patience }) {
-    await tabs.get(tab).page.goto(url, { timeout: patience });
   },
   async wait({ patience, state = "visible", ...where }) {
     const locator = found(where);

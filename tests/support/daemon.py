@@ -56,9 +56,11 @@ def command(port: int, settings: Mapping[str, object]) -> list[str]:
 
 
 def environment(secret: str) -> dict[str, str]:
-    """Ours, without what would configure kschat from outside; the secret in it, and so not in the process list."""
+    """Ours, without what would configure kschat from outside. The secret stands in it, and so in no process list; and
+    this checkout comes first, whichever is installed.
+    """
     ours = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
-    return {**ours, "KSCHAT_SECRET": secret, "PYTHONUNBUFFERED": "1"}
+    return {**ours, "KSCHAT_SECRET": secret, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 
 class _Served:
@@ -95,6 +97,10 @@ class _Served:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    async def is_left(self) -> None:
+        """Waits until nobody is connected any more but who asks."""
+        await self.health_becomes(open=1, connections=0, sockets=0, users=0)
+
     async def health(self) -> dict[str, Any]:
         """What /healthz says."""
         agent = Agent(real_reactor(), connectTimeout=PATIENCE)
@@ -105,7 +111,11 @@ class _Served:
         return health
 
     async def health_becomes(self, **expected: object) -> dict[str, Any]:
-        """/healthz, as soon as its fields named in ``expected`` have these values."""
+        """/healthz, as soon as its fields named in ``expected`` have these values.
+
+        ``open`` counts TCP connections, the one that asks among them, ``connections`` Engine.IO's sessions, ``sockets``
+        those that joined the chat's namespace.
+        """
         right = lambda health: expected.items() <= health.items()  # noqa: E731
         return await repeated_until(self.health, right, f"/healthz with {expected}")
 

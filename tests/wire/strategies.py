@@ -66,26 +66,22 @@ binary_values: Final = _nested(st.none() | numbers | texts | st.binary(max_size=
 
 
 def stringify(value: Any) -> bytes:
-    """``value`` as JavaScript's ``JSON.stringify`` writes it: UTF-8, halves of pairs as escapes, no spaces."""
-    text = json.dumps(_numbers_as_javascript(value), ensure_ascii=False, separators=(",", ":"))
+    """``value`` as JavaScript's ``JSON.stringify`` writes it, large numbers apart.
+
+    That is UTF-8 without spaces, halves of pairs as escapes.
+    """
+    text = _written(value)
     return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text).encode()
 
 
-class _Exponent(float):
-    """Python writes 1e-07 where JavaScript writes 1e-7."""
-
-    def __repr__(self) -> str:
-        return re.sub(r"e([-+])0", r"e\1", super().__repr__())
-
-
-def _numbers_as_javascript(value: Any) -> Any:
-    if isinstance(value, float):
-        return _Exponent(value)
+def _written(value: Any) -> str:
     if isinstance(value, list):
-        return [_numbers_as_javascript(element) for element in value]
+        return f"[{','.join(map(_written, value))}]"
     if isinstance(value, dict):
-        return {key: _numbers_as_javascript(element) for key, element in value.items()}
-    return value
+        return "{" + ",".join(f"{_written(key)}:{_written(element)}" for key, element in value.items()) + "}"
+    if isinstance(value, float):
+        return re.sub(r"e([-+])0", r"e\1", repr(value))  # Python writes 1e-07
+    return json.dumps(value, ensure_ascii=False)
 
 
 def mended(value: Any) -> Any:

@@ -1,0 +1,78 @@
+"""What the memory store is made of: inboxes and conversations, each a deque of what is kept."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from kschat.chat.interfaces import MAX_UNREAD, Stored
+from kschat.chat.messages import Message
+
+#: For bisect.
+BY_NUMBER: Final = attrgetter("number")
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A message in its conversation, with the number that its mid is ordered by."""
+
+    stored: Stored
+    number: int
+
+
+class Inbox:
+    """One user's messages: those kept have the offsets ``last - len(kept) + 1`` to ``last``."""
+
+    __slots__ = ("cursor", "kept", "last", "user")
+
+    def __init__(self, user: str, last: int) -> None:
+        self.user = user
+        self.kept: deque[Message] = deque()
+        self.last = last
+        self.cursor = 0
+
+    @property
+    def first(self) -> int:
+        """The smallest offset that is kept."""
+        return self.last - len(self.kept) + 1
+
+
+class Thread:
+    """A conversation: its messages, and up to which number each user has read; of a room these are its members."""
+
+    __slots__ = ("kept", "key", "last", "read")
+
+    def __init__(self, key: tuple[str, ...]) -> None:
+        self.key = key
+        self.kept: deque[Kept] = deque()
+        self.last = 0
+        self.read: dict[str, int] = {}
+
+    @property
+    def is_room(self) -> bool:
+        """Whether it is a room's, and not that of two users."""
+        return len(self.key) == 1
+
+    def peer_of(self, user: str) -> str:
+        """Its name to one of its users: the other user, or the room."""
+        return self.key[0] if self.is_room or self.key[1] == user else self.key[1]
+
+    def unread(self, user: str) -> int:
+        """How many messages of others ``user`` did not mark as read, ``MAX_UNREAD`` at the most."""
+        read = self.read.get(user, 0)
+        count = 0
+        for kept in reversed(self.kept):
+            if kept.number <= read or count == MAX_UNREAD:
+                break
+            count += kept.stored.message.sender != user
+        return count
+
+    def between(self, after: int, upto: int) -> Iterator[Message]:
+        """The messages whose numbers are greater than the one and not greater than the other."""
+        start = bisect_right(self.kept, after, key=BY_NUMBER)
+        for index in range(start, bisect_right(self.kept, upto, key=BY_NUMBER)):
+            yield self.kept[index].stored.message

@@ -1,0 +1,222 @@
+"""The JSON bodies of what the server sends: events, and the answers to commands.
+
+Each message is encoded once (``piece``), whatever number of sockets it goes to. The spelling is
+the tutorial's (PROTOCOL.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from kschat.chat.interfaces import Conversation
+from kschat.chat.messages import Error, Message
+from kschat.wire import jsontext, socketio
+
+#: Attachments of one packet that npm's clients take (socket.io-parser 4.2, ``maxAttachments``).
+MAX_ATTACHMENTS_SENT: Final = 10
+
+#: Of messages that were let in, and so are within the limit that held then.
+_ANY_DEPTH: Final = 600
+
+_encode: Final = msgspec.json.Encoder().encode
+
+#: RESPLOGOUT, the answer to Logout.
+LOGGED_OUT: Final = b'["RESPLOGOUT",{"RC":1,"ERR":0}]'
+
+
+class Status(IntEnum):
+    """What became of a message, for RESPSTATUS."""
+
+    LOST = 0
+    STORED = 1
+    DELIVERED = 2
+    READ = 3
+
+
+class _Received(msgspec.Struct, frozen=True, gc=False):
+    uId: int | str
+    pId: int | str
+    msg: Raw
+    rStatus: int
+    msgTime: int
+    mid: str
+    offset: int | UnsetType = UNSET
+
+
+class _Sent(msgspec.Struct, frozen=True, gc=False):
+    RC: int
+    ER: int
+    SID: int | str
+    RID: int | str
+    MSG: Raw
+    RANDOMNO: Raw
+    MSGTIME: int
+    STATUS: int
+    mid: str
+
+
+class _Failed(msgspec.Struct, frozen=True, gc=False):
+    RC: int
+    ER: int
+    RANDOMNO: Raw
+    WHY: str
+
+
+class _AckSent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    RESPONSE: str
+    uId: int | str
+    mid: str
+    msgTime: int
+    repeat: bool = False
+
+
+class _AckFailed(msgspec.Struct, frozen=True, gc=False):
+    RESPONSE: str
+    uId: int | str | None
+    ER: int
+    WHY: str
+
+
+def piece(message: Message, offset: int | None) -> bytes:
+    """One message as RESPRECEIVER, Sync and History show it. ``offset``: where it is in an inbox."""
+    one = _Received(
+        message.uId,
+        message.pId,
+        message.msg,
+        1,
+        message.time,
+        message.mid,
+        UNSET if offset is None else offset,
+    )
+    return _encode(one)
+
+
+def received(pieces: Sequence[bytes], last: int | None = None) -> bytes:
+    """The body of RESPRECEIVER. ``last``: the last offset, for a client that notes it (as a string) to recover."""
+    listed = pieces[0] if len(pieces) == 1 else b",".join(pieces)
+    if last is None:
+        return b'["RESPRECEIVER",{"RC":1,"ER":0,"MSG":[' + listed + b"]}]"
+    return b'["RESPRECEIVER",{"RC":1,"ER":0,"MSG":[%b]},"%d"]' % (listed, last)
+
+
+def sent(message: Message, rno: Raw) -> bytes:
+    """The body of RESPSEND for a message that was acknowledged."""
+    one = _Sent(1, 0, message.uId, message.pId, message.msg, rno, message.time, 1, message.mid)
+    return b'["RESPSEND",' + _encode(one) + b"]"
+
+
+def failed(error: Error, why: str, rno: Raw) -> bytes:
+    """The body of RESPSEND for a ``Send`` that was refused."""
+    return b'["RESPSEND",' + _encode(_Failed(1, error, rno, why)) + b"]"
+
+
+def ack_sent(message: Message, repeat: bool) -> bytes:
+    """The ack of a ``Send``."""
+    return b"[" + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat)) + b"]"
+
+
+def ack_failed(uid: int | str | None, error: Error, why: str) -> bytes:
+    """The ack of a ``Send`` that was refused."""
+    return b"[" + _encode(_AckFailed("Send Emit is failed.", uid, error, why)) + b"]"
+
+
+def ack_error(error: Error, why: str) -> bytes:
+    """The ack of a command, other than ``Send``, that was refused."""
+    return _encode([{"ER": error, "WHY": why}])
+
+
+def status(peer: int | str, mid: str, what: Status) -> bytes:
+    """The body of RESPSTATUS. ``peer``: whom the message was sent to, as its sender wrote it."""
+    return _encode(("RESPSTATUS", {"pId": peer, "mid": mid, "STATUS": what}))
+
+
+def carbon(message: Message) -> bytes:
+    """The body of RESPCARBON: to the sender's other sockets."""
+    return b'["RESPCARBON",{"RC":1,"ER":0,"MSG":[' + piece(message, None) + b"]}]"
+
+
+def typing(user: str) -> bytes:
+    """The body of RESPTYPING."""
+    return _encode(("RESPTYPING", {"uId": user}))
+
+
+def presences(found: Iterable[tuple[str, bool, int | None]]) -> bytes:
+    """The ack of Presence."""
+    return _encode([{user: {"online": online, "lastSeen": seen} for user, online, seen in found}])
+
+
+def presence(user: str, online: bool, last_seen: int | None) -> bytes:
+    """The body of RESPPRESENCE. ``last_seen``: milliseconds since 1970, where it is known."""
+    return _encode(("RESPPRESENCE", {"id": user, "online": online, "lastSeen": last_seen}))
+
+
+def goodbye(reason: str, retry_in: float) -> bytes:
+    """The body of Goodbye. ``retry_in``: seconds until a new connection is welcome."""
+    return _encode(("Goodbye", {"reason": reason, "retryIn": round(retry_in, 1)}))
+
+
+def fit(
+    found: Sequence[tuple[int | None, Message]], room: int, newest: bool
+) -> tuple[list[bytes], tuple[bytes, ...], bool]:
+    """As many messages as one packet may hold.
+
+    Args:
+        found: messages, oldest first, with their offsets in an inbox.
+        room: bytes.
+        newest: whether to keep the newest ones, rather than the oldest.
+
+    Returns:
+        The pieces, oldest first, with placeholders that count through; their attachments; and
+        whether some did not fit.
+    """
+    chosen: list[tuple[int | None, Message]] = []
+    attachments = 0
+    looks_alike = False
+    for offset, message in reversed(found) if newest else found:
+        size = len(bytes(message.msg)) + sum(map(len, message.attachments)) + 300
+        count = attachments + len(message.attachments)
+        alike = looks_alike or (not message.attachments and b'"_placeholder"' in bytes(message.msg))
+        # Text that looks like a placeholder would be taken for one beside attachments.
+        if chosen and (size > room or count > MAX_ATTACHMENTS_SENT or (count and alike)):
+            break
+        room -= size
+        attachments, looks_alike = count, alike
+        chosen.append((offset, message))
+    if newest:
+        chosen.reverse()
+    pieces: list[bytes] = []
+    parts: tuple[bytes, ...] = ()
+    for offset, message in chosen:
+        if message.attachments and parts:
+            text, _ = socketio.renumber(message.msg, message.attachments, _ANY_DEPTH, len(parts))
+            pieces.append(piece(msgspec.structs.replace(message, msg=Raw(text)), offset))
+        else:
+            pieces.append(piece(message, offset))
+        parts += message.attachments
+    return pieces, parts, len(chosen) < len(found)
+
+
+def page(pieces: Sequence[bytes], more: bool) -> bytes:
+    """The ack of History and Sync."""
+    return b'[{"MSG":[%b],"more":%b}]' % (b",".join(pieces), b"true" if more else b"false")
+
+
+def conversations(found: Sequence[Conversation]) -> bytes:
+    """The ack of Conversations. Binary in the newest message is left out (null): History has it."""
+    listed = (
+        b'{"pId":%b,"last":%b,"unread":%d}' % (_encode(one.peer), piece(_text_only(one.last), None), one.unread)
+        for one in found
+    )
+    return b"[[%b]]" % b",".join(listed)
+
+
+def _text_only(message: Message) -> Message:
+    if not message.attachments:
+        return message
+    value = socketio.without_binary(jsontext.decode(message.msg, _ANY_DEPTH))
+    return msgspec.structs.replace(message, msg=Raw(_encode(value)))

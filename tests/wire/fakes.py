@@ -1,0 +1,164 @@
+"""What stands around the wire in pure tests: a transport, a timetable, a listener, an application. They only note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kschat.wire.connection import Connection, Socket
+from kschat.wire.engineio import Frame
+from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.session import EngineSession
+from kschat.wire.socketio import Ack, Connect, Event
+
+
+class FakeTransport:
+    """Keeps what it is given.
+
+    Attributes:
+        frames: sent while it was open; text as bytes, binary as ``Frame``.
+        late: sent after it was closed.
+        closed: the reasons it was closed with.
+        releases: how often a parked request was let go.
+        unsent: what ``take_unsent`` gives away.
+    """
+
+    def __init__(self, unsent: Sequence[Frame] = ()) -> None:
+        self.frames: list[bytes | Frame] = []
+        self.late: list[bytes] = []
+        self.closed: list[Reason] = []
+        self.releases = 0
+        self.unsent = list(unsent)
+        self.on_send: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
+
+    def send(self, payload: bytes, binary: bool = False) -> None:
+        if self.closed:
+            self.late.append(payload)
+            return
+        self.frames.append(Frame(payload, True) if binary else payload)
+        if self.on_send is not None:
+            self.on_send()
+
+    def close(self, reason: Reason) -> None:
+        self.closed.append(reason)
+        if self.on_close is not None:
+            self.on_close()
+
+    def release(self) -> None:
+        self.releases += 1
+
+    def take_unsent(self) -> Iterable[Frame]:
+        unsent, self.unsent = self.unsent, []
+        return unsent
+
+    def take(self) -> list[bytes | Frame]:
+        """What was sent since the last look."""
+        frames, self.frames = self.frames, []
+        return frames
+
+
+class FakeTimetable:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.alarms: dict[EngineSession, float] = {}
+
+    def schedule(self, session: EngineSession, seconds: float) -> None:
+        self.alarms[session] = self.now + seconds
+
+    def cancel(self, session: EngineSession) -> None:
+        self.alarms.pop(session, None)
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass, and each alarm ring at its own time."""
+        until = self.now + seconds
+        while self.alarms and min(self.alarms.values()) <= until:
+            session = min(self.alarms, key=lambda one: self.alarms[one])
+            self.now = self.alarms.pop(session)
+            session.alarm()
+        self.now = until
+
+
+class FakeListener:
+    """Keeps what a session tells.
+
+    Attributes:
+        received: text as bytes, binary as ``Frame``.
+        endings: reason and detail of each end there was.
+        error: raised at the next message.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[bytes | Frame] = []
+        self.endings: list[tuple[Reason, str]] = []
+        self.error: Exception | None = None
+        self.on_closed: Callable[[], None] | None = None
+
+    def text(self, data: bytes) -> None:
+        self.received.append(data)
+        self._fail()
+
+    def binary(self, data: bytes) -> None:
+        self.received.append(Frame(data, True))
+        self._fail()
+
+    def closed(self, reason: Reason, detail: str) -> None:
+        self.endings.append((reason, detail))
+        if self.on_closed is not None:
+            self.on_closed()
+
+    def _fail(self) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+
+class FakeApplication:
+    """Keeps what a connection tells, and lets in or refuses by namespace.
+
+    ``/no`` is refused, ``/later`` not answered, everything else let in.
+
+    Attributes:
+        log: tuples: what happened, the namespace, and what came with it.
+        sockets: all that wished to join, in order.
+        on_event: called with each event.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Any, ...]] = []
+        self.sockets: list[Socket] = []
+        self.on_event: Callable[[Socket, Event], None] | None = None
+
+    def connect(self, socket: Socket, wish: Connect) -> None:
+        self.sockets.append(socket)
+        self.log.append(("connect", socket.namespace, wish))
+        if socket.namespace == "/no":
+            socket.refuse("Authentication error")
+        elif socket.namespace != "/later":
+            socket.accept(serves=socket.namespace != "/")
+
+    def event(self, socket: Socket, event: Event) -> None:
+        self.log.append(("event", socket.namespace, event))
+        if self.on_event is not None:
+            self.on_event(socket, event)
+
+    def acked(self, socket: Socket, ack: Ack) -> None:
+        self.log.append(("acked", socket.namespace, ack))
+
+    def disconnected(self, socket: Socket, reason: Reason) -> None:
+        self.log.append(("disconnected", socket.namespace, reason))
+
+    def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
+        self.log.append(("ended", reason, detail))
+
+    def take(self) -> list[tuple[Any, ...]]:
+        """What happened since the last look."""
+        log, self.log = self.log, []
+        return log
+
+
+def refuse_everything(socket: Socket, event: Event) -> None:
+    """An application's way to say that an event has no place."""
+    raise ProtocolError("no place for this", Reason.FORCED_CLOSE)
