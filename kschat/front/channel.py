@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -56,10 +57,28 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
 class ConnectionCount:
     """How many connections are open, whatever they speak. One a daemon."""
 
-    __slots__ = ("open",)
+    __slots__ = ("_emptied", "open")
 
     def __init__(self) -> None:
         self.open = 0
+        self._emptied: list[Deferred[None]] = []
+
+    def leave(self) -> None:
+        """A connection is gone."""
+        self.open -= 1
+        if not self.open:
+            emptied, self._emptied = self._emptied, []
+            for fires in emptied:
+                fires.callback(None)
+
+    def emptied(self) -> Deferred[None]:
+        """Fires when the last connection is gone; at once where there is none."""
+        fires: Deferred[None] = Deferred()
+        if self.open:
+            self._emptied.append(fires)
+        else:
+            fires.callback(None)
+        return fires
 
 
 class _Nowhere(BytesIO):
@@ -125,6 +144,7 @@ class Channel(HTTPChannel):
         bounds = self.site.bounds
         self.totalHeadersSize = bounds.max_head
         self.site.connections.open += 1
+        self.site.channels.add(self)
         super().connectionMade()
         self._wait(bounds.head_timeout)
 
@@ -153,7 +173,8 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.site.alarms.cancel(self)
-        self.site.connections.open -= 1
+        self.site.channels.discard(self)
+        self.site.connections.leave()
         super().connectionLost(reason)
 
     def alarm(self) -> None:
@@ -165,10 +186,18 @@ class Channel(HTTPChannel):
         self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self.loseConnection()
 
+    def retire(self) -> None:
+        """Take no further request."""
+        if self.requests:
+            self.persistent = False
+        else:
+            self.loseConnection()
+
     def let_go(self, heir: IProtocol) -> Any:
         """Give the transport away to ``heir``, and hold on to nothing else."""
         self.heir = heir
         self.site.alarms.cancel(self)
+        self.site.channels.discard(self)
         self.setTimeout(None)
         transport, self.transport = self.transport, None
         transport.unregisterProducer()
@@ -193,6 +222,9 @@ class BoundedSite(Site):
         counters: counts.
         reactor: for twisted.web.
         access_log: whether each answered request is logged.
+
+    Attributes:
+        channels: the connections that speak HTTP.
     """
 
     # twisted.web's own makes a proxy around each channel, for HTTP/2, which is not spoken here.
@@ -212,6 +244,7 @@ class BoundedSite(Site):
         self.bounds = bounds
         self.alarms = alarms
         self.connections = connections
+        self.channels: set[Channel] = set()
         self._counters = counters
         # On the class, a Logger goes by the class's name.
         self._access_log = Logger(namespace="kschat.access") if access_log else None
@@ -220,7 +253,9 @@ class BoundedSite(Site):
         """Nothing to do: twisted.web would look at its own access log's clock each second."""
 
     def stopFactory(self) -> None:
-        """Nothing to undo."""
+        """Nobody listens any more: connections that only wait for another request end."""
+        for channel in list(self.channels):
+            channel.retire()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A channel, or None where there are too many."""

@@ -50,6 +50,8 @@ class Recorder:
         self.sockets: list[Socket] = []
         self.on_event: Callable[[Socket, Event], None] | None = None
         self.on_disconnected: Callable[[Socket, Reason], None] | None = None
+        self.on_proved: Callable[[Socket, int], None] | None = None
+        self.on_closing: Callable[[Socket, Reason], None] | None = None
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         self.log.append(("connect", wish.namespace))
@@ -65,6 +67,16 @@ class Recorder:
 
     def acked(self, socket: Socket, ack: Ack) -> None:
         self.log.append(("acked", ack.id))
+
+    def proved(self, socket: Socket, number: int) -> None:
+        self.log.append(("proved", number))
+        if self.on_proved is not None:
+            self.on_proved(socket, number)
+
+    def closing_socket(self, socket: Socket, reason: Reason) -> None:
+        self.log.append(("closing", socket.namespace, reason))
+        if self.on_closing is not None:
+            self.on_closing(socket, reason)
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         self.log.append(("disconnected", socket.namespace, reason))

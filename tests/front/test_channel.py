@@ -311,8 +311,57 @@ class Numbers(ChannelTests):
         self.assertEqual(daemon.connections.open, 0)
 
 
-def query_value(name: str, secret: str) -> str:
-    return f"/?a=1&{name}={secret}&b=2"
+class Stops(ChannelTests):
+    """Nobody listens any more."""
+
+    def stopped(self, *reads: bytes, page: Page | None = None) -> tuple[Daemon, Wire]:
+        daemon = self.daemon(page)
+        wire = daemon.connect()
+        for read in reads:
+            wire.arrive(read)
+        daemon.site.doStart()
+        daemon.site.doStop()
+        wire.pump()
+        return daemon, wire
+
+    def test_a_connection_that_waits_for_a_request_ends(self) -> None:
+        for reads in ([], [GET], [GET, GET]):
+            daemon, wire = self.stopped(*reads)
+            self.assertIsNotNone(wire.lost)
+            self.assertEqual(len(responses(wire)), len(reads))
+            self.assertEqual(daemon.connections.open, 0)
+
+    def test_a_request_that_was_begun_is_answered_first(self) -> None:
+        _, wire = self.stopped(post(b"12", Content_Length="4"))
+        wire.arrive(b"34")
+        self.assertEqual([response.status for response in responses(wire)], [200])
+        self.assertIsNotNone(wire.lost)
+
+    def test_an_answer_that_is_not_ready_is_waited_for(self) -> None:
+        page = Page(late=True)
+        _, wire = self.stopped(GET, page=page)
+        self.assertIsNone(wire.lost)
+        page.requests[0].write(b"at last")
+        page.requests[0].finish()
+        wire.pump()
+        self.assertIn(b"at last", bytes(wire.taken))
+        self.assertIsNotNone(wire.lost)
+
+    def test_websockets_stay(self) -> None:
+        daemon = Daemon()
+        peer = daemon.joined()
+        daemon.site.doStart()
+        daemon.site.doStop()
+        peer.send('42/kschat,["x",1]')
+        self.assertEqual(daemon.recorder.of("event"), [("x", 1)])
+
+    def test_nothing_is_kept_of_connections_that_are_gone(self) -> None:
+        daemon = self.daemon()
+        for data in (b"", GET, handshake()):
+            wire = daemon.connect()
+            wire.arrive(data)
+            wire.hang_up()
+        self.assertEqual(daemon.site.channels, set())
 
 
 class Secrets(SynchronousTestCase):
@@ -382,7 +431,9 @@ class Secrets(SynchronousTestCase):
         with capturedLogs() as events:
             daemon = Daemon()
             for query in (f"{V4}&token={TOKEN}", f"token={TOKEN}", f"EIO=9&token={TOKEN}", f"{V4}&sid=x&token={TOKEN}"):
-                daemon.upgrade(query, **bearer).hang_up()
+                wire = daemon.upgrade(query, **bearer)
+                if wire.lost is None:
+                    wire.hang_up()
                 daemon.upgrade(query, Sec_WebSocket_Key="bad")
                 daemon.upgrade(query, Sec_WebSocket_Version="99")
                 daemon.upgrade(query, Host=None)
