@@ -8,7 +8,8 @@ From the ground up; each knows only what stands above it in this list:
 - ``process``  CPU and memory of a process, read from /proc; the machine's own line
 - ``clients``  one socket of the load as a state machine without I/O: bytes in, bytes out
 - ``options``  the load generator's command line
-- ``load``     the load generator, a process of its own: sockets, epoll, closed and open loop
+- ``links``    the load's sockets and the epoll they are read by
+- ``load``     the load generator, a process of its own: closed loop, open loop, idle connections
 - ``peers``    what can be measured: how to start it and how to speak to it
 - ``measure``  starts a peer and a load, and takes the figures of one round
 - ``report``   rounds in turns, medians, the table

@@ -31,10 +31,10 @@ class Clock:
 class Manner:
     """How every socket of one load behaves.
 
-    ``revision`` is Engine.IO's (3 or 4). ``window`` messages of a sender are on their way at the most: without an ack, or
-    with ``until_delivered`` without ack or without having arrived at the recipient. ``answers``: RESPRECEIVER's own ack
-    is answered. ``batch`` asks the server for several messages in one frame. ``texts`` are the lengths of the messages'
-    texts in characters (at least 10), taken in turn.
+    ``revision`` is Engine.IO's (3 or 4). ``window`` messages of a sender are on their way at the most: without an ack,
+    or with ``until_delivered`` without ack or without having arrived at the recipient. ``answers``: RESPRECEIVER's own
+    ack is answered. ``batch`` asks the server for several messages in one frame. ``texts`` are the lengths of the
+    messages' texts in characters (at least 10), taken in turn.
     """
 
     revision: int = 4
@@ -55,8 +55,8 @@ class ChatClient:
     """A user with one socket in the namespace ``/kschat``, who sends to one other user."""
 
     __slots__ = (
-        "_http", "_key", "_next_ping", "_ping_every", "_rest", "_templates", "acks", "arrivals", "clock", "due", "fault",
-        "joined", "manner", "number", "others", "peer", "refused", "respsends", "source", "token", "user",
+        "_http", "_key", "_next_ping", "_ping_every", "_rest", "_templates", "acks", "arrivals", "clock", "due",
+        "fault", "joined", "manner", "number", "others", "peer", "refused", "respsends", "source", "token", "user",
     )  # fmt: skip
 
     def __init__(self, user: str, peer: str, token: str, manner: Manner, clock: Clock, *, key: int, time: int) -> None:

@@ -31,8 +31,8 @@ class MeasureError(Exception):
 class Plan:
     """What is measured in a round. Times are seconds.
 
-    ``rate`` is messages a second in the open loop; ``idle`` sockets join twice for memory; ``extra`` are more options of
-    ``bench.load``, the same for every peer.
+    ``rate`` is messages a second in the open loop; ``idle`` sockets join twice for memory; ``extra`` are more options
+    of ``bench.load``, the same for every peer.
     """
 
     clients: int = 100
@@ -48,15 +48,17 @@ class Plan:
 class Loaded:
     """The figures of one load, closed or open: CPU of the peer's own processes, messages as they arrived.
 
-    ``services`` is the CPU a message of what works for the peer, by name. ``latency`` and ``lag`` (how late the load sent)
-    are percentiles in milliseconds, of an open loop. ``verdict`` holds the counts of the whole load; ``exact`` says that
-    every acknowledged message arrived once and in order, and nothing else happened.
+    ``busy`` and ``others`` are processors kept busy by the peer, and by all that is neither the peer nor its services
+    nor the load. ``services`` is the CPU a message of what works for the peer, by name. ``latency`` and ``lag`` (how
+    late the load sent) are percentiles in milliseconds, of an open loop. ``verdict`` holds the counts of the whole
+    load; ``exact`` says that every acknowledged message arrived once and in order, and nothing else happened.
     """
 
     rate: float
     cpu_us: float
     load_us: float
     busy: float
+    others: float
     services: dict[str, float]
     latency: dict[str, float]
     lag: dict[str, float]
@@ -93,9 +95,7 @@ def loaded(peer: Peer, plan: Plan, *, rate: float = 0.0) -> Loaded:
         argv = command(peer, running, plan)
         if rate:
             argv += ["--rate", str(rate)]
-        done = subprocess.run(
-            argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
-        )
+        done = subprocess.run(argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, capture_output=True, check=False)
         if done.returncode:
             raise MeasureError(f"{peer.name}: {done.stderr.decode(errors='replace').strip()}")
         return figures(json.loads(done.stdout), running)
@@ -105,12 +105,14 @@ def figures(told: dict[str, Any], running: Running) -> Loaded:
     """Return what the load told, by message."""
     messages = max(1, told["delivered"])
     cpu = sum(told[f"cpu_{pid}"] for pid in running.pids)
+    beside = {name: told[f"cpu_{pid}"] for name, pid in running.services.items()}
     return Loaded(
         rate=told["delivered"] / told["seconds"],
         cpu_us=cpu / messages * 1e6,
         load_us=told["load_cpu"] / messages * 1e6,
         busy=cpu / told["seconds"],
-        services={name: told[f"cpu_{pid}"] / messages * 1e6 for name, pid in running.services.items()},
+        others=max(0.0, told["machine_cpu"] - told["load_cpu"] - cpu - sum(beside.values())) / told["seconds"],
+        services={name: seconds / messages * 1e6 for name, seconds in beside.items()},
         latency=told.get("latency", {}),
         lag=told.get("lag", {}),
         exact=told["total"]["exact"],
@@ -119,7 +121,7 @@ def figures(told: dict[str, Any], running: Running) -> Loaded:
 
 
 def memory(peer: Peer, plan: Plan) -> tuple[float, float]:
-    """Start the peer and let idle sockets join; return kB (1000 bytes) a socket: of all, and of the second half alone."""
+    """Start the peer and let idle sockets join; return kB (1000 bytes) a socket: of all, and of the second half."""
     steps = (_WARM, _WARM + plan.idle, _WARM + 2 * plan.idle)
     with started(peer) as (running, secret):
         argv = [*command(peer, running, plan), "--idle", ",".join(map(str, steps))]

@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str]) -> LoadOptions:
     add("--prefix", default="b", help="what users' names begin with (default b)")
     add("--seed", type=int, default=1, help="of masks and of the open loop's moments (default 1)")
     given = parser.parse_args(arguments)
-    if not given.ring and given.clients % 2:
+    if not (given.ring or given.idle) and given.clients % 2:
         parser.error("pairs need an even number of clients")
     if given.window < 1 or given.clients < 1 or min(given.texts) < 10:
         parser.error("clients and window are at least 1, texts at least 10")

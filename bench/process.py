@@ -20,6 +20,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
+def machine_seconds() -> float:
+    """Return the time that all processors together have worked since the machine started, in seconds."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle, waiting_for_disk = fields[3:5]
+    return (sum(fields) - idle - waiting_for_disk) / _TICK
+
+
 def rss_bytes(pid: int) -> int:
     """Return the resident memory of a process in bytes. Raises FileNotFoundError when it has ended."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

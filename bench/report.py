@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,9 @@ from bench.process import machine
 from bench.stats import Spread
 
 _CALIBRATION = "echo"
+_DISTURBED = 0.15
+"""Processors kept busy by others above which the report says so."""
+_COUNTS = ("acked", "lost", "repeated", "disordered", "refused")
 
 
 @dataclass(slots=True)
@@ -75,7 +78,8 @@ def _beside(name: str, result: Rounds) -> Iterable[str]:
     closed, opened = result.closed, result.open
     line = (
         f"{name}: {median(f.busy for f in closed):.2f} cores while loaded, the load itself "
-        f"{median(f.load_us for f in closed):.1f} us/message; at the open rate {median(f.cpu_us for f in opened):.1f} us/message, "
+        f"{median(f.load_us for f in closed):.1f} us/message; at the open rate "
+        f"{median(f.cpu_us for f in opened):.1f} us/message, "
         f"max {median(f.latency.get('max', 0.0) for f in opened):.1f} ms, "
         f"and the load sent {median(f.lag.get('p99', 0.0) for f in opened):.2f} ms late at its p99"
     )
@@ -85,9 +89,9 @@ def _beside(name: str, result: Rounds) -> Iterable[str]:
     for service in closed[0].services:
         yield f"{name}: {service} {median(f.services[service] for f in closed):.1f} us/message beside"
     for kind, each in (("closed", closed), ("open", opened)):
-        total = {key: sum(f.verdict[key] for f in each) for key in ("acked", "lost", "repeated", "disordered", "refused")}
-        counts = ", ".join(f"{key} {count:,}" for key, count in total.items())
-        yield f"{name}: {kind} loop, all rounds: {counts}" + ("" if all(f.exact for f in each) else "  NOT AS IT SHOULD BE")
+        counts = ", ".join(f"{key} {sum(f.verdict[key] for f in each):,}" for key in _COUNTS)
+        verdict = "" if all(f.exact for f in each) else "  NOT AS IT SHOULD BE"
+        yield f"{name}: {kind} loop, all rounds: {counts}{verdict}"
         yield from (f"{name}: {fault}" for f in each for fault in f.verdict["faults"])
 
 
@@ -105,22 +109,30 @@ def ratios(results: dict[str, Rounds]) -> Iterable[str]:
 
 def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
     """Return the whole report."""
-    load = " ".join(plan.extra)
-    how = (
-        f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} rounds in turns of {plan.seconds:g} s after "
-        f"{plan.warmup:g} s of warm-up, every server started afresh; median (least..most)." + (f" Load: {load}." if load else "")
-    )
+    how = [
+        f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} round{'s' * (rounds > 1)} in turns of",
+        f"{plan.seconds:g} s after {plan.warmup:g} s of warm-up, every server started afresh; median (least..most).",
+        "CPU is the server's own, user and system, for each message delivered;",
+        "the load is a process of its own on the same machine.",
+        f"Latency: open loop, a Poisson stream of {plan.rate:,.0f} messages a second,",
+        "from when a message was due to its arrival.",
+    ]
+    if plan.idle:
+        how.append(f"Memory: growth of the resident set by {2 * plan.idle:,} idle joined connections, for each.")
+    if plan.extra:
+        how.append(f"Load: {' '.join(plan.extra)}.")
+    every = [figures for result in results.values() for figures in (*result.closed, *result.open)]
+    others = Spread.of([figures.others for figures in every])
     parts = [
         machine(),
-        how,
-        "CPU is the server's own, user and system, for each message delivered; the load is a process of its own on the same",
-        f"machine. Latency: open loop, a Poisson stream of {plan.rate:,.0f} messages a second, from when a message was due to its",
-        f"arrival. Memory: growth of the resident set with {2 * plan.idle:,} idle joined connections, divided by them.",
+        textwrap.fill(" ".join(how), 118),
         "",
         table(results, plan),
         "",
         *ratios(results),
         *(line for name, result in results.items() for line in _beside(name, result)),
+        f"Other work on this machine meanwhile kept {others.show(2)} processors busy."
+        + (" ALONE, FIGURES ARE BETTER: latency most of all." if others.median > _DISTURBED else ""),
     ]
     return "\n".join(parts)
 
@@ -159,17 +171,15 @@ def main(arguments: Sequence[str]) -> int:
         extra=tuple(given.load.split()),
     )
     rounds = 1 if given.quick else given.rounds
-    busy = os.getloadavg()[0]
     try:
         results = run((PEERS[name] for name in given.peers), plan, rounds, lambda line: print(line, file=sys.stderr))
     except (PeerError, MeasureError) as error:
         print(error, file=sys.stderr)
         return 1
     print(text(results, plan, rounds))
-    if busy > 0.5:
-        print(f"Others were at work on this machine (load average {busy:.1f} at the start): the figures are worse than alone.")
     if given.json:
         every = {name: dataclasses.asdict(result) for name, result in results.items()}
-        given.json.write_text(json.dumps({"machine": machine(), "plan": dataclasses.asdict(plan), "peers": every}, indent=1))
+        record = {"machine": machine(), "plan": dataclasses.asdict(plan), "peers": every}
+        given.json.write_text(json.dumps(record, indent=1) + "\n")
     exact = all(f.exact for result in results.values() for f in (*result.closed, *result.open))
     return 0 if exact else 1

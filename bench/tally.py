@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Tally:
     """Counts numbers that should arrive as ``next``, ``next + 1``, …
 
-    The hot path belongs to the caller: a number equal to ``next`` is counted by adding one to ``next``. Any other number
+    The hot path belongs to the caller: a number equal to ``next`` is counted by adding one to ``next``. Any other
     goes to ``odd``.
     """
 

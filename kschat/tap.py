@@ -14,11 +14,14 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource
 
 from kschat.assets import directory
+from kschat.backends import sqlite
 from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.backends.sqlite import SqliteStore
 from kschat.chat.application import Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
+from kschat.chat.interfaces import IStore
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
@@ -104,11 +107,11 @@ def make_service(config: Config, reactor: Any) -> IService:
         reactor,
         config.access_log,
     )
-    return FrontService(ListeningService(endpoint, site, config.listen), chat, engine, reactor)
+    return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, engine, reactor)
 
 
 def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counters: Counters) -> Chat:
-    store = MemoryStore(config.store_messages, config.store_bytes)
+    store = _make_store(config, reactor)
     router = MemoryRouter()
     hub = Hub(reactor, store, router, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
@@ -126,11 +129,23 @@ def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counter
     )
 
 
+def _make_store(config: Config, reactor: Any) -> IStore:
+    if config.store == "memory":
+        return MemoryStore(config.store_messages, config.store_bytes)
+    settings = sqlite.Settings(
+        path=config.store.removeprefix("sqlite:"),
+        sync="normal" if config.store_sync == "normal" else "full",
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
+    return SqliteStore(settings, reactor, reactor)
+
+
 def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IResource:
     def numbers() -> dict[str, int]:
         return {
-            "connections": engine.connections.open,
-            "sessions": len(engine.sessions),
+            "connections": len(engine.sessions),
+            "open": engine.connections.open,
             "sockets": chat.hub.sockets,
             "users": chat.hub.users,
         }
@@ -160,9 +175,9 @@ class CleanExit(Service):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
-    def startService(self) -> None:
-        """Takes the signals over once the reactor has installed its own handlers."""
-        super().startService()
+    def privilegedStartService(self) -> None:
+        """Takes over once the reactor has installed its own handlers, before anything says it serves."""
+        super().privilegedStartService()
         self._reactor.callWhenRunning(self._take_over)
 
     def _take_over(self) -> None:

@@ -14,7 +14,7 @@ from bench.peers.base import ROOT, Running, free_port, spawn
 class Daemon:
     """One ``twistd -n kschat`` with these settings; all others keep their defaults.
 
-    A setting's value may hold ``{directory}``, the scratch directory of the run. ``twistd`` are options of twistd itself.
+    A setting's value may hold ``{directory}``, the scratch directory of the run. ``twistd`` are twistd's own options.
     """
 
     name: str
@@ -26,7 +26,8 @@ class Daemon:
     def start(self, directory: Path, secret: str) -> Running:
         """Start the daemon and return when it serves. Raises PeerError."""
         port = free_port()
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_")}
+        environ.pop("PORT", None)
         environ["PYTHONPATH"] = str(ROOT)  # this checkout is measured, whatever is installed
         environ["KSCHAT_SECRET"] = secret
         argv = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *self.twistd]

@@ -30,10 +30,12 @@ class Echo:
 
 def serve(port: int) -> None:
     """Echo on a port of the loopback until SIGTERM."""
-    from twisted.internet import protocol, reactor
+    from twisted.internet import protocol, reactor, tcp
 
     class EchoProtocol(protocol.Protocol):
         """Sends back what it gets."""
+
+        transport: tcp.Server
 
         def connectionMade(self) -> None:
             self.transport.setTcpNoDelay(True)
@@ -41,7 +43,9 @@ def serve(port: int) -> None:
         def dataReceived(self, data: bytes) -> None:
             self.transport.write(data)
 
-    reactor.listenTCP(port, protocol.Factory.forProtocol(EchoProtocol), interface="127.0.0.1")
+    factory = protocol.ServerFactory()
+    factory.protocol = EchoProtocol
+    reactor.listenTCP(port, factory, interface="127.0.0.1")
     print("serving", flush=True)
     reactor.run()
 

@@ -16,7 +16,7 @@ from kschat.chat.counters import Counters
 from kschat.chat.delivery import Delivery
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
-from kschat.chat.inbox import Feed
+from kschat.chat.inbox import Feed, Way
 from kschat.chat.interfaces import InboxState, IStore
 from kschat.chat.messages import Mids
 from kschat.chat.presence import Presence
@@ -111,11 +111,15 @@ class Chat:
         pid, offset = None, None
         if feed.options.recover:
             pid = new_pid(feed.user)
-            if claim is not None and state is not None and is_pid_of(feed.user, claim[0]):
-                # All that was missed must still be there, else it is a new beginning.
-                if state.first - 1 <= claim[1] <= state.last:
-                    pid, offset = claim
-        if feed.socket not in feed.socket.connection.sockets.values():
+            # All that was missed must still be there, else it is a new beginning.
+            if (
+                claim is not None
+                and state is not None
+                and is_pid_of(feed.user, claim[0])
+                and state.first - 1 <= claim[1] <= state.last
+            ):
+                pid, offset = claim
+        if feed.way is Way.GONE:
             return
         feed.socket.accept(pid=pid)
         self.log.info(

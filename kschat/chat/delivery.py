@@ -167,7 +167,7 @@ class Delivery:
                 if socket.accepted:
                     if submission.ack is not None:
                         socket.ack(submission.ack, bodies.ack_sent(message, one.repeat))
-                    socket.emit(bodies.sent(message, submission.rno), message.attachments)
+                    socket.emit(bodies.sent(message, submission.rno), message.attachments, True)
                 if one.repeat:
                     counters.repeated += 1
                 elif hub.want_carbons:
@@ -205,7 +205,10 @@ class Delivery:
 
 
 def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused) -> None:
-    """Tell a sender why its message is not taken: by the ack, and by RESPSEND."""
+    """Tell a sender why its message is not taken: by the ack, and by RESPSEND.
+
+    RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
+    """
     if ack is not None:
         socket.ack(ack, bodies.ack_failed(uid, refused.error, refused.why))
-    socket.emit(bodies.failed(refused.error, refused.why, rno))
+    socket.emit(bodies.failed(refused.error, refused.why, rno), ask=True)

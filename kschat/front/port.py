@@ -21,16 +21,20 @@ class CannotListen(SystemExit, Exception):
 class ListeningService(Service):
     """Listens at ``endpoint`` with ``factory``. ``description`` is the endpoint's text, for the sentence.
 
+    Where it serves is logged once the ``reactor`` runs: whoever waits for that line may then send a signal or connect.
     Unlike with ``StreamServerEndpointService`` a busy port does not leave a daemon that serves nothing: starting it
     raises ``CannotListen``.
     """
 
     log = Logger()
 
-    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str) -> None:
+    def __init__(
+        self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str, reactor: Any
+    ) -> None:
         self._endpoint = endpoint
         self._factory = factory
         self._description = description
+        self._reactor = reactor
         self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -57,7 +61,9 @@ class ListeningService(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
-        address: Any = port.getHost()
+        self._reactor.callWhenRunning(self._announce, port.getHost())
+
+    def _announce(self, address: Any) -> None:
         if hasattr(address, "port"):
             scheme = "https" if self._description.startswith("ssl") else "http"
             host = f"[{address.host}]" if ":" in address.host else address.host

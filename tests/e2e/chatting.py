@@ -1,0 +1,63 @@
+"""What the tests with npm's clients have in common: users, connecting them, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from twisted.trial import unittest
+
+from tests.support import NodeClient, NodeSocket, SharedDaemon, require_node, shared_daemon, token
+
+
+def new_user(name: str = "u") -> str:
+    """A user id that no other test uses."""
+    return f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+def new_number() -> int:
+    """A user id that is a number, and that no other test uses."""
+    return uuid.uuid4().int % 10**12 + 10**12
+
+
+class ChatTestCase(unittest.TestCase):
+    """Tests against a daemon that they share. When a test ends, nothing of it may stay in the daemon or in its log."""
+
+    timeout = 120
+    #: The client version under test; the classes at the end of a module set it.
+    version: int = 4
+    settings: ClassVar[Mapping[str, object]] = {}
+
+    def setUp(self) -> None:
+        require_node()
+        self.daemon: SharedDaemon = shared_daemon(**self.settings)
+        self._faults_before = len(self.daemon.faults)
+        self.addCleanup(self._nothing_stays)
+        self._clients: dict[int, NodeClient] = {}
+
+    async def _nothing_stays(self) -> None:
+        await self.daemon.health_becomes(connections=0, sockets=0, users=0)
+        self.assertEqual([], self.daemon.faults[self._faults_before :], self.daemon.log[-8000:])
+
+    def client(self, version: int | None = None) -> NodeClient:
+        """The client of a version (the one under test, without), started when it is first asked for."""
+        version = self.version if version is None else version
+        if version not in self._clients:
+            self._clients[version] = NodeClient.start(self, version, self.daemon)
+        return self._clients[version]
+
+    @property
+    def chat_url(self) -> str:
+        """Where the tutorial's client connects to."""
+        return self.daemon.url + "/kschat"
+
+    async def connect(self, user: str | int, version: int | None = None) -> NodeSocket:
+        """A socket of ``user``, with the tutorial's options."""
+        query = f"token={token(user)}&ksId={user}"
+        return await self.client(version).connect(self.chat_url, query=query)
+
+
+def sending(user: object, peer: object, msg: object, rno: object = 0.5) -> dict[str, Any]:
+    """The payload of Send, as the tutorial's page makes it."""
+    return {"uId": user, "pId": peer, "msg": msg, "rno": rno, "time": 1700000000}

@@ -1,0 +1,259 @@
+"""The real daemon as a subprocess: ``twistd -n kschat`` on a free port of 127.0.0.1.
+
+:class:`Daemon` belongs to one test: it can be stopped, killed and started again.
+:func:`shared_daemon` spares the start.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import defer, error, protocol
+from twisted.internet.interfaces import IProcessTransport
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+from twisted.web.client import Agent, readBody
+
+from tests.support.needs import REPOSITORY
+from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
+
+SERVING = "serving on http://"
+
+#: Signs in a log of an error that was not expected.
+FAULTS = ("Traceback", "Unhandled", "CRITICAL")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(port: int, settings: Mapping[str, object]) -> list[str]:
+    """The daemon's command line. ``settings`` are named as in the configuration file; a True becomes a bare flag.
+
+    Where they name no store, it is in memory.
+    """
+    beside = Path(sys.executable).with_name("twistd")
+    twistd = str(beside) if beside.exists() else shutil.which("twistd")
+    assert twistd is not None, "twistd is not installed"
+    arguments = [sys.executable, twistd, "-n", "--pidfile=", "kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
+    for name, value in {"store": "memory", **settings}.items():
+        option = "--" + name.replace("_", "-")
+        arguments += [option] if value is True else [option, str(value)]
+    return arguments
+
+
+def environment(secret: str) -> dict[str, str]:
+    """Ours, without what would configure kschat from outside; the secret in it, and so not in the process list."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
+    return {**ours, "KSCHAT_SECRET": secret, "PYTHONUNBUFFERED": "1"}
+
+
+class _Served:
+    """What is known of a daemon that listens on a port, whoever runs its process."""
+
+    port: int
+    pid: int
+
+    @property
+    def log(self) -> str:
+        """All that it printed so far."""
+        raise NotImplementedError
+
+    @property
+    def faults(self) -> list[str]:
+        """The lines of the log that no client may bring about."""
+        return [line for line in self.log.splitlines() if any(sign in line for sign in FAULTS)]
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def memory(self) -> int:
+        """Resident memory in bytes (VmRSS of /proc/PID/status)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        for line in status.splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(f"no VmRSS in /proc/{self.pid}/status: {status}")
+
+    def processor_time(self) -> float:
+        """Seconds of CPU that the process has used so far (utime + stime of /proc/PID/stat)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def health(self) -> dict[str, Any]:
+        """What /healthz says."""
+        agent = Agent(real_reactor(), connectTimeout=PATIENCE)
+        response = await agent.request(b"GET", f"{self.url}/healthz".encode())
+        body = await readBody(response)
+        assert response.code == 200, (response.code, body)
+        health: dict[str, Any] = json.loads(body)
+        return health
+
+    async def health_becomes(self, **expected: object) -> dict[str, Any]:
+        """/healthz, as soon as its fields named in ``expected`` have these values."""
+        right = lambda health: expected.items() <= health.items()  # noqa: E731
+        return await repeated_until(self.health, right, f"/healthz with {expected}")
+
+
+class _Process(protocol.ProcessProtocol):
+    """Collects what a process prints, and tells the daemon when it serves and when it ended."""
+
+    def __init__(self) -> None:
+        self.output = bytearray()
+        self.serving: defer.Deferred[None] = defer.Deferred()
+        self.ended: defer.Deferred[int] = defer.Deferred()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self.output += data
+        if not self.serving.called and SERVING.encode() in self.output:
+            self.serving.callback(None)
+
+    def processEnded(self, reason: Failure) -> None:
+        value = reason.value
+        status = 0
+        if isinstance(value, error.ProcessTerminated):
+            status = value.exitCode if value.signal is None else -value.signal
+        if not self.serving.called:
+            text = self.output.decode(errors="replace")
+            self.serving.errback(AssertionError(f"the daemon ended with status {status} before it served:\n{text}"))
+        self.ended.callback(status)
+
+
+class Daemon(_Served):
+    """A daemon of one test, stopped at the test's end.
+
+    ``port``, ``settings`` and ``secret`` stay the same over a restart.
+    """
+
+    def __init__(self, settings: Mapping[str, object], secret: str) -> None:
+        self.port = free_port()
+        self.settings = dict(settings)
+        self.secret = secret
+        self._earlier = ""
+        self._process = _Process()
+        self._transport: IProcessTransport | None = None
+
+    @classmethod
+    async def start(cls, test: unittest.TestCase, *, secret: str = SECRET, **settings: object) -> Daemon:
+        """A daemon that serves."""
+        daemon = cls(settings, secret)
+        test.addCleanup(daemon._end)
+        await daemon._spawn()
+        return daemon
+
+    @property
+    def log(self) -> str:
+        """All that it printed, over all restarts."""
+        return self._earlier + self._process.output.decode(errors="replace")
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit status when it has ended (a signal that killed it is negative)."""
+        return await self._signal(signal.SIGTERM)
+
+    async def kill(self) -> int:
+        """SIGKILL, as a crash would; the exit status."""
+        return await self._signal(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """Starts it again on the same port, after :meth:`stop` or :meth:`kill`."""
+        assert self._transport is None, "the daemon still runs"
+        self._earlier = self.log
+        self._process = _Process()
+        await self._spawn()
+
+    async def _spawn(self) -> None:
+        arguments = command(self.port, self.settings)
+        self._transport = real_reactor().spawnProcess(
+            self._process, arguments[0], arguments, env=environment(self.secret), path=str(REPOSITORY)
+        )
+        pid = self._transport.pid if self._transport is not None else None
+        assert pid is not None
+        self.pid = int(pid)
+        await within(self._process.serving, "the daemon to serve", lambda: self.log)
+
+    async def _signal(self, number: signal.Signals) -> int:
+        assert self._transport is not None, "the daemon does not run"
+        self._transport.signalProcess(number.value)
+        status = await within(self._process.ended, f"the daemon to end after {number.name}", lambda: self.log)
+        self._transport = None
+        return status
+
+    async def _end(self) -> None:
+        """Leaves no process behind: one that does not stop when told is killed, and the test fails."""
+        if self._transport is None or self._process.ended.called:
+            return
+        try:
+            await self.stop()
+        except AssertionError:
+            if not self._process.ended.called:
+                self._process.ended = defer.Deferred()
+                await self.kill()
+            raise
+
+
+class SharedDaemon(_Served):
+    """A daemon that many tests use one after the other; get it by :func:`shared_daemon`."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self.port = free_port()
+        self._process = subprocess.Popen(
+            command(self.port, settings),
+            env=environment(SECRET),
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        atexit.register(self._end)
+        self.pid = self._process.pid
+        self._lines: list[bytes] = []
+        self._serving = threading.Event()
+        threading.Thread(target=self._read, name="log of the daemon", daemon=True).start()
+        self._serving.wait(PATIENCE)
+        if not any(SERVING.encode() in line for line in self._lines):
+            raise AssertionError(f"the daemon does not serve:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        """All that it printed so far."""
+        return b"".join(self._lines).decode(errors="replace")
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def _read(self) -> None:
+        """Runs in a thread until the process closes its output."""
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.append(line)
+                if SERVING.encode() in line:
+                    self._serving.set()
+        self._serving.set()
+
+
+@functools.cache
+def shared_daemon(**settings: object) -> SharedDaemon:
+    """The one daemon with these settings; it lives until trial ends. (trial calls no setUpClass, and wants nothing left
+    on the reactor after a test, so its process is not run by the reactor.)
+    """
+    return SharedDaemon(settings)

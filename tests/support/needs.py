@@ -1,0 +1,42 @@
+"""What a test needs beside Python: node with the npm clients, Chromium.
+
+Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
+fail it: a run that tested nothing must not look like one that passed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+from unittest import SkipTest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NODE_DIRECTORY = REPOSITORY / "tests" / "node"
+
+
+def require_node() -> str:
+    """The path of ``node``, when it and the packages of tests/node are there; else SkipTest or AssertionError."""
+    node = shutil.which("node")
+    if node is None:
+        _missing("node is not installed")
+    if not (NODE_DIRECTORY / "node_modules" / "sio4").is_dir():
+        _missing("the npm clients are not installed: run npm ci in tests/node")
+    return node
+
+
+def require_chromium() -> str:
+    """The path of a Chromium that playwright-core (tests/node) can drive; else SkipTest or AssertionError."""
+    require_node()
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        _missing("Chromium is not installed")
+    return path
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("KSCHAT_TESTS_REQUIRE") == "1":
+        raise AssertionError(f"{what}, and KSCHAT_TESTS_REQUIRE=1 says that nothing may be skipped")
+    raise SkipTest(what)

@@ -1,0 +1,157 @@
+"""The console command: tokens that the daemon takes, a configuration checked and shown, the table of settings."""
+
+import contextlib
+import io
+import sys
+import tomllib
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat import __version__, cli
+from kschat.chat.keys import Keys
+from kschat.chat.tokens import Identity, Rooms, TokenError, Verifier
+from kschat.config import settings_table
+
+SECRET = "a secret of the tests, long enough for HS256"
+KEY = {"KSCHAT_SECRET": SECRET}
+NOW = 1_000_000
+
+
+class CommandTestCase(SynchronousTestCase):
+    """Runs the command with a clock that stands still."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.clock.advance(NOW)
+
+    def run_command(self, *arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+        """Status, output and errors of the command."""
+        output, errors = io.StringIO(), io.StringIO()
+        status = cli.main(arguments, KEY if environ is None else environ, self.clock, output, errors)
+        return status, output.getvalue(), errors.getvalue()
+
+    def refusal(self, *arguments: str, environ: dict[str, str] | None = None) -> str:
+        """The sentence of a command that fails."""
+        status, output, errors = self.run_command(*arguments, environ=environ)
+        self.assertEqual((status, output, errors.count("\n")), (1, "", 1), errors)
+        self.assertTrue(errors.startswith("kschat: "), errors)
+        return errors
+
+
+class TestToken(CommandTestCase):
+    """``kschat token``."""
+
+    def verified(self, *arguments: str, environ: dict[str, str] | None = None) -> Identity:
+        status, output, errors = self.run_command("token", *arguments, environ=environ)
+        self.assertEqual((status, errors), (0, ""))
+        self.assertTrue(output.endswith("\n"))
+        return Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock).verify(output.strip())
+
+    def test_a_token_names_its_user_and_is_good_for_an_hour(self):
+        self.assertEqual(self.verified("--user", "42"), Identity("42", NOW + 3600.0))
+
+    def test_a_token_ends_when_it_was_told_to(self):
+        self.assertEqual(self.verified("--user", "42", "--expires", "2d").expires, NOW + 2 * 86400)
+        _, output, _ = self.run_command("token", "--user", "42", "--expires", "15m")
+        verifier = Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock)
+        self.clock.advance(15 * 60 - 1)
+        self.assertEqual(verifier.verify(output.strip()).user, "42")
+        self.clock.advance(1)
+        self.assertEqual(self.assertRaises(TokenError, verifier.verify, output.strip()).reason, "expired")
+
+    def test_a_token_may_name_rooms_or_all_of_them(self):
+        expected: dict[str, Rooms] = {"a,b": ("a", "b"), " a , ": ("a",), "*": "*", "": ()}
+        for text, rooms in expected.items():
+            self.assertEqual(self.verified("--user", "42", "--rooms", text).rooms, rooms)
+
+    def test_the_secret_may_come_from_any_source_of_settings(self):
+        secret = Path(self.mktemp())
+        secret.write_text(SECRET + "\n")
+        file = Path(self.mktemp())
+        file.write_text(f'secret = "{SECRET}"\n')
+        self.assertEqual(self.verified("--user", "1", "--secret-file", str(secret), environ={}).user, "1")
+        self.assertEqual(self.verified("--user", "1", "--config", str(file), environ={}).user, "1")
+        self.assertEqual(self.verified("--user", "1", environ={"KSCHAT_CONFIG": str(file)}).user, "1")
+
+    def test_what_cannot_be_a_token_is_one_sentence(self):
+        self.assertIn("--user is missing", self.refusal("token"))
+        for user in ["", "#room", "x" * 129]:
+            self.assertIn("--user", self.refusal("token", "--user", user))
+        for expires in ["", "0", "-1h", "1y", "1.5h", "11000d", "9" * 50, "h", "١h"]:
+            self.assertIn("--expires", self.refusal("token", "--user", "1", "--expires", expires))
+
+    def test_without_a_shared_secret_there_is_no_token(self):
+        self.assertIn("there is no key", self.refusal("token", "--user", "1", environ={}))
+        self.assertIn("take a token from its page", self.refusal("token", "--user", "1", "--demo", environ={}))
+        self.assertIn(
+            "HS256 only",
+            self.refusal(
+                "token",
+                "--user",
+                "1",
+                environ={
+                    "KSCHAT_SECRET": "x" * 64,
+                    "KSCHAT_ALGORITHMS": "HS512",
+                },
+            ),
+        )
+
+    @settings(deadline=None)
+    @given(st.text())
+    def test_any_text_is_a_time_or_refused(self, text: str):
+        with contextlib.suppress(UsageError):
+            self.assertGreater(cli.seconds_of(text), 0)
+
+
+class TestCheckConfig(CommandTestCase):
+    """``kschat check-config``."""
+
+    def test_it_prints_the_effective_settings_with_secrets_masked(self):
+        status, output, errors = self.run_command("check-config", "--max-batch", "7", environ={**KEY, "PORT": "81"})
+        self.assertEqual((status, errors), (0, ""))
+        shown = tomllib.loads(output)
+        self.assertEqual((shown["max_batch"], shown["listen"], shown["secret"]), (7, "tcp:81", "(masked)"))
+        self.assertNotIn(SECRET, output)
+
+    def test_a_wrong_configuration_is_one_sentence_and_status_1(self):
+        self.assertEqual(
+            self.refusal("check-config", "--ping-interval", "abc"),
+            "kschat: ping_interval: 'abc' from the command line (--ping-interval) is not a number of seconds\n",
+        )
+
+    def test_switches_can_be_turned_on_and_off(self):
+        _, output, _ = self.run_command("check-config", "--demo", "--no-access-log", environ={})
+        shown = tomllib.loads(output)
+        self.assertEqual((shown["demo"], shown["access_log"]), (True, False))
+        _, output, _ = self.run_command("check-config", "--no-demo", environ={**KEY, "KSCHAT_DEMO": "true"})
+        self.assertIs(tomllib.loads(output)["demo"], False)
+        self.assertIn("both given", self.refusal("check-config", "--demo", "--no-demo"))
+
+
+class TestCommand(CommandTestCase):
+    """The command itself."""
+
+    def test_settings_table_is_the_table(self):
+        self.assertEqual(self.run_command("settings-table"), (0, settings_table(), ""))
+
+    def test_without_a_command_it_says_which_there_are(self):
+        status, output, _ = self.run_command()
+        self.assertEqual(status, 0)
+        for command in ["token", "check-config", "settings-table"]:
+            self.assertIn(command, output)
+
+    def test_unknown_commands_and_options_are_one_sentence(self):
+        self.refusal("tokens")
+        self.refusal("check-config", "--listne", "tcp:1")
+        self.refusal("check-config", "surplus")
+
+    def test_version(self):
+        shown = io.StringIO()
+        self.patch(sys, "stdout", shown)
+        self.assertRaises(SystemExit, self.run_command, "--version")
+        self.assertEqual(shown.getvalue(), f"kschat {__version__}\n")

@@ -1,0 +1,371 @@
+"""Settings: where they come from, which one wins, and the one sentence that a wrong one is."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat import config
+from kschat.config import SETTINGS, Config, ConfigError
+from kschat.settings import Setting, Unfit
+
+ROOT = Path(__file__).parent.parent
+SECRET = "a secret of the tests, long enough for HS256"
+KEY = {"KSCHAT_SECRET": SECRET}
+
+#: For each setting a text that is not its default, and what it means. Those of keys stand in TestKeys.
+SAMPLES: dict[str, tuple[str, Any]] = {
+    "listen": ("tcp:4000", "tcp:4000"),
+    "token_leeway": ("1.5", 1.5),
+    "store": ("memory", "memory"),
+    "store_sync": ("normal", "normal"),
+    "retention_days": ("0.5", 0.5),
+    "retention_messages": ("7", 7),
+    "ping_interval": ("0.3", 0.3),
+    "ping_timeout": ("7", 7.0),
+    "max_payload": ("5000", 5000),
+    "max_connections": ("17", 17),
+    "handshake_timeout": ("2", 2.0),
+    "connect_timeout": ("3", 3.0),
+    "max_header": ("2048", 2048),
+    "max_unsent": ("9000000", 9_000_000),
+    "max_attachments": ("0", 0),
+    "max_depth": ("9", 9),
+    "max_namespaces": ("3", 3),
+    "max_event_name": ("40", 40),
+    "max_batch": ("1", 1),
+    "max_in_flight": ("2", 2),
+    "max_waiting": ("5", 5),
+    "max_room": ("6", 6),
+    "store_messages": ("10", 10),
+    "store_bytes": ("2000000", 2_000_000),
+    "origins": ("https://a.example, http://b.example:8080", ("https://a.example", "http://b.example:8080")),
+    "templates": ("/", "/"),
+    "static": ("/", "/"),
+    "client_dist": ("/", "/"),
+    "access_log": ("false", False),
+}
+OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
+
+
+class ConfigTestCase(SynchronousTestCase):
+    """What the tests of settings share."""
+
+    def file(self, text: str | bytes) -> str:
+        """The path of a new file that holds ``text``."""
+        path = Path(self.mktemp())
+        path.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
+        return str(path)
+
+    def refusal(self, argv: dict[str, str], environ: dict[str, str]) -> str:
+        """The sentence that these values are refused with."""
+        sentence = str(self.assertRaises(ConfigError, config.load, argv, environ))
+        self.assertNotIn("\n", sentence)
+        return sentence
+
+
+class TestSources(ConfigTestCase):
+    """Defaults < TOML file < environment < command line."""
+
+    def test_without_anything_but_a_key_the_defaults_hold(self):
+        self.assertEqual(config.load({}, KEY), Config(secret=SECRET))
+
+    def test_every_setting_has_a_sample_here(self):
+        self.assertEqual(set(SETTINGS), set(SAMPLES) | OF_KEYS)
+
+    def test_every_setting_can_be_given_on_the_command_line(self):
+        for name, (text, value) in SAMPLES.items():
+            self.assertEqual(getattr(config.load({name: text}, KEY), name), value)
+
+    def test_every_setting_can_be_given_by_the_environment(self):
+        for name, (text, value) in SAMPLES.items():
+            self.assertEqual(getattr(config.load({}, {**KEY, f"KSCHAT_{name.upper()}": text}), name), value)
+
+    def test_every_setting_can_be_given_in_the_file(self):
+        for name, (_, value) in SAMPLES.items():
+            path = self.file(f"{name} = {json.dumps(value)}\n")
+            self.assertEqual(getattr(config.load({"config": path}, KEY), name), value)
+
+    def test_a_list_in_the_file_may_be_one_text(self):
+        path = self.file('origins = "https://a.example,*"')
+        self.assertEqual(config.load({"config": path}, KEY).origins, ("https://a.example", "*"))
+
+    def test_the_environment_wins_over_the_file_and_the_command_line_over_both(self):
+        path = self.file("max_batch = 2\nmax_waiting = 2\nmax_in_flight = 2\n")
+        environ = {**KEY, "KSCHAT_CONFIG": path, "KSCHAT_MAX_WAITING": "3", "KSCHAT_MAX_IN_FLIGHT": "3"}
+        loaded = config.load({"max_in_flight": "4"}, environ)
+        self.assertEqual((loaded.max_batch, loaded.max_waiting, loaded.max_in_flight), (2, 3, 4))
+
+    def test_the_file_of_the_command_line_is_read_instead_of_the_environments(self):
+        environ = {**KEY, "KSCHAT_CONFIG": self.file("max_batch = 2")}
+        self.assertEqual(
+            config.load({"config": self.file("max_waiting = 3")}, environ), Config(secret=SECRET, max_waiting=3)
+        )
+
+    def test_variables_of_others_and_of_the_tests_are_left_alone(self):
+        environ = {**KEY, "HOME": "/", "KSCHATTER": "x", "KSCHAT_TESTS_REQUIRE": "1", "KSCHAT_BENCH_SECONDS": "5"}
+        self.assertEqual(config.load({}, environ), Config(secret=SECRET))
+
+    def test_port_replaces_the_endpoint_of_default_and_file_but_not_a_named_one(self):
+        path = self.file('listen = "tcp:1:interface=127.0.0.1"')
+        environ = {**KEY, "PORT": "8080"}
+        self.assertEqual(config.load({}, environ).listen, "tcp:8080")
+        self.assertEqual(config.load({"config": path}, environ).listen, "tcp:8080")
+        self.assertEqual(config.load({}, {**environ, "KSCHAT_LISTEN": "tcp:2"}).listen, "tcp:2")
+        self.assertEqual(config.load({"listen": "tcp:3"}, environ).listen, "tcp:3")
+        self.assertEqual(config.load({}, {**KEY, "PORT": ""}).listen, "tcp:3000")
+
+
+class TestRefusals(ConfigTestCase):
+    """Each is one sentence that names the setting and where it came from."""
+
+    def test_a_bad_value_names_its_key_and_its_origin(self):
+        self.assertEqual(
+            self.refusal({}, {**KEY, "KSCHAT_PING_INTERVAL": "abc"}),
+            "ping_interval: 'abc' from the environment (KSCHAT_PING_INTERVAL) is not a number of seconds",
+        )
+        self.assertEqual(
+            self.refusal({"max_payload": "1.5"}, KEY),
+            "max_payload: '1.5' from the command line (--max-payload) is not a whole number of bytes",
+        )
+        path = self.file("max_payload = true")
+        self.assertEqual(
+            self.refusal({"config": path}, KEY),
+            f"max_payload: True from the file {path} is not a whole number of bytes",
+        )
+
+    def test_values_out_of_bounds_or_of_another_kind_are_refused(self):
+        for name, text, reason in [
+            ("ping_interval", "0", "is less than 0.001 seconds"),
+            ("ping_interval", "1e9", "is more than 86400 seconds"),
+            ("ping_timeout", "nan", "is not a number of seconds"),
+            ("ping_timeout", "inf", "is not a number of seconds"),
+            ("max_connections", "0", "is less than 1 connections"),
+            ("max_connections", "9" * 5000, "is not a whole number of connections"),
+            ("store", "sqlite:", "is neither memory nor like sqlite:kschat.db"),
+            ("store", "memory:", "is neither memory nor like sqlite:kschat.db"),
+            ("store", "redis", "is neither memory nor like sqlite:kschat.db"),
+            ("store_sync", "off", "is not one of: full, normal"),
+            ("retention_days", "-1", "is less than 0 days"),
+            ("access_log", "perhaps", "is neither true nor false"),
+            ("origins", "", "is an empty list"),
+            ("origins", "chat.example", "holds 'chat.example', which is neither * nor like https://chat.example.org"),
+            ("origins", "https://a.example/path", "which is neither"),
+            ("templates", "/nowhere", "is not a directory"),
+            ("listen", " ", "is empty: give a Twisted endpoint"),
+            ("algorithms", "HS256,none", "holds 'none', which is not one of: HS256"),
+        ]:
+            sentence = self.refusal({name: text}, KEY)
+            self.assertTrue(sentence.startswith(f"{name}: "), sentence)
+            self.assertIn(f"from the command line (--{name.replace('_', '-')}) ", sentence)
+            self.assertIn(reason, sentence)
+
+    def test_a_value_of_another_type_in_the_file_is_refused(self):
+        for line in [
+            "listen = 3000",
+            "ping_interval = '25'",
+            "demo = 1",
+            "origins = [1]",
+            "store = ['memory']",
+            "[max_batch]",
+        ]:
+            self.assertIn(" from the file ", self.refusal({"config": self.file(line)}, KEY))
+
+    def test_an_unknown_name_is_refused_in_all_three_places_with_a_hint(self):
+        path = self.file("ping_intervall = 3")
+        self.assertEqual(
+            self.refusal({"config": path}, KEY),
+            f"ping_intervall from the file {path} is not a setting of kschat (did you mean ping_interval?)",
+        )
+        self.assertEqual(
+            self.refusal({}, {**KEY, "KSCHAT_PINGINTERVAL": "3"}),
+            "KSCHAT_PINGINTERVAL from the environment is not a setting of kschat (did you mean ping_interval?)",
+        )
+        self.assertIn("KSCHAT_demo from the environment is not", self.refusal({}, {**KEY, "KSCHAT_demo": "1"}))
+        self.assertIn("zzz from the command line is not a setting", self.refusal({"zzz": "1"}, KEY))
+
+    def test_a_file_that_is_missing_or_no_toml_is_refused(self):
+        self.assertEqual(
+            self.refusal({"config": "/nowhere.toml"}, KEY),
+            "config: '/nowhere.toml' from the command line (--config) cannot be read: No such file or directory",
+        )
+        broken: list[str | bytes] = ["listen", b"listen = '\xff'", "listen = 'a'\nlisten = 'b'"]
+        for text in broken:
+            path = self.file(text)
+            self.assertIn(
+                f"config: {path!r} from the environment (KSCHAT_CONFIG) ",
+                self.refusal({}, {**KEY, "KSCHAT_CONFIG": path}),
+            )
+
+    def test_settings_that_do_not_fit_each_other_are_refused(self):
+        self.assertEqual(
+            self.refusal({"max_payload": "3000000"}, {**KEY, "KSCHAT_MAX_UNSENT": "5000000"}),
+            "max_unsent: 5000000 from the environment (KSCHAT_MAX_UNSENT) is less than twice max_payload "
+            "(3000000 from the command line (--max-payload))",
+        )
+        self.assertIn(
+            "is less than max_payload (1000000 from the defaults)", self.refusal({"store_bytes": "1000"}, KEY)
+        )
+
+    def test_port_that_is_no_port_is_refused(self):
+        for port in ["http", "-1", "65536", "3000 ", "９"]:
+            self.assertIn(
+                "from the environment (PORT) is not the number of a port", self.refusal({}, {**KEY, "PORT": port})
+            )
+
+    def test_a_long_value_is_not_shown_whole(self):
+        self.assertLess(len(self.refusal({"store": "x" * 100_000}, KEY)), 400)
+
+
+class TestKeys(ConfigTestCase):
+    """One key, fit for the algorithms; in a demo none, and nobody from outside."""
+
+    def pem(self) -> bytes:
+        key = ec.generate_private_key(ec.SECP256R1()).public_key()
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def test_a_start_without_a_key_says_how_to_give_one(self):
+        sentence = self.refusal({}, {})
+        for word in ["KSCHAT_SECRET", "--secret-file FILE", "--demo", "32 bytes"]:
+            self.assertIn(word, sentence)
+
+    def test_a_short_secret_is_refused_and_not_shown(self):
+        sentence = self.refusal({"secret": "hunter2"}, {})
+        self.assertIn(
+            "secret: the value from the command line (--secret) cannot be used with algorithms HS256", sentence
+        )
+        self.assertIn("at least 32 bytes", sentence)
+        self.assertNotIn("hunter2", sentence)
+
+    def test_a_secret_too_short_for_its_algorithm_is_refused(self):
+        self.assertIn("at least 64 bytes", self.refusal({"secret": "x" * 63, "algorithms": "HS256,HS512"}, {}))
+        config.load({"secret": "x" * 64, "algorithms": "HS256,HS512"}, {})
+
+    def test_a_secret_may_lie_in_a_file_whose_last_newline_is_no_part_of_it(self):
+        loaded = config.load({"secret_file": self.file(SECRET + "\n")}, {})
+        self.assertEqual(config.read_secret(loaded), SECRET.encode())
+        self.assertIn("cannot be used", self.refusal({"secret_file": self.file("\n")}, {}))
+
+    def test_a_file_that_cannot_be_read_is_refused_with_its_origin(self):
+        self.assertEqual(
+            self.refusal({}, {"KSCHAT_JWKS_FILE": "/nowhere"}),
+            "jwks_file: '/nowhere' from the environment (KSCHAT_JWKS_FILE) cannot be read: No such file or directory",
+        )
+        path = self.file('secret_file = "a\\u0000b"')
+        self.assertIn("cannot be read", self.refusal({"config": path}, {}))
+
+    def test_two_keys_are_refused(self):
+        sentence = self.refusal({"secret_file": self.file(SECRET)}, KEY)
+        self.assertIn("cannot go with secret (from the environment (KSCHAT_SECRET)): name one key", sentence)
+
+    def test_a_public_key_wants_an_algorithm_of_its_kind(self):
+        path = self.file(self.pem())
+        self.assertIn("no key for the algorithm HS256", self.refusal({"public_key_file": path}, {}))
+        loaded = config.load({"public_key_file": path, "algorithms": "ES256"}, {})
+        self.assertEqual(len(config.read_keys(loaded).usable_with("ES256")), 1)
+        self.assertIsNone(config.read_secret(loaded))
+        self.assertIn("never mixed", self.refusal({"public_key_file": path, "algorithms": "ES256,HS256"}, {}))
+
+    def test_a_jwk_set_may_hold_several_keys(self):
+        keys = [{"kty": "oct", "kid": kid, "k": jwt.utils.base64url_encode(kid.encode() * 32).decode()} for kid in "ab"]
+        loaded = config.load({"jwks_file": self.file(json.dumps({"keys": keys}))}, {})
+        self.assertEqual([key.kid for key in config.read_keys(loaded).usable_with("HS256")], ["a", "b"])
+        self.assertIn("the JWK Set is not JSON", self.refusal({"jwks_file": self.file("keys")}, {}))
+
+    def test_a_demo_keeps_messages_in_memory_unless_a_store_is_named(self):
+        self.assertEqual(config.load({"demo": "true"}, {}).store, "memory")
+        self.assertEqual(config.load({"demo": "true", "store": "sqlite:x"}, {}).store, "sqlite:x")
+        self.assertEqual(config.load({"demo": "true"}, {"KSCHAT_STORE": "sqlite:kschat.db"}).store, "sqlite:kschat.db")
+
+    def test_a_demo_listens_on_loopback_alone(self):
+        self.assertEqual(config.load({"demo": "true"}, {}).listen, "tcp:3000:interface=127.0.0.1")
+        self.assertEqual(config.load({"demo": "true"}, {"PORT": "81"}).listen, "tcp:81:interface=127.0.0.1")
+        for listen in [
+            "tcp:81:interface=127.0.0.1",
+            "tcp:81:127.0.0.2",
+            "tcp:interface=localhost:port=81",
+            r"tcp6:81:interface=\:\:1",
+            "unix:/run/kschat.sock",
+            "ssl:443:interface=127.0.0.1",
+        ]:
+            self.assertEqual(config.load({"demo": "true", "listen": listen}, {}).listen, listen)
+        for listen in [
+            "tcp:81",
+            "tcp:81:interface=",
+            "tcp:81:interface=0.0.0.0",
+            "tcp:81:interface=192.168.0.1",
+            r"tcp6:81:interface=\:\:",
+            "ssl:443:127.0.0.1",
+            "systemd:domain=INET:index=0",
+            "127.0.0.1",
+        ]:
+            self.assertIn("cannot go with demo", self.refusal({"demo": "true", "listen": listen}, {}))
+
+    def test_a_demo_never_gives_out_tokens_of_a_real_secret(self):
+        self.assertIn("cannot go with demo", self.refusal({"demo": "yes"}, KEY))
+
+
+class TestShowing(ConfigTestCase):
+    """What is printed of a configuration."""
+
+    def test_secrets_are_in_no_description_and_no_repr(self):
+        loaded = config.load({}, KEY)
+        for text in [config.describe(loaded), repr(loaded), str(loaded), f"{loaded}"]:
+            self.assertNotIn(SECRET, text)
+            self.assertIn('"(masked)"', text)
+
+    def test_a_description_is_a_file_that_means_the_same(self):
+        values = {name: text for name, (text, _) in SAMPLES.items()}
+        loaded = config.load({**values, "secret_file": self.file(SECRET)}, {})
+        self.assertEqual(config.load({"config": self.file(config.describe(loaded))}, {}), loaded)
+
+    def test_the_table_of_the_documentation_is_the_one_that_is_generated(self):
+        page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+        self.assertIn(f"\n{config.settings_table()}\n", page, "run `make docs`")
+
+    def test_the_table_names_every_setting_with_its_default(self):
+        table = config.settings_table()
+        for name, setting in SETTINGS.items():
+            self.assertIn(f"| `{name}` | `{setting.to_toml(setting.default)}` |", table)
+
+    @settings(deadline=None)
+    @given(st.text(st.characters(exclude_categories=["Cs"])))
+    def test_any_text_survives_toml(self, text):
+        written = SETTINGS["listen"].to_toml(text)
+        self.assertEqual(tomllib.loads(f"x = {written}"), {"x": text})
+
+
+class TestReading(SynchronousTestCase):
+    """The text of one setting."""
+
+    @settings(deadline=None)
+    @given(st.sampled_from(list(SETTINGS.values())), st.text())
+    def test_any_text_is_a_value_of_its_kind_or_unfit(self, setting: Setting, text: str):
+        try:
+            value = setting.from_text(text)
+        except Unfit:
+            return
+        self.assertIs(type(value), type(setting.default))
+
+    @settings(deadline=None)
+    @given(
+        st.sampled_from(list(SETTINGS.values())),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda some: st.lists(some) | st.dictionaries(st.text(), some),
+            max_leaves=5,
+        ),
+    )
+    def test_anything_in_a_file_is_a_value_of_its_kind_or_unfit(self, setting: Setting, found: object):
+        try:
+            value = setting.from_toml(found)
+        except Unfit:
+            return
+        self.assertIs(type(value), type(setting.default))

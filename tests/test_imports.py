@@ -1,0 +1,97 @@
+"""The house's order: imports point down only. Read from the source, since no test imports all of it."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "kschat"
+
+#: What each floor may import, by the beginning of the full name, beside the standard library and itself.
+ALLOWED = {
+    "wire": {"msgspec"},
+    "chat": {
+        "msgspec",
+        "jwt",
+        "cryptography",
+        "zope.interface",
+        "twisted.internet.defer",
+        "twisted.internet.interfaces",
+        "twisted.logger",
+        "twisted.python.failure",
+        "kschat.wire",
+    },
+    "backends": {"msgspec", "zope.interface", "twisted", "pika", "txredisapi", "hiredis", "kschat.chat", "kschat.wire"},
+    "front": {"msgspec", "zope.interface", "twisted", "autobahn", "kschat.chat", "kschat.wire", "kschat.__version__"},
+}
+
+#: Functions that may import the reactor, inside of them: where a process begins.
+BEGINNINGS = {("kschat/tap.py", "makeService"), ("kschat/cli.py", "run")}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The full names that ``tree`` imports: ``from a.b import c`` is ``a.b.c``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import in line {node.lineno}"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def belongs(name: str, prefixes: set[str]) -> bool:
+    """Whether ``name`` is, or lies in, one of the packages."""
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+class TestImports(SynchronousTestCase):
+    """Imports point down only."""
+
+    def test_each_floor_imports_only_what_it_stands_on(self):
+        for floor, allowed in ALLOWED.items():
+            files = list((PACKAGE / floor).rglob("*.py"))
+            self.assertTrue(files)
+            for path in files:
+                for name in imports(parsed(path)):
+                    known = (
+                        belongs(name, allowed | {f"kschat.{floor}"}) or name.split(".")[0] in sys.stdlib_module_names
+                    )
+                    self.assertTrue(known, f"{path.relative_to(ROOT)} imports {name}, which is not below {floor}")
+
+    def test_every_package_is_a_floor(self):
+        packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+        self.assertEqual(packages, set(ALLOWED))
+
+    def test_only_the_beginning_of_a_process_imports_the_reactor(self):
+        files = [*PACKAGE.rglob("*.py"), ROOT / "twisted" / "plugins" / "kschat_plugin.py", ROOT / "kschat.tac"]
+        for path in files:
+            found = parsed(path)
+            place = path.relative_to(ROOT).as_posix()
+            for function in ast.walk(found):
+                if isinstance(function, ast.FunctionDef) and (place, function.name) in BEGINNINGS:
+                    function.body = [ast.Pass()]
+            for name in imports(found):
+                self.assertFalse(name.startswith("twisted.internet.reactor"), f"{place} imports the reactor")
+
+    def test_the_plugin_imports_the_service_maker_and_nothing_else(self):
+        names = list(imports(parsed(ROOT / "twisted" / "plugins" / "kschat_plugin.py")))
+        self.assertEqual(names, ["twisted.application.service.ServiceMaker"])
+
+    def test_nothing_but_what_begins_a_process_imports_the_wiring(self):
+        for path in PACKAGE.rglob("*.py"):
+            if path.name != "tap.py":
+                for name in imports(parsed(path)):
+                    self.assertFalse(belongs(name, {"kschat.tap"}), f"{path.relative_to(ROOT)} imports {name}")
+
+    def test_the_plugin_s_directories_are_no_packages(self):
+        # With an __init__.py there, Twisted's own package would be hidden, or the plugin not be found.
+        for directory in (ROOT / "twisted", ROOT / "twisted" / "plugins"):
+            self.assertFalse((directory / "__init__.py").exists())

@@ -1,0 +1,241 @@
+"""``twistd kschat`` as a real process: how it starts, how it refuses to, how it ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.config import SETTINGS, Config, ConfigError
+from kschat.tap import CleanExit, Options, make_service
+
+ROOT = Path(__file__).parent.parent
+SECRET = "a secret of the tests, long enough for HS256"
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+#: Seconds that a process is given, on a machine that has other things to do.
+PATIENCE = 30
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Ours without what would configure a daemon, and with ``settings``."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
+    return {**ours, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
+
+
+def first_match(stream: IO[str], pattern: str) -> re.Match[str]:
+    """The first line of ``stream`` that holds ``pattern``. Raises AssertionError when it ends without."""
+    seen = []
+    for line in stream:
+        match = re.search(pattern, line)
+        if match:
+            return match
+        seen.append(line)
+    raise AssertionError(f"{pattern!r} is not in {''.join(seen)}")
+
+
+class ProcessTestCase(SynchronousTestCase):
+    """Runs twistd in a directory of its own."""
+
+    def setUp(self):
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def ended(self, arguments: Sequence[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """What a twistd left behind that ends by itself."""
+        command = [*TWISTD, *arguments]
+        return subprocess.run(
+            command, cwd=self.directory, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+
+    def started(self, *arguments: str, **settings: str) -> tuple[Any, str]:
+        """A daemon in the foreground that serves, and its URL."""
+        daemon: Any = subprocess.Popen(
+            [*TWISTD, "-n", "--pidfile=", "kschat", *arguments],
+            cwd=self.directory,
+            env=environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.addCleanup(daemon.stdout.close)
+        self.addCleanup(daemon.wait)
+        self.addCleanup(daemon.kill)
+        # Reading has no timeout of its own.
+        watchdog = threading.Timer(PATIENCE, daemon.kill)
+        self.addCleanup(watchdog.cancel)
+        watchdog.start()
+        return daemon, first_match(daemon.stdout, r"serving on (https?://\S+)")[1]
+
+
+class TestRefusedStart(ProcessTestCase):
+    """One sentence on stderr, status 1, no traceback; in the foreground and where it would have left it."""
+
+    def assert_one_sentence(self, ended: subprocess.CompletedProcess[str], beginning: str) -> None:
+        self.assertEqual((ended.returncode, ended.stdout), (1, ""), ended.stderr)
+        self.assertTrue(ended.stderr.startswith(f"kschat: {beginning}"), ended.stderr)
+        self.assertEqual(ended.stderr.count("\n"), 1, ended.stderr)
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_without_a_secret_the_start_says_how_to_give_one(self):
+        for mode in [["-n"], ["-n", "--pidfile="], []]:
+            self.assert_one_sentence(
+                self.ended([*mode, "kschat"], environment()), "there is no key to verify tokens with"
+            )
+
+    def test_a_bad_value_is_named_with_its_origin(self):
+        ended = self.ended(["kschat"], environment(KSCHAT_SECRET=SECRET, KSCHAT_MAX_BATCH="many"))
+        self.assert_one_sentence(
+            ended, "max_batch: 'many' from the environment (KSCHAT_MAX_BATCH) is not a whole number"
+        )
+
+    def test_an_endpoint_that_twisted_does_not_know_is_refused(self):
+        for listen in ["3000", "carrier:pigeon", "tcp:http", "ssl:443", "systemd:domain=INET:index=0"]:
+            ended = self.ended(["-n", "kschat", "--listen", listen], environment(KSCHAT_SECRET=SECRET))
+            self.assert_one_sentence(ended, f"listen: {listen!r} is not an endpoint that Twisted can use")
+
+    def test_the_tac_is_refused_in_the_same_words(self):
+        ended = self.ended(["-ny", str(ROOT / "kschat.tac"), "--pidfile="], environment())
+        self.assertEqual(ended.returncode, 1)
+        self.assertTrue(ended.stderr.startswith("kschat: there is no key"), ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr + ended.stdout)
+
+    def test_a_busy_port_ends_the_daemon_with_a_sentence(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            listen = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            ended = self.ended(["-n", "kschat", "--listen", listen], environment(KSCHAT_SECRET=SECRET))
+        self.assertEqual(ended.returncode, 1)
+        printed = ended.stdout + ended.stderr
+        self.assertIn(f"kschat: listen: cannot listen at {listen}: ", printed)
+        self.assertNotIn("Traceback", printed)
+        self.assertEqual(os.listdir(self.directory), [], "the pid file stays behind")
+
+    def test_a_busy_port_ends_a_daemon_in_the_background_too(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            listen = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            ended = self.ended(["kschat", "--listen", listen], environment(KSCHAT_SECRET=SECRET))
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("cannot listen at", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr)
+        log = self.directory / "twistd.log"
+        # Its parent was told before the daemon wrote its last lines and removed its pid file.
+        self.eventually(lambda: f"cannot listen at {listen}: " in log.read_text())
+        self.assertNotIn("Traceback", log.read_text())
+        self.assertEqual(os.listdir(self.directory), ["twistd.log"])
+
+    def eventually(self, holds) -> None:
+        """Waits for another process, which tells nobody when it is done."""
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+
+
+class TestRunning(ProcessTestCase):
+    """A daemon that serves."""
+
+    def test_a_demo_serves_on_loopback_at_the_port_of_the_environment(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        _, url = self.started("--demo", PORT=str(port))
+        self.assertEqual(url, f"http://127.0.0.1:{port}/")
+        with urllib.request.urlopen(url + "healthz", timeout=PATIENCE) as answer:
+            self.assertEqual(answer.status, 200)
+
+    def test_a_signal_ends_it_in_order_with_status_0(self):
+        for number in [signal.SIGTERM, signal.SIGINT]:
+            daemon, _ = self.started("--listen", "tcp:0:interface=127.0.0.1", KSCHAT_SECRET=SECRET)
+            daemon.send_signal(number)
+            printed = daemon.stdout.read()
+            self.assertEqual(daemon.wait(PATIENCE), 0, printed)
+            self.assertIn("Server Shut Down", printed)
+            self.assertNotIn("Traceback", printed)
+
+    def test_the_secret_is_not_in_the_log(self):
+        daemon, _ = self.started("--listen", "tcp:0:interface=127.0.0.1", KSCHAT_SECRET=SECRET)
+        daemon.terminate()
+        self.assertNotIn(SECRET, daemon.stdout.read())
+
+
+class TestOptions(SynchronousTestCase):
+    """The options of twistd, made from the settings."""
+
+    def test_there_is_an_option_for_every_setting(self):
+        shown = str(Options())
+        for setting in SETTINGS.values():
+            self.assertRegex(shown, rf"{setting.option}\b")
+
+    def test_what_was_not_given_is_absent(self):
+        options = Options()
+        options.parseOptions([])
+        self.assertEqual(options.given(), {})
+
+    def test_what_was_given_keeps_its_text_by_the_setting_s_name(self):
+        options = Options()
+        options.parseOptions(["-c", "x.toml", "-l", "tcp:1", "--ping-interval=3", "--demo", "--no-access-log"])
+        expected = {"config": "x.toml", "listen": "tcp:1", "ping_interval": "3", "demo": "true", "access_log": "false"}
+        self.assertEqual(options.given(), expected)
+
+    def test_a_switch_both_on_and_off_is_refused(self):
+        self.assertRaises(usage.UsageError, Options().parseOptions, ["--demo", "--no-demo"])
+
+
+class TestMakeService(SynchronousTestCase):
+    """The service, without a process around it."""
+
+    def test_an_unknown_endpoint_is_a_configuration_error(self):
+        config = Config(secret=SECRET, listen="carrier:pigeon")
+        self.assertRaises(ConfigError, make_service, config, MemoryReactorClock())
+
+    def test_it_listens_where_it_was_told_and_stops(self):
+        reactor = MemoryReactorClock()
+        service = make_service(Config(secret=SECRET, store="memory", listen="tcp:8080:interface=127.0.0.1"), reactor)
+        service.privilegedStartService()
+        service.startService()
+        self.assertEqual([(port, where) for port, _, _, where in reactor.tcpServers], [(8080, "127.0.0.1")])
+        service.stopService()
+
+    def test_two_services_can_live_in_one_process(self):
+        reactor = MemoryReactorClock()
+        for port in (8080, 8081):
+            make_service(Config(secret=SECRET, store="memory", listen=f"tcp:{port}"), reactor).startService()
+        self.assertEqual([port for port, *_ in reactor.tcpServers], [8080, 8081])
+
+
+class StoppableReactor(MemoryReactorClock):
+    """Counts how often it was stopped."""
+
+    stops = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def callFromThread(self, function) -> None:
+        function()
+
+
+class TestCleanExit(SynchronousTestCase):
+    """Signals stop the reactor; the second one is the system's own."""
+
+    def test_the_first_signal_stops_the_reactor_and_the_second_is_not_caught(self):
+        reactor = StoppableReactor()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        CleanExit(reactor).privilegedStartService()
+        # A MemoryReactor keeps what callWhenRunning was told and calls it when it runs.
+        for function, arguments, keywords in reactor.whenRunningHooks:
+            function(*arguments, **keywords)
+        signal.raise_signal(signal.SIGTERM)
+        self.assertEqual(reactor.stops, 1)
+        self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
