@@ -16,8 +16,9 @@ from kschat.settings import Setting, Unfit, Value
 DEFAULTS = "the defaults"
 FROM_PORT = "the environment (PORT)"
 
-#: Variables that begin like settings but are for the tests and the benchmark, whose daemons inherit them.
-FOREIGN_VARIABLES = ("KSCHAT_TESTS_", "KSCHAT_BENCH_")
+#: Variables that begin like settings but are for the tests and the benchmark, whose daemons inherit them, or
+#: are set by Kubernetes beside a service named kschat (KSCHAT_PORT, KSCHAT_PORT_3000_TCP, KSCHAT_SERVICE_HOST).
+FOREIGN_VARIABLES = ("KSCHAT_TESTS_", "KSCHAT_BENCH_", "KSCHAT_PORT", "KSCHAT_SERVICE_")
 
 #: Characters of a value that a sentence shows.
 MAX_SHOWN = 200

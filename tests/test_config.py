@@ -107,7 +107,14 @@ class TestSources(ConfigTestCase):
         )
 
     def test_variables_of_others_and_of_the_tests_are_left_alone(self):
-        environ = {**KEY, "HOME": "/", "KSCHATTER": "x", "KSCHAT_TESTS_REQUIRE": "1", "KSCHAT_BENCH_SECONDS": "5"}
+        environ = {
+            **KEY,
+            "HOME": "/",
+            "KSCHATTER": "x",
+            "KSCHAT_TESTS_REQUIRE": "1",
+            "KSCHAT_BENCH_SECONDS": "5",
+            "KSCHAT_PORT": "tcp://10.0.0.1:3000",
+        }
         self.assertEqual(config.load({}, environ), Config(secret=SECRET))
 
     def test_port_replaces_the_endpoint_of_default_and_file_but_not_a_named_one(self):
