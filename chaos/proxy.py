@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -197,9 +197,9 @@ class Proxy:
 
     async def stop(self) -> None:
         """Listen no more, and cut what stands."""
-        if self._listening is not None:
-            await self._listening.stopListening()
-            self._listening = None
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await maybeDeferred(listening.stopListening)
         links = list(self.links)
         for link in links:
             link.cut()

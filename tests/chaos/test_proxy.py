@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet import defer
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial import unittest
@@ -55,6 +56,11 @@ class Peer(Protocol):
         assert self.transport is not None
         self.transport.write(data)
 
+    def abort(self) -> defer.Deferred[None]:
+        """Reset the connection, and wait for its end."""
+        cast("ITCPTransport", self.transport).abortConnection()
+        return soon(self.lost, "the end of a peer")
+
     def read(self, end: bytes) -> defer.Deferred[None]:
         """Fires when all that was read ends so."""
         if self.data.endswith(end):
@@ -98,8 +104,7 @@ class ProxyTests(unittest.TestCase):
         await TCP4ClientEndpoint(real_reactor(), "127.0.0.1", self.proxy.port).connect(Made(lambda: client))
         await soon(server.made, "the server's end")
         for peer in (client, server):
-            self.addCleanup(lambda peer=peer: soon(peer.lost, "the end of a peer"))
-            self.addCleanup(lambda peer=peer: peer.transport.abortConnection())
+            self.addCleanup(peer.abort)
         (link,) = self.proxy.links
         return client, server, link
 

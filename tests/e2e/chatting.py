@@ -60,8 +60,8 @@ class ChatTestCase(unittest.TestCase):
     async def join(self, user: str, version: int | None = None, rooms: object = None, **asks: object) -> NodeSocket:
         """A socket of ``user`` that asks for something (``batch=1``): in the query, or in auth where there is one."""
         client = self.client(version)
-        claims = {} if rooms is None else {"data": {"id": user, "rooms": rooms}}
-        mine = {"token": token(user, **claims), **asks}
+        data = {"id": user} if rooms is None else {"id": user, "rooms": rooms}
+        mine = {"token": token(user, data=data), **asks}
         if client.revision == 4:
             return await client.connect(self.chat_url, auth=mine)
         return await client.connect(self.chat_url, query="&".join(f"{name}={value}" for name, value in mine.items()))

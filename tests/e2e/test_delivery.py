@@ -122,7 +122,12 @@ class _Delivery(ChatTestCase):
     async def test_every_device_gets_every_message_in_order(self) -> None:
         alice, bob = new_user("alice"), new_user("bob")
         a = await self.join(alice, 4)
-        devices = [await self.join(bob), await self.join(bob, 4), await self.join(bob, 2), await self.join(bob, batch=1)]
+        devices = [
+            await self.join(bob),
+            await self.join(bob, 4),
+            await self.join(bob, 2),
+            await self.join(bob, batch=1),
+        ]
         await send(a, alice, bob, *range(50))
         for device in devices:
             self.assertEqual(list(range(50)), [message["msg"] for message in await received(device, 50)])

@@ -66,7 +66,7 @@ class NodeSocket:
         return self._client.ask("disconnect", PATIENCE, socket=self._name)
 
     def state(self) -> defer.Deferred[dict[str, Any]]:
-        """``connected``, ``id``, ``recovered`` and ``engine`` (the engine's readyState: opening, open, closing, closed)."""
+        """``connected``, ``id``, ``recovered``, and ``engine``: its readyState (opening, open, closing, closed)."""
         return self._client.ask("state", PATIENCE, socket=self._name)
 
     def told(self, event: Event) -> None:
@@ -110,21 +110,23 @@ class NodeClient(protocol.ProcessProtocol):
         """The Engine.IO revision that this client speaks."""
         return 3 if self.version < 3 else 4
 
-    async def open(self, url: str, *, answers: bool = True, **options: object) -> NodeSocket:
+    async def open(self, url: str, **options: object) -> NodeSocket:
         """A socket on a connection of its own, over WebSocket, without reconnecting, unless ``options`` say otherwise.
 
-        ``answers``: whether it calls the acks that events ask for. It may still be connecting, or be refused: wait for its event connect.
+        Beside the library's there is ``answers``: whether it calls the acks that events ask for (True). The socket may
+        still be connecting, or be refused: wait for its event connect.
         """
         name = f"s{len(self._sockets) + 1}"
         socket = self._sockets[name] = NodeSocket(self, name)
         defaults: dict[str, object] = {"transports": ["websocket"], "reconnection": False, "forceNew": True}
         given = {**defaults, **options}
+        answers = given.pop("answers", True)
         await self.ask("connect", PATIENCE, socket=name, url=url, options=given, answers=answers)
         return socket
 
-    async def connect(self, url: str, *, answers: bool = True, **options: object) -> NodeSocket:
+    async def connect(self, url: str, **options: object) -> NodeSocket:
         """Like :meth:`open`, when it is connected."""
-        socket = await self.open(url, answers=answers, **options)
+        socket = await self.open(url, **options)
         await socket.next("connect")
         return socket
 
