@@ -55,6 +55,7 @@ class LateStore:
 
     def __init__(self, max_messages: int = 1000, max_bytes: int = 10_000_000) -> None:
         self._memory = MemoryStore(max_messages, max_bytes)
+        self.epoch = self._memory.epoch
         self.answers = _Held()
         self.away = False
         self.broken = ""
