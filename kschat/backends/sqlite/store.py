@@ -48,6 +48,9 @@ class SqliteStore:
 
     log = Logger()
 
+    #: See ``IStore``: a file goes on where it was.
+    epoch = ""
+
     def __init__(
         self,
         settings: Settings,
