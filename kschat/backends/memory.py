@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from secrets import token_urlsafe
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -60,6 +61,7 @@ class MemoryStore:
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
+        self.epoch = token_urlsafe(6)
 
     def start(self) -> None:
         """See ``IStore``. There is nothing to wait for."""

@@ -110,12 +110,12 @@ class Chat:
     def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None, came: bool) -> None:
         pid, offset = None, None
         if feed.options.recover:
-            pid = new_pid(feed.user)
+            pid = new_pid(feed.user, self.store.epoch)
             # All that was missed must still be there, else it is a new beginning.
             if (
                 claim is not None
                 and state is not None
-                and is_pid_of(feed.user, claim[0])
+                and is_pid_of(feed.user, self.store.epoch, claim[0])
                 and state.first - 1 <= claim[1] <= state.last
             ):
                 pid, offset = claim

@@ -97,18 +97,18 @@ class Greeting(msgspec.Struct, frozen=True):
         raise TokenError("missing")
 
 
-def new_pid(user: str) -> str:
-    """What a client of ``user`` shows when it comes back, on whatever daemon, after whatever restart."""
-    return f"{_pid_head(user)}{token_urlsafe(9)}"
+def new_pid(user: str, epoch: str) -> str:
+    """What a client of ``user`` shows when it comes back, on whatever daemon, as long as the store's offsets hold."""
+    return f"{_pid_head(user, epoch)}{token_urlsafe(9)}"
 
 
-def is_pid_of(user: str, pid: str) -> bool:
-    """Whether ``pid`` was made for ``user``. (It proves nothing; the token does.)"""
-    return pid.startswith(_pid_head(user))
+def is_pid_of(user: str, epoch: str, pid: str) -> bool:
+    """Whether ``pid`` was made for ``user``, by offsets that still hold. (It proves nothing; the token does.)"""
+    return pid.startswith(_pid_head(user, epoch))
 
 
-def _pid_head(user: str) -> str:
-    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:16] + "."
+def _pid_head(user: str, epoch: str) -> str:
+    return hashlib.sha256(f"{epoch}/{user}".encode("utf-8", "surrogatepass")).hexdigest()[:16] + "."
 
 
 def _first_values(query: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from kschat.chat.messages import Error, Message
 
@@ -112,6 +112,8 @@ class IStore(Interface):
     Each method fails with StoreUnavailable, soon, where it can't be done now. A store that could
     not, and then can, needs no restart.
     """
+
+    epoch = Attribute("A str: another one where offsets began anew, so that those of before mean nothing now.")
 
     def start() -> None:
         """Begin. What is not there yet (a disk, a server) is waited for in the background."""

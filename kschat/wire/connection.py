@@ -129,7 +129,7 @@ class Socket:
             connection.send(ConnectError(self.namespace, msgspec.json.encode(text)))
 
     def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
-        """Send an event.
+        """Send an event. On a socket that is gone, or not let in yet: nothing happens.
 
         Args:
             body: the JSON array of the event's name and arguments.
@@ -148,7 +148,13 @@ class Socket:
         return number
 
     def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
-        """Answer the event that asked for ack ``number``. ``body`` is the JSON array of the answer's arguments."""
+        """Answer the event that asked for ack ``number``. On a socket that is gone: nothing happens.
+
+        Args:
+            number: the id.
+            body: the JSON array of the answer's arguments.
+            attachments: what placeholders in it refer to.
+        """
         self._send(self._ack_head, b"%d%b" % (number, body), attachments)
 
     def prove(self, number: int) -> bool:
@@ -174,6 +180,8 @@ class Socket:
             connection.application.disconnected(self, Reason.SERVER_DISCONNECT)
 
     def _send(self, head: bytes, rest: bytes, attachments: Sequence[bytes]) -> None:
+        if not self.accepted:
+            return
         session = self.connection.session
         if not attachments:
             session.transport.send(head + rest)
@@ -240,6 +248,11 @@ class Connection:
         socket, self.proving = self.proving, None
         if socket is not None and socket.accepted:
             self.application.proved(socket, number)
+        else:
+            # Who asked is gone; others on this connection were put off meanwhile.
+            for other in list(self.sockets.values()):
+                if other.accepted:
+                    self.application.proved(other, 0)
 
     def closing(self, reason: Reason) -> None:
         """See ``wire.session.Listener``."""

@@ -16,7 +16,7 @@ def message(sender: str = "ann", recipient: str = "ben", **changes: Any) -> Mess
     """A valid message unlike all others."""
     number = next(_numbers)
     fields: dict[str, Any] = {
-        "mid": f"{number:016x}0a0b0c0d",
+        "mid": mid(number),
         "sender": sender,
         "recipient": recipient,
         "uId": sender,
@@ -35,7 +35,12 @@ def to(*recipients: str, sender: str = "ann") -> list[Message]:
 def stored(*recipients: str, sender: str = "ann") -> list[Stored]:
     """What a fresh store says of one message to each of ``recipients``."""
     offsets: dict[str, Iterator[int]] = {recipient: count(1) for recipient in recipients}
-    return [Stored(one, next(offsets[one.recipient])) for one in to(*recipients, sender=sender)]
+    return [Stored(one, ((one.recipient, next(offsets[one.recipient])),)) for one in to(*recipients, sender=sender)]
+
+
+def mid(number: int) -> str:
+    """The mid that is ordered by ``number``."""
+    return f"{number:016x}0a0b0c0d"
 
 
 def awkward_messages() -> dict[str, Message]:
@@ -64,4 +69,5 @@ def awkward_messages() -> dict[str, Message]:
         "an attachment of broken UTF-8": message(attachments=(b"\xff\xfe\xc3",)),
         "a cid": message(cid="é" * 64),
         "a time beyond 32 bits": message(time=2**53),
+        "ids that are not the names": message("7", "8", uId="seven", pId=88),
     }

@@ -57,6 +57,15 @@ class ChatTestCase(unittest.TestCase):
         query = f"token={token(user)}&ksId={user}"
         return await self.client(version).connect(self.chat_url, query=query)
 
+    async def join(self, user: str, version: int | None = None, rooms: object = None, **asks: object) -> NodeSocket:
+        """A socket of ``user`` that asks for something (``batch=1``): in the query, or in auth where there is one."""
+        client = self.client(version)
+        data = {"id": user} if rooms is None else {"id": user, "rooms": rooms}
+        mine = {"token": token(user, data=data), **asks}
+        if client.revision == 4:
+            return await client.connect(self.chat_url, auth=mine)
+        return await client.connect(self.chat_url, query="&".join(f"{name}={value}" for name, value in mine.items()))
+
 
 def sending(user: object, peer: object, msg: object, rno: object = 0.5) -> dict[str, Any]:
     """The payload of Send, as the tutorial's page makes it."""

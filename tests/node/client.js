@@ -2,14 +2,14 @@
 // Drives one real npm socket.io client: `node client.js 1` … `node client.js 4` takes client 1.7.4, 2.5.0, 3.1.3, 4.8.4.
 //
 // One JSON object a line. On stdin, requests:
-//     {"id": 1, "do": "connect", "socket": NAME, "url": …, "options": {…}}     a socket; answered when it is made, not when it is connected
+//     {"id": 1, "do": "connect", "socket": NAME, "url": …, "options": {…}, "answers": true}   a socket; answered when it is made, not when it is connected
 //     {"id": 2, "do": "emit", "socket": NAME, "event": …, "args": […], "ack": true}   answered with the ack's arguments, or at once without "ack"
 //     {"id": 3, "do": "disconnect", "socket": NAME}
-//     {"id": 4, "do": "state", "socket": NAME}                                 {connected, id, engine: the engine's readyState}
+//     {"id": 4, "do": "state", "socket": NAME}                                 {connected, id, recovered, engine: the engine's readyState}
 // On stdout, answers {"id": 2, "answer": …} or {"id": 2, "error": TEXT}, and whatever a socket is told:
 //     {"socket": NAME, "event": "RESPSEND", "args": […], "asks_ack": true}
 // Binary is {"$bin": hex} both ways, an Error {"$error": message}. Events that ask for an ack are answered at once with no arguments,
-// as the tutorial's client does with its empty callbacks. The program ends when its stdin does.
+// as the tutorial's client does with its empty callbacks, unless "answers" is false. The program ends when its stdin does.
 
 const readline = require("node:readline");
 
@@ -46,24 +46,25 @@ function from_plain(value) {
   return value;
 }
 
-function listen(name, socket) {
+function listen(name, socket, answers) {
   for (const event of OWN_EVENTS) {
     socket.on(event, (...args) => say({ socket: name, event, args: args.slice(0, 1).map(to_plain) }));
   }
   for (const event of CHAT_EVENTS) {
     socket.on(event, (...args) => {
       const asks_ack = typeof args[args.length - 1] === "function";
-      if (asks_ack) args.pop()();
+      const answer = asks_ack ? args.pop() : null;
+      if (asks_ack && answers) answer();
       say({ socket: name, event, args: args.map(to_plain), asks_ack });
     });
   }
 }
 
 const requests = {
-  connect({ id, socket: name, url, options }) {
+  connect({ id, socket: name, url, options, answers }) {
     const socket = io(url, options);
     sockets.set(name, socket);
-    listen(name, socket);
+    listen(name, socket, answers);
     say({ id, answer: null });
   },
   emit({ id, socket: name, event, args, ack }) {
@@ -79,7 +80,7 @@ const requests = {
   state({ id, socket: name }) {
     const socket = sockets.get(name);
     const engine = socket.io.engine ? socket.io.engine.readyState : null;
-    say({ id, answer: { connected: socket.connected, id: socket.id ?? null, engine } });
+    say({ id, answer: { connected: socket.connected, id: socket.id ?? null, recovered: Boolean(socket.recovered), engine } });
   },
 };
 

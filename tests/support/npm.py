@@ -66,7 +66,7 @@ class NodeSocket:
         return self._client.ask("disconnect", PATIENCE, socket=self._name)
 
     def state(self) -> defer.Deferred[dict[str, Any]]:
-        """``connected``, ``id`` and ``engine`` (the engine's readyState: opening, open, closing, closed)."""
+        """``connected``, ``id``, ``recovered``, and ``engine``: its readyState (opening, open, closing, closed)."""
         return self._client.ask("state", PATIENCE, socket=self._name)
 
     def told(self, event: Event) -> None:
@@ -113,12 +113,15 @@ class NodeClient(protocol.ProcessProtocol):
     async def open(self, url: str, **options: object) -> NodeSocket:
         """A socket on a connection of its own, over WebSocket, without reconnecting, unless ``options`` say otherwise.
 
-        It may still be connecting, or be refused: wait for its event connect.
+        Beside the library's there is ``answers``: whether it calls the acks that events ask for (True). The socket may
+        still be connecting, or be refused: wait for its event connect.
         """
         name = f"s{len(self._sockets) + 1}"
         socket = self._sockets[name] = NodeSocket(self, name)
         defaults: dict[str, object] = {"transports": ["websocket"], "reconnection": False, "forceNew": True}
-        await self.ask("connect", PATIENCE, socket=name, url=url, options={**defaults, **options})
+        given = {**defaults, **options}
+        answers = given.pop("answers", True)
+        await self.ask("connect", PATIENCE, socket=name, url=url, options=given, answers=answers)
         return socket
 
     async def connect(self, url: str, **options: object) -> NodeSocket:

@@ -26,7 +26,7 @@ PROPERTY: Final = settings(
     deadline=None,
     database=None,
     derandomize=_EXAMPLES is None,
-    max_examples=int(_EXAMPLES or 120),
+    max_examples=int(_EXAMPLES or 80),
     # A machine that is busy with other things makes no test wrong.
     suppress_health_check=[HealthCheck.too_slow],
 )

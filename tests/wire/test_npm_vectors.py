@@ -14,9 +14,12 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.wire import engineio, socketio
-from kschat.wire.errors import ProtocolError
+from kschat.wire.connection import Connection, Handshake
+from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
+from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from tests.vectors import load
+from tests.wire.fakes import FakeApplication, FakeTimetable, FakeTransport
 from tests.wire.strategies import mended, stringify, with_binary, without_binary
 
 ENGINE_TYPES: Final = ("open", "close", "ping", "pong", "message", "upgrade", "noop")
@@ -141,6 +144,56 @@ class SocketTests(SynchronousTestCase):
             with contextlib.suppress(ProtocolError):
                 taken.append((vector["name"], self.read(vector["frames"])))
         self.assertEqual(taken, [])
+
+
+class ConnectionTests(SynchronousTestCase):
+    """The whole of the wire: what npm's clients write, in npm's frames, and what the application is told."""
+
+    def test_a_connection_hears_what_npm_clients_say(self) -> None:
+        for vector in load("socketio"):
+            expected = socket_packet(vector["packet"])
+            if isinstance(expected, socketio.ConnectError):
+                continue  # which servers send alone
+            self.assertEqual(self.heard(vector, expected), self.told(expected), vector["name"])
+
+    def heard(self, vector: dict[str, Any], expected: socketio.Packet) -> list[tuple[Any, ...]]:
+        """What an application is told of a vector, whose sender is in the namespace where it must be."""
+        revision: engineio.Revision = 3 if vector["revision"] == 3 else 4
+        application = FakeApplication()
+        session = EngineSession("sid", revision, FakeTransport(), FakeTimetable(), HeartbeatTimes(25, 20))
+        connection = session.listener = Connection(session, application, Handshake(), Limits())
+        session.open((), 1_000_000)
+        if not isinstance(expected, socketio.Connect):
+            session.receive(b"40" + expected.namespace.encode() + b",")
+            self.assertIn(expected.namespace, connection.sockets)
+            application.take()
+        for frame in vector["frames"]:
+            if isinstance(frame, bytes):
+                session.receive(b"\x04" * (revision == 3) + frame, True)
+            else:
+                session.receive(b"4" + frame.encode())
+        self.assertIsNot(session.link, Link.CLOSED, vector["name"])
+        return [(what, namespace, comparable(said)) for what, namespace, said in application.take()]
+
+    def told(self, packet: socketio.Packet) -> list[tuple[Any, ...]]:
+        match packet:
+            case socketio.Connect():
+                return [("connect", packet.namespace, packet)]
+            case socketio.Disconnect():
+                return [("disconnected", packet.namespace, Reason.CLIENT_DISCONNECT)]
+            case socketio.Event():
+                return [("event", packet.namespace, comparable(packet))]
+        return [("acked", packet.namespace, comparable(packet))]
+
+
+def comparable(said: Any) -> Any:
+    """Events and acks by the values of their arguments, with the binary in its places."""
+    if not isinstance(said, socketio.Event | socketio.Ack):
+        return said
+    values = [mended(json.loads(bytes(argument))) for argument in said.args]
+    if said.attachments:
+        values = [with_binary(value, said.attachments) for value in values]
+    return (getattr(said, "name", None), said.id, values)
 
 
 def socket_packet(packet: dict[str, Any]) -> socketio.Packet:

@@ -1,0 +1,18 @@
+"""The default store: an SQLite file, for one daemon.
+
+- ``store``     ``SqliteStore``: the threads behind ``IStore``, and what is done while the file can't be used
+- ``writer``    the thread that writes, and shares a commit among all that wait
+- ``reader``    the thread that reads
+- ``session``   what is written in a transaction, from opening the file to its first failure
+- ``ledger``    what messages become on their way into the tables: ids, offsets, repeats, rows
+- ``recent``    the newest messages, in memory
+- ``queries``   what is asked of the tables and of the newest messages together
+- ``rows``      a message as a row, and back
+- ``database``  opening the file: one daemon alone, versions of the schema, failures as sentences
+- ``schema/``   the steps from each version of the schema to the next
+"""
+
+from kschat.backends.sqlite.database import Settings
+from kschat.backends.sqlite.store import SqliteStore
+
+__all__ = ["Settings", "SqliteStore"]

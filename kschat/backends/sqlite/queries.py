@@ -1,0 +1,183 @@
+"""What is asked of the tables and of the newest messages together. The reader's thread alone uses it.
+
+Each method takes the ``recents`` as they were before it began: what is in neither of them is in the tables.
+No statement scans a table; a test looks at their plans.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kschat.backends.order import number_of
+from kschat.backends.sqlite.recent import Recent, entries_of, messages_of, thread_key
+from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
+from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxState, Page
+from kschat.chat.messages import Message
+
+Recents = tuple[Recent, ...]
+
+INBOX: Final = (
+    "SELECT cursor, floor, max(floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
+    "FROM users WHERE name = ?"
+)
+
+READ: Final = (
+    f"SELECT inbox.offset, {COLUMNS} FROM inbox CROSS JOIN messages m ON m.id = inbox.message "
+    "WHERE inbox.user = (SELECT id FROM users WHERE name = ?) AND inbox.offset > ? ORDER BY inbox.offset LIMIT ?"
+)
+
+#: Of :user and :peer, or of the room :peer where :user is a member: the conversation, and up to where it is read.
+_MINE_WITH_USER: Final = (
+    "SELECT p.user, p.conversation, p.read FROM users u CROSS JOIN users v "
+    "CROSS JOIN conversations c ON c.one = min(u.id, v.id) AND c.other = max(u.id, v.id) "
+    "CROSS JOIN participants p ON p.user = u.id AND p.conversation = c.id WHERE u.name = :user AND v.name = :peer"
+)
+_MINE_OF_ROOM: Final = (
+    "SELECT p.user, p.conversation, p.read FROM users u CROSS JOIN conversations c "
+    "CROSS JOIN participants p ON p.user = u.id AND p.conversation = c.id WHERE u.name = :user AND c.room = :peer"
+)
+
+HISTORY: Final = (
+    f"SELECT {COLUMNS} FROM thread CROSS JOIN messages m ON m.id = thread.message "
+    "WHERE thread.conversation = ? AND thread.message < ? ORDER BY thread.message DESC LIMIT ?"
+)
+
+#: The conversations of a user whose indexed messages are the newest.
+_NEWEST: Final = (
+    "SELECT p.user, p.conversation, p.read, "
+    "(SELECT max(message) FROM thread WHERE conversation = p.conversation) AS newest "
+    "FROM participants p WHERE p.user = (SELECT id FROM users WHERE name = ?) "
+    "ORDER BY newest DESC LIMIT ?"
+)
+
+#: Of conversations ``mine``: the newest message, and how many of others were not read. In a conversation of two that
+#: is a difference of counts; in a room they are counted.
+_OVERVIEW: Final = (
+    "SELECT mine.conversation, mine.read, "
+    "coalesce(c.room, (SELECT name FROM users WHERE id = CASE c.one WHEN mine.user THEN c.other ELSE c.one END)), "
+    "CASE WHEN l.message IS NULL OR l.message <= mine.read THEN 0 "
+    "WHEN c.room IS NOT NULL THEN (SELECT count(*) FROM (SELECT 1 FROM thread "
+    "WHERE conversation = c.id AND message > mine.read AND sender <> mine.user LIMIT "
+    f"{MAX_UNREAD})) "
+    f"ELSE min({MAX_UNREAD}, CASE l.sender WHEN mine.user THEN l.total - l.own ELSE l.own END - coalesce("
+    "(SELECT CASE sender WHEN mine.user THEN total - own ELSE own END FROM thread "
+    "WHERE conversation = c.id AND message <= mine.read ORDER BY message DESC LIMIT 1), "
+    "(SELECT CASE sender WHEN mine.user THEN total - own ELSE own - 1 END FROM thread "
+    "WHERE conversation = c.id ORDER BY message LIMIT 1))) END, "
+    f"{COLUMNS} FROM mine CROSS JOIN conversations c ON c.id = mine.conversation "
+    "LEFT JOIN thread l ON l.conversation = c.id AND l.message = mine.newest LEFT JOIN messages m ON m.id = l.message"
+)
+
+CONVERSATIONS: Final = f"WITH mine AS ({_NEWEST}) {_OVERVIEW}"
+
+_WITH_NEWEST: Final = "SELECT *, (SELECT max(message) FROM thread WHERE conversation = one.conversation) AS newest FROM"
+ONE_WITH_USER: Final = f"WITH one AS ({_MINE_WITH_USER}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
+ONE_OF_ROOM: Final = f"WITH one AS ({_MINE_OF_ROOM}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
+
+SEEN: Final = "SELECT name, seen FROM users WHERE name IN ({}) AND seen IS NOT NULL"
+
+#: Names of one statement.
+_NAMES: Final = 500
+
+
+class Queries:
+    """The questions of one connection, which is open for reading."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def inbox(self, recents: Recents, user: str) -> InboxState:
+        """See ``IStore``."""
+        row = self._execute(INBOX, (user,)).fetchone()
+        if row is None:
+            return InboxState()
+        cursor, floor, last = row
+        recent = entries_of(recents, user)
+        if recent:
+            last = max(last, recent[-1].offset)
+        return InboxState(cursor, floor + 1, last)
+
+    def read(self, recents: Recents, user: str, after: int, limit: int) -> list[Entry]:
+        """See ``IStore``."""
+        recent = entries_of(recents, user)
+        if recent and recent[0].offset <= after + 1:
+            skip = after + 1 - recent[0].offset
+            return recent[skip : skip + limit]
+        rows = self._execute(READ, (user, after, limit)).fetchall()
+        entries = [Entry(row[0], message_of(row[1:])) for row in rows]
+        if recent and len(entries) < limit:
+            at = entries[-1].offset if entries else after
+            entries += [entry for entry in recent if entry.offset > at][: limit - len(entries)]
+        return entries
+
+    def last_seen(self, recents: Recents, users: Sequence[str]) -> dict[str, int]:
+        """See ``IStore``."""
+        seen: dict[str, int] = {}
+        for start in range(0, len(users), _NAMES):
+            some = users[start : start + _NAMES]
+            seen.update(self._execute(SEEN.format(", ".join("?" * len(some))), list(some)).fetchall())
+        return seen
+
+    def history(self, recents: Recents, user: str, peer: str, before: str | None, limit: int) -> Page:
+        """See ``IStore``."""
+        number = 2**63 - 1 if before is None else number_of(before)
+        mine = self._execute(
+            _MINE_OF_ROOM if peer[:1] == "#" else _MINE_WITH_USER, {"user": user, "peer": peer}
+        ).fetchone()
+        if number is None or mine is None:
+            return Page((), False)
+        # One more than asked for tells whether there are more.
+        newest = [one for one in messages_of(recents, thread_key(user, peer)) if _number(one) < number][-limit - 1 :]
+        if len(newest) <= limit:
+            upto = _number(newest[0]) if newest else number
+            rows = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))).fetchall()
+            newest = [message_of(row) for row in reversed(rows)] + newest
+        return Page(tuple(newest[-limit:]), len(newest) > limit)
+
+    def conversations(self, recents: Recents, user: str, limit: int) -> list[Conversation]:
+        """See ``IStore``."""
+        # In one transaction, since unread messages are counted here by what is beyond the tables.
+        self._execute("BEGIN")
+        try:
+            rows = self._execute(CONVERSATIONS, (user, limit)).fetchall()
+            keys = dict.fromkeys(key for recent in recents for key in list(recent.threads))
+            rows += [row for key in keys if (row := self._overview_of(user, key)) is not None]
+        finally:
+            self._execute("COMMIT")
+        found = {}
+        for row in rows:
+            one = _conversation(user, row, recents)
+            if one is not None:
+                found[one.peer] = one
+        newest = sorted(found.values(), key=lambda one: one.last.mid, reverse=True)
+        return newest[:limit]
+
+    def _overview_of(self, user: str, key: tuple[str, str] | str) -> Any:
+        """What is known of a recent conversation, where it is one of ``user``'s."""
+        if isinstance(key, str):
+            return self._execute(ONE_OF_ROOM, {"user": user, "peer": key}).fetchone()
+        if user not in key:
+            return None
+        peer = key[0] if key[1] == user else key[1]
+        return self._execute(ONE_WITH_USER, {"user": user, "peer": peer}).fetchone()
+
+
+def _conversation(user: str, row: Sequence[Any], recents: Recents) -> Conversation | None:
+    """A conversation by its row and what is recent in it; None for a room where nothing was written."""
+    _, read, peer, unread, *rest = row
+    last = message_of(rest) if rest[0] is not None else None
+    assert len(rest) == WIDTH
+    beyond = _number(last) if last is not None else 0
+    for message in messages_of(recents, thread_key(user, peer)):
+        number = _number(message)
+        if number > beyond:
+            last = message
+            if message.sender != user and number > read and unread < MAX_UNREAD:
+                unread += 1
+    return None if last is None else Conversation(peer, last, unread)
+
+
+def _number(message: Message) -> int:
+    return int(message.mid[:16], 16)

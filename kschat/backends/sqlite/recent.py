@@ -1,0 +1,62 @@
+"""The newest messages, in memory: those that are durable, but not in the inbox and thread tables yet.
+
+Written by the writer's thread alone, and read by the reader's. Nothing is ever taken out of one:
+once all of a ``Recent`` is in the tables, it is let go of as a whole. So who looks first at what is
+recent and then at the tables finds each message in at least one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kschat.backends.order import pair
+from kschat.chat.interfaces import Entry, Stored
+from kschat.chat.messages import Message
+
+
+class Recent:
+    """Some of the newest messages.
+
+    Attributes:
+        inboxes: by user, by rising offset, without a hole.
+        threads: by conversation: the two users (``order.pair``), or a room.
+    """
+
+    __slots__ = ("inboxes", "threads")
+
+    def __init__(self) -> None:
+        self.inboxes: dict[str, list[Entry]] = {}
+        self.threads: dict[tuple[str, str] | str, list[Message]] = {}
+
+    def add(self, stored: Stored) -> None:
+        """Take in a message that is durable now."""
+        message = stored.message
+        inboxes = self.inboxes
+        for user, offset in stored.places:
+            entry = Entry(offset, message)
+            entries = inboxes.get(user)
+            if entries is None:
+                inboxes[user] = [entry]
+            else:
+                entries.append(entry)
+        key = thread_key(message.sender, message.recipient)
+        messages = self.threads.get(key)
+        if messages is None:
+            self.threads[key] = [message]
+        else:
+            messages.append(message)
+
+
+def thread_key(user: str, peer: str) -> tuple[str, str] | str:
+    """The key of a conversation in ``Recent.threads``."""
+    return peer if peer[0] == "#" else pair(user, peer)
+
+
+def entries_of(recents: Iterable[Recent], user: str) -> list[Entry]:
+    """A user's inbox in all of ``recents``, by rising offset."""
+    return [entry for recent in recents for entry in recent.inboxes.get(user, ())]
+
+
+def messages_of(recents: Iterable[Recent], key: tuple[str, str] | str) -> list[Message]:
+    """A conversation in all of ``recents``, oldest first."""
+    return [message for recent in recents for message in recent.threads.get(key, ())]

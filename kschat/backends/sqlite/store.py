@@ -1,0 +1,171 @@
+"""``SqliteStore``: the two threads behind ``IStore``, and what is done while the file can't be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from kschat.backends.sqlite.database import Settings, Versions
+from kschat.backends.sqlite.queries import Queries
+from kschat.backends.sqlite.reader import Reader
+from kschat.backends.sqlite.session import Session
+from kschat.backends.sqlite.writer import Writer
+from kschat.chat.interfaces import (
+    Conversation,
+    Entry,
+    InboxState,
+    IStore,
+    Notes,
+    Page,
+    Stored,
+    StoreUnavailable,
+)
+from kschat.chat.messages import Message
+
+#: Seconds until the file is opened again after it failed; each time twice as long, up to the second number.
+FIRST_RETRY: Final = 0.1
+LAST_RETRY: Final = 5.0
+
+#: How often the file is looked after when nobody writes, in seconds.
+CHECK_EVERY: Final = 1.0
+
+
+@implementer(IStore)
+class SqliteStore:
+    """Keeps messages in a file.
+
+    Args:
+        settings: which, and how.
+        reactor: whose thread calls and is answered.
+        clock: says when a file that failed is tried again.
+        versions: of the schema.
+    """
+
+    log = Logger()
+
+    #: See ``IStore``: a file goes on where it was.
+    epoch = ""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: IReactorFromThreads,
+        clock: IReactorTime,
+        versions: Versions | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        versions = versions or Versions.shipped()
+        self._writer = Writer(reactor, lambda: Session(settings, versions), lambda: self._reader.let_go(), self)
+        self._reader = Reader(reactor, self._writer, self._not_read)
+        self._timer: IDelayedCall | None = None
+        self._retry = FIRST_RETRY
+        self._told: str | None = None
+        self._told_of_reading: str | None = None
+        self._running = False
+
+    def start(self) -> None:
+        """See ``IStore``."""
+        self._running = True
+        self._reader.start()
+        self._writer.start()
+
+    def stop(self) -> Deferred[None]:
+        """See ``IStore``."""
+        if not self._running:
+            return succeed(None)
+        self._running = False
+        self._set_timer(None)
+        self._reader.refuse()
+        return self._writer.stop().addCallback(lambda _: self._reader.stop())
+
+    def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        """See ``IStore``. What is answered is on the disk."""
+        return self._writer.do(Session.append, batch) if self._running else _stopped()
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        """See ``IStore``."""
+        return self._writer.do(Session.note, notes) if self._running else _stopped()
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        return self._writer.do(Session.mark_read, user, peer, mid) if self._running else _stopped()
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        """See ``IStore``."""
+        return self._writer.do(Session.join, room, user, most) if self._running else _stopped()
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        return self._writer.do(Session.leave, room, user) if self._running else _stopped()
+
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.inbox, user) if self._running else _stopped()
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.read, user, after, limit) if self._running else _stopped()
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.last_seen, users) if self._running else _stopped()
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.history, user, peer, before, limit) if self._running else _stopped()
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.conversations, user, limit) if self._running else _stopped()
+
+    def settle(self) -> Deferred[None]:
+        """Do now what is done by and by: let the inbox and thread tables follow. For tests and benches."""
+        return self._writer.between(Session.index) if self._running else _stopped()
+
+    # From the threads, by the reactor.
+
+    def opened(self) -> None:
+        """See ``writer.Keeper``."""
+        if self._told is not None:
+            self.log.info("the store {path} is available again", path=self._settings.path)
+        else:
+            self.log.info("the store is {path}", path=self._settings.path)
+        self._told = None
+        self._set_timer(CHECK_EVERY)
+
+    def lost(self, why: str) -> None:
+        """See ``writer.Keeper``."""
+        if why != self._told:
+            self._told = why
+            self.log.error("the store {path} is not available: {why}", path=self._settings.path, why=why)
+        self._set_timer(self._retry)
+        self._retry = min(2 * self._retry, LAST_RETRY)
+
+    def _not_read(self, why: str) -> None:
+        if why != self._told_of_reading:
+            self._told_of_reading = why
+            self.log.error("the store {path} could not be read: {why}", path=self._settings.path, why=why)
+
+    def _look_after(self) -> None:
+        self._timer = None
+        if self._told is not None:
+            self._writer.open()
+        else:
+            self._retry = FIRST_RETRY
+            self._writer.check()
+            self._set_timer(CHECK_EVERY)
+
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, self._look_after) if seconds and self._running else None
+
+
+def _stopped() -> Deferred[Any]:
+    return fail(StoreUnavailable("the store is not running"))

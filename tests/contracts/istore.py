@@ -1,0 +1,623 @@
+"""What every store must do. A backend's own tests mix these in and say how one is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from zope.interface.verify import verifyObject
+
+from kschat.chat.interfaces import (
+    MAX_UNREAD,
+    Entry,
+    InboxState,
+    IStore,
+    Notes,
+    Page,
+    RoomFull,
+    Stored,
+    StoreUnavailable,
+)
+from kschat.chat.messages import Error, Message
+from tests.contracts.made import awkward_messages, message, mid, to
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase
+else:
+    TestCase = object
+
+
+def offsets(answers: list[Stored]) -> list[int]:
+    """The offsets of messages to one recipient each."""
+    return [offset for answer in answers for _, offset in answer.places]
+
+
+def entries(answers: list[Stored]) -> list[Entry]:
+    """The same messages as they stand in their recipient's inbox."""
+    return [Entry(answer.places[0][1], answer.message) for answer in answers]
+
+
+def kept(one: Message, offset: int, repeat: bool = False) -> Stored:
+    """What is said of a message to a user."""
+    return Stored(one, ((one.recipient, offset),), repeat)
+
+
+class Contract(TestCase):
+    """Mixed into a ``TestCase``. Each test gets a store of its own, which is empty and has been started."""
+
+    async def make_store(self) -> IStore:
+        """An empty store. Who makes it cleans up after it (``addCleanup``)."""
+        raise NotImplementedError
+
+    async def settle(self, store: IStore) -> None:
+        """Let the store do what it does by and by."""
+
+
+class AppendContract(Contract):
+    """How messages are kept and answered."""
+
+    async def test_it_provides_the_interface(self) -> None:
+        self.assertTrue(verifyObject(IStore, await self.make_store()))
+
+    async def test_a_message_is_answered_as_it_was_given_with_the_first_offset(self) -> None:
+        store = await self.make_store()
+        one = message()
+        self.assertEqual(await store.append([one]), [kept(one, 1)])
+
+    async def test_offsets_of_an_inbox_are_dense_whoever_sends(self) -> None:
+        store = await self.make_store()
+        seen: list[int] = []
+        for sender in ("ann", "cem", "ann", "dan", "ben"):
+            seen += offsets(await store.append([message(sender, "ben")]))
+            await self.settle(store)
+        self.assertEqual(seen, [1, 2, 3, 4, 5])
+
+    async def test_each_inbox_has_its_own_offsets_within_a_batch(self) -> None:
+        store = await self.make_store()
+        answers = await store.append(to("ben", "cem", "ben", "ben", "cem", "dan"))
+        self.assertEqual(offsets(answers), [1, 1, 2, 3, 2, 1])
+
+    async def test_offsets_go_on_from_batch_to_batch(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben", "cem", "ben"))
+        await self.settle(store)
+        self.assertEqual(offsets(await store.append(to("cem", "ben", "dan"))), [2, 3, 1])
+
+    async def test_a_batch_is_answered_in_its_own_order(self) -> None:
+        store = await self.make_store()
+        batch = to(*(f"user {n % 7}" for n in range(100)))
+        self.assertEqual([answer.message for answer in await store.append(batch)], batch)
+
+    async def test_batches_that_do_not_wait_for_each_other_are_kept_and_answered_in_order(self) -> None:
+        store = await self.make_store()
+        order: list[int] = []
+
+        def answered(answers: list[Stored], number: int) -> list[Stored]:
+            order.append(number)
+            return answers
+
+        answers = await gatherResults(
+            [store.append(to("ben", "cem")).addCallback(answered, number) for number in range(20)]
+        )
+        self.assertEqual(order, list(range(20)))
+        self.assertEqual([offsets(one) for one in answers], [[n, n] for n in range(1, 21)])
+
+    async def test_a_message_to_oneself_is_kept_once(self) -> None:
+        store = await self.make_store()
+        answers = await store.append([message("ann", "ann")])
+        await self.settle(store)
+        self.assertEqual(await store.read("ann", 0, 10), entries(answers))
+
+    async def test_a_mid_that_is_not_later_than_all_before_is_made_later(self) -> None:
+        store = await self.make_store()
+        await store.append([message(mid=mid(1 << 56))])
+        await self.settle(store)
+        answers = await store.append([message(mid=mid(1000), cid="c1"), message(mid=mid(1 << 56))])
+        mids = [answer.message.mid for answer in answers]
+        self.assertEqual(mids, [mid((1 << 56) + 1), mid((1 << 56) + 2)])
+        await self.settle(store)
+        self.assertEqual([entry.message.mid for entry in await store.read("ben", 1, 10)], mids)
+        (again,) = await store.append([message(mid=mid(1001), cid="c1")])
+        self.assertEqual((again.message.mid, again.repeat), (mids[0], True))
+
+    async def test_what_is_read_is_what_was_given_however_odd(self) -> None:
+        store = await self.make_store()
+        for what, one in awkward_messages().items():
+            (answer,) = await store.append([one])
+            self.assertEqual(answer.message, one, what)
+            await self.settle(store)
+            place = answer.places[0][1]
+            (read,) = await store.read(one.recipient, place - 1, 10)
+            self.assertEqual(read, Entry(place, one), what)
+            self.assertEqual((type(read.message.uId), type(read.message.pId)), (type(one.uId), type(one.pId)), what)
+            self.assertEqual(bytes(read.message.msg), bytes(one.msg), what)
+            page = await store.history(one.sender, one.recipient, None, 1)
+            self.assertEqual(page.messages, (one,), what)
+
+    async def test_a_large_batch_of_odd_messages_is_kept_whole(self) -> None:
+        store = await self.make_store()
+        odd = [one for one in awkward_messages().values() if one.cid is None and len(bytes(one.msg)) < 1000]
+        batch = [message(one.sender, one.recipient, uId=one.uId, pId=one.pId, msg=one.msg) for one in odd * 20]
+        answers = await store.append(batch)
+        self.assertEqual([answer.message for answer in answers], batch)
+        await self.settle(store)
+        for user in {one.recipient for one in batch}:
+            expected = [answer for answer in answers if answer.message.recipient == user]
+            self.assertEqual(await store.read(user, 0, 1000), entries(expected))
+            self.assertEqual(offsets(expected), list(range(1, len(expected) + 1)))
+
+
+class RepeatContract(Contract):
+    """The same sender and ``cid`` is the same message."""
+
+    async def test_a_repeat_in_a_later_batch_is_answered_with_the_first(self) -> None:
+        store = await self.make_store()
+        before, first = message(), message(cid="c1")
+        await store.append([before, first])
+        await self.settle(store)
+        after = message()
+        answers = await store.append([message(cid="c1"), after])
+        self.assertEqual(answers, [kept(first, 2, True), kept(after, 3)])
+
+    async def test_a_repeat_within_a_batch_is_answered_with_the_first(self) -> None:
+        store = await self.make_store()
+        first, again, after = message(cid="c1"), message(cid="c1"), message()
+        answers = await store.append([first, again, after])
+        self.assertEqual(answers, [kept(first, 1), kept(first, 1, True), kept(after, 2)])
+
+    async def test_a_repeat_of_what_is_not_answered_yet_is_answered_with_the_first(self) -> None:
+        store = await self.make_store()
+        first = message(cid="c1")
+        answers = await gatherResults([store.append([first]), store.append([message(cid="c1")])])
+        self.assertEqual(answers, [[kept(first, 1)], [kept(first, 1, True)]])
+
+    async def test_a_repeat_is_not_kept(self) -> None:
+        store = await self.make_store()
+        first, other = message(cid="c1"), message()
+        await store.append([first])
+        await self.settle(store)
+        await store.append([message(cid="c1"), message(cid="c1")])
+        await store.append([other])
+        await self.settle(store)
+        self.assertEqual(await store.read("ben", 0, 10), [Entry(1, first), Entry(2, other)])
+        self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (first, other))
+
+    async def test_a_repeat_to_somebody_else_is_a_repeat_all_the_same(self) -> None:
+        store = await self.make_store()
+        first = message("ann", "ben", cid="c1")
+        await store.append([first])
+        self.assertEqual(await store.append([message("ann", "cem", cid="c1")]), [kept(first, 1, True)])
+        await self.settle(store)
+        self.assertEqual(await store.append([message("ann", "cem", cid="c1")]), [kept(first, 1, True)])
+        self.assertEqual(await store.read("cem", 0, 10), [])
+        self.assertEqual(await store.conversations("cem", 10), [])
+
+    async def test_the_same_cid_of_two_senders_is_no_repeat(self) -> None:
+        store = await self.make_store()
+        answers = await store.append([message("ann", cid="c1"), message("cem", cid="c1")])
+        self.assertEqual([answer.repeat for answer in answers], [False, False])
+
+    async def test_the_same_message_without_a_cid_is_no_repeat(self) -> None:
+        store = await self.make_store()
+        one = message()
+        two = message(msg=one.msg)
+        self.assertEqual(await store.append([one, two]), [kept(one, 1), kept(two, 2)])
+
+    async def test_sender_and_cid_are_not_run_together(self) -> None:
+        store = await self.make_store()
+        pairs = [("a", "b:c"), ("a:b", "c"), ("a", "b\0c"), ("a\0b", "c"), ("a", "b c"), ("a b", "c"), ("ab", "c")]
+        answers = await store.append([message(sender, cid=cid) for sender, cid in pairs])
+        await self.settle(store)
+        self.assertEqual([answer.repeat for answer in answers], [False] * len(pairs))
+        again = await store.append([message(sender, cid=cid) for sender, cid in pairs])
+        self.assertEqual([answer.message for answer in again], [answer.message for answer in answers])
+
+    async def test_cids_differ_by_every_character(self) -> None:
+        store = await self.make_store()
+        cids = ["x", "X", "x ", " x", "é", "e\N{COMBINING ACUTE ACCENT}", "1", "01", "1.0", "x" * 64, "x" * 63]
+        for cid in cids:
+            (answer,) = await store.append([message(cid=cid)])
+            await self.settle(store)
+            self.assertFalse(answer.repeat, cid)
+        again = await store.append([message(cid=cid) for cid in cids])
+        self.assertEqual([answer.repeat for answer in again], [True] * len(cids))
+
+    async def test_a_repeat_of_a_message_to_a_room_has_its_places(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben", "cem"):
+            await store.join("#r", user, 10)
+        (first,) = await store.append([message("ann", "#r", cid="c1")])
+        await self.settle(store)
+        await store.leave("#r", "ann")
+        (again,) = await store.append([message("ann", "#r", cid="c1")])
+        self.assertEqual(again, Stored(first.message, first.places, True))
+        self.assertEqual(sorted(again.places), [("ben", 1), ("cem", 1)])
+
+
+class InboxContract(Contract):
+    """Inboxes, and what is noted beside them."""
+
+    async def test_an_inbox_is_read_in_pages_from_any_offset(self) -> None:
+        store = await self.make_store()
+        all_ = entries(await store.append(to(*["ben"] * 5)))
+        await self.settle(store)
+        all_ += entries(await store.append(to(*["ben"] * 5)))
+        for after in range(11):
+            for limit in (1, 3, 10, 100):
+                page = await store.read("ben", after, limit)
+                self.assertEqual(page, all_[after : after + limit], (after, limit))
+
+    async def test_beyond_the_end_there_is_nothing(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben"))
+        await self.settle(store)
+        self.assertEqual(await store.read("ben", 1, 10), [])
+        self.assertEqual(await store.read("ben", 2**40, 10), [])
+
+    async def test_an_inbox_that_nobody_wrote_to_is_empty(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben"))
+        self.assertEqual(await store.read("ann", 0, 10), [])
+        self.assertEqual(await store.inbox("ann"), InboxState())
+        self.assertEqual(await store.inbox("nobody"), InboxState())
+
+    async def test_an_inbox_knows_its_ends(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben", "ben"))
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 1, 2))
+        await self.settle(store)
+        await store.append(to("ben"))
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 1, 3))
+
+    async def test_a_cursor_only_rises(self) -> None:
+        store = await self.make_store()
+        await store.append(to(*["ben"] * 5))
+        for cursor, expected in ((2, 2), (1, 2), (5, 5), (0, 5)):
+            await store.note(Notes({"ben": cursor}, {}))
+            self.assertEqual((await store.inbox("ben")).cursor, expected)
+
+    async def test_a_cursor_beyond_the_end_counts_as_the_end(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben", "ben"))
+        await store.note(Notes({"ben": 100, "nobody": 7}, {}))
+        await store.append(to("ben"))
+        self.assertEqual(await store.inbox("ben"), InboxState(2, 1, 3))
+        self.assertEqual(await store.inbox("nobody"), InboxState())
+
+    async def test_who_was_seen_is_known_and_nobody_else(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben"))
+        await store.note(Notes({}, {"ben": 1000, "cem": 2**41}))
+        await store.note(Notes({"ben": 1}, {"ben": 2000}))
+        self.assertEqual(await store.last_seen(["ann", "cem", "ben", "nobody"]), {"ben": 2000, "cem": 2**41})
+        self.assertEqual(await store.last_seen([]), {})
+
+    async def test_many_may_be_asked_for_at_once(self) -> None:
+        store = await self.make_store()
+        seen = {f"user {n}": n for n in range(1200)}
+        await store.note(Notes({}, seen))
+        self.assertEqual(await store.last_seen(list(seen)), seen)
+
+
+class ConversationContract(Contract):
+    """History, conversations, and what is read."""
+
+    async def test_history_goes_back_in_pages(self) -> None:
+        store = await self.make_store()
+        both = [message("ann", "ben") if n % 3 else message("ben", "ann") for n in range(10)]
+        await store.append(both[:5])
+        await self.settle(store)
+        await store.append(both[5:])
+        await store.append([message("ann", "cem"), message("cem", "ben")])
+        for user, peer in (("ann", "ben"), ("ben", "ann")):
+            self.assertEqual(await store.history(user, peer, None, 10), Page(tuple(both), False))
+            self.assertEqual(await store.history(user, peer, None, 9), Page(tuple(both[1:]), True))
+            for index in range(10):
+                for limit in (1, 4, 10):
+                    page = await store.history(user, peer, both[index].mid, limit)
+                    start = max(index - limit, 0)
+                    self.assertEqual(page, Page(tuple(both[start:index]), start > 0), (index, limit))
+
+    async def test_there_is_no_history_of_those_who_never_wrote(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben"))
+        self.assertEqual(await store.history("ann", "cem", None, 10), Page((), False))
+        self.assertEqual(await store.history("cem", "dan", None, 10), Page((), False))
+
+    async def test_before_may_be_any_mid(self) -> None:
+        store = await self.make_store()
+        (answer,) = await store.append(to("ben"))
+        self.assertEqual(await store.history("ann", "ben", mid(2**62), 10), Page((answer.message,), False))
+        for before in (mid(0), "f" * 24, "", "no mid"):
+            self.assertEqual(await store.history("ann", "ben", before, 10), Page((), False), before)
+
+    async def test_conversations_come_newest_first(self) -> None:
+        store = await self.make_store()
+        first, second = message("ann", "ben"), message("cem", "ann")
+        await store.append([first, second])
+        await self.settle(store)
+        third = message("ben", "ann")
+        await store.append([third, message("ben", "cem")])
+        listed = [(one.peer, one.last, one.unread) for one in await store.conversations("ann", 10)]
+        self.assertEqual(listed, [("ben", third, 1), ("cem", second, 1)])
+        self.assertEqual([one.peer for one in await store.conversations("ann", 1)], ["ben"])
+        self.assertEqual(await store.conversations("nobody", 10), [])
+
+    async def test_a_conversation_with_oneself_is_never_unread(self) -> None:
+        store = await self.make_store()
+        one = message("ann", "ann")
+        await store.append([one])
+        for _ in range(2):
+            (note,) = await store.conversations("ann", 10)
+            self.assertEqual((note.peer, note.last, note.unread), ("ann", one, 0))
+            self.assertFalse(await store.mark_read("ann", "ann", one.mid))
+            await self.settle(store)
+
+    async def test_what_others_wrote_is_unread_until_it_is_marked(self) -> None:
+        store = await self.make_store()
+        batch = [message(*names) for names in (("ben", "ann"), ("ann", "ben"), *[("ben", "ann")] * 2, ("ann", "ben"))]
+        batch.append(message("ben", "ann"))
+        theirs = [one for one in batch if one.sender == "ben"]
+        await store.append(batch[:3])
+        await self.settle(store)
+        await store.append(batch[3:])
+        self.assertEqual(await self.unread(store, "ann"), {"ben": 4})
+        self.assertEqual(await self.unread(store, "ben"), {"ann": 2})
+        for one, left, fresh in ((1, 2, True), (0, 2, False), (1, 2, False), (2, 1, True), (3, 0, True)):
+            self.assertEqual(await store.mark_read("ann", "ben", theirs[one].mid), fresh)
+            self.assertEqual(await self.unread(store, "ann"), {"ben": left})
+            await self.settle(store)
+            self.assertEqual(await self.unread(store, "ann"), {"ben": left})
+        self.assertEqual(await self.unread(store, "ben"), {"ann": 2})
+        await store.append([message("ben", "ann")])
+        self.assertEqual(await self.unread(store, "ann"), {"ben": 1})
+
+    async def test_to_mark_one_s_own_messages_is_no_news(self) -> None:
+        store = await self.make_store()
+        own = message("ann", "ben")
+        await store.append([own])
+        self.assertFalse(await store.mark_read("ann", "ben", own.mid))
+        await store.append([message("ben", "ann")])
+        self.assertEqual(await self.unread(store, "ann"), {"ben": 1})
+
+    async def test_what_is_not_written_yet_can_not_be_read(self) -> None:
+        store = await self.make_store()
+        await store.append([message("ben", "ann")])
+        self.assertTrue(await store.mark_read("ann", "ben", mid(2**62)))
+        await self.settle(store)
+        await store.append([message("ben", "ann")])
+        self.assertEqual(await self.unread(store, "ann"), {"ben": 1})
+
+    async def test_marking_what_is_not_there_does_nothing(self) -> None:
+        store = await self.make_store()
+        (answer,) = await store.append([message("ben", "ann")])
+        for user, peer, which in (
+            ("ann", "ben", "no mid"),
+            ("ann", "ben", "f" * 24),
+            ("ann", "cem", answer.message.mid),
+            ("cem", "dan", answer.message.mid),
+            ("ann", "#r", answer.message.mid),
+        ):
+            self.assertFalse(await store.mark_read(user, peer, which))
+        self.assertEqual(await self.unread(store, "ann"), {"ben": 1})
+
+    async def test_unread_messages_are_counted_up_to_a_bound(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        await store.join("#r", "ben", 10)
+        for number in (MAX_UNREAD - 1, 1, 1):
+            for peer in ("ann", "#r"):
+                await store.append([message("ben", peer) for _ in range(number)])
+            await self.settle(store)
+            listed = await self.unread(store, "ann")
+            expected = MAX_UNREAD - 1 if number > 1 else MAX_UNREAD
+            self.assertEqual(listed, {"ben": expected, "#r": expected})
+
+    async def unread(self, store: IStore, user: str) -> dict[str, int]:
+        """Unread messages by peer."""
+        return {one.peer: one.unread for one in await store.conversations(user, 100)}
+
+
+class RoomContract(Contract):
+    """Rooms."""
+
+    async def test_a_message_to_a_room_goes_to_each_member_but_the_sender(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben", "cem"):
+            self.assertTrue(await store.join("#r", user, 10))
+        await store.append(to("cem"))
+        one = message("ann", "#r")
+        (answer,) = await store.append([one])
+        self.assertEqual((answer.message, sorted(answer.places)), (one, [("ben", 1), ("cem", 2)]))
+        await self.settle(store)
+        self.assertEqual(await store.read("ben", 0, 10), [Entry(1, one)])
+        self.assertEqual(await store.read("cem", 1, 10), [Entry(2, one)])
+        self.assertEqual(await store.read("ann", 0, 10), [])
+
+    async def test_who_is_no_member_is_refused_and_the_others_of_the_batch_are_not(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        await store.join("#r", "ben", 10)
+        before, stranger, nowhere, after = message("ann", "#r"), message("cem", "#r"), message("ann", "#s"), message()
+        answers = await store.append([before, stranger, nowhere, after])
+        self.assertEqual(
+            answers,
+            [
+                Stored(before, (("ben", 1),)),
+                Stored(stranger, (), False, Error.NOT_ALLOWED),
+                Stored(nowhere, (), False, Error.NOT_ALLOWED),
+                Stored(after, (("ben", 2),)),
+            ],
+        )
+        await self.settle(store)
+        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, (before,))
+
+    async def test_a_refused_message_is_no_first_of_a_repeat(self) -> None:
+        store = await self.make_store()
+        await store.append([message("ann", "#r", cid="c1")])
+        await store.join("#r", "ann", 10)
+        (answer,) = await store.append([message("ann", "#r", cid="c1")])
+        self.assertEqual((answer.repeat, answer.refused), (False, None))
+
+    async def test_a_room_with_one_member_is_written_to_all_the_same(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        one = message("ann", "#r")
+        self.assertEqual(await store.append([one]), [Stored(one)])
+        await self.settle(store)
+        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, (one,))
+
+    async def test_joining_and_leaving_tell_whether_anything_changed(self) -> None:
+        store = await self.make_store()
+        self.assertFalse(await store.leave("#r", "ann"))
+        self.assertTrue(await store.join("#r", "ann", 10))
+        self.assertFalse(await store.join("#r", "ann", 10))
+        self.assertTrue(await store.leave("#r", "ann"))
+        self.assertFalse(await store.leave("#r", "ann"))
+        self.assertTrue(await store.join("#r", "ann", 10))
+
+    async def test_a_full_room_takes_nobody_and_still_knows_its_members(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 2)
+        await store.join("#r", "ben", 2)
+        with self.assertRaises(RoomFull):
+            await store.join("#r", "cem", 2)
+        self.assertFalse(await store.join("#r", "ann", 2))
+        (answer,) = await store.append([message("ann", "#r")])
+        self.assertEqual(answer.places, (("ben", 1),))
+        await store.leave("#r", "ben")
+        self.assertTrue(await store.join("#r", "cem", 2))
+
+    async def test_who_left_gets_nothing_more_and_keeps_what_came(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        first = message("ann", "#r")
+        await store.append([first])
+        await store.leave("#r", "ben")
+        (second,) = await store.append([message("ann", "#r")])
+        await self.settle(store)
+        self.assertEqual(second.places, ())
+        self.assertEqual(await store.read("ben", 0, 10), [Entry(1, first)])
+        self.assertEqual(await store.history("ben", "#r", None, 10), Page((), False))
+        self.assertEqual(await store.conversations("ben", 10), [])
+        self.assertFalse(await store.mark_read("ben", "#r", second.message.mid))
+
+    async def test_joins_and_messages_are_done_in_the_order_they_were_asked_for(self) -> None:
+        store = await self.make_store()
+        asked: list[Deferred[Any]] = [
+            store.append([message("ann", "#r")]),
+            store.join("#r", "ann", 10),
+            store.append([message("ann", "#r")]),
+            store.join("#r", "ben", 10),
+            store.append([message("ann", "#r")]),
+            store.leave("#r", "ann"),
+            store.append([message("ann", "#r")]),
+        ]
+        results: list[Any] = await gatherResults(asked)
+        refused = [results[index][0].refused for index in (0, 2, 4, 6)]
+        self.assertEqual(refused, [Error.NOT_ALLOWED, None, None, Error.NOT_ALLOWED])
+        self.assertEqual([results[index][0].places for index in (2, 4)], [(), (("ben", 1),)])
+
+    async def test_a_room_is_among_the_conversations_of_its_members(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        self.assertEqual(await store.conversations("ann", 10), [])
+        await store.join("#r", "ben", 10)
+        first, second = message("ben", "#r"), message("ann", "#r")
+        await store.append([first])
+        await self.settle(store)
+        await store.append([second])
+        for user, unread in (("ann", 1), ("ben", 1)):
+            (one,) = await store.conversations(user, 10)
+            self.assertEqual((one.peer, one.last, one.unread), ("#r", second, unread))
+        self.assertTrue(await store.mark_read("ann", "#r", second.mid))
+        self.assertFalse(await store.mark_read("ann", "#r", second.mid))
+        (one,) = await store.conversations("ann", 10)
+        self.assertEqual(one.unread, 0)
+
+    async def test_what_was_written_before_joining_counts_as_read(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ben", 10)
+        first = message("ben", "#r")
+        await store.append([first])
+        await self.settle(store)
+        await store.append([message("ben", "#r")])
+        await store.join("#r", "ann", 10)
+        (one,) = await store.conversations("ann", 10)
+        self.assertEqual(one.unread, 0)
+        self.assertEqual(len((await store.history("ann", "#r", None, 10)).messages), 2)
+        await store.append([message("ben", "#r")])
+        (one,) = await store.conversations("ann", 10)
+        self.assertEqual(one.unread, 1)
+
+    async def test_a_name_without_its_sign_is_another(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        one, two = message("ann", "#r"), message("ann", "r")
+        await store.append([one, two])
+        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, (one,))
+        self.assertEqual((await store.history("ann", "r", None, 10)).messages, (two,))
+
+
+class StoreContract(AppendContract, RepeatContract, InboxContract, ConversationContract, RoomContract):
+    """All of it."""
+
+
+class FailingStoreContract(Contract):
+    """For stores that can be away. Mixed in beside ``StoreContract``."""
+
+    async def break_off(self, store: IStore) -> None:
+        """From here on what ``store`` needs is away, also for a batch that is half written."""
+        raise NotImplementedError
+
+    async def bring_back(self, store: IStore) -> None:
+        """It is there again; fires when ``store`` has noticed."""
+        raise NotImplementedError
+
+    async def test_whatever_is_asked_while_the_store_is_away_fails(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben"))
+        await self.break_off(store)
+        for asked in (
+            store.append(to("ben", "cem")),
+            store.inbox("ben"),
+            store.read("ben", 0, 10),
+            store.note(Notes({"ben": 1}, {"ben": 1})),
+            store.last_seen(["ben"]),
+            store.history("ann", "ben", None, 10),
+            store.conversations("ann", 10),
+            store.mark_read("ben", "ann", mid(1)),
+            store.join("#r", "ann", 10),
+            store.leave("#r", "ann"),
+        ):
+            with self.assertRaises(StoreUnavailable):
+                await asked
+
+    async def test_nothing_of_a_batch_that_failed_is_kept_nor_takes_an_offset(self) -> None:
+        store = await self.make_store()
+        answers = await store.append(to("ben"))
+        await self.break_off(store)
+        with self.assertRaises(StoreUnavailable):
+            await store.append([*to("ben", "cem"), message(cid="c1"), *to("ben")])
+        await self.bring_back(store)
+        last = message(cid="c1")
+        self.assertEqual(await store.append([last]), [kept(last, 2)])
+        await self.settle(store)
+        self.assertEqual(await store.read("ben", 0, 10), [*entries(answers), Entry(2, last)])
+        self.assertEqual(await store.read("cem", 0, 10), [])
+
+    async def test_what_was_answered_is_there_after_the_store_was_away(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        answers = await store.append([*to("ben", "ben"), message(cid="c1")])
+        await store.mark_read("ben", "ann", answers[1].message.mid)
+        await store.note(Notes({"ben": 2}, {"ben": 1000}))
+        await self.break_off(store)
+        await self.bring_back(store)
+        self.assertEqual(await store.read("ben", 0, 10), entries(answers))
+        self.assertEqual(await store.append([message(cid="c1")]), [kept(answers[2].message, 3, True)])
+        self.assertEqual(await store.inbox("ben"), InboxState(2, 1, 3))
+        self.assertEqual(await store.last_seen(["ben"]), {"ben": 1000})
+        self.assertEqual([one.unread for one in await store.conversations("ben", 10)], [1])
+        self.assertFalse(await store.join("#r", "ann", 10))
