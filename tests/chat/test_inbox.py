@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat.hub import NOTE_WAIT
 from kschat.chat.inbox import Way
 from kschat.chat.interfaces import Stored
 from tests.chat.peers import Client, Daemon, message
@@ -56,3 +57,22 @@ class TestReading(InboxTestCase):
         self.store.answer_all()
         self.assertEqual(client.offsets(), [4])
         self.assertIs(client.feed.way, Way.LIVE)
+
+
+class TestCursor(InboxTestCase):
+    def test_a_user_who_is_back_before_the_cursor_is_stored_is_not_sent_what_was_proved(self) -> None:
+        client = self.joined()
+        self.bring(3)
+        client.pong()
+        client.drop()
+        self.store.held = True
+        self.daemon.clock.advance(NOTE_WAIT)
+        (note,) = self.store.pending("note")
+        again = self.joined()
+        (inbox,) = self.store.pending("inbox")
+        # The store had looked before it took the note, and answers after it.
+        inbox.look()
+        note.answer()
+        inbox.answer()
+        self.assertIs(again.feed.way, Way.LIVE)
+        self.assertEqual(again.offsets(), [])

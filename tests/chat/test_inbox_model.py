@@ -59,13 +59,14 @@ class InboxMachine(RuleBasedStateMachine):
         self.pending: list[Stored] = []
         #: offsets that some device is proved to have
         self.had: dict[str, set[int]] = {user: set() for user in USERS}
-        self.stored_cursors = dict.fromkeys(USERS, 0)
 
     def begin_daemon(self) -> None:
         self.store = AskedStore(self.shelves)
         self.store.held = self.store.prompt = True
         self.router = StillRouter()
         self.daemon = Daemon(self.store, self.router, self.clock)
+        #: by user, up to where this daemon saw it proved
+        self.known = dict.fromkeys(USERS, 0)
 
     def teardown(self) -> None:
         try:
@@ -172,6 +173,11 @@ class InboxMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.store.questions)
     @rule(which=pick)
+    def the_store_looks(self, which: int) -> None:
+        self.store.questions[which % len(self.store.questions)].look()
+
+    @precondition(lambda self: self.store.questions)
+    @rule(which=pick)
     def the_store_answers(self, which: int) -> None:
         self.store.questions.pop(which % len(self.store.questions)).answer()
 
@@ -242,6 +248,7 @@ class InboxMachine(RuleBasedStateMachine):
                 device.start = feed.at
                 if device.claim is None or feed.at != device.claim:
                     assert self.is_had(device.client.user, feed.at), feed.at
+                    assert feed.at >= self.known[device.client.user], "it is sent what this daemon saw proved"
                 else:
                     # A device that shows where it is has what came before.
                     self.had[device.client.user].update(range(1, device.claim + 1))
@@ -252,6 +259,7 @@ class InboxMachine(RuleBasedStateMachine):
             for feed in self.daemon.hub.feeds(user):
                 assert feed.inbox is not None
                 assert self.is_had(user, feed.inbox.cursor)
+                self.known[user] = max(self.known[user], feed.inbox.cursor)
 
     def no_cursor_that_is_noted_goes_back(self) -> None:
         before = dict.fromkeys(USERS, 0)
