@@ -64,9 +64,35 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     token_leeway: Annotated[
         float, About("How long a token is still taken after its end, for clocks that differ.", "seconds", 0, 3600)
     ] = 0.0
-    store: Annotated[str, About("Where messages are kept. This version knows memory only.", choices=("memory",))] = (
-        "memory"
-    )
+    store: Annotated[
+        str,
+        About(
+            "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm` and `.lock` beside it), made if it is "
+            "not there; or `memory`, from where they are gone with the process. In a demo its default is `memory`."
+        ),
+    ] = "sqlite:kschat.db"
+    store_sync: Annotated[
+        str,
+        About(
+            "`full`: a message is acknowledged once it is on the disk. `normal`: once the system has it; what was "
+            "acknowledged survives a crash of the daemon, but the last seconds may be lost when the machine crashes or "
+            "loses power. Of the SQLite store.",
+            choices=("full", "normal"),
+        ),
+    ] = "full"
+    retention_days: Annotated[
+        float, About("Messages older than this are deleted; 0 for none. Of the SQLite store.", "days", 0, 36500)
+    ] = 0.0
+    retention_messages: Annotated[
+        int,
+        About(
+            "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
+            "undelivered ones too. 0 for no bound. Of the SQLite store.",
+            "messages",
+            0,
+            10**9,
+        ),
+    ] = 0
     ping_interval: Annotated[float, About("How often a connection is probed.", "seconds", 0.001, 86400)] = 25.0
     ping_timeout: Annotated[
         float,
@@ -152,6 +178,8 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
     if given["demo"].value and given["listen"].origin in (DEFAULTS, FROM_PORT):
         there = given["listen"]
         given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
+    if given["demo"].value and given["store"].origin == DEFAULTS:
+        given["store"] = Given("memory", DEFAULTS)
     config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
     _check_relations(config, given)
     return config
@@ -207,6 +235,9 @@ def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
 
     if not config.listen.strip():
         raise fault("listen", "is empty: give a Twisted endpoint, such as tcp:3000")
+    kind, _, path = config.store.partition(":")
+    if config.store != "memory" and (kind != "sqlite" or not path or "\0" in path):
+        raise fault("store", "is neither memory nor like sqlite:kschat.db")
     if config.max_unsent < 2 * config.max_payload:
         raise fault("max_unsent", f"is less than twice {named('max_payload')}")
     if config.store_bytes < config.max_payload:

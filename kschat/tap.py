@@ -14,11 +14,14 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource
 
 from kschat.assets import directory
+from kschat.backends import sqlite
 from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.backends.sqlite import SqliteStore
 from kschat.chat.application import Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
+from kschat.chat.interfaces import IStore
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
@@ -107,7 +110,7 @@ def make_service(config: Config, reactor: Any) -> IService:
 
 
 def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counters: Counters) -> Chat:
-    store = MemoryStore(config.store_messages, config.store_bytes)
+    store = _make_store(config, reactor)
     router = MemoryRouter()
     hub = Hub(reactor, store, router, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
@@ -123,6 +126,18 @@ def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counter
         counters,
         secrets.SystemRandom().uniform,
     )
+
+
+def _make_store(config: Config, reactor: Any) -> IStore:
+    if config.store == "memory":
+        return MemoryStore(config.store_messages, config.store_bytes)
+    settings = sqlite.Settings(
+        path=config.store.removeprefix("sqlite:"),
+        sync="normal" if config.store_sync == "normal" else "full",
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
+    return SqliteStore(settings, reactor, reactor)
 
 
 def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IResource:

@@ -25,6 +25,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "listen": ("tcp:4000", "tcp:4000"),
     "token_leeway": ("1.5", 1.5),
     "store": ("memory", "memory"),
+    "store_sync": ("normal", "normal"),
+    "retention_days": ("0.5", 0.5),
+    "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),
     "max_payload": ("5000", 5000),
@@ -41,6 +44,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_batch": ("1", 1),
     "max_in_flight": ("2", 2),
     "max_waiting": ("5", 5),
+    "max_room": ("6", 6),
     "store_messages": ("10", 10),
     "store_bytes": ("2000000", 2_000_000),
     "origins": ("https://a.example, http://b.example:8080", ("https://a.example", "http://b.example:8080")),
@@ -153,7 +157,11 @@ class TestRefusals(ConfigTestCase):
             ("ping_timeout", "inf", "is not a number of seconds"),
             ("max_connections", "0", "is less than 1 connections"),
             ("max_connections", "9" * 5000, "is not a whole number of connections"),
-            ("store", "sqlite:x", "is not one of: memory"),
+            ("store", "sqlite:", "is neither memory nor like sqlite:kschat.db"),
+            ("store", "memory:", "is neither memory nor like sqlite:kschat.db"),
+            ("store", "redis", "is neither memory nor like sqlite:kschat.db"),
+            ("store_sync", "off", "is not one of: full, normal"),
+            ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
             ("origins", "", "is an empty list"),
             ("origins", "chat.example", "holds 'chat.example', which is neither * nor like https://chat.example.org"),
@@ -278,6 +286,11 @@ class TestKeys(ConfigTestCase):
         loaded = config.load({"jwks_file": self.file(json.dumps({"keys": keys}))}, {})
         self.assertEqual([key.kid for key in config.read_keys(loaded).usable_with("HS256")], ["a", "b"])
         self.assertIn("the JWK Set is not JSON", self.refusal({"jwks_file": self.file("keys")}, {}))
+
+    def test_a_demo_keeps_messages_in_memory_unless_a_store_is_named(self):
+        self.assertEqual(config.load({"demo": "true"}, {}).store, "memory")
+        self.assertEqual(config.load({"demo": "true", "store": "sqlite:x"}, {}).store, "sqlite:x")
+        self.assertEqual(config.load({"demo": "true"}, {"KSCHAT_STORE": "sqlite:kschat.db"}).store, "sqlite:kschat.db")
 
     def test_a_demo_listens_on_loopback_alone(self):
         self.assertEqual(config.load({"demo": "true"}, {}).listen, "tcp:3000:interface=127.0.0.1")

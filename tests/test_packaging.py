@@ -5,11 +5,13 @@ needed, and is used from a directory that has nothing to do with the checkout.
 """
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 import sysconfig
 import threading
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -90,9 +92,18 @@ class PackagingTestCase(SynchronousTestCase):
         self.assert_serves_a_page(python)
 
     def assert_serves_a_page(self, python: str) -> None:
-        """The daemon starts, which reads the template, and ends."""
+        """The daemon starts, which reads the template and makes its database, and ends."""
         run = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
-        arguments = ["-n", "--pidfile=", "kschat", "--demo", "--listen", "tcp:0:interface=127.0.0.1"]
+        arguments = [
+            "-n",
+            "--pidfile=",
+            "kschat",
+            "--demo",
+            "--listen",
+            "tcp:0:interface=127.0.0.1",
+            "--store",
+            "sqlite:it.db",
+        ]
         environ = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
         with subprocess.Popen(
             [python, "-c", run, *arguments], cwd=self.elsewhere, env=environ, stdout=subprocess.PIPE, text=True
@@ -106,6 +117,8 @@ class PackagingTestCase(SynchronousTestCase):
                 daemon.terminate()
                 daemon.communicate(timeout=PATIENCE)
                 self.assertEqual(daemon.returncode, 0)
+                with closing(sqlite3.connect(self.elsewhere / "it.db")) as connection:
+                    self.assertEqual(connection.execute("SELECT openings FROM progress").fetchall(), [(1,)])
             finally:
                 watchdog.cancel()
                 daemon.kill()

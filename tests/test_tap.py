@@ -200,7 +200,7 @@ class TestMakeService(SynchronousTestCase):
 
     def test_it_listens_where_it_was_told_and_stops(self):
         reactor = MemoryReactorClock()
-        service = make_service(Config(secret=SECRET, listen="tcp:8080:interface=127.0.0.1"), reactor)
+        service = make_service(Config(secret=SECRET, store="memory", listen="tcp:8080:interface=127.0.0.1"), reactor)
         service.privilegedStartService()
         service.startService()
         self.assertEqual([(port, where) for port, _, _, where in reactor.tcpServers], [(8080, "127.0.0.1")])
@@ -209,7 +209,7 @@ class TestMakeService(SynchronousTestCase):
     def test_two_services_can_live_in_one_process(self):
         reactor = MemoryReactorClock()
         for port in (8080, 8081):
-            make_service(Config(secret=SECRET, listen=f"tcp:{port}"), reactor).startService()
+            make_service(Config(secret=SECRET, store="memory", listen=f"tcp:{port}"), reactor).startService()
         self.assertEqual([port for port, *_ in reactor.tcpServers], [8080, 8081])
 
 

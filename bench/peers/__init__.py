@@ -22,6 +22,8 @@ PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
         peer.name: peer
         for peer in (
             Daemon(name="memory", settings=(("store", "memory"),)),
+            Daemon(name="sqlite", settings=(("store", "sqlite:{directory}/kschat.db"),)),
+            Daemon(name="sqlite-normal", settings=(("store", "sqlite:{directory}/kschat.db"), ("store_sync", "normal"))),
             Daemon(name="memory-eio3", settings=(("store", "memory"),), load=("--eio", "3")),
             Echo(),
         )

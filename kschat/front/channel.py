@@ -7,12 +7,14 @@ a request has an end: its head, its body, its answer, the wait for the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -25,8 +27,11 @@ from twisted.web.server import Request, Site
 from kschat.chat.counters import Counters
 from kschat.front.timetable import Alarms
 
-#: Query arguments whose values no log may hold.
-SECRET_ARGUMENTS: Final = frozenset({b"token"})
+#: In the name of a query argument: its value may be in no log.
+SECRET: Final = b"token"
+
+#: What is a JWT by its looks, wherever it stands (their headers begin with ``{"``).
+_JWT: Final = re.compile(rb"eyJ[\w-]+(?:\.|%2[eE])[\w.%-]*")
 
 
 class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +57,28 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
 class ConnectionCount:
     """How many connections are open, whatever they speak. One a daemon."""
 
-    __slots__ = ("open",)
+    __slots__ = ("_emptied", "open")
 
     def __init__(self) -> None:
         self.open = 0
+        self._emptied: list[Deferred[None]] = []
+
+    def leave(self) -> None:
+        """A connection is gone."""
+        self.open -= 1
+        if not self.open:
+            emptied, self._emptied = self._emptied, []
+            for fires in emptied:
+                fires.callback(None)
+
+    def emptied(self) -> Deferred[None]:
+        """Fires when the last connection is gone; at once where there is none."""
+        fires: Deferred[None] = Deferred()
+        if self.open:
+            self._emptied.append(fires)
+        else:
+            fires.callback(None)
+        return fires
 
 
 class _Nowhere(BytesIO):
@@ -92,10 +115,15 @@ class BoundedRequest(Request):
         if not self._refused:
             super().requestReceived(command, path, version)
 
+    def __repr__(self) -> str:
+        """As twisted.web's own log may show it: without secrets."""
+        return f"<{_text(self.method)} {_text(redacted(self.uri))}>"
+
     def _refuse(self) -> None:
         if not self._refused:
             self._refused = True
             self.content = _Nowhere()
+            self.requestHeaders.removeHeader(b"Expect")  # twisted.web would ask for the body all the same
             self.channel.refuse(b"413 Request Entity Too Large")
 
 
@@ -116,6 +144,7 @@ class Channel(HTTPChannel):
         bounds = self.site.bounds
         self.totalHeadersSize = bounds.max_head
         self.site.connections.open += 1
+        self.site.channels.add(self)
         super().connectionMade()
         self._wait(bounds.head_timeout)
 
@@ -144,7 +173,8 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.site.alarms.cancel(self)
-        self.site.connections.open -= 1
+        self.site.channels.discard(self)
+        self.site.connections.leave()
         super().connectionLost(reason)
 
     def alarm(self) -> None:
@@ -156,10 +186,18 @@ class Channel(HTTPChannel):
         self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self.loseConnection()
 
+    def retire(self) -> None:
+        """Take no further request."""
+        if self.requests:
+            self.persistent = False
+        else:
+            self.loseConnection()
+
     def let_go(self, heir: IProtocol) -> Any:
         """Give the transport away to ``heir``, and hold on to nothing else."""
         self.heir = heir
         self.site.alarms.cancel(self)
+        self.site.channels.discard(self)
         self.setTimeout(None)
         transport, self.transport = self.transport, None
         transport.unregisterProducer()
@@ -184,11 +222,13 @@ class BoundedSite(Site):
         counters: counts.
         reactor: for twisted.web.
         access_log: whether each answered request is logged.
+
+    Attributes:
+        channels: the connections that speak HTTP.
     """
 
     # twisted.web's own makes a proxy around each channel, for HTTP/2, which is not spoken here.
     protocol: Callable[[], Channel] = Channel  # type: ignore[assignment]
-    log_to = Logger(namespace="kschat.access")
 
     def __init__(
         self,
@@ -204,14 +244,18 @@ class BoundedSite(Site):
         self.bounds = bounds
         self.alarms = alarms
         self.connections = connections
+        self.channels: set[Channel] = set()
         self._counters = counters
-        self._access_log = access_log
+        # On the class, a Logger goes by the class's name.
+        self._access_log = Logger(namespace="kschat.access") if access_log else None
 
     def startFactory(self) -> None:
         """Nothing to do: twisted.web would look at its own access log's clock each second."""
 
     def stopFactory(self) -> None:
-        """Nothing to undo."""
+        """Nobody listens any more: connections that only wait for another request end."""
+        for channel in list(self.channels):
+            channel.retire()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A channel, or None where there are too many."""
@@ -222,8 +266,8 @@ class BoundedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """One line for each answered request."""
-        if self._access_log:
-            self.log_to.info(
+        if self._access_log is not None:
+            self._access_log.info(
                 "{peer} {method} {uri} {code} {length}",
                 peer=getattr(request.getClientAddress(), "host", "unix"),
                 method=_text(request.method),
@@ -234,14 +278,12 @@ class BoundedSite(Site):
 
 
 def redacted(uri: bytes) -> bytes:
-    """``uri`` with the values of its secret arguments replaced."""
-    path, mark, query = uri.partition(b"?")
-    if not mark:
-        return uri
+    """``uri`` with the values of its secret arguments, and whatever looks like a token, replaced."""
+    path, mark, query = _JWT.sub(b"...", uri).partition(b"?")
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        if equals and unquote_to_bytes(name.replace(b"+", b" ")).strip().lower() in SECRET_ARGUMENTS:
+        if equals and SECRET in unquote_to_bytes(name).lower():
             part = name + b"=..."
         parts.append(part)
     return path + mark + b"&".join(parts)

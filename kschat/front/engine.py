@@ -54,12 +54,12 @@ UNSUPPORTED_VERSION: Final = Refusal(5, "Unsupported protocol version")
 _REVISIONS: Final[dict[str, Revision]] = {"3": 3, "4": 4}
 
 #: The headers of a WebSocket handshake. Autobahn is shown these, and never the URL: a token may
-#: stand there, and Autobahn logs what it is shown.
+#: stand there, and Autobahn logs what it is shown. Nor the Origin, which is checked here: Autobahn refuses
+#: those it can't parse.
 _HANDSHAKE_HEADERS: Final = (
     b"Host",
     b"Upgrade",
     b"Connection",
-    b"Origin",
     b"Sec-WebSocket-Key",
     b"Sec-WebSocket-Version",
     b"Sec-WebSocket-Protocol",
@@ -83,6 +83,13 @@ class _Registered(Connection):
     __slots__ = ("engine",)
 
     engine: Engine
+
+    def closing(self, reason: Reason) -> None:
+        """See ``Connection``."""
+        try:
+            super().closing(reason)
+        except Exception:  # noqa: BLE001 - and is logged; the session must end all the same
+            self.engine.log.failure("a last word could not be said")
 
     def closed(self, reason: Reason, detail: str) -> None:
         """See ``Connection``."""
@@ -146,7 +153,6 @@ class Engine:
         self._counters = counters
         self._times = HeartbeatTimes(settings.ping_interval, settings.ping_timeout)
         self._newcomers: dict[Connection, _Newcomer] = {}
-        self._emptied: list[Deferred[None]] = []
 
     def begin(self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool) -> EngineSession:
         """A session on a transport that stands."""
@@ -174,14 +180,6 @@ class Engine:
         newcomer = self._newcomers.pop(connection, None)
         if newcomer is not None:
             self.alarms.cancel(newcomer)
-
-    def gone(self) -> None:
-        """A transport has ended."""
-        self.connections.open -= 1
-        if not self.connections.open:
-            emptied, self._emptied = self._emptied, []
-            for fires in emptied:
-                fires.callback(None)
 
     def check(self, request: Request) -> Refusal | None:
         """What is wrong with a request for a session, in the reference server's order."""
@@ -231,12 +229,7 @@ class Engine:
         """End all sessions; fires when the last connection is gone."""
         for connection in list(self.sessions.values()):
             connection.session.close(reason)
-        fires: Deferred[None] = Deferred()
-        if self.connections.open:
-            self._emptied.append(fires)
-        else:
-            fires.callback(None)
-        return fires
+        return self.connections.emptied()
 
 
 class EngineResource(Resource):
@@ -267,6 +260,7 @@ class EngineResource(Resource):
         request.setHeader(b"content-type", b"application/json")
         if _is_upgrade(request):
             request.setHeader(b"connection", b"close")
+            request.channel.persistent = False
         return refusal.body
 
     def _upgrade(self, request: Request) -> None:

@@ -82,9 +82,14 @@ class Alarms:
 
     def _ring(self) -> None:
         self._timer = None
-        now = self._clock.seconds() * SLOTS_A_SECOND
+        # A slot's number times its width is not to the last bit the time it stands for; without a
+        # microsecond's grace the reactor would spin until its clock has passed the difference.
+        now = (self._clock.seconds() + 1e-6) * SLOTS_A_SECOND
         while self._order and self._order[0] <= now:
-            for sleeper in self._slots.pop(heapq.heappop(self._order)):
+            slot = heapq.heappop(self._order)
+            for sleeper in self._slots.pop(slot):
+                if sleeper.slot != slot:
+                    continue  # one before it in this slot cancelled it, or put it off
                 sleeper.slot = None
                 try:
                     sleeper.alarm()

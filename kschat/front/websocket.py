@@ -71,6 +71,7 @@ class EngineProtocol(WebSocketServerProtocol):
     state: int
     current_frame: Any
     inside_message: bool
+    failedByMe: bool
     maxMessagePayloadSize: int
     http_headers: Any
     http_request_params: Any
@@ -119,21 +120,29 @@ class EngineProtocol(WebSocketServerProtocol):
     def onPong(self, payload: bytes) -> None:
         """The peer has read all that was sent before a ping (RFC 6455, section 5.5.3)."""
         session = self.session
-        if session is not None and payload == self._asked:
+        # A pong that nobody asked for is allowed; an empty one must not pass for the answer to no ping.
+        if session is not None and self._asked and payload == self._asked and self.state == _OPEN:
             self._asked = b""
-            session.proved(int(payload))
+            try:
+                session.proved(int(payload))
+            except Exception:  # noqa: BLE001 - see ``_received``
+                self.logger.failure("a pong could not be handled")
+                session.close(Reason.SERVER_ERROR)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
-        if self.session is not None:
-            self.session.listener.closing(Reason.TOO_LARGE)
-        super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
+        session = self.session
+        if session is None:
+            super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
+        else:
+            self.failedByMe = True  # to Autobahn: throw away what comes of it
+            session.close(Reason.TOO_LARGE, reason)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone."""
         session, self.session = self.session, None
         if session is not None:
             session.lost()
-        self._engine.gone()
+        self._engine.connections.leave()
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Also where the peer broke RFC 6455. (``sendClose`` would refuse most codes.)"""
@@ -201,14 +210,14 @@ class EngineProtocol(WebSocketServerProtocol):
             if first == 0x8A:
                 position = stop
                 self.onPong(payload)
-                continue
-            if not payload.isascii():
-                try:
-                    payload.decode()
-                except UnicodeDecodeError:
-                    break  # Autobahn fails the connection as RFC 6455 wants it
-            position = stop
-            self._received(payload, False)
+            else:
+                if not payload.isascii():
+                    try:
+                        payload.decode()
+                    except UnicodeDecodeError:
+                        break  # Autobahn fails the connection as RFC 6455 wants it
+                position = stop
+                self._received(payload, False)
             if self.state != _OPEN:
                 break  # Autobahn waits for the peer's close frame, which may stand there
         return data[position:] if position else data

@@ -3,13 +3,16 @@
 import os
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.chat.interfaces import IStore
 from tests.contracts import istore
+
+reactor: Any = _reactor
 
 
 class SqliteStoreContractTests(istore.StoreContract, TestCase):

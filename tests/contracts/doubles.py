@@ -1,6 +1,6 @@
 """A store and a router that answer when they are told to, and fail when they are told to.
 
-Around the ones in memory, whose answers they hold back; they pass the contracts like every other.
+They are those in memory, with their answers held back; they pass the contracts like every other.
 """
 
 from __future__ import annotations
@@ -12,101 +12,145 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
-from kschat.chat.interfaces import Deliver, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
+from kschat.chat.interfaces import (
+    Conversation,
+    Entry,
+    InboxState,
+    IRouter,
+    IStore,
+    Notes,
+    Page,
+    RouterUnavailable,
+    Stored,
+    StoreUnavailable,
+)
 from kschat.chat.messages import Message
 
 T = TypeVar("T")
 
 
-class _Held:
-    """Answers that wait for ``answer``, in order."""
+class Answers:
+    """What was asked and is not answered yet, in order.
 
-    def __init__(self) -> None:
-        self._waiting: list[Callable[[], object]] = []
+    Attributes:
+        held: whether answers wait for ``give``.
+        away: fail with ``unavailable``.
+        broken: do what no backend may do: ``"call"`` raises out of a call, ``"answer"`` fails with another error.
+    """
+
+    def __init__(self, unavailable: Exception) -> None:
         self.held = False
+        self.away = False
+        self.broken = ""
+        self._unavailable = unavailable
+        self._waiting: list[Callable[[], object]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def give(self, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """What ``begin`` returns, when ``answer`` comes to it; at once where nothing is held."""
+    def to(self, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
+        """The answer that ``begin`` finds, when its turn comes."""
+        if self.broken == "call":
+            raise ZeroDivisionError("a bug of the backend")
         if not self.held:
-            return begin()
+            return self._now(begin)
         later: Deferred[T] = Deferred()
-        self._waiting.append(lambda: begin().chainDeferred(later))
+        self._waiting.append(lambda: self._now(begin).chainDeferred(later))
         return later
 
-    def answer(self, count: int | None = None) -> None:
+    def give(self, count: int | None = None) -> None:
         """Let the first ``count`` have their answers, or all."""
-        waiting, self._waiting = self._waiting[:count], self._waiting[count:] if count is not None else []
+        number = len(self._waiting) if count is None else count
+        waiting, self._waiting = self._waiting[:number], self._waiting[number:]
         for one in waiting:
             one()
+
+    def _now(self, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
+        if self.broken:
+            return fail(ZeroDivisionError("a bug of the backend"))
+        return fail(self._unavailable) if self.away else begin()
 
 
 @implementer(IStore)
 class LateStore:
-    """A store whose answers wait for ``answers.answer()`` while ``answers.held``.
+    """A store whose answers wait, each kind in the order of the calls.
 
     Attributes:
-        away: fail with StoreUnavailable.
-        broken: raise what no store may raise: ``"call"`` out of the call, ``"answer"`` by the Deferred.
+        answers: to everything but ``inbox``, ``read`` and ``last_seen``, whose are ``looks``.
         batches: what it was asked to append, also what failed.
     """
 
-    def __init__(self, max_messages: int = 1000, max_bytes: int = 10_000_000) -> None:
+    def __init__(self, max_messages: int = 100_000, max_bytes: int = 100_000_000) -> None:
         self._memory = MemoryStore(max_messages, max_bytes)
         self.epoch = self._memory.epoch
-        self.answers = _Held()
-        self.away = False
-        self.broken = ""
+        self.answers = Answers(StoreUnavailable("the test took it away"))
+        self.looks = Answers(StoreUnavailable("the test took it away"))
         self.batches: list[list[Message]] = []
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> Deferred[None]:
+        self.running = False
+        return self.answers.to(self._memory.stop)
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         self.batches.append(list(batch))
-        if self.broken == "call":
-            raise ZeroDivisionError("a bug in the store")
-        return self.answers.give(lambda: self._append(batch))
+        return self.answers.to(lambda: self._memory.append(batch))
 
-    def _append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
-        if self.broken:
-            return fail(ZeroDivisionError("a bug in the store"))
-        return fail(StoreUnavailable("the test took it away")) if self.away else self._memory.append(batch)
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        return self.looks.to(lambda: self._memory.inbox(user))
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Stored]]:
-        if self.away:
-            return fail(StoreUnavailable("the test took it away"))
-        return self.answers.give(lambda: self._memory.read(user, after, limit))
+    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+        return self.looks.to(lambda: self._memory.read(user, after, limit))
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        return self.answers.to(lambda: self._memory.note(notes))
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        return self.looks.to(lambda: self._memory.last_seen(users))
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        return self.answers.to(lambda: self._memory.history(user, peer, before, limit))
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        return self.answers.to(lambda: self._memory.conversations(user, limit))
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        return self.answers.to(lambda: self._memory.mark_read(user, peer, mid))
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        return self.answers.to(lambda: self._memory.join(room, user, most))
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        return self.answers.to(lambda: self._memory.leave(room, user))
 
 
 @implementer(IRouter)
 class LateRouter:
-    """A router whose answers wait for ``answers.answer()`` while ``answers.held``.
+    """A router whose answers wait.
 
-    Attributes: as of ``LateStore``; ``bound`` are the users it was last told of.
+    Attributes:
+        answers: to ``publish``.
+        binds: those to ``bind``.
+        batches: what it was asked to publish, also what failed.
+        bound: the users it was last told of.
     """
 
     def __init__(self) -> None:
         self._memory = MemoryRouter()
-        self.answers = _Held()
-        self.away = False
-        self.broken = ""
+        self.answers = Answers(RouterUnavailable("the test took it away"))
+        self.binds = Answers(RouterUnavailable("the test took it away"))
         self.batches: list[list[Stored]] = []
         self.bound: set[str] = set()
-
-    def attach(self, deliver: Deliver) -> None:
-        self._memory.attach(deliver)
+        self.attach = self._memory.attach
 
     def bind(self, user: str) -> Deferred[None]:
         self.bound.add(user)
-        if self.broken == "call":
-            raise ZeroDivisionError("a bug in the router")
-        return self.answers.give(lambda: self._bind(user))
+        return self.binds.to(lambda: self._bind(user))
 
     def _bind(self, user: str) -> Deferred[None]:
-        if self.broken:
-            return fail(ZeroDivisionError("a bug in the router"))
-        if self.away:
-            return fail(RouterUnavailable("the test took it away"))
         return self._memory.bind(user) if user in self.bound else succeed(None)
 
     def unbind(self, user: str) -> None:
@@ -115,11 +159,4 @@ class LateRouter:
 
     def publish(self, batch: Sequence[Stored]) -> Deferred[list[bool]]:
         self.batches.append(list(batch))
-        if self.broken == "call":
-            raise ZeroDivisionError("a bug in the router")
-        return self.answers.give(lambda: self._publish(batch))
-
-    def _publish(self, batch: Sequence[Stored]) -> Deferred[list[bool]]:
-        if self.broken:
-            return fail(ZeroDivisionError("a bug in the router"))
-        return fail(RouterUnavailable("the test took it away")) if self.away else self._memory.publish(batch)
+        return self.answers.to(lambda: self._memory.publish(batch))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import (
@@ -505,17 +505,16 @@ class RoomContract(Contract):
 
     async def test_joins_and_messages_are_done_in_the_order_they_were_asked_for(self) -> None:
         store = await self.make_store()
-        results = await gatherResults(
-            [
-                store.append([message("ann", "#r")]),
-                store.join("#r", "ann", 10),
-                store.append([message("ann", "#r")]),
-                store.join("#r", "ben", 10),
-                store.append([message("ann", "#r")]),
-                store.leave("#r", "ann"),
-                store.append([message("ann", "#r")]),
-            ]
-        )
+        asked: list[Deferred[Any]] = [
+            store.append([message("ann", "#r")]),
+            store.join("#r", "ann", 10),
+            store.append([message("ann", "#r")]),
+            store.join("#r", "ben", 10),
+            store.append([message("ann", "#r")]),
+            store.leave("#r", "ann"),
+            store.append([message("ann", "#r")]),
+        ]
+        results: list[Any] = await gatherResults(asked)
         refused = [results[index][0].refused for index in (0, 2, 4, 6)]
         self.assertEqual(refused, [Error.NOT_ALLOWED, None, None, Error.NOT_ALLOWED])
         self.assertEqual([results[index][0].places for index in (2, 4)], [(), (("ben", 1),)])

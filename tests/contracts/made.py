@@ -35,9 +35,7 @@ def to(*recipients: str, sender: str = "ann") -> list[Message]:
 def stored(*recipients: str, sender: str = "ann") -> list[Stored]:
     """What a fresh store says of one message to each of ``recipients``."""
     offsets: dict[str, Iterator[int]] = {recipient: count(1) for recipient in recipients}
-    return [
-        Stored(one, ((one.recipient, next(offsets[one.recipient])),)) for one in to(*recipients, sender=sender)
-    ]
+    return [Stored(one, ((one.recipient, next(offsets[one.recipient])),)) for one in to(*recipients, sender=sender)]
 
 
 def mid(number: int) -> str:

@@ -9,7 +9,7 @@ from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import IRouter, RouterUnavailable, Stored
-from tests.contracts.made import awkward_messages, stored
+from tests.contracts.made import awkward_messages, message, stored
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -158,6 +158,21 @@ class RouterContract(TestCase):
         await self.settle()
         self.assertEqual(arrivals.all, batch[1:])
 
+    async def test_a_message_to_a_room_arrives_once_where_any_of_its_members_is_bound(self) -> None:
+        router, arrivals = await self.attached("ben", "cem")
+        places = [(("ben", 7), ("cem", 8), ("dan", 9)), (("eve", 1), ("cem", 9)), (("dan", 10), ("eve", 2)), ()]
+        batch = [Stored(message("ann", "#room"), place) for place in places]
+        self.assertEqual(await router.publish(batch), [True, True, False, False])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch[:2])
+
+    async def test_a_message_to_the_largest_room_arrives_with_all_its_places(self) -> None:
+        router, arrivals = await self.attached("user 999")
+        batch = [Stored(message("ann", "#room"), tuple((f"user {n}", n + 1) for n in range(1000)))]
+        self.assertEqual(await router.publish(batch), [True])
+        await self.settle()
+        self.assertEqual(arrivals.all, batch)
+
     async def test_many_users_are_bound_at_once(self) -> None:
         router, arrivals = await self.attached()
         users = [f"user {number}" for number in range(300)]
@@ -196,7 +211,7 @@ class RouterContract(TestCase):
         router, arrivals = await self.attached()
         for number, (what, one) in enumerate(awkward_messages().items(), 1):
             await router.bind(one.recipient)
-            given = Stored(one, number * 2**33)
+            given = Stored(one, ((one.recipient, number * 2**33),))
             self.assertEqual(await router.publish([given]), [True], what)
             await self.settle()
             arrived = arrivals.all[-1]

@@ -3,24 +3,21 @@
 from twisted.trial.unittest import TestCase
 
 from kschat.chat.interfaces import IRouter, IStore
-from tests.contracts import router, store
+from tests.contracts import istore, router
 from tests.contracts.doubles import LateRouter, LateStore
 
 
-class LateStoreTests(store.StoreContract, store.FailingStoreContract, TestCase):
+class LateStoreTests(istore.StoreContract, istore.FailingStoreContract, TestCase):
     async def make_store(self) -> LateStore:
         return LateStore()
 
-    async def settle(self) -> None:
-        pass
-
     async def break_off(self, store: IStore) -> None:
         assert isinstance(store, LateStore)
-        store.away = True
+        store.answers.away = store.looks.away = True
 
     async def bring_back(self, store: IStore) -> None:
         assert isinstance(store, LateStore)
-        store.away = False
+        store.answers.away = store.looks.away = False
 
 
 class LateRouterTests(router.RouterContract, router.FailingRouterContract, TestCase):
@@ -29,4 +26,4 @@ class LateRouterTests(router.RouterContract, router.FailingRouterContract, TestC
 
     async def break_off(self, router: IRouter) -> None:
         assert isinstance(router, LateRouter)
-        router.away = True
+        router.answers.away = router.binds.away = True

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.web.resource import IResource
 from twisted.web.static import Data
 
 from kschat.chat.counters import Counters
@@ -49,6 +50,8 @@ class Recorder:
         self.sockets: list[Socket] = []
         self.on_event: Callable[[Socket, Event], None] | None = None
         self.on_disconnected: Callable[[Socket, Reason], None] | None = None
+        self.on_proved: Callable[[Socket, int], None] | None = None
+        self.on_closing: Callable[[Socket, Reason], None] | None = None
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         self.log.append(("connect", wish.namespace))
@@ -64,6 +67,16 @@ class Recorder:
 
     def acked(self, socket: Socket, ack: Ack) -> None:
         self.log.append(("acked", ack.id))
+
+    def proved(self, socket: Socket, number: int) -> None:
+        self.log.append(("proved", number))
+        if self.on_proved is not None:
+            self.on_proved(socket, number)
+
+    def closing_socket(self, socket: Socket, reason: Reason) -> None:
+        self.log.append(("closing", socket.namespace, reason))
+        if self.on_closing is not None:
+            self.on_closing(socket, reason)
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         self.log.append(("disconnected", socket.namespace, reason))
@@ -138,7 +151,7 @@ class Daemon:
 
     Args:
         application: what its sessions are for; a ``Recorder`` unless given.
-        bounds, limits: in the place of the defaults.
+        bounds, limits, page: in the place of the defaults.
         settings: of the engine.
     """
 
@@ -148,6 +161,7 @@ class Daemon:
         bounds: ChannelBounds | None = None,
         limits: Limits | None = None,
         access_log: bool = True,
+        page: IResource | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -168,7 +182,7 @@ class Daemon:
             self.clock,
         )
         root = make_root(
-            Data(b"the page", "text/html"),
+            page or Data(b"the page", "text/html"),
             Data(b"a file", "text/css"),
             EngineResource(self.engine, Data(b"a script", "text/javascript")),
             Health(lambda: {"connections": self.connections.open}),

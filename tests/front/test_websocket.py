@@ -16,9 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from kschat.front.websocket import CLOSE_TIMEOUT, backlog
 from kschat.wire.connection import Socket
 from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.limits import Limits
 from kschat.wire.socketio import Connect, Event
 from tests.front.daemon import V3, V4, Daemon, Recorder, handshake
-from tests.front.frames import CLOSE, PONG, TEXT, Seen, client_frame, close_frame
+from tests.front.frames import CLOSE, PING, PONG, TEXT, Seen, client_frame, close_frame
 
 #: Just less, and just more, than an alarm clock of slots of 10 ms may be late.
 EARLY, LATE = -0.001, 0.011
@@ -542,6 +543,154 @@ class Corks(SessionTests):
             self.assertEqual([len(peer.texts()) for peer in (first, last)], [2, 2])
 
 
+class Proofs(SessionTests):
+    """A ping after what was sent, and its pong, show that all of it was read."""
+
+    def setUp(self) -> None:
+        self.daemon = Daemon()
+        self.peer = self.daemon.joined()
+        self.socket = self.daemon.recorder.sockets[-1]
+
+    def test_a_ping_goes_out_behind_what_was_sent_and_its_pong_is_told(self) -> None:
+        send(self.daemon, "one")
+        self.assertTrue(self.socket.prove(42))
+        text, ping = self.peer.frames()
+        self.assertEqual((text.opcode, ping), (TEXT, Seen(PING, b"42")))
+        self.assertEqual(self.daemon.recorder.of("proved"), [])
+        self.peer.arrive(client_frame(ping.payload, PONG))
+        self.assertEqual(self.daemon.recorder.of("proved"), [(42,)])
+
+    def test_it_keeps_its_place_while_writes_are_held(self) -> None:
+        self.daemon.cork.hold()
+        send(self.daemon, "one")
+        self.socket.prove(42)
+        send(self.daemon, "two")
+        self.daemon.cork.release()
+        self.assertEqual([frame.opcode for frame in self.peer.frames()], [TEXT, PING, TEXT])
+
+    def test_a_pong_is_understood_however_it_comes(self) -> None:
+        for number in (1, 2**53):
+            pong = client_frame(b"%d" % number, PONG)
+            for reads in (
+                [pong],
+                [pong[:3], pong[3:]],
+                [client_frame(event().encode()) + pong + client_frame(event().encode())],
+                [client_frame(event().encode()[:9], fin=False), pong, client_frame(event().encode()[9:], 0)],
+            ):
+                self.socket.prove(number)
+                for read in reads:
+                    self.peer.arrive(read)
+                self.assertEqual(self.daemon.recorder.of("proved"), [(number,)])
+                self.daemon.recorder.log.clear()
+
+    def test_one_is_asked_at_a_time(self) -> None:
+        self.assertTrue(self.socket.prove(1))
+        self.assertFalse(self.socket.prove(2))
+        self.peer.arrive(client_frame(b"1", PONG))
+        self.assertTrue(self.socket.prove(3))
+
+    def test_pongs_that_answer_nothing_prove_nothing_and_harm_nobody(self) -> None:
+        """A pong may come unasked (RFC 6455, 5.5.3), and some browsers send one now and then."""
+        for asked in (False, True):
+            if asked:
+                self.socket.prove(42)
+            for payload in (b"", b"4", b"042", b"42 ", b"x", b"\xff", b"1" * 125):
+                pong = client_frame(payload, PONG)
+                self.peer.arrive(pong)
+                self.peer.arrive(pong[:3])
+                self.peer.arrive(pong[3:])
+        self.assertEqual(self.daemon.recorder.log, [])
+        self.peer.arrive(client_frame(b"42", PONG) * 3)
+        self.assertEqual(self.daemon.recorder.of("proved"), [(42,)])
+
+    def test_unmasked_and_fragmented_pongs_are_faults(self) -> None:
+        for bad in (client_frame(b"42", PONG, mask=None), client_frame(b"42", PONG, fin=False)):
+            self.setUp()
+            self.socket.prove(42)
+            self.peer.arrive(bad)
+            self.assertEqual(self.peer.closing().code, 1002)
+            self.assertEqual(self.daemon.recorder.of("proved"), [])
+
+    def test_a_pong_after_the_end_is_nothing(self) -> None:
+        self.socket.prove(42)
+        self.peer.send("9")
+        self.peer.arrive(client_frame(b"42", PONG))
+        self.assertEqual(self.daemon.recorder.of("proved"), [])
+
+    def test_nothing_is_asked_after_the_end(self) -> None:
+        self.peer.send("9")
+        self.socket.prove(42)
+        self.assertEqual([frame.opcode for frame in self.peer.frames()], [CLOSE])
+
+    def test_one_that_ends_the_session_ends_the_reading(self) -> None:
+        self.daemon.recorder.on_proved = lambda socket, _: socket.connection.session.close(Reason.FORCED_CLOSE)
+        self.socket.prove(42)
+        self.peer.arrive(client_frame(b"42", PONG) + client_frame(event().encode()) + close_frame())
+        self.assertEqual(self.daemon.recorder.of("event"), [])
+        self.assertIsNotNone(self.peer.wire.lost)
+
+    def test_congestion_is_seen_from_64_kilobytes_unsent_on(self) -> None:
+        transport = self.socket.connection.session.transport
+        self.assertFalse(transport.congested)
+        self.peer.wire.room = 0
+        send(self.daemon, "x" * 60_000)
+        self.assertFalse(transport.congested)
+        send(self.daemon, "x" * 10_000)
+        self.assertTrue(transport.congested)
+        self.peer.wire.room = None
+        self.peer.wire.pump()
+        self.assertFalse(transport.congested)
+
+
+class LastWords(SessionTests):
+    """Before it ends a session, this side may still say something."""
+
+    def setUp(self) -> None:
+        self.daemon = Daemon(limits=Limits(max_payload=1000), max_unsent=100_000)
+        self.peer = self.daemon.joined()
+        self.daemon.recorder.on_closing = lambda socket, reason: send(self.daemon, f"bye: {reason.text}")
+
+    def assertSaid(self, reason: Reason) -> None:
+        *_, word, close = self.peer.frames()
+        self.assertEqual(word.payload.decode(), f'42/kschat,["x", "bye: {reason.text}"]')
+        self.assertEqual((close.code, close.reason), (reason.close_code, reason.text))
+        told = [one[0] for one in self.daemon.recorder.log]
+        self.assertEqual(told, ["closing", "disconnected", "ended"])
+        self.assertEqual(self.daemon.recorder.of("ended")[0][0], reason)
+
+    def test_who_sends_too_much_is_told(self) -> None:
+        self.peer.arrive(client_frame(b"", claimed=1001))
+        self.assertSaid(Reason.TOO_LARGE)
+
+    def test_who_breaks_the_protocol_is_told(self) -> None:
+        self.peer.send("9")
+        self.assertSaid(Reason.PARSE_ERROR)
+
+    def test_who_reads_too_slowly_is_told_once_it_reads(self) -> None:
+        self.peer.wire.room = 0
+        while not self.daemon.recorder.of("ended"):
+            send(self.daemon, "x" * 10_000)
+        self.peer.wire.room = None
+        self.assertSaid(Reason.SLOW_READER)
+
+    def test_who_is_gone_is_told_nothing(self) -> None:
+        self.peer.wire.hang_up()
+        self.assertEqual(self.daemon.recorder.of("closing"), [])
+
+    def test_an_application_that_fails_at_it_ends_the_session_all_the_same(self) -> None:
+        def fail(socket: Socket, reason: Reason) -> None:
+            raise ZeroDivisionError
+
+        for way in (client_frame(b"", claimed=1001), client_frame(b"9")):
+            self.setUp()
+            self.daemon.recorder.on_closing = fail
+            self.peer.arrive(way)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertIn(self.peer.closing().code, (1002, 1009))
+            self.peer.arrive(close_frame())
+            self.assertNothingLeft(self.daemon)
+
+
 class Faults(SessionTests):
     """What the application raises is a bug of ours: it costs one connection, and is logged."""
 
@@ -589,6 +738,18 @@ class Faults(SessionTests):
         peer.send(event())
         self.assertEqual(peer.closing().code, 1009)
         self.assertEqual(daemon.recorder.of("ended"), [(Reason.TOO_LARGE, "no such thing")])
+
+    def test_a_proof_that_raises_closes_that_connection(self) -> None:
+        for cut in (None, 3):
+            daemon = Daemon()
+            peer = daemon.joined()
+            daemon.recorder.on_proved = self.raises
+            daemon.recorder.sockets[-1].prove(1)
+            pong = client_frame(b"1", PONG)
+            peer.arrive(pong[:cut])
+            peer.arrive(pong[cut:] if cut else b"")
+            self.assertLogged()
+            self.assertEqual(peer.closing().code, 1011)
 
     def test_a_join_that_raises_closes_that_connection(self) -> None:
         class Bad(Recorder):

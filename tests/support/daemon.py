@@ -33,7 +33,7 @@ from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
 SERVING = "serving on http://"
 
 #: Signs in a log of an error that was not expected.
-FAULTS = ("Traceback", "Unhandled", "CRITICAL")
+FAULTS = ("Traceback", "Unhandled", "#critical")
 
 
 def free_port() -> int:
@@ -44,12 +44,15 @@ def free_port() -> int:
 
 
 def command(port: int, settings: Mapping[str, object]) -> list[str]:
-    """The daemon's command line. ``settings`` are named as in the configuration file; a True becomes a bare flag."""
+    """The daemon's command line. ``settings`` are named as in the configuration file; a True becomes a bare flag.
+
+    Where they name no store, it is in memory.
+    """
     beside = Path(sys.executable).with_name("twistd")
     twistd = str(beside) if beside.exists() else shutil.which("twistd")
     assert twistd is not None, "twistd is not installed"
     arguments = [sys.executable, twistd, "-n", "--pidfile=", "kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
-    for name, value in settings.items():
+    for name, value in {"store": "memory", **settings}.items():
         option = "--" + name.replace("_", "-")
         arguments += [option] if value is True else [option, str(value)]
     return arguments

@@ -21,7 +21,10 @@ class FakeTransport:
         closed: the reasons it was closed with.
         releases: how often a parked request was let go.
         unsent: what ``take_unsent`` gives away.
+        asked: the numbers that ``prove`` was called with.
     """
+
+    congested = False
 
     def __init__(self, unsent: Sequence[Frame] = ()) -> None:
         self.frames: list[bytes | Frame] = []
@@ -29,6 +32,7 @@ class FakeTransport:
         self.closed: list[Reason] = []
         self.releases = 0
         self.unsent = list(unsent)
+        self.asked: list[int] = []
         self.on_send: Callable[[], None] | None = None
         self.on_close: Callable[[], None] | None = None
 
@@ -44,6 +48,9 @@ class FakeTransport:
         self.closed.append(reason)
         if self.on_close is not None:
             self.on_close()
+
+    def prove(self, number: int) -> None:
+        self.asked.append(number)
 
     def release(self) -> None:
         self.releases += 1
@@ -87,12 +94,16 @@ class FakeListener:
     Attributes:
         received: text as bytes, binary as ``Frame``.
         endings: reason and detail of each end there was.
+        last_words: the reasons of ends that were about to come.
+        proofs: the numbers that were proved.
         error: raised at the next message.
     """
 
     def __init__(self) -> None:
         self.received: list[bytes | Frame] = []
         self.endings: list[tuple[Reason, str]] = []
+        self.last_words: list[Reason] = []
+        self.proofs: list[int] = []
         self.error: Exception | None = None
         self.on_closed: Callable[[], None] | None = None
 
@@ -103,6 +114,12 @@ class FakeListener:
     def binary(self, data: bytes) -> None:
         self.received.append(Frame(data, True))
         self._fail()
+
+    def proved(self, number: int) -> None:
+        self.proofs.append(number)
+
+    def closing(self, reason: Reason) -> None:
+        self.last_words.append(reason)
 
     def closed(self, reason: Reason, detail: str) -> None:
         self.endings.append((reason, detail))
@@ -123,12 +140,14 @@ class FakeApplication:
     Attributes:
         log: tuples: what happened, the namespace, and what came with it.
         sockets: all that wished to join, in order.
+        last_words: the namespace and reason of each end of ours that was about to come.
         on_event: called with each event.
     """
 
     def __init__(self) -> None:
         self.log: list[tuple[Any, ...]] = []
         self.sockets: list[Socket] = []
+        self.last_words: list[tuple[str, Reason]] = []
         self.on_event: Callable[[Socket, Event], None] | None = None
 
     def connect(self, socket: Socket, wish: Connect) -> None:
@@ -146,6 +165,12 @@ class FakeApplication:
 
     def acked(self, socket: Socket, ack: Ack) -> None:
         self.log.append(("acked", socket.namespace, ack))
+
+    def proved(self, socket: Socket, number: int) -> None:
+        self.log.append(("proved", socket.namespace, number))
+
+    def closing_socket(self, socket: Socket, reason: Reason) -> None:
+        self.last_words.append((socket.namespace, reason))
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         self.log.append(("disconnected", socket.namespace, reason))

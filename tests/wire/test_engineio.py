@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -143,6 +143,7 @@ class OpenPacketTests(SynchronousTestCase):
 
     @PROPERTY
     @given(st.integers(1, 3_600_000), st.integers(1, 3_600_000))
+    @example(1001, 25)  # 1.001 * 1000 is a little less than 1001
     def test_times_are_announced_in_milliseconds_exactly(self, interval: int, timeout: int) -> None:
         """Also below a second, and however the division comes out in binary."""
         announced = json.loads(engineio.open_data("abc", (), interval / 1000, timeout / 1000, 1))

@@ -338,6 +338,7 @@ class AttachmentTests(SynchronousTestCase):
             self.refused(b'51-["x",{"_placeholder":true,"num":%b}]' % number)
             self.refused(b'51-["x",[{"a":{"num":%b,"_placeholder":true}}]]' % number)
         self.refused(b'51-["x",{"_placeholder":true}]')
+        self.refused(b'52-["x",{"_placeholder":true,"num":true}]')
         self.refused(b'61-1[{"_placeholder":true,"num":1}]')
 
     def test_an_object_that_looks_like_a_placeholder_stays_an_object_in_a_packet_without_attachments(self) -> None:

@@ -33,11 +33,15 @@ class Settings(msgspec.Struct, frozen=True):
     Attributes:
         path: the file; beside it lie ``-wal``, ``-shm`` and ``.lock``.
         sync: ``full``: each commit waits for the disk; ``normal``: the newest may be lost with the machine's power.
+        retention_seconds: messages are deleted at this age; 0 for never.
+        retention_messages: the newest that are kept in an inbox and a conversation; 0 for all.
         max_pages: pages of 4096 bytes that the file may grow to; 0 for no bound but the disk's.
     """
 
     path: str
     sync: Sync = "full"
+    retention_seconds: float = 0.0
+    retention_messages: int = 0
     max_pages: int = 0
 
 

@@ -1,0 +1,486 @@
+"""HTTP connections: bounded in time, in size and in number, and logged without secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from kschat.front.channel import ChannelBounds, redacted
+from tests.front.daemon import V4, Daemon, Response, handshake
+from tests.front.wires import Wire
+
+#: A token as it must appear nowhere.
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJkYXRhIjp7ImlkIjoiYW5uIn19.c2VjcmV0LXNpZ25hdHVyZQ"
+
+GET = b"GET / HTTP/1.1\r\nHost: chat.example\r\n\r\n"
+
+
+class Page(Resource):
+    """Takes bodies, and answers when told to if ``late``."""
+
+    isLeaf = True
+
+    def __init__(self, late: bool = False) -> None:
+        super().__init__()
+        self.late = late
+        self.bodies: list[bytes] = []
+        self.requests: list[Request] = []
+
+    def render(self, request: Request) -> Any:
+        content: Any = request.content
+        self.bodies.append(content.read())
+        self.requests.append(request)
+        return NOT_DONE_YET if self.late else b"thank you"
+
+
+def post(body: bytes, **headers: str) -> bytes:
+    lines = [
+        "POST / HTTP/1.1",
+        "Host: chat.example",
+        *(f"{name.replace('_', '-')}: {v}" for name, v in headers.items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+
+
+def responses(wire: Wire) -> list[Response]:
+    """All responses that came."""
+    found, data = [], bytes(wire.taken)
+    while data:
+        found.append(Response(data))
+        data = found[-1].rest
+    return found
+
+
+class ChannelTests(SynchronousTestCase):
+    bounds = ChannelBounds(
+        head_timeout=10, body_timeout=30, answer_timeout=60, max_head=2000, max_body=1000, max_connections=3
+    )
+
+    def daemon(self, page: Page | None = None, **bounds: Any) -> Daemon:
+        return Daemon(bounds=self.bounds, page=page or Page())
+
+    def pass_time(self, daemon: Daemon, wire: Wire, seconds: float, drip: bytes = b"") -> None:
+        """Second by second, with one byte from the peer in each."""
+        for number in range(round(seconds)):
+            daemon.clock.advance(1)
+            if drip and wire.lost is None:
+                wire.arrive(drip[number % len(drip) :][:1])
+
+    def assertCut(self, daemon: Daemon, wire: Wire) -> None:
+        daemon.clock.advance(0.02)
+        daemon.clock.advance(0)
+        self.assertTrue(wire.aborted)
+        self.assertIsNotNone(wire.lost)
+        self.assertEqual(daemon.connections.open, 0)
+        self.assertEqual(len(daemon.alarms), 0)
+
+
+class Times(ChannelTests):
+    def test_who_says_nothing_is_cut(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        daemon.clock.advance(9.99)
+        self.assertIsNone(wire.lost)
+        daemon.clock.advance(0.01)
+        self.assertCut(daemon, wire)
+
+    def test_a_head_that_drips_in_is_cut_as_soon(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        wire.arrive(b"GET / HTTP/1.1\r\nX: ")
+        self.pass_time(daemon, wire, 9, b"x")
+        self.assertIsNone(wire.lost)
+        self.pass_time(daemon, wire, 1)
+        self.assertCut(daemon, wire)
+
+    def test_headers_that_drip_in_line_by_line_are_cut_as_soon(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        wire.arrive(b"GET / HTTP/1.1\r\n")
+        for number in range(9):
+            daemon.clock.advance(1)
+            wire.arrive(b"X-%d: y\r\n" % number)
+        daemon.clock.advance(1)
+        self.assertCut(daemon, wire)
+
+    def test_a_body_that_drips_in_is_cut(self) -> None:
+        for data in (post(b"", Content_Length="500"), post(b"500\r\n", Transfer_Encoding="chunked")):
+            daemon = self.daemon()
+            wire = daemon.connect()
+            daemon.clock.advance(9)
+            wire.arrive(data)
+            self.pass_time(daemon, wire, 29, b"x")
+            self.assertIsNone(wire.lost)
+            self.pass_time(daemon, wire, 1)
+            self.assertCut(daemon, wire)
+
+    def test_an_answer_that_does_not_come_ends_in_time(self) -> None:
+        daemon = self.daemon(Page(late=True))
+        wire = daemon.connect()
+        wire.arrive(GET)
+        self.pass_time(daemon, wire, 59)
+        self.assertIsNone(wire.lost)
+        self.pass_time(daemon, wire, 1)
+        self.assertCut(daemon, wire)
+
+    def test_a_late_answer_is_sent(self) -> None:
+        page = Page(late=True)
+        daemon = self.daemon(page)
+        wire = daemon.connect()
+        wire.arrive(GET)
+        daemon.clock.advance(59)
+        page.requests[0].write(b"at last")
+        page.requests[0].finish()
+        wire.pump()
+        self.assertIn(b"at last", bytes(wire.taken))
+
+    def test_a_connection_may_carry_another_request_for_a_while(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        for count in range(1, 5):
+            wire.arrive(GET)
+            self.assertEqual(len(responses(wire)), count)
+            daemon.clock.advance(59)
+            self.assertIsNone(wire.lost)
+        daemon.clock.advance(1)
+        self.assertCut(daemon, wire)
+
+    def test_the_next_head_may_not_drip_in_for_ever(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        wire.arrive(GET + b"GET / HTTP/1.1\r\nX: ")
+        self.pass_time(daemon, wire, 60, b"x")
+        self.assertCut(daemon, wire)
+
+    def test_who_does_not_read_its_answer_is_cut(self) -> None:
+        for data in (GET, post(b"", Content_Length="5000"), b"nonsense\r\n\r\n", handshake("EIO=4&transport=smoke")):
+            daemon = self.daemon()
+            wire = daemon.connect(room=0)
+            wire.arrive(data)
+            self.pass_time(daemon, wire, 60)
+            self.assertCut(daemon, wire)
+
+    def test_a_websocket_is_not_cut_by_the_times_of_http(self) -> None:
+        daemon = Daemon(bounds=self.bounds, ping_interval=1000, ping_timeout=1000, connect_timeout=10_000)
+        for before in (b"", GET):
+            wire = daemon.connect()
+            wire.arrive(before + handshake())
+            self.pass_time(daemon, wire, 200)
+            self.assertIsNone(wire.lost)
+
+    def test_who_leaves_in_the_middle_leaves_nothing(self) -> None:
+        for data in (
+            b"",
+            b"GET / HT",
+            GET,
+            GET[:-2],
+            post(b"half", Content_Length="8"),
+            post(b"8\r\nha", Transfer_Encoding="chunked"),
+        ):
+            for late in (False, True):
+                daemon = self.daemon(Page(late))
+                wire = daemon.connect()
+                wire.arrive(data)
+                wire.hang_up()
+                self.assertEqual((daemon.connections.open, len(daemon.alarms)), (0, 0), data)
+
+
+class Sizes(ChannelTests):
+    def refused(self, data: bytes, status: int) -> None:
+        page = Page()
+        daemon = self.daemon(page)
+        wire = daemon.connect()
+        wire.arrive(data)
+        (response,) = responses(wire)
+        self.assertEqual(response.status, status)
+        self.assertIsNotNone(wire.lost)
+        self.assertEqual(page.bodies, [])
+        self.assertEqual((daemon.connections.open, len(daemon.alarms)), (0, 0))
+
+    def test_a_head_that_is_too_large(self) -> None:
+        self.refused(b"GET / HTTP/1.1\r\nX: " + b"x" * 2000 + b"\r\n\r\n", 400)
+        self.refused(b"GET / HTTP/1.1\r\n" + b"X: yyyyyyyyyy\r\n" * 200 + b"\r\n", 400)
+        self.refused(b"GET /" + b"x" * 2000 + b" HTTP/1.1\r\n\r\n", 400)
+        self.refused(b"GET / HTTP/1.1\r\nX: y\r\n" + b" z\r\n" * 2000 + b"\r\n", 400)
+
+    def test_a_head_without_an_end(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        for _ in range(1000):
+            if wire.lost is None:
+                wire.arrive(b"x" * 100)
+        self.assertIsNotNone(wire.lost)
+        self.assertEqual(daemon.connections.open, 0)
+
+    def test_a_head_without_an_end_is_not_kept(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        wire.room = 0
+        for _ in range(1000):
+            wire.arrive(b"x" * 100)
+        channel: Any = wire.protocol
+        self.assertLess(len(channel._buffer), 20_000)
+
+    def test_a_body_whose_length_is_too_large(self) -> None:
+        self.refused(post(b"", Content_Length="1001"), 413)
+        self.refused(post(b"x" * 5000, Content_Length="5000"), 413)
+        self.refused(post(b"", Content_Length="9" * 30), 413)
+
+    def test_a_body_in_chunks_that_are_too_large_together(self) -> None:
+        self.refused(post(chunked(b"x" * 1001), Transfer_Encoding="chunked"), 413)
+        self.refused(post(chunked(*[b"x" * 100] * 11), Transfer_Encoding="chunked"), 413)
+        self.refused(post(chunked(*[b"x"] * 1001), Transfer_Encoding="chunked"), 413)
+
+    def test_a_body_that_is_too_large_is_not_asked_for(self) -> None:
+        self.refused(post(b"", Content_Length="5000", Expect="100-continue"), 413)
+
+    def test_a_body_as_large_as_allowed(self) -> None:
+        page = Page()
+        daemon = self.daemon(page)
+        for data in (
+            post(b"x" * 1000, Content_Length="1000"),
+            post(chunked(b"x" * 1000), Transfer_Encoding="chunked"),
+            post(chunked(*[b"x" * 100] * 10), Transfer_Encoding="chunked"),
+        ):
+            self.assertEqual(daemon.request(data).status, 200)
+        self.assertEqual(page.bodies, [b"x" * 1000] * 3)
+
+    def test_what_follows_a_body_that_was_too_large_is_not_kept(self) -> None:
+        page = Page()
+        daemon = self.daemon(page)
+        wire = daemon.connect(room=0)
+        wire.arrive(post(b"ffffff\r\n", Transfer_Encoding="chunked"))
+        for _ in range(100):
+            wire.arrive(b"x" * 10_000)
+        channel: Any = wire.protocol
+        (request,) = channel.requests
+        self.assertLess(len(request.content.getvalue()), 1001)
+        self.assertEqual(page.bodies, [])
+
+    def test_lengths_that_are_none(self) -> None:
+        for length in ("-1", "x", "1,1", "+5", "0x10"):
+            self.refused(post(b"", Content_Length=length), 400)
+
+    def test_both_kinds_of_length(self) -> None:
+        self.refused(post(b"0\r\n\r\n", Content_Length="5", Transfer_Encoding="chunked"), 400)
+
+    def test_requests_in_one_read_are_answered_in_order(self) -> None:
+        daemon = self.daemon()
+        wire = daemon.connect()
+        wire.arrive(GET + post(b"12345", Content_Length="5") + b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        self.assertEqual([response.status for response in responses(wire)], [200, 200, 200])
+        self.assertIsNotNone(wire.lost)
+
+
+class Numbers(ChannelTests):
+    def test_who_is_one_too_many_is_turned_away_until_another_leaves(self) -> None:
+        daemon = self.daemon()
+        wires = [daemon.connect() for _ in range(3)]
+        self.assertIsNotNone(daemon.connect().lost)
+        self.assertEqual(daemon.counters.turned_away, 1)
+        wires[1].hang_up()
+        self.assertIsNone(daemon.connect().lost)
+        self.assertIsNotNone(daemon.connect().lost)
+        self.assertEqual(daemon.counters.turned_away, 2)
+
+    def test_websockets_count_until_they_are_gone(self) -> None:
+        daemon = Daemon(bounds=self.bounds)
+        peers = [daemon.joined() for _ in range(3)]
+        self.assertIsNotNone(daemon.connect().lost)
+        peers[0].send("1")
+        self.assertIsNotNone(daemon.connect().lost)
+        peers[0].wire.hang_up()
+        self.assertIsNone(daemon.connect().lost)
+
+    def test_each_is_counted_once_however_it_ends(self) -> None:
+        daemon = Daemon(bounds=self.bounds)
+        for number in range(30):
+            wire = daemon.upgrade(Sec_WebSocket_Key="bad" if number % 3 == 0 else "dGhlIHNhbXBsZSBub25jZQ==")
+            if wire.lost is None:
+                wire.finish()
+        self.assertEqual(daemon.connections.open, 0)
+
+
+class Stops(ChannelTests):
+    """Nobody listens any more."""
+
+    def stopped(self, *reads: bytes, page: Page | None = None) -> tuple[Daemon, Wire]:
+        daemon = self.daemon(page)
+        wire = daemon.connect()
+        for read in reads:
+            wire.arrive(read)
+        daemon.site.doStart()
+        daemon.site.doStop()
+        wire.pump()
+        return daemon, wire
+
+    def test_a_connection_that_waits_for_a_request_ends(self) -> None:
+        for reads in ([], [GET], [GET, GET]):
+            daemon, wire = self.stopped(*reads)
+            self.assertIsNotNone(wire.lost)
+            self.assertEqual(len(responses(wire)), len(reads))
+            self.assertEqual(daemon.connections.open, 0)
+
+    def test_a_request_that_was_begun_is_answered_first(self) -> None:
+        _, wire = self.stopped(post(b"12", Content_Length="4"))
+        wire.arrive(b"34")
+        self.assertEqual([response.status for response in responses(wire)], [200])
+        self.assertIsNotNone(wire.lost)
+
+    def test_an_answer_that_is_not_ready_is_waited_for(self) -> None:
+        page = Page(late=True)
+        _, wire = self.stopped(GET, page=page)
+        self.assertIsNone(wire.lost)
+        page.requests[0].write(b"at last")
+        page.requests[0].finish()
+        wire.pump()
+        self.assertIn(b"at last", bytes(wire.taken))
+        self.assertIsNotNone(wire.lost)
+
+    def test_websockets_stay(self) -> None:
+        daemon = Daemon()
+        peer = daemon.joined()
+        daemon.site.doStart()
+        daemon.site.doStop()
+        peer.send('42/kschat,["x",1]')
+        self.assertEqual(daemon.recorder.of("event"), [("x", 1)])
+
+    def test_nothing_is_kept_of_connections_that_are_gone(self) -> None:
+        daemon = self.daemon()
+        for data in (b"", GET, handshake()):
+            wire = daemon.connect()
+            wire.arrive(data)
+            wire.hang_up()
+        self.assertEqual(daemon.site.channels, set())
+
+
+class Secrets(SynchronousTestCase):
+    """No token in any line of the log, whichever way the request is wrong."""
+
+    SPELLINGS = (
+        "token",
+        "TOKEN",
+        "Token",
+        "%74oken",
+        "%74%6F%6B%65%6E",
+        "%54oken",
+        "to%6ben",
+        "+token",
+        "token+",
+        "%20token",
+        "token%20",
+        "%09token",
+        "token%00",
+    )
+
+    def test_the_value_is_replaced_and_the_rest_is_kept(self) -> None:
+        table = {
+            "/": "/",
+            "/?": "/?",
+            "/?token=s": "/?token=...",
+            "/?token=": "/?token=...",
+            "/?token": "/?token",
+            "/?a=1&token=s&b=2": "/?a=1&token=...&b=2",
+            "/?token=s&token=s": "/?token=...&token=...",
+            "/?token=s=s": "/?token=...",
+            "/?token=s?s": "/?token=...",
+            "/?access_token=s&tokens=s": "/?access_token=...&tokens=...",
+            "/?a=token=s": "/?a=token=s",
+            "/token=s": "/token=s",
+            "http://host/?token=s": "http://host/?token=...",
+        }
+        for uri, expected in table.items():
+            self.assertEqual(redacted(uri.encode()), expected.encode())
+
+    def test_odd_spellings_are_known_and_separators_of_old(self) -> None:
+        for name in self.SPELLINGS:
+            self.assertNotIn(b"s3cret", redacted(f"/?a=1&{name}=s3cret&b=2".encode()), name)
+            self.assertNotIn(b"s3cret", redacted(f"/?a=1;{name}=s3cret;b=2".encode()), name)
+
+    def test_what_looks_like_a_token_is_replaced_wherever_it_stands(self) -> None:
+        for uri in (
+            "/{}",
+            "/?{}",
+            "/?q={}",
+            "/%3Ftoken={}",
+            "/;token={}",
+            "/?a=1&token%3D{}",
+            "/#token={}",
+            "//{}@host/",
+        ):
+            self.assertNotIn(TOKEN.encode(), redacted(uri.format(TOKEN).encode()), uri)
+
+    @given(st.lists(st.tuples(st.sampled_from(["token", "%74oken", "a", "ksId"]), st.sampled_from("&;"))))
+    @example([("token", ";")])
+    def test_whatever_stands_around_it(self, names: list[tuple[str, str]]) -> None:
+        uri = "/?" + "".join(f"{name}={'s3cret' if 'oken' in name else 'x'}{separator}" for name, separator in names)
+        self.assertNotIn(b"s3cret", redacted(uri.encode()))
+
+    def test_no_request_puts_its_token_into_the_log(self) -> None:
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        with capturedLogs() as events:
+            daemon = Daemon()
+            for query in (f"{V4}&token={TOKEN}", f"token={TOKEN}", f"EIO=9&token={TOKEN}", f"{V4}&sid=x&token={TOKEN}"):
+                wire = daemon.upgrade(query, **bearer)
+                if wire.lost is None:
+                    wire.hang_up()
+                daemon.upgrade(query, Sec_WebSocket_Key="bad")
+                daemon.upgrade(query, Sec_WebSocket_Version="99")
+                daemon.upgrade(query, Host=None)
+                daemon.upgrade(query, Origin="\x7fjunk")
+                for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "SPAM"):
+                    for path in ("/", "/socket.io/", "/socket.io/socket.io.js", "/static/x", "/healthz", "/nowhere"):
+                        daemon.request(f"{method} {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                        daemon.request(f"{method} {path}?{query} HTTP/1.0\r\n\r\n".encode())
+                        daemon.request(f"{method} http://x{path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        lines = [formatEvent(event) for event in events]
+        self.assertGreater(len(lines), 100)
+        self.assertEqual([line for line in lines if TOKEN in line], [])
+
+    def test_no_session_puts_its_token_into_the_log(self) -> None:
+        with capturedLogs() as events:
+            daemon = Daemon()
+            peer = daemon.websocket(f"{V4}&token={TOKEN}")
+            peer.send(f'40/kschat,{{"token":"{TOKEN}"}}')
+            peer.send(f'42/kschat,["Send","{TOKEN}"')
+            peer = daemon.websocket(f"EIO=3&transport=websocket&token={TOKEN}")
+            peer.send(f"40/kschat?token={TOKEN}")
+            peer.send(f"9{TOKEN}")
+        self.assertEqual([line for line in map(formatEvent, events) if TOKEN in line], [])
+
+
+class AccessLog(SynchronousTestCase):
+    def lines(self, data: bytes, **options: Any) -> list[str]:
+        with capturedLogs() as events:
+            Daemon(**options).request(data)
+        return [formatEvent(event) for event in events if event["log_namespace"] == "kschat.access"]
+
+    def test_a_line_says_who_asked_for_what_and_what_was_answered(self) -> None:
+        self.assertEqual(self.lines(b"GET /?a=b HTTP/1.1\r\nHost: x\r\n\r\n"), ["192.0.2.7 GET /?a=b 200 8"])
+        (line,) = self.lines(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(line.startswith("192.0.2.7 GET /none 404 "), line)
+
+    def test_a_line_has_fields(self) -> None:
+        with capturedLogs() as events:
+            Daemon().request(GET)
+        (event,) = [event for event in events if event["log_namespace"] == "kschat.access"]
+        fields = {name: event[name] for name in ("peer", "method", "uri", "code", "length")}
+        self.assertEqual(fields, {"peer": "192.0.2.7", "method": "GET", "uri": "/", "code": 200, "length": 8})
+
+    def test_it_can_be_left_out(self) -> None:
+        self.assertEqual(self.lines(GET, access_log=False), [])
+
+    def test_a_url_cannot_write_lines_of_its_own(self) -> None:
+        for byte in (b"\x1b", b"\x07", b"\x85", b"\xe2\x80\xa8", b"\xff", b"\x0b", b"\r", b"{peer}"):
+            for line in self.lines(b"GET /%b[31m HTTP/1.1\r\nHost: x\r\n\r\n" % byte):
+                self.assertTrue(line.isascii() and line.isprintable(), (byte, line))
