@@ -62,8 +62,12 @@ _DEVICES: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (
     ((4, {"asks": {"recover": 1}, "options": _RETRIES}),),
     ((2, {"answers": False}), (4, {})),
     ((4, {"asks": {"recover": 1}}), (2, {})),
-    ((4, {"asks": {"recover": 1, "batch": 1}}), (4, {"asks": {"recover": 1}}), (2, {"asks": {"receipts": 1, "carbons": 1}})),
-)  # fmt: skip
+    (
+        (4, {"asks": {"recover": 1, "batch": 1}}),
+        (4, {"asks": {"recover": 1}}),
+        (2, {"asks": {"receipts": 1, "carbons": 1}}),
+    ),
+)
 
 _PEERS = 3
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
@@ -99,7 +100,7 @@ class Daemon:
         )
         try:
             await process.serving.addTimeout(PATIENCE, self._reactor)
-        except Exception as error:
+        except (DaemonFailed, defer.TimeoutError) as error:
             raise DaemonFailed(f"{error}\n{self.tail}") from None
 
     async def kill(self) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from twisted.internet.defer import Deferred, FirstError, TimeoutError, gatherResults
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
@@ -104,7 +105,7 @@ class Run:
         both = gatherResults([breaking, killing], consumeErrors=True)
         try:
             await both.addTimeout(self._options.seconds, self._reactor)
-        except TimeoutError:
+        except defer.TimeoutError:
             raise Stuck(f"not all faults were done in {self._options.seconds} s: {dict(self.faults)}") from None
         except FirstError as first:
             both.cancel()
@@ -115,12 +116,14 @@ class Run:
         await self._until(lambda: self.ledger.quiet, "all to be answered and received", QUIET)
         # What should not come, repeats above all, would come before the answers to these.
         for times in (1, 2):
-            for actor in self.actors:
-                self._node.tell("ask", actor=actor.name)
-            await self._until(
-                lambda times=times: all(self._asked[actor.name] >= times for actor in self.actors),
-                "every client's last round trip",
-            )
+            await self._ask_all(times)
+
+    async def _ask_all(self, times: int) -> None:
+        """A round trip of each client; ``times`` counts those of each, with this one."""
+        for actor in self.actors:
+            self._node.tell("ask", actor=actor.name)
+        done = lambda: all(self._asked[actor.name] >= times for actor in self.actors)  # noqa: E731
+        await self._until(done, "every client's last round trip")
 
     def _connect(self) -> None:
         url = f"http://127.0.0.1:{self._proxy.port}/kschat"
@@ -195,7 +198,7 @@ class Run:
         self._waits.append(wait)
         try:
             await wait[1].addTimeout(seconds, self._reactor)
-        except TimeoutError:
+        except defer.TimeoutError:
             raise Stuck(f"waited {seconds} s in vain for {what}: {self._state()}") from None
         finally:
             if wait in self._waits:
