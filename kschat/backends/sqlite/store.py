@@ -31,6 +31,9 @@ from kschat.chat.messages import Message
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 5.0
 
+#: How often messages are looked for that are to be deleted, in seconds.
+TIDY_EVERY: Final = 60.0
+
 #: How often the file is looked after when nobody writes, in seconds.
 CHECK_EVERY: Final = 1.0
 
@@ -67,7 +70,9 @@ class SqliteStore:
         self._retry = FIRST_RETRY
         self._told: str | None = None
         self._told_of_reading: str | None = None
+        self._tidy_at = 0.0
         self._running = False
+        self._open = False
 
     def start(self) -> None:
         """See ``IStore``."""
@@ -132,15 +137,14 @@ class SqliteStore:
 
     def opened(self) -> None:
         """See ``writer.Keeper``."""
-        if self._told is not None:
-            self.log.info("the store {path} is available again", path=self._settings.path)
-        else:
+        self._open = True
+        if self._told is None:
             self.log.info("the store is {path}", path=self._settings.path)
-        self._told = None
         self._set_timer(CHECK_EVERY)
 
     def lost(self, why: str) -> None:
         """See ``writer.Keeper``."""
+        self._open = False
         if why != self._told:
             self._told = why
             self.log.error("the store {path} is not available: {why}", path=self._settings.path, why=why)
@@ -154,12 +158,20 @@ class SqliteStore:
 
     def _look_after(self) -> None:
         self._timer = None
-        if self._told is not None:
+        if not self._open:
             self._writer.open()
-        else:
-            self._retry = FIRST_RETRY
-            self._writer.check()
-            self._set_timer(CHECK_EVERY)
+            return
+        # A full disk lets the file be opened, and fails the first batch: it counts as back once it stayed for a while.
+        if self._told is not None:
+            self._told = None
+            self.log.info("the store {path} is available again", path=self._settings.path)
+        self._retry = FIRST_RETRY
+        self._writer.check()
+        now = self._clock.seconds()
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_EVERY
+            self._writer.tidy(now)
+        self._set_timer(CHECK_EVERY)
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:

@@ -1,0 +1,30 @@
+"""``python -m chaos``: one run, its counts on stdout; status 1 where one is not 0 that must be."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from chaos.actors import ActorsFailed
+from chaos.daemon import DaemonFailed
+from chaos.options import Options, parse
+from chaos.run import run
+
+
+async def main(reactor: Any, options: Options) -> None:
+    """Run, and end the process."""
+    try:
+        wrong = await run(reactor, options, print)
+    except (ActorsFailed, DaemonFailed) as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    if wrong:
+        print(f"chaos: {', '.join(wrong)}: not 0", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    react(lambda reactor, options: Deferred.fromCoroutine(main(reactor, options)), (parse(sys.argv[1:]),))

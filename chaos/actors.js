@@ -1,0 +1,152 @@
+"use strict";
+// Many real npm clients, 2.5.0 and 4.8.4, that send and receive by themselves: `node actors.js`.
+//
+// One JSON object a line on stdin:
+//     {"do": "open", "actor": NAME, "version": 2, "url": …, "options": {…}, "user": …, "targets": [{"pId": …, "count": n}, …],
+//      "answers": true, "window": 8, "pace": 20, "seed": 1}    a client with reconnection; it sends nothing yet
+//     {"do": "join", "actor": NAME, "room": …}
+//     {"do": "talk"}   {"do": "hush"}                           make messages; make no new ones
+//     {"do": "away", "actor": NAME}   {"do": "back", "actor": NAME}
+//     {"do": "ask", "actor": NAME}                              a round trip, in order with all that was written before
+// On stdout arrays of notes, as they come:
+//     ["open", actor, recovered, had an offset]   ["shut", actor, reason]   ["joined", actor, room]   ["asked", actor]
+//     ["sent", actor, number, pId]   ["ack", actor, number, mid, repeat]   ["no", actor, number, ER]
+//     ["got", actor, key, mid, offset]   ["odd", actor, text]
+// A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
+// sent again, in order, whenever the client is connected again; with `retries` the library does that.
+
+const path = require("node:path");
+const readline = require("node:readline");
+
+const modules = path.join(__dirname, "../tests/node/node_modules");
+const libraries = { 2: require(path.join(modules, "sio2")), 4: require(path.join(modules, "sio4")) };
+const actors = new Map();
+const BINARY_EVERY = 13;
+const AGAIN_AFTER = 50; // milliseconds until a refused message is sent again
+let talking = false;
+let notes = [];
+
+function note(...said) {
+  if (notes.push(said) === 1) setImmediate(flush);
+}
+
+function flush() {
+  const said = notes;
+  notes = [];
+  process.stdout.write(JSON.stringify(said) + "\n");
+}
+
+// mulberry32
+function random_from(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+class Actor {
+  constructor({ actor, version, url, options, user, targets, answers, window, pace, seed }) {
+    Object.assign(this, { name: actor, user, targets, answers, window, pace });
+    this.random = random_from(seed);
+    this.queued = options.retries !== undefined; // then the library sends again, one message at a time
+    this.number = 0;
+    this.pending = new Map();
+    this.had_offset = false;
+    this.socket = libraries[version](url, options);
+    this.socket.on("connect", () => this.connected());
+    this.socket.on("disconnect", (reason) => note("shut", this.name, String(reason)));
+    const refused = (error) => {
+      const text = typeof error === "string" ? error : error.message;
+      if (/Authentication|namespace/.test(text)) note("odd", this.name, text);
+    };
+    this.socket.on("connect_error", refused);
+    this.socket.on("error", refused);
+    this.socket.on("RESPRECEIVER", (body, ...rest) => this.received(body, rest));
+    this.talk();
+  }
+
+  connected() {
+    note("open", this.name, Boolean(this.socket.recovered), this.had_offset);
+    if (!this.queued) for (const number of this.pending.keys()) this.emit(number);
+  }
+
+  talk() {
+    if (talking && this.pending.size < this.window && (this.socket.connected || this.queued)) {
+      const target = this.targets[Math.floor(this.random() * this.targets.length)];
+      const number = this.number++;
+      this.pending.set(number, target);
+      note("sent", this.name, number, target);
+      this.emit(number);
+    }
+    // Some messages go out in one burst, others apart.
+    if (this.random() < 0.4 && this.pending.size < this.window && talking) setImmediate(() => this.talk());
+    else setTimeout(() => this.talk(), this.random() * this.pace);
+  }
+
+  emit(number) {
+    const key = `${this.name}/${number}`;
+    const msg = number % BINARY_EVERY ? key : { key, bytes: Buffer.from(key) };
+    const payload = { uId: this.user, pId: this.pending.get(number), msg, rno: number, time: Date.now(), cid: key };
+    if (this.queued) this.socket.emit("Send", payload, (error, answer) => (error ? this.again(number) : this.answered(number, answer)));
+    else this.socket.emit("Send", payload, (answer) => this.answered(number, answer));
+  }
+
+  again(number) {
+    setTimeout(() => {
+      if (this.pending.has(number) && (this.socket.connected || this.queued)) this.emit(number);
+    }, AGAIN_AFTER);
+  }
+
+  answered(number, answer) {
+    if (!this.pending.has(number)) return; // answered before: it was sent twice
+    if (answer.ER) {
+      note("no", this.name, number, answer.ER);
+      this.again(number);
+      return;
+    }
+    this.pending.delete(number);
+    note("ack", this.name, number, answer.mid, Boolean(answer.repeat));
+  }
+
+  received(body, rest) {
+    const last = rest[rest.length - 1];
+    if (typeof last === "function" && this.answers) last();
+    if (typeof last === "string") this.had_offset = true;
+    if (body.ER !== 0 || !Array.isArray(body.MSG)) {
+      note("odd", this.name, JSON.stringify(body));
+      return;
+    }
+    for (const { msg, mid, offset } of body.MSG) {
+      const key = typeof msg === "string" ? msg : msg.key;
+      const bytes = typeof msg === "string" ? key : Buffer.from(msg.bytes).toString();
+      if (bytes !== key) note("odd", this.name, `the bytes of ${key} are ${bytes}`);
+      note("got", this.name, key, mid, offset);
+    }
+  }
+}
+
+const requests = {
+  open: (request) => actors.set(request.actor, new Actor(request)),
+  join({ actor, room }) {
+    actors.get(actor).socket.emit("Join", { room }, (...answer) => {
+      const said = answer[answer.length - 1];
+      if (said.ER === 0) note("joined", actor, room);
+      else note("odd", actor, `Join: ${JSON.stringify(answer)}`);
+    });
+  },
+  talk: () => (talking = true),
+  hush: () => (talking = false),
+  away: ({ actor }) => actors.get(actor).socket.disconnect(),
+  back: ({ actor }) => actors.get(actor).socket.connect(),
+  ask: ({ actor }) => actors.get(actor).socket.emit("Presence", { ids: [] }, () => note("asked", actor)),
+};
+
+const input = readline.createInterface({ input: process.stdin });
+input.on("line", (line) => {
+  const request = JSON.parse(line);
+  requests[request.do](request);
+});
+input.on("close", () => process.exit(0));

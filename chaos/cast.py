@@ -1,0 +1,86 @@
+"""Who takes part: npm clients of both versions, each asking for something else, several of one user among them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+#: The room that some of the users are members of.
+ROOM = "#room"
+
+#: Milliseconds: a client is back soon, and does not storm a daemon that is just starting.
+_RECONNECTION = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 300, "timeout": 5000}
+_RETRIES = {"retries": 1_000_000, "ackTimeout": 3000}
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """One client.
+
+    Attributes:
+        name: its own; other devices of the same user have others.
+        user: whose it is.
+        version: 2 for npm's 2.5.0, 4 for 4.8.4.
+        asks: what it says in query or auth.
+        options: of the library, beside.
+        answers: whether it calls the ack of RESPRECEIVER.
+        targets: whom it writes to; one of them may be the room.
+    """
+
+    name: str
+    user: str
+    version: int
+    asks: Mapping[str, int] = {}
+    options: Mapping[str, object] = {}
+    answers: bool = True
+    targets: tuple[str, ...] = ()
+
+    @property
+    def recovers(self) -> bool:
+        """Whether it shows what it has when it comes back, and so must miss nothing whatever other devices had."""
+        return "recover" in self.asks
+
+    def client_options(self, token: str) -> dict[str, Any]:
+        """What the library is given."""
+        said = {"token": token, **self.asks}
+        query = "&".join(f"{name}={value}" for name, value in said.items())
+        where: dict[str, object] = {"auth": said} if self.version == 4 else {"query": query}
+        return {"transports": ["websocket"], "forceNew": True, **_RECONNECTION, **self.options, **where}
+
+
+#: Each user's devices.
+_DEVICES: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (
+    ((2, {}),),
+    ((4, {}),),
+    ((2, {"answers": False}),),
+    ((4, {"options": _RETRIES}),),
+    ((4, {"asks": {"recover": 1}}),),
+    ((2, {"asks": {"batch": 1}}),),
+    ((4, {"asks": {"batch": 1}, "answers": False}),),
+    ((4, {"asks": {"recover": 1}, "options": _RETRIES}),),
+    ((2, {"answers": False}), (4, {})),
+    ((4, {"asks": {"recover": 1}}), (2, {})),
+    (
+        (4, {"asks": {"recover": 1, "batch": 1}}),
+        (4, {"asks": {"recover": 1}}),
+        (2, {"asks": {"receipts": 1, "carbons": 1}}),
+    ),
+)
+
+_PEERS = 3
+
+
+def make_cast(seed: int) -> tuple[list[Actor], tuple[str, ...]]:
+    """The actors, and the users who are members of the room."""
+    chance = random.Random(seed)
+    users = [f"user{number}" for number in range(len(_DEVICES))]
+    members = tuple(chance.sample(users, 5))
+    actors = []
+    for user, devices in zip(users, _DEVICES, strict=True):
+        for number, (version, more) in enumerate(devices):
+            targets = chance.sample([other for other in users if other != user], _PEERS)
+            targets += [ROOM] if user in members else []
+            actors.append(Actor(f"{user}.{number}", user, version, targets=tuple(targets), **more))
+    return actors, members

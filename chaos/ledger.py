@@ -1,0 +1,177 @@
+"""What was said to have been sent, acknowledged and received; and what of it is wrong. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from chaos.cast import ROOM, Actor
+
+
+class Device:
+    """What one actor has received.
+
+    Attributes:
+        mids: of messages; a client cuts what comes twice by them.
+        keys: the messages that were not cut, in order.
+        offsets: where they are in the user's inbox.
+        base: all beyond this offset must have come, where the actor recovers; None before the first.
+        repeats: how many were cut.
+    """
+
+    __slots__ = ("base", "keys", "mids", "offsets", "repeats")
+
+    def __init__(self) -> None:
+        self.mids: set[str] = set()
+        self.keys: list[str] = []
+        self.offsets: set[int] = set()
+        self.base: int | None = None
+        self.repeats = 0
+
+
+class Ledger:
+    """The whole run.
+
+    Args:
+        actors: who takes part.
+        members: users in the room.
+
+    Attributes:
+        acked: the mid of each message that was acknowledged, by key (``ACTOR/NUMBER``), in the order of the acks.
+        awaited: users who have not received a message that was acknowledged, by key.
+        unanswered: messages without an ack.
+        here: actors that are connected.
+    """
+
+    def __init__(self, actors: Sequence[Actor], members: Sequence[str]) -> None:
+        self._actors = {actor.name: actor for actor in actors}
+        self._members = tuple(members)
+        self._recipients: dict[str, tuple[str, ...]] = {}
+        self._targets: dict[str, str] = {}
+        self._inboxes: defaultdict[str, dict[int, str]] = defaultdict(dict)
+        self._reached: defaultdict[str, set[str]] = defaultdict(set)
+        self._devices = {actor.name: Device() for actor in actors}
+        self._contradictions = 0
+        self._not_recovered = 0
+        self.acked: dict[str, str] = {}
+        self.awaited: dict[str, set[str]] = {}
+        self.unanswered: set[str] = set()
+        self.here: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.odd: list[str] = []
+
+    def opened(self, name: str, recovered: bool, had_offset: bool) -> None:
+        """An actor is connected."""
+        self.here.add(name)
+        self.counts["connections"] += 1
+        self.counts["recovered"] += recovered
+        if self._actors[name].recovers and had_offset and not recovered:
+            self._not_recovered += 1
+            self._devices[name].base = None
+
+    def shut(self, name: str) -> None:
+        """An actor is not connected any more."""
+        self.here.discard(name)
+
+    def sent(self, name: str, number: int, target: str) -> None:
+        """A message was sent for the first time."""
+        key = f"{name}/{number}"
+        sender = self._actors[name].user
+        users = tuple(user for user in self._members if user != sender) if target == ROOM else (target,)
+        self._recipients[key] = users
+        self._targets[key] = target
+        self.unanswered.add(key)
+        self.counts["sent"] += 1
+
+    def acknowledged(self, name: str, number: int, mid: str, repeat: bool) -> None:
+        """A message was acknowledged."""
+        key = f"{name}/{number}"
+        self.acked[key] = mid
+        self.unanswered.discard(key)
+        self.counts["repeats"] += repeat
+        missing = set(self._recipients[key]) - self._reached[key]
+        if missing:
+            self.awaited[key] = missing
+
+    def refused(self, error: int) -> None:
+        """A ``Send`` was answered by an error; it is sent again."""
+        self.counts["refused"] += 1
+        self.counts[f"ER {error}"] += 1
+
+    def received(self, name: str, key: str, mid: str, offset: int) -> None:
+        """A device was shown a message."""
+        user, device = self._actors[name].user, self._devices[name]
+        if self._inboxes[user].setdefault(offset, mid) != mid:
+            self._contradictions += 1
+        if mid in device.mids:
+            device.repeats += 1
+            return
+        device.mids.add(mid)
+        device.keys.append(key)
+        device.offsets.add(offset)
+        if device.base is None:
+            device.base = offset
+        self._reached[key].add(user)
+        waiting = self.awaited.get(key)
+        if waiting is not None:
+            waiting.discard(user)
+            if not waiting:
+                del self.awaited[key]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all are connected, all is answered, and all that was acknowledged was received."""
+        return not self.unanswered and not self.awaited and len(self.here) == len(self._actors)
+
+    # What is wrong.
+
+    def verdict(self) -> Mapping[str, int]:
+        """What must be 0, by name."""
+        return {
+            "never answered": len(self.unanswered),
+            "acknowledged but never received": sum(map(len, self.awaited.values())),
+            "missed by a device that recovers": sum(map(self._missed, self._actors.values())),
+            "not recovered though it had an offset": self._not_recovered,
+            "received twice after the cut by mid": sum(map(self._twice, self._devices.values())),
+            "out of order for a pair": sum(map(self._disordered, self._devices.values())),
+            "an offset with two messages": self._contradictions,
+            "received with another mid than acknowledged": self._otherwise(),
+            "odd events": len(self.odd),
+        }
+
+    @property
+    def receipts(self) -> tuple[int, int]:
+        """How many messages devices received, and how many more they cut."""
+        devices = self._devices.values()
+        return sum(len(device.keys) for device in devices), sum(device.repeats for device in devices)
+
+    def _missed(self, actor: Actor) -> int:
+        device = self._devices[actor.name]
+        if not actor.recovers or device.base is None:
+            return 0
+        base = device.base
+        return sum(1 for offset in self._inboxes[actor.user] if offset > base and offset not in device.offsets)
+
+    @staticmethod
+    def _twice(device: Device) -> int:
+        return len(device.keys) - len(set(device.keys))
+
+    def _disordered(self, device: Device) -> int:
+        """Messages of one sending actor to one recipient that came behind a later acknowledged one."""
+        order = {key: place for place, key in enumerate(self.acked)}
+        newest: dict[tuple[str, str], int] = {}
+        wrong = 0
+        for key in device.keys:
+            place = order.get(key)
+            if place is None:
+                continue
+            pair = (key.partition("/")[0], self._targets[key])
+            if place < newest.get(pair, -1):
+                wrong += 1
+            else:
+                newest[pair] = place
+        return wrong
+
+    def _otherwise(self) -> int:
+        shown = set().union(*(device.mids for device in self._devices.values()))
+        return sum(1 for key, mid in self.acked.items() if self._reached[key] and mid not in shown)
