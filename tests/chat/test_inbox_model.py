@@ -12,6 +12,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec import Raw
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,8 +23,18 @@ from tests.chat.stores import AskedStore, Shelves
 
 USERS = ("ben", "cem")
 
-#: In the place of 200, 2000 and 500.
-SMALL = {"PAGE": 3, "MAX_UNPROVED": 5, "MAX_EARLY": 2}
+#: In the place of 200, 25, 256000, 2000, 1000000 and 500. A message is 150 bytes, one in some is 650.
+SMALL = {
+    "PAGE": 3,
+    "FIRST_PAGE": 2,
+    "PAGE_BYTES": 700,
+    "MAX_UNPROVED": 5,
+    "MAX_UNPROVED_BYTES": 1200,
+    "MAX_EARLY": 2,
+}
+
+#: Messages of one batch of news.
+MAX_BATCH = 7
 
 #: Most of it happens to one user.
 user_names = st.sampled_from((*USERS, USERS[0], USERS[0]))
@@ -78,11 +89,14 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule(user=user_names, count=st.integers(1, 7))
     def append(self, user: str, count: int) -> None:
-        self.pending += [self.shelves.put(message(user)) for _ in range(count)]
+        self.pending += [self.put(user, count) for count in range(count)]
 
     @rule(user=user_names, count=st.integers(1, 3))
     def append_and_bring(self, user: str, count: int) -> None:
-        self.daemon.news(*[self.shelves.put(message(user)) for _ in range(count)])
+        self.daemon.news(*[self.put(user, count) for count in range(count)])
+
+    def put(self, user: str, number: int) -> Stored:
+        return self.shelves.put(message(user, msg=Raw(b'"%b"' % (b"x" * 500 * (number % 3 == 2)))))
 
     @precondition(lambda self: self.pending)
     @rule(picks=st.lists(pick, min_size=1, max_size=5), keep=st.booleans())
@@ -95,7 +109,7 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pending)
     @rule()
     def bring_all_news(self) -> None:
-        batch, self.pending = self.pending, []
+        batch, self.pending = self.pending[:MAX_BATCH], self.pending[MAX_BATCH:]
         self.daemon.news(*batch)
 
     @precondition(lambda self: self.pending)
@@ -273,7 +287,10 @@ class InboxMachine(RuleBasedStateMachine):
         for device in self.devices:
             feed = device.client.feed
             assert len(feed._early) <= SMALL["MAX_EARLY"]
-            #assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + SMALL["MAX_EARLY"] + SMALL["PAGE"]
+            more = SMALL["MAX_EARLY"] + SMALL["PAGE"] + (MAX_BATCH if feed.options.batch else 0)
+            assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + more, len(feed._unproved)
+            assert feed._bytes == sum(one[3] for one in feed._unproved)
+            assert feed._bytes <= SMALL["MAX_UNPROVED_BYTES"] + 650 * (1 + SMALL["MAX_EARLY"]), feed._bytes
             assert not feed._grouped
 
     def is_had(self, user: str, upto: int) -> bool:
@@ -287,8 +304,8 @@ class InboxMachine(RuleBasedStateMachine):
         """Let all happen that is to happen, and a last message come to each user."""
         self.store.away = False
         self.settle()
-        batch, self.pending = self.pending, []
-        self.daemon.news(*batch)
+        while self.pending:
+            self.bring_all_news()
         self.daemon.news(*[self.shelves.put(message(user)) for user in USERS])
         self.settle()
         for device in self.devices:
