@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import patch
 
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat import inbox
 from kschat.chat.hub import NOTE_WAIT
 from kschat.chat.inbox import Way
 from kschat.chat.interfaces import Stored
@@ -35,13 +35,12 @@ class InboxTestCase(SynchronousTestCase):
 
     def joined(self, **query: str) -> Client:
         """A client of Ben's."""
-        return self.daemon.joined("ben", **query)
+        return self.daemon.joined("ben", query)
 
     def small(self, **bounds: int) -> None:
         """Make bounds of the inbox small for this test."""
-        patched = patch.multiple("kschat.chat.inbox", **bounds)
-        patched.start()
-        self.addCleanup(patched.stop)
+        for name, value in bounds.items():
+            self.patch(inbox, name, value)
 
 
 class TestReading(InboxTestCase):
@@ -106,10 +105,10 @@ class TestCursor(InboxTestCase):
         self.daemon.clock.advance(NOTE_WAIT)
         (note,) = self.store.pending("note")
         again = self.joined()
-        (inbox,) = self.store.pending("inbox")
+        (stands,) = self.store.pending("inbox")
         # The store had looked before it took the note, and answers after it.
-        inbox.look()
+        stands.look()
         note.answer()
-        inbox.answer()
+        stands.answer()
         self.assertIs(again.feed.way, Way.LIVE)
         self.assertEqual(again.offsets(), [])

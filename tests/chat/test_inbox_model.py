@@ -7,6 +7,7 @@ reach them all.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,7 @@ from msgspec import Raw
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat import inbox
 from kschat.chat.inbox import Way
 from kschat.chat.interfaces import Notes, Stored
 from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
@@ -58,8 +60,9 @@ class Device:
 class InboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.patches = patch.multiple("kschat.chat.inbox", **SMALL)
-        self.patches.start()
+        self.patches = ExitStack()
+        for name, value in SMALL.items():
+            self.patches.enter_context(patch.object(inbox, name, value))
         self.clock = Clock()
         self.clock.advance(NOW)
         self.shelves = Shelves(page=4)
@@ -83,7 +86,7 @@ class InboxMachine(RuleBasedStateMachine):
         try:
             self.come_to_rest()
         finally:
-            self.patches.stop()
+            self.patches.close()
 
     # Messages.
 
@@ -126,13 +129,13 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.devices) < 5)
     @rule(user=user_names, options=st.sets(st.sampled_from(("batch", "receipts"))), memory=pick)
     def connect(self, user: str, options: set[str], memory: int) -> None:
-        client = self.daemon.client(user, **dict.fromkeys(options, "1"))
+        client = self.daemon.client(user, dict.fromkeys(options, "1"))
         self.join(client, memory)
 
     @precondition(lambda self: len(self.devices) < 5)
     @rule(user=user_names, batch=st.booleans(), memory=pick)
     def connect_to_recover(self, user: str, batch: bool, memory: int) -> None:
-        self.join(self.daemon.client(user, recover="1", **({"batch": "1"} if batch else {})), memory)
+        self.join(self.daemon.client(user, {"recover": "1", "batch": str(int(batch))}), memory)
 
     def join(self, client: Client, memory: int) -> None:
         memories = self.memories[client.user]
