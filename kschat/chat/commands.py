@@ -76,11 +76,11 @@ def logout(chat: Chat, feed: Feed, event: Event) -> None:
 
 
 def typing(chat: Chat, feed: Feed, event: Event) -> None:
-    """``Typing``: told to the peer's sockets, but for those that do not keep up. Rooms are not told."""
+    """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     peer = _id(messages.decode(messages.TYPING, event.args, "Typing").pId, "pId")
     body = bodies.typing(feed.user)
     for other in chat.hub.feeds(peer):
-        if other.socket.accepted and not other.socket.connection.session.transport.congested:
+        if other.more and other.socket.accepted and not other.socket.connection.session.transport.congested:
             other.socket.emit(body)
 
 
@@ -184,6 +184,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "Leave": leave,
 }
 
+#: The tutorial's own. Who sends another knows more, and is told more.
+_TUTORIALS: Final = frozenset({"Send", "Logout"})
+
 #: These never wait for the store, and so may come however many answers of it are awaited.
 _UNASKING: Final = frozenset({"Send", "Logout", "Typing"})
 
@@ -193,6 +196,8 @@ def run(chat: Chat, feed: Feed, event: Event) -> None:
     command = COMMANDS.get(event.name)
     if command is None:
         return
+    if event.name not in _TUTORIALS:
+        feed.more = True
     try:
         if feed.requests >= MAX_REQUESTS and event.name not in _UNASKING:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")

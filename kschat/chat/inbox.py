@@ -61,13 +61,22 @@ RETRY_WAIT: Final = 1.0
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What a socket asked for, by query or auth. One that asked for nothing sees the tutorial's events alone."""
+    """What a socket asked for, by query or auth.
+
+    Attributes:
+        batch: several messages in one RESPRECEIVER.
+        receipts: RESPSTATUS.
+        carbons: RESPCARBON.
+        recover: connection state recovery.
+        more: events that the tutorial does not know (Goodbye, RESPTYPING): ``goodbye=1`` or
+            ``typing=1``, or any of the above. One that asked for nothing sees the tutorial's alone.
+    """
 
     batch: bool = False
     receipts: bool = False
     carbons: bool = False
     recover: bool = False
-    goodbye: bool = False
+    more: bool = False
 
 
 #: What a socket was sent and is not proved to have: the offset, the ack that was asked for, the message, its bytes.
@@ -134,6 +143,7 @@ class Feed:
         user: whose.
         at: all up to this offset was written to the socket (or was proved before).
         requests: answers of the store that this socket awaits.
+        more: whether it is told what the tutorial does not know; who uses that is, too.
         watched: users whose presence it is told.
     """
 
@@ -149,6 +159,7 @@ class Feed:
         "at",
         "identity",
         "inbox",
+        "more",
         "options",
         "requests",
         "socket",
@@ -164,6 +175,7 @@ class Feed:
         self.identity = identity
         self.user = identity.user
         self.options = options
+        self.more = options.more
         self.inbox: Inbox | None = None
         self.at = 0
         self.way = Way.OPENING
