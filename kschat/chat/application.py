@@ -101,9 +101,7 @@ class Chat:
             return
         feed = socket.record = Feed(socket, identity, greeting.options())
         joined = self.hub.join(feed)
-        joined.addCallbacks(
-            self._joined, self._not_bound, callbackArgs=(feed, greeting.claim()), errbackArgs=(feed,)
-        )
+        joined.addCallbacks(self._joined, self._not_bound, callbackArgs=(feed, greeting.claim()), errbackArgs=(feed,))
         joined.addErrback(self._failed)
 
     def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None) -> None:

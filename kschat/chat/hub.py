@@ -100,7 +100,11 @@ class Hub:
         return self._router.bind(feed.user).addCallback(lambda _: self._look(feed))
 
     def _look(self, feed: Feed) -> Deferred[InboxState | None]:
-        return self.store.inbox(feed.user).addErrback(_none_if_unavailable)
+        return self.store.inbox(feed.user).addErrback(self._not_known)
+
+    def _not_known(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("where an inbox stands could not be read", failure)
 
     def begin(self, feed: Feed, state: InboxState | None, claim: int | None = None) -> None:
         """A socket was let in: write what it missed, then what comes."""
@@ -184,9 +188,13 @@ class Hub:
         self._note_soon()
         self._counters.proved += len(fresh)
         if self._want_receipts:
-            for message in fresh:
-                if message.recipient == inbox.user:
-                    self.receipt(message.sender, bodies.status(message.pId, message.mid, Status.DELIVERED))
+            self.begin_batch()
+            try:
+                for message in fresh:
+                    if message.recipient == inbox.user:
+                        self.receipt(message.sender, bodies.status(message.pId, message.mid, Status.DELIVERED))
+            finally:
+                self.end_batch()
 
     def receipt(self, sender: str, body: bytes) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""
