@@ -142,7 +142,7 @@ def conversations(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
 
     def found(listed: list[Conversation]) -> None:
         # A list shows what a message says in one line: binary is left to History.
-        _answer(feed, event, bodies.conversations(listed))
+        _answer(feed, event, bodies.conversations(listed, chat.limits.max_payload))
 
     return chat.store.conversations(feed.user, MAX_CONVERSATIONS).addCallback(found)
 
