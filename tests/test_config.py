@@ -39,7 +39,6 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_attachments": ("0", 0),
     "max_depth": ("9", 9),
     "max_namespaces": ("3", 3),
-    "max_room": ("50", 50),
     "max_event_name": ("40", 40),
     "max_batch": ("1", 1),
     "max_in_flight": ("2", 2),

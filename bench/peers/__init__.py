@@ -23,7 +23,9 @@ PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
         for peer in (
             Daemon(name="memory", settings=(("store", "memory"),)),
             Daemon(name="sqlite", settings=(("store", "sqlite:{directory}/kschat.db"),)),
-            Daemon(name="sqlite-normal", settings=(("store", "sqlite:{directory}/kschat.db"), ("store_sync", "normal"))),
+            Daemon(
+                name="sqlite-normal", settings=(("store", "sqlite:{directory}/kschat.db"), ("store_sync", "normal"))
+            ),
             Daemon(name="memory-eio3", settings=(("store", "memory"),), load=("--eio", "3")),
             Echo(),
         )

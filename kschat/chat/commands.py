@@ -184,6 +184,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "Leave": leave,
 }
 
+#: These never wait for the store, and so may come however many answers of it are awaited.
+_UNASKING: Final = frozenset({"Send", "Logout", "Typing"})
+
 
 def run(chat: Chat, feed: Feed, event: Event) -> None:
     """Do what ``event`` asks for, and answer it also where that is refused."""
@@ -191,7 +194,7 @@ def run(chat: Chat, feed: Feed, event: Event) -> None:
     if command is None:
         return
     try:
-        if feed.requests >= MAX_REQUESTS and command is not send:
+        if feed.requests >= MAX_REQUESTS and event.name not in _UNASKING:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")
         answer = command(chat, feed, event)
     except Refused as refused:

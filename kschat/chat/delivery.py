@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -129,9 +129,12 @@ class Delivery:
         self._counters.batches += 1
         self._hub.begin_batch()
         try:
-            finished = self._store.append([submission.message for submission in batch])
-            finished.addCallback(self._route, batch)
-            finished.addErrback(self._not_stored, batch)
+            try:
+                finished = self._store.append([submission.message for submission in batch])
+            except Exception:  # noqa: BLE001 - no store may, but the batch must be answered and its place made free
+                finished = fail()
+            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(batch,))
+            finished.addErrback(self._not_answered)
             finished.addBoth(self._finish)
         finally:
             self._hub.end_batch()
@@ -141,7 +144,10 @@ class Delivery:
         if not fresh:
             self._answer(batch, stored)
             return succeed(None)
-        published = self._router.publish(fresh)
+        try:
+            published = self._router.publish(fresh)
+        except Exception:  # noqa: BLE001 - no router may, but what is stored must be acknowledged
+            published = fail()
         published.addErrback(self._not_routed)
         return published.addCallback(lambda _: self._answer(batch, stored))
 
@@ -186,6 +192,9 @@ class Delivery:
             )
         for submission in batch:
             self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
+
+    def _not_answered(self, failure: Failure) -> None:
+        self.log.failure("a batch could not be answered", failure)
 
     def _refuse(self, submission: Submission, refused: Refused) -> None:
         self._counters.refused[refused.error] += 1

@@ -163,9 +163,11 @@ class Hub:
         self._batches -= 1
         if not self._batches:
             finish, self._to_finish = self._to_finish, []
-            for feed in finish:
-                feed.finish()
-            self._cork.release()
+            try:
+                for feed in finish:
+                    feed.finish()
+            finally:
+                self._cork.release()
 
     def touched(self, feed: Feed) -> None:
         """See ``inbox.Context``."""

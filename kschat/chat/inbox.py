@@ -271,9 +271,11 @@ class Feed:
             self.at = max(self.at, self._newest)
         context = self.inbox.context
         context.begin_batch()
-        for entry in entries:
-            self._write(entry.offset, entry.message, bodies.piece(entry.message, entry.offset))
-        context.end_batch()
+        try:
+            for entry in entries:
+                self._write(entry.offset, entry.message, bodies.piece(entry.message, entry.offset))
+        finally:
+            context.end_batch()
         self.way = Way.LAGGING
         if len(self._unproved) < PAGE:
             self._go_on()

@@ -23,7 +23,7 @@ MAX_ID = 128
 Id = int | Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 
 #: A message's id.
-Mid = Annotated[str, Meta(pattern="^[0-9a-f]{24}$")]
+Mid = Annotated[str, Meta(pattern=r"^[0-9a-f]{24}\Z")]
 
 #: Users whose presence one socket may watch.
 MAX_WATCHED: Final = 500

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred  # noqa: A004 - it is not Python's
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -50,23 +51,27 @@ class FrontService(Service):
         self._port.startService()
 
     async def _stop(self) -> None:
-        self._chat.closing = True
-        await maybeDeferred(self._port.stopService)
-        self.log.info("going down: {connections} connections, no new ones", connections=self._engine.connections.open)
-        await self._at_most(DRAIN_TIMEOUT, self._chat.delivery.drained(), "messages were still unanswered")
-        await self._at_most(
-            CLOSE_TIMEOUT, self._engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
+        chat, engine = self._chat, self._engine
+        chat.closing = True
+        await self._step(CLOSE_TIMEOUT, self._port.stopService, "the port was still open")
+        self.log.info("going down: {connections} connections, no new ones", connections=engine.connections.open)
+        await self._step(DRAIN_TIMEOUT, chat.delivery.drained, "messages were still unanswered")
+        await self._step(
+            CLOSE_TIMEOUT, lambda: engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
         )
-        await self._at_most(DRAIN_TIMEOUT, self._chat.hub.write_notes(), "cursors were still not stored")
-        await self._at_most(DRAIN_TIMEOUT, self._chat.store.stop(), "the store had not ended")
+        await self._step(DRAIN_TIMEOUT, chat.hub.write_notes, "cursors were still not stored")
+        await self._step(DRAIN_TIMEOUT, chat.store.stop, "the store had not ended")
 
     def stopService(self) -> Deferred[Any]:
         """Take nothing new, finish what was accepted, then close each connection with its reason."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    async def _at_most(self, seconds: float, done: Deferred[None], otherwise: str) -> None:
+    async def _step(self, seconds: float, begin: Callable[[], Deferred[Any] | None], otherwise: str) -> None:
+        """One step of the end. Whatever becomes of it, the next one follows."""
         try:
-            await done.addTimeout(seconds, self._clock)
+            await maybeDeferred(begin).addTimeout(seconds, self._clock)
         except TimeoutError:
             self.log.warn("{what} after {seconds} seconds", what=otherwise, seconds=seconds)
+        except Exception:  # noqa: BLE001 - and is logged
+            self.log.failure("a step of the end failed")

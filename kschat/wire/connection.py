@@ -161,10 +161,11 @@ class Socket:
         """Ask for a proof that the peer has read all that was sent; ``application.proved`` is told.
 
         Returns:
-            Whether it was asked; not while another proof of this connection is awaited.
+            Whether it was asked; not while another proof of this connection is awaited, nor of a socket
+            that is gone.
         """
         connection = self.connection
-        if connection.proving is not None:
+        if connection.proving is not None or not self.accepted:
             return False
         connection.proving = self
         connection.session.transport.prove(number)

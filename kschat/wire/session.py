@@ -273,12 +273,14 @@ class EngineSession:
 
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the session. A second time: nothing happens."""
-        if self.link is not Link.CLOSED:
+        # A last word may be what fills a slow reader's buffer, and so bring a second end within the first.
+        if self.link is not Link.CLOSED and not self._ending:
+            self._ending = True
             self._reason = reason
             self._detail = detail
-            if not self._ending:  # a last word may be what fills a slow reader's buffer
-                self._ending = True
+            try:
                 self.listener.closing(reason)
+            finally:
                 self._happens(Input.END)
 
     # The machine. To send is the last thing an action does, or it looks afterwards whether the session

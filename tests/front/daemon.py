@@ -20,6 +20,7 @@ from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from kschat.wire.socketio import Ack, Connect, Event
+from tests.chat.house import House
 from tests.front.frames import TEXT, Seen, client_frame, read_frames
 from tests.front.wires import Wire
 
@@ -152,6 +153,7 @@ class Daemon:
     Args:
         application: what its sessions are for; a ``Recorder`` unless given.
         bounds, limits, page: in the place of the defaults.
+        house: the chat that it is the front of, in the place of a ``Recorder``.
         settings: of the engine.
     """
 
@@ -162,14 +164,16 @@ class Daemon:
         limits: Limits | None = None,
         access_log: bool = True,
         page: IResource | None = None,
+        house: House | None = None,
         **settings: Any,
     ) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW)
         self.recorder = Recorder()
-        self.counters = Counters()
+        if house is None:
+            self.clock, self.cork, self.counters = Clock(), Cork(), Counters()
+            self.clock.advance(NOW)
+        else:
+            self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.chat
         self.connections = ConnectionCount()
-        self.cork = Cork()
         self.alarms = Alarms(self.clock)
         self.engine = Engine(
             application or self.recorder,

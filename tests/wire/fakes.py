@@ -105,6 +105,7 @@ class FakeListener:
         self.last_words: list[Reason] = []
         self.proofs: list[int] = []
         self.error: Exception | None = None
+        self.on_closing: Callable[[], None] | None = None
         self.on_closed: Callable[[], None] | None = None
 
     def text(self, data: bytes) -> None:
@@ -120,6 +121,8 @@ class FakeListener:
 
     def closing(self, reason: Reason) -> None:
         self.last_words.append(reason)
+        if self.on_closing is not None:
+            self.on_closing()
 
     def closed(self, reason: Reason, detail: str) -> None:
         self.endings.append((reason, detail))
@@ -142,6 +145,7 @@ class FakeApplication:
         sockets: all that wished to join, in order.
         last_words: the namespace and reason of each end of ours that was about to come.
         on_event: called with each event.
+        on_closing: called with each socket that may say a last word.
     """
 
     def __init__(self) -> None:
@@ -149,6 +153,7 @@ class FakeApplication:
         self.sockets: list[Socket] = []
         self.last_words: list[tuple[str, Reason]] = []
         self.on_event: Callable[[Socket, Event], None] | None = None
+        self.on_closing: Callable[[Socket], object] | None = None
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         self.sockets.append(socket)
@@ -171,6 +176,8 @@ class FakeApplication:
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
         self.last_words.append((socket.namespace, reason))
+        if self.on_closing is not None:
+            self.on_closing(socket)
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         self.log.append(("disconnected", socket.namespace, reason))

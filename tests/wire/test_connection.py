@@ -393,6 +393,12 @@ class EventsTests(ConnectionTestCase):
             socket.ack(2**53 - 1, b"[]")
             self.assertEqual(self.transport.take(), [b'43/kschat,0["done"]', b"43/kschat,9007199254740991[]"])
 
+    def test_acks_of_ours_may_carry_binary(self) -> None:
+        socket = self.joined()
+        socket.ack(0, b'[{"_placeholder":true,"num":0}]', (b"\x01",))
+        frames = [b'461-/kschat,0[{"_placeholder":true,"num":0}]', Frame(b"\x01", True)]
+        self.assertEqual(self.transport.take(), frames)
+
     def test_binary_is_sent_after_its_text_as_each_revision_wants_it(self) -> None:
         body = b'["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
         expected: list[tuple[Revision, bool, list[bytes | Frame]]] = [
@@ -557,9 +563,111 @@ class LeavingTests(ConnectionTestCase):
         self.assertEqual(told, ["/a", "/b"])
 
 
+class ProofsTests(ConnectionTestCase):
+    """Proofs that the peer has read what was sent: one at a time, whoever asked."""
+
+    def two(self) -> tuple[Socket, Socket]:
+        """Two sockets on one connection."""
+        one = self.joined()
+        self.session.receive(b"40/other,")
+        self.application.take()
+        return one, one.connection.sockets["/other"]
+
+    def test_the_application_is_told_of_the_proof_that_was_asked_for(self) -> None:
+        socket = self.joined()
+        self.assertTrue(socket.prove(5))
+        self.assertEqual(self.transport.asked, [5])
+        self.session.proved(5)
+        self.assertEqual(self.application.take(), [("proved", "/kschat", 5)])
+
+    def test_one_is_asked_for_at_a_time(self) -> None:
+        one, other = self.two()
+        self.assertTrue(one.prove(5))
+        self.assertFalse(one.prove(6))
+        self.assertFalse(other.prove(7))
+        self.session.proved(5)
+        self.assertTrue(other.prove(7))
+        self.assertEqual(self.transport.asked, [5, 7])
+
+    def test_who_was_put_off_is_told_when_who_asked_is_gone(self) -> None:
+        one, other = self.two()
+        one.prove(5)
+        other.prove(7)
+        self.session.receive(b"41/kschat,")
+        self.application.take()
+        self.session.proved(5)
+        self.assertEqual(self.application.take(), [("proved", "/other", 0)])
+        self.assertTrue(other.prove(7))
+
+    def test_a_socket_that_is_gone_or_was_not_let_in_asks_for_none(self) -> None:
+        for end in (
+            lambda socket: self.session.lost(),
+            lambda socket: self.session.close(Reason.SHUTTING_DOWN),
+            lambda socket: self.session.receive(b"41/kschat,"),
+            lambda socket: socket.disconnect(),
+        ):
+            socket = self.joined()
+            end(socket)
+            self.assertFalse(socket.prove(5))
+            self.assertEqual(self.transport.asked, [])
+        self.assertFalse(self.joined(namespace="/later").prove(5))
+        self.assertEqual(self.transport.asked, [])
+
+
+class LastWordsTests(ConnectionTestCase):
+    """Before this side ends a connection, its sockets may say why."""
+
+    def test_every_socket_that_was_let_in_may_say_one(self) -> None:
+        self.begin()
+        for namespace in (b"/a", b"/later", b"/no", b"/b"):
+            self.session.receive(b"40" + namespace + b",")
+        self.transport.take()
+
+        self.application.on_closing = lambda socket: socket.emit(b'["Goodbye"]')
+        self.session.close(Reason.SHUTTING_DOWN)
+        self.session.close(Reason.SHUTTING_DOWN)
+        self.assertEqual(self.application.last_words, [("/a", Reason.SHUTTING_DOWN), ("/b", Reason.SHUTTING_DOWN)])
+        self.assertEqual((self.transport.frames, self.transport.late), ([b'42/a,["Goodbye"]', b'42/b,["Goodbye"]'], []))
+
+    def test_a_socket_may_be_ended_while_another_says_its_last_word(self) -> None:
+        connection = self.begin()
+        for namespace in (b"/a", b"/b"):
+            self.session.receive(b"40" + namespace + b",")
+        sockets = list(connection.sockets.values())
+
+        def end_all(socket: Socket) -> None:
+            for one in sockets:
+                one.disconnect()
+
+        self.application.on_closing = end_all
+        self.session.close(Reason.SHUTTING_DOWN)
+        self.assertEqual(self.application.last_words, [("/a", Reason.SHUTTING_DOWN)])
+        self.assert_closed(Reason.SHUTTING_DOWN)
+
+    def test_there_is_none_where_the_peer_or_the_transport_made_the_end(self) -> None:
+        for end in (lambda: self.session.receive(b"1"), lambda: self.session.lost()):
+            self.joined()
+            end()
+            self.assertEqual(self.application.last_words, [])
+
+
+class RecoveryTests(ConnectionTestCase):
+    """What a client shows when it comes back."""
+
+    def test_revision_4_is_told_its_pid_and_revision_3_is_not(self) -> None:
+        socket = self.joined(4, "/later")
+        socket.accept(pid='"p"')
+        (frame,) = self.transport.take()
+        assert isinstance(frame, bytes)
+        self.assertEqual(json.loads(frame.removeprefix(b"40/later,")), {"sid": socket.id, "pid": '"p"'})
+        self.joined(3, "/later").accept(pid="p")
+        self.assertEqual(self.transport.take(), [b"40/later,"])
+
+
 #: What the application does at any time, to the socket of that number.
 _actions = st.tuples(
-    st.sampled_from(["accept", "refuse", "disconnect", "emit", "emit binary", "ack", "close"]), st.integers(0, 8)
+    st.sampled_from(["accept", "refuse", "disconnect", "emit", "emit binary", "ack", "prove", "close"]),
+    st.integers(0, 8),
 )
 
 
@@ -609,7 +717,10 @@ class AnyCourseTests(ConnectionTestCase):
             case "emit binary":
                 socket.emit(b'["x",{"_placeholder":true,"num":0}]', (b"data",))
             case "ack":
-                socket.ack(number, b"[]")
+                socket.ack(number, b'[{"_placeholder":true,"num":0}]', (b"data",))
+            case "prove":
+                if not socket.prove(number):
+                    self.session.proved(number)
 
     def check_books(self, revision: Revision) -> None:
         """The application was told once of the end of each socket that it did not refuse, and last of the session's."""
@@ -617,7 +728,9 @@ class AnyCourseTests(ConnectionTestCase):
         self.assertEqual([what[0] for what in log].index("ended"), len(log) - 1)
         open_now: set[str] = {"/"} if revision == 3 else set()
         for what, namespace, _ in log[:-1]:
-            if what == "connect":
+            if what == "proved":
+                self.assertIn(namespace, open_now)
+            elif what == "connect":
                 # One that was refused went without a word.
                 open_now.add(namespace)
             else:

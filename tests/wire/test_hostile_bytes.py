@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.engineio import Frame, Revision
+from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from tests.wire.costs import calls, peak
@@ -187,14 +188,17 @@ class AttachmentsPriceTests(HostileTestCase):
     def test_no_more_is_kept_than_one_packet_may_hold(self) -> None:
         session = self.begin()
         session.receive(b"40/kschat,")
-        for count in (17, 1000, 999_999):
+        for count in (Limits().max_attachments + 1, 1000, 999_999):
             session.receive(b'45%d-/kschat,["x"]' % count)
             self.assertIs(session.link, Link.CLOSED)
             session = self.begin()
             session.receive(b"40/kschat,")
-        session.receive(b'4516-/kschat,["x",{"_placeholder":true,"num":0}]')
+        most = Limits().max_attachments
+        session.receive(b'45%d-/kschat,["x",{"_placeholder":true,"num":0}]' % most)
+        self.assertIsNot(session.link, Link.CLOSED)
         taken = 0
         while session.link is not Link.CLOSED:
-            session.receive(b"x" * 100_000, True)
-            taken += 100_000
-        self.assertLessEqual(taken, MEGABYTE + 100_000)
+            session.receive(b"x" * (2 * MEGABYTE // most), True)
+            taken += 2 * MEGABYTE // most
+        self.assertEqual(self.application.log[-1][1], Reason.TOO_LARGE)
+        self.assertLessEqual(taken, MEGABYTE + 2 * MEGABYTE // most)

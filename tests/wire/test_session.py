@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import example, given
@@ -604,6 +605,66 @@ class ClosingTests(SessionTestCase):
         self.assertEqual((self.transport.frames, self.transport.late), ([], []))
 
 
+class ProofsTests(SessionTestCase):
+    """Proofs that the peer has read what was sent, which a transport brings."""
+
+    def test_a_proof_is_handed_on(self) -> None:
+        for link in (Link.ALONE, Link.PROBING, Link.PROBED):
+            session = self.begin_in(link)
+            session.proved(7)
+            self.assertEqual(self.listener.proofs, [7])
+
+    def test_a_proof_that_comes_after_the_end_is_none(self) -> None:
+        session = self.begin_in(Link.CLOSED)
+        session.proved(7)
+        self.assertEqual(self.listener.proofs, [])
+
+
+class LastWordsTests(SessionTestCase):
+    """Before this side ends a session, a last word may be sent."""
+
+    def test_it_is_sent_before_the_transport_is_closed(self) -> None:
+        for link in (Link.ALONE, Link.PROBING, Link.PROBED):
+            session = self.begin_in(link)
+            self.listener.on_closing = partial(session.send_text, b"goodbye")
+            session.close(Reason.SHUTTING_DOWN)
+            session.close(Reason.SHUTTING_DOWN)
+            self.assertEqual(self.transport.frames, [b"4goodbye"])
+            self.assertEqual(self.listener.last_words, [Reason.SHUTTING_DOWN])
+            self.assert_ended(Reason.SHUTTING_DOWN, session)
+
+    def test_there_is_none_where_the_peer_or_the_transport_made_the_end(self) -> None:
+        for end in (lambda session: session.receive(b"1"), lambda session: session.lost()):
+            session = self.begin()
+            end(session)
+            self.assertEqual(self.listener.last_words, [])
+
+    def test_one_that_the_reader_is_too_slow_for_changes_nothing(self) -> None:
+        session = self.begin()
+        self.listener.on_closing = partial(session.send_text, b"goodbye")
+        self.transport.on_send = lambda: session.close(Reason.SLOW_READER, "second")
+        session.close(Reason.SHUTTING_DOWN, "first")
+        self.assert_ended(Reason.SHUTTING_DOWN, session)
+        self.assertEqual(self.listener.endings, [(Reason.SHUTTING_DOWN, "first")])
+        self.assertEqual(self.listener.last_words, [Reason.SHUTTING_DOWN])
+
+    def test_one_that_fails_by_a_fault_of_ours_does_not_keep_the_session(self) -> None:
+        def fail() -> None:
+            raise KeyError("a bug")
+
+        session = self.begin()
+        self.listener.on_closing = fail
+        self.assertRaises(KeyError, session.close, Reason.SHUTTING_DOWN)
+        self.assert_ended(Reason.SHUTTING_DOWN, session)
+
+    def test_one_that_the_transport_is_lost_with_is_the_last(self) -> None:
+        session = self.begin()
+        self.listener.on_closing = partial(session.send_text, b"goodbye")
+        self.transport.on_send = lambda: session.lost()
+        session.close(Reason.SHUTTING_DOWN)
+        self.assert_ended(Reason.TRANSPORT_CLOSE, session)
+
+
 #: What can happen to a session: the name of a method, and arguments.
 _happenings = st.one_of(
     st.tuples(st.just("receive"), any_bytes | st.sampled_from(b"0 1 2 3 4x 5 6 2probe bAQID".split()), st.booleans()),
@@ -616,6 +677,7 @@ _happenings = st.one_of(
     st.tuples(st.just("send_text"), st.just(b"hi")),
     st.tuples(st.just("send_binary"), st.just(b"hi")),
     st.tuples(st.just("close"), st.sampled_from(Reason), st.just("detail")),
+    st.tuples(st.just("proved"), st.integers(0, 2)),
 )
 
 
@@ -629,6 +691,7 @@ class AnyCourseTests(SessionTestCase):
         self, revision: Revision, base64: bool, happenings: list[tuple[Any, ...]]
     ) -> None:
         session = self.begin(revision, base64)
+        self.listener.on_closing = partial(session.send_text, b"goodbye")
         transports = [self.transport]
         for name, *arguments in happenings:
             if name == "offer":

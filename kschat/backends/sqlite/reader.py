@@ -81,6 +81,7 @@ class Reader:
 
     def _answer(self, question: Callable[..., Any], arguments: tuple[Any, ...], answer: Deferred[Any]) -> None:
         result: Any
+        self._writer.tried.wait()
         session = self._writer.session
         if session is None:
             result = Failure(StoreUnavailable(self._writer.why))

@@ -9,6 +9,7 @@ from kschat.backends.order import number_of
 from kschat.backends.sqlite.database import Database, Settings, Versions
 from kschat.backends.sqlite.ledger import Ledger
 from kschat.backends.sqlite.recent import Recent, messages_of, thread_key
+from kschat.backends.sqlite.retention import Retention
 from kschat.chat.interfaces import Notes, RoomFull, Stored
 from kschat.chat.messages import Message
 
@@ -39,6 +40,7 @@ class Session:
     """An open database, from opening to the first failure.
 
     Attributes:
+        retention: deletes old messages.
         recents: what is committed and not indexed; the last one is being filled. Other threads may take this tuple.
 
     Raises:
@@ -56,6 +58,9 @@ class Session:
         try:
             self._index_tables()
             self._ledger = Ledger(self.database.connection)
+            self.retention = Retention(
+                self.database.connection, settings.retention_seconds, settings.retention_messages
+            )
         except BaseException:
             self.database.close()
             raise
@@ -191,6 +196,16 @@ class Session:
         self._recent_messages = self._recent_bytes = 0
         self.recents = self.recents[len(before) :]
         self._ledger.indexed(MOST_REMEMBERED)
+
+    def tidy(self) -> None:
+        """Delete a little of what is to be kept no longer."""
+        if self._recent_messages:
+            self.index()
+        self._execute("BEGIN IMMEDIATE")
+        gone = self.retention.step()
+        self._execute("COMMIT")
+        if gone:
+            self._ledger.forget()
 
     def _index_tables(self) -> None:
         self._execute("BEGIN IMMEDIATE")

@@ -31,6 +31,9 @@ from kschat.chat.messages import Message
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 5.0
 
+#: How often messages are looked for that are to be deleted, in seconds.
+TIDY_EVERY: Final = 60.0
+
 #: How often the file is looked after when nobody writes, in seconds.
 CHECK_EVERY: Final = 1.0
 
@@ -67,6 +70,7 @@ class SqliteStore:
         self._retry = FIRST_RETRY
         self._told: str | None = None
         self._told_of_reading: str | None = None
+        self._tidy_at = 0.0
         self._running = False
 
     def start(self) -> None:
@@ -159,6 +163,9 @@ class SqliteStore:
         else:
             self._retry = FIRST_RETRY
             self._writer.check()
+            if self._clock.seconds() >= self._tidy_at:
+                self._tidy_at = self._clock.seconds() + TIDY_EVERY
+                self._writer.tidy(self._clock.seconds())
             self._set_timer(CHECK_EVERY)
 
     def _set_timer(self, seconds: float | None) -> None:

@@ -56,6 +56,7 @@ class Writer:
     Attributes:
         session: the open database, or None. Other threads may look whether it is there, and at its ``recents``.
         why: why there is none.
+        tried: set once it was tried to open it, so that whoever comes before that can wait.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Writer:
         self._stopping = False
         self.session: Session | None = None
         self.why = "it is not open yet"
+        self.tried = threading.Event()
 
     def start(self) -> None:
         """Begin, and open the database."""
@@ -84,6 +86,15 @@ class Writer:
     def check(self) -> None:
         """Look whether the database is still there, though nobody may want to write."""
         self._queue.put(self._check)
+
+    def tidy(self, now: float) -> None:
+        """Delete by and by what is kept no longer at ``now``, in seconds since 1970."""
+
+        def begin() -> None:
+            if self.session is not None:
+                self.session.retention.begin(now)
+
+        self._queue.put(begin)
 
     def stop(self) -> Deferred[None]:
         """Do what was asked for until now, close the database, and end."""
@@ -111,6 +122,9 @@ class Writer:
     def _run(self) -> None:
         queue = self._queue
         while not self._ended:
+            if self._tidying and queue.empty():
+                self._look_after()
+                continue
             jobs: list[Job] = []
             one = queue.get()
             while isinstance(one, Job):
@@ -160,12 +174,21 @@ class Writer:
         self._reactor.callFromThread(answer.callback, result)
 
     def _look_after(self) -> None:
+        """What is done when those who wait are answered: a little at a time."""
         session = self.session
-        if session is not None and session.index_due:
-            try:
+        if session is None:
+            return
+        try:
+            if session.index_due:
                 session.index()
-            except Exception as error:  # noqa: BLE001 - as above
-                self._lose(error)
+            if session.retention.due:
+                session.tidy()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._lose(error)
+
+    @property
+    def _tidying(self) -> bool:
+        return self.session is not None and self.session.retention.due
 
     def _open(self) -> None:
         if self.session is None:
@@ -174,6 +197,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - as above
                 self._lose(error)
             else:
+                self.tried.set()
                 self._reactor.callFromThread(self._keeper.opened)
 
     def _check(self) -> None:
@@ -186,6 +210,7 @@ class Writer:
     def _lose(self, error: Exception) -> None:
         known = isinstance(error, (sqlite3.Error, OSError, StoreUnavailable))
         self.why = why(error) if known else f"an error that should not be: {error!r}"
+        self.tried.set()
         self._close()
         self._reactor.callFromThread(self._keeper.lost, self.why)
 

@@ -1,0 +1,355 @@
+"""A chat in memory: all of it above the WebSocket, on a clock that the test turns, and clients that speak to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from itertools import count
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from kschat.chat.application import NAMESPACE, Chat
+from kschat.chat.counters import Counters
+from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.hub import Hub
+from kschat.chat.inbox import Feed
+from kschat.chat.interfaces import Deliver, IRouter, Stored
+from kschat.chat.keys import Keys
+from kschat.chat.messages import Message, Mids
+from kschat.chat.tokens import Issuer, Rooms, Verifier
+from kschat.wire.connection import Connection, Handshake
+from kschat.wire.cork import Cork
+from kschat.wire.engineio import Frame, Revision
+from kschat.wire.errors import Reason
+from kschat.wire.limits import Limits
+from kschat.wire.session import EngineSession, HeartbeatTimes
+
+NOW = 1_700_000_000.0
+SECRET = b"a secret of the tests, 32 bytes or more"
+
+_numbers = count(1)
+
+
+def message(recipient: str, sender: str = "ann", **changes: Any) -> Message:
+    """A message unlike all others."""
+    number = next(_numbers)
+    fields: dict[str, Any] = {
+        "mid": f"{number:016x}0a0b0c0d",
+        "sender": sender,
+        "recipient": recipient,
+        "uId": sender,
+        "pId": recipient,
+        "msg": Raw(b'"message %d"' % number),
+        "time": 1_700_000_000_000 + number,
+    }
+    return Message(**{**fields, **changes})
+
+
+@implementer(IRouter)
+class StillRouter:
+    """A router that carries nothing: the test brings the news.
+
+    Attributes:
+        bound: users, as it was told.
+        held: binds wait in ``binding`` for the test to fire them.
+    """
+
+    def __init__(self) -> None:
+        self.bound: set[str] = set()
+        self.held = False
+        self.binding: list[Deferred[None]] = []
+
+    def attach(self, deliver: Deliver) -> None:
+        self.deliver = deliver
+
+    def bind(self, user: str) -> Deferred[None]:
+        self.bound.add(user)
+        if self.held:
+            self.binding.append(Deferred())
+            return self.binding[-1]
+        return succeed(None)
+
+    def unbind(self, user: str) -> None:
+        self.bound.discard(user)
+
+    def publish(self, batch: Any) -> Deferred[list[bool]]:
+        return succeed([True] * len(batch))
+
+
+class Received(NamedTuple):
+    """An event, or the answer to one, as a client has it.
+
+    Attributes:
+        name: of an event; "" for an answer.
+        args: decoded; binary in its place.
+        id: of the ack that is asked for, or that this is.
+        frame: how many frames had come before.
+    """
+
+    name: str
+    args: list[Any]
+    id: int | None
+    frame: int
+    attachments: int = 0
+
+    @property
+    def offsets(self) -> list[int]:
+        """Of a RESPRECEIVER."""
+        return [one["offset"] for one in self.args[0]["MSG"]]
+
+
+class Pipe:
+    """A session's transport: what was sent lies in ``frames`` for the client to read.
+
+    Attributes:
+        congested: what the session is told.
+        asked: the number of the proof that is asked for, and how many frames it is of.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.congested = False
+        self.asked: tuple[int, int] | None = None
+        self.proofs = 0
+        self.closed: Reason | None = None
+
+    def send(self, payload: bytes, binary: bool = False) -> None:
+        self.frames.append(Frame(payload, binary))
+
+    def close(self, reason: Reason) -> None:
+        self.closed = reason
+
+    def release(self) -> None:
+        pass
+
+    def prove(self, number: int) -> None:
+        assert self.asked is None, "a second proof is asked for while one is awaited"
+        self.asked = (number, len(self.frames))
+        self.proofs += 1
+
+    def take_unsent(self) -> Iterable[Frame]:
+        return ()
+
+
+class _NoTimetable:
+    def schedule(self, session: EngineSession, seconds: float) -> None:
+        pass
+
+    def cancel(self, session: EngineSession) -> None:
+        pass
+
+
+class Client:
+    """A socket.io client at the other end of a pipe.
+
+    Attributes:
+        user: whose it is.
+        pid: as the last CONNECT was answered.
+        noted: the last offset, as a stock client notes it.
+        received: events and answers since the last CONNECT was answered, in order.
+        everything: those before as well.
+    """
+
+    def __init__(self, chat: Chat, user: str, token: str, revision: Revision, query: dict[str, str]) -> None:
+        self.user = user
+        self.token = token
+        self.pipe = Pipe()
+        self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
+        self.connection = Connection(self.session, chat, Handshake(query=query, peer="192.0.2.7"), chat.limits)
+        self.session.listener = self.connection
+        self.pid: str | None = None
+        self.sid: str | None = None
+        self.noted: str | None = None
+        self.refused: Any = None
+        self.dismissed = False
+        self.received: list[Received] = []
+        self.everything: list[Received] = []
+        self._read = 0
+        self._next_id = 0
+        self.session.open((), 1_000_000)
+        self.connection.opened()
+
+    @property
+    def feed(self) -> Feed:
+        """The daemon's side."""
+        feed = self.connection.sockets[NAMESPACE].record
+        assert isinstance(feed, Feed)
+        return feed
+
+    @property
+    def alive(self) -> bool:
+        """Whether the daemon still has it."""
+        return NAMESPACE in self.connection.sockets
+
+    def join(self, **auth: Any) -> Client:
+        """Send a CONNECT."""
+        self.session.receive(b"40/kschat," + msgspec.json.encode({"token": self.token, **auth}))
+        return self
+
+    def leave(self) -> None:
+        """Send a DISCONNECT."""
+        self.session.receive(b"41/kschat,")
+
+    def emit(self, name: str, *args: Any, ack: bool = True, parts: Iterable[bytes] = ()) -> int:
+        """Send an event. Raw bytes among the arguments are JSON as it is."""
+        number = self._next_id
+        self._next_id += 1
+        texts = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in (name, *args)]
+        parts = list(parts)
+        head = b"45%d-" % len(parts) if parts else b"42"
+        self.session.receive(head + b"/kschat," + (b"%d" % number if ack else b"") + b"[" + b",".join(texts) + b"]")
+        for part in parts:
+            self.session.receive(part, True)
+        return number
+
+    def ask(self, name: str, *args: Any) -> Any:
+        """Send an event; its answer, which must be there at once."""
+        number = self.emit(name, *args)
+        return self.answer(number)
+
+    def answer(self, number: int) -> Any:
+        """The answer to the event of that number; None where it has not come."""
+        for one in self.read():
+            if not one.name and one.id == number:
+                assert len(one.args) == 1
+                return one.args[0]
+        return None
+
+    def ack(self, number: int) -> None:
+        """Call the callback of an event."""
+        self.session.receive(b"43/kschat,%d[]" % number)
+
+    def pong(self) -> bool:
+        """Answer the RFC 6455 ping, if one came."""
+        asked, self.pipe.asked = self.pipe.asked, None
+        if asked is not None:
+            self.session.proved(asked[0])
+        return asked is not None
+
+    def drop(self) -> None:
+        """Lose the connection."""
+        self.session.lost()
+
+    def events(self, name: str) -> list[Any]:
+        """The first argument of each event of that name."""
+        return [one.args[0] for one in self.read() if one.name == name]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What came by RESPRECEIVER."""
+        return [one for event in self.events("RESPRECEIVER") for one in event["MSG"]]
+
+    def offsets(self) -> list[int]:
+        """The offsets of what came by RESPRECEIVER."""
+        return [one["offset"] for one in self.messages()]
+
+    def read(self) -> list[Received]:
+        """All that has come, taken apart."""
+        frames = self.pipe.frames
+        while self._read < len(frames):
+            position = self._read
+            text = bytes(frames[position].payload)
+            kind, rest = text[:2], text[2:]
+            self._read += 1
+            if text[:1] != b"4" or not rest.startswith(b"/kschat"):
+                if kind not in (b"45", b"46"):
+                    continue
+            parts: list[bytes] = []
+            if kind in (b"45", b"46"):
+                number, _, rest = rest.partition(b"-")
+                parts = [frames[self._read + one].payload for one in range(int(number))]
+                self._read += len(parts)
+            rest = rest.partition(b",")[2]
+            if kind == b"40":
+                answer = json.loads(rest) if rest else {}
+                self.sid, self.pid = answer.get("sid", ""), answer.get("pid")
+                self.received = []
+            elif kind == b"44":
+                self.refused = json.loads(rest)
+            elif kind == b"41":
+                self.dismissed = True
+            else:
+                self._event(kind in (b"42", b"45"), rest, parts, position)
+        return self.received
+
+    def _event(self, event: bool, rest: bytes, parts: list[bytes], position: int) -> None:
+        digits, _, array = rest.partition(b"[")
+        args = json.loads(b"[" + array)
+        if parts:
+            args = _with_parts(args, parts)
+        name = args.pop(0) if event else ""
+        if event and not digits and self.pid and args and isinstance(args[-1], str):
+            self.noted = args[-1]
+        one = Received(name, args, int(digits) if digits else None, position, len(parts))
+        self.received.append(one)
+        self.everything.append(one)
+
+
+def _with_parts(value: Any, parts: list[bytes]) -> Any:
+    """As npm's parser does it; an illegal placeholder ends the connection there, and the test here."""
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            assert isinstance(value.get("num"), int)
+            assert 0 <= value["num"] < len(parts), "illegal attachments"
+            return parts[value["num"]]
+        return {key: _with_parts(one, parts) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_parts(one, parts) for one in value]
+    return value
+
+
+class Daemon:
+    """One daemon's chat.
+
+    Args:
+        store: as given.
+        router: as given, or one that carries nothing.
+        clock: as given, or a new one.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        router: Any = None,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        max_room: int = 1000,
+    ) -> None:
+        if clock is None:
+            clock = Clock()
+            clock.advance(NOW)
+        self.clock = clock
+        self.store = store
+        self.router = StillRouter() if router is None else router
+        self.counters = Counters()
+        self.cork = Cork()
+        self.hub = Hub(clock, store, self.router, self.cork, self.counters)
+        self.issuer = Issuer(SECRET, clock)
+        self.chat = Chat(
+            clock,
+            Verifier(Keys.from_secret(SECRET), ("HS256",), clock),
+            store,
+            self.hub,
+            Delivery(clock, store, self.router, self.hub, Bounds(), self.counters),
+            Mids("0a0b0c0d"),
+            limits or Limits(),
+            max_room,
+            self.counters,
+            lambda least, most: (least + most) / 2,
+        )
+
+    def client(self, user: str, revision: Revision = 4, rooms: Rooms = (), **query: str) -> Client:
+        """A client that has opened a session, and joined nothing."""
+        return Client(self.chat, user, self.issuer.issue(user, 3600, rooms), revision, query)
+
+    def joined(self, user: str, revision: Revision = 4, rooms: Rooms = (), **query: str) -> Client:
+        """A client that has sent its CONNECT."""
+        return self.client(user, revision, rooms, **query).join()
+
+    def news(self, *stored: Stored) -> None:
+        """The router brings a batch."""
+        self.hub.deliver(stored)

@@ -1,0 +1,198 @@
+"""Stores for tests: one whose answers the test gives out, and a small one whose contents the test sees and drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from kschat.chat.interfaces import (
+    Conversation,
+    Entry,
+    InboxState,
+    IStore,
+    Notes,
+    Page,
+    Stored,
+    StoreUnavailable,
+)
+from kschat.chat.messages import Message
+
+
+class Question:
+    """A call to a store that was not answered yet.
+
+    Attributes:
+        name: of the method.
+        args: of the call.
+    """
+
+    def __init__(self, name: str, args: tuple[Any, ...], begin: Callable[[], Deferred[Any]]) -> None:
+        self.name = name
+        self.args = args
+        self.fires: Deferred[Any] = Deferred()
+        self._begin = begin
+        self._found: Deferred[Any] | None = None
+
+    def look(self) -> None:
+        """Let the store find the answer now, and keep it to itself."""
+        if self._found is None:
+            self._found = self._begin()
+
+    def answer(self) -> None:
+        """Give the answer, found now unless ``look`` had found it."""
+        self.look()
+        assert self._found is not None
+        self._found.chainDeferred(self.fires)
+
+    def refuse(self, error: Exception | None = None) -> None:
+        """Fail it. What the store was to change is changed all the same where ``look`` was called."""
+        self.fires.errback(error or StoreUnavailable("the test took it away"))
+
+
+@implementer(IStore)
+class AskedStore:
+    """A store around another.
+
+    Attributes:
+        held: calls wait in ``questions`` for the test to answer them.
+        away: calls fail with StoreUnavailable.
+        error: what calls fail with where it is away.
+        asked: the name of each call, with its arguments.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.held = False
+        self.away = False
+        self.error: Exception = StoreUnavailable("the test took it away")
+        self.questions: list[Question] = []
+        self.asked: list[tuple[Any, ...]] = []
+
+    def calls(self, name: str) -> list[tuple[Any, ...]]:
+        """The arguments of each call of one method."""
+        return [one[1:] for one in self.asked if one[0] == name]
+
+    def pending(self, name: str) -> list[Question]:
+        """The calls of one method that wait for an answer."""
+        return [one for one in self.questions if one.name == name]
+
+    def answer_all(self) -> None:
+        """Answer what waits, and what is asked because of that."""
+        while self.questions:
+            self.questions.pop(0).answer()
+
+    def start(self) -> None:
+        self.inner.start()
+
+    def stop(self) -> Deferred[None]:
+        stopped: Deferred[None] = self.inner.stop()
+        return stopped
+
+    def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        return self._ask("append", list(batch))
+
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        return self._ask("inbox", user)
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+        return self._ask("read", user, after, limit)
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        return self._ask("note", notes)
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        return self._ask("last_seen", list(users))
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        return self._ask("history", user, peer, before, limit)
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        return self._ask("conversations", user, limit)
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        return self._ask("mark_read", user, peer, mid)
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        return self._ask("join", room, user, most)
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        return self._ask("leave", room, user)
+
+    def _ask(self, name: str, *args: Any) -> Deferred[Any]:
+        self.asked.append((name, *args))
+        if self.away:
+            return fail(self.error)
+        question = Question(name, args, lambda: getattr(self.inner, name)(*args))
+        if self.held:
+            self.questions.append(question)
+        else:
+            question.answer()
+        return question.fires
+
+
+class _Shelf:
+    def __init__(self) -> None:
+        self.first = 1
+        self.kept: list[Message] = []
+        self.cursor = 0
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.kept) - 1
+
+
+class Shelves:
+    """Inboxes and nothing else, open to the test. Pages are as short as it likes.
+
+    Attributes:
+        page: entries that ``read`` gives at the most.
+        dropped: by user, the offsets that are kept no longer.
+    """
+
+    def __init__(self, page: int = 1000) -> None:
+        self.page = page
+        self._shelves: dict[str, _Shelf] = {}
+        self.dropped: dict[str, set[int]] = {}
+
+    def shelf(self, user: str) -> _Shelf:
+        return self._shelves.setdefault(user, _Shelf())
+
+    def put(self, message: Message) -> Stored:
+        """Keep one message to a user."""
+        shelf = self.shelf(message.recipient)
+        shelf.kept.append(message)
+        return Stored(message, ((message.recipient, shelf.last),))
+
+    def drop(self, user: str, count: int) -> None:
+        """What retention does: the oldest are kept no longer."""
+        shelf = self.shelf(user)
+        count = min(count, len(shelf.kept))
+        self.dropped.setdefault(user, set()).update(range(shelf.first, shelf.first + count))
+        del shelf.kept[:count]
+        shelf.first += count
+
+    def kept(self, user: str) -> range:
+        """The offsets that are kept."""
+        shelf = self.shelf(user)
+        return range(shelf.first, shelf.last + 1)
+
+    def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        return succeed([self.put(message) for message in batch])
+
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        shelf = self.shelf(user)
+        return succeed(InboxState(shelf.cursor, shelf.first, shelf.last))
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+        shelf = self.shelf(user)
+        found = [Entry(offset, shelf.kept[offset - shelf.first]) for offset in self.kept(user) if offset > after]
+        return succeed(found[: min(limit, self.page)])
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        for user, cursor in notes.cursors.items():
+            shelf = self.shelf(user)
+            shelf.cursor = max(shelf.cursor, min(cursor, shelf.last))
+        return succeed(None)

@@ -1,0 +1,348 @@
+"""A model of the inbox: whatever happens in whatever order, no message stays undelivered and no cursor passes a hole.
+
+The store is the test's, and answers when it likes and with what it had found when it liked. The router carries
+nothing: news come in the order that hypothesis chooses, twice, or never. Bounds are made small, so that few messages
+reach them all.
+"""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.chat.inbox import Way
+from kschat.chat.interfaces import Notes, Stored
+from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
+from tests.chat.stores import AskedStore, Shelves
+
+USERS = ("ben", "cem")
+
+#: In the place of 200, 2000 and 500.
+SMALL = {"PAGE": 3, "MAX_UNPROVED": 5, "MAX_EARLY": 2}
+
+pick = st.integers(0, 11)
+
+
+class Device:
+    """One connection of a user, and what may be asked of it.
+
+    Attributes:
+        start: the offset after which the daemon began, once it has.
+        claimed: the offset that the client showed, where the daemon took it.
+    """
+
+    def __init__(self, client: Client, claim: int | None) -> None:
+        self.client = client
+        self.claim = claim
+        self.start: int | None = None
+
+
+class InboxMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = patch.multiple("kschat.chat.inbox", **SMALL)
+        self.patches.start()
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.shelves = Shelves(page=4)
+        self.begin_daemon()
+        self.devices: list[Device] = []
+        #: pids and offsets of connections that have ended
+        self.memories: dict[str, list[tuple[str, str]]] = {user: [] for user in USERS}
+        self.pending: list[Stored] = []
+        #: offsets that some device is proved to have
+        self.had: dict[str, set[int]] = {user: set() for user in USERS}
+        self.stored_cursors = dict.fromkeys(USERS, 0)
+
+    def begin_daemon(self) -> None:
+        self.store = AskedStore(self.shelves)
+        self.store.held = True
+        self.router = StillRouter()
+        self.daemon = Daemon(self.store, self.router, self.clock)
+
+    def teardown(self) -> None:
+        try:
+            self.come_to_rest()
+        finally:
+            self.patches.stop()
+
+    # Messages.
+
+    @rule(user=st.sampled_from(USERS), count=st.integers(1, 7))
+    def append(self, user: str, count: int) -> None:
+        self.pending += [self.shelves.put(message(user)) for _ in range(count)]
+
+    @rule(user=st.sampled_from(USERS), count=st.integers(1, 3))
+    def append_and_bring(self, user: str, count: int) -> None:
+        self.daemon.news(*[self.shelves.put(message(user)) for _ in range(count)])
+
+    @precondition(lambda self: self.pending)
+    @rule(picks=st.lists(pick, min_size=1, max_size=5), keep=st.booleans())
+    def bring_news(self, picks: list[int], keep: bool) -> None:
+        batch = [self.pending[one % len(self.pending)] for one in picks]
+        if not keep:
+            self.pending = [one for one in self.pending if one not in batch]
+        self.daemon.news(*batch)
+
+    @precondition(lambda self: self.pending)
+    @rule()
+    def bring_all_news(self) -> None:
+        batch, self.pending = self.pending, []
+        self.daemon.news(*batch)
+
+    @precondition(lambda self: self.pending)
+    @rule(which=pick)
+    def lose_news(self, which: int) -> None:
+        del self.pending[which % len(self.pending)]
+
+    @rule(user=st.sampled_from(USERS), count=st.integers(1, 8))
+    def forget_the_oldest(self, user: str, count: int) -> None:
+        self.shelves.drop(user, count)
+
+    # Devices.
+
+    @precondition(lambda self: len(self.devices) < 5)
+    @rule(user=st.sampled_from(USERS), options=st.sets(st.sampled_from(("batch", "receipts"))), memory=pick)
+    def connect(self, user: str, options: set[str], memory: int) -> None:
+        client = self.daemon.client(user, **dict.fromkeys(options, "1"))
+        self.join(client, memory)
+
+    @precondition(lambda self: len(self.devices) < 5)
+    @rule(user=st.sampled_from(USERS), batch=st.booleans(), memory=pick)
+    def connect_to_recover(self, user: str, batch: bool, memory: int) -> None:
+        self.join(self.daemon.client(user, recover="1", **({"batch": "1"} if batch else {})), memory)
+
+    def join(self, client: Client, memory: int) -> None:
+        memories = self.memories[client.user]
+        claim = None
+        if memories and memory % 3:
+            pid, offset = memories[memory % len(memories)]
+            client.join(pid=pid, offset=offset)
+            if client.connection.handshake.query.get("recover"):
+                claim = int(offset)
+        else:
+            client.join()
+        self.devices.append(Device(client, claim))
+
+    @precondition(lambda self: self.devices)
+    @rule(which=pick)
+    def drop(self, which: int) -> None:
+        self.end(self.device(which))
+
+    @precondition(lambda self: self.devices)
+    @rule(which=pick)
+    def leave_and_come_back_on_the_same_connection(self, which: int) -> None:
+        device = self.device(which)
+        self.remember(device)
+        self.devices.remove(device)
+        device.client.leave()
+        device.client.join()
+        self.devices.append(Device(device.client, None))
+
+    @precondition(lambda self: self.devices)
+    @rule(which=pick)
+    def pong(self, which: int) -> None:
+        self.prove(self.device(which))
+
+    @precondition(lambda self: self.devices)
+    @rule(which=pick, event=pick)
+    def ack(self, which: int, event: int) -> None:
+        client = self.device(which).client
+        asking = [one for one in client.read() if one.name == "RESPRECEIVER" and one.id is not None]
+        if asking:
+            acked = asking[event % len(asking)]
+            for one in client.received:
+                if one.name == "RESPRECEIVER" and one.frame <= acked.frame:
+                    self.had[client.user].update(one.offsets)
+            assert acked.id is not None
+            client.ack(acked.id)
+
+    # The store, and the daemon.
+
+    @precondition(lambda self: self.store.questions)
+    @rule(which=pick)
+    def the_store_looks(self, which: int) -> None:
+        self.store.questions[which % len(self.store.questions)].look()
+
+    @precondition(lambda self: self.store.questions)
+    @rule(which=pick)
+    def the_store_answers(self, which: int) -> None:
+        self.store.questions.pop(which % len(self.store.questions)).answer()
+
+    @precondition(lambda self: self.store.questions)
+    @rule()
+    def the_store_answers_all_it_was_asked(self) -> None:
+        questions, self.store.questions = self.store.questions, []
+        for one in questions:
+            one.answer()
+
+    @precondition(lambda self: self.store.questions)
+    @rule(which=pick)
+    def the_store_refuses(self, which: int) -> None:
+        self.store.questions.pop(which % len(self.store.questions)).refuse()
+
+    @rule(away=st.booleans())
+    def the_store_goes_or_comes(self, away: bool) -> None:
+        self.store.away = away
+
+    @rule(seconds=st.sampled_from((0.01, 0.05, 0.25, 1.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(looked=st.booleans())
+    def the_daemon_is_killed(self, looked: bool) -> None:
+        for device in self.devices:
+            self.remember(device)
+        self.devices.clear()
+        for one in self.store.questions:
+            if looked and one.name == "note":
+                one.look()
+        for call in list(self.clock.getDelayedCalls()):
+            call.cancel()
+        self.begin_daemon()
+
+    @precondition(lambda self: self.devices)
+    @rule()
+    def all_comes_to_rest(self) -> None:
+        self.come_to_rest()
+
+    # What must hold, always.
+
+    @invariant()
+    def all_holds(self) -> None:
+        self.each_device_begins_behind_what_was_proved()
+        self.each_device_is_written_each_offset_once_in_order()
+        self.no_cursor_is_past_what_no_device_has()
+        self.no_cursor_that_is_noted_goes_back()
+        self.what_waits_is_bounded()
+
+    def each_device_is_written_each_offset_once_in_order(self) -> None:
+        for device in self.devices:
+            offsets = device.client.offsets()
+            assert offsets == sorted(set(offsets)), offsets
+            assert device.start is None or not offsets or offsets[0] > device.start
+
+    def each_device_begins_behind_what_was_proved(self) -> None:
+        for device in self.devices:
+            feed = device.client.feed
+            if device.start is None and feed.way is not Way.OPENING:
+                device.start = feed.at
+                if device.claim is None or feed.at != device.claim:
+                    assert self.is_had(device.client.user, feed.at), feed.at
+                else:
+                    # A device that shows where it is has what came before.
+                    self.had[device.client.user].update(range(1, device.claim + 1))
+
+    def no_cursor_is_past_what_no_device_has(self) -> None:
+        for user in USERS:
+            assert self.is_had(user, self.shelves.shelf(user).cursor)
+            for feed in self.daemon.hub.feeds(user):
+                assert feed.inbox is not None
+                assert self.is_had(user, feed.inbox.cursor)
+
+    def no_cursor_that_is_noted_goes_back(self) -> None:
+        before = dict.fromkeys(USERS, 0)
+        for (notes,) in self.store.calls("note"):
+            assert isinstance(notes, Notes)
+            for user, cursor in notes.cursors.items():
+                assert cursor >= before[user]
+                before[user] = cursor
+
+    def what_waits_is_bounded(self) -> None:
+        for device in self.devices:
+            feed = device.client.feed
+            assert len(feed._early) <= SMALL["MAX_EARLY"]
+            #assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + SMALL["MAX_EARLY"] + SMALL["PAGE"]
+            assert not feed._grouped
+
+    def is_had(self, user: str, upto: int) -> bool:
+        """Whether each offset up to this one is proved, or no longer kept."""
+        gone = self.shelves.dropped.get(user, set())
+        return all(offset in self.had[user] or offset in gone for offset in range(1, upto + 1))
+
+    # What must hold in the end.
+
+    def come_to_rest(self) -> None:
+        """Let all happen that is to happen, and a last message come to each user."""
+        self.store.away = False
+        self.settle()
+        batch, self.pending = self.pending, []
+        self.daemon.news(*batch)
+        self.daemon.news(*[self.shelves.put(message(user)) for user in USERS])
+        self.settle()
+        for device in self.devices:
+            client = device.client
+            feed = client.feed
+            assert device.start is not None
+            missing = [
+                offset
+                for offset in self.shelves.kept(client.user)
+                if offset > device.start and offset not in client.offsets()
+            ]
+            assert not missing, missing
+            assert feed.way is Way.LIVE
+            assert not feed._unproved
+            assert not feed._early
+            assert self.shelves.shelf(client.user).cursor == self.shelves.shelf(client.user).last
+        assert not self.store.questions
+        assert not self.daemon.cork.held
+
+    def settle(self) -> None:
+        """The store answers, clients answer pings, time passes, until there is no more of it."""
+        for _ in range(200):
+            questions, self.store.questions = self.store.questions, []
+            for one in questions:
+                one.answer()
+                self.each_device_begins_behind_what_was_proved()
+            ponged = [self.prove(device) for device in self.devices]
+            if not questions and not any(ponged):
+                if not self.clock.getDelayedCalls():
+                    return
+                self.clock.advance(1.0)
+        raise AssertionError("it does not come to rest")
+
+    # Helpers.
+
+    def device(self, which: int) -> Device:
+        return self.devices[which % len(self.devices)]
+
+    def prove(self, device: Device) -> bool:
+        client = device.client
+        client.read()
+        asked = client.pipe.asked
+        if asked is not None:
+            for one in client.everything:
+                if one.name == "RESPRECEIVER" and one.frame < asked[1]:
+                    self.had[client.user].update(one.offsets)
+        return client.pong()
+
+    def remember(self, device: Device) -> None:
+        client = device.client
+        client.read()
+        if client.pid is not None and client.noted is not None:
+            self.memories[client.user].append((client.pid, client.noted))
+
+    def end(self, device: Device) -> None:
+        self.remember(device)
+        self.devices.remove(device)
+        device.client.drop()
+
+
+class TestInboxModel(SynchronousTestCase):
+    """Hypothesis plays the machine."""
+
+    def test_no_message_stays_undelivered_and_no_cursor_passes_a_hole(self) -> None:
+        run_state_machine_as_test(
+            InboxMachine,
+            settings=settings(
+                max_examples=60,
+                stateful_step_count=50,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+            ),
+        )
