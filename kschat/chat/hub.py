@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -223,9 +223,11 @@ class Hub:
         seen = {user: time for user, time in self._seen.items() if user in dirty}
         if not dirty:
             return succeed(None)
-        return self.store.note(Notes(cursors, seen)).addCallbacks(
-            self._noted, self._not_noted, callbackArgs=(cursors, seen), errbackArgs=(dirty,)
-        )
+        try:
+            told = self.store.note(Notes(cursors, seen))
+        except Exception:  # noqa: BLE001 - no store may, but what was gathered must not be lost
+            told = fail()
+        return told.addCallbacks(self._noted, self._not_noted, callbackArgs=(cursors, seen), errbackArgs=(dirty,))
 
     def _noted(self, _: None, cursors: Mapping[str, int], seen: Mapping[str, int]) -> None:
         for mine, told in ((self._cursors, cursors), (self._seen, seen)):
@@ -240,6 +242,8 @@ class Hub:
         for mine in (self._cursors, self._seen):
             for user in list(mine)[: max(len(mine) - MAX_NOTES, 0)]:
                 del mine[user]
+        if len(self._dirty) > MAX_NOTES:
+            self._dirty &= self._cursors.keys() | self._seen.keys()
         self._note_soon(RETRY_WAIT)
 
     def seen(self, user: str) -> int | None:

@@ -259,16 +259,16 @@ class Feed:
             self.way = Way.LIVE
             return
         self.way = Way.READING
-        inbox.context.store.read(self.user, self.at, PAGE).addCallbacks(self._page, self._no_page).addErrback(
-            self._failed
-        )
+        inbox.context.store.read(self.user, self.at, PAGE).addCallbacks(
+            self._page, self._no_page, callbackArgs=(self._newest,)
+        ).addErrback(self._failed)
 
-    def _page(self, entries: list[Entry]) -> None:
+    def _page(self, entries: list[Entry], newest: int) -> None:
         if self.way is not Way.READING or self.inbox is None:
             return
         if not entries:
-            # The store has nothing beyond: what the news spoke of is kept no longer.
-            self.at = max(self.at, self._newest)
+            # What the news had spoken of when this was asked is kept no longer. (What they spoke of since may be.)
+            self.at = max(self.at, newest)
         context = self.inbox.context
         context.begin_batch()
         try:

@@ -13,6 +13,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_attachments: attachments of one packet.
         max_depth: nested arrays and objects in a packet's JSON.
         max_namespaces: namespaces joined at once on one connection.
+        max_arguments: arguments of one event or ack; each is an object of ours.
         max_event_name: bytes of an event's name, as JSON.
         max_namespace: bytes of a namespace with its query (a token may stand there).
     """
@@ -21,5 +22,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_attachments: int = 10
     max_depth: int = 64
     max_namespaces: int = 8
+    max_arguments: int = 64
     max_event_name: int = 128
     max_namespace: int = 8_400

@@ -229,6 +229,8 @@ class Decoder:
         elements = jsontext.split_array(rest, self._limits.max_depth)
         if not elements:
             raise ProtocolError("an event without a name")
+        if len(elements) > self._limits.max_arguments + 1:
+            raise ProtocolError("too many arguments")
         raw = elements[0]
         if len(bytes(raw)) > self._limits.max_event_name:
             raise ProtocolError("an event's name that is too long")
@@ -243,7 +245,10 @@ class Decoder:
     def _ack(self, namespace: str, digits: bytes | None, rest: bytes) -> Ack:
         if digits is None:
             raise ProtocolError("an ack without an id")
-        return Ack(int(digits), tuple(jsontext.split_array(rest, self._limits.max_depth)), namespace)
+        elements = jsontext.split_array(rest, self._limits.max_depth)
+        if len(elements) > self._limits.max_arguments:
+            raise ProtocolError("too many arguments")
+        return Ack(int(digits), tuple(elements), namespace)
 
     def _await_attachments(self, packet: Event | Ack, count: int) -> None:
         if not count:

@@ -1,4 +1,4 @@
-"""The store and the router in memory: the contracts, and what is forgotten when."""
+"""The store and the router inside one process."""
 
 import gc
 from typing import Any
@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
-from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, Stored
+from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, Page, Stored
 from kschat.chat.messages import Message
 from tests.contracts import istore, router
-from tests.contracts.istore import entries, offsets
+from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, to
 
 
@@ -43,32 +43,35 @@ def reachable(root: object) -> int:
     return len(found)
 
 
-class BoundsOfTheMemoryStore(SynchronousTestCase):
+class MemoryTestCase(SynchronousTestCase):
+    """Asks a store that answers at once."""
+
+    def result(self, answer: "Deferred[Any]") -> Any:
+        return self.successResultOf(answer)
+
     def append(self, store: MemoryStore, batch: list[Message]) -> list[Stored]:
-        return self.successResultOf(store.append(batch))
+        answers: list[Stored] = self.result(store.append(batch))
+        return answers
 
     def read(self, store: MemoryStore, user: str) -> list[Entry]:
-        return self.successResultOf(store.read(user, 0, 10_000))
+        page: list[Entry] = self.result(store.read(user, 0, 10_000))
+        return page
+
+
+class TestBounds(MemoryTestCase):
+    """What is kept, and what gives way."""
 
     def test_the_oldest_messages_are_forgotten_beyond_the_count(self) -> None:
         store = MemoryStore(3, 10**9)
-        kept = entries(self.append(store, to("ben", "cem", "ben", "ben", "cem")))
-        self.assertEqual(self.read(store, "ben"), kept[2:4])
-        self.assertEqual(self.read(store, "cem"), kept[4:])
-        self.assertEqual(self.successResultOf(store.inbox("ben")), InboxState(0, 2, 3))
-
-    def test_what_is_forgotten_is_no_history(self) -> None:
-        store = MemoryStore(2, 10**9)
-        kept = self.append(store, to("ben", "ben", "ben"))
-        page = self.successResultOf(store.history("ann", "ben", None, 10))
-        self.assertEqual(page.messages, tuple(one.message for one in kept[1:]))
-        self.append(store, to("cem", "cem"))
-        self.assertEqual(self.successResultOf(store.conversations("ben", 10)), [])
+        answers = self.append(store, to("ben", "cem", "ben", "ben", "cem"))
+        self.assertEqual(self.read(store, "ben"), entries(answers[2:4]))
+        self.assertEqual(self.read(store, "cem"), entries(answers[4:]))
+        self.assertEqual(self.result(store.inbox("ben")), InboxState(0, 2, 3))
 
     def test_the_oldest_messages_are_forgotten_beyond_the_bytes(self) -> None:
         store = MemoryStore(10**6, 10_000)
-        kept = entries(self.append(store, sized(15, 1000)))
-        self.assertEqual(self.read(store, "ben"), kept[5:])
+        answers = self.append(store, sized(15, 1000))
+        self.assertEqual(self.read(store, "ben"), entries(answers[5:]))
 
     def test_a_large_message_puts_several_small_ones_out(self) -> None:
         store = MemoryStore(10**6, 10_000)
@@ -82,13 +85,13 @@ class BoundsOfTheMemoryStore(SynchronousTestCase):
             self.append(store, [message(attachments=(b"x" * 2000, b"y" * 2000))])
         self.assertEqual([one.offset for one in self.read(store, "ben")], [3, 4])
 
-    def test_the_members_of_a_room_count(self) -> None:
-        store = MemoryStore(10**6, 2 * (OVERHEAD + 50 * PLACE + 100))
-        for number in range(51):
-            self.successResultOf(store.join("#room", f"user {number}", 100))
-        for _ in range(4):
-            self.append(store, [message("user 0", "#room")])
-        self.assertEqual([one.offset for one in self.read(store, "user 1")], [3, 4])
+    def test_each_recipient_of_a_message_to_a_room_counts(self) -> None:
+        store = MemoryStore(10**6, 2 * (OVERHEAD + 10 * PLACE) + 100)
+        for number in range(11):
+            self.result(store.join("#r", f"user {number}", 100))
+        for _ in range(3):
+            self.append(store, [message("user 0", "#r", msg=Raw(b"1"))])
+        self.assertEqual([one.offset for one in self.read(store, "user 5")], [2, 3])
 
     def test_each_message_of_a_batch_larger_than_the_store_is_answered(self) -> None:
         store = MemoryStore(3, 10**9)
@@ -106,13 +109,14 @@ class BoundsOfTheMemoryStore(SynchronousTestCase):
         self.append(store, to(*["ben"] * 5))
         self.append(store, to("cem", "dan", "eve"))
         self.assertEqual(self.read(store, "ben"), [])
-        (answer,) = self.append(store, to("ben"))
-        self.assertGreater(answer.places[0][1], 5)
+        (offset,) = offsets(self.append(store, to("ben")))
+        self.assertGreater(offset, 5)
+        self.assertEqual(self.result(store.inbox("ben")), InboxState(0, offset, offset))
 
     def test_a_repeat_is_known_for_as_long_as_its_message_is(self) -> None:
         store = MemoryStore(3, 10**9)
         first, *_ = self.append(store, [message(cid="c1"), *to("cem", "cem")])
-        self.assertEqual(self.append(store, [message(cid="c1")]), [Stored(first.message, first.places, True)])
+        self.assertEqual(self.append(store, [message(cid="c1")]), [kept(first.message, 1, True)])
         self.append(store, to("cem"))
         (anew,) = self.append(store, [message(cid="c1")])
         self.assertFalse(anew.repeat)
@@ -122,92 +126,112 @@ class BoundsOfTheMemoryStore(SynchronousTestCase):
         answers = self.append(store, [message(cid="c1"), *to("ben", "ben", "ben"), message(cid="c1")])
         self.assertEqual([answer.repeat for answer in answers], [False] * 4 + [True])
 
-    def test_neither_users_nor_cids_nor_read_marks_nor_cursors_pile_up(self) -> None:
-        store = MemoryStore(100, 10**9)
+    def test_a_conversation_is_forgotten_with_its_last_message(self) -> None:
+        store = MemoryStore(2, 10**9)
+        self.append(store, to("ben"))
+        self.append(store, [message("cem", "ben"), message("cem", "ben")])
+        self.assertEqual(self.result(store.conversations("ann", 10)), [])
+        self.assertEqual(self.result(store.history("ann", "ben", None, 10)), Page((), False))
+        self.assertEqual([one.unread for one in self.result(store.conversations("ben", 10))], [2])
 
-        def fill(first: int) -> None:
-            for number in range(first, first + 1000):
-                sender, recipient = f"from {number}", f"to {number}"
-                (one,) = self.append(store, [message(sender, recipient, cid=f"cid {number}")])
-                self.successResultOf(store.mark_read(recipient, sender, one.message.mid))
-                self.successResultOf(store.note(Notes({recipient: 1}, {recipient: number})))
+    def test_a_room_outlives_its_messages(self) -> None:
+        store = MemoryStore(2, 10**9)
+        for user in ("ann", "ben"):
+            self.result(store.join("#r", user, 10))
+        self.append(store, [message("ann", "#r")])
+        self.append(store, to("cem", "cem", sender="dan"))
+        self.assertEqual(self.result(store.conversations("ann", 10)), [])
+        (answer,) = self.append(store, [message("ann", "#r")])
+        self.assertEqual([user for user, _ in answer.places], ["ben"])
 
-        fill(0)
+    def test_members_beyond_the_bound_make_the_oldest_room_lose_its_own(self) -> None:
+        store = MemoryStore(3, 10**9)
+        for room in ("#r", "#s"):
+            for user in ("ann", "ben"):
+                self.assertTrue(self.result(store.join(room, user, 10)))
+        answers = self.append(store, [message("ann", "#r"), message("ann", "#s"), message("ben", "#r")])
+        self.assertEqual([answer.refused is None for answer in answers], [False, True, True])
+
+    def test_who_was_seen_longest_ago_is_forgotten_first(self) -> None:
+        store = MemoryStore(2, 10**9)
+        for user in ("ann", "ben", "ann", "cem"):
+            self.result(store.note(Notes({}, {user: 1})))
+        self.assertEqual(self.result(store.last_seen(["ann", "ben", "cem"])), {"ann": 1, "cem": 1})
+
+
+class TestNothingPilesUp(MemoryTestCase):
+    """Whatever comes, a store that is full holds as much afterwards as before."""
+
+    def assert_stays(self, step: Any, most: int = 100) -> None:
+        store = MemoryStore(most, 10**9)
+        for number in range(1000):
+            step(store, number)
         before = reachable(store)
-        fill(1000)
-        self.assertLessEqual(reachable(store), before + 10)
+        for number in range(1000, 2000):
+            step(store, number)
+        self.assertLessEqual(reachable(store), before + 20)
 
-    def test_neither_rooms_nor_members_pile_up(self) -> None:
-        store = MemoryStore(100, 10**9)
+    def test_messages_users_cids_and_conversations(self) -> None:
+        self.assert_stays(
+            lambda store, n: self.append(store, [message(f"from {n}", f"to {n}", cid=f"cid {n}")]),
+        )
 
-        def fill(first: int) -> None:
-            for number in range(first, first + 500):
-                room, user = f"#room {number}", f"user {number}"
-                self.successResultOf(store.join(room, user, 10))
-                self.successResultOf(store.join(room, f"other {number}", 10))
-                self.append(store, [message(user, room)])
-                if number % 3 == 0:
-                    self.successResultOf(store.leave(room, user))
+    def test_marks_cursors_and_times(self) -> None:
+        def step(store: MemoryStore, n: int) -> None:
+            (answer,) = self.append(store, [message(f"from {n}", f"to {n}")])
+            self.result(store.mark_read(f"to {n}", f"from {n}", answer.message.mid))
+            self.result(store.note(Notes({f"to {n}": 1, f"nobody {n}": 1}, {f"to {n}": 1, f"other {n}": 2})))
 
-        fill(0)
-        before = reachable(store)
-        fill(500)
-        self.assertLessEqual(reachable(store), before * 1.05)
+        self.assert_stays(step)
 
-    def test_the_newest_rooms_keep_their_members(self) -> None:
-        store = MemoryStore(10, 10**9)
-        for number in range(20):
-            self.successResultOf(store.join(f"#room {number}", "ann", 10))
-        answers = self.append(store, [message("ann", f"#room {number}") for number in range(20)])
-        self.assertEqual([answer.refused is None for answer in answers], [False] * 10 + [True] * 10)
+    def test_rooms_and_members(self) -> None:
+        def step(store: MemoryStore, n: int) -> None:
+            for user in ("ann", f"user {n}"):
+                self.result(store.join(f"#room {n}", user, 10))
+            self.append(store, [message("ann", f"#room {n}")])
+            if n % 2:
+                self.result(store.leave(f"#room {n}", "ann"))
 
-    def test_nothing_asked_of_who_is_not_there_leaves_anything_behind(self) -> None:
+        self.assert_stays(step)
+
+    def test_questions_and_repeats_leave_nothing_behind(self) -> None:
         store = MemoryStore(100, 10**9)
         self.append(store, [message(cid="c1")])
         before = reachable(store)
         for number in range(1000):
-            user = f"user {number}"
-            self.append(store, [message(cid="c1"), message(user, f"#{number}")])
-            self.read(store, user)
-            asked: list[Deferred[Any]] = [
-                store.inbox(user),
-                store.last_seen([user]),
-                store.history(user, "ann", None, 10),
-                store.conversations(user, 10),
-                store.mark_read(user, "ann", "0" * 24),
-                store.leave("#room", user),
-                store.note(Notes({user: 5}, {})),
-            ]
-            for one in asked:
-                self.successResultOf(one)
-        self.assertLessEqual(reachable(store), before + 10)
+            self.append(store, [message(cid="c1"), message("ann", f"#nowhere {number}")])
+            self.read(store, f"user {number}")
+            self.result(store.inbox(f"user {number}"))
+            self.result(store.conversations(f"user {number}", 10))
+            self.result(store.history("ann", f"user {number}", None, 10))
+            self.result(store.mark_read("ann", f"user {number}", "0" * 24))
+            self.result(store.leave(f"#nowhere {number}", "ann"))
+            self.failureResultOf(store.join(f"#nowhere {number}", "ann", 0))
+        self.assertLessEqual(reachable(store), before + 5)
+
+
+class TestAnything(MemoryTestCase):
+    """Whatever comes."""
+
+    texts = st.tuples(st.sampled_from("abc"), st.sampled_from("def"), st.sampled_from([None, "1", "2"]))
 
     @settings(max_examples=200, deadline=None)
-    @given(
-        st.integers(1, 6),
-        st.integers(1, 6),
-        st.lists(
-            st.lists(
-                st.tuples(st.sampled_from("abc"), st.sampled_from("def"), st.sampled_from([None, "1", "2"])),
-                min_size=1,
-                max_size=5,
-            ),
-            max_size=12,
-        ),
-    )
-    def test_whatever_comes_offsets_rise_and_the_newest_are_kept(
+    @given(st.integers(1, 6), st.integers(1, 6), st.lists(st.lists(texts, min_size=1, max_size=5), max_size=12))
+    def test_offsets_rise_and_the_newest_are_kept(
         self, most: int, most_kilobytes: int, batches: list[list[tuple[str, str, Any]]]
     ) -> None:
         store = MemoryStore(most, most_kilobytes * 1000)
         fresh: list[Stored] = []
         for names in batches:
-            batch = [
-                message(sender, recipient, cid=cid, msg=Raw(b"1" * (1000 - OVERHEAD - PLACE)))
-                for sender, recipient, cid in names
-            ]
+            body = Raw(b"1" * (1000 - OVERHEAD - PLACE))
+            batch = [message(sender, recipient, cid=cid, msg=body) for sender, recipient, cid in names]
             fresh += [answer for answer in self.append(store, batch) if not answer.repeat]
-        kept = fresh[-min(most, most_kilobytes) :]
+        newest = fresh[-min(most, most_kilobytes) :]
         for user in "def":
-            self.assertEqual(self.read(store, user), entries([one for one in kept if one.message.recipient == user]))
-            given_out = offsets([one for one in fresh if one.message.recipient == user])
-            self.assertEqual(given_out, sorted(set(given_out)))
+            theirs = [one for one in newest if one.message.recipient == user]
+            self.assertEqual(self.read(store, user), entries(theirs))
+            rising = [offset for one in fresh for name, offset in one.places if name == user]
+            self.assertEqual(rising, sorted(set(rising)))
+            for peer in "abc":
+                between = tuple(one.message for one in theirs if one.message.sender == peer)
+                self.assertEqual(self.result(store.history(user, peer, None, 100)).messages, between)

@@ -188,6 +188,8 @@ class Client:
 
     def join(self, **auth: Any) -> Client:
         """Send a CONNECT."""
+        self.read()
+        self.received, self.sid, self.pid = [], None, None
         self.session.receive(b"40/kschat," + msgspec.json.encode({"token": self.token, **auth}))
         return self
 

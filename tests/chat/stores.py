@@ -57,7 +57,9 @@ class AskedStore:
     """A store around another.
 
     Attributes:
+        epoch: as of ``IStore``.
         held: calls wait in ``questions`` for the test to answer them.
+        prompt: what is held is found when it is asked for, and not when it is answered.
         away: calls fail with StoreUnavailable.
         error: what calls fail with where it is away.
         asked: the name of each call, with its arguments.
@@ -67,7 +69,9 @@ class AskedStore:
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
+        self.epoch = "the first"
         self.held = False
+        self.prompt = False
         self.away = False
         self.error: Exception = StoreUnavailable("the test took it away")
         self.questions: list[Question] = []
@@ -130,6 +134,8 @@ class AskedStore:
         question = Question(name, args, lambda: getattr(self.inner, name)(*args))
         if self.held:
             self.questions.append(question)
+            if self.prompt:
+                question.look()
         else:
             question.answer()
         return question.fires

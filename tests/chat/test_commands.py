@@ -458,7 +458,7 @@ class Anything(CommandTests):
         self.assertEqual(self.ann.heard(), [])
         self.assertIsNone(self.ann.line.closed)
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(
             st.tuples(
@@ -486,7 +486,7 @@ class Anything(CommandTests):
         self.house.turn()
         self.assertEqual(len(self.ben.heard()), 3)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=80).map(lambda noise: noise.decode("utf-8", "replace")))
     def test_any_text_is_an_event_or_ends_that_connection_alone(self, text: str) -> None:
         self.setUp()

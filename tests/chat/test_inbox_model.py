@@ -25,6 +25,8 @@ USERS = ("ben", "cem")
 #: In the place of 200, 2000 and 500.
 SMALL = {"PAGE": 3, "MAX_UNPROVED": 5, "MAX_EARLY": 2}
 
+#: Most of it happens to one user.
+user_names = st.sampled_from((*USERS, USERS[0], USERS[0]))
 pick = st.integers(0, 11)
 
 
@@ -57,13 +59,14 @@ class InboxMachine(RuleBasedStateMachine):
         self.pending: list[Stored] = []
         #: offsets that some device is proved to have
         self.had: dict[str, set[int]] = {user: set() for user in USERS}
-        self.stored_cursors = dict.fromkeys(USERS, 0)
 
     def begin_daemon(self) -> None:
         self.store = AskedStore(self.shelves)
-        self.store.held = True
+        self.store.held = self.store.prompt = True
         self.router = StillRouter()
         self.daemon = Daemon(self.store, self.router, self.clock)
+        #: by user, up to where this daemon saw it proved
+        self.known = dict.fromkeys(USERS, 0)
 
     def teardown(self) -> None:
         try:
@@ -73,11 +76,11 @@ class InboxMachine(RuleBasedStateMachine):
 
     # Messages.
 
-    @rule(user=st.sampled_from(USERS), count=st.integers(1, 7))
+    @rule(user=user_names, count=st.integers(1, 7))
     def append(self, user: str, count: int) -> None:
         self.pending += [self.shelves.put(message(user)) for _ in range(count)]
 
-    @rule(user=st.sampled_from(USERS), count=st.integers(1, 3))
+    @rule(user=user_names, count=st.integers(1, 3))
     def append_and_bring(self, user: str, count: int) -> None:
         self.daemon.news(*[self.shelves.put(message(user)) for _ in range(count)])
 
@@ -100,20 +103,20 @@ class InboxMachine(RuleBasedStateMachine):
     def lose_news(self, which: int) -> None:
         del self.pending[which % len(self.pending)]
 
-    @rule(user=st.sampled_from(USERS), count=st.integers(1, 8))
+    @rule(user=user_names, count=st.sampled_from((1, 5, 100)))
     def forget_the_oldest(self, user: str, count: int) -> None:
         self.shelves.drop(user, count)
 
     # Devices.
 
     @precondition(lambda self: len(self.devices) < 5)
-    @rule(user=st.sampled_from(USERS), options=st.sets(st.sampled_from(("batch", "receipts"))), memory=pick)
+    @rule(user=user_names, options=st.sets(st.sampled_from(("batch", "receipts"))), memory=pick)
     def connect(self, user: str, options: set[str], memory: int) -> None:
         client = self.daemon.client(user, **dict.fromkeys(options, "1"))
         self.join(client, memory)
 
     @precondition(lambda self: len(self.devices) < 5)
-    @rule(user=st.sampled_from(USERS), batch=st.booleans(), memory=pick)
+    @rule(user=user_names, batch=st.booleans(), memory=pick)
     def connect_to_recover(self, user: str, batch: bool, memory: int) -> None:
         self.join(self.daemon.client(user, recover="1", **({"batch": "1"} if batch else {})), memory)
 
@@ -164,6 +167,10 @@ class InboxMachine(RuleBasedStateMachine):
 
     # The store, and the daemon.
 
+    @rule()
+    def the_store_looks_at_once_or_late(self) -> None:
+        self.store.prompt = not self.store.prompt
+
     @precondition(lambda self: self.store.questions)
     @rule(which=pick)
     def the_store_looks(self, which: int) -> None:
@@ -186,14 +193,21 @@ class InboxMachine(RuleBasedStateMachine):
     def the_store_refuses(self, which: int) -> None:
         self.store.questions.pop(which % len(self.store.questions)).refuse()
 
-    @rule(away=st.booleans())
-    def the_store_goes_or_comes(self, away: bool) -> None:
-        self.store.away = away
+    @precondition(lambda self: not self.store.away)
+    @rule()
+    def the_store_goes(self) -> None:
+        self.store.away = True
+
+    @precondition(lambda self: self.store.away)
+    @rule()
+    def the_store_comes_back(self) -> None:
+        self.store.away = False
 
     @rule(seconds=st.sampled_from((0.01, 0.05, 0.25, 1.0)))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    @precondition(lambda self: self.devices)
     @rule(looked=st.booleans())
     def the_daemon_is_killed(self, looked: bool) -> None:
         for device in self.devices:
@@ -234,6 +248,7 @@ class InboxMachine(RuleBasedStateMachine):
                 device.start = feed.at
                 if device.claim is None or feed.at != device.claim:
                     assert self.is_had(device.client.user, feed.at), feed.at
+                    assert feed.at >= self.known[device.client.user], "it is sent what this daemon saw proved"
                 else:
                     # A device that shows where it is has what came before.
                     self.had[device.client.user].update(range(1, device.claim + 1))
@@ -244,6 +259,7 @@ class InboxMachine(RuleBasedStateMachine):
             for feed in self.daemon.hub.feeds(user):
                 assert feed.inbox is not None
                 assert self.is_had(user, feed.inbox.cursor)
+                self.known[user] = max(self.known[user], feed.inbox.cursor)
 
     def no_cursor_that_is_noted_goes_back(self) -> None:
         before = dict.fromkeys(USERS, 0)

@@ -83,6 +83,7 @@ class LateStore:
     def __init__(self, max_messages: int = 100_000, max_bytes: int = 100_000_000) -> None:
         self._memory = MemoryStore(max_messages, max_bytes)
         self.epoch = self._memory.epoch
+        self.epoch = self._memory.epoch
         self.answers = Answers(StoreUnavailable("the test took it away"))
         self.looks = Answers(StoreUnavailable("the test took it away"))
         self.batches: list[list[Message]] = []

@@ -102,6 +102,14 @@ class LimitsTests(SynchronousTestCase):
             self.refused(limits, b"2[%b]" % name)
             self.refused(limits, b"51-[%b]" % name)
 
+    def test_max_arguments(self) -> None:
+        limits = Limits(max_arguments=3)
+        self.taken(limits, b'2["x",1,2,3]')
+        self.taken(limits, b"30[1,2,3]")
+        self.refused(limits, b'2["x",1,2,3,4]')
+        self.refused(limits, b"30[1,2,3,4]")
+        self.refused(limits, b'51-["x",1,2,3,{"_placeholder":true,"num":0}]')
+
     def test_max_namespace_counts_the_query(self) -> None:
         limits = Limits(max_namespace=12)
         for space in (b"/0123456789a", b"/a?012345678", b"/?0123456789", "/ééééée".encode()):

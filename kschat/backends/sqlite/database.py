@@ -35,14 +35,12 @@ class Settings(msgspec.Struct, frozen=True):
         sync: ``full``: each commit waits for the disk; ``normal``: the newest may be lost with the machine's power.
         retention_seconds: messages are deleted at this age; 0 for never.
         retention_messages: the newest that are kept in an inbox and a conversation; 0 for all.
-        max_pages: pages of 4096 bytes that the file may grow to; 0 for no bound but the disk's.
     """
 
     path: str
     sync: Sync = "full"
     retention_seconds: float = 0.0
     retention_messages: int = 0
-    max_pages: int = 0
 
 
 class Versions:
@@ -64,13 +62,13 @@ class Versions:
             steps.append(step.read_text("utf-8"))
         return cls(steps)
 
-    def upgrade(self, connection: sqlite3.Connection) -> None:
-        """Bring the schema to the newest version, step by step.
+    def check(self, connection: sqlite3.Connection) -> int:
+        """The version of the schema.
 
         Raises:
-            StoreUnavailable: it is of a newer version than is known here.
+            StoreUnavailable: it is newer than is known here, or no schema of ours. Nothing was changed.
         """
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version > len(self.steps):
             raise StoreUnavailable(
                 f"its schema is version {version}, and this kschat knows versions up to {len(self.steps)}: "
@@ -78,6 +76,10 @@ class Versions:
             )
         if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise StoreUnavailable("it is a database of something else than kschat: name another file")
+        return version
+
+    def upgrade(self, connection: sqlite3.Connection, version: int) -> None:
+        """Bring the schema from ``version`` to the newest, step by step. Raises sqlite3.Error."""
         for number in range(version, len(self.steps)):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {self.steps[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
@@ -132,7 +134,9 @@ class Database:
         except OSError as error:
             raise StoreUnavailable(why(error)) from error
         try:
-            self.connection = connect(self.path, "rwc")
+            # What it holds is for nobody else to read; SQLite gives the files beside it the same mode.
+            os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self.connection = connect(self.path, "rw")
             try:
                 self._prepare(settings, versions)
             except BaseException:
@@ -147,14 +151,13 @@ class Database:
 
     def _prepare(self, settings: Settings, versions: Versions) -> None:
         execute = self.connection.execute
+        version = versions.check(self.connection)
         (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreUnavailable(f"its disk can't do SQLite's write-ahead log (journal mode {mode})")
         execute(f"PRAGMA synchronous = {settings.sync}")
         execute("PRAGMA cache_size = -16000")
-        if settings.max_pages:
-            execute(f"PRAGMA max_page_count = {settings.max_pages}")
-        versions.upgrade(self.connection)
+        versions.upgrade(self.connection, version)
         execute("UPDATE progress SET openings = openings + 1")
         self._files = self._identities()
 
@@ -187,7 +190,7 @@ class Database:
             self._lock.release()
 
 
-def connect(path: str, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
+def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. Raises sqlite3.Error."""
     connection = sqlite3.connect(
         f"{Path(path).as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=64

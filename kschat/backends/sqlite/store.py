@@ -72,6 +72,7 @@ class SqliteStore:
         self._told_of_reading: str | None = None
         self._tidy_at = 0.0
         self._running = False
+        self._open = False
 
     def start(self) -> None:
         """See ``IStore``."""
@@ -136,15 +137,14 @@ class SqliteStore:
 
     def opened(self) -> None:
         """See ``writer.Keeper``."""
-        if self._told is not None:
-            self.log.info("the store {path} is available again", path=self._settings.path)
-        else:
+        self._open = True
+        if self._told is None:
             self.log.info("the store is {path}", path=self._settings.path)
-        self._told = None
         self._set_timer(CHECK_EVERY)
 
     def lost(self, why: str) -> None:
         """See ``writer.Keeper``."""
+        self._open = False
         if why != self._told:
             self._told = why
             self.log.error("the store {path} is not available: {why}", path=self._settings.path, why=why)
@@ -158,15 +158,20 @@ class SqliteStore:
 
     def _look_after(self) -> None:
         self._timer = None
-        if self._told is not None:
+        if not self._open:
             self._writer.open()
-        else:
-            self._retry = FIRST_RETRY
-            self._writer.check()
-            if self._clock.seconds() >= self._tidy_at:
-                self._tidy_at = self._clock.seconds() + TIDY_EVERY
-                self._writer.tidy(self._clock.seconds())
-            self._set_timer(CHECK_EVERY)
+            return
+        # A full disk lets the file be opened, and fails the first batch: it counts as back once it stayed for a while.
+        if self._told is not None:
+            self._told = None
+            self.log.info("the store {path} is available again", path=self._settings.path)
+        self._retry = FIRST_RETRY
+        self._writer.check()
+        now = self._clock.seconds()
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_EVERY
+            self._writer.tidy(now)
+        self._set_timer(CHECK_EVERY)
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:

@@ -1,0 +1,110 @@
+"""Versions of the SQLite store's schema."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from kschat.backends.sqlite import database
+from kschat.backends.sqlite.database import Database, Settings, Versions
+from kschat.chat.interfaces import StoreUnavailable
+from tests.backends.turns import StoreTestCase
+from tests.contracts.istore import entries
+from tests.contracts.made import to
+
+
+class TestVersions(StoreTestCase):
+    """From each version to the newest, and no further."""
+
+    def opened(self, versions: Versions) -> None:
+        """Open the file of this test with these versions, and close it."""
+        Database(Settings(self.path), versions).close()
+
+    def sql(self, statement: str) -> list[Any]:
+        """What the file answers."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            return connection.execute(statement).fetchall()
+
+    def schema(self) -> list[Any]:
+        """The tables and indexes of the file."""
+        return self.sql("SELECT type, name, sql FROM sqlite_master ORDER BY name")
+
+    def refusal(self, versions: Versions) -> str:
+        """Why the file can't be opened."""
+        with self.assertRaises(StoreUnavailable) as caught:
+            self.opened(versions)
+        return str(caught.exception)
+
+    def test_the_shipped_steps_are_numbered_without_a_hole(self) -> None:
+        shipped = Versions.shipped()
+        directory = Path(database.__file__).parent / "schema"
+        names = sorted(path.name for path in directory.iterdir())
+        self.assertEqual(names, sorted(f"{number + 1}.sql" for number in range(len(shipped.steps))))
+        self.assertTrue(shipped.steps)
+
+    def test_every_earlier_version_comes_to_the_newest(self) -> None:
+        shipped = Versions.shipped()
+        self.opened(shipped)
+        newest = self.schema()
+        for earlier in range(len(shipped.steps)):
+            self.path = str(self.directory / f"{earlier}.db")
+            self.opened_at(earlier)
+            self.opened(shipped)
+            self.assertEqual(self.sql("PRAGMA user_version"), [(len(shipped.steps),)])
+            self.assertEqual(self.schema(), newest)
+
+    def opened_at(self, version: int) -> None:
+        """Make the file of this test one that an earlier kschat left."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            for step in Versions.shipped().steps[:version]:
+                connection.executescript(step)
+            connection.execute(f"PRAGMA user_version = {version}")
+
+    def test_what_was_written_by_an_earlier_version_is_there_after_the_next_step(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        answers = result(store.append(to("ben", "ben")))
+        result(store.stop())
+        shipped = Versions.shipped().steps
+        more = ["ALTER TABLE messages ADD COLUMN color TEXT", "CREATE TABLE palette (color TEXT)"]
+        self.opened(Versions([*shipped, more[0]]))
+        self.assertEqual(self.sql("PRAGMA user_version"), [(len(shipped) + 1,)])
+        self.opened(Versions([*shipped, *more]))
+        self.assertEqual(self.sql("PRAGMA user_version"), [(len(shipped) + 2,)])
+        self.assertEqual(self.sql("SELECT color FROM messages"), [(None,), (None,)])
+        self.sql("DROP TABLE palette")
+        self.sql(f"PRAGMA user_version = {len(shipped)}")
+        store = self.started()
+        self.assertEqual(result(store.read("ben", 0, 10)), entries(answers))
+
+    def test_a_step_that_fails_leaves_the_version_before(self) -> None:
+        shipped = Versions.shipped().steps
+        self.opened(Versions(shipped))
+        before = self.schema()
+        refusal = self.refusal(
+            Versions([*shipped, "CREATE TABLE palette (color TEXT); INSERT INTO nowhere VALUES (1)"])
+        )
+        self.assertIn("no such table: nowhere", refusal)
+        self.assertEqual((self.schema(), self.sql("PRAGMA user_version")), (before, [(len(shipped),)]))
+        self.opened(Versions(shipped))
+
+    def test_a_newer_version_is_refused_and_left_alone(self) -> None:
+        self.opened(Versions.shipped())
+        self.sql("PRAGMA user_version = 99")
+        self.assertEqual(
+            self.refusal(Versions.shipped()),
+            "its schema is version 99, and this kschat knows versions up to 1: "
+            "run the kschat that wrote it, or a newer one",
+        )
+        self.assertEqual(self.sql("PRAGMA user_version"), [(99,)])
+
+    def test_a_database_of_something_else_is_refused_and_left_alone(self) -> None:
+        self.sql("CREATE TABLE recipes (name TEXT)")
+        self.assertIn("a database of something else than kschat", self.refusal(Versions.shipped()))
+        self.assertEqual([row[1] for row in self.schema()], ["recipes"])
+        self.assertEqual(self.sql("PRAGMA journal_mode"), [("delete",)])
+
+    def test_the_file_is_for_its_owner_alone(self) -> None:
+        self.opened(Versions.shipped())
+        self.assertEqual(Path(self.path).stat().st_mode & 0o077, 0)

@@ -1,0 +1,184 @@
+"""Who is here, and how what is for them is written: once for each socket and batch."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.chat.hub import MAX_NOTES, NOTE_WAIT
+from kschat.chat.inbox import RETRY_WAIT
+from kschat.chat.interfaces import Stored
+from kschat.wire.engineio import Revision
+from tests.chat.house import Guest, House
+from tests.contracts.made import message
+
+REVISIONS: tuple[Revision, ...] = (3, 4)
+
+
+class HubTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.house = House()
+        self.hub = self.house.hub
+
+    def deliver(self, *recipients: str) -> list[Stored]:
+        """Messages are stored by another daemon, and its router's news of them comes here."""
+        batch = self.successResultOf(self.house.store.append([message("zoe", recipient) for recipient in recipients]))
+        self.hub.deliver(batch)
+        return batch
+
+    def offsets(self, guest: Guest) -> list[int]:
+        return [one["offset"] for event in guest.events("RESPRECEIVER") for one in event["MSG"]]
+
+    def writes(self, guest: Guest) -> int:
+        return len(guest.line.writes)
+
+
+class Delivering(HubTests):
+    def test_each_socket_of_a_user_gets_each_message_in_its_revision_s_form(self) -> None:
+        guests = [self.house.guest("ann", revision) for revision in REVISIONS * 2]
+        self.deliver("ann", "ann", "ann")
+        self.assertEqual([self.offsets(guest) for guest in guests], [[1, 2, 3]] * 4)
+
+    def test_a_batch_is_one_write_to_each_socket(self) -> None:
+        guests = [self.house.guest(user) for user in ("ann", "ann", "ben", "cem")]
+        before = [self.writes(guest) for guest in guests]
+        self.deliver("ann", "ben", "ann", "ben", "ann")
+        after = [self.writes(guest) for guest in guests]
+        self.assertEqual([now - then for now, then in zip(after, before, strict=True)], [1, 1, 1, 0])
+
+    def test_one_who_asked_for_it_gets_a_batch_as_one_event(self) -> None:
+        plain, grouped = self.house.guest("ann"), self.house.guest("ann", batch="1")
+        self.deliver("ann", "ann", "ann")
+        self.assertEqual(len(plain.events("RESPRECEIVER")), 3)
+        (event,) = grouped.events("RESPRECEIVER")
+        self.assertEqual([one["offset"] for one in event["MSG"]], [1, 2, 3])
+
+    def test_proof_of_a_batch_is_asked_for_once_a_socket(self) -> None:
+        guest = self.house.guest("ann")
+        self.deliver("ann", "ann", "ann")
+        self.assertEqual(guest.line.pings, [3])
+
+    def test_messages_for_those_who_are_not_here_are_nothing(self) -> None:
+        self.house.guest("ann")
+        self.deliver("ben", "cem")
+        self.assertEqual(self.house.counters.delivered, 0)
+
+    def test_what_is_delivered_is_counted_by_socket(self) -> None:
+        for user in ("ann", "ann", "ben"):
+            self.house.guest(user)
+        self.deliver("ann", "ben", "nobody")
+        self.assertEqual(self.house.counters.delivered, 3)
+
+    def test_a_socket_that_is_not_let_in_yet_gets_it_afterwards_and_once(self) -> None:
+        self.house.router.binds.held = True
+        guest = self.house.stranger().join({"token": self.house.token("ann")})
+        self.deliver("ann")
+        self.assertEqual(guest.heard(), [])
+        self.house.router.binds.give()
+        self.assertEqual(self.offsets(guest), [1])
+
+    def test_a_socket_that_leaves_in_the_middle_of_a_delivery_costs_the_others_nothing(self) -> None:
+        """A line finds at the end of the batch that its peer is gone, while its user has another."""
+        first, second, third = (self.house.guest(user) for user in ("ann", "ann", "ben"))
+        first.line.flush = first.leave  # type: ignore[method-assign]
+        self.deliver("ann", "ben", "ann")
+        self.assertEqual((self.offsets(second), self.offsets(third)), ([1, 2], [1]))
+        self.assertEqual((self.hub.sockets, self.house.router.bound), (2, {"ann", "ben"}))
+
+    def test_a_user_who_leaves_in_the_middle_of_a_delivery_is_unbound(self) -> None:
+        guest, other = self.house.guest("ann"), self.house.guest("ben")
+        guest.line.flush = guest.leave  # type: ignore[method-assign]
+        self.deliver("ann", "ben", "ann")
+        self.assertEqual(self.house.router.bound, {"ben"})
+        self.assertEqual(self.offsets(other), [1])
+        self.deliver("ann", "ben")
+        self.assertEqual(self.offsets(other), [2])
+
+    def test_news_that_come_twice_are_written_once(self) -> None:
+        guest = self.house.guest("ann")
+        batch = self.deliver("ann", "ann")
+        self.hub.deliver(batch)
+        self.hub.deliver(batch[:1])
+        self.assertEqual(self.offsets(guest), [1, 2])
+
+    def test_a_message_to_a_room_is_written_to_each_member_with_its_own_offset(self) -> None:
+        ann, ben = self.house.guest("ann"), self.house.guest("ben")
+        self.deliver("ben", "ben")
+        self.hub.deliver([Stored(message("zoe", "#room"), (("ann", 1), ("ben", 3), ("cem", 9)))])
+        self.assertEqual((self.offsets(ann), self.offsets(ben)), ([1], [1, 2, 3]))
+
+
+class ComingAndGoing(HubTests):
+    def test_numbers_and_bindings_follow(self) -> None:
+        ann, also_ann, ben = (self.house.guest(user) for user in ("ann", "ann", "ben"))
+        self.assertEqual((self.hub.users, self.hub.sockets, self.house.router.bound), (2, 3, {"ann", "ben"}))
+        ann.leave()
+        self.assertEqual((self.hub.users, self.hub.sockets, self.house.router.bound), (2, 2, {"ann", "ben"}))
+        also_ann.leave()
+        ben.leave()
+        self.assertEqual((self.hub.users, self.hub.sockets, self.house.router.bound), (0, 0, set()))
+
+    def test_to_leave_twice_is_to_leave_once(self) -> None:
+        guest = self.house.guest("ann")
+        feed = next(iter(guest.connection.sockets.values())).record
+        self.house.guest("ann")
+        self.assertFalse(self.hub.leave(feed))
+        self.assertFalse(self.hub.leave(feed))
+        self.assertEqual(self.hub.sockets, 1)
+        self.assertTrue(self.hub.is_here("ann"))
+
+    def test_many_come_and_go_and_nothing_is_left(self) -> None:
+        for number in range(50):
+            self.house.guest(f"user {number}").leave()
+        self.house.clock.advance(NOTE_WAIT)
+        self.assertEqual((self.hub.users, self.house.router.bound), (0, set()))
+        self.assertEqual(self.house.clock.getDelayedCalls(), [])
+        self.assertEqual((len(self.hub._cursors), len(self.hub._seen), len(self.hub._dirty)), (0, 0, 0))
+
+
+class Noting(HubTests):
+    """What is kept beside the messages is gathered, and told to the store now and then."""
+
+    def seen(self, user: str) -> int | None:
+        return self.successResultOf(self.house.store.last_seen([user])).get(user)
+
+    def test_it_is_told_after_a_moment_all_at_once(self) -> None:
+        guest = self.house.guest("ann")
+        self.deliver("ann")
+        guest.session.proved(1)
+        guest.leave()
+        self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 0)
+        self.house.clock.advance(NOTE_WAIT)
+        self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 1)
+        self.assertEqual(self.seen("ann"), int(self.house.clock.seconds() * 1000 - NOTE_WAIT * 1000))
+
+    def test_where_the_store_is_away_it_is_told_later(self) -> None:
+        for broken in ("", "answer"):
+            self.setUp()
+            self.house.store.answers.away, self.house.store.answers.broken = True, broken
+            self.house.guest("ann").leave()
+            self.house.clock.advance(NOTE_WAIT)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), bool(broken))
+            self.house.store.answers.away, self.house.store.answers.broken = False, ""
+            self.house.clock.advance(RETRY_WAIT)
+            self.assertIsNotNone(self.seen("ann"))
+            self.assertEqual(self.house.clock.getDelayedCalls(), [])
+
+    def test_a_store_that_breaks_its_word_is_told_later_as_well(self) -> None:
+        self.house.store.answers.broken = "call"
+        self.house.guest("ann").leave()
+        self.house.clock.advance(NOTE_WAIT)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.house.store.answers.broken = ""
+        self.house.clock.advance(RETRY_WAIT)
+        self.assertIsNotNone(self.seen("ann"))
+
+    def test_what_waits_for_a_store_that_is_away_has_a_bound(self) -> None:
+        self.house.store.answers.away = True
+        for number in range(MAX_NOTES + 100):
+            self.hub._seen[f"user {number}"] = number
+            self.hub._dirty.add(f"user {number}")
+        self.house.guest("ann").leave()
+        self.house.clock.advance(NOTE_WAIT)
+        self.assertLessEqual(len(self.hub._seen), MAX_NOTES)
+        self.assertLessEqual(len(self.hub._dirty), MAX_NOTES)
+        self.assertIn("ann", self.hub._seen)
