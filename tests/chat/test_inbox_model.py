@@ -273,7 +273,7 @@ class InboxMachine(RuleBasedStateMachine):
         for device in self.devices:
             feed = device.client.feed
             assert len(feed._early) <= SMALL["MAX_EARLY"]
-            #assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + SMALL["MAX_EARLY"] + SMALL["PAGE"]
+            # assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + SMALL["MAX_EARLY"] + SMALL["PAGE"]
             assert not feed._grouped
 
     def is_had(self, user: str, upto: int) -> bool:
