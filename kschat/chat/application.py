@@ -168,7 +168,7 @@ class Chat:
         """See ``wire.connection.Application``."""
         farewell = FAREWELLS.get(reason)
         feed = socket.record
-        if farewell is not None and feed is not None and feed.options.goodbye:
+        if farewell is not None and feed is not None and feed.more:
             name, least, most = farewell
             socket.emit(bodies.goodbye(name, self._uniform(least, most)))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kschat.chat.application import Chat
 
 #: Answers of the store that one socket may await.
-MAX_REQUESTS: Final = 8
+MAX_REQUESTS: Final = 32
 
 #: Conversations that ``Conversations`` lists.
 MAX_CONVERSATIONS: Final = 500
@@ -76,12 +76,13 @@ def logout(chat: Chat, feed: Feed, event: Event) -> None:
 
 
 def typing(chat: Chat, feed: Feed, event: Event) -> None:
-    """``Typing``: told to the peer's sockets, but for those that do not keep up. Rooms are not told."""
+    """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     peer = _id(messages.decode(messages.TYPING, event.args, "Typing").pId, "pId")
     body = bodies.typing(feed.user)
     for other in chat.hub.feeds(peer):
-        if other.socket.accepted and not other.socket.connection.session.transport.congested:
+        if other.more and other.socket.accepted and not other.socket.connection.session.transport.congested:
             other.socket.emit(body)
+    _answer(feed, event, b'[{"ER":0}]')
 
 
 def presence(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
@@ -141,7 +142,7 @@ def conversations(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
 
     def found(listed: list[Conversation]) -> None:
         # A list shows what a message says in one line: binary is left to History.
-        _answer(feed, event, bodies.conversations(listed))
+        _answer(feed, event, bodies.conversations(listed, chat.limits.max_payload))
 
     return chat.store.conversations(feed.user, MAX_CONVERSATIONS).addCallback(found)
 
@@ -184,6 +185,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "Leave": leave,
 }
 
+#: The tutorial's own. Who sends another knows more, and is told more.
+_TUTORIALS: Final = frozenset({"Send", "Logout"})
+
 #: These never wait for the store, and so may come however many answers of it are awaited.
 _UNASKING: Final = frozenset({"Send", "Logout", "Typing"})
 
@@ -193,6 +197,8 @@ def run(chat: Chat, feed: Feed, event: Event) -> None:
     command = COMMANDS.get(event.name)
     if command is None:
         return
+    if event.name not in _TUTORIALS:
+        feed.more = True
     try:
         if feed.requests >= MAX_REQUESTS and event.name not in _UNASKING:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")

@@ -70,7 +70,7 @@ class Greeting(msgspec.Struct, frozen=True):
             receipts=self._asks("receipts"),
             carbons=self._asks("carbons"),
             recover=self._asks("recover"),
-            goodbye=any(map(self._asks, ("goodbye", "batch", "receipts", "carbons", "recover"))),
+            more=any(map(self._asks, ("goodbye", "typing", "batch", "receipts", "carbons", "recover"))),
         )
 
     def claim(self) -> tuple[str, int] | None:

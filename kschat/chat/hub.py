@@ -89,7 +89,8 @@ class Hub:
         """
         inbox = self._inboxes.get(feed.user)
         if inbox is None:
-            inbox = self._inboxes[feed.user] = Inbox(feed.user, 0, self)
+            # The store may look before it takes a note that is on its way, and answer after it.
+            inbox = self._inboxes[feed.user] = Inbox(feed.user, self._cursors.get(feed.user, 0), self)
         inbox.feeds[feed.socket] = feed
         feed.inbox = inbox
         self._want_receipts += feed.options.receipts

@@ -7,7 +7,7 @@ order, each once, whatever order the news came in:
 ::
 
     READING   a page is being read from the store; news are only noted
-    LAGGING   what was written is not proved yet; the next page waits for that
+    LAGGING   much of what was written is not proved yet; the next page waits for that
     LIVE      all that is known was written; news of the next offset are written at once,
               earlier ones are cut, later ones wait a moment for the gap to fill
 
@@ -37,8 +37,18 @@ from kschat.wire.connection import Socket
 #: Messages of one page of the backlog.
 PAGE: Final = 200
 
+#: Messages of the first page; each further one may have twice as many. Nobody knows how large they are.
+FIRST_PAGE: Final = 25
+
+#: Bytes after which a page is cut. A slow reader is closed at some bytes unsent, and would come back
+#: for the same page again and again.
+PAGE_BYTES: Final = 256_000
+
 #: Messages that are written to one socket without proof; more wait in the store.
 MAX_UNPROVED: Final = 2000
+
+#: The same in bytes.
+MAX_UNPROVED_BYTES: Final = 1_000_000
 
 #: Messages that wait for a gap before them to fill, one socket.
 MAX_EARLY: Final = 500
@@ -51,13 +61,26 @@ RETRY_WAIT: Final = 1.0
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What a socket asked for, by query or auth. One that asked for nothing sees the tutorial's events alone."""
+    """What a socket asked for, by query or auth.
+
+    Attributes:
+        batch: several messages in one RESPRECEIVER.
+        receipts: RESPSTATUS.
+        carbons: RESPCARBON.
+        recover: connection state recovery.
+        more: events that the tutorial does not know (Goodbye, RESPTYPING): ``goodbye=1`` or
+            ``typing=1``, or any of the above. One that asked for nothing sees the tutorial's alone.
+    """
 
     batch: bool = False
     receipts: bool = False
     carbons: bool = False
     recover: bool = False
-    goodbye: bool = False
+    more: bool = False
+
+
+#: What a socket was sent and is not proved to have: the offset, the ack that was asked for, the message, its bytes.
+Written = tuple[int, int | None, Message, int]
 
 
 class Context(Protocol):
@@ -95,7 +118,7 @@ class Inbox:
         self.context = context
         self.feeds: dict[Socket, Feed] = {}
 
-    def proved(self, offset: int, entries: Sequence[tuple[int, int | None, Message]]) -> None:
+    def proved(self, offset: int, entries: Sequence[Written]) -> None:
         """A socket has all up to ``offset``; ``entries`` are the newest of it that it was written."""
         before = self.cursor
         if offset > before:
@@ -120,12 +143,15 @@ class Feed:
         user: whose.
         at: all up to this offset was written to the socket (or was proved before).
         requests: answers of the store that this socket awaits.
+        more: whether it is told what the tutorial does not know; who uses that is, too.
         watched: users whose presence it is told.
     """
 
     __slots__ = (
+        "_bytes",
         "_early",
         "_grouped",
+        "_limit",
         "_newest",
         "_timer",
         "_touched",
@@ -133,6 +159,7 @@ class Feed:
         "at",
         "identity",
         "inbox",
+        "more",
         "options",
         "requests",
         "socket",
@@ -148,6 +175,7 @@ class Feed:
         self.identity = identity
         self.user = identity.user
         self.options = options
+        self.more = options.more
         self.inbox: Inbox | None = None
         self.at = 0
         self.way = Way.OPENING
@@ -155,8 +183,10 @@ class Feed:
         self.watched: tuple[str, ...] = ()
         self._newest = 0
         self._early: dict[int, tuple[Message, bytes]] = {}
-        self._unproved: deque[tuple[int, int | None, Message]] = deque()
-        self._grouped: list[tuple[int, Message, bytes]] = []
+        self._unproved: deque[Written] = deque()
+        self._bytes = 0
+        self._limit = FIRST_PAGE
+        self._grouped: list[tuple[int, Message, bytes, int]] = []
         self._touched = False
         self._timer: IDelayedCall | None = None
 
@@ -186,7 +216,7 @@ class Feed:
             return
         gap = offset - self.at
         if gap == 1:
-            if len(self._unproved) >= MAX_UNPROVED:
+            if len(self._unproved) >= MAX_UNPROVED or self._bytes >= MAX_UNPROVED_BYTES:
                 self._newest = max(self._newest, offset)
                 self.way = Way.LAGGING
                 return
@@ -227,7 +257,7 @@ class Feed:
     def acked(self, number: int) -> None:
         """The client has called the ack ``number``; what was written before it, it had read."""
         offset = 0
-        for entry_offset, asked, _ in self._unproved:
+        for entry_offset, asked, _, _ in self._unproved:
             if asked is None or asked > number:
                 break
             offset = entry_offset
@@ -238,11 +268,13 @@ class Feed:
         done = []
         unproved = self._unproved
         while unproved and unproved[0][0] <= offset:
-            done.append(unproved.popleft())
+            entry = unproved.popleft()
+            self._bytes -= entry[3]
+            done.append(entry)
         if self.inbox is not None and done:
             self.inbox.proved(done[-1][0], done)
-        if self.way is Way.LAGGING and len(unproved) < PAGE:
-            self._go_on()
+        if self.way is Way.LAGGING:
+            self._go_on_unless_much_is_unproved()
 
     def _ask_proof(self) -> None:
         if self._unproved:
@@ -259,7 +291,7 @@ class Feed:
             self.way = Way.LIVE
             return
         self.way = Way.READING
-        inbox.context.store.read(self.user, self.at, PAGE).addCallbacks(
+        inbox.context.store.read(self.user, self.at, min(self._limit, PAGE)).addCallbacks(
             self._page, self._no_page, callbackArgs=(self._newest,)
         ).addErrback(self._failed)
 
@@ -272,12 +304,24 @@ class Feed:
         context = self.inbox.context
         context.begin_batch()
         try:
-            for entry in entries:
-                self._write(entry.offset, entry.message, bodies.piece(entry.message, entry.offset))
+            self._write_page(entries)
         finally:
             context.end_batch()
         self.way = Way.LAGGING
-        if len(self._unproved) < PAGE:
+        self._go_on_unless_much_is_unproved()
+
+    def _write_page(self, entries: list[Entry]) -> None:
+        self._limit = min(2 * self._limit, PAGE)
+        for written, entry in enumerate(entries):
+            if self._bytes >= PAGE_BYTES:
+                # The rest is read again, in pages of about what fits.
+                self._newest = max(self._newest, entries[-1].offset)
+                self._limit = max(written, 1)
+                return
+            self._write(entry.offset, entry.message, bodies.piece(entry.message, entry.offset))
+
+    def _go_on_unless_much_is_unproved(self) -> None:
+        if len(self._unproved) + len(self._grouped) < PAGE and self._bytes < PAGE_BYTES:
             self._go_on()
 
     def _no_page(self, failure: Failure) -> None:
@@ -319,17 +363,21 @@ class Feed:
 
     def _write(self, offset: int, message: Message, piece: bytes) -> None:
         self.at = offset
+        size = len(piece)
+        if message.attachments:
+            size += sum(map(len, message.attachments))
+        self._bytes += size
         options = self.options
         if options.batch:
-            self._grouped.append((offset, message, piece))
-            if message.attachments or (len(self._grouped) > 1 and self._grouped[-2][1].attachments):
+            self._grouped.append((offset, message, piece, size))
+            if message.attachments:
                 self._write_group()
         elif options.recover:
             self.socket.emit(bodies.received((piece,), offset), message.attachments)
-            self._unproved.append((offset, None, message))
+            self._unproved.append((offset, None, message, size))
         else:
             number = self.socket.emit(bodies.received((piece,)), message.attachments, True)
-            self._unproved.append((offset, number, message))
+            self._unproved.append((offset, number, message, size))
         if not self._touched and self.inbox is not None:
             self._touched = True
             self.inbox.context.touched(self)
@@ -342,13 +390,13 @@ class Feed:
             group = group[-1:]
         self._emit_group(group)
 
-    def _emit_group(self, group: list[tuple[int, Message, bytes]]) -> None:
-        pieces = [piece for _, _, piece in group]
+    def _emit_group(self, group: list[tuple[int, Message, bytes, int]]) -> None:
+        pieces = [piece for _, _, piece, _ in group]
         attachments = group[0][1].attachments
         if self.options.recover:
             self.socket.emit(bodies.received(pieces, group[-1][0]), attachments)
             number = None
         else:
             number = self.socket.emit(bodies.received(pieces), attachments, True)
-        for offset, message, _ in group:
-            self._unproved.append((offset, number, message))
+        for offset, message, _, size in group:
+            self._unproved.append((offset, number, message, size))

@@ -56,6 +56,27 @@ def backlog(transport: Any) -> int:
     return unsent
 
 
+class _AutobahnLog:
+    """Takes what Autobahn says of each connection. What matters of it, reasons of ends, the chat logs itself."""
+
+    _log = Logger(namespace="autobahn")
+
+    def debug(self, *args: Any, **fields: Any) -> None:
+        """What peers do wrong, which Autobahn warns of in several lines each, is debugging here."""
+
+    info = warn = trace = debug
+
+    def error(self, format: str = "", **fields: Any) -> None:  # noqa: A002 - Autobahn's name
+        """Something is wrong with us."""
+        self._log.error(format, **fields)
+
+    def failure(self, format: str = "", **fields: Any) -> None:  # noqa: A002
+        """An exception went through Autobahn."""
+        self._log.failure(format, **fields)
+
+    critical = error
+
+
 @implementer(IPushProducer)
 class EngineProtocol(WebSocketServerProtocol):
     """One WebSocket that carries one session. It is the session's ``Transport``.
@@ -64,6 +85,7 @@ class EngineProtocol(WebSocketServerProtocol):
     """
 
     logger = Logger()
+    log = _AutobahnLog()
 
     # Autobahn's own, without types or with others than it uses.
     transport: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -155,7 +155,7 @@ class Client:
         everything: those before as well.
     """
 
-    def __init__(self, chat: Chat, user: str, token: str, revision: Revision, query: dict[str, str]) -> None:
+    def __init__(self, chat: Chat, user: str, token: str, revision: Revision, query: Mapping[str, str]) -> None:
         self.user = user
         self.token = token
         self.pipe = Pipe()
@@ -257,9 +257,8 @@ class Client:
             text = bytes(frames[position].payload)
             kind, rest = text[:2], text[2:]
             self._read += 1
-            if text[:1] != b"4" or not rest.startswith(b"/kschat"):
-                if kind not in (b"45", b"46"):
-                    continue
+            if (text[:1] != b"4" or not rest.startswith(b"/kschat")) and kind not in (b"45", b"46"):
+                continue
             parts: list[bytes] = []
             if kind in (b"45", b"46"):
                 number, _, rest = rest.partition(b"-")
@@ -344,13 +343,17 @@ class Daemon:
             lambda least, most: (least + most) / 2,
         )
 
-    def client(self, user: str, revision: Revision = 4, rooms: Rooms = (), **query: str) -> Client:
+    def client(
+        self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()
+    ) -> Client:
         """A client that has opened a session, and joined nothing."""
-        return Client(self.chat, user, self.issuer.issue(user, 3600, rooms), revision, query)
+        return Client(self.chat, user, self.issuer.issue(user, 3600, rooms), revision, query or {})
 
-    def joined(self, user: str, revision: Revision = 4, rooms: Rooms = (), **query: str) -> Client:
+    def joined(
+        self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()
+    ) -> Client:
         """A client that has sent its CONNECT."""
-        return self.client(user, revision, rooms, **query).join()
+        return self.client(user, query, revision, rooms).join()
 
     def news(self, *stored: Stored) -> None:
         """The router brings a batch."""

@@ -402,10 +402,13 @@ class Hearsay(CommandTests):
     """Typing and presence."""
 
     def test_typing_is_told_to_the_peer_s_sockets(self) -> None:
-        second = self.house.guest("ben")
+        asked = self.house.guest("ben", typing="1")
+        user = self.house.guest("ben")
+        user.say("Typing", {"pId": "nobody"})
         self.ann.say("Typing", {"pId": "ben"})
-        for guest in (self.ben, second):
+        for guest in (asked, user):
             self.assertEqual(guest.events("RESPTYPING"), [{"uId": "ann"}])
+        self.assertEqual(self.ben.heard(), [], "it asked for nothing and never used anything new")
         self.assertEqual(self.ann.heard(), [])
 
     def test_typing_to_nobody_and_to_a_room_is_nothing(self) -> None:
@@ -414,6 +417,7 @@ class Hearsay(CommandTests):
         self.assertEqual(self.ann.heard(), [])
 
     def test_typing_is_dropped_for_those_who_do_not_keep_up(self) -> None:
+        self.ben.say("Typing", {"pId": "nobody"})
         self.ben.line.congested = True
         self.ann.say("Typing", {"pId": "ben"})
         self.assertEqual(self.ben.heard(), [])

@@ -142,8 +142,9 @@ class Wishes(SynchronousTestCase):
         self.assertEqual(greeting({"token": "x"}, {"EIO": "4"}, "a=b").options(), Options())
 
     def test_each_can_be_asked_for_in_auth_and_in_both_queries(self) -> None:
-        for name in ("batch", "receipts", "carbons", "recover"):
-            expected = Options(**{name: True, "goodbye": True})
+        for name in ("batch", "receipts", "carbons", "recover", "more"):
+            expected = Options(**{name: True, "more": True})
+            name = "typing" if name == "more" else name
             for said in (
                 greeting({name: 1}),
                 greeting({name: "1"}),

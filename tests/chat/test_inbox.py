@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import patch
 
+from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat import inbox
 from kschat.chat.hub import NOTE_WAIT
 from kschat.chat.inbox import Way
 from kschat.chat.interfaces import Stored
@@ -34,13 +35,12 @@ class InboxTestCase(SynchronousTestCase):
 
     def joined(self, **query: str) -> Client:
         """A client of Ben's."""
-        return self.daemon.joined("ben", **query)
+        return self.daemon.joined("ben", query)
 
     def small(self, **bounds: int) -> None:
         """Make bounds of the inbox small for this test."""
-        patched = patch.multiple("kschat.chat.inbox", **bounds)
-        patched.start()
-        self.addCleanup(patched.stop)
+        for name, value in bounds.items():
+            self.patch(inbox, name, value)
 
 
 class TestReading(InboxTestCase):
@@ -58,6 +58,42 @@ class TestReading(InboxTestCase):
         self.assertEqual(client.offsets(), [4])
         self.assertIs(client.feed.way, Way.LIVE)
 
+    def test_a_backlog_of_large_messages_is_sent_no_faster_than_it_is_proved(self) -> None:
+        self.put(40, msg=Raw(b'"%b"' % (b"x" * 100_000)))
+        client = self.joined()
+        most = 0
+        while client.pipe.asked is not None:
+            before = len(client.offsets())
+            client.pong()
+            most = max(most, len(client.offsets()) - before)
+        self.assertEqual(client.offsets(), list(range(1, 41)))
+        self.assertLessEqual(most, 3)
+
+    def test_a_store_is_not_asked_again_and_again_for_large_messages_that_one_page_cannot_hold(self) -> None:
+        self.put(100, msg=Raw(b'"%b"' % (b"x" * 300_000)))
+        client = self.joined()
+        while client.pong():
+            pass
+        self.assertEqual(len(client.offsets()), 100)
+        self.assertLess(sum(limit for _, _, limit in self.store.calls("read")), 300)
+
+    def test_attachments_count_as_much_as_text(self) -> None:
+        self.put(3, msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(bytes(300_000),))
+        client = self.joined()
+        self.assertEqual(client.offsets(), [1])
+        client.pong()
+        self.assertEqual(client.offsets(), [1, 2])
+
+    def test_what_comes_while_a_million_bytes_are_unproved_waits_in_the_store(self) -> None:
+        client = self.joined()
+        self.bring(40, msg=Raw(b'"%b"' % (b"x" * 100_000)))
+        self.assertEqual(client.offsets(), list(range(1, 11)))
+        self.assertIs(client.feed.way, Way.LAGGING)
+        while client.pong():
+            pass
+        self.assertEqual(client.offsets(), list(range(1, 41)))
+        self.assertIs(client.feed.way, Way.LIVE)
+
 
 class TestCursor(InboxTestCase):
     def test_a_user_who_is_back_before_the_cursor_is_stored_is_not_sent_what_was_proved(self) -> None:
@@ -69,10 +105,10 @@ class TestCursor(InboxTestCase):
         self.daemon.clock.advance(NOTE_WAIT)
         (note,) = self.store.pending("note")
         again = self.joined()
-        (inbox,) = self.store.pending("inbox")
+        (stands,) = self.store.pending("inbox")
         # The store had looked before it took the note, and answers after it.
-        inbox.look()
+        stands.look()
         note.answer()
-        inbox.answer()
+        stands.answer()
         self.assertIs(again.feed.way, Way.LIVE)
         self.assertEqual(again.offsets(), [])

@@ -7,14 +7,17 @@ reach them all.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec import Raw
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat import inbox
 from kschat.chat.inbox import Way
 from kschat.chat.interfaces import Notes, Stored
 from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
@@ -22,8 +25,18 @@ from tests.chat.stores import AskedStore, Shelves
 
 USERS = ("ben", "cem")
 
-#: In the place of 200, 2000 and 500.
-SMALL = {"PAGE": 3, "MAX_UNPROVED": 5, "MAX_EARLY": 2}
+#: In the place of 200, 25, 256000, 2000, 1000000 and 500. A message is 150 bytes, one in some is 650.
+SMALL = {
+    "PAGE": 3,
+    "FIRST_PAGE": 2,
+    "PAGE_BYTES": 700,
+    "MAX_UNPROVED": 5,
+    "MAX_UNPROVED_BYTES": 1200,
+    "MAX_EARLY": 2,
+}
+
+#: Messages of one batch of news.
+MAX_BATCH = 7
 
 #: Most of it happens to one user.
 user_names = st.sampled_from((*USERS, USERS[0], USERS[0]))
@@ -47,8 +60,9 @@ class Device:
 class InboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.patches = patch.multiple("kschat.chat.inbox", **SMALL)
-        self.patches.start()
+        self.patches = ExitStack()
+        for name, value in SMALL.items():
+            self.patches.enter_context(patch.object(inbox, name, value))
         self.clock = Clock()
         self.clock.advance(NOW)
         self.shelves = Shelves(page=4)
@@ -72,17 +86,20 @@ class InboxMachine(RuleBasedStateMachine):
         try:
             self.come_to_rest()
         finally:
-            self.patches.stop()
+            self.patches.close()
 
     # Messages.
 
     @rule(user=user_names, count=st.integers(1, 7))
     def append(self, user: str, count: int) -> None:
-        self.pending += [self.shelves.put(message(user)) for _ in range(count)]
+        self.pending += [self.put(user, count) for count in range(count)]
 
     @rule(user=user_names, count=st.integers(1, 3))
     def append_and_bring(self, user: str, count: int) -> None:
-        self.daemon.news(*[self.shelves.put(message(user)) for _ in range(count)])
+        self.daemon.news(*[self.put(user, count) for count in range(count)])
+
+    def put(self, user: str, number: int) -> Stored:
+        return self.shelves.put(message(user, msg=Raw(b'"%b"' % (b"x" * 500 * (number % 3 == 2)))))
 
     @precondition(lambda self: self.pending)
     @rule(picks=st.lists(pick, min_size=1, max_size=5), keep=st.booleans())
@@ -95,7 +112,7 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pending)
     @rule()
     def bring_all_news(self) -> None:
-        batch, self.pending = self.pending, []
+        batch, self.pending = self.pending[:MAX_BATCH], self.pending[MAX_BATCH:]
         self.daemon.news(*batch)
 
     @precondition(lambda self: self.pending)
@@ -112,13 +129,13 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.devices) < 5)
     @rule(user=user_names, options=st.sets(st.sampled_from(("batch", "receipts"))), memory=pick)
     def connect(self, user: str, options: set[str], memory: int) -> None:
-        client = self.daemon.client(user, **dict.fromkeys(options, "1"))
+        client = self.daemon.client(user, dict.fromkeys(options, "1"))
         self.join(client, memory)
 
     @precondition(lambda self: len(self.devices) < 5)
     @rule(user=user_names, batch=st.booleans(), memory=pick)
     def connect_to_recover(self, user: str, batch: bool, memory: int) -> None:
-        self.join(self.daemon.client(user, recover="1", **({"batch": "1"} if batch else {})), memory)
+        self.join(self.daemon.client(user, {"recover": "1", "batch": str(int(batch))}), memory)
 
     def join(self, client: Client, memory: int) -> None:
         memories = self.memories[client.user]
@@ -273,7 +290,10 @@ class InboxMachine(RuleBasedStateMachine):
         for device in self.devices:
             feed = device.client.feed
             assert len(feed._early) <= SMALL["MAX_EARLY"]
-            # assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + SMALL["MAX_EARLY"] + SMALL["PAGE"]
+            more = SMALL["MAX_EARLY"] + SMALL["PAGE"] + (MAX_BATCH if feed.options.batch else 0)
+            assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + more, len(feed._unproved)
+            assert feed._bytes == sum(one[3] for one in feed._unproved)
+            assert feed._bytes <= SMALL["MAX_UNPROVED_BYTES"] + 650 * (1 + SMALL["MAX_EARLY"]), feed._bytes
             assert not feed._grouped
 
     def is_had(self, user: str, upto: int) -> bool:
@@ -287,8 +307,8 @@ class InboxMachine(RuleBasedStateMachine):
         """Let all happen that is to happen, and a last message come to each user."""
         self.store.away = False
         self.settle()
-        batch, self.pending = self.pending, []
-        self.daemon.news(*batch)
+        while self.pending:
+            self.bring_all_news()
         self.daemon.news(*[self.shelves.put(message(user)) for user in USERS])
         self.settle()
         for device in self.devices:

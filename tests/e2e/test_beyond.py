@@ -63,7 +63,7 @@ class _Beyond(ChatTestCase):
     async def test_typing_is_told_to_all_sockets_of_the_peer(self) -> None:
         alice, bob = new_user("alice"), new_user("bob")
         a = await self.join(alice)
-        devices = [await self.join(bob, 2), await self.join(bob, 4)]
+        devices = [await self.join(bob, 2, typing=1), await self.join(bob, 4, receipts=1)]
         await a.emit_without_ack("Typing", {"pId": bob})
         for device in devices:
             self.assertEqual([{"uId": alice}], (await device.next("RESPTYPING")).args)
@@ -179,12 +179,13 @@ class _Beyond(ChatTestCase):
         await received(b, 1)
         await b.emit("Read", {"pId": alice, "mid": ack["mid"]})
         await b.emit("Presence", {"ids": [alice]})
+        await b.emit_without_ack("Typing", {"pId": alice})
         await send(b, bob, alice, "2")
         event = await a.next("RESPRECEIVER")
         self.assertEqual((1, True), (len(event.args), event.asks_ack))
         await b.disconnect()
         for socket in (a, other):
-            await socket.emit("Conversations")
+            await socket.emit("Conversations")  # answered after all that was on its way
         self.assertEqual(["RESPSEND"], names(a))
         self.assertEqual(["RESPRECEIVER"], names(other))
 

@@ -1,0 +1,346 @@
+"""What clients of today ask beyond the tutorial: pages that fit, lists that end, reads that are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.chat.messages import MAX_PAGE
+from kschat.wire.limits import Limits
+from tests.chat.peers import Client, Daemon
+from tests.chat.stores import AskedStore
+
+#: Bytes of a page in these tests.
+ROOM = 40_000
+
+PLACEHOLDER = b'{"_placeholder":true,"num":0}'
+
+
+class BeyondTestCase(SynchronousTestCase):
+    """A daemon with a store in memory; Ann writes to Ben."""
+
+    def setUp(self) -> None:
+        self.store = AskedStore(MemoryStore(10_000, 100_000_000))
+        self.daemon = Daemon(self.store, MemoryRouter(), limits=Limits(max_payload=ROOM), max_room=2)
+        self.ann = self.daemon.joined("ann")
+
+    def send(self, msg: Any, to: str = "ben", sender: Client | None = None, parts: tuple[bytes, ...] = ()) -> str:
+        """Ann says something; its mid."""
+        client = sender or self.ann
+        raw = msg if isinstance(msg, bytes) else msgspec.json.encode(msg)
+        send = b'{"uId":"%b","pId":"%b","msg":%b}' % (client.user.encode(), to.encode(), raw)
+        number = client.emit("Send", send, parts=parts)
+        self.daemon.clock.advance(0)
+        return str(client.answer(number)["mid"])
+
+
+class TestPages(BeyondTestCase):
+    """History and Sync."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ben = self.daemon.joined("ben")
+
+    def all_history(self) -> list[list[Any]]:
+        """Ben's conversation with Ann, page by page, each oldest first."""
+        pages = []
+        before: dict[str, str] = {}
+        while True:
+            answer = self.ben.ask("History", {"pId": "ann", **before})
+            pages.append([one["msg"] for one in answer["MSG"]])
+            if not answer["more"]:
+                return pages
+            before = {"before": answer["MSG"][0]["mid"]}
+
+    def all_sync(self) -> list[list[Any]]:
+        """Ben's inbox, page by page."""
+        pages = []
+        offset = 0
+        while True:
+            answer = self.ben.ask("Sync", {"offset": offset})
+            pages.append([one["msg"] for one in answer["MSG"]])
+            if not answer["more"]:
+                return pages
+            offset = answer["MSG"][-1]["offset"]
+
+    def check(self, expected: list[Any], pages: int) -> None:
+        """Both tell all of it, in so many pages."""
+        for found, name in ((self.all_history()[::-1], "History"), (self.all_sync(), "Sync")):
+            self.assertEqual([one for page in found for one in page], expected, name)
+            self.assertEqual(len(found), pages, name)
+
+    def test_a_conversation_is_told_oldest_first(self) -> None:
+        for number in range(3):
+            self.send(number)
+        self.check([0, 1, 2], 1)
+
+    def test_an_empty_conversation_is_an_empty_page(self) -> None:
+        self.check([], 1)
+
+    def test_a_page_has_100_messages(self) -> None:
+        for number in range(2 * MAX_PAGE + 1):
+            self.send(number)
+        self.check(list(range(2 * MAX_PAGE + 1)), 3)
+
+    def test_a_page_that_is_just_full_is_the_last_one(self) -> None:
+        for number in range(MAX_PAGE):
+            self.send(number)
+        self.check(list(range(MAX_PAGE)), 1)
+
+    def test_a_page_is_as_long_as_was_asked_for(self) -> None:
+        for number in range(5):
+            self.send(number)
+        answer = self.ben.ask("History", {"pId": "ann", "limit": 2})
+        self.assertEqual([one["msg"] for one in answer["MSG"]], [3, 4])
+        self.assertTrue(answer["more"])
+
+    def test_a_page_is_bounded_in_bytes(self) -> None:
+        texts = [str(number) * 12_000 for number in range(7)]
+        for text in texts:
+            self.send(text)
+        self.check(texts, 3)
+
+    def test_a_message_that_is_larger_than_a_page_has_one_of_its_own(self) -> None:
+        limits = Limits(max_payload=100 * ROOM)
+        self.daemon.chat.limits = limits
+        texts = ["a", "b" * 2 * ROOM, "c"]
+        for text in texts:
+            self.send(text)
+        self.daemon.chat.limits = Limits(max_payload=ROOM)
+        self.check(texts, 3)
+
+    def test_attachments_of_a_page_count_through(self) -> None:
+        for number in range(3):
+            self.send(PLACEHOLDER, parts=(b"part %d" % number,))
+            self.send(number)
+        self.check([b"part 0", 0, b"part 1", 1, b"part 2", 2], 1)
+
+    def test_a_page_has_10_attachments_which_is_what_clients_take(self) -> None:
+        msgs = [[{"_placeholder": True, "num": number} for number in range(4)] for _ in range(6)]
+        for msg in msgs:
+            self.send(msg, parts=(b"0", b"1", b"2", b"3"))
+        self.check([[b"0", b"1", b"2", b"3"]] * 6, 3)
+
+    def test_attachments_count_for_the_bytes_of_a_page(self) -> None:
+        for _ in range(4):
+            self.send(PLACEHOLDER, parts=(bytes(18_000),))
+        self.check([bytes(18_000)] * 4, 2)
+
+    def test_what_looks_like_a_placeholder_is_not_mixed_with_attachments(self) -> None:
+        for look_alike in (
+            b'{"_placeholder":true,"num":0}',
+            b'{"_placeholder":true,"num":99}',
+            b'{"a":[{"_placeholder":1,"num":0}]}',
+            # The same name to whoever parses it.
+            b'{"\\u005fplaceholder":true,"num":99}',
+            b'{"_pl\\u0061ceholder":true,"num":0}',
+        ):
+            self.setUp()
+            self.send(PLACEHOLDER, parts=(b"part",))
+            self.send(look_alike)
+            self.send(PLACEHOLDER, parts=(b"part",))
+            self.check([b"part", msgspec.json.decode(look_alike), b"part"], 3)
+
+    def test_what_merely_speaks_of_a_placeholder_stands_beside_attachments(self) -> None:
+        for text in ("a _placeholder", "ünd \\u005fplaceholder é", "\\"):
+            self.setUp()
+            self.send(PLACEHOLDER, parts=(b"part",))
+            self.send(msgspec.json.encode(text).replace("ü".encode(), b"\\u00fc"))
+            self.check([b"part", text], 1)
+
+    def test_a_sync_page_is_without_the_offsets_before(self) -> None:
+        for number in range(4):
+            self.send(number)
+        answer = self.ben.ask("Sync", {"offset": 2})
+        self.assertEqual([(one["offset"], one["msg"]) for one in answer["MSG"]], [(3, 2), (4, 3)])
+        self.assertFalse(answer["more"])
+
+    def test_a_sync_beyond_the_end_is_empty(self) -> None:
+        self.assertEqual(self.ben.ask("Sync", {"offset": 2**60}), {"MSG": [], "more": False})
+
+    def test_history_has_what_both_said_and_nothing_of_others(self) -> None:
+        self.send("to ben")
+        self.send("to ann", "ann", self.ben)
+        self.send("to cem", "cem")
+        self.check_history(self.ben, "ann", ["to ben", "to ann"])
+        self.check_history(self.ann, "ben", ["to ben", "to ann"])
+
+    def check_history(self, client: Client, peer: str, expected: list[Any]) -> None:
+        self.assertEqual([one["msg"] for one in client.ask("History", {"pId": peer})["MSG"]], expected)
+
+    def test_history_of_a_room_is_for_members_alone(self) -> None:
+        member = self.daemon.joined("cem", rooms="*")
+        self.assertEqual(member.ask("Join", {"room": "tea"}), {"ER": 0})
+        self.send("hello", "#tea", member)
+        self.check_history(member, "#tea", ["hello"])
+        self.check_history(self.ben, "#tea", [])
+
+
+class TestConversations(BeyondTestCase):
+    def test_they_are_listed_newest_first_with_what_is_unread(self) -> None:
+        ben = self.daemon.joined("ben")
+        cem = self.daemon.joined("cem")
+        self.send("one")
+        self.send("two")
+        self.send("three", "ben", cem)
+        listed = ben.ask("Conversations", {})
+        self.assertEqual([(one["pId"], one["last"]["msg"], one["unread"]) for one in listed], [
+            ("cem", "three", 1),
+            ("ann", "two", 2),
+        ])  # fmt: skip
+
+    def test_without_any_the_list_is_empty(self) -> None:
+        self.assertEqual(self.ann.ask("Conversations", {}), [])
+
+    def test_binary_is_left_out(self) -> None:
+        self.send(b'{"a":' + PLACEHOLDER + b"}", parts=(b"part",))
+        (one,) = self.ann.ask("Conversations", {})
+        self.assertEqual(one["last"]["msg"], {"a": None})
+
+    def test_what_does_not_fit_into_one_answer_is_left_out_and_its_conversation_listed(self) -> None:
+        for number in range(10):
+            self.send("x" * 12_000, f"ben {number}")
+        self.send("short", "ben")
+        listed = self.ann.ask("Conversations", {})
+        self.assertEqual([one["pId"] for one in listed], ["ben", *(f"ben {number}" for number in range(9, -1, -1))])
+        said = [one["last"]["msg"] for one in listed]
+        self.assertEqual(said[:4], ["short", *["x" * 12_000] * 3])
+        self.assertEqual(said[4:], [None] * 7)
+
+
+class TestRead(BeyondTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann = self.daemon.joined("ann", {"receipts": "1"})
+        self.ben = self.daemon.joined("ben")
+
+    def test_the_peer_is_told_once(self) -> None:
+        mid = self.send("hello")
+        for _ in range(2):
+            self.assertEqual(self.ben.ask("Read", {"pId": "ann", "mid": mid}), {"ER": 0})
+        self.assertEqual(self.ann.events("RESPSTATUS"), [{"pId": "ben", "mid": mid, "STATUS": 3}])
+        self.assertEqual(self.ben.ask("Conversations", {})[0]["unread"], 0)
+
+    def test_all_before_it_is_read_as_well(self) -> None:
+        for _ in range(3):
+            mid = self.send("hello")
+        self.send("unread")
+        self.ben.ask("Read", {"pId": "ann", "mid": mid})
+        self.assertEqual(self.ben.ask("Conversations", {})[0]["unread"], 1)
+
+    def test_delivered_comes_before_read(self) -> None:
+        mid = self.send("hello")
+        self.ben.pong()
+        self.ben.ask("Read", {"pId": "ann", "mid": mid})
+        self.assertEqual([one["STATUS"] for one in self.ann.events("RESPSTATUS")], [2, 3])
+
+    def test_of_a_room_nobody_is_told(self) -> None:
+        for client in (self.daemon.joined("ann", {"receipts": "1"}, rooms="*"), self.daemon.joined("ben", rooms="*")):
+            client.ask("Join", {"room": "tea"})
+        mid = self.send("hello", "#tea")
+        self.assertEqual(self.ben.ask("Read", {"pId": "#tea", "mid": mid}), {"ER": 0})
+        self.assertEqual(self.ann.events("RESPSTATUS"), [])
+
+
+class TestRefusals(BeyondTestCase):
+    """Each with its ER, and one plain sentence."""
+
+    def refused(self, client: Client, name: str, args: dict[str, Any], error: int) -> str:
+        answer = client.ask(name, args)
+        self.assertEqual((set(answer), answer["ER"]), ({"ER", "WHY"}, error), name)
+        why: str = answer["WHY"]
+        self.assertTrue(why.endswith("."), why)
+        return why
+
+    def test_payloads_that_are_not_valid(self) -> None:
+        mid = "0" * 24
+        for name, args in (
+            ("Read", {"pId": "ben"}),
+            ("Read", {"pId": "ben", "mid": "z" * 24}),
+            ("Read", {"pId": "", "mid": mid}),
+            ("Read", {"pId": 1.5, "mid": mid}),
+            ("Read", {"pId": True, "mid": mid}),
+            ("Read", {"pId": 10**200, "mid": mid}),
+            ("Typing", {}),
+            ("Typing", {"pId": "b" * 129}),
+            ("Presence", {}),
+            ("Presence", {"ids": "ben"}),
+            ("Presence", {"ids": [""]}),
+            ("Presence", {"ids": ["b"] * 501}),
+            ("Presence", {"ids": [10**300]}),
+            ("History", {"pId": "ben", "limit": 0}),
+            ("History", {"pId": "ben", "limit": 101}),
+            ("History", {"pId": "ben", "before": "x"}),
+            ("Sync", {}),
+            ("Sync", {"offset": -1}),
+            ("Sync", {"offset": 2**62}),
+            ("Sync", {"offset": "1"}),
+            ("Join", {}),
+            ("Join", {"room": ""}),
+            ("Join", {"room": "#"}),
+            ("Join", {"room": "r" * 128}),
+            ("Leave", {"room": "#"}),
+            ("Leave", {"room": None}),
+        ):
+            self.refused(self.ann, name, args, 1)
+        self.assertTrue(self.ann.alive)
+
+    def test_a_room_that_the_token_does_not_allow(self) -> None:
+        client = self.daemon.joined("cem", rooms=("tea", "#milk"))
+        self.refused(client, "Join", {"room": "sugar"}, 6)
+        self.refused(self.ann, "Join", {"room": "tea"}, 6)
+        for room in ("tea", "#tea", "milk", "#milk"):
+            self.assertEqual(client.ask("Join", {"room": room}), {"ER": 0})
+
+    def test_a_room_that_is_full(self) -> None:
+        for name in ("one", "two"):
+            self.assertEqual(self.daemon.joined(name, rooms="*").ask("Join", {"room": "tea"}), {"ER": 0})
+        third = self.daemon.joined("three", rooms="*")
+        self.refused(third, "Join", {"room": "tea"}, 4)
+        self.daemon.joined("one").ask("Leave", {"room": "tea"})
+        self.assertEqual(third.ask("Join", {"room": "tea"}), {"ER": 0})
+
+    def test_a_store_that_is_away(self) -> None:
+        client = self.daemon.joined("cem", rooms="*")
+        self.store.away = True
+        for name, args in (
+            ("Read", {"pId": "ben", "mid": "0" * 24}),
+            ("History", {"pId": "ben"}),
+            ("Sync", {"offset": 0}),
+            ("Conversations", {}),
+            ("Join", {"room": "tea"}),
+            ("Leave", {"room": "tea"}),
+        ):
+            self.refused(client, name, args, 3)
+
+    def test_presence_is_told_without_a_store(self) -> None:
+        self.store.away = True
+        self.assertEqual(
+            self.ann.ask("Presence", {"ids": ["ann", "ben"]}),
+            {"ann": {"online": True, "lastSeen": None}, "ben": {"online": False, "lastSeen": None}},
+        )
+
+    def test_more_than_eight_requests_at_a_time(self) -> None:
+        self.store.held = True
+        numbers = [self.ann.emit("Sync", {"offset": 0}) for _ in range(8)]
+        self.refused(self.ann, "History", {"pId": "ben"}, 8)
+        self.store.questions.pop().answer()
+        numbers.append(self.ann.emit("Conversations", {}))
+        self.store.answer_all()
+        self.assertNotIn(None, [self.ann.answer(number) for number in numbers])
+
+    def test_requests_of_one_are_not_counted_for_another(self) -> None:
+        self.store.held = True
+        for _ in range(8):
+            self.ann.emit("Sync", {"offset": 0})
+        ben = self.daemon.joined("ben")
+        self.store.answer_all()
+        self.store.held = False
+        self.assertEqual(ben.ask("Sync", {"offset": 0}), {"MSG": [], "more": False})
+
+    def test_each_is_counted(self) -> None:
+        self.refused(self.ann, "Sync", {}, 1)
+        self.assertEqual(self.daemon.counters.refused[1], 1)
