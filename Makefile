@@ -5,11 +5,11 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-CODE := kschat tests tools $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools chaos $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test lint types format docs bench clean
+.PHONY: run test lint types format docs bench chaos clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -35,6 +35,10 @@ docs: $(VENV)/.installed
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+# Twenty kills, of real clients in full talk; CHAOS="--seed 7 --kills 3" runs another.
+chaos: $(VENV)/.dev node
+	$(BIN)/python -m chaos $(CHAOS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis tests/node/node_modules

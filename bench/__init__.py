@@ -13,6 +13,7 @@ From the ground up; each knows only what stands above it in this list:
 - ``peers``    what can be measured: how to start it and how to speak to it
 - ``measure``  starts a peer and a load, and takes the figures of one round
 - ``report``   rounds in turns, medians, the table
+- ``backlog``  what a pair sees while others get 10,000 messages that they missed
 - ``profile``  the same load while the daemon is profiled
 
 Run its modules with ``-m`` from the repository's root (``python -m bench.load``): run by path, ``bench/profile.py``

@@ -82,7 +82,7 @@ class Links:
         while waiting or opening:
             while waiting and len(opening) < _HANDSHAKES:
                 link = waiting.pop(0)
-                self._open(link)
+                self.begin(link)
                 opening.append(link)
             self.turn(0.1)
             opening = [link for link in opening if not link.client.joined]
@@ -91,7 +91,8 @@ class Links:
             if time.perf_counter() > deadline:
                 raise LoadError(f"{len(opening)} sockets did not get through their handshake in time")
 
-    def _open(self, link: Link) -> None:
+    def begin(self, link: Link) -> None:
+        """Open one link; its handshake is done in the turns that follow. Raises LoadError."""
         try:
             link.sock.connect(("127.0.0.1", link.port))
         except OSError as error:

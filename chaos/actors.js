@@ -55,6 +55,7 @@ class Actor {
     this.number = 0;
     this.pending = new Map();
     this.had_offset = false;
+    this.is_away = false;
     this.socket = libraries[version](url, options);
     this.socket.on("connect", () => this.connected());
     this.socket.on("disconnect", (reason) => note("shut", this.name, String(reason)));
@@ -111,6 +112,25 @@ class Actor {
     note("ack", this.name, number, answer.mid, Boolean(answer.repeat));
   }
 
+  // Not by disconnect(), which throws away what arrives in the same moment, though WebSocket has acknowledged it.
+  leave() {
+    if (!this.socket.connected) return; // it is on its way back from another fault
+    this.is_away = true;
+    this.socket.io.reconnection(false);
+    this.socket.io.engine.close();
+  }
+
+  come_back() {
+    if (!this.is_away) return;
+    this.is_away = false;
+    const connect = () => {
+      this.socket.io.reconnection(true);
+      this.socket.connect();
+    };
+    if (this.socket.connected) this.socket.once("disconnect", () => setTimeout(connect, 0));
+    else connect();
+  }
+
   received(body, rest) {
     const last = rest[rest.length - 1];
     if (typeof last === "function" && this.answers) last();
@@ -139,8 +159,8 @@ const requests = {
   },
   talk: () => (talking = true),
   hush: () => (talking = false),
-  away: ({ actor }) => actors.get(actor).socket.disconnect(),
-  back: ({ actor }) => actors.get(actor).socket.connect(),
+  away: ({ actor }) => actors.get(actor).leave(),
+  back: ({ actor }) => actors.get(actor).come_back(),
   ask: ({ actor }) => actors.get(actor).socket.emit("Presence", { ids: [] }, () => note("asked", actor)),
 };
 

@@ -133,7 +133,7 @@ class Ledger:
             "missed by a device that recovers": sum(map(self._missed, self._actors.values())),
             "not recovered though it had an offset": self._not_recovered,
             "received twice after the cut by mid": sum(map(self._twice, self._devices.values())),
-            "out of order for a pair": sum(map(self._disordered, self._devices.values())),
+            "out of order for a pair": len(self.disordered()),
             "an offset with two messages": self._contradictions,
             "received with another mid than acknowledged": self._otherwise(),
             "odd events": len(self.odd),
@@ -156,20 +156,18 @@ class Ledger:
     def _twice(device: Device) -> int:
         return len(device.keys) - len(set(device.keys))
 
-    def _disordered(self, device: Device) -> int:
-        """Messages of one sending actor to one recipient that came behind a later acknowledged one."""
+    def disordered(self) -> list[tuple[str, str]]:
+        """Messages that came behind a later acknowledged one of the same actor to the same recipient, by device."""
         order = {key: place for place, key in enumerate(self.acked)}
-        newest: dict[tuple[str, str], int] = {}
-        wrong = 0
-        for key in device.keys:
-            place = order.get(key)
-            if place is None:
-                continue
-            pair = (key.partition("/")[0], self._targets[key])
-            if place < newest.get(pair, -1):
-                wrong += 1
-            else:
-                newest[pair] = place
+        wrong = []
+        for name, device in self._devices.items():
+            newest: dict[tuple[str, str], int] = {}
+            for key in device.keys:
+                place = order.get(key, -1)
+                pair = (key.partition("/")[0], self._targets[key])
+                if 0 <= place < newest.get(pair, -1):
+                    wrong.append((name, key))
+                newest[pair] = max(newest.get(pair, -1), place)
         return wrong
 
     def _otherwise(self) -> int:

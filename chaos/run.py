@@ -34,7 +34,7 @@ FAULT_AFTER = (10, 110)
 
 #: Seconds without any progress that end a run, and until all must be quiet after the last fault.
 STUCK = 40.0
-QUIET = 60.0
+QUIET = 20.0
 
 #: Names of the faults, some more likely than others.
 FAULTS = ("cut", "cut", "stall and cut", "stall and cut", "stall", "ghost", "half-close", "half-close", "away")
@@ -281,7 +281,10 @@ def _report(one: Run, wrong: Mapping[str, int], say: Callable[[str], object]) ->
     }
     for name, count in rows.items():
         say(f"{name:45}{count:9,}" + ("   must be 0" if name in wrong and count else ""))
-    for text in (*one.ledger.odd[:10], *one.daemon.faults[:10]):
+    ledger = one.ledger
+    texts = [f"{key} did not come to {', '.join(users)}" for key, users in ledger.awaited.items()]
+    texts += [f"{key} came to {device} behind a later one" for device, key in ledger.disordered()]
+    for text in (*texts[:10], *ledger.odd[:10], *one.daemon.faults[:10]):
         say(f"  {text}")
     if one.stuck or one.daemon.faults:
         say(one.daemon.tail)

@@ -128,7 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10
     max_depth: Annotated[int, About("How deep arrays and objects may be nested.", "levels", 4, 512)] = 64
     max_namespaces: Annotated[int, About("Namespaces on one connection, `/` among them.", "namespaces", 2, 1000)] = 8
-    max_event_name: Annotated[int, About("Longest name of an event.", "characters", 16, 10_000)] = 128
+    max_event_name: Annotated[int, About("Longest name of an event, as JSON.", "bytes", 16, 10_000)] = 128
     max_batch: Annotated[
         int, About("Messages that are stored and published together at the most.", "messages", 1, 100_000)
     ] = 500
@@ -147,7 +147,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],
-        About("Origins (`scheme://host[:port]`) whose pages may connect, or `*` for all."),
+        About("Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own, or `*` for all."),
     ] = ("*",)
     templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
     static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""

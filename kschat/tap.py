@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource
 
@@ -56,6 +57,8 @@ def makeService(options: Options) -> IService:
         raise SystemExit(1) from None
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
+    if config.demo:
+        DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
     return whole
 
@@ -162,6 +165,17 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
         EngineResource(engine, client),
         Health(numbers),
     )
+
+
+class DemoNotice(Service):
+    """Says in the log that the daemon is a demo."""
+
+    log = Logger()
+
+    def startService(self) -> None:
+        """twistd logs from here on."""
+        super().startService()
+        self.log.warn("this is a demo: its page gives a token to whoever asks, for whatever user")
 
 
 class CleanExit(Service):

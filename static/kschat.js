@@ -22,7 +22,7 @@ const waiting = new Set(); // own messages without an answer, oldest first
 
 const address = new URL("socket.io/", document.baseURI);
 address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-const socket = new Socket(address, {namespace: "/kschat", query: {ksId: uid}, auth: () => ({token})});
+const socket = new Socket(address, {namespace: "/kschat", query: {ksId: uid}, auth: () => ({token, goodbye: 1})});
 
 // Connection
 

@@ -12,13 +12,15 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.config import SETTINGS, Config, ConfigError
-from kschat.tap import CleanExit, Options, make_service
+from kschat.tap import CleanExit, DemoNotice, Options, make_service, makeService
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, long enough for HS256"
@@ -152,6 +154,19 @@ class TestRunning(ProcessTestCase):
         self.assertEqual(url, f"http://127.0.0.1:{port}/")
         with urllib.request.urlopen(url + "healthz", timeout=PATIENCE) as answer:
             self.assertEqual(answer.status, 200)
+        with urllib.request.urlopen(f"{url}?uid=1&rid=2", timeout=PATIENCE) as answer:
+            self.assertIn(b"demo", answer.read())
+
+    def test_a_demo_says_in_the_log_that_it_is_one(self):
+        environ = environment(PORT="0")
+        with mock.patch.dict(os.environ, environ, clear=True):
+            options = Options()
+            options.parseOptions(["--demo"])
+            whole: Any = makeService(options)
+        (notice,) = (service for service in whole if isinstance(service, DemoNotice))
+        with capturedLogs() as logged:
+            notice.startService()
+        self.assertIn("this is a demo", logged[0]["log_format"])
 
     def test_a_signal_ends_it_in_order_with_status_0(self):
         for number in [signal.SIGTERM, signal.SIGINT]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kschat.chat.application import Chat
 
 #: Answers of the store that one socket may await.
-MAX_REQUESTS: Final = 8
+MAX_REQUESTS: Final = 32
 
 #: Conversations that ``Conversations`` lists.
 MAX_CONVERSATIONS: Final = 500
@@ -82,6 +82,7 @@ def typing(chat: Chat, feed: Feed, event: Event) -> None:
     for other in chat.hub.feeds(peer):
         if other.more and other.socket.accepted and not other.socket.connection.session.transport.congested:
             other.socket.emit(body)
+    _answer(feed, event, b'[{"ER":0}]')
 
 
 def presence(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:

@@ -100,7 +100,16 @@ class Hub:
         return self._router.bind(feed.user).addCallback(lambda _: self._look(feed))
 
     def _look(self, feed: Feed) -> Deferred[InboxState | None]:
-        return self.store.inbox(feed.user).addErrback(self._not_known)
+        # A socket begins where the store knows the cursor to be. Of a cursor that only this process
+        # knows, a crash would show it later what it was not shown now: behind what came after that.
+        user = feed.user
+        if user not in self._cursors:
+            return self._state(user)
+        self._dirty.add(user)  # also where it is on its way to the store: what is noted now comes after that
+        return self.write_notes().addCallback(lambda _: self._state(user))
+
+    def _state(self, user: str) -> Deferred[InboxState | None]:
+        return self.store.inbox(user).addErrback(self._not_known)
 
     def _not_known(self, failure: Failure) -> None:
         if failure.check(StoreUnavailable) is None:
@@ -114,7 +123,7 @@ class Hub:
         if state is None:
             self.clock.callLater(RETRY_WAIT, self._look_again, feed, claim)
             return
-        inbox.cursor = max(inbox.cursor, state.cursor)
+        inbox.cursor = max(inbox.cursor, state.cursor, self._cursors.get(feed.user, 0))
         feed.begin(inbox, state, claim)
 
     def _look_again(self, feed: Feed, claim: int | None) -> None:

@@ -203,7 +203,7 @@ class Feed:
             claim: the offset up to which the client shows that it has all.
         """
         if claim is None:
-            self.at = inbox.cursor
+            self.at = state.cursor
         else:
             self.at = claim
             inbox.proved(claim, ())

@@ -193,15 +193,18 @@ class Engine:
             return BAD_METHOD
         if not _is_upgrade(request):
             return BAD_REQUEST
-        if not self._may_come_from(request.getHeader(b"origin")):
+        if not self._may_come_from(request.getHeader(b"origin"), request.getHeader(b"host")):
             return FORBIDDEN
         if _query(request, b"EIO") not in _REVISIONS:
             return UNSUPPORTED_VERSION
         return None
 
-    def _may_come_from(self, origin: bytes | None) -> bool:
+    def _may_come_from(self, origin: bytes | None, host: bytes | None) -> bool:
+        """Whether a page of ``origin`` may connect: none is named, it is named, or it is the daemon's own."""
         origins = self._settings.origins
-        return "*" in origins or origin is None or origin.decode("latin-1") in origins
+        if "*" in origins or origin is None:
+            return True
+        return origin.decode("latin-1") in origins or (host is not None and origin.partition(b"://")[2] == host)
 
     def rejected(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""

@@ -31,7 +31,11 @@ class Cork:
 
     def release(self) -> None:
         """Let each transport write what it was given meanwhile."""
-        self.held = False
-        dirty, self.dirty = self.dirty, []
-        for transport in dirty:
-            transport.flush()
+        try:
+            # Held until the last has written: what is sent from within a flush follows what waits there.
+            while self.dirty:
+                dirty, self.dirty = self.dirty, []
+                for transport in dirty:
+                    transport.flush()
+        finally:
+            self.held = False

@@ -65,6 +65,8 @@ class AskedStore:
         asked: the name of each call, with its arguments.
     """
 
+    epoch = ""
+
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         self.epoch = "the first"

@@ -8,6 +8,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.chat.commands import MAX_REQUESTS
 from kschat.chat.messages import MAX_PAGE
 from kschat.wire.limits import Limits
 from tests.chat.peers import Client, Daemon
@@ -323,9 +324,9 @@ class TestRefusals(BeyondTestCase):
             {"ann": {"online": True, "lastSeen": None}, "ben": {"online": False, "lastSeen": None}},
         )
 
-    def test_more_than_eight_requests_at_a_time(self) -> None:
+    def test_more_requests_at_a_time_than_one_may_have(self) -> None:
         self.store.held = True
-        numbers = [self.ann.emit("Sync", {"offset": 0}) for _ in range(8)]
+        numbers = [self.ann.emit("Sync", {"offset": 0}) for _ in range(MAX_REQUESTS)]
         self.refused(self.ann, "History", {"pId": "ben"}, 8)
         self.store.questions.pop().answer()
         numbers.append(self.ann.emit("Conversations", {}))

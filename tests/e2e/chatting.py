@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from twisted.internet import defer
 from twisted.trial import unittest
 
-from tests.support import NodeClient, NodeSocket, SharedDaemon, require_node, shared_daemon, token
+from tests.support import Event, NodeClient, NodeSocket, SharedDaemon, require_node, shared_daemon, token
+
+#: Of a client that comes back by itself, soon.
+COMES_BACK: dict[str, object] = {"reconnection": True, "reconnectionDelay": 10, "reconnectionDelayMax": 50}
 
 
 def new_user(name: str = "u") -> str:
@@ -21,6 +29,14 @@ def new_number() -> int:
     return uuid.uuid4().int % 10**12 + 10**12
 
 
+@functools.cache
+def shared_file() -> str:
+    """The store of the one daemon that keeps messages in a file; it is removed when trial ends."""
+    directory = tempfile.mkdtemp(prefix="kschat-tests-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return f"sqlite:{directory}/kschat.db"
+
+
 class ChatTestCase(unittest.TestCase):
     """Tests against a daemon that they share. When a test ends, nothing of it may stay in the daemon or in its log."""
 
@@ -28,10 +44,13 @@ class ChatTestCase(unittest.TestCase):
     #: The client version under test; the classes at the end of a module set it.
     version: int = 4
     settings: ClassVar[Mapping[str, object]] = {}
+    #: Whether the daemon keeps messages in a file, as it does by default, or in memory.
+    in_file: bool = False
 
     def setUp(self) -> None:
         require_node()
-        self.daemon: SharedDaemon = shared_daemon(**self.settings)
+        store = {"store": shared_file()} if self.in_file else {}
+        self.daemon: SharedDaemon = shared_daemon(**store, **self.settings)
         self._faults_before = len(self.daemon.faults)
         self.addCleanup(self._nothing_stays)
         self._clients: dict[int, NodeClient] = {}
@@ -70,3 +89,27 @@ class ChatTestCase(unittest.TestCase):
 def sending(user: object, peer: object, msg: object, rno: object = 0.5) -> dict[str, Any]:
     """The payload of Send, as the tutorial's page makes it."""
     return {"uId": user, "pId": peer, "msg": msg, "rno": rno, "time": 1700000000}
+
+
+def messages_of(event: Event) -> list[dict[str, Any]]:
+    """What a RESPRECEIVER or RESPCARBON shows."""
+    listed: list[dict[str, Any]] = event.args[0]["MSG"]
+    return listed
+
+
+async def received(socket: NodeSocket, count: int) -> list[dict[str, Any]]:
+    """The next messages of a socket, and not one more in the same event."""
+    messages: list[dict[str, Any]] = []
+    while len(messages) < count:
+        messages += messages_of(await socket.next("RESPRECEIVER"))
+    assert len(messages) == count, messages
+    return messages
+
+
+async def send(socket: NodeSocket, user: str, peer: str, *msgs: object, **more: object) -> list[dict[str, Any]]:
+    """Send messages, all at once; their acks."""
+    asked = [socket.emit("Send", {**sending(user, peer, msg), **more}) for msg in msgs]
+    acks = [ack for (ack,) in await defer.gatherResults(asked)]
+    for ack in acks:
+        assert ack["RESPONSE"] == "Send Emit is success.", ack
+    return acks

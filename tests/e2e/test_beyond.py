@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from tests.e2e.chatting import ChatTestCase, new_user, sending
-from tests.e2e.test_delivery import messages_of, received, send
+from tests.e2e.chatting import ChatTestCase, messages_of, new_user, received, send, sending
 from tests.support import Daemon, NodeClient, NodeSocket, require_node, token
 
 
@@ -16,6 +15,8 @@ def names(socket: NodeSocket) -> list[str]:
 
 class _Beyond(ChatTestCase):
     """Run by each version, which is the one that asks; the other side is 4.8.4."""
+
+    in_file = True
 
     async def test_receipts_tell_of_delivered_and_of_read(self) -> None:
         alice, bob = new_user("alice"), new_user("bob")

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet import defer
 
 from chaos.proxy import Link, Proxy
-from tests.e2e.chatting import ChatTestCase, new_user, sending
-from tests.support import Daemon, Event, NodeClient, NodeSocket, require_node, token
+from tests.e2e.chatting import COMES_BACK, ChatTestCase, messages_of, new_user, received, send, sending
+from tests.support import NodeSocket, token
 from tests.support.waiting import real_reactor
 
-#: Of a client that comes back by itself, soon.
-COMES_BACK: dict[str, object] = {"reconnection": True, "reconnectionDelay": 10, "reconnectionDelayMax": 50}
 BACKLOG = 500
-
-
-def messages_of(event: Event) -> list[dict[str, Any]]:
-    """What a RESPRECEIVER or RESPCARBON shows."""
-    listed: list[dict[str, Any]] = event.args[0]["MSG"]
-    return listed
-
-
-async def received(socket: NodeSocket, count: int) -> list[dict[str, Any]]:
-    """The next messages of a socket, and not one more in the same event."""
-    messages: list[dict[str, Any]] = []
-    while len(messages) < count:
-        messages += messages_of(await socket.next("RESPRECEIVER"))
-    assert len(messages) == count, messages
-    return messages
-
-
-async def send(socket: NodeSocket, user: str, peer: str, *msgs: object, **more: object) -> list[dict[str, Any]]:
-    """Send messages, all at once; their acks."""
-    asked = [socket.emit("Send", {**sending(user, peer, msg), **more}) for msg in msgs]
-    acks = [ack for (ack,) in await defer.gatherResults(asked)]
-    for ack in acks:
-        assert ack["RESPONSE"] == "Send Emit is success.", ack
-    return acks
 
 
 class _Delivery(ChatTestCase):
     """Run by 2.5.0 and by 4.8.4, which are on the receiving side; the other side is always 4.8.4."""
+
+    in_file = True
 
     async def proxied(self, user: str, *, answers: bool = True, **options: object) -> tuple[NodeSocket, Link, Proxy]:
         """A socket of the version under test that comes back by itself, and its way through a proxy."""
@@ -239,33 +213,6 @@ class Client4Tests(_Delivery):
             await other.disconnect()
         await send(a, alice, bob, "two")
         self.assertEqual(["two"], [message["msg"] for message in await received(b, 1)])
-
-
-class MemoryTests(ChatTestCase):
-    """A daemon that forgets: the memory store after a restart."""
-
-    async def test_a_client_of_the_daemon_before_is_not_recovered_by_offsets_of_the_new_one(self) -> None:
-        require_node()
-        daemon = await Daemon.start(self, store="memory")
-        alice, bob = new_user("alice"), new_user("bob")
-        client = NodeClient.start(self, 4, daemon)
-        proxy = Proxy(real_reactor(), daemon.port)
-        self.addCleanup(proxy.stop)
-        await proxy.start()
-        a = await client.connect(f"{daemon.url}/kschat", auth={"token": token(alice)})
-        auth = {"token": token(bob), "recover": 1}
-        b = await client.connect(f"http://127.0.0.1:{proxy.port}/kschat", auth=auth, **COMES_BACK)
-        await send(a, alice, bob, "old 1", "old 2")
-        await received(b, 2)
-        await proxy.stop()
-        await daemon.kill()
-        await daemon.restart()
-        a = await client.connect(f"{daemon.url}/kschat", auth={"token": token(alice)})
-        await send(a, alice, bob, "new 1", "new 2", "new 3")
-        await proxy.start()
-        await b.next("connect")
-        self.assertFalse((await b.state())["recovered"])
-        self.assertEqual(["new 1", "new 2", "new 3"], [message["msg"] for message in await received(b, 3)])
 
 
 del _Delivery, ChatTestCase

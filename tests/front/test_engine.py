@@ -192,15 +192,15 @@ class Origins(EngineTests):
             self.assertTrue(self.accepted(Daemon(), origin), origin)
 
     def test_only_those_allowed_are_let_in_and_those_that_are_no_browsers(self) -> None:
-        daemon = Daemon(origins=("https://chat.example", "http://localhost:3000"))
-        for origin in ("https://chat.example", "http://localhost:3000", None):
+        daemon = Daemon(origins=("https://page.example", "http://localhost:3000"))
+        for origin in ("https://page.example", "http://localhost:3000", None):
             self.assertTrue(self.accepted(daemon, origin), origin)
         for origin in (
             "https://evil.example",
-            "http://chat.example",
-            "https://chat.example:8443",
-            "https://chat.example.evil.example",
-            "https://chat.example/",
+            "http://page.example",
+            "https://page.example:8443",
+            "https://page.example.evil.example",
+            "https://page.example/",
             "http://localhost",
             "null",
             "*",
@@ -208,8 +208,15 @@ class Origins(EngineTests):
         ):
             self.assertFalse(self.accepted(daemon, origin), origin)
 
+    def test_the_daemon_s_own_page_is_let_in_without_being_named(self) -> None:
+        daemon = Daemon(origins=("https://other.example",))
+        for origin, host in (("https://chat.example", "chat.example"), ("http://127.0.0.1:3000", "127.0.0.1:3000")):
+            self.assertIn(b" 101 ", bytes(daemon.upgrade(Origin=origin, Host=host).taken))
+        for origin in ("https://chat.example:8443", "chat.example", "null", ""):
+            self.assertFalse(self.accepted(daemon, origin), origin)
+
     def test_one_who_is_not_allowed_is_forbidden(self) -> None:
-        daemon = Daemon(origins=("https://chat.example",))
+        daemon = Daemon(origins=("https://page.example",))
         for query in (V3, V4):
             response = self.assertRefused(daemon, handshake(query, Origin="https://evil.example"), 4)
             self.assertEqual(response.status, 403)

@@ -21,6 +21,9 @@ from kschat.chat.interfaces import StoreUnavailable
 #: How long another process (a backup, the sqlite3 shell) may hold the file before it counts as locked, in seconds.
 BUSY_SECONDS: Final = 1.0
 
+#: Memory for pages of the file, in each of the two connections.
+CACHE_KILOBYTES: Final = 16_000
+
 #: The oldest SQLite that knows all that is asked of it.
 OLDEST_SQLITE: Final = (3, 35)
 
@@ -156,7 +159,6 @@ class Database:
         if mode != "wal":
             raise StoreUnavailable(f"its disk can't do SQLite's write-ahead log (journal mode {mode})")
         execute(f"PRAGMA synchronous = {settings.sync}")
-        execute("PRAGMA cache_size = -16000")
         versions.upgrade(self.connection, version)
         execute("UPDATE progress SET openings = openings + 1")
         self._files = self._identities()
@@ -198,6 +200,7 @@ def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     # A page that is damaged shall be noticed where it is read, not where it breaks something else.
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
     return connection
 
 

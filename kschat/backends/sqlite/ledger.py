@@ -84,7 +84,6 @@ class Ledger:
 
     Attributes:
         number: the greatest id that a message has.
-        waiting: messages that ``flush`` has yet to write.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -96,7 +95,10 @@ class Ledger:
         self._routes: dict[tuple[str, str], _Route] = {}
         self._rooms: dict[str, Room] = {}
         self._known: dict[tuple[str, str], Stored] = {}
+        # What ``flush`` has yet to write: messages, the columns of their rows, bytes of their bodies.
+        self._fresh: list[Stored] = []
         self._values: list[Any] = []
+        self._size = 0
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
         """Take a batch in. It is written by the next ``flush``."""
@@ -134,7 +136,9 @@ class Ledger:
         talk.total += 1
         route.own += 1
         recipient.last = place = recipient.last + 1
-        attachments = message.attachments
+        body = bytes(message.msg)
+        attachments = packed(message.attachments) if message.attachments else None
+        self._size += len(body) if attachments is None else len(body) + len(attachments)
         self._values += (
             number,
             message.mid[16:],
@@ -145,13 +149,15 @@ class Ledger:
             None,
             talk.total,
             route.own,
-            ids_of(message),
+            0 if message.uId == message.sender and message.pId == name else ids_of(message),
             message.time,
             message.cid,
-            bytes(message.msg),
-            packed(attachments) if attachments else None,
+            body,
+            attachments,
         )
-        return Stored(message, ((name, place),))
+        stored = Stored(message, ((name, place),))
+        self._fresh.append(stored)
+        return stored
 
     def _append_to_room(self, message: Message, number: int) -> Stored:
         room = self.room(message.recipient)
@@ -170,6 +176,8 @@ class Ledger:
                 user.last += 1
                 places.append((name, user.last))
                 pairs.append((user.id, user.last))
+        body, attachments = bytes(message.msg), packed(message.attachments)
+        self._size += len(body) + len(attachments or b"")
         self._values += (
             number,
             message.mid[16:],
@@ -183,13 +191,15 @@ class Ledger:
             ids_of(message),
             message.time,
             message.cid,
-            bytes(message.msg),
-            packed(message.attachments),
+            body,
+            attachments,
         )
-        return Stored(message, tuple(places))
+        stored = Stored(message, tuple(places))
+        self._fresh.append(stored)
+        return stored
 
-    def flush(self) -> None:
-        """Write what was taken in."""
+    def flush(self) -> tuple[list[Stored], int]:
+        """Write what was taken in; which messages those are, and how many bytes their bodies have."""
         values = self._values
         execute = self._connection.execute
         start = 0
@@ -199,6 +209,9 @@ class Ledger:
                 execute(_INSERT[count], values[start : start + width])
                 start += width
         values.clear()
+        fresh, size = self._fresh, self._size
+        self._fresh, self._size = [], 0
+        return fresh, size
 
     def user(self, name: str, make: bool = True) -> User | None:
         """Who ``name`` is; None for one who is not known, unless one is made."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kschat.backends.order import pair
 from kschat.chat.interfaces import Entry, Stored
 from kschat.chat.messages import Message
 
@@ -19,7 +18,7 @@ class Recent:
 
     Attributes:
         inboxes: by user, by rising offset, without a hole.
-        threads: by conversation: the two users (``order.pair``), or a room.
+        threads: by conversation: the two users in order, or a room.
     """
 
     __slots__ = ("inboxes", "threads")
@@ -28,28 +27,28 @@ class Recent:
         self.inboxes: dict[str, list[Entry]] = {}
         self.threads: dict[tuple[str, str] | str, list[Message]] = {}
 
-    def add(self, stored: Stored) -> None:
-        """Take in a message that is durable now."""
-        message = stored.message
-        inboxes = self.inboxes
-        for user, offset in stored.places:
-            entry = Entry(offset, message)
-            entries = inboxes.get(user)
-            if entries is None:
-                inboxes[user] = [entry]
-            else:
-                entries.append(entry)
-        key = thread_key(message.sender, message.recipient)
-        messages = self.threads.get(key)
-        if messages is None:
-            self.threads[key] = [message]
-        else:
+    def extend(self, fresh: Iterable[Stored]) -> None:
+        """Take in messages that are durable now."""
+        inboxes, threads = self.inboxes, self.threads
+        for stored in fresh:
+            message = stored.message
+            for user, offset in stored.places:
+                entries = inboxes.get(user)
+                if entries is None:
+                    entries = inboxes[user] = []
+                entries.append(Entry(offset, message))
+            key = thread_key(message.sender, message.recipient)
+            messages = threads.get(key)
+            if messages is None:
+                messages = threads[key] = []
             messages.append(message)
 
 
 def thread_key(user: str, peer: str) -> tuple[str, str] | str:
-    """The key of a conversation in ``Recent.threads``."""
-    return peer if peer[0] == "#" else pair(user, peer)
+    """The key of a conversation: its two users in order, or the room."""
+    if peer[0] == "#":
+        return peer
+    return (user, peer) if user < peer else (peer, user)
 
 
 def entries_of(recents: Iterable[Recent], user: str) -> list[Entry]:

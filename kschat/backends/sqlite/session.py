@@ -15,7 +15,7 @@ from kschat.chat.messages import Message
 
 #: How many messages, and bytes of them, are written before the inbox and thread tables follow. The more, the
 #: less a message costs; but for that time nothing else is written.
-INDEX_MESSAGES: Final = 1000
+INDEX_MESSAGES: Final = 2000
 INDEX_BYTES: Final = 8_000_000
 
 #: Users, pairs of them and room members that are remembered, at about 300 bytes each.
@@ -24,14 +24,14 @@ MOST_REMEMBERED: Final = 200_000
 #: What makes the other tables follow.
 _INDEX: Final = (
     """INSERT INTO inbox SELECT recipient, place, id FROM messages
-    WHERE id > (SELECT indexed FROM progress) AND place IS NOT NULL ORDER BY recipient, place""",
+    WHERE id > (SELECT indexed FROM progress) AND place IS NOT NULL""",
     """INSERT INTO inbox SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), messages.id
     FROM messages, json_each(messages.places)
-    WHERE messages.id > (SELECT indexed FROM progress) AND places IS NOT NULL ORDER BY 1, 2""",
+    WHERE messages.id > (SELECT indexed FROM progress) AND places IS NOT NULL""",
     """INSERT INTO thread SELECT conversation, id, sender, total, own FROM messages
-    WHERE id > (SELECT indexed FROM progress) ORDER BY conversation, id""",
+    WHERE id > (SELECT indexed FROM progress)""",
     """INSERT INTO cids SELECT sender, cid, id FROM messages
-    WHERE id > (SELECT indexed FROM progress) AND cid IS NOT NULL ORDER BY sender, cid""",
+    WHERE id > (SELECT indexed FROM progress) AND cid IS NOT NULL""",
     "UPDATE progress SET indexed = max(indexed, coalesce((SELECT max(id) FROM messages), 0))",
 )
 
@@ -51,7 +51,6 @@ class Session:
     def __init__(self, settings: Settings, versions: Versions) -> None:
         self.database = Database(settings, versions)
         self._execute = self.database.connection.execute
-        self._fresh: list[Stored] = []
         self._recent_messages = 0
         self._recent_bytes = 0
         self.recents: tuple[Recent, ...] = (Recent(),)
@@ -72,13 +71,11 @@ class Session:
 
     def commit(self) -> None:
         """What was done since ``begin`` is durable when this returns."""
-        self._ledger.flush()
+        fresh, size = self._ledger.flush()
         self._execute("COMMIT")
-        recent = self.recents[-1]
-        for one in self._fresh:
-            recent.add(one)
-        self._recent_messages += len(self._fresh)
-        self._fresh = []
+        self.recents[-1].extend(fresh)
+        self._recent_messages += len(fresh)
+        self._recent_bytes += size
 
     def close(self) -> None:
         """Let go of the file; what was not committed is gone."""
@@ -88,13 +85,7 @@ class Session:
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
         """Keep a batch."""
-        stored = self._ledger.append(batch)
-        fresh = self._fresh
-        for one in stored:
-            if not one.repeat and one.refused is None:
-                fresh.append(one)
-                self._recent_bytes += len(bytes(one.message.msg)) + sum(map(len, one.message.attachments))
-        return stored
+        return self._ledger.append(batch)
 
     def note(self, notes: Notes) -> None:
         """Keep cursors and times."""

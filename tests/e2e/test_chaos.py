@@ -1,0 +1,30 @@
+"""A short chaos: three kills, and every count that must be 0 is. ``make chaos`` runs the long one."""
+
+from __future__ import annotations
+
+from twisted.trial import unittest
+
+from chaos.options import Options
+from chaos.run import run
+from tests.support import require_node
+from tests.support.waiting import real_reactor
+
+
+class ChaosTests(unittest.TestCase):
+    """Real clients, a real daemon, real kills."""
+
+    timeout = 180
+
+    async def test_three_kills_and_many_cuts_lose_nothing_and_repeat_nothing(self) -> None:
+        require_node()
+        said: list[str] = []
+        wrong = await run(real_reactor(), Options(seed=1, kills=3, faults=25), said.append)
+        self.assertEqual([], wrong, "\n".join(said))
+        (faults,) = [line for line in said if line.startswith("faults done")]
+        self.assertIn("3 kill", faults)
+
+    async def test_cuts_lose_nothing_of_the_memory_store(self) -> None:
+        require_node()
+        said: list[str] = []
+        wrong = await run(real_reactor(), Options(seed=2, kills=0, faults=20, memory=True), said.append)
+        self.assertEqual([], wrong, "\n".join(said))
