@@ -14,7 +14,6 @@ from kschat.backends.order import number_of
 from kschat.backends.sqlite.recent import Recent, entries_of, messages_of, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxState, Page
-from kschat.chat.messages import Message
 
 Recents = tuple[Recent, ...]
 
@@ -129,9 +128,10 @@ class Queries:
         if number is None or mine is None:
             return Page((), False)
         # One more than asked for tells whether there are more.
-        newest = [one for one in messages_of(recents, thread_key(user, peer)) if _number(one) < number][-limit - 1 :]
+        bound = f"{number:016x}"
+        newest = [one for one in messages_of(recents, thread_key(user, peer)) if one.mid < bound][-limit - 1 :]
         if len(newest) <= limit:
-            upto = _number(newest[0]) if newest else number
+            upto = int(newest[0].mid[:16], 16) if newest else number
             rows = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))).fetchall()
             newest = [message_of(row) for row in reversed(rows)] + newest
         return Page(tuple(newest[-limit:]), len(newest) > limit)
@@ -169,15 +169,10 @@ def _conversation(user: str, row: Sequence[Any], recents: Recents) -> Conversati
     _, read, peer, unread, *rest = row
     last = message_of(rest) if rest[0] is not None else None
     assert len(rest) == WIDTH
-    beyond = _number(last) if last is not None else 0
+    beyond, unread_from = last.mid if last is not None else "", f"{read + 1:016x}"
     for message in messages_of(recents, thread_key(user, peer)):
-        number = _number(message)
-        if number > beyond:
+        if message.mid > beyond:
             last = message
-            if message.sender != user and number > read and unread < MAX_UNREAD:
+            if message.sender != user and message.mid >= unread_from and unread < MAX_UNREAD:
                 unread += 1
     return None if last is None else Conversation(peer, last, unread)
-
-
-def _number(message: Message) -> int:
-    return int(message.mid[:16], 16)

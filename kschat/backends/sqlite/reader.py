@@ -45,14 +45,16 @@ class Reader:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Answer what was asked until now, and end. Waits for it: the writer has let go before."""
-        self._queue.put(self._stop)
-        self._thread.join()
-
     def refuse(self) -> None:
         """Take no questions any more."""
         self._stopping = True
+
+    def stop(self) -> Deferred[None]:
+        """Answer what was asked until now, and end."""
+        self.refuse()
+        ended: Deferred[None] = Deferred()
+        self._queue.put(lambda: self._stop(ended))
+        return ended
 
     def let_go(self) -> None:
         """Close the connection; returns when it is closed. Called on another thread."""
@@ -103,6 +105,11 @@ class Reader:
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def _stop(self) -> None:
+    def _stop(self, ended: Deferred[None]) -> None:
         self._close()
         self._ended = True
+        self._reactor.callFromThread(self._join, ended)
+
+    def _join(self, ended: Deferred[None]) -> None:
+        self._thread.join()
+        ended.callback(None)

@@ -86,6 +86,7 @@ class SqliteStore:
             return succeed(None)
         self._running = False
         self._set_timer(None)
+        # The writer first: it makes the reader let go, so that its own connection is the last to be closed.
         self._reader.refuse()
         return self._writer.stop().addCallback(lambda _: self._reader.stop())
 
