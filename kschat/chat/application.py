@@ -100,14 +100,11 @@ class Chat:
             self._deny(socket, error.reason, "Authentication error")
             return
         feed = socket.record = Feed(socket, identity, greeting.options())
-        came = not self.hub.is_here(feed.user)
         joined = self.hub.join(feed)
-        joined.addCallbacks(
-            self._joined, self._not_bound, callbackArgs=(feed, greeting.claim(), came), errbackArgs=(feed,)
-        )
+        joined.addCallbacks(self._joined, self._not_bound, callbackArgs=(feed, greeting.claim()), errbackArgs=(feed,))
         joined.addErrback(self._failed)
 
-    def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None, came: bool) -> None:
+    def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None) -> None:
         pid, offset = None, None
         if feed.options.recover:
             pid = new_pid(feed.user, self.store.epoch)
@@ -119,7 +116,8 @@ class Chat:
                 and state.first - 1 <= claim[1] <= state.last
             ):
                 pid, offset = claim
-        if feed.way is Way.GONE:
+        inbox = feed.inbox
+        if inbox is None or feed.way is Way.GONE:
             return
         feed.socket.accept(pid=pid)
         self.log.info(
@@ -128,13 +126,14 @@ class Chat:
             peer=feed.socket.connection.handshake.peer,
             socket=feed.socket.id,
         )
-        if came:
+        if not inbox.here:
+            inbox.here = True
             self.presence.changed(feed.user, True, None)
         self.hub.begin(feed, state, offset)
 
     def _not_bound(self, failure: Failure, feed: Feed) -> None:
         self.log.warn("a socket could not be bound: {why}", why=failure.getErrorMessage())
-        self.hub.leave(feed)
+        self._leave(feed)
         self._deny(feed.socket, "not_bound", "The server is not available")
 
     def _failed(self, failure: Failure) -> None:
@@ -177,9 +176,12 @@ class Chat:
         feed = socket.record
         if isinstance(feed, Feed):
             self.presence.forget(feed)
-            if self.hub.leave(feed):
-                self.presence.changed(feed.user, False, self.hub.seen(feed.user))
+            self._leave(feed)
             self.log.info("{user} left: {reason}", user=feed.user, reason=reason.text, socket=socket.id)
+
+    def _leave(self, feed: Feed) -> None:
+        if self.hub.leave(feed):
+            self.presence.changed(feed.user, False, self.hub.seen(feed.user))
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """See ``wire.connection.Application``."""

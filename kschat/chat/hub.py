@@ -56,6 +56,7 @@ class Hub:
         self._seen: dict[str, int] = {}
         self._dirty: set[str] = set()
         self._note_timer: IDelayedCall | None = None
+        self._telling = 0
         router.attach(self.deliver)
 
     @property
@@ -69,8 +70,9 @@ class Hub:
         return sum(len(inbox.feeds) for inbox in self._inboxes.values())
 
     def is_here(self, user: str) -> bool:
-        """Whether ``user`` has a socket on this daemon."""
-        return user in self._inboxes
+        """Whether ``user`` has a socket on this daemon that was let in."""
+        inbox = self._inboxes.get(user)
+        return inbox is not None and inbox.here
 
     def feeds(self, user: str) -> Sequence[Feed]:
         """The sockets of ``user`` here."""
@@ -107,7 +109,11 @@ class Hub:
         return self.write_notes().addCallback(lambda _: self._state(user))
 
     def _state(self, user: str) -> Deferred[InboxState | None]:
-        return self.store.inbox(user).addErrback(_none_if_unavailable)
+        return self.store.inbox(user).addErrback(self._not_known)
+
+    def _not_known(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("where an inbox stands could not be read", failure)
 
     def begin(self, feed: Feed, state: InboxState | None, claim: int | None = None) -> None:
         """A socket was let in: write what it missed, then what comes."""
@@ -125,7 +131,7 @@ class Hub:
             self._look(feed).addCallback(lambda state: self.begin(feed, state, claim)).addErrback(self._failed)
 
     def leave(self, feed: Feed) -> bool:
-        """A socket is gone. Whether it was its user's last; a second time: no."""
+        """A socket is gone, or was not let in. Whether its user was here, and is no more."""
         inbox = feed.inbox
         if inbox is None or inbox.feeds.pop(feed.socket, None) is None:
             return False
@@ -136,6 +142,8 @@ class Hub:
             return False
         del self._inboxes[feed.user]
         self._router.unbind(feed.user)
+        if not inbox.here:
+            return False
         self._seen[feed.user] = int(self.clock.seconds() * 1000)
         self._dirty.add(feed.user)
         self._note_soon()
@@ -189,9 +197,13 @@ class Hub:
         self._note_soon()
         self._counters.proved += len(fresh)
         if self._want_receipts:
-            for message in fresh:
-                if message.recipient == inbox.user:
-                    self.receipt(message.sender, bodies.status(message.pId, message.mid, Status.DELIVERED))
+            self.begin_batch()
+            try:
+                for message in fresh:
+                    if message.recipient == inbox.user:
+                        self.receipt(message.sender, bodies.status(message.pId, message.mid, Status.DELIVERED))
+            finally:
+                self.end_batch()
 
     def receipt(self, sender: str, body: bytes) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""
@@ -215,7 +227,9 @@ class Hub:
 
     def _note(self) -> None:
         self._note_timer = None
-        self.write_notes()
+        # One at a time: what comes meanwhile waits for the answer, however slow the store is.
+        if not self._telling:
+            self.write_notes()
 
     def write_notes(self) -> Deferred[None]:
         """Tell the store what was gathered; it is told again later where it is away. Never fails."""
@@ -228,15 +242,20 @@ class Hub:
             told = self.store.note(Notes(cursors, seen))
         except Exception:  # noqa: BLE001 - no store may, but what was gathered must not be lost
             told = fail()
+        self._telling += 1
         return told.addCallbacks(self._noted, self._not_noted, callbackArgs=(cursors, seen), errbackArgs=(dirty,))
 
     def _noted(self, _: None, cursors: Mapping[str, int], seen: Mapping[str, int]) -> None:
+        self._telling -= 1
         for mine, told in ((self._cursors, cursors), (self._seen, seen)):
             for user, value in told.items():
                 if mine.get(user) == value:
                     del mine[user]
+        if self._dirty:
+            self._note_soon()
 
     def _not_noted(self, failure: Failure, dirty: set[str]) -> None:
+        self._telling -= 1
         if failure.check(StoreUnavailable) is None:
             self.log.failure("cursors could not be stored", failure)
         self._dirty |= dirty

@@ -107,16 +107,18 @@ class Inbox:
 
     Attributes:
         cursor: all up to this offset was proved, without a hole.
-        feeds: the user's sockets here.
+        feeds: the user's sockets here, also those that were not let in yet.
+        here: whether one was let in.
     """
 
-    __slots__ = ("context", "cursor", "feeds", "user")
+    __slots__ = ("context", "cursor", "feeds", "here", "user")
 
     def __init__(self, user: str, cursor: int, context: Context) -> None:
         self.user = user
         self.cursor = cursor
         self.context = context
         self.feeds: dict[Socket, Feed] = {}
+        self.here = False
 
     def proved(self, offset: int, entries: Sequence[Written]) -> None:
         """A socket has all up to ``offset``; ``entries`` are the newest of it that it was written."""

@@ -34,6 +34,6 @@ class Presence:
         watchers = self._watchers.get(user)
         if watchers:
             body = bodies.presence(user, online, last_seen)
-            for feed in watchers:
+            for feed in tuple(watchers):
                 if not feed.socket.connection.session.transport.congested:
                     feed.socket.emit(body)

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import inbox
 from kschat.chat.hub import NOTE_WAIT
-from kschat.chat.inbox import Way
-from kschat.chat.interfaces import Stored
+from kschat.chat.inbox import GAP_WAIT, RETRY_WAIT, Way
+from kschat.chat.interfaces import Notes, Stored
 from tests.chat.peers import Client, Daemon, message
 from tests.chat.stores import AskedStore, Shelves
 
@@ -37,13 +37,213 @@ class InboxTestCase(SynchronousTestCase):
         """A client of Ben's."""
         return self.daemon.joined("ben", query)
 
+    def way(self, client: Client) -> Way:
+        """As a function, lest mypy thinks it never changes."""
+        return client.feed.way
+
+    def sizes(self, client: Client) -> list[int]:
+        """How many messages each RESPRECEIVER has."""
+        return [len(event["MSG"]) for event in client.events("RESPRECEIVER")]
+
+    def cursor(self) -> int:
+        """What the store has, once it was told."""
+        self.daemon.clock.advance(NOTE_WAIT)
+        return self.shelves.shelf("ben").cursor
+
     def small(self, **bounds: int) -> None:
         """Make bounds of the inbox small for this test."""
         for name, value in bounds.items():
             self.patch(inbox, name, value)
 
 
+class TestGaps(InboxTestCase):
+    """News that come in another order than they were stored, twice, or never."""
+
+    def test_what_comes_in_order_is_written_at_once_and_the_store_is_not_asked(self) -> None:
+        client = self.joined()
+        self.bring(3)
+        self.bring(2)
+        self.assertEqual(client.offsets(), [1, 2, 3, 4, 5])
+        self.assertEqual(self.store.calls("read"), [])
+
+    def test_what_comes_twice_is_cut(self) -> None:
+        client = self.joined()
+        batch = self.bring(2)
+        self.daemon.news(*batch, *batch)
+        self.assertEqual(client.offsets(), [1, 2])
+
+    def test_early_ones_wait_for_the_gap_to_fill(self) -> None:
+        client = self.joined()
+        one, two, three, four = self.put(4)
+        self.daemon.news(three)
+        self.daemon.news(four, two)
+        self.assertEqual(client.offsets(), [])
+        self.daemon.news(one)
+        self.assertEqual(client.offsets(), [1, 2, 3, 4])
+        self.assertEqual((self.store.calls("read"), client.feed._early), ([], {}))
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(self.store.calls("read"), [])
+
+    def test_a_gap_that_stays_is_read_from_the_store(self) -> None:
+        client = self.joined()
+        self.daemon.news(self.put(3)[2])
+        self.daemon.clock.advance(GAP_WAIT - 0.001)
+        self.assertEqual(client.offsets(), [])
+        self.daemon.clock.advance(0.001)
+        self.assertEqual(client.offsets(), [1, 2, 3])
+        self.assertIs(self.way(client), Way.LIVE)
+
+    def test_a_gap_is_not_waited_for_longer_because_more_comes_early(self) -> None:
+        client = self.joined()
+        batch = self.put(9)
+        for stored in batch[1:]:
+            self.daemon.news(stored)
+            self.daemon.clock.advance(GAP_WAIT / 7)
+        self.assertEqual(client.offsets()[:5], [1, 2, 3, 4, 5])
+
+    def test_a_second_gap_behind_one_that_was_filled_is_read(self) -> None:
+        client = self.joined()
+        batch = self.put(5)
+        self.daemon.news(batch[1], batch[4])
+        self.daemon.news(batch[0])
+        self.assertEqual(client.offsets(), [1, 2])
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(client.offsets(), [1, 2, 3, 4, 5])
+
+    def test_more_early_ones_than_are_kept_are_read_once_the_gap_is_filled(self) -> None:
+        self.small(MAX_EARLY=3)
+        client = self.joined()
+        batch = self.put(8)
+        self.daemon.news(*batch[1:])
+        self.assertEqual(len(client.feed._early), 3)
+        self.daemon.news(batch[0])
+        self.assertEqual(client.offsets(), list(range(1, 9)))
+        self.assertIs(self.way(client), Way.LIVE)
+
+    def test_one_who_leaves_while_a_gap_is_waited_for_leaves_no_timer(self) -> None:
+        client = self.joined()
+        self.daemon.news(self.put(2)[1])
+        client.drop()
+        self.daemon.clock.advance(NOTE_WAIT)
+        self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
+        self.assertEqual(self.store.calls("read"), [])
+
+    def test_what_was_dropped_by_retention_is_no_gap_for_ever(self) -> None:
+        client = self.joined()
+        batch = self.put(4)
+        self.shelves.drop("ben", 3)
+        self.daemon.news(batch[3])
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(client.offsets(), [4])
+        self.assertIs(self.way(client), Way.LIVE)
+        self.bring()
+        self.assertEqual(client.offsets(), [4, 5])
+
+
 class TestReading(InboxTestCase):
+    """What was missed comes in pages."""
+
+    def test_a_backlog_comes_first_and_then_what_comes(self) -> None:
+        self.put(3)
+        self.store.held = True
+        client = self.joined()
+        self.bring()
+        self.store.questions.pop(0).answer()
+        self.bring()
+        self.assertEqual(client.offsets(), [])
+        self.store.answer_all()
+        self.assertEqual(client.offsets(), [1, 2, 3, 4, 5])
+        self.store.held = False
+        self.bring()
+        self.assertEqual(client.offsets(), [1, 2, 3, 4, 5, 6])
+
+    def test_an_empty_backlog_asks_for_no_page(self) -> None:
+        self.assertIs(self.way(self.joined()), Way.LIVE)
+        self.assertEqual(self.store.calls("read"), [])
+
+    def test_a_page_that_is_proved_brings_the_next(self) -> None:
+        self.small(PAGE=10)
+        self.put(35)
+        client = self.joined()
+        seen = []
+        while client.pipe.asked is not None:
+            seen.append(len(client.offsets()))
+            client.pong()
+        self.assertEqual(seen, [10, 20, 30, 35])
+        self.assertEqual(client.offsets(), list(range(1, 36)))
+
+    def test_pages_grow_to_200(self) -> None:
+        self.put(1000)
+        client = self.joined()
+        while client.pong():
+            pass
+        self.assertEqual(len(client.offsets()), 1000)
+        self.assertEqual([limit for _, _, limit in self.store.calls("read")][:5], [25, 50, 100, 200, 200])
+
+    def test_without_proof_no_more_than_some_pages_are_written(self) -> None:
+        self.put(1000)
+        client = self.joined()
+        self.bring(10)
+        self.assertEqual(len(client.offsets()), 375)
+        self.assertIs(self.way(client), Way.LAGGING)
+
+    def test_a_store_that_gives_shorter_pages_is_asked_again(self) -> None:
+        self.shelves.page = 2
+        self.put(7)
+        self.assertEqual(self.joined().offsets(), list(range(1, 8)))
+
+    def test_a_store_that_is_away_is_asked_again_after_a_second(self) -> None:
+        self.put(2)
+        self.store.held = True
+        client = self.joined()
+        self.store.questions.pop(0).answer()
+        self.store.questions.pop(0).refuse()
+        self.store.held = False
+        self.bring()
+        self.assertEqual(client.offsets(), [])
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(client.offsets(), [1, 2, 3])
+
+    def test_a_store_that_fails_otherwise_is_logged_and_asked_again(self) -> None:
+        self.put(2)
+        self.store.held = True
+        client = self.joined()
+        self.store.questions.pop(0).answer()
+        self.store.questions.pop(0).refuse(ZeroDivisionError("a bug in the store"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.store.held = False
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(client.offsets(), [1, 2])
+
+    def test_a_socket_is_let_in_though_the_store_is_away_and_gets_its_inbox_when_it_is_back(self) -> None:
+        for error in (None, ZeroDivisionError("a bug in the store")):
+            self.setUp()
+            self.put(2)
+            self.store.away = True
+            self.store.error = error or self.store.error
+            client = self.joined()
+            client.read()
+            self.assertIsNotNone(client.sid, error)
+            self.daemon.clock.advance(RETRY_WAIT)
+            self.store.away = False
+            self.bring()
+            self.assertEqual(client.offsets(), [])
+            self.daemon.clock.advance(RETRY_WAIT)
+            self.assertEqual(client.offsets(), [1, 2, 3])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2 * (error is not None))
+
+    def test_one_who_leaves_while_a_page_is_read_is_written_nothing_and_leaves_no_timer(self) -> None:
+        self.put(2)
+        self.store.held = True
+        client = self.joined()
+        self.store.questions.pop(0).answer()
+        client.drop()
+        self.store.answer_all()
+        self.store.held = False
+        self.daemon.clock.advance(NOTE_WAIT)
+        self.assertEqual(client.offsets(), [])
+        self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
+
     def test_news_that_come_while_the_store_finds_nothing_are_not_taken_for_what_is_kept_no_longer(self) -> None:
         self.put(3)
         self.shelves.drop("ben", 3)
@@ -95,7 +295,324 @@ class TestReading(InboxTestCase):
         self.assertIs(client.feed.way, Way.LIVE)
 
 
+class TestProof(InboxTestCase):
+    """Only proof moves the cursor."""
+
+    def test_what_is_only_written_moves_nothing_and_is_written_again(self) -> None:
+        client = self.joined()
+        self.bring(3)
+        client.drop()
+        self.assertEqual(self.cursor(), 0)
+        self.assertEqual(self.joined().offsets(), [1, 2, 3])
+
+    def test_the_pong_of_a_ping_proves_all_that_was_written_before_it(self) -> None:
+        client = self.joined()
+        self.bring(3)
+        client.pong()
+        self.assertEqual(self.cursor(), 3)
+        self.assertEqual(self.joined().offsets(), [])
+
+    def test_it_proves_nothing_that_was_written_after_it(self) -> None:
+        client = self.joined()
+        self.bring(2)
+        self.bring(2)
+        client.pong()
+        self.assertEqual(self.cursor(), 2)
+        client.pong()
+        self.assertEqual(self.cursor(), 4)
+
+    def test_one_proof_is_asked_at_a_time_and_one_more_for_all_that_came_meanwhile(self) -> None:
+        client = self.joined()
+        for _ in range(10):
+            self.bring(5)
+        self.assertEqual(client.pipe.proofs, 1)
+        client.pong()
+        self.assertEqual((client.pipe.proofs, client.pipe.asked), (2, (50, len(client.pipe.frames))))
+        client.pong()
+        self.assertEqual((client.pipe.proofs, client.pipe.asked), (2, None))
+
+    def test_the_ack_of_an_event_proves_it_and_what_came_before(self) -> None:
+        client = self.joined()
+        self.bring(3)
+        client.ack(client.read()[1].id or 0)
+        self.assertEqual(self.cursor(), 2)
+
+    def test_the_ack_of_another_event_after_it_proves_it_as_well(self) -> None:
+        client = self.joined()
+        self.bring(2)
+        number = client.connection.sockets["/kschat"].emit(b'["RESPSEND",{}]', ask=True)
+        client.ack(number or 0)
+        self.assertEqual(self.cursor(), 2)
+
+    def test_an_ack_that_was_not_asked_for_yet_is_no_proof_of_what_comes(self) -> None:
+        client = self.joined()
+        client.ack(0)
+        self.bring()
+        self.assertEqual(self.cursor(), 0)
+
+    def test_any_device_moves_the_cursor_and_each_gets_every_message(self) -> None:
+        first, second = self.joined(), self.joined()
+        self.bring(3)
+        second.pong()
+        self.assertEqual(self.cursor(), 3)
+        first.pong()
+        self.bring(1)
+        self.assertEqual((first.offsets(), second.offsets()), ([1, 2, 3, 4], [1, 2, 3, 4]))
+        self.assertEqual(self.cursor(), 3)
+
+    def test_a_slower_device_does_not_move_it_back(self) -> None:
+        first, second = self.joined(), self.joined()
+        self.bring(2)
+        self.bring(2)
+        for client in (first, first, second):
+            client.pong()
+        self.assertEqual(self.cursor(), 4)
+
+    def test_what_comes_while_much_is_unproved_waits_in_the_store(self) -> None:
+        self.small(MAX_UNPROVED=5)
+        client = self.joined()
+        self.bring(8)
+        self.assertEqual(client.offsets(), [1, 2, 3, 4, 5])
+        self.assertIs(self.way(client), Way.LAGGING)
+        self.bring(2)
+        client.pong()
+        self.assertEqual(client.offsets(), list(range(1, 11)))
+        client.pong()
+        self.assertIs(self.way(client), Way.LIVE)
+        self.assertEqual(self.cursor(), 10)
+
+    def test_acks_alone_keep_a_backlog_moving(self) -> None:
+        self.put(500)
+        client = self.joined()
+        acked = -1
+        while client.offsets()[-1] < 500:
+            last = client.read()[-1].id
+            assert last is not None
+            self.assertGreater(last, acked)
+            acked = last
+            client.ack(acked)
+        self.assertEqual(client.offsets(), list(range(1, 501)))
+
+    def test_a_socket_that_comes_back_on_its_connection_is_proved_what_it_is_sent(self) -> None:
+        client = self.joined()
+        self.bring(2)
+        client.leave()
+        client.join()
+        self.assertEqual(client.offsets(), [1, 2])
+        client.pong()
+        self.assertEqual(self.cursor(), 0)
+        client.pong()
+        self.assertEqual(self.cursor(), 2)
+
+
+class TestGroups(InboxTestCase):
+    """``batch=1``: several messages in one event."""
+
+    def test_what_comes_in_one_batch_comes_in_one_event(self) -> None:
+        client, other = self.joined(batch="1"), self.joined()
+        self.bring(3)
+        self.bring(1)
+        self.assertEqual((self.sizes(client), self.sizes(other)), ([3, 1], [1, 1, 1, 1]))
+        self.assertEqual(client.offsets(), other.offsets())
+
+    def test_a_page_comes_in_one_event(self) -> None:
+        self.put(5)
+        self.assertEqual(self.sizes(self.joined(batch="1")), [5])
+
+    def test_one_with_attachments_goes_alone_and_in_order(self) -> None:
+        client = self.joined(batch="1")
+        text = self.put(2)
+        parts = self.put(2, msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"part",))
+        self.daemon.news(*text, *parts, *self.put(2))
+        self.assertEqual(self.sizes(client), [2, 1, 1, 2])
+        self.assertEqual([one["msg"] for one in client.messages()][2:4], [b"part", b"part"])
+        self.assertEqual(client.offsets(), [1, 2, 3, 4, 5, 6])
+
+    def test_a_proof_is_asked_after_the_group_was_written(self) -> None:
+        client = self.joined(batch="1")
+        self.bring(3)
+        self.assertEqual(client.pipe.asked, (3, len(client.pipe.frames)))
+        client.pong()
+        self.assertEqual(self.cursor(), 3)
+
+    def test_a_proof_that_comes_while_a_group_gathers_does_not_count_for_it(self) -> None:
+        client = self.joined(batch="1")
+        self.bring(1)
+        self.daemon.hub.begin_batch()
+        self.bring(2)
+        client.pong()
+        self.assertIsNone(client.pipe.asked)
+        self.daemon.hub.end_batch()
+        self.assertEqual(client.pipe.asked, (3, len(client.pipe.frames)))
+        self.assertEqual(self.cursor(), 1)
+
+    def test_one_ack_proves_the_whole_group(self) -> None:
+        client = self.joined(batch="1")
+        self.bring(3)
+        client.ack(client.read()[0].id or 0)
+        self.assertEqual(self.cursor(), 3)
+
+    def test_one_who_leaves_while_a_group_gathers_costs_nobody_anything(self) -> None:
+        client, other = self.joined(batch="1"), self.joined(batch="1")
+        self.daemon.hub.begin_batch()
+        self.bring(2)
+        client.drop()
+        self.daemon.hub.end_batch()
+        self.assertEqual(self.sizes(other), [2])
+        self.assertFalse(self.daemon.cork.held)
+
+
+class TestRecovery(InboxTestCase):
+    """Connection state recovery, as stock clients from 4.6 do it by themselves."""
+
+    def recovered(self, client: Client, offset: str | None = None, pid: str | None = None) -> Client:
+        """A new connection that shows what the other noted."""
+        client.read()
+        again = self.daemon.client("ben", {"recover": "1"})
+        again.join(pid=client.pid if pid is None else pid, offset=client.noted if offset is None else offset)
+        again.read()
+        return again
+
+    def test_the_offset_is_the_last_argument_as_a_string_and_no_ack_is_asked(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(2)
+        events = client.read()
+        self.assertEqual([(one.id, one.args[1:]) for one in events], [(None, ["1"]), (None, ["2"])])
+        self.assertEqual(client.noted, "2")
+
+    def test_of_a_group_it_is_the_last_one_s(self) -> None:
+        client = self.joined(recover="1", batch="1")
+        self.bring(3)
+        (event,) = client.read()
+        self.assertEqual((event.id, event.offsets, event.args[1:]), (None, [1, 2, 3], ["3"]))
+
+    def test_one_who_did_not_ask_is_never_given_it(self) -> None:
+        client = self.joined()
+        self.bring(2)
+        self.assertIsNone(client.pid)
+        self.assertEqual([len(one.args) for one in client.read()], [1, 1])
+
+    def test_what_it_asks_for_is_proved_by_pongs_as_well(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(2)
+        client.pong()
+        self.assertEqual(self.cursor(), 2)
+
+    def test_one_who_shows_where_it_is_gets_what_it_missed_and_its_pid(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(3)
+        client.drop()
+        self.bring(2)
+        again = self.recovered(client)
+        self.assertEqual((again.pid, again.offsets()), (client.pid, [4, 5]))
+        self.assertEqual(self.cursor(), 3)
+
+    def test_it_gets_what_it_missed_though_another_device_had_it(self) -> None:
+        client, other = self.joined(recover="1"), self.joined()
+        self.bring(1)
+        client.drop()
+        self.bring(3)
+        other.pong()
+        other.pong()
+        self.assertEqual(self.cursor(), 4)
+        self.assertEqual(self.recovered(client).offsets(), [2, 3, 4])
+        self.assertEqual(self.cursor(), 4)
+
+    def test_it_works_after_a_restart(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(2)
+        client.drop()
+        self.daemon = Daemon(self.store)
+        self.bring(1)
+        again = self.recovered(client)
+        self.assertEqual((again.pid, again.offsets()), (client.pid, [3]))
+
+    def test_where_what_was_missed_is_kept_no_longer_it_is_a_new_beginning(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(2)
+        client.drop()
+        self.put(5)
+        self.shelves.drop("ben", 3)
+        again = self.recovered(client)
+        self.assertNotEqual(again.pid, client.pid)
+        self.assertEqual(again.offsets(), [4, 5, 6, 7])
+
+    def test_a_claim_that_cannot_be_true_is_a_new_beginning_and_proves_nothing(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(3)
+        pid = self.recovered(client).pid
+        other = self.daemon.joined("cem", {"recover": "1"})
+        other.read()
+        for shown, offset in ((pid, "4"), (pid, "999999"), (other.pid, "3"), ("", "3"), ("x" * 100, "3")):
+            self.setUp()
+            self.put(3)
+            again = self.recovered(client, offset, shown)
+            self.assertNotIn(again.pid, (None, shown))
+            self.assertEqual(again.offsets(), [1, 2, 3])
+            self.assertEqual(self.cursor(), 0)
+
+    def test_a_claim_while_the_store_is_away_is_a_new_beginning(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(2)
+        client.drop()
+        self.store.away = True
+        again = self.recovered(client)
+        self.assertNotEqual(again.pid, client.pid)
+        self.store.away = False
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(again.offsets(), [1, 2])
+
+    def test_offsets_that_began_anew_void_claims(self) -> None:
+        client = self.joined(recover="1")
+        self.bring(2)
+        client.drop()
+        self.store.epoch = "the second"
+        self.assertNotEqual(self.recovered(client).pid, client.pid)
+
+
 class TestCursor(InboxTestCase):
+    """What the store is told of what was proved."""
+
+    def notes(self) -> list[dict[str, int]]:
+        return [dict(notes.cursors) for (notes,) in self.store.calls("note") if isinstance(notes, Notes)]
+
+    def test_cursors_are_gathered_for_a_moment(self) -> None:
+        client = self.joined()
+        for _ in range(5):
+            self.bring()
+            client.pong()
+        self.assertEqual(self.notes(), [])
+        self.daemon.clock.advance(NOTE_WAIT)
+        self.assertEqual(self.notes(), [{"ben": 5}])
+
+    def test_what_the_store_refused_is_told_again(self) -> None:
+        client = self.joined()
+        self.bring()
+        client.pong()
+        self.store.away = True
+        self.daemon.clock.advance(NOTE_WAIT)
+        self.store.away = False
+        self.bring()
+        client.pong()
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(self.notes()[-1], {"ben": 2})
+        self.assertEqual(self.shelves.shelf("ben").cursor, 2)
+        self.assertEqual(self.daemon.hub._cursors, {})
+
+    def test_a_slow_store_is_told_one_thing_at_a_time(self) -> None:
+        client = self.joined()
+        self.store.held = True
+        for _ in range(10):
+            self.bring()
+            client.pong()
+            self.daemon.clock.advance(NOTE_WAIT)
+        self.assertEqual(len(self.store.pending("note")), 1)
+        self.store.answer_all()
+        self.store.held = False
+        self.assertEqual(self.cursor(), 10)
+        self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 10}])
+        self.assertEqual((self.daemon.hub._cursors, self.daemon.hub._dirty), ({}, set()))
+
     def test_a_user_who_is_back_before_the_cursor_is_stored_is_not_sent_what_was_proved(self) -> None:
         client = self.joined()
         self.bring(3)
@@ -115,3 +632,49 @@ class TestCursor(InboxTestCase):
         note.answer()
         self.assertIs(again.feed.way, Way.LIVE)
         self.assertEqual(again.offsets(), [])
+
+
+class TestReceipts(InboxTestCase):
+    def test_the_sender_s_sockets_that_asked_are_told_once_of_the_first_proof(self) -> None:
+        ann, other = self.daemon.joined("ann", {"receipts": "1"}), self.daemon.joined("ann")
+        first, second = self.joined(), self.joined()
+        (one, two) = self.bring(2)
+        self.assertEqual(ann.events("RESPSTATUS"), [])
+        first.pong()
+        second.pong()
+        self.assertEqual(
+            ann.events("RESPSTATUS"),
+            [{"pId": "ben", "mid": stored.message.mid, "STATUS": 2} for stored in (one, two)],
+        )
+        self.assertEqual(other.read(), [])
+
+    def test_the_recipient_is_named_as_the_sender_named_it(self) -> None:
+        ann = self.daemon.joined("ann", {"receipts": "1"})
+        client = self.joined()
+        self.bring(pId=7)
+        client.pong()
+        self.assertEqual([one["pId"] for one in ann.events("RESPSTATUS")], [7])
+
+    def test_of_a_message_to_a_room_nobody_is_told(self) -> None:
+        ann = self.daemon.joined("ann", {"receipts": "1"})
+        client = self.joined()
+        self.daemon.news(Stored(message("#tea"), (("ben", 1), ("cem", 1))))
+        client.pong()
+        self.assertEqual(client.offsets(), [1])
+        self.assertEqual(ann.read(), [])
+
+    def test_many_are_written_at_once(self) -> None:
+        ann = self.daemon.joined("ann", {"receipts": "1"})
+        client = self.joined()
+        self.bring(100)
+        held = []
+        send = ann.pipe.send
+
+        def noted(payload: bytes, binary: bool = False) -> None:
+            held.append(self.daemon.cork.held)
+            send(payload, binary)
+
+        self.patch(ann.pipe, "send", noted)
+        client.pong()
+        self.assertEqual(held, [True] * 100)
+        self.assertFalse(self.daemon.cork.held)

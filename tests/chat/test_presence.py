@@ -1,0 +1,160 @@
+"""Who is told that somebody came or went, and that it is told once, and truly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.backends.memory import MemoryStore
+from kschat.chat.interfaces import RouterUnavailable
+from tests.chat.peers import NOW, Client, Daemon
+from tests.chat.stores import AskedStore
+
+MS = int(NOW * 1000)
+
+
+class PresenceTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.store = AskedStore(MemoryStore(1000, 1_000_000))
+        self.daemon = Daemon(self.store)
+        self.router = self.daemon.router
+        self.watcher = self.daemon.joined("eve")
+
+    def watch(self, *users: str | int, client: Client | None = None) -> Any:
+        return (client or self.watcher).ask("Presence", {"ids": list(users)})
+
+    def told(self, client: Client | None = None) -> list[tuple[str, bool, int | None]]:
+        events = (client or self.watcher).events("RESPPRESENCE")
+        return [(one["id"], one["online"], one["lastSeen"]) for one in events]
+
+
+class TestPresence(PresenceTestCase):
+    def test_who_is_online_and_when_the_others_were_seen(self) -> None:
+        self.daemon.joined("ann")
+        self.daemon.joined("ben").drop()
+        self.assertEqual(
+            self.watch("ann", "ben", "cem"),
+            {
+                "ann": {"online": True, "lastSeen": None},
+                "ben": {"online": False, "lastSeen": MS},
+                "cem": {"online": False, "lastSeen": None},
+            },
+        )
+
+    def test_last_seen_comes_from_the_store_once_it_was_told(self) -> None:
+        self.daemon.joined("ben").drop()
+        self.daemon.clock.advance(1)
+        self.assertIsNone(self.daemon.hub.seen("ben"))
+        self.assertEqual(self.watch("ben"), {"ben": {"online": False, "lastSeen": MS}})
+
+    def test_an_id_written_twice_or_as_a_number_is_one(self) -> None:
+        self.assertEqual(self.watch(7, "7", 7), {"7": {"online": False, "lastSeen": None}})
+        self.daemon.joined("7")
+        self.assertEqual(self.told(), [("7", True, None)])
+
+    def test_each_coming_and_going_is_told_once_however_many_sockets(self) -> None:
+        self.watch("ann")
+        first, second = self.daemon.joined("ann"), self.daemon.joined("ann")
+        first.drop()
+        self.assertEqual(self.told(), [("ann", True, None)])
+        self.daemon.clock.advance(5)
+        second.leave()
+        self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS + 5000)])
+
+    def test_a_new_list_takes_the_place_of_the_old_one(self) -> None:
+        self.watch("ann")
+        self.watch("ben")
+        self.daemon.joined("ann")
+        self.daemon.joined("ben")
+        self.assertEqual(self.told(), [("ben", True, None)])
+
+    def test_an_empty_list_ends_it(self) -> None:
+        self.watch("ann")
+        self.assertEqual(self.watch(), {})
+        self.daemon.joined("ann")
+        self.assertEqual(self.told(), [])
+        self.assertEqual(self.daemon.chat.presence._watchers, {})
+
+    def test_one_who_watches_itself_is_told_of_its_other_sockets_never(self) -> None:
+        self.watch("eve")
+        self.daemon.joined("eve").drop()
+        self.assertEqual(self.told(), [])
+
+    def test_a_watcher_that_is_gone_is_forgotten(self) -> None:
+        self.watch("ann", "ben")
+        self.watcher.drop()
+        self.assertEqual(self.daemon.chat.presence._watchers, {})
+        self.daemon.joined("ann")
+
+    def test_who_does_not_keep_up_is_not_told(self) -> None:
+        other = self.daemon.joined("fay")
+        self.watch("ann")
+        self.watch("ann", client=other)
+        self.watcher.pipe.congested = True
+        self.daemon.joined("ann")
+        self.assertEqual((self.told(), self.told(other)), ([], [("ann", True, None)]))
+
+    def test_a_watcher_that_ends_while_it_is_told_costs_the_others_nothing(self) -> None:
+        other = self.daemon.joined("fay")
+        self.watch("ann")
+        self.watch("ann", client=other)
+        pipe = self.watcher.pipe
+        send = pipe.send
+
+        def overflow(payload: bytes, binary: bool = False) -> None:
+            send(payload, binary)
+            self.watcher.drop()
+
+        self.patch(pipe, "send", overflow)
+        self.daemon.joined("ann")
+        self.assertEqual(self.told(other), [("ann", True, None)])
+
+    def test_the_answer_tells_what_is_true_when_it_is_given(self) -> None:
+        self.store.held = True
+        number = self.watcher.emit("Presence", {"ids": ["ann"]})
+        (asked,) = self.store.pending("last_seen")
+        ann = self.daemon.joined("ann")
+        self.store.pending("inbox")[0].answer()
+        asked.answer()
+        self.assertEqual(self.watcher.answer(number), {"ann": {"online": True, "lastSeen": None}})
+        self.assertEqual(self.told(), [("ann", True, None)])
+        self.assertTrue(ann.alive)
+
+
+class TestNotLetInYet(PresenceTestCase):
+    """A socket that is being bound is not there yet."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.watch("ann")
+        self.router.held = True
+
+    def test_who_was_never_let_in_never_was_there(self) -> None:
+        ann = self.daemon.joined("ann")
+        self.assertEqual(self.watch("ann"), {"ann": {"online": False, "lastSeen": None}})
+        ann.drop()
+        self.assertEqual(self.told(), [])
+        self.assertEqual(self.watch("ann"), {"ann": {"online": False, "lastSeen": None}})
+
+    def test_who_could_not_be_bound_never_was_there(self) -> None:
+        self.daemon.joined("ann")
+        self.router.binding.pop().errback(RouterUnavailable("the test took it away"))
+        self.assertEqual(self.told(), [])
+        self.assertEqual(self.watch("ann"), {"ann": {"online": False, "lastSeen": None}})
+
+    def test_the_first_that_is_let_in_is_told_of_though_another_came_before(self) -> None:
+        first = self.daemon.joined("ann")
+        second = self.daemon.joined("ann")
+        first.drop()
+        self.router.binding[1].callback(None)
+        self.assertTrue(second.alive)
+        self.assertEqual(self.told(), [("ann", True, None)])
+
+    def test_the_last_one_that_goes_is_told_of_though_another_was_not_let_in_yet(self) -> None:
+        first = self.daemon.joined("ann")
+        self.router.binding.pop().callback(None)
+        self.daemon.joined("ann")
+        first.drop()
+        self.router.binding.pop().errback(RouterUnavailable("the test took it away"))
+        self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
