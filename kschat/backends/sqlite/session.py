@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kschat.backends.order import number_of
-from kschat.backends.sqlite.database import Database, Settings, Versions
+from kschat.backends.sqlite.database import Database, Settings, Versions, Which
 from kschat.backends.sqlite.ledger import Ledger
 from kschat.backends.sqlite.recent import Recent, messages_of, thread_key
 from kschat.backends.sqlite.retention import Retention
@@ -48,8 +48,8 @@ class Session:
         sqlite3.Error: it fails in use; so may each method. Then only ``close`` is left.
     """
 
-    def __init__(self, settings: Settings, versions: Versions) -> None:
-        self.database = Database(settings, versions)
+    def __init__(self, settings: Settings, versions: Versions, known: Which | None = None) -> None:
+        self.database = Database(settings, versions, known)
         self._execute = self.database.connection.execute
         self._recent_messages = 0
         self._recent_bytes = 0
