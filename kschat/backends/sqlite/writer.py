@@ -54,7 +54,7 @@ class Writer:
         keeper: is told of changes.
 
     Attributes:
-        session: the open database, or None. Other threads may look whether it is there, and at its ``recents``.
+        session: the open database, or None. Other threads may look whether it is there, and at its ``recent``.
         why: why there is none.
         tried: set once it was tried to open it, so that whoever comes before that can wait.
     """
