@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from kschat.backends.sqlite.database import connect, why
-from kschat.backends.sqlite.queries import Queries, Recents
+from kschat.backends.sqlite.queries import Queries
+from kschat.backends.sqlite.recent import Recent
 from kschat.backends.sqlite.writer import Writer
 from kschat.chat.interfaces import StoreUnavailable
 
@@ -67,7 +68,7 @@ class Reader:
         self._queue.put(close)
         closed.wait()
 
-    def ask(self, question: Callable[[Queries, Recents, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
+    def ask(self, question: Callable[[Queries, Recent, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
         """Ask by a method of ``Queries``. Fails with StoreUnavailable."""
         if self._stopping:
             return fail(StoreUnavailable("the store was stopped"))
@@ -91,7 +92,7 @@ class Reader:
             try:
                 if self._connection is None:
                     self._connection = connect(session.database.path, "ro")
-                result = question(Queries(self._connection), session.recents, *arguments)
+                result = question(Queries(self._connection), session.recent, *arguments)
             except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
                 reason = why(error) if isinstance(error, sqlite3.Error) else f"an error that should not be: {error!r}"
                 result = Failure(StoreUnavailable(reason))

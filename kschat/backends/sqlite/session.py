@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kschat.backends.order import number_of
-from kschat.backends.sqlite.database import Database, Settings, Versions
+from kschat.backends.sqlite.database import Database, Settings, Versions, Which
 from kschat.backends.sqlite.ledger import Ledger
-from kschat.backends.sqlite.recent import Recent, messages_of, thread_key
+from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.retention import Retention
 from kschat.chat.interfaces import Notes, RoomFull, Stored
 from kschat.chat.messages import Message
@@ -41,19 +41,19 @@ class Session:
 
     Attributes:
         retention: deletes old messages.
-        recents: what is committed and not indexed; the last one is being filled. Other threads may take this tuple.
+        recent: what is committed and not in all tables yet. Other threads may take it, and read it.
 
     Raises:
         StoreUnavailable: it can't be opened.
         sqlite3.Error: it fails in use; so may each method. Then only ``close`` is left.
     """
 
-    def __init__(self, settings: Settings, versions: Versions) -> None:
-        self.database = Database(settings, versions)
+    def __init__(self, settings: Settings, versions: Versions, known: Which | None = None) -> None:
+        self.database = Database(settings, versions, known)
         self._execute = self.database.connection.execute
         self._recent_messages = 0
         self._recent_bytes = 0
-        self.recents: tuple[Recent, ...] = (Recent(),)
+        self.recent = Recent()
         try:
             self._index_tables()
             self._ledger = Ledger(self.database.connection)
@@ -74,7 +74,7 @@ class Session:
         """What was done since ``begin`` is durable when this returns."""
         fresh, size = self._ledger.flush()
         self._execute("COMMIT")
-        self.recents[-1].extend(fresh)
+        self.recent.extend(fresh)
         self._recent_messages += len(fresh)
         self._recent_bytes += size
 
@@ -132,7 +132,7 @@ class Session:
         """The newest recent message of a conversation (0 for none), and whether another wrote one between the two."""
         newest, fresh = 0, False
         # From the newest backwards: what is marked is seldom far from it.
-        for message in reversed(messages_of(self.recents, thread_key(name, peer))):
+        for message in reversed(self.recent.threads.get(thread_key(name, peer), ())):
             number = int(message.mid[:16], 16)
             newest = newest or number
             fresh = number > read and number <= upto and message.sender != name
@@ -197,11 +197,9 @@ class Session:
 
     def index(self) -> None:
         """Let the other tables follow."""
-        before = self.recents
-        self.recents = (*before, Recent())
         self._index_tables()
         self._recent_messages = self._recent_bytes = 0
-        self.recents = self.recents[len(before) :]
+        self.recent = Recent()
         self._ledger.indexed(MOST_REMEMBERED)
 
     def tidy(self) -> None:
