@@ -153,6 +153,9 @@ def measure(peer: Peer, times: int, messages: int, rate: float, seconds: float, 
 
 def report(name: str, backlog: Backlog) -> bool:
     """Print one peer's figures; whether all that is promised held."""
+    if not backlog.during:
+        print(f"{name}: no message was due while a backlog came: ask for a greater rate, or more messages")
+        return False
     figures = []
     for title, samples in (("without", backlog.without), ("with", backlog.during)):
         ordered = sorted(samples)

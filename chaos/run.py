@@ -34,7 +34,7 @@ FAULT_AFTER = (10, 110)
 
 #: Seconds without any progress that end a run, and until all must be quiet after the last fault.
 STUCK = 40.0
-QUIET = 20.0
+QUIET = 60.0
 
 #: Names of the faults, some more likely than others.
 FAULTS = ("cut", "cut", "stall and cut", "stall and cut", "stall", "ghost", "half-close", "half-close", "away")

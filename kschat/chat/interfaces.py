@@ -162,7 +162,8 @@ class IStore(Interface):
     def join(room: str, user: str, most: int) -> Deferred[bool]:
         """Make ``user`` a member of ``room`` (with its ``#``); whether it was none before.
 
-        Fails with RoomFull where ``most`` members are there already.
+        What was written there before counts as read. Fails with RoomFull where ``most`` members
+        are there already.
         """
 
     def leave(room: str, user: str) -> Deferred[bool]:

@@ -106,8 +106,11 @@ class TestRestart(StoreTestCase):
             seen += istore.offsets(result(store.append(to("ben", "cem"))))
             result(store.append([message("cem", "ben")]))
             result(store.settle())
+            result(store.append([message("ben", "ann")]))
+            result(store.settle())
         self.assertEqual(seen, [1, 1, 3, 2, 5, 3])
         self.assertEqual([one.unread for one in result(store.conversations("ben", 10))], [3, 3])
+        self.assertEqual([one.unread for one in result(store.conversations("ann", 10))], [3, 0])
 
 
 _index = Session.index
@@ -286,12 +289,12 @@ class TestPlans(SynchronousTestCase):
                 session.mark_read("ben", peer, one.message.mid)
             session.leave("#r", "cem")
             session.commit()
-            queries.inbox(session.recents, "ben")
-            queries.read(session.recents, "ben", 0, 10)
-            queries.last_seen(session.recents, ["ben", "ann"])
+            queries.inbox(session.recent, "ben")
+            queries.read(session.recent, "ben", 0, 10)
+            queries.last_seen(session.recent, ["ben", "ann"])
             for peer in ("ann", "#r"):
-                queries.history(session.recents, "ben", peer, None, 10)
-            queries.conversations(session.recents, "ben", 10)
+                queries.history(session.recent, "ben", peer, None, 10)
+            queries.conversations(session.recent, "ben", 10)
             session.index()
             session._ledger.forget()
         for now in (1.0, 10**10):

@@ -5,6 +5,7 @@
 - ``reader``    the thread that reads
 - ``session``   what is written in a transaction, from opening the file to its first failure
 - ``ledger``    what messages become on their way into the tables: ids, offsets, repeats, rows
+- ``register``  who has which id, how far each inbox goes and who is in which room
 - ``retention`` deletes what is older or more than is to be kept
 - ``recent``    the newest messages, in memory
 - ``queries``   what is asked of the tables and of the newest messages together

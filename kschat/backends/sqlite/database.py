@@ -116,17 +116,32 @@ class Lock:
         os.close(self._file)
 
 
+class Which(msgspec.Struct, frozen=True):
+    """Tells one file from another: by what stands in it, and by where it lies on the disk."""
+
+    epoch: str
+    device: int
+    inode: int
+
+
 class Database:
     """The file, opened for writing, and locked.
 
+    Args:
+        settings: which, and how.
+        versions: of the schema.
+        known: the file that was opened before. A daemon that has told its clients offsets of one file must not
+            go on with another, nor with an older copy, where those mean something else.
+
     Attributes:
         connection: for the thread that opened it.
+        which: which file it is.
 
     Raises:
         StoreUnavailable: with a sentence that says why.
     """
 
-    def __init__(self, settings: Settings, versions: Versions) -> None:
+    def __init__(self, settings: Settings, versions: Versions, known: Which | None = None) -> None:
         self.path = os.path.abspath(settings.path)
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
@@ -138,10 +153,11 @@ class Database:
             raise StoreUnavailable(why(error)) from error
         try:
             # What it holds is for nobody else to read; SQLite gives the files beside it the same mode.
-            os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            create = os.O_CREAT if known is None else 0
+            os.close(os.open(self.path, os.O_RDONLY | create | os.O_CLOEXEC, 0o600))
             self.connection = connect(self.path, "rw")
             try:
-                self._prepare(settings, versions)
+                self._prepare(settings, versions, known)
             except BaseException:
                 self.connection.close()
                 raise
@@ -152,15 +168,18 @@ class Database:
             self._lock.release()
             raise
 
-    def _prepare(self, settings: Settings, versions: Versions) -> None:
+    def _prepare(self, settings: Settings, versions: Versions, known: Which | None) -> None:
         execute = self.connection.execute
         version = versions.check(self.connection)
+        if known is not None and not (version and self._which() == known):
+            raise StoreUnavailable(_ANOTHER)
         (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreUnavailable(f"its disk can't do SQLite's write-ahead log (journal mode {mode})")
         execute(f"PRAGMA synchronous = {settings.sync}")
         versions.upgrade(self.connection, version)
         execute("UPDATE progress SET openings = openings + 1")
+        self.which = self._which()
         self._files = self._identities()
 
     def check(self) -> None:
@@ -176,7 +195,12 @@ class Database:
         except OSError as error:
             raise StoreUnavailable(why(error)) from error
         if not same:
-            raise StoreUnavailable("another file has taken its place")
+            raise StoreUnavailable(_ANOTHER)
+
+    def _which(self) -> Which:
+        (epoch,) = self.connection.execute("SELECT epoch FROM progress").fetchone()
+        stat = os.stat(self.path)
+        return Which(epoch, stat.st_dev, stat.st_ino)
 
     def _identities(self) -> tuple[tuple[int, int], ...]:
         stats = (os.stat(self.path), os.stat(self.path + "-wal"))
@@ -209,13 +233,16 @@ def why(error: Exception) -> str:
     if isinstance(error, StoreUnavailable):
         return str(error)
     if isinstance(error, OSError):
-        return error.strerror or str(error) if error.errno != errno.ENOENT else "it was deleted"
+        return error.strerror or str(error) if error.errno != errno.ENOENT else _DELETED
     name = getattr(error, "sqlite_errorname", "")
     for begin, sentence in _SENTENCES.items():
         if name.startswith(begin):
             return f"{sentence} ({error})"
     return f"{error} ({name})" if name else str(error)
 
+
+_DELETED: Final = "it was deleted: put it back, or restart kschat to begin with an empty one"
+_ANOTHER: Final = "another file has taken its place: put the right one back, or restart kschat to go on with this one"
 
 #: What to say of an SQLite error, by the begin of its name.
 _SENTENCES: Final = {

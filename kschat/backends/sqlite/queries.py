@@ -1,6 +1,6 @@
 """What is asked of the tables and of the newest messages together. The reader's thread alone uses it.
 
-Each method takes the ``recents`` as they were before it began: what is in neither of them is in the tables.
+Each method takes what was ``recent`` before it began: all else is in the tables.
 No statement scans a table; a test looks at their plans.
 """
 
@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kschat.backends.order import number_of
-from kschat.backends.sqlite.recent import Recent, entries_of, messages_of, thread_key
+from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxState, Page
-from kschat.chat.messages import Message
-
-Recents = tuple[Recent, ...]
 
 INBOX: Final = (
     "SELECT cursor, floor, max(floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
@@ -88,31 +85,31 @@ class Queries:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
 
-    def inbox(self, recents: Recents, user: str) -> InboxState:
+    def inbox(self, recent: Recent, user: str) -> InboxState:
         """See ``IStore``."""
         row = self._execute(INBOX, (user,)).fetchone()
         if row is None:
             return InboxState()
         cursor, floor, last = row
-        recent = entries_of(recents, user)
-        if recent:
-            last = max(last, recent[-1].offset)
+        newest = recent.inboxes.get(user)
+        if newest:
+            last = max(last, newest[-1].offset)
         return InboxState(cursor, floor + 1, last)
 
-    def read(self, recents: Recents, user: str, after: int, limit: int) -> list[Entry]:
+    def read(self, recent: Recent, user: str, after: int, limit: int) -> list[Entry]:
         """See ``IStore``."""
-        recent = entries_of(recents, user)
-        if recent and recent[0].offset <= after + 1:
-            skip = after + 1 - recent[0].offset
-            return recent[skip : skip + limit]
+        newest = recent.inboxes.get(user)
+        if newest and newest[0].offset <= after + 1:
+            skip = after + 1 - newest[0].offset
+            return newest[skip : skip + limit]
         rows = self._execute(READ, (user, after, limit)).fetchall()
         entries = [Entry(row[0], message_of(row[1:])) for row in rows]
-        if recent and len(entries) < limit:
+        if newest and len(entries) < limit:
             at = entries[-1].offset if entries else after
-            entries += [entry for entry in recent if entry.offset > at][: limit - len(entries)]
+            entries += [entry for entry in newest if entry.offset > at][: limit - len(entries)]
         return entries
 
-    def last_seen(self, recents: Recents, users: Sequence[str]) -> dict[str, int]:
+    def last_seen(self, recent: Recent, users: Sequence[str]) -> dict[str, int]:
         """See ``IStore``."""
         seen: dict[str, int] = {}
         for start in range(0, len(users), _NAMES):
@@ -120,7 +117,7 @@ class Queries:
             seen.update(self._execute(SEEN.format(", ".join("?" * len(some))), list(some)).fetchall())
         return seen
 
-    def history(self, recents: Recents, user: str, peer: str, before: str | None, limit: int) -> Page:
+    def history(self, recent: Recent, user: str, peer: str, before: str | None, limit: int) -> Page:
         """See ``IStore``."""
         number = 2**63 - 1 if before is None else number_of(before)
         mine = self._execute(
@@ -129,26 +126,26 @@ class Queries:
         if number is None or mine is None:
             return Page((), False)
         # One more than asked for tells whether there are more.
-        newest = [one for one in messages_of(recents, thread_key(user, peer)) if _number(one) < number][-limit - 1 :]
+        bound = f"{number:016x}"
+        newest = [one for one in recent.threads.get(thread_key(user, peer), ()) if one.mid < bound][-limit - 1 :]
         if len(newest) <= limit:
-            upto = _number(newest[0]) if newest else number
+            upto = int(newest[0].mid[:16], 16) if newest else number
             rows = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))).fetchall()
             newest = [message_of(row) for row in reversed(rows)] + newest
         return Page(tuple(newest[-limit:]), len(newest) > limit)
 
-    def conversations(self, recents: Recents, user: str, limit: int) -> list[Conversation]:
+    def conversations(self, recent: Recent, user: str, limit: int) -> list[Conversation]:
         """See ``IStore``."""
         # In one transaction, since unread messages are counted here by what is beyond the tables.
         self._execute("BEGIN")
         try:
             rows = self._execute(CONVERSATIONS, (user, limit)).fetchall()
-            keys = dict.fromkeys(key for recent in recents for key in list(recent.threads))
-            rows += [row for key in keys if (row := self._overview_of(user, key)) is not None]
+            rows += [row for key in list(recent.threads) if (row := self._overview_of(user, key)) is not None]
         finally:
             self._execute("COMMIT")
         found = {}
         for row in rows:
-            one = _conversation(user, row, recents)
+            one = _conversation(user, row, recent)
             if one is not None:
                 found[one.peer] = one
         newest = sorted(found.values(), key=lambda one: one.last.mid, reverse=True)
@@ -164,20 +161,15 @@ class Queries:
         return self._execute(ONE_WITH_USER, {"user": user, "peer": peer}).fetchone()
 
 
-def _conversation(user: str, row: Sequence[Any], recents: Recents) -> Conversation | None:
+def _conversation(user: str, row: Sequence[Any], recent: Recent) -> Conversation | None:
     """A conversation by its row and what is recent in it; None for a room where nothing was written."""
     _, read, peer, unread, *rest = row
     last = message_of(rest) if rest[0] is not None else None
     assert len(rest) == WIDTH
-    beyond = _number(last) if last is not None else 0
-    for message in messages_of(recents, thread_key(user, peer)):
-        number = _number(message)
-        if number > beyond:
+    beyond, unread_from = last.mid if last is not None else "", f"{read + 1:016x}"
+    for message in recent.threads.get(thread_key(user, peer), ()):
+        if message.mid > beyond:
             last = message
-            if message.sender != user and number > read and unread < MAX_UNREAD:
+            if message.sender != user and message.mid >= unread_from and unread < MAX_UNREAD:
                 unread += 1
     return None if last is None else Conversation(peer, last, unread)
-
-
-def _number(message: Message) -> int:
-    return int(message.mid[:16], 16)

@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from kschat.backends.sqlite.database import connect, why
-from kschat.backends.sqlite.queries import Queries, Recents
+from kschat.backends.sqlite.queries import Queries
+from kschat.backends.sqlite.recent import Recent
 from kschat.backends.sqlite.writer import Writer
 from kschat.chat.interfaces import StoreUnavailable
 
@@ -45,14 +46,16 @@ class Reader:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Answer what was asked until now, and end. Waits for it: the writer has let go before."""
-        self._queue.put(self._stop)
-        self._thread.join()
-
     def refuse(self) -> None:
         """Take no questions any more."""
         self._stopping = True
+
+    def stop(self) -> Deferred[None]:
+        """Answer what was asked until now, and end."""
+        self.refuse()
+        ended: Deferred[None] = Deferred()
+        self._queue.put(lambda: self._stop(ended))
+        return ended
 
     def let_go(self) -> None:
         """Close the connection; returns when it is closed. Called on another thread."""
@@ -65,7 +68,7 @@ class Reader:
         self._queue.put(close)
         closed.wait()
 
-    def ask(self, question: Callable[[Queries, Recents, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
+    def ask(self, question: Callable[[Queries, Recent, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
         """Ask by a method of ``Queries``. Fails with StoreUnavailable."""
         if self._stopping:
             return fail(StoreUnavailable("the store was stopped"))
@@ -89,7 +92,7 @@ class Reader:
             try:
                 if self._connection is None:
                     self._connection = connect(session.database.path, "ro")
-                result = question(Queries(self._connection), session.recents, *arguments)
+                result = question(Queries(self._connection), session.recent, *arguments)
             except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
                 reason = why(error) if isinstance(error, sqlite3.Error) else f"an error that should not be: {error!r}"
                 result = Failure(StoreUnavailable(reason))
@@ -103,6 +106,11 @@ class Reader:
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def _stop(self) -> None:
+    def _stop(self, ended: Deferred[None]) -> None:
         self._close()
         self._ended = True
+        self._reactor.callFromThread(self._join, ended)
+
+    def _join(self, ended: Deferred[None]) -> None:
+        self._thread.join()
+        ended.callback(None)

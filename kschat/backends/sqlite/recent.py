@@ -1,8 +1,8 @@
 """The newest messages, in memory: those that are durable, but not in the inbox and thread tables yet.
 
-Written by the writer's thread alone, and read by the reader's. Nothing is ever taken out of one:
-once all of a ``Recent`` is in the tables, it is let go of as a whole. So who looks first at what is
-recent and then at the tables finds each message in at least one of the two.
+Written by the writer's thread alone, and read by the reader's. Nothing is ever taken out: once all of a
+``Recent`` is in the tables, another takes its place. So whoever takes the ``Recent`` first and then asks the
+tables finds each message in at least one of the two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kschat.chat.messages import Message
 
 
 class Recent:
-    """Some of the newest messages.
+    """The newest messages.
 
     Attributes:
         inboxes: by user, by rising offset, without a hole.
@@ -49,13 +49,3 @@ def thread_key(user: str, peer: str) -> tuple[str, str] | str:
     if peer[0] == "#":
         return peer
     return (user, peer) if user < peer else (peer, user)
-
-
-def entries_of(recents: Iterable[Recent], user: str) -> list[Entry]:
-    """A user's inbox in all of ``recents``, by rising offset."""
-    return [entry for recent in recents for entry in recent.inboxes.get(user, ())]
-
-
-def messages_of(recents: Iterable[Recent], key: tuple[str, str] | str) -> list[Message]:
-    """A conversation in all of ``recents``, oldest first."""
-    return [message for recent in recents for message in recent.threads.get(key, ())]

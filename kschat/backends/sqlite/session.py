@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kschat.backends.order import number_of
-from kschat.backends.sqlite.database import Database, Settings, Versions
+from kschat.backends.sqlite.database import Database, Settings, Versions, Which
 from kschat.backends.sqlite.ledger import Ledger
-from kschat.backends.sqlite.recent import Recent, messages_of, thread_key
+from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.retention import Retention
 from kschat.chat.interfaces import Notes, RoomFull, Stored
 from kschat.chat.messages import Message
@@ -19,7 +19,7 @@ INDEX_MESSAGES: Final = 2000
 INDEX_BYTES: Final = 8_000_000
 
 #: Users, pairs of them and room members that are remembered, at about 300 bytes each.
-MOST_REMEMBERED: Final = 200_000
+MOST_REMEMBERED: Final = 100_000
 
 #: What makes the other tables follow.
 _INDEX: Final = (
@@ -41,22 +41,23 @@ class Session:
 
     Attributes:
         retention: deletes old messages.
-        recents: what is committed and not indexed; the last one is being filled. Other threads may take this tuple.
+        recent: what is committed and not in all tables yet. Other threads may take it, and read it.
 
     Raises:
         StoreUnavailable: it can't be opened.
         sqlite3.Error: it fails in use; so may each method. Then only ``close`` is left.
     """
 
-    def __init__(self, settings: Settings, versions: Versions) -> None:
-        self.database = Database(settings, versions)
+    def __init__(self, settings: Settings, versions: Versions, known: Which | None = None) -> None:
+        self.database = Database(settings, versions, known)
         self._execute = self.database.connection.execute
         self._recent_messages = 0
         self._recent_bytes = 0
-        self.recents: tuple[Recent, ...] = (Recent(),)
+        self.recent = Recent()
         try:
             self._index_tables()
             self._ledger = Ledger(self.database.connection)
+            self._register = self._ledger.register
             self.retention = Retention(
                 self.database.connection, settings.retention_seconds, settings.retention_messages
             )
@@ -73,7 +74,7 @@ class Session:
         """What was done since ``begin`` is durable when this returns."""
         fresh, size = self._ledger.flush()
         self._execute("COMMIT")
-        self.recents[-1].extend(fresh)
+        self.recent.extend(fresh)
         self._recent_messages += len(fresh)
         self._recent_bytes += size
 
@@ -91,7 +92,7 @@ class Session:
         """Keep cursors and times."""
         cursors = []
         for name, cursor in notes.cursors.items():
-            user = self._ledger.user(name, make=False)
+            user = self._register.user(name, make=False)
             if user is not None:
                 cursors.append((min(cursor, user.last), user.id))
         many = self.database.connection.executemany
@@ -108,19 +109,18 @@ class Session:
         if number is None or found is None:
             return False
         user, conversation, read = found
-        recent = messages_of(self.recents, thread_key(name, peer))
-        (newest,) = self._execute(
-            "SELECT coalesce(max(message), 0) FROM thread WHERE conversation = ?", (conversation,)
-        ).fetchone()
-        if recent:
-            newest = int(recent[-1].mid[:16], 16)
+        newest, fresh = self._recent_since(name, peer, read, number)
+        if not newest:
+            (newest,) = self._execute(
+                "SELECT coalesce(max(message), 0) FROM thread WHERE conversation = ?", (conversation,)
+            ).fetchone()
         upto = min(number, newest)
         if upto <= read:
             return False
         self._execute(
             "UPDATE participants SET read = ? WHERE user = ? AND conversation = ?", (upto, user, conversation)
         )
-        if any(one.sender != name and read < int(one.mid[:16], 16) <= upto for one in recent):
+        if fresh:
             return True
         row = self._execute(
             "SELECT 1 FROM thread WHERE conversation = ? AND message > ? AND message <= ? AND sender <> ? LIMIT 1",
@@ -128,15 +128,27 @@ class Session:
         ).fetchone()
         return row is not None
 
+    def _recent_since(self, name: str, peer: str, read: int, upto: int) -> tuple[int, bool]:
+        """The newest recent message of a conversation (0 for none), and whether another wrote one between the two."""
+        newest, fresh = 0, False
+        # From the newest backwards: what is marked is seldom far from it.
+        for message in reversed(self.recent.threads.get(thread_key(name, peer), ())):
+            number = int(message.mid[:16], 16)
+            newest = newest or number
+            fresh = number > read and number <= upto and message.sender != name
+            if fresh or number <= read:
+                break
+        return newest, fresh
+
     def join(self, name: str, user_name: str, most: int) -> bool:
         """Make somebody a member. Raises RoomFull, and has done nothing then."""
-        room = self._ledger.room(name)
+        room = self._register.room(name)
         if room is not None and user_name in room.members:
             return False
         if most <= (0 if room is None else len(room.members)):
             raise RoomFull
-        room = self._ledger.room(name, make=True)
-        user = self._ledger.user(user_name)
+        room = self._register.room(name, make=True)
+        user = self._register.user(user_name)
         assert room is not None and user is not None
         # What was written before counts as read.
         self._execute("INSERT INTO participants VALUES (?, ?, ?)", (user.id, room.id, self._ledger.number))
@@ -145,7 +157,7 @@ class Session:
 
     def leave(self, name: str, user_name: str) -> bool:
         """Make somebody no member."""
-        room = self._ledger.room(name)
+        room = self._register.room(name)
         user = room.members.pop(user_name, None) if room is not None else None
         if room is None or user is None:
             return False
@@ -154,14 +166,14 @@ class Session:
 
     def _conversation(self, name: str, peer: str) -> tuple[int, int, int] | None:
         """The ids of a user and of a conversation that is the user's, and up to which message it is read."""
-        user = self._ledger.user(name, make=False)
+        user = self._register.user(name, make=False)
         if user is None:
             return None
         arguments: tuple[Any, ...]
         if peer[:1] == "#":
             which, arguments = "room = ?", (peer,)
         else:
-            other = self._ledger.user(peer, make=False)
+            other = self._register.user(peer, make=False)
             if other is None:
                 return None
             which, arguments = "one = ? AND other = ?", (min(user.id, other.id), max(user.id, other.id))
@@ -176,16 +188,18 @@ class Session:
 
     @property
     def index_due(self) -> bool:
-        """Whether enough was written that the other tables should follow."""
-        return self._recent_messages >= INDEX_MESSAGES or self._recent_bytes >= INDEX_BYTES
+        """Whether enough was written that the other tables should follow, or so much remembered that it must be."""
+        return (
+            self._recent_messages >= INDEX_MESSAGES
+            or self._recent_bytes >= INDEX_BYTES
+            or self._register.size > MOST_REMEMBERED
+        )
 
     def index(self) -> None:
         """Let the other tables follow."""
-        before = self.recents
-        self.recents = (*before, Recent())
         self._index_tables()
         self._recent_messages = self._recent_bytes = 0
-        self.recents = self.recents[len(before) :]
+        self.recent = Recent()
         self._ledger.indexed(MOST_REMEMBERED)
 
     def tidy(self) -> None:

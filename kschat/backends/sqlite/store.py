@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kschat.backends.sqlite.database import Settings, Versions
+from kschat.backends.sqlite.database import Settings, Versions, Which
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.reader import Reader
 from kschat.backends.sqlite.session import Session
@@ -51,9 +51,6 @@ class SqliteStore:
 
     log = Logger()
 
-    #: See ``IStore``: a file goes on where it was.
-    epoch = ""
-
     def __init__(
         self,
         settings: Settings,
@@ -61,10 +58,15 @@ class SqliteStore:
         clock: IReactorTime,
         versions: Versions | None = None,
     ) -> None:
+        #: See ``IStore``: the file's own, "" until it is open.
+        self.epoch = ""
+        self._file: Which | None = None
         self._settings = settings
         self._clock = clock
         versions = versions or Versions.shipped()
-        self._writer = Writer(reactor, lambda: Session(settings, versions), lambda: self._reader.let_go(), self)
+        self._writer = Writer(
+            reactor, lambda: Session(settings, versions, self._file), lambda: self._reader.let_go(), self
+        )
         self._reader = Reader(reactor, self._writer, self._not_read)
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
@@ -86,6 +88,7 @@ class SqliteStore:
             return succeed(None)
         self._running = False
         self._set_timer(None)
+        # The writer first: it makes the reader let go, so that its own connection is the last to be closed.
         self._reader.refuse()
         return self._writer.stop().addCallback(lambda _: self._reader.stop())
 
@@ -135,8 +138,9 @@ class SqliteStore:
 
     # From the threads, by the reactor.
 
-    def opened(self) -> None:
+    def opened(self, which: Which) -> None:
         """See ``writer.Keeper``."""
+        self._file, self.epoch = which, which.epoch
         self._open = True
         if self._told is None:
             self.log.info("the store is {path}", path=self._settings.path)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
-from kschat.backends.sqlite.database import why
+from kschat.backends.sqlite.database import Which, why
 from kschat.backends.sqlite.session import Session
 from kschat.chat.interfaces import RoomFull, StoreUnavailable
 
@@ -37,8 +37,8 @@ class Job:
 class Keeper(Protocol):
     """Who is told, on the reactor's thread, how the database is."""
 
-    def opened(self) -> None:
-        """It is open."""
+    def opened(self, which: Which) -> None:
+        """It is open. From now on it must be that file."""
 
     def lost(self, why: str) -> None:
         """It could not be opened, or has failed: ``Writer.open`` tries again."""
@@ -54,7 +54,7 @@ class Writer:
         keeper: is told of changes.
 
     Attributes:
-        session: the open database, or None. Other threads may look whether it is there, and at its ``recents``.
+        session: the open database, or None. Other threads may look whether it is there, and at its ``recent``.
         why: why there is none.
         tried: set once it was tried to open it, so that whoever comes before that can wait.
     """
@@ -198,7 +198,7 @@ class Writer:
                 self._lose(error)
             else:
                 self.tried.set()
-                self._reactor.callFromThread(self._keeper.opened)
+                self._reactor.callFromThread(self._keeper.opened, self.session.database.which)
 
     def _check(self) -> None:
         if self.session is not None:

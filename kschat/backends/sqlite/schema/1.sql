@@ -80,10 +80,12 @@ CREATE TABLE cids (
     PRIMARY KEY (sender, cid)
 ) WITHOUT ROWID;
 
--- One row. `openings` counts, and proves at each that the file can be written to.
+-- One row. `openings` counts, and proves at each that the file can be written to. `epoch` is this file's own:
+-- offsets of another file mean nothing here.
 CREATE TABLE progress (
     indexed INTEGER NOT NULL,
-    openings INTEGER NOT NULL
+    openings INTEGER NOT NULL,
+    epoch TEXT NOT NULL
 );
 
-INSERT INTO progress VALUES (0, 0);
+INSERT INTO progress VALUES (0, 0, lower(hex(randomblob(8))));
