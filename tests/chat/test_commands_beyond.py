@@ -345,3 +345,56 @@ class TestRefusals(BeyondTestCase):
     def test_each_is_counted(self) -> None:
         self.refused(self.ann, "Sync", {}, 1)
         self.assertEqual(self.daemon.counters.refused[1], 1)
+
+
+class TestCarbons(BeyondTestCase):
+    """The sender's other sockets that asked for it see what it sends."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = self.daemon.joined("ann", {"carbons": "1"})
+
+    def said(self, client: Client) -> list[Any]:
+        return [one["msg"] for event in client.events("RESPCARBON") for one in event["MSG"]]
+
+    def test_it_is_shown_once_as_the_recipient_sees_it(self) -> None:
+        mid = self.send("hello")
+        (event,) = self.other.events("RESPCARBON")
+        (one,) = event.pop("MSG")
+        self.assertEqual(event, {"RC": 1, "ER": 0})
+        self.assertEqual((one["uId"], one["pId"], one["msg"], one["mid"]), ("ann", "ben", "hello", mid))
+        self.assertNotIn("offset", one)
+
+    def test_neither_the_socket_that_sent_it_nor_those_that_did_not_ask_are_shown_it(self) -> None:
+        silent = self.daemon.joined("ann")
+        self.send("hello", sender=self.other)
+        for client in (self.ann, self.other, silent, self.daemon.joined("eve", {"carbons": "1"})):
+            self.assertEqual(self.said(client), [])
+
+    def test_binary_comes_with_it(self) -> None:
+        self.send(PLACEHOLDER, parts=(b"part",))
+        self.assertEqual(self.said(self.other), [b"part"])
+
+    def test_what_is_sent_again_is_not_shown_again(self) -> None:
+        for _ in range(2):
+            self.ann.emit("Send", {"uId": "ann", "pId": "ben", "msg": "hello", "cid": "c"})
+            self.daemon.clock.advance(0)
+        self.assertEqual(self.said(self.other), ["hello"])
+
+    def test_what_was_refused_is_not_shown(self) -> None:
+        self.store.away = True
+        self.ann.emit("Send", {"uId": "ann", "pId": "ben", "msg": "hello"})
+        self.daemon.clock.advance(0)
+        self.assertEqual(self.ann.events("RESPSEND")[0]["ER"], 3)
+        self.assertEqual(self.said(self.other), [])
+
+    def test_a_message_to_a_room_is_shown(self) -> None:
+        sender = self.daemon.joined("ann", rooms="*")
+        sender.ask("Join", {"room": "tea"})
+        self.send("hello", "#tea", sender)
+        self.assertEqual(self.said(self.other), ["hello"])
+
+    def test_a_message_to_oneself_is_received_by_all_and_shown_to_the_others(self) -> None:
+        self.send("note", "ann")
+        self.assertEqual(([one["msg"] for one in self.other.messages()], self.said(self.other)), (["note"], ["note"]))
+        self.assertEqual([one["msg"] for one in self.ann.messages()], ["note"])
