@@ -33,6 +33,7 @@ from kschat.chat.interfaces import Entry, InboxState, IStore, StoreUnavailable
 from kschat.chat.messages import Message
 from kschat.chat.tokens import Identity
 from kschat.wire.connection import Socket
+from kschat.wire.errors import Reason
 
 #: Messages of one page of the backlog.
 PAGE: Final = 200
@@ -337,7 +338,9 @@ class Feed:
         self._go_on()
 
     def _failed(self, failure: Failure) -> None:
+        # It would read no further, and never be told why: its client comes back and tries again.
         self.log.failure("an inbox could not be written to its socket", failure)
+        self.socket.connection.session.close(Reason.SERVER_ERROR)
 
     def _gap_stays(self) -> None:
         self._timer = None
