@@ -31,7 +31,7 @@ def closing_line(counts: Mapping[str, int]) -> str:
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Runs trial, shows what it prints as it comes, and returns the status to exit with."""
-    command = [sys.executable, "-u", "-m", "twisted.trial", *(arguments or ["tests"])]
+    command = [sys.executable, "-u", "-m", "twisted.trial", "--jobs=2", *(arguments or ["tests"])]
     counts: dict[str, int] | None = None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as trial:
         assert trial.stdout is not None
