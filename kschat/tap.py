@@ -1,5 +1,6 @@
 """Makes the service: the only place that knows all the parts and wires them together."""
 
+import gc
 import os
 import secrets
 import signal
@@ -41,6 +42,11 @@ from kschat.wire.limits import Limits
 __all__ = ["Options", "makeService", "make_service"]
 
 
+#: When Python looks for garbage in cycles, of which only ended connections make some. Its own (700, 10, 10) is for
+#: short programs: under load it looks some hundred times a second through all that was made since the last time.
+COLLECT_AFTER = (20_000, 50, 50)
+
+
 def makeService(options: Options) -> IService:
     """The service that ``twistd kschat`` runs. An unusable configuration ends the process: one sentence, status 1."""
     # Here and nowhere else: an import at the top would install the reactor before `twistd --reactor` chooses one.
@@ -55,6 +61,7 @@ def makeService(options: Options) -> IService:
         # twistd calls this before it forks and before it logs, so stderr is still the caller's.
         sys.stderr.write(f"kschat: {error}\n")
         raise SystemExit(1) from None
+    gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
     if config.demo:

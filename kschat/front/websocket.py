@@ -15,6 +15,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -104,6 +105,8 @@ class EngineProtocol(WebSocketServerProtocol):
     session: EngineSession | None = None
     #: where the alarm clock keeps it, while it ends
     slot: int | None = None
+    #: whether the socket may be written to at once, without two rounds through the reactor (plain TCP)
+    _direct = False
     _paused = False
     _unsent = 0
     _asked = b""
@@ -130,6 +133,7 @@ class EngineProtocol(WebSocketServerProtocol):
     def onOpen(self) -> None:
         """The handshake is done: the session begins."""
         self.transport.registerProducer(self, True)
+        self._direct = isinstance(self.transport, Connection)
         # What the handshake needed, and an idle connection would carry on with.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""
@@ -307,7 +311,15 @@ class EngineProtocol(WebSocketServerProtocol):
                 self._write(data)
 
     def _write(self, data: bytes) -> None:
-        self.transport.write(data)
+        transport = self.transport
+        if self._direct and transport.connected and not transport.dataBuffer and not transport._tempDataBuffer:
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            if type(sent) is int:
+                data = data[sent:]
+            # else an error, which Twisted meets again by its own way
+        transport.write(data)
         if self._paused:
             self._unsent += len(data)
             if self._unsent > self._engine.max_unsent and self.session is not None:
