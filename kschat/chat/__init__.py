@@ -2,11 +2,16 @@
 
 - ``interfaces``   IRouter, IStore: what backends provide
 - ``messages``     the typed payloads of every event, and what makes each valid; ``Message``
+- ``bodies``       the JSON of what the server sends; each message is encoded once
+- ``keys``         what tokens are verified with, parsed once
 - ``tokens``       JWT -> ``Identity``
 - ``handshake``    where a client may put its token, and whose it must be
 - ``application``  ``Chat``: who may join, which event is which command
 - ``commands``     a table: event name -> function
+- ``feed``         each socket's way through its user's inbox: backlog, live, gaps, proof
+- ``inbox``        a user on this daemon: the cursor, the sockets, what they asked for
 - ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
 - ``hub``          who is connected to this daemon; encode once, write to each socket
+- ``presence``     who is told when somebody comes or goes
 - ``counters``     what is counted, in one place
 """

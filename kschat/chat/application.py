@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from kschat.chat import bodies, commands
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Delivery
+from kschat.chat.feed import Feed, Way
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
-from kschat.chat.inbox import Feed, Way
 from kschat.chat.interfaces import InboxState, IStore
 from kschat.chat.messages import Mids
 from kschat.chat.presence import Presence

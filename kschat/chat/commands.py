@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from kschat.chat import bodies, messages
 from kschat.chat.bodies import Status
 from kschat.chat.delivery import Submission, refuse
-from kschat.chat.inbox import Feed
+from kschat.chat.feed import Feed
 from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
 from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
 from kschat.wire.errors import ProtocolError

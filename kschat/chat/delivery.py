@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies
 from kschat.chat.counters import Counters
+from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
-from kschat.chat.inbox import Feed
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.messages import Error, Message, Refused
 from kschat.wire.connection import Socket

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from kschat.chat import bodies
 from kschat.chat.bodies import Status
 from kschat.chat.counters import Counters
-from kschat.chat.inbox import RETRY_WAIT, Feed, Inbox, Way
+from kschat.chat.feed import RETRY_WAIT, Feed, Way
+from kschat.chat.inbox import Inbox
 from kschat.chat.interfaces import InboxState, IRouter, IStore, Notes, Stored, StoreUnavailable
 from kschat.chat.messages import Message
 from kschat.wire.cork import Cork

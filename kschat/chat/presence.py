@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kschat.chat import bodies
-from kschat.chat.inbox import Feed
+from kschat.chat.feed import Feed
 
 
 class Presence:

@@ -28,7 +28,8 @@ from kschat.wire.cork import Cork
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
-from kschat.wire.session import EngineSession, HeartbeatTimes, Transport
+from kschat.wire.roles import Transport
+from kschat.wire.session import EngineSession, HeartbeatTimes
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@
 - ``engineio``    Engine.IO packets, revision 3 and revision 4
 - ``jsontext``    raw JSON: split, checked for depth, mended where browsers send halves of pairs
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
+- ``roles``       what a session knows of its transport, its listener and its timetable
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
 - ``connection``  the Socket.IO server's side of one session: namespaces, sockets, acks
 - ``cork``        holds small writes back, so that each socket is written to once a batch

@@ -19,68 +19,14 @@ regions that do not touch each other:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final
 
 from kschat.wire import engineio
-from kschat.wire.engineio import Frame, Packet, Revision
+from kschat.wire.engineio import Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
-
-
-class Transport(Protocol):
-    """What carries the frames of a session."""
-
-    def send(self, payload: bytes, binary: bool = False) -> None:
-        """Write one frame. Must not raise, also when the peer is gone."""
-
-    def close(self, reason: Reason) -> None:
-        """Write what was sent, then end. Must not call back into the session."""
-
-    def release(self) -> None:
-        """Let a request that is parked for frames go (with a noop); others: nothing."""
-
-    def prove(self, number: int) -> None:
-        """Ask the peer for a proof that it has read all that was sent so far.
-
-        When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
-        """
-
-    @property
-    def congested(self) -> bool:
-        """Whether the peer does not take what is sent as fast as it comes."""
-
-    def take_unsent(self) -> Iterable[Frame]:
-        """Frames that were sent but have not left, which a new transport takes over."""
-
-
-class Listener(Protocol):
-    """Who is above a session."""
-
-    def text(self, data: bytes) -> None:
-        """A message of UTF-8 text arrived. May raise ProtocolError."""
-
-    def binary(self, data: bytes) -> None:
-        """A binary message arrived. May raise ProtocolError."""
-
-    def proved(self, number: int) -> None:
-        """The peer has read all that was sent before ``prove`` was called with ``number``."""
-
-    def closing(self, reason: Reason) -> None:
-        """The session is about to be ended by this side; a last word may still be sent."""
-
-    def closed(self, reason: Reason, detail: str) -> None:
-        """The session has ended; nothing can be sent. ``detail`` is for the log."""
-
-
-class Timetable(Protocol):
-    """Who calls ``alarm``, one for all sessions."""
-
-    def schedule(self, session: EngineSession, seconds: float) -> None:
-        """Call ``session.alarm()`` that much later, and at no other time set before."""
-
-    def cancel(self, session: EngineSession) -> None:
-        """Do not call it."""
+from kschat.wire.roles import Listener, Timetable, Transport
 
 
 class Link(Enum):

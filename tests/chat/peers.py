@@ -16,8 +16,8 @@ from zope.interface import implementer
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
-from kschat.chat.inbox import Feed
 from kschat.chat.interfaces import Deliver, IRouter, Stored
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Message, Mids

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.hub import MAX_NOTES, NOTE_WAIT
-from kschat.chat.inbox import RETRY_WAIT
 from kschat.chat.interfaces import Stored
 from kschat.wire.engineio import Revision
 from tests.chat.house import Guest, House

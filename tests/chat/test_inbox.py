@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import inbox
+from kschat.chat import feed
+from kschat.chat.feed import GAP_WAIT, RETRY_WAIT, Way
 from kschat.chat.hub import NOTE_WAIT
-from kschat.chat.inbox import GAP_WAIT, RETRY_WAIT, Way
 from kschat.chat.interfaces import Notes, Stored
 from tests.chat.peers import Client, Daemon, message
 from tests.chat.stores import AskedStore, Shelves
@@ -53,7 +53,7 @@ class InboxTestCase(SynchronousTestCase):
     def small(self, **bounds: int) -> None:
         """Make bounds of the inbox small for this test."""
         for name, value in bounds.items():
-            self.patch(inbox, name, value)
+            self.patch(feed, name, value)
 
 
 class TestGaps(InboxTestCase):

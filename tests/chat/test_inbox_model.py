@@ -17,8 +17,8 @@ from msgspec import Raw
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import inbox
-from kschat.chat.inbox import Way
+from kschat.chat import feed as way_of_a_socket
+from kschat.chat.feed import Way
 from kschat.chat.interfaces import Notes, Stored
 from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
 from tests.chat.stores import AskedStore, Shelves
@@ -62,7 +62,7 @@ class InboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.patches = ExitStack()
         for name, value in SMALL.items():
-            self.patches.enter_context(patch.object(inbox, name, value))
+            self.patches.enter_context(patch.object(way_of_a_socket, name, value))
         self.clock = Clock()
         self.clock.advance(NOW)
         self.shelves = Shelves(page=4)

@@ -15,7 +15,8 @@ from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.jsontext import mend_surrogates
 from kschat.wire.limits import Limits
-from kschat.wire.session import EngineSession, HeartbeatTimes, Link, Listener
+from kschat.wire.roles import Listener
+from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from kschat.wire.socketio import Ack, Connect, Decoder, Event, encode
 from tests.wire.fakes import FakeApplication, FakeTimetable, FakeTransport
 from tests.wire.strategies import PROPERTY, conversations, events, revisions

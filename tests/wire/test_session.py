@@ -13,18 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.wire.engineio import Frame, Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
-from kschat.wire.session import (
-    BEATS,
-    TRANSITIONS,
-    Beat,
-    EngineSession,
-    HeartbeatTimes,
-    Input,
-    Link,
-    Listener,
-    Timetable,
-    Transport,
-)
+from kschat.wire.roles import Listener, Timetable, Transport
+from kschat.wire.session import BEATS, TRANSITIONS, Beat, EngineSession, HeartbeatTimes, Input, Link
 from tests.wire.fakes import FakeListener, FakeTimetable, FakeTransport
 from tests.wire.strategies import PROPERTY, any_bytes, revisions
 
