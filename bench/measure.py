@@ -39,7 +39,7 @@ class Plan:
     window: int = 4
     seconds: float = 5.0
     warmup: float = 1.0
-    rate: float = 2000.0
+    rate: float = 1000.0
     idle: int = 1000
     extra: tuple[str, ...] = ()
 

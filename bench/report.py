@@ -6,16 +6,18 @@ import argparse
 import dataclasses
 import json
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.disk import synced
 from bench.measure import Loaded, MeasureError, Plan, loaded, memory
 from bench.peers import PEERS
 from bench.peers.base import Peer, PeerError
 from bench.process import machine
-from bench.stats import Spread
+from bench.stats import Spread, percentile
 
 _CALIBRATION = "echo"
 _DISTURBED = 0.15
@@ -107,7 +109,24 @@ def ratios(results: dict[str, Rounds]) -> Iterable[str]:
             yield f"{name}: a message costs {spread.show(2)} times an echo of a frame of the same size"
 
 
-def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
+def against_memory(results: dict[str, Rounds]) -> Iterable[str]:
+    """Yield each durable store's cost as a multiple of the memory store's, round by round."""
+    memory = results.get("memory")
+    if memory is not None:
+        for name, result in results.items():
+            if name.startswith("sqlite"):
+                pairs = zip(result.closed, memory.closed, strict=True)
+                spread = Spread.of([peer.cpu_us / base.cpu_us for peer, base in pairs])
+                yield f"{name}: a message costs {spread.show(2)} times one of the memory store"
+
+
+def syncing(latencies: Sequence[float]) -> str:
+    """A line on the disk that the stores write to."""
+    p50, p99 = (percentile(sorted(latencies), part) * 1000 for part in (0.5, 0.99))
+    return f"The disk: fdatasync of 4 kB, before and after the rounds, p50 {p50:.2f} ms, p99 {p99:.2f} ms."
+
+
+def text(results: dict[str, Rounds], plan: Plan, rounds: int, disk: Sequence[float]) -> str:
     """Return the whole report."""
     how = [
         f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} round{'s' * (rounds > 1)} in turns of",
@@ -130,7 +149,9 @@ def text(results: dict[str, Rounds], plan: Plan, rounds: int) -> str:
         table(results, plan),
         "",
         *ratios(results),
+        *against_memory(results),
         *(line for name, result in results.items() for line in _beside(name, result)),
+        syncing(disk),
         f"Other work on this machine meanwhile kept {others.show(2)} processors busy."
         + (" ALONE, FIGURES ARE BETTER: latency most of all." if others.median > _DISTURBED else ""),
     ]
@@ -141,7 +162,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line of ``python -m bench``."""
     options = argparse.ArgumentParser(prog="python -m bench", description="Measure the daemon and print one table.")
     add = options.add_argument
-    add("peers", nargs="*", default=["memory", _CALIBRATION], help=f"of: {', '.join(PEERS)} (default: memory echo)")
+    default = ["memory", "sqlite", _CALIBRATION]
+    add("peers", nargs="*", default=default, help=f"of: {', '.join(PEERS)} (default: {' '.join(default)})")
     add("--quick", action="store_true", help="one round of 2 s: a look, not a result")
     add("--clients", type=int, default=Plan().clients, help="(default %(default)s)")
     add("--window", type=int, default=Plan().window, help="messages of a client on their way (default %(default)s)")
@@ -172,11 +194,15 @@ def main(arguments: Sequence[str]) -> int:
     )
     rounds = 1 if given.quick else given.rounds
     try:
+        with tempfile.TemporaryDirectory() as directory:
+            disk = synced(Path(directory), 4096)
         results = run((PEERS[name] for name in given.peers), plan, rounds, lambda line: print(line, file=sys.stderr))
     except (PeerError, MeasureError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(text(results, plan, rounds))
+    with tempfile.TemporaryDirectory() as directory:
+        disk += synced(Path(directory), 4096)
+    print(text(results, plan, rounds, disk))
     if given.json:
         every = {name: dataclasses.asdict(result) for name, result in results.items()}
         record = {"machine": machine(), "plan": dataclasses.asdict(plan), "peers": every}

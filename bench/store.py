@@ -22,6 +22,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
+from bench.disk import synced
 from bench.stats import percentile
 from kschat.backends.memory import MemoryStore
 from kschat.backends.sqlite import Settings, SqliteStore
@@ -78,18 +79,6 @@ async def appended(store: IStore, work: Sequence[list[Message]], in_flight: int)
     begun, used = time.perf_counter(), cpu()
     await gatherResults([Deferred.fromCoroutine(append()) for _ in range(in_flight)])
     return time.perf_counter() - begun, cpu() - used, latencies
-
-
-def synced(directory: Path, size: int) -> list[float]:
-    """Latencies of writing ``size`` bytes and waiting for the disk."""
-    latencies = []
-    with (directory / "sync").open("wb", buffering=0) as file:
-        for _ in range(300):
-            file.write(b"x" * size)
-            begun = time.perf_counter()
-            os.fdatasync(file.fileno())
-            latencies.append(time.perf_counter() - begun)
-    return latencies
 
 
 async def costs(reactor: Any, directory: Path, options: argparse.Namespace) -> None:
