@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -23,6 +24,8 @@ WARM_UP = 5_000
 MARGIN = 16_000_000
 #: Seconds that a message may take from one healthy client to the other and back, on a machine with two busy cores.
 PATIENT = 5.0
+#: A JWT of HS256.
+WHOLE_TOKEN = r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{43}"
 
 
 class AbuseTests(unittest.TestCase):
@@ -71,6 +74,7 @@ class AbuseTests(unittest.TestCase):
         await daemon.is_left()
         self.assertEqual(0, await daemon.stop(), health)
         self.assertEqual([], daemon.faults, figures)
+        self.assertIsNone(re.search(WHOLE_TOKEN, daemon.log), "a token stands in the log")
 
     async def talk_until(
         self, end: defer.Deferred[dict[str, Any]], alice: str, a: NodeSocket, bob: str, b: NodeSocket
