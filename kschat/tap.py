@@ -44,7 +44,7 @@ __all__ = ["Options", "makeService", "make_service"]
 
 #: When Python looks for garbage in cycles, of which only ended connections make some. Its own (700, 10, 10) is for
 #: short programs: under load it looks some hundred times a second through all that was made since the last time.
-COLLECT_AFTER = (20_000, 50, 50)
+COLLECT_AFTER = (10_000, 10, 10)
 
 
 def makeService(options: Options) -> IService:
