@@ -1,10 +1,9 @@
 """Autobahn's WebSocket protocol as the transport of an ``EngineSession``.
 
-Two ways are shorter here than Autobahn's own. Whole, masked, unfragmented text frames, which
-is what chat clients send, are unmasked and handed on from ``dataReceived`` (0.9 microseconds
-against 10); whatever else arrives goes Autobahn's way. And what is sent is framed by one
-concatenation and one ``transport.write`` (0.14 against 2.3), or, on plain TCP where nothing
-waits, by one system call.
+Two ways are shorter here than Autobahn's own. Whole, masked, unfragmented text frames, which is
+what chat clients send, are unmasked and handed on from ``dataReceived``; whatever else arrives goes
+Autobahn's way. And what is sent is framed by one concatenation and one ``transport.write``, or, on
+plain TCP where nothing waits, by one system call. (``python -m bench`` tells what it costs.)
 """
 
 from __future__ import annotations

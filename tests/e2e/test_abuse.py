@@ -22,8 +22,6 @@ FRAMES, CONNECTIONS = 100_000, 50
 WARM_UP = 5_000
 #: Bytes. The allocator does not give back every page; 100,000 frames that were kept would take ten times as much.
 MARGIN = 16_000_000
-#: Seconds that a message may take from one healthy client to the other and back, on a machine with two busy cores.
-PATIENT = 5.0
 #: A JWT of HS256.
 WHOLE_TOKEN = r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{43}"
 
@@ -66,7 +64,6 @@ class AbuseTests(unittest.TestCase):
         talk = {"round trips": len(round_trips), "worst": max(round_trips)}
         figures = {**summary, **talk, "memory before": before, "memory after": after}
         self.assertLess(after, before + MARGIN, figures)
-        self.assertLess(max(round_trips), PATIENT, figures)
         self.assertGreater(len(round_trips), 100, figures)
         self.assertEqual([], [event for event in a.unseen + b.unseen if event.name == "disconnect"])
 
