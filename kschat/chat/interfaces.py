@@ -5,7 +5,9 @@ Every backend passes the tests in ``tests/contracts``, the in-memory ones includ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -102,8 +104,84 @@ class RouterUnavailable(Exception):
     """The router can't carry messages now."""
 
 
-#: What a router calls with messages for users that are bound here, in the order of publishing.
-Deliver = Callable[[Sequence[Stored]], None]
+class ReplicaUnavailable(Exception):
+    """What daemons know of each other can't be told now."""
+
+
+class RouterTurn(Enum):
+    """What befell a router.
+
+    UP: from here on messages to all who are bound arrive; what was published before may not have.
+    DOWN: nothing arrives, and nothing can be published.
+    CANCELLED: the broker took a queue away; an UP follows when there is another.
+    """
+
+    UP = auto()
+    DOWN = auto()
+    CANCELLED = auto()
+
+
+class RouterListener(Protocol):
+    """Who takes what arrives at a router (the hub)."""
+
+    def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
+        """Messages for users that are bound here, in the order of publishing.
+
+        Where a router keeps a queue for each socket, ``socket`` is the one that these are for; else
+        they are for every socket of their recipients. The same message may arrive more than once where its
+        offsets tell so (they are not 0).
+        """
+
+    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+        """Something befell the router, or the queue of ``socket`` alone."""
+
+
+class NoteKind(Enum):
+    """What a note to other daemons is, and so for which sockets.
+
+    EVENT: all of the user, or of everybody where ``Note.user`` is empty.
+    TYPING: those of the user that know more than the tutorial. May be dropped.
+    RECEIPT: those of the user that asked for receipts. May be dropped.
+    CARBON: those of the user that asked for carbons.
+    LEAVE: all of the user are disconnected, told the reason that ``body`` names, but for the socket ``spare``.
+    """
+
+    EVENT = "event"
+    TYPING = "typing"
+    RECEIPT = "receipt"
+    CARBON = "carbon"
+    LEAVE = "leave"
+
+
+class Note(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What one daemon tells others, for the sockets of a user there.
+
+    Attributes:
+        kind: what it is.
+        user: whose sockets; empty for everybody's (EVENT alone).
+        body: of the event, as it is written; of LEAVE, the reason (``replaced``, …).
+        attachments: of the event.
+        spare: the socket that is left alone, by its id.
+    """
+
+    kind: NoteKind
+    user: str
+    body: bytes
+    attachments: tuple[bytes, ...] = ()
+    spare: str = ""
+
+
+class ReplicaListener(Protocol):
+    """Who is told what other daemons say."""
+
+    def told(self, notes: Sequence[Note]) -> None:
+        """Other daemons have told this one, which is where a user is (or which wants such notes)."""
+
+    def presence(self, user: str, online: bool, last_seen: int | None) -> None:
+        """A user came to the first, or left the last, of all daemons; also where this one is that daemon."""
+
+    def resync(self) -> None:
+        """Notes and changes of presence may have been missed until now: look again."""
 
 
 class IStore(Interface):
@@ -114,6 +192,8 @@ class IStore(Interface):
     """
 
     epoch = Attribute("A str: another one where offsets began anew, so that those of before mean nothing now.")
+    keeps = Attribute("A bool: whether messages are kept. Where not, offsets are all 0 and inboxes empty (relay mode).")
+    up = Attribute("A bool: whether it answered when it was last asked, or looked at in the background.")
 
     def start() -> None:
         """Begin. What is not there yet (a disk, a server) is waited for in the background."""
@@ -137,6 +217,9 @@ class IStore(Interface):
 
     def inbox(user: str) -> Deferred[InboxState]:
         """Where the inbox of ``user`` stands; all zero for one who never got a message."""
+
+    def ends(users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """``InboxState.last`` of many users in one call; of one who never got a message: 0, or nothing."""
 
     def read(user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         """A page of an inbox: what is kept beyond ``after``, by rising offset, ``limit`` at the most."""
@@ -169,23 +252,90 @@ class IStore(Interface):
     def leave(room: str, user: str) -> Deferred[bool]:
         """Make ``user`` no member of ``room``; whether it was one before."""
 
+    def members(room: str) -> Deferred[list[str]]:
+        """Who is a member of ``room`` (with its ``#``), in no order."""
+
 
 class IRouter(Interface):
-    """Carries messages to the daemons where their recipients are."""
+    """Carries messages to the daemons where their recipients are.
 
-    def attach(deliver: Deliver) -> None:
+    Where it can't (a broker is away), each method says so soon; it comes back by itself, binds all that
+    was asked for, and then says UP.
+    """
+
+    up = Attribute("A bool: whether it carries.")
+
+    def attach(listener: RouterListener) -> None:
         """Say who takes what arrives here. Called once, before all else."""
 
-    def bind(user: str) -> Deferred[None]:
-        """From when it fires on, messages to ``user`` arrive here. Fails with RouterUnavailable."""
+    def start() -> None:
+        """Begin. What is not there yet (a broker) is waited for in the background."""
 
-    def unbind(user: str) -> None:
-        """Messages to ``user`` need not arrive here any more. Of one that is not bound: nothing."""
+    def stop() -> Deferred[None]:
+        """Finish what was begun, as far as that can be done soon, and end."""
 
-    def publish(batch: Sequence[Stored]) -> Deferred[list[bool]]:
+    def bind(user: str, socket: str) -> Deferred[None]:
+        """From when it fires on, messages to ``user`` arrive here, for (at least) the socket of this id.
+
+        Fails with RouterUnavailable, soon; the wish stands all the same, until ``unbind``, and is
+        fulfilled when the router is UP again.
+        """
+
+    def unbind(user: str, socket: str) -> None:
+        """The socket needs no messages to ``user`` any more. Of one that is not bound: nothing."""
+
+    def publish(batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
         """Carry a batch to whoever is bound to a user in its messages' places, in order.
+
+        Also where it fails, messages with offsets are delivered to users that are bound right here.
+
+        Args:
+            batch: messages with at least one place each.
+            exact: whether each message's word must be its own; else that of several may be one (and
+                the batch may travel as one).
 
         Returns:
             A word on each message, in order: whether anybody was bound. Fails with
             RouterUnavailable; then some may have been carried.
         """
+
+
+class IReplica(Interface):
+    """Lets daemons tell each other what no message is: who is there, who types, what was read.
+
+    Nothing of it is stored, and a note is lost where it can't be told at once: what matters is kept in
+    the store. Presence is exact again after ``resync``.
+    """
+
+    daemon = Attribute("A str: this daemon's id among all, another one for each start.")
+    up = Attribute("A bool: whether it answers.")
+
+    def attach(listener: ReplicaListener) -> None:
+        """Say who is told. Called once, before all else."""
+
+    def start() -> None:
+        """Begin. What is not there yet is waited for in the background."""
+
+    def stop() -> Deferred[None]:
+        """Say that this daemon's users are gone, and end."""
+
+    def came(user: str) -> None:
+        """The first socket of ``user`` on this daemon was let in."""
+
+    def gone(user: str, last_seen: int) -> None:
+        """The last socket of ``user`` on this daemon ended."""
+
+    def online(users: Sequence[str]) -> Deferred[dict[str, bool]]:
+        """Whether each of ``users`` has a socket on any daemon. Fails with ReplicaUnavailable, soon."""
+
+    def want(kind: NoteKind, user: str) -> None:
+        """A first socket here wants notes of ``kind`` (RECEIPT or CARBON) for ``user``."""
+
+    def unwant(kind: NoteKind, user: str) -> None:
+        """No socket here wants them any more."""
+
+    def wanted(kind: NoteKind) -> bool:
+        """Whether any other daemon wants notes of ``kind`` for anybody; where not, to tell them is needless."""
+
+    def tell(note: Note) -> None:
+        """Tell the other daemons that it concerns; those of one turn of the reactor travel together. Never fails."""
