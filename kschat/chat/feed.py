@@ -211,7 +211,6 @@ class Feed:
 
     def acked(self, number: int) -> None:
         """The client has called the ack ``number``; what was written before it, it had been given."""
-        self._acks = True
         had = []
         unacked = self._unacked
         while unacked and (unacked[0][1] is None or unacked[0][1] <= number):
@@ -226,6 +225,8 @@ class Feed:
                 offset = entry_offset
         if offset:
             had += self._take(offset)
+        if had and had[-1][1] == number:
+            self._acks = True  # of RESPRECEIVER itself, and not of another event that came behind it
         self._delivered(had)
         self._relieved()
 
