@@ -56,6 +56,9 @@ MAX_UNACKED: Final = 1000
 #: The same in bytes.
 MAX_UNACKED_BYTES: Final = 500_000
 
+#: Acks that are recognized although their messages count as delivered: a client may call them late.
+MAX_LATE: Final = 256
+
 #: Messages that wait for a gap before them to fill, one socket.
 MAX_EARLY: Final = 500
 
@@ -92,6 +95,7 @@ class Feed:
         "_bytes",
         "_early",
         "_grouped",
+        "_late",
         "_limit",
         "_newest",
         "_timer",
@@ -129,6 +133,8 @@ class Feed:
         self._unproved: deque[Written] = deque()
         self._bytes = 0
         self._acks = False
+        # Of what pongs alone have proved, the newest.
+        self._late: deque[int | None] | None = None
         self._unacked: deque[Written] = deque()
         self._unacked_bytes = 0
         self._limit = FIRST_PAGE
@@ -203,7 +209,10 @@ class Feed:
         read = self._take(offset)
         if self._acks:
             self._await_acks(read)
-        else:
+        elif read:
+            if self._late is None:
+                self._late = deque(maxlen=MAX_LATE)
+            self._late.extend([entry[1] for entry in read])
             self._delivered(read)
         self._relieved()
         if not self._touched and self.way is not Way.GONE:
@@ -225,8 +234,9 @@ class Feed:
                 offset = entry_offset
         if offset:
             had += self._take(offset)
-        if had and had[-1][1] == number:
+        if not self._acks and ((had and had[-1][1] == number) or (self._late and number in self._late)):
             self._acks = True  # of RESPRECEIVER itself, and not of another event that came behind it
+            self._late = None
         self._delivered(had)
         self._relieved()
 

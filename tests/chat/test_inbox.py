@@ -406,6 +406,18 @@ class TestProof(InboxTestCase):
         client.drop()
         self.assertEqual(self.joined().offsets(), [4])
 
+    def test_a_client_that_acks_late_is_known_by_it(self) -> None:
+        client = self.joined()
+        for _ in range(3):
+            self.bring(1)
+            client.pong()
+        client.ack(client.read()[1].id or 0)
+        self.bring(1)
+        client.pong()
+        self.assertEqual(self.cursor(), 3)
+        client.drop()
+        self.assertEqual(self.joined().offsets(), [4])
+
     def test_of_a_client_that_acks_other_events_alone_a_pong_proves_on(self) -> None:
         client = self.joined()
         self.bring(1)
