@@ -62,7 +62,7 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml setup.py
 
 .PHONY: system-packages node
 system-packages:
-	@tools/system_packages.sh browser
+	@tools/system_packages.sh tests
 
 node: $(if $(wildcard tests/node/package-lock.json),tests/node/node_modules/.installed)
 

@@ -21,9 +21,6 @@ __all__ = ["SETTINGS", "Config", "ConfigError", "describe", "load", "read_keys",
 #: The settings that name the key tokens are verified with, of which there is exactly one.
 KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")
 
-#: The settings that name a Redis.
-REDIS = ("redis", "redis_pub", "redis_sub")
-
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 
 
@@ -71,9 +68,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm` and `.lock` beside it), made if it is "
-            "not there; `memory`, from where they are gone with the process; `redis` (see `redis`, and `amqp`), for "
-            "many daemons that act as one; or `none`: relay mode (see `amqp`), in which nothing is kept. In a demo its "
-            "default is `memory`."
+            "not there; `memory`, from where they are gone with the process; or `none`: relay mode (see `amqp`), in "
+            "which nothing is kept. In a demo its default is `memory`."
         ),
     ] = "sqlite:kschat.db"
     store_sync: Annotated[
@@ -87,13 +83,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = "full"
     retention_days: Annotated[
         float,
-        About("Messages older than this are deleted; 0 for none. Of the SQLite and Redis stores.", "days", 0, 36500),
+        About("Messages older than this are deleted; 0 for none. Of the SQLite store.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
         About(
             "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
-            "undelivered ones too. 0 for no bound. Of the SQLite and Redis stores.",
+            "undelivered ones too. 0 for no bound. Of the SQLite store.",
             "messages",
             0,
             10**9,
@@ -103,7 +99,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "RabbitMQ, which carries messages between daemons: `amqp://user:password@host:5672/vhost?heartbeat=60`, or "
-            "`amqps://…`. Needs the store `redis` or `none`. Empty: this daemon is alone.",
+            "`amqps://…`. Needs the store `none`. Empty: this daemon is alone.",
             masked=True,
         ),
     ] = ""
@@ -134,43 +130,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str, About("File with this daemon's PEM certificate for RabbitMQ, its key in it or in `amqp_key`.")
     ] = ""
     amqp_key: Annotated[str, About("File with the PEM key of `amqp_cert`.")] = ""
-    redis: Annotated[
-        str,
-        About(
-            "Redis, which keeps messages (store `redis`) and lets daemons tell each other who is there: "
-            "`redis://user:password@host:6379/0`, `rediss://…`, or by Sentinel "
-            "`redis+sentinel://user:password@host1:26379,host2:26379/0?service=mymaster`.",
-            masked=True,
-        ),
-    ] = ""
-    redis_pub: Annotated[str, About("Another Redis for what daemons tell each other; empty: `redis`.", masked=True)] = (
-        ""
-    )
-    redis_sub: Annotated[
-        str, About("Where to listen to that, a replica of `redis_pub` say; empty: `redis_pub`.", masked=True)
-    ] = ""
-    redis_prefix: Annotated[str, About("What the names of keys and channels in Redis begin with.")] = "kschat:"
-    redis_ca: Annotated[str, About("File with the PEM certificates that Redis's is trusted by, not the system's.")] = ""
-    redis_cert: Annotated[
-        str, About("File with this daemon's PEM certificate for Redis, its key in it or in `redis_key`.")
-    ] = ""
-    redis_key: Annotated[str, About("File with the PEM key of `redis_cert`.")] = ""
-    one_socket: Annotated[
-        bool,
-        About(
-            "Whether a user has one socket at a time: a new one replaces the others, which are told Goodbye `replaced`."
-        ),
-    ] = False
-    resync_interval: Annotated[
-        float,
-        About(
-            "How often a daemon looks in the store for news of its users that it was not told, because another daemon "
-            "crashed say. In cluster mode.",
-            "seconds",
-            0.001,
-            86400,
-        ),
-    ] = 30.0
     ping_interval: Annotated[float, About("How often a connection is probed.", "seconds", 0.001, 86400)] = 25.0
     ping_timeout: Annotated[
         float,
@@ -329,33 +288,25 @@ def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
 
 
 def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
-    """That router, store and replica together keep what they promise."""
+    """That router and store together keep what they promise."""
     kind, _, path = config.store.partition(":")
-    if config.store not in ("memory", "redis", "none") and (kind != "sqlite" or not path or "\0" in path):
-        raise fault("store", "is none of memory, redis, none, nor like sqlite:kschat.db")
-    if config.store in ("redis", "none") and not config.amqp:
+    if config.store not in ("memory", "none") and (kind != "sqlite" or not path or "\0" in path):
+        raise fault("store", "is neither memory nor none, nor like sqlite:kschat.db")
+    if config.store == "none" and not config.amqp:
         raise fault("store", "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/")
-    if config.store == "redis" and not config.redis:
-        raise fault("store", "needs redis: give it too, such as redis://localhost:6379/0")
-    if config.amqp and config.store not in ("redis", "none"):
+    if config.amqp and config.store != "none":
         raise fault(
             "amqp",
-            "cannot go with a store that other daemons can't read: give the store redis (nothing is lost) or none "
-            "(as the tutorial's server: at most once)",
+            "cannot go with a store that other daemons cannot read: give the store none (relay mode, as the tutorial's "
+            "server: at most once), or leave amqp out",
         )
-    if config.redis and not config.amqp:
-        raise fault("redis", "needs amqp too, which carries messages between daemons")
-    for name in ("redis_pub", "redis_sub"):
-        if getattr(config, name) and not config.redis:
-            raise fault(name, "needs redis")
-    for name, scheme in (
-        ("amqp", ("amqp", "amqps")),
-        *((n, ("redis", "rediss", "redis+sentinel", "rediss+sentinel")) for n in REDIS),
-    ):
-        url = getattr(config, name)
-        if url and url.partition("://")[0] not in scheme:
-            raise fault(name, f"is not like {scheme[0]}://host/")
-    for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
+    if config.amqp:
+        if config.amqp.partition("://")[0] not in ("amqp", "amqps"):
+            raise fault("amqp", "is not like amqp://user:password@host:5672/vhost")
+        # Half of a routing key's 255 bytes.
+        if len(config.amqp_prefix.encode()) > 100:
+            raise fault("amqp_prefix", "is longer than 100 bytes")
+    for name in ("amqp_ca", "amqp_cert", "amqp_key"):
         file = getattr(config, name)
         if file and not Path(file).is_file():
             raise fault(name, "is not a file")

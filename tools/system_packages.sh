@@ -3,7 +3,7 @@
 # or with a sudo that asks nothing. Elsewhere it says what to install. It never fails: what is missing shows later.
 #
 #     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
-#     system_packages.sh browser        Node.js, npm and Chromium, for the tests
+#     system_packages.sh tests          Node.js, npm, Chromium and RabbitMQ
 set -u
 
 wanted=""
@@ -12,14 +12,17 @@ case "${1:-}" in
         version=$("$2" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
         "$2" -c 'import ensurepip, venv' 2>/dev/null || wanted="python$version-venv"
         ;;
-    browser)
+    tests)
         command -v node >/dev/null || wanted="$wanted nodejs"
         command -v npm >/dev/null || wanted="$wanted npm"
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || wanted="$wanted chromium"
+        # It lies in sbin, which is not in everybody's path.
+        command -v rabbitmq-server >/dev/null || test -x /usr/lib/rabbitmq/bin/rabbitmq-server ||
+            wanted="$wanted rabbitmq-server"
         ;;
     *)
-        echo "usage: $0 venv PYTHON | browser" >&2
+        echo "usage: $0 venv PYTHON | tests" >&2
         exit 2
         ;;
 esac

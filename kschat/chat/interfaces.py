@@ -104,10 +104,6 @@ class RouterUnavailable(Exception):
     """The router can't carry messages now."""
 
 
-class ReplicaUnavailable(Exception):
-    """What daemons know of each other can't be told now."""
-
-
 class RouterTurn(Enum):
     """What befell a router.
 
@@ -134,54 +130,6 @@ class RouterListener(Protocol):
 
     def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
         """Something befell the router, or the queue of ``socket`` alone."""
-
-
-class NoteKind(Enum):
-    """What a note to other daemons is, and so for which sockets.
-
-    EVENT: all of the user, or of everybody where ``Note.user`` is empty.
-    TYPING: those of the user that know more than the tutorial. May be dropped.
-    RECEIPT: those of the user that asked for receipts. May be dropped.
-    CARBON: those of the user that asked for carbons.
-    LEAVE: all of the user are disconnected, told the reason that ``body`` names, but for the socket ``spare``.
-    """
-
-    EVENT = "event"
-    TYPING = "typing"
-    RECEIPT = "receipt"
-    CARBON = "carbon"
-    LEAVE = "leave"
-
-
-class Note(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What one daemon tells others, for the sockets of a user there.
-
-    Attributes:
-        kind: what it is.
-        user: whose sockets; empty for everybody's (EVENT alone).
-        body: of the event, as it is written; of LEAVE, the reason (``replaced``, …).
-        attachments: of the event.
-        spare: the socket that is left alone, by its id.
-    """
-
-    kind: NoteKind
-    user: str
-    body: bytes
-    attachments: tuple[bytes, ...] = ()
-    spare: str = ""
-
-
-class ReplicaListener(Protocol):
-    """Who is told what other daemons say."""
-
-    def told(self, notes: Sequence[Note]) -> None:
-        """Other daemons have told this one, which is where a user is (or which wants such notes)."""
-
-    def presence(self, user: str, online: bool, last_seen: int | None) -> None:
-        """A user came to the first, or left the last, of all daemons; also where this one is that daemon."""
-
-    def resync(self) -> None:
-        """Notes and changes of presence may have been missed until now: look again."""
 
 
 class IStore(Interface):
@@ -298,44 +246,3 @@ class IRouter(Interface):
             A word on each message, in order: whether anybody was bound. Fails with
             RouterUnavailable; then some may have been carried.
         """
-
-
-class IReplica(Interface):
-    """Lets daemons tell each other what no message is: who is there, who types, what was read.
-
-    Nothing of it is stored, and a note is lost where it can't be told at once: what matters is kept in
-    the store. Presence is exact again after ``resync``.
-    """
-
-    daemon = Attribute("A str: this daemon's id among all, another one for each start.")
-    up = Attribute("A bool: whether it answers.")
-
-    def attach(listener: ReplicaListener) -> None:
-        """Say who is told. Called once, before all else."""
-
-    def start() -> None:
-        """Begin. What is not there yet is waited for in the background."""
-
-    def stop() -> Deferred[None]:
-        """Say that this daemon's users are gone, and end."""
-
-    def came(user: str) -> None:
-        """The first socket of ``user`` on this daemon was let in."""
-
-    def gone(user: str, last_seen: int) -> None:
-        """The last socket of ``user`` on this daemon ended."""
-
-    def online(users: Sequence[str]) -> Deferred[dict[str, bool]]:
-        """Whether each of ``users`` has a socket on any daemon. Fails with ReplicaUnavailable, soon."""
-
-    def want(kind: NoteKind, user: str) -> None:
-        """A first socket here wants notes of ``kind`` (RECEIPT or CARBON) for ``user``."""
-
-    def unwant(kind: NoteKind, user: str) -> None:
-        """No socket here wants them any more."""
-
-    def wanted(kind: NoteKind) -> bool:
-        """Whether any other daemon wants notes of ``kind`` for anybody; where not, to tell them is needless."""
-
-    def tell(note: Note) -> None:
-        """Tell the other daemons that it concerns; those of one turn of the reactor travel together. Never fails."""
