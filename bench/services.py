@@ -19,8 +19,8 @@ from typing import Final, Self
 
 from bench.spawn import PeerError, free_port, spawn
 
-_RABBITMQ: Final = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-"""Debian's, without the wrapper that would change the user."""
+_DEBIANS: Final = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+"""Without the wrapper on the path, which would change the user."""
 _START: Final = 90.0
 _STOP: Final = 30.0
 #: Schedulers that wait do not spin: CPU that is told is work.
@@ -38,9 +38,13 @@ class Service:
 
 def missing(names: Iterable[str]) -> str:
     """What must be installed for these services (``rabbitmq``, ``redis``), in a sentence; or nothing."""
-    programs = {"rabbitmq": ("rabbitmq-server", _RABBITMQ), "redis": ("redis-server", "redis-server")}
-    wanted = [programs[name][0] for name in names if shutil.which(programs[name][1]) is None]
+    wanted = [f"{name}-server" for name in names if not _program(name)]
     return f"{' and '.join(wanted)} must be installed (make system-packages)" if wanted else ""
+
+
+def _program(name: str) -> str:
+    """The path of a service's program; empty where there is none."""
+    return (name == "rabbitmq" and shutil.which(_DEBIANS)) or shutil.which(f"{name}-server") or ""
 
 
 class Services:
@@ -92,7 +96,7 @@ class Services:
 
     def _start_redis(self, place: Path) -> Service:
         port = free_port()
-        argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
+        argv = [_program("redis"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
         argv += ["--appendonly", "yes", "--appendfsync", "everysec"]
         process = spawn(argv, place / "out", b"Ready to accept connections")
         self._processes.append(process)
@@ -119,6 +123,6 @@ class Services:
         # RabbitMQ would start Erlang's port mapper as a daemon, which outlives it: this one is ours to end.
         argv = [shutil.which("epmd") or "epmd", "-debug"]
         self._processes.append(spawn(argv, place / "epmd", b"epmd running", environ))
-        process = spawn([_RABBITMQ], place / "out", b"completed with", environ, seconds=_START)
+        process = spawn([_program("rabbitmq")], place / "out", b"completed with", environ, seconds=_START)
         self._processes.append(process)
         return Service(f"amqp://guest:guest@127.0.0.1:{port}/%2f?heartbeat=60", port, process.pid)
