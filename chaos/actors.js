@@ -3,7 +3,7 @@
 //
 // One JSON object a line on stdin:
 //     {"do": "open", "actor": NAME, "version": 2, "url": …, "options": {…}, "user": …, "targets": [{"pId": …, "count": n}, …],
-//      "answers": true, "window": 8, "pace": 20, "seed": 1}    a client with reconnection; it sends nothing yet
+//      "answers": true, "recovers": false, "window": 8, "pace": 20, "seed": 1}    a client with reconnection; it sends nothing yet
 //     {"do": "join", "actor": NAME, "room": …}
 //     {"do": "talk"}   {"do": "hush"}                           make messages; make no new ones
 //     {"do": "away", "actor": NAME}   {"do": "back", "actor": NAME}
@@ -11,7 +11,7 @@
 // On stdout arrays of notes, as they come:
 //     ["open", actor, recovered, had an offset]   ["shut", actor, reason]   ["joined", actor, room]   ["asked", actor]
 //     ["sent", actor, number, pId]   ["ack", actor, number, mid, repeat]   ["no", actor, number, ER]
-//     ["got", actor, key, mid, offset]   ["odd", actor, text]
+//     ["got", actor, key, mid, offset]   ["left", actor, by disconnect()]   ["odd", actor, text]
 // A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that.
 
@@ -48,8 +48,8 @@ function random_from(seed) {
 }
 
 class Actor {
-  constructor({ actor, version, url, options, user, targets, answers, window, pace, seed }) {
-    Object.assign(this, { name: actor, user, targets, answers, window, pace });
+  constructor({ actor, version, url, options, user, targets, answers, recovers, window, pace, seed }) {
+    Object.assign(this, { name: actor, user, targets, answers, recovers, window, pace });
     this.random = random_from(seed);
     this.queued = options.retries !== undefined; // then the library sends again, one message at a time
     this.number = 0;
@@ -112,12 +112,16 @@ class Actor {
     note("ack", this.name, number, answer.mid, Boolean(answer.repeat));
   }
 
-  // Not by disconnect(), which throws away what arrives in the same moment, though WebSocket has acknowledged it.
+  // disconnect() throws away what arrives in the same moment, though its WebSocket has read it. So it is for clients
+  // that call the acks, or show where they were: they must miss nothing all the same.
   leave() {
     if (!this.socket.connected) return; // it is on its way back from another fault
     this.is_away = true;
     this.socket.io.reconnection(false);
-    this.socket.io.engine.close();
+    const by_program = (this.answers || this.recovers) && this.random() < 0.7;
+    if (by_program) this.socket.disconnect();
+    else this.socket.io.engine.close();
+    note("left", this.name, by_program);
   }
 
   come_back() {

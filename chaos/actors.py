@@ -63,6 +63,7 @@ class Actors(ProcessProtocol):
             options=actor.client_options(token),
             targets=actor.targets,
             answers=actor.answers,
+            recovers=actor.recovers,
             window=WINDOW,
             pace=PACE,
             seed=seed,

@@ -37,7 +37,7 @@ STUCK = 40.0
 QUIET = 60.0
 
 #: Names of the faults, some more likely than others.
-FAULTS = ("cut", "cut", "stall and cut", "stall and cut", "stall", "ghost", "half-close", "half-close", "away")
+FAULTS = ("cut", "cut", "stall and cut", "stall and cut", "stall", "ghost", "half-close", "half-close", "away", "away")
 
 
 class Stuck(Exception):
@@ -233,6 +233,8 @@ class Run:
             ledger.refused(rest[1])
         elif kind == "joined":
             self._joined.add(name)
+        elif kind == "left":
+            ledger.counts["disconnect()"] += rest[0]
         elif kind == "asked":
             self._asked[name] += 1
         else:
@@ -271,6 +273,7 @@ def _report(one: Run, wrong: Mapping[str, int], say: Callable[[str], object]) ->
     rows = {
         "connections": counts["connections"],
         "of them recovered": counts["recovered"],
+        "ended by the program's disconnect()": counts["disconnect()"],
         "sent": counts["sent"],
         "acknowledged": len(one.ledger.acked),
         "of them as a repeat": counts["repeats"],

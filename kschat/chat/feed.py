@@ -10,6 +10,10 @@ order, each once, whatever order the news came in:
     LAGGING   much of what was written is not proved yet; the next page waits for that
     LIVE      all that is known was written; news of the next offset are written at once,
               earlier ones are cut, later ones wait a moment for the gap to fill
+
+What was written waits for proof. A pong shows that the client's WebSocket has read it, and lets more be written. It
+also proves it delivered, but not of a client that calls the acks of RESPRECEIVER: its library may throw away what comes
+while its program disconnects, so of such a client only an ack does, or that far too many acks are missing.
 """
 
 from __future__ import annotations
@@ -46,6 +50,15 @@ MAX_UNPROVED: Final = 2000
 #: The same in bytes.
 MAX_UNPROVED_BYTES: Final = 1_000_000
 
+#: Messages whose ack is awaited although a pong has come, of a client that acks; beyond, the oldest count as delivered.
+MAX_UNACKED: Final = 1000
+
+#: The same in bytes.
+MAX_UNACKED_BYTES: Final = 500_000
+
+#: Acks that are recognized although their messages count as delivered: a client may call them late.
+MAX_LATE: Final = 256
+
 #: Messages that wait for a gap before them to fill, one socket.
 MAX_EARLY: Final = 500
 
@@ -78,13 +91,17 @@ class Feed:
     """
 
     __slots__ = (
+        "_acks",
         "_bytes",
         "_early",
         "_grouped",
+        "_late",
         "_limit",
         "_newest",
         "_timer",
         "_touched",
+        "_unacked",
+        "_unacked_bytes",
         "_unproved",
         "at",
         "identity",
@@ -115,6 +132,11 @@ class Feed:
         self._early: dict[int, tuple[Message, bytes]] = {}
         self._unproved: deque[Written] = deque()
         self._bytes = 0
+        self._acks = False
+        # Of what pongs alone have proved, the newest.
+        self._late: deque[int | None] | None = None
+        self._unacked: deque[Written] = deque()
+        self._unacked_bytes = 0
         self._limit = FIRST_PAGE
         self._grouped: list[tuple[int, Message, bytes, int]] = []
         self._touched = False
@@ -149,6 +171,9 @@ class Feed:
             if len(self._unproved) >= MAX_UNPROVED or self._bytes >= MAX_UNPROVED_BYTES:
                 self._newest = max(self._newest, offset)
                 self.way = Way.LAGGING
+                # They are read with all the others.
+                self._early.clear()
+                self._stop_timer()
                 return
             self._write(offset, message, piece)
             if self._early:
@@ -173,6 +198,7 @@ class Feed:
         self.way = Way.GONE
         self._early.clear()
         self._unproved.clear()
+        self._unacked.clear()
         self._grouped.clear()
         self._stop_timer()
 
@@ -180,29 +206,68 @@ class Feed:
 
     def proved(self, offset: int) -> None:
         """The client's WebSocket has read all up to ``offset``."""
-        self._proved(offset)
+        read = self._take(offset)
+        if self._acks:
+            self._await_acks(read)
+        elif read:
+            if self._late is None:
+                self._late = deque(maxlen=MAX_LATE)
+            self._late.extend([entry[1] for entry in read])
+            self._delivered(read)
+        self._relieved()
         if not self._touched and self.way is not Way.GONE:
             self._ask_proof()
 
     def acked(self, number: int) -> None:
-        """The client has called the ack ``number``; what was written before it, it had read."""
+        """The client has called the ack ``number``; what was written before it, it had been given."""
+        had = []
+        unacked = self._unacked
+        while unacked and (unacked[0][1] is None or unacked[0][1] <= number):
+            entry = unacked.popleft()
+            self._unacked_bytes -= entry[3]
+            had.append(entry)
         offset = 0
-        for entry_offset, asked, _, _ in self._unproved:
-            if asked is None or asked > number:
-                break
-            offset = entry_offset
+        if not unacked:
+            for entry_offset, asked, _, _ in self._unproved:
+                if asked is None or asked > number:
+                    break
+                offset = entry_offset
         if offset:
-            self._proved(offset)
+            had += self._take(offset)
+        if not self._acks and ((had and had[-1][1] == number) or (self._late and number in self._late)):
+            self._acks = True  # of RESPRECEIVER itself, and not of another event that came behind it
+            self._late = None
+        self._delivered(had)
+        self._relieved()
 
-    def _proved(self, offset: int) -> None:
+    def _take(self, offset: int) -> list[Written]:
+        """What waited for proof up to ``offset``, and waits no more."""
         done = []
         unproved = self._unproved
         while unproved and unproved[0][0] <= offset:
             entry = unproved.popleft()
             self._bytes -= entry[3]
             done.append(entry)
-        if self.inbox is not None and done:
-            self.inbox.proved(done[-1][0], done)
+        return done
+
+    def _await_acks(self, read: list[Written]) -> None:
+        """Keep in mind what was read and not acked; of too much, the oldest counts as delivered."""
+        unacked = self._unacked
+        for entry in read:
+            unacked.append(entry)
+            self._unacked_bytes += entry[3]
+        given_up = []
+        while len(unacked) > MAX_UNACKED or self._unacked_bytes > MAX_UNACKED_BYTES:
+            entry = unacked.popleft()
+            self._unacked_bytes -= entry[3]
+            given_up.append(entry)
+        self._delivered(given_up)
+
+    def _delivered(self, entries: list[Written]) -> None:
+        if entries and self.inbox is not None:
+            self.inbox.proved(entries[-1][0], entries)
+
+    def _relieved(self) -> None:
         if self.way is Way.LAGGING:
             self._go_on_unless_much_is_unproved()
 

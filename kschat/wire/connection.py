@@ -103,7 +103,8 @@ class Socket:
         prefix = b"" if namespace == "/" else namespace.encode() + b","
         self._event_head = b"42" + prefix
         self._ack_head = b"43" + prefix
-        self._next_id = 0
+        # Ids go on where the namespace's last socket ended, so that a late ack means nothing to this one.
+        self._next_id = connection.first_id
 
     def accept(self, serves: bool = True, pid: str | None = None) -> None:
         """Let the peer in and tell it so. On a socket that is gone: nothing happens.
@@ -157,6 +158,11 @@ class Socket:
         """
         self._send(self._ack_head, b"%d%b" % (number, body), attachments)
 
+    @property
+    def asked(self) -> int:
+        """The id after that of the last ack that was asked for."""
+        return self._next_id
+
     def prove(self, number: int) -> bool:
         """Ask for a proof that the peer has read all that was sent; ``application.proved`` is told.
 
@@ -175,7 +181,7 @@ class Socket:
         """End this socket and tell the peer, which then does not come back by itself."""
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
-            del connection.sockets[self.namespace]
+            connection.forget(self)
             self.accepted = False
             connection.send(Disconnect(self.namespace))
             connection.application.disconnected(self, Reason.SERVER_DISCONNECT)
@@ -206,7 +212,7 @@ class Connection:
         sockets: those that are accepted or not answered yet, by namespace.
     """
 
-    __slots__ = ("_decoder", "_limits", "application", "handshake", "proving", "session", "sockets")
+    __slots__ = ("_decoder", "_limits", "application", "first_id", "handshake", "proving", "session", "sockets")
 
     def __init__(self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits) -> None:
         self.session = session
@@ -215,6 +221,8 @@ class Connection:
         self.sockets: dict[str, Socket] = {}
         #: who awaits the one proof that is asked at a time
         self.proving: Socket | None = None
+        #: of the acks that the next socket asks for
+        self.first_id = 0
         self._limits = limits
         self._decoder = Decoder(limits)
 
@@ -227,6 +235,11 @@ class Connection:
         """The session stands. Clients of revision 3 are joined to ``/`` unasked."""
         if self.session.revision == 3:
             self._connect(Connect(_DEFAULT))
+
+    def forget(self, socket: Socket) -> None:
+        """A socket has ended, and the connection goes on."""
+        del self.sockets[socket.namespace]
+        self.first_id = max(self.first_id, socket.asked)
 
     def send(self, packet: Connect | Disconnect | ConnectError) -> None:
         """Send a packet that carries no attachments."""
@@ -284,7 +297,7 @@ class Connection:
         elif type(packet) is Disconnect:
             # A socket that the server ended a moment ago may cross this on its way.
             if socket is not None:
-                del self.sockets[packet.namespace]
+                self.forget(socket)
                 socket.accepted = False
                 self.application.disconnected(socket, Reason.CLIENT_DISCONNECT)
         else:

@@ -393,6 +393,112 @@ class TestProof(InboxTestCase):
             client.ack(acked)
         self.assertEqual(client.offsets(), list(range(1, 501)))
 
+    def test_of_a_client_that_acks_a_pong_proves_nothing(self) -> None:
+        client = self.joined()
+        self.bring(1)
+        client.ack(client.read()[0].id or 0)
+        client.pong()
+        self.bring(3)
+        client.pong()
+        self.assertEqual(self.cursor(), 1)
+        client.ack(client.read()[2].id or 0)
+        self.assertEqual(self.cursor(), 3)
+        client.drop()
+        self.assertEqual(self.joined().offsets(), [4])
+
+    def test_a_client_that_acks_late_is_known_by_it(self) -> None:
+        client = self.joined()
+        for _ in range(3):
+            self.bring(1)
+            client.pong()
+        client.ack(client.read()[1].id or 0)
+        self.bring(1)
+        client.pong()
+        self.assertEqual(self.cursor(), 3)
+        client.drop()
+        self.assertEqual(self.joined().offsets(), [4])
+
+    def test_of_a_client_that_acks_other_events_alone_a_pong_proves_on(self) -> None:
+        client = self.joined()
+        self.bring(1)
+        client.ack(client.connection.sockets["/kschat"].emit(b'["RESPSEND",{}]', ask=True) or 0)
+        client.pong()
+        self.bring(2)
+        client.pong()
+        self.assertEqual(self.cursor(), 3)
+
+    def test_a_pong_lets_more_be_written_to_a_client_that_acks(self) -> None:
+        self.small(MAX_UNPROVED=5)
+        client = self.joined()
+        self.bring(1)
+        client.ack(client.read()[0].id or 0)
+        client.pong()
+        self.bring(8)
+        self.assertIs(self.way(client), Way.LAGGING)
+        while client.pong():
+            pass
+        self.assertEqual(client.offsets(), list(range(1, 10)))
+        self.assertEqual(self.cursor(), 1)
+        self.assertIs(self.way(client), Way.LIVE)
+
+    def test_of_too_many_that_were_read_and_not_acked_the_oldest_count_as_delivered(self) -> None:
+        self.small(MAX_UNACKED=4)
+        client = self.joined()
+        self.bring(1)
+        client.ack(client.read()[0].id or 0)
+        for _ in range(4):
+            self.bring(2)
+            while client.pong():
+                pass
+        self.assertEqual(self.cursor(), 9 - 4)
+        client.ack(client.read()[-1].id or 0)
+        self.assertEqual(self.cursor(), 9)
+
+    def test_of_too_many_bytes_as_well(self) -> None:
+        self.small(MAX_UNACKED_BYTES=400)
+        client = self.joined()
+        self.bring(1)
+        client.ack(client.read()[0].id or 0)
+        while client.pong():
+            pass
+        for _ in range(8):
+            self.bring(1)
+            client.pong()
+        self.assertGreater(self.cursor(), 1)
+        self.assertLess(self.cursor(), 9)
+
+    def test_pings_end_when_all_was_read_though_no_ack_comes(self) -> None:
+        client = self.joined()
+        self.bring(1)
+        client.ack(client.read()[0].id or 0)
+        self.bring(3)
+        for _ in range(5):
+            client.pong()
+        self.assertFalse(client.pong())
+
+    def test_what_comes_early_is_let_go_when_its_socket_lags(self) -> None:
+        self.small(MAX_UNPROVED=2)
+        client = self.joined()
+        stored = self.put(4)
+        self.daemon.news(*stored[:2], stored[3])
+        self.daemon.news(stored[2])
+        self.assertIs(self.way(client), Way.LAGGING)
+        while client.pong():
+            pass
+        self.assertEqual(client.offsets(), [1, 2, 3, 4])
+        self.assertFalse(client.feed._early)
+
+    def test_a_late_ack_proves_nothing_to_the_next_socket_of_its_connection(self) -> None:
+        client = self.joined()
+        self.bring(2)
+        late = client.read()[-1].id or 0
+        client.leave()
+        client.join()
+        self.bring(1)
+        client.ack(late)
+        self.assertEqual(self.cursor(), 0)
+        self.assertNotIn(late, [one.id for one in client.read()])
+
     def test_a_socket_that_comes_back_on_its_connection_is_proved_what_it_is_sent(self) -> None:
         client = self.joined()
         self.bring(2)

@@ -49,12 +49,18 @@ class Device:
     Attributes:
         start: the offset after which the daemon began, once it has.
         claimed: the offset that the client showed, where the daemon took it.
+        acks: whether its program has called an ack; from then on it calls them all, by and by.
+        acked: the newest that it has called in the end.
+        deaf: the frame from which on its library throws away what comes, where its program has disconnected.
     """
 
     def __init__(self, client: Client, claim: int | None) -> None:
         self.client = client
         self.claim = claim
         self.start: int | None = None
+        self.acks = False
+        self.acked: int | None = None
+        self.deaf: int | None = None
 
 
 class InboxMachine(RuleBasedStateMachine):
@@ -173,15 +179,36 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.devices)
     @rule(which=pick, event=pick)
     def ack(self, which: int, event: int) -> None:
-        client = self.device(which).client
+        device = self.device(which)
+        client = device.client
         asking = [one for one in client.read() if one.name == "RESPRECEIVER" and one.id is not None]
         if asking:
             acked = asking[event % len(asking)]
+            if device.deaf is not None and acked.frame >= device.deaf:
+                return
+            device.acks = True
             for one in client.received:
                 if one.name == "RESPRECEIVER" and one.frame <= acked.frame:
                     self.had[client.user].update(one.offsets)
             assert acked.id is not None
             client.ack(acked.id)
+
+    @precondition(lambda self: self.devices)
+    @rule(which=pick, count=st.integers(1, 4), pongs=st.integers(0, 2))
+    def disconnect_by_program(self, which: int, count: int, pongs: int) -> None:
+        """An acking program disconnects while messages come.
+
+        Its library throws away all that comes from then on; its WebSocket answers pings until it is closed.
+        """
+        device = self.device(which)
+        device.client.read()
+        device.acks = device.acks or any(one.id is not None for one in device.client.received if one.name)
+        if device.acks and device.deaf is None:
+            self.ack_all(device)
+            device.deaf = len(device.client.pipe.frames)
+            self.append_and_bring(device.client.user, count)
+            for _ in range(pongs):
+                self.prove(device)
 
     # The store, and the daemon.
 
@@ -306,6 +333,8 @@ class InboxMachine(RuleBasedStateMachine):
 
     def come_to_rest(self) -> None:
         """Let all happen that is to happen, and a last message come to each user."""
+        for device in [device for device in self.devices if device.deaf is not None]:
+            self.end(device)
         self.store.away = False
         self.settle()
         while self.pending:
@@ -347,7 +376,8 @@ class InboxMachine(RuleBasedStateMachine):
                 one.answer()
                 self.each_device_begins_behind_what_was_proved()
             ponged = [self.prove(device) for device in self.devices]
-            if not questions and not any(ponged):
+            acked = [self.ack_all(device) for device in self.devices]
+            if not questions and not any(ponged) and not any(acked):
                 if not self.clock.getDelayedCalls():
                     return
                 self.clock.advance(1.0)
@@ -364,9 +394,22 @@ class InboxMachine(RuleBasedStateMachine):
         asked = client.pipe.asked
         if asked is not None:
             for one in client.everything:
-                if one.name == "RESPRECEIVER" and one.frame < asked[1]:
+                if one.name == "RESPRECEIVER" and one.frame < asked[1] and not device.acks:
                     self.had[client.user].update(one.offsets)
         return client.pong()
+
+    def ack_all(self, device: Device) -> bool:
+        """Let an acking program call the newest ack; whether there was one."""
+        asking = [one for one in device.client.read() if one.name == "RESPRECEIVER" and one.id is not None]
+        if not device.acks or not asking or asking[-1].id == device.acked:
+            return False
+        for one in device.client.received:
+            if one.name == "RESPRECEIVER" and one.frame <= asking[-1].frame:
+                self.had[device.client.user].update(one.offsets)
+        device.acked = asking[-1].id
+        assert device.acked is not None
+        device.client.ack(device.acked)
+        return True
 
     def remember(self, device: Device) -> None:
         client = device.client

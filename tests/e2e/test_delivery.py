@@ -84,6 +84,20 @@ class _Delivery(ChatTestCase):
         await received(b, 1)
         await a.next("RESPSTATUS")
 
+    async def test_a_program_that_acks_and_disconnects_in_a_stream_of_messages_gets_them_all(self) -> None:
+        alice, bob = new_user("alice"), new_user("bob")
+        a = await self.join(alice, 4)
+        numbers = range(1000)
+        stream = [defer.ensureDeferred(send(a, alice, bob, *numbers[first : first + 20])) for first in numbers[::20]]
+        had: set[int] = set()
+        while len(had) < len(numbers):
+            b = await self.join(bob)
+            had.update(message["msg"] for message in await received(b, 1))
+            # At once, while more is on its way: the library throws that away.
+            await b.disconnect()
+            had.update(one["msg"] for event in b.unseen if event.name == "RESPRECEIVER" for one in messages_of(event))
+        await defer.gatherResults(stream)
+
     async def test_a_ghost_of_a_socket_keeps_nothing_from_the_next_one(self) -> None:
         alice, bob = new_user("alice"), new_user("bob")
         a = await self.join(alice, 4)

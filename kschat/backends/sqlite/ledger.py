@@ -24,7 +24,7 @@ _ROW: Final = "(" + ", ".join("?" * 14) + ")"
 
 #: Rows of one statement, most first. Each call into SQLite gives Python's lock away and has to win
 #: it back from a busy reactor, so that a statement a row would take many times as long.
-_ROWS: Final = (64, 32, 16, 8, 4, 2, 1)
+_ROWS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 _INSERT: Final = {count: f"INSERT INTO messages ({_FIELDS}) VALUES " + ", ".join([_ROW] * count) for count in _ROWS}
 
@@ -93,7 +93,7 @@ class Ledger:
         talk.total += 1
         route.own += 1
         recipient.last = place = recipient.last + 1
-        body = bytes(message.msg)
+        body = message.msg
         attachments = packed(message.attachments) if message.attachments else None
         self._size += len(body) if attachments is None else len(body) + len(attachments)
         self._values += (

@@ -7,13 +7,17 @@ No statement scans a table; a test looks at their plans.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from kschat.backends.order import number_of
 from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxState, Page
+from kschat.chat.messages import Message
+
+#: What is recent, by conversation.
+Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]
 
 INBOX: Final = (
     "SELECT cursor, floor, max(floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
@@ -101,7 +105,7 @@ class Queries:
         newest = recent.inboxes.get(user)
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
-            return newest[skip : skip + limit]
+            return list(newest[skip : skip + limit])
         rows = self._execute(READ, (user, after, limit)).fetchall()
         entries = [Entry(row[0], message_of(row[1:])) for row in rows]
         if newest and len(entries) < limit:
@@ -136,16 +140,17 @@ class Queries:
 
     def conversations(self, recent: Recent, user: str, limit: int) -> list[Conversation]:
         """See ``IStore``."""
+        threads = recent.threads
         # In one transaction, since unread messages are counted here by what is beyond the tables.
         self._execute("BEGIN")
         try:
             rows = self._execute(CONVERSATIONS, (user, limit)).fetchall()
-            rows += [row for key in list(recent.threads) if (row := self._overview_of(user, key)) is not None]
+            rows += [row for key in list(threads) if (row := self._overview_of(user, key)) is not None]
         finally:
             self._execute("COMMIT")
         found = {}
         for row in rows:
-            one = _conversation(user, row, recent)
+            one = _conversation(user, row, threads)
             if one is not None:
                 found[one.peer] = one
         newest = sorted(found.values(), key=lambda one: one.last.mid, reverse=True)
@@ -161,13 +166,13 @@ class Queries:
         return self._execute(ONE_WITH_USER, {"user": user, "peer": peer}).fetchone()
 
 
-def _conversation(user: str, row: Sequence[Any], recent: Recent) -> Conversation | None:
+def _conversation(user: str, row: Sequence[Any], threads: Threads) -> Conversation | None:
     """A conversation by its row and what is recent in it; None for a room where nothing was written."""
     _, read, peer, unread, *rest = row
     last = message_of(rest) if rest[0] is not None else None
     assert len(rest) == WIDTH
     beyond, unread_from = last.mid if last is not None else "", f"{read + 1:016x}"
-    for message in recent.threads.get(thread_key(user, peer), ()):
+    for message in threads.get(thread_key(user, peer), ()):
         if message.mid > beyond:
             last = message
             if message.sender != user and message.mid >= unread_from and unread < MAX_UNREAD:
