@@ -3,7 +3,8 @@
 # or with a sudo that asks nothing. Elsewhere it says what to install. It never fails: what is missing shows later.
 #
 #     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
-#     system_packages.sh tests          Node.js, npm, Chromium and RabbitMQ
+#     system_packages.sh browser        Node.js, npm and Chromium, for the tests
+#     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
 set -u
 
 wanted=""
@@ -12,17 +13,19 @@ case "${1:-}" in
         version=$("$2" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
         "$2" -c 'import ensurepip, venv' 2>/dev/null || wanted="python$version-venv"
         ;;
-    tests)
+    browser)
         command -v node >/dev/null || wanted="$wanted nodejs"
         command -v npm >/dev/null || wanted="$wanted npm"
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || wanted="$wanted chromium"
-        # It lies in sbin, which is not in everybody's path.
-        command -v rabbitmq-server >/dev/null || test -x /usr/lib/rabbitmq/bin/rabbitmq-server ||
-            wanted="$wanted rabbitmq-server"
+        ;;
+    services)
+        # RabbitMQ's program is in its own directory, and on the path only of root.
+        test -x /usr/lib/rabbitmq/bin/rabbitmq-server || wanted="$wanted rabbitmq-server"
+        command -v redis-server >/dev/null || wanted="$wanted redis-server"
         ;;
     *)
-        echo "usage: $0 venv PYTHON | tests" >&2
+        echo "usage: $0 venv PYTHON | browser | services" >&2
         exit 2
         ;;
 esac

@@ -45,6 +45,12 @@ def require_rabbitmq() -> str:
     return path
 
 
+def require(lacking: str) -> None:
+    """SkipTest or AssertionError where ``lacking`` says in a sentence what is not there."""
+    if lacking:
+        _missing(lacking)
+
+
 def _missing(what: str) -> NoReturn:
     if os.environ.get("KSCHAT_TESTS_REQUIRE") == "1":
         raise AssertionError(f"{what}, and KSCHAT_TESTS_REQUIRE=1 says that nothing may be skipped")
