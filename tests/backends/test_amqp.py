@@ -415,6 +415,20 @@ class BrokenTests(AmqpTestCase):
         await self.soon(up)
         self.assertEqual(await patient.publish(stored("user 499"), exact=True), [ANY])
 
+    async def test_a_broker_that_is_short_of_memory_takes_nothing_until_it_is_not(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        await self.broker.ctl("set_vm_memory_high_watermark", "0")
+        published = router.publish(stored("cem"))  # whoever publishes is told
+        with self.assertRaises(RouterUnavailable):
+            await self.soon(published)
+        await self.soon(down)
+        self.assertFalse(router.up)
+        await self.broker.ctl("set_vm_memory_high_watermark", "0.4")
+        await self.soon(up)
+        self.assertEqual(await router.publish(stored("ben", "cem"), exact=True), [True, False])
+
     async def test_a_queue_that_is_taken_away_is_made_anew(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")

@@ -13,6 +13,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.support.needs import require_rabbitmq
 from tests.support.waiting import real_reactor
@@ -101,6 +102,19 @@ class RabbitMQ:
         if self._process is not None and self._process.poll() is None:
             self.signal(signal.SIGKILL)
             self._process.wait(PATIENCE)
+
+    async def ctl(self, *arguments: str) -> None:
+        """Do what ``rabbitmqctl`` does with these arguments."""
+        program = str(Path(self._server).with_name("rabbitmqctl"))
+        result = await deferToThread(
+            subprocess.run,
+            [program, *arguments],
+            env=self._environment,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
 
     async def restart(self) -> None:
         """Crash, and come back with the same data on the same port."""

@@ -37,6 +37,7 @@ class AmqpRouter:
         reactor: the real one.
 
     Attributes:
+        tries: how often it was tried to connect.
         connections: how often a connection has worked.
         malformed: messages that arrived and could not be read.
 
@@ -71,6 +72,7 @@ class AmqpRouter:
         self._ended: Deferred[None] = succeed(None)
         self._look = LoopingCall(self._look_after)
         self._look.clock = reactor
+        self.tries = 0
         self.connections = 0
         self.malformed = 0
 
@@ -181,6 +183,7 @@ class AmqpRouter:
     async def _once(self) -> bool:
         """One connection, from beginning to end; whether it has worked."""
         began = self._reactor.seconds()
+        self.tries += 1
         try:
             factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor))
             link = cast(Link, await self._endpoint.connect(factory))
@@ -191,6 +194,7 @@ class AmqpRouter:
         timer = self._reactor.callLater(2 * self._settings.patience, link.abort, "it did not answer")
         try:
             if not self._running:
+                link.ready.addErrback(lambda _: None)
                 raise RouterUnavailable("this daemon ends")
             await self._set_up(link)
         except Exception as error:  # noqa: BLE001 - as above
