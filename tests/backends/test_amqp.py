@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from kschat.backends.amqp import AddressError, AmqpRouter, Settings
+from kschat.backends.amqp.queues import DaemonQueue
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
@@ -285,6 +286,37 @@ class ExchangeTests(AmqpTestCase):
         channel = await link.channel()
         await channel.exchange_delete(self.exchange)
         await self.soon(up)
+
+
+class BeginningTests(AmqpTestCase):
+    """A connection that ends before it was of use."""
+
+    async def test_one_that_ends_while_users_are_bound_is_followed_by_another(self) -> None:
+        router, arrivals = self.raw(patience=0.2), Arrivals()
+        router.attach(arrivals)
+        bound = router.bind("ben", "a")
+        with self.assertRaises(RouterUnavailable):
+            await bound
+        send, unanswered = DaemonQueue._send, list[DaemonQueue]()
+        self.patch(DaemonQueue, "_send", lambda queue: unanswered.append(queue))
+        router.start()
+        while not unanswered:
+            await self.soon(_turn())
+        self.patch(DaemonQueue, "_send", send)
+        await self.soon(arrivals.next(RouterTurn.UP))
+        other, _ = await self.started()
+        self.assertEqual(await other.publish(stored("ben"), exact=True), [True])
+
+    async def test_what_can_t_be_handed_on_ends_the_connection_and_is_told(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        self.patch(arrivals, "deliver", lambda *_: 1 / 0)
+        other, _ = await self.started()
+        await other.publish(stored("ben"))
+        await self.soon(down)
+        await self.soon(up)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class TutorialTests(AmqpTestCase):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from random import uniform
 from typing import Any, Final, cast
 
+from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
@@ -196,7 +197,10 @@ class AmqpRouter:
             if not self._running:
                 link.ready.addErrback(lambda _: None)
                 raise RouterUnavailable("this daemon ends")
-            await self._set_up(link)
+            setting_up = Deferred.fromCoroutine(self._set_up(link))
+            # What it waits for may be answered by nobody, once the connection has ended.
+            link.gone.addCallback(lambda _: setting_up.cancel())
+            await setting_up
         except Exception as error:  # noqa: BLE001 - as above
             if link.is_open:
                 link.abort(self._explained(why(error)))
@@ -348,6 +352,8 @@ class AmqpRouter:
 
     def broken(self, failure: Failure) -> None:
         """End the connection: the next one makes all anew."""
+        if failure.check(AMQPError) is None:
+            self.log.failure("what came from RabbitMQ could not be handed on", failure)
         if self._link is not None:
             self._link.abort(why(failure.value))
 
