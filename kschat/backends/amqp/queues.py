@@ -52,8 +52,8 @@ class _Channel:
             except pika.exceptions.ConsumerCancelled:
                 await again()
                 return
-            except pika.exceptions.AMQPError:
-                return  # the channel or the connection has ended, which others are told
+            except Exception:  # noqa: BLE001 - pika's or Twisted's: channel or connection have ended, which others are told
+                return
             await deferLater(self._clock, 0)
             while arriving.pending:
                 messages.append(await arriving.get())
