@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Where npm's packages are: the clients of the tests, and the tutorial's server.
+NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
 CODE := kschat tests tools chaos $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
@@ -33,15 +35,16 @@ format: $(VENV)/.dev
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m bench
+# All peers in turns, some minutes; BENCH="node relay --rounds 3" measures less, see `python -m bench --help`.
+bench: $(VENV)/.dev system-packages node
+	$(BIN)/python -m bench $(BENCH)
 
 # Twenty kills, of real clients in full talk; CHAOS="--seed 7 --kills 3" runs another.
 chaos: $(VENV)/.dev node
 	$(BIN)/python -m chaos $(CHAOS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis tests/node/node_modules
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis $(NODE:=/node_modules)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name dropin.cache -type f -delete
 
@@ -63,9 +66,10 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml setup.py
 .PHONY: system-packages node
 system-packages:
 	@tools/system_packages.sh browser
+	@tools/system_packages.sh services
 
-node: $(if $(wildcard tests/node/package-lock.json),tests/node/node_modules/.installed)
+node: $(NODE:=/node_modules/.installed)
 
-tests/node/node_modules/.installed: tests/node/package-lock.json | system-packages
-	@if command -v npm >/dev/null; then cd tests/node && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
-	else echo "npm is missing: the tests with real clients will be skipped" >&2; fi
+$(NODE:=/node_modules/.installed): %/node_modules/.installed: %/package-lock.json | system-packages
+	@if command -v npm >/dev/null; then cd $* && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	else echo "npm is missing: what needs the packages of $* will be skipped" >&2; fi

@@ -6,13 +6,16 @@ From the ground up; each knows only what stands above it in this list:
 - ``tally``    was every number seen once, in order?
 - ``stats``    percentiles, medians
 - ``process``  CPU and memory of a process, read from /proc; the machine's own line
+- ``spawn``    starting a process, and waiting until it serves
+- ``services`` RabbitMQ and Redis of one run, which all peers stand on
 - ``clients``  one socket of the load as a state machine without I/O: bytes in, bytes out
 - ``options``  the load generator's command line
 - ``links``    the load's sockets and the epoll they are read by
 - ``load``     the load generator, a process of its own: closed loop, open loop, idle connections
 - ``peers``    what can be measured: how to start it and how to speak to it
 - ``measure``  starts a peer and a load, and takes the figures of one round
-- ``report``   rounds in turns, medians, the table
+- ``beside``   one peer's figures as multiples of another's
+- ``report``   rounds in turns, medians, the tables
 - ``backlog``  what a pair sees while others get 10,000 messages that they missed
 - ``profile``  the same load while the daemon is profiled
 

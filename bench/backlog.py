@@ -21,8 +21,10 @@ from bench.links import PATIENCE, Links, LoadError
 from bench.measure import started
 from bench.options import LoadOptions
 from bench.peers import PEERS
-from bench.peers.base import Peer, PeerError
+from bench.peers.base import Peer
 from bench.process import machine
+from bench.services import Services
+from bench.spawn import PeerError
 from bench.stats import percentile
 
 _WINDOW = 200
@@ -129,7 +131,7 @@ class Backlog:
 
 def measure(peer: Peer, times: int, messages: int, rate: float, seconds: float, seed: int) -> Backlog:
     """Start a peer, and run. Raises LoadError, PeerError."""
-    with started(peer) as (running, secret):
+    with Services() as services, started(peer, services) as (running, secret):
         os.environ["KSCHAT_SECRET"] = secret
         options = LoadOptions(
             ports=running.ports,

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from bench.clients import ChatClient
 from bench.links import PATIENCE, Links, LoadError
 from bench.options import LoadOptions, parse
 from bench.process import cpu_seconds, machine_seconds
@@ -100,10 +101,16 @@ class Load:
         deadline = time.perf_counter() + PATIENCE
         while time.perf_counter() < deadline and self.links.by_fd:
             clients = [link.client for link in self.links.all]
-            if all(c.acks.count() == c.number - c.acks.first and not c.lost() for c in clients):
+            if all(self._all_came(client) for client in clients):
                 break
             self.links.turn(0.05)
         self.links.turn(0.2)  # what should not come: repeats
+
+    def _all_came(self, client: ChatClient) -> bool:
+        """Whether every answer to a client's messages came, and the messages themselves."""
+        acked = client.acks.count()
+        answered = self.options.echo or client.respsends + len(client.refused) >= acked
+        return acked == client.number - client.acks.first and answered and not client.lost()
 
     def verdict(self) -> dict[str, object]:
         """Wait for what is on its way and return the counts of the whole run."""

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.peers.base import ROOT, Peer, Running
+from bench.peers.base import Peer, Running
 from bench.process import rss_bytes
+from bench.services import Services
+from bench.spawn import ROOT
 
 _WARM = 50
 """Idle sockets that join before memory is looked at, so that what the first ones load is not counted."""
@@ -37,9 +39,9 @@ class Plan:
 
     clients: int = 100
     window: int = 4
-    seconds: float = 5.0
+    seconds: float = 3.0
     warmup: float = 1.0
-    rate: float = 1000.0
+    rate: float = 2000.0
     idle: int = 1000
     extra: tuple[str, ...] = ()
 
@@ -48,16 +50,17 @@ class Plan:
 class Loaded:
     """The figures of one load, closed or open: CPU of the peer's own processes, messages as they arrived.
 
-    ``busy`` and ``others`` are processors kept busy by the peer, and by all that is neither the peer nor its services
-    nor the load. ``services`` is the CPU a message of what works for the peer, by name. ``latency`` and ``lag`` (how
-    late the load sent) are percentiles in milliseconds, of an open loop. ``verdict`` holds the counts of the whole
-    load; ``exact`` says that every acknowledged message arrived once and in order, and nothing else happened.
+    ``busy``, ``load_busy`` and ``others`` are processors kept busy by the peer, by the load, and by all that is none
+    of these nor the services. ``services`` is the CPU a message of what works for the peer, by name. ``latency`` and
+    ``lag`` (how late the load sent) are percentiles in milliseconds, of an open loop. ``verdict`` holds the counts of
+    the whole load; ``exact`` says that every acknowledged message arrived once and in order, and nothing else happened.
     """
 
     rate: float
     cpu_us: float
     load_us: float
     busy: float
+    load_busy: float
     others: float
     services: dict[str, float]
     latency: dict[str, float]
@@ -67,11 +70,12 @@ class Loaded:
 
 
 @contextmanager
-def started(peer: Peer) -> Iterator[tuple[Running, str]]:
+def started(peer: Peer, services: Services) -> Iterator[tuple[Running, str]]:
     """Run a peer afresh in a scratch directory; yields it and its secret."""
+    services.clear()
     with tempfile.TemporaryDirectory(prefix="kschat-bench-") as directory:
         secret = secrets.token_hex(32)
-        running = peer.start(Path(directory), secret)
+        running = peer.start(Path(directory), secret, services)
         try:
             yield running, secret
         finally:
@@ -89,9 +93,9 @@ def command(peer: Peer, running: Running, plan: Plan) -> list[str]:
     return argv
 
 
-def loaded(peer: Peer, plan: Plan, *, rate: float = 0.0) -> Loaded:
+def loaded(peer: Peer, plan: Plan, services: Services, *, rate: float = 0.0) -> Loaded:
     """Start the peer and load it: the closed loop, or with ``rate`` the open one."""
-    with started(peer) as (running, secret):
+    with started(peer, services) as (running, secret):
         argv = command(peer, running, plan)
         if rate:
             argv += ["--rate", str(rate)]
@@ -111,6 +115,7 @@ def figures(told: dict[str, Any], running: Running) -> Loaded:
         cpu_us=cpu / messages * 1e6,
         load_us=told["load_cpu"] / messages * 1e6,
         busy=cpu / told["seconds"],
+        load_busy=told["load_cpu"] / told["seconds"],
         others=max(0.0, told["machine_cpu"] - told["load_cpu"] - cpu - sum(beside.values())) / told["seconds"],
         services={name: seconds / messages * 1e6 for name, seconds in beside.items()},
         latency=told.get("latency", {}),
@@ -120,10 +125,10 @@ def figures(told: dict[str, Any], running: Running) -> Loaded:
     )
 
 
-def memory(peer: Peer, plan: Plan) -> tuple[float, float]:
+def memory(peer: Peer, plan: Plan, services: Services) -> tuple[float, float]:
     """Start the peer and let idle sockets join; return kB (1000 bytes) a socket: of all, and of the second half."""
     steps = (_WARM, _WARM + plan.idle, _WARM + 2 * plan.idle)
-    with started(peer) as (running, secret):
+    with started(peer, services) as (running, secret):
         argv = [*command(peer, running, plan), "--idle", ",".join(map(str, steps))]
         load = subprocess.Popen(
             argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, stdin=subprocess.PIPE, stdout=subprocess.PIPE

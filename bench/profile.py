@@ -21,8 +21,10 @@ from pathlib import Path
 
 from bench.measure import MeasureError, Plan, command, figures
 from bench.peers import PEERS
-from bench.peers.base import ROOT, Peer, PeerError, Running
+from bench.peers.base import Peer, Running
 from bench.peers.daemon import Daemon
+from bench.services import Services
+from bench.spawn import ROOT, PeerError
 
 _SAMPLES = 200
 _SECRET = "of a daemon that lives for a moment only"
@@ -63,8 +65,8 @@ def _py_spy() -> str:
 
 def spy(peer: Peer, plan: Plan, top: int) -> None:
     """Print the shares of the daemon's time by function."""
-    with tempfile.TemporaryDirectory(prefix="kschat-bench-") as directory:
-        running = peer.start(Path(directory), _SECRET)
+    with Services() as services, tempfile.TemporaryDirectory(prefix="kschat-bench-") as directory:
+        running = peer.start(Path(directory), _SECRET, services)
         try:
             told, stacks = _spied(running, command(peer, running, plan), plan, Path(directory))
         finally:
@@ -79,10 +81,10 @@ def spy(peer: Peer, plan: Plan, top: int) -> None:
 
 def count(peer: Daemon, plan: Plan, top: int) -> None:
     """Print the functions by their own time and calls, counted by cProfile in the daemon."""
-    with tempfile.TemporaryDirectory(prefix="kschat-bench-") as directory:
+    with Services() as services, tempfile.TemporaryDirectory(prefix="kschat-bench-") as directory:
         stats = Path(directory) / "stats"
         options = ("--profile", str(stats), "--profiler", "cprofile", "--savestats")
-        running = dataclasses.replace(peer, twistd=options).start(Path(directory), _SECRET)
+        running = dataclasses.replace(peer, twistd=options).start(Path(directory), _SECRET, services)
         try:
             argv = command(peer, running, plan)
             load = subprocess.run(argv, cwd=ROOT, env={"KSCHAT_SECRET": _SECRET}, stdout=subprocess.PIPE, check=False)

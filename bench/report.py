@@ -12,40 +12,61 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.beside import ECHO, MEMORY, NODE, Rounds, against_memory, beside_node, columns, ratios
 from bench.disk import synced
-from bench.measure import Loaded, MeasureError, Plan, loaded, memory
+from bench.measure import MeasureError, Plan, loaded, memory
 from bench.peers import PEERS
-from bench.peers.base import Peer, PeerError
+from bench.peers.base import Peer
 from bench.process import machine
+from bench.services import Services
+from bench.spawn import PeerError
 from bench.stats import Spread, percentile
 
-_CALIBRATION = "echo"
 _DISTURBED = 0.15
 """Processors kept busy by others above which the report says so."""
+_EXHAUSTED = 0.9
+"""Of a core: a load that used more was itself what held up the messages, perhaps."""
 _COUNTS = ("acked", "lost", "repeated", "disordered", "refused")
 
 
 @dataclass(slots=True)
-class Rounds:
-    """The figures of one peer, round by round."""
+class Results:
+    """What came of all peers: the figures of those that went through all rounds; of each other, why it did not.
 
-    closed: list[Loaded] = field(default_factory=list)
-    open: list[Loaded] = field(default_factory=list)
-    memory: list[tuple[float, float]] = field(default_factory=list)
+    ``lacking`` needs something that is not installed; ``failed`` did not start or did not answer.
+    """
+
+    measured: dict[str, Rounds] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
-def run(peers: Iterable[Peer], plan: Plan, rounds: int, say: Callable[[str], None]) -> dict[str, Rounds]:
+def run(peers: Iterable[Peer], plan: Plan, rounds: int, services: Services, say: Callable[[str], None]) -> Results:
     """Measure every peer in turn, round after round, so that a machine that grows slower does so for all."""
-    peers = tuple(peers)
-    results = {peer.name: Rounds() for peer in peers}
+    results = Results()
+    able = []
+    for peer in peers:
+        if lacks := peer.missing():
+            results.lacking[peer.name] = lacks
+            say(f"{peer.name} is left out: {lacks}")
+        else:
+            able.append(peer)
+            results.measured[peer.name] = Rounds()
     for number in range(1, rounds + 1):
-        for peer in peers:
+        for peer in able:
+            if peer.name in results.failed:
+                continue
             say(f"round {number} of {rounds}: {peer.name}")
-            result = results[peer.name]
-            result.closed.append(loaded(peer, plan))
-            result.open.append(loaded(peer, plan, rate=plan.rate))
-            if peer.chats and plan.idle:
-                result.memory.append(memory(peer, plan))
+            result = results.measured[peer.name]
+            try:
+                result.closed.append(loaded(peer, plan, services))
+                result.open.append(loaded(peer, plan, services, rate=plan.rate))
+                if peer.chats and plan.idle:
+                    result.memory.append(memory(peer, plan, services))
+            except (PeerError, MeasureError) as error:
+                results.failed[peer.name] = str(error)
+                del results.measured[peer.name]
+                say(f"{peer.name} is given up: {error}")
     return results
 
 
@@ -66,9 +87,7 @@ def table(results: dict[str, Rounds], plan: Plan) -> str:
     at = f"at {plan.rate:,.0f}/s"
     heads = ["peer", "messages/s", "CPU us/message", f"p50 ms {at}", f"p99 ms {at}", "kB/connection"]
     rows = [heads, *(_row(name, result) for name, result in results.items())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return columns(rows)
 
 
 def _beside(name: str, result: Rounds) -> Iterable[str]:
@@ -80,7 +99,8 @@ def _beside(name: str, result: Rounds) -> Iterable[str]:
     closed, opened = result.closed, result.open
     line = (
         f"{name}: {median(f.busy for f in closed):.2f} cores while loaded, the load itself "
-        f"{median(f.load_us for f in closed):.1f} us/message; at the open rate "
+        f"{median(f.load_busy for f in closed):.2f} ({median(f.load_us for f in closed):.1f} us/message); "
+        f"at the open rate "
         f"{median(f.cpu_us for f in opened):.1f} us/message, "
         f"max {median(f.latency.get('max', 0.0) for f in opened):.1f} ms, "
         f"and the load sent {median(f.lag.get('p99', 0.0) for f in opened):.2f} ms late at its p99"
@@ -88,6 +108,8 @@ def _beside(name: str, result: Rounds) -> Iterable[str]:
     if result.memory:
         line += f"; kB of each connection of the second half {median(second for _, second in result.memory):.1f}"
     yield line
+    if median(f.load_busy for f in closed) > _EXHAUSTED:
+        yield f"{name}: THE LOAD HAD NO MORE TO GIVE: the server may be faster than this"
     for service in closed[0].services:
         yield f"{name}: {service} {median(f.services[service] for f in closed):.1f} us/message beside"
     for kind, each in (("closed", closed), ("open", opened)):
@@ -97,27 +119,10 @@ def _beside(name: str, result: Rounds) -> Iterable[str]:
         yield from (f"{name}: {fault}" for f in each for fault in f.verdict["faults"])
 
 
-def ratios(results: dict[str, Rounds]) -> Iterable[str]:
-    """Yield each peer's cost as a multiple of the echo's, round by round."""
-    echo = results.get(_CALIBRATION)
-    if echo is None:
-        return
-    for name, result in results.items():
-        if result is not echo:
-            pairs = zip(result.closed, echo.closed, strict=True)
-            spread = Spread.of([peer.cpu_us / base.cpu_us for peer, base in pairs])
-            yield f"{name}: a message costs {spread.show(2)} times an echo of a frame of the same size"
-
-
-def against_memory(results: dict[str, Rounds]) -> Iterable[str]:
-    """Yield each durable store's cost as a multiple of the memory store's, round by round."""
-    memory = results.get("memory")
-    if memory is not None:
-        for name, result in results.items():
-            if name.startswith("sqlite"):
-                pairs = zip(result.closed, memory.closed, strict=True)
-                spread = Spread.of([peer.cpu_us / base.cpu_us for peer, base in pairs])
-                yield f"{name}: a message costs {spread.show(2)} times one of the memory store"
+def _brief(why: str) -> str:
+    """A reason's first and last line: all between was shown when it failed."""
+    lines = [line.strip() for line in why.splitlines() if line.strip()]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
 def syncing(latencies: Sequence[float]) -> str:
@@ -126,8 +131,9 @@ def syncing(latencies: Sequence[float]) -> str:
     return f"The disk: fdatasync of 4 kB, before and after the rounds, p50 {p50:.2f} ms, p99 {p99:.2f} ms."
 
 
-def text(results: dict[str, Rounds], plan: Plan, rounds: int, disk: Sequence[float]) -> str:
-    """Return the whole report."""
+def text(found: Results, plan: Plan, rounds: int, disk: Sequence[float]) -> str:
+    """Return the whole report, of at least one peer that was measured."""
+    results = found.measured
     how = [
         f"{plan.clients} clients, window {plan.window}, closed loop; {rounds} round{'s' * (rounds > 1)} in turns of",
         f"{plan.seconds:g} s after {plan.warmup:g} s of warm-up, every server started afresh; median (least..most).",
@@ -148,9 +154,11 @@ def text(results: dict[str, Rounds], plan: Plan, rounds: int, disk: Sequence[flo
         "",
         table(results, plan),
         "",
+        *([beside, ""] if (beside := beside_node(results)) else ()),
         *ratios(results),
         *against_memory(results),
         *(line for name, result in results.items() for line in _beside(name, result)),
+        *(f"{name}: left out: {_brief(why)}" for name, why in (*found.lacking.items(), *found.failed.items())),
         syncing(disk),
         f"Other work on this machine meanwhile kept {others.show(2)} processors busy."
         + (" ALONE, FIGURES ARE BETTER: latency most of all." if others.median > _DISTURBED else ""),
@@ -162,12 +170,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line of ``python -m bench``."""
     options = argparse.ArgumentParser(prog="python -m bench", description="Measure the daemon and print one table.")
     add = options.add_argument
-    default = ["memory", "sqlite", _CALIBRATION]
+    default = [MEMORY, "sqlite", NODE, "relay", ECHO]
     add("peers", nargs="*", default=default, help=f"of: {', '.join(PEERS)} (default: {' '.join(default)})")
     add("--quick", action="store_true", help="one round of 2 s: a look, not a result")
     add("--clients", type=int, default=Plan().clients, help="(default %(default)s)")
     add("--window", type=int, default=Plan().window, help="messages of a client on their way (default %(default)s)")
-    add("--rounds", type=int, default=3, help="(default %(default)s)")
+    add("--rounds", type=int, default=5, help="(default %(default)s)")
     add("--seconds", type=float, default=Plan().seconds, help="measured in each load (default %(default)s)")
     add("--warmup", type=float, default=Plan().warmup, help="seconds before (default %(default)s)")
     add("--rate", type=float, default=Plan().rate, help="messages a second of the open loop (default %(default)s)")
@@ -178,7 +186,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure as the command line says; 0 when every acknowledged message arrived once and in order, else 1."""
+    """Measure as the command line says; 0 when every acknowledged message arrived once and in order, else 1.
+
+    A peer that lacks a program is left out, and told; one that fails is left out too, and then the status is 1.
+    """
     options = parser()
     given = options.parse_args(arguments)
     if unknown := [name for name in given.peers if name not in PEERS]:
@@ -193,19 +204,24 @@ def main(arguments: Sequence[str]) -> int:
         extra=tuple(given.load.split()),
     )
     rounds = 1 if given.quick else given.rounds
+    with tempfile.TemporaryDirectory() as directory:
+        disk = synced(Path(directory), 4096)
+    peers = [PEERS[name] for name in given.peers]
     try:
-        with tempfile.TemporaryDirectory() as directory:
-            disk = synced(Path(directory), 4096)
-        results = run((PEERS[name] for name in given.peers), plan, rounds, lambda line: print(line, file=sys.stderr))
-    except (PeerError, MeasureError) as error:
+        with Services() as services:
+            results = run(peers, plan, rounds, services, lambda line: print(line, file=sys.stderr))
+    except PeerError as error:
         print(error, file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as directory:
         disk += synced(Path(directory), 4096)
+    if not results.measured:
+        print("nothing could be measured", file=sys.stderr)
+        return 1
     print(text(results, plan, rounds, disk))
     if given.json:
-        every = {name: dataclasses.asdict(result) for name, result in results.items()}
+        every = {name: dataclasses.asdict(result) for name, result in results.measured.items()}
         record = {"machine": machine(), "plan": dataclasses.asdict(plan), "peers": every}
         given.json.write_text(json.dumps(record, indent=1) + "\n")
-    exact = all(f.exact for result in results.values() for f in (*result.closed, *result.open))
-    return 0 if exact else 1
+    exact = all(f.exact for result in results.measured.values() for f in (*result.closed, *result.open))
+    return 0 if exact and not results.failed else 1

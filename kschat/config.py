@@ -68,7 +68,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm` and `.lock` beside it), made if it is "
-            "not there; or `memory`, from where they are gone with the process. In a demo its default is `memory`."
+            "not there; `memory`, from where they are gone with the process; or `none`: relay mode (see `amqp`), in "
+            "which nothing is kept. In a demo its default is `memory`."
         ),
     ] = "sqlite:kschat.db"
     store_sync: Annotated[
@@ -81,7 +82,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "full"
     retention_days: Annotated[
-        float, About("Messages older than this are deleted; 0 for none. Of the SQLite store.", "days", 0, 36500)
+        float,
+        About("Messages older than this are deleted; 0 for none. Of the SQLite store.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
@@ -93,6 +95,41 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             10**9,
         ),
     ] = 0
+    amqp: Annotated[
+        str,
+        About(
+            "RabbitMQ, which carries messages between daemons: `amqp://user:password@host:5672/vhost?heartbeat=60`, or "
+            "`amqps://…`. Needs the store `none`. Empty: this daemon is alone.",
+            masked=True,
+        ),
+    ] = ""
+    amqp_exchange: Annotated[str, About("The exchange that messages go through.")] = "direct_logs"
+    amqp_exchange_type: Annotated[str, About("Its type.", choices=("direct", "topic", "fanout", "headers"))] = "direct"
+    amqp_durable: Annotated[bool, About("Whether the exchange outlives a restart of the broker.")] = False
+    amqp_prefix: Annotated[str, About("What routing keys begin with; the user's id follows.")] = "ks_"
+    amqp_queue: Annotated[
+        str,
+        About(
+            "`daemon`: one queue for each daemon, with a binding for each user there. `connection`: one for each "
+            "socket, as the tutorial's server has it.",
+            choices=("daemon", "connection"),
+        ),
+    ] = "daemon"
+    amqp_format: Annotated[
+        str,
+        About(
+            "What is published: `kschat`, batches; or `tutorial`, a message at a time in the tutorial's JSON, which "
+            "its Node server understands. Both are understood.",
+            choices=("kschat", "tutorial"),
+        ),
+    ] = "kschat"
+    amqp_ca: Annotated[
+        str, About("File with the PEM certificates that RabbitMQ's is trusted by, not the system's.")
+    ] = ""
+    amqp_cert: Annotated[
+        str, About("File with this daemon's PEM certificate for RabbitMQ, its key in it or in `amqp_key`.")
+    ] = ""
+    amqp_key: Annotated[str, About("File with the PEM key of `amqp_cert`.")] = ""
     ping_interval: Annotated[float, About("How often a connection is probed.", "seconds", 0.001, 86400)] = 25.0
     ping_timeout: Annotated[
         float,
@@ -235,9 +272,7 @@ def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
 
     if not config.listen.strip():
         raise fault("listen", "is empty: give a Twisted endpoint, such as tcp:3000")
-    kind, _, path = config.store.partition(":")
-    if config.store != "memory" and (kind != "sqlite" or not path or "\0" in path):
-        raise fault("store", "is neither memory nor like sqlite:kschat.db")
+    _check_backends(config, fault)
     if config.max_unsent < 2 * config.max_payload:
         raise fault("max_unsent", f"is less than twice {named('max_payload')}")
     if config.store_bytes < config.max_payload:
@@ -250,6 +285,31 @@ def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
         if directory and not Path(directory).is_dir():
             raise fault(name, "is not a directory")
     _check_keys(config, given, fault)
+
+
+def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That router and store together keep what they promise."""
+    kind, _, path = config.store.partition(":")
+    if config.store not in ("memory", "none") and (kind != "sqlite" or not path or "\0" in path):
+        raise fault("store", "is neither memory nor none, nor like sqlite:kschat.db")
+    if config.store == "none" and not config.amqp:
+        raise fault("store", "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/")
+    if config.amqp and config.store != "none":
+        raise fault(
+            "amqp",
+            "cannot go with a store that other daemons cannot read: give the store none (relay mode, as the tutorial's "
+            "server: at most once), or leave amqp out",
+        )
+    if config.amqp:
+        if config.amqp.partition("://")[0] not in ("amqp", "amqps"):
+            raise fault("amqp", "is not like amqp://user:password@host:5672/vhost")
+        # Half of a routing key's 255 bytes.
+        if len(config.amqp_prefix.encode()) > 100:
+            raise fault("amqp_prefix", "is longer than 100 bytes")
+    for name in ("amqp_ca", "amqp_cert", "amqp_key"):
+        file = getattr(config, name)
+        if file and not Path(file).is_file():
+            raise fault(name, "is not a file")
 
 
 def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str, str], ConfigError]) -> None:

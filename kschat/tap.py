@@ -6,7 +6,7 @@ import secrets
 import signal
 import sys
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
@@ -16,14 +16,15 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource
 
 from kschat.assets import directory
-from kschat.backends import sqlite
+from kschat.backends import amqp, sqlite
 from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
 from kschat.chat.application import Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IStore
+from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
@@ -32,7 +33,7 @@ from kschat.front.engine import Engine, EngineResource, EngineSettings
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
 from kschat.front.service import FrontService
-from kschat.front.site import Health, make_root
+from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.front.timetable import Alarms
 from kschat.options import Options
@@ -85,7 +86,8 @@ def make_service(config: Config, reactor: Any) -> IService:
         max_namespaces=config.max_namespaces,
         max_event_name=config.max_event_name,
     )
-    chat = _make_chat(config, reactor, cork, limits, counters)
+    router = _make_router(config, reactor)
+    chat = _make_chat(config, reactor, router, cork, limits, counters)
     engine = Engine(
         chat,
         alarms,
@@ -116,12 +118,11 @@ def make_service(config: Config, reactor: Any) -> IService:
         reactor,
         config.access_log,
     )
-    return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, engine, reactor)
+    return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, router, engine, reactor)
 
 
-def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counters: Counters) -> Chat:
+def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
     store = _make_store(config, reactor)
-    router = MemoryRouter()
     hub = Hub(reactor, store, router, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
@@ -138,7 +139,30 @@ def _make_chat(config: Config, reactor: Any, cork: Cork, limits: Limits, counter
     )
 
 
+def _make_router(config: Config, reactor: Any) -> IRouter:
+    if not config.amqp:
+        return MemoryRouter()
+    settings = amqp.Settings(
+        url=config.amqp,
+        exchange=config.amqp_exchange,
+        exchange_type=cast(amqp.ExchangeType, config.amqp_exchange_type),
+        durable=config.amqp_durable,
+        prefix=config.amqp_prefix,
+        queue="connection" if config.amqp_queue == "connection" else "daemon",
+        format="tutorial" if config.amqp_format == "tutorial" else "kschat",
+        ca=config.amqp_ca,
+        cert=config.amqp_cert,
+        key=config.amqp_key,
+    )
+    try:
+        return amqp.AmqpRouter(settings, reactor)
+    except amqp.AddressError as error:
+        raise ConfigError(f"amqp: {error}") from None
+
+
 def _make_store(config: Config, reactor: Any) -> IStore:
+    if config.store == "none":
+        return NoStore()
     if config.store == "memory":
         return MemoryStore(config.store_messages, config.store_bytes)
     settings = sqlite.Settings(
@@ -171,6 +195,7 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
         StaticFiles(directory("static", config.static)),
         EngineResource(engine, client),
         Health(numbers),
+        Ready(lambda: {"router": chat.hub.routed, "store": bool(chat.store.up)}, lambda: chat.closing),
     )
 
 

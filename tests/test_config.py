@@ -26,6 +26,16 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "token_leeway": ("1.5", 1.5),
     "store": ("memory", "memory"),
     "store_sync": ("normal", "normal"),
+    "amqp": ("amqp://localhost/", "amqp://localhost/"),
+    "amqp_exchange": ("chat", "chat"),
+    "amqp_exchange_type": ("topic", "topic"),
+    "amqp_durable": ("true", True),
+    "amqp_prefix": ("u.", "u."),
+    "amqp_queue": ("connection", "connection"),
+    "amqp_format": ("tutorial", "tutorial"),
+    "amqp_ca": (__file__, __file__),
+    "amqp_cert": (__file__, __file__),
+    "amqp_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
@@ -52,6 +62,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "client_dist": ("/", "/"),
     "access_log": ("false", False),
 }
+#: What a setting's sample can't do without.
+COMPANIONS: dict[str, dict[str, str]] = {"amqp": {"store": "none"}}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
 
 
@@ -82,16 +94,19 @@ class TestSources(ConfigTestCase):
 
     def test_every_setting_can_be_given_on_the_command_line(self):
         for name, (text, value) in SAMPLES.items():
-            self.assertEqual(getattr(config.load({name: text}, KEY), name), value)
+            given = {name: text, **COMPANIONS.get(name, {})}
+            self.assertEqual(getattr(config.load(given, KEY), name), value)
 
     def test_every_setting_can_be_given_by_the_environment(self):
         for name, (text, value) in SAMPLES.items():
-            self.assertEqual(getattr(config.load({}, {**KEY, f"KSCHAT_{name.upper()}": text}), name), value)
+            given = {name: text, **COMPANIONS.get(name, {})}
+            environ = {f"KSCHAT_{one.upper()}": said for one, said in given.items()}
+            self.assertEqual(getattr(config.load({}, {**KEY, **environ}), name), value)
 
     def test_every_setting_can_be_given_in_the_file(self):
         for name, (_, value) in SAMPLES.items():
             path = self.file(f"{name} = {json.dumps(value)}\n")
-            self.assertEqual(getattr(config.load({"config": path}, KEY), name), value)
+            self.assertEqual(getattr(config.load({"config": path, **COMPANIONS.get(name, {})}, KEY), name), value)
 
     def test_a_list_in_the_file_may_be_one_text(self):
         path = self.file('origins = "https://a.example,*"')
@@ -156,9 +171,9 @@ class TestRefusals(ConfigTestCase):
             ("ping_timeout", "inf", "is not a number of seconds"),
             ("max_connections", "0", "is less than 1 connections"),
             ("max_connections", "9" * 5000, "is not a whole number of connections"),
-            ("store", "sqlite:", "is neither memory nor like sqlite:kschat.db"),
-            ("store", "memory:", "is neither memory nor like sqlite:kschat.db"),
-            ("store", "redis", "is neither memory nor like sqlite:kschat.db"),
+            ("store", "sqlite:", "is neither memory nor none, nor like sqlite:kschat.db"),
+            ("store", "memory:", "is neither memory nor none, nor like sqlite:kschat.db"),
+            ("store", "redis", "is neither memory nor none, nor like sqlite:kschat.db"),
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
@@ -319,6 +334,36 @@ class TestKeys(ConfigTestCase):
         self.assertIn("cannot go with demo", self.refusal({"demo": "yes"}, KEY))
 
 
+class TestBackends(ConfigTestCase):
+    """Combinations of router and store that could not keep their promise."""
+
+    def test_rabbitmq_goes_with_no_store_that_other_daemons_cannot_read(self):
+        for store in ({}, {"store": "memory"}, {"store": "sqlite:x.db"}, {"demo": "true"}):
+            sentence = self.refusal({"amqp": "amqp://localhost/", **store}, {} if "demo" in store else KEY)
+            self.assertIn("give the store none (relay mode", sentence)
+
+    def test_relay_mode_needs_rabbitmq(self):
+        self.assertIn("needs RabbitMQ: give amqp too", self.refusal({"store": "none"}, KEY))
+
+    def test_a_url_of_something_else_is_refused_and_not_shown(self):
+        sentence = self.refusal({"amqp": "http://user:hunter2@localhost/", "store": "none"}, KEY)
+        self.assertIn("is not like amqp://", sentence)
+        self.assertNotIn("hunter2", sentence)
+
+    def test_the_password_is_in_no_description(self):
+        loaded = config.load({"amqp": "amqp://user:hunter2@localhost/", "store": "none"}, KEY)
+        self.assertNotIn("hunter2", config.describe(loaded) + repr(loaded))
+
+    def test_a_prefix_leaves_room_for_ids(self):
+        given = {"amqp": "amqp://localhost/", "store": "none", "amqp_prefix": "x" * 101}
+        self.assertIn("is longer than 100 bytes", self.refusal(given, KEY))
+
+    def test_files_for_tls_must_be_there(self):
+        for name in ("amqp_ca", "amqp_cert", "amqp_key"):
+            given = {"amqp": "amqps://localhost/", "store": "none", name: "/nowhere.pem"}
+            self.assertIn("is not a file", self.refusal(given, KEY))
+
+
 class TestShowing(ConfigTestCase):
     """What is printed of a configuration."""
 
@@ -329,7 +374,8 @@ class TestShowing(ConfigTestCase):
             self.assertIn('"(masked)"', text)
 
     def test_a_description_is_a_file_that_means_the_same(self):
-        values = {name: text for name, (text, _) in SAMPLES.items()}
+        # What is masked can't be read again.
+        values = {name: text for name, (text, _) in SAMPLES.items() if not SETTINGS[name].about.masked}
         loaded = config.load({**values, "secret_file": self.file(SECRET)}, {})
         self.assertEqual(config.load({"config": self.file(config.describe(loaded))}, {}), loaded)
 

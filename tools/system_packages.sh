@@ -4,6 +4,7 @@
 #
 #     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
+#     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
 set -u
 
 wanted=""
@@ -18,8 +19,13 @@ case "${1:-}" in
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || wanted="$wanted chromium"
         ;;
+    services)
+        # RabbitMQ's program is in its own directory, and on the path only of root.
+        test -x /usr/lib/rabbitmq/bin/rabbitmq-server || wanted="$wanted rabbitmq-server"
+        command -v redis-server >/dev/null || wanted="$wanted redis-server"
+        ;;
     *)
-        echo "usage: $0 venv PYTHON | browser" >&2
+        echo "usage: $0 venv PYTHON | browser | services" >&2
         exit 2
         ;;
 esac

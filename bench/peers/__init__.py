@@ -2,9 +2,10 @@
 
 - ``base``    what a peer is, and starting and stopping processes
 - ``daemon``  ``twistd -n kschat``
+- ``tutorial``  the tutorial's server on Node, which kschat replaces
 - ``echo``    a plain Twisted TCP echo: what the same frames cost on this machine with nothing done to them
 
-Another store is another row of ``PEERS``; another server is a module with ``name``, ``load`` and ``start``.
+Another store is another row of ``PEERS``; another server is a module with what ``base.Peer`` names.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from typing import Final
 from bench.peers.base import Peer
 from bench.peers.daemon import Daemon
 from bench.peers.echo import Echo
+from bench.peers.tutorial import Tutorial
+
+BROKERED: Final = ("--until-delivered", "--settle", "1")
+"""How the load speaks to all that stand on RabbitMQ: as the tutorial's server, which acknowledges before it publishes,
+has to be measured."""
 
 PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
     {
@@ -27,6 +33,9 @@ PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
                 name="sqlite-normal", settings=(("store", "sqlite:{directory}/kschat.db"), ("store_sync", "normal"))
             ),
             Daemon(name="memory-eio3", settings=(("store", "memory"),), load=("--eio", "3")),
+            Tutorial(name="node"),
+            Tutorial(name="node-confirm", confirm=True),
+            Daemon(name="relay", settings=(("store", "none"), ("amqp", "{rabbitmq}")), load=BROKERED),
             Echo(),
         )
     }

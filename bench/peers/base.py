@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-"""The repository: subprocesses run here, so that ``-m bench.…`` and the twistd plugin are found."""
-_START: Final = 30.0
-"""Seconds a server has until it serves."""
+from bench.services import Services
+
 _STOP: Final = 15.0
 """Seconds a server has to end after SIGTERM."""
-
-
-class PeerError(Exception):
-    """A peer did not start; the text says why."""
 
 
 @dataclass(slots=True)
@@ -65,33 +57,8 @@ class Peer(Protocol):
     def chats(self) -> bool:
         """Whether it has users with connections, so that memory a connection means something."""
 
-    def start(self, directory: Path, secret: str) -> Running:
+    def missing(self) -> str:
+        """What must be installed before it can start, in a sentence; or nothing."""
+
+    def start(self, directory: Path, secret: str, services: Services) -> Running:
         """Start it afresh with its files in ``directory``; return when it serves. Raises PeerError."""
-
-
-def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def spawn(
-    argv: Sequence[str], log: Path, ready: bytes, environ: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a process that writes to ``log``, and return when ``ready`` stands there. Raises PeerError.
-
-    ``environ`` is the whole environment of the process; without it, it gets this one's.
-    """
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    deadline = time.monotonic() + _START
-    while ready not in log.read_bytes():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            tail = log.read_text(errors="replace")[-2000:]
-            raise PeerError(f"{' '.join(argv)} does not serve (status {process.returncode}):\n{tail}")
-        time.sleep(0.05)
-    return process

@@ -7,14 +7,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers.base import ROOT, Running, free_port, spawn
+from bench.peers.base import Running
+from bench.services import Services, missing
+from bench.spawn import ROOT, free_port, spawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
     """One ``twistd -n kschat`` with these settings; all others keep their defaults.
 
-    A setting's value may hold ``{directory}``, the scratch directory of the run. ``twistd`` are twistd's own options.
+    A setting's value may hold ``{directory}``, the scratch directory of the run, and ``{rabbitmq}`` and ``{redis}``,
+    the URLs of services, which are then started. ``twistd`` are twistd's own options.
     """
 
     name: str
@@ -23,7 +26,14 @@ class Daemon:
     twistd: tuple[str, ...] = ()
     chats: bool = True
 
-    def start(self, directory: Path, secret: str) -> Running:
+    def missing(self) -> str:
+        """What must be installed first, in a sentence; or nothing."""
+        return missing(self._needs())
+
+    def _needs(self) -> list[str]:
+        return [name for name in ("rabbitmq", "redis") if any(f"{{{name}}}" in value for _, value in self.settings)]
+
+    def start(self, directory: Path, secret: str, services: Services) -> Running:
         """Start the daemon and return when it serves. Raises PeerError."""
         port = free_port()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_")}
@@ -32,6 +42,9 @@ class Daemon:
         environ["KSCHAT_SECRET"] = secret
         argv = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *self.twistd]
         argv += ["kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
+        running = {name: services.get(name) for name in self._needs()}
+        places = {"directory": directory, **{name: service.url for name, service in running.items()}}
         for name, value in self.settings:
-            argv += [f"--{name.replace('_', '-')}", value.format(directory=directory)]
-        return Running((port,), (spawn(argv, directory / "daemon.log", b"serving on ", environ),))
+            argv += [f"--{name.replace('_', '-')}", value.format_map(places)]
+        process = spawn(argv, directory / "daemon.log", b"serving on ", environ)
+        return Running((port,), (process,), {name: service.pid for name, service in running.items()})

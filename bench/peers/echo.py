@@ -10,7 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers.base import Running, free_port, spawn
+from bench.peers.base import Running
+from bench.services import Services
+from bench.spawn import free_port, spawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,11 @@ class Echo:
     load: tuple[str, ...] = ("--echo",)
     chats: bool = False
 
-    def start(self, directory: Path, secret: str) -> Running:
+    def missing(self) -> str:
+        """Nothing is."""
+        return ""
+
+    def start(self, directory: Path, secret: str, services: Services) -> Running:
         """Start the echo and return when it serves. Raises PeerError."""
         port = free_port()
         argv = [sys.executable, "-m", "bench.peers.echo", str(port)]

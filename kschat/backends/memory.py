@@ -14,7 +14,6 @@ from kschat.backends.held import BY_NUMBER, Inbox, Kept, Thread
 from kschat.backends.order import number_of, pair, renumbered
 from kschat.chat.interfaces import (
     Conversation,
-    Deliver,
     Entry,
     InboxState,
     IRouter,
@@ -22,6 +21,7 @@ from kschat.chat.interfaces import (
     Notes,
     Page,
     RoomFull,
+    RouterListener,
     Stored,
 )
 from kschat.chat.messages import Error, Message
@@ -44,6 +44,9 @@ class MemoryStore:
         max_messages: how many are kept.
         max_bytes: of their bodies and attachments, with ``OVERHEAD`` each and ``PLACE`` a recipient.
     """
+
+    keeps = True
+    up = True
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
@@ -80,6 +83,10 @@ class MemoryStore:
         """See ``IStore``."""
         inbox = self._inboxes.get(user)
         return succeed(InboxState() if inbox is None else InboxState(inbox.cursor, inbox.first, inbox.last))
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return succeed({user: self._inboxes[user].last for user in users if user in self._inboxes})
 
     def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         """See ``IStore``."""
@@ -165,6 +172,11 @@ class MemoryStore:
             return succeed(False)
         self._remove(thread, user)
         return succeed(True)
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        """See ``IStore``."""
+        thread = self._rooms.get(room)
+        return succeed([] if thread is None else list(thread.read))
 
     def _append(self, message: Message) -> Stored:
         if message.cid is not None:
@@ -277,27 +289,40 @@ def _size(stored: Stored) -> int:
 class MemoryRouter:
     """Carries messages to the one daemon there is: this one."""
 
+    up = True
+
     def __init__(self) -> None:
-        self._deliver: Deliver | None = None
-        self._bound: set[str] = set()
+        self._listener: RouterListener | None = None
+        self._bound: dict[str, set[str]] = {}
 
-    def attach(self, deliver: Deliver) -> None:
+    def attach(self, listener: RouterListener) -> None:
         """See ``IRouter``."""
-        self._deliver = deliver
+        self._listener = listener
 
-    def bind(self, user: str) -> Deferred[None]:
-        """See ``IRouter``."""
-        self._bound.add(user)
+    def start(self) -> None:
+        """See ``IRouter``. There is nothing to wait for."""
+
+    def stop(self) -> Deferred[None]:
+        """See ``IRouter``. There is nothing to finish."""
         return succeed(None)
 
-    def unbind(self, user: str) -> None:
+    def bind(self, user: str, socket: str) -> Deferred[None]:
         """See ``IRouter``."""
-        self._bound.discard(user)
+        self._bound.setdefault(user, set()).add(socket)
+        return succeed(None)
 
-    def publish(self, batch: Sequence[Stored]) -> Deferred[list[bool]]:
+    def unbind(self, user: str, socket: str) -> None:
         """See ``IRouter``."""
+        sockets = self._bound.get(user)
+        if sockets is not None:
+            sockets.discard(socket)
+            if not sockets:
+                del self._bound[user]
+
+    def publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
+        """See ``IRouter``. Each word is exact."""
         bound = self._bound
         carried = [any(user in bound for user, _ in stored.places) for stored in batch]
-        if self._deliver is not None:
-            self._deliver([one for one, here in zip(batch, carried, strict=True) if here])
+        if self._listener is not None:
+            self._listener.deliver([one for one, here in zip(batch, carried, strict=True) if here])
         return succeed(carried)

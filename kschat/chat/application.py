@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -99,7 +100,10 @@ class Chat:
         except TokenError as error:
             self._deny(socket, error.reason, "Authentication error")
             return
-        feed = socket.record = Feed(socket, identity, greeting.options())
+        options = greeting.options()
+        if options.recover and not self.store.keeps:
+            options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
+        feed = socket.record = Feed(socket, identity, options)
         joined = self.hub.join(feed)
         joined.addCallbacks(self._joined, self._not_bound, callbackArgs=(feed, greeting.claim()), errbackArgs=(feed,))
         joined.addErrback(self._failed)
@@ -130,6 +134,8 @@ class Chat:
             inbox.here = True
             self.presence.changed(feed.user, True, None)
         self.hub.begin(feed, state, offset)
+        if not self.store.keeps and not self.hub.routed:
+            feed.socket.emit(bodies.NO_BROKER, ask=True)
 
     def _not_bound(self, failure: Failure, feed: Feed) -> None:
         self.log.warn("a socket could not be bound: {why}", why=failure.getErrorMessage())

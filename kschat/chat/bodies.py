@@ -31,6 +31,11 @@ _encode: Final = msgspec.json.Encoder().encode
 LOGGED_OUT: Final = b'["RESPLOGOUT",{"RC":1,"ERR":0}]'
 
 
+#: RESPRECEIVER without a message: the broker took the queue away; there is no broker.
+CANCELLED: Final = b'["RESPRECEIVER",{"RC":1,"ER":0}]'
+NO_BROKER: Final = b'["RESPRECEIVER",{"RC":1,"ER":2}]'
+
+
 class Status(IntEnum):
     """What became of a message, for RESPSTATUS."""
 

@@ -188,6 +188,9 @@ COMMANDS: Final[dict[str, Command]] = {
 #: The tutorial's own. Who sends another knows more, and is told more.
 _TUTORIALS: Final = frozenset({"Send", "Logout"})
 
+#: These ask for what a store keeps.
+_OF_STORE: Final = frozenset({"Read", "History", "Sync", "Conversations", "Join", "Leave"})
+
 #: These never wait for the store, and so may come however many answers of it are awaited.
 _UNASKING: Final = frozenset({"Send", "Logout", "Typing"})
 
@@ -200,6 +203,8 @@ def run(chat: Chat, feed: Feed, event: Event) -> None:
     if event.name not in _TUTORIALS:
         feed.more = True
     try:
+        if event.name in _OF_STORE and not chat.store.keeps:
+            raise Refused(Error.NO_STORE, "This server keeps no messages.")
         if feed.requests >= MAX_REQUESTS and event.name not in _UNASKING:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")
         answer = command(chat, feed, event)

@@ -18,6 +18,8 @@ class Counters:
         denied: sockets that were not let in, by reason.
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
+        turns: what befell the router: up, down, cancelled.
+        unrouted: messages that were stored, and not routed at once.
         turned_away: connections closed because there were too many.
     """
 
@@ -32,6 +34,8 @@ class Counters:
         "repeated",
         "sent",
         "turned_away",
+        "turns",
+        "unrouted",
     )
 
     def __init__(self) -> None:
@@ -41,6 +45,8 @@ class Counters:
         self.proved = 0
         self.batches = 0
         self.turned_away = 0
+        self.unrouted = 0
+        self.turns: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()

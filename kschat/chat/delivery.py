@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies
+from kschat.chat.bodies import Status
 from kschat.chat.counters import Counters
 from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
@@ -27,6 +28,7 @@ from kschat.wire.connection import Socket
 
 #: What a sender is told where the store refuses its message.
 _REFUSALS: Final = {
+    Error.NO_BROKER: "There is no broker; try again.",
     Error.NO_STORE: "The store is not available; try again.",
     Error.NOT_ALLOWED: "You are not a member of that room.",
 }
@@ -144,20 +146,61 @@ class Delivery:
         if not fresh:
             self._answer(batch, stored)
             return succeed(None)
-        try:
-            published = self._router.publish(fresh)
-        except Exception:  # noqa: BLE001 - no router may, but what is stored must be acknowledged
-            published = fail()
-        published.addErrback(self._not_routed)
+        if not self._store.keeps:
+            return self._relay(fresh, stored, batch)
+        published = self._publish(fresh).addErrback(self._not_routed, fresh)
         return published.addCallback(lambda _: self._answer(batch, stored))
 
-    def _not_routed(self, failure: Failure) -> list[bool]:
+    def _publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
+        try:
+            return self._router.publish(batch, exact)
+        except Exception:  # noqa: BLE001 - no router may, but the batch must be answered
+            return fail()
+
+    def _not_routed(self, failure: Failure, batch: Sequence[Stored]) -> list[bool]:
         # The store has it, which is what the ack promises; the news is read from there later.
         if failure.check(RouterUnavailable) is None:
             self.log.failure("the router failed", failure)
         else:
             self.log.warn("a batch was stored but not routed: {why}", why=failure.getErrorMessage())
+        self._counters.unrouted += len(batch)
+        self._hub.resync(user for one in batch for user, _ in one.places)
         return []
+
+    def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
+        """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
+        asking = [one for one in fresh if self._hub.wants_receipts(one.message.sender)]
+        # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
+        parts = [(fresh, False)]
+        if asking:
+            others = [one for one in fresh if not self._hub.wants_receipts(one.message.sender)]
+            parts = [(part, exact) for part, exact in ((others, False), (asking, True)) if part]
+        published = gatherResults([self._publish(part, exact) for part, exact in parts], consumeErrors=True)
+        done: Deferred[None] = published.addCallbacks(
+            self._relayed, self._not_relayed, callbackArgs=(asking, stored, batch), errbackArgs=(batch,)
+        )
+        return done
+
+    def _relayed(
+        self, words: list[list[bool]], asking: list[Stored], stored: list[Stored], batch: Sequence[Submission]
+    ) -> None:
+        self._answer(batch, stored)
+        if asking:
+            self._hub.begin_batch()
+            try:
+                for one, carried in zip(asking, words[-1], strict=True):
+                    if not carried:
+                        message = one.message
+                        self._hub.receipt(message.sender, bodies.status(message.pId, message.mid, Status.LOST))
+            finally:
+                self._hub.end_batch()
+
+    def _not_relayed(self, failure: Failure, batch: Sequence[Submission]) -> None:
+        reason = failure.value.subFailure if isinstance(failure.value, FirstError) else failure
+        if reason.check(RouterUnavailable) is None:
+            self.log.failure("the router failed", reason)
+        for submission in batch:
+            self._refuse(submission, Refused(Error.NO_BROKER, _REFUSALS[Error.NO_BROKER]))
 
     def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub

@@ -185,6 +185,25 @@ class Feed:
             if self._timer is None and self.inbox is not None:
                 self._timer = self.inbox.context.clock.callLater(GAP_WAIT, self._gap_stays)
 
+    def relay(self, message: Message, piece: bytes) -> None:
+        """A message has come that no store keeps: it is written now. Its offset is this socket's own.
+
+        Whoever does not read at all is closed for what is unsent, as always.
+        """
+        if self.way is Way.OPENING or self.way is Way.GONE:
+            return
+        if len(self._unproved) >= MAX_UNPROVED or self._bytes >= MAX_UNPROVED_BYTES:
+            self._bytes -= self._unproved.popleft()[3]  # nobody will be told that it was delivered
+        self._write(self.at + 1, message, piece)
+
+    def there_is(self, last: int) -> None:
+        """The inbox reaches to ``last``: read what of it no news has told."""
+        self._newest = max(self._newest, last)
+        if self.way is Way.LIVE and self._newest > self.at:
+            self._early.clear()
+            self._stop_timer()
+            self._go_on()
+
     def finish(self) -> None:
         """The batch is whole: write what was grouped, and ask for proof of all."""
         self._touched = False

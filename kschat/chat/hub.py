@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,13 +16,25 @@ from kschat.chat.bodies import Status
 from kschat.chat.counters import Counters
 from kschat.chat.feed import RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
-from kschat.chat.interfaces import InboxState, IRouter, IStore, Notes, Stored, StoreUnavailable
+from kschat.chat.interfaces import (
+    InboxState,
+    IRouter,
+    IStore,
+    Notes,
+    RouterTurn,
+    RouterUnavailable,
+    Stored,
+    StoreUnavailable,
+)
 from kschat.chat.messages import Message
 from kschat.wire.cork import Cork
 
 #: Seconds that cursors and the like are gathered before the store is told. What a crash takes
 #: of them is delivered again, with the same ``mid``.
 NOTE_WAIT: Final = 0.25
+
+#: Users whose inboxes' ends are asked for in one call.
+MAX_ENDS: Final = 1000
 
 #: Notes that are kept for a store that is away; the oldest give way (and are delivered again).
 MAX_NOTES: Final = 100_000
@@ -58,7 +71,10 @@ class Hub:
         self._dirty: set[str] = set()
         self._note_timer: IDelayedCall | None = None
         self._telling = 0
-        router.attach(self.deliver)
+        # Of whom news may have been missed, and whether the store is being asked.
+        self._unsure: dict[str, None] = {}
+        self._asking = False
+        router.attach(self)
 
     @property
     def users(self) -> int:
@@ -87,8 +103,11 @@ class Hub:
 
         From here on the feed hears of news. When this fires, ``begin`` is to be called.
 
+        A user who can't be bound now is let in all the same: the router binds it when it is up again, and what
+        came meanwhile is in the store.
+
         Returns:
-            The inbox's state; None where the store can't say now. Fails with RouterUnavailable.
+            The inbox's state; None where the store can't say now.
         """
         inbox = self._inboxes.get(feed.user)
         if inbox is None:
@@ -98,7 +117,8 @@ class Hub:
         feed.inbox = inbox
         self._want_receipts += feed.options.receipts
         self.want_carbons += feed.options.carbons
-        return self._router.bind(feed.user).addCallback(lambda _: self._look(feed))
+        bound = self._router.bind(feed.user, feed.socket.id).addErrback(_none_if_away)
+        return bound.addCallback(lambda _: self._look(feed))
 
     def _look(self, feed: Feed) -> Deferred[InboxState | None]:
         # A socket begins where the store knows the cursor to be. Of a cursor that only this process
@@ -137,12 +157,12 @@ class Hub:
         if inbox is None or inbox.feeds.pop(feed.socket, None) is None:
             return False
         feed.leave()
+        self._router.unbind(feed.user, feed.socket.id)
         self._want_receipts -= feed.options.receipts
         self.want_carbons -= feed.options.carbons
         if inbox.feeds:
             return False
         del self._inboxes[feed.user]
-        self._router.unbind(feed.user)
         if not inbox.here:
             return False
         self._seen[feed.user] = int(self.clock.seconds() * 1000)
@@ -152,8 +172,8 @@ class Hub:
 
     # Delivering.
 
-    def deliver(self, batch: Sequence[Stored]) -> None:
-        """Write each message to every socket of its recipients. One write a socket."""
+    def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
+        """Write each message to every socket of its recipients, or to the one that is named. One write a socket."""
         inboxes = self._inboxes
         written = 0
         self.begin_batch()
@@ -162,14 +182,74 @@ class Hub:
                 message = stored.message
                 for user, offset in stored.places:
                     inbox = inboxes.get(user)
-                    if inbox is not None:
+                    if inbox is None:
+                        continue
+                    feeds = inbox.feeds.values() if socket is None else inbox.feeds_of(socket)
+                    written += len(feeds)
+                    if offset:
                         piece = bodies.piece(message, offset)
-                        written += len(inbox.feeds)
-                        for feed in inbox.feeds.values():
+                        for feed in feeds:
                             feed.news(offset, message, piece)
+                    else:
+                        piece = bodies.piece(message, None)
+                        for feed in feeds:
+                            feed.relay(message, piece)
         finally:
             self._counters.delivered += written
             self.end_batch()
+
+    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+        """See ``RouterListener``."""
+        self._counters.turns[turn.name.lower()] += 1
+        if turn is RouterTurn.UP:
+            self.resync(self._inboxes)
+        elif turn is RouterTurn.CANCELLED:
+            self.begin_batch()
+            try:
+                for inbox in list(self._inboxes.values()):
+                    for feed in list(inbox.feeds.values()) if socket is None else inbox.feeds_of(socket):
+                        feed.socket.emit(bodies.CANCELLED, ask=True)
+            finally:
+                self.end_batch()
+
+    @property
+    def routed(self) -> bool:
+        """Whether messages are carried now."""
+        return bool(self._router.up)
+
+    def resync(self, users: Iterable[str]) -> None:
+        """Look in the store whether there are messages to ``users`` that no news told of."""
+        if self.store.keeps:
+            self._unsure.update(dict.fromkeys(users))
+            self._ask_ends()
+
+    def _ask_ends(self) -> None:
+        # One call at a time: there may be many users, and others wait for the store as well.
+        if self._asking or not self._unsure:
+            return
+        users = list(islice(self._unsure, MAX_ENDS))
+        for user in users:
+            del self._unsure[user]
+        self._asking = True
+        here = [user for user in users if user in self._inboxes]
+        self.store.ends(here).addCallbacks(self._ends, self._no_ends, errbackArgs=(here,)).addErrback(self._failed)
+
+    def _ends(self, ends: Mapping[str, int]) -> None:
+        self._asking = False
+        for user, last in ends.items():
+            for feed in self.feeds(user):
+                feed.there_is(last)
+        self._ask_ends()
+
+    def _no_ends(self, failure: Failure, users: Sequence[str]) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("the ends of inboxes could not be read", failure)
+        self._unsure.update(dict.fromkeys(users))
+        self.clock.callLater(RETRY_WAIT, self._ask_ends_again)
+
+    def _ask_ends_again(self) -> None:
+        self._asking = False
+        self._ask_ends()
 
     def begin_batch(self) -> None:
         """See ``inbox.Context``."""
@@ -196,6 +276,10 @@ class Hub:
         self._cursors[inbox.user] = inbox.cursor
         self._dirty.add(inbox.user)
         self._note_soon()
+        self.relayed(inbox, fresh)
+
+    def relayed(self, inbox: Inbox, fresh: Sequence[Message]) -> None:
+        """See ``inbox.Context``."""
         self._counters.proved += len(fresh)
         if self._want_receipts:
             self.begin_batch()
@@ -211,6 +295,10 @@ class Hub:
         for feed in self.feeds(sender):
             if feed.options.receipts and not feed.socket.connection.session.transport.congested:
                 feed.socket.emit(body)
+
+    def wants_receipts(self, user: str) -> bool:
+        """Whether a socket of ``user`` here asked for receipts."""
+        return bool(self._want_receipts) and any(feed.options.receipts for feed in self.feeds(user))
 
     def carbon(self, message: Message, origin: Feed) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent."""
@@ -282,6 +370,10 @@ class Hub:
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("the hub failed", failure)
+
+
+def _none_if_away(failure: Failure) -> None:
+    failure.trap(RouterUnavailable)
 
 
 def _none_if_unavailable(failure: Failure) -> None:

@@ -53,6 +53,9 @@ class Context(Protocol):
     def delivered(self, inbox: Inbox, fresh: Sequence[Message]) -> None:
         """The cursor of ``inbox`` has moved over ``fresh``."""
 
+    def relayed(self, inbox: Inbox, fresh: Sequence[Message]) -> None:
+        """A socket of ``inbox`` has ``fresh``, which no store keeps."""
+
     def touched(self, feed: Feed) -> None:
         """Call ``feed.finish()`` when the batch that is being written is whole."""
 
@@ -81,9 +84,16 @@ class Inbox:
         self.feeds: dict[Socket, Feed] = {}
         self.here = False
 
+    def feeds_of(self, socket: str) -> list[Feed]:
+        """The feed of the socket with this id, if it is here."""
+        return [feed for feed in self.feeds.values() if feed.socket.id == socket]
+
     def proved(self, offset: int, entries: Sequence[Written]) -> None:
         """A socket has all up to ``offset``; ``entries`` are the newest of it that it was written."""
         before = self.cursor
-        if offset > before:
+        if not self.context.store.keeps:
+            # Each socket counts for itself, and there is no cursor.
+            self.context.relayed(self, [entry[2] for entry in entries])
+        elif offset > before:
             self.cursor = offset
             self.context.delivered(self, [entry[2] for entry in entries if entry[0] > before])

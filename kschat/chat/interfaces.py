@@ -5,7 +5,9 @@ Every backend passes the tests in ``tests/contracts``, the in-memory ones includ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -102,8 +104,32 @@ class RouterUnavailable(Exception):
     """The router can't carry messages now."""
 
 
-#: What a router calls with messages for users that are bound here, in the order of publishing.
-Deliver = Callable[[Sequence[Stored]], None]
+class RouterTurn(Enum):
+    """What befell a router.
+
+    UP: from here on messages to all who are bound arrive; what was published before may not have.
+    DOWN: nothing arrives, and nothing can be published.
+    CANCELLED: the broker took a queue away; an UP follows when there is another.
+    """
+
+    UP = auto()
+    DOWN = auto()
+    CANCELLED = auto()
+
+
+class RouterListener(Protocol):
+    """Who takes what arrives at a router (the hub)."""
+
+    def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
+        """Messages for users that are bound here, in the order of publishing.
+
+        Where a router keeps a queue for each socket, ``socket`` is the one that these are for; else
+        they are for every socket of their recipients. The same message may arrive more than once where its
+        offsets tell so (they are not 0).
+        """
+
+    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+        """Something befell the router, or the queue of ``socket`` alone."""
 
 
 class IStore(Interface):
@@ -114,6 +140,8 @@ class IStore(Interface):
     """
 
     epoch = Attribute("A str: another one where offsets began anew, so that those of before mean nothing now.")
+    keeps = Attribute("A bool: whether messages are kept. Where not, offsets are all 0 and inboxes empty (relay mode).")
+    up = Attribute("A bool: whether it answered when it was last asked, or looked at in the background.")
 
     def start() -> None:
         """Begin. What is not there yet (a disk, a server) is waited for in the background."""
@@ -137,6 +165,9 @@ class IStore(Interface):
 
     def inbox(user: str) -> Deferred[InboxState]:
         """Where the inbox of ``user`` stands; all zero for one who never got a message."""
+
+    def ends(users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """``InboxState.last`` of many users in one call; of one who never got a message: 0, or nothing."""
 
     def read(user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         """A page of an inbox: what is kept beyond ``after``, by rising offset, ``limit`` at the most."""
@@ -169,21 +200,47 @@ class IStore(Interface):
     def leave(room: str, user: str) -> Deferred[bool]:
         """Make ``user`` no member of ``room``; whether it was one before."""
 
+    def members(room: str) -> Deferred[list[str]]:
+        """Who is a member of ``room`` (with its ``#``), in no order."""
+
 
 class IRouter(Interface):
-    """Carries messages to the daemons where their recipients are."""
+    """Carries messages to the daemons where their recipients are.
 
-    def attach(deliver: Deliver) -> None:
+    Where it can't (a broker is away), each method says so soon; it comes back by itself, binds all that
+    was asked for, and then says UP.
+    """
+
+    up = Attribute("A bool: whether it carries.")
+
+    def attach(listener: RouterListener) -> None:
         """Say who takes what arrives here. Called once, before all else."""
 
-    def bind(user: str) -> Deferred[None]:
-        """From when it fires on, messages to ``user`` arrive here. Fails with RouterUnavailable."""
+    def start() -> None:
+        """Begin. What is not there yet (a broker) is waited for in the background."""
 
-    def unbind(user: str) -> None:
-        """Messages to ``user`` need not arrive here any more. Of one that is not bound: nothing."""
+    def stop() -> Deferred[None]:
+        """Finish what was begun, as far as that can be done soon, and end."""
 
-    def publish(batch: Sequence[Stored]) -> Deferred[list[bool]]:
+    def bind(user: str, socket: str) -> Deferred[None]:
+        """From when it fires on, messages to ``user`` arrive here, for (at least) the socket of this id.
+
+        Fails with RouterUnavailable, soon; the wish stands all the same, until ``unbind``, and is
+        fulfilled when the router is UP again.
+        """
+
+    def unbind(user: str, socket: str) -> None:
+        """The socket needs no messages to ``user`` any more. Of one that is not bound: nothing."""
+
+    def publish(batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
         """Carry a batch to whoever is bound to a user in its messages' places, in order.
+
+        Also where it fails, messages with offsets are delivered to users that are bound right here.
+
+        Args:
+            batch: messages with at least one place each.
+            exact: whether each message's word must be its own; else that of several may be one (and
+                the batch may travel as one).
 
         Returns:
             A word on each message, in order: whether anybody was bound. Fails with

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kschat.chat.application import Chat
+from kschat.chat.interfaces import IRouter
 from kschat.front.engine import Engine
 from kschat.front.port import ListeningService
 from kschat.wire.errors import Reason
@@ -27,15 +28,18 @@ class FrontService(Service):
 
     Args:
         port: listens.
-        chat, engine: what is behind it.
+        chat, router, engine: what is behind it.
         clock: the reactor.
     """
 
     log = Logger()
 
-    def __init__(self, port: ListeningService, chat: Chat, engine: Engine, clock: IReactorTime) -> None:
+    def __init__(
+        self, port: ListeningService, chat: Chat, router: IRouter, engine: Engine, clock: IReactorTime
+    ) -> None:
         self._port = port
         self._chat = chat
+        self._router = router
         self._engine = engine
         self._clock = clock
 
@@ -48,6 +52,7 @@ class FrontService(Service):
         """Serve."""
         super().startService()
         self._chat.store.start()
+        self._router.start()
         self._port.startService()
 
     async def _stop(self) -> None:
@@ -60,6 +65,7 @@ class FrontService(Service):
             CLOSE_TIMEOUT, lambda: engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
         )
         await self._step(DRAIN_TIMEOUT, chat.hub.write_notes, "cursors were still not stored")
+        await self._step(CLOSE_TIMEOUT, self._router.stop, "the router had not ended")
         await self._step(DRAIN_TIMEOUT, chat.store.stop, "the store had not ended")
 
     def stopService(self) -> Deferred[Any]:

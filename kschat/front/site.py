@@ -1,4 +1,4 @@
-"""The resource tree on one port: page, static files, /socket.io/, /healthz."""
+"""The resource tree on one port: page, static files, /socket.io/, /healthz, /readyz."""
 
 from __future__ import annotations
 
@@ -30,11 +30,38 @@ class Health(Resource):
         return msgspec.json.encode({"status": "ok", **self._numbers()}) + b"\n"
 
 
-def make_root(page: IResource, static: IResource, engine: IResource, health: IResource) -> Resource:
-    """The tree. (``/metrics`` and ``/readyz`` have their place here.)"""
+class Ready(Resource):
+    """``/readyz``: whether this daemon can do all that it is for; what can't be used is named.
+
+    Args:
+        parts: whether each of what it stands on can be used; called for each request.
+        closing: whether it is going down.
+    """
+
+    isLeaf = True
+
+    def __init__(self, parts: Callable[[], Mapping[str, bool]], closing: Callable[[], bool]) -> None:
+        super().__init__()
+        self._parts = parts
+        self._closing = closing
+
+    def render_GET(self, request: Request) -> bytes:
+        """JSON, ``{"status": "ready", "router": "up", …}``; with 503 it is ``degraded`` or ``closing``."""
+        parts = self._parts()
+        status = "closing" if self._closing() else "ready" if all(parts.values()) else "degraded"
+        request.setResponseCode(200 if status == "ready" else 503)
+        request.setHeader(b"content-type", b"application/json")
+        request.setHeader(b"cache-control", b"no-store")
+        words = {name: "up" if up else "down" for name, up in parts.items()}
+        return msgspec.json.encode({"status": status, **words}) + b"\n"
+
+
+def make_root(page: IResource, static: IResource, engine: IResource, health: IResource, ready: IResource) -> Resource:
+    """The tree. (``/metrics`` has its place here.)"""
     root = Resource()
     root.putChild(b"", page)
     root.putChild(b"static", static)
     root.putChild(b"socket.io", engine)
     root.putChild(b"healthz", health)
+    root.putChild(b"readyz", ready)
     return root

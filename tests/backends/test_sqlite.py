@@ -292,6 +292,8 @@ class TestPlans(SynchronousTestCase):
             queries.inbox(session.recent, "ben")
             queries.read(session.recent, "ben", 0, 10)
             queries.last_seen(session.recent, ["ben", "ann"])
+            queries.ends(session.recent, ["ben", "ann"])
+            queries.members(session.recent, "#room")
             for peer in ("ann", "#r"):
                 queries.history(session.recent, "ben", peer, None, 10)
             queries.conversations(session.recent, "ben", 10)

@@ -6,18 +6,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bench.measure import Plan, loaded
 from bench.peers import PEERS
-from bench.peers.base import free_port
 from bench.process import cpu_seconds, rss_bytes
+from bench.services import Services
+from bench.spawn import free_port
 
 
 class LoadTests(SynchronousTestCase):
     def test_every_frame_comes_back_once_in_the_closed_loop(self) -> None:
-        told = loaded(PEERS["echo"], Plan(clients=4, window=2, seconds=0.2, warmup=0.1))
+        told = loaded(PEERS["echo"], Plan(clients=4, window=2, seconds=0.2, warmup=0.1), Services())
         self.assertTrue(told.exact, told.verdict)
         self.assertGreater(told.rate, 0)
 
     def test_the_open_loop_keeps_its_rate(self) -> None:
-        told = loaded(PEERS["echo"], Plan(clients=4, seconds=0.5, warmup=0.1), rate=400)
+        told = loaded(PEERS["echo"], Plan(clients=4, seconds=0.5, warmup=0.1), Services(), rate=400)
         self.assertTrue(told.exact, told.verdict)
         self.assertApproximates(told.latency["samples"], 200, 100)
         self.assertGreaterEqual(told.latency["max"], told.latency["p50"])

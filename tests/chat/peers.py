@@ -18,7 +18,7 @@ from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import Deliver, IRouter, Stored
+from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Message, Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
@@ -59,25 +59,37 @@ class StillRouter:
         held: binds wait in ``binding`` for the test to fire them.
     """
 
+    up = True
+
     def __init__(self) -> None:
-        self.bound: set[str] = set()
+        self.sockets: set[tuple[str, str]] = set()
         self.held = False
         self.binding: list[Deferred[None]] = []
 
-    def attach(self, deliver: Deliver) -> None:
-        self.deliver = deliver
+    @property
+    def bound(self) -> set[str]:
+        return {user for user, _ in self.sockets}
 
-    def bind(self, user: str) -> Deferred[None]:
-        self.bound.add(user)
+    def attach(self, listener: RouterListener) -> None:
+        self.listener = listener
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+    def bind(self, user: str, socket: str) -> Deferred[None]:
+        self.sockets.add((user, socket))
         if self.held:
             self.binding.append(Deferred())
             return self.binding[-1]
         return succeed(None)
 
-    def unbind(self, user: str) -> None:
-        self.bound.discard(user)
+    def unbind(self, user: str, socket: str) -> None:
+        self.sockets.discard((user, socket))
 
-    def publish(self, batch: Any) -> Deferred[list[bool]]:
+    def publish(self, batch: Any, exact: bool = False) -> Deferred[list[bool]]:
         return succeed([True] * len(batch))
 
 

@@ -66,6 +66,8 @@ class AskedStore:
     """
 
     epoch = ""
+    keeps = True
+    up = True
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -102,6 +104,12 @@ class AskedStore:
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._ask("inbox", user)
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        return self._ask("ends", list(users))
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        return self._ask("members", room)
 
     def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         return self._ask("read", user, after, limit)

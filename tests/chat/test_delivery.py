@@ -233,7 +233,8 @@ class Failures(PipelineTests):
             self.router.answers.give()
             (ack,) = self.ann.acks().values()
             self.assertEqual(ack["RESPONSE"], SUCCESS)
-        self.assertEqual(self.ben.events("RESPRECEIVER"), [])
+        # The news did not come, and so the store was asked for them.
+        self.assertEqual([one["MSG"][0]["offset"] for one in self.ben.events("RESPRECEIVER")], [1, 2])
         self.router.answers.away = self.router.answers.held = False
         self.assertDrained()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat import hub
 from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.hub import MAX_NOTES, NOTE_WAIT
-from kschat.chat.interfaces import Stored
+from kschat.chat.interfaces import RouterTurn, Stored
 from kschat.wire.engineio import Revision
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
@@ -182,3 +183,62 @@ class Noting(HubTests):
         self.assertLessEqual(len(self.hub._seen), MAX_NOTES)
         self.assertLessEqual(len(self.hub._dirty), MAX_NOTES)
         self.assertIn("ann", self.hub._seen)
+
+
+class Resync(HubTests):
+    """What no news told of is looked up in the store."""
+
+    def store(self, *recipients: str) -> None:
+        """Messages of which no news come."""
+        self.successResultOf(self.house.store.append([message("zoe", recipient) for recipient in recipients]))
+
+    def test_when_the_router_is_back_each_socket_gets_what_it_missed(self) -> None:
+        ann, ben = self.house.guest("ann"), self.house.guest("ben")
+        self.deliver("ann")
+        self.store("ann", "ann", "cem")
+        self.hub.turned(RouterTurn.DOWN)
+        self.assertEqual(self.offsets(ann), [1])
+        self.hub.turned(RouterTurn.UP)
+        self.assertEqual((self.offsets(ann), self.offsets(ben)), ([2, 3], []))
+        self.deliver("ann")
+        self.assertEqual(self.offsets(ann), [4])
+        self.assertEqual(self.house.counters.turns, {"down": 1, "up": 1})
+
+    def test_a_store_that_is_away_is_asked_again(self) -> None:
+        ann = self.house.guest("ann")
+        self.store("ann")
+        self.house.store.looks.away = True
+        self.hub.turned(RouterTurn.UP)
+        self.assertEqual(self.offsets(ann), [])
+        self.house.store.looks.away = False
+        self.house.clock.advance(RETRY_WAIT)
+        self.assertEqual(self.offsets(ann), [1])
+
+    def test_many_users_are_asked_for_part_by_part(self) -> None:
+        self.patch(hub, "MAX_ENDS", 2)
+        guests = [self.house.guest(f"user {number}") for number in range(5)]
+        self.store(*[f"user {number}" for number in range(5)])
+        self.house.store.looks.held = True
+        self.hub.turned(RouterTurn.UP)
+        for _ in range(5):
+            self.assertLessEqual(len(self.house.store.looks), 3)
+            self.house.store.looks.give()
+        self.house.store.looks.held = False
+        self.house.store.looks.give()
+        self.assertEqual([self.offsets(guest) for guest in guests], [[1]] * 5)
+
+    def test_what_could_not_be_routed_is_read_from_the_store(self) -> None:
+        ann, ben = self.house.guest("ann"), self.house.guest("ben")
+        self.house.router.answers.away = True
+        ann.send("ann", "ben")
+        self.house.turn()
+        self.assertEqual(self.offsets(ben), [1])
+        self.assertEqual(self.house.counters.unrouted, 1)
+
+    def test_early_news_give_way_to_what_is_read(self) -> None:
+        ann = self.house.guest("ann")
+        self.store("ann", "ann")
+        self.deliver("ann")
+        self.assertEqual(self.offsets(ann), [])
+        self.hub.turned(RouterTurn.UP)
+        self.assertEqual(self.offsets(ann), [1, 2, 3])

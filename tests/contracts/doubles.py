@@ -88,6 +88,11 @@ class LateStore:
         self.looks = Answers(StoreUnavailable("the test took it away"))
         self.batches: list[list[Message]] = []
         self.running = False
+        self.keeps = True
+
+    @property
+    def up(self) -> bool:
+        return not self.answers.away
 
     def start(self) -> None:
         self.running = True
@@ -102,6 +107,12 @@ class LateStore:
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self.looks.to(lambda: self._memory.inbox(user))
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        return self.looks.to(lambda: self._memory.ends(users))
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        return self.answers.to(lambda: self._memory.members(room))
 
     def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         return self.looks.to(lambda: self._memory.read(user, after, limit))
@@ -136,6 +147,7 @@ class LateRouter:
         answers: to ``publish``.
         binds: those to ``bind``.
         batches: what it was asked to publish, also what failed.
+        exact: whether each of them was to be answered exactly.
         bound: the users it was last told of.
     """
 
@@ -144,20 +156,32 @@ class LateRouter:
         self.answers = Answers(RouterUnavailable("the test took it away"))
         self.binds = Answers(RouterUnavailable("the test took it away"))
         self.batches: list[list[Stored]] = []
-        self.bound: set[str] = set()
+        self.exact: list[bool] = []
+        self.sockets: set[tuple[str, str]] = set()
         self.attach = self._memory.attach
+        self.start = self._memory.start
+        self.stop = self._memory.stop
 
-    def bind(self, user: str) -> Deferred[None]:
-        self.bound.add(user)
-        return self.binds.to(lambda: self._bind(user))
+    @property
+    def up(self) -> bool:
+        return not self.answers.away
 
-    def _bind(self, user: str) -> Deferred[None]:
-        return self._memory.bind(user) if user in self.bound else succeed(None)
+    @property
+    def bound(self) -> set[str]:
+        return {user for user, _ in self.sockets}
 
-    def unbind(self, user: str) -> None:
-        self.bound.discard(user)
-        self._memory.unbind(user)
+    def bind(self, user: str, socket: str) -> Deferred[None]:
+        self.sockets.add((user, socket))
+        return self.binds.to(lambda: self._bind(user, socket))
 
-    def publish(self, batch: Sequence[Stored]) -> Deferred[list[bool]]:
+    def _bind(self, user: str, socket: str) -> Deferred[None]:
+        return self._memory.bind(user, socket) if (user, socket) in self.sockets else succeed(None)
+
+    def unbind(self, user: str, socket: str) -> None:
+        self.sockets.discard((user, socket))
+        self._memory.unbind(user, socket)
+
+    def publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
         self.batches.append(list(batch))
-        return self.answers.to(lambda: self._memory.publish(batch))
+        self.exact.append(exact)
+        return self.answers.to(lambda: self._memory.publish(batch, exact))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
-from kschat.chat.interfaces import IRouter, RouterUnavailable, Stored
+from kschat.chat.interfaces import IRouter, RouterTurn, RouterUnavailable, Stored
 from tests.contracts.made import awkward_messages, message, stored
 
 if TYPE_CHECKING:
@@ -22,9 +22,28 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Stored]] = []
+        self.sockets: list[str | None] = []
+        self.turns: list[RouterTurn] = []
+        self._waiting: list[tuple[RouterTurn, Deferred[None]]] = []
 
-    def deliver(self, batch: Sequence[Stored]) -> None:
+    def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
         self.batches.append(list(batch))
+        self.sockets.append(socket)
+
+    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+        self.turns.append(turn)
+        waiting, self._waiting = self._waiting, []
+        for wanted, fires in waiting:
+            if wanted is turn:
+                fires.callback(None)
+            else:
+                self._waiting.append((wanted, fires))
+
+    def next(self, turn: RouterTurn) -> Deferred[None]:
+        """Fires when the router takes this turn."""
+        fires: Deferred[None] = Deferred()
+        self._waiting.append((turn, fires))
+        return fires
 
     @property
     def all(self) -> list[Stored]:
@@ -49,9 +68,9 @@ class RouterContract(TestCase):
     async def attached(self, *users: str) -> tuple[IRouter, Arrivals]:
         """A router, and what arrives there for ``users``."""
         router, arrivals = await self.make_router(), Arrivals()
-        router.attach(arrivals.deliver)
+        router.attach(arrivals)
         for user in users:
-            await router.bind(user)
+            await router.bind(user, user)
         return router, arrivals
 
     async def test_it_provides_the_interface(self) -> None:
@@ -60,26 +79,26 @@ class RouterContract(TestCase):
     async def test_a_message_arrives_where_its_recipient_is_bound(self) -> None:
         router, arrivals = await self.attached("ben")
         batch = stored("ben")
-        self.assertEqual(await router.publish(batch), [True])
+        self.assertEqual(await router.publish(batch, exact=True), [True])
         await self.settle()
         self.assertEqual(arrivals.all, batch)
 
     async def test_a_message_to_nobody_bound_does_not_arrive_and_is_said_so(self) -> None:
         router, arrivals = await self.attached("ben")
-        self.assertEqual(await router.publish(stored("cem")), [False])
+        self.assertEqual(await router.publish(stored("cem"), exact=True), [False])
         await self.settle()
         self.assertEqual(arrivals.all, [])
 
     async def test_a_sender_being_bound_is_nothing_to_its_recipient(self) -> None:
         router, arrivals = await self.attached("ann")
-        self.assertEqual(await router.publish(stored("ben", sender="ann")), [False])
+        self.assertEqual(await router.publish(stored("ben", sender="ann"), exact=True), [False])
         await self.settle()
         self.assertEqual(arrivals.all, [])
 
     async def test_there_is_a_word_on_each_message_in_the_order_of_the_batch(self) -> None:
         router, arrivals = await self.attached("ben", "cem")
         batch = stored("dan", "ben", "dan", "dan", "cem", "ben", "eve")
-        self.assertEqual(await router.publish(batch), [False, True, False, False, True, True, False])
+        self.assertEqual(await router.publish(batch, exact=True), [False, True, False, False, True, True, False])
         await self.settle()
         self.assertEqual(arrivals.of("ben"), [batch[1], batch[5]])
         self.assertEqual(arrivals.of("cem"), [batch[4]])
@@ -95,7 +114,7 @@ class RouterContract(TestCase):
     async def test_batches_that_do_not_wait_for_each_other_arrive_in_order(self) -> None:
         router, arrivals = await self.attached("ben")
         batches = [stored("ben", "ben") for _ in range(30)]
-        answers = await gatherResults([router.publish(batch) for batch in batches])
+        answers = await gatherResults([router.publish(batch, exact=True) for batch in batches])
         self.assertEqual(answers, [[True, True]] * 30)
         await self.settle()
         self.assertEqual(arrivals.all, [one for batch in batches for one in batch])
@@ -104,57 +123,57 @@ class RouterContract(TestCase):
         users = [f"user {number}" for number in range(700)]
         router, arrivals = await self.attached(*users[::2])
         batch = stored(*users)
-        self.assertEqual(await router.publish(batch), [True, False] * 350)
+        self.assertEqual(await router.publish(batch, exact=True), [True, False] * 350)
         await self.settle()
         self.assertEqual(arrivals.all, batch[::2])
 
     async def test_nothing_arrives_once_a_user_is_unbound(self) -> None:
         router, arrivals = await self.attached("ben", "cem")
-        router.unbind("ben")
+        router.unbind("ben", "ben")
         await self.settle()
         batch = stored("ben", "cem")
-        self.assertEqual(await router.publish(batch), [False, True])
+        self.assertEqual(await router.publish(batch, exact=True), [False, True])
         await self.settle()
         self.assertEqual(arrivals.all, batch[1:])
 
     async def test_to_unbind_a_user_that_is_not_bound_is_nothing(self) -> None:
         router, arrivals = await self.attached("ben")
-        router.unbind("cem")
-        router.unbind("cem")
+        router.unbind("cem", "cem")
+        router.unbind("cem", "cem")
         await self.settle()
-        self.assertEqual(await router.publish(stored("ben", "cem")), [True, False])
+        self.assertEqual(await router.publish(stored("ben", "cem"), exact=True), [True, False])
         await self.settle()
         self.assertEqual(len(arrivals.all), 1)
 
     async def test_a_user_bound_twice_gets_a_message_once_and_is_unbound_by_once(self) -> None:
         router, arrivals = await self.attached("ben", "ben")
         batch = stored("ben")
-        self.assertEqual(await router.publish(batch), [True])
+        self.assertEqual(await router.publish(batch, exact=True), [True])
         await self.settle()
         self.assertEqual(arrivals.all, batch)
-        router.unbind("ben")
+        router.unbind("ben", "ben")
         await self.settle()
-        self.assertEqual(await router.publish(stored("ben")), [False])
+        self.assertEqual(await router.publish(stored("ben"), exact=True), [False])
 
     async def test_a_user_can_be_bound_again(self) -> None:
         router, arrivals = await self.attached("ben")
-        router.unbind("ben")
-        await router.bind("ben")
+        router.unbind("ben", "ben")
+        await router.bind("ben", "ben")
         batch = stored("ben")
-        self.assertEqual(await router.publish(batch), [True])
+        self.assertEqual(await router.publish(batch, exact=True), [True])
         await self.settle()
         self.assertEqual(arrivals.all, batch)
 
     async def test_the_last_word_counts_when_nobody_waits(self) -> None:
         router, arrivals = await self.attached()
-        bound = [router.bind("ben"), router.bind("cem")]
-        router.unbind("ben")
-        router.unbind("cem")
-        bound.append(router.bind("cem"))
+        bound = [router.bind("ben", "ben"), router.bind("cem", "cem")]
+        router.unbind("ben", "ben")
+        router.unbind("cem", "cem")
+        bound.append(router.bind("cem", "cem"))
         await gatherResults(bound)
         await self.settle()
         batch = stored("ben", "cem")
-        self.assertEqual(await router.publish(batch), [False, True])
+        self.assertEqual(await router.publish(batch, exact=True), [False, True])
         await self.settle()
         self.assertEqual(arrivals.all, batch[1:])
 
@@ -162,22 +181,22 @@ class RouterContract(TestCase):
         router, arrivals = await self.attached("ben", "cem")
         places = [(("ben", 7), ("cem", 8), ("dan", 9)), (("eve", 1), ("cem", 9)), (("dan", 10), ("eve", 2)), ()]
         batch = [Stored(message("ann", "#room"), place) for place in places]
-        self.assertEqual(await router.publish(batch), [True, True, False, False])
+        await router.publish(batch)
         await self.settle()
         self.assertEqual(arrivals.all, batch[:2])
 
     async def test_a_message_to_the_largest_room_arrives_with_all_its_places(self) -> None:
         router, arrivals = await self.attached("user 999")
         batch = [Stored(message("ann", "#room"), tuple((f"user {n}", n + 1) for n in range(1000)))]
-        self.assertEqual(await router.publish(batch), [True])
+        self.assertEqual(await router.publish(batch, exact=True), [True])
         await self.settle()
         self.assertEqual(arrivals.all, batch)
 
     async def test_many_users_are_bound_at_once(self) -> None:
         router, arrivals = await self.attached()
         users = [f"user {number}" for number in range(300)]
-        await gatherResults([router.bind(user) for user in users])
-        self.assertEqual(await router.publish(stored(*users)), [True] * 300)
+        await gatherResults([router.bind(user, user) for user in users])
+        self.assertEqual(await router.publish(stored(*users), exact=True), [True] * 300)
         await self.settle()
         self.assertEqual(len(arrivals.all), 300)
 
@@ -201,18 +220,18 @@ class RouterContract(TestCase):
         for user in users:
             router, arrivals = await self.attached(user)
             batch = stored(*users)
-            self.assertEqual(await router.publish(batch), [other == user for other in users], user)
+            self.assertEqual(await router.publish(batch, exact=True), [other == user for other in users], user)
             await self.settle()
             self.assertEqual([one.message.recipient for one in arrivals.all], [user])
-            router.unbind(user)
+            router.unbind(user, user)
             await self.settle()
 
     async def test_a_message_arrives_as_it_was_published_however_odd(self) -> None:
         router, arrivals = await self.attached()
         for number, (what, one) in enumerate(awkward_messages().items(), 1):
-            await router.bind(one.recipient)
+            await router.bind(one.recipient, one.recipient)
             given = Stored(one, ((one.recipient, number * 2**33),))
-            self.assertEqual(await router.publish([given]), [True], what)
+            self.assertEqual(await router.publish([given], exact=True), [True], what)
             await self.settle()
             arrived = arrivals.all[-1]
             self.assertEqual(arrived, given, what)
@@ -234,24 +253,24 @@ class FailingRouterContract(TestCase):
 
     async def test_to_publish_while_the_router_is_away_fails_and_does_not_raise(self) -> None:
         router = await self.make_router()
-        router.attach(Arrivals().deliver)
+        router.attach(Arrivals())
         await self.break_off(router)
-        published = router.publish(stored("ben"))
+        published = router.publish(stored("ben"), exact=True)
         with self.assertRaises(RouterUnavailable):
             await published
 
     async def test_to_bind_while_the_router_is_away_fails_and_does_not_raise(self) -> None:
         router = await self.make_router()
-        router.attach(Arrivals().deliver)
+        router.attach(Arrivals())
         await self.break_off(router)
-        bound = router.bind("ben")
+        bound = router.bind("ben", "ben")
         with self.assertRaises(RouterUnavailable):
             await bound
 
     async def test_to_unbind_while_the_router_is_away_is_nothing(self) -> None:
         router = await self.make_router()
-        router.attach(Arrivals().deliver)
-        await router.bind("ben")
+        router.attach(Arrivals())
+        await router.bind("ben", "ben")
         await self.break_off(router)
-        router.unbind("ben")
-        router.unbind("cem")
+        router.unbind("ben", "ben")
+        router.unbind("cem", "cem")

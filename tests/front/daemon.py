@@ -13,7 +13,7 @@ from twisted.web.static import Data
 from kschat.chat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineResource, EngineSettings
-from kschat.front.site import Health, make_root
+from kschat.front.site import Health, Ready, make_root
 from kschat.front.timetable import Alarms
 from kschat.wire.connection import Application, Connection, Socket
 from kschat.wire.cork import Cork
@@ -190,6 +190,7 @@ class Daemon:
             Data(b"a file", "text/css"),
             EngineResource(self.engine, Data(b"a script", "text/javascript")),
             Health(lambda: {"connections": self.connections.open}),
+            Ready(lambda: {"router": True}, lambda: False),
         )
         self.site = BoundedSite(
             root, bounds or ChannelBounds(), self.alarms, self.counters, self.connections, self.clock, access_log

@@ -51,7 +51,13 @@ class ServiceTests(SynchronousTestCase):
         self.house = House()
         self.daemon = Daemon(house=self.house, page=Late())
         self.port = Port(self.daemon)
-        self.service = FrontService(self.port, self.house.chat, self.daemon.engine, self.house.clock)  # type: ignore[arg-type]
+        self.service = FrontService(
+            self.port,  # type: ignore[arg-type]
+            self.house.chat,
+            self.house.router,
+            self.daemon.engine,
+            self.house.clock,
+        )
         self.service.startService()
 
     def guest(self, user: str, query: str = V4) -> Peer:

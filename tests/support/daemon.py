@@ -113,6 +113,17 @@ class _Served:
         health: dict[str, Any] = json.loads(body)
         return health
 
+    async def ready(self) -> dict[str, Any]:
+        """What /readyz says, whatever its status."""
+        response = await Agent(real_reactor(), connectTimeout=PATIENCE).request(b"GET", f"{self.url}/readyz".encode())
+        said: dict[str, Any] = json.loads(await readBody(response))
+        assert response.code == (200 if said["status"] == "ready" else 503), (response.code, said)
+        return said
+
+    async def ready_becomes(self, status: str) -> dict[str, Any]:
+        """/readyz, as soon as its status is this one."""
+        return await repeated_until(self.ready, lambda said: said["status"] == status, f"/readyz with {status}", 60)
+
     async def health_becomes(self, **expected: object) -> dict[str, Any]:
         """/healthz, as soon as its fields named in ``expected`` have these values.
 

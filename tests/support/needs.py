@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium.
+"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed.
@@ -34,6 +34,21 @@ def require_chromium() -> str:
     if path is None:
         _missing("Chromium is not installed")
     return path
+
+
+def require_rabbitmq() -> str:
+    """The path of RabbitMQ's server, by which any user may run it; else SkipTest or AssertionError."""
+    places = ("/usr/lib/rabbitmq/bin/rabbitmq-server", shutil.which("rabbitmq-server"))
+    path = next((place for place in places if place and os.access(place, os.X_OK)), None)
+    if path is None or shutil.which("epmd") is None:
+        _missing("RabbitMQ is not installed (rabbitmq-server)")
+    return path
+
+
+def require(lacking: str) -> None:
+    """SkipTest or AssertionError where ``lacking`` says in a sentence what is not there."""
+    if lacking:
+        _missing(lacking)
 
 
 def _missing(what: str) -> NoReturn:

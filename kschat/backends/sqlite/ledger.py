@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
+from kschat.backends.ids import ids_of
 from kschat.backends.order import renumbered
 from kschat.backends.sqlite.register import Register
-from kschat.backends.sqlite.rows import COLUMNS, WIDTH, ids_of, message_of, packed
+from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
 from kschat.chat.interfaces import Stored
 from kschat.chat.messages import Error, Message
 

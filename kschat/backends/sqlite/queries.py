@@ -77,6 +77,11 @@ _WITH_NEWEST: Final = "SELECT *, (SELECT max(message) FROM thread WHERE conversa
 ONE_WITH_USER: Final = f"WITH one AS ({_MINE_WITH_USER}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
 ONE_OF_ROOM: Final = f"WITH one AS ({_MINE_OF_ROOM}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
 
+MEMBERS: Final = (
+    "SELECT u.name FROM conversations c CROSS JOIN participants p ON p.conversation = c.id "
+    "CROSS JOIN users u ON u.id = p.user WHERE c.room = ?"
+)
+
 SEEN: Final = "SELECT name, seen FROM users WHERE name IN ({}) AND seen IS NOT NULL"
 
 #: Names of one statement.
@@ -99,6 +104,14 @@ class Queries:
         if newest:
             last = max(last, newest[-1].offset)
         return InboxState(cursor, floor + 1, last)
+
+    def ends(self, recent: Recent, users: Sequence[str]) -> dict[str, int]:
+        """See ``IStore``."""
+        return {user: self.inbox(recent, user).last for user in users}
+
+    def members(self, recent: Recent, room: str) -> list[str]:
+        """See ``IStore``."""
+        return [name for (name,) in self._execute(MEMBERS, (room,)).fetchall()]
 
     def read(self, recent: Recent, user: str, after: int, limit: int) -> list[Entry]:
         """See ``IStore``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from kschat.backends.ids import written
 from kschat.chat.messages import Message
 
 #: What ``message_of`` takes, of a message ``m``.
@@ -30,21 +30,6 @@ def mid_of(number: int, suffix: str) -> str:
     return f"{number:016x}{suffix}"
 
 
-def ids_of(message: Message) -> int | str:
-    """How the sender wrote the names: 1 for a number as ``uId``, 2 as ``pId``; both as JSON where they are others."""
-    uid, pid = message.uId, message.pId
-    flags = 0
-    if type(uid) is int:
-        flags = 1
-        uid = str(uid)
-    if type(pid) is int:
-        flags |= 2
-        pid = str(pid)
-    if uid == message.sender and pid == message.recipient:
-        return flags
-    return json.dumps([message.uId, message.pId])
-
-
 def packed(attachments: tuple[bytes, ...]) -> bytes | None:
     """Attachments as they are kept; without any: NULL."""
     return _pack(attachments) if attachments else None
@@ -53,14 +38,7 @@ def packed(attachments: tuple[bytes, ...]) -> bytes | None:
 def message_of(row: Sequence[Any]) -> Message:
     """The message that ``COLUMNS`` of it make."""
     number, suffix, sender, recipient, ids, msg, time, cid, attachments = row
-    uid: int | str = sender
-    pid: int | str = recipient
-    if ids:
-        if type(ids) is int:
-            uid = int(sender) if ids & 1 else sender
-            pid = int(recipient) if ids & 2 else recipient
-        else:
-            uid, pid = json.loads(ids)
+    uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
     return Message(
         f"{number:016x}{suffix}",
         sender,

@@ -50,6 +50,7 @@ class SqliteStore:
     """
 
     log = Logger()
+    keeps = True
 
     def __init__(
         self,
@@ -75,6 +76,11 @@ class SqliteStore:
         self._tidy_at = 0.0
         self._running = False
         self._open = False
+
+    @property
+    def up(self) -> bool:
+        """See ``IStore``."""
+        return self._open
 
     def start(self) -> None:
         """See ``IStore``."""
@@ -116,6 +122,10 @@ class SqliteStore:
         """See ``IStore``."""
         return self._reader.ask(Queries.inbox, user) if self._running else _stopped()
 
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.ends, users) if self._running else _stopped()
+
     def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         """See ``IStore``."""
         return self._reader.ask(Queries.read, user, after, limit) if self._running else _stopped()
@@ -131,6 +141,10 @@ class SqliteStore:
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         """See ``IStore``."""
         return self._reader.ask(Queries.conversations, user, limit) if self._running else _stopped()
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        """See ``IStore``."""
+        return self._reader.ask(Queries.members, room) if self._running else _stopped()
 
     def settle(self) -> Deferred[None]:
         """Do now what is done by and by: let the inbox and thread tables follow. For tests and benches."""

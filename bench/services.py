@@ -1,0 +1,128 @@
+"""RabbitMQ and Redis of one run of the bench, on free ports of the loopback: each is started when a peer first asks.
+
+All peers of a run stand on the same ones. What they left behind (queues are exclusive and go with them; keys of Redis
+do not) is removed before each start of a peer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from bench.spawn import PeerError, free_port, spawn
+
+_DEBIANS: Final = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+"""Without the wrapper on the path, which would change the user."""
+_START: Final = 90.0
+_STOP: Final = 30.0
+#: Schedulers that wait do not spin: CPU that is told is work.
+_ERLANG: Final = "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs: where it is, and the process whose CPU is its own."""
+
+    url: str
+    port: int
+    pid: int
+
+
+def missing(names: Iterable[str]) -> str:
+    """What must be installed for these services (``rabbitmq``, ``redis``), in a sentence; or nothing."""
+    wanted = [f"{name}-server" for name in names if not _program(name)]
+    return f"{' and '.join(wanted)} must be installed (make system-packages)" if wanted else ""
+
+
+def _program(name: str) -> str:
+    """The path of a service's program; empty where there is none."""
+    return (name == "rabbitmq" and shutil.which(_DEBIANS)) or shutil.which(f"{name}-server") or ""
+
+
+class Services:
+    """The services of a run, as a context that ends them."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="kschat-bench-")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._running: dict[str, Service] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def get(self, name: str) -> Service:
+        """The service ``rabbitmq`` or ``redis``, which is started when it does not run. Raises PeerError."""
+        if lacks := missing([name]):
+            raise PeerError(lacks)
+        if name not in self._running:
+            place = Path(self._directory.name) / name
+            place.mkdir()
+            self._running[name] = self._start_rabbitmq(place) if name == "rabbitmq" else self._start_redis(place)
+        return self._running[name]
+
+    def clear(self) -> None:
+        """Forget what earlier peers left in Redis."""
+        if service := self._running.get("redis"):
+            with socket.create_connection(("127.0.0.1", service.port), _STOP) as link:
+                link.sendall(b"FLUSHALL\r\n")
+                if link.recv(64) != b"+OK\r\n":
+                    raise PeerError("Redis could not be emptied")
+
+    def stop(self) -> None:
+        """End all that was started, and remove their files."""
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(_STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+        self._running.clear()
+        self._directory.cleanup()
+
+    def _start_redis(self, place: Path) -> Service:
+        port = free_port()
+        argv = [_program("redis"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
+        argv += ["--appendonly", "yes", "--appendfsync", "everysec"]
+        process = spawn(argv, place / "out", b"Ready to accept connections")
+        self._processes.append(process)
+        return Service(f"redis://127.0.0.1:{port}/0", port, process.pid)
+
+    def _start_rabbitmq(self, place: Path) -> Service:
+        port, distribution, mapper = free_port(), free_port(), free_port()
+        (place / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nloopback_users = none\n")
+        (place / "enabled_plugins").write_text("[].\n")
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+        environ |= {
+            "HOME": str(place),
+            "ERL_EPMD_PORT": str(mapper),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_NODENAME": f"bench{port}@localhost",
+            "RABBITMQ_MNESIA_BASE": str(place / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(place / "log"),
+            "RUNNING_UNDER_SYSTEMD": "1",  # the shell becomes the broker, instead of waiting for it
+            "RABBITMQ_CONFIG_FILE": str(place / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(place / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG,
+        }
+        # RabbitMQ would start Erlang's port mapper as a daemon, which outlives it: this one is ours to end.
+        argv = [shutil.which("epmd") or "epmd", "-debug"]
+        self._processes.append(spawn(argv, place / "epmd", b"epmd running", environ))
+        process = spawn([_program("rabbitmq")], place / "out", b"completed with", environ, seconds=_START)
+        self._processes.append(process)
+        return Service(f"amqp://guest:guest@127.0.0.1:{port}/%2f?heartbeat=60", port, process.pid)

@@ -1,0 +1,20 @@
+"""Messages between daemons, by RabbitMQ.
+
+- ``settings``    what an operator chooses
+- ``address``     the endpoint that a URL means, TLS with the name verified
+- ``keys``        routing keys and bindings of each exchange type
+- ``parted``      which messages of a batch travel together, by which keys
+- ``carried``     batches, and the tutorial's messages, as bytes
+- ``link``        one connection: pika's, mended
+- ``publisher``   confirms and returns
+- ``queues``      what is bound, and what arrives
+- ``router``      ``AmqpRouter``: connects again and again, and says what became of it
+
+pika's Twisted adapter is used nowhere else.
+"""
+
+from kschat.backends.amqp.address import AddressError
+from kschat.backends.amqp.router import AmqpRouter
+from kschat.backends.amqp.settings import ExchangeType, Settings
+
+__all__ = ["AddressError", "AmqpRouter", "ExchangeType", "Settings"]

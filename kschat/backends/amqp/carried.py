@@ -1,0 +1,113 @@
+"""What travels: batches of messages in msgpack between kschat daemons, and the tutorial's one message in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from kschat.backends.ids import ids_of, written
+from kschat.chat.interfaces import Stored
+from kschat.chat.messages import MAX_ID, Id, Message
+
+#: What says that a body is a batch. Its number changes with its form.
+BATCH: Final = "application/x-kschat-1"
+
+#: What the tutorial's server publishes says nothing of its type; this daemon says it.
+TUTORIAL: Final = "application/json"
+
+
+class CarriedError(ValueError):
+    """A body that is neither; the text is for the log and shows nothing of it."""
+
+
+class _One(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    mid: str
+    sender: str
+    recipient: str
+    ids: int | str
+    msg: bytes
+    time: int
+    cid: str | None
+    attachments: tuple[bytes, ...]
+    places: tuple[tuple[str, int], ...]
+
+
+class _Tutorial(msgspec.Struct, frozen=True, gc=False):
+    uId: Id
+    pId: Id
+    msg: Raw = Raw(b"null")
+    msgTime: int | float = 0
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(list[_One]).decode
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(_Tutorial).decode
+
+
+def packed(batch: Sequence[Stored]) -> bytes:
+    """A batch as bytes."""
+    ones = []
+    for stored in batch:
+        message = stored.message
+        one = _One(
+            message.mid,
+            message.sender,
+            message.recipient,
+            ids_of(message),
+            bytes(message.msg),
+            message.time,
+            message.cid,
+            message.attachments,
+            stored.places,
+        )
+        ones.append(one)
+    return _pack(ones)
+
+
+def unpacked(body: bytes) -> list[Stored]:
+    """The batch that ``packed`` made. Raises CarriedError."""
+    try:
+        return [Stored(_message(one), one.places) for one in _unpack(body)]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CarriedError(f"a batch that can't be read: {error}") from None
+
+
+def _message(one: _One) -> Message:
+    uid, pid = written(one.ids, one.sender, one.recipient) if one.ids else (one.sender, one.recipient)
+    return Message(one.mid, one.sender, one.recipient, uid, pid, Raw(one.msg), one.time, one.cid, one.attachments)
+
+
+def as_tutorial(message: Message) -> bytes:
+    """A message as the tutorial's server publishes it: binary as Node writes a Buffer in JSON."""
+    msg: object = message.msg
+    if message.attachments:
+        msg = _with_buffers(msgspec.json.decode(message.msg), message.attachments)
+    return _encode({"uId": message.uId, "pId": message.pId, "msg": msg, "rStatus": 1, "msgTime": message.time})
+
+
+def _with_buffers(value: Any, attachments: Sequence[bytes]) -> Any:
+    # As deep as messages may be nested, which was looked at when they were let in.
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return {"type": "Buffer", "data": list(attachments[value["num"]])}
+        return {name: _with_buffers(inner, attachments) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_buffers(inner, attachments) for inner in value]
+    return value
+
+
+def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
+    """A message of the tutorial's server. It has no place in an inbox. Raises CarriedError."""
+    try:
+        said = _decode(body)
+        sender, recipient = str(said.uId), str(said.pId)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise CarriedError(f"a message that can't be read: {error}") from None
+    if max(len(sender), len(recipient)) > MAX_ID:
+        raise CarriedError("a message whose ids are too long")
+    message = Message(make_mid(), sender, recipient, said.uId, said.pId, said.msg.copy(), int(said.msgTime))
+    return Stored(message, ((recipient, 0),))

@@ -1,0 +1,50 @@
+"""Routing keys, and how a queue is bound, in each type of exchange.
+
+No user's id may mean another's: in a topic exchange ``.``, ``*`` and ``#`` have meanings, and a key has at most
+255 bytes. An id that would not do goes by its hash, so that what arrives is looked at once more: the messages
+themselves say for whom they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kschat.backends.amqp.settings import Settings
+
+#: Bytes that AMQP gives a routing key.
+MAX_KEY = 255
+
+#: The header that holds the keys in a headers exchange, each as a name of its own.
+_HEADER = "ks:"
+
+
+class Keys:
+    """The keys of one exchange."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.prefix
+        self._type = settings.exchange_type
+
+    def of(self, user: str) -> str:
+        """The routing key of a user."""
+        key = self._prefix + user
+        odd = "\0" in user or (self._type == "topic" and any(sign in user for sign in ".*#"))
+        if not odd and len(key.encode("utf-8", "replace")) <= MAX_KEY and key.isprintable():
+            return key
+        return f"{self._prefix}sha256-{hashlib.sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+    def binding(self, user: str) -> tuple[str, Mapping[str, Any]]:
+        """The routing key and the arguments of the binding of a user."""
+        key = self.of(user)
+        if self._type == "headers":
+            return key, {"x-match": "any", _HEADER + key: True}
+        # A fanout exchange heeds no key, and gives each queue all: one binding is as good as many.
+        return ("" if self._type == "fanout" else key), {}
+
+    def headers(self, keys: Sequence[str]) -> Mapping[str, Any]:
+        """The headers that let one message go by all of these keys; its routing key is the first."""
+        if self._type == "headers":
+            return {_HEADER + key: True for key in keys}
+        return {"CC": list(keys[1:])} if len(keys) > 1 and self._type != "fanout" else {}

@@ -1,0 +1,102 @@
+"""One connection to RabbitMQ: pika's protocol, mended where its adapter for Twisted is not to be relied on.
+
+- ``connectionLost`` of the adapter forgets why: a wrong password, vhost or certificate all read the same.
+- After a missed heartbeat it calls ``loseConnection``, which never ends while unsent data is queued.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import pika
+from pika.adapters.twisted_connection import TwistedProtocolConnection
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+#: Seconds between two looks at a connection that is to end.
+LOOK: Final = 1.0
+
+# pika shows what was published in its warnings; what it knows is said here by what this package raises and logs.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+class Link(TwistedProtocolConnection):  # type: ignore[misc]
+    """A connection, from TCP's beginning to its end.
+
+    Args:
+        parameters: of pika.
+        reactor: the real one.
+
+    Attributes:
+        why: what ended it, in words, once it has; or what will.
+        ended: whether it has.
+        gone: fires then.
+    """
+
+    def __init__(self, parameters: pika.ConnectionParameters, reactor: Any) -> None:
+        super().__init__(parameters, reactor)
+        self._reactor = reactor
+        self._look: IDelayedCall | None = None
+        self._ending = False
+        self.why = ""
+        self.ended = False
+        self.gone: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """TCP, or TLS, stands."""
+        super().connectionMade()
+        self.transport.setTcpNoDelay(True)
+        self._look = self._reactor.callLater(LOOK, self._watch)
+
+    def _watch(self) -> None:
+        self._look = self._reactor.callLater(LOOK, self._watch)
+        if self._ending and self.transport.disconnecting:
+            self.transport.abortConnection()
+        self._ending = self.transport.disconnecting
+
+    def abort(self, why: str) -> None:
+        """End it now, whatever waits to be sent."""
+        self.why = self.why or why
+        if self.transport is not None and not self.ended:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It has ended."""
+        self.ended = True
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        error = getattr(self._impl, "_error", None) or reason.value
+        self.why = self.why or why(error)
+        super().connectionLost(reason)
+        self.gone.callback(None)
+
+
+def why(error: BaseException | None) -> str:
+    """Why a connection failed, in words that an operator can act on. Holds no password."""
+    # TLS: a failed handshake is a list of reasons in the first argument.
+    if error is None:
+        return "nobody knows"
+    name = type(error).__name__
+    text = str(error) or name
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError):
+        return "the user or the password is wrong"
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError):
+        return "the vhost is not there, or not for this user"
+    if isinstance(error, pika.exceptions.AMQPHeartbeatTimeout):
+        return "RabbitMQ sent nothing, not even heartbeats"
+    if isinstance(error, pika.exceptions.ConnectionClosedByBroker):
+        return f"RabbitMQ closed the connection: {error.reply_text} ({error.reply_code})"
+    if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+        return f"RabbitMQ refused: {error.reply_text} ({error.reply_code})"
+    if isinstance(error, pika.exceptions.StreamLostError):
+        inner = error.args[0] if error.args else ""
+        value = getattr(inner, "value", None)
+        return why(value) if isinstance(value, BaseException) else "the connection was lost"
+    if name == "VerificationError":
+        return "its certificate is of another name"
+    if name == "Error" and error.args and isinstance(error.args[0], list):
+        return "TLS failed: " + "; ".join(str(part[-1]) for part in error.args[0])
+    return text.rstrip(".")

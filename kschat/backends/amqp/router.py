@@ -1,0 +1,372 @@
+"""``AmqpRouter``: connects again and again, binds all anew, publishes, and says what became of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from random import uniform
+from typing import Any, Final, cast
+
+from pika.exceptions import AMQPError
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kschat.backends.amqp import address, carried, parted
+from kschat.backends.amqp.keys import Keys
+from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.publisher import Publisher
+from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
+from kschat.backends.amqp.settings import Settings
+from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
+from kschat.chat.messages import Mids
+
+#: Seconds between two looks whether RabbitMQ answers.
+LOOK: Final = 1.0
+
+
+@implementer(IRouter)
+class AmqpRouter:
+    """Carries messages by RabbitMQ.
+
+    Args:
+        settings: where it is, and how it is used.
+        reactor: the real one.
+
+    Attributes:
+        tries: how often it was tried to connect.
+        connections: how often a connection has worked.
+        malformed: messages that arrived and could not be read.
+
+    Raises:
+        address.AddressError: the settings can't be used.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        #: what tells this daemon's messages from others
+        self.app_id = secrets.token_hex(8)
+        self._parameters = address.parameters(settings, f"kschat {self.app_id}")
+        self._endpoint = address.endpoint(reactor, settings, self._parameters)
+        self._keys = Keys(settings)
+        self._mids = Mids(secrets.token_hex(4))
+        # Of what this daemon publishes in its own format its own users need no copy from the broker.
+        self._direct = settings.queue == "daemon" and settings.format == "kschat"
+        self._listener: RouterListener | None = None
+        self._bound: dict[str, dict[str, None]] = {}
+        self._binding: set[Deferred[None]] = set()
+        self._link: Link | None = None
+        self._publisher: Publisher | None = None
+        self._queues: DaemonQueue | SocketQueues | None = None
+        self._blocked = False
+        self._running = False
+        self._told = ""
+        self._why = "it is not connected yet"
+        self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
+        self._ended: Deferred[None] = succeed(None)
+        self._look = LoopingCall(self._look_after)
+        self._look.clock = reactor
+        self.tries = 0
+        self.connections = 0
+        self.malformed = 0
+
+    @property
+    def up(self) -> bool:
+        """See ``IRouter``."""
+        return self._publisher is not None and not self._blocked
+
+    # IRouter.
+
+    def attach(self, listener: RouterListener) -> None:
+        """See ``IRouter``."""
+        self._listener = listener
+
+    def start(self) -> None:
+        """See ``IRouter``."""
+        self._running = True
+        self._look.start(LOOK, now=False)
+        self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
+
+    def stop(self) -> Deferred[None]:
+        """See ``IRouter``."""
+        if not self._running:
+            return succeed(None)
+        self._running = False
+        self._look.stop()
+        if self._pause is not None:
+            call, fires = self._pause
+            call.cancel()
+            fires.callback(None)
+        link = self._link
+        if link is not None:
+            if link.is_open:
+                link.close()
+                cut = self._reactor.callLater(self._settings.patience, link.abort, "it did not end")
+                self._ended.addBoth(lambda result: (cut.active() and cut.cancel(), result)[1])
+            else:
+                link.abort("this daemon ends")
+        return self._ended
+
+    def bind(self, user: str, socket: str) -> Deferred[None]:
+        """See ``IRouter``."""
+        self._bound.setdefault(user, {})[socket] = None
+        if self._queues is None or self._publisher is None:
+            return fail(RouterUnavailable(self._why))
+        # A connection that ends answers none of these; then the router does.
+        answer: Deferred[None] = Deferred()
+        self._binding.add(answer)
+        self._queues.bind(user, socket).addCallbacks(self._answer, self._not_bound, (answer,), {}, (answer,))
+        return answer
+
+    def unbind(self, user: str, socket: str) -> None:
+        """See ``IRouter``."""
+        sockets = self._bound.get(user)
+        if sockets is None or socket not in sockets:
+            return
+        del sockets[socket]
+        if not sockets:
+            del self._bound[user]
+        if self._queues is not None and (not sockets or isinstance(self._queues, SocketQueues)):
+            self._queues.unbind(user, socket)
+
+    def publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
+        """See ``IRouter``."""
+        bound, up = self._bound, self.up
+        if self._direct and self._listener is not None:
+            here = [one for one in batch if (up or one.places[0][1]) and any(user in bound for user, _ in one.places)]
+            if here:
+                self._listener.deliver(here)
+        publisher = self._publisher
+        if publisher is None or not up:
+            return fail(RouterUnavailable(self._why))
+        words = [self._direct and any(user in bound for user, _ in one.places) for one in batch]
+        if self._settings.format == "tutorial":
+            parts = [([index], [self._keys.of(user)]) for index, one in enumerate(batch) for user, _ in one.places]
+        else:
+            parts = parted.by_key(batch, self._keys) if exact else parted.together(batch, self._keys)
+        sent = []
+        for indices, keys in parts:
+            ones = [batch[index] for index in indices]
+            if self._settings.format == "tutorial":
+                kind, body = carried.TUTORIAL, carried.as_tutorial(ones[0].message)
+            else:
+                kind, body = carried.BATCH, carried.packed(ones)
+            confirmed = publisher.publish(keys[0], self._keys.headers(keys), kind, body)
+            sent.append(confirmed.addCallback(_say, words, indices))
+        done: Deferred[list[bool]] = gatherResults(sent, consumeErrors=True).addCallbacks(lambda _: words, _unwrapped)
+        return done
+
+    # The connection.
+
+    async def _run(self) -> None:
+        wait = 0.0
+        while self._running:
+            if await self._once():
+                wait = 0.0
+            wait = min(1.6 * wait, self._settings.last_retry) or self._settings.first_retry
+            if self._stopping():
+                break
+            fires: Deferred[None] = Deferred()
+            self._pause = (self._reactor.callLater(wait * uniform(0.7, 1.3), fires.callback, None), fires)
+            await fires
+            self._pause = None
+
+    def _stopping(self) -> bool:
+        return not self._running
+
+    async def _once(self) -> bool:
+        """One connection, from beginning to end; whether it has worked."""
+        began = self._reactor.seconds()
+        self.tries += 1
+        try:
+            factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor))
+            link = cast(Link, await self._endpoint.connect(factory))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
+            self._say_down(f"RabbitMQ can't be reached: {why(error)}")
+            return False
+        self._link = link
+        timer = self._reactor.callLater(2 * self._settings.patience, link.abort, "it did not answer")
+        try:
+            if not self._running:
+                link.ready.addErrback(lambda _: None)
+                raise RouterUnavailable("this daemon ends")
+            setting_up = Deferred.fromCoroutine(self._set_up(link))
+            # What it waits for may be answered by nobody, once the connection has ended.
+            link.gone.addCallback(lambda _: setting_up.cancel())
+            await setting_up
+        except Exception as error:  # noqa: BLE001 - as above
+            if link.is_open:
+                link.abort(self._explained(why(error)))
+            elif not link.ended:
+                link.transport.abortConnection()
+            await link.gone
+            self._link = self._queues = None
+            self._say_down(f"RabbitMQ can't be used: {link.why}")
+            return False
+        finally:
+            if timer.active():
+                timer.cancel()
+        self.connections += 1
+        self._told = ""
+        self.log.info("connected to RabbitMQ in {ms} ms", ms=round(1000 * (self._reactor.seconds() - began)))
+        self._turn(RouterTurn.UP)
+        await link.gone
+        self._link = self._queues = None
+        self._end(f"RabbitMQ is lost: {link.why}")
+        return True
+
+    async def _set_up(self, link: Link) -> None:
+        settings = self._settings
+        await link.ready
+        channel = await link.channel()
+        await channel.exchange_declare(settings.exchange, settings.exchange_type, durable=settings.durable)
+        kind = DaemonQueue if settings.queue == "daemon" else SocketQueues
+        self._queues = queues = kind(channel, settings.exchange, self._keys, self, self._reactor)
+        known = {(user, socket) for user, sockets in self._bound.items() for socket in sockets}
+        await queues.open(known)
+        publishing = await link.channel()
+        await publishing.confirm_delivery()
+        for one in (channel, publishing):
+            one.on_closed.addBoth(self._channel_closed, link)
+        channel.connection.add_on_connection_blocked_callback(lambda *_: self._block(link))
+        channel.connection.add_on_connection_unblocked_callback(lambda *_: self._unblock(link))
+        # Whoever came or went while all others were bound.
+        now = {(user, socket) for user, sockets in self._bound.items() for socket in sockets}
+        for user, socket in known - now:
+            if settings.queue == "connection" or user not in self._bound:
+                queues.unbind(user, socket)
+        for bound in [queues.bind(user, socket) for user, socket in now - known]:
+            await bound
+        self._blocked = False
+        self._publisher = Publisher(publishing, settings.exchange, self.app_id, self._reactor)
+
+    def _explained(self, reason: str) -> str:
+        if "inequivalent arg" in reason:
+            return (
+                f"{reason}. The exchange {self._settings.exchange!r} is there already, otherwise: name another by "
+                "amqp_exchange, or set amqp_exchange_type and amqp_durable to what it is"
+            )
+        return reason
+
+    def _channel_closed(self, reason: Any, link: Link) -> None:
+        if link.is_open:
+            error = reason.value if isinstance(reason, Failure) else reason
+            link.abort(why(error) if isinstance(error, BaseException) else "a channel was closed")
+
+    def _block(self, link: Link) -> None:
+        if link is self._link and not self._blocked and self._publisher is not None:
+            self._blocked = True
+            self._publisher.give_up("RabbitMQ takes no messages now: it is short of memory or disk")
+            self._say_down("RabbitMQ takes no messages now: it is short of memory or disk")
+            self._turn(RouterTurn.DOWN)
+
+    def _unblock(self, link: Link) -> None:
+        if link is self._link and self._blocked:
+            self._blocked = False
+            self._told = ""
+            self.log.info("RabbitMQ takes messages again")
+            self._turn(RouterTurn.UP)
+
+    def _look_after(self) -> None:
+        link, publisher, queues = self._link, self._publisher, self._queues
+        if link is None or publisher is None or queues is None:
+            return
+        waits = [since for since in (publisher.oldest, queues.oldest) if since is not None]
+        if waits and self._reactor.seconds() - min(waits) > self._settings.patience:
+            link.abort(f"it answered nothing for {self._settings.patience:g} seconds")
+
+    def _end(self, reason: str) -> None:
+        publisher, self._publisher = self._publisher, None
+        was_blocked, self._blocked = self._blocked, False
+        self._why = reason
+        if publisher is not None:
+            publisher.give_up(reason)
+        binding, self._binding = self._binding, set()
+        for answer in binding:
+            answer.errback(RouterUnavailable(reason))
+        if self._running:
+            self._say_down(reason)
+        if not was_blocked:
+            self._turn(RouterTurn.DOWN)
+
+    def _say_down(self, reason: str) -> None:
+        self._why = reason
+        if reason != self._told and self._running:
+            self._told = reason
+            self.log.error("{reason}", reason=reason)
+
+    def _turn(self, turn: RouterTurn, socket: str | None = None) -> None:
+        if self._listener is not None:
+            self._listener.turned(turn, socket)
+
+    def _answer(self, _: object, answer: Deferred[None]) -> None:
+        if answer in self._binding:
+            self._binding.discard(answer)
+            answer.callback(None)
+
+    def _not_bound(self, failure: Failure, answer: Deferred[None]) -> None:
+        if answer in self._binding:
+            self._binding.discard(answer)
+            answer.errback(RouterUnavailable(f"RabbitMQ did not bind it: {why(failure.value)}"))
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("the router ended", failure)
+
+    # Of the queues: see ``queues.Consumer``.
+
+    def arrived(self, messages: list[Any], socket: str | None) -> None:
+        """Hand on what is for users here."""
+        bound, batch = self._bound, []
+        for message in messages:
+            properties = message.properties
+            if self._direct and properties.app_id == self.app_id:
+                continue  # they had it when it was published
+            try:
+                if properties.content_type == carried.BATCH:
+                    found = carried.unpacked(message.body)
+                else:
+                    found = [carried.from_tutorial(message.body, self._mid)]
+            except carried.CarriedError as error:
+                self.malformed += 1
+                self.log.warn("from RabbitMQ came {error}", error=error)
+                continue
+            if socket is None:
+                batch += [one for one in found if any(user in bound for user, _ in one.places)]
+            else:  # what travelled together may be for others
+                batch += [one for one in found if any(socket in bound.get(user, ()) for user, _ in one.places)]
+        if batch and self._listener is not None:
+            self._listener.deliver(batch, socket)
+
+    def cancelled(self, socket: str | None) -> None:
+        """Tell whose queue it was, and that there is another."""
+        self.log.warn("RabbitMQ took a queue away; there is another")
+        self._turn(RouterTurn.CANCELLED, socket)
+        self._turn(RouterTurn.UP)
+
+    def broken(self, failure: Failure) -> None:
+        """End the connection: the next one makes all anew."""
+        if failure.check(AMQPError) is None:
+            self.log.failure("what came from RabbitMQ could not be handed on", failure)
+        if self._link is not None:
+            self._link.abort(why(failure.value))
+
+    def _mid(self) -> str:
+        return self._mids.make(int(self._reactor.seconds() * 1000))
+
+
+def _say(carried_on: bool, words: list[bool], indices: Sequence[int]) -> None:
+    if carried_on:
+        for index in indices:
+            words[index] = True
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    inner = getattr(failure.value, "subFailure", None)
+    return inner if isinstance(inner, Failure) else failure

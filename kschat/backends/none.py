@@ -1,0 +1,100 @@
+"""No store: relay mode, the tutorial's own way. What nobody is there for is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from kschat.chat.interfaces import (
+    Conversation,
+    Entry,
+    InboxState,
+    IStore,
+    Notes,
+    Page,
+    Stored,
+    StoreUnavailable,
+)
+from kschat.chat.messages import Error, Message
+
+_EMPTY: Final = InboxState()
+
+
+@implementer(IStore)
+class NoStore:
+    """Keeps nothing: each message has one place, its recipient's, with the offset 0.
+
+    A message to a room is refused, since nobody knows who its members are; so is whatever asks for what was kept.
+    """
+
+    keeps = False
+    up = True
+    epoch = ""
+
+    def start(self) -> None:
+        """See ``IStore``. There is nothing to begin."""
+
+    def stop(self) -> Deferred[None]:
+        """See ``IStore``. There is nothing to finish."""
+        return succeed(None)
+
+    def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        """See ``IStore``."""
+        return succeed([_placed(message) for message in batch])
+
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        """See ``IStore``."""
+        return succeed(_EMPTY)
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return succeed({})
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+        """See ``IStore``."""
+        return succeed([])
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        """See ``IStore``."""
+        return succeed(None)
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return succeed({})
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+
+def _placed(message: Message) -> Stored:
+    if message.recipient[0] == "#":
+        return Stored(message, (), False, Error.NOT_ALLOWED)
+    return Stored(message, ((message.recipient, 0),))
+
+
+def _kept_nothing() -> Deferred[Any]:
+    return fail(StoreUnavailable("this server keeps no messages"))

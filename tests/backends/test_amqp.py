@@ -1,0 +1,498 @@
+"""The router on RabbitMQ, against a real one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+from unittest.mock import ANY
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from kschat.backends.amqp import AddressError, AmqpRouter, Settings
+from kschat.backends.amqp.queues import DaemonQueue
+from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
+from tests.contracts import router as contract
+from tests.contracts.made import message, stored
+from tests.contracts.router import Arrivals
+from tests.support.rabbitmq import RabbitMQ, free_ports, shared_rabbitmq
+from tests.support.waiting import real_reactor
+
+_numbers = count(1)
+
+#: Seconds for what the broker does.
+PATIENCE = 30
+
+
+class AmqpTestCase(TestCase):
+    """Tests with routers on the broker of this process; each test has an exchange of its own."""
+
+    timeout = 120
+    queue = "daemon"
+    broker: RabbitMQ
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.broker = await self.make_broker()
+        self.exchange = f"test{next(_numbers)}"
+
+    async def make_broker(self) -> RabbitMQ:
+        """The one of this process."""
+        return await shared_rabbitmq()
+
+    def settings(self, **changes: Any) -> Settings:
+        """Of a router of this test."""
+        given = {"url": self.broker.url, "exchange": self.exchange, "queue": self.queue, **changes}
+        return Settings(**given)
+
+    def raw(self, **changes: Any) -> AmqpRouter:
+        """A router that is not started."""
+        router = AmqpRouter(self.settings(**changes), real_reactor())
+        self.addCleanup(router.stop)
+        return router
+
+    async def started(self, listener: Arrivals | None = None, **changes: Any) -> tuple[AmqpRouter, Arrivals]:
+        """A router that is up, and what arrives there."""
+        router, arrivals = self.raw(**changes), listener or Arrivals()
+        router.attach(arrivals)
+        up = arrivals.next(RouterTurn.UP)
+        router.start()
+        await self.soon(up)
+        return router, arrivals
+
+    def soon(self, what: Deferred[Any]) -> Deferred[Any]:
+        """``what``, which must come before long."""
+        return what.addTimeout(PATIENCE, real_reactor())
+
+
+@implementer(IRouter)
+class Across:
+    """A router that publishes by one connection and is bound on another, so that all goes by the broker."""
+
+    def __init__(self, sender: AmqpRouter, receiver: AmqpRouter) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self.up = True
+        self.bind = receiver.bind
+        self.unbind = receiver.unbind
+        self.publish = sender.publish
+        self._listener: RouterListener | None = None
+        self._marked: Deferred[None] | None = None
+        receiver.attach(self)
+
+    def attach(self, listener: RouterListener) -> None:
+        self._listener = listener
+
+    def start(self) -> None:
+        """They are."""
+
+    def stop(self) -> Deferred[Any]:
+        return gatherResults([self.sender.stop(), self.receiver.stop()])
+
+    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+        """Nobody asks."""
+
+    def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
+        marks = [one for one in batch if one.message.recipient == "the mark"]
+        others = [one for one in batch if one.message.recipient != "the mark"]
+        if others and self._listener is not None:
+            self._listener.deliver(others, socket)
+        if marks and self._marked is not None:
+            marked, self._marked = self._marked, None
+            marked.callback(None)
+
+    async def settle(self) -> None:
+        """All that was wished and published before has happened."""
+        await self.receiver.bind("the mark", "mark")
+        self._marked = marked = Deferred[None]()
+        await self.sender.publish(stored("the mark"), exact=True)
+        await marked
+        self.receiver.unbind("the mark", "mark")
+
+
+class AcrossTests(AmqpTestCase, contract.RouterContract, contract.FailingRouterContract):
+    """What goes from one daemon to another."""
+
+    router: Across
+
+    async def make_router(self) -> Across:
+        sender, _ = await self.started()
+        receiver, _ = await self.started()
+        self.router = Across(sender, receiver)
+        return self.router
+
+    async def settle(self) -> None:
+        await self.soon(Deferred.fromCoroutine(self.router.settle()))
+
+    async def break_off(self, router: Any) -> None:
+        await router.stop()
+
+
+class AcrossSocketsTests(AcrossTests):
+    """The tutorial's way: a queue for each socket."""
+
+    queue = "connection"
+
+    async def test_many_users_are_bound_at_once(self) -> None:
+        router, arrivals = await self.attached()
+        users = [f"user {number}" for number in range(50)]
+        await gatherResults([router.bind(user, user) for user in users])
+        self.assertEqual(await router.publish(stored(*users), exact=True), [True] * 50)
+        await self.settle()
+        self.assertEqual(len(arrivals.all), 50)
+        self.assertEqual(set(arrivals.sockets), set(users))
+
+    async def test_a_batch_to_many_users_arrives_once_for_each(self) -> None:
+        users = [f"user {number}" for number in range(60)]
+        router, arrivals = await self.attached()
+        await gatherResults([router.bind(user, user) for user in users[::2]])
+        batch = stored(*users)
+        self.assertEqual(await router.publish(batch, exact=True), [True, False] * 30)
+        await self.settle()
+        self.assertEqual(sorted(one.message.mid for one in arrivals.all), [one.message.mid for one in batch[::2]])
+
+    async def test_a_batch_arrives_in_its_order(self) -> None:
+        router, arrivals = await self.attached("ben", "cem")
+        batch = stored(*["ben", "cem", "ben", "ben"] * 25)
+        await router.publish(batch)
+        await self.settle()
+        for user in ("ben", "cem"):
+            self.assertEqual(arrivals.of(user), [one for one in batch if one.message.recipient == user])
+
+    async def test_a_message_to_a_room_arrives_once_where_any_of_its_members_is_bound(self) -> None:
+        router, arrivals = await self.attached("ben", "cem")
+        batch = [Stored(message("ann", "#room"), (("ben", 7), ("cem", 8), ("dan", 9)))]
+        await router.publish(batch)
+        await self.settle()
+        self.assertEqual(arrivals.all, batch * 2)
+        self.assertEqual(sorted(str(socket) for socket in arrivals.sockets), ["ben", "cem"])
+
+    async def test_a_batch_to_several_sockets_is_for_each_of_them(self) -> None:
+        router, arrivals = await self.attached()
+        for socket in ("a", "b"):
+            await router.bind("ben", socket)
+        await router.publish(stored("ben"))
+        await self.settle()
+        self.assertEqual(sorted(str(socket) for socket in arrivals.sockets), ["a", "b"])
+        router.unbind("ben", "a")
+        await self.settle()
+        await router.publish(stored("ben"))
+        await self.settle()
+        self.assertEqual(arrivals.sockets[2:], ["b"])
+
+
+class HereTests(AmqpTestCase, contract.RouterContract, contract.FailingRouterContract):
+    """What is for users of the very daemon that publishes."""
+
+    router: AmqpRouter
+
+    async def make_router(self) -> AmqpRouter:
+        self.router, _ = await self.started()
+        return self.router
+
+    async def settle(self) -> None:
+        # The broker does what was wished in order.
+        await self.router.bind("the mark", "mark")
+        self.router.unbind("the mark", "mark")
+
+    async def break_off(self, router: Any) -> None:
+        await router.stop()
+
+    async def test_it_is_delivered_at_once_and_not_again(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        batch = stored("ben", "ben")
+        published = router.publish(batch)
+        self.assertEqual(arrivals.all, batch)
+        self.assertEqual(await published, [True, True])
+        await router.bind("cem", "b")
+        other, _ = await self.started()
+        await other.publish(stored("cem"), exact=True)
+        while len(arrivals.all) < 3:
+            await self.soon(_turn())
+        self.assertEqual(len(arrivals.all), 3)
+
+    async def test_without_a_broker_it_is_delivered_where_a_store_has_it(self) -> None:
+        router, arrivals = self.raw(url=f"amqp://127.0.0.1:{free_ports(1)[0]}/"), Arrivals()
+        router.attach(arrivals)
+        with self.assertRaises(RouterUnavailable):
+            await router.bind("ben", "a")
+        batch = stored("ben")
+        relayed = Stored(message("ann", "ben"), (("ben", 0),))
+        for given in (batch, [relayed]):
+            published = router.publish(given)
+            with self.assertRaises(RouterUnavailable):
+                await published
+        self.assertEqual(arrivals.all, batch)
+
+
+def _turn() -> Deferred[None]:
+    turn: Deferred[None] = Deferred()
+    real_reactor().callLater(0.01, turn.callback, None)
+    return turn
+
+
+class ExchangeTests(AmqpTestCase):
+    """Each type of exchange, and one that is there already."""
+
+    USERS = ("ben", "b.n", "b.*", "#", "*", "a.b.c", "é" * 128, "be\0n")
+
+    async def pair(self, **changes: Any) -> tuple[Across, Arrivals]:
+        sender, _ = await self.started(**changes)
+        receiver, _ = await self.started(**changes)
+        router, arrivals = Across(sender, receiver), Arrivals()
+        router.attach(arrivals)
+        return router, arrivals
+
+    async def test_messages_arrive_where_their_recipients_are_bound(self) -> None:
+        for kind in ("direct", "topic", "fanout", "headers"):
+            self.exchange = f"{kind}{next(_numbers)}"
+            router, arrivals = await self.pair(exchange_type=kind)
+            for user in self.USERS[::2]:
+                await router.bind(user, "a")
+            batch = stored(*self.USERS)
+            await router.publish(batch)
+            await self.soon(Deferred.fromCoroutine(router.settle()))
+            self.assertEqual(arrivals.all, batch[::2], kind)
+            await router.stop()
+
+    async def test_but_for_fanout_it_is_said_who_was_not(self) -> None:
+        for kind in ("direct", "topic", "headers"):
+            self.exchange = f"{kind}{next(_numbers)}"
+            router, _ = await self.pair(exchange_type=kind)
+            await router.bind("ben", "a")
+            self.assertEqual(await router.publish(stored("ben", "cem"), exact=True), [True, False], kind)
+            self.assertEqual(await router.publish(stored("cem", "dan")), [False, False], kind)
+            await router.stop()
+
+    async def test_one_that_is_there_with_other_arguments_is_named_and_tried_again(self) -> None:
+        first, _ = await self.started(exchange_type="direct")
+        second = self.raw(exchange_type="topic")
+        with capturedLogs() as events:
+            second.start()
+            while not any("RabbitMQ" in formatEvent(event) for event in events):
+                await self.soon(_turn())
+        told = [formatEvent(event) for event in events if "RabbitMQ can't be used" in formatEvent(event)]
+        self.assertEqual(len(told), 1)
+        self.assertIn(f"The exchange '{self.exchange}' is there already, otherwise: name another", told[0])
+        arrivals = Arrivals()
+        second.attach(arrivals)
+        up = arrivals.next(RouterTurn.UP)
+        link = first._link
+        assert link is not None
+        channel = await link.channel()
+        await channel.exchange_delete(self.exchange)
+        await self.soon(up)
+
+
+class BeginningTests(AmqpTestCase):
+    """A connection that ends before it was of use."""
+
+    async def test_one_that_ends_while_users_are_bound_is_followed_by_another(self) -> None:
+        router, arrivals = self.raw(patience=0.2), Arrivals()
+        router.attach(arrivals)
+        bound = router.bind("ben", "a")
+        with self.assertRaises(RouterUnavailable):
+            await bound
+        send, unanswered = DaemonQueue._send, list[DaemonQueue]()
+        self.patch(DaemonQueue, "_send", lambda queue: unanswered.append(queue))
+        router.start()
+        while not unanswered:
+            await self.soon(_turn())
+        self.patch(DaemonQueue, "_send", send)
+        await self.soon(arrivals.next(RouterTurn.UP))
+        other, _ = await self.started()
+        self.assertEqual(await other.publish(stored("ben"), exact=True), [True])
+
+    async def test_what_can_t_be_handed_on_ends_the_connection_and_is_told(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        self.patch(arrivals, "deliver", lambda *_: 1 / 0)
+        other, _ = await self.started()
+        await other.publish(stored("ben"))
+        await self.soon(down)
+        await self.soon(up)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class TutorialTests(AmqpTestCase):
+    """What the tutorial's Node server publishes, and understands."""
+
+    async def test_what_is_published_is_the_tutorial_s_message(self) -> None:
+        router, _ = await self.started(format="tutorial")
+        reader, _ = await self.started()
+        link = reader._link
+        assert link is not None
+        channel = await link.channel()
+        declared = await channel.queue_declare("", exclusive=True)
+        await channel.queue_bind(declared.method.queue, self.exchange, "ks_8")
+        arriving, _ = await channel.basic_consume(declared.method.queue, auto_ack=True)
+        sent = message("7", "8", uId=7, pId="8")
+        self.assertEqual(await router.publish([Stored(sent, (("8", 0),))]), [True])
+        got = await self.soon(arriving.get())
+        text = f'{{"uId":7,"pId":"8","msg":{bytes(sent.msg).decode()},"rStatus":1,"msgTime":{sent.time}}}'
+        self.assertEqual(got.body.decode(), text)
+        self.assertEqual(got.properties.delivery_mode, 2)
+
+    async def test_what_is_understood_in_either_format(self) -> None:
+        for kind in ("tutorial", "kschat"):
+            router, arrivals = await self.started(format=kind)
+            await router.bind("8", "a")
+            sender, _ = await self.started()
+            link = sender._link
+            assert link is not None
+            channel = await link.channel()
+            for body in (
+                b"nonsense",
+                b'{"uId":1}',
+                b"\xff",
+                b'{"uId":7,"pId":"8","msg":{"a":[1]},"rStatus":1,"msgTime":5}',
+            ):
+                await channel.basic_publish(self.exchange, "ks_8", body)
+            while not arrivals.all:
+                await self.soon(_turn())
+            (one,) = arrivals.all
+            self.assertEqual((one.message.uId, one.message.pId, bytes(one.message.msg)), (7, "8", b'{"a":[1]}'))
+            self.assertEqual((one.message.time, one.places), (5, (("8", 0),)))
+            self.assertEqual(router.malformed, 3)
+            router.unbind("8", "a")
+
+    async def test_one_s_own_messages_come_back_by_the_broker(self) -> None:
+        router, arrivals = await self.started(format="tutorial")
+        await router.bind("ben", "a")
+        await router.publish([Stored(message("ann", "ben"), (("ben", 0),))])
+        while not arrivals.all:
+            await self.soon(_turn())
+        self.assertEqual([one.message.recipient for one in arrivals.all], ["ben"])
+
+
+class RefusedTests(AmqpTestCase):
+    """What is wrong is said in one line, which holds no password."""
+
+    async def told(self, **changes: Any) -> str:
+        router = self.raw(**changes)
+        with capturedLogs() as events:
+            router.start()
+            while not any("RabbitMQ" in formatEvent(event) for event in events):
+                await self.soon(_turn())
+        await router.stop()
+        (text,) = [formatEvent(event) for event in events if "RabbitMQ" in formatEvent(event)]
+        self.assertNotIn("hunter2", text)
+        self.assertNotIn("\n", text)
+        return text
+
+    async def test_a_wrong_password(self) -> None:
+        text = await self.told(url=f"amqp://guest:hunter2@127.0.0.1:{self.broker.port}/%2F")
+        self.assertIn("ACCESS_REFUSED", text)
+
+    async def test_a_vhost_that_is_not_there(self) -> None:
+        text = await self.told(url=f"amqp://guest:guest@127.0.0.1:{self.broker.port}/nowhere")
+        self.assertIn("vhost", text)
+
+    async def test_nobody_there(self) -> None:
+        self.assertIn("can't be reached", await self.told(url=f"amqp://127.0.0.1:{free_ports(1)[0]}/"))
+
+    async def test_a_url_that_is_none(self) -> None:
+        with self.assertRaises(AddressError):
+            self.raw(url="amqp://host:port/")
+
+
+class BrokenTests(AmqpTestCase):
+    """A broker of the test's own, which goes away."""
+
+    async def make_broker(self) -> RabbitMQ:
+        broker = RabbitMQ()
+        self.addCleanup(broker.stop)
+        await broker.start()
+        return broker
+
+    async def test_the_connection_comes_back_and_all_is_bound(self) -> None:
+        router, arrivals = await self.started()
+        other, others = await self.started()
+        await gatherResults([router.bind(f"user {number}", "a") for number in range(500)])
+        # It crashes, and comes back without its queues.
+        downs = gatherResults([one.next(RouterTurn.DOWN) for one in (arrivals, others)])
+        ups = gatherResults([one.next(RouterTurn.UP) for one in (arrivals, others)])
+        self.broker.kill()
+        await self.soon(downs)
+        self.assertFalse(router.up)
+        published = router.publish(stored("user 1"))
+        with self.assertRaises(RouterUnavailable):
+            await published
+        bound = router.bind("late", "b")
+        with self.assertRaises(RouterUnavailable):
+            await bound
+        router.unbind("user 0", "a")
+        await self.broker.start()
+        await self.soon(ups)
+        batch = stored("late", "user 0", "user 499")
+        self.assertEqual(await other.publish(batch, exact=True), [True, False, True])
+        while len(arrivals.all) < 3:
+            await self.soon(_turn())
+        self.assertEqual(arrivals.all[-2:], [batch[0], batch[2]])
+
+        # It stops answering: what waits for a confirm fails soon, and the connection is given up.
+        patient, stalls = await self.started(patience=1.0)
+        down, up = stalls.next(RouterTurn.DOWN), stalls.next(RouterTurn.UP)
+        self.broker.signal(signal.SIGSTOP)
+        published = patient.publish(stored("late"))
+        with self.assertRaises(RouterUnavailable):
+            await self.soon(published)
+        await self.soon(down)
+        self.broker.signal(signal.SIGCONT)
+        await self.soon(up)
+        self.assertEqual(await patient.publish(stored("user 499"), exact=True), [ANY])
+
+    async def test_a_broker_that_is_short_of_memory_takes_nothing_until_it_is_not(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        await self.broker.ctl("set_vm_memory_high_watermark", "0")
+        published = router.publish(stored("cem"))  # whoever publishes is told
+        with self.assertRaises(RouterUnavailable):
+            await self.soon(published)
+        await self.soon(down)
+        self.assertFalse(router.up)
+        await self.broker.ctl("set_vm_memory_high_watermark", "0.4")
+        await self.soon(up)
+        self.assertEqual(await router.publish(stored("ben", "cem"), exact=True), [True, False])
+
+    async def test_a_queue_that_is_taken_away_is_made_anew(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        queues, link = router._queues, router._link
+        assert queues is not None and link is not None
+        cancelled, up = arrivals.next(RouterTurn.CANCELLED), arrivals.next(RouterTurn.UP)
+        channel = await link.channel()
+        await channel.queue_delete(queues._queue)  # type: ignore[union-attr]
+        await self.soon(cancelled)
+        await self.soon(up)
+        other, _ = await self.started()
+        self.assertEqual(await other.publish(stored("ben"), exact=True), [True])
+        while not arrivals.all:
+            await self.soon(_turn())
+
+    async def test_a_channel_that_fails_ends_the_connection_and_the_next_one_works(self) -> None:
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        publisher = router._publisher
+        assert publisher is not None
+        publisher._exchange = "an exchange that is not there"
+        published = router.publish(stored("cem"))
+        with self.assertRaises(RouterUnavailable):
+            await published
+        await self.soon(down)
+        await self.soon(up)
+        self.assertEqual(await router.publish(stored("ben", "cem"), exact=True), [True, False])
+
+    async def test_to_stop_while_it_is_away_ends_at_once(self) -> None:
+        router, arrivals = await self.started()
+        down = arrivals.next(RouterTurn.DOWN)
+        self.broker.kill()
+        await self.soon(down)
+        await self.soon(router.stop())
