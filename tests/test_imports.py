@@ -32,7 +32,17 @@ ALLOWED = {
         "twisted.python.failure",
         "kschat.wire",
     },
-    "backends": {"msgspec", "zope.interface", "twisted", "pika", "txredisapi", "hiredis", "kschat.chat", "kschat.wire"},
+    "backends": {
+        "msgspec",
+        "zope.interface",
+        "twisted",
+        "OpenSSL",
+        "pika",
+        "txredisapi",
+        "hiredis",
+        "kschat.chat",
+        "kschat.wire",
+    },
     "front": {
         "msgspec",
         "zope.interface",

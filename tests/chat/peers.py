@@ -61,6 +61,7 @@ class StillRouter:
     """
 
     up = True
+    alone = True
 
     def __init__(self) -> None:
         self.sockets: set[tuple[str, str]] = set()
