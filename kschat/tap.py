@@ -20,7 +20,7 @@ from kschat.backends import amqp, sqlite
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
-from kschat.chat.application import Chat
+from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
@@ -37,6 +37,7 @@ from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.front.timetable import Alarms
 from kschat.options import Options
+from kschat.server import Server
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -88,8 +89,10 @@ def make_service(config: Config, reactor: Any) -> IService:
     )
     router = _make_router(config, reactor)
     chat = _make_chat(config, reactor, router, cork, limits, counters)
+    server = Server(reactor, witness=chat)
+    server.mount(NAMESPACE, chat)
     engine = Engine(
-        chat,
+        server,
         alarms,
         cork,
         limits,

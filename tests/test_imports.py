@@ -13,6 +13,14 @@ PACKAGE = ROOT / "kschat"
 #: What each floor may import, by the beginning of the full name, beside the standard library and itself.
 ALLOWED = {
     "wire": {"msgspec"},
+    "server": {
+        "msgspec",
+        "twisted.internet.defer",
+        "twisted.internet.interfaces",
+        "twisted.logger",
+        "twisted.python.failure",
+        "kschat.wire",
+    },
     "chat": {
         "msgspec",
         "jwt",
@@ -35,7 +43,16 @@ ALLOWED = {
         "kschat.chat",
         "kschat.wire",
     },
-    "front": {"msgspec", "zope.interface", "twisted", "autobahn", "kschat.chat", "kschat.wire", "kschat.__version__"},
+    "front": {
+        "msgspec",
+        "zope.interface",
+        "twisted",
+        "autobahn",
+        "kschat.chat",
+        "kschat.server",
+        "kschat.wire",
+        "kschat.__version__",
+    },
 }
 
 #: Functions that may import the reactor, inside of them: where a process begins.
