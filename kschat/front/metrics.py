@@ -27,6 +27,8 @@ COUNTS: Final = (
     ("delivered", "kschat_messages_written", "Messages written to a socket, each socket counted."),
     ("proved", "kschat_messages_delivered", "Messages that a client was proved to have."),
     ("unrouted", "kschat_messages_unrouted", "Messages that were stored, and could not be routed at once."),
+    ("adopted", "kschat_messages_adopted", "Messages of the tutorial's server that were taken into the store here."),
+    ("not_adopted", "kschat_messages_not_adopted", "Those that were lost, since too many waited for the store."),
     ("batches", "kschat_batches", "Batches that went through the pipeline."),
     ("turned_away", "kschat_connections_turned_away", "TCP connections closed because there were too many."),
 )
