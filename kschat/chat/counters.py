@@ -18,7 +18,10 @@ class Counters:
         denied: sockets that were not let in, by reason.
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
-        turns: what befell the router: up, down, cancelled.
+        turns: what befell the router: up, down, cancelled; and the replica: replica up, replica down.
+        told: words for other daemons, one a user.
+        dropped: those of them that were not told: too many at once, or no Redis.
+        heard: words of other daemons.
         unrouted: messages that were stored, and not routed at once.
         turned_away: connections closed because there were too many.
     """
@@ -28,11 +31,14 @@ class Counters:
         "closed",
         "delivered",
         "denied",
+        "dropped",
+        "heard",
         "proved",
         "refused",
         "rejected",
         "repeated",
         "sent",
+        "told",
         "turned_away",
         "turns",
         "unrouted",
@@ -46,6 +52,9 @@ class Counters:
         self.batches = 0
         self.turned_away = 0
         self.unrouted = 0
+        self.told = 0
+        self.dropped = 0
+        self.heard = 0
         self.turns: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
