@@ -21,7 +21,7 @@ from kschat.backends.alone import LoneReplica
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
-from kschat.chat.application import Chat
+from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
@@ -38,6 +38,7 @@ from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.front.timetable import Alarms
 from kschat.options import Options
+from kschat.server import Server
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -89,8 +90,10 @@ def make_service(config: Config, reactor: Any) -> IService:
     )
     router = _make_router(config, reactor)
     chat = _make_chat(config, reactor, router, cork, limits, counters)
+    server = Server(reactor, witness=chat)
+    server.mount(NAMESPACE, chat)
     engine = Engine(
-        chat,
+        server,
         alarms,
         cork,
         limits,

@@ -144,6 +144,8 @@ class Delivery:
 
     def _route(self, stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
         fresh = [one for one in stored if one.places and not one.repeat]
+        if len(fresh) != len(stored):
+            fresh += _again(stored, fresh)
         if not fresh:
             self._answer(batch, stored)
             return succeed(None)
@@ -165,7 +167,7 @@ class Delivery:
         else:
             self.log.warn("a batch was stored but not routed: {why}", why=failure.getErrorMessage())
         self._counters.unrouted += len(batch)
-        self._hub.resync(user for one in batch for user, _ in one.places)
+        self._hub.catch_up.not_routed(batch)
         return []
 
     def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
@@ -256,6 +258,17 @@ class Delivery:
             drained, self._drained = self._drained, []
             for fires in drained:
                 fires.callback(None)
+
+
+def _again(stored: Sequence[Stored], fresh: Sequence[Stored]) -> list[Stored]:
+    """The repeats whose news go out as well, each message once.
+
+    Its first try may have been stored and yet told as failed (the store's answer was lost), and then nobody has heard
+    of it. Who has, cuts it by its offset.
+    """
+    told = {one.message.mid for one in fresh}
+    again = {one.message.mid: one for one in stored if one.repeat and one.places and one.message.mid not in told}
+    return list(again.values())
 
 
 def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused) -> None:

@@ -118,4 +118,4 @@ class Operations:
         self._counters.turns[f"replica {turn.name.lower()}"] += 1
         if turn is ReplicaTurn.UP:
             self._presence.resync()
-            self._hub.resync(self._hub.everybody)
+            self._hub.catch_up.resync(self._hub.everybody)

@@ -7,4 +7,5 @@
 - ``page``       templates/ -> HTML
 - ``static``     the page's files, and npm's socket.io-client where there is one
 - ``timetable``  one alarm clock for all sessions
+- ``standalone`` a ``Server`` of one's own on a port, without the chat
 """

@@ -113,15 +113,16 @@ class NodeClient(protocol.ProcessProtocol):
     async def open(self, url: str, **options: object) -> NodeSocket:
         """A socket on a connection of its own, over WebSocket, without reconnecting, unless ``options`` say otherwise.
 
-        Beside the library's there is ``answers``: whether it calls the acks that events ask for (True). The socket may
-        still be connecting, or be refused: wait for its event connect.
+        Beside the library's there are ``answers``: whether it calls the acks that events ask for (True), and
+        ``events``: names of those that it listens to beside the chat's. The socket may still be connecting, or be
+        refused: wait for its event connect.
         """
         name = f"s{len(self._sockets) + 1}"
         socket = self._sockets[name] = NodeSocket(self, name)
         defaults: dict[str, object] = {"transports": ["websocket"], "reconnection": False, "forceNew": True}
         given = {**defaults, **options}
-        answers = given.pop("answers", True)
-        await self.ask("connect", PATIENCE, socket=name, url=url, options=given, answers=answers)
+        ours = {"answers": given.pop("answers", True), "events": given.pop("events", [])}
+        await self.ask("connect", PATIENCE, socket=name, url=url, options=given, **ours)
         return socket
 
     async def connect(self, url: str, **options: object) -> NodeSocket:
