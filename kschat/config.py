@@ -216,6 +216,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "`node_modules/socket.io-client/dist` of the working directory, if it is there."
         ),
     ] = ""
+    metrics: Annotated[
+        bool,
+        About(
+            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names; a proxy should not pass "
+            "it on to the world all the same."
+        ),
+    ] = True
     access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
 
     def __repr__(self) -> str:

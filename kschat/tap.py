@@ -31,6 +31,7 @@ from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
 from kschat.front.service import FrontService
@@ -193,6 +194,19 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
             "users": chat.hub.users,
         }
 
+    def parts() -> dict[str, bool]:
+        return {"router": chat.hub.routed, "store": bool(chat.store.up), "replica": bool(chat.replica.up)}
+
+    def gauges() -> dict[str, tuple[str, float]]:
+        return {
+            "connections": ("TCP connections.", engine.connections.open),
+            "sessions": ("Engine.IO sessions.", len(engine.sessions)),
+            "sockets": ("Sockets in the chat.", chat.hub.sockets),
+            "users": ("Users with a socket here.", chat.hub.users),
+            "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),
+            "batches_in_flight": ("Batches that are being stored or routed.", chat.delivery.in_flight),
+        }
+
     issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
     client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
     randint = secrets.SystemRandom().randint
@@ -205,10 +219,8 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
         StaticFiles(directory("static", config.static)),
         EngineResource(engine, client),
         Health(numbers),
-        Ready(
-            lambda: {"router": chat.hub.routed, "store": bool(chat.store.up), "replica": bool(chat.replica.up)},
-            lambda: chat.closing,
-        ),
+        Ready(parts, lambda: chat.closing),
+        Metrics(DaemonCollector(chat.counters, gauges, parts)) if config.metrics else None,
     )
 
 

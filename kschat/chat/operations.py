@@ -115,7 +115,7 @@ class Operations:
 
     def turned(self, turn: ReplicaTurn) -> None:
         """See ``ReplicaListener``."""
-        self._counters.turns[f"replica {turn.name.lower()}"] += 1
+        self._counters.replica_turns[turn.name.lower()] += 1
         if turn is ReplicaTurn.UP:
             self._presence.resync()
             self._hub.catch_up.resync(self._hub.everybody)

@@ -348,7 +348,7 @@ class Turns(DaemonsTestCase):
     def test_it_is_counted(self) -> None:
         self.replica(self.one).cut(MS)
         self.replica(self.one).mend()
-        self.assertEqual(self.one.counters.turns, {"replica up": 2, "replica down": 1})
+        self.assertEqual(self.one.counters.replica_turns, {"up": 2, "down": 1})
 
     def test_when_it_is_up_again_messages_that_were_missed_are_read(self) -> None:
         ben = self.one.joined("ben")
