@@ -43,6 +43,7 @@ class _Exchange(ChatTestCase):
         received = await peer.next("RESPRECEIVER")
         self.assertTrue(sent.asks_ack and received.asks_ack)
         common = {"mid": ack["mid"]}
+        payload = {**payload, "msg": self.as_received(payload["msg"], socket)}
         expected_sent = {"RC": 1, "ER": 0, "SID": payload["uId"], "RID": payload["pId"], "MSG": payload["msg"]}
         expected_sent |= {"RANDOMNO": payload["rno"], "MSGTIME": ack["msgTime"], "STATUS": 1, **common}
         self.assertEqual([expected_sent], sent.args)
@@ -56,11 +57,15 @@ class _Exchange(ChatTestCase):
         self.assertEqual({**expected, "msgTime": ack["msgTime"], **common}, message)
         return message["msg"]
 
+    def as_received(self, msg: object, sender: NodeSocket) -> object:
+        """What arrives of a message: what was sent, if not for the client."""
+        return msg
+
     async def passes_both_ways(self, *msgs: object) -> None:
         """Each message goes from the version under test to version 4 and back, and arrives as it was sent."""
         alice, a, bob, b = await self.both()
         for msg in msgs:
-            self.assertEqual(msg, await self.pass_on(a, sending(alice, bob, msg), b))
+            self.assertEqual(self.as_received(msg, a), await self.pass_on(a, sending(alice, bob, msg), b))
             self.assertEqual(msg, await self.pass_on(b, sending(bob, alice, msg), a))
         self.assertEqual([], a.unseen + b.unseen)
 
@@ -204,6 +209,12 @@ class _Exchange(ChatTestCase):
         sent = [(await a.next("RESPSEND")).args[0]["RANDOMNO"] for _ in range(300)]
         self.assertEqual(list(range(300)), sent)
 
+    async def test_the_transport_is_the_one_that_was_wished_for(self) -> None:
+        alice = new_user()
+        a = await self.connect(alice)
+        await a.changes_to((self.transports or ("websocket",))[0])
+        await self.pass_on(a, sending(alice, alice, "hi"), a)
+
     async def test_logout_is_answered_and_ends_the_socket(self) -> None:
         _, a, bob, b = await self.both()
         await a.emit("Logout")
@@ -215,27 +226,87 @@ class _Exchange(ChatTestCase):
 
 
 class Client1Tests(_Exchange):
-    """socket.io-client 1.7.4."""
+    """socket.io-client 1.7.4, over WebSocket alone."""
 
     version = 1
 
 
+class Client1PollingTests(Client1Tests):
+    """The same over long-polling alone, where this client encodes text twice: on npm's server it arrives so as well."""
+
+    transports = ("polling",)
+
+    def as_received(self, msg: object, sender: NodeSocket) -> object:
+        if sender.version > 1:
+            return msg
+        if isinstance(msg, dict):
+            return {self.as_received(name, sender): self.as_received(value, sender) for name, value in msg.items()}
+        return msg.encode("utf-8", "replace").decode("latin-1") if isinstance(msg, str) else msg
+
+
+class Client1DefaultTests(Client1Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket. It writes after that here."""
+
+    transports = None
+
+    async def connect(self, user: str | int, version: int | None = None) -> NodeSocket:
+        socket = await super().connect(user, version)
+        await socket.changes_to("websocket")
+        return socket
+
+
 class Client2Tests(_Exchange):
-    """socket.io-client 2.5.0, the tutorial's generation."""
+    """socket.io-client 2.5.0, the tutorial's generation, over WebSocket alone."""
 
     version = 2
 
 
+class Client2PollingTests(Client2Tests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client2DefaultTests(Client2Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
+
+
 class Client3Tests(_Exchange):
-    """socket.io-client 3.1.3."""
+    """socket.io-client 3.1.3, over WebSocket alone."""
 
     version = 3
 
 
+class Client3PollingTests(Client3Tests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client3DefaultTests(Client3Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
+
+
 class Client4Tests(_Exchange):
-    """socket.io-client 4.8.4."""
+    """socket.io-client 4.8.4, over WebSocket alone."""
 
     version = 4
+
+
+class Client4PollingTests(Client4Tests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client4DefaultTests(Client4Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
 
 
 del _Exchange, ChatTestCase
