@@ -7,6 +7,7 @@ Imports point down only (``tests/test_imports.py`` holds that):
 - ``front``    sockets and HTTP come in here
 - ``backends`` one module for each thing outside the process
 - ``chat``     what the server is for; knows no socket, no broker, no SQL
+- ``server``   a Socket.IO server for any application: namespaces, rooms, acks; the chat is mounted on one
 - ``wire``     bytes <-> packets, no I/O: the ground floor
 """
 

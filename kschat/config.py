@@ -130,6 +130,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str, About("File with this daemon's PEM certificate for RabbitMQ, its key in it or in `amqp_key`.")
     ] = ""
     amqp_key: Annotated[str, About("File with the PEM key of `amqp_cert`.")] = ""
+    redis: Annotated[
+        str,
+        About(
+            "Redis, by which daemons know of each other: `redis://user:password@host:6379/0`; by TLS `rediss://…`; "
+            "where Sentinels know the master, `redis+sentinel://user:password@host:26379,host:26379/service/0` (or "
+            "`rediss+sentinel://…`). Needs `amqp`.",
+            masked=True,
+        ),
+    ] = ""
+    redis_pub: Annotated[
+        str, About("The Redis to publish to, where it is not that of `redis`. A URL as there.", masked=True)
+    ] = ""
+    redis_sub: Annotated[
+        str, About("The Redis to subscribe at, where it is not that of `redis`. A URL as there.", masked=True)
+    ] = ""
+    redis_prefix: Annotated[str, About("What the names of keys and channels in Redis begin with.")] = "ks"
+    redis_ca: Annotated[str, About("File with the PEM certificates that Redis's is trusted by, not the system's.")] = ""
+    redis_cert: Annotated[
+        str, About("File with this daemon's PEM certificate for Redis, its key in it or in `redis_key`.")
+    ] = ""
+    redis_key: Annotated[str, About("File with the PEM key of `redis_cert`.")] = ""
     ping_interval: Annotated[float, About("How often a connection is probed.", "seconds", 0.001, 86400)] = 25.0
     ping_timeout: Annotated[
         float,
@@ -208,6 +229,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "`node_modules/socket.io-client/dist` of the working directory, if it is there."
         ),
     ] = ""
+    metrics: Annotated[
+        bool,
+        About(
+            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names; a proxy should not pass "
+            "it on to the world all the same."
+        ),
+    ] = True
     access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
 
     def __repr__(self) -> str:
@@ -319,7 +347,17 @@ def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) ->
         # Half of a routing key's 255 bytes.
         if len(config.amqp_prefix.encode()) > 100:
             raise fault("amqp_prefix", "is longer than 100 bytes")
-    for name in ("amqp_ca", "amqp_cert", "amqp_key"):
+    for name in ("redis", "redis_pub", "redis_sub"):
+        url = getattr(config, name)
+        if url and not config.amqp:
+            raise fault(
+                name, "needs RabbitMQ too, which carries the messages between daemons: give amqp, or leave it out"
+            )
+        if url and url.partition("://")[0].removesuffix("+sentinel") not in ("redis", "rediss"):
+            raise fault(name, "is not like redis://user:password@host:6379/0")
+    if not 0 < len(config.redis_prefix.encode()) <= 100:
+        raise fault("redis_prefix", "is empty, or longer than 100 bytes")
+    for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
         file = getattr(config, name)
         if file and not Path(file).is_file():
             raise fault(name, "is not a file")

@@ -20,7 +20,7 @@ from kschat.backends import amqp, sqlite
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
-from kschat.chat.application import Chat
+from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
@@ -30,6 +30,7 @@ from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineSettings
+from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
 from kschat.front.resource import EngineResource
@@ -38,6 +39,7 @@ from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.front.timetable import Alarms
 from kschat.options import Options
+from kschat.server import Server
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -89,8 +91,10 @@ def make_service(config: Config, reactor: Any) -> IService:
     )
     router = _make_router(config, reactor)
     chat = _make_chat(config, reactor, router, cork, limits, counters)
+    server = Server(reactor, witness=chat)
+    server.mount(NAMESPACE, chat)
     engine = Engine(
-        chat,
+        server,
         alarms,
         cork,
         limits,
@@ -189,6 +193,19 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resourc
             "users": chat.hub.users,
         }
 
+    def parts() -> dict[str, bool]:
+        return {"router": chat.hub.routed, "store": bool(chat.store.up)}
+
+    def gauges() -> dict[str, tuple[str, float]]:
+        return {
+            "connections": ("TCP connections.", engine.connections.open),
+            "sessions": ("Engine.IO sessions.", len(engine.sessions)),
+            "sockets": ("Sockets in the chat.", chat.hub.sockets),
+            "users": ("Users with a socket here.", chat.hub.users),
+            "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),
+            "batches_in_flight": ("Batches that are being stored or routed.", chat.delivery.in_flight),
+        }
+
     issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
     randint = secrets.SystemRandom().randint
     try:
@@ -200,7 +217,8 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resourc
         StaticFiles(directory("static", config.static)),
         resource,
         Health(numbers),
-        Ready(lambda: {"router": chat.hub.routed, "store": bool(chat.store.up)}, lambda: chat.closing),
+        Ready(parts, lambda: chat.closing),
+        Metrics(DaemonCollector(chat.counters, gauges, parts)) if config.metrics else None,
     )
 
 

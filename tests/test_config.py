@@ -26,6 +26,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "token_leeway": ("1.5", 1.5),
     "store": ("memory", "memory"),
     "store_sync": ("normal", "normal"),
+    "metrics": ("false", False),
     "amqp": ("amqp://localhost/", "amqp://localhost/"),
     "amqp_exchange": ("chat", "chat"),
     "amqp_exchange_type": ("topic", "topic"),
@@ -36,6 +37,13 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "amqp_ca": (__file__, __file__),
     "amqp_cert": (__file__, __file__),
     "amqp_key": (__file__, __file__),
+    "redis": ("redis://localhost/", "redis://localhost/"),
+    "redis_pub": ("rediss://localhost/1", "rediss://localhost/1"),
+    "redis_sub": ("redis+sentinel://localhost/name", "redis+sentinel://localhost/name"),
+    "redis_prefix": ("chat", "chat"),
+    "redis_ca": (__file__, __file__),
+    "redis_cert": (__file__, __file__),
+    "redis_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
@@ -65,7 +73,13 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "access_log": ("false", False),
 }
 #: What a setting's sample can't do without.
-COMPANIONS: dict[str, dict[str, str]] = {"amqp": {"store": "none"}}
+RELAY = {"amqp": "amqp://localhost/", "store": "none"}
+COMPANIONS: dict[str, dict[str, str]] = {
+    "amqp": {"store": "none"},
+    "redis": RELAY,
+    "redis_pub": RELAY,
+    "redis_sub": RELAY,
+}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
 
 
@@ -361,9 +375,23 @@ class TestBackends(ConfigTestCase):
         self.assertIn("is longer than 100 bytes", self.refusal(given, KEY))
 
     def test_files_for_tls_must_be_there(self):
-        for name in ("amqp_ca", "amqp_cert", "amqp_key"):
+        for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
             given = {"amqp": "amqps://localhost/", "store": "none", name: "/nowhere.pem"}
             self.assertIn("is not a file", self.refusal(given, KEY))
+
+    def test_redis_needs_rabbitmq(self):
+        for name in ("redis", "redis_pub", "redis_sub"):
+            self.assertIn("needs RabbitMQ too", self.refusal({name: "redis://localhost/"}, KEY))
+
+    def test_a_url_that_is_none_of_redis_is_refused_and_not_shown(self):
+        for name in ("redis", "redis_pub", "redis_sub"):
+            sentence = self.refusal({**RELAY, name: "http://:hunter2@localhost/"}, KEY)
+            self.assertIn("is not like redis://", sentence)
+            self.assertNotIn("hunter2", sentence)
+
+    def test_keys_in_redis_have_a_prefix(self):
+        for prefix in ("", "x" * 101):
+            self.assertIn("is empty, or longer", self.refusal({"redis_prefix": prefix}, KEY))
 
 
 class TestShowing(ConfigTestCase):

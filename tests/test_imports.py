@@ -13,6 +13,14 @@ PACKAGE = ROOT / "kschat"
 #: What each floor may import, by the beginning of the full name, beside the standard library and itself.
 ALLOWED = {
     "wire": {"msgspec"},
+    "server": {
+        "msgspec",
+        "twisted.internet.defer",
+        "twisted.internet.interfaces",
+        "twisted.logger",
+        "twisted.python.failure",
+        "kschat.wire",
+    },
     "chat": {
         "msgspec",
         "jwt",
@@ -24,8 +32,28 @@ ALLOWED = {
         "twisted.python.failure",
         "kschat.wire",
     },
-    "backends": {"msgspec", "zope.interface", "twisted", "pika", "txredisapi", "hiredis", "kschat.chat", "kschat.wire"},
-    "front": {"msgspec", "zope.interface", "twisted", "autobahn", "kschat.chat", "kschat.wire", "kschat.__version__"},
+    "backends": {
+        "msgspec",
+        "zope.interface",
+        "twisted",
+        "OpenSSL",
+        "pika",
+        "txredisapi",
+        "hiredis",
+        "kschat.chat",
+        "kschat.wire",
+    },
+    "front": {
+        "msgspec",
+        "zope.interface",
+        "twisted",
+        "autobahn",
+        "prometheus_client",
+        "kschat.chat",
+        "kschat.server",
+        "kschat.wire",
+        "kschat.__version__",
+    },
 }
 
 #: Functions that may import the reactor, inside of them: where a process begins.

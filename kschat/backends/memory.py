@@ -290,6 +290,7 @@ class MemoryRouter:
     """Carries messages to the one daemon there is: this one."""
 
     up = True
+    alone = True
 
     def __init__(self) -> None:
         self._listener: RouterListener | None = None

@@ -1,6 +1,6 @@
 """``Chat``: who may join, what is counted and logged; hands events to their commands.
 
-It is the ``Application`` that the wire's connections ask.
+It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``Witness``.
 """
 
 from __future__ import annotations
@@ -87,13 +87,7 @@ class Chat:
         self._uniform = uniform
 
     def connect(self, socket: Socket, wish: Connect) -> None:
-        """See ``wire.connection.Application``. ``/`` lets everybody in and serves nothing."""
-        if socket.namespace == "/":
-            socket.accept(serves=False)
-            return
-        if socket.namespace != NAMESPACE:
-            self._deny(socket, "namespace", "Invalid namespace")
-            return
+        """See ``wire.connection.Handler``."""
         greeting = Greeting.of(socket.connection.handshake, wish)
         try:
             identity = greeting.identify(self.verifier)
@@ -146,39 +140,35 @@ class Chat:
         self.log.failure("a socket could not be let in", failure)
 
     def _deny(self, socket: Socket, reason: str, message: str) -> None:
-        self.counters.denied[reason] += 1
-        self.log.info(
-            "a socket from {peer} was not let in: {reason}",
-            peer=socket.connection.handshake.peer,
-            reason=reason,
-        )
+        self._denied(socket.connection, reason)
         socket.refuse(message)
 
+    def _denied(self, connection: Connection, reason: str) -> None:
+        self.counters.denied[reason] += 1
+        self.log.info("a socket from {peer} was not let in: {reason}", peer=connection.handshake.peer, reason=reason)
+
     def event(self, socket: Socket, event: Event) -> None:
-        """See ``wire.connection.Application``. On ``/`` nothing is served."""
-        if socket.record is not None:
-            commands.run(self, socket.record, event)
+        """See ``wire.connection.Handler``."""
+        commands.run(self, socket.record, event)
 
     def acked(self, socket: Socket, ack: Ack) -> None:
-        """See ``wire.connection.Application``."""
-        if socket.record is not None:
-            socket.record.acked(ack.id)
+        """See ``wire.connection.Handler``."""
+        socket.record.acked(ack.id)
 
     def proved(self, socket: Socket, number: int) -> None:
-        """See ``wire.connection.Application``."""
-        if socket.record is not None:
-            socket.record.proved(number)
+        """See ``wire.connection.Handler``."""
+        socket.record.proved(number)
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
-        """See ``wire.connection.Application``."""
+        """See ``wire.connection.Handler``."""
         farewell = FAREWELLS.get(reason)
         feed = socket.record
-        if farewell is not None and feed is not None and feed.more:
+        if farewell is not None and feed.more:
             name, least, most = farewell
             socket.emit(bodies.goodbye(name, self._uniform(least, most)))
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
-        """See ``wire.connection.Application``."""
+        """See ``wire.connection.Handler``."""
         feed = socket.record
         if isinstance(feed, Feed):
             self.presence.forget(feed)
@@ -189,8 +179,12 @@ class Chat:
         if self.hub.leave(feed):
             self.presence.changed(feed.user, False, self.hub.seen(feed.user))
 
+    def not_served(self, connection: Connection, namespace: str) -> None:
+        """See ``server.Witness``."""
+        self._denied(connection, "namespace")
+
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
-        """See ``wire.connection.Application``."""
+        """See ``server.Witness``."""
         self.counters.closed[reason.text] += 1
         if detail:
             self.log.info(

@@ -21,6 +21,7 @@ class Counters:
         turns: what befell the router: up, down, cancelled.
         unrouted: messages that were stored, and not routed at once.
         turned_away: connections closed because there were too many.
+        steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Counters:
         "rejected",
         "repeated",
         "sent",
+        "steps",
         "turned_away",
         "turns",
         "unrouted",
@@ -46,8 +48,14 @@ class Counters:
         self.batches = 0
         self.turned_away = 0
         self.unrouted = 0
+        self.steps: dict[str, tuple[int, float]] = {}
         self.turns: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
+
+    def took(self, step: str, seconds: float) -> None:
+        """A batch is through a step of the pipeline."""
+        count, total = self.steps.get(step, (0, 0.0))
+        self.steps[step] = (count + 1, total + seconds)

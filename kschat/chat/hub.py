@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -13,6 +12,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies
 from kschat.chat.bodies import Status
+from kschat.chat.catchup import CatchUp
 from kschat.chat.counters import Counters
 from kschat.chat.feed import RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
@@ -32,9 +32,6 @@ from kschat.wire.cork import Cork
 #: Seconds that cursors and the like are gathered before the store is told. What a crash takes
 #: of them is delivered again, with the same ``mid``.
 NOTE_WAIT: Final = 0.25
-
-#: Users whose inboxes' ends are asked for in one call.
-MAX_ENDS: Final = 1000
 
 #: Notes that are kept for a store that is away; the oldest give way (and are delivered again).
 MAX_NOTES: Final = 100_000
@@ -71,9 +68,8 @@ class Hub:
         self._dirty: set[str] = set()
         self._note_timer: IDelayedCall | None = None
         self._telling = 0
-        # Of whom news may have been missed, and whether the store is being asked.
-        self._unsure: dict[str, None] = {}
-        self._asking = False
+        #: what news did not tell
+        self.catch_up = CatchUp(clock, store, router, self._inboxes)
         router.attach(self)
 
     @property
@@ -115,6 +111,7 @@ class Hub:
             inbox = self._inboxes[feed.user] = Inbox(feed.user, self._cursors.get(feed.user, 0), self)
         inbox.feeds[feed.socket] = feed
         feed.inbox = inbox
+        self.catch_up.look_now_and_then()
         self._want_receipts += feed.options.receipts
         self.want_carbons += feed.options.carbons
         bound = self._router.bind(feed.user, feed.socket.id).addErrback(_none_if_away)
@@ -163,6 +160,8 @@ class Hub:
         if inbox.feeds:
             return False
         del self._inboxes[feed.user]
+        if not self._inboxes:
+            self.catch_up.rest()
         if not inbox.here:
             return False
         self._seen[feed.user] = int(self.clock.seconds() * 1000)
@@ -202,7 +201,8 @@ class Hub:
         """See ``RouterListener``."""
         self._counters.turns[turn.name.lower()] += 1
         if turn is RouterTurn.UP:
-            self.resync(self._inboxes)
+            self.catch_up.resync(self._inboxes)
+            self.catch_up.tell()
         elif turn is RouterTurn.CANCELLED:
             self.begin_batch()
             try:
@@ -216,40 +216,6 @@ class Hub:
     def routed(self) -> bool:
         """Whether messages are carried now."""
         return bool(self._router.up)
-
-    def resync(self, users: Iterable[str]) -> None:
-        """Look in the store whether there are messages to ``users`` that no news told of."""
-        if self.store.keeps:
-            self._unsure.update(dict.fromkeys(users))
-            self._ask_ends()
-
-    def _ask_ends(self) -> None:
-        # One call at a time: there may be many users, and others wait for the store as well.
-        if self._asking or not self._unsure:
-            return
-        users = list(islice(self._unsure, MAX_ENDS))
-        for user in users:
-            del self._unsure[user]
-        self._asking = True
-        here = [user for user in users if user in self._inboxes]
-        self.store.ends(here).addCallbacks(self._ends, self._no_ends, errbackArgs=(here,)).addErrback(self._failed)
-
-    def _ends(self, ends: Mapping[str, int]) -> None:
-        self._asking = False
-        for user, last in ends.items():
-            for feed in self.feeds(user):
-                feed.there_is(last)
-        self._ask_ends()
-
-    def _no_ends(self, failure: Failure, users: Sequence[str]) -> None:
-        if failure.check(StoreUnavailable) is None:
-            self.log.failure("the ends of inboxes could not be read", failure)
-        self._unsure.update(dict.fromkeys(users))
-        self.clock.callLater(RETRY_WAIT, self._ask_ends_again)
-
-    def _ask_ends_again(self) -> None:
-        self._asking = False
-        self._ask_ends()
 
     def begin_batch(self) -> None:
         """See ``inbox.Context``."""

@@ -212,6 +212,7 @@ class IRouter(Interface):
     """
 
     up = Attribute("A bool: whether it carries.")
+    alone = Attribute("A bool: whether it carries for this daemon only, so that there are no others to be told.")
 
     def attach(listener: RouterListener) -> None:
         """Say who takes what arrives here. Called once, before all else."""

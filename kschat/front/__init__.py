@@ -1,6 +1,6 @@
 """Sockets and HTTP come in here.
 
-- ``site``       the resource tree on one port: page, static files, /socket.io/, /healthz
+- ``site``       the resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics
 - ``channel``    one HTTP connection and its requests, bounded; the access log
 - ``resource``   /socket.io/: each request to the session it is for
 - ``asking``     what a request asks for, and how it is answered: CORS, gzip, JSONP
@@ -8,7 +8,9 @@
 - ``engine``     the sessions there are, and which requests may begin one or belong to one
 - ``websocket``  Autobahn's protocol as a session's transport
 - ``polling``    HTTP long-polling as a session's transport
+- ``metrics``    what is counted, as Prometheus reads it
 - ``page``       templates/ -> HTML
 - ``static``     the page's files, and npm's socket.io-client where there is one
 - ``timetable``  one alarm clock for all sessions
+- ``standalone`` a ``Server`` of one's own on a port, without the chat
 """

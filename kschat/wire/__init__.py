@@ -9,6 +9,6 @@
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
 - ``roles``       what a session knows of its transport, its listener and its timetable
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
-- ``connection``  the Socket.IO server's side of one session: namespaces, sockets, acks
+- ``connection``  the Socket.IO server's side of one session: sockets in namespaces, each with its ``Handler``
 - ``cork``        holds small writes back, so that each socket is written to once a batch
 """

@@ -3,8 +3,9 @@
 Source: socketio/socket.io, ``docs/socket.io-protocol/v4.md`` ("Connection to a namespace",
 which revision 3 of Engine.IO goes with) and ``v5-current.md``.
 
-Knows no user and no token: an ``Application`` decides who may join and what events
-mean. What has no place here (an event for a namespace that was not joined, say) is a
+Knows no user and no token: an ``Application`` says who serves a namespace, and that ``Handler``
+decides who may join and what events mean. A socket holds its handler, so that an event goes straight
+to it. What has no place here (an event for a namespace that was not joined, say) is a
 ``ProtocolError``, as with npm's server.
 """
 
@@ -45,7 +46,17 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Application(Protocol):
-    """What a server is for. None of these may raise anything but ProtocolError."""
+    """What a server is for."""
+
+    def find(self, namespace: str, connection: Connection) -> Handler | None:
+        """Who serves ``namespace``; None where nobody does, and the peer is told so."""
+
+    def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
+        """A session has ended, after its sockets. ``detail`` is for the log."""
+
+
+class Handler(Protocol):
+    """Who serves a namespace. None of these may raise anything but ProtocolError."""
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """A peer wishes to join ``socket.namespace``. Calls ``accept`` or ``refuse``, now or later."""
@@ -65,9 +76,6 @@ class Application(Protocol):
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """An accepted socket has ended, or one that was not answered yet."""
 
-    def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
-        """A session has ended, after its sockets. ``detail`` is for the log."""
-
 
 class Socket:
     """One peer in one namespace.
@@ -75,10 +83,11 @@ class Socket:
     Attributes:
         connection: what it is on.
         namespace: with its leading slash.
+        handler: who serves the namespace.
         id: its own id, which is not the session's.
-        accepted: whether the application let it in and it is still there.
+        accepted: whether the handler let it in and it is still there.
         serves: whether being in this namespace is a reason for the connection to stay.
-        record: the application's own, about this socket.
+        record: the handler's own, about this socket.
     """
 
     __slots__ = (
@@ -87,15 +96,17 @@ class Socket:
         "_next_id",
         "accepted",
         "connection",
+        "handler",
         "id",
         "namespace",
         "record",
         "serves",
     )
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
+    def __init__(self, connection: Connection, namespace: str, handler: Handler) -> None:
         self.connection = connection
         self.namespace = namespace
+        self.handler = handler
         self.id = token_urlsafe(15)
         self.accepted = False
         self.serves = False
@@ -121,13 +132,17 @@ class Socket:
             data = b"" if connection.session.revision == 3 else msgspec.json.encode(answer)
             connection.send(Connect(self.namespace, data))
 
-    def refuse(self, message: str) -> None:
-        """Do not let the peer in, and tell it why."""
+    def refuse(self, message: str, data: msgspec.Raw | None = None) -> None:
+        """Do not let the peer in, and tell it why.
+
+        Args:
+            message: what a program may look at and a person read.
+            data: more of it, as JSON. In revision 3 it stands in the message's place, as with npm's server.
+        """
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
             del connection.sockets[self.namespace]
-            text: Any = message if connection.session.revision == 3 else {"message": message}
-            connection.send(ConnectError(self.namespace, msgspec.json.encode(text)))
+            connection.refuse(self.namespace, message, data)
 
     def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
         """Send an event. On a socket that is gone, or not let in yet: nothing happens.
@@ -135,7 +150,7 @@ class Socket:
         Args:
             body: the JSON array of the event's name and arguments.
             attachments: what placeholders in it refer to.
-            ask: for an ack; the application's ``acked`` is told.
+            ask: for an ack; the handler's ``acked`` is told.
 
         Returns:
             The id of the ack that was asked for.
@@ -164,7 +179,7 @@ class Socket:
         return self._next_id
 
     def prove(self, number: int) -> bool:
-        """Ask for a proof that the peer has read all that was sent; ``application.proved`` is told.
+        """Ask for a proof that the peer has read all that was sent; ``handler.proved`` is told.
 
         Returns:
             Whether it was asked; not while another proof of this connection is awaited, nor of a socket
@@ -184,7 +199,7 @@ class Socket:
             connection.forget(self)
             self.accepted = False
             connection.send(Disconnect(self.namespace))
-            connection.application.disconnected(self, Reason.SERVER_DISCONNECT)
+            self.handler.disconnected(self, Reason.SERVER_DISCONNECT)
 
     def _send(self, head: bytes, rest: bytes, attachments: Sequence[bytes]) -> None:
         if not self.accepted:
@@ -204,7 +219,7 @@ class Connection:
 
     Args:
         session: sends what is given to it.
-        application: is asked and told.
+        application: is asked who serves a namespace, and told of the end.
         handshake: what the peer said first.
         limits: on what the peer sends.
 
@@ -245,6 +260,15 @@ class Connection:
         """Send a packet that carries no attachments."""
         self.session.send_text(encode(packet)[0])
 
+    def refuse(self, namespace: str, message: str, data: msgspec.Raw | None = None) -> None:
+        """Tell the peer that it has not joined ``namespace``."""
+        answer: Any = message
+        if self.session.revision == 4:
+            answer = {"message": message} if data is None else {"message": message, "data": data}
+        elif data is not None:
+            answer = data
+        self.send(ConnectError(namespace, msgspec.json.encode(answer)))
+
     def text(self, data: bytes) -> None:
         """Text of the session. Raises ProtocolError."""
         packet = self._decoder.text(data)
@@ -261,25 +285,25 @@ class Connection:
         """See ``wire.session.Listener``."""
         socket, self.proving = self.proving, None
         if socket is not None and socket.accepted:
-            self.application.proved(socket, number)
+            socket.handler.proved(socket, number)
         else:
             # Who asked is gone; others on this connection were put off meanwhile.
             for other in list(self.sockets.values()):
                 if other.accepted:
-                    self.application.proved(other, 0)
+                    other.handler.proved(other, 0)
 
     def closing(self, reason: Reason) -> None:
         """See ``wire.session.Listener``."""
         for socket in list(self.sockets.values()):
             if socket.accepted:
-                self.application.closing_socket(socket, reason)
+                socket.handler.closing_socket(socket, reason)
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The session has ended, and so have its sockets."""
         sockets, self.sockets = self.sockets, {}
         for socket in sockets.values():
             socket.accepted = False
-            self.application.disconnected(socket, reason)
+            socket.handler.disconnected(socket, reason)
         self.application.ended(self, reason, detail)
 
     def _receive(self, packet: Connect | Disconnect | Event | Ack | ConnectError) -> None:
@@ -287,11 +311,11 @@ class Connection:
         if type(packet) is Event:
             if socket is None or not socket.accepted:
                 raise ProtocolError("an event for a namespace that was not joined")
-            self.application.event(socket, packet)
+            socket.handler.event(socket, packet)
         elif type(packet) is Ack:
             if socket is None or not socket.accepted:
                 raise ProtocolError("an ack for a namespace that was not joined")
-            self.application.acked(socket, packet)
+            socket.handler.acked(socket, packet)
         elif type(packet) is Connect:
             self._connect(packet)
         elif type(packet) is Disconnect:
@@ -299,7 +323,7 @@ class Connection:
             if socket is not None:
                 self.forget(socket)
                 socket.accepted = False
-                self.application.disconnected(socket, Reason.CLIENT_DISCONNECT)
+                socket.handler.disconnected(socket, Reason.CLIENT_DISCONNECT)
         else:
             raise ProtocolError("an error packet from a client")
 
@@ -310,8 +334,12 @@ class Connection:
             raise ProtocolError("a second CONNECT to a namespace")
         if len(self.sockets) >= self._limits.max_namespaces:
             raise ProtocolError("too many namespaces")
-        socket = self.sockets[wish.namespace] = Socket(self, wish.namespace)
-        self.application.connect(socket, wish)
+        handler = self.application.find(wish.namespace, self)
+        if handler is None:
+            self.refuse(wish.namespace, "Invalid namespace")
+            return
+        socket = self.sockets[wish.namespace] = Socket(self, wish.namespace, handler)
+        handler.connect(socket, wish)
 
 
 _DEFAULT: Final = "/"

@@ -76,6 +76,7 @@ class Across:
         self.sender = sender
         self.receiver = receiver
         self.up = True
+        self.alone = False
         self.bind = receiver.bind
         self.unbind = receiver.unbind
         self.publish = sender.publish

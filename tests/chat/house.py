@@ -16,6 +16,7 @@ from kschat.chat.hub import Hub
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
+from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -111,7 +112,7 @@ class Guest:
     def __init__(self, house: House, revision: Revision, handshake: Handshake) -> None:
         self.line = Line(house.cork)
         self.session = EngineSession("sid", revision, self.line, Silent(), HeartbeatTimes(25, 20))
-        self.connection = Connection(self.session, house.chat, handshake, house.chat.limits)
+        self.connection = Connection(self.session, house.server, handshake, house.chat.limits)
         self.session.listener = self.connection
         self._read = 0
         self._asked = 0
@@ -207,6 +208,8 @@ class House:
             self.counters,
             lambda least, most: least,
         )
+        self.server = Server(self.clock, witness=self.chat)
+        self.server.mount(NAMESPACE, self.chat)
 
     def token(self, user: str, rooms: Rooms = ()) -> str:
         """A token that lets ``user`` in."""

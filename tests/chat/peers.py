@@ -22,6 +22,7 @@ from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Message, Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
+from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -60,6 +61,7 @@ class StillRouter:
     """
 
     up = True
+    alone = True
 
     def __init__(self) -> None:
         self.sockets: set[tuple[str, str]] = set()
@@ -175,7 +177,9 @@ class Client:
         self.token = token
         self.pipe = Pipe()
         self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
-        self.connection = Connection(self.session, chat, Handshake(query=query, peer="192.0.2.7"), chat.limits)
+        server = Server(chat.clock, witness=chat)
+        server.mount(NAMESPACE, chat)
+        self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
         self.session.listener = self.connection
         self.pid: str | None = None
         self.sid: str | None = None

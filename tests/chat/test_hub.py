@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import hub
+from kschat.chat import catchup
 from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.hub import MAX_NOTES, NOTE_WAIT
 from kschat.chat.interfaces import RouterTurn, Stored
@@ -215,7 +215,7 @@ class Resync(HubTests):
         self.assertEqual(self.offsets(ann), [1])
 
     def test_many_users_are_asked_for_part_by_part(self) -> None:
-        self.patch(hub, "MAX_ENDS", 2)
+        self.patch(catchup, "MAX_ENDS", 2)
         guests = [self.house.guest(f"user {number}") for number in range(5)]
         self.store(*[f"user {number}" for number in range(5)])
         self.house.store.looks.held = True

@@ -149,7 +149,10 @@ class LateRouter:
         batches: what it was asked to publish, also what failed.
         exact: whether each of them was to be answered exactly.
         bound: the users it was last told of.
+        alone: as other daemons are to be thought of, or not.
     """
+
+    alone = False
 
     def __init__(self) -> None:
         self._memory = MemoryRouter()

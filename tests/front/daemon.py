@@ -55,6 +55,9 @@ class Recorder:
         self.on_proved: Callable[[Socket, int], None] | None = None
         self.on_closing: Callable[[Socket, Reason], None] | None = None
 
+    def find(self, namespace: str, connection: Connection) -> Recorder:
+        return self
+
     def connect(self, socket: Socket, wish: Connect) -> None:
         self.log.append(("connect", wish.namespace))
         self.sockets.append(socket)
@@ -173,7 +176,7 @@ class Daemon:
             self.clock, self.cork, self.counters = Clock(), Cork(), Counters()
             self.clock.advance(NOW)
         else:
-            self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.chat
+            self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.server
         self.connections = ConnectionCount()
         self.alarms = Alarms(self.clock)
         self.engine = Engine(

@@ -2,7 +2,7 @@
 // Drives one real npm socket.io client: `node client.js 1` … `node client.js 4` takes client 1.7.4, 2.5.0, 3.1.3, 4.8.4.
 //
 // One JSON object a line. On stdin, requests:
-//     {"id": 1, "do": "connect", "socket": NAME, "url": …, "options": {…}, "answers": true}   a socket; answered when it is made, not when it is connected
+//     {"id": 1, "do": "connect", "socket": NAME, "url": …, "options": {…}, "answers": true, "events": [NAME, …]}   a socket, and the events it is asked about beside the chat's; answered when it is made, not when it is connected
 //     {"id": 2, "do": "emit", "socket": NAME, "event": …, "args": […], "ack": true}   answered with the ack's arguments, or at once without "ack"
 //     {"id": 3, "do": "disconnect", "socket": NAME}
 //     {"id": 4, "do": "state", "socket": NAME}                                 {connected, id, recovered, engine: the engine's readyState, transport: its name}
@@ -46,11 +46,11 @@ function from_plain(value) {
   return value;
 }
 
-function listen(name, socket, answers) {
+function listen(name, socket, answers, events) {
   for (const event of OWN_EVENTS) {
     socket.on(event, (...args) => say({ socket: name, event, args: args.slice(0, 1).map(to_plain) }));
   }
-  for (const event of CHAT_EVENTS) {
+  for (const event of [...CHAT_EVENTS, ...events]) {
     socket.on(event, (...args) => {
       const asks_ack = typeof args[args.length - 1] === "function";
       const answer = asks_ack ? args.pop() : null;
@@ -61,10 +61,10 @@ function listen(name, socket, answers) {
 }
 
 const requests = {
-  connect({ id, socket: name, url, options, answers }) {
+  connect({ id, socket: name, url, options, answers, events }) {
     const socket = io(url, options);
     sockets.set(name, socket);
-    listen(name, socket, answers);
+    listen(name, socket, answers, events);
     say({ id, answer: null });
   },
   emit({ id, socket: name, event, args, ack }) {

@@ -200,8 +200,11 @@ class Daemon(_Served):
         self._process = _Process()
         await self._spawn()
 
+    def _command(self) -> list[str]:
+        return command(self.port, self.settings)
+
     async def _spawn(self) -> None:
-        arguments = command(self.port, self.settings)
+        arguments = self._command()
         self._transport = real_reactor().spawnProcess(
             self._process, arguments[0], arguments, env=environment(self.secret), path=str(REPOSITORY)
         )
@@ -228,6 +231,24 @@ class Daemon(_Served):
                 self._process.ended = defer.Deferred()
                 await self.kill()
             raise
+
+
+class Program(Daemon):
+    """Another program than ``twistd kschat``, which serves by the same front and says so in its output."""
+
+    _arguments: tuple[str, ...] = ()
+
+    @classmethod
+    async def run(cls, test: unittest.TestCase, *arguments: str) -> Program:
+        """``python ARGUMENTS…``, in which PORT stands for its port."""
+        program = cls({}, SECRET)
+        program._arguments = arguments
+        test.addCleanup(program._end)
+        await program._spawn()
+        return program
+
+    def _command(self) -> list[str]:
+        return [sys.executable, *(argument.replace("PORT", str(self.port)) for argument in self._arguments)]
 
 
 class SharedDaemon(_Served):

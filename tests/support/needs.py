@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ.
+"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed.
@@ -42,6 +42,14 @@ def require_rabbitmq() -> str:
     path = next((place for place in places if place and os.access(place, os.X_OK)), None)
     if path is None or shutil.which("epmd") is None:
         _missing("RabbitMQ is not installed (rabbitmq-server)")
+    return path
+
+
+def require_redis() -> str:
+    """The path of Redis's server; else SkipTest or AssertionError."""
+    path = shutil.which("redis-server")
+    if path is None:
+        _missing("Redis is not installed (redis-server)")
     return path
 
 

@@ -125,17 +125,18 @@ class NodeClient(protocol.ProcessProtocol):
         """A socket on a connection of its own, over WebSocket, without reconnecting, unless ``options`` say otherwise.
 
         ``transports=None`` leaves that to the library, which begins with polling and changes to WebSocket. Beside the
-        library's there is ``answers``: whether it calls the acks that events ask for (True). The socket may still be
-        connecting, or be refused: wait for its event connect.
+        library's there are ``answers``: whether it calls the acks that events ask for (True), and ``events``: names of
+        those that it listens to beside the chat's. The socket may still be connecting, or be refused: wait for its
+        event connect.
         """
         name = f"s{len(self._sockets) + 1}"
         socket = self._sockets[name] = NodeSocket(self, name)
         defaults: dict[str, object] = {"transports": ["websocket"], "reconnection": False, "forceNew": True}
         given = {**defaults, **options}
-        answers = given.pop("answers", True)
+        ours = {"answers": given.pop("answers", True), "events": given.pop("events", [])}
         if given["transports"] is None:
             del given["transports"]
-        await self.ask("connect", PATIENCE, socket=name, url=url, options=given, answers=answers)
+        await self.ask("connect", PATIENCE, socket=name, url=url, options=given, **ours)
         return socket
 
     async def connect(self, url: str, **options: object) -> NodeSocket:

@@ -141,7 +141,7 @@ class FakeListener:
 class FakeApplication:
     """Keeps what a connection tells, and lets in or refuses by namespace.
 
-    ``/no`` is refused, ``/later`` not answered, everything else let in.
+    ``/nowhere`` is not served, ``/no`` refused, ``/later`` not answered, everything else let in.
 
     Attributes:
         log: tuples: what happened, the namespace, and what came with it.
@@ -157,6 +157,9 @@ class FakeApplication:
         self.last_words: list[tuple[str, Reason]] = []
         self.on_event: Callable[[Socket, Event], None] | None = None
         self.on_closing: Callable[[Socket], object] | None = None
+
+    def find(self, namespace: str, connection: Connection) -> FakeApplication | None:
+        return None if namespace == "/nowhere" else self
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         self.sockets.append(socket)

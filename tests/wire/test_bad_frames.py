@@ -25,6 +25,9 @@ FRAMES = 100_000
 class Welcome:
     """An application that lets everybody in, answers what asks for an ack, and says nothing more."""
 
+    def find(self, namespace: str, connection: Connection) -> Welcome:
+        return self
+
     def connect(self, socket: Socket, wish: Connect) -> None:
         socket.accept()
 

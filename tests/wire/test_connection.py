@@ -110,6 +110,23 @@ class JoiningTests(ConnectionTestCase):
         self.assertEqual(connection.sockets, {})
         self.assert_open()
 
+    def test_a_refusal_may_carry_data(self) -> None:
+        for revision, told in ((3, b'44/later,{"code":7}'), (4, b'44/later,{"message":"no","data":{"code":7}}')):
+            connection = self.begin(revision)  # type: ignore[arg-type]
+            self.session.receive(b"40/later,")
+            connection.sockets["/later"].refuse("no", Raw(b'{"code":7}'))
+            self.assertEqual(self.transport.take(), [told])
+
+    def test_a_namespace_that_nobody_serves_is_invalid(self) -> None:
+        for revision, told in ((3, b'"Invalid namespace"'), (4, b'{"message":"Invalid namespace"}')):
+            connection = self.begin(revision)  # type: ignore[arg-type]
+            for _ in range(2):
+                self.session.receive(b"40/nowhere,")
+                self.assertEqual(self.transport.take(), [b"44/nowhere," + told])
+            self.assertNotIn("/nowhere", connection.sockets)
+            self.assertEqual(self.application.take(), [])
+            self.assert_open()
+
     def test_who_was_refused_may_ask_again(self) -> None:
         self.begin()
         for _ in range(20):

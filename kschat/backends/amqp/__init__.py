@@ -13,8 +13,8 @@
 pika's Twisted adapter is used nowhere else.
 """
 
-from kschat.backends.amqp.address import AddressError
 from kschat.backends.amqp.router import AmqpRouter
 from kschat.backends.amqp.settings import ExchangeType, Settings
+from kschat.backends.tls import AddressError
 
 __all__ = ["AddressError", "AmqpRouter", "ExchangeType", "Settings"]

@@ -77,6 +77,8 @@ class AmqpRouter:
         self.connections = 0
         self.malformed = 0
 
+    alone = False
+
     @property
     def up(self) -> bool:
         """See ``IRouter``."""

@@ -1,0 +1,58 @@
+"""Why Redis can't be used, in words that an operator can act on. None holds a password."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from txredisapi import ResponseError
+
+#: By the word that Redis's error begins with.
+_SAID: Final = {
+    "WRONGPASS": "the user or the password is wrong",
+    "NOAUTH": "it wants a password, and the URL has none",
+    "LOADING": "it is loading its data",
+    "READONLY": "it is a replica, which can't be written to",
+    "MASTERDOWN": "it is a replica that has lost its master",
+    "OOM": "its memory is full (maxmemory)",
+    "BUSY": "it is busy with a script of somebody's",
+    "NOREPLICAS": "it has fewer replicas than it must have (min-replicas-to-write)",
+}
+
+
+def said(error: ResponseError) -> str:
+    """What an error that Redis answered with means."""
+    text = " ".join(str(error).split())
+    word = text.partition(" ")[0]
+    if word in _SAID:
+        return _SAID[word]
+    if "without any password configured" in text:
+        return "the URL has a password, and Redis has none"
+    if "max number of clients" in text:
+        return "it has as many clients as it may have (maxclients)"
+    if word == "NOPERM":
+        return f"its user may not do that: {text.removeprefix('NOPERM ')}"
+    if word == "MISCONF":
+        return f"it takes no writes: {text.removeprefix('MISCONF ')}"
+    return f"it said: {text}"
+
+
+def why(error: BaseException | None, distrust: str = "") -> str:
+    """Why it could not be reached, or why a connection ended.
+
+    Args:
+        error: what Twisted, OpenSSL or Redis say.
+        distrust: what is wrong with its certificate, where that is known.
+    """
+    if isinstance(error, ResponseError):
+        return said(error)
+    if error is None:
+        return "nobody knows why"
+    name = type(error).__name__
+    if name == "VerificationError":
+        return "its certificate is of another name"
+    if name == "Error" and error.args and isinstance(error.args[0], list):  # OpenSSL's
+        reasons = "; ".join(str(part[-1]) for part in error.args[0])
+        if "certificate verify failed" in reasons and distrust:
+            return f"its certificate {distrust}"
+        return f"TLS failed: {reasons}"
+    return (" ".join(str(error).split()) or name).rstrip(".")

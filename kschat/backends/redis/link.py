@@ -1,0 +1,223 @@
+"""A link to Redis that is there again and again, whatever befalls it, and that never keeps a command for later."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import uniform
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.backends.redis.connection import Connection, RedisUnavailable
+from kschat.backends.redis.faults import why
+from kschat.backends.redis.finder import Finder, Found, log_in
+from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.teller import Teller
+
+#: Seconds between two looks whether Redis answers; of a silent link each look is a PING.
+LOOK: Final = 1.0
+
+#: Commands that may wait for their answers.
+MOST_WAITING: Final = 10_000
+
+
+class Link:
+    """One connection at a time.
+
+    A peer that is dead, or stopped, is noticed ``patience`` and two looks later at the latest (5 seconds), and the
+    connection is aborted then; so no command waits longer.
+
+    Args:
+        settings: where Redis is.
+        reactor: the real one.
+        teller: says in the log what becomes of it.
+        make: makes the connection's protocol.
+        prepare: called with a connection that is logged in, before the link is up; what it fails with is told, and
+            the next connection is tried.
+        turned: called with True when the link is up, and with False when it is not any more.
+
+    Attributes:
+        tries: how often it was tried to connect.
+        why: why it is not up.
+
+    Raises:
+        AddressError: the settings can't be used.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        teller: Teller,
+        make: Callable[[], Connection] | None = None,
+        prepare: Callable[[Connection], Awaitable[object]] | None = None,
+        turned: Callable[[bool], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._teller = teller
+        self._make = make or (lambda: Connection(reactor))
+        self._prepare = prepare
+        self._turned = turned
+        self._finder = Finder(settings, reactor)
+        self._connection: Connection | None = None
+        self._setting_up: Connection | None = None
+        self._running = False
+        self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
+        self._ended: Deferred[None] = succeed(None)
+        self._look = LoopingCall(self._look_after)
+        self._look.clock = reactor
+        self.tries = 0
+        self.why = "Redis is not connected yet"
+
+    @property
+    def up(self) -> bool:
+        """Whether commands are taken."""
+        return self._connection is not None
+
+    def start(self) -> None:
+        """Begin; what is not there yet is waited for."""
+        self._running = True
+        self._look.start(LOOK, now=False)
+        self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
+
+    def stop(self) -> Deferred[None]:
+        """End, and what is on its way with it."""
+        if not self._running:
+            return succeed(None)
+        self._running = False
+        self._look.stop()
+        if self._pause is not None:
+            call, fires = self._pause
+            call.cancel()
+            fires.callback(None)
+        self.abort("this daemon ends")
+        return self._ended
+
+    def do(self, *arguments: str | bytes | int) -> Deferred[Any]:
+        """Send a command, if that can be done now.
+
+        Returns:
+            What Redis answers: bytes, an int, None, or a list of such. Fails with RedisUnavailable, at once where the
+            link is down; or with ResponseError, which is what Redis says.
+        """
+        connection = self._connection
+        if connection is None:
+            return fail(RedisUnavailable(self.why))
+        if connection.waiting >= MOST_WAITING:
+            return fail(RedisUnavailable("too much waits for Redis's answers"))
+        return connection.execute_command(*arguments)
+
+    def abort(self, reason: str) -> None:
+        """End the connection, if there is one; the next is tried."""
+        for connection in (self._connection, self._setting_up):
+            if connection is not None:
+                connection.abort(reason)
+
+    async def _run(self) -> None:
+        wait = 0.0
+        while self._running:
+            if await self._once():
+                wait = 0.0
+            wait = min(1.6 * wait, self._settings.last_retry) or self._settings.first_retry
+            if not self._is_running():
+                break
+            fires: Deferred[None] = Deferred()
+            self._pause = (self._reactor.callLater(wait * uniform(0.7, 1.3), fires.callback, None), fires)
+            await fires
+            self._pause = None
+
+    def _is_running(self) -> bool:
+        return self._running
+
+    async def _once(self) -> bool:
+        """One connection, from beginning to end; whether it was up."""
+        self.tries += 1
+        try:
+            found = await self._finder.find()
+            connection = cast(Connection, await found.endpoint.connect(Factory.forProtocol(self._make)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
+            self._down(f"Redis can't be reached: {why(error)}")
+            return False
+        place = f"{found.host}:{found.port}"
+        self._setting_up = connection
+        timer = self._reactor.callLater(2 * self._settings.patience, connection.abort, "it did not answer")
+        try:
+            if not self._running:
+                raise RedisUnavailable("this daemon ends")
+            await self._set_up(connection)
+        except Exception as error:  # noqa: BLE001 - as above
+            connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
+            reason = await self._end_of(connection, found)
+            self._down(f"Redis at {place} can't be used: {reason}")
+            return False
+        finally:
+            self._setting_up = None
+            if timer.active():
+                timer.cancel()
+        self._connection = connection
+        self._teller.up(self, place)
+        self._turn(True)
+        reason = await self._end_of(connection, found)
+        self._connection = None
+        self._down(f"Redis at {place} is lost: {reason}")
+        self._turn(False)
+        return True
+
+    async def _set_up(self, connection: Connection) -> None:
+        address = self._finder.address
+        if address.password:
+            await log_in(connection, address.user, address.password)
+        # A subscriber's PING is answered otherwise, but so early it is none yet. It fails while Redis is loading.
+        await connection.execute_command("PING")
+        if address.db:
+            await connection.execute_command("SELECT", address.db)
+        if address.service:
+            role = await connection.execute_command("ROLE")
+            if role[0] != b"master":
+                raise RedisUnavailable("it is not the master any more, or not yet")
+        if self._prepare is not None:
+            await self._prepare(connection)
+        if connection.ended:
+            raise RedisUnavailable(connection.why)
+
+    async def _end_of(self, connection: Connection, found: Found) -> str:
+        """Wait for its end; why it ended."""
+        await connection.gone
+        if connection.why:
+            return connection.why
+        return why(connection.reason.value, found.verifying.distrust if found.verifying is not None else "")
+
+    def _look_after(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        now, oldest = self._reactor.seconds(), connection.oldest
+        if oldest is None:
+            if now - connection.heard >= LOOK:
+                connection.execute_command("PING").addErrback(self._no_pong, connection)
+        elif now - oldest > self._settings.patience:
+            connection.abort(f"it answered nothing for {self._settings.patience:g} seconds")
+
+    def _no_pong(self, failure: Failure, connection: Connection) -> None:
+        if failure.check(RedisUnavailable) is None:
+            connection.abort(why(failure.value))
+
+    def _down(self, reason: str) -> None:
+        self.why = reason
+        if self._running:
+            self._teller.down(self, reason)
+
+    def _turn(self, up: bool) -> None:
+        if self._turned is not None:
+            self._turned(up)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("a link to Redis ended", failure)

@@ -1,0 +1,92 @@
+"""Where a service of the outside is, when it is reached by TLS: the certificate and its name are verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from OpenSSL import SSL
+from twisted.internet import ssl
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from zope.interface import implementer
+
+#: What OpenSSL's verification says by numbers (X509_V_ERR_…), of a certificate.
+_DISTRUST: Final = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is signed by itself",
+    19: "is of an authority that is not known here",
+    20: "is of an authority that is not known here",
+    21: "is of an authority that is not known here",
+}
+
+
+class AddressError(ValueError):
+    """A URL, or a file for TLS, can't be used; one sentence, which holds no password."""
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Verifying:
+    """Makes TLS connections to one host as Twisted does, and knows why its certificate was not trusted.
+
+    Args:
+        host: the name that the certificate must be of.
+        ca: file with the certificates that it is trusted by; empty for the system's.
+        cert, key: files with this daemon's own certificate and its key; empty for none.
+        setting: what the settings of these files begin with.
+
+    Raises:
+        AddressError: a file can't be used.
+    """
+
+    def __init__(self, host: str, ca: str, cert: str, key: str, setting: str) -> None:
+        self._inner = ssl.optionsForClientTLS(host, roots(ca, setting), own(cert, key, setting))
+        self._connection: Any = None
+
+    def wrap(self, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
+        """The same place, by TLS."""
+        return wrapClientTLS(self, endpoint)
+
+    def clientConnectionForTLS(self, protocol: Any) -> Any:
+        """See ``IOpenSSLClientConnectionCreator``."""
+        self._connection = self._inner.clientConnectionForTLS(protocol)
+        return self._connection
+
+    @property
+    def distrust(self) -> str:
+        """Why OpenSSL did not trust the certificate of the newest connection; "" where it did, or is not asked."""
+        # Its error says only that verification failed. A callback of our own would tell, but it would take the place of
+        # Twisted's, which verifies the name; so the result is read, where pyOpenSSL still lets it be.
+        read = getattr(getattr(SSL, "_lib", None), "SSL_get_verify_result", None)
+        of = getattr(self._connection, "_ssl", None)
+        number = read(of) if read is not None and of is not None else 0
+        return _DISTRUST.get(number, f"is not trusted (OpenSSL's error {number})") if number else ""
+
+
+def roots(ca: str, setting: str) -> Any:
+    """Whom to trust: the certificates in a file, or the system's. Raises AddressError."""
+    if not ca:
+        return ssl.platformTrust()
+    try:
+        pem = Path(ca).read_bytes()
+        end = b"-----END CERTIFICATE-----"
+        parts = [part + end for part in pem.split(end)[:-1]]
+        if not parts:
+            raise ValueError("there is no certificate in it")
+        return ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(part) for part in parts])
+    except Exception as error:  # noqa: BLE001 - OSError, OpenSSL's own, ...
+        raise AddressError(f"{setting}_ca {ca!r} can't be used: {error}") from None
+
+
+def own(cert: str, key: str, setting: str) -> Any:
+    """This daemon's own certificate, its key in the same file or in another; None for none. Raises AddressError."""
+    if not cert:
+        return None
+    try:
+        pem = Path(cert).read_bytes()
+        if key:
+            pem += b"\n" + Path(key).read_bytes()
+        return ssl.PrivateCertificate.loadPEM(pem)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise AddressError(f"{setting}_cert {cert!r} can't be used: {error}") from None

@@ -1,0 +1,162 @@
+"""What news did not tell: looked up in the store for the users here, and told to other daemons once that can be done.
+
+The store has every message; the router only carries the news of it. Where a router failed to, there are two sides
+to mend: this daemon asks the store how far the inboxes of its users reach; and what it could
+not publish it publishes when the router is up again, since the other daemons may have had no reason to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.chat.feed import RETRY_WAIT
+from kschat.chat.inbox import Inbox
+from kschat.chat.interfaces import Entry, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
+
+#: Users whose inboxes' ends are asked for in one call.
+MAX_ENDS: Final = 1000
+
+#: Users of whom it is remembered that other daemons were not told; of those beyond it these see for themselves.
+MAX_UNTOLD: Final = 10_000
+
+#: Messages that are read and told together.
+TOLD_AT_ONCE: Final = 100
+
+#: Seconds between two looks at all inboxes of this daemon, where another one may have failed to tell of a message
+#: (it may have been killed between store and router).
+LOOK_EVERY: Final = 30.0
+
+
+class CatchUp:
+    """Keeps the users of one daemon up with the store.
+
+    Args:
+        clock: the reactor.
+        store: has the inboxes.
+        router: carries the news.
+        inboxes: of the users here; the hub's own.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, store: IStore, router: IRouter, inboxes: Mapping[str, Inbox]) -> None:
+        self._clock = clock
+        self._store = store
+        self._router = router
+        self._inboxes = inboxes
+        # Of whom news may have been missed, and whether the store is being asked.
+        self._unsure: dict[str, None] = {}
+        self._asking = False
+        # Of whom others were not told, up to which offset, and whether they are being told.
+        self._untold: dict[str, int] = {}
+        self._telling = False
+        self._timer: IDelayedCall | None = None
+
+    # For the users here.
+
+    def look_now_and_then(self) -> None:
+        """Somebody is here: look every ``LOOK_EVERY`` seconds, where there may be other daemons."""
+        if self._timer is None and self._store.keeps and not self._router.alone:
+            self._timer = self._clock.callLater(LOOK_EVERY, self._look)
+
+    def rest(self) -> None:
+        """Nobody is here."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        self.look_now_and_then()
+        self.resync(self._inboxes)
+        self.tell()
+
+    def resync(self, users: Iterable[str]) -> None:
+        """Look in the store whether there are messages to ``users`` that no news told of."""
+        if self._store.keeps:
+            self._unsure.update(dict.fromkeys(users))
+            self._ask_ends()
+
+    def _ask_ends(self) -> None:
+        # One call at a time: there may be many users, and others wait for the store as well.
+        if self._asking or not self._unsure:
+            return
+        users = list(islice(self._unsure, MAX_ENDS))
+        for user in users:
+            del self._unsure[user]
+        self._asking = True
+        here = [user for user in users if user in self._inboxes]
+        self._store.ends(here).addCallbacks(self._ends, self._no_ends, errbackArgs=(here,)).addErrback(self._failed)
+
+    def _ends(self, ends: Mapping[str, int]) -> None:
+        self._asking = False
+        for user, last in ends.items():
+            inbox = self._inboxes.get(user)
+            for feed in () if inbox is None else tuple(inbox.feeds.values()):
+                feed.there_is(last)
+        self._ask_ends()
+
+    def _no_ends(self, failure: Failure, users: Sequence[str]) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self.log.failure("the ends of inboxes could not be read", failure)
+        self._unsure.update(dict.fromkeys(users))
+        self._clock.callLater(RETRY_WAIT, self._ask_ends_again)
+
+    def _ask_ends_again(self) -> None:
+        self._asking = False
+        self._ask_ends()
+
+    # For other daemons.
+
+    def not_routed(self, batch: Iterable[Stored]) -> None:
+        """A batch was stored, and not carried: look here at once, and tell others when that can be done."""
+        untold = self._untold
+        places = [place for one in batch for place in one.places]
+        self.resync([user for user, _ in places])
+        if self._router.alone:
+            return
+        for user, offset in places:
+            # Out and in again, so that the first of the dict is the one who waits longest.
+            untold[user] = max(untold.pop(user, 0), offset)
+        while len(untold) > MAX_UNTOLD:
+            del untold[next(iter(untold))]
+
+    def tell(self) -> None:
+        """Tell other daemons, if the router can, what they were not told."""
+        if self._untold and not self._telling and self._router.up:
+            self._telling = True
+            Deferred.fromCoroutine(self._tell()).addErrback(self._failed)
+
+    async def _tell(self) -> None:
+        try:
+            while self._untold and self._router.up:
+                users = dict(islice(self._untold.items(), TOLD_AT_ONCE))
+                # The newest is enough: whoever sees a gap before it reads that from the store.
+                reads = [self._store.read(user, offset - 1, 1) for user, offset in users.items()]
+                found: list[list[Entry]] = await gatherResults(reads, consumeErrors=True)
+                batch = [
+                    Stored(entry.message, ((user, entry.offset),))
+                    for user, entries in zip(users, found, strict=True)
+                    for entry in entries
+                ]
+                if batch:
+                    await self._router.publish(batch)
+                for user, offset in users.items():
+                    if self._untold.get(user) == offset:
+                        del self._untold[user]
+        except Exception as error:  # noqa: BLE001 - gatherResults wraps what was raised; all are tried again
+            inner = getattr(getattr(error, "subFailure", None), "value", error)
+            if not isinstance(inner, StoreUnavailable | RouterUnavailable):
+                self.log.failure("other daemons could not be told")
+        finally:
+            self._telling = False
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("to catch up with the store failed", failure)

@@ -1,0 +1,32 @@
+"""A Socket.IO server for applications of one's own: namespaces, rooms, acks. docs/library.md shows how.
+
+- ``server``     ``Server``: which namespace is served by whom; the wire's ``Application``
+- ``namespace``  ``Namespace``: middleware and handlers of events, by their names
+- ``socket``     ``Socket``: one client in one namespace
+- ``target``     ``Target``: some of a namespace's sockets, to be written to
+- ``rooms``      who is in which room
+- ``acks``       acks that are awaited
+- ``values``     Python values to JSON with attachments, and back
+- ``errors``     what is raised, and what may be
+
+Stands on ``wire`` alone: it knows no port and no chat. The chat is one handler that is mounted on a ``Server``.
+"""
+
+from kschat.server.errors import Gone, Refused, TimedOut, TooMany, Unanswered
+from kschat.server.namespace import Namespace
+from kschat.server.server import Bounds, Server
+from kschat.server.socket import Socket
+from kschat.server.target import Target
+
+__all__ = [
+    "Bounds",
+    "Gone",
+    "Namespace",
+    "Refused",
+    "Server",
+    "Socket",
+    "Target",
+    "TimedOut",
+    "TooMany",
+    "Unanswered",
+]

@@ -1,0 +1,268 @@
+"""``Namespace``: middleware and handlers of events, by their names; the wire's ``Handler`` for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.server import values
+from kschat.server.errors import Refused
+from kschat.server.rooms import Rooms
+from kschat.server.socket import Socket
+from kschat.server.target import Asking, Target
+from kschat.wire import connection
+from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.socketio import Ack, Connect, Event
+
+#: An application's function: it is called with a socket and what belongs to the occasion, and may be ``async def``.
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: What ``on`` takes for something else than a client's event of that name, which no client may send.
+CONNECT: Final = "connect"
+DISCONNECT: Final = "disconnect"
+ANY: Final = "*"
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client, or an application for it, may take.
+
+    Attributes:
+        max_rooms: rooms that one socket is in.
+        max_asked: acks that are awaited of one socket.
+        max_running: handlers of one socket's events that have not ended; beyond it the connection is closed.
+        max_dynamic: namespaces at once that a rule has made.
+    """
+
+    max_rooms: int = 1000
+    max_asked: int = 1000
+    max_running: int = 1000
+    max_dynamic: int = 1000
+
+
+class Handlers:
+    """The functions of a namespace, or of all those that one rule makes.
+
+    Attributes:
+        middleware: run before a client is let in, in this order.
+        events: by name, each with the least and the most arguments that it takes beside the socket.
+    """
+
+    __slots__ = ("events", "middleware")
+
+    def __init__(self) -> None:
+        self.middleware: list[Callable[[Socket], Any]] = []
+        self.events: dict[str, tuple[Callable[..., Any], int, float]] = {}
+
+
+class Namespace:
+    """One namespace. Made by ``Server.of``.
+
+    Args:
+        name: with its leading slash.
+        clock: for timeouts.
+        bounds: of each of its sockets.
+        handlers: shared with others; its own where there are none.
+
+    Attributes:
+        rooms: who is in which.
+    """
+
+    log = Logger()
+
+    def __init__(self, name: str, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
+        self.name = name
+        self.clock = clock
+        self.bounds = bounds
+        self.rooms = Rooms(bounds.max_rooms)
+        self._handlers = Handlers() if handlers is None else handlers
+        # All that were let in; and those beside them that were not answered yet.
+        self._sockets: dict[Socket, None] = {}
+        self._waiting: dict[Socket, None] = {}
+
+    # What an application says.
+
+    def use(self, function: Function) -> Function:
+        """Call ``function(socket)`` before a client is let in. It refuses by raising ``Refused``. Decorates."""
+        self._handlers.middleware.append(function)
+        return function
+
+    def on(self, event: str) -> Callable[[Function], Function]:
+        """Call a function for each event of a name; the one that was there before is replaced. Decorates.
+
+        It is called with the socket and the event's arguments: JSON values, bytes where the client sent binary. What
+        it returns is the ack, if the client asked for one: a tuple is several arguments, None is none. An event with
+        more or fewer arguments than it takes is passed over, as are events without a function.
+
+        Three names mean something else. ``connect``: called with each socket once it is let in. ``disconnect``: called
+        with each that has ended and the reason's text, while it is still in its rooms. ``*``: called with the socket,
+        the name and the arguments of events that have no function.
+        """
+
+        def decorate(function: Function) -> Function:
+            self._handlers.events[event] = (function, *_arity(function))
+            return function
+
+        return decorate
+
+    @property
+    def sockets(self) -> list[Socket]:
+        """Who is in it."""
+        return list(self._sockets)
+
+    def select(self, rooms: Iterable[str], without: Iterable[str]) -> list[Socket]:
+        """See ``Target.sockets``."""
+        if rooms:
+            return self.rooms.select(rooms, without)
+        if without:
+            left_out = set(self.rooms.select(without, ()))
+            return [socket for socket in self._sockets if socket not in left_out]
+        return list(self._sockets)
+
+    def to(self, *rooms: str) -> Target:
+        """Those in any of ``rooms``."""
+        return Target(self, frozenset(rooms))
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Target:
+        """All but those in any of ``rooms``."""
+        return Target(self, without=frozenset(rooms))
+
+    @property
+    def volatile(self) -> Target:
+        """See ``Target.volatile``."""
+        return Target(self, droppable=True)
+
+    def timeout(self, seconds: float) -> Asking:
+        """See ``Target.timeout``."""
+        return Target(self).timeout(seconds)
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to all."""
+        Target(self).emit(event, *args)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is in it, or waits to be let in."""
+        return not self._sockets and not self._waiting
+
+    # What the wire says.
+
+    def connect(self, socket: connection.Socket, wish: Connect) -> None:
+        """See ``wire.connection.Handler``."""
+        newcomer = socket.record = Socket(self, socket, wish)
+        self._waiting[newcomer] = None
+        self._follow(Deferred.fromCoroutine(self._admit(newcomer)), CONNECT)
+
+    async def _admit(self, newcomer: Socket) -> None:
+        wire = newcomer.wire
+        try:
+            for function in self._handlers.middleware:
+                answer = function(newcomer)
+                if isinstance(answer, Coroutine | Deferred):
+                    await answer
+        except Refused as refused:
+            wire.refuse(
+                refused.message, None if refused.data is None else msgspec.Raw(msgspec.json.encode(refused.data))
+            )
+        except Exception:  # noqa: BLE001 - and is logged; what went wrong is not the client's to know
+            self.log.failure("a socket could not be let in to {namespace}", namespace=self.name)
+            wire.refuse("The server failed")
+        else:
+            wire.accept()
+        self._waiting.pop(newcomer, None)
+        if wire.accepted:
+            self._sockets[newcomer] = None
+            self.rooms.join(newcomer, newcomer.id)
+            self._call(newcomer, CONNECT, ())
+
+    def event(self, socket: connection.Socket, event: Event) -> None:
+        """See ``wire.connection.Handler``."""
+        sender = socket.record
+        if sender.running >= self.bounds.max_running:
+            raise ProtocolError("too many events of a socket are not handled yet", Reason.FORCED_CLOSE)
+        args = values.decode(event.args, event.attachments)
+        if event.name in self._handlers.events and event.name != ANY:
+            self._call(sender, event.name, args, event.id)
+        else:
+            self._call(sender, ANY, [event.name, *args], event.id)
+
+    def acked(self, socket: connection.Socket, ack: Ack) -> None:
+        """See ``wire.connection.Handler``."""
+        socket.record.acks.came(ack)
+
+    def proved(self, socket: connection.Socket, number: int) -> None:
+        """See ``wire.connection.Handler``. Nobody asks for proofs here."""
+
+    def closing_socket(self, socket: connection.Socket, reason: Reason) -> None:
+        """See ``wire.connection.Handler``. There is no last word."""
+
+    def disconnected(self, socket: connection.Socket, reason: Reason) -> None:
+        """See ``wire.connection.Handler``."""
+        gone = socket.record
+        self._waiting.pop(gone, None)
+        if gone in self._sockets:
+            del self._sockets[gone]
+            self._call(gone, DISCONNECT, (reason.text,))
+            self.rooms.leave_all(gone)
+        gone.acks.end()
+
+    def _call(self, socket: Socket, name: str, args: Iterable[Any], number: int | None = None) -> None:
+        """Call the function for ``name``, and answer ack ``number`` with what it returns."""
+        entry = self._handlers.events.get(name)
+        if entry is None:
+            return
+        function, least, most = entry
+        args = tuple(args)
+        if not least <= len(args) <= most:
+            self.log.info("{event} came with a wrong number of arguments: {count}", event=name, count=len(args))
+            return
+        try:
+            answer = function(socket, *args)
+            if isinstance(answer, Coroutine):
+                answer = Deferred.fromCoroutine(answer)
+            if not isinstance(answer, Deferred):
+                self._answer(answer, socket, number)
+                return
+        except Exception:  # noqa: BLE001 - and is logged; it costs this client the answer, and others nothing
+            self.log.failure("what handles {event} in {namespace} failed", event=name, namespace=self.name)
+            return
+        socket.running += 1
+        answer.addBoth(_ended, socket)
+        self._follow(answer.addCallback(self._answer, socket, number), name)
+
+    def _answer(self, answer: Any, socket: Socket, number: int | None) -> None:
+        if number is not None:
+            socket.wire.ack(number, *values.encode(values.many(answer)))
+
+    def _follow(self, deferred: Deferred[Any], event: str) -> None:
+        deferred.addErrback(self._failed, event)
+
+    def _failed(self, failure: Failure, event: str) -> None:
+        self.log.failure("what handles {event} in {namespace} failed", failure, event=event, namespace=self.name)
+
+
+def _ended(result: Any, socket: Socket) -> Any:
+    socket.running -= 1
+    return result
+
+
+def _arity(function: Callable[..., Any]) -> tuple[int, float]:
+    """The least and the most arguments that ``function`` takes beside the socket."""
+    least, most = -1, -1.0
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = float("inf")
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            most += 1
+            least += parameter.default is parameter.empty
+    if most < 0:
+        raise TypeError(f"{function!r} does not take a socket")
+    return max(least, 0), most

@@ -1,0 +1,149 @@
+"""``Socket``: one client in one namespace, as an application sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from twisted.internet.defer import Deferred, fail
+
+from kschat.server import values
+from kschat.server.acks import Acks
+from kschat.server.errors import Gone
+from kschat.server.target import Target
+from kschat.wire import connection
+from kschat.wire.errors import Reason
+from kschat.wire.socketio import Connect
+
+if TYPE_CHECKING:
+    from kschat.server.namespace import Namespace
+
+
+class Socket:
+    """One client in one namespace. Made by ``Namespace``.
+
+    Attributes:
+        namespace: where it is.
+        auth: what the client gave as ``auth`` (clients 3.x and 4.x); else empty.
+        query: the URL's query, and over it the namespace's (clients 1.x and 2.x); the first value of each name.
+        data: the application's own, about this client.
+        wire: below: its ``connection`` has the handshake.
+        running: handlers of its events that have not ended.
+    """
+
+    __slots__ = ("__weakref__", "acks", "auth", "data", "namespace", "query", "running", "wire")
+
+    def __init__(self, namespace: Namespace, wire: connection.Socket, wish: Connect) -> None:
+        bounds = namespace.bounds
+        self.namespace = namespace
+        self.wire = wire
+        self.data: dict[str, Any] = {}
+        self.auth: dict[str, Any] = values.decode([msgspec.Raw(wish.data)])[0] if wish.data else {}
+        self.query: Mapping[str, str] = wire.connection.handshake.query
+        if wish.query:
+            self.query = {**self.query, **dict(reversed(parse_qsl(wish.query, keep_blank_values=True)))}
+        self.running = 0
+        self.acks = Acks(namespace.clock, bounds.max_asked)
+
+    def __repr__(self) -> str:
+        """Of no secrets."""
+        return f"<Socket {self.id} in {self.namespace.name}>"
+
+    @property
+    def id(self) -> str:
+        """Its id, which is also a room that it alone is in."""
+        return self.wire.id
+
+    @property
+    def connected(self) -> bool:
+        """Whether it was let in and is still there."""
+        return self.wire.accepted
+
+    @property
+    def peer(self) -> str:
+        """The address it came from."""
+        return self.wire.connection.handshake.peer
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms it is in."""
+        return self.namespace.rooms.of(self)
+
+    @property
+    def congested(self) -> bool:
+        """Whether it does not take what is sent as fast as it comes."""
+        return self.wire.connection.session.transport.congested
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event. To one that is not connected: nothing happens.
+
+        Args:
+            event: its name.
+            args: JSON values, bytes for binary (see ``values.encode``).
+        """
+        self.wire.emit(*values.encode((event, *args)))
+
+    def timeout(self, seconds: float) -> AskingOne:
+        """For an event that asks for an ack, which must come in so many seconds."""
+        return AskingOne(self, seconds)
+
+    @property
+    def volatile(self) -> Target:
+        """For what is worth nothing later: it is not sent where it would have to wait."""
+        return self.namespace.to(self.id).volatile
+
+    @property
+    def broadcast(self) -> Target:
+        """All others of the namespace."""
+        return self.namespace.except_(self.id)
+
+    def to(self, *rooms: str) -> Target:
+        """The others in any of ``rooms``."""
+        return self.broadcast.to(*rooms)
+
+    def except_(self, *rooms: str) -> Target:
+        """The others that are in none of ``rooms``."""
+        return self.broadcast.except_(*rooms)
+
+    def join(self, room: str) -> None:
+        """Be in a room. Of one that is not connected: nothing happens. Raises TooMany."""
+        if self.connected:
+            self.namespace.rooms.join(self, room)
+
+    def leave(self, room: str) -> None:
+        """Be in a room no more."""
+        self.namespace.rooms.leave(self, room)
+
+    def disconnect(self, close: bool = False) -> None:
+        """End it; the client is told so, and does not come back by itself.
+
+        Args:
+            close: end the connection below too, and with it the client's sockets in other namespaces.
+        """
+        self.wire.disconnect()
+        if close:
+            self.wire.connection.session.close(Reason.FORCED_CLOSE)
+
+    def ask(self, body: bytes, attachments: Sequence[bytes], seconds: float) -> Deferred[Any]:
+        """Send an event that is encoded already, and await its ack. See ``Acks.ask``."""
+        if not self.connected:
+            return fail(Gone("the socket is not connected"))
+        return self.acks.ask(lambda: self.wire.emit(body, attachments, ask=True), seconds)
+
+
+class AskingOne(msgspec.Struct, frozen=True):
+    """A socket that is asked for an ack. Made by ``Socket.timeout``."""
+
+    socket: Socket
+    seconds: float
+
+    def emit(self, event: str, *args: Any) -> Deferred[Any]:
+        """Send an event, and await its ack.
+
+        Returns:
+            What the client answered: one value, None for none, a tuple of several. Fails with TimedOut; with Gone where
+            the socket ends before; with TooMany.
+        """
+        return self.socket.ask(*values.encode((event, *args)), self.seconds)
