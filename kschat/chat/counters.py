@@ -19,22 +19,34 @@ class Counters:
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         turns: what befell the router: up, down, cancelled.
+        replica_turns: what befell the replica: up, down.
+        told: words for other daemons, one a user.
+        dropped: those of them that were not told: too many at once, or no Redis.
+        heard: words of other daemons.
         unrouted: messages that were stored, and not routed at once.
+        adopted: messages of servers that keep none (the tutorial's) which were taken into the store here.
+        not_adopted: those that were lost, since too many waited for the store.
         turned_away: connections closed because there were too many.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
     __slots__ = (
+        "adopted",
         "batches",
         "closed",
         "delivered",
         "denied",
+        "dropped",
+        "heard",
+        "not_adopted",
         "proved",
         "refused",
         "rejected",
         "repeated",
+        "replica_turns",
         "sent",
         "steps",
+        "told",
         "turned_away",
         "turns",
         "unrouted",
@@ -48,8 +60,14 @@ class Counters:
         self.batches = 0
         self.turned_away = 0
         self.unrouted = 0
+        self.adopted = 0
+        self.not_adopted = 0
         self.steps: dict[str, tuple[int, float]] = {}
+        self.told = 0
+        self.dropped = 0
+        self.heard = 0
         self.turns: Counter[str] = Counter()
+        self.replica_turns: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()

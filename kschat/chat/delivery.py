@@ -24,6 +24,7 @@ from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.messages import Error, Message, Refused
+from kschat.chat.words import Receipt
 from kschat.wire.connection import Socket
 
 #: What a sender is told where the store refuses its message.
@@ -191,11 +192,11 @@ class Delivery:
 
     def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
-        asking = [one for one in fresh if self._hub.wants_receipts(one.message.sender)]
+        asking = [one for one in fresh if self._hub.telling.asks_receipts(one.message.sender)]
         # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
         parts = [(fresh, False)]
         if asking:
-            others = [one for one in fresh if not self._hub.wants_receipts(one.message.sender)]
+            others = [one for one in fresh if not self._hub.telling.asks_receipts(one.message.sender)]
             parts = [(part, exact) for part, exact in ((others, False), (asking, True)) if part]
         began = self._clock.seconds()
         publishes = [self._publish(part, exact).addCallback(self._routed, began) for part, exact in parts]
@@ -215,7 +216,7 @@ class Delivery:
                 for one, carried in zip(asking, words[-1], strict=True):
                     if not carried:
                         message = one.message
-                        self._hub.receipt(message.sender, bodies.status(message.pId, message.mid, Status.LOST))
+                        self._hub.telling.receipt(message.sender, Receipt.of(message, Status.LOST))
             finally:
                 self._hub.end_batch()
 
@@ -228,6 +229,7 @@ class Delivery:
 
     def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
+        carbons = hub.telling.carbons
         hub.begin_batch()
         try:
             for submission, one in zip(batch, stored, strict=True):
@@ -243,8 +245,8 @@ class Delivery:
                     socket.emit(bodies.sent(message, submission.rno), message.attachments, True)
                 if one.repeat:
                     counters.repeated += 1
-                elif hub.want_carbons:
-                    hub.carbon(message, feed)
+                elif carbons:
+                    hub.telling.carbon(message, feed)
         finally:
             hub.end_batch()
 
