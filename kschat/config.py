@@ -216,6 +216,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "`node_modules/socket.io-client/dist` of the working directory, if it is there."
         ),
     ] = ""
+    deflate: Annotated[
+        bool,
+        About(
+            "Whether WebSocket messages are compressed where a client offers it (permessage-deflate). It spares bytes "
+            "on the network, and costs much more of the processor."
+        ),
+    ] = False
     access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
 
     def __repr__(self) -> str:

@@ -67,6 +67,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "templates": ("/", "/"),
     "static": ("/", "/"),
     "client_dist": ("/", "/"),
+    "deflate": ("true", True),
     "access_log": ("false", False),
 }
 #: What a setting's sample can't do without.
