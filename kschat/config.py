@@ -223,6 +223,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "on the network, and costs much more of the processor."
         ),
     ] = False
+    deflate_from: Annotated[
+        int,
+        About("Messages of fewer bytes are sent as they are: they gain little by compression.", "bytes", 0, 2**30),
+    ] = 256
     access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
 
     def __repr__(self) -> str:

@@ -103,6 +103,7 @@ def make_service(config: Config, reactor: Any) -> IService:
             max_unsent=config.max_unsent,
             origins=config.origins,
             deflate=config.deflate,
+            deflate_from=config.deflate_from,
         ),
         counters,
         connections,

@@ -16,9 +16,6 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 WINDOW_BITS: Final = 10
 MEM_LEVEL: Final = 3
 
-#: Bytes from which a message is compressed. Smaller ones gain little, and take the short way when they are not.
-LEAST: Final = 256
-
 
 def accept(offers: Iterable[Any]) -> PerMessageDeflateOfferAccept | None:
     """Autobahn's ``perMessageCompressionAccept``: the first offer of permessage-deflate, bounded (section 7.1)."""

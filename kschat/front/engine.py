@@ -77,6 +77,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_unsent: int = 4_000_000
     origins: tuple[str, ...] = ("*",)
     deflate: bool = False
+    deflate_from: int = 256
 
 
 class Registered(Connection):
@@ -148,6 +149,7 @@ class Engine:
         self.alarms = alarms
         self.cork = cork
         self.max_unsent = settings.max_unsent
+        self.deflate_from = settings.deflate_from
         self.connections = connections
         self.sessions: dict[str, Connection] = {}
         self.factory = EngineFactory(self, reactor, limits.max_payload, settings.deflate)

@@ -285,7 +285,7 @@ class EngineProtocol(WebSocketServerProtocol):
         if self.state != _OPEN:
             return
         compress = self._perMessageCompress
-        if compress is None or len(payload) < deflate.LEAST:
+        if compress is None or len(payload) < self._engine.deflate_from:
             self._put(frame(payload, binary))
         else:
             framed = frame(deflate.deflated(payload, compress.server_max_window_bits), binary)
