@@ -227,6 +227,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int,
         About("Messages of fewer bytes are sent as they are: they gain little by compression.", "bytes", 0, 2**30),
     ] = 256
+    metrics: Annotated[
+        bool,
+        About(
+            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names; a proxy should not pass "
+            "it on to the world all the same."
+        ),
+    ] = True
     access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
 
     def __repr__(self) -> str:

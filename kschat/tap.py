@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 
 from kschat.assets import directory
 from kschat.backends import amqp, sqlite
+from kschat.backends.alone import LoneReplica
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
@@ -24,12 +25,13 @@ from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.interfaces import IReplica, IRouter, IStore
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
 from kschat.front.service import FrontService
@@ -128,13 +130,15 @@ def make_service(config: Config, reactor: Any) -> IService:
 
 def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
     store = _make_store(config, reactor)
-    hub = Hub(reactor, store, router, cork, counters)
+    replica = _make_replica(config)
+    hub = Hub(reactor, store, router, replica, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
         Verifier(read_keys(config), config.algorithms, reactor, config.token_leeway),
         store,
         hub,
+        replica,
         Delivery(reactor, store, router, hub, bounds, counters),
         Mids(secrets.token_hex(4)),
         limits,
@@ -165,6 +169,10 @@ def _make_router(config: Config, reactor: Any) -> IRouter:
         raise ConfigError(f"amqp: {error}") from None
 
 
+def _make_replica(config: Config) -> IReplica:
+    return LoneReplica(only=not config.amqp)
+
+
 def _make_store(config: Config, reactor: Any) -> IStore:
     if config.store == "none":
         return NoStore()
@@ -188,6 +196,19 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
             "users": chat.hub.users,
         }
 
+    def parts() -> dict[str, bool]:
+        return {"router": chat.hub.routed, "store": bool(chat.store.up), "replica": bool(chat.replica.up)}
+
+    def gauges() -> dict[str, tuple[str, float]]:
+        return {
+            "connections": ("TCP connections.", engine.connections.open),
+            "sessions": ("Engine.IO sessions.", len(engine.sessions)),
+            "sockets": ("Sockets in the chat.", chat.hub.sockets),
+            "users": ("Users with a socket here.", chat.hub.users),
+            "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),
+            "batches_in_flight": ("Batches that are being stored or routed.", chat.delivery.in_flight),
+        }
+
     issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
     client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
     randint = secrets.SystemRandom().randint
@@ -200,7 +221,8 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
         StaticFiles(directory("static", config.static)),
         EngineResource(engine, client),
         Health(numbers),
-        Ready(lambda: {"router": chat.hub.routed, "store": bool(chat.store.up)}, lambda: chat.closing),
+        Ready(parts, lambda: chat.closing),
+        Metrics(DaemonCollector(chat.counters, gauges, parts)) if config.metrics else None,
     )
 
 

@@ -26,6 +26,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "token_leeway": ("1.5", 1.5),
     "store": ("memory", "memory"),
     "store_sync": ("normal", "normal"),
+    "metrics": ("false", False),
     "amqp": ("amqp://localhost/", "amqp://localhost/"),
     "amqp_exchange": ("chat", "chat"),
     "amqp_exchange_type": ("topic", "topic"),

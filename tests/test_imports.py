@@ -48,6 +48,7 @@ ALLOWED = {
         "zope.interface",
         "twisted",
         "autobahn",
+        "prometheus_client",
         "kschat.chat",
         "kschat.server",
         "kschat.wire",

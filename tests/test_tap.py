@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -156,6 +157,16 @@ class TestRunning(ProcessTestCase):
             self.assertEqual(answer.status, 200)
         with urllib.request.urlopen(f"{url}?uid=1&rid=2", timeout=PATIENCE) as answer:
             self.assertIn(b"demo", answer.read())
+        with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
+            self.assertIn(b'kschat_up{part="store"} 1.0', answer.read())
+
+    def test_metrics_need_not_be_served(self):
+        _, url = self.started(
+            "--listen", "tcp:0:interface=127.0.0.1", "--store", "memory", KSCHAT_SECRET=SECRET, KSCHAT_METRICS="false"
+        )
+        error = self.assertRaises(urllib.error.HTTPError, urllib.request.urlopen, f"{url}metrics", timeout=PATIENCE)
+        self.assertEqual(error.code, 404)
+        error.close()
 
     def test_a_demo_says_in_the_log_that_it_is_one(self):
         environ = environment(PORT="0")

@@ -1,6 +1,6 @@
 """What the server is for: knows no socket, no broker, no SQL.
 
-- ``interfaces``   IRouter, IStore: what backends provide
+- ``interfaces``   IRouter, IStore, IReplica: what backends provide
 - ``messages``     the typed payloads of every event, and what makes each valid; ``Message``
 - ``bodies``       the JSON of what the server sends; each message is encoded once
 - ``keys``         what tokens are verified with, parsed once
@@ -13,6 +13,10 @@
 - ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
 - ``catchup``      what news did not tell: looked up in the store, told to other daemons later
 - ``hub``          who is connected to this daemon; encode once, write to each socket
+- ``words``        what daemons tell each other about sockets
+- ``telling``      words to a user's sockets, wherever they are
+- ``operations``   what can be asked without a socket, and at the word of other daemons
+- ``notes``        cursors and last seen, on their way to the store
 - ``presence``     who is told when somebody comes or goes
 - ``counters``     what is counted, in one place
 """

@@ -18,8 +18,9 @@ from kschat.chat.delivery import Delivery
 from kschat.chat.feed import Feed, Way
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import InboxState, IStore
+from kschat.chat.interfaces import InboxState, IReplica, IStore
 from kschat.chat.messages import Mids
+from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.tokens import TokenError, Verifier
 from kschat.wire.connection import Connection, Socket
@@ -36,6 +37,7 @@ FAREWELLS = {
     Reason.SHUTTING_DOWN: ("drain", 1.0, 5.0),
     Reason.SLOW_READER: ("slow", 1.0, 1.0),
     Reason.TOO_LARGE: ("too large", 0.0, 0.0),
+    Reason.REPLACED: ("replaced", 0.0, 0.0),
 }
 
 
@@ -47,6 +49,7 @@ class Chat:
         verifier: says whose a token is.
         store: keeps messages.
         hub: knows who is here.
+        replica: knows who is elsewhere.
         delivery: takes messages.
         mids: makes their ids.
         limits: of the wire.
@@ -55,6 +58,7 @@ class Chat:
         uniform: gives a random number between two others.
 
     Attributes:
+        operations: what can be asked of it without a socket.
         closing: whether the daemon is going down; then nothing new is taken.
     """
 
@@ -66,6 +70,7 @@ class Chat:
         verifier: Verifier,
         store: IStore,
         hub: Hub,
+        replica: IReplica,
         delivery: Delivery,
         mids: Mids,
         limits: Limits,
@@ -77,12 +82,15 @@ class Chat:
         self.verifier = verifier
         self.store = store
         self.hub = hub
+        self.replica = replica
         self.delivery = delivery
         self.mids = mids
         self.limits = limits
         self.max_room = max_room
         self.counters = counters
-        self.presence = Presence()
+        self.presence = Presence(hub, replica)
+        self.operations = Operations(hub, self.presence, store, counters)
+        replica.attach(self.operations)
         self.closing = False
         self._uniform = uniform
 
@@ -106,14 +114,12 @@ class Chat:
         pid, offset = None, None
         if feed.options.recover:
             pid = new_pid(feed.user, self.store.epoch)
-            # All that was missed must still be there, else it is a new beginning.
-            if (
-                claim is not None
-                and state is not None
-                and is_pid_of(feed.user, self.store.epoch, claim[0])
-                and state.first - 1 <= claim[1] <= state.last
-            ):
-                pid, offset = claim
+            if claim is not None and is_pid_of(feed.user, self.store.epoch, claim[0]):
+                self.operations.replaced(feed, claim[0])
+                # All that was missed must still be there, else it is a new beginning.
+                if state is not None and state.first - 1 <= claim[1] <= state.last:
+                    pid, offset = claim
+            feed.pid = pid
         inbox = feed.inbox
         if inbox is None or feed.way is Way.GONE:
             return
@@ -126,7 +132,7 @@ class Chat:
         )
         if not inbox.here:
             inbox.here = True
-            self.presence.changed(feed.user, True, None)
+            self.presence.came(feed.user)
         self.hub.begin(feed, state, offset)
         if not self.store.keeps and not self.hub.routed:
             feed.socket.emit(bodies.NO_BROKER, ask=True)
@@ -177,7 +183,7 @@ class Chat:
 
     def _leave(self, feed: Feed) -> None:
         if self.hub.leave(feed):
-            self.presence.changed(feed.user, False, self.hub.seen(feed.user))
+            self.presence.left(feed.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:
         """See ``server.Witness``."""

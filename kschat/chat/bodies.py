@@ -6,9 +6,9 @@ the tutorial's (PROTOCOL.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -137,8 +137,8 @@ def ack_error(error: Error, why: str) -> bytes:
     return _encode([{"ER": error, "WHY": why}])
 
 
-def status(peer: int | str, mid: str, what: Status) -> bytes:
-    """The body of RESPSTATUS. ``peer``: whom the message was sent to, as its sender wrote it."""
+def status(peer: int | str, mid: str, what: int) -> bytes:
+    """The body of RESPSTATUS. ``peer``: to whom the message was, as its sender wrote it; ``what``: a ``Status``."""
     return _encode(("RESPSTATUS", {"pId": peer, "mid": mid, "STATUS": what}))
 
 
@@ -152,14 +152,19 @@ def typing(user: str) -> bytes:
     return _encode(("RESPTYPING", {"uId": user}))
 
 
-def presences(found: Iterable[tuple[str, bool, int | None]]) -> bytes:
-    """The ack of Presence."""
-    return _encode([{user: {"online": online, "lastSeen": seen} for user, online, seen in found}])
+def presences(found: Mapping[str, tuple[bool | None, int | None]]) -> bytes:
+    """The ack of Presence. Of each: whether it is online (None: unknown), when it was last seen."""
+    return _encode([{user: {"online": online, "lastSeen": seen} for user, (online, seen) in found.items()}])
 
 
-def presence(user: str, online: bool, last_seen: int | None) -> bytes:
+def presence(user: str, online: bool | None, last_seen: int | None) -> bytes:
     """The body of RESPPRESENCE. ``last_seen``: milliseconds since 1970, where it is known."""
     return _encode(("RESPPRESENCE", {"id": user, "online": online, "lastSeen": last_seen}))
+
+
+def event(name: str, *args: Any) -> bytes:
+    """The body of an event of any name. ``args``: what msgspec can write, JSON that is ready as ``msgspec.Raw``."""
+    return _encode((name, *args))
 
 
 def goodbye(reason: str, retry_in: float) -> bytes:

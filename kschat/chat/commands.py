@@ -20,6 +20,7 @@ from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
 from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
 from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
+from kschat.chat.words import Receipt, Typing
 from kschat.wire.errors import ProtocolError
 from kschat.wire.socketio import Event, renumber
 
@@ -68,7 +69,9 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
 
 
 def logout(chat: Chat, feed: Feed, event: Event) -> None:
-    """``Logout``: an ack, RESPLOGOUT, and the end of this socket."""
+    """``Logout``: an ack, RESPLOGOUT, and the end of this socket; with ``{all: true}`` of all the user's anywhere."""
+    if messages.says_all(event.args):
+        chat.operations.disconnect(feed.user, "logout", feed)
     if event.id is not None:
         feed.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
     feed.socket.emit(bodies.LOGGED_OUT)
@@ -78,25 +81,15 @@ def logout(chat: Chat, feed: Feed, event: Event) -> None:
 def typing(chat: Chat, feed: Feed, event: Event) -> None:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     peer = _id(messages.decode(messages.TYPING, event.args, "Typing").pId, "pId")
-    body = bodies.typing(feed.user)
-    for other in chat.hub.feeds(peer):
-        if other.more and other.socket.accepted and not other.socket.connection.session.transport.congested:
-            other.socket.emit(body)
+    if peer[0] != "#":
+        chat.hub.telling.tell((peer,), Typing(feed.user))
     _answer(feed, event, b'[{"ER":0}]')
 
 
 def presence(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
     """``Presence``: who of some users is online, and from then on each change."""
     users = tuple(dict.fromkeys(_id(one, "ids") for one in messages.decode(messages.WATCH, event.args, "Presence").ids))
-    chat.presence.watch(feed, users)
-    away = [user for user in users if not chat.hub.is_here(user)]
-    return chat.hub.last_seen(away).addCallback(
-        lambda seen: _answer(
-            feed,
-            event,
-            bodies.presences((user, chat.hub.is_here(user), seen.get(user)) for user in users),
-        )
-    )
+    return chat.presence.watch(feed, users).addCallback(lambda found: _answer(feed, event, bodies.presences(found)))
 
 
 def read(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
@@ -107,7 +100,7 @@ def read(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
     def marked(moved: bool) -> None:
         _answer(feed, event, b'[{"ER":0}]')
         if moved and peer[0] != "#":
-            chat.hub.receipt(peer, bodies.status(feed.user, payload.mid, Status.READ))
+            chat.hub.telling.receipt(peer, Receipt(feed.user, False, payload.mid, Status.READ))
 
     return chat.store.mark_read(feed.user, peer, payload.mid).addCallback(marked)
 
@@ -122,7 +115,7 @@ def history(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
         _answer(feed, event, bodies.page(pieces, page.more or cut), attachments)
 
     peer = _id(payload.pId, "pId")
-    return chat.store.history(feed.user, peer, payload.before, payload.limit).addCallback(found)
+    return chat.operations.history(feed.user, peer, payload.before, payload.limit).addCallback(found)
 
 
 def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:

@@ -19,8 +19,13 @@ class Counters:
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         turns: what befell the router: up, down, cancelled.
+        replica_turns: what befell the replica: up, down.
+        told: words for other daemons, one a user.
+        dropped: those of them that were not told: too many at once, or no Redis.
+        heard: words of other daemons.
         unrouted: messages that were stored, and not routed at once.
         turned_away: connections closed because there were too many.
+        steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
     __slots__ = (
@@ -28,11 +33,16 @@ class Counters:
         "closed",
         "delivered",
         "denied",
+        "dropped",
+        "heard",
         "proved",
         "refused",
         "rejected",
         "repeated",
+        "replica_turns",
         "sent",
+        "steps",
+        "told",
         "turned_away",
         "turns",
         "unrouted",
@@ -46,8 +56,18 @@ class Counters:
         self.batches = 0
         self.turned_away = 0
         self.unrouted = 0
+        self.steps: dict[str, tuple[int, float]] = {}
+        self.told = 0
+        self.dropped = 0
+        self.heard = 0
         self.turns: Counter[str] = Counter()
+        self.replica_turns: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
+
+    def took(self, step: str, seconds: float) -> None:
+        """A batch is through a step of the pipeline."""
+        count, total = self.steps.get(step, (0, 0.0))
+        self.steps[step] = (count + 1, total + seconds)

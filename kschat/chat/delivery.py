@@ -24,6 +24,7 @@ from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.messages import Error, Message, Refused
+from kschat.chat.words import Receipt
 from kschat.wire.connection import Socket
 
 #: What a sender is told where the store refuses its message.
@@ -96,6 +97,8 @@ class Delivery:
         self._in_flight = 0
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
+        #: why the store or the router last failed, as the log was told
+        self._said = ""
 
     def submit(self, submission: Submission) -> None:
         """Take a message into the batch of this turn. Its sender is answered later.
@@ -110,6 +113,16 @@ class Delivery:
         if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
             self._turn_set = True
             self._clock.callLater(0, self._turn)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for a place in a batch."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that are being stored or routed."""
+        return self._in_flight
 
     def drained(self) -> Deferred[None]:
         """Fires when all that was submitted is answered."""
@@ -131,17 +144,20 @@ class Delivery:
         self._counters.batches += 1
         self._hub.begin_batch()
         try:
+            began = self._clock.seconds()
             try:
                 finished = self._store.append([submission.message for submission in batch])
             except Exception:  # noqa: BLE001 - no store may, but the batch must be answered and its place made free
                 finished = fail()
-            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(batch,))
+            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch, began), errbackArgs=(batch,))
             finished.addErrback(self._not_answered)
             finished.addBoth(self._finish)
         finally:
             self._hub.end_batch()
 
-    def _route(self, stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
+    def _route(self, stored: list[Stored], batch: Sequence[Submission], began: float) -> Deferred[None]:
+        now = self._clock.seconds()
+        self._counters.took("store", now - began)
         fresh = [one for one in stored if one.places and not one.repeat]
         if len(fresh) != len(stored):
             fresh += _again(stored, fresh)
@@ -150,7 +166,7 @@ class Delivery:
             return succeed(None)
         if not self._store.keeps:
             return self._relay(fresh, stored, batch)
-        published = self._publish(fresh).addErrback(self._not_routed, fresh)
+        published = self._publish(fresh).addCallback(self._routed, now).addErrback(self._not_routed, fresh)
         return published.addCallback(lambda _: self._answer(batch, stored))
 
     def _publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
@@ -159,25 +175,32 @@ class Delivery:
         except Exception:  # noqa: BLE001 - no router may, but the batch must be answered
             return fail()
 
+    def _routed(self, words: list[bool], began: float) -> list[bool]:
+        self._counters.took("route", self._clock.seconds() - began)
+        self._said = ""
+        return words
+
     def _not_routed(self, failure: Failure, batch: Sequence[Stored]) -> list[bool]:
         # The store has it, which is what the ack promises; the news is read from there later.
         if failure.check(RouterUnavailable) is None:
             self.log.failure("the router failed", failure)
         else:
-            self.log.warn("a batch was stored but not routed: {why}", why=failure.getErrorMessage())
+            self._say("messages are stored but not routed: {why}", failure)
         self._counters.unrouted += len(batch)
         self._hub.catch_up.not_routed(batch)
         return []
 
     def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
-        asking = [one for one in fresh if self._hub.wants_receipts(one.message.sender)]
+        asking = [one for one in fresh if self._hub.telling.asks_receipts(one.message.sender)]
         # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
         parts = [(fresh, False)]
         if asking:
-            others = [one for one in fresh if not self._hub.wants_receipts(one.message.sender)]
+            others = [one for one in fresh if not self._hub.telling.asks_receipts(one.message.sender)]
             parts = [(part, exact) for part, exact in ((others, False), (asking, True)) if part]
-        published = gatherResults([self._publish(part, exact) for part, exact in parts], consumeErrors=True)
+        began = self._clock.seconds()
+        publishes = [self._publish(part, exact).addCallback(self._routed, began) for part, exact in parts]
+        published = gatherResults(publishes, consumeErrors=True)
         done: Deferred[None] = published.addCallbacks(
             self._relayed, self._not_relayed, callbackArgs=(asking, stored, batch), errbackArgs=(batch,)
         )
@@ -193,7 +216,7 @@ class Delivery:
                 for one, carried in zip(asking, words[-1], strict=True):
                     if not carried:
                         message = one.message
-                        self._hub.receipt(message.sender, bodies.status(message.pId, message.mid, Status.LOST))
+                        self._hub.telling.receipt(message.sender, Receipt.of(message, Status.LOST))
             finally:
                 self._hub.end_batch()
 
@@ -206,6 +229,7 @@ class Delivery:
 
     def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
+        carbons = hub.telling.carbons
         hub.begin_batch()
         try:
             for submission, one in zip(batch, stored, strict=True):
@@ -221,8 +245,8 @@ class Delivery:
                     socket.emit(bodies.sent(message, submission.rno), message.attachments, True)
                 if one.repeat:
                     counters.repeated += 1
-                elif hub.want_carbons:
-                    hub.carbon(message, feed)
+                elif carbons:
+                    hub.telling.carbon(message, feed)
         finally:
             hub.end_batch()
 
@@ -230,13 +254,16 @@ class Delivery:
         if failure.check(StoreUnavailable) is None:
             self.log.failure("the store failed", failure)
         else:
-            self.log.warn(
-                "{count} messages were refused: {why}",
-                count=len(batch),
-                why=failure.getErrorMessage(),
-            )
+            self._say("messages are refused: {why}", failure)
         for submission in batch:
             self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
+
+    def _say(self, text: str, failure: Failure) -> None:
+        # Once for each reason until it goes well again: under load there are hundreds of batches a second.
+        why = failure.getErrorMessage()
+        if why != self._said:
+            self._said = why
+            self.log.warn(text, why=why)
 
     def _not_answered(self, failure: Failure) -> None:
         self.log.failure("a batch could not be answered", failure)

@@ -87,7 +87,8 @@ class Feed:
         at: all up to this offset was written to the socket (or was proved before).
         requests: answers of the store that this socket awaits.
         more: whether it is told what the tutorial does not know; who uses that is, too.
-        watched: users whose presence it is told.
+        watched: users whose presence it is told, and how each stood when it was last told.
+        pid: what its client shows when it comes back; None where it can't.
     """
 
     __slots__ = (
@@ -108,6 +109,7 @@ class Feed:
         "inbox",
         "more",
         "options",
+        "pid",
         "requests",
         "socket",
         "user",
@@ -127,7 +129,8 @@ class Feed:
         self.at = 0
         self.way = Way.OPENING
         self.requests = 0
-        self.watched: tuple[str, ...] = ()
+        self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
+        self.pid: str | None = None
         self._newest = 0
         self._early: dict[int, tuple[Message, bytes]] = {}
         self._unproved: deque[Written] = deque()
@@ -141,6 +144,11 @@ class Feed:
         self._grouped: list[tuple[int, Message, bytes, int]] = []
         self._touched = False
         self._timer: IDelayedCall | None = None
+
+    @property
+    def congested(self) -> bool:
+        """Whether it does not read as fast as it is written to: what may be lost is not written then."""
+        return self.socket.connection.session.transport.congested
 
     # From the hub.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,23 +17,19 @@ from kschat.chat.feed import RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
 from kschat.chat.interfaces import (
     InboxState,
+    IReplica,
     IRouter,
     IStore,
-    Notes,
     RouterTurn,
     RouterUnavailable,
     Stored,
     StoreUnavailable,
 )
 from kschat.chat.messages import Message
+from kschat.chat.notes import Notebook
+from kschat.chat.telling import Telling
+from kschat.chat.words import Receipt
 from kschat.wire.cork import Cork
-
-#: Seconds that cursors and the like are gathered before the store is told. What a crash takes
-#: of them is delivered again, with the same ``mid``.
-NOTE_WAIT: Final = 0.25
-
-#: Notes that are kept for a store that is away; the oldest give way (and are delivered again).
-MAX_NOTES: Final = 100_000
 
 
 class Hub:
@@ -44,31 +39,37 @@ class Hub:
         clock: the reactor.
         store: has the inboxes.
         router: is told which users are here.
+        replica: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
         counters: counts what was delivered.
+
+    Attributes:
+        notes: cursors and the like, on their way to the store.
+        telling: tells users' sockets, here and on other daemons.
+        catch_up: what news did not tell.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, store: IStore, router: IRouter, cork: Cork, counters: Counters) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: IStore,
+        router: IRouter,
+        replica: IReplica,
+        cork: Cork,
+        counters: Counters,
+    ) -> None:
         self.clock = clock
         self.store = store
+        self.notes = Notebook(clock, store)
+        self.telling = Telling(self.feeds, replica, counters)
         self._router = router
         self._cork = cork
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._batches = 0
         self._to_finish: list[Feed] = []
-        self._want_receipts = 0
-        #: how many sockets asked for carbons
-        self.want_carbons = 0
-        # What the store was not told yet, or has not confirmed.
-        self._cursors: dict[str, int] = {}
-        self._seen: dict[str, int] = {}
-        self._dirty: set[str] = set()
-        self._note_timer: IDelayedCall | None = None
-        self._telling = 0
-        #: what news did not tell
         self.catch_up = CatchUp(clock, store, router, self._inboxes)
         router.attach(self)
 
@@ -87,8 +88,15 @@ class Hub:
         inbox = self._inboxes.get(user)
         return inbox is not None and inbox.here
 
-    def feeds(self, user: str) -> Sequence[Feed]:
-        """The sockets of ``user`` here."""
+    @property
+    def everybody(self) -> Iterable[str]:
+        """The users of this daemon."""
+        return self._inboxes.keys()
+
+    def feeds(self, user: str | None) -> Sequence[Feed]:
+        """The sockets of ``user`` here; of None everybody's."""
+        if user is None:
+            return [feed for inbox in self._inboxes.values() for feed in inbox.feeds.values()]
         inbox = self._inboxes.get(user)
         return () if inbox is None else tuple(inbox.feeds.values())
 
@@ -108,23 +116,18 @@ class Hub:
         inbox = self._inboxes.get(feed.user)
         if inbox is None:
             # The store may look before it takes a note that is on its way, and answer after it.
-            inbox = self._inboxes[feed.user] = Inbox(feed.user, self._cursors.get(feed.user, 0), self)
+            inbox = self._inboxes[feed.user] = Inbox(feed.user, self.notes.cursor(feed.user), self)
         inbox.feeds[feed.socket] = feed
         feed.inbox = inbox
+        self.telling.joined(feed.options)
         self.catch_up.look_now_and_then()
-        self._want_receipts += feed.options.receipts
-        self.want_carbons += feed.options.carbons
         bound = self._router.bind(feed.user, feed.socket.id).addErrback(_none_if_away)
         return bound.addCallback(lambda _: self._look(feed))
 
     def _look(self, feed: Feed) -> Deferred[InboxState | None]:
         # A socket begins where the store knows the cursor to be. Of a cursor that only this process
         # knows, a crash would show it later what it was not shown now: behind what came after that.
-        user = feed.user
-        if user not in self._cursors:
-            return self._state(user)
-        self._dirty.add(user)  # also where it is on its way to the store: what is noted now comes after that
-        return self.write_notes().addCallback(lambda _: self._state(user))
+        return self.notes.confirmed(feed.user).addCallback(lambda _: self._state(feed.user))
 
     def _state(self, user: str) -> Deferred[InboxState | None]:
         return self.store.inbox(user).addErrback(self._not_known)
@@ -141,7 +144,7 @@ class Hub:
         if state is None:
             self.clock.callLater(RETRY_WAIT, self._look_again, feed, claim)
             return
-        inbox.cursor = max(inbox.cursor, state.cursor, self._cursors.get(feed.user, 0))
+        inbox.cursor = max(inbox.cursor, state.cursor, self.notes.cursor(feed.user))
         feed.begin(inbox, state, claim)
 
     def _look_again(self, feed: Feed, claim: int | None) -> None:
@@ -155,8 +158,7 @@ class Hub:
             return False
         feed.leave()
         self._router.unbind(feed.user, feed.socket.id)
-        self._want_receipts -= feed.options.receipts
-        self.want_carbons -= feed.options.carbons
+        self.telling.left(feed.options)
         if inbox.feeds:
             return False
         del self._inboxes[feed.user]
@@ -164,9 +166,7 @@ class Hub:
             self.catch_up.rest()
         if not inbox.here:
             return False
-        self._seen[feed.user] = int(self.clock.seconds() * 1000)
-        self._dirty.add(feed.user)
-        self._note_soon()
+        self.notes.left(feed.user, int(self.clock.seconds() * 1000))
         return True
 
     # Delivering.
@@ -239,100 +239,20 @@ class Hub:
 
     def delivered(self, inbox: Inbox, fresh: Sequence[Message]) -> None:
         """See ``inbox.Context``."""
-        self._cursors[inbox.user] = inbox.cursor
-        self._dirty.add(inbox.user)
-        self._note_soon()
+        self.notes.proved(inbox.user, inbox.cursor)
         self.relayed(inbox, fresh)
 
     def relayed(self, inbox: Inbox, fresh: Sequence[Message]) -> None:
         """See ``inbox.Context``."""
         self._counters.proved += len(fresh)
-        if self._want_receipts:
+        if self.telling.receipts:
             self.begin_batch()
             try:
                 for message in fresh:
                     if message.recipient == inbox.user:
-                        self.receipt(message.sender, bodies.status(message.pId, message.mid, Status.DELIVERED))
+                        self.telling.receipt(message.sender, Receipt.of(message, Status.DELIVERED))
             finally:
                 self.end_batch()
-
-    def receipt(self, sender: str, body: bytes) -> None:
-        """Tell those sockets of ``sender`` that asked for it what became of a message."""
-        for feed in self.feeds(sender):
-            if feed.options.receipts and not feed.socket.connection.session.transport.congested:
-                feed.socket.emit(body)
-
-    def wants_receipts(self, user: str) -> bool:
-        """Whether a socket of ``user`` here asked for receipts."""
-        return bool(self._want_receipts) and any(feed.options.receipts for feed in self.feeds(user))
-
-    def carbon(self, message: Message, origin: Feed) -> None:
-        """Show the sender's other sockets, those that asked for it, what was sent."""
-        body = b""
-        for feed in self.feeds(origin.user):
-            if feed.options.carbons and feed is not origin and feed.socket.accepted:
-                body = body or bodies.carbon(message)
-                feed.socket.emit(body, message.attachments)
-
-    # What is kept beside the messages.
-
-    def _note_soon(self, wait: float = NOTE_WAIT) -> None:
-        if self._note_timer is None:
-            self._note_timer = self.clock.callLater(wait, self._note)
-
-    def _note(self) -> None:
-        self._note_timer = None
-        # One at a time: what comes meanwhile waits for the answer, however slow the store is.
-        if not self._telling:
-            self.write_notes()
-
-    def write_notes(self) -> Deferred[None]:
-        """Tell the store what was gathered; it is told again later where it is away. Never fails."""
-        dirty, self._dirty = self._dirty, set()
-        cursors = {user: cursor for user, cursor in self._cursors.items() if user in dirty}
-        seen = {user: time for user, time in self._seen.items() if user in dirty}
-        if not dirty:
-            return succeed(None)
-        try:
-            told = self.store.note(Notes(cursors, seen))
-        except Exception:  # noqa: BLE001 - no store may, but what was gathered must not be lost
-            told = fail()
-        self._telling += 1
-        return told.addCallbacks(self._noted, self._not_noted, callbackArgs=(cursors, seen), errbackArgs=(dirty,))
-
-    def _noted(self, _: None, cursors: Mapping[str, int], seen: Mapping[str, int]) -> None:
-        self._telling -= 1
-        for mine, told in ((self._cursors, cursors), (self._seen, seen)):
-            for user, value in told.items():
-                if mine.get(user) == value:
-                    del mine[user]
-        if self._dirty:
-            self._note_soon()
-
-    def _not_noted(self, failure: Failure, dirty: set[str]) -> None:
-        self._telling -= 1
-        if failure.check(StoreUnavailable) is None:
-            self.log.failure("cursors could not be stored", failure)
-        self._dirty |= dirty
-        for mine in (self._cursors, self._seen):
-            for user in list(mine)[: max(len(mine) - MAX_NOTES, 0)]:
-                del mine[user]
-        if len(self._dirty) > MAX_NOTES:
-            self._dirty &= self._cursors.keys() | self._seen.keys()
-        self._note_soon(RETRY_WAIT)
-
-    def seen(self, user: str) -> int | None:
-        """When ``user`` was last seen, as far as the store was not told yet."""
-        return self._seen.get(user)
-
-    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """When each of ``users`` was last seen, for those of whom it is known."""
-        mine = {user: self._seen[user] for user in users if user in self._seen}
-        others = [user for user in users if user not in mine]
-        if not others:
-            return succeed(mine)
-        asked = self.store.last_seen(others).addErrback(_none_if_unavailable)
-        return asked.addCallback(lambda found: {**(found or {}), **mine})
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("the hub failed", failure)
@@ -340,7 +260,3 @@ class Hub:
 
 def _none_if_away(failure: Failure) -> None:
     failure.trap(RouterUnavailable)
-
-
-def _none_if_unavailable(failure: Failure) -> None:
-    failure.trap(StoreUnavailable)

@@ -8,7 +8,7 @@ tutorial's (PROTOCOL.md).
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -138,6 +138,10 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     room: Id
 
 
+class _Logout(msgspec.Struct, frozen=True, gc=False):
+    all: Any = False
+
+
 class _Loose(msgspec.Struct, frozen=True, gc=False):
     """What can be said of a ``Send`` that is not valid."""
 
@@ -146,6 +150,7 @@ class _Loose(msgspec.Struct, frozen=True, gc=False):
 
 
 _SEND: Final = msgspec.json.Decoder(Send)
+_LOGOUT: Final = msgspec.json.Decoder(_Logout)
 _LOOSE: Final = msgspec.json.Decoder(_Loose)
 T = TypeVar("T")
 
@@ -218,6 +223,16 @@ def decode(decoder: msgspec.json.Decoder[T], args: tuple[Raw, ...], name: str) -
         return decoder.decode(args[0])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
+
+
+def says_all(args: tuple[Raw, ...]) -> bool:
+    """Whether ``Logout`` says ``{all: true}``. Whatever else it carries means nothing, as in the tutorial."""
+    if not args:
+        return False
+    try:
+        return _LOGOUT.decode(args[0]).all is True
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return False
 
 
 class Mids:

@@ -1,39 +1,188 @@
-"""Who is online, and who is told when that changes. Nothing of it touches the disk."""
+"""Who is online, and who is told when that changes. Nothing of it touches the disk on its way.
+
+The replica knows who is online on whatever daemon. Each socket is told what differs from what it was told before, so
+that it makes no difference how often, or by whom, a change is heard of.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Final, TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from kschat.chat import bodies
-from kschat.chat.feed import Feed
+from kschat.chat.feed import RETRY_WAIT, Feed
+from kschat.chat.hub import Hub
+from kschat.chat.interfaces import IReplica
+
+#: Whether a user is online (None: that can't be known now), and when it was last seen, where it is not.
+State: TypeAlias = tuple[bool | None, int | None]
+
+#: Users that are asked for in one call.
+MAX_ASKED: Final = 500
 
 
 class Presence:
-    """Which sockets watch which users. Its size is bounded by what each socket may watch."""
+    """Which sockets watch which users. Its size is bounded by what each socket may watch.
 
-    def __init__(self) -> None:
+    Args:
+        hub: knows who is here.
+        replica: knows who is elsewhere.
+    """
+
+    log = Logger()
+
+    def __init__(self, hub: Hub, replica: IReplica) -> None:
+        self._hub = hub
+        self._replica = replica
         self._watchers: dict[str, dict[Feed, None]] = {}
+        # Whose state is to be asked for; and who changed while it was asked.
+        self._unsure: dict[str, None] = {}
+        self._asking = False
+        self._changed: set[str] = set()
+        self._timer: IDelayedCall | None = None
 
-    def watch(self, feed: Feed, users: tuple[str, ...]) -> None:
-        """Tell ``feed`` of changes of ``users``, and of no others any more."""
-        self.forget(feed)
-        feed.watched = users
+    # Coming and going, here.
+
+    def came(self, user: str) -> None:
+        """The first socket of ``user`` on this daemon was let in."""
+        self._replica.here(user)
+
+    def left(self, user: str) -> None:
+        """The last socket of ``user`` on this daemon is gone."""
+        self._replica.gone(user, self._hub.notes.seen(user) or int(self._hub.clock.seconds() * 1000))
+
+    # Watching.
+
+    def watch(self, feed: Feed, users: Sequence[str]) -> Deferred[dict[str, State]]:
+        """Tell ``feed`` of changes of ``users``, and of no others any more.
+
+        Returns:
+            How it stands with them. It never fails.
+        """
+        before, feed.watched = feed.watched, dict.fromkeys(users)
         for user in users:
-            self._watchers.setdefault(user, {})[feed] = None
+            watchers = self._watchers.get(user)
+            if watchers is None:
+                watchers = self._watchers[user] = {}
+                self._replica.watch(user)
+            watchers[feed] = None
+        self._drop(feed, [user for user in before if user not in feed.watched])
+        return self.of(users).addCallback(self._answered, feed.watched)
+
+    def _answered(self, found: dict[str, State], watched: dict[str, State | None]) -> dict[str, State]:
+        for user, state in found.items():
+            # What was heard of meanwhile is newer than the answer.
+            found[user] = watched[user] = watched[user] or state
+            if found[user][0] is None and self._replica.up and user in self._watchers:
+                self._ask_again(user)
+        return found
 
     def forget(self, feed: Feed) -> None:
         """Tell ``feed`` nothing more."""
-        for user in feed.watched:
+        watched, feed.watched = feed.watched, {}
+        self._drop(feed, watched)
+
+    def _drop(self, feed: Feed, users: Iterable[str]) -> None:
+        for user in users:
             watchers = self._watchers.get(user)
             if watchers is not None:
                 watchers.pop(feed, None)
                 if not watchers:
                     del self._watchers[user]
-        feed.watched = ()
+                    self._replica.unwatch(user)
 
-    def changed(self, user: str, online: bool, last_seen: int | None) -> None:
-        """``user`` came or went: tell who watches, but for those that do not keep up."""
+    def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
+        """How it stands with ``users``. Never fails: what can't be known now is unknown."""
+        return self._replica.online(users).addCallback(self._with_seen)
+
+    def _with_seen(self, online: dict[str, bool | None]) -> Deferred[dict[str, State]]:
+        away = [user for user, known in online.items() if not known and not self._hub.is_here(user)]
+
+        def found(seen: dict[str, int]) -> dict[str, State]:
+            return {
+                user: (True, None) if known or self._hub.is_here(user) else (known, seen.get(user))
+                for user, known in online.items()
+            }
+
+        return self._hub.notes.last_seen(away).addCallback(found)
+
+    # Telling.
+
+    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
+        """``user`` came or went: tell who watches and was not told so, but for those that do not keep up."""
+        if self._asking:
+            self._changed.add(user)
+        self._tell(user, online, last_seen)
+
+    def _tell(self, user: str, online: bool | None, last_seen: int | None) -> None:
         watchers = self._watchers.get(user)
-        if watchers:
-            body = bodies.presence(user, online, last_seen)
-            for feed in tuple(watchers):
-                if not feed.socket.connection.session.transport.congested:
-                    feed.socket.emit(body)
+        if not watchers or (not online and self._hub.is_here(user)):
+            return
+        body = b""
+        for feed in tuple(watchers):
+            known = feed.watched.get(user)
+            if (known is None or known[0] is not online) and not feed.congested:
+                feed.watched[user] = (online, last_seen)
+                body = body or bodies.presence(user, online, last_seen)
+                feed.socket.emit(body)
+
+    def lost(self, users: Sequence[str], last_seen: int) -> None:
+        """``users`` were on a daemon that has died, and are nowhere now: keep when they were last seen."""
+        notes = self._hub.notes
+
+        def note(known: dict[str, int]) -> None:
+            for user in users:
+                if known.get(user, 0) < last_seen and not self._hub.is_here(user):
+                    notes.left(user, last_seen)
+
+        notes.last_seen(users).addCallback(note).addErrback(self._failed)
+
+    # After the replica was away.
+
+    def resync(self) -> None:
+        """Changes may have been missed: ask for all who are watched, and tell what differs."""
+        self._unsure.update(dict.fromkeys(self._watchers))
+        self._ask()
+
+    def _ask_again(self, user: str) -> None:
+        self._unsure[user] = None
+        if self._timer is None:
+            self._timer = self._hub.clock.callLater(RETRY_WAIT, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._ask()
+
+    def _ask(self) -> None:
+        # What is unknown while the replica is away is asked for when it is back.
+        if self._asking or not self._unsure or not self._replica.up:
+            return
+        users = list(islice(self._unsure, MAX_ASKED))
+        for user in users:
+            del self._unsure[user]
+        self._asking = True
+        self._changed.clear()
+        asked = self.of([user for user in users if user in self._watchers])
+        asked.addCallback(self._found).addErrback(self._failed).addCallback(self._asked)
+
+    def _found(self, states: dict[str, State]) -> None:
+        for user, (online, last_seen) in states.items():
+            if online is None:
+                if self._replica.up and user in self._watchers:
+                    self._ask_again(user)
+            elif user not in self._changed:
+                self._tell(user, online, last_seen)
+
+    def _asked(self, _: None) -> None:
+        self._asking = False
+        if self._timer is None:
+            self._ask()
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("who is online could not be found out", failure)

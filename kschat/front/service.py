@@ -53,6 +53,7 @@ class FrontService(Service):
         super().startService()
         self._chat.store.start()
         self._router.start()
+        self._chat.replica.start()
         self._port.startService()
 
     async def _stop(self) -> None:
@@ -64,7 +65,8 @@ class FrontService(Service):
         await self._step(
             CLOSE_TIMEOUT, lambda: engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
         )
-        await self._step(DRAIN_TIMEOUT, chat.hub.write_notes, "cursors were still not stored")
+        await self._step(DRAIN_TIMEOUT, chat.hub.notes.write, "cursors were still not stored")
+        await self._step(CLOSE_TIMEOUT, chat.replica.stop, "the replica had not ended")
         await self._step(CLOSE_TIMEOUT, self._router.stop, "the router had not ended")
         await self._step(DRAIN_TIMEOUT, chat.store.stop, "the store had not ended")
 

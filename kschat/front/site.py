@@ -1,4 +1,4 @@
-"""The resource tree on one port: page, static files, /socket.io/, /healthz, /readyz."""
+"""The resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -56,12 +56,21 @@ class Ready(Resource):
         return msgspec.json.encode({"status": status, **words}) + b"\n"
 
 
-def make_root(page: IResource, static: IResource, engine: IResource, health: IResource, ready: IResource) -> Resource:
-    """The tree. (``/metrics`` has its place here.)"""
+def make_root(
+    page: IResource,
+    static: IResource,
+    engine: IResource,
+    health: IResource,
+    ready: IResource,
+    metrics: IResource | None = None,
+) -> Resource:
+    """The tree. Without ``metrics`` there is no ``/metrics``."""
     root = Resource()
     root.putChild(b"", page)
     root.putChild(b"static", static)
     root.putChild(b"socket.io", engine)
     root.putChild(b"healthz", health)
     root.putChild(b"readyz", ready)
+    if metrics is not None:
+        root.putChild(b"metrics", metrics)
     return root

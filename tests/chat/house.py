@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.task import Clock
 
+from kschat.backends.alone import LoneReplica
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
@@ -190,7 +191,8 @@ class House:
         self.counters = Counters()
         self.store = LateStore()
         self.router = LateRouter()
-        self.hub = Hub(self.clock, self.store, self.router, self.cork, self.counters)
+        self.replica = LoneReplica()
+        self.hub = Hub(self.clock, self.store, self.router, self.replica, self.cork, self.counters)
         self.delivery = Delivery(self.clock, self.store, self.router, self.hub, Bounds(**bounds), self.counters)
         self.issuer = Issuer(SECRET, self.clock)
         self.chat = Chat(
@@ -198,6 +200,7 @@ class House:
             Verifier(Keys.from_secret(SECRET), ("HS256",), self.clock),
             self.store,
             self.hub,
+            self.replica,
             self.delivery,
             Mids("0a0b0c0d"),
             limits or Limits(),

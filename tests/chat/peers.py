@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from kschat.backends.alone import LoneReplica
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
@@ -326,6 +327,7 @@ class Daemon:
         store: as given.
         router: as given, or one that carries nothing.
         clock: as given, or a new one.
+        replica: as given, or one of a daemon that is alone.
     """
 
     def __init__(
@@ -335,6 +337,7 @@ class Daemon:
         clock: Clock | None = None,
         limits: Limits | None = None,
         max_room: int = 1000,
+        replica: Any = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -344,13 +347,15 @@ class Daemon:
         self.router = StillRouter() if router is None else router
         self.counters = Counters()
         self.cork = Cork()
-        self.hub = Hub(clock, store, self.router, self.cork, self.counters)
+        self.replica = LoneReplica() if replica is None else replica
+        self.hub = Hub(clock, store, self.router, self.replica, self.cork, self.counters)
         self.issuer = Issuer(SECRET, clock)
         self.chat = Chat(
             clock,
             Verifier(Keys.from_secret(SECRET), ("HS256",), clock),
             store,
             self.hub,
+            self.replica,
             Delivery(clock, store, self.router, self.hub, Bounds(), self.counters),
             Mids("0a0b0c0d"),
             limits or Limits(),

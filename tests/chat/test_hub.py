@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import catchup
 from kschat.chat.feed import RETRY_WAIT
-from kschat.chat.hub import MAX_NOTES, NOTE_WAIT
 from kschat.chat.interfaces import RouterTurn, Stored
+from kschat.chat.notes import MAX_NOTES, NOTE_WAIT
 from kschat.wire.engineio import Revision
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
@@ -133,7 +133,9 @@ class ComingAndGoing(HubTests):
         self.house.clock.advance(NOTE_WAIT)
         self.assertEqual((self.hub.users, self.house.router.bound), (0, set()))
         self.assertEqual(self.house.clock.getDelayedCalls(), [])
-        self.assertEqual((len(self.hub._cursors), len(self.hub._seen), len(self.hub._dirty)), (0, 0, 0))
+        self.assertEqual(
+            (len(self.hub.notes._cursors), len(self.hub.notes._seen), len(self.hub.notes._dirty)), (0, 0, 0)
+        )
 
 
 class Noting(HubTests):
@@ -176,13 +178,13 @@ class Noting(HubTests):
     def test_what_waits_for_a_store_that_is_away_has_a_bound(self) -> None:
         self.house.store.answers.away = True
         for number in range(MAX_NOTES + 100):
-            self.hub._seen[f"user {number}"] = number
-            self.hub._dirty.add(f"user {number}")
+            self.hub.notes._seen[f"user {number}"] = number
+            self.hub.notes._dirty.add(f"user {number}")
         self.house.guest("ann").leave()
         self.house.clock.advance(NOTE_WAIT)
-        self.assertLessEqual(len(self.hub._seen), MAX_NOTES)
-        self.assertLessEqual(len(self.hub._dirty), MAX_NOTES)
-        self.assertIn("ann", self.hub._seen)
+        self.assertLessEqual(len(self.hub.notes._seen), MAX_NOTES)
+        self.assertLessEqual(len(self.hub.notes._dirty), MAX_NOTES)
+        self.assertIn("ann", self.hub.notes._seen)
 
 
 class Resync(HubTests):

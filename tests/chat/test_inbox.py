@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import feed
 from kschat.chat.feed import GAP_WAIT, RETRY_WAIT, Way
-from kschat.chat.hub import NOTE_WAIT
 from kschat.chat.interfaces import Notes, Stored
+from kschat.chat.notes import NOTE_WAIT
 from tests.chat.peers import Client, Daemon, message
 from tests.chat.stores import AskedStore, Shelves
 
@@ -701,7 +701,7 @@ class TestCursor(InboxTestCase):
         self.daemon.clock.advance(RETRY_WAIT)
         self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 1}])
         self.assertEqual(self.shelves.shelf("ben").cursor, 1)
-        self.assertEqual(self.daemon.hub._cursors, {})
+        self.assertEqual(self.daemon.hub.notes._cursors, {})
 
     def test_a_slow_store_is_told_one_thing_at_a_time(self) -> None:
         client = self.joined()
@@ -715,7 +715,7 @@ class TestCursor(InboxTestCase):
         self.store.held = False
         self.assertEqual(self.cursor(), 10)
         self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 10}])
-        self.assertEqual((self.daemon.hub._cursors, self.daemon.hub._dirty), ({}, set()))
+        self.assertEqual((self.daemon.hub.notes._cursors, self.daemon.hub.notes._dirty), ({}, set()))
 
     def test_a_user_who_is_back_before_the_cursor_is_stored_is_not_sent_what_was_proved(self) -> None:
         client = self.joined()

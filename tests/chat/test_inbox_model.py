@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.chat import feed as way_of_a_socket
 from kschat.chat.feed import Way
 from kschat.chat.interfaces import Notes, Stored
+from kschat.wire.errors import Reason
 from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
 from tests.chat.stores import AskedStore, Shelves
 
@@ -287,6 +288,7 @@ class InboxMachine(RuleBasedStateMachine):
             assert device.start is None or not offsets or offsets[0] > device.start
 
     def each_device_begins_behind_what_was_proved(self) -> None:
+        self.end_those_that_were_replaced()
         for device in self.devices:
             feed = device.client.feed
             if device.start is None and feed.way is not Way.OPENING:
@@ -416,6 +418,13 @@ class InboxMachine(RuleBasedStateMachine):
         client.read()
         if client.pid is not None and client.noted is not None:
             self.memories[client.user].append((client.pid, client.noted))
+
+    def end_those_that_were_replaced(self) -> None:
+        """A client that comes back ends the socket that it had."""
+        for device in [device for device in self.devices if device.client.pipe.closed is Reason.REPLACED]:
+            if device.claim is not None:
+                self.had[device.client.user].update(range(1, device.claim + 1))
+            self.end(device)
 
     def end(self, device: Device) -> None:
         self.remember(device)

@@ -1,0 +1,121 @@
+"""What can be asked of the chat without a socket: by its own commands, and at the word of other daemons.
+
+Each reaches the sockets on all daemons. A socket that asked for nothing gets what is emitted here as well: who emits an
+event of its own knows its clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from kschat.chat.counters import Counters
+from kschat.chat.feed import Feed
+from kschat.chat.hub import Hub
+from kschat.chat.interfaces import IStore, Page, ReplicaTurn, Wants
+from kschat.chat.presence import Presence, State
+from kschat.chat.words import Disconnect, Emit, Replaced, Word
+
+
+class Operations:
+    """The operations of one daemon's chat. It is the replica's ``ReplicaListener``.
+
+    Args:
+        hub: knows the sockets here.
+        presence: knows who watches whom.
+        store: has messages, and the members of rooms.
+        counters: counts.
+    """
+
+    log = Logger()
+
+    def __init__(self, hub: Hub, presence: Presence, store: IStore, counters: Counters) -> None:
+        self._hub = hub
+        self._presence = presence
+        self._store = store
+        self._counters = counters
+
+    # For whoever asks.
+
+    def emit_to_users(self, users: Sequence[str], body: bytes, attachments: Sequence[bytes] = ()) -> None:
+        """Emit an event to each socket of ``users``.
+
+        Args:
+            users: each once.
+            body: the JSON array of the event's name and arguments (``bodies.event``).
+            attachments: what placeholders in it refer to.
+        """
+        self._in_one_write(lambda: self._hub.telling.tell(users, Emit(body, tuple(attachments))))
+
+    def emit_to_room(self, room: str, body: bytes, attachments: Sequence[bytes] = ()) -> Deferred[int]:
+        """Emit an event to each socket of the members of ``room`` (with its ``#``).
+
+        Returns:
+            How many members there are, whether they have sockets or not. Fails with StoreUnavailable.
+        """
+
+        def found(members: list[str]) -> int:
+            self.emit_to_users(members, body, attachments)
+            return len(members)
+
+        return self._store.members(room).addCallback(found)
+
+    def emit_to_all(self, body: bytes, attachments: Sequence[bytes] = ()) -> None:
+        """Emit an event to every socket there is."""
+        self._in_one_write(lambda: self._hub.telling.tell_all(Emit(body, tuple(attachments))))
+
+    def disconnect(self, user: str, reason: str, but: Feed | None = None) -> None:
+        """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone."""
+        self._hub.telling.tell((user,), Disconnect(reason), but)
+
+    def replaced(self, feed: Feed, pid: str) -> None:
+        """The client of ``feed`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
+        self._hub.telling.tell((feed.user,), Replaced(pid), feed)
+
+    def presence(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
+        """Who of ``users`` is online, on whatever daemon. Never fails: what can't be known now is unknown."""
+        return self._presence.of(users)
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """A page of a conversation; see ``IStore.history``."""
+        return self._store.history(user, peer, before, limit)
+
+    def _in_one_write(self, do: Callable[[], None]) -> None:
+        self._hub.begin_batch()
+        try:
+            do()
+        finally:
+            self._hub.end_batch()
+
+    # At the word of others.
+
+    def told(self, user: str | None, words: Sequence[Word]) -> None:
+        """See ``ReplicaListener``."""
+        self._counters.heard += len(words)
+        self._hub.begin_batch()
+        try:
+            for word in words:
+                self._hub.telling.act(user, word)
+        finally:
+            self._hub.end_batch()
+
+    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
+        """See ``ReplicaListener``."""
+        self._presence.changed(user, online, last_seen)
+
+    def lost(self, users: Sequence[str], last_seen: int) -> None:
+        """See ``ReplicaListener``."""
+        self._presence.lost(users, last_seen)
+
+    def wanted(self, wants: Wants) -> None:
+        """See ``ReplicaListener``."""
+        self._hub.telling.wanted(wants)
+
+    def turned(self, turn: ReplicaTurn) -> None:
+        """See ``ReplicaListener``."""
+        self._counters.replica_turns[turn.name.lower()] += 1
+        if turn is ReplicaTurn.UP:
+            self._presence.resync()
+            self._hub.catch_up.resync(self._hub.everybody)

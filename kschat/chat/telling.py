@@ -1,0 +1,173 @@
+"""What is told to a user's sockets, wherever they are: here at once, and on other daemons by the replica.
+
+All of it may be lost: none of it is stored, it is dropped first under pressure, and who is away does not get it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kschat.chat import bodies
+from kschat.chat.counters import Counters
+from kschat.chat.feed import Feed
+from kschat.chat.inbox import Options
+from kschat.chat.interfaces import IReplica, Wants
+from kschat.chat.messages import Message
+from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
+from kschat.wire.errors import Reason
+
+
+class Telling:
+    """Tells words, and does what they say to the sockets here.
+
+    Args:
+        feeds: gives the sockets of a user here; of None everybody's.
+        replica: tells other daemons.
+        counters: counts.
+
+    Attributes:
+        receipts: whether any socket, on whatever daemon, asked for receipts.
+        carbons: the same of carbons.
+    """
+
+    def __init__(self, feeds: Callable[[str | None], Sequence[Feed]], replica: IReplica, counters: Counters) -> None:
+        self._feeds = feeds
+        self._replica = replica
+        self._counters = counters
+        self._here = {Wants.RECEIPTS: 0, Wants.CARBONS: 0}
+        self._elsewhere = Wants.NOTHING
+        self.receipts = False
+        self.carbons = False
+
+    # Who asked.
+
+    def joined(self, options: Options) -> None:
+        """A socket has come that asks for this."""
+        self._count(options, 1)
+
+    def left(self, options: Options) -> None:
+        """It is gone."""
+        self._count(options, -1)
+
+    def wanted(self, wants: Wants) -> None:
+        """What sockets on other daemons ask for."""
+        self._elsewhere = wants
+        self._look()
+
+    def _count(self, options: Options, one: int) -> None:
+        if options.receipts or options.carbons:
+            here = self._here
+            before = self._wants_here()
+            here[Wants.RECEIPTS] += one * options.receipts
+            here[Wants.CARBONS] += one * options.carbons
+            if (now := self._wants_here()) is not before:
+                self._replica.want(now)
+                self._look()
+
+    def _wants_here(self) -> Wants:
+        wants = Wants.NOTHING
+        for want, count in self._here.items():
+            if count:
+                wants |= want
+        return wants
+
+    def _look(self) -> None:
+        wants = self._wants_here() | self._elsewhere
+        self.receipts = Wants.RECEIPTS in wants
+        self.carbons = Wants.CARBONS in wants
+
+    def asks_receipts(self, user: str) -> bool:
+        """Whether a socket of ``user`` here asked for receipts."""
+        return bool(self._here[Wants.RECEIPTS]) and any(feed.options.receipts for feed in self._feeds(user))
+
+    # Telling.
+
+    def receipt(self, sender: str, receipt: Receipt) -> None:
+        """Tell those sockets of ``sender`` that asked for it what became of a message."""
+        if self._here[Wants.RECEIPTS]:
+            self.act(sender, receipt)
+        if Wants.RECEIPTS in self._elsewhere:
+            self._tell((sender,), receipt)
+
+    def carbon(self, message: Message, origin: Feed) -> None:
+        """Show the sender's other sockets, those that asked for it, what was sent."""
+        elsewhere = Wants.CARBONS in self._elsewhere
+        others = [feed for feed in self._feeds(origin.user) if feed.options.carbons and feed is not origin]
+        if elsewhere or others:
+            carbon = Carbon(bodies.carbon(message), message.attachments)
+            _carbon(others, carbon)
+            if elsewhere:
+                self._tell((origin.user,), carbon)
+
+    def tell(self, users: Sequence[str], word: Word, but: Feed | None = None) -> None:
+        """Tell each of ``users`` on whatever daemon; here all but one socket."""
+        for user in users:
+            self.act(user, word, but)
+        self._tell(users, word)
+
+    def tell_all(self, word: Word) -> None:
+        """Tell everybody on whatever daemon."""
+        self.act(None, word)
+        self._counters.told += 1
+        self._replica.tell_all(word)
+
+    def _tell(self, users: Sequence[str], word: Word) -> None:
+        self._counters.told += len(users)
+        self._replica.tell(users, word)
+
+    def act(self, user: str | None, word: Word, but: Feed | None = None) -> None:
+        """Do what a word says to the sockets of a user here, or to everybody's."""
+        feeds = [feed for feed in self._feeds(user) if feed is not but and feed.socket.accepted]
+        if feeds:
+            _DO[type(word)](feeds, word)
+
+
+def _typing(feeds: Sequence[Feed], word: Typing) -> None:
+    body = bodies.typing(word.user)
+    for feed in feeds:
+        if feed.more and not feed.congested:
+            feed.socket.emit(body)
+
+
+def _receipt(feeds: Sequence[Feed], word: Receipt) -> None:
+    body = b""
+    for feed in feeds:
+        if feed.options.receipts and not feed.congested:
+            body = body or bodies.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
+            feed.socket.emit(body)
+
+
+def _carbon(feeds: Sequence[Feed], word: Carbon) -> None:
+    for feed in feeds:
+        if feed.options.carbons and feed.socket.accepted:
+            feed.socket.emit(word.body, word.attachments)
+
+
+def _emit(feeds: Sequence[Feed], word: Emit) -> None:
+    for feed in feeds:
+        feed.socket.emit(word.body, word.attachments)
+
+
+def _disconnect(feeds: Sequence[Feed], word: Disconnect) -> None:
+    body = bodies.goodbye(word.reason, 0)
+    for feed in feeds:
+        if feed.more:
+            feed.socket.emit(body)
+        feed.socket.disconnect()
+
+
+def _replaced(feeds: Sequence[Feed], word: Replaced) -> None:
+    for feed in feeds:
+        if feed.pid == word.pid:
+            feed.socket.connection.session.close(Reason.REPLACED)
+
+
+_DO: Final[dict[type, Callable[..., None]]] = {
+    Typing: _typing,
+    Receipt: _receipt,
+    Carbon: _carbon,
+    Emit: _emit,
+    Disconnect: _disconnect,
+    Replaced: _replaced,
+}

@@ -1,0 +1,122 @@
+"""``/metrics``: what the daemon counts, in the form that Prometheus reads.
+
+Names, kinds and labels follow Prometheus' conventions ("Metric and label naming"): a counter ends in ``_total``, times
+are seconds. Every label's values come from a list that this code knows; nothing a client says becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from kschat.chat.counters import Counters
+from kschat.chat.messages import Error
+
+#: Of ``Counters``: the attribute, the metric, what it is.
+COUNTS: Final = (
+    ("sent", "kschat_messages_acknowledged", "Messages that were acknowledged to their senders."),
+    ("repeated", "kschat_messages_repeated", "Those of them whose cid was known: stored before."),
+    ("delivered", "kschat_messages_written", "Messages written to a socket, each socket counted."),
+    ("proved", "kschat_messages_delivered", "Messages that a client was proved to have."),
+    ("unrouted", "kschat_messages_unrouted", "Messages that were stored, and could not be routed at once."),
+    ("told", "kschat_words_told", "Words (receipts, typing and the like) for other daemons, each user counted."),
+    ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
+    ("heard", "kschat_words_heard", "Words of other daemons."),
+    ("batches", "kschat_batches", "Batches that went through the pipeline."),
+    ("turned_away", "kschat_connections_turned_away", "TCP connections closed because there were too many."),
+)
+
+#: Of ``Counters``: the attribute, the metric, its label, what it is.
+LABELLED: Final = (
+    ("refused", "kschat_refusals", "error", "Requests of clients that were answered with an ER code."),
+    ("denied", "kschat_sockets_denied", "reason", "Sockets that were not let in."),
+    ("closed", "kschat_sessions_closed", "reason", "Sessions that ended."),
+    ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
+    ("turns", "kschat_router_turns", "turn", "What befell the router: up, down, cancelled."),
+    ("replica_turns", "kschat_replica_turns", "turn", "What befell the replica: up, down."),
+)
+
+
+class DaemonCollector(Collector):
+    """Reads the figures of one daemon when they are asked for.
+
+    Args:
+        counters: what was counted.
+        gauges: what there is now, by the metric's name without its ``kschat_``.
+        parts: whether each of what the daemon stands on can be used.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        gauges: Callable[[], Mapping[str, tuple[str, float]]],
+        parts: Callable[[], Mapping[str, bool]],
+    ) -> None:
+        self._counters = counters
+        self._gauges = gauges
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, in no order that matters."""
+        counters = self._counters
+        for attribute, name, text in COUNTS:
+            yield CounterMetricFamily(name, text, value=getattr(counters, attribute))
+        for attribute, name, label, text in LABELLED:
+            family = CounterMetricFamily(name, text, labels=[label])
+            for value, count in getattr(counters, attribute).items():
+                family.add_metric([_shown(value)], count)
+            yield family
+        steps = SummaryMetricFamily(
+            "kschat_batch_seconds", "Time that batches took to be stored, and to be routed.", labels=["step"]
+        )
+        for step, (count, seconds) in counters.steps.items():
+            steps.add_metric([step], count, seconds)
+        yield steps
+        for name, (text, value) in self._gauges().items():
+            yield GaugeMetricFamily(f"kschat_{name}", text, value=value)
+        up = GaugeMetricFamily("kschat_up", "Whether a part can be used: 1, or 0.", labels=["part"])
+        for part, usable in self._parts().items():
+            up.add_metric([part], float(usable))
+        yield up
+
+
+def _shown(value: object) -> str:
+    """A label's value: an ER code by its name, all else as it is counted."""
+    return value.name.lower() if isinstance(value, Error) else str(value)
+
+
+class Metrics(Resource):
+    """``/metrics``.
+
+    Args:
+        collector: of the daemon; beside it stand the figures of the process, of Python and of its garbage collection.
+    """
+
+    isLeaf = True
+
+    def __init__(self, collector: Collector) -> None:
+        super().__init__()
+        # One of its own: the library's is the whole process's, and a process may hold two daemons.
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render_GET(self, request: Request) -> bytes:
+        """The text form, or OpenMetrics where it is asked for."""
+        accept = (request.getHeader(b"accept") or b"").decode("latin-1")
+        encode, content_type = choose_encoder(accept)
+        request.setResponseCode(HTTPStatus.OK)
+        request.setHeader(b"content-type", content_type.encode())
+        request.setHeader(b"cache-control", b"no-store")
+        text: Any = encode(self._registry)
+        return bytes(text)

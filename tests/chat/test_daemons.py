@@ -1,0 +1,358 @@
+"""Several daemons' chats that hear each other: what crosses, what it costs, and what is true when they hear nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.backends.memory import MemoryStore
+from kschat.chat import bodies
+from kschat.chat.interfaces import Stored
+from kschat.chat.words import Receipt, Replaced
+from kschat.wire.errors import Reason
+from tests.chat.peers import NOW, Client, Daemon
+from tests.contracts.circle import Circle, CircleReplica
+from tests.contracts.made import message
+
+MS = int(NOW * 1000)
+
+
+class DaemonsTestCase(SynchronousTestCase):
+    """Two daemons on one store; their routers carry nothing."""
+
+    def setUp(self) -> None:
+        self.store = MemoryStore(10_000, 10_000_000)
+        self.circle = Circle()
+        self.one = self.daemon()
+        self.other = self.daemon()
+
+    def daemon(self) -> Daemon:
+        daemon = Daemon(self.store, replica=self.circle.replica())
+        daemon.replica.start()
+        return daemon
+
+    def replica(self, daemon: Daemon) -> CircleReplica:
+        replica = daemon.replica
+        assert isinstance(replica, CircleReplica)
+        return replica
+
+    def send(self, client: Client, to: str, msg: object = "hi", on: Daemon | None = None, **more: object) -> str:
+        """A message; its mid."""
+        number = client.emit("Send", {"uId": client.user, "pId": to, "msg": msg, **more})
+        (on or self.one).clock.advance(0)
+        return str(client.answer(number)["mid"])
+
+    def brought(self, client: Client, mid: str, on: Daemon) -> None:
+        """A message arrives on a daemon, and is read there."""
+        (entry,) = [one for one in self.successResultOf(self.store.read(client.user, 0, 99)) if one.message.mid == mid]
+        on.news(Stored(entry.message, ((client.user, entry.offset),)))
+        client.pong()
+
+    @property
+    def words(self) -> list[Any]:
+        return [word for _, _, word in self.circle.told]
+
+
+class Crossing(DaemonsTestCase):
+    """What is told to a user's sockets on other daemons."""
+
+    def test_receipts_reach_the_sender_wherever_it_is(self) -> None:
+        ann = self.one.joined("ann", {"receipts": "1"})
+        silent = self.one.joined("ann")
+        ben = self.other.joined("ben")
+        mid = self.send(ann, "ben")
+        self.brought(ben, mid, self.other)
+        self.assertEqual(ann.events("RESPSTATUS"), [{"pId": "ben", "mid": mid, "STATUS": 2}])
+        self.assertEqual(ben.ask("Read", {"pId": "ann", "mid": mid}), {"ER": 0})
+        self.assertEqual(ann.events("RESPSTATUS")[1:], [{"pId": "ben", "mid": mid, "STATUS": 3}])
+        self.assertEqual(silent.events("RESPSTATUS"), [])
+
+    def test_a_receipt_says_the_peer_as_the_sender_wrote_it(self) -> None:
+        ann, seven = self.one.joined("ann", {"receipts": "1"}), self.other.joined("7")
+        number = ann.emit("Send", b'{"uId":"ann","pId":7,"msg":1}')
+        self.one.clock.advance(0)
+        mid = ann.answer(number)["mid"]
+        self.brought(seven, mid, self.other)
+        self.assertEqual(ann.events("RESPSTATUS"), [{"pId": 7, "mid": mid, "STATUS": 2}])
+
+    def test_typing_reaches_those_of_the_peer_s_sockets_that_know_more(self) -> None:
+        ann = self.one.joined("ann")
+        here, there = self.one.joined("ben", {"typing": "1"}), self.other.joined("ben", {"typing": "1"})
+        plain = self.other.joined("ben")
+        ann.ask("Typing", {"pId": "ben"})
+        self.assertEqual([client.events("RESPTYPING") for client in (here, there)], [[{"uId": "ann"}]] * 2)
+        self.assertEqual(plain.events("RESPTYPING"), [])
+
+    def test_typing_to_a_room_goes_nowhere(self) -> None:
+        ann = self.one.joined("ann")
+        self.assertEqual(ann.ask("Typing", {"pId": "#room"}), {"ER": 0})
+        self.assertEqual(self.words, [])
+
+    def test_carbons_reach_the_sender_s_other_sockets_once(self) -> None:
+        ann, here, there = (on.joined("ann", {"carbons": "1"}) for on in (self.one, self.one, self.other))
+        plain = self.other.joined("ann")
+        mid = self.send(ann, "ben", {"a": 1})
+        for client in (here, there):
+            ((carbon,),) = [event["MSG"] for event in client.events("RESPCARBON")]
+            self.assertEqual((carbon["mid"], carbon["msg"], carbon["pId"]), (mid, {"a": 1}, "ben"))
+        self.assertEqual([client.events("RESPCARBON") for client in (ann, plain)], [[], []])
+
+    def test_a_carbon_carries_what_is_binary(self) -> None:
+        ann, there = self.one.joined("ann"), self.other.joined("ann", {"carbons": "1"})
+        ann.emit("Send", b'{"uId":"ann","pId":"ben","msg":{"_placeholder":true,"num":0}}', parts=[b"\0\xff"])
+        self.one.clock.advance(0)
+        self.assertEqual(there.events("RESPCARBON")[0]["MSG"][0]["msg"], b"\0\xff")
+
+    def test_one_who_does_not_keep_up_is_not_told_there_either(self) -> None:
+        ann, ben = self.one.joined("ann"), self.other.joined("ben", {"receipts": "1"})
+        ben.pipe.congested = True
+        ann.ask("Typing", {"pId": "ben"})
+        self.replica(self.one).tell(["ben"], Receipt("ann", False, "0" * 24, 2))
+        self.assertEqual([*ben.events("RESPTYPING"), *ben.events("RESPSTATUS")], [])
+
+    def test_who_asked_for_nothing_sees_the_tutorial_s_events_alone(self) -> None:
+        ann = self.one.joined("ann", {"receipts": "1", "carbons": "1"})
+        ben, mine = self.other.joined("ben"), self.other.joined("ann")
+        self.brought(ben, self.send(ann, "ben"), self.other)
+        ann.ask("Typing", {"pId": "ben"})
+        ben.drop()
+        self.assertEqual({one.name for client in (ben, mine) for one in client.read()}, {"RESPRECEIVER"})
+
+
+class Cost(DaemonsTestCase):
+    """Nothing is told of what nobody asked for."""
+
+    def test_a_message_costs_no_word_while_nobody_asks(self) -> None:
+        ann, ben = self.one.joined("ann"), self.other.joined("ben")
+        self.brought(ben, self.send(ann, "ben"), self.other)
+        self.assertEqual(self.words, [])
+
+    def test_receipts_are_told_while_any_socket_anywhere_asks(self) -> None:
+        ben = self.other.joined("ben")
+        ann = self.one.joined("ann")
+        asking = self.one.joined("cem", {"receipts": "1"})
+        self.brought(ben, self.send(ann, "ben"), self.other)
+        self.assertEqual([type(word) for word in self.words], [Receipt])
+        asking.drop()
+        self.brought(ben, self.send(ann, "ben"), self.other)
+        self.assertEqual(len(self.words), 1)
+
+    def test_who_asks_on_the_same_daemon_alone_costs_no_word(self) -> None:
+        ann, ben = self.one.joined("ann", {"receipts": "1", "carbons": "1"}), self.one.joined("ben")
+        mid = self.send(ann, "ben")
+        self.brought(ben, mid, self.one)
+        self.assertEqual(len(ann.events("RESPSTATUS")), 1)
+        self.assertEqual(self.words, [])
+
+    def test_what_is_told_and_heard_is_counted(self) -> None:
+        ann, ben = self.one.joined("ann"), self.other.joined("ben")
+        ann.ask("Typing", {"pId": "ben"})
+        self.one.chat.operations.emit_to_users(["ben", "cem"], bodies.event("hello"))
+        self.assertEqual((self.one.counters.told, self.other.counters.heard), (3, 2))
+        self.assertTrue(ben.alive)
+
+
+class PresenceOfAll(DaemonsTestCase):
+    """A user is online while any daemon has a socket of it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.eve = self.one.joined("eve")
+
+    def told(self) -> list[tuple[str, bool, int | None]]:
+        return [(one["id"], one["online"], one["lastSeen"]) for one in self.eve.events("RESPPRESENCE")]
+
+    def test_who_is_elsewhere_is_online_and_changes_are_told_once(self) -> None:
+        first = self.other.joined("ann")
+        self.assertEqual(self.eve.ask("Presence", {"ids": ["ann"]}), {"ann": {"online": True, "lastSeen": None}})
+        second = self.one.joined("ann")
+        first.drop()
+        self.assertEqual(self.told(), [])
+        second.drop()
+        self.one.joined("ann")
+        self.assertEqual(self.told(), [("ann", False, MS), ("ann", True, None)])
+
+    def test_last_seen_is_known_on_every_daemon_once_the_store_is_told(self) -> None:
+        self.other.joined("ann").drop()
+        self.other.clock.advance(1)
+        self.assertEqual(self.eve.ask("Presence", {"ids": ["ann"]}), {"ann": {"online": False, "lastSeen": MS}})
+
+    def test_who_was_on_a_daemon_that_died_is_told_and_noted(self) -> None:
+        self.other.joined("ann")
+        self.other.joined("ben")
+        self.one.joined("ben")
+        self.eve.ask("Presence", {"ids": ["ann", "ben"]})
+        self.replica(self.other).cut(MS + 5)
+        self.assertEqual(self.told(), [("ann", False, MS + 5)])
+        self.one.clock.advance(1)
+        self.assertEqual(self.successResultOf(self.store.last_seen(["ann", "ben"])), {"ann": MS + 5})
+
+    def test_what_is_known_to_be_later_is_not_overwritten_by_a_daemon_s_death(self) -> None:
+        self.one.joined("ann").drop()
+        self.one.chat.operations.lost(["ann"], MS - 9000)
+        self.one.clock.advance(1)
+        self.assertEqual(self.successResultOf(self.store.last_seen(["ann"])), {"ann": MS})
+
+    def test_without_the_others_presence_is_unknown_and_nothing_wrong_is_told(self) -> None:
+        self.other.joined("ann")
+        self.eve.ask("Presence", {"ids": ["ann", "ben"]})
+        self.replica(self.one).cut(MS)
+        unknown = {"online": None, "lastSeen": None}
+        here = {"online": True, "lastSeen": None}
+        self.assertEqual(
+            self.eve.ask("Presence", {"ids": ["ann", "ben", "eve"]}), {"ann": unknown, "ben": unknown, "eve": here}
+        )
+        self.one.clock.advance(60)
+        self.assertEqual(self.told(), [])
+        self.replica(self.one).mend()
+        self.assertEqual(self.told(), [("ann", True, None), ("ben", False, None)])
+
+    def test_when_the_others_are_heard_again_what_differs_is_told_and_no_more(self) -> None:
+        gone, _ = self.other.joined("ann"), self.other.joined("ben")
+        self.eve.ask("Presence", {"ids": ["ann", "ben", "cem", "dan"]})
+        self.replica(self.one).cut(MS)
+        gone.drop()
+        self.other.clock.advance(1)
+        self.other.joined("cem")
+        self.assertEqual(self.told(), [])
+        self.replica(self.one).mend()
+        self.assertEqual(self.told(), [("ann", False, MS), ("cem", True, None)])
+
+    def test_who_comes_here_meanwhile_is_told(self) -> None:
+        self.eve.ask("Presence", {"ids": ["ann"]})
+        self.replica(self.one).cut(MS)
+        ann = self.one.joined("ann")
+        self.assertEqual(self.told(), [("ann", True, None)])
+        ann.drop()
+        self.replica(self.one).mend()
+        self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
+
+    def test_one_who_watches_nobody_any_more_costs_nothing(self) -> None:
+        self.eve.ask("Presence", {"ids": ["ann", "ben"]})
+        self.eve.ask("Presence", {"ids": ["ben", "cem"]})
+        self.assertEqual(self.replica(self.one).watched, {"ben", "cem"})
+        self.eve.drop()
+        self.assertEqual(self.replica(self.one).watched, set())
+
+
+class Ending(DaemonsTestCase):
+    """Sockets that are ended from elsewhere."""
+
+    def test_logout_of_all_ends_every_socket_of_the_user(self) -> None:
+        ann, here, there = self.one.joined("ann"), self.one.joined("ann"), self.other.joined("ann", {"goodbye": "1"})
+        ben = self.other.joined("ben")
+        self.assertEqual(ann.ask("Logout", {"all": True}), {"RC": 1, "ERR": 0})
+        self.assertEqual(len(ann.events("RESPLOGOUT")), 1)
+        for client in (here, there, ben):
+            client.read()
+        self.assertEqual([client.dismissed for client in (ann, here, there, ben)], [True, True, True, False])
+        self.assertEqual(there.events("Goodbye"), [{"reason": "logout", "retryIn": 0}])
+        self.assertEqual(here.events("Goodbye"), [])
+        self.assertFalse(self.circle.has("ann"))
+
+    def test_logout_of_one_ends_one_whatever_else_it_carries(self) -> None:
+        for carried in ((), ({"uId": "ann"},), ({"all": 1},), ("all",), (None,)):
+            ann, other = self.one.joined("ann"), self.other.joined("ann")
+            ann.emit("Logout", *carried)
+            ann.read()
+            self.assertEqual((ann.dismissed, other.alive, other.dismissed), (True, True, False), carried)
+
+    def recovering(self, daemon: Daemon) -> Client:
+        client = daemon.client("ben").join(recover="1")
+        client.read()
+        return client
+
+    def test_a_client_that_comes_back_on_another_daemon_replaces_the_socket_that_it_had(self) -> None:
+        ben, bystander = self.recovering(self.one), self.recovering(self.one)
+        mid = self.send(self.one.joined("ann"), "ben")
+        self.brought(ben, mid, self.one)
+        pid, noted = ben.pid, ben.noted or "1"
+        back = self.other.client("ben").join(recover="1", pid=pid, offset=noted)
+        back.read()
+        self.assertEqual(back.pid, pid)
+        self.assertIs(ben.pipe.closed, Reason.REPLACED)
+        self.assertEqual(ben.events("Goodbye"), [{"reason": "replaced", "retryIn": 0.0}])
+        self.assertIsNone(bystander.pipe.closed)
+        self.assertIsNone(back.pipe.closed)
+        self.assertEqual([word for word in self.words if isinstance(word, Replaced)], [Replaced(str(pid))])
+
+    def test_a_client_that_comes_back_on_the_same_daemon_does_so_too_and_was_never_away(self) -> None:
+        eve = self.other.joined("eve")
+        ben = self.recovering(self.one)
+        eve.ask("Presence", {"ids": ["ben"]})
+        back = self.one.client("ben").join(recover="1", pid=ben.pid, offset="0")
+        self.assertIs(ben.pipe.closed, Reason.REPLACED)
+        self.assertTrue(back.alive)
+        self.assertEqual(eve.events("RESPPRESENCE"), [])
+
+    def test_a_pid_of_another_user_replaces_nobody(self) -> None:
+        ben = self.recovering(self.one)
+        self.other.client("cem").join(recover="1", pid=ben.pid, offset="0")
+        self.assertIsNone(ben.pipe.closed)
+        self.assertEqual(self.words, [])
+
+
+class Operations(DaemonsTestCase):
+    """What is asked without a socket reaches the sockets on all daemons."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clients = [on.joined(user) for user in ("ann", "ben") for on in (self.one, self.other)]
+        self.operations = self.one.chat.operations
+
+    def heard(self) -> list[list[Any]]:
+        return [client.events("News") for client in self.clients]
+
+    def test_an_event_for_users(self) -> None:
+        self.operations.emit_to_users(["ben", "cem"], bodies.event("News", Raw(b'{"a":1}')))
+        self.assertEqual(self.heard(), [[], [], [{"a": 1}], [{"a": 1}]])
+
+    def test_an_event_for_everybody_with_binary_in_it(self) -> None:
+        self.operations.emit_to_all(bodies.event("News", {"_placeholder": True, "num": 0}), [b"\0part"])
+        self.assertEqual(self.heard(), [[b"\0part"]] * 4)
+
+    def test_an_event_for_the_members_of_a_room(self) -> None:
+        for user in ("ben", "cem"):
+            self.successResultOf(self.store.join("#team", user, 10))
+        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#team", bodies.event("News", 1))), 2)
+        self.assertEqual(self.heard(), [[], [], [1], [1]])
+        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#none", bodies.event("News", 1))), 0)
+
+    def test_a_user_is_disconnected_everywhere(self) -> None:
+        self.operations.disconnect("ann", "banned")
+        for client in self.clients:
+            client.read()
+        self.assertEqual([client.dismissed for client in self.clients], [True, True, False, False])
+
+    def test_presence_and_history_are_the_same_from_each_daemon(self) -> None:
+        self.successResultOf(self.store.append([message("ann", "ben")]))
+        self.clients[0].drop()
+        for daemon in (self.one, self.other):
+            operations = daemon.chat.operations
+            states = self.successResultOf(operations.presence(["ann", "cem"]))
+            self.assertEqual(states, {"ann": (True, None), "cem": (False, None)})
+            self.assertEqual(len(self.successResultOf(operations.history("ann", "ben", None, 10)).messages), 1)
+
+    def test_without_the_others_the_sockets_here_are_reached(self) -> None:
+        self.replica(self.one).cut(MS)
+        self.operations.emit_to_all(bodies.event("News", 1))
+        self.clients[0].ask("Typing", {"pId": "ben"})
+        self.assertEqual(self.heard(), [[1], [], [1], []])
+
+
+class Turns(DaemonsTestCase):
+    """What befalls the replica."""
+
+    def test_it_is_counted(self) -> None:
+        self.replica(self.one).cut(MS)
+        self.replica(self.one).mend()
+        self.assertEqual(self.one.counters.replica_turns, {"up": 2, "down": 1})
+
+    def test_when_it_is_up_again_messages_that_were_missed_are_read(self) -> None:
+        ben = self.one.joined("ben")
+        self.successResultOf(self.store.append([message("ann", "ben")]))
+        self.replica(self.one).cut(MS)
+        self.replica(self.one).mend()
+        self.assertEqual(ben.offsets(), [1])

@@ -1,0 +1,140 @@
+"""Replicas of several daemons in one process, that hear each other at once, and not at all where the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from kschat.chat.interfaces import IReplica, ReplicaListener, ReplicaTurn, Wants
+from kschat.chat.words import Word, packed, unpacked
+
+
+class Circle:
+    """What the daemons have in common.
+
+    Attributes:
+        told: what was told, by whom, to whom.
+    """
+
+    def __init__(self) -> None:
+        self.members: list[CircleReplica] = []
+        self.told: list[tuple[CircleReplica, tuple[str, ...] | None, Word]] = []
+
+    def replica(self) -> CircleReplica:
+        """One more daemon's."""
+        return CircleReplica(self)
+
+    def has(self, user: str) -> bool:
+        """Whether any daemon of the circle has ``user``."""
+        return any(user in member.users for member in self.members)
+
+    def heard(self, user: str, online: bool, seen: int | None) -> None:
+        """Tell who watches."""
+        for member in self.members:
+            if user in member.watched:
+                member.listener.changed(user, online, seen)
+
+    def wanted(self) -> None:
+        """Tell each what the others want."""
+        for member in self.members:
+            wants = Wants.NOTHING
+            for other in self.members:
+                if other is not member:
+                    wants |= other.wants
+            member.listener.wanted(wants)
+
+
+@implementer(IReplica)
+class CircleReplica:
+    """One daemon's; ``cut`` and ``mend`` take it out of the circle and put it in again."""
+
+    listener: ReplicaListener
+
+    def __init__(self, circle: Circle) -> None:
+        self._circle = circle
+        self._here: set[str] = set()
+        self.watched: set[str] = set()
+        self.wants = Wants.NOTHING
+
+    @property
+    def up(self) -> bool:
+        return self in self._circle.members
+
+    @property
+    def users(self) -> set[str]:
+        return self._here
+
+    def attach(self, listener: ReplicaListener) -> None:
+        self.listener = listener
+
+    def start(self) -> None:
+        self.mend()
+
+    def stop(self) -> Deferred[None]:
+        self.cut(7)
+        return succeed(None)
+
+    def mend(self) -> None:
+        """From now on it is one of the circle."""
+        fresh = [user for user in self._here if not self._circle.has(user)]
+        self._circle.members.append(self)
+        for user in fresh:
+            self._circle.heard(user, True, None)
+        self._circle.wanted()
+        self.listener.turned(ReplicaTurn.UP)
+
+    def cut(self, seen: int) -> None:
+        """From now on it hears nothing, and to the others its daemon is dead."""
+        self._circle.members.remove(self)
+        self.listener.turned(ReplicaTurn.DOWN)
+        lost = [user for user in self._here if not self._circle.has(user)]
+        for user in lost:
+            self._circle.heard(user, False, seen)
+        if self._circle.members:
+            self._circle.members[0].listener.lost(lost, seen)
+        self._circle.wanted()
+
+    def here(self, user: str) -> None:
+        fresh = not self._circle.has(user)
+        self._here.add(user)
+        if self.up and fresh:
+            self._circle.heard(user, True, None)
+        elif not self.up:
+            self.listener.changed(user, True, None)
+
+    def gone(self, user: str, seen: int) -> None:
+        if user in self._here:
+            self._here.discard(user)
+            if self.up and not self._circle.has(user):
+                self._circle.heard(user, False, seen)
+
+    def tell(self, users: Sequence[str], word: Word) -> None:
+        self._circle.told.append((self, tuple(users), word))
+        if self.up:
+            for member in self._circle.members:
+                for user in users:
+                    if member is not self and user in member.users:
+                        member.listener.told(user, unpacked(b"\x91" + packed(word)))
+
+    def tell_all(self, word: Word) -> None:
+        self._circle.told.append((self, None, word))
+        if self.up:
+            for member in self._circle.members:
+                if member is not self:
+                    member.listener.told(None, unpacked(b"\x91" + packed(word)))
+
+    def want(self, wants: Wants) -> None:
+        self.wants = wants
+        if self.up:
+            self._circle.wanted()
+
+    def watch(self, user: str) -> None:
+        self.watched.add(user)
+
+    def unwatch(self, user: str) -> None:
+        self.watched.discard(user)
+
+    def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
+        return succeed({user: self._circle.has(user) if self.up else user in self._here or None for user in users})

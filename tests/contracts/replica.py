@@ -1,0 +1,281 @@
+"""What every replica must do. A backend's own tests mix these in and say how some are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from zope.interface.verify import verifyObject
+
+from kschat.chat.interfaces import IReplica, ReplicaTurn, Wants
+from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase
+else:
+    TestCase = object
+
+#: One of each kind, with what is odd in it.
+WORDS: Sequence[Word] = (
+    Typing("ann"),
+    Typing("a\0b é 😀 \x7f"),
+    Receipt("9" * 128, True, "0" * 24, 2),
+    Receipt("ben", False, "f" * 24, 3),
+    Carbon(b'["RESPCARBON",{"a":"\xc3\xa9"}]', (b"", bytes(range(256)), b"\xff" * 70_000)),
+    Emit(b'["Any name",' + b"1" * 100_000 + b"]"),
+    Disconnect("logout"),
+    Replaced("0123456789abcdef.xyz"),
+)
+
+#: Users' ids that others use for patterns, keys and the like.
+ODD_USERS = ("*", "ben", "ben*", "b?n", "[b]en", "Ben", "ben ", "be\0n", "é", "e\N{COMBINING ACUTE ACCENT}", "😀" * 128)
+
+
+class Ears:
+    """Takes what a replica hears."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str | None, Word]] = []
+        self.changes: list[tuple[str, bool | None, int | None]] = []
+        self.dead: list[tuple[str, int]] = []
+        self.wants = Wants.NOTHING
+        self.turns: list[ReplicaTurn] = []
+        self.on_turn: Callable[[ReplicaTurn], None] = lambda turn: None
+
+    def told(self, user: str | None, words: Sequence[Word]) -> None:
+        self.words += [(user, word) for word in words]
+
+    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
+        self.changes.append((user, online, last_seen))
+
+    def lost(self, users: Sequence[str], last_seen: int) -> None:
+        self.dead += [(user, last_seen) for user in users]
+
+    def wanted(self, wants: Wants) -> None:
+        self.wants = wants
+
+    def turned(self, turn: ReplicaTurn) -> None:
+        self.turns.append(turn)
+        self.on_turn(turn)
+
+    def of(self, user: str) -> list[tuple[bool | None, int | None]]:
+        """How often ``user`` changed; what came twice in a row counts once."""
+        states: list[tuple[bool | None, int | None]] = []
+        for name, online, seen in self.changes:
+            if name == user and (not states or states[-1][0] is not online):
+                states.append((online, seen))
+        return states
+
+
+class ReplicaContract(TestCase):
+    """Mixed into a ``TestCase``: what a replica does for the daemon that it is of."""
+
+    async def make_replicas(self, count: int) -> list[IReplica]:
+        """Replicas of so many daemons that act as one; to none anything is attached. Who makes them cleans up."""
+        raise NotImplementedError
+
+    async def settle(self) -> None:
+        """Fires when all that was told is heard."""
+
+    async def together(self, count: int) -> list[tuple[IReplica, Ears]]:
+        """Replicas that are up, and what each hears."""
+        found = []
+        for replica in await self.make_replicas(count):
+            ears = Ears()
+            replica.attach(ears)
+            replica.start()
+            found.append((replica, ears))
+        await self.all_up([replica for replica, _ in found])
+        return found
+
+    async def all_up(self, replicas: Sequence[IReplica]) -> None:
+        """Fires when all are up, and each knows of the others."""
+
+    async def test_it_provides_the_interface(self) -> None:
+        (replica,) = await self.make_replicas(1)
+        self.assertTrue(verifyObject(IReplica, replica))
+
+    async def test_who_is_here_is_online_and_who_is_gone_is_not(self) -> None:
+        ((replica, _),) = await self.together(1)
+        replica.here("ann")
+        replica.here("ben")
+        replica.gone("ben", 5)
+        self.assertEqual(await replica.online(["ann", "ben", "cem"]), {"ann": True, "ben": False, "cem": False})
+        self.assertEqual(await replica.online([]), {})
+
+    async def test_who_is_watched_is_heard_to_come_and_to_go(self) -> None:
+        ((replica, ears),) = await self.together(1)
+        replica.watch("ann")
+        self.assertEqual(await replica.online(["ann"]), {"ann": False})
+        replica.here("ann")
+        await self.settle()
+        replica.gone("ann", 1_700_000_000_123)
+        await self.settle()
+        replica.here("ann")
+        await self.settle()
+        self.assertEqual(ears.of("ann"), [(True, None), (False, 1_700_000_000_123), (True, None)])
+
+    async def test_its_own_words_it_does_not_hear(self) -> None:
+        ((replica, ears),) = await self.together(1)
+        replica.here("ann")
+        await self.settle()
+        replica.tell(["ann", "ben"], Typing("ben"))
+        replica.tell_all(Emit(b"[1]"))
+        replica.want(Wants.RECEIPTS)
+        await self.settle()
+        self.assertEqual((ears.words, ears.wants), ([], Wants.NOTHING))
+
+    async def test_what_is_not_there_can_be_taken_away(self) -> None:
+        ((replica, _),) = await self.together(1)
+        replica.gone("nobody", 1)
+        replica.watch("ann")
+        replica.unwatch("ann")
+        replica.tell([], Typing("ben"))
+        await self.settle()
+        self.assertEqual(await replica.online(["nobody", "ann"]), {"nobody": False, "ann": False})
+
+
+class ReplicasContract(ReplicaContract):
+    """For replicas that connect several daemons."""
+
+    async def heartbeat(self) -> None:
+        """Fires when each daemon has told the others that it lives."""
+
+    async def two(self, *users: str) -> tuple[IReplica, Ears, IReplica, Ears]:
+        """Two daemons; ``users`` are on the second."""
+        (one, heard_by_one), (other, heard_by_other) = await self.together(2)
+        for user in users:
+            other.here(user)
+        await self.settle()
+        return one, heard_by_one, other, heard_by_other
+
+    async def test_a_word_is_heard_where_its_user_is(self) -> None:
+        one, heard, other, heard_there = await self.two("ann", "ben")
+        for word in WORDS:
+            one.tell(["ann"], word)
+        await self.settle()
+        self.assertEqual(heard_there.words, [("ann", word) for word in WORDS])
+        self.assertEqual(heard.words, [])
+        other.tell(["ann"], Typing("x"))
+        await self.settle()
+        self.assertEqual(heard.words, [])
+
+    async def test_a_word_to_many_is_heard_for_each_of_them(self) -> None:
+        users = [f"user {number}" for number in range(300)]
+        one, _, _, heard = await self.two(*users[::2])
+        one.tell(users, Emit(b'["hello"]'))
+        await self.settle()
+        self.assertEqual(sorted(heard.words), sorted((user, Emit(b'["hello"]')) for user in users[::2]))
+
+    async def test_a_word_to_all_is_heard_by_all_others(self) -> None:
+        daemons = await self.together(3)
+        for word in WORDS:
+            daemons[0][0].tell_all(word)
+        await self.settle()
+        self.assertEqual([ears.words for _, ears in daemons], [[], *[[(None, word) for word in WORDS]] * 2])
+
+    async def test_who_is_gone_hears_nothing_more_and_who_is_back_does(self) -> None:
+        one, _, other, heard = await self.two("ann")
+        other.gone("ann", 1)
+        await self.settle()
+        one.tell(["ann"], Typing("lost"))
+        await self.settle()
+        other.here("ann")
+        await self.settle()
+        one.tell(["ann"], Typing("heard"))
+        await self.settle()
+        self.assertEqual(heard.words, [("ann", Typing("heard"))])
+
+    async def test_no_user_s_id_means_another_s(self) -> None:
+        one, _, _, heard = await self.two(*ODD_USERS)
+        for user in ODD_USERS:
+            one.tell([user], Typing(user))
+        await self.settle()
+        self.assertEqual(sorted(heard.words), sorted((user, Typing(user)) for user in ODD_USERS))
+        self.assertEqual(await one.online([*ODD_USERS, "b"]), {**dict.fromkeys(ODD_USERS, True), "b": False})
+
+    async def test_who_is_elsewhere_is_online(self) -> None:
+        one, _, other, _ = await self.two("ann")
+        self.assertEqual(await one.online(["ann", "ben"]), {"ann": True, "ben": False})
+        other.gone("ann", 1)
+        await self.settle()
+        self.assertEqual(await one.online(["ann"]), {"ann": False})
+
+    async def test_who_is_on_two_daemons_is_online_until_it_is_gone_from_both(self) -> None:
+        one, heard, other, _ = await self.two()
+        one.watch("ann")
+        await one.online(["ann"])
+        for step in (lambda: other.here("ann"), lambda: one.here("ann"), lambda: other.gone("ann", 7)):
+            step()
+            await self.settle()
+        self.assertEqual(await one.online(["ann"]), {"ann": True})
+        self.assertEqual(heard.of("ann"), [(True, None)])
+        one.gone("ann", 9)
+        await self.settle()
+        self.assertEqual(heard.of("ann"), [(True, None), (False, 9)])
+        self.assertEqual(await other.online(["ann"]), {"ann": False})
+
+    async def test_all_who_watch_hear_of_a_change_anywhere(self) -> None:
+        daemons = await self.together(3)
+        for replica, _ in daemons:
+            replica.watch("ann")
+            await replica.online(["ann"])
+        daemons[1][0].here("ann")
+        await self.settle()
+        daemons[1][0].gone("ann", 5)
+        await self.settle()
+        self.assertEqual([ears.of("ann") for _, ears in daemons], [[(True, None), (False, 5)]] * 3)
+
+    async def test_who_is_watched_no_more_is_not_heard_of(self) -> None:
+        one, heard, other, _ = await self.two()
+        one.watch("ann")
+        one.watch("ben")
+        await one.online(["ann"])
+        one.unwatch("ann")
+        await self.settle()
+        other.here("ann")
+        other.here("ben")
+        await self.settle()
+        self.assertEqual((heard.of("ann"), heard.of("ben")), ([], [(True, None)]))
+
+    async def test_what_is_wanted_anywhere_is_known_everywhere_else(self) -> None:
+        (one, heard), (other, heard_there), (_, third) = await self.together(3)
+        one.want(Wants.RECEIPTS)
+        await self.settle()
+        self.assertEqual((heard.wants, heard_there.wants, third.wants), (Wants.NOTHING, *[Wants.RECEIPTS] * 2))
+        other.want(Wants.CARBONS)
+        await self.settle()
+        self.assertEqual((heard.wants, third.wants), (Wants.CARBONS, Wants.CARBONS | Wants.RECEIPTS))
+        one.want(Wants.NOTHING)
+        await self.settle()
+        await self.heartbeat()
+        self.assertEqual((heard.wants, heard_there.wants, third.wants), (Wants.CARBONS, Wants.NOTHING, Wants.CARBONS))
+
+    async def test_one_that_begins_later_knows_what_is_wanted_and_who_is_there(self) -> None:
+        replicas = await self.make_replicas(2)
+        ears = [Ears(), Ears()]
+        for replica, listener in zip(replicas, ears, strict=True):
+            replica.attach(listener)
+        replicas[0].start()
+        replicas[0].here("ann")
+        replicas[0].want(Wants.CARBONS)
+        await self.all_up(replicas[:1])
+        await self.settle()
+        replicas[1].start()
+        await self.all_up(replicas)
+        self.assertEqual(ears[1].wants, Wants.CARBONS)
+        self.assertEqual(await replicas[1].online(["ann"]), {"ann": True})
+
+    async def test_who_was_on_a_daemon_that_ends_in_order_is_gone_at_once(self) -> None:
+        one, heard, other, _ = await self.two("ann", "ben")
+        one.here("ben")
+        other.want(Wants.RECEIPTS)
+        for user in ("ann", "ben"):
+            one.watch(user)
+        self.assertEqual(await one.online(["ann", "ben"]), {"ann": True, "ben": True})
+        await other.stop()
+        await self.settle()
+        self.assertEqual(await one.online(["ann", "ben"]), {"ann": False, "ben": True})
+        (gone,) = [state for state in heard.of("ann") if not state[0]]
+        self.assertIsNotNone(gone[1])
+        self.assertNotIn(False, [online for online, _ in heard.of("ben")])

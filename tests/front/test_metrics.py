@@ -1,0 +1,119 @@
+"""``/metrics``, read by Prometheus' own parsers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as of_text
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyRequest
+
+from kschat.front.metrics import COUNTS, LABELLED, DaemonCollector, Metrics
+from tests.chat.house import House
+from tests.contracts.made import message
+
+Parse = Callable[[str], Iterable[Metric]]
+
+
+class MetricsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.house = House()
+        self.counters = self.house.counters
+        self.up = True
+        collector = DaemonCollector(
+            self.counters,
+            lambda: {"sockets": ("Sockets in the chat.", self.house.hub.sockets)},
+            lambda: {"store": self.up},
+        )
+        self.resource = Metrics(collector)
+
+    def answer(self, accept: bytes = b"") -> tuple[bytes, bytes]:
+        """The content type and the body."""
+        request: Any = DummyRequest([b""])
+        request.requestHeaders.setRawHeaders(b"accept", [accept])
+        body = self.resource.render_GET(request)
+        (content_type,) = request.responseHeaders.getRawHeaders(b"content-type")
+        return content_type, body
+
+    def samples(self, parse: Parse = of_text, accept: bytes = b"") -> dict[tuple[str, ...], float]:
+        """What is told, by the name and the labels' values."""
+        families = parse(self.answer(accept)[1].decode())
+        return {
+            (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
+        }
+
+    def test_what_was_counted_is_told(self) -> None:
+        ann, _ = self.house.guest("ann"), self.house.guest("ben")
+        ann.send("ann", "ben", cid="c")
+        ann.send("ann", "ben", cid="c")
+        ann.send("somebody else", "ben")
+        self.house.turn()
+        told = self.samples()
+        self.assertEqual(told["kschat_messages_acknowledged_total",], 2)
+        self.assertEqual(told["kschat_messages_repeated_total",], 1)
+        self.assertEqual(told["kschat_messages_written_total",], 1)
+        self.assertEqual(told["kschat_refusals_total", "not_allowed"], 1)
+        self.assertEqual(told["kschat_sockets",], 2)
+
+    def test_every_counter_has_a_metric(self) -> None:
+        shown = {attribute for attribute, *_ in COUNTS} | {attribute for attribute, *_ in LABELLED} | {"steps"}
+        self.assertEqual(shown, set(self.counters.__slots__))
+
+    def test_every_metric_of_ours_stands_in_the_document(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+        for name in {sample[0] for sample in self.samples()}:
+            if name.startswith("kschat_"):
+                self.assertIn(f"`{name.removesuffix('_count').removesuffix('_sum')}", page)
+
+    def test_each_step_of_the_pipeline_is_timed_for_itself(self) -> None:
+        self.house.store.answers.held = self.house.router.answers.held = True
+        self.house.guest("ann").send("ann", "ben")
+        self.house.turn()
+        self.house.clock.advance(2)
+        self.house.store.answers.give(1)
+        self.house.clock.advance(3)
+        self.house.router.answers.give()
+        told = self.samples()
+        self.assertEqual(
+            [told[f"kschat_batch_seconds_{kind}", step] for step in ("store", "route") for kind in ("count", "sum")],
+            [1, 2, 1, 3],
+        )
+
+    def test_parts_that_can_t_be_used_are_0(self) -> None:
+        self.assertEqual(self.samples()["kschat_up", "store"], 1)
+        self.up = False
+        self.assertEqual(self.samples()["kschat_up", "store"], 0)
+
+    def test_the_process_is_told_of_as_well(self) -> None:
+        self.assertGreater(self.samples()["process_resident_memory_bytes",], 0)
+
+    def test_who_asks_for_openmetrics_gets_it(self) -> None:
+        accept = b"application/openmetrics-text; version=1.0.0"
+        content_type, body = self.answer(accept)
+        self.assertTrue(content_type.startswith(b"application/openmetrics-text"), content_type)
+        self.assertTrue(body.endswith(b"# EOF\n"))
+        self.assertEqual(self.samples(of_openmetrics, accept)["kschat_up", "store"], 1)
+        self.assertTrue(self.answer()[0].startswith(b"text/plain"))
+
+    def test_nothing_that_clients_say_becomes_a_label(self) -> None:
+        guest = self.house.stranger()
+        guest.join({"token": "a token of nobody's"}, namespace="/a namespace of mine")
+        guest.join({"token": "a token of nobody's"})
+        ann = self.house.guest("ann")
+        ann.say("an event of mine", "x")
+        ann.send("ann", "ben", message().mid)
+        self.house.turn()
+        self.assertNotIn(b"mine", self.answer()[1])
+        self.assertNotIn(b"nobody", self.answer()[1])
+
+    def test_two_daemons_in_one_process_have_figures_of_their_own(self) -> None:
+        other = Metrics(DaemonCollector(House().counters, dict, dict))
+        self.counters.sent = 7
+        mine, self.resource = self.samples(), other
+        self.assertEqual(
+            (mine["kschat_messages_acknowledged_total",], self.samples()["kschat_messages_acknowledged_total",]), (7, 0)
+        )
