@@ -104,6 +104,8 @@ def make_service(config: Config, reactor: Any) -> IService:
             connect_timeout=config.connect_timeout,
             max_unsent=config.max_unsent,
             origins=config.origins,
+            deflate=config.deflate,
+            deflate_from=config.deflate_from,
         ),
         counters,
         connections,

@@ -76,9 +76,11 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 45
     max_unsent: int = 4_000_000
     origins: tuple[str, ...] = ("*",)
+    deflate: bool = False
+    deflate_from: int = 256
 
 
-class _Registered(Connection):
+class Registered(Connection):
     """A connection that its engine forgets when it ends."""
 
     __slots__ = ("engine",)
@@ -127,6 +129,7 @@ class Engine:
         counters: counts.
         connections: how many there are, on whose account a transport stands.
         reactor: for Autobahn.
+        kind: what is above each session.
     """
 
     log = Logger()
@@ -141,14 +144,17 @@ class Engine:
         counters: Counters,
         connections: ConnectionCount,
         reactor: IReactorTime,
+        kind: type[Registered] = Registered,
     ) -> None:
         self.alarms = alarms
         self.cork = cork
         self.max_unsent = settings.max_unsent
+        self.deflate_from = settings.deflate_from
         self.connections = connections
         self.sessions: dict[str, Connection] = {}
-        self.factory = EngineFactory(self, reactor, limits.max_payload)
+        self.factory = EngineFactory(self, reactor, limits.max_payload, settings.deflate)
         self._application = application
+        self._kind = kind
         self._limits = limits
         self._settings = settings
         self._counters = counters
@@ -159,7 +165,7 @@ class Engine:
         """A session on a transport that stands."""
         sid = token_urlsafe(15)
         session = EngineSession(sid, revision, transport, self.alarms, self._times, base64)
-        connection = _Registered(session, self._application, handshake, self._limits)
+        connection = self._kind(session, self._application, handshake, self._limits)
         connection.engine = self
         session.listener = connection
         self.sessions[sid] = connection
@@ -275,16 +281,20 @@ class EngineResource(Resource):
             peer=_peer(request),
         )
         base64 = _query(request, b"b64") in ("1", "true")
-        channel = request.channel
-        protocol = self._engine.factory.for_request(revision, handshake, base64)
-        head = [b"GET / HTTP/1.1"]
-        for name in _HANDSHAKE_HEADERS:
-            values = request.requestHeaders.getRawHeaders(name)
-            if values:
-                head.append(name + b": " + b",".join(values))
-        assert isinstance(channel, Channel)
-        take_over(channel, protocol)
-        protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
+        hand_over(request, self._engine.factory.for_request(revision, handshake, base64))
+
+
+def hand_over(request: Request, protocol: EngineProtocol) -> None:
+    """Let ``protocol`` answer a WebSocket handshake, and have the connection."""
+    head = [b"GET / HTTP/1.1"]
+    for name in _HANDSHAKE_HEADERS:
+        values = request.requestHeaders.getRawHeaders(name)
+        if values:
+            head.append(name + b": " + b",".join(values))
+    channel = request.channel
+    assert isinstance(channel, Channel)
+    take_over(channel, protocol)
+    protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
 
 
 def take_over(channel: Channel, protocol: EngineProtocol) -> None:

@@ -42,6 +42,7 @@ class SocketIOService(Service):
 
     Attributes:
         engine: has the sessions.
+        site: makes what speaks on each connection.
     """
 
     log = Logger()
@@ -75,8 +76,8 @@ class SocketIOService(Service):
         tree.putChild(b"socket.io", EngineResource(self.engine, static.ClientDist(dist)))
         if bounds is None:
             bounds = ChannelBounds(max_body=limits.max_payload)
-        site = BoundedSite(tree, bounds, alarms, counters, connections, reactor, access_log=False)
-        self._port = ListeningService(serverFromString(reactor, listen), site, listen, reactor)
+        self.site = BoundedSite(tree, bounds, alarms, counters, connections, reactor, access_log=False)
+        self._port = ListeningService(serverFromString(reactor, listen), self.site, listen, reactor)
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still take a low port."""
