@@ -229,6 +229,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "`node_modules/socket.io-client/dist` of the working directory, if it is there."
         ),
     ] = ""
+    deflate: Annotated[
+        bool,
+        About(
+            "Whether WebSocket messages are compressed where a client offers it (permessage-deflate). It spares bytes "
+            "on the network, and costs much more of the processor."
+        ),
+    ] = False
+    deflate_from: Annotated[
+        int,
+        About("Messages of fewer bytes are sent as they are: they gain little by compression.", "bytes", 0, 2**30),
+    ] = 256
     metrics: Annotated[
         bool,
         About(

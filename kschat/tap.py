@@ -107,6 +107,8 @@ def make_service(config: Config, reactor: Any) -> IService:
             upgrade_timeout=config.upgrade_timeout,
             max_polls=config.max_polls,
             origins=config.origins,
+            deflate=config.deflate,
+            deflate_from=config.deflate_from,
         ),
         counters,
         connections,
@@ -127,8 +129,8 @@ def make_service(config: Config, reactor: Any) -> IService:
         connections,
         reactor,
         config.access_log,
-        resource.arriving,
     )
+    site.arriving.append(resource.arriving)
     return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, router, engine, reactor)
 
 

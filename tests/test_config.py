@@ -70,6 +70,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "templates": ("/", "/"),
     "static": ("/", "/"),
     "client_dist": ("/", "/"),
+    "deflate": ("true", True),
+    "deflate_from": ("7", 7),
     "access_log": ("false", False),
 }
 #: What a setting's sample can't do without.

@@ -8,6 +8,7 @@
 - ``engine``     the sessions there are, and which requests may begin one or belong to one
 - ``websocket``  Autobahn's protocol as a session's transport
 - ``polling``    HTTP long-polling as a session's transport
+- ``deflate``    compression of WebSocket messages, bounded
 - ``metrics``    what is counted, as Prometheus reads it
 - ``page``       templates/ -> HTML
 - ``static``     the page's files, and npm's socket.io-client where there is one

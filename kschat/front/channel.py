@@ -154,8 +154,7 @@ class Channel(HTTPChannel):
         """A request's head is there."""
         self._wait(self.site.bounds.body_timeout)
         super().allHeadersReceived()
-        arriving = self.site.arriving
-        if arriving is not None:
+        for arriving in self.site.arriving:
             arriving(self.requests[-1], self._command, self._path)
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -231,9 +230,9 @@ class BoundedSite(Site):
         counters: counts.
         reactor: for twisted.web.
         access_log: whether each answered request is logged.
-        arriving: is told of each request's head, with its method and URI, before the body comes.
 
     Attributes:
+        arriving: told of each request's head, with its method and URI, before the body comes.
         channels: the connections that speak HTTP.
     """
 
@@ -249,13 +248,12 @@ class BoundedSite(Site):
         connections: ConnectionCount,
         reactor: Any,
         access_log: bool = True,
-        arriving: Callable[[Request, bytes, bytes], None] | None = None,
     ) -> None:
         # Forms would be taken apart here, in whatever shape, and their fields pass for the URL's.
         super().__init__(
             root, requestFactory=BoundedRequest, timeout=None, reactor=reactor, parsePOSTFormSubmission=False
         )
-        self.arriving = arriving
+        self.arriving: list[Callable[[Request, bytes, bytes], None]] = []
         self.bounds = bounds
         self.alarms = alarms
         self.connections = connections

@@ -57,9 +57,11 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     upgrade_timeout: float = 10
     max_polls: int = 10_000
     origins: tuple[str, ...] = ("*",)
+    deflate: bool = False
+    deflate_from: int = 256
 
 
-class _Registered(Connection):
+class Registered(Connection):
     """A connection that its engine forgets when it ends."""
 
     __slots__ = ("engine",)
@@ -108,6 +110,7 @@ class Engine:
         counters: counts.
         connections: how many there are, on whose account a transport stands.
         reactor: for Autobahn.
+        kind: what is above each session.
     """
 
     log = Logger()
@@ -122,6 +125,7 @@ class Engine:
         counters: Counters,
         connections: ConnectionCount,
         reactor: IReactorTime,
+        kind: type[Registered] = Registered,
     ) -> None:
         self.alarms = alarms
         self.cork = cork
@@ -130,10 +134,12 @@ class Engine:
         self.upgrade_timeout = settings.upgrade_timeout
         #: sessions that poll now
         self.polls = 0
+        self.deflate_from = settings.deflate_from
         self.connections = connections
         self.sessions: dict[str, Connection] = {}
-        self.factory = EngineFactory(self, reactor, limits.max_payload)
+        self.factory = EngineFactory(self, reactor, limits.max_payload, settings.deflate)
         self._application = application
+        self._kind = kind
         self._limits = limits
         self._settings = settings
         self._counters = counters
@@ -159,7 +165,7 @@ class Engine:
         """
         sid = token_urlsafe(15)
         session = EngineSession(sid, revision, transport, self.alarms, self._times, base64)
-        connection = _Registered(session, self._application, handshake, self._limits)
+        connection = self._kind(session, self._application, handshake, self._limits)
         connection.engine = self
         session.listener = connection
         self.sessions[sid] = connection

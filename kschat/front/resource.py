@@ -103,15 +103,20 @@ class EngineResource(Resource):
             asked.base64,
             None if connection is None else connection.session,
         )
-        channel = request.channel
-        head = [b"GET / HTTP/1.1"]
-        for name in _HANDSHAKE_HEADERS:
-            values = request.requestHeaders.getRawHeaders(name)
-            if values:
-                head.append(name + b": " + b",".join(values))
-        assert isinstance(channel, Channel)
-        take_over(channel, protocol)
-        protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
+        hand_over(request, protocol)
+
+
+def hand_over(request: Request, protocol: EngineProtocol) -> None:
+    """Let ``protocol`` answer a WebSocket handshake, and have the connection."""
+    head = [b"GET / HTTP/1.1"]
+    for name in _HANDSHAKE_HEADERS:
+        values = request.requestHeaders.getRawHeaders(name)
+        if values:
+            head.append(name + b": " + b",".join(values))
+    channel = request.channel
+    assert isinstance(channel, Channel)
+    take_over(channel, protocol)
+    protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
 
 
 def take_over(channel: Channel, protocol: EngineProtocol) -> None:

@@ -43,6 +43,7 @@ class SocketIOService(Service):
 
     Attributes:
         engine: has the sessions.
+        site: makes what speaks on each connection.
     """
 
     log = Logger()
@@ -77,10 +78,9 @@ class SocketIOService(Service):
         tree.putChild(b"socket.io", resource)
         if bounds is None:
             bounds = ChannelBounds(max_body=limits.max_payload)
-        site = BoundedSite(
-            tree, bounds, alarms, counters, connections, reactor, access_log=False, arriving=resource.arriving
-        )
-        self._port = ListeningService(serverFromString(reactor, listen), site, listen, reactor)
+        self.site = BoundedSite(tree, bounds, alarms, counters, connections, reactor, access_log=False)
+        self.site.arriving.append(resource.arriving)
+        self._port = ListeningService(serverFromString(reactor, listen), self.site, listen, reactor)
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still take a low port."""

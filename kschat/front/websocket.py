@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.front import deflate
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -38,6 +39,10 @@ _SHORT_BINARY: Final = tuple(bytes((0x82, size)) for size in range(126))
 
 #: Seconds that a peer may take to answer our close frame, and to read what was written before, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
+
+
+#: In a frame's first byte: the message is compressed (RFC 7692, section 6).
+_RSV1: Final = 0x40
 
 
 def frame(payload: bytes, binary: bool = False) -> bytes:
@@ -156,7 +161,9 @@ class EngineProtocol(WebSocketServerProtocol):
             self.close(Reason.TRANSPORT_CLOSE)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A message by Autobahn's own way: binary, fragmented, or in pieces on the wire."""
+        """A message by Autobahn's own way: binary, fragmented, compressed, or in pieces on the wire."""
+        if self._perMessageCompress is not None:
+            self._perMessageCompress._decompressor = None  # the next message needs another
         self._received(payload, isBinary)
 
     def onPong(self, payload: bytes) -> None:
@@ -315,10 +322,12 @@ class EngineProtocol(WebSocketServerProtocol):
         """See ``wire.session.Transport``."""
         if self.state != _OPEN:
             return
-        if self._perMessageCompress is not None:
-            self.sendMessage(payload, binary)
-            return
-        self._put(frame(payload, binary))
+        compress = self._perMessageCompress
+        if compress is None or len(payload) < self._engine.deflate_from:
+            self._put(frame(payload, binary))
+        else:
+            framed = frame(deflate.deflated(payload, compress.server_max_window_bits), binary)
+            self._put(bytes((framed[0] | _RSV1,)) + framed[1:])
 
     def _put(self, framed: bytes) -> None:
         if self._cork.held:
@@ -394,9 +403,10 @@ class EngineFactory(WebSocketServerFactory):
         engine: begins the sessions.
         reactor: for Autobahn.
         max_payload: bytes of one message.
+        compress: whether clients that offer permessage-deflate may have it.
     """
 
-    def __init__(self, engine: Engine, reactor: Any, max_payload: int) -> None:
+    def __init__(self, engine: Engine, reactor: Any, max_payload: int, compress: bool = False) -> None:
         super().__init__(server="", reactor=reactor)
         self._engine = engine
         self.setProtocolOptions(
@@ -414,6 +424,7 @@ class EngineFactory(WebSocketServerFactory):
             autoPingInterval=0,
             utf8validateIncoming=True,
             trustXForwardedFor=0,
+            perMessageCompressionAccept=deflate.accept if compress else None,
         )
 
     def for_request(

@@ -271,7 +271,8 @@ class EngineSession:
 
     def _answer_ping(self) -> None:
         self._rest()
-        self.transport.send(b"3")
+        packet, self._data = self._data, None
+        self.transport.send(b"3" + (packet.data if packet is not None else b""))
 
     def _ask(self) -> None:
         self._timetable.schedule(self, self._times.timeout)

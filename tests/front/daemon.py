@@ -97,12 +97,17 @@ class Recorder:
 
 
 class Peer:
-    """A WebSocket client at the end of a wire."""
+    """A WebSocket client at the end of a wire.
+
+    Attributes:
+        inflates: see ``read_frames``.
+    """
 
     def __init__(self, daemon: Daemon, wire: Wire, head: bytes) -> None:
         self.daemon = daemon
         self.wire = wire
         self.head = head
+        self.inflates = 0
         self._read = len(head)
 
     def send(self, text: str | bytes) -> None:
@@ -116,7 +121,7 @@ class Peer:
     def frames(self) -> list[Seen]:
         """The frames that came since the last time."""
         self.wire.pump()
-        frames, rest = read_frames(bytes(self.wire.taken[self._read :]))
+        frames, rest = read_frames(bytes(self.wire.taken[self._read :]), self.inflates)
         self._read = len(self.wire.taken) - len(rest)
         return frames
 
@@ -205,8 +210,8 @@ class Daemon:
             self.connections,
             self.clock,
             access_log,
-            resource.arriving,
         )
+        self.site.arriving.append(resource.arriving)
 
     def connect(self, room: int | None = None) -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""
