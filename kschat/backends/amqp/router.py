@@ -54,7 +54,7 @@ class AmqpRouter:
         #: what tells this daemon's messages from others
         self.app_id = secrets.token_hex(8)
         self._parameters = address.parameters(settings, f"kschat {self.app_id}")
-        self._endpoint = address.endpoint(reactor, settings, self._parameters)
+        self._endpoint, self._distrust = address.endpoint(reactor, settings, self._parameters)
         self._keys = Keys(settings)
         self._mids = Mids(secrets.token_hex(4))
         # Of what this daemon publishes in its own format its own users need no copy from the broker.
@@ -182,7 +182,7 @@ class AmqpRouter:
         began = self._reactor.seconds()
         self.tries += 1
         try:
-            factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor))
+            factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
             link = cast(Link, await self._endpoint.connect(factory))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
             self._say_down(f"RabbitMQ can't be reached: {why(error)}")
