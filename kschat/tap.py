@@ -16,7 +16,7 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource
 
 from kschat.assets import directory
-from kschat.backends import amqp, sqlite
+from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
@@ -136,7 +136,7 @@ def make_service(config: Config, reactor: Any) -> IService:
 
 def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
     store = _make_store(config, reactor)
-    replica = _make_replica(config)
+    replica = _make_replica(config, reactor, counters)
     hub = Hub(reactor, store, router, replica, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
@@ -175,8 +175,26 @@ def _make_router(config: Config, reactor: Any) -> IRouter:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config) -> IReplica:
-    return LoneReplica(only=not config.amqp)
+def _make_replica(config: Config, reactor: Any, counters: Counters) -> IReplica:
+    publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
+    if not publish:
+        return LoneReplica(only=not config.amqp)
+    try:
+        return redis.RedisReplica(
+            _redis_settings(config, publish), _redis_settings(config, subscribe), reactor, counters
+        )
+    except redis.AddressError as error:
+        raise ConfigError(f"redis: {error}") from None
+
+
+def _redis_settings(config: Config, url: str) -> redis.Settings:
+    return redis.Settings(
+        url=url,
+        prefix=config.redis_prefix,
+        ca=config.redis_ca,
+        cert=config.redis_cert,
+        key=config.redis_key,
+    )
 
 
 def _make_store(config: Config, reactor: Any) -> IStore:

@@ -7,11 +7,20 @@
 - ``faults``      why Redis can't be used, in words
 - ``teller``      says it in the log, once
 - ``link``        connects again and again; a command fails at once while it is down
+- ``packing``     many values as one argument
+- ``script``      a script, by its hash
+- ``replica``     ``RedisReplica``: what daemons tell each other
+- ``subscriptions``  the channels that are listened to
+- ``outbox``      what is told in one turn
+- ``roster``      who is where, and which daemons live
+- ``roster_scripts``  what is kept of that, and the scripts that change it
+- ``pace``        how often a daemon says that it lives, and when it is dead
 
 txredisapi is used nowhere else.
 """
 
+from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.settings import Settings
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "Settings"]
+__all__ = ["AddressError", "RedisReplica", "Settings"]
