@@ -11,7 +11,7 @@ CODE := kschat tests tools chaos $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test lint types format docs bench chaos clean
+.PHONY: run test lint types format docs bench chaos conformance clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -42,6 +42,10 @@ bench: $(VENV)/.dev system-packages node
 # Twenty kills, of real clients in full talk; CHAOS="--seed 7 --kills 3" runs another.
 chaos: $(VENV)/.dev node
 	$(BIN)/python -m chaos $(CHAOS)
+
+# The Autobahn test suite's cases, some minutes; CASES="1.* 12.1.1" runs some. Writes docs/conformance.md.
+conformance: $(VENV)/.dev
+	$(BIN)/python -m tests.conformance.autobahn $(CASES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis $(NODE:=/node_modules)

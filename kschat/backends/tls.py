@@ -64,6 +64,23 @@ class Verifying:
         return _DISTRUST.get(number, f"is not trusted (OpenSSL's error {number})") if number else ""
 
 
+def refusal(error: BaseException, distrust: str = "") -> str:
+    """Why TLS failed, where ``error`` says that it did; "" for any other.
+
+    Args:
+        error: what ended a connection.
+        distrust: see ``Verifying``.
+    """
+    name = type(error).__name__
+    if name == "VerificationError":  # service-identity's
+        return "its certificate is of another name"
+    if name == "Error" and error.args and isinstance(error.args[0], list):  # OpenSSL's: a list of reasons
+        reasons = "; ".join(str(part[-1]) for part in error.args[0])
+        known = distrust and "certificate verify failed" in reasons
+        return f"its certificate {distrust}" if known else f"TLS failed: {reasons}"
+    return ""
+
+
 def roots(ca: str, setting: str) -> Any:
     """Whom to trust: the certificates in a file, or the system's. Raises AddressError."""
     if not ca:

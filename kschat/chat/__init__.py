@@ -11,6 +11,7 @@
 - ``feed``         each socket's way through its user's inbox: backlog, live, gaps, proof
 - ``inbox``        a user on this daemon: the cursor, the sockets, what they asked for
 - ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
+- ``adoption``     messages of servers that keep none, taken into the store
 - ``catchup``      what news did not tell: looked up in the store, told to other daemons later
 - ``hub``          who is connected to this daemon; encode once, write to each socket
 - ``words``        what daemons tell each other about sockets

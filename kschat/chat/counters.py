@@ -24,17 +24,21 @@ class Counters:
         dropped: those of them that were not told: too many at once, or no Redis.
         heard: words of other daemons.
         unrouted: messages that were stored, and not routed at once.
+        adopted: messages of servers that keep none (the tutorial's) which were taken into the store here.
+        not_adopted: those that were lost, since too many waited for the store.
         turned_away: connections closed because there were too many.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
     __slots__ = (
+        "adopted",
         "batches",
         "closed",
         "delivered",
         "denied",
         "dropped",
         "heard",
+        "not_adopted",
         "proved",
         "refused",
         "rejected",
@@ -56,6 +60,8 @@ class Counters:
         self.batches = 0
         self.turned_away = 0
         self.unrouted = 0
+        self.adopted = 0
+        self.not_adopted = 0
         self.steps: dict[str, tuple[int, float]] = {}
         self.told = 0
         self.dropped = 0

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies
+from kschat.chat.adoption import Adoption
 from kschat.chat.bodies import Status
 from kschat.chat.catchup import CatchUp
 from kschat.chat.counters import Counters
@@ -71,6 +72,7 @@ class Hub:
         self._batches = 0
         self._to_finish: list[Feed] = []
         self.catch_up = CatchUp(clock, store, router, self._inboxes)
+        self._adoption = Adoption(clock, store, counters, self.deliver)
         router.attach(self)
 
     @property
@@ -175,6 +177,8 @@ class Hub:
         """Write each message to every socket of its recipients, or to the one that is named. One write a socket."""
         inboxes = self._inboxes
         written = 0
+        placeless: list[Message] = []
+        keeps = self.store.keeps
         self.begin_batch()
         try:
             for stored in batch:
@@ -189,6 +193,8 @@ class Hub:
                         piece = bodies.piece(message, offset)
                         for feed in feeds:
                             feed.news(offset, message, piece)
+                    elif keeps:
+                        placeless.append(message)
                     else:
                         piece = bodies.piece(message, None)
                         for feed in feeds:
@@ -196,6 +202,12 @@ class Hub:
         finally:
             self._counters.delivered += written
             self.end_batch()
+        if placeless:
+            self._adoption.take(placeless)
+
+    def missed(self, users: Iterable[str]) -> None:
+        """See ``RouterListener``."""
+        self.catch_up.resync(users)
 
     def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
         """See ``RouterListener``."""

@@ -5,7 +5,7 @@ Every backend passes the tests in ``tests/contracts``, the in-memory ones includ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, IntFlag, auto
 from typing import Protocol
 
@@ -133,8 +133,12 @@ class RouterListener(Protocol):
 
         Where a router keeps a queue for each socket, ``socket`` is the one that these are for; else
         they are for every socket of their recipients. The same message may arrive more than once where its
-        offsets tell so (they are not 0).
+        offsets tell so (they are not 0). Offset 0 is that of a message which has no place in an inbox: of a store that
+        keeps none, or of another server that does not know inboxes.
         """
+
+    def missed(self, users: Iterable[str]) -> None:
+        """There is a message to each of ``users`` that can't be brought whole: the store has it."""
 
     def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
         """Something befell the router, or the queue of ``socket`` alone."""

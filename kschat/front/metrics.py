@@ -27,6 +27,8 @@ COUNTS: Final = (
     ("delivered", "kschat_messages_written", "Messages written to a socket, each socket counted."),
     ("proved", "kschat_messages_delivered", "Messages that a client was proved to have."),
     ("unrouted", "kschat_messages_unrouted", "Messages that were stored, and could not be routed at once."),
+    ("adopted", "kschat_messages_adopted", "Messages of the tutorial's server that were taken into the store here."),
+    ("not_adopted", "kschat_messages_not_adopted", "Those that were lost, since too many waited for the store."),
     ("told", "kschat_words_told", "Words (receipts, typing and the like) for other daemons, each user counted."),
     ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
     ("heard", "kschat_words_heard", "Words of other daemons."),

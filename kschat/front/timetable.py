@@ -1,8 +1,8 @@
 """One alarm clock for all sessions: no session holds a timer of its own.
 
 Twisted's timers cost a delayed call, a closure and a place in a heap each. Here a session
-holds one integer, the slot its next alarm stands in; a slot is 10 ms wide, and one timer
-waits for the earliest of them.
+holds one integer, the slot its next alarm stands in, and one timer waits for the earliest slot. Slots are 1 ms
+wide, but alarms that are a second or more away share those of 10 ms.
 """
 
 from __future__ import annotations
@@ -13,8 +13,16 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-#: How many slots make a second. Heartbeats need to be good to some 10 ms (WIRE.md, 2).
-SLOTS_A_SECOND = 100
+#: How many slots make a second.
+SLOTS_A_SECOND = 1000
+
+#: Of alarms that are a second or more away only those slots are used that this divides: many sessions, few slots.
+COARSE = 10
+
+#: Seconds that an alarm may be late and what it schedules is counted from its own time all the same: of two that
+#: follow one another, such as a ping and the end of the wait for its answer, the second must not be later by what the
+#: first was. After more, who was not served for a while gets its whole time from now.
+LATE = 0.01
 
 
 class Sleeper(Protocol):
@@ -41,15 +49,28 @@ class Alarms:
         self._order: list[int] = []
         self._timer: IDelayedCall | None = None
         self._timer_slot = 0
+        # The slot that rings, while one does.
+        self._ringing: int | None = None
 
     def __len__(self) -> int:
         """How many sleepers wait."""
         return sum(map(len, self._slots.values()))
 
     def schedule(self, sleeper: Sleeper, seconds: float) -> None:
-        """Call ``sleeper.alarm()`` once, at least ``seconds`` from now, 10 ms later at the most."""
+        """Call ``sleeper.alarm()`` once, ``seconds`` from now; from a second on up to 10 ms later.
+
+        From within an alarm "now" is, for less than a second, the time that it was set for, if it is not too late.
+        """
         self.cancel(sleeper)
-        slot = int((self._clock.seconds() + seconds) * SLOTS_A_SECOND) + 1
+        now, rings = self._clock.seconds(), self._ringing
+        if seconds >= 1:
+            slot = round((now + seconds) * SLOTS_A_SECOND)
+            slot += -slot % COARSE
+        else:
+            if rings is not None and now - rings / SLOTS_A_SECOND < LATE:
+                now = rings / SLOTS_A_SECOND
+            slot = round((now + seconds) * SLOTS_A_SECOND)
+            slot += slot == rings
         sleeper.slot = slot
         row = self._slots.get(slot)
         if row is None:
@@ -87,6 +108,7 @@ class Alarms:
         now = (self._clock.seconds() + 1e-6) * SLOTS_A_SECOND
         while self._order and self._order[0] <= now:
             slot = heapq.heappop(self._order)
+            self._ringing = slot
             for sleeper in self._slots.pop(slot):
                 if sleeper.slot != slot:
                     continue  # one before it in this slot cancelled it, or put it off
@@ -95,4 +117,5 @@ class Alarms:
                     sleeper.alarm()
                 except Exception:  # noqa: BLE001 - one session's bug must not stop the others' clock
                     self.log.failure("an alarm of {sleeper} failed", sleeper=type(sleeper).__name__)
+        self._ringing = None
         self._set_timer()

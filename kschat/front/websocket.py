@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.front import deflate
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -38,6 +39,10 @@ _SHORT_BINARY: Final = tuple(bytes((0x82, size)) for size in range(126))
 
 #: Seconds that a peer may take to answer our close frame, and to read what was written before, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
+
+
+#: In a frame's first byte: the message is compressed (RFC 7692, section 6).
+_RSV1: Final = 0x40
 
 
 def frame(payload: bytes, binary: bool = False) -> bytes:
@@ -111,8 +116,17 @@ class EngineProtocol(WebSocketServerProtocol):
     _unsent = 0
     _asked = b""
 
-    def __init__(self, engine: Engine, revision: Revision, handshake: Handshake, base64: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        revision: Revision,
+        handshake: Handshake,
+        base64: bool,
+        host: EngineSession | None = None,
+    ) -> None:
         super().__init__()
+        #: the session that this one is offered to, until it takes it or not
+        self._host = host
         self._engine = engine
         self._revision: Revision = revision
         self._handshake = handshake
@@ -137,10 +151,19 @@ class EngineProtocol(WebSocketServerProtocol):
         # What the handshake needed, and an idle connection would carry on with.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""
-        self.session = self._engine.begin(self, self._revision, self._handshake, self._base64)
+        host, self._host = self._host, None
+        if host is None:
+            self.session = self._engine.begin(self, self._revision, self._handshake, self._base64)
+        elif self._engine.polling(host.sid) is not None and host.offer(self, self._base64):
+            self._host = host
+            self._engine.alarms.schedule(self, self._engine.upgrade_timeout)
+        else:
+            self.close(Reason.TRANSPORT_CLOSE)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A message by Autobahn's own way: binary, fragmented, or in pieces on the wire."""
+        """A message by Autobahn's own way: binary, fragmented, compressed, or in pieces on the wire."""
+        if self._perMessageCompress is not None:
+            self._perMessageCompress._decompressor = None  # the next message needs another
         self._received(payload, isBinary)
 
     def onPong(self, payload: bytes) -> None:
@@ -166,8 +189,11 @@ class EngineProtocol(WebSocketServerProtocol):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone."""
         session, self.session = self.session, None
+        host, self._host = self._host, None
         if session is not None:
             session.lost()
+        elif host is not None:
+            host.candidate_gone()
         self._engine.connections.leave()
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
@@ -184,8 +210,11 @@ class EngineProtocol(WebSocketServerProtocol):
         self._engine.alarms.schedule(self, CLOSE_TIMEOUT)
 
     def alarm(self) -> None:
-        """The peer took too long to end."""
-        self.transport.abortConnection()
+        """The peer took too long to end, or to change to this connection."""
+        if self._host is not None:
+            self._host.candidate_gone()
+        else:
+            self.transport.abortConnection()
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None
@@ -251,6 +280,7 @@ class EngineProtocol(WebSocketServerProtocol):
     def _received(self, payload: bytes, binary: bool) -> None:
         session = self.session
         if session is None:
+            self._offered(payload, binary)
             return
         try:
             session.receive(payload, binary)
@@ -258,6 +288,21 @@ class EngineProtocol(WebSocketServerProtocol):
             # A bug of ours costs this connection, and no other.
             self.logger.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
+
+    def _offered(self, payload: bytes, binary: bool) -> None:
+        """A frame for a session that has another transport yet."""
+        host = self._host
+        if host is None:
+            return
+        try:
+            host.receive_candidate(payload, binary)
+        except Exception:  # noqa: BLE001 - see ``_received``
+            self.logger.failure("a session could not change its transport")
+            host.close(Reason.SERVER_ERROR)
+        if host.transport is self:
+            self._host = None
+            self._engine.alarms.cancel(self)
+            self.session = host
 
     def pauseProducing(self) -> None:
         """The socket does not take what is written as fast as it comes. (At every write.)"""
@@ -277,10 +322,12 @@ class EngineProtocol(WebSocketServerProtocol):
         """See ``wire.session.Transport``."""
         if self.state != _OPEN:
             return
-        if self._perMessageCompress is not None:
-            self.sendMessage(payload, binary)
-            return
-        self._put(frame(payload, binary))
+        compress = self._perMessageCompress
+        if compress is None or len(payload) < self._engine.deflate_from:
+            self._put(frame(payload, binary))
+        else:
+            framed = frame(deflate.deflated(payload, compress.server_max_window_bits), binary)
+            self._put(bytes((framed[0] | _RSV1,)) + framed[1:])
 
     def _put(self, framed: bytes) -> None:
         if self._cork.held:
@@ -330,6 +377,7 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def close(self, reason: Reason) -> None:
         """See ``wire.session.Transport``. The close frame carries the reason."""
+        self._host = None
         self.flush()
         if self.state == _OPEN:
             self.sendCloseFrame(reason.close_code, reason.text.encode())
@@ -343,6 +391,10 @@ class EngineProtocol(WebSocketServerProtocol):
         """See ``wire.session.Transport``. All has been written."""
         return ()
 
+    def take_proof(self) -> int | None:
+        """See ``wire.session.Transport``. Nobody changes from a WebSocket to another transport."""
+        return None
+
 
 class EngineFactory(WebSocketServerFactory):
     """Makes the protocols, with Autobahn's options as they must be on the internet.
@@ -351,9 +403,10 @@ class EngineFactory(WebSocketServerFactory):
         engine: begins the sessions.
         reactor: for Autobahn.
         max_payload: bytes of one message.
+        compress: whether clients that offer permessage-deflate may have it.
     """
 
-    def __init__(self, engine: Engine, reactor: Any, max_payload: int) -> None:
+    def __init__(self, engine: Engine, reactor: Any, max_payload: int, compress: bool = False) -> None:
         super().__init__(server="", reactor=reactor)
         self._engine = engine
         self.setProtocolOptions(
@@ -371,11 +424,14 @@ class EngineFactory(WebSocketServerFactory):
             autoPingInterval=0,
             utf8validateIncoming=True,
             trustXForwardedFor=0,
+            perMessageCompressionAccept=deflate.accept if compress else None,
         )
 
-    def for_request(self, revision: Revision, handshake: Handshake, base64: bool) -> EngineProtocol:
-        """A protocol for a request that was found good."""
-        protocol = EngineProtocol(self._engine, revision, handshake, base64)
+    def for_request(
+        self, revision: Revision, handshake: Handshake, base64: bool, host: EngineSession | None = None
+    ) -> EngineProtocol:
+        """A protocol for a request that was found good. ``host`` is the session that may change to it."""
+        protocol = EngineProtocol(self._engine, revision, handshake, base64, host)
         protocol.factory = self
         protocol.is_server = True
         return protocol

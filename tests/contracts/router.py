@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -24,11 +24,15 @@ class Arrivals:
         self.batches: list[Sequence[Stored]] = []
         self.sockets: list[str | None] = []
         self.turns: list[RouterTurn] = []
+        self.missed_users: list[str] = []
         self._waiting: list[tuple[RouterTurn, Deferred[None]]] = []
 
     def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
         self.batches.append(list(batch))
         self.sockets.append(socket)
+
+    def missed(self, users: Iterable[str]) -> None:
+        self.missed_users += users
 
     def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
         self.turns.append(turn)

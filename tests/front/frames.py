@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Final, NamedTuple
 
 CONTINUATION: Final = 0
@@ -69,8 +70,22 @@ def close_frame(code: int | None = 1000, reason: str = "") -> bytes:
     return client_frame(payload, CLOSE)
 
 
-def read_frames(data: bytes) -> tuple[list[Seen], bytes]:
+def deflated(payload: bytes) -> bytes:
+    """``payload`` as that of a compressed message (RFC 7692, section 7.2.1)."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def inflated(payload: bytes, window_bits: int = zlib.MAX_WBITS) -> bytes:
+    """The other way round, of a message that refers to none before it."""
+    return zlib.decompressobj(-window_bits).decompress(payload + b"\x00\x00\xff\xff")
+
+
+def read_frames(data: bytes, inflate: int = 0) -> tuple[list[Seen], bytes]:
     """The frames that a server wrote, and the bytes of one that is not whole.
+
+    Args:
+        inflate: the bits of the window that compressed messages need at the most; 0 where none may be.
 
     Raises:
         AssertionError: what no server may write: a mask, a reserved bit, a fragment, a length in more bytes
@@ -81,7 +96,7 @@ def read_frames(data: bytes) -> tuple[list[Seen], bytes]:
     while len(data) - position >= 2:
         first, second = data[position], data[position + 1]
         assert first & 0x80, "a fragment"
-        assert not first & 0x70, "a reserved bit"
+        assert not first & (0x30 if inflate else 0x70), "a reserved bit"
         assert not second & 0x80, "a mask"
         opcode, size, start = first & 0x0F, second, position + 2
         assert opcode in (TEXT, BINARY, CLOSE, PING, PONG), opcode
@@ -95,6 +110,9 @@ def read_frames(data: bytes) -> tuple[list[Seen], bytes]:
         if start + size > len(data):
             break
         payload = data[start : start + size]
+        if first & 0x40:
+            assert opcode < CLOSE, "a compressed control frame"
+            payload = inflated(payload, inflate)
         if opcode == TEXT:
             payload.decode()
         frames.append(Seen(opcode, payload))

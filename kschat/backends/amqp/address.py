@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pika import URLParameters
@@ -35,13 +36,17 @@ def parameters(settings: Settings, name: str) -> URLParameters:
     return found
 
 
-def endpoint(reactor: Any, settings: Settings, found: URLParameters) -> IStreamClientEndpoint:
+def endpoint(reactor: Any, settings: Settings, found: URLParameters) -> tuple[IStreamClientEndpoint, Callable[[], str]]:
     """Where to connect to; with ``amqps`` the certificate, and that it is of this name, are verified.
+
+    Returns:
+        It, and what says why the certificate of the newest connection was not trusted ("" where it was).
 
     Raises:
         AddressError: a file for TLS can't be used.
     """
     plain = HostnameEndpoint(reactor, found.host, found.port, timeout=CONNECT_TIMEOUT)
     if not settings.url.startswith("amqps:"):
-        return plain
-    return Verifying(found.host, settings.ca, settings.cert, settings.key, "amqp").wrap(plain)
+        return plain, str
+    verifying = Verifying(found.host, settings.ca, settings.cert, settings.key, "amqp")
+    return verifying.wrap(plain), lambda: verifying.distrust

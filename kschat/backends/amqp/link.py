@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import pika
@@ -15,6 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+
+from kschat.backends.tls import refusal
 
 #: Seconds between two looks at a connection that is to end.
 LOOK: Final = 1.0
@@ -29,6 +32,7 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
     Args:
         parameters: of pika.
         reactor: the real one.
+        distrust: says why the broker's certificate was not trusted; "" where it was.
 
     Attributes:
         why: what ended it, in words, once it has; or what will.
@@ -36,8 +40,9 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         gone: fires then.
     """
 
-    def __init__(self, parameters: pika.ConnectionParameters, reactor: Any) -> None:
+    def __init__(self, parameters: pika.ConnectionParameters, reactor: Any, distrust: Callable[[], str]) -> None:
         super().__init__(parameters, reactor)
+        self._distrust = distrust
         self._reactor = reactor
         self._look: IDelayedCall | None = None
         self._ending = False
@@ -69,14 +74,18 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         if self._look is not None and self._look.active():
             self._look.cancel()
         error = getattr(self._impl, "_error", None) or reason.value
-        self.why = self.why or why(error)
+        self.why = self.why or why(error, self._distrust())
         super().connectionLost(reason)
         self.gone.callback(None)
 
 
-def why(error: BaseException | None) -> str:
-    """Why a connection failed, in words that an operator can act on. Holds no password."""
-    # TLS: a failed handshake is a list of reasons in the first argument.
+def why(error: BaseException | None, distrust: str = "") -> str:
+    """Why a connection failed, in words that an operator can act on. Holds no password.
+
+    Args:
+        error: what ended it.
+        distrust: what is wrong with the broker's certificate, where that is known.
+    """
     if error is None:
         return "nobody knows"
     name = type(error).__name__
@@ -94,9 +103,8 @@ def why(error: BaseException | None) -> str:
     if isinstance(error, pika.exceptions.StreamLostError):
         inner = error.args[0] if error.args else ""
         value = getattr(inner, "value", None)
-        return why(value) if isinstance(value, BaseException) else "the connection was lost"
-    if name == "VerificationError":
-        return "its certificate is of another name"
-    if name == "Error" and error.args and isinstance(error.args[0], list):
-        return "TLS failed: " + "; ".join(str(part[-1]) for part in error.args[0])
+        return why(value, distrust) if isinstance(value, BaseException) else "the connection was lost"
+    refused = refusal(error, distrust)
+    if refused:
+        return refused
     return text.rstrip(".")

@@ -1,10 +1,13 @@
-"""How a batch is parted into publishes: the indices of its messages, and the keys that they go by."""
+"""How a batch is parted into publishes: which of its messages each carries, by which keys."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+import msgspec
+
+from kschat.backends.amqp import carried
 from kschat.backends.amqp.keys import Keys
 from kschat.chat.interfaces import Stored
 
@@ -16,12 +19,59 @@ MAX_KEYS_BYTES: Final = 60_000
 #: Bytes of messages after which a batch is published in parts.
 MAX_BODY: Final = 1_000_000
 
-Part = tuple[list[int], list[str]]
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    """One message to RabbitMQ.
+
+    Attributes:
+        indices: in the batch, of what it carries.
+        key: the routing key.
+        headers: with further keys, or what the message's own form has no place for.
+        content_type, body: what it carries.
+    """
+
+    indices: Sequence[int]
+    key: str
+    headers: Mapping[str, Any]
+    content_type: str
+    body: bytes
 
 
-def together(batch: Sequence[Stored], keys: Keys) -> list[Part]:
+def as_tutorial(batch: Sequence[Stored], keys: Keys) -> list[Publish]:
+    """A publish for each place of each message, in the tutorial's form."""
+    publishes = []
+    for index, one in enumerate(batch):
+        body = carried.as_tutorial(one.message)
+        for user, offset in one.places:
+            key = keys.of(user)
+            headers = {**keys.headers([key]), **carried.place_header(one.message, user, offset)}
+            publishes.append(Publish((index,), key, headers, carried.TUTORIAL, body))
+    return publishes
+
+
+def together(batch: Sequence[Stored], keys: Keys) -> list[Publish]:
     """As few publishes as may be: whoever is bound by any of a part's keys gets all of it."""
-    parts: list[Part] = []
+    return [_packed(batch, indices, names, keys) for indices, names in _together(batch, keys)]
+
+
+def by_key(batch: Sequence[Stored], keys: Keys) -> list[Publish]:
+    """A publish for each key, so that it is told of each whether anybody was bound by it."""
+    groups: dict[str, list[int]] = {}
+    for index, stored in enumerate(batch):
+        for user, _ in stored.places:
+            indices = groups.setdefault(keys.of(user), [])
+            if not indices or indices[-1] != index:
+                indices.append(index)
+    return [_packed(batch, indices, [key], keys) for key, indices in groups.items()]
+
+
+def _packed(batch: Sequence[Stored], indices: Sequence[int], names: Sequence[str], keys: Keys) -> Publish:
+    body = carried.packed([batch[index] for index in indices])
+    return Publish(indices, names[0], keys.headers(names), carried.BATCH, body)
+
+
+def _together(batch: Sequence[Stored], keys: Keys) -> list[tuple[list[int], list[str]]]:
+    parts: list[tuple[list[int], list[str]]] = []
     indices: list[int] = []
     named: dict[str, None] = {}
     size = room = 0
@@ -44,14 +94,3 @@ def together(batch: Sequence[Stored], keys: Keys) -> list[Part]:
             room += 4 * len(key) + 8
     parts.append((indices, list(named)))
     return parts
-
-
-def by_key(batch: Sequence[Stored], keys: Keys) -> list[Part]:
-    """A publish for each key, so that it is told of each whether anybody was bound by it."""
-    groups: dict[str, list[int]] = {}
-    for index, stored in enumerate(batch):
-        for user, _ in stored.places:
-            indices = groups.setdefault(keys.of(user), [])
-            if not indices or indices[-1] != index:
-                indices.append(index)
-    return [(indices, [key]) for key, indices in groups.items()]

@@ -54,7 +54,7 @@ class AmqpRouter:
         #: what tells this daemon's messages from others
         self.app_id = secrets.token_hex(8)
         self._parameters = address.parameters(settings, f"kschat {self.app_id}")
-        self._endpoint = address.endpoint(reactor, settings, self._parameters)
+        self._endpoint, self._distrust = address.endpoint(reactor, settings, self._parameters)
         self._keys = Keys(settings)
         self._mids = Mids(secrets.token_hex(4))
         # Of what this daemon publishes in its own format its own users need no copy from the broker.
@@ -149,19 +149,13 @@ class AmqpRouter:
         if publisher is None or not up:
             return fail(RouterUnavailable(self._why))
         words = [self._direct and any(user in bound for user, _ in one.places) for one in batch]
-        if self._settings.format == "tutorial":
-            parts = [([index], [self._keys.of(user)]) for index, one in enumerate(batch) for user, _ in one.places]
-        else:
-            parts = parted.by_key(batch, self._keys) if exact else parted.together(batch, self._keys)
+        ways = (
+            parted.as_tutorial if self._settings.format == "tutorial" else parted.by_key if exact else parted.together
+        )
         sent = []
-        for indices, keys in parts:
-            ones = [batch[index] for index in indices]
-            if self._settings.format == "tutorial":
-                kind, body = carried.TUTORIAL, carried.as_tutorial(ones[0].message)
-            else:
-                kind, body = carried.BATCH, carried.packed(ones)
-            confirmed = publisher.publish(keys[0], self._keys.headers(keys), kind, body)
-            sent.append(confirmed.addCallback(_say, words, indices))
+        for one in ways(batch, self._keys):
+            confirmed = publisher.publish(one.key, one.headers, one.content_type, one.body)
+            sent.append(confirmed.addCallback(_say, words, one.indices))
         done: Deferred[list[bool]] = gatherResults(sent, consumeErrors=True).addCallbacks(lambda _: words, _unwrapped)
         return done
 
@@ -188,7 +182,7 @@ class AmqpRouter:
         began = self._reactor.seconds()
         self.tries += 1
         try:
-            factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor))
+            factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
             link = cast(Link, await self._endpoint.connect(factory))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
             self._say_down(f"RabbitMQ can't be reached: {why(error)}")
@@ -325,26 +319,28 @@ class AmqpRouter:
 
     def arrived(self, messages: list[Any], socket: str | None) -> None:
         """Hand on what is for users here."""
-        bound, batch = self._bound, []
+        bound, batch, missed = self._bound, [], []
         for message in messages:
             properties = message.properties
             if self._direct and properties.app_id == self.app_id:
                 continue  # they had it when it was published
             try:
-                if properties.content_type == carried.BATCH:
-                    found = carried.unpacked(message.body)
-                else:
-                    found = [carried.from_tutorial(message.body, self._mid)]
+                found, lacks = carried.read(properties.content_type, properties.headers, message.body, self._mid)
             except carried.CarriedError as error:
                 self.malformed += 1
                 self.log.warn("from RabbitMQ came {error}", error=error)
                 continue
-            if socket is None:
+            if lacks:
+                missed += [user for one in found for user, _ in one.places if user in bound]
+            elif socket is None:
                 batch += [one for one in found if any(user in bound for user, _ in one.places)]
             else:  # what travelled together may be for others
                 batch += [one for one in found if any(socket in bound.get(user, ()) for user, _ in one.places)]
-        if batch and self._listener is not None:
-            self._listener.deliver(batch, socket)
+        if self._listener is not None:
+            if batch:
+                self._listener.deliver(batch, socket)
+            if missed:
+                self._listener.missed(missed)
 
     def cancelled(self, socket: str | None) -> None:
         """Tell whose queue it was, and that there is another."""

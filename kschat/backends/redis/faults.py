@@ -6,6 +6,8 @@ from typing import Final
 
 from txredisapi import ResponseError
 
+from kschat.backends import tls
+
 #: By the word that Redis's error begins with.
 _SAID: Final = {
     "WRONGPASS": "the user or the password is wrong",
@@ -47,12 +49,7 @@ def why(error: BaseException | None, distrust: str = "") -> str:
         return said(error)
     if error is None:
         return "nobody knows why"
-    name = type(error).__name__
-    if name == "VerificationError":
-        return "its certificate is of another name"
-    if name == "Error" and error.args and isinstance(error.args[0], list):  # OpenSSL's
-        reasons = "; ".join(str(part[-1]) for part in error.args[0])
-        if "certificate verify failed" in reasons and distrust:
-            return f"its certificate {distrust}"
-        return f"TLS failed: {reasons}"
-    return (" ".join(str(error).split()) or name).rstrip(".")
+    refused = tls.refusal(error, distrust)
+    if refused:
+        return refused
+    return (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
