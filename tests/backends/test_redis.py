@@ -5,17 +5,14 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import RedisStore, Settings
 from kschat.chat.interfaces import IStore
 from tests.contracts import istore
-from tests.contracts.istore import offsets
-from tests.contracts.made import message, to
 from tests.support.redis import Redis, shared_redis
-from tests.support.waiting import real_reactor, within
+from tests.support.waiting import real_reactor
 
 
 class StoreTestCase(TestCase):

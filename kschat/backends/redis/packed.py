@@ -12,7 +12,7 @@ from kschat.backends.ids import ids_of, written
 from kschat.chat.interfaces import Stored
 from kschat.chat.messages import Error, Message
 
-#: Offsets of the first generation begin at 1, those of each further one at a multiple of this and 1 (see ``hello.lua``).
+#: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
 GENERATION: Final = 1 << 32
 
 #: What a message is without its number: the rest of the mid, sender, recipient, how they were written, time, cid,

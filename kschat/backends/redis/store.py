@@ -33,8 +33,8 @@ from kschat.backends.redis.connection import Connection, RedisUnavailable, Respo
 from kschat.backends.redis.faults import said
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.packed import Packer, answers, id_of, message_of, packed, peer_of
-from kschat.backends.redis.scripts import READING, WRITING, Scripts
 from kschat.backends.redis.retention import Retention
+from kschat.backends.redis.scripts import READING, WRITING, Scripts
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
 from kschat.chat.interfaces import (
