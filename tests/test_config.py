@@ -191,7 +191,7 @@ class TestRefusals(ConfigTestCase):
             ("max_connections", "9" * 5000, "is not a whole number of connections"),
             ("store", "sqlite:", "is none of memory, redis and none, nor like sqlite:kschat.db"),
             ("store", "memory:", "is none of memory, redis and none, nor like sqlite:kschat.db"),
-            ("store", "redis", "is none of memory, redis and none, nor like sqlite:kschat.db"),
+            ("store", "redis:", "is none of memory, redis and none, nor like sqlite:kschat.db"),
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
