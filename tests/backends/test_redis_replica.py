@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from kschat.backends.redis import roster
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.roster_scripts import RETIRE
@@ -185,6 +186,19 @@ class Failures(Together):
         self.redis.signal(signal.SIGCONT)
         await self.becomes(self.one, ann=True)
         await self.becomes(self.other, ann=True, nobody=False)
+
+    async def test_what_a_frozen_redis_finds_when_it_goes_on_is_not_told_late(self) -> None:
+        self.patch(roster, "STALE_AFTER", 300)
+        await self.begin()
+        self.other.here("ann")
+        await self.becomes(self.one, ann=True)
+        self.redis.signal(signal.SIGSTOP)
+        self.one.tell(["ann"], Typing("stale"))
+        await deferLater(real_reactor(), 0.5)
+        self.redis.signal(signal.SIGCONT)
+        self.one.tell(["ann"], Typing("fresh"))
+        await until(lambda: bool(self.other_ears.words), "a word")
+        self.assertEqual(self.other_ears.words, [("ann", Typing("fresh"))])
 
     async def test_scripts_that_redis_forgot_are_sent_again(self) -> None:
         await self.begin()

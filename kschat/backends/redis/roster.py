@@ -26,6 +26,9 @@ AT_ONCE: Final = 500
 #: Users that went while Redis was away, of whom it is told when.
 MAX_LEFT: Final = 10_000
 
+#: Milliseconds after which a word is not told any more, by a Redis that stood still meanwhile.
+STALE_AFTER: Final = 5000
+
 _NOTHING: Final = packing.texts(())
 
 
@@ -77,6 +80,8 @@ class Roster:
         self._taking_off = False
         self._elsewhere = Wants.NOTHING
         self._heard = Wants.NOTHING
+        # By how many milliseconds the server's clock is ahead of ours.
+        self._ahead = 0
 
     def here(self, user: str) -> None:
         """``user`` has come."""
@@ -102,7 +107,7 @@ class Roster:
                 await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], b"1"))
             if old:
                 left, self._left = self._left, {}
-                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING)
+                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0)
                 await RETIRE.run(do, self._prefix, old)
             self._entered = True
         finally:
@@ -133,7 +138,7 @@ class Roster:
     def turn(self, words: bytes) -> Deferred[None]:
         """Tell who came and went, and publish ``words``. Fails as the link does."""
         moves, self._moves = self._moves, {}
-        told = TURN.run(self._link().do, self._prefix, self.id, _packed(moves), words)
+        told = TURN.run(self._link().do, self._prefix, self.id, _packed(moves), words, self._deadline())
         return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
 
     def _turned(self, known: int, of: str) -> None:
@@ -143,6 +148,13 @@ class Roster:
     def _not_turned(self, failure: Failure, moves: dict[str, bytes]) -> Failure:
         self._keep(moves)
         return failure
+
+    def _milliseconds(self) -> int:
+        return int(self._reactor.seconds() * 1000)
+
+    def _deadline(self) -> int:
+        """The server's time after which what is told now is stale."""
+        return self._milliseconds() + self._ahead + STALE_AFTER
 
     def keep_moves(self) -> None:
         """Nothing can be told now: keep when users went."""
@@ -158,7 +170,7 @@ class Roster:
             del self._left[next(iter(self._left))]
 
     async def _turn(self, do: Do, moves: dict[str, bytes]) -> None:
-        if not await TURN.run(do, self._prefix, self.id, _packed(moves), _NOTHING):
+        if not await TURN.run(do, self._prefix, self.id, _packed(moves), _NOTHING, 0):
             raise RedisUnavailable("it forgets who is there")
 
     async def online(self, users: Sequence[str]) -> dict[str, bool | None]:
@@ -174,7 +186,7 @@ class Roster:
 
     async def leave(self) -> None:
         """Take all who are here off, and this daemon: it ends in good order."""
-        now = b"0%d" % int(self._reactor.seconds() * 1000)
+        now = b"0%d" % self._milliseconds()
         do, users = self._link().do, list(self.users)
         for start in range(0, len(users), AT_ONCE):
             await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], now))
@@ -204,7 +216,8 @@ class Roster:
         self._heard = Wants.NOTHING
         wants = int(self.wants)
         answer = await BEAT.run(do, self._prefix, self.id, int(new), wants, *self._pace.milliseconds)
-        known, others, _, *dead = answer
+        known, now, others, *dead = answer
+        self._ahead = now - self._milliseconds()
         if known:
             # What was heard meanwhile may be newer than the answer.
             self._set_elsewhere(Wants(others) | self._heard)

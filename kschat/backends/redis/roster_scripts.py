@@ -45,7 +45,7 @@ end
 
 #: A daemon lives. ARGV: its id; "1" where that is new; what it wants; milliseconds: of silence until a daemon is dead,
 #: of silence of all until Redis was away, until then all must have said that they live.
-#: Returns: whether it was known; what all others want; milliseconds until all is settled; the ids of the dead.
+#: Returns: whether it was known; the server's time; what all others want; the ids of the dead.
 BEAT: Final = Script(
     _COMMON
     + """
@@ -58,7 +58,7 @@ end
 call('SET', p .. 'beat', now)
 local left = math.max((tonumber(call('GET', p .. 'settled')) or 0) - now, 0)
 if ARGV[2] ~= '1' and not call('ZSCORE', p .. 'daemons', id) then
-  return {0, 0, left}
+  return {0, now, 0}
 end
 call('ZADD', p .. 'daemons', now, id)
 local before = call('HGET', p .. 'wants', id)
@@ -78,12 +78,13 @@ local all = call('HGETALL', p .. 'wants')
 for i = 1, #all, 2 do
   if all[i] ~= id then others = bit.bor(others, tonumber(all[i + 1])) end
 end
-return {1, others, left, unpack(call('ZRANGE', p .. 'dead', 0, 99))}
+return {1, now, others, unpack(call('ZRANGE', p .. 'dead', 0, 99))}
 """
 )
 
 #: What happened in one turn. ARGV: the daemon's id; packed: each user that came ("1") or went ("0" and when), after its
-#: name; packed: what to publish, each after its channel. Returns whether the daemon was known (else nobody came).
+#: name; packed: what to publish, each after its channel; the time of the server after which that is stale (it stood still)
+#: and is dropped. Returns whether the daemon was known (else nobody came).
 TURN: Final = Script(
     _COMMON
     + """
@@ -103,8 +104,10 @@ for i = 1, #moves, 2 do
     if fresh then call('PUBLISH', p .. 'p:' .. user, '1') end
   end
 end
-local words = cmsgpack.unpack(ARGV[3])
-for i = 1, #words, 2 do call('PUBLISH', words[i], words[i + 1]) end
+if server_ms() <= tonumber(ARGV[4]) then
+  local words = cmsgpack.unpack(ARGV[3])
+  for i = 1, #words, 2 do call('PUBLISH', words[i], words[i + 1]) end
+end
 return known and 1 or 0
 """
 )
