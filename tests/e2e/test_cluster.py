@@ -70,9 +70,11 @@ class DaemonsTestCase(unittest.TestCase):
             (answer,) = await socket.emit("Presence", {"ids": users})
             return dict(answer)
 
-        return await repeated_until(
-            ask, lambda said: all(one["online"] is not None for one in said.values()), "presence"
-        )
+        known = lambda said: all(one["online"] is not None for one in said.values())  # noqa: E731
+        found = await repeated_until(ask, known, "presence")
+        # What was unknown first and then known was told by events as well.
+        socket.unseen = [event for event in socket.unseen if event.name != "RESPPRESENCE"]
+        return found
 
     async def change(self, socket: NodeSocket, user: str, seconds: float = 20) -> Any:
         """The next RESPPRESENCE of ``user``: whether it is online, and when it was last seen."""
@@ -230,4 +232,119 @@ class Relay(DaemonsTestCase):
             await daemon.ready_becomes("ready")
         b = await self.join(other, bob)
         await self.passes(a, alice, bob, b, "after")
+        self.no_faults(one, other)
+
+
+class Cluster(DaemonsTestCase):
+    """With the store in Redis: messages are kept, and found on whatever daemon."""
+
+    store = "redis"
+
+    async def test_messages_rooms_receipts_and_reads_cross(self) -> None:
+        one, other, third = await self.daemons(3)
+        alice, bob, carol, room = new_user("alice"), new_user("bob"), new_user("carol"), new_user("#room")
+        a = await self.join(one, alice, receipts=1, rooms="*")
+        b = await self.join(other, bob, 2, rooms="*")
+        c = await self.join(third, carol, 3, rooms="*")
+        for number in range(3):
+            mid = await self.passes(a, alice, bob, b, {"to": number})
+            self.assertEqual([{"pId": bob, "mid": mid, "STATUS": 2}], (await a.next("RESPSTATUS")).args)
+            await self.passes(b, bob, alice, a, f"back {number}")
+        await b.emit("Read", {"pId": alice, "mid": mid})
+        self.assertEqual([{"pId": bob, "mid": mid, "STATUS": 3}], (await a.next("RESPSTATUS")).args)
+        for socket in (a, b, c):
+            self.assertEqual([{"ER": 0}], await socket.emit("Join", {"room": room}))
+        await a.emit("Send", sending(alice, room, "to all"))
+        for socket in (b, c):
+            (got,) = messages_of(await socket.next("RESPRECEIVER"))
+            self.assertEqual(("to all", room), (got["msg"], got["pId"]))
+        (page,) = await c.emit("History", {"pId": room})
+        self.assertEqual(["to all"], [message["msg"] for message in page["MSG"]])
+        self.no_faults(one, other, third)
+
+    async def test_what_came_while_a_user_was_away_is_delivered_on_another_daemon(self) -> None:
+        one, other = await self.daemons(2)
+        alice, bob = new_user("alice"), new_user("bob")
+        a, b = await self.join(one, alice), await self.join(one, bob)
+        await self.passes(a, alice, bob, b, "first")
+        await b.disconnect()
+        for number in range(20):
+            await a.emit("Send", sending(alice, bob, number))
+        b = await self.join(other, bob, 2)
+        # The first may come a second time: the other daemon learns by the store, a moment later, that he has it.
+        fresh = lambda event: messages_of(event)[0]["msg"] != "first"  # noqa: E731
+        got = [messages_of(await b.next("RESPRECEIVER", fresh)) for _ in range(20)]
+        self.assertEqual(list(range(20)), [message["msg"] for (message,) in got])
+        found = await self.presence(await self.join(one, new_user("carol")), bob, alice)
+        self.assertEqual([True, True], [one["online"] for one in found.values()])
+        await b.disconnect()
+        seen = await self.presence(a, bob)
+        self.assertIsInstance(seen[bob]["lastSeen"], int)
+        self.no_faults(one, other)
+
+    async def test_a_client_recovers_on_another_daemon_and_its_old_socket_is_replaced(self) -> None:
+        one, other = await self.daemons(2)
+        alice, bob = new_user("alice"), new_user("bob")
+        a, b = await self.join(one, alice), await self.join(one, bob, recover=1)
+        await self.passes(a, alice, bob, b, "1")
+        state = await b.state()
+        # As a client whose network has changed: it shows where it was, while the daemon still holds its old connection.
+        client = self._clients[4]
+        auth = {"token": token(bob), "recover": 1, "pid": state["pid"], "offset": state["offset"]}
+        await a.emit("Send", sending(alice, bob, "2"))
+        again = await client.connect(f"{other.url}/kschat", auth=auth)
+        self.assertEqual([{"reason": "replaced", "retryIn": 0}], (await b.next("Goodbye")).args)
+        self.assertEqual("2", messages_of(await again.next("RESPRECEIVER"))[0]["msg"])
+        await self.passes(a, alice, bob, again, "3")
+        self.no_faults(one, other)
+
+    async def test_a_broker_that_is_away_delays_what_others_get_and_nothing_else(self) -> None:
+        broker = RabbitMQ()
+        self.addCleanup(broker.stop)
+        await broker.start()
+        one, other = await self.daemons(2, broker=broker)
+        alice, bob, carol = new_user("alice"), new_user("bob"), new_user("carol")
+        a, b, here = await self.join(one, alice), await self.join(other, bob), await self.join(one, carol)
+        await self.passes(a, alice, bob, b, "before")
+        broker.kill()
+        for daemon in (one, other):
+            await self.parts_become(daemon, status="degraded", router="down", store="up", replica="up")
+        await self.passes(a, alice, carol, here, "at once")
+        (ack,) = await a.emit("Send", sending(alice, bob, "later"))
+        self.assertEqual("Send Emit is success.", ack["RESPONSE"])
+        await broker.start()
+        (got,) = messages_of(await b.next("RESPRECEIVER", seconds=60))
+        self.assertEqual(("later", ack["mid"]), (got["msg"], got["mid"]))
+        for daemon in (one, other):
+            await daemon.ready_becomes("ready")
+        await self.passes(b, bob, alice, a, "and back")
+        self.no_faults(one, other)
+
+    async def test_without_redis_a_send_is_refused_at_once_and_all_comes_back_with_it(self) -> None:
+        redis = Redis("appendonly yes\nappendfsync always\n")
+        self.addCleanup(redis.stop)
+        await redis.start()
+        one, other = await self.daemons(2, redis=redis)
+        alice, bob = new_user("alice"), new_user("bob")
+        a, b = await self.join(one, alice, receipts=1), await self.join(other, bob)
+        await self.presence(a, bob)
+        await self.passes(a, alice, bob, b, "before")
+        redis.kill()
+        for daemon in (one, other):
+            await self.parts_become(daemon, status="degraded", router="up", store="down", replica="down")
+        began = real_reactor().seconds()
+        (ack,) = await a.emit("Send", sending(alice, bob, "refused"))
+        self.assertEqual(3, ack["ER"])
+        self.assertLess(real_reactor().seconds() - began, 4)
+        (answer,) = await a.emit("Presence", {"ids": [bob]})
+        self.assertEqual({bob: {"online": None, "lastSeen": None}}, answer)
+        await redis.start()
+        for daemon in (one, other):
+            await daemon.ready_becomes("ready")
+        mid = await self.passes(a, alice, bob, b, "after")
+        await a.next("RESPSTATUS", lambda event: event.args[0] == {"pId": bob, "mid": mid, "STATUS": 2})
+        self.assertEqual((True, None), await self.change(a, bob))
+        await b.disconnect()
+        self.assertEqual(False, (await self.change(a, bob, 2))[0])
+        self.assertEqual([], [event for event in a.unseen if event.name == "RESPRECEIVER"])
         self.no_faults(one, other)

@@ -109,6 +109,7 @@ class Roster:
                 left, self._left = self._left, {}
                 await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0)
                 await RETIRE.run(do, self._prefix, old)
+                await self._take_off(do, old)
             self._entered = True
         finally:
             self._entering = False
@@ -223,7 +224,7 @@ class Roster:
             self._set_elsewhere(Wants(others) | self._heard)
             if dead and not self._taking_off:
                 self._taking_off = True
-                Deferred.fromCoroutine(self._take_off(do, dead)).addErrback(self._failed)
+                Deferred.fromCoroutine(self._take_all_off(do, dead)).addErrback(self._failed)
         return bool(known)
 
     def _beat_later(self) -> None:
@@ -250,17 +251,20 @@ class Roster:
             self.log.warn("this daemon was taken for dead: {count} users are entered again", count=len(self.users))
             Deferred.fromCoroutine(self.enter(self._link().do)).addErrback(self._failed)
 
-    async def _take_off(self, do: Do, dead: Iterable[bytes]) -> None:
-        """Take the users of dead daemons off. Others may do so at the same time: each user is taken off once."""
+    async def _take_all_off(self, do: Do, dead: Iterable[bytes]) -> None:
         try:
             for one in dead:
-                done = 0
-                while not done:
-                    done, beat, *nowhere = await TAKE_OFF.run(do, self._prefix, one, AT_ONCE)
-                    if nowhere:
-                        self._lost([user.decode() for user in nowhere], int(float(beat)))
+                await self._take_off(do, one)
         finally:
             self._taking_off = False
+
+    async def _take_off(self, do: Do, one: str | bytes) -> None:
+        """Take the users of a dead daemon off. Others may do so at the same time: each user is taken off once."""
+        done = 0
+        while not done:
+            done, beat, *nowhere = await TAKE_OFF.run(do, self._prefix, one, AT_ONCE)
+            if nowhere:
+                self._lost([user.decode() for user in nowhere], int(float(beat)))
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable) is None:

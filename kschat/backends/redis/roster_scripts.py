@@ -83,8 +83,8 @@ return {1, now, others, unpack(call('ZRANGE', p .. 'dead', 0, 99))}
 )
 
 #: What happened in one turn. ARGV: the daemon's id; packed: each user that came ("1") or went ("0" and when), after its
-#: name; packed: what to publish, each after its channel; the time of the server after which that is stale (it stood still)
-#: and is dropped. Returns whether the daemon was known (else nobody came).
+#: name; packed: what to publish, each after its channel; the server's time after which that is stale (it stood
+#: still) and is dropped. Returns whether the daemon was known (else nobody came).
 TURN: Final = Script(
     _COMMON
     + """
