@@ -158,6 +158,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20.0
     max_payload: Annotated[int, About("Largest packet taken from a client.", "bytes", 100, 2**30)] = 1_000_000
     max_connections: Annotated[int, About("Connections at once; more are refused.", "connections", 1, 2**24)] = 10_000
+    max_polls: Annotated[
+        int,
+        About(
+            "Sessions on long-polling at once; more are refused. Between requests such a session has no connection.",
+            "sessions",
+            1,
+            2**24,
+        ),
+    ] = 10_000
+    upgrade_timeout: Annotated[
+        float,
+        About("How long a session may take to change from long-polling to WebSocket.", "seconds", 0.001, 86400),
+    ] = 10.0
     handshake_timeout: Annotated[
         float, About("How long the HTTP and WebSocket handshake may take.", "seconds", 0.001, 86400)
     ] = 10.0

@@ -30,10 +30,11 @@ from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, read_keys
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
-from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.engine import Engine, EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
+from kschat.front.resource import EngineResource
 from kschat.front.service import FrontService
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
@@ -103,6 +104,8 @@ def make_service(config: Config, reactor: Any) -> IService:
             ping_timeout=config.ping_timeout,
             connect_timeout=config.connect_timeout,
             max_unsent=config.max_unsent,
+            upgrade_timeout=config.upgrade_timeout,
+            max_polls=config.max_polls,
             origins=config.origins,
             deflate=config.deflate,
             deflate_from=config.deflate_from,
@@ -111,8 +114,10 @@ def make_service(config: Config, reactor: Any) -> IService:
         connections,
         reactor,
     )
+    client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
+    resource = EngineResource(engine, client)
     site = BoundedSite(
-        _make_root(config, reactor, chat, engine),
+        _make_root(config, reactor, chat, engine, resource),
         ChannelBounds(
             head_timeout=config.handshake_timeout,
             max_head=config.max_header,
@@ -125,6 +130,7 @@ def make_service(config: Config, reactor: Any) -> IService:
         reactor,
         config.access_log,
     )
+    site.arriving.append(resource.arriving)
     return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, router, engine, reactor)
 
 
@@ -187,7 +193,7 @@ def _make_store(config: Config, reactor: Any) -> IStore:
     return SqliteStore(settings, reactor, reactor)
 
 
-def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IResource:
+def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource) -> IResource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(engine.sessions),
@@ -210,7 +216,6 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
         }
 
     issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
-    client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
     randint = secrets.SystemRandom().randint
     try:
         page = PageResource(directory("templates", config.templates), issuer, config.demo, randint)
@@ -219,7 +224,7 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine) -> IRes
     return make_root(
         page,
         StaticFiles(directory("static", config.static)),
-        EngineResource(engine, client),
+        resource,
         Health(numbers),
         Ready(parts, lambda: chat.closing),
         Metrics(DaemonCollector(chat.counters, gauges, parts)) if config.metrics else None,

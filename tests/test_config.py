@@ -50,6 +50,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "ping_timeout": ("7", 7.0),
     "max_payload": ("5000", 5000),
     "max_connections": ("17", 17),
+    "max_polls": ("19", 19),
+    "upgrade_timeout": ("4.5", 4.5),
     "handshake_timeout": ("2", 2.0),
     "connect_timeout": ("3", 3.0),
     "max_header": ("2048", 2048),

@@ -2,8 +2,12 @@
 
 - ``site``       the resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics
 - ``channel``    one HTTP connection and its requests, bounded; the access log
-- ``engine``     the requests that begin a session, the sessions there are
+- ``resource``   /socket.io/: each request to the session it is for
+- ``asking``     what a request asks for, and how it is answered: CORS, gzip, JSONP
+- ``refusals``   what is wrong with it, in Engine.IO's words
+- ``engine``     the sessions there are, and which requests may begin one or belong to one
 - ``websocket``  Autobahn's protocol as a session's transport
+- ``polling``    HTTP long-polling as a session's transport
 - ``deflate``    compression of WebSocket messages, bounded
 - ``metrics``    what is counted, as Prometheus reads it
 - ``page``       templates/ -> HTML

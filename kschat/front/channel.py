@@ -133,6 +133,8 @@ class Channel(HTTPChannel):
     site: BoundedSite
     transport: Any
     _networkProducer: Any
+    _command: bytes
+    _path: bytes
     requestFactory = BoundedRequest
     #: where the alarm clock keeps it
     slot: int | None = None
@@ -152,6 +154,8 @@ class Channel(HTTPChannel):
         """A request's head is there."""
         self._wait(self.site.bounds.body_timeout)
         super().allHeadersReceived()
+        for arriving in self.site.arriving:
+            arriving(self.requests[-1], self._command, self._path)
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body is there, or what stood behind the request whose connection was given away."""
@@ -193,6 +197,10 @@ class Channel(HTTPChannel):
         else:
             self.loseConnection()
 
+    def park(self) -> None:
+        """The answer takes as long as it takes: who gives it has a clock of its own."""
+        self.site.alarms.cancel(self)
+
     def let_go(self, heir: IProtocol) -> Any:
         """Give the transport away to ``heir``, and hold on to nothing else."""
         self.heir = heir
@@ -224,6 +232,7 @@ class BoundedSite(Site):
         access_log: whether each answered request is logged.
 
     Attributes:
+        arriving: told of each request's head, with its method and URI, before the body comes.
         channels: the connections that speak HTTP.
     """
 
@@ -240,7 +249,11 @@ class BoundedSite(Site):
         reactor: Any,
         access_log: bool = True,
     ) -> None:
-        super().__init__(root, requestFactory=BoundedRequest, timeout=None, reactor=reactor)
+        # Forms would be taken apart here, in whatever shape, and their fields pass for the URL's.
+        super().__init__(
+            root, requestFactory=BoundedRequest, timeout=None, reactor=reactor, parsePOSTFormSubmission=False
+        )
+        self.arriving: list[Callable[[Request, bytes, bytes], None]] = []
         self.bounds = bounds
         self.alarms = alarms
         self.connections = connections

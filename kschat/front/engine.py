@@ -1,28 +1,38 @@
-"""The requests that begin a session, and the sessions there are.
+"""The sessions there are, and which requests may begin one or belong to one.
 
 Source: socketio/socket.io, ``docs/engine.io-protocol`` ("Handshake"); the errors are those of
-the reference server (WIRE.md, 1).
+the reference server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from http import HTTPStatus
 from secrets import token_urlsafe
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from kschat.chat.counters import Counters
-from kschat.front.channel import Channel, ConnectionCount
+from kschat.front.asking import Asked, handshake_of, is_upgrade, peer
+from kschat.front.channel import ConnectionCount
+from kschat.front.polling import Polling
+from kschat.front.refusals import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    TOO_MANY,
+    UNKNOWN_SID,
+    UNKNOWN_TRANSPORT,
+    UNSUPPORTED_VERSION,
+    Refusal,
+)
 from kschat.front.timetable import Alarms
-from kschat.front.websocket import EngineFactory, EngineProtocol
+from kschat.front.websocket import EngineFactory
 from kschat.wire.connection import Application, Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Revision
@@ -31,41 +41,10 @@ from kschat.wire.limits import Limits
 from kschat.wire.roles import Transport
 from kschat.wire.session import EngineSession, HeartbeatTimes
 
+_TRANSPORTS: Final = ("polling", "websocket")
 
-class Refusal(msgspec.Struct, frozen=True):
-    """A request that begins no session, in Engine.IO's words."""
-
-    code: int
-    message: str
-    status: int = HTTPStatus.BAD_REQUEST
-
-    @property
-    def body(self) -> bytes:
-        """The JSON that the client reads."""
-        return msgspec.json.encode({"code": self.code, "message": self.message})
-
-
-UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")
-UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
-BAD_METHOD: Final = Refusal(2, "Bad handshake method")
-BAD_REQUEST: Final = Refusal(3, "Bad request")
-FORBIDDEN: Final = Refusal(4, "Forbidden", HTTPStatus.FORBIDDEN)
-UNSUPPORTED_VERSION: Final = Refusal(5, "Unsupported protocol version")
-
-_REVISIONS: Final[dict[str, Revision]] = {"3": 3, "4": 4}
-
-#: The headers of a WebSocket handshake. Autobahn is shown these, and never the URL: a token may
-#: stand there, and Autobahn logs what it is shown. Nor the Origin, which is checked here: Autobahn refuses
-#: those it can't parse.
-_HANDSHAKE_HEADERS: Final = (
-    b"Host",
-    b"Upgrade",
-    b"Connection",
-    b"Sec-WebSocket-Key",
-    b"Sec-WebSocket-Version",
-    b"Sec-WebSocket-Protocol",
-    b"Sec-WebSocket-Extensions",
-)
+#: Sessions that have ended and whose last words wait for a GET.
+MAX_LINGERING: Final = 1000
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +54,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     ping_timeout: float = 20
     connect_timeout: float = 45
     max_unsent: int = 4_000_000
+    upgrade_timeout: float = 10
+    max_polls: int = 10_000
     origins: tuple[str, ...] = ("*",)
     deflate: bool = False
     deflate_from: int = 256
@@ -149,6 +130,10 @@ class Engine:
         self.alarms = alarms
         self.cork = cork
         self.max_unsent = settings.max_unsent
+        self.max_payload = limits.max_payload
+        self.upgrade_timeout = settings.upgrade_timeout
+        #: sessions that poll now
+        self.polls = 0
         self.deflate_from = settings.deflate_from
         self.connections = connections
         self.sessions: dict[str, Connection] = {}
@@ -159,10 +144,25 @@ class Engine:
         self._settings = settings
         self._counters = counters
         self._times = HeartbeatTimes(settings.ping_interval, settings.ping_timeout)
+        self._lingering: dict[str, Polling] = {}
         self._newcomers: dict[Connection, _Newcomer] = {}
 
-    def begin(self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool) -> EngineSession:
-        """A session on a transport that stands."""
+    def begin(
+        self,
+        transport: Transport,
+        revision: Revision,
+        handshake: Handshake,
+        base64: bool = False,
+        upgrades: tuple[str, ...] = (),
+    ) -> EngineSession:
+        """A session on a transport that stands.
+
+        Args:
+            transport: it.
+            revision, handshake: of the request.
+            base64: binary is to be sent as text.
+            upgrades: names of the transports that it may change to.
+        """
         sid = token_urlsafe(15)
         session = EngineSession(sid, revision, transport, self.alarms, self._times, base64)
         connection = self._kind(session, self._application, handshake, self._limits)
@@ -171,7 +171,7 @@ class Engine:
         self.sessions[sid] = connection
         newcomer = self._newcomers[connection] = _Newcomer(connection)
         self.alarms.schedule(newcomer, self._settings.connect_timeout)
-        session.open((), self._limits.max_payload)
+        session.open(upgrades, self.max_payload)
         try:
             connection.opened()
         except ProtocolError as error:
@@ -181,6 +181,21 @@ class Engine:
             session.close(Reason.SERVER_ERROR)
         return session
 
+    def begin_polling(self, request: Request, asked: Asked) -> None:
+        """A session on HTTP requests, of which this is the first."""
+        assert asked.revision is not None
+        self.polls += 1
+        transport = Polling(self, asked.revision, asked.base64 or asked.script is not None)
+        transport.begin(request, asked)
+        transport.session = self.begin(transport, asked.revision, handshake_of(request), upgrades=("websocket",))
+        transport.begun()
+
+    def polling(self, sid: str | None) -> Polling | None:
+        """The transport of a session that polls."""
+        connection = self.sessions.get(sid or "")
+        transport = connection.session.transport if connection is not None else None
+        return transport if isinstance(transport, Polling) else None
+
     def forget(self, connection: Connection) -> None:
         """A session has ended."""
         self.sessions.pop(connection.session.sid, None)
@@ -188,25 +203,55 @@ class Engine:
         if newcomer is not None:
             self.alarms.cancel(newcomer)
 
-    def check(self, request: Request) -> Refusal | None:
-        """What is wrong with a request for a session, in the reference server's order."""
-        if _query(request, b"transport") != "websocket":
+    def let_linger(self, transport: Polling, seconds: float) -> None:
+        """Keep the last words of a session that has ended for the GET that comes next."""
+        if transport.session is not None and len(self._lingering) < MAX_LINGERING:
+            self._lingering[transport.session.sid] = transport
+            self.alarms.schedule(transport, seconds)
+
+    def take_lingering(self, sid: str | None) -> Polling | None:
+        """The transport of a session that has ended, if there are last words."""
+        transport = self._lingering.pop(sid or "", None)
+        if transport is not None:
+            self.alarms.cancel(transport)
+        return transport
+
+    def check(self, request: Request, asked: Asked) -> Refusal | None:
+        """What is wrong with a request, in the reference server's order."""
+        if asked.transport not in _TRANSPORTS:
             return UNKNOWN_TRANSPORT
-        sid = _query(request, b"sid")
-        if sid is not None:
-            # A session on a WebSocket takes no second one; others come with polling.
-            return BAD_REQUEST if sid in self.sessions else UNKNOWN_SID
-        if request.method != b"GET":
+        upgrade = is_upgrade(request)
+        if asked.sid is not None:
+            wrong = self._check_known(asked, request.method, upgrade)
+        elif request.method != b"GET":
             return BAD_METHOD
-        if not _is_upgrade(request):
-            return BAD_REQUEST
-        if not self._may_come_from(request.getHeader(b"origin"), request.getHeader(b"host")):
+        else:
+            wrong = None if upgrade == (asked.transport == "websocket") else BAD_REQUEST
+        if wrong is not None:
+            return wrong
+        if not self.may_come_from(request.getHeader(b"origin"), request.getHeader(b"host")):
             return FORBIDDEN
-        if _query(request, b"EIO") not in _REVISIONS:
+        if asked.revision is None:
             return UNSUPPORTED_VERSION
+        if asked.sid is not None:
+            same = self.sessions[asked.sid].session.revision == asked.revision
+            return None if same else BAD_REQUEST
+        if asked.transport == "polling" and self.polls >= self._settings.max_polls:
+            return TOO_MANY
         return None
 
-    def _may_come_from(self, origin: bytes | None, host: bytes | None) -> bool:
+    def _check_known(self, asked: Asked, method: bytes, upgrade: bool) -> Refusal | None:
+        """The same of one that names its session."""
+        if asked.sid not in self.sessions:
+            return UNKNOWN_SID
+        if asked.transport == "websocket":
+            # Whether the session takes it is decided when it stands.
+            return None if upgrade and method == b"GET" else BAD_REQUEST
+        if upgrade or method not in (b"GET", b"POST") or self.polling(asked.sid) is None:
+            return BAD_REQUEST
+        return None
+
+    def may_come_from(self, origin: bytes | None, host: bytes | None) -> bool:
         """Whether a page of ``origin`` may connect: none is named, it is named, or it is the daemon's own."""
         origins = self._settings.origins
         if "*" in origins or origin is None:
@@ -218,7 +263,7 @@ class Engine:
         self._counters.rejected[refusal.code] += 1
         self.log.info(
             "a request from {peer} was refused: {why}",
-            peer=_peer(request),
+            peer=peer(request),
             why=refusal.message,
         )
 
@@ -240,90 +285,3 @@ class Engine:
         for connection in list(self.sessions.values()):
             connection.session.close(reason)
         return self.connections.emptied()
-
-
-class EngineResource(Resource):
-    """``/socket.io/``: begins sessions, and hands out the client's script.
-
-    Args:
-        engine: the sessions.
-        client: what answers for a file's name below this path.
-    """
-
-    isLeaf = True
-
-    def __init__(self, engine: Engine, client: IResource) -> None:
-        super().__init__()
-        self._engine = engine
-        self._client = client
-
-    def render(self, request: Request) -> Any:
-        """Answer a request: a session, a script, or Engine.IO's error."""
-        if any(request.postpath or ()):
-            return self._client.render(request)
-        refusal = self._engine.check(request)
-        if refusal is None:
-            self._upgrade(request)
-            return NOT_DONE_YET
-        self._engine.rejected(refusal, request)
-        request.setResponseCode(refusal.status)
-        request.setHeader(b"content-type", b"application/json")
-        if _is_upgrade(request):
-            request.setHeader(b"connection", b"close")
-            request.channel.persistent = False
-        return refusal.body
-
-    def _upgrade(self, request: Request) -> None:
-        revision = _REVISIONS[_query(request, b"EIO") or ""]
-        handshake = Handshake(
-            query={name.decode("utf-8", "replace"): _text(values) for name, values in request.args.items()},
-            authorization=(request.getHeader(b"authorization") or b"").decode("latin-1"),
-            peer=_peer(request),
-        )
-        base64 = _query(request, b"b64") in ("1", "true")
-        hand_over(request, self._engine.factory.for_request(revision, handshake, base64))
-
-
-def hand_over(request: Request, protocol: EngineProtocol) -> None:
-    """Let ``protocol`` answer a WebSocket handshake, and have the connection."""
-    head = [b"GET / HTTP/1.1"]
-    for name in _HANDSHAKE_HEADERS:
-        values = request.requestHeaders.getRawHeaders(name)
-        if values:
-            head.append(name + b": " + b",".join(values))
-    channel = request.channel
-    assert isinstance(channel, Channel)
-    take_over(channel, protocol)
-    protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
-
-
-def take_over(channel: Channel, protocol: EngineProtocol) -> None:
-    """Put ``protocol`` in the place of ``channel``, which lets go of all it holds."""
-    transport = channel.let_go(protocol)
-    if isinstance(transport, ProtocolWrapper):  # TLS
-        transport.wrappedProtocol = protocol
-    elif isinstance(transport.protocol, ProtocolWrapper):
-        transport.protocol.wrappedProtocol = protocol
-    else:
-        transport.protocol = protocol
-    protocol.makeConnection(transport)
-    transport.resumeProducing()
-
-
-def _is_upgrade(request: Request) -> bool:
-    return b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
-
-
-def _query(request: Request, name: bytes) -> str | None:
-    values = request.args.get(name)
-    return _text(values) if values else None
-
-
-def _text(values: Sequence[bytes]) -> str:
-    return values[0].decode("utf-8", "replace")
-
-
-def _peer(request: Request) -> str:
-    address = request.getClientAddress()
-    host = getattr(address, "host", None)
-    return f"{host}:{address.port}" if host else "unix"

@@ -15,8 +15,9 @@ from twisted.web.resource import Resource
 from kschat.chat.counters import Counters
 from kschat.front import static
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
-from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.engine import Engine, EngineSettings
 from kschat.front.port import ListeningService
+from kschat.front.resource import EngineResource
 from kschat.front.timetable import Alarms
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
@@ -73,10 +74,12 @@ class SocketIOService(Service):
         self._reactor = reactor
         tree = Resource() if root is None else root
         dist = static.client_dist(client_dist, FilePath(os.getcwd()))
-        tree.putChild(b"socket.io", EngineResource(self.engine, static.ClientDist(dist)))
+        resource = EngineResource(self.engine, static.ClientDist(dist))
+        tree.putChild(b"socket.io", resource)
         if bounds is None:
             bounds = ChannelBounds(max_body=limits.max_payload)
         self.site = BoundedSite(tree, bounds, alarms, counters, connections, reactor, access_log=False)
+        self.site.arriving.append(resource.arriving)
         self._port = ListeningService(serverFromString(reactor, listen), self.site, listen, reactor)
 
     def privilegedStartService(self) -> None:

@@ -116,8 +116,17 @@ class EngineProtocol(WebSocketServerProtocol):
     _unsent = 0
     _asked = b""
 
-    def __init__(self, engine: Engine, revision: Revision, handshake: Handshake, base64: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        revision: Revision,
+        handshake: Handshake,
+        base64: bool,
+        host: EngineSession | None = None,
+    ) -> None:
         super().__init__()
+        #: the session that this one is offered to, until it takes it or not
+        self._host = host
         self._engine = engine
         self._revision: Revision = revision
         self._handshake = handshake
@@ -142,7 +151,14 @@ class EngineProtocol(WebSocketServerProtocol):
         # What the handshake needed, and an idle connection would carry on with.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""
-        self.session = self._engine.begin(self, self._revision, self._handshake, self._base64)
+        host, self._host = self._host, None
+        if host is None:
+            self.session = self._engine.begin(self, self._revision, self._handshake, self._base64)
+        elif self._engine.polling(host.sid) is not None and host.offer(self, self._base64):
+            self._host = host
+            self._engine.alarms.schedule(self, self._engine.upgrade_timeout)
+        else:
+            self.close(Reason.TRANSPORT_CLOSE)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A message by Autobahn's own way: binary, fragmented, compressed, or in pieces on the wire."""
@@ -173,8 +189,11 @@ class EngineProtocol(WebSocketServerProtocol):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone."""
         session, self.session = self.session, None
+        host, self._host = self._host, None
         if session is not None:
             session.lost()
+        elif host is not None:
+            host.candidate_gone()
         self._engine.connections.leave()
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
@@ -191,8 +210,11 @@ class EngineProtocol(WebSocketServerProtocol):
         self._engine.alarms.schedule(self, CLOSE_TIMEOUT)
 
     def alarm(self) -> None:
-        """The peer took too long to end."""
-        self.transport.abortConnection()
+        """The peer took too long to end, or to change to this connection."""
+        if self._host is not None:
+            self._host.candidate_gone()
+        else:
+            self.transport.abortConnection()
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None
@@ -258,6 +280,7 @@ class EngineProtocol(WebSocketServerProtocol):
     def _received(self, payload: bytes, binary: bool) -> None:
         session = self.session
         if session is None:
+            self._offered(payload, binary)
             return
         try:
             session.receive(payload, binary)
@@ -265,6 +288,21 @@ class EngineProtocol(WebSocketServerProtocol):
             # A bug of ours costs this connection, and no other.
             self.logger.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
+
+    def _offered(self, payload: bytes, binary: bool) -> None:
+        """A frame for a session that has another transport yet."""
+        host = self._host
+        if host is None:
+            return
+        try:
+            host.receive_candidate(payload, binary)
+        except Exception:  # noqa: BLE001 - see ``_received``
+            self.logger.failure("a session could not change its transport")
+            host.close(Reason.SERVER_ERROR)
+        if host.transport is self:
+            self._host = None
+            self._engine.alarms.cancel(self)
+            self.session = host
 
     def pauseProducing(self) -> None:
         """The socket does not take what is written as fast as it comes. (At every write.)"""
@@ -339,6 +377,7 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def close(self, reason: Reason) -> None:
         """See ``wire.session.Transport``. The close frame carries the reason."""
+        self._host = None
         self.flush()
         if self.state == _OPEN:
             self.sendCloseFrame(reason.close_code, reason.text.encode())
@@ -351,6 +390,10 @@ class EngineProtocol(WebSocketServerProtocol):
     def take_unsent(self) -> Iterable[Frame]:
         """See ``wire.session.Transport``. All has been written."""
         return ()
+
+    def take_proof(self) -> int | None:
+        """See ``wire.session.Transport``. Nobody changes from a WebSocket to another transport."""
+        return None
 
 
 class EngineFactory(WebSocketServerFactory):
@@ -384,9 +427,11 @@ class EngineFactory(WebSocketServerFactory):
             perMessageCompressionAccept=deflate.accept if compress else None,
         )
 
-    def for_request(self, revision: Revision, handshake: Handshake, base64: bool) -> EngineProtocol:
-        """A protocol for a request that was found good."""
-        protocol = EngineProtocol(self._engine, revision, handshake, base64)
+    def for_request(
+        self, revision: Revision, handshake: Handshake, base64: bool, host: EngineSession | None = None
+    ) -> EngineProtocol:
+        """A protocol for a request that was found good. ``host`` is the session that may change to it."""
+        protocol = EngineProtocol(self._engine, revision, handshake, base64, host)
         protocol.factory = self
         protocol.is_server = True
         return protocol

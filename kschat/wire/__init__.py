@@ -3,6 +3,8 @@
 - ``errors``      why a connection ends: ``Reason``, and ``ProtocolError`` for the peer's faults
 - ``limits``      every bound on what a peer may send, in one frozen ``Limits``
 - ``engineio``    Engine.IO packets, revision 3 and revision 4
+- ``payload``     bodies of long-polling: several packets in one
+- ``jsonp``       the same as scripts and forms
 - ``jsontext``    raw JSON: split, checked for depth, mended where browsers send halves of pairs
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
 - ``roles``       what a session knows of its transport, its listener and its timetable

@@ -37,6 +37,9 @@ class Transport(Protocol):
     def take_unsent(self) -> Iterable[Frame]:
         """Frames that were sent but have not left, which a new transport takes over."""
 
+    def take_proof(self) -> int | None:
+        """The number of a proof that was asked for and has not come, which a new transport asks for."""
+
 
 class Listener(Protocol):
     """Who is above a session."""

@@ -95,6 +95,7 @@ class EngineSession:
     """
 
     __slots__ = (
+        "_candidate_base64",
         "_data",
         "_detail",
         "_ending",
@@ -134,6 +135,7 @@ class EngineSession:
         self.slot: int | None = None
         self._timetable = timetable
         self._times = times
+        self._candidate_base64 = False
         self._data: Packet | None = None
         self._reason = Reason.FORCED_CLOSE
         self._detail = ""
@@ -172,8 +174,12 @@ class EngineSession:
         else:
             self._happens(Input.CANDIDATE_OTHER)
 
-    def offer(self, candidate: Transport) -> bool:
+    def offer(self, candidate: Transport, base64: bool = False) -> bool:
         """A second transport came for this session.
+
+        Args:
+            candidate: it.
+            base64: it is to carry binary as text.
 
         Returns:
             Whether it may try; else the one who brought it refuses it.
@@ -181,6 +187,7 @@ class EngineSession:
         if self.link is not Link.ALONE:
             return False
         self.candidate = candidate
+        self._candidate_base64 = base64
         self._happens(Input.CANDIDATE)
         return True
 
@@ -284,9 +291,13 @@ class EngineSession:
     def _change(self) -> None:
         if self.candidate is not None:
             old, self.transport, self.candidate = self.transport, self.candidate, None
+            self.base64 = self._candidate_base64
             for frame in old.take_unsent():
                 if self.link is not Link.CLOSED:
                     self.transport.send(frame.payload, frame.binary)
+            proof = old.take_proof()
+            if proof is not None and self.link is not Link.CLOSED:
+                self.transport.prove(proof)
             old.close(Reason.TRANSPORT_CLOSE)
 
     def _drop_candidate(self, reason: Reason = Reason.PARSE_ERROR) -> None:

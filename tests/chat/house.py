@@ -93,6 +93,9 @@ class Line:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def take_proof(self) -> int | None:
+        return None
+
 
 class Silent:
     """A timetable in which nothing is ever due."""

@@ -150,6 +150,9 @@ class Pipe:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def take_proof(self) -> int | None:
+        return None
+
 
 class _NoTimetable:
     def schedule(self, session: EngineSession, seconds: float) -> None:

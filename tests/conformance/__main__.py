@@ -14,7 +14,8 @@ from twisted.web.static import Data
 
 from kschat.chat.counters import Counters
 from kschat.front.channel import ChannelBounds
-from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.engine import Engine, EngineSettings
+from kschat.front.resource import EngineResource
 from kschat.front.standalone import SocketIOService
 from kschat.server import Server
 from kschat.wire.cork import Cork
@@ -50,7 +51,9 @@ def make_service(options: argparse.Namespace, reactor: Any) -> SocketIOService:
     plain = Engine(server, alarms, cork, limits, settings, counters, connections, reactor, Echo)
     large = msgspec.structs.replace(settings, max_unsent=4 * LARGEST_ECHO)
     echo = EchoEngine(server, alarms, cork, Limits(max_payload=LARGEST_ECHO), large, counters, connections, reactor)
-    root.putChild(b"engine.io", EngineResource(plain, Data(b"", "text/plain")))
+    resource = EngineResource(plain, Data(b"", "text/plain"))
+    service.site.arriving.append(resource.arriving)
+    root.putChild(b"engine.io", resource)
     root.putChild(b"echo", EchoResource(echo))
     return service
 

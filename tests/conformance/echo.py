@@ -7,7 +7,8 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from kschat.front.engine import Engine, hand_over
+from kschat.front.engine import Engine
+from kschat.front.resource import hand_over
 from kschat.wire.connection import Handshake
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
@@ -44,7 +45,14 @@ class Nobody:
 class EchoEngine(Engine):
     """Begins echoes in the place of sessions."""
 
-    def begin(self, transport: Transport, revision: Revision, handshake: Handshake, base64: bool) -> EngineSession:
+    def begin(
+        self,
+        transport: Transport,
+        revision: Revision,
+        handshake: Handshake,
+        base64: bool = False,
+        upgrades: tuple[str, ...] = (),
+    ) -> EngineSession:
         """An echo on a transport that stands."""
         session = EchoSession("", revision, transport, self.alarms, HeartbeatTimes(25, 20))
         session.listener = Nobody()

@@ -7,7 +7,7 @@ import functools
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from twisted.internet import defer
@@ -43,6 +43,8 @@ class ChatTestCase(unittest.TestCase):
     timeout = 120
     #: The client version under test; the classes at the end of a module set it.
     version: int = 4
+    #: Its transports; None for the library's default, which is to begin with polling and to change to WebSocket.
+    transports: Sequence[str] | None = ("websocket",)
     settings: ClassVar[Mapping[str, object]] = {}
     #: Whether the daemon keeps messages in a file, as it does by default, or in memory.
     in_file: bool = False
@@ -74,7 +76,19 @@ class ChatTestCase(unittest.TestCase):
     async def connect(self, user: str | int, version: int | None = None) -> NodeSocket:
         """A socket of ``user``, with the tutorial's options."""
         query = f"token={token(user)}&ksId={user}"
-        return await self.client(version).connect(self.chat_url, query=query)
+        # Who is named by version is somebody's peer.
+        transports = self.transports if version is None else ("websocket",)
+        socket = await self.client(version).connect(self.chat_url, query=query, transports=transports)
+        if transports is None or "polling" in transports:
+            self.addCleanup(self._end, socket)
+        return socket
+
+    async def _end(self, socket: NodeSocket) -> None:
+        """Who polls says that it ends, and is not cut off between two requests: the daemon would wait for the next."""
+        sessions = (await self.daemon.health())["connections"]
+        if (await socket.state())["connected"]:
+            await socket.disconnect()
+            await self.daemon.health_becomes(connections=sessions - 1)
 
     async def join(self, user: str, version: int | None = None, rooms: object = None, **asks: object) -> NodeSocket:
         """A socket of ``user`` that asks for something (``batch=1``): in the query, or in auth where there is one."""

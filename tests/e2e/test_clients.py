@@ -5,12 +5,13 @@ The fields of every answer are those of the tutorial; what kschat adds is named 
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 from twisted.internet import defer
 
-from tests.e2e.chatting import ChatTestCase, new_number, new_user, sending
+from tests.e2e.chatting import ChatTestCase, messages_of, new_number, new_user, sending
 from tests.support import NodeSocket
 
 PEER_VERSION = 4
@@ -204,6 +205,12 @@ class _Exchange(ChatTestCase):
         sent = [(await a.next("RESPSEND")).args[0]["RANDOMNO"] for _ in range(300)]
         self.assertEqual(list(range(300)), sent)
 
+    async def test_the_transport_is_the_one_that_was_wished_for(self) -> None:
+        alice = new_user()
+        a = await self.connect(alice)
+        await a.changes_to((self.transports or ("websocket",))[0])
+        await self.pass_on(a, sending(alice, alice, "hi"), a)
+
     async def test_logout_is_answered_and_ends_the_socket(self) -> None:
         _, a, bob, b = await self.both()
         await a.emit("Logout")
@@ -215,27 +222,103 @@ class _Exchange(ChatTestCase):
 
 
 class Client1Tests(_Exchange):
-    """socket.io-client 1.7.4."""
+    """socket.io-client 1.7.4, over WebSocket alone."""
 
     version = 1
 
 
+class Client1PollingTests(Client1Tests):
+    """The same over long-polling alone, where this client encodes text twice and decodes it twice.
+
+    So beyond ASCII nobody else reads what it writes, nor it what others write; that is so with npm's server as well.
+    """
+
+    transports = ("polling",)
+
+    async def test_text_beyond_ascii_arrives(self) -> None:
+        alice, a, bob, b = await self.both()
+        for msg in ("é λ 漢字", "😀", {"é": "\U0010ffff"}):
+            (ack,) = await a.emit("Send", sending(alice, bob, msg))
+            self.assertEqual("Send Emit is success.", ack["RESPONSE"])
+            self.assertEqual(msg, (await a.next("RESPSEND")).args[0]["MSG"])
+            (received,) = messages_of(await b.next("RESPRECEIVER"))
+            # Each byte of UTF-8 has become a character.
+            self.assertEqual(
+                json.dumps(msg, ensure_ascii=False).encode().decode("latin-1"),
+                json.dumps(received["msg"], ensure_ascii=False),
+            )
+        await self.pass_on(a, sending(alice, bob, "still here"), b)
+
+    async def test_keys_beyond_ascii_arrive(self) -> None:
+        await self.passes_both_ways({'"\\\n': {" ": 1}})
+
+    async def test_100_kilobytes_of_text_arrive(self) -> None:
+        await self.passes_both_ways("x" * 100_000)
+
+
+class Client1DefaultTests(Client1Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket. It writes after that here."""
+
+    transports = None
+
+    async def connect(self, user: str | int, version: int | None = None) -> NodeSocket:
+        socket = await super().connect(user, version)
+        await socket.changes_to("websocket")
+        return socket
+
+
 class Client2Tests(_Exchange):
-    """socket.io-client 2.5.0, the tutorial's generation."""
+    """socket.io-client 2.5.0, the tutorial's generation, over WebSocket alone."""
 
     version = 2
 
 
+class Client2PollingTests(Client2Tests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client2DefaultTests(Client2Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
+
+
 class Client3Tests(_Exchange):
-    """socket.io-client 3.1.3."""
+    """socket.io-client 3.1.3, over WebSocket alone."""
 
     version = 3
 
 
+class Client3PollingTests(Client3Tests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client3DefaultTests(Client3Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
+
+
 class Client4Tests(_Exchange):
-    """socket.io-client 4.8.4."""
+    """socket.io-client 4.8.4, over WebSocket alone."""
 
     version = 4
+
+
+class Client4PollingTests(Client4Tests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client4DefaultTests(Client4Tests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
 
 
 del _Exchange, ChatTestCase

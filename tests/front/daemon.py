@@ -12,7 +12,8 @@ from twisted.web.static import Data
 
 from kschat.chat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
-from kschat.front.engine import Engine, EngineResource, EngineSettings
+from kschat.front.engine import Engine, EngineSettings
+from kschat.front.resource import EngineResource
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.timetable import Alarms
 from kschat.wire.connection import Application, Connection, Socket
@@ -193,16 +194,24 @@ class Daemon:
             self.connections,
             self.clock,
         )
+        resource = EngineResource(self.engine, Data(b"a script", "text/javascript"))
         root = make_root(
             page or Data(b"the page", "text/html"),
             Data(b"a file", "text/css"),
-            EngineResource(self.engine, Data(b"a script", "text/javascript")),
+            resource,
             Health(lambda: {"connections": self.connections.open}),
             Ready(lambda: {"router": True}, lambda: False),
         )
         self.site = BoundedSite(
-            root, bounds or ChannelBounds(), self.alarms, self.counters, self.connections, self.clock, access_log
+            root,
+            bounds or ChannelBounds(),
+            self.alarms,
+            self.counters,
+            self.connections,
+            self.clock,
+            access_log,
         )
+        self.site.arriving.append(resource.arriving)
 
     def connect(self, room: int | None = None) -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""

@@ -72,9 +72,11 @@ class Refusals(EngineTests):
         daemon = Daemon()
         peer = daemon.joined()
         (sid,) = daemon.engine.sessions
-        for data in (handshake(f"{V4}&sid={sid}"), plain(f"{V4}&sid={sid}"), plain(f"{V4}&sid={sid}", "POST")):
+        for data in (plain(f"{V4}&sid={sid}"), plain(f"{V4}&sid={sid}", "POST")):
             response = daemon.request(data)
             self.assertEqual((response.status, response.json["code"]), (400, 3))
+        second = daemon.websocket(f"{V4}&sid={sid}")
+        self.assertEqual([(frame.opcode, frame.code) for frame in second.frames()], [(CLOSE, 1000)])
         peer.send('42/kschat,["x","still here"]')
         self.assertEqual(daemon.recorder.of("event"), [("x", "still here")])
 

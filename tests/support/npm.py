@@ -17,7 +17,7 @@ from twisted.trial import unittest
 
 from tests.support.daemon import Daemon, SharedDaemon
 from tests.support.needs import NODE_DIRECTORY, require_node
-from tests.support.waiting import PATIENCE, real_reactor, within
+from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
 
 #: The exact versions in tests/node/package.json, by major version.
 VERSIONS: Mapping[int, str] = {1: "1.7.4", 2: "2.5.0", 3: "3.1.3", 4: "4.8.4"}
@@ -66,8 +66,19 @@ class NodeSocket:
         return self._client.ask("disconnect", PATIENCE, socket=self._name)
 
     def state(self) -> defer.Deferred[dict[str, Any]]:
-        """``connected``, ``id``, ``recovered``, and ``engine``: its readyState (opening, open, closing, closed)."""
+        """``connected``, ``id``, ``recovered``, ``engine``: its readyState (opening, open, closing, closed), and the
+        ``transport`` that carries it."""
         return self._client.ask("state", PATIENCE, socket=self._name)
+
+    @property
+    def version(self) -> int:
+        """Of its client."""
+        return self._client.version
+
+    async def changes_to(self, transport: str) -> None:
+        """Waits until it is carried by that transport."""
+        right = lambda state: state["transport"] == transport  # noqa: E731
+        await repeated_until(self.state, right, f"a client on {transport}")
 
     def told(self, event: Event) -> None:
         """Called by the client for every event."""
@@ -113,15 +124,18 @@ class NodeClient(protocol.ProcessProtocol):
     async def open(self, url: str, **options: object) -> NodeSocket:
         """A socket on a connection of its own, over WebSocket, without reconnecting, unless ``options`` say otherwise.
 
-        Beside the library's there are ``answers``: whether it calls the acks that events ask for (True), and
-        ``events``: names of those that it listens to beside the chat's. The socket may still be connecting, or be
-        refused: wait for its event connect.
+        ``transports=None`` leaves that to the library, which begins with polling and changes to WebSocket. Beside the
+        library's there are ``answers``: whether it calls the acks that events ask for (True), and ``events``: names of
+        those that it listens to beside the chat's. The socket may still be connecting, or be refused: wait for its
+        event connect.
         """
         name = f"s{len(self._sockets) + 1}"
         socket = self._sockets[name] = NodeSocket(self, name)
         defaults: dict[str, object] = {"transports": ["websocket"], "reconnection": False, "forceNew": True}
         given = {**defaults, **options}
         ours = {"answers": given.pop("answers", True), "events": given.pop("events", [])}
+        if given["transports"] is None:
+            del given["transports"]
         await self.ask("connect", PATIENCE, socket=name, url=url, options=given, **ours)
         return socket
 

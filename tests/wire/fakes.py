@@ -59,6 +59,9 @@ class FakeTransport:
         unsent, self.unsent = self.unsent, []
         return unsent
 
+    def take_proof(self) -> int | None:
+        return self.asked.pop() if self.asked else None
+
     def take(self) -> list[bytes | Frame]:
         """What was sent since the last look."""
         frames, self.frames = self.frames, []

@@ -1,8 +1,4 @@
-"""Our codecs against packets that npm's parsers made, in both directions and both revisions (``vectors/README.md``).
-
-The vectors of polling bodies (carriers ``polling`` and ``polling b64``) are for ``kschat.wire.payload``, which comes
-with long-polling. Nothing here reads them yet.
-"""
+"""Our codecs against packets that npm's parsers made, in both directions and both revisions (``vectors/README.md``)."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.wire import engineio, socketio
+from kschat.wire import engineio, payload, socketio
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
@@ -75,6 +71,38 @@ class EngineTests(SynchronousTestCase):
             else:
                 # One field more, which clients of revision 3 pass over.
                 self.assertEqual(json.loads(ours), {**announced, "maxPayload": 1_000_000})
+
+
+class PollingTests(SynchronousTestCase):
+    """``wire.payload``."""
+
+    def setUp(self) -> None:
+        self.vectors = [vector for vector in load("engineio") if vector["carrier"] not in CARRIERS]
+
+    def test_what_npm_writes_is_read(self) -> None:
+        for vector in self.vectors:
+            (body,) = vector["frames"]
+            revision = vector["revision"]
+            read = [
+                engineio.decode_binary(frame.payload, revision)
+                if frame.binary
+                else engineio.decode_text(frame.payload, revision)
+                for frame in payload.decode(body if isinstance(body, bytes) else body.encode(), revision)
+            ]
+            self.assertEqual(read, [engine_packet(packet) for packet in vector["packets"]], vector["name"])
+
+    def test_what_we_write_is_what_npm_writes(self) -> None:
+        for vector in self.vectors:
+            (body,) = vector["frames"]
+            revision = vector["revision"]
+            frames = [engineio.encode(engine_packet(packet), revision) for packet in vector["packets"]]
+            written, count = payload.encode(frames, revision, 10**6, "b64" in vector["carrier"])
+            self.assertEqual(count, len(frames))
+            self.assertEqual(written.payload if written.binary else written.payload.decode(), body, vector["name"])
+
+    def test_there_is_a_vector_for_every_carrier(self) -> None:
+        covered = {(vector["revision"], vector["carrier"]) for vector in self.vectors}
+        self.assertEqual(covered, {(3, "polling"), (3, "polling b64"), (4, "polling")})
 
 
 class SocketTests(SynchronousTestCase):

@@ -1,0 +1,171 @@
+"""Bodies of HTTP long-polling: several packets in one, of revision 3 and revision 4.
+
+Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` ("Payload") and ``v4-current.md``
+("Packet encoding", "HTTP long-polling").
+
+::
+
+    revision 4      packets between bytes 1e, binary as base64     4hello 1e bAQID
+    revision 3      LENGTH:PACKET, LENGTH in UTF-16 code units     6:4hello2:4€
+      with binary   packed: 00 for text or 01, the digits of the
+                    length in bytes as bytes 00 to 09, ff, packet  00 06 ff 4hello 01 04 ff 04 01 02 03
+      b64=1, JSONP  binary as base64, all of it text               6:4hello6:b4AQID
+
+A body is made of frames, as a WebSocket carries them, and read to frames; what is in one, ``engineio`` knows.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from kschat.wire import engineio
+from kschat.wire.engineio import Frame, Revision
+from kschat.wire.errors import ProtocolError
+
+#: Packets of one body that are taken. Real clients put all that a program emits in one turn into one.
+MAX_PACKETS: Final = 10_000
+
+_SEPARATOR: Final = b"\x1e"
+
+#: Digits of a length; a body is never as long as that many can say.
+_MAX_DIGITS: Final = 10
+
+#: Characters that are two code units each.
+_PAIRED: Final = re.compile("[\U00010000-\U0010ffff]")
+
+
+def encode(frames: Iterable[Frame], revision: Revision, limit: int, text_only: bool = False) -> tuple[Frame, int]:
+    """Put as many of ``frames`` into one body as fit, and one at least.
+
+    Args:
+        frames: at least one; text is UTF-8.
+        revision: the session's.
+        limit: bytes of the body.
+        text_only: the peer can't read a binary body.
+
+    Returns:
+        The body, ``binary`` where it is packed, and of how many frames it is made.
+    """
+    chosen: list[Frame] = []
+    size = 0
+    for frame in frames:
+        if frame.binary and (text_only or revision == 4):
+            frame = _as_text(frame, revision)
+        # Of a packed body, which is the longest: bytes are no fewer than code units.
+        size += 1 + len(frame.payload) if revision == 4 else 2 + len(str(len(frame.payload))) + len(frame.payload)
+        if chosen and size > limit:
+            break
+        chosen.append(frame)
+    if revision == 4:
+        body = _SEPARATOR.join([frame.payload for frame in chosen])
+    elif any(frame.binary for frame in chosen):
+        return Frame(b"".join([_packed(frame) for frame in chosen]), True), len(chosen)
+    else:
+        body = b"".join([b"%d:%b" % (_units(frame.payload), frame.payload) for frame in chosen])
+    return Frame(body), len(chosen)
+
+
+def decode(body: bytes, revision: Revision) -> list[Frame]:
+    """The frames that ``body`` is made of. Bytes that are no UTF-8 are replaced, as browsers' servers do.
+
+    Raises:
+        ProtocolError: it is empty, is no such body, or holds too many packets.
+    """
+    if not body:
+        raise ProtocolError("an empty body")
+    # Text begins with a digit of a length, so that what the Content-Type says need not be believed.
+    if revision == 3 and body[0] <= 1:
+        return _unpack(body)
+    if not body.isascii():
+        body = _mended(body)
+    return _split(body) if revision == 4 else _cut(body)
+
+
+def _as_text(frame: Frame, revision: Revision) -> Frame:
+    # A binary frame of revision 3 begins with the byte of its type.
+    data = frame.payload[1:] if revision == 3 else frame.payload
+    return Frame(engineio.base64_prefix(revision) + binascii.b2a_base64(data, newline=False))
+
+
+def _packed(frame: Frame) -> bytes:
+    digits = bytes([int(digit) for digit in str(len(frame.payload))])
+    return b"%c%b\xff%b" % (frame.binary, digits, frame.payload)
+
+
+def _units(text: bytes) -> int:
+    """UTF-16 code units of UTF-8."""
+    return len(text) if text.isascii() else len(text.decode("utf-8", "replace").encode("utf-16-le")) // 2
+
+
+def _mended(text: bytes) -> bytes:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace").encode()
+    return text
+
+
+def _split(body: bytes) -> list[Frame]:
+    pieces = body.split(_SEPARATOR, MAX_PACKETS)
+    if len(pieces) > MAX_PACKETS:
+        raise ProtocolError("too many packets in a body")
+    return [Frame(piece) for piece in pieces]
+
+
+def _cut(body: bytes) -> list[Frame]:
+    """Of text in revision 3. Lengths count what JavaScript's strings count."""
+    text = body.decode()
+    paired = not body.isascii() and max(text) > "\uffff"
+    if paired:
+        text = _PAIRED.sub(_pair, text)
+    frames: list[Frame] = []
+    position = 0
+    while position < len(text):
+        colon = text.find(":", position, position + _MAX_DIGITS + 1)
+        digits = text[position:colon] if colon > 0 else ""
+        if not (digits.isascii() and digits.isdigit()):
+            raise ProtocolError("a length that is no number")
+        position = colon + 1 + int(digits)
+        if position > len(text):
+            raise ProtocolError("a body that ends too early")
+        packet = text[colon + 1 : position]
+        if paired:
+            packet = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        # npm's parser writes a body of no packets as 0: and reads over it.
+        if packet:
+            frames.append(Frame(packet.encode()))
+            _count(frames)
+    return frames
+
+
+def _pair(match: re.Match[str]) -> str:
+    """A character as the two halves that JavaScript counts."""
+    number = ord(match[0]) - 0x10000
+    return chr(0xD800 + (number >> 10)) + chr(0xDC00 + (number & 0x3FF))
+
+
+def _count(frames: list[Frame]) -> None:
+    if len(frames) > MAX_PACKETS:
+        raise ProtocolError("too many packets in a body")
+
+
+def _unpack(body: bytes) -> list[Frame]:
+    frames: list[Frame] = []
+    position = 0
+    while position < len(body):
+        kind = body[position]
+        end = body.find(b"\xff", position + 1, position + _MAX_DIGITS + 2)
+        digits = body[position + 1 : end] if end > 0 else b""
+        if kind > 1 or not digits or max(digits) > 9:
+            raise ProtocolError("a packed length that is no number")
+        stop = end + 1 + int("".join(map(str, digits)))
+        if stop > len(body):
+            raise ProtocolError("a packed body that ends too early")
+        payload = body[end + 1 : stop]
+        frames.append(Frame(payload, True) if kind else Frame(payload if payload.isascii() else _mended(payload)))
+        _count(frames)
+        position = stop
+    return frames
