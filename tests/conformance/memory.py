@@ -114,6 +114,7 @@ class Application:
             "connect_timeout": 1.0,
             "max_payload": MAX_PAYLOAD,
             "deflate": False,
+            "pause": 0.0,
         }
         self.service = make_service(argparse.Namespace(**{**given, **options}), self.clock)
 

@@ -161,7 +161,7 @@ class Message(Case):
 
     def test_what_is_no_payload_is_400_and_ends_the_session(self) -> None:
         for revision, bodies in (
-            (3, ("abc", "1", "5:4x", "x:4x", ":", "1:9", "-1:4", "2:4x3", "0:")),
+            (3, ("abc", "1", "5:4x", "x:4x", ":", "1:9", "-1:4", "2:4x3")),
             (4, ("abc", "9", "4x\x1eabc", "b!", "\x1e")),
         ):
             for body in bodies:
@@ -241,8 +241,8 @@ class Heartbeat(Case):
         """A client that waits for both times and then asks must find it so, by a millisecond or two."""
         for revision in REVISIONS:
             session = self.session(revision)
-            self.clock.advance(PING_INTERVAL)
-            self.clock.advance(PING_TIMEOUT + 0.001)
+            for _ in range(round((PING_INTERVAL + PING_TIMEOUT) * 1000) + 1):
+                self.clock.advance(0.001)
             self.assertEqual(session.post("2" if revision == 3 else "3").status, 400)
 
     def test_packets_of_the_other_revision_end_the_session(self) -> None:
