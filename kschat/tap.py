@@ -16,7 +16,7 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource
 
 from kschat.assets import directory
-from kschat.backends import amqp, sqlite
+from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
@@ -184,6 +184,11 @@ def _make_store(config: Config, reactor: Any) -> IStore:
         return NoStore()
     if config.store == "memory":
         return MemoryStore(config.store_messages, config.store_bytes)
+    if config.store == "redis":
+        try:
+            return redis.RedisStore(_redis_settings(config, config.redis), reactor)
+        except redis.AddressError as error:
+            raise ConfigError(f"redis: {error}") from None
     settings = sqlite.Settings(
         path=config.store.removeprefix("sqlite:"),
         sync="normal" if config.store_sync == "normal" else "full",
@@ -191,6 +196,18 @@ def _make_store(config: Config, reactor: Any) -> IStore:
         retention_messages=config.retention_messages,
     )
     return SqliteStore(settings, reactor, reactor)
+
+
+def _redis_settings(config: Config, url: str) -> redis.Settings:
+    return redis.Settings(
+        url=url,
+        prefix=config.redis_prefix,
+        ca=config.redis_ca,
+        cert=config.redis_cert,
+        key=config.redis_key,
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
 
 
 def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource) -> IResource:

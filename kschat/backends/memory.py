@@ -23,6 +23,7 @@ from kschat.chat.interfaces import (
     RoomFull,
     RouterListener,
     Stored,
+    StoreListener,
 )
 from kschat.chat.messages import Error, Message
 
@@ -65,6 +66,9 @@ class MemoryStore:
         self._seen: dict[str, int] = {}
         self._memberships = 0
         self.epoch = token_urlsafe(6)
+
+    def attach(self, listener: StoreListener) -> None:
+        """See ``IStore``. It stays the same for as long as it runs."""
 
     def start(self) -> None:
         """See ``IStore``. There is nothing to wait for."""

@@ -31,6 +31,7 @@ from kschat.chat.notes import Notebook
 from kschat.chat.telling import Telling
 from kschat.chat.words import Receipt
 from kschat.wire.cork import Cork
+from kschat.wire.errors import Reason
 
 
 class Hub:
@@ -74,6 +75,7 @@ class Hub:
         self.catch_up = CatchUp(clock, store, router, self._inboxes)
         self._adoption = Adoption(clock, store, counters, self.deliver)
         router.attach(self)
+        store.attach(self)
 
     @property
     def users(self) -> int:
@@ -223,6 +225,15 @@ class Hub:
                         feed.socket.emit(bodies.CANCELLED, ask=True)
             finally:
                 self.end_batch()
+
+    def renewed(self) -> None:
+        """See ``StoreListener``. Every socket is closed: its client comes back, and begins where the new store says."""
+        self.notes.forget_cursors()
+        self.catch_up.forget()
+        feeds = self.feeds(None)
+        self.log.error("the store is another one now: {count} sockets begin anew", count=len(feeds))
+        for feed in feeds:
+            feed.socket.connection.session.close(Reason.SERVER_ERROR)
 
     @property
     def routed(self) -> bool:

@@ -22,6 +22,7 @@ from kschat.chat.interfaces import (
     Page,
     RouterUnavailable,
     Stored,
+    StoreListener,
     StoreUnavailable,
 )
 from kschat.chat.messages import Message
@@ -93,6 +94,9 @@ class LateStore:
     @property
     def up(self) -> bool:
         return not self.answers.away
+
+    def attach(self, listener: StoreListener) -> None:
+        self.listener = listener
 
     def start(self) -> None:
         self.running = True

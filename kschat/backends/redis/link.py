@@ -144,7 +144,7 @@ class Link:
             found = await self._finder.find()
             connection = cast(Connection, await found.endpoint.connect(Factory.forProtocol(self._make)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
-            self._down(f"Redis can't be reached: {why(error)}")
+            self._down("Redis can't be reached", why(error))
             return False
         place = f"{found.host}:{found.port}"
         self._setting_up = connection
@@ -156,7 +156,7 @@ class Link:
         except Exception as error:  # noqa: BLE001 - as above
             connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
             reason = await self._end_of(connection, found)
-            self._down(f"Redis at {place} can't be used: {reason}")
+            self._down(f"Redis at {place} can't be used", reason)
             return False
         finally:
             self._setting_up = None
@@ -167,7 +167,7 @@ class Link:
         self._turn(True)
         reason = await self._end_of(connection, found)
         self._connection = None
-        self._down(f"Redis at {place} is lost: {reason}")
+        self._down(f"Redis at {place} is lost", reason)
         self._turn(False)
         return True
 
@@ -210,10 +210,10 @@ class Link:
         if failure.check(RedisUnavailable) is None:
             connection.abort(why(failure.value))
 
-    def _down(self, reason: str) -> None:
-        self.why = reason
+    def _down(self, what: str, reason: str) -> None:
+        self.why = f"{what}: {reason}"
         if self._running:
-            self._teller.down(self, reason)
+            self._teller.down(self, what, reason)
 
     def _turn(self, up: bool) -> None:
         if self._turned is not None:
