@@ -71,7 +71,7 @@ class DaemonsTestCase(unittest.TestCase):
             return dict(answer)
 
         known = lambda said: all(one["online"] is not None for one in said.values())  # noqa: E731
-        found = await repeated_until(ask, known, "presence")
+        found: dict[str, Any] = await repeated_until(ask, known, "presence")
         # What was unknown first and then known was told by events as well.
         socket.unseen = [event for event in socket.unseen if event.name != "RESPPRESENCE"]
         return found
