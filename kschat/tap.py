@@ -244,7 +244,7 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resourc
         resource,
         Health(numbers),
         Ready(parts, lambda: chat.closing),
-        Metrics(DaemonCollector(chat.counters, gauges, parts)) if config.metrics else None,
+        Metrics(DaemonCollector(chat.counters, gauges, parts, lambda: chat.hub.routing)) if config.metrics else None,
     )
 
 

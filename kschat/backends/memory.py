@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from secrets import token_urlsafe
+from types import MappingProxyType
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -295,6 +296,7 @@ class MemoryRouter:
 
     up = True
     alone = True
+    figures: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._listener: RouterListener | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -239,6 +239,12 @@ class Hub:
     def routed(self) -> bool:
         """Whether messages are carried now."""
         return bool(self._router.up)
+
+    @property
+    def routing(self) -> Mapping[str, int]:
+        """What the router counts."""
+        figures: Mapping[str, int] = self._router.figures
+        return figures
 
     def begin_batch(self) -> None:
         """See ``inbox.Context``."""

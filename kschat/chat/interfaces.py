@@ -229,6 +229,7 @@ class IRouter(Interface):
 
     up = Attribute("A bool: whether it carries.")
     alone = Attribute("A bool: whether it carries for this daemon only, so that there are no others to be told.")
+    figures = Attribute("A mapping: what it counts, by name. The names are its own, and few.")
 
     def attach(listener: RouterListener) -> None:
         """Say who takes what arrives here. Called once, before all else."""

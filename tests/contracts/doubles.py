@@ -6,6 +6,7 @@ They are those in memory, with their answers held back; they pass the contracts 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -157,6 +158,7 @@ class LateRouter:
     """
 
     alone = False
+    figures = MappingProxyType({"tries": 3})
 
     def __init__(self) -> None:
         self._memory = MemoryRouter()

@@ -104,17 +104,26 @@ class Redis:
 
     def do(self, *command: str | bytes | int) -> Any:
         """Ask it something, and wait for the answer. Raises what it says."""
-        reader = hiredis.Reader()
+        return self._answers(command)[-1]
+
+    def do_as(self, password: str, *command: str | bytes | int) -> Any:
+        """The same, of one that wants a password."""
+        return self._answers(("AUTH", password), command)[-1]
+
+    def _answers(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
+        reader, answers = hiredis.Reader(), []
         with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as link:
-            link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type] # it takes tuples of any length
-            while (answer := reader.gets()) is False:
-                data = link.recv(65536)
-                if not data:
-                    raise AssertionError("Redis closed the connection")
-                reader.feed(data)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            for command in commands:
+                link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type] # it takes tuples of any length
+                while (answer := reader.gets()) is False:
+                    data = link.recv(65536)
+                    if not data:
+                        raise AssertionError("Redis closed the connection")
+                    reader.feed(data)
+                if isinstance(answer, Exception):
+                    raise answer
+                answers.append(answer)
+        return answers
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import Connection, RedisUnavailable
 from kschat.backends.redis.faults import why
-from kschat.backends.redis.finder import Finder, Found, log_in
+from kschat.backends.redis.finder import Finder, log_in
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
 
@@ -80,11 +80,12 @@ class Link:
     @property
     def up(self) -> bool:
         """Whether commands are taken."""
-        return self._connection is not None
+        return self._connection is not None and not self._connection.why
 
     def start(self) -> None:
         """Begin; what is not there yet is waited for."""
         self._running = True
+        self._teller.begins(self)
         self._look.start(LOOK, now=False)
         self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
 
@@ -154,8 +155,9 @@ class Link:
                 raise RedisUnavailable("this daemon ends")
             await self._set_up(connection)
         except Exception as error:  # noqa: BLE001 - as above
-            connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
-            reason = await self._end_of(connection, found)
+            if not connection.ended:
+                connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
+            reason = await found.end_of(connection)
             self._down(f"Redis at {place} can't be used", reason)
             return False
         finally:
@@ -165,7 +167,7 @@ class Link:
         self._connection = connection
         self._teller.up(self, place)
         self._turn(True)
-        reason = await self._end_of(connection, found)
+        reason = await found.end_of(connection)
         self._connection = None
         self._down(f"Redis at {place} is lost", reason)
         self._turn(False)
@@ -187,13 +189,6 @@ class Link:
             await self._prepare(connection)
         if connection.ended:
             raise RedisUnavailable(connection.why)
-
-    async def _end_of(self, connection: Connection, found: Found) -> str:
-        """Wait for its end; why it ended."""
-        await connection.gone
-        if connection.why:
-            return connection.why
-        return why(connection.reason.value, found.verifying.distrust if found.verifying is not None else "")
 
     def _look_after(self) -> None:
         connection = self._connection

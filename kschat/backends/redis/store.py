@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from kschat.backends.order import number_of
 from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
-from kschat.backends.redis.faults import said
+from kschat.backends.redis.faults import is_forbidden, said
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.packed import Packer, answers, id_of, message_of, packed, peer_of
 from kschat.backends.redis.retention import Retention
@@ -259,7 +259,7 @@ class RedisStore:
             return Failure(StoreUnavailable(str(failure.value)))
         failure.trap(ResponseError)
         reason = said(failure.value)
-        if str(failure.value).startswith(_WHOLE):
+        if str(failure.value).startswith(_WHOLE) or is_forbidden(failure.value):
             # The next connection is prepared anew, which fails for as long as Redis takes no writes.
             link.abort(reason)
         else:
@@ -283,8 +283,12 @@ class RedisStore:
         if outcome == b"ok":
             return answers(batch, rest[0], rest[1:])
         if outcome == b"error":
-            reason = said(ResponseError(rest[0].decode("utf-8", "replace")))
-            self._warn(f"Redis could not keep a batch, and has undone it: {reason}")
+            error = ResponseError(rest[0].decode("utf-8", "replace"))
+            reason = said(error)
+            if is_forbidden(error):
+                self._writes.abort(reason)
+            else:
+                self._warn(f"Redis could not keep a batch, and has undone it: {reason}")
             raise StoreUnavailable(f"Redis refused: {reason}")
         self._done(outcome, None)
         raise AssertionError(outcome)

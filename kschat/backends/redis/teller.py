@@ -24,6 +24,10 @@ class Teller:
         self._told: dict[str, None] = {}
         self._down: set[object] = set()
 
+    def begins(self, link: object) -> None:
+        """``link`` is not up yet."""
+        self._down.add(link)
+
     def down(self, link: object, what: str, reason: str) -> None:
         """``link`` can't use Redis. ``what`` begins the sentence that the reason ends."""
         self._down.add(link)

@@ -21,7 +21,8 @@ if not global[1] then
 end
 local base, star, skip = (global[2] - 1) * GENERATION + 1, global[2] .. '-*', #global[2] + 2
 local last_ms, last_seq = tonumber(global[3]) or 0, tonumber(global[4]) or 0
--- What was written, to undo it: threes of a command and its arguments.
+-- What was written, to undo it: streams and ids; and threes of a command, a key and its other arguments.
+local added, adds = {}, 0
 local done, count = {}, 0
 -- The conversations that were written to, by name and in order: total, side 1's, when they were last listed, new or not.
 local states, names = {}, {}
@@ -31,6 +32,9 @@ local offsets = {}
 local answer = {now, 'ok', offsets}
 
 local function undone(error)
+  for at = 1, adds, 2 do
+    try('XDEL', added[at], added[at + 1])
+  end
   for at = count, 3, -3 do
     try(done[at - 2], done[at - 1], unpack(done[at]))
   end
@@ -138,7 +142,7 @@ for at = 3, #b, 8 do
           if type(given) == 'table' then
             return undone(given)
           end
-          noted('XDEL', key, {given})
+          added[adds + 1], added[adds + 2], adds = key, given, adds + 2
           local theirs = base + tonumber(sub(given, skip))
           push(places, name)
           push(places, theirs)
@@ -154,7 +158,10 @@ for at = 3, #b, 8 do
       call('HSET', p .. 'm:' .. conversation, sender, own .. ' ' .. id .. ' ' .. read)
       noted('HSET', p .. 'm:' .. conversation, {sender, member})
       if most > 0 and #places > 0 then
-        call('HSET', p .. 'n:' .. conversation, id, #places / 2)
+        local counted = try('HSET', p .. 'n:' .. conversation, id, #places / 2)
+        if type(counted) == 'table' then
+          return undone(counted)
+        end
         noted('HDEL', p .. 'n:' .. conversation, {id})
       end
       offsets[which] = 0
@@ -165,7 +172,7 @@ for at = 3, #b, 8 do
       if type(place) == 'table' then
         return undone(place)
       end
-      noted('XDEL', key, {place})
+      added[adds + 1], added[adds + 2], adds = key, place, adds + 2
       local offset = base + tonumber(sub(place, skip))
       if offset == base then
         begun['i' .. recipient] = ms
@@ -188,18 +195,18 @@ for at = 3, #b, 8 do
       end
     end
     local key, kept = p .. 'c:' .. conversation, state[1] .. ' ' .. own .. ' ' .. place .. ' ' .. who
-    local added
+    local kept_as
     if cid == '' then
-      added = try('XADD', key, id, 'm', rest, 's', kept)
+      kept_as = try('XADD', key, id, 'm', rest, 's', kept)
     elseif packed then
-      added = try('XADD', key, id, 'm', rest, 's', kept, 'd', #sender .. ' ' .. sender .. cid, 'p', packed)
+      kept_as = try('XADD', key, id, 'm', rest, 's', kept, 'd', #sender .. ' ' .. sender .. cid, 'p', packed)
     else
-      added = try('XADD', key, id, 'm', rest, 's', kept, 'd', #sender .. ' ' .. sender .. cid)
+      kept_as = try('XADD', key, id, 'm', rest, 's', kept, 'd', #sender .. ' ' .. sender .. cid)
     end
-    if type(added) == 'table' then
-      return undone(added)
+    if type(kept_as) == 'table' then
+      return undone(kept_as)
     end
-    noted('XDEL', key, {id})
+    added[adds + 1], added[adds + 2], adds = key, id, adds + 2
     last_ms, last_seq = ms, seq
     if state[5] then
       begun['c' .. conversation] = ms
