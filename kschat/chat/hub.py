@@ -65,7 +65,7 @@ class Hub:
         self.clock = clock
         self.store = store
         self.notes = Notebook(clock, store)
-        self.telling = Telling(self.feeds, replica, counters)
+        self.telling = Telling(self.feeds, replica)
         self._router = router
         self._cork = cork
         self._counters = counters

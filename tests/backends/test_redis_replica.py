@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
+from msgspec import structs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from chaos.proxy import Proxy
 from kschat.backends.redis import roster
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.replica import RedisReplica
@@ -308,6 +310,90 @@ class Deaths(Together):
         await self.becomes(third, ann=False)
 
 
+class Networks(Together):
+    """Where Redis lives, and a daemon can't reach it; or there are two."""
+
+    async def begin_with_proxy(self) -> Proxy:
+        """The second daemon reaches Redis through a proxy."""
+        self.redis = Redis()
+        self.addCleanup(self.redis.stop)
+        await self.redis.start()
+        proxy = Proxy(real_reactor(), self.redis.port)
+        await proxy.start()
+        self.one, self.ears = self.joined()
+        self.other, self.other_ears = self.joined(url=f"redis://127.0.0.1:{proxy.port}/0")
+        self.addCleanup(proxy.stop)
+        await self.are_up(self.replicas)
+        return proxy
+
+    async def test_a_daemon_that_is_cut_off_is_taken_off_and_enters_all_again(self) -> None:
+        proxy = await self.begin_with_proxy()
+        self.other.here("ann")
+        self.one.watch("ann")
+        await self.becomes(self.one, ann=True)
+        await proxy.stop()
+        await until(lambda: not self.other.up, "the daemon to notice")
+        await until(lambda: self.ears.of("ann")[-1:] != [(True, None)], "the others to notice")
+        self.assertEqual(await self.other.online(["ann", "ben"]), {"ann": True, "ben": None})
+        await proxy.start()
+        await until(lambda: self.ears.of("ann")[-1] == (True, None), "ann to be back")
+        self.one.tell(["ann"], Typing("ben"))
+        await until(lambda: bool(self.other_ears.words), "a word")
+
+    async def test_a_link_on_which_nothing_comes_any_more_is_noticed_each_of_the_two(self) -> None:
+        proxy = await self.begin_with_proxy()
+        self.other.here("ann")
+        for number in range(2):
+            turns = len(self.other_ears.turns)
+            link = proxy.links[0]  # the oldest: first one of the two, then the other
+            link.stall()
+            await until(lambda: len(self.other_ears.turns) > turns, "the daemon to notice")  # noqa: B023
+            link.cut()
+            await until(lambda: self.other.up, "another link")
+            self.one.tell(["ann"], Typing(f"ben {number}"))
+            await until(lambda: len(self.other_ears.words) > number, "a word")  # noqa: B023
+        self.assertEqual([word for _, word in self.other_ears.words], [Typing("ben 0"), Typing("ben 1")])
+
+    async def test_a_user_with_the_rights_that_are_documented_is_enough(self) -> None:
+        commands = "+@connection +eval +evalsha +publish +subscribe +unsubscribe +time +@read +@write"
+        self.redis = Redis(
+            f"user ann on >secret ~{self.prefix}/* &{self.prefix}/* -@all {commands}\nuser default off\n"
+        )
+        self.addCleanup(self.redis.stop)
+        await self.redis.start()
+        (one, _), (other, heard) = (
+            self.joined(url=f"redis://ann:secret@127.0.0.1:{self.redis.port}") for _ in range(2)
+        )
+        await self.are_up(self.replicas)
+        other.here("ann")
+        await self.becomes(one, ann=True)
+        one.tell(["ann"], Typing("ben"))
+        await until(lambda: bool(heard.words), "a word")
+
+    async def test_one_redis_to_publish_to_and_its_replica_to_listen_at(self) -> None:
+        await self.begin()
+        copy = Redis(f"replicaof 127.0.0.1 {self.redis.port}\n")
+        self.addCleanup(copy.stop)
+        await copy.start()
+        await until(lambda: b"master_link_status:up" in copy.do("INFO", "replication"), "the replica")
+        settings = Settings(url=self.redis.url, prefix=self.prefix)
+        third, ears = (
+            RedisReplica(settings, structs.replace(settings, url=copy.url), real_reactor(), Counters(), FAST),
+            Ears(),
+        )
+        self.addCleanup(third.stop)
+        third.attach(ears)
+        third.start()
+        await self.are_up([third])
+        third.here("ann")
+        third.watch("ben")
+        await self.becomes(self.one, ann=True)
+        self.one.tell(["ann"], Typing("ben"))
+        self.one.here("ben")
+        await until(lambda: bool(ears.words) and (True, None) in ears.of("ben"), "what is told")
+        self.assertEqual(ears.words, [("ann", Typing("ben"))])
+
+
 class Bounds(Together):
     async def test_more_than_may_wait_is_dropped_and_counted(self) -> None:
         await self.begin()
@@ -315,7 +401,8 @@ class Bounds(Together):
         await self.becomes(self.one, ann=True)
         for _ in range(15_000):
             self.one.tell(["ann"], Typing("ben"))
-        self.assertEqual(self.one.counters.dropped, 5000)  # type: ignore[attr-defined]
+        counters = self.one.counters  # type: ignore[attr-defined]
+        self.assertEqual((counters.told, counters.dropped), (15_000, 5000))
         await until(lambda: len(self.other_ears.words) == 10_000, "what was not dropped")
 
     async def test_what_is_told_in_a_turn_goes_in_one_call(self) -> None:

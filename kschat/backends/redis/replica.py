@@ -43,7 +43,7 @@ class RedisReplica:
         publish: the Redis to publish to, which keeps the roster as well.
         subscribe: the Redis to listen at: the same one, or a replica of it.
         reactor: the real one.
-        counters: counts what is dropped.
+        counters: counts what is told, and what of it is dropped.
         pace: how often this daemon says that it lives.
     """
 
@@ -167,6 +167,7 @@ class RedisReplica:
     # Telling.
 
     def _put(self, channels: Sequence[bytes], word: Word) -> None:
+        self._counters.told += len(channels)
         if self._is_up:
             self._outbox.put(channels, packed(word))
             self._soon()
