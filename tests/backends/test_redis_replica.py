@@ -337,6 +337,7 @@ class Networks(Together):
         self.assertEqual(await self.other.online(["ann", "ben"]), {"ann": True, "ben": None})
         await proxy.start()
         await until(lambda: self.ears.of("ann")[-1] == (True, None), "ann to be back")
+        await until(lambda: self.other.up, "the daemon to listen again")
         self.one.tell(["ann"], Typing("ben"))
         await until(lambda: bool(self.other_ears.words), "a word")
 
