@@ -34,7 +34,7 @@ class ClusterTestCase(unittest.TestCase):
             "amqp": broker.url,
             "amqp_exchange": new_user("exchange"),
         }
-        daemons = [await Daemon.start(self, **settings) for _ in range(2)]  # type: ignore[arg-type]
+        daemons = [await Daemon.start(self, **settings) for _ in range(2)]
         for daemon in daemons:
             await daemon.ready_becomes("ready")
         return daemons
