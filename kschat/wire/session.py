@@ -98,13 +98,13 @@ class EngineSession:
         "_candidate_base64",
         "_data",
         "_detail",
-        "_ending",
         "_reason",
         "_times",
         "_timetable",
         "base64",
         "beat",
         "candidate",
+        "ending",
         "link",
         "listener",
         "revision",
@@ -139,7 +139,8 @@ class EngineSession:
         self._data: Packet | None = None
         self._reason = Reason.FORCED_CLOSE
         self._detail = ""
-        self._ending = False
+        #: whether this side is about to end it, and last words are said
+        self.ending = False
 
     def open(self, upgrades: tuple[str, ...], max_payload: int) -> None:
         """Tell the peer that the session stands, and begin its heartbeat."""
@@ -227,8 +228,8 @@ class EngineSession:
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the session. A second time: nothing happens."""
         # A last word may be what fills a slow reader's buffer, and so bring a second end within the first.
-        if self.link is not Link.CLOSED and not self._ending:
-            self._ending = True
+        if self.link is not Link.CLOSED and not self.ending:
+            self.ending = True
             self._reason = reason
             self._detail = detail
             try:
