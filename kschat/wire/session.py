@@ -306,6 +306,9 @@ class EngineSession:
         if candidate is not None:
             candidate.close(reason)
 
+    def _leave_candidate(self) -> None:
+        self._drop_candidate(Reason.CONNECT_TIMEOUT)
+
     def _peer_closed(self) -> None:
         self._reason = Reason.TRANSPORT_CLOSE
         self._end()
@@ -344,7 +347,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.PROBING, Input.CANDIDATE_PROBE): (Link.PROBED, _S._answer_probe),
     (Link.PROBING, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._drop_candidate),
     (Link.PROBING, Input.CANDIDATE_OTHER): (Link.ALONE, _S._drop_candidate),
-    (Link.PROBING, Input.CANDIDATE_GONE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBING, Input.CANDIDATE_GONE): (Link.ALONE, _S._leave_candidate),
     (Link.PROBING, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
     (Link.PROBING, Input.LOST): (Link.CLOSED, _S._end),
     (Link.PROBING, Input.END): (Link.CLOSED, _S._end),
@@ -357,7 +360,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.PROBED, Input.CANDIDATE_PROBE): (Link.ALONE, _S._drop_candidate),
     (Link.PROBED, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._change),
     (Link.PROBED, Input.CANDIDATE_OTHER): (Link.ALONE, _S._drop_candidate),
-    (Link.PROBED, Input.CANDIDATE_GONE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBED, Input.CANDIDATE_GONE): (Link.ALONE, _S._leave_candidate),
     (Link.PROBED, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
     (Link.PROBED, Input.LOST): (Link.CLOSED, _S._end),
     (Link.PROBED, Input.END): (Link.CLOSED, _S._end),
