@@ -82,8 +82,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm` and `.lock` beside it), made if it is "
-            "not there; `memory`, from where they are gone with the process; or `none`: relay mode (see `amqp`), in "
-            "which nothing is kept. In a demo its default is `memory`."
+            "not there, for one daemon; `redis`, for any number of daemons (needs `redis` and `amqp`); `memory`, from "
+            "where they are gone with the process; or `none`: relay mode (see `amqp`), in which nothing is kept. In a "
+            "demo its default is `memory`."
         ),
     ] = "sqlite:kschat.db"
     store_sync: Annotated[
@@ -97,13 +98,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = "full"
     retention_days: Annotated[
         float,
-        About("Messages older than this are deleted; 0 for none. Of the SQLite store.", "days", 0, 36500),
+        About("Messages older than this are deleted; 0 for none. Of the SQLite and the Redis store.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
         About(
             "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
-            "undelivered ones too. 0 for no bound. Of the SQLite store.",
+            "undelivered ones too. 0 for no bound. Of the SQLite and the Redis store.",
             "messages",
             0,
             10**9,
@@ -113,7 +114,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "RabbitMQ, which carries messages between daemons: `amqp://user:password@host:5672/vhost?heartbeat=60`, or "
-            "`amqps://…`. Needs the store `none`. Empty: this daemon is alone.",
+            "`amqps://…`. Needs the store `redis` or `none`. Empty: this daemon is alone.",
             masked=True,
         ),
     ] = ""
@@ -147,9 +148,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redis: Annotated[
         str,
         About(
-            "Redis, by which daemons know of each other: `redis://user:password@host:6379/0`; by TLS `rediss://…`; "
-            "where Sentinels know the master, `redis+sentinel://user:password@host:26379,host:26379/service/0` (or "
-            "`rediss+sentinel://…`). Needs `amqp`.",
+            "Redis, which keeps messages (see `store`), and by which daemons know of each other: "
+            "`redis://user:password@host:6379/0`; by TLS `rediss://…`; where Sentinels know the master, "
+            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). Needs "
+            "`amqp`.",
             masked=True,
         ),
     ] = ""
@@ -381,15 +383,23 @@ def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
 def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
     """That router and store together keep what they promise."""
     kind, _, path = config.store.partition(":")
-    if config.store not in ("memory", "none") and (kind != "sqlite" or not path or "\0" in path):
-        raise fault("store", "is neither memory nor none, nor like sqlite:kschat.db")
+    if config.store not in ("memory", "redis", "none") and (kind != "sqlite" or not path or "\0" in path):
+        raise fault("store", "is none of memory, redis and none, nor like sqlite:kschat.db")
+    if config.store == "redis" and not config.redis:
+        raise fault("store", "needs to know where Redis is: give redis too, such as redis://localhost:6379/0")
+    if config.store == "redis" and not config.amqp:
+        raise fault(
+            "store",
+            "needs RabbitMQ: without it users on other daemons would hear nothing of their messages; give amqp "
+            "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
+        )
     if config.store == "none" and not config.amqp:
         raise fault("store", "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/")
-    if config.amqp and config.store != "none":
+    if config.amqp and config.store not in ("redis", "none"):
         raise fault(
             "amqp",
-            "cannot go with a store that other daemons cannot read: give the store none (relay mode, as the tutorial's "
-            "server: at most once), or leave amqp out",
+            "cannot go with a store that other daemons cannot read: give the store redis (and redis), or none (relay "
+            "mode, as the tutorial's server: at most once), or leave amqp out",
         )
     if config.amqp:
         if config.amqp.partition("://")[0] not in ("amqp", "amqps"):

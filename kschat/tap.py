@@ -17,7 +17,7 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource, Resource
 
 from kschat.assets import directory
-from kschat.backends import amqp, sqlite
+from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
@@ -127,7 +127,7 @@ def make_service(config: Config, reactor: Any) -> IService:
         max_body=config.max_payload,
         max_connections=config.max_connections,
     )
-    root = _make_root(config, reactor, chat, engine, resource)
+    root = _make_root(config, reactor, chat, engine, resource, peers)
     site = BoundedSite(root, bounds, alarms, counters, connections, reactor, config.access_log)
     site.arriving.append(resource.arriving)
     ports = MultiService()
@@ -209,6 +209,11 @@ def _make_store(config: Config, reactor: Any) -> IStore:
         return NoStore()
     if config.store == "memory":
         return MemoryStore(config.store_messages, config.store_bytes)
+    if config.store == "redis":
+        try:
+            return redis.RedisStore(_redis_settings(config, config.redis), reactor)
+        except redis.AddressError as error:
+            raise ConfigError(f"redis: {error}") from None
     settings = sqlite.Settings(
         path=config.store.removeprefix("sqlite:"),
         sync="normal" if config.store_sync == "normal" else "full",
@@ -218,7 +223,21 @@ def _make_store(config: Config, reactor: Any) -> IStore:
     return SqliteStore(settings, reactor, reactor)
 
 
-def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource) -> IResource:
+def _redis_settings(config: Config, url: str) -> redis.Settings:
+    return redis.Settings(
+        url=url,
+        prefix=config.redis_prefix,
+        ca=config.redis_ca,
+        cert=config.redis_cert,
+        key=config.redis_key,
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
+
+
+def _make_root(
+    config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource, peers: Peers | None
+) -> IResource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(engine.sessions),
@@ -234,6 +253,8 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resourc
         return {
             "connections": ("TCP connections.", engine.connections.open),
             "sessions": ("Engine.IO sessions.", len(engine.sessions)),
+            "sessions_polling": ("Those of them that poll.", engine.polls),
+            "forwards": ("Requests and WebSockets handed on to other daemons.", peers.forwards if peers else 0),
             "sockets": ("Sockets in the chat.", chat.hub.sockets),
             "users": ("Users with a socket here.", chat.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),
@@ -252,7 +273,7 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resourc
         resource,
         Health(numbers),
         Ready(parts, lambda: chat.closing),
-        Metrics(DaemonCollector(chat.counters, gauges, parts)) if config.metrics else None,
+        Metrics(DaemonCollector(chat.counters, gauges, parts, lambda: chat.hub.routing)) if config.metrics else None,
     )
 
 

@@ -223,9 +223,9 @@ class TestRefusals(ConfigTestCase):
             ("ping_timeout", "inf", "is not a number of seconds"),
             ("max_connections", "0", "is less than 1 connections"),
             ("max_connections", "9" * 5000, "is not a whole number of connections"),
-            ("store", "sqlite:", "is neither memory nor none, nor like sqlite:kschat.db"),
-            ("store", "memory:", "is neither memory nor none, nor like sqlite:kschat.db"),
-            ("store", "redis", "is neither memory nor none, nor like sqlite:kschat.db"),
+            ("store", "sqlite:", "is none of memory, redis and none, nor like sqlite:kschat.db"),
+            ("store", "memory:", "is none of memory, redis and none, nor like sqlite:kschat.db"),
+            ("store", "redis:", "is none of memory, redis and none, nor like sqlite:kschat.db"),
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
@@ -392,7 +392,15 @@ class TestBackends(ConfigTestCase):
     def test_rabbitmq_goes_with_no_store_that_other_daemons_cannot_read(self):
         for store in ({}, {"store": "memory"}, {"store": "sqlite:x.db"}, {"demo": "true"}):
             sentence = self.refusal({"amqp": "amqp://localhost/", **store}, {} if "demo" in store else KEY)
-            self.assertIn("give the store none (relay mode", sentence)
+            self.assertIn("give the store redis (and redis), or none (relay mode", sentence)
+
+    def test_the_redis_store_needs_redis_and_rabbitmq(self):
+        self.assertIn("give redis too", self.refusal({"store": "redis"}, KEY))
+        self.assertIn("give redis too", self.refusal({"store": "redis", "amqp": "amqp://localhost/"}, KEY))
+        sentence = self.refusal({"store": "redis", "redis": "redis://localhost/"}, KEY)
+        self.assertIn("users on other daemons would hear nothing", sentence)
+        given = {"store": "redis", "redis": "redis://localhost/", "amqp": "amqp://localhost/"}
+        self.assertEqual(config.load(given, KEY).store, "redis")
 
     def test_relay_mode_needs_rabbitmq(self):
         self.assertIn("needs RabbitMQ: give amqp too", self.refusal({"store": "none"}, KEY))

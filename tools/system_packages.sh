@@ -4,7 +4,8 @@
 #
 #     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
-#     system_packages.sh services       RabbitMQ, Redis, nginx, haproxy, for the tests and the bench, which start their own
+#     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
+#     system_packages.sh proxies        nginx and haproxy, for the tests, which start their own
 set -u
 
 wanted=""
@@ -23,13 +24,14 @@ case "${1:-}" in
         # RabbitMQ's program is in its own directory, and on the path only of root.
         test -x /usr/lib/rabbitmq/bin/rabbitmq-server || wanted="$wanted rabbitmq-server"
         command -v redis-server >/dev/null || wanted="$wanted redis-server"
-        # On Debian these too are on the path only of root.
-        for program in nginx haproxy; do
-            test -x "/usr/sbin/$program" || command -v "$program" >/dev/null || wanted="$wanted $program"
-        done
+        ;;
+    proxies)
+        # Their programs are on the path only of root.
+        test -x /usr/sbin/nginx || wanted="nginx-light"
+        test -x /usr/sbin/haproxy || wanted="$wanted haproxy"
         ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies" >&2
         exit 2
         ;;
 esac

@@ -35,6 +35,11 @@ PEERS: Final[Mapping[str, Peer]] = MappingProxyType(
             Daemon(name="memory-eio3", settings=(("store", "memory"),), load=("--eio", "3")),
             Tutorial(name="node"),
             Tutorial(name="node-confirm", confirm=True),
+            Daemon(
+                name="cluster",
+                settings=(("store", "redis"), ("amqp", "{rabbitmq}"), ("redis", "{redis}")),
+                load=BROKERED,
+            ),
             Daemon(name="relay", settings=(("store", "none"), ("amqp", "{rabbitmq}")), load=BROKERED),
             Echo(),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from secrets import token_urlsafe
+from types import MappingProxyType
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -23,6 +24,7 @@ from kschat.chat.interfaces import (
     RoomFull,
     RouterListener,
     Stored,
+    StoreListener,
 )
 from kschat.chat.messages import Error, Message
 
@@ -65,6 +67,9 @@ class MemoryStore:
         self._seen: dict[str, int] = {}
         self._memberships = 0
         self.epoch = token_urlsafe(6)
+
+    def attach(self, listener: StoreListener) -> None:
+        """See ``IStore``. It stays the same for as long as it runs."""
 
     def start(self) -> None:
         """See ``IStore``. There is nothing to wait for."""
@@ -291,6 +296,7 @@ class MemoryRouter:
 
     up = True
     alone = True
+    figures: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._listener: RouterListener | None = None

@@ -16,6 +16,7 @@ from kschat.chat.interfaces import (
     Notes,
     Page,
     Stored,
+    StoreListener,
     StoreUnavailable,
 )
 from kschat.chat.messages import Error, Message
@@ -33,6 +34,9 @@ class NoStore:
     keeps = False
     up = True
     epoch = ""
+
+    def attach(self, listener: StoreListener) -> None:
+        """See ``IStore``. It stays the same for as long as it runs."""
 
     def start(self) -> None:
         """See ``IStore``. There is nothing to begin."""

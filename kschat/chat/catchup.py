@@ -128,6 +128,10 @@ class CatchUp:
         while len(untold) > MAX_UNTOLD:
             del untold[next(iter(untold))]
 
+    def forget(self) -> None:
+        """What others were not told is of another store."""
+        self._untold.clear()
+
     def tell(self) -> None:
         """Tell other daemons, if the router can, what they were not told."""
         if self._untold and not self._telling and self._router.up:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -31,6 +31,7 @@ from kschat.chat.notes import Notebook
 from kschat.chat.telling import Telling
 from kschat.chat.words import Receipt
 from kschat.wire.cork import Cork
+from kschat.wire.errors import Reason
 
 
 class Hub:
@@ -74,6 +75,7 @@ class Hub:
         self.catch_up = CatchUp(clock, store, router, self._inboxes)
         self._adoption = Adoption(clock, store, counters, self.deliver)
         router.attach(self)
+        store.attach(self)
 
     @property
     def users(self) -> int:
@@ -224,10 +226,25 @@ class Hub:
             finally:
                 self.end_batch()
 
+    def renewed(self) -> None:
+        """See ``StoreListener``. Every socket is closed: its client comes back, and begins where the new store says."""
+        self.notes.forget_cursors()
+        self.catch_up.forget()
+        feeds = self.feeds(None)
+        self.log.error("the store is another one now: {count} sockets begin anew", count=len(feeds))
+        for feed in feeds:
+            feed.socket.connection.session.close(Reason.SERVER_ERROR)
+
     @property
     def routed(self) -> bool:
         """Whether messages are carried now."""
         return bool(self._router.up)
+
+    @property
+    def routing(self) -> Mapping[str, int]:
+        """What the router counts."""
+        figures: Mapping[str, int] = self._router.figures
+        return figures
 
     def begin_batch(self) -> None:
         """See ``inbox.Context``."""

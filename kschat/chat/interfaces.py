@@ -105,6 +105,13 @@ class RouterUnavailable(Exception):
     """The router can't carry messages now."""
 
 
+class StoreListener(Protocol):
+    """Who is told what befalls a store (the hub)."""
+
+    def renewed(self) -> None:
+        """The store is another one now: its ``epoch`` is new, and offsets of before mean nothing."""
+
+
 class RouterTurn(Enum):
     """What befell a router.
 
@@ -148,6 +155,9 @@ class IStore(Interface):
     keeps = Attribute("A bool: whether messages are kept. Where not, offsets are all 0 and inboxes empty (relay mode).")
     up = Attribute("A bool: whether it answered when it was last asked, or looked at in the background.")
 
+    def attach(listener: StoreListener) -> None:
+        """Say who is told what befalls it. Called once, before all else."""
+
     def start() -> None:
         """Begin. What is not there yet (a disk, a server) is waited for in the background."""
 
@@ -157,7 +167,8 @@ class IStore(Interface):
     def append(batch: Sequence[Message]) -> Deferred[list[Stored]]:
         """Keep a batch: all of it that is not refused, or nothing.
 
-        Each message gets the next offset of each recipient's inbox. A message whose
+        Each message gets the next offset of each recipient's inbox. (Of a store that may have lost the newest of what
+        it had confirmed, a far greater one: no offset is given twice in an epoch.) A message whose
         ``recipient`` begins with ``#`` goes to that room's members, and is refused with
         NOT_ALLOWED where its sender is none. Batches are kept and answered in the order of the calls.
 
@@ -218,6 +229,7 @@ class IRouter(Interface):
 
     up = Attribute("A bool: whether it carries.")
     alone = Attribute("A bool: whether it carries for this daemon only, so that there are no others to be told.")
+    figures = Attribute("A mapping: what it counts, by name. The names are its own, and few.")
 
     def attach(listener: RouterListener) -> None:
         """Say who takes what arrives here. Called once, before all else."""

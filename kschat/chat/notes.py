@@ -50,6 +50,10 @@ class Notebook:
         self._dirty.add(user)
         self._soon()
 
+    def forget_cursors(self) -> None:
+        """They are of another store."""
+        self._cursors.clear()
+
     def left(self, user: str, time: int) -> None:
         """``user`` was last seen then, in milliseconds since 1970."""
         self._seen[user] = time

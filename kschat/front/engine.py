@@ -225,6 +225,7 @@ class Engine:
 
     def check(self, request: Request, asked: Asked) -> Refusal | None:
         """What is wrong with a request, in the reference server's order."""
+        self.alarms.catch_up()  # a session whose time is over is not there any more
         if asked.transport not in _TRANSPORTS:
             return UNKNOWN_TRANSPORT
         upgrade = is_upgrade(request)

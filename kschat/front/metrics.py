@@ -54,6 +54,7 @@ class DaemonCollector(Collector):
         counters: what was counted.
         gauges: what there is now, by the metric's name without its ``kschat_``.
         parts: whether each of what the daemon stands on can be used.
+        routing: what the router counts.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class DaemonCollector(Collector):
         counters: Counters,
         gauges: Callable[[], Mapping[str, tuple[str, float]]],
         parts: Callable[[], Mapping[str, bool]],
+        routing: Callable[[], Mapping[str, int]],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._parts = parts
+        self._routing = routing
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, in no order that matters."""
@@ -76,6 +79,10 @@ class DaemonCollector(Collector):
             for value, count in getattr(counters, attribute).items():
                 family.add_metric([_shown(value)], count)
             yield family
+        events = CounterMetricFamily("kschat_router_events", "What the router counts.", labels=["event"])
+        for event, count in self._routing().items():
+            events.add_metric([event], count)
+        yield events
         steps = SummaryMetricFamily(
             "kschat_batch_seconds", "Time that batches took to be stored, and to be routed.", labels=["step"]
         )

@@ -19,11 +19,6 @@ SLOTS_A_SECOND = 1000
 #: Of alarms that are a second or more away only those slots are used that this divides: many sessions, few slots.
 COARSE = 10
 
-#: Seconds that an alarm may be late and what it schedules is counted from its own time all the same: of two that
-#: follow one another, such as a ping and the end of the wait for its answer, the second must not be later by what the
-#: first was. After more, who was not served for a while gets its whole time from now.
-LATE = 0.01
-
 
 class Sleeper(Protocol):
     """What can be woken. ``slot`` is the timetable's own; it begins as None."""
@@ -59,7 +54,9 @@ class Alarms:
     def schedule(self, sleeper: Sleeper, seconds: float) -> None:
         """Call ``sleeper.alarm()`` once, ``seconds`` from now; from a second on up to 10 ms later.
 
-        From within an alarm "now" is, for less than a second, the time that it was set for, if it is not too late.
+        For less than a second, "now" within an alarm is the time that it was set for, unless it is late by half of the
+        new time: of two that follow one another, such as a ping and the end of the wait for its answer, the second
+        must not be later by what the first was. Who was not served for longer gets its whole time.
         """
         self.cancel(sleeper)
         now, rings = self._clock.seconds(), self._ringing
@@ -67,7 +64,7 @@ class Alarms:
             slot = round((now + seconds) * SLOTS_A_SECOND)
             slot += -slot % COARSE
         else:
-            if rings is not None and now - rings / SLOTS_A_SECOND < LATE:
+            if rings is not None and now - rings / SLOTS_A_SECOND < seconds / 2:
                 now = rings / SLOTS_A_SECOND
             slot = round((now + seconds) * SLOTS_A_SECOND)
             slot += slot == rings
@@ -87,6 +84,16 @@ class Alarms:
             if row is not None:
                 row.pop(sleeper, None)
             sleeper.slot = None
+
+    def catch_up(self) -> None:
+        """Wake those whose time has come, before something else is done.
+
+        A reactor that was held up looks at what has arrived before it looks at its clock.
+        """
+        if self._order and self._ringing is None and self._order[0] < self._clock.seconds() * SLOTS_A_SECOND:
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+            self._ring()
 
     def _set_timer(self) -> None:
         if not self._order:

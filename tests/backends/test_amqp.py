@@ -16,8 +16,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from kschat.backends.amqp import AddressError, AmqpRouter, Settings
-from kschat.backends.amqp.queues import DaemonQueue
+from kschat.backends.amqp import AddressError, AmqpRouter, Settings, session
+from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
+from kschat.backends.amqp.session import AT_ONCE
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
@@ -80,6 +81,7 @@ class Across:
         self.receiver = receiver
         self.up = True
         self.alone = False
+        self.figures = receiver.figures
         self.bind = receiver.bind
         self.unbind = receiver.unbind
         self.publish = sender.publish
@@ -177,6 +179,16 @@ class AcrossSocketsTests(AcrossTests):
         self.assertEqual(arrivals.all, batch * 2)
         self.assertEqual(sorted(str(socket) for socket in arrivals.sockets), ["ben", "cem"])
 
+    async def test_many_queues_of_one_channel_are_acknowledged_in_whatever_order(self) -> None:
+        _, arrivals = await self.attached("ben", "cem", "dan")
+        router = self.router
+        users = ("ben", "cem", "dan", "ben", "dan", "cem", "ben")
+        batches = [stored(user) for user in users * 100]
+        await gatherResults([router.publish(batch) for batch in batches])
+        await self.settle()
+        self.assertEqual(len(arrivals.all), len(batches))
+        self.assertEqual(router.receiver.figures["connections"], 1)
+
     async def test_a_batch_to_several_sockets_is_for_each_of_them(self) -> None:
         router, arrivals = await self.attached()
         for socket in ("a", "b"):
@@ -245,7 +257,12 @@ def _turn() -> Deferred[None]:
 class ExchangeTests(AmqpTestCase):
     """Each type of exchange, and one that is there already."""
 
-    USERS = ("ben", "b.n", "b.*", "#", "*", "a.b.c", "é" * 128, "be\0n")
+    USERS = (
+        *("ben", "b.n", "b.*", "#", "*", "a.b.c", "be\0n", "x" * 128),
+        # 128 characters may be 512 bytes; a routing key is at most 255, and so is a header's name.
+        *("é" * 128, "é" * 127, "é" * 126, "é" * 125, "\N{GRINNING FACE}" * 128, "\N{GRINNING FACE}" * 63),
+        *("a\N{IDEOGRAPHIC SPACE}b", "a b"),
+    )
 
     async def pair(self, **changes: Any) -> tuple[Across, Arrivals]:
         sender, _ = await self.started(**changes)
@@ -314,6 +331,52 @@ class BeginningTests(AmqpTestCase):
         other, _ = await self.started()
         self.assertEqual(await other.publish(stored("ben"), exact=True), [True])
 
+    async def test_who_comes_or_goes_while_others_are_bound_is_not_forgotten(self) -> None:
+        for queue in ("daemon", "connection"):
+            await self.come_and_go(queue, DaemonQueue if queue == "daemon" else SocketQueues)
+
+    async def come_and_go(self, queue: str, kind: Any) -> None:
+        """The last test, of one kind of queues."""
+        router, arrivals = self.raw(queue=queue), Arrivals()
+        router.attach(arrivals)
+        users = [f"user {number}" for number in range(AT_ONCE + 10)]
+        for user in users:
+            router.bind(user, f"of {user}").addErrback(lambda _: None)
+        bind, late, left, times = kind.bind, list[str](), list[str](), count(1)
+
+        def binding(queues: Any, user: str, socket: str) -> Any:
+            # In the last part of all, and while who came then is bound.
+            if next(times) in (AT_ONCE + 5, len(users) + 1):
+                late.append(f"late {len(late)}")
+                router.bind(late[-1], f"of {late[-1]}").addErrback(lambda _: None)
+                left.append(users[len(left)])
+                router.unbind(left[-1], f"of {left[-1]}")
+            return bind(queues, user, socket)
+
+        self.patch(kind, "bind", binding)
+        up = arrivals.next(RouterTurn.UP)
+        router.start()
+        await self.soon(up)
+        self.patch(kind, "bind", bind)
+        self.assertEqual((len(late), len(left)), (2, 2))
+        other, _ = await self.started()
+        self.assertEqual(
+            await other.publish(stored(*late, *users), exact=True), [True] * 2 + [False] * 2 + [True] * (AT_ONCE + 8)
+        )
+
+    async def test_to_stop_while_it_connects_ends_at_once(self) -> None:
+        router = self.raw()
+        connecting: Deferred[Any] = Deferred()
+        self.patch(router._endpoint, "connect", lambda factory: connecting)
+        router.start()
+        await self.soon(router.stop())
+
+    async def test_how_long_it_took_to_connect_is_logged(self) -> None:
+        with capturedLogs() as events:
+            await self.started()
+        told = [formatEvent(event) for event in events]
+        self.assertEqual(len([text for text in told if text.startswith("connected to RabbitMQ in ")]), 1, told)
+
     async def test_what_can_t_be_handed_on_ends_the_connection_and_is_told(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
@@ -365,7 +428,7 @@ class TutorialTests(AmqpTestCase):
             (one,) = arrivals.all
             self.assertEqual((one.message.uId, one.message.pId, bytes(one.message.msg)), (7, "8", b'{"a":[1]}'))
             self.assertEqual((one.message.time, one.places), (5, (("8", 0),)))
-            self.assertEqual(router.malformed, 3)
+            self.assertEqual(router.figures["malformed"], 3)
             router.unbind("8", "a")
 
     async def test_daemons_tell_each_other_the_place_of_a_message(self) -> None:
@@ -407,7 +470,7 @@ class TutorialTests(AmqpTestCase):
         await channel.basic_publish(self.exchange, "ks_8", body, pika.BasicProperties(headers={"another": 1}))
         while not arrivals.all:
             await self.soon(_turn())
-        self.assertEqual((len(arrivals.all), router.malformed), (1, 4))
+        self.assertEqual((len(arrivals.all), router.figures["malformed"]), (1, 4))
 
     async def test_one_s_own_messages_come_back_by_the_broker(self) -> None:
         router, arrivals = await self.started(format="tutorial")
@@ -505,15 +568,37 @@ class BrokenTests(AmqpTestCase):
             await self.soon(published)
         await self.soon(down)
         self.assertFalse(router.up)
+        # It reads nothing more of this connection: whoever comes is let in without.
+        bound = router.bind("dan", "b")
+        with self.assertRaises(RouterUnavailable):
+            await self.soon(bound)
+        assert router._session is not None
+        router._session.look()
         await self.broker.ctl("set_vm_memory_high_watermark", "0.4")
         await self.soon(up)
         self.assertEqual(await router.publish(stored("ben", "cem"), exact=True), [True, False])
+        other, _ = await self.started()
+        self.assertEqual(await other.publish(stored("ben", "cem", "dan"), exact=True), [True, False, True])
+        self.assertEqual(router.figures["connections"], 1)
+
+    async def test_a_broker_that_falls_silent_is_noticed_though_nothing_is_published(self) -> None:
+        self.patch(session, "ASK_EVERY", 0.2)
+        router, arrivals = await self.started(patience=1.0)
+        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        with capturedLogs() as events:
+            self.broker.signal(signal.SIGSTOP)
+            await self.soon(down)
+        told = [formatEvent(event) for event in events if "RabbitMQ" in formatEvent(event)]
+        self.assertEqual(told, ["RabbitMQ is lost: it answered nothing for 1 seconds"])
+        self.broker.signal(signal.SIGCONT)
+        await self.soon(up)
+        self.assertEqual(router.figures["connections"], 2)
 
     async def test_a_queue_that_is_taken_away_is_made_anew(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        queues, link = router._queues, router._link
-        assert queues is not None and link is not None
+        assert router._session is not None and router._link is not None
+        queues, link = router._session._queues, router._link
         cancelled, up = arrivals.next(RouterTurn.CANCELLED), arrivals.next(RouterTurn.UP)
         channel = await link.channel()
         await channel.queue_delete(queues._queue)  # type: ignore[union-attr]
@@ -524,11 +609,35 @@ class BrokenTests(AmqpTestCase):
         while not arrivals.all:
             await self.soon(_turn())
 
+    async def test_who_comes_while_there_is_no_queue_is_bound_to_the_next(self) -> None:
+        router, arrivals = await self.started()
+        await gatherResults([router.bind(f"user {number}", "a") for number in range(5)])
+        assert router._session is not None and router._link is not None
+        queues, link = router._session._queues, router._link
+        assert isinstance(queues, DaemonQueue)
+        late: list[Deferred[None]] = []
+        again = queues._again
+
+        async def came() -> None:
+            late.append(router.bind("late", "b"))
+            router.unbind("user 0", "a")
+            await again()
+
+        self.patch(queues, "_again", came)
+        up = arrivals.next(RouterTurn.UP)
+        await (await link.channel()).queue_delete(queues._queue)
+        await self.soon(up)
+        await self.soon(late[0])
+        other, _ = await self.started()
+        self.assertEqual(await other.publish(stored("late", "user 0", "user 4"), exact=True), [True, False, True])
+        self.assertEqual(router.figures["connections"], 1)
+
     async def test_a_channel_that_fails_ends_the_connection_and_the_next_one_works(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
         down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
-        publisher = router._publisher
+        assert router._session is not None
+        publisher = router._session._publisher
         assert publisher is not None
         publisher._exchange = "an exchange that is not there"
         published = router.publish(stored("cem"))

@@ -53,11 +53,11 @@ class AmqpTlsTests(TestCase):
         with capturedLogs() as events:
             router.start()
             for _ in range(300):
-                if router.tries >= 3:
+                if router.figures["tries"] >= 3:
                     break
                 await deferLater(real_reactor(), 0.02)
         await router.stop()
-        self.assertEqual(router.connections, 0)
+        self.assertEqual(router.figures["connections"], 0)
         (text,) = [formatEvent(event) for event in events if "RabbitMQ" in formatEvent(event)]
         self.assertNotIn("\n", text)
         return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -63,6 +64,7 @@ class StillRouter:
 
     up = True
     alone = True
+    figures: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.sockets: set[tuple[str, str]] = set()

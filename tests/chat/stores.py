@@ -16,6 +16,7 @@ from kschat.chat.interfaces import (
     Notes,
     Page,
     Stored,
+    StoreListener,
     StoreUnavailable,
 )
 from kschat.chat.messages import Message
@@ -91,6 +92,9 @@ class AskedStore:
         """Answer what waits, and what is asked because of that."""
         while self.questions:
             self.questions.pop(0).answer()
+
+    def attach(self, listener: StoreListener) -> None:
+        self.listener = listener
 
     def start(self) -> None:
         self.inner.start()

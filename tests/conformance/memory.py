@@ -114,6 +114,7 @@ class Application:
             "connect_timeout": 1.0,
             "max_payload": MAX_PAYLOAD,
             "deflate": False,
+            "pause": 0.0,
         }
         self.service = make_service(argparse.Namespace(**{**given, **options}), self.clock)
 
@@ -171,3 +172,67 @@ def opened(packet: str | bytes) -> dict[str, Any]:
     assert packet.startswith("0"), packet
     found: dict[str, Any] = json.loads(packet[1:])
     return found
+
+
+def payload(revision: Revision, *packets: str) -> str:
+    """Packets of text as the body of a request or of an answer."""
+    if revision == 4:
+        return "\x1e".join(packets)
+    return "".join(f"{len(packet.encode('utf-16-le')) // 2}:{packet}" for packet in packets)
+
+
+def packets(revision: Revision, body: str) -> list[str]:
+    """The other way round."""
+    if revision == 4:
+        return body.split("\x1e")
+    found = []
+    units = body.encode("utf-16-le")
+    while units:
+        length, _, rest = units.partition(":".encode("utf-16-le"))
+        size = 2 * int(length.decode("utf-16-le"))
+        found.append(rest[:size].decode("utf-16-le"))
+        units = rest[size:]
+    return found
+
+
+class Polling:
+    """A session of Engine.IO by long-polling; its open packet was read. The whole answer is ``said``."""
+
+    def __init__(self, application: Application, revision: Revision, path: str = ENGINE, more: str = "") -> None:
+        self.application = application
+        self.revision = revision
+        self._path = path
+        self._query = f"EIO={revision}&transport=polling{more}"
+        first = packets(revision, application.get(self._query, path).text)
+        self.said = opened(first[0])
+        self.sid: str = self.said["sid"]
+        self.query = f"{self._query}&sid={self.sid}"
+        #: packets that came with the open packet
+        self.more = first[1:]
+
+    def get(self) -> Exchange:
+        """Ask for packets."""
+        return self.application.get(self.query, self._path)
+
+    def read(self) -> list[str]:
+        """Ask for packets that must be there."""
+        return packets(self.revision, self.get().text)
+
+    def post(self, *said: str) -> Exchange:
+        """Send packets of text."""
+        return self.application.post(self.query, payload(self.revision, *said), self._path)
+
+    def send(self, *said: str) -> None:
+        """The same; they must be taken."""
+        answer = self.post(*said).text
+        assert answer == "ok", answer
+
+    def upgrade(self) -> WebSocket:
+        """A WebSocket for the same session."""
+        return self.application.websocket(f"EIO={self.revision}&transport=websocket&sid={self.sid}", self._path)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is not known any more. (A session that lives on is left with a GET that waits.)"""
+        exchange = self.get()
+        return not exchange.waits and exchange.status == 400

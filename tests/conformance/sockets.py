@@ -7,16 +7,24 @@ from typing import Any
 from kschat.server import Namespace, Server, Socket
 
 
-def serve(server: Server) -> None:
-    """``/`` and ``/custom``: say what CONNECT carried, send back what comes, and as an ack where one is asked for."""
+def serve(server: Server, pause: float) -> None:
+    """``/`` and ``/custom``: say what CONNECT carried, send back what comes, and as an ack where one is asked for.
+
+    Args:
+        server: whose they are.
+        pause: seconds between the answer to CONNECT and ``auth``.
+    """
     for name in ("/", "/custom"):
-        _serve(server.of(name))
+        _serve(server.of(name), pause)
 
 
-def _serve(namespace: Namespace) -> None:
+def _serve(namespace: Namespace, pause: float) -> None:
     @namespace.on("connect")
     def connected(socket: Socket) -> None:
-        socket.emit("auth", socket.auth)
+        if pause:
+            namespace.clock.callLater(pause, socket.emit, "auth", socket.auth)
+        else:
+            socket.emit("auth", socket.auth)
 
     @namespace.on("message")
     def message(socket: Socket, *args: Any) -> None:

@@ -6,6 +6,7 @@ They are those in memory, with their answers held back; they pass the contracts 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -22,6 +23,7 @@ from kschat.chat.interfaces import (
     Page,
     RouterUnavailable,
     Stored,
+    StoreListener,
     StoreUnavailable,
 )
 from kschat.chat.messages import Message
@@ -94,6 +96,9 @@ class LateStore:
     def up(self) -> bool:
         return not self.answers.away
 
+    def attach(self, listener: StoreListener) -> None:
+        self.listener = listener
+
     def start(self) -> None:
         self.running = True
 
@@ -153,6 +158,7 @@ class LateRouter:
     """
 
     alone = False
+    figures = MappingProxyType({"tries": 3})
 
     def __init__(self) -> None:
         self._memory = MemoryRouter()

@@ -27,8 +27,8 @@ class RoundRobin(unittest.TestCase):
         """Three daemons behind a proxy."""
         daemons = []
         for _ in range(3):
-            peers = {"peer_listen": f"tcp:{free_port()}:interface=127.0.0.1"}
-            daemons.append(await Daemon.start(self, **peers, **settings))
+            inner = f"tcp:{free_port()}:interface=127.0.0.1"
+            daemons.append(await Daemon.start(self, peer_listen=inner, **settings))  # type: ignore[arg-type]
         proxy = start([daemon.port for daemon in daemons])
         await proxy.start(self)
         return proxy, daemons

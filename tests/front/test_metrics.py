@@ -28,6 +28,7 @@ class MetricsTests(SynchronousTestCase):
             self.counters,
             lambda: {"sockets": ("Sockets in the chat.", self.house.hub.sockets)},
             lambda: {"store": self.up},
+            lambda: self.house.hub.routing,
         )
         self.resource = Metrics(collector)
 
@@ -58,6 +59,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(told["kschat_messages_written_total",], 1)
         self.assertEqual(told["kschat_refusals_total", "not_allowed"], 1)
         self.assertEqual(told["kschat_sockets",], 2)
+        self.assertEqual(told["kschat_router_events_total", "tries"], 3)
 
     def test_every_counter_has_a_metric(self) -> None:
         shown = {attribute for attribute, *_ in COUNTS} | {attribute for attribute, *_ in LABELLED} | {"steps"}
@@ -111,7 +113,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertNotIn(b"nobody", self.answer()[1])
 
     def test_two_daemons_in_one_process_have_figures_of_their_own(self) -> None:
-        other = Metrics(DaemonCollector(House().counters, dict, dict))
+        other = Metrics(DaemonCollector(House().counters, dict, dict, dict))
         self.counters.sent = 7
         mine, self.resource = self.samples(), other
         self.assertEqual(

@@ -89,19 +89,21 @@ class Proxy:
         """Start it, until the test's end; it serves when this returns."""
         path = self._directory / "configuration"
         path.write_text(self._configuration.replace("PORT", str(self.port)).replace("DIRECTORY", str(self._directory)))
-        arguments = (
-            ["-c", str(path), "-p", str(self._directory)] if self._program.endswith("nginx") else ["-f", str(path)]
-        )
-        with (self._directory / "log").open("wb") as log:
-            self._process = subprocess.Popen([self._program, *arguments], stdout=log, stderr=log)
+        self._spawn(path)
         test.addCleanup(self.stop)
         for _ in range(PATIENCE * 20):
             if _listens(self.port):
                 return
-            if self._process.poll() is not None:
+            if self._process is None or self._process.poll() is not None:
                 break
             await deferLater(real_reactor(), 0.05)
         raise AssertionError(f"it does not serve: {(self._directory / 'log').read_text()}")
+
+    def _spawn(self, path: Path) -> None:
+        mode = ["-p", str(self._directory), "-c"] if self._program.endswith("nginx") else ["-f"]
+        # No child of the reactor's: trial would take what it leaves for a leak.
+        with (self._directory / "log").open("wb") as log:
+            self._process = subprocess.Popen([self._program, *mode, str(path)], stdout=log, stderr=log)
 
     def stop(self) -> None:
         """End it."""

@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.support.needs import require_rabbitmq
+from tests.support.stopped import wait_until_stopped
 from tests.support.waiting import real_reactor
 
 #: Seconds until it must serve, or must have ended.
@@ -93,9 +94,11 @@ class RabbitMQ:
             )
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: SIGSTOP, SIGCONT, SIGKILL."""
+        """Send it a signal: SIGSTOP (which has come to all of it when this returns), SIGCONT, SIGKILL."""
         assert self._process is not None
         os.killpg(self._process.pid, number)
+        if number is signal.SIGSTOP:
+            wait_until_stopped(self._process.pid)
 
     def kill(self) -> None:
         """End it as a crash would."""

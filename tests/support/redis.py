@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 
 from tests.support.needs import require_redis
 from tests.support.rabbitmq import free_ports
+from tests.support.stopped import wait_until_stopped
 from tests.support.waiting import real_reactor
 
 #: Seconds until it must serve, or must have ended.
@@ -73,13 +74,19 @@ class Redis:
         # No child of the reactor's: it outlives a test, and trial would take it for a leak.
         with (self.directory / "log").open("wb") as output:
             self._process = subprocess.Popen(
-                [self._server, str(path), *mode], stdout=output, stderr=output, cwd=self.directory
+                [self._server, str(path), *mode],
+                stdout=output,
+                stderr=output,
+                cwd=self.directory,
+                start_new_session=True,
             )
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: SIGSTOP, SIGCONT, SIGKILL."""
+        """Send it a signal: SIGSTOP (which has come when this returns), SIGCONT, SIGKILL."""
         assert self._process is not None
         self._process.send_signal(number)
+        if number is signal.SIGSTOP:
+            wait_until_stopped(self._process.pid)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -97,17 +104,26 @@ class Redis:
 
     def do(self, *command: str | bytes | int) -> Any:
         """Ask it something, and wait for the answer. Raises what it says."""
-        reader = hiredis.Reader()
+        return self._answers(command)[-1]
+
+    def do_as(self, password: str, *command: str | bytes | int) -> Any:
+        """The same, of one that wants a password."""
+        return self._answers(("AUTH", password), command)[-1]
+
+    def _answers(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
+        reader, answers = hiredis.Reader(), []
         with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as link:
-            link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type] # it takes tuples of any length
-            while (answer := reader.gets()) is False:
-                data = link.recv(65536)
-                if not data:
-                    raise AssertionError("Redis closed the connection")
-                reader.feed(data)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            for command in commands:
+                link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type] # it takes tuples of any length
+                while (answer := reader.gets()) is False:
+                    data = link.recv(65536)
+                    if not data:
+                        raise AssertionError("Redis closed the connection")
+                    reader.feed(data)
+                if isinstance(answer, Exception):
+                    raise answer
+                answers.append(answer)
+        return answers
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""

@@ -8,6 +8,7 @@
 - ``link``        one connection: pika's, mended
 - ``publisher``   confirms and returns
 - ``queues``      what is bound, and what arrives
+- ``session``     one connection in use, and whether it answers
 - ``router``      ``AmqpRouter``: connects again and again, and says what became of it
 
 pika's Twisted adapter is used nowhere else.

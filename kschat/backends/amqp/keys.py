@@ -26,13 +26,18 @@ class Keys:
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.prefix
         self._type = settings.exchange_type
+        # A header's name may be as long as a routing key.
+        self._most = MAX_KEY - len(_HEADER) if self._type == "headers" else MAX_KEY
 
     def of(self, user: str) -> str:
         """The routing key of a user."""
         key = self._prefix + user
-        odd = "\0" in user or (self._type == "topic" and any(sign in user for sign in ".*#"))
-        if not odd and len(key.encode("utf-8", "replace")) <= MAX_KEY and key.isprintable():
-            return key
+        odd = self._type == "topic" and any(sign in user for sign in ".*#")
+        try:
+            if not odd and len(key.encode()) <= self._most:
+                return key
+        except UnicodeEncodeError:
+            pass  # half of a surrogate pair
         return f"{self._prefix}sha256-{hashlib.sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
     def binding(self, user: str) -> tuple[str, Mapping[str, Any]]:

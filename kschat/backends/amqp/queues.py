@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any, Final, Protocol
 
 import pika
@@ -15,6 +18,9 @@ from kschat.backends.amqp.keys import Keys
 
 #: Messages that the broker sends ahead of their being acknowledged: batches, as a rule.
 PREFETCH: Final = 1000
+
+#: Bindings that are wished in one turn of the reactor: it has others to serve.
+MAX_WISHES: Final = 500
 
 
 class Consumer(Protocol):
@@ -39,6 +45,7 @@ class _Channel:
         self._keys = keys
         self._consumer = consumer
         self._clock = clock
+        self._acked = 0
 
     async def _consume(self, queue: str, socket: str | None, again: Callable[[], Deferred[None]]) -> None:
         """Begin to consume. What arrives in one turn of the reactor is handed on together."""
@@ -58,44 +65,56 @@ class _Channel:
             while arriving.pending:
                 messages.append(await arriving.get())
             self._consumer.arrived(messages, socket)
-            if self._channel.is_open:
-                self._channel.basic_ack(messages[-1].method.delivery_tag, multiple=True)
+            self._ack(messages[-1].method.delivery_tag)
+
+    def _ack(self, tag: int) -> None:
+        """All up to ``tag`` have arrived, those of the channel's other queues too: to ack one again is an error."""
+        if tag > self._acked and self._channel.is_open:
+            self._acked = tag
+            self._channel.basic_ack(tag, multiple=True)
 
 
 class DaemonQueue(_Channel):
-    """One queue for the daemon, with a binding for each key of a user here."""
+    """One queue for the daemon, with a binding for each key of a user here.
+
+    What is wished in one turn of the reactor, or while RabbitMQ does what was wished before, goes out together: it does
+    them in order, so that only the last one need be answered.
+    """
 
     def __init__(self, channel: Any, exchange: str, keys: Keys, consumer: Consumer, clock: IReactorTime) -> None:
         super().__init__(channel, exchange, keys, consumer, clock)
         self._queue = ""
         self._users: dict[str, set[str]] = {}
-        self._wishes: list[tuple[bool, str, Mapping[str, Any]]] = []
-        self._answers: list[Deferred[None]] = []
-        self._sent: dict[Deferred[None], float] = {}
+        self._wishes: deque[tuple[bool, str, Mapping[str, Any]]] = deque()
+        # How many were wished, and done, in all; and who waits until so many are done.
+        self._wished = 0
+        self._done = 0
+        self._answers: deque[tuple[int, Deferred[None]]] = deque()
+        self._turn_set = False
+        self._sent: float | None = None
 
     @property
-    def oldest(self) -> float | None:
-        """Since when the oldest unanswered wish waits; None where none does."""
-        return next(iter(self._sent.values())) if self._sent else None
+    def waits(self) -> float | None:
+        """Since when RabbitMQ has something to do; None where it has nothing."""
+        return self._sent
 
-    async def open(self, sockets: Iterable[tuple[str, str]]) -> None:
-        """Make the queue, bind it for all users, and begin to consume."""
-        await self._channel.basic_qos(prefetch_count=PREFETCH)
-        await self._open({user for user, _ in sockets})
-
-    async def _open(self, users: Iterable[str]) -> None:
+    async def open(self) -> None:
+        """Make the queue, and begin to consume."""
         declared = await self._channel.queue_declare("", exclusive=True, auto_delete=True)
+        await self._consume(declared.method.queue, None, lambda: Deferred.fromCoroutine(self._again()))
         self._queue = declared.method.queue
-        self._users.clear()
-        self._wishes.clear()
-        bound = [self.bind(user, "") for user in users]
-        for one in bound[-1:]:
-            await one
-        await self._consume(self._queue, None, lambda: Deferred.fromCoroutine(self._again()))
+        self._send()
 
     async def _again(self) -> None:
-        users = [user for users in self._users.values() for user in users]
-        await self._open(users)
+        self._queue = ""  # so that nothing more is bound to what is not there
+        await self.open()
+        self._wished = self._wished - len(self._wishes) + len(self._users)
+        self._wishes = deque(
+            (True, key, self._keys.binding(next(iter(users)))[1]) for key, users in self._users.items()
+        )
+        self._answers = deque((self._wished, answer) for _, answer in self._answers)
+        self._send()
+        await self._when_done()
         self._consumer.cancelled(None)
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
@@ -116,54 +135,54 @@ class DaemonQueue(_Channel):
             self._wish(False, key, arguments)
 
     def _wish(self, bind: bool, key: str, arguments: Mapping[str, Any]) -> None:
-        if not self._wishes:
-            self._clock.callLater(0, self._send)
+        self._wished += 1
         self._wishes.append((bind, key, arguments))
+        if not self._turn_set:
+            self._turn_set = True
+            self._clock.callLater(0, self._turn)
 
     def _when_done(self) -> Deferred[None]:
-        if self._wishes:
-            answer: Deferred[None] = Deferred()
-            self._answers.append(answer)
-            return answer
-        if self._sent:
-            answer = Deferred()
-            last = next(reversed(self._sent))
-            last.addCallback(lambda _: answer.callback(None))
-            return answer
-        return succeed(None)
+        if self._done == self._wished:
+            return succeed(None)
+        answer: Deferred[None] = Deferred()
+        self._answers.append((self._wished, answer))
+        return answer
+
+    def _turn(self) -> None:
+        self._turn_set = False
+        self._send()
 
     def _send(self) -> None:
-        """Send the wishes of a turn. The broker does them in order, so only the last one need be answered."""
-        wishes, self._wishes = self._wishes, []
-        answers, self._answers = self._answers, []
-        if not wishes or not self._channel.is_open:
-            return  # the connection has ended: who waits is told so by the router
-        done: Deferred[None] = Deferred()
-        self._sent[done] = self._clock.seconds()
+        """Send a part of the wishes, unless one is being done."""
+        if not self._wishes or self._sent is not None or not self._queue or not self._channel.is_open:
+            return  # (where the connection has ended, who waits is told so by the router)
+        count = min(len(self._wishes), MAX_WISHES)
+        self._sent = self._clock.seconds()
         try:
-            for bind, key, arguments in wishes[:-1]:
+            for _ in range(count - 1):
+                bind, key, arguments = self._wishes.popleft()
                 if bind:
                     # pika's wrapper asks for an answer of each, which is three times as slow.
                     self._channel._channel.queue_bind(self._queue, self._exchange, key, dict(arguments))
                 else:
                     self._ignore(self._channel.queue_unbind(self._queue, self._exchange, key, dict(arguments)))
-            bind, key, arguments = wishes[-1]
+            bind, key, arguments = self._wishes.popleft()
             method = self._channel.queue_bind if bind else self._channel.queue_unbind
             last = method(self._queue, self._exchange, key, dict(arguments))
         except pika.exceptions.AMQPError:
-            del self._sent[done]
             return  # as above
-        last.addCallbacks(self._done, self._consumer.broken, callbackArgs=(done, answers))
+        last.addCallbacks(self._part_done, self._consumer.broken, callbackArgs=(count,))
 
     @staticmethod
     def _ignore(answer: Deferred[Any]) -> None:
         answer.addErrback(lambda _: None)  # the last one's failure is told
 
-    def _done(self, _: object, done: Deferred[None], answers: list[Deferred[None]]) -> None:
-        del self._sent[done]
-        for answer in answers:
-            answer.callback(None)
-        done.callback(None)
+    def _part_done(self, _: object, count: int) -> None:
+        self._sent = None
+        self._done += count
+        while self._answers and self._answers[0][0] <= self._done:
+            self._answers.popleft()[1].callback(None)
+        self._send()
 
 
 class _Own:
@@ -184,17 +203,18 @@ class SocketQueues(_Channel):
         super().__init__(channel, exchange, keys, consumer, clock)
         self._queues: dict[str, _Own] = {}
         self._began: dict[_Own, float] = {}
+        self._answered = 0.0
+        # A queue whose name is known beforehand need not be waited for.
+        self._prefix = f"kschat-{secrets.token_hex(8)}"
+        self._numbers = count(1)
 
     @property
-    def oldest(self) -> float | None:
-        """Since when the oldest socket waits for its queue; None where none does."""
-        return next(iter(self._began.values())) if self._began else None
+    def waits(self) -> float | None:
+        """Since when RabbitMQ has something to do, and has done nothing; None where it has nothing."""
+        return max(self._answered, next(iter(self._began.values()))) if self._began else None
 
-    async def open(self, sockets: Iterable[tuple[str, str]]) -> None:
-        """Make a queue for each socket."""
-        await self._channel.basic_qos(prefetch_count=PREFETCH)
-        for bound in [self.bind(user, socket) for user, socket in sockets]:
-            await bound
+    async def open(self) -> None:
+        """Each socket will have its own."""
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
         """Make a queue for a socket; fires when it is bound and consumed."""
@@ -206,13 +226,15 @@ class SocketQueues(_Channel):
 
     async def _bind(self, own: _Own) -> None:
         try:
-            declared = await self._channel.queue_declare("", exclusive=True)
-            own.queue = declared.method.queue
+            own.queue = f"{self._prefix}.{next(self._numbers)}"
             key, arguments = self._keys.binding(own.user)
-            await self._channel.queue_bind(own.queue, self._exchange, key, dict(arguments))
+            # Below pika's wrapper, which asks for an answer of each: that of the third comes when all is done.
+            self._channel._channel.queue_declare(own.queue, exclusive=True)
+            self._channel._channel.queue_bind(own.queue, self._exchange, key, dict(arguments))
             await self._consume(own.queue, own.socket, lambda: Deferred.fromCoroutine(self._again(own)))
         finally:
             self._began.pop(own, None)
+            self._answered = self._clock.seconds()
         if self._queues.get(own.socket) is not own:
             self._delete(own.queue)  # it left meanwhile
 

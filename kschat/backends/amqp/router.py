@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import uniform
 from typing import Any, Final, cast
 
@@ -19,8 +19,7 @@ from zope.interface import implementer
 from kschat.backends.amqp import address, carried, parted
 from kschat.backends.amqp.keys import Keys
 from kschat.backends.amqp.link import Link, why
-from kschat.backends.amqp.publisher import Publisher
-from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
+from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
 from kschat.chat.messages import Mids
@@ -36,11 +35,6 @@ class AmqpRouter:
     Args:
         settings: where it is, and how it is used.
         reactor: the real one.
-
-    Attributes:
-        tries: how often it was tried to connect.
-        connections: how often a connection has worked.
-        malformed: messages that arrived and could not be read.
 
     Raises:
         address.AddressError: the settings can't be used.
@@ -61,11 +55,9 @@ class AmqpRouter:
         self._direct = settings.queue == "daemon" and settings.format == "kschat"
         self._listener: RouterListener | None = None
         self._bound: dict[str, dict[str, None]] = {}
-        self._binding: set[Deferred[None]] = set()
+        self._connecting: Deferred[Any] = succeed(None)
         self._link: Link | None = None
-        self._publisher: Publisher | None = None
-        self._queues: DaemonQueue | SocketQueues | None = None
-        self._blocked = False
+        self._session: Session | None = None
         self._running = False
         self._told = ""
         self._why = "it is not connected yet"
@@ -73,16 +65,28 @@ class AmqpRouter:
         self._ended: Deferred[None] = succeed(None)
         self._look = LoopingCall(self._look_after)
         self._look.clock = reactor
-        self.tries = 0
-        self.connections = 0
-        self.malformed = 0
+        self._tries = 0
+        self._connections = 0
+        self._malformed = 0
+        self._returned = 0
 
     alone = False
 
     @property
     def up(self) -> bool:
         """See ``IRouter``."""
-        return self._publisher is not None and not self._blocked
+        return self._session is not None and self._session.up
+
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """See ``IRouter``."""
+        returned = self._returned + (0 if self._session is None else self._session.returned)
+        return {
+            "tries": self._tries,
+            "connections": self._connections,
+            "returned": returned,
+            "malformed": self._malformed,
+        }
 
     # IRouter.
 
@@ -106,6 +110,7 @@ class AmqpRouter:
             call, fires = self._pause
             call.cancel()
             fires.callback(None)
+        self._connecting.cancel()
         link = self._link
         if link is not None:
             if link.is_open:
@@ -119,13 +124,9 @@ class AmqpRouter:
     def bind(self, user: str, socket: str) -> Deferred[None]:
         """See ``IRouter``."""
         self._bound.setdefault(user, {})[socket] = None
-        if self._queues is None or self._publisher is None:
+        if self._session is None:
             return fail(RouterUnavailable(self._why))
-        # A connection that ends answers none of these; then the router does.
-        answer: Deferred[None] = Deferred()
-        self._binding.add(answer)
-        self._queues.bind(user, socket).addCallbacks(self._answer, self._not_bound, (answer,), {}, (answer,))
-        return answer
+        return self._session.bind(user, socket)
 
     def unbind(self, user: str, socket: str) -> None:
         """See ``IRouter``."""
@@ -135,18 +136,18 @@ class AmqpRouter:
         del sockets[socket]
         if not sockets:
             del self._bound[user]
-        if self._queues is not None and (not sockets or isinstance(self._queues, SocketQueues)):
-            self._queues.unbind(user, socket)
+        if self._session is not None and (not sockets or self._settings.queue == "connection"):
+            self._session.unbind(user, socket)
 
     def publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
         """See ``IRouter``."""
-        bound, up = self._bound, self.up
+        bound, session = self._bound, self._session
+        up = session is not None and session.up
         if self._direct and self._listener is not None:
             here = [one for one in batch if (up or one.places[0][1]) and any(user in bound for user, _ in one.places)]
             if here:
                 self._listener.deliver(here)
-        publisher = self._publisher
-        if publisher is None or not up:
+        if session is None or not up:
             return fail(RouterUnavailable(self._why))
         words = [self._direct and any(user in bound for user, _ in one.places) for one in batch]
         ways = (
@@ -154,7 +155,7 @@ class AmqpRouter:
         )
         sent = []
         for one in ways(batch, self._keys):
-            confirmed = publisher.publish(one.key, one.headers, one.content_type, one.body)
+            confirmed = session.publish(one.key, one.headers, one.content_type, one.body)
             sent.append(confirmed.addCallback(_say, words, one.indices))
         done: Deferred[list[bool]] = gatherResults(sent, consumeErrors=True).addCallbacks(lambda _: words, _unwrapped)
         return done
@@ -180,68 +181,54 @@ class AmqpRouter:
     async def _once(self) -> bool:
         """One connection, from beginning to end; whether it has worked."""
         began = self._reactor.seconds()
-        self.tries += 1
+        self._tries += 1
         try:
             factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
-            link = cast(Link, await self._endpoint.connect(factory))
+            self._connecting = self._endpoint.connect(factory)
+            link = cast(Link, await self._connecting)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
             self._say_down(f"RabbitMQ can't be reached: {why(error)}")
             return False
         self._link = link
-        timer = self._reactor.callLater(2 * self._settings.patience, link.abort, "it did not answer")
+        session = Session(link, self._settings, self._keys, self.app_id, self, self._reactor)
+        patience = 2 * self._settings.patience
+        timer = self._reactor.callLater(patience, link.abort, "it did not answer")
         try:
             if not self._running:
                 link.ready.addErrback(lambda _: None)
                 raise RouterUnavailable("this daemon ends")
-            setting_up = Deferred.fromCoroutine(self._set_up(link))
+            opening = Deferred.fromCoroutine(
+                session.open(self._wanted, lambda: timer.active() and timer.reset(patience))
+            )
             # What it waits for may be answered by nobody, once the connection has ended.
-            link.gone.addCallback(lambda _: setting_up.cancel())
-            await setting_up
+            link.gone.addCallback(lambda _: opening.cancel())
+            await opening
         except Exception as error:  # noqa: BLE001 - as above
             if link.is_open:
                 link.abort(self._explained(why(error)))
             elif not link.ended:
                 link.transport.abortConnection()
             await link.gone
-            self._link = self._queues = None
+            self._link = None
             self._say_down(f"RabbitMQ can't be used: {link.why}")
             return False
         finally:
             if timer.active():
                 timer.cancel()
-        self.connections += 1
+        self._session = session
+        self._connections += 1
         self._told = ""
         self.log.info("connected to RabbitMQ in {ms} ms", ms=round(1000 * (self._reactor.seconds() - began)))
         self._turn(RouterTurn.UP)
         await link.gone
-        self._link = self._queues = None
-        self._end(f"RabbitMQ is lost: {link.why}")
+        self._link = self._session = None
+        self._end(session, f"RabbitMQ is lost: {link.why}")
         return True
 
-    async def _set_up(self, link: Link) -> None:
-        settings = self._settings
-        await link.ready
-        channel = await link.channel()
-        await channel.exchange_declare(settings.exchange, settings.exchange_type, durable=settings.durable)
-        kind = DaemonQueue if settings.queue == "daemon" else SocketQueues
-        self._queues = queues = kind(channel, settings.exchange, self._keys, self, self._reactor)
-        known = {(user, socket) for user, sockets in self._bound.items() for socket in sockets}
-        await queues.open(known)
-        publishing = await link.channel()
-        await publishing.confirm_delivery()
-        for one in (channel, publishing):
-            one.on_closed.addBoth(self._channel_closed, link)
-        channel.connection.add_on_connection_blocked_callback(lambda *_: self._block(link))
-        channel.connection.add_on_connection_unblocked_callback(lambda *_: self._unblock(link))
-        # Whoever came or went while all others were bound.
-        now = {(user, socket) for user, sockets in self._bound.items() for socket in sockets}
-        for user, socket in known - now:
-            if settings.queue == "connection" or user not in self._bound:
-                queues.unbind(user, socket)
-        for bound in [queues.bind(user, socket) for user, socket in now - known]:
-            await bound
-        self._blocked = False
-        self._publisher = Publisher(publishing, settings.exchange, self.app_id, self._reactor)
+    def _wanted(self) -> set[tuple[str, str]]:
+        if self._settings.queue == "daemon":
+            return {(user, "") for user in self._bound}
+        return {(user, socket) for user, sockets in self._bound.items() for socket in sockets}
 
     def _explained(self, reason: str) -> str:
         if "inequivalent arg" in reason:
@@ -251,45 +238,18 @@ class AmqpRouter:
             )
         return reason
 
-    def _channel_closed(self, reason: Any, link: Link) -> None:
-        if link.is_open:
-            error = reason.value if isinstance(reason, Failure) else reason
-            link.abort(why(error) if isinstance(error, BaseException) else "a channel was closed")
-
-    def _block(self, link: Link) -> None:
-        if link is self._link and not self._blocked and self._publisher is not None:
-            self._blocked = True
-            self._publisher.give_up("RabbitMQ takes no messages now: it is short of memory or disk")
-            self._say_down("RabbitMQ takes no messages now: it is short of memory or disk")
-            self._turn(RouterTurn.DOWN)
-
-    def _unblock(self, link: Link) -> None:
-        if link is self._link and self._blocked:
-            self._blocked = False
-            self._told = ""
-            self.log.info("RabbitMQ takes messages again")
-            self._turn(RouterTurn.UP)
-
     def _look_after(self) -> None:
-        link, publisher, queues = self._link, self._publisher, self._queues
-        if link is None or publisher is None or queues is None:
-            return
-        waits = [since for since in (publisher.oldest, queues.oldest) if since is not None]
-        if waits and self._reactor.seconds() - min(waits) > self._settings.patience:
-            link.abort(f"it answered nothing for {self._settings.patience:g} seconds")
+        if self._session is not None:
+            self._session.look()
 
-    def _end(self, reason: str) -> None:
-        publisher, self._publisher = self._publisher, None
-        was_blocked, self._blocked = self._blocked, False
+    def _end(self, session: Session, reason: str) -> None:
+        was_up = session.up
         self._why = reason
-        if publisher is not None:
-            publisher.give_up(reason)
-        binding, self._binding = self._binding, set()
-        for answer in binding:
-            answer.errback(RouterUnavailable(reason))
+        self._returned += session.returned
+        session.end(reason)
         if self._running:
             self._say_down(reason)
-        if not was_blocked:
+        if was_up:
             self._turn(RouterTurn.DOWN)
 
     def _say_down(self, reason: str) -> None:
@@ -302,20 +262,21 @@ class AmqpRouter:
         if self._listener is not None:
             self._listener.turned(turn, socket)
 
-    def _answer(self, _: object, answer: Deferred[None]) -> None:
-        if answer in self._binding:
-            self._binding.discard(answer)
-            answer.callback(None)
-
-    def _not_bound(self, failure: Failure, answer: Deferred[None]) -> None:
-        if answer in self._binding:
-            self._binding.discard(answer)
-            answer.errback(RouterUnavailable(f"RabbitMQ did not bind it: {why(failure.value)}"))
-
     def _failed(self, failure: Failure) -> None:
         self.log.failure("the router ended", failure)
 
-    # Of the queues: see ``queues.Consumer``.
+    # Of the session: see ``session.Owner``.
+
+    def blocked(self) -> None:
+        """Say that nothing can be published."""
+        self._say_down(SHORT)
+        self._turn(RouterTurn.DOWN)
+
+    def unblocked(self) -> None:
+        """Say that it can again."""
+        self._told = ""
+        self.log.info("RabbitMQ takes messages again")
+        self._turn(RouterTurn.UP)
 
     def arrived(self, messages: list[Any], socket: str | None) -> None:
         """Hand on what is for users here."""
@@ -327,7 +288,7 @@ class AmqpRouter:
             try:
                 found, lacks = carried.read(properties.content_type, properties.headers, message.body, self._mid)
             except carried.CarriedError as error:
-                self.malformed += 1
+                self._malformed += 1
                 self.log.warn("from RabbitMQ came {error}", error=error)
                 continue
             if lacks:

@@ -7,11 +7,15 @@
 - ``faults``      why Redis can't be used, in words
 - ``teller``      says it in the log, once
 - ``link``        connects again and again; a command fails at once while it is down
+- ``store``       ``RedisStore``: what each daemon asks and writes
+- ``packed``      messages as Redis keeps them
+- ``scripts/``    what Redis does in one step
 
 txredisapi is used nowhere else.
 """
 
 from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "Settings"]
+__all__ = ["AddressError", "RedisStore", "Settings"]

@@ -61,7 +61,7 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
 
     def execute_command(self, *arguments: str | bytes | int, **_: Any) -> Deferred[Any]:
         """Send a command. Fails with ``ResponseError``, what Redis said, or ``RedisUnavailable``."""
-        if self.ended:
+        if self.ended or self.why:
             return fail(RedisUnavailable(self.why or "the connection has ended"))
         answer: Deferred[Any] = Deferred()
         self._waiting.append((self._clock.seconds(), answer))
@@ -134,7 +134,7 @@ class Subscriber(Connection):
 
     def execute_command(self, *arguments: str | bytes | int, **_: Any) -> Deferred[Any]:
         """Send SUBSCRIBE, UNSUBSCRIBE (each with channels), PING or the like. See ``Connection``."""
-        if not self.ended:
+        if not self.ended and not self.why:
             subscribes = str(arguments[0]).upper().endswith("SUBSCRIBE")
             self._parts.append(len(arguments) - 1 if subscribes else 1)
         return super().execute_command(*arguments)

@@ -33,9 +33,16 @@ def said(error: ResponseError) -> str:
         return "it has as many clients as it may have (maxclients)"
     if word == "NOPERM":
         return f"its user may not do that: {text.removeprefix('NOPERM ')}"
+    if is_forbidden(error):
+        return "its user may not do all that is needed (ACL)"
     if word == "MISCONF":
         return f"it takes no writes: {text.removeprefix('MISCONF ')}"
     return f"it said: {text}"
+
+
+def is_forbidden(error: ResponseError) -> bool:
+    """Whether a script did what its user may not do: of that Redis says no more."""
+    return "The user executing the script" in str(error)
 
 
 def why(error: BaseException | None, distrust: str = "") -> str:

@@ -33,6 +33,13 @@ class Found(msgspec.Struct, frozen=True):
     endpoint: IStreamClientEndpoint
     verifying: Verifying | None
 
+    async def end_of(self, connection: Connection) -> str:
+        """Wait for the end of a connection to it; why it has ended."""
+        await connection.gone
+        if connection.why:
+            return connection.why
+        return why(connection.reason.value, self.verifying.distrust if self.verifying is not None else "")
+
 
 class Finder:
     """Finds the Redis that settings mean.
@@ -94,9 +101,10 @@ class Finder:
             if not answer:
                 raise RedisUnavailable("it knows no master of this name")
             return self._place(answer[0].decode(), int(answer[1]))
-        except RedisUnavailable as error:
-            distrust = sentinel.verifying.distrust if sentinel.verifying is not None else ""
-            raise RedisUnavailable(f"its certificate {distrust}" if distrust else str(error)) from None
+        except RedisUnavailable:
+            if not link.ended:
+                raise
+            raise RedisUnavailable(await sentinel.end_of(link)) from None
         finally:
             link.abort("it was asked")
             await link.gone

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import Connection, RedisUnavailable
 from kschat.backends.redis.faults import why
-from kschat.backends.redis.finder import Finder, Found, log_in
+from kschat.backends.redis.finder import Finder, log_in
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
 
@@ -80,11 +80,12 @@ class Link:
     @property
     def up(self) -> bool:
         """Whether commands are taken."""
-        return self._connection is not None
+        return self._connection is not None and not self._connection.why
 
     def start(self) -> None:
         """Begin; what is not there yet is waited for."""
         self._running = True
+        self._teller.begins(self)
         self._look.start(LOOK, now=False)
         self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
 
@@ -144,7 +145,7 @@ class Link:
             found = await self._finder.find()
             connection = cast(Connection, await found.endpoint.connect(Factory.forProtocol(self._make)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
-            self._down(f"Redis can't be reached: {why(error)}")
+            self._down("Redis can't be reached", why(error))
             return False
         place = f"{found.host}:{found.port}"
         self._setting_up = connection
@@ -154,9 +155,10 @@ class Link:
                 raise RedisUnavailable("this daemon ends")
             await self._set_up(connection)
         except Exception as error:  # noqa: BLE001 - as above
-            connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
-            reason = await self._end_of(connection, found)
-            self._down(f"Redis at {place} can't be used: {reason}")
+            if not connection.ended:
+                connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
+            reason = await found.end_of(connection)
+            self._down(f"Redis at {place} can't be used", reason)
             return False
         finally:
             self._setting_up = None
@@ -165,9 +167,9 @@ class Link:
         self._connection = connection
         self._teller.up(self, place)
         self._turn(True)
-        reason = await self._end_of(connection, found)
+        reason = await found.end_of(connection)
         self._connection = None
-        self._down(f"Redis at {place} is lost: {reason}")
+        self._down(f"Redis at {place} is lost", reason)
         self._turn(False)
         return True
 
@@ -188,13 +190,6 @@ class Link:
         if connection.ended:
             raise RedisUnavailable(connection.why)
 
-    async def _end_of(self, connection: Connection, found: Found) -> str:
-        """Wait for its end; why it ended."""
-        await connection.gone
-        if connection.why:
-            return connection.why
-        return why(connection.reason.value, found.verifying.distrust if found.verifying is not None else "")
-
     def _look_after(self) -> None:
         connection = self._connection
         if connection is None:
@@ -210,10 +205,10 @@ class Link:
         if failure.check(RedisUnavailable) is None:
             connection.abort(why(failure.value))
 
-    def _down(self, reason: str) -> None:
-        self.why = reason
+    def _down(self, what: str, reason: str) -> None:
+        self.why = f"{what}: {reason}"
         if self._running:
-            self._teller.down(self, reason)
+            self._teller.down(self, what, reason)
 
     def _turn(self, up: bool) -> None:
         if self._turned is not None:

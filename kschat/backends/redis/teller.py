@@ -24,15 +24,19 @@ class Teller:
         self._told: dict[str, None] = {}
         self._down: set[object] = set()
 
-    def down(self, link: object, reason: str) -> None:
-        """``link`` can't use Redis, for this reason."""
+    def begins(self, link: object) -> None:
+        """``link`` is not up yet."""
+        self._down.add(link)
+
+    def down(self, link: object, what: str, reason: str) -> None:
+        """``link`` can't use Redis. ``what`` begins the sentence that the reason ends."""
         self._down.add(link)
         if reason not in self._told and len(self._told) < MOST:
             self._told[reason] = None
-            self.log.error("{name}: {reason}", name=self._name, reason=reason)
+            self.log.error("{name}: {what}: {reason}", name=self._name, what=what, reason=reason)
 
     def up(self, link: object, place: str) -> None:
-        """``link`` can use it."""
+        """``link`` can use it, at this place."""
         self._down.discard(link)
         if not self._down:
             back = " again" if self._told else ""

@@ -23,6 +23,7 @@ from kschat.chat.interfaces import (
     Notes,
     Page,
     Stored,
+    StoreListener,
     StoreUnavailable,
 )
 from kschat.chat.messages import Message
@@ -81,6 +82,9 @@ class SqliteStore:
     def up(self) -> bool:
         """See ``IStore``."""
         return self._open
+
+    def attach(self, listener: StoreListener) -> None:
+        """See ``IStore``. It stays the same for as long as it runs."""
 
     def start(self) -> None:
         """See ``IStore``."""

@@ -1,0 +1,213 @@
+"""One connection to RabbitMQ in use: what is bound and published there, and whether it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from kschat.backends.amqp.keys import Keys
+from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.publisher import Publisher
+from kschat.backends.amqp.queues import PREFETCH, Consumer, DaemonQueue, SocketQueues
+from kschat.backends.amqp.settings import Settings
+from kschat.chat.interfaces import RouterUnavailable
+
+#: Users (or sockets) that are bound together when a connection begins: between two such parts others have their turn.
+AT_ONCE: Final = 500
+
+#: Seconds after which RabbitMQ is asked something, where nothing else was: whether it is still there.
+ASK_EVERY: Final = 5.0
+
+SHORT: Final = "RabbitMQ takes no messages now: it is short of memory or disk"
+
+
+class Owner(Consumer, Protocol):
+    """Who uses it (the router)."""
+
+    def blocked(self) -> None:
+        """RabbitMQ takes no messages, and reads no wishes."""
+
+    def unblocked(self) -> None:
+        """It does again, and has done what was wished meanwhile."""
+
+
+class Session:
+    """A connection, from TCP's beginning on.
+
+    Args:
+        link: the connection.
+        settings, keys, app_id: the router's.
+        owner: is told.
+        clock: the reactor.
+    """
+
+    def __init__(
+        self, link: Link, settings: Settings, keys: Keys, app_id: str, owner: Owner, clock: IReactorTime
+    ) -> None:
+        self.link = link
+        self._settings = settings
+        self._keys = keys
+        self._app_id = app_id
+        self._owner = owner
+        self._clock = clock
+        self._channel: Any = None
+        self._queues: DaemonQueue | SocketQueues | None = None
+        self._publisher: Publisher | None = None
+        self._binding: set[Deferred[None]] = set()
+        # Bindings that RabbitMQ has not answered, whether anybody still waits for them or not.
+        self._unbound = 0
+        self._blocked = False
+        self._short = False
+        self._heard = 0.0
+        self._asked: float | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether messages are carried."""
+        return self._publisher is not None and not self._blocked
+
+    @property
+    def returned(self) -> int:
+        """How many publishes came back, since nobody was bound."""
+        return 0 if self._publisher is None else self._publisher.returned
+
+    async def open(self, wanted: Callable[[], set[tuple[str, str]]], progress: Callable[[], None]) -> None:
+        """Make the exchange and what is bound to it, and get ready to publish.
+
+        Args:
+            wanted: the users, each with a socket (or "" where all of a user's share one queue), as they are when asked.
+            progress: is called whenever RabbitMQ has done a part.
+        """
+        settings, link = self._settings, self.link
+        await link.ready
+        self._channel = channel = await link.channel()
+        await channel.exchange_declare(settings.exchange, settings.exchange_type, durable=settings.durable)
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        kind = DaemonQueue if settings.queue == "daemon" else SocketQueues
+        queues = kind(channel, settings.exchange, self._keys, self._owner, self._clock)
+        await queues.open()
+        publishing = await link.channel()
+        await publishing.confirm_delivery()
+        for one in (channel, publishing):
+            one.on_closed.addBoth(self._channel_closed)
+        # Some come and go while the others are bound.
+        known: set[tuple[str, str]] = set()
+        while (now := wanted()) != known:
+            for user, socket in known - now:
+                queues.unbind(user, socket)
+            for part in _parts(now - known):
+                await gatherResults([queues.bind(user, socket) for user, socket in part], consumeErrors=True)
+                progress()
+            known = now
+        channel.connection.add_on_connection_blocked_callback(lambda *_: self._block())
+        channel.connection.add_on_connection_unblocked_callback(lambda *_: self._unblock())
+        self._queues = queues
+        self._publisher = Publisher(publishing, settings.exchange, self._app_id, self._clock)
+        self._heard = self._clock.seconds()
+
+    def bind(self, user: str, socket: str) -> Deferred[None]:
+        """See ``IRouter``. A connection that ends or is blocked answers none of these; then it is said here."""
+        assert self._queues is not None
+        answer: Deferred[None] = Deferred()
+        self._binding.add(answer)
+        self._unbound += 1
+        self._queues.bind(user, socket).addCallbacks(
+            self._is_bound, self._not_bound, callbackArgs=(answer,), errbackArgs=(answer,)
+        )
+        if self._blocked and answer in self._binding:
+            self._binding.discard(answer)
+            return fail(RouterUnavailable(SHORT))
+        return answer
+
+    def unbind(self, user: str, socket: str) -> None:
+        """See ``IRouter``; in the daemon's queue a user's bindings have no socket of their own."""
+        assert self._queues is not None
+        self._queues.unbind(user, socket)
+
+    def publish(self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes) -> Deferred[bool]:
+        """Publish; whether it went to any queue, once it is confirmed. Fails with RouterUnavailable."""
+        assert self._publisher is not None
+        return self._publisher.publish(key, headers, content_type, body)
+
+    def look(self) -> None:
+        """End the connection if RabbitMQ does not answer. To be called now and then."""
+        publisher, queues = self._publisher, self._queues
+        if publisher is None or queues is None or self._short:
+            return
+        now = self._clock.seconds()
+        waits = [since for since in (publisher.waits, queues.waits, self._asked) if since is not None]
+        if not waits:
+            if now - self._heard >= ASK_EVERY:
+                self._ask(now)
+        elif now - max(min(waits), self._heard) > self._settings.patience:
+            self.link.abort(f"it answered nothing for {self._settings.patience:g} seconds")
+
+    def end(self, reason: str) -> None:
+        """It has ended: whoever waits is told."""
+        if self._publisher is not None:
+            self._publisher.give_up(reason)
+        self._give_up_binding(reason)
+
+    def _ask(self, now: float) -> None:
+        # What it is set to already: the cheapest question that is answered.
+        if self._channel.is_open:
+            self._asked = now
+            self._channel.basic_qos(prefetch_count=PREFETCH).addCallbacks(self._answered, lambda _: None)
+
+    def _answered(self, _: object) -> None:
+        self._asked = None
+        self._heard = self._clock.seconds()
+
+    def _channel_closed(self, reason: Any) -> None:
+        if self.link.is_open:
+            error = reason.value if isinstance(reason, Failure) else reason
+            self.link.abort(why(error) if isinstance(error, BaseException) else "a channel was closed")
+
+    # While it is short of memory or disk it reads nothing that comes by this connection.
+
+    def _block(self) -> None:
+        self._short = True
+        if not self._blocked and not self.link.ended:
+            self._blocked = True
+            if self._publisher is not None:
+                self._publisher.give_up(SHORT)
+            self._give_up_binding(SHORT)
+            self._owner.blocked()
+
+    def _unblock(self) -> None:
+        self._short = False
+        self._heard = self._clock.seconds()
+        self._maybe_usable()
+
+    def _maybe_usable(self) -> None:
+        if self._blocked and not self._short and not self._unbound and not self.link.ended:
+            self._blocked = False
+            self._owner.unblocked()
+
+    def _give_up_binding(self, reason: str) -> None:
+        binding, self._binding = self._binding, set()
+        for answer in binding:
+            answer.errback(RouterUnavailable(reason))
+
+    def _is_bound(self, _: object, answer: Deferred[None]) -> None:
+        self._unbound -= 1
+        if answer in self._binding:
+            self._binding.discard(answer)
+            answer.callback(None)
+        self._maybe_usable()
+
+    def _not_bound(self, failure: Failure, answer: Deferred[None]) -> None:
+        if answer in self._binding:
+            self._binding.discard(answer)
+            answer.errback(RouterUnavailable(f"RabbitMQ did not bind it: {why(failure.value)}"))
+
+
+def _parts(wishes: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    rest = iter(wishes)
+    while part := list(islice(rest, AT_ONCE)):
+        yield part

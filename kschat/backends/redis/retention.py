@@ -1,0 +1,119 @@
+"""Deletes what is to be kept no longer: in rounds of small steps, by one daemon at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_urlsafe
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.backends.redis.packed import packed
+from kschat.chat.interfaces import StoreUnavailable
+
+#: Seconds between two rounds.
+EVERY: Final = 60.0
+
+#: Messages that one step may touch: about a millisecond of Redis's time.
+STEP: Final = 200
+
+#: Seconds between two steps.
+PAUSE: Final = 0.005
+
+#: Milliseconds after which another daemon may go on for one that does not.
+LOCK: Final = 50_000
+
+
+class Retention:
+    """The rounds of one daemon.
+
+    Args:
+        do: a command of Redis.
+        run: the script ``sweep``, with its argument.
+        prefix: of keys.
+        seconds: the age at which messages go; 0 for none.
+        most: messages that are kept in an inbox and in a conversation; 0 for all.
+        clock: the reactor.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        do: Callable[..., Deferred[Any]],
+        run: Callable[[bytes], Deferred[Any]],
+        prefix: str,
+        seconds: float,
+        most: int,
+        clock: IReactorTime,
+    ) -> None:
+        self._do = do
+        self._run = run
+        self._prefix = prefix
+        self._seconds = seconds
+        self._most = most
+        self._clock = clock
+        self._me = token_urlsafe(6)
+        self._looked = False
+        self._loop = LoopingCall(self._begin)
+        self._loop.clock = clock
+        self._round: Deferred[None] = succeed(None)
+
+    def start(self) -> None:
+        """Begin, where anything is bounded."""
+        if self._seconds or self._most:
+            self._loop.start(EVERY, now=False)
+
+    def stop(self) -> Deferred[None]:
+        """End, also amid a round: what was begun is done by the next."""
+        if self._loop.running:
+            self._loop.stop()
+        self._round.cancel()
+        return self._round
+
+    def sweep(self) -> Deferred[None]:
+        """One round, unless one is on its way, here or at another daemon."""
+        if self._round.called:
+            self._round = Deferred.fromCoroutine(self._sweep()).addErrback(self._failed)
+        return self._round
+
+    def _begin(self) -> None:
+        self.sweep()
+
+    async def _sweep(self) -> None:
+        lock = f"{self._prefix}x:lock"
+        if await self._do("SET", lock, self._me, "NX", "PX", LOCK) is None:
+            return
+        if self._most and not self._looked:
+            # What was written while no such bound was set.
+            await self._look()
+            self._looked = True
+        if self._seconds:
+            before = int((self._clock.seconds() - self._seconds) * 1000)
+            await self._steps(lock, "age", max(before, 0))
+        if self._most:
+            await self._steps(lock, "count", self._most)
+        await self._do("DEL", lock)
+
+    async def _steps(self, lock: str, what: str, bound: int) -> None:
+        while await self._run(packed(what, bound, STEP)):
+            await self._do("PEXPIRE", lock, LOCK)
+            await deferLater(self._clock, PAUSE)
+
+    async def _look(self) -> None:
+        cursor = b"0"
+        while True:
+            cursor, found = await self._do("ZSCAN", f"{self._prefix}x:age", cursor, "COUNT", STEP)
+            names = [name.decode() for name in found[::2]]
+            await self._run(packed("look", self._most, STEP, *names))
+            if cursor == b"0":
+                return
+            await deferLater(self._clock, PAUSE)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable, CancelledError) is None:
+            self.log.failure("old messages could not be deleted", failure)

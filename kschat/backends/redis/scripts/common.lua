@@ -1,0 +1,124 @@
+-- What several scripts use; it stands before each. KEYS[1] is the prefix of all keys (see `store`).
+
+local p = KEYS[1]
+local call = redis.call
+local floor, format, match, sub = math.floor, string.format, string.match, string.sub
+
+-- An inbox's offset 1 is the id 1-0 of its stream, and each generation begins at a multiple of this.
+local GENERATION = 4294967296
+
+local function server_ms()
+  local time = call('TIME')
+  return time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- The offset that an id of an inbox's stream means, and the id of an offset from 1 on.
+local function offset_of(id)
+  local generation, seq = match(id, '^(%d+)-(%d+)$')
+  return (generation - 1) * GENERATION + seq + 1
+end
+
+local function id_of(offset)
+  local generation = floor((offset - 1) / GENERATION)
+  return format('%.0f-%.0f', generation + 1, offset - 1 - generation * GENERATION)
+end
+
+-- Whether one id of a conversation's stream is before another.
+local function before(one, other)
+  local ms, seq = match(one, '^(%d+)-(%d+)$')
+  local other_ms, other_seq = match(other, '^(%d+)-(%d+)$')
+  ms, other_ms = tonumber(ms), tonumber(other_ms)
+  return ms < other_ms or (ms == other_ms and tonumber(seq) < tonumber(other_seq))
+end
+
+-- The id right behind another.
+local function behind(id)
+  local ms, seq = match(id, '^(%d+)-(%d+)$')
+  return ms .. '-' .. format('%.0f', seq + 1)
+end
+
+-- The greatest offset that was given in an inbox; 0 where there is none.
+local function last_of(key)
+  local newest = call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+  if newest then
+    return offset_of(newest[1])
+  end
+  if call('EXISTS', key) == 0 then
+    return 0
+  end
+  local info = call('XINFO', 'STREAM', key)
+  for at = 1, #info, 2 do
+    if info[at] == 'last-generated-id' then
+      return offset_of(info[at + 1])
+    end
+  end
+end
+
+-- Of a message in a conversation: how many there were with it, how many of them its sender's; the id in the
+-- recipient's inbox ('-' in a room); and who sent it: the side of two (1 or 2), or a room's member.
+local function facts(entry)
+  local total, own, place, who = match(entry[2][4], '^(%d+) (%d+) (%S+) (.*)$')
+  return tonumber(total), tonumber(own), place, who
+end
+
+-- What is not hidden of a conversation begins with this id; how many were before it, and how many of those by side 1.
+local function hidden(conversation)
+  local found = call('HMGET', p .. 'h:' .. conversation, 'f', 'ft', 'fa')
+  return found[1] or '-', tonumber(found[2]) or 0, tonumber(found[3]) or 0
+end
+
+-- Of a room's member: how many messages are its own, which is the last, and how many of others it has read.
+local function membership(room, user)
+  local found = call('HGET', p .. 'm:' .. room, user)
+  if found then
+    local own, last, read = match(found, '^(%d+) (%S+) (%d+)$')
+    return tonumber(own), last, tonumber(read)
+  end
+end
+
+-- How many messages of a room were a member's own when those before an id had been written. All it has are own.
+local function own_before(room, user, id, own, last)
+  if before(last, id) then
+    return own
+  end
+  local from = id
+  while true do
+    local entries = call('XRANGE', p .. 'c:' .. room, from, '+', 'COUNT', 10)
+    for _, entry in ipairs(entries) do
+      local _, theirs, _, who = facts(entry)
+      if who == user then
+        return theirs - 1
+      end
+    end
+    if #entries < 10 then
+      return own
+    end
+    from = '(' .. entries[10][1]
+  end
+end
+
+-- How a conversation stands for one who may see it: how many messages of others there were, and how many of them are
+-- read or gone. Side is 1 or 2, or 0 for a room. Nothing for one who may not.
+local function standing(conversation, side, user)
+  local from, total_before, first_before = hidden(conversation)
+  if side == 0 then
+    local own, last, read = membership(conversation, user)
+    if not own then
+      return
+    end
+    local total = tonumber(call('HGET', p .. 'h:' .. conversation, 't') or 0)
+    if total_before > 0 and total_before - own > read then
+      read = math.max(read, total_before - own_before(conversation, user, from, own, last))
+    end
+    return total - own, read
+  end
+  local state = call('HMGET', p .. 'h:' .. conversation, 't', 'a', 'r' .. side)
+  if not state[1] then
+    return
+  end
+  local total, first, read = tonumber(state[1]), tonumber(state[2]), tonumber(state[3]) or 0
+  if side == 1 then
+    return total - first, math.max(read, total_before - first_before)
+  end
+  return first, math.max(read, first_before)
+end

@@ -1,0 +1,57 @@
+-- A daemon has connected. Of a store that is new, or that lies on another server or in another life of it than before,
+-- the last of what was confirmed may be gone: so offsets go on in another generation, and none is given twice.
+-- ARGV: the server's run id; the epoch and the generation that this daemon knows ('' and 0 for none); a new epoch.
+-- Returns the epoch, the generation, the server's time.
+
+-- Whatever the scripts do to keys is done here once, so that a user who may not is told so now, and not amid a batch.
+local trial = p .. 'x:try'
+for _, command in ipairs({
+  {'DEL', trial},
+  {'EXISTS', trial},
+  {'XADD', trial, '1-*', 'a', 'b'},
+  {'XRANGE', trial, '-', '+'},
+  {'XREVRANGE', trial, '+', '-'},
+  {'XINFO', 'STREAM', trial},
+  {'XLEN', trial},
+  {'XDEL', trial, '1-0'},
+  {'XTRIM', trial, 'MINID', '=', '1-1'},
+  {'DEL', trial},
+  {'HSET', trial, 'a', 1},
+  {'HSETNX', trial, 'b', 1},
+  {'HGET', trial, 'a'},
+  {'HMGET', trial, 'a', 'b'},
+  {'HINCRBY', trial, 'a', 1},
+  {'HEXISTS', trial, 'a'},
+  {'HKEYS', trial},
+  {'HLEN', trial},
+  {'HDEL', trial, 'a', 'b'},
+  {'ZADD', trial, 'NX', 1, 'a'},
+  {'ZRANGEBYSCORE', trial, '-inf', '(1'},
+  {'ZREVRANGEBYSCORE', trial, '+inf', '-inf'},
+  {'ZREVRANGE', trial, 0, 0},
+  {'ZREM', trial, 'a'},
+  {'SADD', trial, 'a'},
+  {'SPOP', trial},
+  {'TIME'},
+}) do
+  local tried = redis.pcall(unpack(command))
+  if type(tried) == 'table' and tried.err then
+    return redis.error_reply('NOPERM ' .. command[1] .. ' of ' .. p .. '*: ' .. tried.err)
+  end
+end
+
+local key = p .. 'g'
+local found = call('HMGET', key, 'epoch', 'run', 'generation')
+local epoch, generation = found[1], tonumber(found[3]) or 0
+local known_epoch, known = ARGV[2], tonumber(ARGV[3])
+local again = generation
+if not epoch then
+  epoch, again = ARGV[4], known + 1
+elseif found[2] ~= ARGV[1] then
+  again = math.max(generation, known) + 1
+elseif known_epoch ~= '' and known_epoch ~= epoch and known >= generation then
+  again = known + 1
+end
+-- Also where nothing changes: so that a server that takes no writes is known.
+call('HSET', key, 'epoch', epoch, 'run', ARGV[1], 'generation', again)
+return {epoch, again, server_ms()}

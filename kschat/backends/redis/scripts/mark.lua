@@ -1,0 +1,36 @@
+-- Of a conversation all of others' messages up to one are read. ARGV[1] is packed: the server's time at which it is too late,
+-- the user, the conversation, the user's side (0: a room), and the id up to which. Returns whether any was not read
+-- before (1 or 0), or 'late'.
+
+local deadline, user, conversation, side, upto = unpack(cmsgpack.unpack(ARGV[1]))
+if server_ms() > deadline then
+  return 'late'
+end
+local others, read = standing(conversation, side, user)
+if not others then
+  return 0
+end
+local entry = call('XREVRANGE', p .. 'c:' .. conversation, upto, (hidden(conversation)), 'COUNT', 1)[1]
+if not entry then
+  return 0
+end
+local total, own, _, who = facts(entry)
+local theirs
+if side == 0 then
+  local mine, last = membership(conversation, user)
+  theirs = total - own_before(conversation, user, behind(entry[1]), mine, last)
+elseif tonumber(who) == side then
+  theirs = total - own
+else
+  theirs = own
+end
+if theirs <= read then
+  return 0
+end
+if side == 0 then
+  local mine, last = membership(conversation, user)
+  call('HSET', p .. 'm:' .. conversation, user, mine .. ' ' .. last .. ' ' .. theirs)
+else
+  call('HSET', p .. 'h:' .. conversation, 'r' .. side, theirs)
+end
+return 1

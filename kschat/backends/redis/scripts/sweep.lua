@@ -1,0 +1,208 @@
+-- Delete a little of what is to be kept no longer. ARGV[1] is packed: 'age' and the time before which messages go, or
+-- 'count' and how many are kept of an inbox and of a conversation; and how many messages this may touch. Or 'look', a count,
+-- and names as they are in x:age: which of them hold more. Returns whether there was anything to do (1 or 0).
+--
+-- A message goes when neither its conversation nor an inbox holds it: so what a conversation holds no longer is hidden
+-- there, and deleted by whoever lets go of it last. What is too old is too old for both.
+
+local b = cmsgpack.unpack(ARGV[1])
+local what, bound, most = b[1], b[2], b[3]
+
+local function is_room(conversation)
+  return sub(conversation, 1, 1) == '#'
+end
+
+local function users(conversation)
+  local length, both = match(conversation, '^(%d+):(.*)$')
+  return sub(both, 1, length), sub(both, length + 1)
+end
+
+local function remove(conversation, entry)
+  for at = 5, #entry[2], 2 do
+    if entry[2][at] == 'd' then
+      local length, names = match(entry[2][at + 1], '^(%d+) (.*)$')
+      call('HDEL', p .. 'd:' .. sub(names, 1, length), sub(names, length + 1))
+    end
+  end
+  if is_room(conversation) then
+    call('HDEL', p .. 'n:' .. conversation, entry[1])
+  end
+  call('XDEL', p .. 'c:' .. conversation, entry[1])
+end
+
+-- From here on a conversation begins behind this entry, which is its oldest.
+local function hide(conversation, entry)
+  local total, own, _, who = facts(entry)
+  local first = 0
+  if not is_room(conversation) then
+    first = who == '1' and own or total - own
+  end
+  call('HSET', p .. 'h:' .. conversation, 'f', behind(entry[1]), 'ft', total, 'fa', first)
+end
+
+local function is_held(conversation, entry)
+  if is_room(conversation) then
+    return tonumber(call('HGET', p .. 'n:' .. conversation, entry[1]) or 0) > 0
+  end
+  local _, _, place, who = facts(entry)
+  local one, other = users(conversation)
+  local oldest = call('XRANGE', p .. 'i:' .. (who == '1' and other or one), '-', '+', 'COUNT', 1)[1]
+  return oldest and not before(place, oldest[1])
+end
+
+-- An inbox holds this message no longer.
+local function release(conversation, id)
+  local entry = call('XRANGE', p .. 'c:' .. conversation, id, id)[1]
+  if not entry then
+    return
+  end
+  local from, held = hidden(conversation), false
+  if is_room(conversation) and call('HEXISTS', p .. 'n:' .. conversation, id) == 1 then
+    held = call('HINCRBY', p .. 'n:' .. conversation, id, -1) > 0
+  end
+  if not held and from ~= '-' and before(id, from) then
+    remove(conversation, entry)
+  end
+end
+
+local function trim(key, entry)
+  call('XTRIM', key, 'MINID', '=', behind(entry[1]))
+end
+
+-- Each takes out of one what is too old; when its oldest is from, or nothing where there may be more to do.
+
+local function conversation_by_age(conversation)
+  local key = p .. 'c:' .. conversation
+  local old = call('XRANGE', key, '-', '(' .. format('%.0f', bound) .. '-0', 'COUNT', most)
+  for _, entry in ipairs(old) do
+    remove(conversation, entry)
+  end
+  if #old > 0 then
+    local from = hidden(conversation)
+    if from == '-' or not before(old[#old][1], from) then
+      hide(conversation, old[#old])
+    end
+  end
+  if #old == most then
+    return
+  end
+  local oldest = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  if oldest then
+    return match(oldest[1], '^%d+')
+  end
+  if is_room(conversation) then
+    return math.max(server_ms(), bound)
+  end
+  local one, other = users(conversation)
+  call('ZREM', p .. 'v:' .. one, '1' .. conversation)
+  call('ZREM', p .. 'v:' .. other, '2' .. conversation)
+  call('DEL', key, p .. 'h:' .. conversation)
+  return 'gone'
+end
+
+local function inbox_by_age(user)
+  local key = p .. 'i:' .. user
+  local entries, old = call('XRANGE', key, '-', '+', 'COUNT', most)
+  for _, entry in ipairs(entries) do
+    if tonumber(match(entry[2][2], '^%d+')) >= bound then
+      if old then
+        trim(key, old)
+      end
+      return match(entry[2][2], '^%d+')
+    end
+    old = entry
+  end
+  if old then
+    trim(key, old)
+    if #entries == most then
+      return
+    end
+  end
+  return math.max(server_ms(), bound)
+end
+
+-- Each takes out of one what is too many; whether there may be more to do.
+
+local function conversation_by_count(conversation)
+  local from, gone = hidden(conversation)
+  local excess = tonumber(call('HGET', p .. 'h:' .. conversation, 't') or 0) - gone - bound
+  if excess <= 0 then
+    return
+  end
+  local entries = call('XRANGE', p .. 'c:' .. conversation, from, '+', 'COUNT', math.min(excess, most))
+  if #entries == 0 then
+    return
+  end
+  for _, entry in ipairs(entries) do
+    if not is_held(conversation, entry) then
+      remove(conversation, entry)
+    end
+  end
+  hide(conversation, entries[#entries])
+  return excess > most
+end
+
+local function inbox_by_count(user)
+  local key = p .. 'i:' .. user
+  local excess = call('XLEN', key) - bound
+  if excess <= 0 then
+    return
+  end
+  local entries = call('XRANGE', key, '-', '+', 'COUNT', math.min(excess, most))
+  for _, entry in ipairs(entries) do
+    release(entry[2][4], entry[2][2])
+  end
+  trim(key, entries[#entries])
+  return excess > most
+end
+
+if what == 'look' then
+  for at = 4, #b do
+    local name = sub(b[at], 2)
+    local many
+    if sub(b[at], 1, 1) == 'i' then
+      many = call('XLEN', p .. 'i:' .. name)
+    else
+      local _, gone = hidden(name)
+      many = tonumber(call('HGET', p .. 'h:' .. name, 't') or 0) - gone
+    end
+    if many > bound then
+      call('SADD', p .. 'x:full', b[at])
+    end
+  end
+  return 0
+end
+local name
+if what == 'age' then
+  name = call('ZRANGEBYSCORE', p .. 'x:age', '-inf', '(' .. format('%.0f', bound), 'LIMIT', 0, 1)[1]
+else
+  name = call('SPOP', p .. 'x:full') or nil
+end
+if not name then
+  return 0
+end
+local kind, of = sub(name, 1, 1), sub(name, 2)
+if what == 'age' then
+  local oldest
+  if kind == 'i' then
+    oldest = inbox_by_age(of)
+  else
+    oldest = conversation_by_age(of)
+  end
+  if oldest == 'gone' then
+    call('ZREM', p .. 'x:age', name)
+  elseif oldest then
+    call('ZADD', p .. 'x:age', oldest, name)
+  end
+else
+  local more
+  if kind == 'i' then
+    more = inbox_by_count(of)
+  else
+    more = conversation_by_count(of)
+  end
+  if more then
+    call('SADD', p .. 'x:full', name)
+  end
+end
+return 1

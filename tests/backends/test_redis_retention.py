@@ -1,0 +1,260 @@
+"""What is deleted of the Redis store, and what is not: as of the SQLite store."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from twisted.internet.defer import gatherResults
+
+from kschat.backends.redis import RedisStore
+from kschat.backends.redis.retention import STEP
+from kschat.chat.interfaces import InboxState, Notes
+from kschat.chat.messages import Message
+from tests.backends.redis_stores import StoreTestCase
+from tests.contracts.istore import entries, kept
+from tests.contracts.made import message, mid, to
+from tests.support.redis import shared_redis
+from tests.support.waiting import real_reactor
+
+
+class RetentionTestCase(StoreTestCase):
+    def at(self, age: float, **changes: Any) -> Message:
+        """A message that is so many seconds old."""
+        return message(mid=mid(int((real_reactor().seconds() - age) * 1000) << 16), **changes)
+
+    async def begun(self, **changes: Any) -> RedisStore:
+        return await self.store(await shared_redis(), **changes)
+
+    def held(self, key: str) -> int:
+        """How many entries a key has."""
+        redis, name = self.redis, f"{self.id()}:{key}"
+        kind = redis.do("TYPE", name).decode()
+        if kind == "none":
+            return 0
+        return int(redis.do({"stream": "XLEN", "hash": "HLEN", "zset": "ZCARD", "set": "SCARD"}[kind], name))
+
+    async def setUp(self) -> None:  # type: ignore[override] # trial waits for it
+        self.redis = await shared_redis()
+
+
+class AgeTests(RetentionTestCase):
+    """Messages older than the bound go, oldest first."""
+
+    async def test_what_is_older_is_deleted_everywhere_and_what_is_younger_stays(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        answers = await store.append([self.at(9000, cid="c1"), self.at(4000, cid="c2"), self.at(100, cid="c3")])
+        await store.sweep()
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
+        self.assertEqual(await store.read("ben", 0, 10), entries(answers)[2:])
+        self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
+        self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [1, 1, 1])
+        repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
+        self.assertEqual([one.repeat for one in repeats], [True, False])
+
+    async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000 - n) for n in range(5)])
+        await store.note(Notes({"ben": 3}, {}))
+        await store.sweep()
+        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
+        self.assertEqual(await store.ends(["ben"]), {"ben": 5})
+        self.assertEqual(await store.read("ben", 0, 10), [])
+        self.assertEqual(await store.conversations("ben", 10), [])
+        last = self.at(0)
+        self.assertEqual(await store.append([last]), [kept(last, 6)])
+        self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 6))
+
+    async def test_the_conversation_of_two_goes_with_its_last_message_and_can_begin_anew(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000 - n, sender="cem") for n in range(3)])
+        await store.mark_read("ben", "cem", mid(2**62))
+        await store.sweep()
+        self.assertEqual([self.held(key) for key in ("c:3:bencem", "h:3:bencem", "v:ben", "v:cem")], [0] * 4)
+        await store.append([self.at(0, sender="cem"), self.at(0, sender="cem")])
+        (one,) = await store.conversations("ben", 10)
+        self.assertEqual((one.peer, one.unread), ("cem", 2))
+
+    async def test_what_comes_after_is_deleted_in_its_turn(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        for _ in range(3):
+            await store.append([self.at(9000), self.at(8000, recipient="#r")])
+            await store.sweep()
+            self.assertEqual([self.held(key) for key in ("c:3:annben", "c:#r", "i:ben")], [0, 0, 0])
+            # What the sweep looks at next is what has nothing too old in it; here the clock of the index is put back.
+            for name in self.redis.do("ZRANGE", f"{self.id()}:x:age", 0, -1):
+                self.redis.do("ZADD", f"{self.id()}:x:age", 0, name)
+
+    async def test_a_room_stays_with_its_members(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        await store.append([self.at(9000, recipient="#r", cid="c1")])
+        await store.sweep()
+        self.assertEqual([self.held(key) for key in ("c:#r", "i:ben", "d:ann")], [0, 0, 0])
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 2, 1))
+        (answer,) = await store.append([self.at(0, recipient="#r")])
+        self.assertEqual(answer.places, (("ben", 2),))
+        self.assertEqual((await store.conversations("ben", 10))[0].unread, 1)
+
+    async def test_unread_messages_that_were_deleted_do_not_count(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        batch = [self.at(9000), self.at(8999, sender="ben", recipient="ann"), self.at(100), self.at(99)]
+        batch += [self.at(98, sender="ben", recipient="ann"), self.at(97)]
+        rooms = [self.at(9000 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        rooms += [self.at(90 - n, sender="ann" if n % 3 else "ben", recipient="#r") for n in range(5)]
+        # In the order of time, since what is older than what is there already is made younger.
+        await store.append(sorted(batch + rooms, key=lambda one: one.mid))
+        await store.sweep()
+        unread = {one.peer: one.unread for one in await store.conversations("ben", 10)}
+        self.assertEqual(unread, {"ann": 3, "#r": 3})
+        self.assertTrue(await store.mark_read("ben", "#r", rooms[6].mid))
+        self.assertFalse(await store.mark_read("ben", "#r", rooms[3].mid))
+        self.assertTrue(await store.mark_read("ben", "ann", batch[3].mid))
+        unread = {one.peer: one.unread for one in await store.conversations("ben", 10)}
+        self.assertEqual(unread, {"ann": 1, "#r": 2})
+
+    async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000 - n / 1000) for n in range(2 * STEP + 1)])
+        await store.sweep()
+        self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben")], [0, 0])
+
+    async def test_without_bounds_all_is_kept(self) -> None:
+        store = await self.begun()
+        await store.append([self.at(10**9), self.at(10**8)])
+        await store.sweep()
+        self.assertEqual(self.held("i:ben"), 2)
+
+    async def test_what_is_too_old_and_not_swept_yet_leaves_no_hole_that_is_claimed(self) -> None:
+        store = await self.begun()
+        answers = await store.append([self.at(9000), self.at(0)])
+        # The conversation was swept, and the inbox not yet.
+        self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
+        self.assertEqual((await store.inbox("ben")).first, 2)
+        self.assertEqual(await store.read("ben", 0, 1), entries(answers)[1:])
+
+
+class CountTests(RetentionTestCase):
+    """Of each inbox and each conversation the newest messages stay."""
+
+    async def test_an_inbox_and_a_conversation_keep_their_newest(self) -> None:
+        store = await self.begun(retention_messages=3)
+        answers = await store.append([message(cid=f"c{n}") for n in range(10)])
+        await store.sweep()
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 10))
+        self.assertEqual(await store.read("ben", 0, 10), entries(answers)[7:])
+        page = await store.history("ann", "ben", None, 10)
+        self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
+        self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [3, 3, 3])
+
+    async def test_a_message_stays_as_long_as_either_holds_it(self) -> None:
+        store = await self.begun(retention_messages=3)
+        # Ben's inbox is full of others' messages; each conversation is short.
+        senders = ("ann", "cem", "dan", "eve")
+        first = await store.append([message(sender, "ben") for sender in senders for _ in range(2)])
+        await store.sweep()
+        self.assertEqual(await store.read("ben", 0, 10), entries(first)[5:])
+        self.assertEqual(len((await store.history("ben", "ann", None, 10)).messages), 2)
+        # Ann's talk with Fay is long, but what Ann is to get of it is not.
+        batch = [message("ann", "fay") if n % 3 else message("fay", "ann", cid=f"c{n}") for n in range(9)]
+        answers = await store.append(batch)
+        await store.sweep()
+        theirs = [one for one in answers if one.message.sender == "fay"]
+        self.assertEqual(await store.read("ann", 0, 10), entries(theirs))
+        self.assertEqual((await store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
+        (again,) = await store.append([message("fay", "ann", cid="c0")])
+        self.assertTrue(again.repeat, "the inbox still has it")
+        # And what both have let go of is gone.
+        await store.append([message("gil", "ann") for _ in range(3)])
+        await store.sweep()
+        self.assertEqual(self.held("c:3:annfay"), 4, "the newest three, and one that Fay's inbox holds")
+        (again,) = await store.append([message("fay", "ann", cid="c0")])
+        self.assertFalse(again.repeat)
+
+    async def test_a_message_to_a_room_stays_until_no_member_s_inbox_holds_it(self) -> None:
+        store = await self.begun(retention_messages=2)
+        for user in ("ann", "ben", "cem"):
+            await store.join("#r", user, 10)
+        answers = await store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)])
+        await store.sweep()
+        room = tuple(answer.message for answer in answers)
+        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, room[4:])
+        self.assertEqual([entry.message for entry in await store.read("cem", 0, 10)], list(room[4:]))
+        self.assertEqual([entry.message for entry in await store.read("ben", 0, 10)], list(room[1:3]))
+        repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
+        self.assertEqual([one.repeat for one in repeats], [False, True, True])
+
+    async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
+        store = await self.begun(retention_messages=10)
+        await store.append(to(*["ben", "cem"] * (2 * STEP)))
+        await store.sweep()
+        self.assertEqual([self.held(key) for key in ("i:ben", "i:cem", "c:3:annben", "c:3:anncem")], [10] * 4)
+
+    async def test_a_bound_that_is_set_later_finds_what_was_written_before(self) -> None:
+        store = await self.begun()
+        await store.append(to(*["ben"] * 10))
+        await store.stop()
+        store = await self.begun(retention_messages=3)
+        await store.sweep()
+        self.assertEqual([self.held(key) for key in ("i:ben", "c:3:annben")], [3, 3])
+
+    async def test_unread_messages_that_were_deleted_do_not_count(self) -> None:
+        store = await self.begun(retention_messages=3)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        await store.append([message("ann", peer) for peer in ("ben", "#r") for _ in range(10)])
+        await store.sweep()
+        unread = {one.peer: one.unread for one in await store.conversations("ben", 10)}
+        self.assertEqual(unread, {"ann": 3, "#r": 3})
+
+    async def test_whatever_is_written_the_newest_stay_without_a_hole(self) -> None:
+        names = ("ann", "ben", "cem")
+        for seed in range(12):
+            chance = random.Random(seed)
+            most = chance.randint(1, 4)
+            store = await self.begun(prefix=f"{self.id()}{seed}", retention_messages=most)
+            for user in names:
+                await store.join("#r", user, 10)
+            inboxes: dict[str, list[Any]] = {user: [] for user in names}
+            threads: dict[Any, list[Message]] = {}
+            for _ in range(5):
+                texts = [(chance.choice(names), chance.choice([*names, "#r"])) for _ in range(chance.randint(1, 12))]
+                for answer in await store.append([message(*pair) for pair in texts]):
+                    one = answer.message
+                    for user, offset in answer.places:
+                        inboxes[user].append((offset, one))
+                    key = "#r" if one.recipient == "#r" else frozenset((one.sender, one.recipient))
+                    threads.setdefault(key, []).append(one)
+                await store.sweep()
+            for user, expected in inboxes.items():
+                read = [(entry.offset, entry.message) for entry in await store.read(user, 0, 1000)]
+                self.assertEqual(read, expected[-most:], (seed, user))
+                state = await store.inbox(user)
+                self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
+            for key, messages in threads.items():
+                user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
+                self.assertEqual((await store.history(user, peer, None, 1000)).messages, tuple(messages[-most:]))
+            await store.stop()
+
+
+class RoundTests(RetentionTestCase):
+    """Who deletes, and when."""
+
+    async def test_one_daemon_at_a_time_deletes(self) -> None:
+        one, other = await self.begun(retention_messages=3), await self.begun(retention_messages=3)
+        await one.append(to(*["ben"] * (3 * STEP)))
+        await gatherResults([one.sweep(), other.sweep()])
+        self.assertEqual(self.held("i:ben"), 3)
+        self.assertEqual(self.redis.do("EXISTS", f"{self.id()}:x:lock"), 0)
+
+    async def test_a_store_that_ends_amid_a_round_ends(self) -> None:
+        store = await self.begun(retention_messages=3)
+        await store.append(to(*["ben"] * (3 * STEP)))
+        swept = store.sweep()
+        await store.stop()
+        await swept
