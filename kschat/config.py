@@ -415,6 +415,9 @@ def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) ->
             )
         if url and url.partition("://")[0].removesuffix("+sentinel") not in ("redis", "rediss"):
             raise fault(name, "is not like redis://user:password@host:6379/0")
+    for name, other in (("redis_pub", "redis_sub"), ("redis_sub", "redis_pub")):
+        if getattr(config, name) and not getattr(config, other) and not config.redis:
+            raise fault(name, f"needs {other} too, or redis")
     if not 0 < len(config.redis_prefix.encode()) <= 100:
         raise fault("redis_prefix", "is empty, or longer than 100 bytes")
     for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):

@@ -161,7 +161,7 @@ def _make_sids(config: Config) -> Sids | None:
 
 def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
     store = _make_store(config, reactor)
-    replica = _make_replica(config)
+    replica = _make_replica(config, reactor, counters)
     hub = Hub(reactor, store, router, replica, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
@@ -200,8 +200,16 @@ def _make_router(config: Config, reactor: Any) -> IRouter:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config) -> IReplica:
-    return LoneReplica(only=not config.amqp)
+def _make_replica(config: Config, reactor: Any, counters: Counters) -> IReplica:
+    publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
+    if not publish:
+        return LoneReplica(only=not config.amqp)
+    try:
+        return redis.RedisReplica(
+            _redis_settings(config, publish), _redis_settings(config, subscribe), reactor, counters
+        )
+    except redis.AddressError as error:
+        raise ConfigError(f"redis: {error}") from None
 
 
 def _make_store(config: Config, reactor: Any) -> IStore:

@@ -84,8 +84,8 @@ PEERS = {"peer_listen": "tcp:3001:interface=127.0.0.1"}
 COMPANIONS: dict[str, dict[str, str]] = {
     "amqp": {"store": "none"},
     "redis": RELAY,
-    "redis_pub": RELAY,
-    "redis_sub": RELAY,
+    "redis_pub": {**RELAY, "redis": "redis://localhost/"},
+    "redis_sub": {**RELAY, "redis": "redis://localhost/"},
     "peer_url": PEERS,
     "peer_secret": PEERS,
 }
@@ -426,6 +426,12 @@ class TestBackends(ConfigTestCase):
     def test_redis_needs_rabbitmq(self):
         for name in ("redis", "redis_pub", "redis_sub"):
             self.assertIn("needs RabbitMQ too", self.refusal({name: "redis://localhost/"}, KEY))
+
+    def test_where_to_publish_and_where_to_subscribe_must_both_be_known(self):
+        for name, other in (("redis_pub", "redis_sub"), ("redis_sub", "redis_pub")):
+            self.assertIn(f"needs {other} too", self.refusal({**RELAY, name: "redis://localhost/"}, KEY))
+        both = {"redis_pub": "redis://localhost/", "redis_sub": "redis://localhost/1"}
+        self.assertEqual(config.load({**RELAY, **both}, KEY).redis_sub, both["redis_sub"])
 
     def test_a_url_that_is_none_of_redis_is_refused_and_not_shown(self):
         for name in ("redis", "redis_pub", "redis_sub"):
