@@ -11,14 +11,14 @@ CODE := kschat tests tools chaos $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test lint types format docs bench chaos conformance clean
+.PHONY: run test lint types format docs bench chaos conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
 	@echo "              and http://127.0.0.1:$${PORT:-3000}/?uid=2&rid=1 in another; Ctrl-C ends it"
 	@exec $(BIN)/twistd -n --pidfile= kschat --demo
 
-test: $(VENV)/.dev system-packages node
+test: $(VENV)/.dev system-packages node peers
 	@$(BIN)/python tools/run_tests.py
 
 lint: $(VENV)/.dev
@@ -39,13 +39,20 @@ docs: $(VENV)/.installed
 bench: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench $(BENCH)
 
-# Twenty kills, of real clients in full talk; CHAOS="--seed 7 --kills 3" runs another.
-chaos: $(VENV)/.dev node
+# Twenty kills of one daemon, of real clients in full talk; a cluster, with thirty faults of its daemons, RabbitMQ and
+# Redis; and each such fault alone: some seven minutes. CHAOS="--cluster --seed 7 --faults 5" does one, otherwise.
+chaos: $(VENV)/.dev system-packages node
+ifdef CHAOS
 	$(BIN)/python -m chaos $(CHAOS)
+else
+	$(BIN)/python -m chaos
+	$(BIN)/python -m chaos --cluster
+	$(BIN)/python -m chaos --alone
+endif
 
-# The Autobahn test suite's cases, some minutes; CASES="1.* 12.1.1" runs some. Writes docs/conformance.md.
-conformance: $(VENV)/.dev
-	$(BIN)/python -m tests.conformance.autobahn $(CASES)
+# The tutorial's scenario with every client, a minute. Writes the table in README.md.
+compatibility: $(VENV)/.dev system-packages node peers
+	$(BIN)/python -m tests.compatibility
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis $(NODE:=/node_modules)
@@ -67,12 +74,21 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml setup.py
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-.PHONY: system-packages node
+.PHONY: system-packages node peers
 system-packages:
 	@tools/system_packages.sh browser
 	@tools/system_packages.sh services
+	@tools/system_packages.sh proxies
 
 node: $(NODE:=/node_modules/.installed)
+
+# python-socketio's clients of both generations, each in a directory of its own.
+peers: $(VENV)/peers/socketio4/.installed $(VENV)/peers/socketio5/.installed
+
+$(VENV)/peers/%/.installed: tests/python/%.txt $(VENV)/.created
+	@rm -rf $(@D)
+	$(BIN)/pip install --quiet --disable-pip-version-check --target $(@D) --requirement $<
+	@touch $@
 
 $(NODE:=/node_modules/.installed): %/node_modules/.installed: %/package-lock.json | system-packages
 	@if command -v npm >/dev/null; then cd $* && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \

@@ -1,8 +1,8 @@
 """Drives python-socketio's client as tests/node/client.js drives npm's: the same lines on stdin, the same on stdout.
 
 ``python client.py`` takes the version that PYTHONPATH leads to: 4.6 speaks revision 3 of Engine.IO, 5.x revision 4.
-It knows no ``emit`` without arguments by name, and does not tell a handler whether an ack is asked for: ``asks_ack`` is
-null. What a handler returns is the ack, so that each is answered with no arguments.
+The library does not tell a handler whether an ack is asked for: ``asks_ack`` is null. What a handler returns is the
+ack, so that each is answered with no arguments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import socketio
 
 CHAT_EVENTS = ("RESPSEND", "RESPRECEIVER", "RESPLOGOUT", "RESPSTATUS", "RESPCARBON", "Goodbye")
-SIXTH = hasattr(socketio, "SimpleClient")  # 5.x
 
 _lock = threading.Lock()
 
@@ -43,6 +42,32 @@ def _from_plain(value: dict[str, Any]) -> Any:
     return bytes.fromhex(value["$bin"]) if value.keys() == {"$bin"} else value
 
 
+class Client(socketio.Client):
+    """One that can be ended in good order."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._idle = threading.Condition()
+        self._busy = 0
+
+    def _handle_event(self, *args: Any) -> None:
+        with self._idle:
+            self._busy += 1
+        try:
+            super()._handle_event(*args)
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def end(self) -> None:
+        """Disconnect when all acks have left. (While a POST is on its way, the library says no word of its end.)"""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._busy)
+        self.eio.queue.join()
+        self.disconnect()
+
+
 class One:
     """One client, with one namespace."""
 
@@ -50,7 +75,7 @@ class One:
         self.name = name
         parts = urlsplit(url)
         self.namespace = parts.path or "/"
-        self.client = socketio.Client(reconnection=bool(options.get("reconnection")), logger=False)
+        self.client = Client(reconnection=bool(options.get("reconnection")), logger=False)
         for event in (*CHAT_EVENTS, *events):
             self.client.on(event, self._hears(event), namespace=self.namespace)
         self.client.on("connect", lambda: say(socket=name, event="connect", args=[]), namespace=self.namespace)
@@ -102,7 +127,7 @@ class Clients:
             say(id=id, answer=None)
 
     def disconnect(self, id: int, socket: str) -> None:  # noqa: A002
-        self._ones[socket].client.disconnect()
+        self._ones[socket].client.end()
         say(id=id, answer=None)
 
     def state(self, id: int, socket: str) -> None:  # noqa: A002

@@ -7,6 +7,7 @@ The process belongs to one test and ends with it. Binary is bytes on this side, 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -109,12 +110,19 @@ class NodeClient(protocol.ProcessProtocol):
     def start(cls, test: unittest.TestCase, version: int, daemon: Daemon | SharedDaemon | None = None) -> NodeClient:
         """Starts client ``version`` (1 to 4) until the test's end; ``daemon`` is the one whose log an error shows."""
         client = cls(version, daemon)
-        node = require_node()
-        script = str(NODE_DIRECTORY / "client.js")
-        # env=None hands down ours.
-        client._transport = real_reactor().spawnProcess(client, node, [node, script, str(version)], env=None)
+        command, more = client._command()
+        client._transport = real_reactor().spawnProcess(client, command[0], command, env={**os.environ, **more})
         test.addCleanup(client.end)
         return client
+
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        """The program, and what its environment has beside ours."""
+        return [require_node(), str(NODE_DIRECTORY / "client.js"), str(self.version)], {}
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+        return f"socket.io-client {VERSIONS[self.version]}"
 
     @property
     def revision(self) -> int:
@@ -169,7 +177,7 @@ class NodeClient(protocol.ProcessProtocol):
         assert self._transport is not None
         if not self._ended.called:
             self._transport.closeStdin()
-        return within(self._ended, "node to end", self._seen)
+        return within(self._ended, "the client to end", self._seen)
 
     def outReceived(self, data: bytes) -> None:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
@@ -183,7 +191,7 @@ class NodeClient(protocol.ProcessProtocol):
             if answer is None:
                 continue
             if "error" in said:
-                answer.errback(AssertionError(f"client.js: {said['error']}"))
+                answer.errback(AssertionError(f"the client: {said['error']}"))
             else:
                 answer.callback(said["answer"])
 
@@ -192,14 +200,14 @@ class NodeClient(protocol.ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         for answer in list(self._answers.values()):
-            answer.errback(AssertionError(f"node ended: {reason.value}\n{self._seen()}"))
+            answer.errback(AssertionError(f"the client ended: {reason.value}\n{self._seen()}"))
         self._answers.clear()
         self._ended.callback(None)
 
     def _seen(self) -> str:
         talk = "\n".join(self._talk[-40:])
         log = self._daemon.log[-8000:] if self._daemon is not None else "(of no daemon)"
-        return f"--- client {VERSIONS[self.version]} (< asked, > said):\n{talk}\n--- the daemon's log:\n{log}"
+        return f"--- {self.title} (< asked, > said):\n{talk}\n--- the daemon's log:\n{log}"
 
 
 def _to_plain(value: object) -> object:
