@@ -2,7 +2,8 @@
 
 Prints, for each store and size of batch, messages a second and CPU of this whole process a message (appends in flight
 as the daemon has them; what Redis uses is not in it), the latency of an append, and beside it the latency of a bare
-fdatasync on the same disk. Then it fills an SQLite store with many messages and prints how long the questions take that a connecting client asks.
+fdatasync on the same disk. Then it fills an SQLite store with many messages and prints how long the questions take
+that a connecting client asks.
 """
 
 from __future__ import annotations
