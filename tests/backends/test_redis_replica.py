@@ -280,7 +280,7 @@ class Deaths(Together):
         await self.becomes(self.one, **dict.fromkeys(users, False))
         dead = [user for user, _ in [*self.ears.dead, *third_ears.dead]]
         self.assertEqual(sorted(dead), sorted(users))
-        keys = [key for key in self.redis.do("KEYS", f"{self.prefix}/*") if b"/of:" in key or b"/on:" in key]
+        keys = [key for key in self.redis.do("KEYS", f"{self.prefix}:r:*") if b":of:" in key or b":on:" in key]
         self.assertEqual(keys, [])
 
     async def test_one_that_was_taken_for_dead_enters_all_again(self) -> None:
@@ -292,10 +292,10 @@ class Deaths(Together):
         before = self.other._roster.id
         await RETIRE.run(self.one._link.do, self.one._prefix, before)
         await until(lambda: self.other._roster.id != before and self.other._roster.ready, "another id")
-        await until(lambda: not self.redis.do("EXISTS", f"{self.prefix}/dead"), "the old one to be taken off")
+        await until(lambda: not self.redis.do("EXISTS", f"{self.prefix}:r:dead"), "the old one to be taken off")
         await self.becomes(self.one, ann=True)
         self.assertEqual(self.ears.of("ann")[-1], (True, None))
-        self.assertEqual(self.redis.do("SMEMBERS", f"{self.prefix}/on:ann"), [self.other._roster.id.encode()])
+        self.assertEqual(self.redis.do("SMEMBERS", f"{self.prefix}:r:on:ann"), [self.other._roster.id.encode()])
         self.other.gone("ann", 5)
         await self.becomes(self.one, ann=False)
 
@@ -356,10 +356,9 @@ class Networks(Together):
         self.assertEqual([word for _, word in self.other_ears.words], [Typing("ben 0"), Typing("ben 1")])
 
     async def test_a_user_with_the_rights_that_are_documented_is_enough(self) -> None:
-        commands = "+@connection +eval +evalsha +publish +subscribe +unsubscribe +time +@read +@write"
-        self.redis = Redis(
-            f"user ann on >secret ~{self.prefix}/* &{self.prefix}/* -@all {commands}\nuser default off\n"
-        )
+        names = f"resetchannels &{self.prefix}:* ~{self.prefix}:*"
+        commands = "+@connection +@read +@write +@scripting +@pubsub -@dangerous +info +role +time"
+        self.redis = Redis(f"user ann on >secret {names} {commands}\nuser default off\n")
         self.addCleanup(self.redis.stop)
         await self.redis.start()
         (one, _), (other, heard) = (
@@ -429,7 +428,7 @@ class Bounds(Together):
         await self.becomes(self.one, ann=True)
         for channel in ("u:ann", "p:ann", "all", "w"):
             for body in (b"", b"x", b"0", b"\xff" * 40, b"12345678\xdd\0\0\0\1\xc1"):
-                self.redis.do("PUBLISH", f"{self.prefix}/{channel}", body)
+                self.redis.do("PUBLISH", f"{self.prefix}:r:{channel}", body)
         self.one.tell(["ann"], Typing("ben"))
         await until(lambda: bool(self.other_ears.words), "the word")
         self.assertEqual(self.other_ears.words, [("ann", Typing("ben"))])

@@ -36,7 +36,7 @@ ORIGIN: Final = 8
 class RedisReplica:
     """What daemons tell each other. Two connections: one publishes and keeps the roster, one listens.
 
-    Channels, after the prefix: ``u:USER`` for a user's sockets, which each daemon listens to that has one; ``all``; and
+    Channels, after the prefix and ``:r:``: ``u:USER`` for a user's sockets, which each daemon listens to that has one; ``all``; and
     those of ``roster_scripts``.
 
     Args:
@@ -60,7 +60,7 @@ class RedisReplica:
         self._reactor = reactor
         self._counters = counters
         self._origin = secrets.token_bytes(ORIGIN)
-        self._prefix = publish.prefix.encode() + b"/"
+        self._prefix = publish.prefix.encode() + b":r:"
         self._user = self._prefix + b"u:"
         self._presence = self._prefix + b"p:"
         self._all = self._prefix + b"all"
