@@ -36,8 +36,8 @@ ORIGIN: Final = 8
 class RedisReplica:
     """What daemons tell each other. Two connections: one publishes and keeps the roster, one listens.
 
-    Channels, after the prefix and ``:r:``: ``u:USER`` for a user's sockets, which each daemon listens to that has one; ``all``; and
-    those of ``roster_scripts``.
+    Channels, after the prefix and ``:r:``: ``u:USER`` for a user's sockets, which each daemon listens to that has
+    one; ``all``; and those of ``roster_scripts``.
 
     Args:
         publish: the Redis to publish to, which keeps the roster as well.
