@@ -18,7 +18,7 @@ body. A GET that finds it empty is parked. That a peer has read an answer is pro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -42,6 +42,12 @@ CONGESTED: Final = 65_536
 
 #: What a frame in the outbox costs beside its bytes, so that many small ones are bounded as well.
 FRAME_COST: Final = 64
+
+#: Packets of a body that are read in one turn of the reactor.
+SLICE: Final = 256
+
+#: Seconds in which a client that has begun a session asks again: npm's do at once.
+SECOND_REQUEST_TIMEOUT: Final = 15
 
 #: Seconds that the last words of a session wait for a GET.
 LAST_WORDS_TIMEOUT: Final = 5
@@ -74,11 +80,12 @@ class Polling:
 
     Attributes:
         session: whose transport this is; set when it begins.
-        slot: where the alarm clock keeps it, while last words wait.
+        slot: where the alarm clock keeps it, while a second request or one for last words is awaited.
         ended: why it has ended, or None.
     """
 
     __slots__ = (
+        "_answered",
         "_engine",
         "_get",
         "_held",
@@ -118,7 +125,9 @@ class Polling:
         # Frames that were ever sent; of them, those in answers; of them, those that were read.
         self._sent = self._written = self._read = 0
         self._proof: tuple[int, int] | None = None
+        # Of the last GET that was answered.
         self._stamp: bytes | None = None
+        self._answered: Channel
 
     # Requests.
 
@@ -131,14 +140,16 @@ class Polling:
         """The session stands: its first packets are the answer."""
         self._holding = False
         self.flush()
+        if self.ended is None:
+            # Who opens sessions and does nothing with them has each for this long, and not for a heartbeat.
+            self._engine.alarms.schedule(self, SECOND_REQUEST_TIMEOUT)
 
     def get(self, request: Request, asked: Asked) -> None:
         """The peer wants what there is, or what comes."""
         session = self.session
         assert session is not None
-        if self._get is not None or (asked.stamp is not None and asked.stamp == self._stamp):
-            # The second is a request that a browser or a proxy sent again since its connection broke. Nobody
-            # knows what became of the answer, and this one must not prove that it was read.
+        self._engine.alarms.cancel(self)
+        if self._get is not None or self._comes_again(asked):
             session.close(Reason.TRANSPORT_ERROR, "overlapping GETs")
             self._refuse(request)
             return
@@ -149,12 +160,19 @@ class Polling:
             if session.link is Link.PROBED:
                 self.release()
             else:
-                channel = request.channel
-                assert isinstance(channel, Channel)
-                channel.park()
+                _channel_of(request).park()
+
+    def _comes_again(self, asked: Asked) -> bool:
+        """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
+
+        Nobody knows what became of that answer, and this one must not prove that it was read. (The stamps of some
+        clients repeat by chance; their connections do not break then.)
+        """
+        return asked.stamp is not None and asked.stamp == self._stamp and self._answered.lost
 
     def arriving(self, request: Request) -> None:
         """The head of a POST is there; its body is on its way."""
+        self._engine.alarms.cancel(self)
         if self._post is None:
             self._post = request
             done = request.notifyFinish()
@@ -164,29 +182,47 @@ class Polling:
 
     def post(self, request: Request, asked: Asked) -> None:
         """The peer has sent packets."""
-        session = self.session
-        assert session is not None
+        assert self.session is not None
         assert request.content is not None
+        if self._post is None:
+            self.arriving(request)
         body = request.content.read()
-        self._holding = True
         try:
-            for frame in bodies.decode(body if asked.script is None else jsonp.form(body), self._revision):
-                session.receive(frame.payload, frame.binary)
+            frames = bodies.decode(body if asked.script is None else jsonp.form(body), self._revision)
+        except ProtocolError as error:
+            self.session.close(error.reason, error.detail)
+            frames = []
+        self._receive(request, iter(frames))
+
+    def _receive(self, request: Request, frames: Iterator[Frame]) -> None:
+        """Read a slice of a body, and then the next one: others have their turn in between."""
+        session = self.session
+        if session is None or self._post is not request:
+            return  # its connection was lost
+        self._holding = True
+        left = SLICE
+        try:
+            for frame in frames:
                 if self.ended is not None:
                     break
-        except ProtocolError as error:
-            session.close(error.reason, error.detail)
+                session.receive(frame.payload, frame.binary)
+                left -= 1
+                if not left:
+                    break
         except Exception:  # noqa: BLE001 - and is logged with its traceback
             # A bug of ours costs this session, and no other.
             self.log.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
-        self._post = None
         self._holding = False
-        if self.ended in _FAULTS:
-            self._refuse(request)
+        if self.ended is None and not left:
+            self._engine.clock.callLater(0, self._receive, request, frames)
         else:
-            # text/html, or browsers offer what comes into a frame for download.
-            answer(request, b"ok", b"text/html")
+            self._post = None
+            if self.ended in _FAULTS:
+                self._refuse(request)
+            else:
+                # text/html, or browsers offer what comes into a frame for download.
+                answer(request, b"ok", b"text/html")
         self.flush()
 
     def say_last_words(self, request: Request, asked: Asked) -> None:
@@ -197,8 +233,10 @@ class Polling:
             self._engine.let_linger(self, LAST_WORDS_TIMEOUT)
 
     def alarm(self) -> None:
-        """The last words have waited long enough."""
+        """Nobody came back, for the session or for its last words."""
         if self.session is not None:
+            if self.ended is None:
+                self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
             self._engine.take_lingering(self.session.sid)
 
     def _park(self, request: Request, asked: Asked) -> None:
@@ -267,6 +305,7 @@ class Polling:
         if self._get is not None:
             (request, asked), self._get = self._get, None
             self._stamp = asked.stamp
+            self._answered = _channel_of(request)
             answer_poll(request, asked, body)
 
     def _answer_one(self, frame: Frame) -> None:
@@ -293,6 +332,7 @@ class Polling:
         """See ``wire.roles.Transport``."""
         self.ended = reason
         self._engine.polls -= 1
+        self._engine.alarms.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
             self._outbox.append(_CLOSE)
             if self._get is not None:
@@ -330,3 +370,9 @@ class Polling:
     def take_proof(self) -> int | None:
         """See ``wire.roles.Transport``."""
         return None if self._proof is None else self._proof[0]
+
+
+def _channel_of(request: Request) -> Channel:
+    channel = request.channel
+    assert isinstance(channel, Channel)
+    return channel
