@@ -17,7 +17,6 @@ body. A GET that finds it empty is parked. That a peer has read an answer is pro
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +31,7 @@ from kschat.wire import jsonp
 from kschat.wire import payload as bodies
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.outbox import Outbox
 from kschat.wire.session import EngineSession, Link
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 #: Bytes that wait for a GET from which on what may be left out is: Twisted pauses at as many.
 CONGESTED: Final = 65_536
-
-#: What a frame in the outbox costs beside its bytes, so that many small ones are bounded as well.
-FRAME_COST: Final = 64
 
 #: Packets of a body that are read in one turn of the reactor.
 SLICE: Final = 256
@@ -92,14 +89,8 @@ class Polling:
         "_holding",
         "_outbox",
         "_post",
-        "_proof",
-        "_read",
         "_revision",
-        "_sent",
         "_stamp",
-        "_text_only",
-        "_unsent",
-        "_written",
         "ended",
         "session",
         "slot",
@@ -113,18 +104,13 @@ class Polling:
         self.ended: Reason | None = None
         self._engine = engine
         self._revision: Revision = revision
-        self._text_only = text_only
-        self._outbox: deque[Frame] = deque()
-        self._unsent = 0
+        self._outbox = Outbox(revision, engine.max_payload, text_only)
         self._get: tuple[Request, Asked] | None = None
         self._post: Request | None = None
         # What is sent waits until the request that brings it about is read.
         self._holding = False
         # Whether the cork knows this one.
         self._held = False
-        # Frames that were ever sent; of them, those in answers; of them, those that were read.
-        self._sent = self._written = self._read = 0
-        self._proof: tuple[int, int] | None = None
         # Of the last GET that was answered.
         self._stamp: bytes | None = None
         self._answered: Channel
@@ -267,14 +253,13 @@ class Polling:
 
     def _prove_read(self, session: EngineSession) -> None:
         """All that stood in answers before this GET was read."""
-        self._read = self._written
+        self._outbox.asked_for_more()
         self._holding = True
         # Who is told may ask for the next one at once.
-        while self._proof is not None and self._proof[1] <= self._read:
-            number, self._proof = self._proof[0], None
+        while (number := self._outbox.proved()) is not None:
             try:
                 session.proved(number)
-            except Exception:  # noqa: BLE001 - see ``post``
+            except Exception:  # noqa: BLE001 - see ``_receive``
                 self.log.failure("a proof could not be handled")
                 session.close(Reason.SERVER_ERROR)
         self._holding = False
@@ -292,14 +277,7 @@ class Polling:
 
     def _take(self) -> Frame:
         """As much of the outbox as fits into one body."""
-        body, count = bodies.encode(self._outbox, self._revision, self._engine.max_payload, self._wants_text())
-        for _ in range(count):
-            self._unsent -= FRAME_COST + len(self._outbox.popleft().payload)
-        self._written += count
-        return body
-
-    def _wants_text(self) -> bool:
-        return self._text_only or (self._get is not None and self._get[1].script is not None)
+        return self._outbox.take(self._get is not None and self._get[1].script is not None)
 
     def _answer(self, body: Frame) -> None:
         if self._get is not None:
@@ -309,7 +287,7 @@ class Polling:
             answer_poll(request, asked, body)
 
     def _answer_one(self, frame: Frame) -> None:
-        self._answer(bodies.encode((frame,), self._revision, self._engine.max_payload)[0])
+        self._answer(self._outbox.alone(frame))
 
     # The session's transport.
 
@@ -317,16 +295,15 @@ class Polling:
         """See ``wire.roles.Transport``."""
         if self.ended is not None:
             return
-        self._outbox.append(Frame(payload, binary))
-        self._sent += 1
-        self._unsent += FRAME_COST + len(payload)
+        self._outbox.put(payload, binary)
         if not self._engine.cork.held:
             self.flush()
         elif not self._held:
             self._held = True
             self._engine.cork.dirty.append(self)
-        if self._unsent > self._engine.max_unsent and self.session is not None:
-            self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
+        unsent = self._outbox.unsent
+        if unsent > self._engine.max_unsent and self.session is not None:
+            self.session.close(Reason.SLOW_READER, f"{unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
         """See ``wire.roles.Transport``."""
@@ -334,13 +311,13 @@ class Polling:
         self._engine.polls -= 1
         self._engine.alarms.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
-            self._outbox.append(_CLOSE)
+            self._outbox.put(_CLOSE.payload)
             if self._get is not None:
                 self._answer(self._take())
             if self._outbox:
                 self._engine.let_linger(self, LAST_WORDS_TIMEOUT)
         else:
-            self._outbox.clear()
+            self._outbox.take_frames()
             # To a peer that ends, or goes on with another transport, its request was of no use.
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
 
@@ -352,24 +329,21 @@ class Polling:
 
     def prove(self, number: int) -> None:
         """See ``wire.roles.Transport``. The next GET proves that what stood in the answer to this one was read."""
-        if self.ended is None:
-            self._proof = (number, self._sent)
-            if self._sent == self._read:
-                self.release()
+        if self.ended is None and self._outbox.ask(number):
+            self.release()
 
     @property
     def congested(self) -> bool:
         """See ``wire.roles.Transport``."""
-        return self._unsent > CONGESTED
+        return self._outbox.unsent > CONGESTED
 
     def take_unsent(self) -> Iterable[Frame]:
         """See ``wire.roles.Transport``."""
-        frames, self._outbox = self._outbox, deque()
-        return frames
+        return self._outbox.take_frames()
 
     def take_proof(self) -> int | None:
         """See ``wire.roles.Transport``."""
-        return None if self._proof is None else self._proof[0]
+        return self._outbox.proof
 
 
 def _channel_of(request: Request) -> Channel:
