@@ -97,9 +97,8 @@ class RedisReplicaContractTests(ReplicasContract, ReplicaTestCase):
         await deferLater(real_reactor(), 0)
         await self.heard_by_all()
 
-    async def heartbeat(self) -> None:
-        await deferLater(real_reactor(), 2 * FAST.beat)
-        await self.heard_by_all()
+    async def comes_true(self, right: Callable[[], bool]) -> None:
+        await until(right, "it to come true")
 
 
 class Together(ReplicaTestCase):
