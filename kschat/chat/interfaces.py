@@ -277,7 +277,7 @@ class Wants(IntFlag):
 class ReplicaTurn(Enum):
     """What befell a replica.
 
-    UP: from here on all is told and heard; what was told before may not have been.
+    UP: from here on all is told and heard; what was told before may not have been. It may come again.
     DOWN: nothing is.
     """
 
