@@ -272,7 +272,10 @@ class Engine:
 
     def rejected(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""
-        self._counters.rejected[refusal.code] += 1
+        if refusal is TOO_MANY:
+            self._counters.turned_away += 1
+        else:
+            self._counters.rejected[refusal.code] += 1
         self.log.info(
             "a request from {peer} was refused: {why}",
             peer=peer(request),

@@ -147,7 +147,7 @@ class EngineProtocol(WebSocketServerProtocol):
         host, self._host = self._host, None
         if session is not None:
             session.lost()
-        elif host is not None:
+        elif host is not None and host.candidate is self:
             host.candidate_gone()
         self._engine.connections.leave()
 
@@ -166,7 +166,7 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def alarm(self) -> None:
         """The peer took too long to end, or to change to this connection."""
-        if self._host is not None:
+        if self._host is not None and self._host.candidate is self:
             self._host.candidate_gone()
         else:
             self.transport.abortConnection()
