@@ -47,7 +47,7 @@ class TakesNoWritesTests(FailureTestCase):
             self.assertIn("its memory is full", await self.refuses(store))
             await self.up(store, False)
             self.assertIn("its memory is full", await self.refuses(store))
-            await self.until(lambda: store._writes.tries > 3, "some tries")
+            await self.until(lambda: store._session._writes.tries > 3, "some tries")
             self.assertEqual(await store.read("ben", 0, 10), [Entry(1, answer.message)])
             redis.do("CONFIG", "SET", "maxmemory", "100mb")
             await self.goes_on(store)
@@ -76,7 +76,7 @@ class TakesNoWritesTests(FailureTestCase):
             redis.do("REPLICAOF", "127.0.0.1", "1")
             self.assertIn("it is a replica", await self.refuses(store))
             await self.up(store, False)
-            await self.until(lambda: store._writes.tries > 3, "some tries")
+            await self.until(lambda: store._session._writes.tries > 3, "some tries")
             redis.do("REPLICAOF", "NO", "ONE")
             await self.goes_on(store)
         self.assertEqual(len(lines(events)), 2, lines(events))
@@ -111,7 +111,9 @@ class TakesNoWritesTests(FailureTestCase):
         await self.refuses(store)
         with self.assertRaises(StoreUnavailable):
             await store.read("ben", 0, 1)
-        await self.until(lambda: store._writes.tries > 1 and store._reads.tries > 1, "other connections")
+        await self.until(
+            lambda: store._session._writes.tries > 1 and store._session._reads.tries > 1, "other connections"
+        )
         await self.goes_on(store)
 
     async def test_an_older_redis_is_told(self) -> None:
@@ -130,8 +132,8 @@ class UserTests(FailureTestCase):
         store = self.made(url, prefix=prefix, retention_messages=2, retention_seconds=3600.0)
         with capturedLogs() as events:
             store.start()
-            await self.until(lambda: store._writes.tries > 3 or store.up, "the store")
-            self.assertTrue(store.up, store._writes.why)
+            await self.until(lambda: store._session._writes.tries > 3 or store.up, "the store")
+            self.assertTrue(store.up, store._session._writes.why)
             for user in ("ann", "ben"):
                 await store.join("#r", user, 10)
             with self.assertRaises(RoomFull):
@@ -209,6 +211,12 @@ class OneKeyTests(FailureTestCase):
                     await store.read("eve", 0, 10)
         self.assertEqual(len(lines(events)), 1)
         await self.goes_on(store)
+        # Of many who are asked of together, the others are answered.
+        redis.do("SET", f"{self.id()}:u:eve", "somebody's")
+        await store.note(Notes({"eve": 1, "ben": 1}, {"eve": 1, "ben": 2}))
+        self.assertEqual(await store.ends(["eve", "ben"]), {"ben": 1})
+        self.assertEqual(await store.last_seen(["eve", "ben"]), {"ben": 2})
+        self.assertEqual((await store.inbox("ben")).cursor, 1)
 
 
 class LateTests(FailureTestCase):
@@ -237,14 +245,14 @@ class LateTests(FailureTestCase):
     async def test_a_script_that_comes_after_its_time_does_nothing(self) -> None:
         redis = await shared_redis()
         store = await self.store(redis)
-        argument = Packer().batch([message("ann", "ben")], store._deadline() - 10_000, 0)
-        answer = redis.do("EVALSHA", store._scripts.hashes["append"], 1, f"{self.id()}:", argument)
+        argument = Packer().batch([message("ann", "ben")], store._session.deadline() - 10_000, 0)
+        answer = redis.do("EVALSHA", store._session._scripts.hashes["append"], 1, f"{self.id()}:", argument)
         self.assertEqual(answer[1], b"late")
         self.assertEqual(await store.read("ben", 0, 10), [])
 
     async def test_clocks_may_differ_and_jump(self) -> None:
         store = await self.store(await shared_redis())
-        store._ahead -= 3_600_000
+        store._session._ahead -= 3_600_000
         with self.assertRaises(StoreUnavailable):
             await store.append(to("ben"))
         self.assertEqual(offsets(await store.append(to("ben"))), [1])
@@ -302,7 +310,7 @@ class KeptTests(FailureTestCase):
         redis = await self.own_redis()
         store = await self.store(redis)
         (answer,) = await store.append([message(cid="c1")])
-        store._writes.abort("a crash")
-        store._reads.abort("a crash")
+        store._session._writes.abort("a crash")
+        store._session._reads.abort("a crash")
         other = await self.store(redis)
         self.assertEqual(await other.append([message(cid="c1")]), [kept(answer.message, 1, True)])
