@@ -30,6 +30,9 @@ from kschat.front.timetable import Alarms
 #: In the name of a query argument: its value may be in no log.
 SECRET: Final = b"token"
 
+#: The name of another: who knows the id of a session that polls has the session.
+SESSION: Final = b"sid"
+
 #: What a JWT may be part of. Whole, so that each byte is looked at once: a pattern that began at ``eyJ`` was tried
 #: anew at each of thousands in one URL, and the reactor stood still for half a second.
 _WORD: Final = re.compile(rb"[\w.%-]+")
@@ -144,6 +147,8 @@ class Channel(HTTPChannel):
     heir: IProtocol | None = None
     #: what had come behind the request until then
     early = b""
+    #: whether the connection is gone
+    lost = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -180,6 +185,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        self.lost = True
         self.site.alarms.cancel(self)
         self.site.channels.discard(self)
         self.site.connections.leave()
@@ -302,7 +308,8 @@ def redacted(uri: bytes) -> bytes:
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        if equals and SECRET in unquote_to_bytes(name).lower():
+        plain = unquote_to_bytes(name).lower()
+        if equals and (SECRET in plain or plain == SESSION):
             part = name + b"=..."
         parts.append(part)
     return path + mark + b"&".join(parts)
