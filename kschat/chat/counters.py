@@ -26,7 +26,7 @@ class Counters:
         unrouted: messages that were stored, and not routed at once.
         adopted: messages of servers that keep none (the tutorial's) which were taken into the store here.
         not_adopted: those that were lost, since too many waited for the store.
-        turned_away: connections closed because there were too many.
+        turned_away: connections closed, and requests refused, because there were too many.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 

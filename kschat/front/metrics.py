@@ -33,7 +33,11 @@ COUNTS: Final = (
     ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
     ("heard", "kschat_words_heard", "Words of other daemons."),
     ("batches", "kschat_batches", "Batches that went through the pipeline."),
-    ("turned_away", "kschat_connections_turned_away", "TCP connections closed because there were too many."),
+    (
+        "turned_away",
+        "kschat_connections_turned_away",
+        "Connections closed, and requests refused, because there were too many.",
+    ),
 )
 
 #: Of ``Counters``: the attribute, the metric, its label, what it is.
