@@ -16,9 +16,6 @@ from tests.support.redis import Redis
 #: What befalls a part.
 KINDS = ("killed", "stopped", "restarted")
 
-#: Seconds at the most until what was killed is started again.
-AWAY = 3.0
-
 
 class Part(Protocol):
     """Something that can be killed, stopped and restarted."""
@@ -126,14 +123,14 @@ class Servers:
         self._rabbitmq.stop()
 
 
-async def befall(reactor: Any, part: Part, kind: str, chance: random.Random, stopped: float) -> None:
+async def befall(reactor: Any, part: Part, kind: str, away: float, stopped: float) -> None:
     """One fault from its beginning to its end.
 
     Args:
         reactor: the real one.
         part: what it befalls.
         kind: one of ``KINDS``.
-        chance: says for how long what was killed is away.
+        away: seconds until what was killed is started again.
         stopped: seconds that a process is stopped for.
     """
     if kind == "stopped":
@@ -145,7 +142,7 @@ async def befall(reactor: Any, part: Part, kind: str, chance: random.Random, sto
         return
     if kind == "killed":
         await part.kill()
-        await deferLater(reactor, chance.uniform(0, AWAY))
+        await deferLater(reactor, away)
     else:
         await part.end()
     await part.start()
