@@ -53,8 +53,10 @@ class Cluster:
         self.servers = Servers(reactor, SECRET, options.fsync)
         self.ledger = Ledger(actors, members, unsure=True)
         ports = [member.port for member in self.servers.members]
+        # Before every other client stands a balancer that knows no sessions.
         proxies = {
-            actor.name: Balancer(reactor, ports, random.Random(f"{options.seed}{actor.name}")) for actor in actors
+            actor.name: Balancer(reactor, ports, random.Random(f"{options.seed}{actor.name}"), number % 2 == 0)
+            for number, actor in enumerate(actors)
         }
         self.stage = Stage(reactor, options.seed, self.ledger, members, proxies)
         self._cuts = Cuts(reactor, random.Random(options.seed + 1), self.stage, list(proxies.values()))

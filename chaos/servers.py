@@ -100,7 +100,8 @@ class Servers:
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings = (*places, "--ping-interval", "5", "--ping-timeout", "4", "--no-access-log")
         self.members = [
-            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings)) for number in range(daemons)
+            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, (*settings, "--peer-listen", _inner())))
+            for number in range(daemons)
         ]
         parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), Service("Redis", self.redis), *self.members]
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
@@ -121,6 +122,11 @@ class Servers:
             await member.daemon.abandon()
         self.redis.stop()
         self._rabbitmq.stop()
+
+
+def _inner() -> str:
+    """Where a daemon takes what others hand on to it."""
+    return f"tcp:{free_port()}:interface=127.0.0.1"
 
 
 async def befall(reactor: Any, part: Part, kind: str, away: float, stopped: float) -> None:
