@@ -95,6 +95,15 @@ class Beginnings(SessionTests):
             wire.arrive(client_frame(event("after").encode()))
             self.assertEqual(daemon.recorder.of("event")[-1], ("x", "after"))
 
+    def test_nor_are_those_behind_the_body_of_a_handshake_lost(self) -> None:
+        for header, body in (("Content-Length: 2", b"ab"), ("Transfer-Encoding: chunked", b"2\r\nab\r\n0\r\n\r\n")):
+            daemon = Daemon()
+            wire = daemon.connect()
+            head = handshake().removesuffix(b"\r\n") + header.encode() + b"\r\n\r\n"
+            wire.arrive(head + body + client_frame(b"40/kschat,") + client_frame(event("first").encode()))
+            wire.arrive(client_frame(event("after").encode()))
+            self.assertEqual(daemon.recorder.of("event"), [("x", "first"), ("x", "after")], header)
+
     def test_a_handshake_byte_by_byte(self) -> None:
         daemon = Daemon()
         wire = daemon.connect()
