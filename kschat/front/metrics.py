@@ -33,6 +33,7 @@ COUNTS: Final = (
     ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
     ("heard", "kschat_words_heard", "Words of other daemons."),
     ("batches", "kschat_batches", "Batches that went through the pipeline."),
+    ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
     (
         "turned_away",
         "kschat_connections_turned_away",
