@@ -20,6 +20,7 @@ from twisted.web.server import Request
 from kschat.chat.counters import Counters
 from kschat.front.asking import Asked, handshake_of, is_upgrade, peer
 from kschat.front.channel import ConnectionCount
+from kschat.front.factory import EngineFactory
 from kschat.front.polling import Polling
 from kschat.front.refusals import (
     BAD_METHOD,
@@ -32,7 +33,6 @@ from kschat.front.refusals import (
     Refusal,
 )
 from kschat.front.timetable import Alarms
-from kschat.front.websocket import EngineFactory
 from kschat.wire.connection import Application, Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Revision
@@ -273,7 +273,10 @@ class Engine:
 
     def rejected(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""
-        self._counters.rejected[refusal.code] += 1
+        if refusal is TOO_MANY:
+            self._counters.turned_away += 1
+        else:
+            self._counters.rejected[refusal.code] += 1
         self.log.info(
             "a request from {peer} was refused: {why}",
             peer=peer(request),

@@ -86,6 +86,7 @@ class Handshake(PollingTests):
             first, _ = Poller(daemon, revision), Poller(daemon, revision)
             refused = Poller(daemon, revision).opening
             self.assertEqual((refused.status, refused.response.json["message"]), (503, "Too many sessions"))
+            self.assertEqual((daemon.counters.turned_away, daemon.counters.rejected), (1, {}))
             daemon.websocket()
             first.post("1")
             self.assertEqual(Poller(daemon, revision).opening.status, 200)

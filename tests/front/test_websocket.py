@@ -13,7 +13,8 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions, KeyPair
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.front.websocket import CLOSE_TIMEOUT, backlog
+from kschat.front.frames import backlog
+from kschat.front.websocket import CLOSE_TIMEOUT
 from kschat.wire.connection import Socket
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
