@@ -268,7 +268,8 @@ class Engine:
         origins = self._settings.origins
         if "*" in origins or origin is None:
             return True
-        return origin.decode("latin-1") in origins or (host is not None and origin.partition(b"://")[2] == host)
+        # An opaque origin is named null: that of a page in a sandbox, which is nobody's own, whatever Host says.
+        return origin.decode("latin-1") in origins or (bool(host) and origin.partition(b"://")[2] == host)
 
     def rejected(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""
