@@ -227,7 +227,17 @@ class Connection:
         sockets: those that are accepted or not answered yet, by namespace.
     """
 
-    __slots__ = ("_decoder", "_limits", "application", "first_id", "handshake", "proving", "session", "sockets")
+    __slots__ = (
+        "_decoder",
+        "_limits",
+        "_refused",
+        "application",
+        "first_id",
+        "handshake",
+        "proving",
+        "session",
+        "sockets",
+    )
 
     def __init__(self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits) -> None:
         self.session = session
@@ -238,6 +248,7 @@ class Connection:
         self.proving: Socket | None = None
         #: of the acks that the next socket asks for
         self.first_id = 0
+        self._refused = 0
         self._limits = limits
         self._decoder = Decoder(limits)
 
@@ -262,6 +273,7 @@ class Connection:
 
     def refuse(self, namespace: str, message: str, data: msgspec.Raw | None = None) -> None:
         """Tell the peer that it has not joined ``namespace``."""
+        self._refused += 1
         answer: Any = message
         if self.session.revision == 4:
             answer = {"message": message} if data is None else {"message": message, "data": data}
@@ -334,6 +346,8 @@ class Connection:
             raise ProtocolError("a second CONNECT to a namespace")
         if len(self.sockets) >= self._limits.max_namespaces:
             raise ProtocolError("too many namespaces")
+        if self._refused >= self._limits.max_refused:
+            raise ProtocolError("too many namespaces that were refused")
         handler = self.application.find(wish.namespace, self)
         if handler is None:
             self.refuse(wish.namespace, "Invalid namespace")

@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 from msgspec import Raw
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from kschat.backends.redis.packed import Packer
@@ -14,7 +15,7 @@ from kschat.chat.interfaces import Entry, Notes, RoomFull, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, mid, to
-from tests.support.redis import Redis, shared_redis
+from tests.support.redis import Redis, Saying, shared_redis
 from tests.support.waiting import real_reactor
 
 #: What docs/storage.md says that a user of Redis needs.
@@ -117,9 +118,12 @@ class TakesNoWritesTests(FailureTestCase):
         await self.goes_on(store)
 
     async def test_an_older_redis_is_told(self) -> None:
-        redis = await self.own_redis('rename-command INFO ""\n')
-        store = self.made(redis.url)
-        self.assertIn("unknown command", await self.refusal(store))
+        info = b"redis_version:6.2.14\r\nrun_id:0123\r\n"
+        said = {"PING": b"+PONG\r\n", "INFO": b"$%d\r\n%b\r\n" % (len(info), info), "SCRIPT": b"+OK\r\n"}
+        port = real_reactor().listenTCP(0, Factory.forProtocol(lambda: Saying(said)), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        text = await self.refusal(self.made(f"redis://127.0.0.1:{port.getHost().port}"))
+        self.assertIn("it is of version 6.2.14, and must be of 7 or newer", text)
 
 
 class UserTests(FailureTestCase):
