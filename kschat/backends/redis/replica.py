@@ -22,7 +22,7 @@ from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.subscriptions import Subscriptions
 from kschat.backends.redis.teller import Teller
 from kschat.chat.counters import Counters
-from kschat.chat.interfaces import IReplica, ReplicaListener, ReplicaTurn, Wants
+from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
 
 #: Calls that Redis has not answered, beyond which words wait for the next one.
