@@ -39,13 +39,16 @@ docs: $(VENV)/.installed
 bench: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench $(BENCH)
 
-# Twenty kills, of real clients in full talk; CHAOS="--seed 7 --kills 3" runs another.
-chaos: $(VENV)/.dev node
+# Twenty kills of one daemon, of real clients in full talk; a cluster, with thirty faults of its daemons, RabbitMQ and
+# Redis; and each such fault alone: some seven minutes. CHAOS="--cluster --seed 7 --faults 5" does one, otherwise.
+chaos: $(VENV)/.dev system-packages node
+ifdef CHAOS
 	$(BIN)/python -m chaos $(CHAOS)
-
-# The Autobahn test suite's cases, some minutes; CASES="1.* 12.1.1" runs some. Writes docs/conformance.md.
-conformance: $(VENV)/.dev
-	$(BIN)/python -m tests.conformance.autobahn $(CASES)
+else
+	$(BIN)/python -m chaos
+	$(BIN)/python -m chaos --cluster
+	$(BIN)/python -m chaos --alone
+endif
 
 # The tutorial's scenario with every client, a minute. Writes the table in README.md.
 compatibility: $(VENV)/.dev system-packages node peers

@@ -1,11 +1,22 @@
 """Whether the promise holds when things break: ``python -m chaos``, or ``make chaos``.
 
-* ``proxy``: TCP between clients and the daemon, which cuts, stalls and half-closes connections.
+Three runs:
+
+* ``run``: one daemon on SQLite, which is killed while its clients' connections break.
+* ``cluster``: three daemons on one RabbitMQ and one Redis, any of which is killed, stopped or restarted, while clients
+  move between daemons.
+* ``alone``: each such fault alone, and for how long it is felt.
+
+What they are made of:
+
 * ``cast``: who takes part, and what each asks for.
-* ``ledger``: what was said to have been sent, acknowledged and received, and what of it is wrong.
-* ``archive``: what stands in the SQLite file afterwards.
-* ``daemon``: the daemon, which is killed and started again.
 * ``actors``: the real npm clients, in one node process (``actors.js``).
-* ``run``: one run, from the first connection to the counts.
-* ``options``: the command line.
+* ``ledger``: what was said to have been sent, acknowledged and received, and what of it is wrong.
+* ``stage``: the clients on their way through proxies; lets them begin, and waits for them.
+* ``proxy``, ``balancer``: TCP between clients and daemons: cuts, stalls and half-closes, and moves clients.
+* ``cuts``: which connection breaks, and how.
+* ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
+* ``archive``, ``inboxes``: what stands in the SQLite file, or in the store, afterwards.
+* ``store``: opens the cluster's.
+* ``report``, ``options``, ``runs``: what is said, the command line, and which run that means.
 """

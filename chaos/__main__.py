@@ -1,4 +1,4 @@
-"""``python -m chaos``: one run, its counts on stdout; status 1 where one is not 0 that must be."""
+"""``python -m chaos``: one run, its counts on stdout; status 1 where one is not as it must be that must be."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from twisted.internet.task import react
 from chaos.actors import ActorsFailed
 from chaos.daemon import DaemonFailed
 from chaos.options import Options, parse
-from chaos.run import run
+from chaos.runs import RUNS
 
 
 async def main(reactor: Any, options: Options) -> None:
     """Run, and end the process."""
     try:
-        wrong = await run(reactor, options, print)
+        wrong = await RUNS[options.mode](reactor, options, print)
     except (ActorsFailed, DaemonFailed) as error:
         print(f"chaos: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     if wrong:
-        print(f"chaos: {', '.join(wrong)}: not 0", file=sys.stderr)
+        print(f"chaos: {', '.join(wrong)}: not as it must be", file=sys.stderr)
         raise SystemExit(1)
 
 

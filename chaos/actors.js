@@ -12,6 +12,7 @@
 //     ["open", actor, recovered, had an offset]   ["shut", actor, reason]   ["joined", actor, room]   ["asked", actor]
 //     ["sent", actor, number, pId]   ["ack", actor, number, mid, repeat]   ["no", actor, number, ER]
 //     ["got", actor, key, mid, offset]   ["left", actor, by disconnect()]   ["odd", actor, text]
+//     ["told", actor]     that the broker took its queue away
 // A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that.
 
@@ -139,6 +140,10 @@ class Actor {
     const last = rest[rest.length - 1];
     if (typeof last === "function" && this.answers) last();
     if (typeof last === "string") this.had_offset = true;
+    if (body.RC === 1 && body.ER === 0 && body.MSG === undefined) {
+      note("told", this.name);
+      return;
+    }
     if (body.ER !== 0 || !Array.isArray(body.MSG)) {
       note("odd", this.name, JSON.stringify(body));
       return;

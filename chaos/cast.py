@@ -27,6 +27,7 @@ class Actor(msgspec.Struct, frozen=True):
         options: of the library, beside.
         answers: whether it calls the ack of RESPRECEIVER.
         targets: whom it writes to; one of them may be the room.
+        transports: which it may use; none named for those that the library begins with by default.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Actor(msgspec.Struct, frozen=True):
     options: Mapping[str, object] = {}
     answers: bool = True
     targets: tuple[str, ...] = ()
+    transports: tuple[str, ...] = ("websocket",)
 
     @property
     def recovers(self) -> bool:
@@ -47,7 +49,8 @@ class Actor(msgspec.Struct, frozen=True):
         said = {"token": token, **self.asks}
         query = "&".join(f"{name}={value}" for name, value in said.items())
         where: dict[str, object] = {"auth": said} if self.version == 4 else {"query": query}
-        return {"transports": ["websocket"], "forceNew": True, **_RECONNECTION, **self.options, **where}
+        transports = {"transports": self.transports} if self.transports else {}
+        return {**transports, "forceNew": True, **_RECONNECTION, **self.options, **where}
 
 
 #: Each user's devices.
@@ -72,15 +75,21 @@ _DEVICES: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (
 _PEERS = 3
 
 
-def make_cast(seed: int) -> tuple[list[Actor], tuple[str, ...]]:
-    """The actors, and the users who are members of the room."""
+#: What clients may use, in turns.
+WEBSOCKET: Sequence[tuple[str, ...]] = (("websocket",),)
+MIXED: Sequence[tuple[str, ...]] = (("websocket",), ("polling",), ())
+
+
+def make_cast(seed: int, transports: Sequence[tuple[str, ...]] = WEBSOCKET) -> tuple[list[Actor], tuple[str, ...]]:
+    """The actors, who use these transports in turns, and the users who are members of the room."""
     chance = random.Random(seed)
     users = [f"user{number}" for number in range(len(_DEVICES))]
     members = tuple(chance.sample(users, 5))
-    actors = []
+    actors: list[Actor] = []
     for user, devices in zip(users, _DEVICES, strict=True):
         for number, (version, more) in enumerate(devices):
             targets = chance.sample([other for other in users if other != user], _PEERS)
             targets += [ROOM] if user in members else []
-            actors.append(Actor(f"{user}.{number}", user, version, targets=tuple(targets), **more))
+            uses = transports[len(actors) % len(transports)]
+            actors.append(Actor(f"{user}.{number}", user, version, targets=tuple(targets), transports=uses, **more))
     return actors, members

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 from twisted.internet import defer
@@ -21,8 +22,9 @@ SERVING = b"serving on http://"
 #: Signs in a log of an error that was not expected.
 FAULTS = (b"Traceback", b"Unhandled", b"CRITICAL")
 
-#: Seconds until it must serve, and until it must have ended.
+#: Seconds until it must serve, and until it must have ended (it waits for services that may be away).
 PATIENCE = 30
+END = 60
 
 #: Bytes of its log that are kept to be shown.
 TAIL = 20_000
@@ -66,11 +68,13 @@ class Daemon:
         settings: its other settings, as on the command line.
 
     Attributes:
+        port: where it listens.
         faults: lines of its log that nothing may bring about.
     """
 
     def __init__(self, reactor: Any, port: int, secret: str, settings: Sequence[str]) -> None:
         self._reactor = reactor
+        self.port = port
         self._secret = secret
         listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
         twistd = str(Path(sys.executable).with_name("twistd"))
@@ -105,27 +109,38 @@ class Daemon:
 
     async def kill(self) -> None:
         """SIGKILL, as a crash would. Raises DaemonFailed where it had ended before by itself."""
-        if await self._end(signal.SIGKILL) != -signal.SIGKILL:
+        if await self._end(SIGKILL) != -SIGKILL:
             raise DaemonFailed(f"it had ended by itself\n{self.tail}")
 
     async def stop(self) -> int:
         """SIGTERM; its exit status."""
-        return await self._end(signal.SIGTERM)
+        return await self._end(SIGTERM)
+
+    def signal(self, number: Signals) -> None:
+        """SIGSTOP, SIGCONT."""
+        self._transport.signalProcess(number.value)
 
     async def abandon(self) -> None:
         """End it in any case."""
         if self._process is not None and not self._process.ended.called:
-            await self._end(signal.SIGKILL)
+            await self._end(SIGKILL)
 
-    async def _end(self, number: signal.Signals) -> int:
+    async def _end(self, number: Signals) -> int:
         process = self._process
         assert process is not None
         if process.ended.called:
             return process.status
         self._transport.signalProcess(number.value)
-        await process.ended.addTimeout(PATIENCE, self._reactor)
+        await process.ended.addTimeout(END, self._reactor)
         return process.status
 
     def _environment(self) -> Mapping[str, str]:
         mine = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
         return {**mine, "KSCHAT_SECRET": self._secret, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

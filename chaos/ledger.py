@@ -34,25 +34,39 @@ class Ledger:
 
     Args:
         actors: who takes part.
+        events: how many messages were sent, or acknowledged.
+        recipients: users to whom a message went, by key.
         members: users in the room.
+        unsure: whether a ``Send`` may be refused although its message was stored (the store's answer was lost), or
+            stored behind a later one that was not refused.
 
     Attributes:
+        actors: who takes part.
+        events: how many messages were sent, or acknowledged.
+        recipients: users to whom a message went, by key.
         acked: the mid of each message that was acknowledged, by key (``ACTOR/NUMBER``), in the order of the acks.
         awaited: users who have not received a message that was acknowledged, by key.
         unanswered: messages without an ack.
         here: actors that are connected.
     """
 
-    def __init__(self, actors: Sequence[Actor], members: Sequence[str]) -> None:
+    def __init__(self, actors: Sequence[Actor], members: Sequence[str], unsure: bool = False) -> None:
+        self.actors = tuple(actors)
+        self._unsure = unsure
+        self.events = 0
+        self._sent: dict[str, int] = {}
+        self._acked: dict[str, int] = {}
+        self._again: set[str] = set()
+        self._sessions: Counter[str] = Counter()
+        self._places: dict[str, tuple[int, int]] = {}
         self._actors = {actor.name: actor for actor in actors}
         self._members = tuple(members)
-        self._recipients: dict[str, tuple[str, ...]] = {}
+        self.recipients: dict[str, tuple[str, ...]] = {}
         self._targets: dict[str, str] = {}
         self._inboxes: defaultdict[str, dict[int, str]] = defaultdict(dict)
         self._reached: defaultdict[str, set[str]] = defaultdict(set)
         self._devices = {actor.name: Device() for actor in actors}
         self._contradictions = 0
-        self._not_recovered = 0
         self.acked: dict[str, str] = {}
         self.awaited: dict[str, set[str]] = {}
         self.unanswered: set[str] = set()
@@ -63,10 +77,12 @@ class Ledger:
     def opened(self, name: str, recovered: bool, had_offset: bool) -> None:
         """An actor is connected."""
         self.here.add(name)
+        self._sessions[name] += 1
         self.counts["connections"] += 1
         self.counts["recovered"] += recovered
         if self._actors[name].recovers and had_offset and not recovered:
-            self._not_recovered += 1
+            # A store that is away can't say what it still has; the client is told so, and begins anew.
+            self.counts["not recovered"] += 1
             self._devices[name].base = None
 
     def shut(self, name: str) -> None:
@@ -78,8 +94,10 @@ class Ledger:
         key = f"{name}/{number}"
         sender = self._actors[name].user
         users = tuple(user for user in self._members if user != sender) if target == ROOM else (target,)
-        self._recipients[key] = users
+        self.recipients[key] = users
         self._targets[key] = target
+        self.events += 1
+        self._sent[key] = self.events
         self.unanswered.add(key)
         self.counts["sent"] += 1
 
@@ -87,14 +105,22 @@ class Ledger:
         """A message was acknowledged."""
         key = f"{name}/{number}"
         self.acked[key] = mid
+        self.events += 1
+        self._acked[key] = self.events
+        if repeat:
+            self._again.add(key)
+        # Where an answer may be lost, what was sent and stored in one session is in the order of sending, whatever
+        # the order of the acks (they wait for the router too).
+        self._places[key] = (self._sessions[name], number) if self._unsure else (0, len(self.acked))
         self.unanswered.discard(key)
         self.counts["repeats"] += repeat
-        missing = set(self._recipients[key]) - self._reached[key]
+        missing = set(self.recipients[key]) - self._reached[key]
         if missing:
             self.awaited[key] = missing
 
-    def refused(self, error: int) -> None:
+    def refused(self, name: str, number: int, error: int) -> None:
         """A ``Send`` was answered by an error; it is sent again."""
+        self._again.add(f"{name}/{number}")
         self.counts["refused"] += 1
         self.counts[f"ER {error}"] += 1
 
@@ -118,6 +144,11 @@ class Ledger:
             if not waiting:
                 del self.awaited[key]
 
+    def newest(self, name: str) -> int:
+        """Of the message that an actor received last: the count of ``events`` when it was sent; 0 before the first."""
+        keys = self._devices[name].keys
+        return self._sent[keys[-1]] if keys else 0
+
     @property
     def quiet(self) -> bool:
         """Whether all are connected, all is answered, and all that was acknowledged was received."""
@@ -130,8 +161,8 @@ class Ledger:
         return {
             "never answered": len(self.unanswered),
             "acknowledged but never received": sum(map(len, self.awaited.values())),
-            "missed by a device that recovers": sum(map(self._missed, self._actors.values())),
-            "not recovered though it had an offset": self._not_recovered,
+            "missed by a device that recovers": len(self.missing()),
+            **({} if self._unsure else {"not recovered though it had an offset": self.counts["not recovered"]}),
             "received twice after the cut by mid": sum(map(self._twice, self._devices.values())),
             "out of order for a pair": len(self.disordered()),
             "an offset with two messages": self._contradictions,
@@ -145,29 +176,47 @@ class Ledger:
         devices = self._devices.values()
         return sum(len(device.keys) for device in devices), sum(device.repeats for device in devices)
 
-    def _missed(self, actor: Actor) -> int:
+    def missing(self) -> list[str]:
+        """What devices that recover have missed, in words."""
+        return [
+            f"{actor.name} missed offset {offset} of {actor.user}"
+            for actor in self.actors
+            for offset in self._missed(actor)
+        ]
+
+    def _missed(self, actor: Actor) -> list[int]:
         device = self._devices[actor.name]
         if not actor.recovers or device.base is None:
-            return 0
+            return []
         base = device.base
-        return sum(1 for offset in self._inboxes[actor.user] if offset > base and offset not in device.offsets)
+        return [offset for offset in self._inboxes[actor.user] if offset > base and offset not in device.offsets]
 
     @staticmethod
     def _twice(device: Device) -> int:
         return len(device.keys) - len(set(device.keys))
 
     def disordered(self) -> list[tuple[str, str]]:
-        """Messages that came behind a later acknowledged one of the same actor to the same recipient, by device."""
-        order = {key: place for place, key in enumerate(self.acked)}
+        """Messages that came behind a later one of the same actor to the same recipient, by device.
+
+        Later is what was sent for the first time when this one's ack had come; and, of those that were on their way
+        at once, what was acknowledged later. Where the run is ``unsure``, the second is what was sent later in the same
+        session, or in a later one; and what was refused, or acknowledged as a repeat, is left out of it: nobody knows
+        in which session that was stored.
+        """
+        no_ack = self.events + 1
+        none = (-1, -1)
         wrong = []
         for name, device in self._devices.items():
-            newest: dict[tuple[str, str], int] = {}
+            newest: dict[tuple[str, str], tuple[int, int]] = {}
+            begun: dict[tuple[str, str], int] = {}
             for key in device.keys:
-                place = order.get(key, -1)
+                place = none if self._unsure and key in self._again else self._places.get(key, none)
                 pair = (key.partition("/")[0], self._targets[key])
-                if 0 <= place < newest.get(pair, -1):
+                behind = self._acked.get(key, no_ack) < begun.get(pair, 0)
+                if behind or none < place < newest.get(pair, none):
                     wrong.append((name, key))
-                newest[pair] = max(newest.get(pair, -1), place)
+                newest[pair] = max(newest.get(pair, none), place)
+                begun[pair] = max(begun.get(pair, 0), self._sent[key])
         return wrong
 
     def _otherwise(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -14,9 +15,12 @@ class Options(msgspec.Struct, frozen=True):
     Attributes:
         seed: what is random comes from it; the machine's timing does not.
         kills: how often the daemon is killed.
-        faults: how many other faults there are.
+        faults: how many other faults there are; of a cluster, how many befall RabbitMQ, Redis and daemons.
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
+        mode: one ``daemon``, a ``cluster``, or each fault of a cluster ``alone``.
+        stopped: seconds that a process of a cluster is stopped for.
+        fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
     """
 
     seed: int = 1
@@ -24,29 +28,52 @@ class Options(msgspec.Struct, frozen=True):
     faults: int = 150
     memory: bool = False
     keep: bool = False
+    mode: Literal["daemon", "cluster", "alone"] = "daemon"
+    stopped: float = 20.0
+    fsync: str = "always"
 
     @property
     def seconds(self) -> float:
         """The most that a run may take until all is sent, on a slow machine."""
+        if self.mode == "cluster":
+            return 120.0 + (30.0 + self.stopped) * self.faults
         return 60.0 + 15.0 * self.kills + 1.0 * self.faults
 
 
 def parse(arguments: Sequence[str]) -> Options:
     """Read the command line; a wrong one ends the process with a sentence and status 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m chaos", description="Kill a daemon and cut its clients, and count what was lost."
+        prog="python -m chaos", description="Kill daemons and what they stand on, cut clients, and count what was lost."
     )
     add = parser.add_argument
+    add("--cluster", action="store_true", help="three daemons on RabbitMQ and Redis; without it, one on SQLite")
+    add("--alone", action="store_true", help="on such a cluster each fault alone, and how long it was felt")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
-    add("--kills", type=int, help="times that the daemon is killed and started again (default 20)")
-    add("--faults", type=int, default=150, help="connections that are cut, stalled or half-closed (default 150)")
-    add("--memory", action="store_true", help="on the memory store, without kills")
+    add("--kills", type=int, help="times that the one daemon is killed and started again (default 20)")
+    add(
+        "--faults",
+        type=int,
+        help="connections that are cut, stalled or half-closed (default 150); of a cluster, how "
+        "often RabbitMQ, Redis or a daemon is killed, stopped or restarted (default 30)",
+    )
+    add("--stopped", type=float, default=20.0, help="seconds that a part of a cluster is stopped for (default 20)")
+    add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis's appendfsync (default always)")
+    add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
+    if (given.cluster or given.alone) and (given.kills or given.memory or given.keep):
+        parser.error("--kills, --memory and --keep are of one daemon")
+    if given.cluster and given.alone:
+        parser.error("--cluster and --alone are two runs")
+    if given.alone and given.faults is not None:
+        parser.error("--alone does each fault once")
     if given.kills is None:
         given.kills = 0 if given.memory else 20
+    if given.faults is None:
+        given.faults = 30 if given.cluster else 150
     if given.memory and given.kills:
         parser.error("the memory store ends with its daemon: --memory goes with --kills 0")
-    if min(given.kills, given.faults) < 0:
-        parser.error("kills and faults are counts")
-    return Options(given.seed, given.kills, given.faults, given.memory, given.keep)
+    if min(given.kills, given.faults, given.stopped) < 0:
+        parser.error("kills, faults and seconds are not negative")
+    mode: Literal["daemon", "cluster", "alone"] = "cluster" if given.cluster else "alone" if given.alone else "daemon"
+    return Options(given.seed, given.kills, given.faults, given.memory, given.keep, mode, given.stopped, given.fsync)

@@ -55,8 +55,9 @@ class Side(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.other.alive:
             self.other.transport.write(data)
-        else:
-            self._held.append(data)  # the other side is still being connected
+            return
+        self._held.append(data)  # the other side is still being connected
+        self._link.begun(data)
 
     def readConnectionLost(self) -> None:
         """The peer writes no more: nor do we to the other side."""
@@ -119,13 +120,19 @@ class Side(Protocol):
 
 
 class Link:
-    """One client's connection, and the one to the daemon that was made for it."""
+    """One client's connection, and the one to the daemon that was made for it.
+
+    Attributes:
+        heard: fires with the first that the client wrote.
+        gone: fires when both sides have ended.
+    """
 
     def __init__(self, ended: Callable[[Link], None]) -> None:
         self.client = Side(self)
         self.server = Side(self)
         self.client.other, self.server.other = self.server, self.client
         self.gone: Deferred[None] = Deferred()
+        self.heard: Deferred[bytes] = Deferred()
         self._ended = ended
         self._is_ghost = False
 
@@ -161,6 +168,11 @@ class Link:
     def half_close(self, to_client: bool) -> None:
         """Tell one side that no more comes, and leave the other direction open."""
         (self.client if to_client else self.server).end_write()
+
+    def begun(self, data: bytes) -> None:
+        """The client has written, and is not connected to a daemon yet."""
+        if not self.heard.called:
+            self.heard.callback(data)
 
     def lost(self, side: Side) -> None:
         """One of the sides is gone."""
@@ -208,10 +220,18 @@ class Proxy:
     def _accept(self) -> Side:
         link = Link(self.links.remove)
         self.links.append(link)
-        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._target, timeout=CONNECT_TIMEOUT)
+        self.begin(link)
+        return link.client
+
+    def begin(self, link: Link) -> None:
+        """A client has connected: connect it to the daemon."""
+        self.connect(link, self._target)
+
+    def connect(self, link: Link, target: int) -> None:
+        """Make a link's other side."""
+        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", target, timeout=CONNECT_TIMEOUT)
         connected = endpoint.connect(_Sides(lambda: link.server))
         connected.addCallbacks(lambda _: self._connected(link), lambda _: link.client.abort())
-        return link.client
 
     @staticmethod
     def _connected(link: Link) -> None:

@@ -16,10 +16,24 @@ from kschat.chat.keys import ASYMMETRIC, HMAC, Keys, KeysError, one_family
 from kschat.settings import About, Setting, settings_of
 from kschat.sources import DEFAULTS, FROM_PORT, ConfigError, Given, gather, reason_of
 
-__all__ = ["SETTINGS", "Config", "ConfigError", "describe", "load", "read_keys", "read_secret", "settings_table"]
+__all__ = [
+    "SETTINGS",
+    "Config",
+    "ConfigError",
+    "describe",
+    "load",
+    "peer_place",
+    "read_keys",
+    "read_secret",
+    "settings_table",
+]
 
 #: The settings that name the key tokens are verified with, of which there is exactly one.
 KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")
+
+PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
+
+PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
 
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 
@@ -173,6 +187,30 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float,
         About("How long a session may take to change from long-polling to WebSocket.", "seconds", 0.001, 86400),
     ] = 10.0
+    peer_listen: Annotated[
+        str,
+        About(
+            "Where other daemons hand requests on to this one: a Twisted endpoint such as "
+            "`tcp:3001:interface=10.0.0.3`, which only they can reach. Empty: a proxy before several daemons has to "
+            "send all requests of a client that polls to the same daemon."
+        ),
+    ] = ""
+    peer_url: Annotated[
+        str,
+        About(
+            "Where they reach that, such as `http://10.0.0.3:3001`. Empty: at the interface and port of `peer_listen`."
+        ),
+    ] = ""
+    peer_secret: Annotated[
+        str,
+        About(
+            "A secret that the daemons share, of 32 bytes or more. Empty: one that is made from the tokens' secret.",
+            masked=True,
+        ),
+    ] = ""
+    max_forwards: Annotated[
+        int, About("Requests and WebSockets that are handed on to other daemons at once.", "connections", 1, 2**24)
+    ] = 5000
     handshake_timeout: Annotated[
         float, About("How long the HTTP and WebSocket handshake may take.", "seconds", 0.001, 86400)
     ] = 10.0
@@ -327,6 +365,7 @@ def _check_relations(config: Config, given: Mapping[str, Given]) -> None:
     if not config.listen.strip():
         raise fault("listen", "is empty: give a Twisted endpoint, such as tcp:3000")
     _check_backends(config, fault)
+    _check_peers(config, fault)
     if config.max_unsent < 2 * config.max_payload:
         raise fault("max_unsent", f"is less than twice {named('max_payload')}")
     if config.store_bytes < config.max_payload:
@@ -376,12 +415,42 @@ def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) ->
             )
         if url and url.partition("://")[0].removesuffix("+sentinel") not in ("redis", "rediss"):
             raise fault(name, "is not like redis://user:password@host:6379/0")
+    for name, other in (("redis_pub", "redis_sub"), ("redis_sub", "redis_pub")):
+        if getattr(config, name) and not getattr(config, other) and not config.redis:
+            raise fault(name, f"needs {other} too, or redis")
     if not 0 < len(config.redis_prefix.encode()) <= 100:
         raise fault("redis_prefix", "is empty, or longer than 100 bytes")
     for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
         file = getattr(config, name)
         if file and not Path(file).is_file():
             raise fault(name, "is not a file")
+
+
+def peer_place(config: Config) -> tuple[str, int] | None:
+    """Host and port at which other daemons reach this one; None where they don't, or it can't be told."""
+    found = PEER_URL.fullmatch(config.peer_url) if config.peer_url else PEER_LISTEN.fullmatch(config.peer_listen)
+    if found is None:
+        return None
+    host, port = found["host"].strip("[]").replace("\\:", ":"), int(found["port"])
+    return (host, port) if 0 < port < 65536 and host not in ("0.0.0.0", "::") else None
+
+
+def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That other daemons can find this one, and know it."""
+    if not config.peer_listen:
+        for name in ("peer_url", "peer_secret"):
+            if getattr(config, name):
+                raise fault(name, "is of no use without peer_listen")
+        return
+    if peer_place(config) is None:
+        if config.peer_url:
+            raise fault("peer_url", "is not like http://10.0.0.3:3001")
+        raise fault("peer_listen", "has no interface and port that tell other daemons where it is: give peer_url too")
+    if config.peer_secret:
+        if len(config.peer_secret.encode()) < 32:
+            raise fault("peer_secret", "is shorter than 32 bytes")
+    elif not (config.secret or config.secret_file or config.demo):
+        raise fault("peer_listen", "needs a secret that the daemons share: give peer_secret too")
 
 
 def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str, str], ConfigError]) -> None:

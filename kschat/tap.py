@@ -11,9 +11,10 @@ from typing import Any, cast
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
 
 from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
@@ -28,14 +29,16 @@ from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IReplica, IRouter, IStore
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
-from kschat.config import Config, ConfigError, load, read_keys
+from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
+from kschat.front.peers import PeerResource, Peers
 from kschat.front.port import ListeningService
 from kschat.front.resource import EngineResource
 from kschat.front.service import FrontService
+from kschat.front.sids import Place, Sids
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.front.timetable import Alarms
@@ -77,11 +80,7 @@ def makeService(options: Options) -> IService:
 
 def make_service(config: Config, reactor: Any) -> IService:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``."""
-    try:
-        endpoint = serverFromString(reactor, config.listen)
-    except Exception as error:  # noqa: BLE001 - each kind of endpoint, plugins among them, raises what it likes
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"listen: {config.listen!r} is not an endpoint that Twisted can use: {reason}") from None
+    endpoint = _endpoint("listen", config.listen, reactor)
     counters, connections, cork, alarms = Counters(), ConnectionCount(), Cork(), Alarms(reactor)
     limits = Limits(
         max_payload=config.max_payload,
@@ -94,6 +93,11 @@ def make_service(config: Config, reactor: Any) -> IService:
     chat = _make_chat(config, reactor, router, cork, limits, counters)
     server = Server(reactor, witness=chat)
     server.mount(NAMESPACE, chat)
+    sids = _make_sids(config)
+    peers: Peers | None = None
+    if sids is not None:
+        silence = 2 * (config.ping_interval + config.ping_timeout)
+        peers = Peers(reactor, sids, alarms, connections, silence, config.max_forwards)
     engine = Engine(
         server,
         alarms,
@@ -113,30 +117,51 @@ def make_service(config: Config, reactor: Any) -> IService:
         counters,
         connections,
         reactor,
+        new_sid=None if sids is None else sids.new,
     )
     client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
-    resource = EngineResource(engine, client)
-    site = BoundedSite(
-        _make_root(config, reactor, chat, engine, resource),
-        ChannelBounds(
-            head_timeout=config.handshake_timeout,
-            max_head=config.max_header,
-            max_body=config.max_payload,
-            max_connections=config.max_connections,
-        ),
-        alarms,
-        counters,
-        connections,
-        reactor,
-        config.access_log,
+    resource = EngineResource(engine, client, peers)
+    bounds = ChannelBounds(
+        head_timeout=config.handshake_timeout,
+        max_head=config.max_header,
+        max_body=config.max_payload,
+        max_connections=config.max_connections,
     )
+    root = _make_root(config, reactor, chat, engine, resource, peers)
+    site = BoundedSite(root, bounds, alarms, counters, connections, reactor, config.access_log)
     site.arriving.append(resource.arriving)
-    return FrontService(ListeningService(endpoint, site, config.listen, reactor), chat, router, engine, reactor)
+    ports = MultiService()
+    ListeningService(endpoint, site, config.listen, reactor).setServiceParent(ports)
+    if sids is not None:
+        inner = Resource()
+        inner.putChild(b"socket.io", PeerResource(sids, resource))
+        # A request may have grown by what the daemon in between has added.
+        bounds = msgspec.structs.replace(bounds, max_head=config.max_header + 1024)
+        site = BoundedSite(inner, bounds, alarms, counters, connections, reactor, config.access_log)
+        there = _endpoint("peer_listen", config.peer_listen, reactor)
+        ListeningService(there, site, config.peer_listen, reactor, "serving other daemons").setServiceParent(ports)
+    return FrontService(ports, chat, router, engine, reactor, peers)
+
+
+def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    except Exception as error:  # noqa: BLE001 - each kind of endpoint, plugins among them, raises what it likes
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{name}: {description!r} is not an endpoint that Twisted can use: {reason}") from None
+    return endpoint
+
+
+def _make_sids(config: Config) -> Sids | None:
+    place = peer_place(config)
+    if place is None:
+        return None
+    return Sids(config.peer_secret.encode() or read_secret(config) or b"", Place(*place))
 
 
 def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
     store = _make_store(config, reactor)
-    replica = _make_replica(config)
+    replica = _make_replica(config, reactor, counters)
     hub = Hub(reactor, store, router, replica, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
@@ -175,8 +200,16 @@ def _make_router(config: Config, reactor: Any) -> IRouter:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config) -> IReplica:
-    return LoneReplica(only=not config.amqp)
+def _make_replica(config: Config, reactor: Any, counters: Counters) -> IReplica:
+    publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
+    if not publish:
+        return LoneReplica(only=not config.amqp)
+    try:
+        return redis.RedisReplica(
+            _redis_settings(config, publish), _redis_settings(config, subscribe), reactor, counters
+        )
+    except redis.AddressError as error:
+        raise ConfigError(f"redis: {error}") from None
 
 
 def _make_store(config: Config, reactor: Any) -> IStore:
@@ -210,7 +243,9 @@ def _redis_settings(config: Config, url: str) -> redis.Settings:
     )
 
 
-def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource) -> IResource:
+def _make_root(
+    config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource, peers: Peers | None
+) -> IResource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(engine.sessions),
@@ -226,6 +261,8 @@ def _make_root(config: Config, reactor: Any, chat: Chat, engine: Engine, resourc
         return {
             "connections": ("TCP connections.", engine.connections.open),
             "sessions": ("Engine.IO sessions.", len(engine.sessions)),
+            "sessions_polling": ("Those of them that poll.", engine.polls),
+            "forwards": ("Requests and WebSockets handed on to other daemons.", peers.forwards if peers else 0),
             "sockets": ("Sockets in the chat.", chat.hub.sockets),
             "users": ("Users with a socket here.", chat.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),

@@ -52,6 +52,10 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_connections": ("17", 17),
     "max_polls": ("19", 19),
     "upgrade_timeout": ("4.5", 4.5),
+    "peer_listen": ("tcp:3001:interface=127.0.0.1", "tcp:3001:interface=127.0.0.1"),
+    "peer_url": ("http://10.0.0.3:3001", "http://10.0.0.3:3001"),
+    "peer_secret": ("s" * 32, "s" * 32),
+    "max_forwards": ("23", 23),
     "handshake_timeout": ("2", 2.0),
     "connect_timeout": ("3", 3.0),
     "max_header": ("2048", 2048),
@@ -76,11 +80,14 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 }
 #: What a setting's sample can't do without.
 RELAY = {"amqp": "amqp://localhost/", "store": "none"}
+PEERS = {"peer_listen": "tcp:3001:interface=127.0.0.1"}
 COMPANIONS: dict[str, dict[str, str]] = {
     "amqp": {"store": "none"},
     "redis": RELAY,
-    "redis_pub": RELAY,
-    "redis_sub": RELAY,
+    "redis_pub": {**RELAY, "redis": "redis://localhost/"},
+    "redis_sub": {**RELAY, "redis": "redis://localhost/"},
+    "peer_url": PEERS,
+    "peer_secret": PEERS,
 }
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
 
@@ -125,6 +132,33 @@ class TestSources(ConfigTestCase):
         for name, (_, value) in SAMPLES.items():
             path = self.file(f"{name} = {json.dumps(value)}\n")
             self.assertEqual(getattr(config.load({"config": path, **COMPANIONS.get(name, {})}, KEY), name), value)
+
+    def test_where_other_daemons_reach_this_one_is_told_or_read_from_the_endpoint(self):
+        for said, place in (
+            ({}, None),
+            ({"peer_listen": "tcp:3001:interface=10.0.0.3"}, ("10.0.0.3", 3001)),
+            ({"peer_listen": "tcp:port=3001:backlog=5:interface=10.0.0.3"}, ("10.0.0.3", 3001)),
+            ({"peer_listen": "tcp6:3001:interface=fd00\\:\\:1"}, ("fd00::1", 3001)),
+            ({"peer_listen": "tcp:3001", "peer_url": "http://ks-1.internal:3001/"}, ("ks-1.internal", 3001)),
+            ({"peer_listen": "tcp6:3001", "peer_url": "http://[fd00::1]:3001"}, ("fd00::1", 3001)),
+        ):
+            self.assertEqual(config.peer_place(config.load(said, KEY)), place)
+
+    def test_other_daemons_that_could_not_find_or_know_this_one_are_refused(self):
+        there = {"peer_listen": "tcp:3001:interface=10.0.0.3"}
+        for said, environ, reason in (
+            ({"peer_url": "http://a:1"}, KEY, "is of no use without peer_listen"),
+            ({"peer_secret": "x" * 32}, KEY, "is of no use without peer_listen"),
+            ({"peer_listen": "tcp:3001"}, KEY, "give peer_url too"),
+            ({"peer_listen": "tcp:0:interface=10.0.0.3"}, KEY, "give peer_url too"),
+            ({"peer_listen": "tcp:3001:interface=0.0.0.0"}, KEY, "give peer_url too"),
+            ({"peer_listen": "unix:/run/x"}, KEY, "give peer_url too"),
+            ({**there, "peer_url": "https://a:1"}, KEY, "is not like http://10.0.0.3:3001"),
+            ({**there, "peer_url": "http://a"}, KEY, "is not like http://10.0.0.3:3001"),
+            ({**there, "peer_secret": "short"}, KEY, "is shorter than 32 bytes"),
+        ):
+            error = self.assertRaises(ConfigError, config.load, said, environ)
+            self.assertIn(reason, str(error))
 
     def test_a_list_in_the_file_may_be_one_text(self):
         path = self.file('origins = "https://a.example,*"')
@@ -392,6 +426,12 @@ class TestBackends(ConfigTestCase):
     def test_redis_needs_rabbitmq(self):
         for name in ("redis", "redis_pub", "redis_sub"):
             self.assertIn("needs RabbitMQ too", self.refusal({name: "redis://localhost/"}, KEY))
+
+    def test_where_to_publish_and_where_to_subscribe_must_both_be_known(self):
+        for name, other in (("redis_pub", "redis_sub"), ("redis_sub", "redis_pub")):
+            self.assertIn(f"needs {other} too", self.refusal({**RELAY, name: "redis://localhost/"}, KEY))
+        both = {"redis_pub": "redis://localhost/", "redis_sub": "redis://localhost/1"}
+        self.assertEqual(config.load({**RELAY, **both}, KEY).redis_sub, both["redis_sub"])
 
     def test_a_url_that_is_none_of_redis_is_refused_and_not_shown(self):
         for name in ("redis", "redis_pub", "redis_sub"):

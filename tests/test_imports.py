@@ -48,6 +48,7 @@ ALLOWED = {
         "zope.interface",
         "twisted",
         "autobahn",
+        "cryptography",
         "prometheus_client",
         "kschat.chat",
         "kschat.server",

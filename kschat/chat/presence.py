@@ -41,10 +41,11 @@ class Presence:
         self._hub = hub
         self._replica = replica
         self._watchers: dict[str, dict[Feed, None]] = {}
-        # Whose state is to be asked for; and who changed while it was asked.
+        # Whose state is to be asked for.
         self._unsure: dict[str, None] = {}
         self._asking = False
-        self._changed: set[str] = set()
+        # For each question that is unanswered, what is heard meanwhile: it is newer than the answer.
+        self._heard: list[dict[str, State]] = []
         self._timer: IDelayedCall | None = None
 
     # Coming and going, here.
@@ -65,7 +66,8 @@ class Presence:
         Returns:
             How it stands with them. It never fails.
         """
-        before, feed.watched = feed.watched, dict.fromkeys(users)
+        before = feed.watched
+        feed.watched = {user: before.get(user) for user in users}
         for user in users:
             watchers = self._watchers.get(user)
             if watchers is None:
@@ -73,13 +75,12 @@ class Presence:
                 self._replica.watch(user)
             watchers[feed] = None
         self._drop(feed, [user for user in before if user not in feed.watched])
-        return self.of(users).addCallback(self._answered, feed.watched)
+        return self._asked(users).addCallback(self._answered, feed.watched)
 
     def _answered(self, found: dict[str, State], watched: dict[str, State | None]) -> dict[str, State]:
-        for user, state in found.items():
-            # What was heard of meanwhile is newer than the answer.
-            found[user] = watched[user] = watched[user] or state
-            if found[user][0] is None and self._replica.up and user in self._watchers:
+        watched.update(found)
+        for user, (online, _) in found.items():
+            if online is None:
                 self._ask_again(user)
         return found
 
@@ -96,6 +97,18 @@ class Presence:
                 if not watchers:
                     del self._watchers[user]
                     self._replica.unwatch(user)
+
+    def _asked(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
+        """How it stands with ``users`` when that is answered."""
+        heard: dict[str, State] = {}
+        self._heard.append(heard)
+
+        def answered(found: dict[str, State]) -> dict[str, State]:
+            # By what it is, and not by what it is equal to.
+            self._heard = [one for one in self._heard if one is not heard]
+            return {user: heard.get(user, state) for user, state in found.items()}
+
+        return self.of(users).addCallback(answered)
 
     def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users``. Never fails: what can't be known now is unknown."""
@@ -116,20 +129,20 @@ class Presence:
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """``user`` came or went: tell who watches and was not told so, but for those that do not keep up."""
-        if self._asking:
-            self._changed.add(user)
-        self._tell(user, online, last_seen)
-
-    def _tell(self, user: str, online: bool | None, last_seen: int | None) -> None:
         watchers = self._watchers.get(user)
         if not watchers or (not online and self._hub.is_here(user)):
             return
+        for heard in self._heard:
+            heard[user] = (online, last_seen)
+        self._tell(watchers, user, (online, last_seen))
+
+    def _tell(self, feeds: Iterable[Feed], user: str, state: State) -> None:
         body = b""
-        for feed in tuple(watchers):
+        for feed in tuple(feeds):
             known = feed.watched.get(user)
-            if (known is None or known[0] is not online) and not feed.congested:
-                feed.watched[user] = (online, last_seen)
-                body = body or bodies.presence(user, online, last_seen)
+            if (known is None or known[0] is not state[0]) and not feed.congested:
+                feed.watched[user] = state
+                body = body or bodies.presence(user, *state)
                 feed.socket.emit(body)
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
@@ -151,35 +164,36 @@ class Presence:
         self._ask()
 
     def _ask_again(self, user: str) -> None:
-        self._unsure[user] = None
-        if self._timer is None:
-            self._timer = self._hub.clock.callLater(RETRY_WAIT, self._look)
+        # What is unknown while the replica is away is asked for when it is back.
+        if user in self._watchers and self._replica.up:
+            self._unsure[user] = None
+            if self._timer is None:
+                self._timer = self._hub.clock.callLater(RETRY_WAIT, self._look)
 
     def _look(self) -> None:
         self._timer = None
         self._ask()
 
     def _ask(self) -> None:
-        # What is unknown while the replica is away is asked for when it is back.
         if self._asking or not self._unsure or not self._replica.up:
             return
         users = list(islice(self._unsure, MAX_ASKED))
         for user in users:
             del self._unsure[user]
         self._asking = True
-        self._changed.clear()
-        asked = self.of([user for user in users if user in self._watchers])
-        asked.addCallback(self._found).addErrback(self._failed).addCallback(self._asked)
+        asked = self._asked([user for user in users if user in self._watchers])
+        asked.addCallback(self._found).addErrback(self._failed).addCallback(self._go_on)
 
     def _found(self, states: dict[str, State]) -> None:
-        for user, (online, last_seen) in states.items():
-            if online is None:
-                if self._replica.up and user in self._watchers:
-                    self._ask_again(user)
-            elif user not in self._changed:
-                self._tell(user, online, last_seen)
+        for user, state in states.items():
+            if state[0] is None:
+                self._ask_again(user)
+            else:
+                # Whoever has asked and waits for the answer is told by that.
+                watchers = [feed for feed in self._watchers.get(user, ()) if feed.watched.get(user) is not None]
+                self._tell(watchers, user, state)
 
-    def _asked(self, _: None) -> None:
+    def _go_on(self, _: None) -> None:
         self._asking = False
         if self._timer is None:
             self._ask()

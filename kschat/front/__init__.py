@@ -9,6 +9,9 @@
 - ``websocket``  Autobahn's protocol as a session's transport
 - ``polling``    HTTP long-polling as a session's transport
 - ``deflate``    compression of WebSocket messages, bounded
+- ``handover``   gives an HTTP connection over to another protocol
+- ``sids``       ids of sessions, which say to the daemons of a cluster where a session is
+- ``peers``      hands requests on to the daemon that has their session
 - ``metrics``    what is counted, as Prometheus reads it
 - ``page``       templates/ -> HTML
 - ``static``     the page's files, and npm's socket.io-client where there is one

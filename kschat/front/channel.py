@@ -134,12 +134,15 @@ class Channel(HTTPChannel):
     transport: Any
     _networkProducer: Any
     _command: bytes
+    _dataBuffer: list[bytes]
     _path: bytes
     requestFactory = BoundedRequest
     #: where the alarm clock keeps it
     slot: int | None = None
     #: what speaks on the connection once it was given away
     heir: IProtocol | None = None
+    #: what had come behind the request until then
+    early = b""
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -202,8 +205,10 @@ class Channel(HTTPChannel):
         self.site.alarms.cancel(self)
 
     def let_go(self, heir: IProtocol) -> Any:
-        """Give the transport away to ``heir``, and hold on to nothing else."""
+        """Give the transport away to ``heir``, and hold on to nothing else but ``early``."""
         self.heir = heir
+        self.early = b"".join(self._dataBuffer)
+        self._dataBuffer = []
         self.site.alarms.cancel(self)
         self.site.channels.discard(self)
         self.setTimeout(None)

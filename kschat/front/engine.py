@@ -6,7 +6,7 @@ the reference server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from secrets import token_urlsafe
 from typing import Final
@@ -99,6 +99,10 @@ class _Newcomer:
             self.connection.session.close(Reason.CONNECT_TIMEOUT)
 
 
+def _new_sid() -> str:
+    return token_urlsafe(15)
+
+
 class Engine:
     """All sessions of one daemon.
 
@@ -111,6 +115,7 @@ class Engine:
         connections: how many there are, on whose account a transport stands.
         reactor: for Autobahn.
         kind: what is above each session.
+        new_sid: makes ids of sessions; where there are other daemons, ids that they know (``sids.Sids.new``).
     """
 
     log = Logger()
@@ -126,6 +131,7 @@ class Engine:
         connections: ConnectionCount,
         reactor: IReactorTime,
         kind: type[Registered] = Registered,
+        new_sid: Callable[[], str] | None = None,
     ) -> None:
         self.alarms = alarms
         self.cork = cork
@@ -140,6 +146,7 @@ class Engine:
         self.factory = EngineFactory(self, reactor, limits.max_payload, settings.deflate)
         self._application = application
         self._kind = kind
+        self._new_sid = new_sid or _new_sid
         self._limits = limits
         self._settings = settings
         self._counters = counters
@@ -163,7 +170,7 @@ class Engine:
             base64: binary is to be sent as text.
             upgrades: names of the transports that it may change to.
         """
-        sid = token_urlsafe(15)
+        sid = self._new_sid()
         session = EngineSession(sid, revision, transport, self.alarms, self._times, base64)
         connection = self._kind(session, self._application, handshake, self._limits)
         connection.engine = self

@@ -247,7 +247,10 @@ class Polling:
         """Let a GET that waits take what there is."""
         self._held = False
         if self._get is not None and self._outbox and not self._holding:
-            self._answer(self._take())
+            session = self.session
+            # Last words and the end come in one answer: perhaps there is no other.
+            if session is None or not session.ending:
+                self._answer(self._take())
 
     def _take(self) -> Frame:
         """As much of the outbox as fits into one body."""

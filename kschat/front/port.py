@@ -21,6 +21,8 @@ class CannotListen(SystemExit, Exception):
 class ListeningService(Service):
     """Listens at ``endpoint`` with ``factory``. ``description`` is the endpoint's text, for the sentence.
 
+    ``says`` is what it does there, for the log.
+
     Where it serves is logged once the ``reactor`` runs: whoever waits for that line may then send a signal or connect.
     Unlike with ``StreamServerEndpointService`` a busy port does not leave a daemon that serves nothing: starting it
     raises ``CannotListen``.
@@ -29,12 +31,18 @@ class ListeningService(Service):
     log = Logger()
 
     def __init__(
-        self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str, reactor: Any
+        self,
+        endpoint: IStreamServerEndpoint,
+        factory: IProtocolFactory,
+        description: str,
+        reactor: Any,
+        says: str = "serving",
     ) -> None:
         self._endpoint = endpoint
         self._factory = factory
         self._description = description
         self._reactor = reactor
+        self._says = says
         self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -67,6 +75,8 @@ class ListeningService(Service):
         if hasattr(address, "port"):
             scheme = "https" if self._description.startswith("ssl") else "http"
             host = f"[{address.host}]" if ":" in address.host else address.host
-            self.log.info("serving on {scheme}://{host}:{port}/", scheme=scheme, host=host, port=address.port)
+            self.log.info(
+                "{says} on {scheme}://{host}:{port}/", says=self._says, scheme=scheme, host=host, port=address.port
+            )
         else:
-            self.log.info("serving on {address}", address=address)
+            self.log.info("{says} on {address}", says=self._says, address=address)

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from twisted.protocols.policies import ProtocolWrapper
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from kschat.front.asking import Asked, answer, answer_preflight, handshake_of, is_upgrade, name_origin
-from kschat.front.channel import Channel
 from kschat.front.engine import Engine
-from kschat.front.refusals import UNKNOWN_SID, Refusal
-from kschat.front.websocket import EngineProtocol
-
-#: The headers of a WebSocket handshake. Autobahn is shown these, and never the URL: a token may
-#: stand there, and Autobahn logs what it is shown. Nor the Origin, which is checked here: Autobahn refuses
-#: those it can't parse.
-_HANDSHAKE_HEADERS: Final = (
-    b"Host",
-    b"Upgrade",
-    b"Connection",
-    b"Sec-WebSocket-Key",
-    b"Sec-WebSocket-Version",
-    b"Sec-WebSocket-Protocol",
-    b"Sec-WebSocket-Extensions",
-)
+from kschat.front.handover import hand_over
+from kschat.front.peers import Peers
+from kschat.front.refusals import TOO_MANY, UNKNOWN_SID, Refusal
 
 
 class EngineResource(Resource):
@@ -34,14 +22,17 @@ class EngineResource(Resource):
     Args:
         engine: the sessions.
         client: what answers for a file's name below this path.
+        peers: the daemons that other sessions are on; None where there are none.
     """
 
     isLeaf = True
+    log = Logger()
 
-    def __init__(self, engine: Engine, client: IResource) -> None:
+    def __init__(self, engine: Engine, client: IResource, peers: Peers | None = None) -> None:
         super().__init__()
         self._engine = engine
         self._client = client
+        self._peers = peers
 
     def arriving(self, request: Request, method: bytes, uri: bytes) -> None:
         """The head of a request is there: the time to see that a session's POSTs overlap, and in which order."""
@@ -51,7 +42,11 @@ class EngineResource(Resource):
                 polling.arriving(request)
 
     def render(self, request: Request) -> Any:
-        """Answer a request: by a session, a script, or Engine.IO's error."""
+        """Answer a request: by a session, by another daemon, by a script, or by Engine.IO's error."""
+        return self.serve(request, self._peers)
+
+    def serve(self, request: Request, peers: Peers | None = None) -> Any:
+        """The same, with these other daemons."""
         if any(request.postpath or ()):
             return self._client.render(request)
         origin = request.getHeader(b"origin")
@@ -70,7 +65,22 @@ class EngineResource(Resource):
             if lingering is not None:
                 lingering.say_last_words(request, asked)
                 return NOT_DONE_YET
+        if refusal is UNKNOWN_SID and peers is not None and asked.sid is not None:
+            place = peers.sids.elsewhere(asked.sid)
+            if place is not None:
+                if peers.full:
+                    return self._refuse(request, TOO_MANY)
+                peers.hand_on(request, place).addCallback(self._handed_on, request).addErrback(self._failed)
+                return NOT_DONE_YET
         return self._refuse(request, refusal)
+
+    def _handed_on(self, done: bool, request: Request) -> None:
+        if not done:
+            # Its daemon is gone, and the session with it: the client begins another.
+            self._refuse(request, UNKNOWN_SID)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("a request could not be handed on", failure)
 
     def _refuse(self, request: Request, refusal: Refusal) -> Any:
         self._engine.rejected(refusal, request)
@@ -104,29 +114,3 @@ class EngineResource(Resource):
             None if connection is None else connection.session,
         )
         hand_over(request, protocol)
-
-
-def hand_over(request: Request, protocol: EngineProtocol) -> None:
-    """Let ``protocol`` answer a WebSocket handshake, and have the connection."""
-    head = [b"GET / HTTP/1.1"]
-    for name in _HANDSHAKE_HEADERS:
-        values = request.requestHeaders.getRawHeaders(name)
-        if values:
-            head.append(name + b": " + b",".join(values))
-    channel = request.channel
-    assert isinstance(channel, Channel)
-    take_over(channel, protocol)
-    protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
-
-
-def take_over(channel: Channel, protocol: EngineProtocol) -> None:
-    """Put ``protocol`` in the place of ``channel``, which lets go of all it holds."""
-    transport = channel.let_go(protocol)
-    if isinstance(transport, ProtocolWrapper):  # TLS
-        transport.wrappedProtocol = protocol
-    elif isinstance(transport.protocol, ProtocolWrapper):
-        transport.protocol.wrappedProtocol = protocol
-    else:
-        transport.protocol = protocol
-    protocol.makeConnection(transport)
-    transport.resumeProducing()

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from kschat.chat.application import Chat
 from kschat.chat.interfaces import IRouter
 from kschat.front.engine import Engine
-from kschat.front.port import ListeningService
+from kschat.front.peers import Peers
 from kschat.wire.errors import Reason
 
 #: Seconds that accepted messages have to be stored and answered when the daemon goes down.
@@ -27,21 +27,29 @@ class FrontService(Service):
     """One daemon's front.
 
     Args:
-        port: listens.
+        port: listens; or several that do.
         chat, router, engine: what is behind it.
         clock: the reactor.
+        peers: other daemons, if there are any.
     """
 
     log = Logger()
 
     def __init__(
-        self, port: ListeningService, chat: Chat, router: IRouter, engine: Engine, clock: IReactorTime
+        self,
+        port: Service,
+        chat: Chat,
+        router: IRouter,
+        engine: Engine,
+        clock: IReactorTime,
+        peers: Peers | None = None,
     ) -> None:
         self._port = port
         self._chat = chat
         self._router = router
         self._engine = engine
         self._clock = clock
+        self._peers = peers
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still take a low port."""
@@ -62,13 +70,16 @@ class FrontService(Service):
         await self._step(CLOSE_TIMEOUT, self._port.stopService, "the port was still open")
         self.log.info("going down: {connections} connections, no new ones", connections=engine.connections.open)
         await self._step(DRAIN_TIMEOUT, chat.delivery.drained, "messages were still unanswered")
-        await self._step(
-            CLOSE_TIMEOUT, lambda: engine.close_all(Reason.SHUTTING_DOWN), "connections did not end by themselves"
-        )
+        await self._step(CLOSE_TIMEOUT, self._close_all, "connections did not end by themselves")
         await self._step(DRAIN_TIMEOUT, chat.hub.notes.write, "cursors were still not stored")
         await self._step(CLOSE_TIMEOUT, chat.replica.stop, "the replica had not ended")
         await self._step(CLOSE_TIMEOUT, self._router.stop, "the router had not ended")
         await self._step(DRAIN_TIMEOUT, chat.store.stop, "the store had not ended")
+
+    def _close_all(self) -> Deferred[None]:
+        if self._peers is not None:
+            self._peers.close()
+        return self._engine.close_all(Reason.SHUTTING_DOWN)
 
     def stopService(self) -> Deferred[Any]:
         """Take nothing new, finish what was accepted, then close each connection with its reason."""

@@ -98,13 +98,13 @@ class EngineSession:
         "_candidate_base64",
         "_data",
         "_detail",
-        "_ending",
         "_reason",
         "_times",
         "_timetable",
         "base64",
         "beat",
         "candidate",
+        "ending",
         "link",
         "listener",
         "revision",
@@ -139,7 +139,8 @@ class EngineSession:
         self._data: Packet | None = None
         self._reason = Reason.FORCED_CLOSE
         self._detail = ""
-        self._ending = False
+        #: whether this side is about to end it, and last words are said
+        self.ending = False
 
     def open(self, upgrades: tuple[str, ...], max_payload: int) -> None:
         """Tell the peer that the session stands, and begin its heartbeat."""
@@ -227,8 +228,8 @@ class EngineSession:
     def close(self, reason: Reason, detail: str = "") -> None:
         """End the session. A second time: nothing happens."""
         # A last word may be what fills a slow reader's buffer, and so bring a second end within the first.
-        if self.link is not Link.CLOSED and not self._ending:
-            self._ending = True
+        if self.link is not Link.CLOSED and not self.ending:
+            self.ending = True
             self._reason = reason
             self._detail = detail
             try:
@@ -305,6 +306,9 @@ class EngineSession:
         if candidate is not None:
             candidate.close(reason)
 
+    def _leave_candidate(self) -> None:
+        self._drop_candidate(Reason.CONNECT_TIMEOUT)
+
     def _peer_closed(self) -> None:
         self._reason = Reason.TRANSPORT_CLOSE
         self._end()
@@ -343,7 +347,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.PROBING, Input.CANDIDATE_PROBE): (Link.PROBED, _S._answer_probe),
     (Link.PROBING, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._drop_candidate),
     (Link.PROBING, Input.CANDIDATE_OTHER): (Link.ALONE, _S._drop_candidate),
-    (Link.PROBING, Input.CANDIDATE_GONE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBING, Input.CANDIDATE_GONE): (Link.ALONE, _S._leave_candidate),
     (Link.PROBING, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
     (Link.PROBING, Input.LOST): (Link.CLOSED, _S._end),
     (Link.PROBING, Input.END): (Link.CLOSED, _S._end),
@@ -356,7 +360,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.PROBED, Input.CANDIDATE_PROBE): (Link.ALONE, _S._drop_candidate),
     (Link.PROBED, Input.CANDIDATE_UPGRADE): (Link.ALONE, _S._change),
     (Link.PROBED, Input.CANDIDATE_OTHER): (Link.ALONE, _S._drop_candidate),
-    (Link.PROBED, Input.CANDIDATE_GONE): (Link.ALONE, _S._drop_candidate),
+    (Link.PROBED, Input.CANDIDATE_GONE): (Link.ALONE, _S._leave_candidate),
     (Link.PROBED, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
     (Link.PROBED, Input.LOST): (Link.CLOSED, _S._end),
     (Link.PROBED, Input.END): (Link.CLOSED, _S._end),

@@ -550,9 +550,10 @@ class BrokenTests(AmqpTestCase):
         patient, stalls = await self.started(patience=1.0)
         down, up = stalls.next(RouterTurn.DOWN), stalls.next(RouterTurn.UP)
         self.broker.signal(signal.SIGSTOP)
-        published = patient.publish(stored("late"))
-        with self.assertRaises(RouterUnavailable):
-            await self.soon(published)
+        published, bound = patient.publish(stored("late")), patient.bind("late", "c")
+        for waits in (published, bound):
+            with self.assertRaises(RouterUnavailable):
+                await self.soon(waits)
         await self.soon(down)
         self.broker.signal(signal.SIGCONT)
         await self.soon(up)

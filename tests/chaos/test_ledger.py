@@ -120,3 +120,29 @@ class LedgerTests(SynchronousTestCase):
             self.assertTrue(any(ROOM in actor.targets for actor in actors))
         self.assertTrue(any(actor.recovers for actor in actors))
         self.assertTrue(any("retries" in actor.options for actor in actors))
+
+    def test_where_answers_may_be_lost_a_repeat_tells_no_order_but_an_ack_before_the_next_send_does(self) -> None:
+        self.ledger = Ledger([ANN, BEN, BEN_TOO, CEM], (), unsure=True)
+        self.ledger.opened("ben.0", False, False)
+        # 1 was stored, and told as refused; 2 was sent with it; 3 when both were acknowledged.
+        self.ledger.sent("ann.0", 1, "ben")
+        self.ledger.sent("ann.0", 2, "ben")
+        self.ledger.refused("ann.0", 1, 3)
+        self.ledger.acknowledged("ann.0", 2, "mid2", False)
+        self.ledger.acknowledged("ann.0", 1, "mid1", True)
+        self.send(3)
+        self.got("ben.0", 1, 2, 3)
+        self.assertEqual([], self.ledger.disordered())
+        self.send(4, 5)
+        self.got("ben.0", 5, 4)
+        self.assertEqual([("ben.0", "ann.0/4")], self.ledger.disordered())
+
+    def test_what_came_last_tells_when_it_was_sent(self) -> None:
+        self.assertEqual(0, self.ledger.newest("ben.0"))
+        self.send(1)
+        before = self.ledger.events
+        self.got("ben.0", 1)
+        self.assertLessEqual(self.ledger.newest("ben.0"), before)
+        self.send(2)
+        self.got("ben.0", 2)
+        self.assertGreater(self.ledger.newest("ben.0"), before)

@@ -14,3 +14,10 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((20, 0), (parse([]).kills, parse(["--memory"]).kills))
         with self.assertRaises(SystemExit):
             parse(["--memory", "--kills", "1"])
+
+    def test_a_cluster_has_fewer_faults_and_each_run_its_own_options(self) -> None:
+        self.assertEqual(("cluster", 30), (parse(["--cluster"]).mode, parse(["--cluster"]).faults))
+        self.assertEqual(("alone", "daemon"), (parse(["--alone"]).mode, parse([]).mode))
+        for wrong in (["--cluster", "--memory"], ["--cluster", "--alone"], ["--alone", "--faults", "3"]):
+            with self.assertRaises(SystemExit):
+                parse(wrong)

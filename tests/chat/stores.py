@@ -156,7 +156,7 @@ class AskedStore:
 class _Shelf:
     def __init__(self) -> None:
         self.first = 1
-        self.kept: list[Message] = []
+        self.kept: list[Message | None] = []
         self.cursor = 0
 
     @property
@@ -194,6 +194,11 @@ class Shelves:
         del shelf.kept[:count]
         shelf.first += count
 
+    def lose(self, user: str, count: int, beyond: int = 1000) -> None:
+        """What a server does that comes back with less: the newest are gone, and the next offset is far beyond."""
+        shelf = self.shelf(user)
+        shelf.kept[len(shelf.kept) - count :] = [None] * (count + beyond)
+
     def kept(self, user: str) -> range:
         """The offsets that are kept."""
         shelf = self.shelf(user)
@@ -208,7 +213,8 @@ class Shelves:
 
     def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         shelf = self.shelf(user)
-        found = [Entry(offset, shelf.kept[offset - shelf.first]) for offset in self.kept(user) if offset > after]
+        there = [(offset, shelf.kept[offset - shelf.first]) for offset in self.kept(user) if offset > after]
+        found = [Entry(offset, message) for offset, message in there if message is not None]
         return succeed(found[: min(limit, self.page)])
 
     def note(self, notes: Notes) -> Deferred[None]:

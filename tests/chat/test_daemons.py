@@ -229,6 +229,51 @@ class PresenceOfAll(DaemonsTestCase):
         self.replica(self.one).mend()
         self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
 
+    def test_what_is_unknown_is_asked_for_until_it_is_known(self) -> None:
+        self.circle.settled = False
+        self.other.joined("ann")
+        answer = self.eve.ask("Presence", {"ids": ["ann", "ben"]})
+        self.assertEqual([answer[user]["online"] for user in ("ann", "ben")], [True, None])
+        for _ in range(3):
+            self.one.clock.advance(1)
+        self.assertEqual(self.told(), [])
+        self.circle.settled = True
+        self.one.clock.advance(1)
+        self.assertEqual(self.told(), [("ben", False, None)])
+        self.assertEqual(self.one.clock.getDelayedCalls(), [])
+
+    def test_what_is_heard_while_the_answer_is_on_its_way_is_newer(self) -> None:
+        replica = self.replica(self.one)
+        replica.answers.held = True
+        number = self.eve.emit("Presence", {"ids": ["ann", "ben"]})
+        ann = self.other.joined("ann")
+        replica.answers.give()
+        answer = self.eve.answer(number)
+        self.assertEqual([answer[user]["online"] for user in ("ann", "ben")], [True, False])
+        number = self.eve.emit("Presence", {"ids": ["ann", "ben"]})
+        ann.drop()
+        replica.answers.give()
+        self.assertEqual(self.eve.answer(number)["ann"], {"online": False, "lastSeen": MS})
+        self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
+
+    def test_what_is_heard_while_all_are_asked_anew_is_newer(self) -> None:
+        self.eve.ask("Presence", {"ids": ["ann"]})
+        replica = self.replica(self.one)
+        replica.cut(MS)
+        replica.answers.held = True
+        replica.mend()
+        self.other.joined("ann")
+        replica.answers.give()
+        self.assertEqual(self.told(), [("ann", True, None)])
+
+    def test_to_ask_again_for_the_same_tells_nothing_twice(self) -> None:
+        self.other.joined("ann")
+        self.circle.settled = False
+        for _ in range(3):
+            self.eve.ask("Presence", {"ids": ["ann", "ben"]})
+            self.one.clock.advance(1)
+        self.assertEqual(self.told(), [])
+
     def test_one_who_watches_nobody_any_more_costs_nothing(self) -> None:
         self.eve.ask("Presence", {"ids": ["ann", "ben"]})
         self.eve.ask("Presence", {"ids": ["ben", "cem"]})

@@ -9,6 +9,7 @@ from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.interfaces import RouterTurn, Stored
 from kschat.chat.notes import MAX_NOTES, NOTE_WAIT
 from kschat.wire.engineio import Revision
+from kschat.wire.errors import Reason
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
 
@@ -136,6 +137,30 @@ class ComingAndGoing(HubTests):
         self.assertEqual(
             (len(self.hub.notes._cursors), len(self.hub.notes._seen), len(self.hub.notes._dirty)), (0, 0, 0)
         )
+
+
+class Renewing(HubTests):
+    """The store is another one, whose offsets mean something else."""
+
+    def test_each_socket_is_closed_and_its_client_begins_where_the_new_store_says(self) -> None:
+        guests = [self.house.guest("ann", revision) for revision in REVISIONS]
+        self.deliver("ann", "ann")
+        self.hub.renewed()
+        self.assertEqual([guest.line.closed for guest in guests], [Reason.SERVER_ERROR] * 2)
+        self.assertEqual((self.hub.users, self.hub.sockets), (0, 0))
+        again = self.house.stranger(token=self.house.token("ann")).join()
+        self.assertEqual(self.offsets(again), [1, 2])
+
+    def test_cursors_of_the_old_one_are_not_told_to_the_new_one(self) -> None:
+        guest = self.house.guest("ann")
+        self.deliver("ann", "ann")
+        guest.session.proved(2)
+        self.hub.renewed()
+        self.house.clock.advance(NOTE_WAIT)
+        self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 0)
+
+    def test_the_hub_is_told_by_its_store(self) -> None:
+        self.assertIs(self.house.store.listener, self.hub)
 
 
 class Noting(HubTests):

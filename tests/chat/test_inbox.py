@@ -139,6 +139,34 @@ class TestGaps(InboxTestCase):
         self.bring()
         self.assertEqual(client.offsets(), [4, 5])
 
+    def test_a_store_that_lost_the_newest_and_goes_on_far_beyond_cuts_nobody_off(self) -> None:
+        clients = [self.joined(), self.joined(batch="1")]
+        self.bring(5)
+        self.shelves.lose("ben", 2)
+        late = self.joined()
+        (after,) = self.bring()
+        ((_, offset),) = after.places
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual([client.offsets() for client in clients], [[1, 2, 3, 4, 5, offset]] * 2)
+        self.assertEqual(late.offsets(), [1, 2, 3, offset])
+        for client in clients * 2:
+            client.pong()
+        self.assertEqual(self.cursor(), offset)
+        self.bring()
+        self.assertEqual([client.offsets()[-1] for client in [*clients, late]], [offset + 1] * 3)
+
+    def test_news_of_what_the_store_has_lost_hide_nothing_that_comes_after(self) -> None:
+        client = self.joined()
+        batch = self.put(5)
+        self.daemon.news(*batch[:3])
+        self.shelves.lose("ben", 2)
+        self.daemon.news(batch[4])  # late, and nobody has the one before it
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(client.offsets(), [1, 2, 3])
+        (after,) = self.bring()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(client.offsets(), [1, 2, 3, after.places[0][1]])
+
 
 class TestReading(InboxTestCase):
     """What was missed comes in pages."""

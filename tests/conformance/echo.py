@@ -8,7 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from kschat.front.engine import Engine
-from kschat.front.resource import hand_over
+from kschat.front.handover import hand_over
 from kschat.wire.connection import Handshake
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason

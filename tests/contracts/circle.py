@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from kschat.chat.interfaces import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
+from tests.contracts.doubles import Answers
 
 
 class Circle:
@@ -16,10 +17,12 @@ class Circle:
 
     Attributes:
         told: what was told, by whom, to whom.
+        settled: whether who is on no daemon is known to be offline.
     """
 
     def __init__(self) -> None:
         self.members: list[CircleReplica] = []
+        self.settled = True
         self.told: list[tuple[CircleReplica, tuple[str, ...] | None, Word]] = []
 
     def replica(self) -> CircleReplica:
@@ -48,7 +51,11 @@ class Circle:
 
 @implementer(IReplica)
 class CircleReplica:
-    """One daemon's; ``cut`` and ``mend`` take it out of the circle and put it in again."""
+    """One daemon's; ``cut`` and ``mend`` take it out of the circle and put it in again.
+
+    Attributes:
+        answers: to ``online``; what is found when it is asked may be told later.
+    """
 
     listener: ReplicaListener
 
@@ -57,6 +64,7 @@ class CircleReplica:
         self._here: set[str] = set()
         self.watched: set[str] = set()
         self.wants = Wants.NOTHING
+        self.answers = Answers(AssertionError("it never fails"))
 
     @property
     def up(self) -> bool:
@@ -137,4 +145,8 @@ class CircleReplica:
         self.watched.discard(user)
 
     def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
-        return succeed({user: self._circle.has(user) if self.up else user in self._here or None for user in users})
+        sure = self.up and self._circle.settled
+        found = {
+            user: (self.up and self._circle.has(user)) or user in self._here or (None, False)[sure] for user in users
+        }
+        return self.answers.to(lambda: succeed(found))

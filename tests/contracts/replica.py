@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface.verify import verifyObject
@@ -40,7 +40,6 @@ class Ears:
         self.dead: list[tuple[str, int]] = []
         self.wants = Wants.NOTHING
         self.turns: list[ReplicaTurn] = []
-        self.on_turn: Callable[[ReplicaTurn], None] = lambda turn: None
 
     def told(self, user: str | None, words: Sequence[Word]) -> None:
         self.words += [(user, word) for word in words]
@@ -56,7 +55,6 @@ class Ears:
 
     def turned(self, turn: ReplicaTurn) -> None:
         self.turns.append(turn)
-        self.on_turn(turn)
 
     def of(self, user: str) -> list[tuple[bool | None, int | None]]:
         """How often ``user`` changed; what came twice in a row counts once."""

@@ -211,6 +211,24 @@ class _Exchange(ChatTestCase):
         await a.changes_to((self.transports or ("websocket",))[0])
         await self.pass_on(a, sending(alice, alice, "hi"), a)
 
+    async def test_a_stream_both_ways_from_the_first_moment_arrives_whole_and_in_order(self) -> None:
+        """By default the client changes its transport meanwhile."""
+        alice, bob = new_user("alice"), new_user("bob")
+        b = await self.connect(bob, PEER_VERSION)
+        a = await super().connect(alice)
+        wanted = (self.transports or ("websocket",))[0]
+        sent, acks = 0, []
+        while sent < 200 or (await a.state())["transport"] != wanted:
+            for _ in range(20):
+                acks += [a.emit("Send", sending(alice, bob, sent)), b.emit("Send", sending(bob, alice, sent))]
+                sent += 1
+        answers = await defer.gatherResults(acks)
+        self.assertEqual({"Send Emit is success."}, {ack["RESPONSE"] for (ack,) in answers})
+        for socket in (a, b):
+            messages = [messages_of(await socket.next("RESPRECEIVER"))[0]["msg"] for _ in range(sent)]
+            self.assertEqual(list(range(sent)), messages)
+            self.assertNotIn("RESPRECEIVER", [event.name for event in socket.unseen])
+
     async def test_logout_is_answered_and_ends_the_socket(self) -> None:
         _, a, bob, b = await self.both()
         await a.emit("Logout")

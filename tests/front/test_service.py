@@ -52,7 +52,7 @@ class ServiceTests(SynchronousTestCase):
         self.daemon = Daemon(house=self.house, page=Late())
         self.port = Port(self.daemon)
         self.service = FrontService(
-            self.port,  # type: ignore[arg-type]
+            self.port,
             self.house.chat,
             self.house.router,
             self.daemon.engine,

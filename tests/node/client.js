@@ -5,7 +5,8 @@
 //     {"id": 1, "do": "connect", "socket": NAME, "url": …, "options": {…}, "answers": true, "events": [NAME, …]}   a socket, and the events it is asked about beside the chat's; answered when it is made, not when it is connected
 //     {"id": 2, "do": "emit", "socket": NAME, "event": …, "args": […], "ack": true}   answered with the ack's arguments, or at once without "ack"
 //     {"id": 3, "do": "disconnect", "socket": NAME}
-//     {"id": 4, "do": "state", "socket": NAME}                                 {connected, id, recovered, engine: the engine's readyState, transport: its name}
+//     {"id": 4, "do": "state", "socket": NAME}                                 {connected, id, recovered, engine: the engine's readyState, transport: its name,
+//                                                                               pid and offset: what it shows when it comes back (4.6 and later)}
 // On stdout, answers {"id": 2, "answer": …} or {"id": 2, "error": TEXT}, and whatever a socket is told:
 //     {"socket": NAME, "event": "RESPSEND", "args": […], "asks_ack": true}
 // Binary is {"$bin": hex} both ways, an Error {"$error": message}. Events that ask for an ack are answered at once with no arguments,
@@ -81,7 +82,8 @@ const requests = {
     const socket = sockets.get(name);
     const { readyState: engine = null, transport = null } = socket.io.engine ?? {};
     const answer = { connected: socket.connected, id: socket.id ?? null, recovered: Boolean(socket.recovered), engine };
-    say({ id, answer: { ...answer, transport: transport && transport.name } });
+    const shows = { pid: socket._pid ?? null, offset: socket._lastOffset ?? null };
+    say({ id, answer: { ...answer, ...shows, transport: transport && transport.name } });
   },
 };
 

@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis.
+"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed.
@@ -50,6 +50,14 @@ def require_redis() -> str:
     path = shutil.which("redis-server")
     if path is None:
         _missing("Redis is not installed (redis-server)")
+    return path
+
+
+def require_program(name: str) -> str:
+    """The path of a program that Debian has as a package of that name; else SkipTest or AssertionError."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if path is None:
+        _missing(f"{name} is not installed")
     return path
 
 

@@ -94,6 +94,12 @@ class Redis:
             self._process.kill()
             self._process.wait(PATIENCE)
 
+    async def end(self) -> None:
+        """End it in order; ``start`` starts it again, with the same data."""
+        self.signal(signal.SIGTERM)
+        while self._process is not None and self._process.poll() is None:
+            await deferLater(real_reactor(), 0.02)
+
     async def restart(self, forget: bool = False) -> None:
         """Crash, and come back on the same port: with the same data, or with none."""
         self.kill()

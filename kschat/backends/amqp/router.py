@@ -184,6 +184,7 @@ class AmqpRouter:
         self._tries += 1
         try:
             factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
+            factory.noisy = False
             self._connecting = self._endpoint.connect(factory)
             link = cast(Link, await self._connecting)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
@@ -311,6 +312,8 @@ class AmqpRouter:
 
     def broken(self, failure: Failure) -> None:
         """End the connection: the next one makes all anew."""
+        if self._link is not None and self._link.ended:
+            return  # that is all that is wrong, and it is told
         if failure.check(AMQPError) is None:
             self.log.failure("what came from RabbitMQ could not be handed on", failure)
         if self._link is not None:

@@ -10,12 +10,21 @@
 - ``store``       ``RedisStore``: what each daemon asks and writes
 - ``packed``      messages as Redis keeps them
 - ``scripts/``    what Redis does in one step
+- ``packing``     many values as one argument
+- ``script``      a script, by its hash
+- ``replica``     ``RedisReplica``: what daemons tell each other
+- ``subscriptions``  the channels that are listened to
+- ``outbox``      what is told in one turn
+- ``roster``      who is where, and which daemons live
+- ``roster_scripts``  what is kept of that, and the scripts that change it
+- ``pace``        how often a daemon says that it lives, and when it is dead
 
 txredisapi is used nowhere else.
 """
 
+from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "RedisStore", "Settings"]
+__all__ = ["AddressError", "RedisReplica", "RedisStore", "Settings"]

@@ -143,7 +143,9 @@ class Link:
         self.tries += 1
         try:
             found = await self._finder.find()
-            connection = cast(Connection, await found.endpoint.connect(Factory.forProtocol(self._make)))
+            factory = Factory.forProtocol(self._make)
+            factory.noisy = False
+            connection = cast(Connection, await found.endpoint.connect(factory))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
             self._down("Redis can't be reached", why(error))
             return False

@@ -1,0 +1,144 @@
+"""One run on a cluster: clients talk and move between daemons, while brokers, stores and daemons die and come back."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.task import deferLater
+
+from chaos import inboxes, report
+from chaos.balancer import Balancer
+from chaos.cast import MIXED, make_cast
+from chaos.cuts import Cuts
+from chaos.ledger import Ledger
+from chaos.options import Options
+from chaos.servers import Servers, befall, deck
+from chaos.stage import SECRET, Stage, Stuck
+from chaos.store import GENERATION, open_store
+
+#: Acks until the next fault begins, whether or not the last one has ended; and seconds that they may take: there are
+#: none while Redis is away.
+FAULT_AFTER = (100, 600)
+NO_ACKS = 120.0
+
+#: Seconds between two faults of connections, by which clients move to another daemon.
+CUT_AFTER = (0.05, 0.6)
+
+
+class Cluster:
+    """One run and its state.
+
+    Args:
+        reactor: the real one.
+        options: what is to be done.
+        say: is told each fault.
+    """
+
+    def __init__(self, reactor: Any, options: Options, say: Callable[[str], object]) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._say = say
+        self._chance = random.Random(options.seed)
+        actors, members = make_cast(options.seed, MIXED)
+        self.servers = Servers(reactor, SECRET, options.fsync)
+        self.ledger = Ledger(actors, members, unsure=True)
+        ports = [member.port for member in self.servers.members]
+        proxies = {
+            actor.name: Balancer(reactor, ports, random.Random(f"{options.seed}{actor.name}")) for actor in actors
+        }
+        self.stage = Stage(reactor, options.seed, self.ledger, members, proxies)
+        self._cuts = Cuts(reactor, random.Random(options.seed + 1), self.stage, list(proxies.values()))
+        self._under_way: dict[str, Deferred[None]] = {}
+        self._began = 0.0
+        self._faults: Counter[str] = Counter()
+        self.stuck = ""
+        self.wrong: dict[str, int] = {}
+
+    @property
+    def faults(self) -> Counter[str]:
+        """What was done, and how often."""
+        return self._cuts.counts + self._faults
+
+    async def run(self) -> None:
+        """Do it. Where something does not come in time, ``stuck`` says what; the counts hold all the same."""
+        try:
+            await self.servers.start()
+            await self.stage.open()
+            self._began = time.monotonic()
+            try:
+                await self._all()
+            except Stuck as stuck:
+                self.stuck = str(stuck)
+            await self.stage.close()
+            await self.servers.end()
+            await self._count()
+        finally:
+            await self.stage.close()
+            await self.servers.abandon()
+
+    async def _count(self) -> None:
+        ledger, members = self.ledger, self.servers.members
+        self.wrong |= ledger.verdict()
+        users = {actor.user for actor in ledger.actors}
+        async with open_store(self._reactor, self.servers.redis.url) as store:
+            self.wrong |= await inboxes.verdict(store, users, ledger.acked, ledger.recipients, GENERATION)
+        self.wrong["errors in the daemons' logs"] = sum(len(member.daemon.faults) for member in members)
+        self.wrong["ends of daemons with a status"] = sum(any(member.statuses) for member in members)
+
+    async def _all(self) -> None:
+        await self.stage.begin()
+        breaking = Deferred.fromCoroutine(self._break())
+        befalling = Deferred.fromCoroutine(self._befall())
+        try:
+            await befalling.addTimeout(self._options.seconds, self._reactor)
+        except defer.TimeoutError:
+            raise Stuck(f"not all faults were done in {self._options.seconds} s: {dict(self._faults)}") from None
+        finally:
+            breaking.addErrback(lambda failure: failure.trap(defer.CancelledError))
+            breaking.cancel()
+            self.stage.hush()
+            self._cuts.mend()
+        await self.stage.settle()
+
+    async def _break(self) -> None:
+        chance = random.Random(self._options.seed + 2)
+        while True:
+            await deferLater(self._reactor, chance.uniform(*CUT_AFTER))
+            self._cuts.one()
+
+    async def _befall(self) -> None:
+        chance = self._chance
+        for name, kind in deck(chance, self.servers.members, self._options.faults):
+            await self.stage.progress(chance.randrange(*FAULT_AFTER), NO_ACKS)
+            if name in self._under_way:
+                await self._under_way.pop(name)
+            self._faults[f"{name} {kind}"] += 1
+            self._say(f"{time.monotonic() - self._began:7.1f} s, {len(self.ledger.acked):6} acked: {name} is {kind}")
+            one = befall(self._reactor, self.servers.parts[name], kind, chance, self._options.stopped)
+            self._under_way[name] = Deferred.fromCoroutine(one)
+        try:
+            await gatherResults(self._under_way.values(), consumeErrors=True)
+        except FirstError as first:
+            first.subFailure.raiseException()
+
+
+async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:
+    """One run, told to ``say`` line by line; what must be 0 and is not."""
+    one = Cluster(reactor, options, say)
+    say(f"seed {options.seed}: {report.who(one.ledger)}, {len(one.servers.members)} daemons, RabbitMQ, Redis")
+    await one.run()
+    wrong = one.wrong
+    report.tell(one.ledger, one.faults, wrong, say)
+    for member in one.servers.members:
+        if one.stuck or member.daemon.faults:
+            say(f"{member.name}:")
+            report.tell_log(member.daemon, say)
+    if one.stuck:
+        wrong[one.stuck] = 1
+    return [name for name, count in wrong.items() if count]

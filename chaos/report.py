@@ -1,0 +1,56 @@
+"""What a run says when it has ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from chaos.daemon import Daemon
+from chaos.ledger import Ledger
+
+#: Texts of one kind that are shown.
+MOST = 10
+
+
+def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], say: Callable[[str], object]) -> None:
+    """All counts, a line each, and what of those that must be 0 is not."""
+    counts = ledger.counts
+    got, cut = ledger.receipts
+    say("faults done: " + ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items())))
+    refusals = {f"refused with {name}": count for name, count in sorted(counts.items()) if name.startswith("ER ")}
+    rows = {
+        "connections": counts["connections"],
+        "of them recovered": counts["recovered"],
+        "not recovered though it had an offset": counts["not recovered"],
+        "ended by the program's disconnect()": counts["disconnect()"],
+        "sent": counts["sent"],
+        "acknowledged": len(ledger.acked),
+        "of them as a repeat": counts["repeats"],
+        "refused, and sent again": counts["refused"],
+        **refusals,
+        "told that a queue is gone": counts["told that a queue is gone"],
+        "received": got,
+        "repeats that clients cut": cut,
+        **wrong,
+    }
+    for name, count in rows.items():
+        say(f"{name:45}{count:9,}" + ("   must be 0" if name in wrong and count else ""))
+    texts = [f"{key} did not come to {', '.join(users)}" for key, users in ledger.awaited.items()]
+    texts += [f"{key} came to {device} behind a later one" for device, key in ledger.disordered()]
+    texts += ledger.missing()
+    for text in (*texts[:MOST], *ledger.odd[:MOST]):
+        say(f"  {text}")
+
+
+def tell_log(daemon: Daemon, say: Callable[[str], object]) -> None:
+    """What a daemon's log has that nothing may bring about, and its end."""
+    for text in daemon.faults[:MOST]:
+        say(f"  {text}")
+    say(daemon.tail)
+
+
+def who(ledger: Ledger) -> str:
+    """Who takes part."""
+    kinds = Counter(actor.version for actor in ledger.actors)
+    users = len({actor.user for actor in ledger.actors})
+    return f"{users} users with {kinds[2]} clients 2.5.0 and {kinds[4]} clients 4.8.4"

@@ -1,0 +1,162 @@
+"""What a cluster is made of, and what befalls each part: one RabbitMQ, one Redis, several daemons."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from signal import SIGCONT, SIGSTOP, Signals
+from typing import Any, Protocol
+
+from twisted.internet.task import deferLater
+
+from chaos.daemon import Daemon, free_port
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.redis import Redis
+
+#: What befalls a part.
+KINDS = ("killed", "stopped", "restarted")
+
+#: Seconds at the most until what was killed is started again.
+AWAY = 3.0
+
+
+class Part(Protocol):
+    """Something that can be killed, stopped and restarted."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def port(self) -> int:
+        """Where it accepts connections."""
+
+    def signal(self, number: Signals) -> None:
+        """Send its process a signal."""
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+
+    async def end(self) -> None:
+        """SIGTERM, and wait for its end."""
+
+    async def start(self) -> None:
+        """Start it again; it serves when this returns."""
+
+
+class Service:
+    """RabbitMQ or Redis as a part."""
+
+    def __init__(self, name: str, server: RabbitMQ | Redis) -> None:
+        self.name = name
+        self.port = server.port
+        self._server = server
+        self.signal = server.signal
+        self.start = server.start
+        self.end = server.end
+
+    async def kill(self) -> None:
+        """See ``Part``."""
+        self._server.kill()
+
+
+class Member:
+    """A daemon as a part.
+
+    Attributes:
+        statuses: what it ended with when it was asked to end.
+    """
+
+    def __init__(self, name: str, daemon: Daemon) -> None:
+        self.name = name
+        self.port = daemon.port
+        self.daemon = daemon
+        self.signal = daemon.signal
+        self.start = daemon.start
+        self.kill = daemon.kill
+        self.statuses: list[int] = []
+
+    async def end(self) -> None:
+        """See ``Part``."""
+        self.statuses.append(await self.daemon.stop())
+
+
+class Servers:
+    """All parts, from their start to their end.
+
+    Args:
+        reactor: the real one.
+        secret: of the tokens.
+        fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
+        daemons: how many.
+
+    Attributes:
+        redis: the store.
+        members: the daemons.
+        parts: all, by name.
+    """
+
+    def __init__(self, reactor: Any, secret: str, fsync: str = "always", daemons: int = 3) -> None:
+        self._rabbitmq = RabbitMQ()
+        self.redis = Redis(f"appendonly yes\nappendfsync {fsync}")
+        places = ("--store", "redis", "--redis", self.redis.url, "--amqp", self._rabbitmq.url)
+        # Soon enough for a connection that is half dead to be noticed in a run.
+        settings = (*places, "--ping-interval", "5", "--ping-timeout", "4", "--no-access-log")
+        self.members = [
+            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings)) for number in range(daemons)
+        ]
+        parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), Service("Redis", self.redis), *self.members]
+        self.parts: Mapping[str, Part] = {part.name: part for part in parts}
+
+    async def start(self) -> None:
+        """Start all."""
+        for part in self.parts.values():
+            await part.start()
+
+    async def end(self) -> None:
+        """End the daemons, in order."""
+        for member in self.members:
+            await member.end()
+
+    async def abandon(self) -> None:
+        """End all in any case, and remove their files."""
+        for member in self.members:
+            await member.daemon.abandon()
+        self.redis.stop()
+        self._rabbitmq.stop()
+
+
+async def befall(reactor: Any, part: Part, kind: str, chance: random.Random, stopped: float) -> None:
+    """One fault from its beginning to its end.
+
+    Args:
+        reactor: the real one.
+        part: what it befalls.
+        kind: one of ``KINDS``.
+        chance: says for how long what was killed is away.
+        stopped: seconds that a process is stopped for.
+    """
+    if kind == "stopped":
+        part.signal(SIGSTOP)
+        try:
+            await deferLater(reactor, stopped)
+        finally:
+            part.signal(SIGCONT)
+        return
+    if kind == "killed":
+        await part.kill()
+        await deferLater(reactor, chance.uniform(0, AWAY))
+    else:
+        await part.end()
+    await part.start()
+
+
+def deck(chance: random.Random, members: Sequence[Member], count: int) -> list[tuple[str, str]]:
+    """So many faults, by the name of the part and the kind: each kind befalls each before one does again."""
+    names = ("RabbitMQ", "Redis", "daemon")
+    faults: list[tuple[str, str]] = []
+    while len(faults) < count:
+        some = [(name, kind) for name in names for kind in KINDS]
+        chance.shuffle(some)
+        faults += some
+    return [(chance.choice(members).name if name == "daemon" else name, kind) for name, kind in faults[:count]]

@@ -1,0 +1,158 @@
+"""The clients on their way through proxies, and what each says: let in, made to talk, waited for."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jwt
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+
+from chaos.actors import Actors
+from chaos.cast import ROOM, Actor
+from chaos.ledger import Ledger
+from chaos.proxy import Proxy
+
+SECRET = "a secret of the chaos that is long enough for HS256"
+
+#: Seconds without any progress that end a run, and until all must be quiet after the last fault.
+STUCK = 40.0
+QUIET = 60.0
+
+
+class Stuck(Exception):
+    """Something did not come in time. The text says what."""
+
+
+class Stage:
+    """All clients of one run.
+
+    Args:
+        reactor: the real one.
+        seed: of what each client chooses.
+        ledger: has the actors, and is told what they say.
+        members: users in the room.
+        proxies: by actor, its way to a daemon; several may share one.
+    """
+
+    def __init__(
+        self, reactor: Any, seed: int, ledger: Ledger, members: Sequence[str], proxies: Mapping[str, Proxy]
+    ) -> None:
+        self._reactor = reactor
+        self._seed = seed
+        self._members = tuple(members)
+        self._proxies = proxies
+        self._waits: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        self._asked: Counter[str] = Counter()
+        self._joined: set[str] = set()
+        self.ledger = ledger
+        self.node = Actors(reactor, self._noted, self._turned)
+
+    @property
+    def actors(self) -> Sequence[Actor]:
+        """Who takes part."""
+        return self.ledger.actors
+
+    async def open(self) -> None:
+        """Start the proxies and the process of the clients."""
+        for proxy in set(self._proxies.values()):
+            await proxy.start()
+        self.node.start()
+
+    async def close(self) -> None:
+        """End all clients, and the proxies."""
+        await self.node.end()
+        for proxy in set(self._proxies.values()):
+            await proxy.stop()
+
+    async def begin(self) -> None:
+        """Let all clients connect and join the room, and talk. Raises Stuck."""
+        for number, actor in enumerate(self.actors):
+            url = f"http://127.0.0.1:{self._proxies[actor.name].port}/kschat"
+            claims = {"data": {"id": actor.user, "rooms": "*"}, "exp": int(time.time()) + 86400}
+            self.node.open(actor, url, jwt.encode(claims, SECRET, "HS256"), self._seed * 1000 + number)
+        await self.until(lambda: len(self.ledger.here) == len(self.actors), "all clients to connect")
+        for member in self._members:
+            self.node.tell("join", actor=f"{member}.0", room=ROOM)
+        await self.until(lambda: len(self._joined) == len(self._members), "all members to join the room")
+        self.node.tell("talk")
+
+    def hush(self) -> None:
+        """Let no client make a new message."""
+        self.node.tell("hush")
+
+    async def settle(self) -> None:
+        """Wait until all is answered and received, and nothing more comes. Raises Stuck."""
+        await self.until(lambda: self.ledger.quiet, "all to be answered and received", QUIET)
+        # What should not come, repeats above all, would come before the answers to these.
+        for times in (1, 2):
+            await self._ask_all(times)
+
+    async def _ask_all(self, times: int) -> None:
+        """A round trip of each client; ``times`` counts those of each, with this one."""
+        for actor in self.actors:
+            self.node.tell("ask", actor=actor.name)
+        done = lambda: all(self._asked[actor.name] >= times for actor in self.actors)  # noqa: E731
+        await self.until(done, "every client's last round trip")
+
+    # What is awaited.
+
+    async def progress(self, acks: int, seconds: float = STUCK) -> None:
+        """Wait for so many more acks. Raises Stuck."""
+        goal = len(self.ledger.acked) + acks
+        await self.until(lambda: len(self.ledger.acked) >= goal, f"{acks} more acks", seconds)
+
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float = STUCK) -> None:
+        """Wait for a condition, which is looked at whenever clients have said something. Raises Stuck."""
+        if condition():
+            return
+        wait: tuple[Callable[[], bool], Deferred[None]] = (condition, Deferred())
+        self._waits.append(wait)
+        try:
+            await wait[1].addTimeout(seconds, self._reactor)
+        except defer.TimeoutError:
+            raise Stuck(f"waited {seconds} s in vain for {what}: {self._state()}") from None
+        finally:
+            if wait in self._waits:
+                self._waits.remove(wait)
+
+    def _turned(self) -> None:
+        for wait in list(self._waits):
+            if wait[0]():
+                self._waits.remove(wait)
+                wait[1].callback(None)
+
+    def _state(self) -> str:
+        ledger = self.ledger
+        away = sorted(actor.name for actor in self.actors if actor.name not in ledger.here)
+        unanswered, awaited = sorted(ledger.unanswered)[:10], list(ledger.awaited.items())[:10]
+        return f"not connected {away}, unanswered {unanswered}, not received {awaited}, odd {ledger.odd[:5]}"
+
+    def _noted(self, note: Sequence[Any]) -> None:
+        kind, name, *rest = note
+        ledger = self.ledger
+        if kind == "got":
+            ledger.received(name, *rest)
+        elif kind == "ack":
+            ledger.acknowledged(name, *rest)
+        elif kind == "sent":
+            ledger.sent(name, *rest)
+        elif kind == "open":
+            ledger.opened(name, *rest)
+        elif kind == "shut":
+            ledger.shut(name)
+        elif kind == "no":
+            ledger.refused(name, *rest)
+        elif kind == "joined":
+            self._joined.add(name)
+        elif kind == "left":
+            ledger.counts["disconnect()"] += rest[0]
+        elif kind == "told":
+            ledger.counts["told that a queue is gone"] += 1
+        elif kind == "asked":
+            self._asked[name] += 1
+        else:
+            ledger.odd.append(f"{name}: {rest[0]}")

@@ -1,0 +1,28 @@
+"""The cluster's store, opened once more when all daemons have ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from kschat.backends.redis import RedisStore, Settings
+from kschat.backends.redis.packed import GENERATION
+from kschat.chat.interfaces import IStore
+
+__all__ = ["GENERATION", "open_store"]
+
+
+@asynccontextmanager
+async def open_store(reactor: Any, url: str) -> AsyncIterator[IStore]:
+    """The store at ``url``, once it answers."""
+    store = RedisStore(Settings(url=url), reactor)
+    store.start()
+    try:
+        while not store.up:
+            await deferLater(reactor, 0.02)
+        yield store
+    finally:
+        await store.stop()

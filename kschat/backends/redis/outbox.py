@@ -1,0 +1,55 @@
+"""What one daemon tells the others in a turn of the reactor: gathered, bounded, and told in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from kschat.backends.redis import packing
+from kschat.chat.counters import Counters
+
+#: Words that wait to be told, each user counted.
+MAX_WORDS: Final = 10_000
+
+#: Bytes that they have.
+MAX_BYTES: Final = 8_000_000
+
+
+class Outbox:
+    """Words by their channels.
+
+    Args:
+        origin: what says whose they are.
+        counters: counts what is dropped.
+    """
+
+    def __init__(self, origin: bytes, counters: Counters) -> None:
+        self._origin = origin
+        self._counters = counters
+        self._words: dict[bytes, list[bytes]] = {}
+        self._count = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, channels: Sequence[bytes], word: bytes) -> None:
+        """Have ``word``, in msgpack, told on each channel; beyond the bounds it is dropped."""
+        count = len(channels)
+        size = count * len(word)
+        if self._count + count > MAX_WORDS or self._bytes + size > MAX_BYTES:
+            self._counters.dropped += count
+            return
+        self._count += count
+        self._bytes += size
+        for channel in channels:
+            self._words.setdefault(channel, []).append(word)
+
+    def take(self) -> tuple[bytes, int]:
+        """All that waits, as a script publishes it, and how many words that are."""
+        words, self._words = self._words, {}
+        count, self._count, self._bytes = self._count, 0, 0
+        parts: list[bytes] = []
+        for channel, told in words.items():
+            parts += (channel, self._origin + packing.array(told))
+        return packing.texts(parts), count

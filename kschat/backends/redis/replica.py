@@ -1,0 +1,263 @@
+"""``RedisReplica``: what daemons tell each other, by Redis's publish and subscribe."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
+from kschat.backends.redis.faults import why
+from kschat.backends.redis.link import Link
+from kschat.backends.redis.outbox import Outbox
+from kschat.backends.redis.pace import Pace
+from kschat.backends.redis.roster import Roster
+from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.subscriptions import Subscriptions
+from kschat.backends.redis.teller import Teller
+from kschat.chat.counters import Counters
+from kschat.chat.interfaces import IReplica, ReplicaListener, ReplicaTurn, Wants
+from kschat.chat.words import Word, packed, unpacked
+
+#: Calls that Redis has not answered, beyond which words wait for the next one.
+MAX_IN_FLIGHT: Final = 8
+
+#: Bytes of what says whose words they are.
+ORIGIN: Final = 8
+
+
+@implementer(IReplica)
+class RedisReplica:
+    """What daemons tell each other. Two connections: one publishes and keeps the roster, one listens.
+
+    Channels, after the prefix: ``u:USER`` for a user's sockets, which each daemon listens to that has one; ``all``; and
+    those of ``roster_scripts``.
+
+    Args:
+        publish: the Redis to publish to, which keeps the roster as well.
+        subscribe: the Redis to listen at: the same one, or a replica of it.
+        reactor: the real one.
+        counters: counts what is dropped.
+        pace: how often this daemon says that it lives.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        publish: Settings,
+        subscribe: Settings,
+        reactor: Any,
+        counters: Counters,
+        pace: Pace | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._counters = counters
+        self._origin = secrets.token_bytes(ORIGIN)
+        self._prefix = publish.prefix.encode() + b"/"
+        self._user = self._prefix + b"u:"
+        self._presence = self._prefix + b"p:"
+        self._all = self._prefix + b"all"
+        self._wants = self._prefix + b"w"
+        self._listener: ReplicaListener | None = None
+        teller = Teller("the replica")
+        self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
+        self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
+        self._roster = Roster(
+            lambda: self._link, self._prefix, pace or Pace(), reactor, self._lost, self._wanted, self._soon
+        )
+        self._outbox = Outbox(self._origin, counters)
+        self._in_flight = 0
+        self._turn_set = False
+        self._is_up = False
+        for channel in (self._all, self._wants):
+            self._subscriptions.add(channel)
+
+    # IReplica.
+
+    @property
+    def up(self) -> bool:
+        """See ``IReplica``."""
+        return self._is_up
+
+    def attach(self, listener: ReplicaListener) -> None:
+        """See ``IReplica``."""
+        self._listener = listener
+
+    def start(self) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.start()
+        self._link.start()
+
+    def stop(self) -> Deferred[None]:
+        """See ``IReplica``."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._link.up and self._roster.ready:
+            try:
+                await self._tell()
+                await self._roster.leave()
+            except Exception as error:  # noqa: BLE001 - the others take this daemon off by themselves
+                self.log.info("this daemon could not be taken off: {why}", why=why(error))
+        self._roster.down()
+        await self._link.stop()
+        await self._subscriptions.stop()
+
+    def here(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.add(self._user + user.encode())
+        self._roster.here(user)
+        self._soon()
+        if self._listener is not None:
+            self._listener.changed(user, True, None)
+
+    def gone(self, user: str, seen: int) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.drop(self._user + user.encode())
+        self._roster.gone(user, seen)
+        self._soon()
+
+    def tell(self, users: Sequence[str], word: Word) -> None:
+        """See ``IReplica``."""
+        self._put([self._user + user.encode() for user in users], word)
+
+    def tell_all(self, word: Word) -> None:
+        """See ``IReplica``."""
+        self._put([self._all], word)
+
+    def want(self, wants: Wants) -> None:
+        """See ``IReplica``."""
+        self._roster.want(wants)
+
+    def watch(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.add(self._presence + user.encode())
+
+    def unwatch(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.drop(self._presence + user.encode())
+
+    def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
+        """See ``IReplica``."""
+        return Deferred.fromCoroutine(self._online(users))
+
+    async def _online(self, users: Sequence[str]) -> dict[str, bool | None]:
+        found: dict[str, bool | None] = dict.fromkeys(users)
+        if self._is_up:
+            try:
+                await self._subscriptions.settled()
+                if self._roster.moved and self._roster.ready:
+                    self._flush()  # so that the answer knows of who came and went before
+                found = await self._roster.online(users)
+            except RedisUnavailable:
+                pass
+            except ResponseError as error:
+                self._link.abort(why(error))  # the next connection finds out whether it refuses that still
+        # Who came or went while it was asked: the one is known, the other is told.
+        here = self._roster.users
+        return {user: True if user in here else known for user, known in found.items()}
+
+    # Telling.
+
+    def _put(self, channels: Sequence[bytes], word: Word) -> None:
+        if self._is_up:
+            self._outbox.put(channels, packed(word))
+            self._soon()
+        else:
+            self._counters.dropped += len(channels)
+
+    def _soon(self) -> None:
+        if not self._turn_set and self._link.up:
+            self._turn_set = True
+            self._reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._turn_set = False
+        if not self._link.up:
+            self._roster.keep_moves()
+        elif self._roster.ready and self._in_flight < MAX_IN_FLIGHT and (self._roster.moved or self._outbox):
+            self._flush()
+
+    def _flush(self) -> None:
+        Deferred.fromCoroutine(self._tell()).addErrback(self._not_told)
+
+    async def _tell(self) -> None:
+        words, count = self._outbox.take()
+        self._in_flight += 1
+        try:
+            await self._roster.turn(words)
+        except Exception:
+            self._counters.dropped += count
+            raise
+        finally:
+            self._in_flight -= 1
+            if self._roster.moved or self._outbox:
+                self._soon()
+
+    def _not_told(self, failure: Failure) -> None:
+        if failure.check(RedisUnavailable) is None:
+            self._link.abort(why(failure.value))
+
+    # Hearing.
+
+    def _arrived(self, channel: bytes, body: bytes) -> None:
+        if self._listener is None:
+            return
+        try:
+            if channel.startswith(self._user):
+                self._hear(channel[len(self._user) :].decode(), body)
+            elif channel.startswith(self._presence):
+                online = body[:1] == b"1"
+                seen = None if online else int(float(body[1:]))
+                self._listener.changed(channel[len(self._presence) :].decode(), online, seen)
+            elif channel == self._all:
+                self._hear(None, body)
+            elif channel == self._wants:
+                origin, wants = body[:-1].decode(), Wants(int(body[-1:]))
+                if origin != self._roster.id:
+                    self._roster.heard_wants(wants)
+        except (ValueError, msgspec.MsgspecError) as error:
+            self.log.warn("from Redis came what can't be read: {error}", error=error)
+        except Exception:  # noqa: BLE001 - and is logged; the connection serves others as well
+            self.log.failure("what came from Redis could not be handed on")
+
+    def _hear(self, user: str | None, body: bytes) -> None:
+        if body[:ORIGIN] != self._origin and self._listener is not None:
+            self._listener.told(user, unpacked(body[ORIGIN:]))
+
+    # What befalls it.
+
+    async def _prepare(self, connection: Connection) -> None:
+        await self._roster.enter(connection.execute_command)
+
+    def _published(self, up: bool) -> None:
+        if up:
+            self._roster.up()
+            self._soon()
+        else:
+            self._roster.down()
+            self._roster.keep_moves()
+            self._counters.dropped += self._outbox.take()[1]
+        self._turned(up)
+
+    def _turned(self, _: bool) -> None:
+        is_up = self._link.up and self._subscriptions.up
+        if is_up is not self._is_up:
+            self._is_up = is_up
+            if self._listener is not None:
+                self._listener.turned(ReplicaTurn.UP if is_up else ReplicaTurn.DOWN)
+
+    def _lost(self, users: Sequence[str], seen: int) -> None:
+        if self._listener is not None:
+            self._listener.lost(users, seen)
+
+    def _wanted(self, wants: Wants) -> None:
+        if self._listener is not None:
+            self._listener.wanted(wants)

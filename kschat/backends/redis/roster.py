@@ -1,0 +1,279 @@
+"""Who is where: this daemon's part of what ``roster_scripts`` keep in Redis."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.backends.redis import packing
+from kschat.backends.redis.connection import RedisUnavailable
+from kschat.backends.redis.faults import why
+from kschat.backends.redis.link import Link
+from kschat.backends.redis.pace import Pace
+from kschat.backends.redis.roster_scripts import BEAT, ONLINE, RETIRE, TAKE_OFF, TURN
+from kschat.backends.redis.script import Do
+from kschat.chat.interfaces import Wants
+
+#: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.
+AT_ONCE: Final = 500
+
+#: Users that went while Redis was away, of whom it is told when.
+MAX_LEFT: Final = 10_000
+
+#: Milliseconds after which a word is not told any more, by a Redis that stood still meanwhile.
+STALE_AFTER: Final = 5000
+
+_NOTHING: Final = packing.texts(())
+
+
+class Roster:
+    """This daemon's users, entered under an id that is good for one connection.
+
+    Args:
+        link: to Redis.
+        prefix: of all names.
+        pace: how often, how long.
+        reactor: the real one.
+        lost: called with the users who were on a daemon that died and are nowhere now, and when it last lived.
+        wanted: called with what the sockets of all other daemons ask for.
+        ready: called when all were entered, also again.
+
+    Attributes:
+        id: the one of now; "" before the first connection.
+        users: who is here.
+        wants: what the sockets here ask for.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        link: Callable[[], Link],
+        prefix: bytes,
+        pace: Pace,
+        reactor: Any,
+        lost: Callable[[Sequence[str], int], None],
+        wanted: Callable[[Wants], None],
+        ready: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._pace = pace
+        self._reactor = reactor
+        self._lost = lost
+        self._wanted = wanted
+        self._ready = ready
+        self.id = ""
+        self.users: set[str] = set()
+        self.wants = Wants.NOTHING
+        self._moves: dict[str, bytes] = {}
+        self._left: dict[str, bytes] = {}
+        self._entered = False
+        self._entering = False
+        self._timer: IDelayedCall | None = None
+        self._taking_off = False
+        self._elsewhere = Wants.NOTHING
+        self._heard = Wants.NOTHING
+        # By how many milliseconds the server's clock is ahead of ours.
+        self._ahead = 0
+
+    def here(self, user: str) -> None:
+        """``user`` has come."""
+        self.users.add(user)
+        self._moves[user] = b"1"
+
+    def gone(self, user: str, seen: int) -> None:
+        """``user`` has gone."""
+        self.users.discard(user)
+        self._moves[user] = b"0%d" % seen
+
+    # With a connection.
+
+    async def enter(self, do: Do) -> None:
+        """Enter all who are here under a new id, then take the old one off: so that nobody seems to go."""
+        self._entering = True
+        try:
+            self.keep_moves()
+            old, self.id = self.id, secrets.token_hex(8)
+            await self._beat(do, new=True)
+            users = list(self.users)
+            for start in range(0, len(users), AT_ONCE):
+                await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], b"1"))
+            if old:
+                left, self._left = self._left, {}
+                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0)
+                await RETIRE.run(do, self._prefix, old)
+                await self._take_off(do, old)
+            self._entered = True
+        finally:
+            self._entering = False
+        self._ready()
+
+    def up(self) -> None:
+        """The link is up: say now and then that this daemon lives."""
+        self._beat_later()
+
+    def down(self) -> None:
+        """The link is down."""
+        self._entered = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether moves can be told."""
+        return self._entered and not self._entering
+
+    @property
+    def moved(self) -> bool:
+        """Whether anybody came or went since."""
+        return bool(self._moves)
+
+    def turn(self, words: bytes) -> Deferred[None]:
+        """Tell who came and went, and publish ``words``. Fails as the link does."""
+        moves, self._moves = self._moves, {}
+        told = TURN.run(self._link().do, self._prefix, self.id, _packed(moves), words, self._deadline())
+        return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
+
+    def _turned(self, known: int, of: str) -> None:
+        if not known and of == self.id:
+            self._again()
+
+    def _not_turned(self, failure: Failure, moves: dict[str, bytes]) -> Failure:
+        self._keep(moves)
+        return failure
+
+    def _milliseconds(self) -> int:
+        return int(self._reactor.seconds() * 1000)
+
+    def _deadline(self) -> int:
+        """The server's time after which what is told now is stale."""
+        return self._milliseconds() + self._ahead + STALE_AFTER
+
+    def keep_moves(self) -> None:
+        """Nothing can be told now: keep when users went."""
+        moves, self._moves = self._moves, {}
+        self._keep(moves)
+
+    def _keep(self, moves: dict[str, bytes]) -> None:
+        for user, what in moves.items():
+            self._left.pop(user, None)
+            if what != b"1":
+                self._left[user] = what
+        while len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]
+
+    async def _turn(self, do: Do, moves: dict[str, bytes]) -> None:
+        if not await TURN.run(do, self._prefix, self.id, _packed(moves), _NOTHING, 0):
+            raise RedisUnavailable("it forgets who is there")
+
+    async def online(self, users: Sequence[str]) -> dict[str, bool | None]:
+        """Who is on any daemon; None of one who was not entered yet, perhaps."""
+        found: dict[str, bool | None] = {}
+        for start in range(0, len(users), AT_ONCE):
+            some = users[start : start + AT_ONCE]
+            packed = packing.texts([user.encode() for user in some])
+            settled, flags = await ONLINE.run(self._link().do, self._prefix, packed)
+            absent = False if settled else None
+            found.update({user: True if flag == 0x31 else absent for user, flag in zip(some, flags, strict=True)})
+        return found
+
+    async def leave(self) -> None:
+        """Take all who are here off, and this daemon: it ends in good order."""
+        now = b"0%d" % self._milliseconds()
+        do, users = self._link().do, list(self.users)
+        for start in range(0, len(users), AT_ONCE):
+            await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], now))
+        await RETIRE.run(do, self._prefix, self.id)
+
+    # That it lives.
+
+    def want(self, wants: Wants) -> None:
+        """What the sockets here ask for; what is new of it is told at once."""
+        fresh = wants & ~self.wants
+        self.wants = wants
+        if fresh and self.ready:
+            self._beat_now()
+
+    def heard_wants(self, wants: Wants) -> None:
+        """Another daemon's sockets ask for this."""
+        self._heard |= wants
+        self._set_elsewhere(self._elsewhere | wants)
+
+    def _set_elsewhere(self, wants: Wants) -> None:
+        if wants != self._elsewhere:
+            self._elsewhere = wants
+            self._wanted(wants)
+
+    async def _beat(self, do: Do, new: bool = False) -> bool:
+        """Say that this daemon lives; whether Redis knew it."""
+        self._heard = Wants.NOTHING
+        wants = int(self.wants)
+        answer = await BEAT.run(do, self._prefix, self.id, int(new), wants, *self._pace.milliseconds)
+        known, now, others, *dead = answer
+        self._ahead = now - self._milliseconds()
+        if known:
+            # What was heard meanwhile may be newer than the answer.
+            self._set_elsewhere(Wants(others) | self._heard)
+            if dead and not self._taking_off:
+                self._taking_off = True
+                Deferred.fromCoroutine(self._take_all_off(do, dead)).addErrback(self._failed)
+        return bool(known)
+
+    def _beat_later(self) -> None:
+        if self._timer is None:
+            self._timer = self._reactor.callLater(self._pace.beat, self._beat_now)
+
+    def _beat_now(self) -> None:
+        if self._timer is not None:
+            if self._timer.active():
+                self._timer.cancel()
+            self._timer = None
+        if self._link().up:
+            self._beat_later()
+            if not self._entering:
+                Deferred.fromCoroutine(self._live()).addErrback(self._failed)
+
+    async def _live(self) -> None:
+        if not await self._beat(self._link().do):
+            self._again()
+
+    def _again(self) -> None:
+        """Others took this daemon for dead, or Redis forgot all."""
+        if not self._entering and self._link().up:
+            self.log.warn("this daemon was taken for dead: {count} users are entered again", count=len(self.users))
+            Deferred.fromCoroutine(self.enter(self._link().do)).addErrback(self._failed)
+
+    async def _take_all_off(self, do: Do, dead: Iterable[bytes]) -> None:
+        try:
+            for one in dead:
+                await self._take_off(do, one)
+        finally:
+            self._taking_off = False
+
+    async def _take_off(self, do: Do, one: str | bytes) -> None:
+        """Take the users of a dead daemon off. Others may do so at the same time: each user is taken off once."""
+        done = 0
+        while not done:
+            done, beat, *nowhere = await TAKE_OFF.run(do, self._prefix, one, AT_ONCE)
+            if nowhere:
+                self._lost([user.decode() for user in nowhere], int(float(beat)))
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(RedisUnavailable) is None:
+            # Whatever Redis refuses: the next connection finds out whether it still does.
+            self._link().abort(why(failure.value))
+
+
+def _packed(moves: dict[str, bytes]) -> bytes:
+    parts: list[bytes] = []
+    for user, what in moves.items():
+        parts += (user.encode(), what)
+    return packing.texts(parts)

@@ -1,0 +1,51 @@
+"""Gives the connection of an HTTP request over to another protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.interfaces import IProtocol
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.web.server import Request
+
+from kschat.front.channel import Channel
+from kschat.front.websocket import EngineProtocol
+
+#: The headers of a WebSocket handshake. Autobahn is shown these, and never the URL: a token may
+#: stand there, and Autobahn logs what it is shown. Nor the Origin, which is checked here: Autobahn refuses
+#: those it can't parse.
+_HANDSHAKE_HEADERS: Final = (
+    b"Host",
+    b"Upgrade",
+    b"Connection",
+    b"Sec-WebSocket-Key",
+    b"Sec-WebSocket-Version",
+    b"Sec-WebSocket-Protocol",
+    b"Sec-WebSocket-Extensions",
+)
+
+
+def hand_over(request: Request, protocol: EngineProtocol) -> None:
+    """Let ``protocol`` answer a WebSocket handshake, and have the connection."""
+    head = [b"GET / HTTP/1.1"]
+    for name in _HANDSHAKE_HEADERS:
+        values = request.requestHeaders.getRawHeaders(name)
+        if values:
+            head.append(name + b": " + b",".join(values))
+    channel = request.channel
+    assert isinstance(channel, Channel)
+    take_over(channel, protocol)
+    protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
+
+
+def take_over(channel: Channel, protocol: IProtocol) -> None:
+    """Put ``protocol`` in the place of ``channel``, which lets go of all it holds."""
+    transport = channel.let_go(protocol)
+    if isinstance(transport, ProtocolWrapper):  # TLS
+        transport.wrappedProtocol = protocol
+    elif isinstance(transport.protocol, ProtocolWrapper):
+        transport.protocol.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+    protocol.makeConnection(transport)
+    transport.resumeProducing()

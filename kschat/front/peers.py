@@ -1,0 +1,240 @@
+"""Requests for sessions of other daemons: each is handed on to the daemon that has the session, byte by byte.
+
+So daemons behind a proxy that sends each request anywhere (round robin) are one server for clients that poll, and
+for those that change to WebSocket. The session's id says which daemon it is (``sids``); nothing is asked of Redis or
+RabbitMQ. The request goes out with all its headers, a proof that a daemon sends it, and ``Connection: close``; from
+then on bytes go both ways until either side ends, whether they are an answer or a WebSocket.
+
+::
+
+    client -- socket of the daemon it came to: Near -- Far: port that the other daemon has for its peers
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from kschat.front.asking import is_upgrade
+from kschat.front.channel import Channel, ConnectionCount
+from kschat.front.handover import take_over
+from kschat.front.sids import Place, Sids
+from kschat.front.timetable import Alarms
+
+if TYPE_CHECKING:
+    from kschat.front.resource import EngineResource
+
+#: Seconds until a daemon that does not answer counts as gone. Its port is in the same network.
+CONNECT_TIMEOUT: Final = 3.0
+
+#: Carries the proof. What a client sends under this name is not handed on.
+PROOF: Final = b"X-Kschat-Peer"
+
+#: Of one connection alone (RFC 9110, section 7.6.1), or made anew.
+_NOT_HANDED_ON: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+    | {b"content-length", b"expect", PROOF.lower()}
+)
+
+
+class Near(Protocol):
+    """The client's end.
+
+    Attributes:
+        slot: where the alarm clock keeps it.
+    """
+
+    transport: Any
+
+    def __init__(self, peers: Peers, far: Far) -> None:
+        self._peers = peers
+        self._far = far
+        self.slot: int | None = None
+
+    def connectionMade(self) -> None:
+        """The HTTP connection was given over."""
+        self.transport.registerProducer(self._far.transport, True)
+        self._far.transport.registerProducer(self.transport, True)
+        self.heard()
+
+    def heard(self) -> None:
+        """Something came, from either side."""
+        self._peers.alarms.schedule(self, self._peers.silence)
+
+    def dataReceived(self, data: bytes) -> None:
+        """From the client."""
+        self.heard()
+        self._far.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client is gone, or its connection was ended."""
+        self._peers.alarms.cancel(self)
+        self._peers.ended(self)
+        self._far.transport.unregisterProducer()
+        self._far.transport.loseConnection()
+
+    def finish(self) -> None:
+        """The other side has ended: what it wrote is still written."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def alarm(self) -> None:
+        """Nothing came for too long: no session is as silent as that."""
+        self.transport.abortConnection()
+        self._far.transport.abortConnection()
+
+
+class Far(Protocol):
+    """The other daemon's end."""
+
+    transport: Any
+    near: Near | None = None
+
+    def connectionMade(self) -> None:
+        """It answers."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """From the other daemon."""
+        if self.near is not None:
+            self.near.heard()
+            self.near.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It has ended."""
+        if self.near is not None:
+            self.near.finish()
+
+
+class Peers:
+    """The other daemons.
+
+    Args:
+        reactor: connects.
+        sids: the ids of sessions.
+        alarms: ends what is silent.
+        connections: those that were accepted, on whose account the client's end stands.
+        silence: seconds without a byte after which a connection is cut; no heartbeat may be as slow.
+        most: requests and WebSockets that are handed on at once.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, sids: Sids, alarms: Alarms, connections: ConnectionCount, silence: float, most: int
+    ) -> None:
+        self.sids = sids
+        self.alarms = alarms
+        self.silence = silence
+        self._reactor = reactor
+        self._connections = connections
+        self._most = most
+        self._connecting = 0
+        self._pipes: set[Near] = set()
+        # Daemons that could not be reached, each of them told in the log until it is reached again.
+        self._lost: set[Place] = set()
+
+    @property
+    def forwards(self) -> int:
+        """How many requests and WebSockets are handed on now."""
+        return self._connecting + len(self._pipes)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be."""
+        return self.forwards >= self._most
+
+    def hand_on(self, request: Request, place: Place) -> Deferred[bool]:
+        """Hand a request on to the daemon at ``place``.
+
+        Returns:
+            Whether it was, or the client has left; else it is to be answered here.
+        """
+        return Deferred.fromCoroutine(self._hand_on(request, place))
+
+    async def _hand_on(self, request: Request, place: Place) -> bool:
+        head = self._head(request)
+        endpoint = HostnameEndpoint(self._reactor, place.host, place.port, CONNECT_TIMEOUT)
+        connecting = endpoint.connect(Factory.forProtocol(Far))
+        left: list[Failure] = []
+
+        def leave(failure: Failure) -> None:
+            left.append(failure)
+            connecting.cancel()
+
+        request.notifyFinish().addErrback(leave)
+        self._connecting += 1
+        try:
+            far: Any = await connecting
+        except Exception as error:  # noqa: BLE001 - whatever it is, the session can't be reached
+            if left:
+                return True
+            if place not in self._lost:
+                self._lost.add(place)
+                self.log.warn("the daemon at {place} can't be reached: {why}", place=str(place), why=str(error))
+            return False
+        finally:
+            self._connecting -= 1
+        self._lost.discard(place)
+        channel = request.channel
+        assert isinstance(channel, Channel)
+        far.near = near = Near(self, far)
+        self._pipes.add(near)
+        take_over(channel, near)
+        far.transport.write(head + channel.early)
+        return True
+
+    def _head(self, request: Request) -> bytes:
+        """The request as it came, but for what belongs to its connection."""
+        body = b"" if request.content is None else request.content.read()
+        lines = [b"%b %b HTTP/1.1" % (request.method, request.uri)]
+        for name, values in request.requestHeaders.getAllRawHeaders():
+            if name.lower() not in _NOT_HANDED_ON:
+                lines += [name + b": " + value for value in values]
+        if is_upgrade(request):
+            lines += [b"Upgrade: websocket", b"Connection: Upgrade"]
+        else:
+            lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
+        lines += [PROOF + b": " + self.sids.proof(request.method, request.uri), b"", body]
+        return b"\r\n".join(lines)
+
+    def ended(self, near: Near) -> None:
+        """A client's end is gone."""
+        self._pipes.discard(near)
+        self._connections.leave()
+
+    def close(self) -> None:
+        """End all."""
+        for near in list(self._pipes):
+            near.finish()
+
+
+class PeerResource(Resource):
+    """``/socket.io/`` on the port for other daemons: serves what they hand on, and hands nothing on itself.
+
+    Args:
+        sids: tells peers from others.
+        resource: serves.
+    """
+
+    isLeaf = True
+
+    def __init__(self, sids: Sids, resource: EngineResource) -> None:
+        super().__init__()
+        self._sids = sids
+        self._resource = resource
+
+    def render(self, request: Request) -> Any:
+        """Serve a request of a peer."""
+        if not self._sids.is_proof(request.getHeader(PROOF) or b"", request.method, request.uri):
+            request.setResponseCode(403)
+            return b""
+        return self._resource.serve(request)

@@ -1,0 +1,74 @@
+"""Ids of sessions that say to the daemons of one cluster, and to nobody else, which of them a session is on.
+
+An id is sealed with a key that all daemons have: who made it up, or changed it, names no daemon with it. So
+nobody can make a daemon connect to where he likes, nor read from his id where daemons are.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from secrets import token_bytes
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+#: Random bytes that make an id one that nobody can guess, and no two daemons make twice (NIST SP 800-38D, 8.2.2).
+_NONCE: Final = 12
+
+#: Characters of the longest id that is looked at.
+_LONGEST: Final = 400
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where other daemons reach one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Sids:
+    """Makes and reads ids.
+
+    Args:
+        secret: what all daemons of the cluster share.
+        here: where this one is.
+    """
+
+    def __init__(self, secret: bytes, here: Place) -> None:
+        self._seal = AESGCM(_derived(secret, b"kschat session ids"))
+        self._proof = _derived(secret, b"kschat requests of peers")
+        self._here = msgspec.msgpack.encode((here.host, here.port))
+
+    def new(self) -> str:
+        """An id of a session on this daemon."""
+        nonce = token_bytes(_NONCE)
+        return urlsafe_b64encode(nonce + self._seal.encrypt(nonce, self._here, None)).rstrip(b"=").decode()
+
+    def elsewhere(self, sid: str) -> Place | None:
+        """The other daemon that made ``sid``; None where this one did, or none."""
+        if not sid.isascii() or len(sid) > _LONGEST:
+            return None
+        try:
+            sealed = urlsafe_b64decode(sid + "=" * (-len(sid) % 4))
+            place = self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
+        except (ValueError, InvalidTag):
+            return None
+        return None if place == self._here else Place(*msgspec.msgpack.decode(place, type=tuple[str, int]))
+
+    def proof(self, method: bytes, uri: bytes) -> bytes:
+        """What shows another daemon that a request comes from one of the cluster."""
+        return hmac.new(self._proof, method + b" " + uri, "sha256").hexdigest().encode()
+
+    def is_proof(self, proof: bytes, method: bytes, uri: bytes) -> bool:
+        """Whether it does."""
+        return hmac.compare_digest(proof, self.proof(method, uri))
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    return hmac.new(secret, purpose, "sha256").digest()
