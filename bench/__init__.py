@@ -17,6 +17,8 @@ From the ground up; each knows only what stands above it in this list:
 - ``beside``   one peer's figures as multiples of another's
 - ``report``   rounds in turns, medians, the tables
 - ``backlog``  what a pair sees while others get 10,000 messages that they missed
+- ``outage``   a crash of RabbitMQ, and when what of it happened
+- ``bindings`` many users on one daemon, and a restart of RabbitMQ
 - ``profile``  the same load while the daemon is profiled
 
 Run its modules with ``-m`` from the repository's root (``python -m bench.load``): run by path, ``bench/profile.py``

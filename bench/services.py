@@ -6,13 +6,15 @@ do not) is removed before each start of a peer.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -54,6 +56,7 @@ class Services:
         self._directory = tempfile.TemporaryDirectory(prefix="kschat-bench-")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._running: dict[str, Service] = {}
+        self._again: dict[str, Callable[[], subprocess.Popen[bytes]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +84,19 @@ class Services:
                 if link.recv(64) != b"+OK\r\n":
                     raise PeerError("Redis could not be emptied")
 
+    def kill(self, name: str) -> None:
+        """Let a service that runs crash."""
+        (process,) = [process for process in self._processes if process.pid == self._running[name].pid]
+        process.kill()
+        process.wait()
+        self._processes.remove(process)
+
+    def again(self, name: str) -> None:
+        """Start one that has crashed, with the data that it had; it serves when this returns."""
+        process = self._again[name]()
+        self._processes.append(process)
+        self._running[name] = dataclasses.replace(self._running[name], pid=process.pid)
+
     def stop(self) -> None:
         """End all that was started, and remove their files."""
         for process in reversed(self._processes):
@@ -98,7 +114,8 @@ class Services:
         port = free_port()
         argv = [_program("redis"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
         argv += ["--appendonly", "yes", "--appendfsync", "everysec"]
-        process = spawn(argv, place / "out", b"Ready to accept connections")
+        self._again["redis"] = partial(spawn, argv, place / "out", b"Ready to accept connections")
+        process = self._again["redis"]()
         self._processes.append(process)
         return Service(f"redis://127.0.0.1:{port}/0", port, process.pid)
 
@@ -123,6 +140,9 @@ class Services:
         # RabbitMQ would start Erlang's port mapper as a daemon, which outlives it: this one is ours to end.
         argv = [shutil.which("epmd") or "epmd", "-debug"]
         self._processes.append(spawn(argv, place / "epmd", b"epmd running", environ))
-        process = spawn([_program("rabbitmq")], place / "out", b"completed with", environ, seconds=_START)
+        self._again["rabbitmq"] = partial(
+            spawn, [_program("rabbitmq")], place / "out", b"completed with", environ, seconds=_START
+        )
+        process = self._again["rabbitmq"]()
         self._processes.append(process)
         return Service(f"amqp://guest:guest@127.0.0.1:{port}/%2f?heartbeat=60", port, process.pid)
