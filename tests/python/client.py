@@ -8,12 +8,14 @@ ack, so that each is answered with no arguments.
 from __future__ import annotations
 
 import json
+import queue
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import engineio
 import socketio
 
 CHAT_EVENTS = ("RESPSEND", "RESPRECEIVER", "RESPLOGOUT", "RESPSTATUS", "RESPCARBON", "Goodbye")
@@ -42,8 +44,30 @@ def _from_plain(value: dict[str, Any]) -> Any:
     return bytes.fromhex(value["$bin"]) if value.keys() == {"$bin"} else value
 
 
+class Engine(engineio.Client):
+    """Hands messages on in their order, on one thread. (By itself it begins a thread for each, and they overtake.)"""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._messages: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        threading.Thread(target=self._hand_on, daemon=True).start()
+
+    def _hand_on(self) -> None:
+        while True:
+            super()._trigger_event("message", *self._messages.get(), run_async=False)
+
+    def _trigger_event(self, event: str, *args: Any, **more: Any) -> Any:
+        if event == "message":
+            self._messages.put(args)
+            return None
+        return super()._trigger_event(event, *args, **more)
+
+
 class Client(socketio.Client):
     """One that can be ended in good order."""
+
+    def _engineio_client_class(self) -> type[Engine]:
+        return Engine
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
