@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from bench.services import Services
-from bench.spawn import PeerError
+from bench.spawn import PeerError, readiness
 
 _PATIENCE: Final = 90.0
 """Seconds until a restart must be over."""
 _LOOK: Final = 0.02
 """Seconds between two looks."""
-_ANSWER: Final = 20.0
-"""Seconds that a daemon may take to say how it is."""
 
 
 @dataclass(slots=True)
@@ -63,11 +59,7 @@ class Watch(threading.Thread):
         starting.join(_PATIENCE)
 
     def _routes(self) -> bool:
-        """Whether the daemon says that it can use RabbitMQ."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self._port}/readyz")
-        opener = urllib.request.build_opener(_Any())
-        with opener.open(request, timeout=_ANSWER) as answer:
-            return bool(json.load(answer)["router"] == "up")
+        return readiness(self._port)["router"] == "up"
 
     @staticmethod
     def _when(done: Callable[[], bool]) -> float:
@@ -77,13 +69,6 @@ class Watch(threading.Thread):
                 raise TimeoutError("RabbitMQ's restart took too long")
             time.sleep(_LOOK)
         return time.perf_counter()
-
-
-class _Any(urllib.request.HTTPErrorProcessor):
-    """Takes 503 as an answer like others."""
-
-    def http_response(self, request: Any, response: Any) -> Any:
-        return response
 
 
 def _accepts(port: int) -> bool:

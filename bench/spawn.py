@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 import subprocess
 import time
@@ -17,6 +19,17 @@ _START: Final = 30.0
 
 class PeerError(Exception):
     """A peer, or a service that it needs, did not start; the text says why."""
+
+
+def readiness(port: int) -> dict[str, str]:
+    """Return what a daemon on the loopback says of itself at /readyz. Raises OSError, ValueError."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=_START)
+    try:
+        link.request("GET", "/readyz")
+        said: dict[str, str] = json.load(link.getresponse())
+        return said
+    finally:
+        link.close()
 
 
 def free_port() -> int:

@@ -7,11 +7,13 @@
 //     {"do": "join", "actor": NAME, "room": …}
 //     {"do": "talk"}   {"do": "hush"}                           make messages; make no new ones
 //     {"do": "away", "actor": NAME}   {"do": "back", "actor": NAME}
+//     {"do": "look", "actor": NAME, "ids": […]}                 who of these users is online
 //     {"do": "ask", "actor": NAME}                              a round trip, in order with all that was written before
 // On stdout arrays of notes, as they come:
 //     ["open", actor, recovered, had an offset]   ["shut", actor, reason]   ["joined", actor, room]   ["asked", actor]
 //     ["sent", actor, number, pId]   ["ack", actor, number, mid, repeat]   ["no", actor, number, ER]
 //     ["got", actor, key, mid, offset]   ["left", actor, by disconnect()]   ["odd", actor, text]
+//     ["looked", actor, users who are not online]
 //     ["told", actor]     that the broker took its queue away
 // A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that.
@@ -170,6 +172,12 @@ const requests = {
   hush: () => (talking = false),
   away: ({ actor }) => actors.get(actor).leave(),
   back: ({ actor }) => actors.get(actor).come_back(),
+  look({ actor, ids }) {
+    actors.get(actor).socket.emit("Presence", { ids }, (...answer) => {
+      const found = answer[answer.length - 1];
+      note("looked", actor, ids.filter((id) => !found[id] || found[id].online !== true));
+    });
+  },
   ask: ({ actor }) => actors.get(actor).socket.emit("Presence", { ids: [] }, () => note("asked", actor)),
 };
 

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import defer
@@ -22,10 +23,10 @@ from chaos.servers import Servers, befall, deck
 from chaos.stage import SECRET, Stage, Stuck
 from chaos.store import GENERATION, open_store
 
-#: Acks until the next fault begins, whether or not the last one has ended; and seconds that they may take: there are
-#: none while Redis is away.
+#: Acks until the next fault begins, whether or not the last one has ended; and seconds after which it does in any
+#: case: there are no acks while Redis is away.
 FAULT_AFTER = (100, 600)
-NO_ACKS = 120.0
+AT_THE_LATEST = 8.0
 
 #: Seconds between two faults of connections, by which clients move to another daemon.
 CUT_AFTER = (0.05, 0.6)
@@ -114,18 +115,30 @@ class Cluster:
 
     async def _befall(self) -> None:
         chance = self._chance
-        for name, kind in deck(chance, self.servers.members, self._options.faults):
-            await self.stage.progress(chance.randrange(*FAULT_AFTER), NO_ACKS)
-            if name in self._under_way:
-                await self._under_way.pop(name)
-            self._faults[f"{name} {kind}"] += 1
-            self._say(f"{time.monotonic() - self._began:7.1f} s, {len(self.ledger.acked):6} acked: {name} is {kind}")
-            one = befall(self._reactor, self.servers.parts[name], kind, chance, self._options.stopped)
-            self._under_way[name] = Deferred.fromCoroutine(one)
+        waiting = deck(chance, self.servers.members, self._options.faults)
+        all_faults: list[Deferred[None]] = []
+        while waiting:
+            with suppress(Stuck):
+                await self.stage.progress(chance.randrange(*FAULT_AFTER), AT_THE_LATEST)
+            # The next one whose part is not away already.
+            found = next((one for one in waiting if self._is_there(one[0])), None)
+            if found is not None:
+                waiting.remove(found)
+                all_faults.append(self._begin(*found))
         try:
-            await gatherResults(self._under_way.values(), consumeErrors=True)
+            await gatherResults(all_faults, consumeErrors=True)
         except FirstError as first:
             first.subFailure.raiseException()
+
+    def _is_there(self, name: str) -> bool:
+        return name not in self._under_way or bool(self._under_way[name].called)
+
+    def _begin(self, name: str, kind: str) -> Deferred[None]:
+        self._faults[f"{name} {kind}"] += 1
+        self._say(f"{time.monotonic() - self._began:7.1f} s, {len(self.ledger.acked):6} acked: {name} is {kind}")
+        one = befall(self._reactor, self.servers.parts[name], kind, self._chance, self._options.stopped)
+        self._under_way[name] = Deferred.fromCoroutine(one)
+        return self._under_way[name]
 
 
 async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:

@@ -48,6 +48,7 @@ class Ledger:
         awaited: users who have not received a message that was acknowledged, by key.
         unanswered: messages without an ack.
         here: actors that are connected.
+        absent: users whom an actor does not see online though all are, by actor.
     """
 
     def __init__(self, actors: Sequence[Actor], members: Sequence[str], unsure: bool = False) -> None:
@@ -71,6 +72,7 @@ class Ledger:
         self.awaited: dict[str, set[str]] = {}
         self.unanswered: set[str] = set()
         self.here: set[str] = set()
+        self.absent: dict[str, list[str]] = {}
         self.counts: Counter[str] = Counter()
         self.odd: list[str] = []
 
@@ -167,6 +169,7 @@ class Ledger:
             "out of order for a pair": len(self.disordered()),
             "an offset with two messages": self._contradictions,
             "received with another mid than acknowledged": self._otherwise(),
+            "not seen online": sum(map(len, self.absent.values())),
             "odd events": len(self.odd),
         }
 

@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from chaos.actors import Actors
 from chaos.cast import ROOM, Actor
@@ -17,6 +18,10 @@ from chaos.ledger import Ledger
 from chaos.proxy import Proxy
 
 SECRET = "a secret of the chaos that is long enough for HS256"
+
+#: Seconds until whoever is connected must be online for all others, and between two looks.
+PRESENT = 20.0
+LOOK = 0.5
 
 #: Seconds without any progress that end a run, and until all must be quiet after the last fault.
 STUCK = 40.0
@@ -85,11 +90,25 @@ class Stage:
         self.node.tell("hush")
 
     async def settle(self) -> None:
-        """Wait until all is answered and received, and nothing more comes. Raises Stuck."""
+        """Wait until all is answered and received, all see all online, and nothing more comes. Raises Stuck."""
         await self.until(lambda: self.ledger.quiet, "all to be answered and received", QUIET)
+        await self._look()
         # What should not come, repeats above all, would come before the answers to these.
         for times in (1, 2):
             await self._ask_all(times)
+
+    async def _look(self) -> None:
+        """Let all look for all; again, while somebody does not see another who is there."""
+        ids = sorted({actor.user for actor in self.actors})
+        end = self._reactor.seconds() + PRESENT
+        while self._reactor.seconds() < end:
+            self.ledger.absent.clear()
+            for actor in self.actors:
+                self.node.tell("look", actor=actor.name, ids=ids)
+            await self.until(lambda: len(self.ledger.absent) == len(self.actors), "every client's look for others")
+            if not any(self.ledger.absent.values()):
+                return
+            await deferLater(self._reactor, LOOK)
 
     async def _ask_all(self, times: int) -> None:
         """A round trip of each client; ``times`` counts those of each, with this one."""
@@ -152,6 +171,8 @@ class Stage:
             ledger.counts["disconnect()"] += rest[0]
         elif kind == "told":
             ledger.counts["told that a queue is gone"] += 1
+        elif kind == "looked":
+            ledger.absent[name] = rest[0]
         elif kind == "asked":
             self._asked[name] += 1
         else:

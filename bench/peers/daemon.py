@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bench.peers.base import Running
 from bench.services import Services, missing
-from bench.spawn import ROOT, free_port, spawn
+from bench.spawn import ROOT, PeerError, free_port, readiness, spawn
+
+_READY: Final = 30.0
+"""Seconds until it must have found its services."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,4 +52,15 @@ class Daemon:
         for name, value in self.settings:
             argv += [f"--{name.replace('_', '-')}", value.format_map(places)]
         process = spawn(argv, directory / "daemon.log", b"serving on ", environ)
-        return Running((port,), (process,), {name: service.pid for name, service in running.items()})
+        started = Running((port,), (process,), {name: service.pid for name, service in running.items()})
+        self._ready(started)
+        return started
+
+    def _ready(self, started: Running) -> None:
+        """Wait until it can use its services, which it serves without."""
+        end = time.monotonic() + _READY
+        while (said := readiness(started.ports[0]))["status"] != "ready":
+            if time.monotonic() > end:
+                started.stop()
+                raise PeerError(f"{self.name} is not ready: {said}")
+            time.sleep(0.05)

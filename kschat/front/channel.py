@@ -30,6 +30,9 @@ from kschat.front.timetable import Alarms
 #: In the name of a query argument: its value may be in no log.
 SECRET: Final = b"token"
 
+#: The name of another: who knows the id of a session that polls has the session.
+SESSION: Final = b"sid"
+
 #: What is a JWT by its looks, wherever it stands (their headers begin with ``{"``).
 _JWT: Final = re.compile(rb"eyJ[\w-]+(?:\.|%2[eE])[\w.%-]*")
 
@@ -143,6 +146,8 @@ class Channel(HTTPChannel):
     heir: IProtocol | None = None
     #: what had come behind the request until then
     early = b""
+    #: whether the connection is gone
+    lost = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -179,6 +184,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        self.lost = True
         self.site.alarms.cancel(self)
         self.site.channels.discard(self)
         self.site.connections.leave()
@@ -301,7 +307,8 @@ def redacted(uri: bytes) -> bytes:
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        if equals and SECRET in unquote_to_bytes(name).lower():
+        plain = unquote_to_bytes(name).lower()
+        if equals and (SECRET in plain or plain == SESSION):
             part = name + b"=..."
         parts.append(part)
     return path + mark + b"&".join(parts)

@@ -104,7 +104,10 @@ def _new_sid() -> str:
 
 
 class Engine:
-    """All sessions of one daemon.
+    """All sessions of one daemon, or of any program with a site of its own.
+
+    Of the daemon it needs nothing: ``EngineResource`` puts it into a tree of twisted.web, and a ``BoundedSite`` serves
+    that, whose ``arriving`` has the resource's. (``standalone.SocketIOService`` is all of it in one.)
 
     Args:
         application: what the sessions are for.
@@ -113,7 +116,7 @@ class Engine:
         limits, settings: what peers may do.
         counters: counts.
         connections: how many there are, on whose account a transport stands.
-        reactor: for Autobahn.
+        reactor: for Autobahn, and for what goes on in the next turn.
         kind: what is above each session.
         new_sid: makes ids of sessions; where there are other daemons, ids that they know (``sids.Sids.new``).
     """
@@ -134,6 +137,7 @@ class Engine:
         new_sid: Callable[[], str] | None = None,
     ) -> None:
         self.alarms = alarms
+        self.clock = reactor
         self.cork = cork
         self.max_unsent = settings.max_unsent
         self.max_payload = limits.max_payload

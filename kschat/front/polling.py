@@ -17,8 +17,7 @@ body. A GET that finds it empty is parked. That a peer has read an answer is pro
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -32,6 +31,7 @@ from kschat.wire import jsonp
 from kschat.wire import payload as bodies
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.outbox import Outbox
 from kschat.wire.session import EngineSession, Link
 
 if TYPE_CHECKING:
@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 #: Bytes that wait for a GET from which on what may be left out is: Twisted pauses at as many.
 CONGESTED: Final = 65_536
 
-#: What a frame in the outbox costs beside its bytes, so that many small ones are bounded as well.
-FRAME_COST: Final = 64
+#: Packets of a body that are read in one turn of the reactor.
+SLICE: Final = 256
+
+#: Seconds in which a client that has begun a session asks again: npm's do at once.
+SECOND_REQUEST_TIMEOUT: Final = 15
 
 #: Seconds that the last words of a session wait for a GET.
 LAST_WORDS_TIMEOUT: Final = 5
@@ -74,25 +77,20 @@ class Polling:
 
     Attributes:
         session: whose transport this is; set when it begins.
-        slot: where the alarm clock keeps it, while last words wait.
+        slot: where the alarm clock keeps it, while a second request or one for last words is awaited.
         ended: why it has ended, or None.
     """
 
     __slots__ = (
+        "_answered",
         "_engine",
         "_get",
         "_held",
         "_holding",
         "_outbox",
         "_post",
-        "_proof",
-        "_read",
         "_revision",
-        "_sent",
         "_stamp",
-        "_text_only",
-        "_unsent",
-        "_written",
         "ended",
         "session",
         "slot",
@@ -106,19 +104,16 @@ class Polling:
         self.ended: Reason | None = None
         self._engine = engine
         self._revision: Revision = revision
-        self._text_only = text_only
-        self._outbox: deque[Frame] = deque()
-        self._unsent = 0
+        self._outbox = Outbox(revision, engine.max_payload, text_only)
         self._get: tuple[Request, Asked] | None = None
         self._post: Request | None = None
         # What is sent waits until the request that brings it about is read.
         self._holding = False
         # Whether the cork knows this one.
         self._held = False
-        # Frames that were ever sent; of them, those in answers; of them, those that were read.
-        self._sent = self._written = self._read = 0
-        self._proof: tuple[int, int] | None = None
+        # Of the last GET that was answered.
         self._stamp: bytes | None = None
+        self._answered: Channel
 
     # Requests.
 
@@ -131,14 +126,16 @@ class Polling:
         """The session stands: its first packets are the answer."""
         self._holding = False
         self.flush()
+        if self.ended is None:
+            # Who opens sessions and does nothing with them has each for this long, and not for a heartbeat.
+            self._engine.alarms.schedule(self, SECOND_REQUEST_TIMEOUT)
 
     def get(self, request: Request, asked: Asked) -> None:
         """The peer wants what there is, or what comes."""
         session = self.session
         assert session is not None
-        if self._get is not None or (asked.stamp is not None and asked.stamp == self._stamp):
-            # The second is a request that a browser or a proxy sent again since its connection broke. Nobody
-            # knows what became of the answer, and this one must not prove that it was read.
+        self._engine.alarms.cancel(self)
+        if self._get is not None or self._comes_again(asked):
             session.close(Reason.TRANSPORT_ERROR, "overlapping GETs")
             self._refuse(request)
             return
@@ -149,12 +146,19 @@ class Polling:
             if session.link is Link.PROBED:
                 self.release()
             else:
-                channel = request.channel
-                assert isinstance(channel, Channel)
-                channel.park()
+                _channel_of(request).park()
+
+    def _comes_again(self, asked: Asked) -> bool:
+        """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
+
+        Nobody knows what became of that answer, and this one must not prove that it was read. (The stamps of some
+        clients repeat by chance; their connections do not break then.)
+        """
+        return asked.stamp is not None and asked.stamp == self._stamp and self._answered.lost
 
     def arriving(self, request: Request) -> None:
         """The head of a POST is there; its body is on its way."""
+        self._engine.alarms.cancel(self)
         if self._post is None:
             self._post = request
             done = request.notifyFinish()
@@ -164,29 +168,47 @@ class Polling:
 
     def post(self, request: Request, asked: Asked) -> None:
         """The peer has sent packets."""
-        session = self.session
-        assert session is not None
+        assert self.session is not None
         assert request.content is not None
+        if self._post is None:
+            self.arriving(request)
         body = request.content.read()
-        self._holding = True
         try:
-            for frame in bodies.decode(body if asked.script is None else jsonp.form(body), self._revision):
-                session.receive(frame.payload, frame.binary)
+            frames = bodies.decode(body if asked.script is None else jsonp.form(body), self._revision)
+        except ProtocolError as error:
+            self.session.close(error.reason, error.detail)
+            frames = []
+        self._receive(request, iter(frames))
+
+    def _receive(self, request: Request, frames: Iterator[Frame]) -> None:
+        """Read a slice of a body, and then the next one: others have their turn in between."""
+        session = self.session
+        if session is None or self._post is not request:
+            return  # its connection was lost
+        self._holding = True
+        left = SLICE
+        try:
+            for frame in frames:
                 if self.ended is not None:
                     break
-        except ProtocolError as error:
-            session.close(error.reason, error.detail)
+                session.receive(frame.payload, frame.binary)
+                left -= 1
+                if not left:
+                    break
         except Exception:  # noqa: BLE001 - and is logged with its traceback
             # A bug of ours costs this session, and no other.
             self.log.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
-        self._post = None
         self._holding = False
-        if self.ended in _FAULTS:
-            self._refuse(request)
+        if self.ended is None and not left:
+            self._engine.clock.callLater(0, self._receive, request, frames)
         else:
-            # text/html, or browsers offer what comes into a frame for download.
-            answer(request, b"ok", b"text/html")
+            self._post = None
+            if self.ended in _FAULTS:
+                self._refuse(request)
+            else:
+                # text/html, or browsers offer what comes into a frame for download.
+                answer(request, b"ok", b"text/html")
         self.flush()
 
     def say_last_words(self, request: Request, asked: Asked) -> None:
@@ -197,8 +219,10 @@ class Polling:
             self._engine.let_linger(self, LAST_WORDS_TIMEOUT)
 
     def alarm(self) -> None:
-        """The last words have waited long enough."""
+        """Nobody came back, for the session or for its last words."""
         if self.session is not None:
+            if self.ended is None:
+                self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
             self._engine.take_lingering(self.session.sid)
 
     def _park(self, request: Request, asked: Asked) -> None:
@@ -229,14 +253,13 @@ class Polling:
 
     def _prove_read(self, session: EngineSession) -> None:
         """All that stood in answers before this GET was read."""
-        self._read = self._written
+        self._outbox.asked_for_more()
         self._holding = True
         # Who is told may ask for the next one at once.
-        while self._proof is not None and self._proof[1] <= self._read:
-            number, self._proof = self._proof[0], None
+        while (number := self._outbox.proved()) is not None:
             try:
                 session.proved(number)
-            except Exception:  # noqa: BLE001 - see ``post``
+            except Exception:  # noqa: BLE001 - see ``_receive``
                 self.log.failure("a proof could not be handled")
                 session.close(Reason.SERVER_ERROR)
         self._holding = False
@@ -254,23 +277,17 @@ class Polling:
 
     def _take(self) -> Frame:
         """As much of the outbox as fits into one body."""
-        body, count = bodies.encode(self._outbox, self._revision, self._engine.max_payload, self._wants_text())
-        for _ in range(count):
-            self._unsent -= FRAME_COST + len(self._outbox.popleft().payload)
-        self._written += count
-        return body
-
-    def _wants_text(self) -> bool:
-        return self._text_only or (self._get is not None and self._get[1].script is not None)
+        return self._outbox.take(self._get is not None and self._get[1].script is not None)
 
     def _answer(self, body: Frame) -> None:
         if self._get is not None:
             (request, asked), self._get = self._get, None
             self._stamp = asked.stamp
+            self._answered = _channel_of(request)
             answer_poll(request, asked, body)
 
     def _answer_one(self, frame: Frame) -> None:
-        self._answer(bodies.encode((frame,), self._revision, self._engine.max_payload)[0])
+        self._answer(self._outbox.alone(frame))
 
     # The session's transport.
 
@@ -278,29 +295,29 @@ class Polling:
         """See ``wire.roles.Transport``."""
         if self.ended is not None:
             return
-        self._outbox.append(Frame(payload, binary))
-        self._sent += 1
-        self._unsent += FRAME_COST + len(payload)
+        self._outbox.put(payload, binary)
         if not self._engine.cork.held:
             self.flush()
         elif not self._held:
             self._held = True
             self._engine.cork.dirty.append(self)
-        if self._unsent > self._engine.max_unsent and self.session is not None:
-            self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
+        unsent = self._outbox.unsent
+        if unsent > self._engine.max_unsent and self.session is not None:
+            self.session.close(Reason.SLOW_READER, f"{unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
         """See ``wire.roles.Transport``."""
         self.ended = reason
         self._engine.polls -= 1
+        self._engine.alarms.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
-            self._outbox.append(_CLOSE)
+            self._outbox.put(_CLOSE.payload)
             if self._get is not None:
                 self._answer(self._take())
             if self._outbox:
                 self._engine.let_linger(self, LAST_WORDS_TIMEOUT)
         else:
-            self._outbox.clear()
+            self._outbox.take_frames()
             # To a peer that ends, or goes on with another transport, its request was of no use.
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
 
@@ -312,21 +329,24 @@ class Polling:
 
     def prove(self, number: int) -> None:
         """See ``wire.roles.Transport``. The next GET proves that what stood in the answer to this one was read."""
-        if self.ended is None:
-            self._proof = (number, self._sent)
-            if self._sent == self._read:
-                self.release()
+        if self.ended is None and self._outbox.ask(number):
+            self.release()
 
     @property
     def congested(self) -> bool:
         """See ``wire.roles.Transport``."""
-        return self._unsent > CONGESTED
+        return self._outbox.unsent > CONGESTED
 
     def take_unsent(self) -> Iterable[Frame]:
         """See ``wire.roles.Transport``."""
-        frames, self._outbox = self._outbox, deque()
-        return frames
+        return self._outbox.take_frames()
 
     def take_proof(self) -> int | None:
         """See ``wire.roles.Transport``."""
-        return None if self._proof is None else self._proof[0]
+        return self._outbox.proof
+
+
+def _channel_of(request: Request) -> Channel:
+    channel = request.channel
+    assert isinstance(channel, Channel)
+    return channel

@@ -4,6 +4,7 @@
 - ``limits``      every bound on what a peer may send, in one frozen ``Limits``
 - ``engineio``    Engine.IO packets, revision 3 and revision 4
 - ``payload``     bodies of long-polling: several packets in one
+- ``outbox``      what waits for such a body, and what of it the peer has read
 - ``jsonp``       the same as scripts and forms
 - ``jsontext``    raw JSON: split, checked for depth, mended where browsers send halves of pairs
 - ``socketio``    Socket.IO packets and their decoder, binary attachments

@@ -12,7 +12,9 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat.interfaces import Entry, IStore, Notes, Stored
+from kschat.backends.redis import lane
+from kschat.chat.interfaces import Entry, IStore, Notes, Stored, StoreUnavailable
+from kschat.chat.messages import Error
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import istore
 from tests.contracts.istore import offsets
@@ -155,6 +157,47 @@ class DaemonsTests(StoreTestCase):
         await gatherResults([*reads, append])
         # Redis has answered the first ones before it saw the batch, but not all had to be taken in before.
         self.assertLess(order.index("append"), 5)
+
+    async def test_a_room_of_many_is_written_to_without_keeping_redis_from_all_else(self) -> None:
+        store = await self.store(await shared_redis())
+        self.patch(lane, "MOST_WRITES", 100)
+        self.patch(lane, "MOST_ON_THE_WAY", 200)
+        self.patch(lane, "UNKNOWN", 50)
+        members = [f"user {number}" for number in range(40)]
+        await gatherResults([store.join("#r", user, 100) for user in members])
+        batches = [[message(members[0], "#r") for _ in range(10)] for _ in range(5)]
+        asked: list[Deferred[Any]] = [store.append(batch) for batch in batches]
+        results: list[Any] = await gatherResults([*asked, store.leave("#r", members[1])])
+        self.assertTrue(results.pop())
+        flat = [one for answer in results for one in answer]
+        self.assertEqual([one.message for one in flat], [one for batch in batches for one in batch])
+        for number, one in enumerate(flat):
+            self.assertEqual(sorted(one.places), sorted((user, number + 1) for user in members[1:]))
+
+    async def test_what_waits_in_the_lane_fails_with_the_link(self) -> None:
+        redis = await self.own_redis()
+        store = await self.store(redis)
+        self.patch(lane, "MOST_ON_THE_WAY", 10)
+        redis.signal(signal.SIGSTOP)
+        asked = [store.append(to(*["ben"] * 8)) for _ in range(5)]
+        redis.kill()
+        for one in asked:
+            with self.assertRaises(StoreUnavailable):
+                await one
+        await self.up(store, False)
+        await redis.start()
+        await self.up(store)
+        self.assertEqual((await store.inbox("ben")).last, 0)
+
+    async def test_of_a_batch_that_was_split_what_is_kept_is_answered_and_the_rest_refused(self) -> None:
+        redis = await self.own_redis()
+        store = await self.store(redis)
+        self.patch(lane, "MOST_BYTES", 1000)
+        redis.do("SET", f"{self.id()}:i:eve", "somebody's")
+        batch = [message("ann", user, msg=Raw(b'"%b"' % (b"x" * 900))) for user in ("ben", "eve", "ben")]
+        answers = await store.append(batch)
+        self.assertEqual([one.refused for one in answers], [None, Error.NO_STORE, None])
+        self.assertEqual([one.places for one in answers], [(("ben", 1),), (), (("ben", 2),)])
 
     async def test_what_was_begun_is_answered_before_it_ends(self) -> None:
         store = await self.store(await shared_redis())

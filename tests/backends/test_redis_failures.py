@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 from msgspec import Raw
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from kschat.backends.redis.packed import Packer
@@ -14,7 +15,7 @@ from kschat.chat.interfaces import Entry, Notes, RoomFull, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, mid, to
-from tests.support.redis import Redis, shared_redis
+from tests.support.redis import Redis, Saying, shared_redis
 from tests.support.waiting import real_reactor
 
 #: What docs/storage.md says that a user of Redis needs.
@@ -47,7 +48,7 @@ class TakesNoWritesTests(FailureTestCase):
             self.assertIn("its memory is full", await self.refuses(store))
             await self.up(store, False)
             self.assertIn("its memory is full", await self.refuses(store))
-            await self.until(lambda: store._writes.tries > 3, "some tries")
+            await self.until(lambda: store._session._writes.tries > 3, "some tries")
             self.assertEqual(await store.read("ben", 0, 10), [Entry(1, answer.message)])
             redis.do("CONFIG", "SET", "maxmemory", "100mb")
             await self.goes_on(store)
@@ -76,7 +77,7 @@ class TakesNoWritesTests(FailureTestCase):
             redis.do("REPLICAOF", "127.0.0.1", "1")
             self.assertIn("it is a replica", await self.refuses(store))
             await self.up(store, False)
-            await self.until(lambda: store._writes.tries > 3, "some tries")
+            await self.until(lambda: store._session._writes.tries > 3, "some tries")
             redis.do("REPLICAOF", "NO", "ONE")
             await self.goes_on(store)
         self.assertEqual(len(lines(events)), 2, lines(events))
@@ -111,13 +112,18 @@ class TakesNoWritesTests(FailureTestCase):
         await self.refuses(store)
         with self.assertRaises(StoreUnavailable):
             await store.read("ben", 0, 1)
-        await self.until(lambda: store._writes.tries > 1 and store._reads.tries > 1, "other connections")
+        await self.until(
+            lambda: store._session._writes.tries > 1 and store._session._reads.tries > 1, "other connections"
+        )
         await self.goes_on(store)
 
     async def test_an_older_redis_is_told(self) -> None:
-        redis = await self.own_redis('rename-command INFO ""\n')
-        store = self.made(redis.url)
-        self.assertIn("unknown command", await self.refusal(store))
+        info = b"redis_version:6.2.14\r\nrun_id:0123\r\n"
+        said = {"PING": b"+PONG\r\n", "INFO": b"$%d\r\n%b\r\n" % (len(info), info), "SCRIPT": b"+OK\r\n"}
+        port = real_reactor().listenTCP(0, Factory.forProtocol(lambda: Saying(said)), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        text = await self.refusal(self.made(f"redis://127.0.0.1:{port.getHost().port}"))
+        self.assertIn("it is of version 6.2.14, and must be of 7 or newer", text)
 
 
 class UserTests(FailureTestCase):
@@ -130,8 +136,8 @@ class UserTests(FailureTestCase):
         store = self.made(url, prefix=prefix, retention_messages=2, retention_seconds=3600.0)
         with capturedLogs() as events:
             store.start()
-            await self.until(lambda: store._writes.tries > 3 or store.up, "the store")
-            self.assertTrue(store.up, store._writes.why)
+            await self.until(lambda: store._session._writes.tries > 3 or store.up, "the store")
+            self.assertTrue(store.up, store._session._writes.why)
             for user in ("ann", "ben"):
                 await store.join("#r", user, 10)
             with self.assertRaises(RoomFull):
@@ -209,6 +215,12 @@ class OneKeyTests(FailureTestCase):
                     await store.read("eve", 0, 10)
         self.assertEqual(len(lines(events)), 1)
         await self.goes_on(store)
+        # Of many who are asked of together, the others are answered.
+        redis.do("SET", f"{self.id()}:u:eve", "somebody's")
+        await store.note(Notes({"eve": 1, "ben": 1}, {"eve": 1, "ben": 2}))
+        self.assertEqual(await store.ends(["eve", "ben"]), {"ben": 1})
+        self.assertEqual(await store.last_seen(["eve", "ben"]), {"ben": 2})
+        self.assertEqual((await store.inbox("ben")).cursor, 1)
 
 
 class LateTests(FailureTestCase):
@@ -237,14 +249,14 @@ class LateTests(FailureTestCase):
     async def test_a_script_that_comes_after_its_time_does_nothing(self) -> None:
         redis = await shared_redis()
         store = await self.store(redis)
-        argument = Packer().batch([message("ann", "ben")], store._deadline() - 10_000, 0)
-        answer = redis.do("EVALSHA", store._scripts.hashes["append"], 1, f"{self.id()}:", argument)
+        argument = Packer().batch([message("ann", "ben")], store._session.deadline() - 10_000, 0)
+        answer = redis.do("EVALSHA", store._session._scripts.hashes["append"], 1, f"{self.id()}:", argument)
         self.assertEqual(answer[1], b"late")
         self.assertEqual(await store.read("ben", 0, 10), [])
 
     async def test_clocks_may_differ_and_jump(self) -> None:
         store = await self.store(await shared_redis())
-        store._ahead -= 3_600_000
+        store._session._ahead -= 3_600_000
         with self.assertRaises(StoreUnavailable):
             await store.append(to("ben"))
         self.assertEqual(offsets(await store.append(to("ben"))), [1])
@@ -302,7 +314,7 @@ class KeptTests(FailureTestCase):
         redis = await self.own_redis()
         store = await self.store(redis)
         (answer,) = await store.append([message(cid="c1")])
-        store._writes.abort("a crash")
-        store._reads.abort("a crash")
+        store._session._writes.abort("a crash")
+        store._session._reads.abort("a crash")
         other = await self.store(redis)
         self.assertEqual(await other.append([message(cid="c1")]), [kept(answer.message, 1, True)])

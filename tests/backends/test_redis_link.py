@@ -16,7 +16,7 @@ from kschat.backends.redis import Settings
 from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError, Subscriber
 from kschat.backends.redis.link import LOOK, Link
 from kschat.backends.redis.teller import Teller
-from tests.support.redis import Redis, shared_redis
+from tests.support.redis import Redis, Saying, shared_redis
 from tests.support.waiting import real_reactor, within
 
 
@@ -208,6 +208,16 @@ class LinkTests(LinkTestCase):
         link, _ = self.link(f"redis://127.0.0.1:{port.getHost().port}")
         self.assertIn("can't be used", await self.refusal(link))
 
+    async def test_a_redis_that_is_loading_its_data_is_told_and_waited_for(self) -> None:
+        said = {"PING": b"-LOADING Redis is loading the dataset in memory\r\n"}
+        port = real_reactor().listenTCP(0, Factory.forProtocol(lambda: Saying(said)), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        link, turns = self.link(f"redis://127.0.0.1:{port.getHost().port}")
+        self.assertIn("it is loading its data", await self.refusal(link))
+        up = turns.next(True)
+        said["PING"] = b"+PONG\r\n"
+        await up
+
     async def test_something_that_never_answers_is_told(self) -> None:
         port = real_reactor().listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -229,6 +239,23 @@ class LinkTests(LinkTestCase):
         lines = [formatEvent(event) for event in events if "the test" in formatEvent(event)]
         self.assertIn("its memory is full", lines[0])
         self.assertIn("not yet", lines[1])
+
+    async def test_who_is_told_and_raises_ends_no_link(self) -> None:
+        redis = await self.own_redis()
+        turns = Turns()
+
+        def turned(up: bool) -> None:
+            turns(up)
+            if len(turns.all) < 3:
+                raise ZeroDivisionError("a bug of who listens")
+
+        link = Link(Settings(url=redis.url, first_retry=0.01), real_reactor(), Teller("the test"), turned=turned)
+        self.addCleanup(link.stop)
+        link.start()
+        while not link.up or len(turns.all) < 3:
+            await turns.next(True)
+        self.assertEqual(await link.do("PING"), b"PONG")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     async def test_it_ends_whatever_it_is_doing(self) -> None:
         redis = await self.own_redis()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import capturedLogs
 
+from kschat.backends.redis import link
 from kschat.backends.redis.packed import GENERATION
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, offsets
@@ -68,6 +69,23 @@ class SentinelTests(StoreTestCase):
 
     def words(self, sentinel: Redis) -> list[bytes]:
         return [word for word in sentinel.do_as("watch", "SENTINEL", "MASTER", "chat") if isinstance(word, bytes)]
+
+    async def test_a_master_that_sentinels_have_given_up_is_left_though_it_answers(self) -> None:
+        master, replica = await self.pair()
+        (sentinel,) = await self.sentinels(master, 1)
+        self.patch(link, "SENTINELS_ASKED", 0.1)
+        store = self.made(self.url([sentinel]))
+        store.start()
+        await self.up(store)
+        # As it looks to who is on the wrong side of a net that is cut.
+        sentinel.do_as("watch", "SENTINEL", "REMOVE", "chat")
+        replica.do_as("secret", "REPLICAOF", "NO", "ONE")
+        sentinel.do_as("watch", "SENTINEL", "MONITOR", "chat", "127.0.0.1", replica.port, 1)
+        await self.up(store, False)
+        await self.up(store)
+        await store.append(to("ben"))
+        self.assertEqual(replica.do_as("secret", "EXISTS", f"{self.id()}:i:ben"), 1)
+        self.assertEqual(master.do_as("secret", "EXISTS", f"{self.id()}:i:ben"), 0)
 
     async def test_a_sentinel_that_is_away_is_passed_over(self) -> None:
         master, _ = await self.pair()

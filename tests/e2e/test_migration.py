@@ -1,6 +1,7 @@
 """During a migration: the tutorial's own server on Node and a daemon serve the same users on the same exchange.
 
 Users on one write to users on the other and get what is written to them there, with npm's clients of both revisions.
+The daemon is one of relay mode, as the old server is; or one of several that keep messages in Redis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.e2e.chatting import messages_of, new_number, new_user, sending
 from tests.support import NodeClient, NodeSocket, require_node, token
 from tests.support.daemon import Daemon
 from tests.support.needs import require
+from tests.support.redis import shared_redis
 from tests.support.tutorial import TutorialServer
 
 NESTED = {"": {"a": [None, 1, -2.5, "x", {"é漢😀": {'"': [True, False]}}], "_placeholder": "no"}, "b": [[], {}]}
@@ -111,11 +113,17 @@ class _Migration(_Servers):
         require_node()
         amqp = rabbitmq()
         self.server = await TutorialServer.start(self, amqp)
-        self.daemon = await Daemon.start(self, store="none", amqp=amqp, amqp_format="tutorial")
+        self.daemon = await self.start_daemon(amqp)
         self.alice, self.bob = new_user("alice"), new_user("bob")
         self.a = await self.connect(self.server.url, self.alice, self.old)
         self.b = await self.connect(f"{self.daemon.url}/kschat", self.bob, self.new)
         await self.server.bound(1)
+
+    async def start_daemon(self, amqp: str) -> Daemon:
+        """One that is ready."""
+        daemon = await Daemon.start(self, store="none", amqp=amqp, amqp_format="tutorial")
+        await daemon.ready_becomes("ready")
+        return daemon
 
     async def test_messages_cross_both_ways(self) -> None:
         await self.begin()
@@ -186,4 +194,72 @@ class Client4Tests(_Migration):
     old, new = 4, 2
 
 
-del _Servers, _Migration
+class _Cluster(_Migration):
+    """The daemons keep messages in Redis: those of the old server too."""
+
+    async def start_daemon(self, amqp: str) -> Daemon:
+        """One that is ready; all of a test keep messages in the same place."""
+        if not hasattr(self, "redis"):
+            self.redis = {"redis": (await shared_redis()).url, "redis_prefix": new_user("migration")}
+        daemon = await Daemon.start(self, store="redis", amqp=amqp, amqp_format="tutorial", **self.redis)
+        await daemon.ready_becomes("ready")
+        return daemon
+
+    async def history(self, socket: NodeSocket, peer: str) -> list[dict[str, Any]]:
+        """A conversation, as it is kept."""
+        (page,) = await socket.emit("History", {"pId": peer})
+        return list(page["MSG"])
+
+    async def test_several_daemons_keep_a_message_of_the_old_server_once(self) -> None:
+        await self.begin()
+        other = await self.start_daemon(rabbitmq())
+        b2 = await self.connect(f"{other.url}/kschat", self.bob, self.new)
+        for text in ("one", "two", "three"):
+            await self.a.emit("Send", sending(self.alice, self.bob, text))
+        got = [[messages_of(await socket.next("RESPRECEIVER"))[0] for _ in range(3)] for socket in (self.b, b2)]
+        for messages in got:
+            self.assertEqual([("one", 1), ("two", 2), ("three", 3)], [(one["msg"], one["offset"]) for one in messages])
+        self.assertEqual(*[[one["mid"] for one in messages] for messages in got])
+        kept = await self.history(self.b, self.alice)
+        self.assertEqual([one["mid"] for one in got[0]], [one["mid"] for one in kept])
+
+    async def test_daemons_tell_each_other_the_offsets_of_their_messages(self) -> None:
+        await self.begin()
+        other = await self.start_daemon(rabbitmq())
+        carol = new_user("carol")
+        c = await self.connect(f"{other.url}/kschat", carol, self.new)
+        for offset in (1, 2, 3):
+            (ack,) = await c.emit("Send", sending(carol, self.bob, f"{offset}"))
+            await c.next("RESPSEND")
+            (got,) = messages_of(await self.b.next("RESPRECEIVER"))
+            self.assertEqual((f"{offset}", offset, ack["mid"]), (got["msg"], got["offset"], got["mid"]))
+        # And in between one of the old server, and one to it.
+        await self.pass_on(self.a, sending(self.alice, self.bob, "old"), self.b)
+        await self.pass_on(c, sending(carol, self.alice, "new"), self.a)
+        self.assertEqual([], [*self.daemon.faults, *other.faults])
+
+    async def test_who_was_away_finds_what_daemons_were_sent(self) -> None:
+        await self.begin()
+        other = await self.start_daemon(rabbitmq())
+        await self.b.disconnect()
+        await self.daemon.health_becomes(connections=0)
+        d = await self.connect(f"{other.url}/kschat", self.alice, self.new)
+        await d.emit("Send", sending(self.alice, self.bob, "while you were away"))
+        b = await self.connect(f"{other.url}/kschat", self.bob, self.new)
+        (got,) = messages_of(await b.next("RESPRECEIVER"))
+        self.assertEqual(("while you were away", 1), (got["msg"], got["offset"]))
+
+
+class Cluster2Tests(_Cluster):
+    """As above."""
+
+    old, new = 2, 4
+
+
+class Cluster4Tests(_Cluster):
+    """As above."""
+
+    old, new = 4, 2
+
+
+del _Servers, _Migration, _Cluster

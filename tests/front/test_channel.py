@@ -394,6 +394,7 @@ class Secrets(SynchronousTestCase):
             "/?token=s&token=s": "/?token=...&token=...",
             "/?token=s=s": "/?token=...",
             "/?token=s?s": "/?token=...",
+            "/?sid=s&SID=s&ksId=7&sids=x": "/?sid=...&SID=...&ksId=7&sids=x",
             "/?access_token=s&tokens=s": "/?access_token=...&tokens=...",
             "/?a=token=s": "/?a=token=s",
             "/token=s": "/token=s",

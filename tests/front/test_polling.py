@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.front.channel import ChannelBounds
-from kschat.front.polling import CONGESTED, LAST_WORDS_TIMEOUT
+from kschat.front.polling import CONGESTED, LAST_WORDS_TIMEOUT, SECOND_REQUEST_TIMEOUT, SLICE
 from kschat.wire import payload
 from kschat.wire.connection import Socket
 from kschat.wire.engineio import Frame, Revision
@@ -90,15 +90,24 @@ class Handshake(PollingTests):
             first.post("1")
             self.assertEqual(Poller(daemon, revision).opening.status, 200)
 
-    def test_who_never_comes_back_is_forgotten(self) -> None:
+    def test_who_never_comes_back_is_forgotten_soon(self) -> None:
         for revision in REVISIONS:
-            daemon = Daemon(connect_timeout=100)
+            daemon = Daemon()
             poller = Poller(daemon, revision)
-            daemon.clock.advance(44)
+            daemon.clock.advance(SECOND_REQUEST_TIMEOUT - 0.1)
             self.assertTrue(poller.lives)
-            daemon.clock.pump([0.5] * 4)
-            daemon.clock.advance(25)
-            self.assertEnded(poller, Reason.PING_TIMEOUT)
+            daemon.clock.advance(0.2)
+            self.assertEnded(poller, Reason.CONNECT_TIMEOUT)
+            self.assertEqual(daemon.engine._lingering, {})
+
+    def test_who_has_come_back_is_waited_for(self) -> None:
+        for revision in REVISIONS:
+            for method in ("GET", "POST"):
+                daemon = Daemon()
+                poller = Poller(daemon, revision)
+                poller.ask(method, b"" if method == "GET" else b"6" if revision == 4 else b"0:")
+                daemon.clock.advance(SECOND_REQUEST_TIMEOUT + 1)
+                self.assertTrue(poller.lives)
 
     def test_who_joins_nothing_is_told_and_forgotten(self) -> None:
         for revision in REVISIONS:
@@ -226,6 +235,39 @@ class SendingData(PollingTests):
             poller.post(*[f'42/kschat,{number}["x"]' for number in range(5)])
             self.assertEqual(poller.texts(waiting), [f"43/kschat,{number}[]" for number in range(5)])
 
+    def test_a_long_body_leaves_others_their_turn(self) -> None:
+        for daemon, poller in self.each():
+            other = Poller(daemon, poller.revision)
+            other.join()
+            count = 2 * SLICE + 10
+            asked = poller.post(*[f'42/kschat,["x",{number}]' for number in range(count)])
+            self.assertTrue(asked.parked)
+            self.assertEqual(len(daemon.recorder.of("event")), SLICE)
+            other.post('42/kschat,["other",0]')
+            daemon.clock.advance(0)
+            self.assertEqual(asked.response.body, b"ok")
+            expected = [("x", number) for number in range(count)]
+            expected.insert(SLICE, ("other", 0))
+            self.assertEqual(daemon.recorder.of("event"), expected)
+
+    def test_while_a_long_body_is_read_another_post_ends_the_session(self) -> None:
+        for daemon, poller in self.each():
+            asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
+            second = poller.post("6")
+            self.assertEqual((second.status, second.code), (400, 1))
+            daemon.clock.advance(0)
+            self.assertEqual(asked.response.body, b"ok")
+            self.assertEqual(len(daemon.recorder.of("event")), SLICE)
+            self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
+    def test_a_connection_that_is_lost_while_a_long_body_is_read_ends_the_session(self) -> None:
+        for daemon, poller in self.each():
+            asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
+            asked.wire.hang_up()
+            daemon.clock.advance(0)
+            self.assertEqual(len(daemon.recorder.of("event")), SLICE)
+            self.assertEnded(poller, Reason.TRANSPORT_CLOSE)
+
     def test_a_bug_ends_this_session_alone(self) -> None:
         for daemon, poller in self.each():
             other = Poller(daemon, poller.revision)
@@ -297,10 +339,18 @@ class ReceivingData(PollingTests):
             socket.emit(b'["x"]')
             socket.prove(7)
             self.assertEqual(len(poller.texts(waiting)), 1)
+            waiting.wire.hang_up()
             again = poller.get("&t=a")
             self.assertEqual((again.status, again.code), (400, 3))
             self.assertEqual(daemon.recorder.of("proved"), [])
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
+    def test_stamps_that_repeat_by_chance_mean_nothing(self) -> None:
+        for daemon, poller in self.each():
+            for _ in range(3):
+                waiting = poller.get("&t=a")
+                daemon.recorder.sockets[-1].emit(b'["x"]')
+                self.assertEqual(len(poller.texts(waiting)), 1)
 
     def test_a_get_that_is_given_up_ends_the_session(self) -> None:
         for _, poller in self.each():

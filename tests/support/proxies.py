@@ -18,51 +18,25 @@ from tests.support.waiting import real_reactor
 #: Seconds until it must serve, or must have ended.
 PATIENCE = 20
 
+#: The examples that come with kschat are what is tested.
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+#: What stands around the example of nginx, with all it writes in a directory of the test's.
 NGINX = """
 daemon off;
 worker_processes 1;
-pid {directory}/pid;
-error_log {directory}/errors;
-events {{ worker_connections 1024; }}
-http {{
+pid DIRECTORY/pid;
+error_log DIRECTORY/errors;
+events { worker_connections 1024; }
+http {
     access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    client_max_body_size 2m;
-    map $http_upgrade $connection_upgrade {{ default upgrade; "" close; }}
-    upstream kschat {{ {servers} }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://kschat;
-            proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_upgrade;
-            proxy_buffering off;
-        }}
-    }}
-}}
-"""
-
-HAPROXY = """
-global
-    maxconn 1000
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    timeout tunnel 1h
-frontend clients
-    bind 127.0.0.1:{port}
-    default_backend kschat
-backend kschat
-    balance roundrobin
-    {servers}
+    client_body_temp_path DIRECTORY/body;
+    proxy_temp_path DIRECTORY/proxy;
+    fastcgi_temp_path DIRECTORY/fastcgi;
+    uwsgi_temp_path DIRECTORY/uwsgi;
+    scgi_temp_path DIRECTORY/scgi;
+    EXAMPLE
+}
 """
 
 
@@ -119,14 +93,22 @@ class Proxy:
 
 def nginx(ports: Sequence[int]) -> Proxy:
     """An nginx before daemons on these ports."""
-    servers = " ".join(f"server 127.0.0.1:{port};" for port in ports)
-    return Proxy(require_program("nginx"), NGINX.format(directory="DIRECTORY", port="PORT", servers=servers))
+    example = _before(ports, (DEPLOY / "nginx.conf").read_text("utf-8"))
+    example = example.replace("listen 80;", "listen 127.0.0.1:PORT;")
+    return Proxy(require_program("nginx"), NGINX.replace("EXAMPLE", example))
 
 
 def haproxy(ports: Sequence[int]) -> Proxy:
     """A haproxy before daemons on these ports."""
-    servers = "\n    ".join(f"server d{number} 127.0.0.1:{port}" for number, port in enumerate(ports))
-    return Proxy(require_program("haproxy"), HAPROXY.format(port="PORT", servers=servers))
+    example = _before(ports, (DEPLOY / "haproxy.cfg").read_text("utf-8"))
+    return Proxy(require_program("haproxy"), example.replace("bind :80", "bind 127.0.0.1:PORT"))
+
+
+def _before(ports: Sequence[int], example: str) -> str:
+    """An example with its three daemons on these ports."""
+    for number, port in enumerate(ports):
+        example = example.replace(f"127.0.0.1:{3000 + number}", f"127.0.0.1:{port}")
+    return example
 
 
 def _listens(port: int) -> bool:

@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import hiredis
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
 from tests.support.needs import require_redis
@@ -135,6 +137,24 @@ class Redis:
         """End it, and all that belongs to it."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Saying(Protocol):
+    """Something that speaks as Redis does, and answers each command by its name.
+
+    Args:
+        said: the answers, as they stand on the wire; of one that is not there: an error.
+    """
+
+    def __init__(self, said: Mapping[str, bytes]) -> None:
+        self._said = said
+        self._reader = hiredis.Reader()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (command := self._reader.gets()) is not False:
+            assert self.transport is not None
+            self.transport.write(self._said.get(command[0].decode().upper(), b"-ERR unknown command\r\n"))
 
 
 _shared: list[Redis] = []

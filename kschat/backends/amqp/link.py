@@ -38,6 +38,7 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         why: what ended it, in words, once it has; or what will.
         ended: whether it has.
         gone: fires then.
+        after_read: is called when all of what came in one piece was taken.
     """
 
     def __init__(self, parameters: pika.ConnectionParameters, reactor: Any, distrust: Callable[[], str]) -> None:
@@ -49,6 +50,7 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         self.why = ""
         self.ended = False
         self.gone: Deferred[None] = Deferred()
+        self.after_read: Callable[[], None] = _nothing
 
     def connectionMade(self) -> None:
         """TCP, or TLS, stands."""
@@ -61,6 +63,11 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         if self._ending and self.transport.disconnecting:
             self.transport.abortConnection()
         self._ending = self.transport.disconnecting
+
+    def dataReceived(self, data: bytes) -> None:
+        """Some bytes have come."""
+        super().dataReceived(data)
+        self.after_read()
 
     def abort(self, why: str) -> None:
         """End it now, whatever waits to be sent."""
@@ -77,6 +84,10 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         self.why = self.why or why(error, self._distrust())
         super().connectionLost(reason)
         self.gone.callback(None)
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 def why(error: BaseException | None, distrust: str = "") -> str:

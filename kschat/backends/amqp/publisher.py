@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from itertools import count
+from itertools import takewhile
 from typing import Any, Final
 
 import pika
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from kschat.chat.interfaces import RouterUnavailable
 
@@ -25,11 +24,12 @@ PERSISTENT: Final = 2
 class Publisher:
     """Publishes on a channel of its own.
 
-    pika gives a returned message to whichever publish is confirmed next, which is not always the one it was of; so
-    each has an id, and what came back is found by that. (RabbitMQ sends a return before the confirm of the same one.)
+    pika's wrapper for Twisted gives a returned message to whichever publish is confirmed next, which is not always the
+    one it was of; so this stands on pika's own channel, and finds by its number what is confirmed and what comes back.
+    (RabbitMQ sends a return before the confirm of the same one.)
 
     Args:
-        channel: a ``TwistedChannel`` on which confirms are switched on.
+        channel: a ``Channel`` of pika for this alone; its confirms are to go to ``confirmed``.
         exchange: to which all goes.
         app_id: what tells this daemon's messages from others.
         clock: says since when a confirm is awaited.
@@ -43,9 +43,9 @@ class Publisher:
         self._exchange = exchange
         self._app_id = app_id
         self._clock = clock
-        self._ids = count(1)
-        self._back: set[str] = set()
-        self._waiting: dict[str, tuple[float, int, Deferred[bool]]] = {}
+        self._number = 0
+        self._back: set[int] = set()
+        self._waiting: dict[int, tuple[float, int, Deferred[bool]]] = {}
         self._bytes = 0
         self._line: deque[tuple[str, Mapping[str, Any], str, bytes, Deferred[bool]]] = deque()
         self._heard = 0.0
@@ -72,54 +72,58 @@ class Publisher:
     def _send(
         self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes, answer: Deferred[bool]
     ) -> None:
-        name = f"{next(self._ids):x}"
+        number = self._number + 1
         properties = pika.BasicProperties(
             delivery_mode=PERSISTENT,
-            message_id=name,
+            message_id=str(number),
             app_id=self._app_id,
             content_type=content_type,
             headers=dict(headers) if headers else None,
         )
-        self._waiting[name] = (self._clock.seconds(), len(body), answer)
-        self._bytes += len(body)
         try:
-            confirmed = self._channel.basic_publish(self._exchange, key, body, properties, mandatory=True)
+            self._channel.basic_publish(self._exchange, key, body, properties, mandatory=True)
         except Exception as error:  # noqa: BLE001 - pika raises while it is closing
-            del self._waiting[name]
-            self._bytes -= len(body)
             answer.errback(RouterUnavailable(f"RabbitMQ can't be written to: {error}"))
-        else:
-            confirmed.addCallbacks(self._confirmed, self._failed, callbackArgs=(name,), errbackArgs=(name,))
+            return
+        self._number = number
+        self._waiting[number] = (self._clock.seconds(), len(body), answer)
+        self._bytes += len(body)
 
     def give_up(self, why: str) -> None:
         """Whatever waits is answered: it may or may not have been carried."""
         line, self._line = self._line, deque()
-        for name in list(self._waiting):
-            self._answer(name, Failure(RouterUnavailable(why)))
+        waiting, self._waiting = self._waiting, {}
+        self._bytes = 0
+        for _, _, answer in waiting.values():
+            answer.errback(RouterUnavailable(why))
         for _, _, _, _, answer in line:
             answer.errback(RouterUnavailable(why))
 
-    def _came_back(self, message: Any) -> None:
+    def _came_back(self, _: object, method: object, properties: pika.BasicProperties, body: bytes) -> None:
         self.returned += 1
-        self._back.add(message.properties.message_id)
+        self._back.add(int(properties.message_id))
 
-    def _confirmed(self, _: object, name: str) -> None:
+    def confirmed(self, frame: Any) -> None:
+        """RabbitMQ has taken a message, or all up to one; or has not."""
         self._heard = self._clock.seconds()
-        back = name in self._back
-        self._back.discard(name)
-        self._answer(name, not back)
-
-    def _failed(self, failure: Failure, name: str) -> None:
-        if failure.check(pika.exceptions.UnroutableError) is not None:
-            self._confirmed(None, name)  # of this one, or of another: the id says it
+        method = frame.method
+        number, taken = method.delivery_tag, isinstance(method, pika.spec.Basic.Ack)
+        if method.multiple:
+            for earlier in list(takewhile(lambda each: each <= number, self._waiting)):
+                self._answer(earlier, taken)
         else:
-            self._back.discard(name)
-            self._answer(name, Failure(RouterUnavailable("RabbitMQ did not take it")))
+            self._answer(number, taken)
+        while self._line and self._has_room():
+            self._send(*self._line.popleft())
 
-    def _answer(self, name: str, result: bool | Failure) -> None:
-        waiting = self._waiting.pop(name, None)
-        if waiting is not None:
-            self._bytes -= waiting[1]
-            waiting[2].callback(result)  # a Failure makes it fail
-            while self._line and self._has_room():
-                self._send(*self._line.popleft())
+    def _answer(self, number: int, taken: bool) -> None:
+        back = number in self._back
+        self._back.discard(number)
+        waiting = self._waiting.pop(number, None)
+        if waiting is None:
+            return  # it was given up
+        self._bytes -= waiting[1]
+        if taken:
+            waiting[2].callback(not back)
+        else:
+            waiting[2].errback(RouterUnavailable("RabbitMQ did not take it"))

@@ -10,8 +10,7 @@ from typing import Any, Final, Protocol
 
 import pika
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from kschat.backends.amqp.keys import Keys
@@ -19,15 +18,22 @@ from kschat.backends.amqp.keys import Keys
 #: Messages that the broker sends ahead of their being acknowledged: batches, as a rule.
 PREFETCH: Final = 1000
 
+#: Messages that are acknowledged together, and seconds after which fewer are.
+ACK_AT: Final = 200
+ACK_WAIT: Final = 0.1
+
 #: Bindings that are wished in one turn of the reactor: it has others to serve.
 MAX_WISHES: Final = 500
+
+#: What arrived: its properties, its body.
+Arrived = tuple[pika.BasicProperties, bytes]
 
 
 class Consumer(Protocol):
     """Who is told."""
 
-    def arrived(self, messages: list[Any], socket: str | None) -> None:
-        """Messages, as pika has them, in order; from the queue of ``socket`` where each has one."""
+    def arrived(self, messages: list[Arrived], socket: str | None) -> None:
+        """Messages, in order; from the queue of ``socket`` where each has one."""
 
     def cancelled(self, socket: str | None) -> None:
         """The broker took a queue away. There is another one."""
@@ -37,7 +43,16 @@ class Consumer(Protocol):
 
 
 class _Channel:
-    """What both kinds do with a channel."""
+    """What both kinds do with a channel.
+
+    It stands on pika's own channel, below the wrapper for Twisted, which has a Deferred for each message that arrives.
+
+    Args:
+        channel: a ``TwistedChannel`` for this alone.
+        exchange, keys: what is bound to what.
+        consumer: is told.
+        clock: the reactor.
+    """
 
     def __init__(self, channel: Any, exchange: str, keys: Keys, consumer: Consumer, clock: IReactorTime) -> None:
         self._channel = channel
@@ -45,33 +60,61 @@ class _Channel:
         self._keys = keys
         self._consumer = consumer
         self._clock = clock
-        self._acked = 0
+        # By the queue's name, which is the consumer's too: whose it is, and what to do when it is taken away.
+        self._consumers: dict[str, tuple[str | None, Callable[[], Deferred[None]]]] = {}
+        self._arrived: dict[str, list[Arrived]] = {}
+        self._unacked = 0
+        self._newest = 0
+        self._timer: IDelayedCall | None = None
+        channel._channel.add_on_cancel_callback(self._taken_away)
 
     async def _consume(self, queue: str, socket: str | None, again: Callable[[], Deferred[None]]) -> None:
-        """Begin to consume. What arrives in one turn of the reactor is handed on together."""
-        arriving, _ = await self._channel.basic_consume(queue)
-        Deferred.fromCoroutine(self._hand_on(arriving, socket, again)).addErrback(self._consumer.broken)
+        """Begin to consume. What arrives together is handed on together."""
+        self._consumers[queue] = (socket, again)
+        consume = self._channel._wrap_channel_method("basic_consume")
+        await consume(queue=queue, on_message_callback=self._came, consumer_tag=queue)
 
-    async def _hand_on(self, arriving: Any, socket: str | None, again: Callable[[], Deferred[None]]) -> None:
-        while True:
-            try:
-                messages = [await arriving.get()]
-            except pika.exceptions.ConsumerCancelled:
-                await again()
-                return
-            except Exception:  # noqa: BLE001 - pika's or Twisted's: channel or connection have ended, which others are told
-                return
-            await deferLater(self._clock, 0)
-            while arriving.pending:
-                messages.append(await arriving.get())
-            self._consumer.arrived(messages, socket)
-            self._ack(messages[-1].method.delivery_tag)
+    def _came(self, _: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        self._unacked += 1
+        self._newest = method.delivery_tag
+        self._arrived.setdefault(method.consumer_tag, []).append((properties, body))
 
-    def _ack(self, tag: int) -> None:
-        """All up to ``tag`` have arrived, those of the channel's other queues too: to ack one again is an error."""
-        if tag > self._acked and self._channel.is_open:
-            self._acked = tag
-            self._channel.basic_ack(tag, multiple=True)
+    def hand_on(self) -> None:
+        """What came in one piece has come."""
+        if not self._arrived:
+            return
+        arrived, self._arrived = self._arrived, {}
+        try:
+            for queue, messages in arrived.items():
+                if queue in self._consumers:
+                    self._consumer.arrived(messages, self._consumers[queue][0])
+        except Exception:  # noqa: BLE001 - whatever it is, it is told, and the connection ended
+            self._consumer.broken(Failure())
+            return
+        if self._unacked >= ACK_AT:
+            self._ack()
+        elif self._timer is None:
+            self._timer = self._clock.callLater(ACK_WAIT, self._ack)
+
+    def _ack(self) -> None:
+        """All that has come was handed on."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self._unacked = 0
+        if self._channel.is_open:
+            self._channel._channel.basic_ack(self._newest, multiple=True)
+
+    def close(self) -> None:
+        """The connection has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _taken_away(self, frame: Any) -> None:
+        _, again = self._consumers.pop(frame.method.consumer_tag, (None, None))
+        if again is not None:
+            again().addErrback(self._consumer.broken)
 
 
 class DaemonQueue(_Channel):

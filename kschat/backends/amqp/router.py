@@ -19,6 +19,7 @@ from zope.interface import implementer
 from kschat.backends.amqp import address, carried, parted
 from kschat.backends.amqp.keys import Keys
 from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.queues import Arrived
 from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
@@ -211,6 +212,7 @@ class AmqpRouter:
                 link.transport.abortConnection()
             await link.gone
             self._link = None
+            session.end(link.why)
             self._say_down(f"RabbitMQ can't be used: {link.why}")
             return False
         finally:
@@ -279,15 +281,14 @@ class AmqpRouter:
         self.log.info("RabbitMQ takes messages again")
         self._turn(RouterTurn.UP)
 
-    def arrived(self, messages: list[Any], socket: str | None) -> None:
+    def arrived(self, messages: list[Arrived], socket: str | None) -> None:
         """Hand on what is for users here."""
         bound, batch, missed = self._bound, [], []
-        for message in messages:
-            properties = message.properties
+        for properties, body in messages:
             if self._direct and properties.app_id == self.app_id:
                 continue  # they had it when it was published
             try:
-                found, lacks = carried.read(properties.content_type, properties.headers, message.body, self._mid)
+                found, lacks = carried.read(properties.content_type, properties.headers, body, self._mid)
             except carried.CarriedError as error:
                 self._malformed += 1
                 self.log.warn("from RabbitMQ came {error}", error=error)

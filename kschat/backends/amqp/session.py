@@ -90,9 +90,12 @@ class Session:
         await channel.basic_qos(prefetch_count=PREFETCH)
         kind = DaemonQueue if settings.queue == "daemon" else SocketQueues
         queues = kind(channel, settings.exchange, self._keys, self._owner, self._clock)
+        self._queues = queues
+        link.after_read = queues.hand_on
         await queues.open()
         publishing = await link.channel()
-        await publishing.confirm_delivery()
+        publisher = Publisher(publishing._channel, settings.exchange, self._app_id, self._clock)
+        await publishing._wrap_channel_method("confirm_delivery")(ack_nack_callback=publisher.confirmed)
         for one in (channel, publishing):
             one.on_closed.addBoth(self._channel_closed)
         # Some come and go while the others are bound.
@@ -106,8 +109,7 @@ class Session:
             known = now
         channel.connection.add_on_connection_blocked_callback(lambda *_: self._block())
         channel.connection.add_on_connection_unblocked_callback(lambda *_: self._unblock())
-        self._queues = queues
-        self._publisher = Publisher(publishing, settings.exchange, self._app_id, self._clock)
+        self._publisher = publisher
         self._heard = self._clock.seconds()
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
@@ -149,6 +151,8 @@ class Session:
 
     def end(self, reason: str) -> None:
         """It has ended: whoever waits is told."""
+        if self._queues is not None:
+            self._queues.close()
         if self._publisher is not None:
             self._publisher.give_up(reason)
         self._give_up_binding(reason)

@@ -8,6 +8,9 @@
 - ``teller``      says it in the log, once
 - ``link``        connects again and again; a command fails at once while it is down
 - ``store``       ``RedisStore``: what each daemon asks and writes
+- ``session``     Redis as the store sees it: two links, the scripts, whether it is still the same
+- ``lane``        what writes, in order, and no more at once than Redis does in a moment
+- ``retention``   deletes what is to be kept no longer
 - ``packed``      messages as Redis keeps them
 - ``scripts/``    what Redis does in one step
 - ``packing``     many values as one argument

@@ -22,6 +22,9 @@ from kschat.backends.redis.teller import Teller
 #: Seconds between two looks whether Redis answers; of a silent link each look is a PING.
 LOOK: Final = 1.0
 
+#: Seconds between two times that Sentinels are asked whether the master is still the same.
+SENTINELS_ASKED: Final = 5.0
+
 #: Commands that may wait for their answers.
 MOST_WAITING: Final = 10_000
 
@@ -74,6 +77,9 @@ class Link:
         self._ended: Deferred[None] = succeed(None)
         self._look = LoopingCall(self._look_after)
         self._look.clock = reactor
+        self._place = ""
+        self._asked = 0.0
+        self._asking = False
         self.tries = 0
         self.why = "Redis is not connected yet"
 
@@ -125,8 +131,13 @@ class Link:
     async def _run(self) -> None:
         wait = 0.0
         while self._running:
-            if await self._once():
-                wait = 0.0
+            try:
+                if await self._once():
+                    wait = 0.0
+            except Exception:  # noqa: BLE001 - of who is told that it turned; a link that is not tried again is dead
+                self.log.failure("a link to Redis stumbled")
+                self.abort("it stumbled")
+                self._connection = None
             wait = min(1.6 * wait, self._settings.last_retry) or self._settings.first_retry
             if not self._is_running():
                 break
@@ -149,7 +160,7 @@ class Link:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
             self._down("Redis can't be reached", why(error))
             return False
-        place = f"{found.host}:{found.port}"
+        self._place = place = f"{found.host}:{found.port}"
         self._setting_up = connection
         timer = self._reactor.callLater(2 * self._settings.patience, connection.abort, "it did not answer")
         try:
@@ -197,11 +208,25 @@ class Link:
         if connection is None:
             return
         now, oldest = self._reactor.seconds(), connection.oldest
+        if self._finder.address.service and now - self._asked >= SENTINELS_ASKED and not self._asking:
+            self._asked, self._asking = now, True
+            Deferred.fromCoroutine(self._ask_sentinels(connection)).addErrback(self._failed)
         if oldest is None:
             if now - connection.heard >= LOOK:
                 connection.execute_command("PING").addErrback(self._no_pong, connection)
         elif now - oldest > self._settings.patience:
             connection.abort(f"it answered nothing for {self._settings.patience:g} seconds")
+
+    async def _ask_sentinels(self, connection: Connection) -> None:
+        # One that is cut off from them goes on as a master, and what it takes is lost later.
+        try:
+            found = await self._finder.find()
+        except Exception:  # noqa: BLE001 - who does not answer says nothing
+            return
+        finally:
+            self._asking = False
+        if f"{found.host}:{found.port}" != self._place and connection is self._connection:
+            connection.abort("Sentinels know another master now")
 
     def _no_pong(self, failure: Failure, connection: Connection) -> None:
         if failure.check(RedisUnavailable) is None:

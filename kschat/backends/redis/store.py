@@ -19,24 +19,17 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from secrets import token_urlsafe
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from zope.interface import implementer
 
 from kschat.backends.order import number_of
-from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
-from kschat.backends.redis.faults import is_forbidden, said
-from kschat.backends.redis.link import Link
+from kschat.backends.redis.connection import ResponseError
 from kschat.backends.redis.packed import Packer, answers, id_of, message_of, packed, peer_of
 from kschat.backends.redis.retention import Retention
-from kschat.backends.redis.scripts import READING, WRITING, Scripts
+from kschat.backends.redis.session import Session
 from kschat.backends.redis.settings import Settings
-from kschat.backends.redis.teller import Teller
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     Conversation,
@@ -50,38 +43,20 @@ from kschat.chat.interfaces import (
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Message
+from kschat.chat.messages import Error, Message
 
 T = TypeVar("T")
 
-#: Seconds between two looks whether this is still the Redis that it was, and whether it takes writes again.
-LOOK: Final = 1.0
-
 #: Users that are asked of at once.
 MOST_USERS: Final = 1000
-
-#: Errors that are of Redis as a whole, and not of what was asked.
-_WHOLE: Final = (
-    "NOSCRIPT",
-    "READONLY",
-    "LOADING",
-    "MASTERDOWN",
-    "NOAUTH",
-    "NOPERM",
-    "OOM",
-    "MISCONF",
-    "NOREPLICAS",
-    "BUSY",
-)
 
 
 @implementer(IStore)
 class RedisStore:
     """Keeps messages in Redis, for any number of daemons.
 
-    What writes goes over one connection, and so keeps its order; what only reads has another, so that a long backlog
-    delays no batch. Each script that writes is told a time of the server's after which it does nothing: what its
-    sender was told to have failed is not done later, by a server that had been stopped.
+    Each script that writes is told a time of the server's after which it does nothing: what its sender was told to
+    have failed is not done later, by a server that had been stopped.
 
     Args:
         settings: where it is, and how long messages are kept.
@@ -91,41 +66,31 @@ class RedisStore:
         AddressError: the settings can't be used.
     """
 
-    log = Logger()
     keeps = True
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
-        #: See ``IStore``: "" until Redis was connected.
-        self.epoch = ""
-        self._settings = settings
-        self._reactor = reactor
-        self._prefix = f"{settings.prefix}:"
-        self._scripts = Scripts()
+        self._session = session = Session(settings, reactor, self._renewed)
+        self._most = settings.retention_messages
         self._packer = Packer()
-        self._teller = Teller("the store")
-        self._writes = Link(settings, reactor, self._teller, prepare=self._hello)
-        self._reads = Link(settings, reactor, self._teller, prepare=self._load_reading)
         self._retention = Retention(
-            lambda *command: self._do(self._reads, *command),
-            lambda argument: self._read("sweep", argument),
-            self._prefix,
+            session.ask,
+            lambda argument: session.read("sweep", argument),
+            session.prefix,
             settings.retention_seconds,
             settings.retention_messages,
             reactor,
         )
-        self._look = LoopingCall(self._look_after)
-        self._look.clock = reactor
         self._listener: StoreListener | None = None
-        self._running = False
-        self._generation = 0
-        # What the server's clock says more than this one, in milliseconds.
-        self._ahead = 0
-        self._warned: set[str] = set()
+
+    @property
+    def epoch(self) -> str:
+        """See ``IStore``: "" until Redis was connected."""
+        return self._session.epoch
 
     @property
     def up(self) -> bool:
         """See ``IStore``."""
-        return self._writes.up and self._reads.up
+        return self._session.up
 
     def attach(self, listener: StoreListener) -> None:
         """See ``IStore``."""
@@ -133,35 +98,42 @@ class RedisStore:
 
     def start(self) -> None:
         """See ``IStore``."""
-        self._running = True
-        self._writes.start()
-        self._reads.start()
+        self._session.start()
         self._retention.start()
-        self._look.start(LOOK, now=False)
 
     def stop(self) -> Deferred[None]:
-        """See ``IStore``. What is on its way is waited for, as long as Redis may take to answer."""
-        if not self._running:
-            return succeed(None)
-        self._running = False
-        self._look.stop()
+        """See ``IStore``."""
         self._retention.stop()
-        last = self._writes.do("PING").addErrback(lambda _: None)
-        ended = last.addCallback(lambda _: gatherResults([self._writes.stop(), self._reads.stop()]))
-        return ended.addCallback(lambda _: None)
+        return self._session.stop()
+
+    def _renewed(self) -> None:
+        if self._listener is not None:
+            self._listener.renewed()
 
     # IStore: what writes.
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         """See ``IStore``. What is answered is as durable as Redis is set up to make it."""
-        argument = self._packer.batch(batch, self._deadline(), self._settings.retention_messages)
-        return self._write("append", argument).addCallback(self._appended, batch)
+        parts = list(self._session.lane.parts(batch))
+        if len(parts) == 1:
+            return self._append(*parts[0])
+        return Deferred.fromCoroutine(_together([(part, self._append(writes, part)) for writes, part in parts]))
+
+    def _append(self, writes: int, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        def argument() -> bytes:
+            return self._packer.batch(batch, self._session.deadline(), self._most)
+
+        return self._session.write("append", argument, writes).addCallback(self._appended, batch)
 
     def note(self, notes: Notes) -> Deferred[None]:
         """See ``IStore``."""
         cursors = [part for pair in notes.cursors.items() for part in pair]
         seen = [part for pair in notes.seen.items() for part in pair]
-        noted = self._write("note", packed(self._deadline(), self.epoch, cursors, seen))
+        noted = self._session.write(
+            "note",
+            lambda: packed(self._session.deadline(), self._session.epoch, cursors, seen),
+            len(cursors) + len(seen),
+        )
         return noted.addCallback(lambda answer: self._done(answer, None))
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
@@ -170,24 +142,24 @@ class RedisStore:
         if number is None:
             return succeed(False)
         name, side = self._packer.name(user, peer)
-        marked = self._write("mark", packed(self._deadline(), user, name, side, id_of(number)))
+        marked = self._session.write("mark", lambda: packed(self._session.deadline(), user, name, side, id_of(number)))
         return marked.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
         """See ``IStore``."""
-        joined = self._write("room", packed(self._deadline(), "join", room, user, most))
+        joined = self._session.write("room", lambda: packed(self._session.deadline(), "join", room, user, most))
         return joined.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         """See ``IStore``."""
-        left = self._write("room", packed(self._deadline(), "leave", room, user, 0))
+        left = self._session.write("room", lambda: packed(self._session.deadline(), "leave", room, user, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
     # IStore: what reads.
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         """See ``IStore``."""
-        return self._read("inbox", user).addCallback(lambda answer: InboxState(*answer))
+        return self._session.read("inbox", user).addCallback(lambda answer: InboxState(*answer))
 
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         """See ``IStore``."""
@@ -195,7 +167,7 @@ class RedisStore:
 
     def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
         """See ``IStore``."""
-        return self._read("read", user, after, limit).addCallback(_entries)
+        return self._session.read("read", user, after, limit).addCallback(_entries)
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         """See ``IStore``."""
@@ -210,61 +182,26 @@ class RedisStore:
             if not number:
                 return succeed(Page((), False))
             upto = id_of(number)
-        found = self._read("history", user, name, int(side == 0), upto, limit + 1)
+        found = self._session.read("history", user, name, int(side == 0), upto, limit + 1)
         return found.addCallback(_page, limit)
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         """See ``IStore``."""
-        return self._read("conversations", user, limit).addCallback(_conversations)
+        return self._session.read("conversations", user, limit).addCallback(_conversations)
 
     def members(self, room: str) -> Deferred[list[str]]:
         """See ``IStore``."""
-        found = self._do(self._reads, "HKEYS", f"{self._prefix}m:{room}")
+        found = self._session.ask("HKEYS", f"{self._session.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
 
     def sweep(self) -> Deferred[None]:
         """Delete now what is deleted by and by, unless another daemon does. For tests and benches."""
         return self._retention.sweep()
 
-    # The scripts.
-
-    def _write(self, name: str, argument: bytes) -> Deferred[Any]:
-        return self._do(self._writes, "EVALSHA", self._scripts.hashes[name], 1, self._prefix, argument)
-
-    def _read(self, name: str, *arguments: str | bytes | int) -> Deferred[Any]:
-        return self._do(self._reads, "EVALSHA", self._scripts.hashes[name], 1, self._prefix, *arguments)
-
-    def _of_each(self, name: str, users: Sequence[str]) -> Deferred[dict[str, int]]:
+    def _of_each(self, script: str, users: Sequence[str]) -> Deferred[dict[str, int]]:
         parts = [users[start : start + MOST_USERS] for start in range(0, len(users), MOST_USERS)]
-        asked = gatherResults([self._read(name, packed(*part)) for part in parts], consumeErrors=True)
-
-        def found(answers: list[list[Any]]) -> dict[str, int]:
-            return {
-                user: int(value)
-                for part, answer in zip(parts, answers, strict=True)
-                for user, value in zip(part, answer, strict=True)
-                if value != b""
-            }
-
-        done: Deferred[dict[str, int]] = asked.addCallbacks(found, lambda failure: failure.value.subFailure)
-        return done
-
-    def _do(self, link: Link, *command: str | bytes | int) -> Deferred[Any]:
-        if not self._running:
-            return fail(StoreUnavailable("the store is not running"))
-        return link.do(*command).addErrback(self._unavailable, link)
-
-    def _unavailable(self, failure: Failure, link: Link) -> Failure:
-        if failure.check(RedisUnavailable) is not None:
-            return Failure(StoreUnavailable(str(failure.value)))
-        failure.trap(ResponseError)
-        reason = said(failure.value)
-        if str(failure.value).startswith(_WHOLE) or is_forbidden(failure.value):
-            # The next connection is prepared anew, which fails for as long as Redis takes no writes.
-            link.abort(reason)
-        else:
-            self._warn(f"Redis could not do it: {reason}")
-        return Failure(StoreUnavailable(f"Redis refused: {reason}"))
+        asked = [(part, self._session.read(script, packed(*part))) for part in parts]
+        return Deferred.fromCoroutine(_known(asked))
 
     def _done(self, answer: Any, result: T) -> T:
         """What a script that writes has answered; ``result`` is for the good case."""
@@ -273,86 +210,51 @@ class RedisStore:
         if answer == b"late":
             raise StoreUnavailable("Redis came to it too late, and did nothing")
         if answer == b"new":
-            self._writes.abort("its data are gone")
-            raise StoreUnavailable("Redis has lost its data")
+            raise self._session.lost()
         return result
 
     def _appended(self, answer: list[Any], batch: Sequence[Message]) -> list[Stored]:
         now, outcome, *rest = answer
-        self._ahead = now - self._milliseconds()
-        if outcome == b"ok":
-            return answers(batch, rest[0], rest[1:])
+        self._session.told_time(now)
         if outcome == b"error":
-            error = ResponseError(rest[0].decode("utf-8", "replace"))
-            reason = said(error)
-            if is_forbidden(error):
-                self._writes.abort(reason)
-            else:
-                self._warn(f"Redis could not keep a batch, and has undone it: {reason}")
-            raise StoreUnavailable(f"Redis refused: {reason}")
-        self._done(outcome, None)
-        raise AssertionError(outcome)
-
-    # The connections.
-
-    async def _hello(self, connection: Connection) -> None:
-        do = connection.execute_command
-        about = _about(await do("INFO"))
-        if int(about.get("redis_version", "0").split(".")[0]) < 7:
-            raise RedisUnavailable(f"it is of version {about.get('redis_version')}, and must be of 7 or newer")
-        await self._load(connection, WRITING)
-        known = (self.epoch, self._generation, token_urlsafe(6))
-        said_hello = await do("EVALSHA", self._scripts.hashes["hello"], 1, self._prefix, about["run_id"], *known)
-        epoch, generation, now = said_hello
-        self._ahead = now - self._milliseconds()
-        before, self.epoch, self._generation = self.epoch, epoch.decode(), generation
-        if about.get("maxmemory", "0") != "0" and about.get("maxmemory_policy") != "noeviction":
-            self._warn(
-                f"Redis deletes what it likes when memory is short: set maxmemory-policy noeviction, "
-                f"and not {about.get('maxmemory_policy')}"
-            )
-        if about.get("aof_enabled") != "1":
-            self._warn("Redis keeps what was acknowledged only up to its last snapshot: set appendonly yes")
-        if before and before != self.epoch:
-            self._warn("Redis has lost its data, or other data are there now: all begins anew")
-            if self._listener is not None:
-                self._listener.renewed()
-
-    async def _load_reading(self, connection: Connection) -> None:
-        await self._load(connection, (*READING, "sweep"))
-
-    async def _load(self, connection: Connection, names: Sequence[str]) -> None:
-        for name in names:
-            await connection.execute_command("SCRIPT", "LOAD", self._scripts.text(name))
-
-    def _warn(self, what: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            self.log.warn("the store: {what}", what=what)
-
-    def _look_after(self) -> None:
-        if self._writes.up:
-            looked = self._writes.do("HGET", f"{self._prefix}g", "epoch").addCallback(self._looked)
-            looked.addErrback(self._not_looked)
-
-    def _looked(self, epoch: bytes | None) -> None:
-        if epoch is None or epoch.decode() != self.epoch:
-            self._writes.abort("its data are gone, or others")
-
-    def _not_looked(self, failure: Failure) -> None:
-        if failure.check(RedisUnavailable, ResponseError) is None:
-            self.log.failure("the store could not be looked after", failure)
-
-    def _milliseconds(self) -> int:
-        return int(self._reactor.seconds() * 1000)
-
-    def _deadline(self) -> int:
-        return self._milliseconds() + self._ahead + int(self._settings.patience * 1000)
+            raise self._session.refused(ResponseError(rest[0].decode("utf-8", "replace")))
+        if outcome != b"ok":
+            return self._done(outcome, [])
+        stored = answers(batch, rest[0], rest[1:])
+        if len(rest) > 1:
+            self._session.lane.learn(stored)
+        return stored
 
 
-def _about(info: bytes) -> dict[str, str]:
-    lines = info.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
+async def _together(parts: Sequence[tuple[Sequence[Message], Deferred[list[Stored]]]]) -> list[Stored]:
+    """What became of a batch that was split. Where some of it is kept, the messages of the rest are refused."""
+    found: list[Stored] = []
+    failed: StoreUnavailable | None = None
+    kept = False
+    for part, asked in parts:
+        try:
+            found += await asked
+            kept = True
+        except StoreUnavailable as error:
+            failed = error
+            found += [Stored(message, (), False, Error.NO_STORE) for message in part]
+    if failed is not None and not kept:
+        raise failed
+    return found
+
+
+async def _known(asked: Sequence[tuple[Sequence[str], Deferred[list[Any]]]]) -> dict[str, int]:
+    """Of each user a number, for those of whom there is one."""
+    try:
+        answers = await gatherResults([answer for _, answer in asked], consumeErrors=True)
+    except FirstError as error:
+        raise StoreUnavailable(error.subFailure.getErrorMessage()) from None
+    return {
+        user: int(value)
+        for (users, _), answer in zip(asked, answers, strict=True)
+        for user, value in zip(users, answer, strict=True)
+        if value != b""
+    }
 
 
 def _entries(found: list[Any]) -> list[Entry]:

@@ -77,10 +77,14 @@ for at = 3, #b, 8 do
     if type(member) == 'table' then
       return undone(member)
     end
-    if member and not rooms[conversation] then
-      rooms[conversation] = call('HKEYS', p .. 'm:' .. conversation)
-    end
     room = rooms[conversation]
+    if member and not room then
+      room = {call('HKEYS', p .. 'm:' .. conversation), {}}
+      for nth, name in ipairs(room[1]) do
+        room[2][nth] = p .. 'i:' .. name
+      end
+      rooms[conversation] = room
+    end
   end
   local first
   if cid ~= '' and (side ~= 0 or member) then
@@ -135,21 +139,24 @@ for at = 3, #b, 8 do
     state[1] = state[1] + 1
     if side == 0 then
       places = {}
-      for _, name in ipairs(room) do
+      local names_of, inboxes, filled = room[1], room[2], 0
+      for nth = 1, #names_of do
+        local name = names_of[nth]
         if name ~= sender then
-          local key = p .. 'i:' .. name
+          local key = inboxes[nth]
           local given = try('XADD', key, star, 'n', id, 'c', conversation)
           if type(given) == 'table' then
             return undone(given)
           end
           added[adds + 1], added[adds + 2], adds = key, given, adds + 2
           local theirs = base + tonumber(sub(given, skip))
-          push(places, name)
-          push(places, theirs)
+          places[filled + 1], places[filled + 2], filled = name, theirs, filled + 2
           if theirs == base then
             begun['i' .. name] = ms
           end
-          full['i' .. name] = true
+          if most > 0 then
+            full['i' .. name] = true
+          end
         end
       end
       packed = cmsgpack.pack(places)
@@ -229,7 +236,7 @@ for at = 1, #names, 4 do
     if now - state[3] >= 60000 then
       state[3] = now
       if side == 0 then
-        for _, name in ipairs(rooms[conversation]) do
+        for _, name in ipairs(rooms[conversation][1]) do
           try('ZADD', p .. 'v:' .. name, now, '0' .. conversation)
         end
       else

@@ -11,19 +11,19 @@ for _, name in ipairs(call('ZREVRANGEBYSCORE', list, '+inf', least)) do
   local conversation = sub(name, 2)
   local newest = call('XREVRANGE', p .. 'c:' .. conversation, '+', (hidden(conversation)), 'COUNT', 1)[1]
   if newest then
-    found[#found + 1] = {name, newest[1], newest[2][2]}
+    local ms, seq = match(newest[1], '^(%d+)-(%d+)$')
+    found[#found + 1] = {name, newest, tonumber(ms), tonumber(seq)}
   end
 end
 table.sort(found, function(one, other)
-  return before(other[2], one[2])
+  return one[3] > other[3] or (one[3] == other[3] and one[4] > other[4])
 end)
 local answer = {}
 for at = 1, math.min(limit, #found) do
-  local one = found[at]
-  local others, read = standing(sub(one[1], 2), tonumber(sub(one[1], 1, 1)), user)
+  local name, newest = found[at][1], found[at][2]
+  local others, read = standing(sub(name, 2), tonumber(sub(name, 1, 1)), user)
   if others then
-    one[4] = others - read
-    answer[#answer + 1] = one
+    answer[#answer + 1] = {name, newest[1], newest[2][2], others - read}
   end
 end
 return answer

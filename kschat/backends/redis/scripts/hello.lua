@@ -1,6 +1,7 @@
 -- A daemon has connected. Of a store that is new, or that lies on another server or in another life of it than before,
 -- the last of what was confirmed may be gone: so offsets go on in another generation, and none is given twice.
--- ARGV: the server's run id; the epoch and the generation that this daemon knows ('' and 0 for none); a new epoch.
+-- ARGV: the server's run id; the epoch, the generation and the run id that this daemon knows ('', 0 and '' for none); a new
+-- epoch.
 -- Returns the epoch, the generation, the server's time.
 
 -- Whatever the scripts do to keys is done here once, so that a user who may not is told so now, and not amid a batch.
@@ -43,15 +44,16 @@ end
 local key = p .. 'g'
 local found = call('HMGET', key, 'epoch', 'run', 'generation')
 local epoch, generation = found[1], tonumber(found[3]) or 0
-local known_epoch, known = ARGV[2], tonumber(ARGV[3])
+local run, known_epoch, known, known_run = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local again = generation
 if not epoch then
-  epoch, again = ARGV[4], known + 1
-elseif found[2] ~= ARGV[1] then
+  epoch, again = ARGV[5], known + 1
+elseif found[2] ~= run then
   again = math.max(generation, known) + 1
-elseif known_epoch ~= '' and known_epoch ~= epoch and known >= generation then
+elseif known >= generation and known > 0 and (known_epoch ~= epoch or known_run ~= run) then
+  -- Another daemon was here first, and knew less.
   again = known + 1
 end
 -- Also where nothing changes: so that a server that takes no writes is known.
-call('HSET', key, 'epoch', epoch, 'run', ARGV[1], 'generation', again)
+call('HSET', key, 'epoch', epoch, 'run', run, 'generation', again)
 return {epoch, again, server_ms()}

@@ -9,8 +9,9 @@ if call('HGET', p .. 'g', 'epoch') ~= b[2] then
   return 'new'
 end
 local cursors, seen = b[3], b[4]
-for at = 1, #cursors, 2 do
-  local inbox, key, cursor = p .. 'i:' .. cursors[at], p .. 'u:' .. cursors[at], cursors[at + 1]
+
+local function rise(user, cursor)
+  local inbox, key = p .. 'i:' .. user, p .. 'u:' .. user
   local id = id_of(cursor)
   if cursor > 0 and not call('XRANGE', inbox, id, id)[1] then
     cursor = math.min(cursor, last_of(inbox))
@@ -19,7 +20,12 @@ for at = 1, #cursors, 2 do
     call('HSET', key, 'c', format('%.0f', cursor))
   end
 end
+
+-- A key that is somebody else's keeps no other user's cursor from being kept.
+for at = 1, #cursors, 2 do
+  pcall(rise, cursors[at], cursors[at + 1])
+end
 for at = 1, #seen, 2 do
-  call('HSET', p .. 'u:' .. seen[at], 's', format('%.0f', seen[at + 1]))
+  redis.pcall('HSET', p .. 'u:' .. seen[at], 's', format('%.0f', seen[at + 1]))
 end
 return 'ok'

@@ -2,6 +2,7 @@
 
 local seen = {}
 for at, user in ipairs(cmsgpack.unpack(ARGV[1])) do
-  seen[at] = call('HGET', p .. 'u:' .. user, 's') or ''
+  local found = redis.pcall('HGET', p .. 'u:' .. user, 's')
+  seen[at] = type(found) == 'string' and found or ''
 end
 return seen

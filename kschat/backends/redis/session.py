@@ -1,0 +1,218 @@
+"""Redis as the store sees it: two links, the scripts, and whether it is still the same and takes writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from secrets import token_urlsafe
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
+from kschat.backends.redis.faults import is_forbidden, said
+from kschat.backends.redis.lane import Lane
+from kschat.backends.redis.link import Link
+from kschat.backends.redis.scripts import READING, WRITING, Scripts
+from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.teller import Teller
+from kschat.chat.interfaces import StoreUnavailable
+
+#: Seconds between two looks whether this is still the Redis that it was.
+LOOK: Final = 1.0
+
+#: Errors that are of Redis as a whole, and not of what was asked.
+_WHOLE: Final = (
+    "NOSCRIPT",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOAUTH",
+    "NOPERM",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "BUSY",
+)
+
+
+class Session:
+    """What writes goes over one connection, and so keeps its order; what only reads has another, so that a long
+    backlog delays no batch. Each method that asks fails with StoreUnavailable, at once where Redis is away.
+
+    Args:
+        settings: where it is.
+        reactor: the real one.
+        renewed: called when other data are there than before.
+
+    Attributes:
+        epoch: of the data; "" until Redis was connected.
+        lane: what writes, in order.
+
+    Raises:
+        AddressError: the settings can't be used.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any, renewed: Callable[[], None]) -> None:
+        self.epoch = ""
+        self.prefix = f"{settings.prefix}:"
+        self._patience = int(settings.patience * 1000)
+        self._reactor = reactor
+        self._renewed = renewed
+        self._scripts = Scripts()
+        teller = Teller("the store")
+        self._writes = Link(settings, reactor, teller, prepare=self._hello, turned=self._turned)
+        self._reads = Link(settings, reactor, teller, prepare=self._load_reading)
+        self.lane = Lane(self._writes)
+        self._look = LoopingCall(self._look_after)
+        self._look.clock = reactor
+        self._running = False
+        # The generation of offsets that was last known, and the life of the server that it was learned from.
+        self._generation = 0
+        self._run = ""
+        # What the server's clock says more than this one, in milliseconds.
+        self._ahead = 0
+        self._warned: set[str] = set()
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis is there, and takes writes."""
+        return self._writes.up and self._reads.up
+
+    def start(self) -> None:
+        """Begin; Redis is waited for."""
+        self._running = True
+        self._writes.start()
+        self._reads.start()
+        self._look.start(LOOK, now=False)
+
+    def stop(self) -> Deferred[None]:
+        """Wait for what is on its way, as long as Redis may take to answer, and end."""
+        if not self._running:
+            return succeed(None)
+        self._running = False
+        self._look.stop()
+        last = self.lane.do(0, lambda: ("PING",)).addErrback(lambda _: None)
+        ended = last.addCallback(lambda _: gatherResults([self._writes.stop(), self._reads.stop()]))
+        return ended.addCallback(lambda _: None)
+
+    def write(self, script: str, argument: Callable[[], bytes], writes: int = 1) -> Deferred[Any]:
+        """Run a script that writes, in the order of the calls.
+
+        Args:
+            script: its name.
+            argument: called when it is sent.
+            writes: how many it makes, about.
+        """
+        if not self._running:
+            return _stopped()
+        hash_, prefix = self._scripts.hashes[script], self.prefix
+        asked = self.lane.do(writes, lambda: ("EVALSHA", hash_, 1, prefix, argument()))
+        return asked.addErrback(self._unavailable, self._writes)
+
+    def read(self, script: str, *arguments: str | bytes | int) -> Deferred[Any]:
+        """Run a script that writes nothing (or deletes what is too old, in no order with the others)."""
+        return self.ask("EVALSHA", self._scripts.hashes[script], 1, self.prefix, *arguments)
+
+    def ask(self, *command: str | bytes | int) -> Deferred[Any]:
+        """A command in no order with what is written."""
+        if not self._running:
+            return _stopped()
+        return self._reads.do(*command).addErrback(self._unavailable, self._reads)
+
+    def deadline(self) -> int:
+        """The server's time, in milliseconds, after which what is sent now is given up, and may not be done."""
+        return self._milliseconds() + self._ahead + self._patience
+
+    def told_time(self, server: int) -> None:
+        """What the server's clock said, a moment ago."""
+        self._ahead = server - self._milliseconds()
+
+    def refused(self, error: ResponseError, link: Link | None = None) -> StoreUnavailable:
+        """What Redis said instead of doing it."""
+        reason = said(error)
+        if str(error).startswith(_WHOLE) or is_forbidden(error):
+            # The next connection is prepared anew, which fails for as long as Redis takes no writes.
+            (link or self._writes).abort(reason)
+        else:
+            self._warn(f"Redis could not do it: {reason}")
+        return StoreUnavailable(f"Redis refused: {reason}")
+
+    def lost(self) -> StoreUnavailable:
+        """Its data are gone, or others: all is looked at anew."""
+        self._writes.abort("its data are gone, or others")
+        return StoreUnavailable("Redis has lost its data")
+
+    def _unavailable(self, failure: Failure, link: Link) -> Failure:
+        if failure.check(RedisUnavailable) is not None:
+            return Failure(StoreUnavailable(str(failure.value)))
+        failure.trap(ResponseError)
+        return Failure(self.refused(failure.value, link))
+
+    def _turned(self, up: bool) -> None:
+        if not up:
+            self.lane.down()
+
+    async def _hello(self, connection: Connection) -> None:
+        do = connection.execute_command
+        about = _about(await do("INFO"))
+        if int(about.get("redis_version", "0").split(".")[0]) < 7:
+            raise RedisUnavailable(f"it is of version {about.get('redis_version')}, and must be of 7 or newer")
+        await self._load(connection, WRITING)
+        known = (self.epoch, self._generation, self._run, token_urlsafe(6))
+        said_hello = await do("EVALSHA", self._scripts.hashes["hello"], 1, self.prefix, about["run_id"], *known)
+        epoch, generation, now = said_hello
+        self._ahead = now - self._milliseconds()
+        before, self.epoch = self.epoch, epoch.decode()
+        self._generation, self._run = generation, about["run_id"]
+        if about.get("maxmemory", "0") != "0" and about.get("maxmemory_policy") != "noeviction":
+            self._warn(
+                f"Redis deletes what it likes when memory is short: set maxmemory-policy noeviction, "
+                f"and not {about.get('maxmemory_policy')}"
+            )
+        if about.get("aof_enabled") != "1":
+            self._warn("Redis keeps what was acknowledged only up to its last snapshot: set appendonly yes")
+        if before and before != self.epoch:
+            self._warn("Redis has lost its data, or other data are there now: all begins anew")
+            self._renewed()
+
+    async def _load_reading(self, connection: Connection) -> None:
+        await self._load(connection, (*READING, "sweep"))
+
+    async def _load(self, connection: Connection, names: Sequence[str]) -> None:
+        for name in names:
+            await connection.execute_command("SCRIPT", "LOAD", self._scripts.text(name))
+
+    def _warn(self, what: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            self.log.warn("the store: {what}", what=what)
+
+    def _look_after(self) -> None:
+        if self._writes.up:
+            looked = self._writes.do("HGET", f"{self.prefix}g", "epoch").addCallback(self._looked)
+            looked.addErrback(self._not_looked)
+
+    def _looked(self, epoch: bytes | None) -> None:
+        if epoch is None or epoch.decode() != self.epoch:
+            self.lost()
+
+    def _not_looked(self, failure: Failure) -> None:
+        if failure.check(RedisUnavailable, ResponseError) is None:
+            self.log.failure("the store could not be looked after", failure)
+
+    def _milliseconds(self) -> int:
+        return int(self._reactor.seconds() * 1000)
+
+
+def _stopped() -> Deferred[Any]:
+    return fail(StoreUnavailable("the store is not running"))
+
+
+def _about(info: bytes) -> dict[str, str]:
+    lines = info.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -1,0 +1,90 @@
+"""What a session that polls has for its peer: frames that wait, and what of those that went is proved.
+
+A frame waits, goes in a body, and is read when the peer asks for the next body.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from kschat.wire import payload
+from kschat.wire.engineio import Frame, Revision
+
+#: What a frame costs beside its bytes, so that many small ones are bounded as well.
+FRAME_COST: Final = 64
+
+
+class Outbox:
+    """Of one session.
+
+    Args:
+        revision: the session's.
+        limit: bytes of one body.
+        text_only: the peer can't read binary bodies.
+
+    Attributes:
+        unsent: bytes that wait, and what their frames cost.
+        proof: the number of the proof that is awaited, or None.
+    """
+
+    __slots__ = ("_frames", "_limit", "_read", "_revision", "_sent", "_text_only", "_until", "_went", "proof", "unsent")
+
+    def __init__(self, revision: Revision, limit: int, text_only: bool = False) -> None:
+        self.unsent = 0
+        self.proof: int | None = None
+        self._revision: Revision = revision
+        self._limit = limit
+        self._text_only = text_only
+        self._frames: deque[Frame] = deque()
+        # Frames that were ever put in; of them, those that went; of them, those that were read; and how many have to
+        # be for the proof.
+        self._sent = self._went = self._read = self._until = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._frames)
+
+    def put(self, data: bytes, binary: bool = False) -> None:
+        """One more frame waits."""
+        self._frames.append(Frame(data, binary))
+        self._sent += 1
+        self.unsent += FRAME_COST + len(data)
+
+    def take(self, text_only: bool = False) -> Frame:
+        """A body of as much as fits. ``text_only`` holds for this one."""
+        body, count = payload.encode(self._frames, self._revision, self._limit, text_only or self._text_only)
+        for _ in range(count):
+            self.unsent -= FRAME_COST + len(self._frames.popleft().payload)
+        self._went += count
+        return body
+
+    def take_frames(self) -> deque[Frame]:
+        """All that waits, as it was put in."""
+        frames, self._frames = self._frames, deque()
+        self.unsent = 0
+        return frames
+
+    def alone(self, frame: Frame) -> Frame:
+        """A body of this frame, whatever waits."""
+        return payload.encode((frame,), self._revision, self._limit)[0]
+
+    def ask(self, number: int) -> bool:
+        """Await the proof that all was read that was put in so far.
+
+        Returns:
+            Whether it is there already; ``proved`` gives it.
+        """
+        self.proof, self._until = number, self._sent
+        return self._read == self._sent
+
+    def asked_for_more(self) -> None:
+        """The peer has read all that went."""
+        self._read = self._went
+
+    def proved(self) -> int | None:
+        """The number of the proof that was awaited, if it is there; it is awaited no more."""
+        if self.proof is None or self._until > self._read:
+            return None
+        number, self.proof = self.proof, None
+        return number
