@@ -73,6 +73,12 @@ class Client(socketio.Client):
         super().__init__(**options)
         self._idle = threading.Condition()
         self._busy = 0
+        self._sending = threading.RLock()
+
+    def _send_packet(self, packet: Any) -> None:
+        # An ack of one thread must not come between an event of another and its attachments.
+        with self._sending:
+            super()._send_packet(packet)
 
     def _handle_event(self, *args: Any) -> None:
         with self._idle:
@@ -85,10 +91,16 @@ class Client(socketio.Client):
                 self._idle.notify_all()
 
     def end(self) -> None:
-        """Disconnect when all acks have left. (While a POST is on its way, the library says no word of its end.)"""
+        """Disconnect when the acks of all that was told have left.
+
+        On polling the library forgets what waits to be sent, the word of its end too, while a POST is on its way. So
+        that is said here, and has left, before it is told to end.
+        """
         with self._idle:
             self._idle.wait_for(lambda: not self._busy)
-        self.eio.queue.join()
+        if self.eio.current_transport == "polling":
+            self.eio._send_packet(engineio.packet.Packet(engineio.packet.CLOSE))
+            self.eio.queue.join()
         self.disconnect()
 
 
