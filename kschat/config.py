@@ -161,7 +161,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redis_sub: Annotated[
         str, About("The Redis to subscribe at, where it is not that of `redis`. A URL as there.", masked=True)
     ] = ""
-    redis_prefix: Annotated[str, About("What the names of keys and channels in Redis begin with.")] = "ks"
+    redis_prefix: Annotated[
+        str,
+        About(
+            "What the names of keys and channels in Redis begin with: another one for each cluster on a server, since "
+            "channels belong to no database."
+        ),
+    ] = "ks"
     redis_ca: Annotated[str, About("File with the PEM certificates that Redis's is trusted by, not the system's.")] = ""
     redis_cert: Annotated[
         str, About("File with this daemon's PEM certificate for Redis, its key in it or in `redis_key`.")

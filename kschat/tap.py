@@ -97,7 +97,7 @@ def make_service(config: Config, reactor: Any) -> IService:
     peers: Peers | None = None
     if sids is not None:
         silence = 2 * (config.ping_interval + config.ping_timeout)
-        peers = Peers(reactor, sids, alarms, connections, silence, config.max_forwards)
+        peers = Peers(reactor, sids, alarms, connections, silence, config.max_forwards, counters)
     engine = Engine(
         server,
         alarms,

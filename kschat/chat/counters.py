@@ -26,7 +26,8 @@ class Counters:
         unrouted: messages that were stored, and not routed at once.
         adopted: messages of servers that keep none (the tutorial's) which were taken into the store here.
         not_adopted: those that were lost, since too many waited for the store.
-        turned_away: connections closed because there were too many.
+        turned_away: connections closed, and requests refused, because there were too many.
+        handed_on: requests and WebSockets that another daemon's session was given.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
@@ -37,6 +38,7 @@ class Counters:
         "delivered",
         "denied",
         "dropped",
+        "handed_on",
         "heard",
         "not_adopted",
         "proved",
@@ -59,6 +61,7 @@ class Counters:
         self.proved = 0
         self.batches = 0
         self.turned_away = 0
+        self.handed_on = 0
         self.unrouted = 0
         self.adopted = 0
         self.not_adopted = 0

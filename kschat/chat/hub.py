@@ -64,8 +64,8 @@ class Hub:
     ) -> None:
         self.clock = clock
         self.store = store
-        self.notes = Notebook(clock, store)
-        self.telling = Telling(self.feeds, replica, counters)
+        self.notes = Notebook(clock, store, shared=not router.alone)
+        self.telling = Telling(self.feeds, replica)
         self._router = router
         self._cork = cork
         self._counters = counters

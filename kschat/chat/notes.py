@@ -27,13 +27,15 @@ class Notebook:
     Args:
         clock: the reactor.
         store: is told.
+        shared: whether other daemons read there: a user who leaves this one may come to them at once.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, store: IStore) -> None:
+    def __init__(self, clock: IReactorTime, store: IStore, shared: bool) -> None:
         self._clock = clock
         self._store = store
+        self._leave_wait = 0.0 if shared else NOTE_WAIT
         self._cursors: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self._dirty: set[str] = set()
@@ -58,7 +60,7 @@ class Notebook:
         """``user`` was last seen then, in milliseconds since 1970."""
         self._seen[user] = time
         self._dirty.add(user)
-        self._soon()
+        self._soon(self._leave_wait)
 
     def confirmed(self, user: str) -> Deferred[None]:
         """Fires when the store has answered what it was told of the cursor of ``user``. Never fails."""
@@ -97,6 +99,8 @@ class Notebook:
     def _soon(self, wait: float = NOTE_WAIT) -> None:
         if self._timer is None:
             self._timer = self._clock.callLater(wait, self._note)
+        elif not wait:
+            self._timer.reset(0)
 
     def _note(self) -> None:
         self._timer = None

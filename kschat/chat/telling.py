@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kschat.chat import bodies
-from kschat.chat.counters import Counters
 from kschat.chat.feed import Feed
 from kschat.chat.inbox import Options
 from kschat.chat.interfaces import IReplica, Wants
@@ -24,17 +23,15 @@ class Telling:
     Args:
         feeds: gives the sockets of a user here; of None everybody's.
         replica: tells other daemons.
-        counters: counts.
 
     Attributes:
         receipts: whether any socket, on whatever daemon, asked for receipts.
         carbons: the same of carbons.
     """
 
-    def __init__(self, feeds: Callable[[str | None], Sequence[Feed]], replica: IReplica, counters: Counters) -> None:
+    def __init__(self, feeds: Callable[[str | None], Sequence[Feed]], replica: IReplica) -> None:
         self._feeds = feeds
         self._replica = replica
-        self._counters = counters
         self._here = {Wants.RECEIPTS: 0, Wants.CARBONS: 0}
         self._elsewhere = Wants.NOTHING
         self.receipts = False
@@ -88,7 +85,7 @@ class Telling:
         if self._here[Wants.RECEIPTS]:
             self.act(sender, receipt)
         if Wants.RECEIPTS in self._elsewhere:
-            self._tell((sender,), receipt)
+            self._replica.tell((sender,), receipt)
 
     def carbon(self, message: Message, origin: Feed) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent."""
@@ -98,23 +95,18 @@ class Telling:
             carbon = Carbon(bodies.carbon(message), message.attachments)
             _carbon(others, carbon)
             if elsewhere:
-                self._tell((origin.user,), carbon)
+                self._replica.tell((origin.user,), carbon)
 
     def tell(self, users: Sequence[str], word: Word, but: Feed | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
         for user in users:
             self.act(user, word, but)
-        self._tell(users, word)
+        self._replica.tell(users, word)
 
     def tell_all(self, word: Word) -> None:
         """Tell everybody on whatever daemon."""
         self.act(None, word)
-        self._counters.told += 1
         self._replica.tell_all(word)
-
-    def _tell(self, users: Sequence[str], word: Word) -> None:
-        self._counters.told += len(users)
-        self._replica.tell(users, word)
 
     def act(self, user: str | None, word: Word, but: Feed | None = None) -> None:
         """Do what a word says to the sockets of a user here, or to everybody's."""

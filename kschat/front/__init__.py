@@ -7,6 +7,9 @@
 - ``refusals``   what is wrong with it, in Engine.IO's words
 - ``engine``     the sessions there are, and which requests may begin one or belong to one
 - ``websocket``  Autobahn's protocol as a session's transport
+- ``factory``    makes its protocols
+- ``quiet``      what Autobahn logs, quieter
+- ``frames``     frames as this side writes them
 - ``polling``    HTTP long-polling as a session's transport
 - ``deflate``    compression of WebSocket messages, bounded
 - ``handover``   gives an HTTP connection over to another protocol

@@ -28,6 +28,9 @@ _GZIP_LEVEL: Final = 1
 
 _HEADER_NAMES: Final = re.compile(rb"[\w\-]+(\s*,\s*[\w\-]+)*", re.ASCII)
 
+#: The time and no more: SocketIOClient of .NET and Unity, which asks often, sends that of the second.
+_TIME: Final = re.compile(rb"[0-9]{0,13}")
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The query of a request, as far as Engine.IO knows it.
@@ -38,7 +41,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         revision: None where ``EIO`` is neither 3 nor 4.
         base64: binary is to be sent as text (``b64``).
         script: the digits of ``j``, where the answer is to be a script; they may be none.
-        stamp: ``t``, which no two requests of a client have in common.
+        stamp: ``t``, which no two requests of a client have in common; None where it may be that they have.
     """
 
     transport: str | None
@@ -59,7 +62,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             revision=_REVISIONS.get(_first(args, b"EIO") or ""),
             base64=_first(args, b"b64") in ("1", "true"),
             script=re.sub(rb"[^0-9]", b"", number[0])[:10] if number else None,
-            stamp=stamp[0][:64] if stamp else None,
+            stamp=stamp[0][:64] if stamp and not _TIME.fullmatch(stamp[0]) else None,
         )
 
     @classmethod

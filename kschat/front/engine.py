@@ -20,6 +20,7 @@ from twisted.web.server import Request
 from kschat.chat.counters import Counters
 from kschat.front.asking import Asked, handshake_of, is_upgrade, peer
 from kschat.front.channel import ConnectionCount
+from kschat.front.factory import EngineFactory
 from kschat.front.polling import Polling
 from kschat.front.refusals import (
     BAD_METHOD,
@@ -32,7 +33,6 @@ from kschat.front.refusals import (
     Refusal,
 )
 from kschat.front.timetable import Alarms
-from kschat.front.websocket import EngineFactory
 from kschat.wire.connection import Application, Connection, Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Revision
@@ -268,11 +268,15 @@ class Engine:
         origins = self._settings.origins
         if "*" in origins or origin is None:
             return True
-        return origin.decode("latin-1") in origins or (host is not None and origin.partition(b"://")[2] == host)
+        # An opaque origin is named null: that of a page in a sandbox, which is nobody's own, whatever Host says.
+        return origin.decode("latin-1") in origins or (bool(host) and origin.partition(b"://")[2] == host)
 
     def rejected(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""
-        self._counters.rejected[refusal.code] += 1
+        if refusal is TOO_MANY:
+            self._counters.turned_away += 1
+        else:
+            self._counters.rejected[refusal.code] += 1
         self.log.info(
             "a request from {peer} was refused: {why}",
             peer=peer(request),

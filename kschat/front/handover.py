@@ -36,6 +36,8 @@ def hand_over(request: Request, protocol: EngineProtocol) -> None:
     assert isinstance(channel, Channel)
     take_over(channel, protocol)
     protocol.dataReceived(b"\r\n".join(head) + b"\r\n\r\n")
+    if channel.early:
+        protocol.dataReceived(channel.early)
 
 
 def take_over(channel: Channel, protocol: IProtocol) -> None:

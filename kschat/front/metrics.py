@@ -33,7 +33,12 @@ COUNTS: Final = (
     ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
     ("heard", "kschat_words_heard", "Words of other daemons."),
     ("batches", "kschat_batches", "Batches that went through the pipeline."),
-    ("turned_away", "kschat_connections_turned_away", "TCP connections closed because there were too many."),
+    ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
+    (
+        "turned_away",
+        "kschat_connections_turned_away",
+        "Connections closed, and requests refused, because there were too many.",
+    ),
 )
 
 #: Of ``Counters``: the attribute, the metric, its label, what it is.

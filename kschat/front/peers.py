@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from kschat.chat.counters import Counters
 from kschat.front.asking import is_upgrade
 from kschat.front.channel import Channel, ConnectionCount
 from kschat.front.handover import take_over
@@ -124,12 +125,20 @@ class Peers:
         connections: those that were accepted, on whose account the client's end stands.
         silence: seconds without a byte after which a connection is cut; no heartbeat may be as slow.
         most: requests and WebSockets that are handed on at once.
+        counters: counts.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, sids: Sids, alarms: Alarms, connections: ConnectionCount, silence: float, most: int
+        self,
+        reactor: Any,
+        sids: Sids,
+        alarms: Alarms,
+        connections: ConnectionCount,
+        silence: float,
+        most: int,
+        counters: Counters,
     ) -> None:
         self.sids = sids
         self.alarms = alarms
@@ -137,6 +146,7 @@ class Peers:
         self._reactor = reactor
         self._connections = connections
         self._most = most
+        self._counters = counters
         self._connecting = 0
         self._pipes: set[Near] = set()
         # Daemons that could not be reached, each of them told in the log until it is reached again.
@@ -188,6 +198,7 @@ class Peers:
         assert isinstance(channel, Channel)
         far.near = near = Near(self, far)
         self._pipes.add(near)
+        self._counters.handed_on += 1
         take_over(channel, near)
         far.transport.write(head + channel.early)
         return True
@@ -201,6 +212,7 @@ class Peers:
                 lines += [name + b": " + value for value in values]
         if is_upgrade(request):
             lines += [b"Upgrade: websocket", b"Connection: Upgrade"]
+            body = b""  # nobody wants it, and without a length it would be read as what the WebSocket says
         else:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
         lines += [PROOF + b": " + self.sids.proof(request.method, request.uri), b"", body]

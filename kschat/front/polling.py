@@ -161,8 +161,7 @@ class Polling:
         self._engine.alarms.cancel(self)
         if self._post is None:
             self._post = request
-            done = request.notifyFinish()
-            done.addCallback(self._post_done, request).addErrback(self._post_lost, request)
+            request.notifyFinish().addBoth(self._post_ended, request)
         elif self.session is not None:
             self.session.close(Reason.TRANSPORT_ERROR, "overlapping POSTs")
 
@@ -234,14 +233,11 @@ class Polling:
             self._get = None
             self._lost()
 
-    def _post_done(self, _: None, request: Request) -> None:
+    def _post_ended(self, result: Failure | None, request: Request) -> None:
         if self._post is request:
             self._post = None
-
-    def _post_lost(self, failure: Failure, request: Request) -> None:
-        if self._post is request:
-            self._post = None
-            self._lost()
+            if result is not None:
+                self._lost()
 
     def _lost(self) -> None:
         if self.session is not None and self.ended is None:

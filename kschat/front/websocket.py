@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -21,6 +21,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kschat.front import deflate
+from kschat.front.frames import RSV1, backlog, frame
+from kschat.front.quiet import QuietLog
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -33,65 +35,19 @@ if TYPE_CHECKING:
 _OPEN: Final = WebSocketServerProtocol.STATE_OPEN
 _CLOSED: Final = WebSocketServerProtocol.STATE_CLOSED
 
-#: Head of an unmasked text frame of that many bytes (RFC 6455, section 5.2).
-_SHORT_TEXT: Final = tuple(bytes((0x81, size)) for size in range(126))
-_SHORT_BINARY: Final = tuple(bytes((0x82, size)) for size in range(126))
-
 #: Seconds that a peer may take to answer our close frame, and to read what was written before, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
-
-
-#: In a frame's first byte: the message is compressed (RFC 7692, section 6).
-_RSV1: Final = 0x40
-
-
-def frame(payload: bytes, binary: bool = False) -> bytes:
-    """``payload`` as one unmasked, unfragmented WebSocket frame (RFC 6455, section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return (_SHORT_BINARY if binary else _SHORT_TEXT)[size] + payload
-    first = b"\x82" if binary else b"\x81"
-    if size < 0x10000:
-        return first + b"\x7e" + size.to_bytes(2, "big") + payload
-    return first + b"\x7f" + size.to_bytes(8, "big") + payload
-
-
-def backlog(transport: Any) -> int:
-    """Bytes that Twisted holds for a peer. (TLS passes on at once what it is given.)"""
-    unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return unsent
-
-
-class _AutobahnLog:
-    """Takes what Autobahn says of each connection. What matters of it, reasons of ends, the chat logs itself."""
-
-    _log = Logger(namespace="autobahn")
-
-    def debug(self, *args: Any, **fields: Any) -> None:
-        """What peers do wrong, which Autobahn warns of in several lines each, is debugging here."""
-
-    info = warn = trace = debug
-
-    def error(self, format: str = "", **fields: Any) -> None:  # noqa: A002 - Autobahn's name
-        """Something is wrong with us."""
-        self._log.error(format, **fields)
-
-    def failure(self, format: str = "", **fields: Any) -> None:  # noqa: A002
-        """An exception went through Autobahn."""
-        self._log.failure(format, **fields)
-
-    critical = error
 
 
 @implementer(IPushProducer)
 class EngineProtocol(WebSocketServerProtocol):
     """One WebSocket that carries one session. It is the session's ``Transport``.
 
-    Made by ``EngineFactory.for_request``.
+    Made by ``factory.EngineFactory.for_request``.
     """
 
     logger = Logger()
-    log = _AutobahnLog()
+    log = QuietLog()
 
     # Autobahn's own, without types or with others than it uses.
     transport: Any
@@ -125,8 +81,7 @@ class EngineProtocol(WebSocketServerProtocol):
         host: EngineSession | None = None,
     ) -> None:
         super().__init__()
-        #: the session that this one is offered to, until it takes it or not
-        self._host = host
+        self._host = host  # the session that this is offered to, until it takes it or not
         self._engine = engine
         self._revision: Revision = revision
         self._handshake = handshake
@@ -192,7 +147,7 @@ class EngineProtocol(WebSocketServerProtocol):
         host, self._host = self._host, None
         if session is not None:
             session.lost()
-        elif host is not None:
+        elif host is not None and host.candidate is self:
             host.candidate_gone()
         self._engine.connections.leave()
 
@@ -211,7 +166,7 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def alarm(self) -> None:
         """The peer took too long to end, or to change to this connection."""
-        if self._host is not None:
+        if self._host is not None and self._host.candidate is self:
             self._host.candidate_gone()
         else:
             self.transport.abortConnection()
@@ -291,8 +246,7 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def _offered(self, payload: bytes, binary: bool) -> None:
         """A frame for a session that has another transport yet."""
-        host = self._host
-        if host is None:
+        if (host := self._host) is None:
             return
         try:
             host.receive_candidate(payload, binary)
@@ -327,7 +281,7 @@ class EngineProtocol(WebSocketServerProtocol):
             self._put(frame(payload, binary))
         else:
             framed = frame(deflate.deflated(payload, compress.server_max_window_bits), binary)
-            self._put(bytes((framed[0] | _RSV1,)) + framed[1:])
+            self._put(bytes((framed[0] | RSV1,)) + framed[1:])
 
     def _put(self, framed: bytes) -> None:
         if self._cork.held:
@@ -394,44 +348,3 @@ class EngineProtocol(WebSocketServerProtocol):
     def take_proof(self) -> int | None:
         """See ``wire.session.Transport``. Nobody changes from a WebSocket to another transport."""
         return None
-
-
-class EngineFactory(WebSocketServerFactory):
-    """Makes the protocols, with Autobahn's options as they must be on the internet.
-
-    Args:
-        engine: begins the sessions.
-        reactor: for Autobahn.
-        max_payload: bytes of one message.
-        compress: whether clients that offer permessage-deflate may have it.
-    """
-
-    def __init__(self, engine: Engine, reactor: Any, max_payload: int, compress: bool = False) -> None:
-        super().__init__(server="", reactor=reactor)
-        self._engine = engine
-        self.setProtocolOptions(
-            maxFramePayloadSize=max_payload,
-            maxMessagePayloadSize=max_payload,
-            # A handshake is whole when a protocol is made for it, and ends have our own alarm clock;
-            # Autobahn's timers would run on whatever reactor is installed.
-            openHandshakeTimeout=0,
-            closeHandshakeTimeout=0,
-            failByDrop=False,
-            webStatus=False,
-            # Origins are checked before the request comes here, for all transports alike.
-            allowedOrigins=["*"],
-            allowNullOrigin=True,
-            autoPingInterval=0,
-            utf8validateIncoming=True,
-            trustXForwardedFor=0,
-            perMessageCompressionAccept=deflate.accept if compress else None,
-        )
-
-    def for_request(
-        self, revision: Revision, handshake: Handshake, base64: bool, host: EngineSession | None = None
-    ) -> EngineProtocol:
-        """A protocol for a request that was found good. ``host`` is the session that may change to it."""
-        protocol = EngineProtocol(self._engine, revision, handshake, base64, host)
-        protocol.factory = self
-        protocol.is_server = True
-        return protocol

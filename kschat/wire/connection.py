@@ -189,6 +189,7 @@ class Connection:
         "_decoder",
         "_dismissed",
         "_limits",
+        "_refused",
         "application",
         "first_id",
         "handshake",
@@ -206,6 +207,7 @@ class Connection:
         self.proving: Socket | None = None
         #: of the acks that the next socket asks for
         self.first_id = 0
+        self._refused = 0
         self._limits = limits
         self._decoder = Decoder(limits)
         # Namespaces whose sockets this side has ended; None as long as there were none.
@@ -239,6 +241,7 @@ class Connection:
 
     def refuse(self, namespace: str, message: str, data: msgspec.Raw | None = None) -> None:
         """Tell the peer that it has not joined ``namespace``."""
+        self._refused += 1
         answer: Any = message
         if self.session.revision == 4:
             answer = {"message": message} if data is None else {"message": message, "data": data}
@@ -319,6 +322,8 @@ class Connection:
             raise ProtocolError("a second CONNECT to a namespace")
         if len(self.sockets) >= self._limits.max_namespaces:
             raise ProtocolError("too many namespaces")
+        if self._refused >= self._limits.max_refused:
+            raise ProtocolError("too many namespaces that were refused")
         if self._dismissed is not None:
             self._dismissed.pop(wish.namespace, None)
         handler = self.application.find(wish.namespace, self)

@@ -13,6 +13,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_attachments: attachments of one packet.
         max_depth: nested arrays and objects in a packet's JSON.
         max_namespaces: namespaces joined at once on one connection.
+        max_refused: namespaces that one connection may be refused, again and again. Each costs a look at a token, and a
+            line in the log.
         max_arguments: arguments of one event or ack; each is an object of ours.
         max_event_name: bytes of an event's name, as JSON.
         max_namespace: bytes of a namespace with its query (a token may stand there).
@@ -22,6 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_attachments: int = 10
     max_depth: int = 64
     max_namespaces: int = 8
+    max_refused: int = 100
     max_arguments: int = 64
     max_event_name: int = 128
     max_namespace: int = 8_400

@@ -135,10 +135,9 @@ def _cut(body: bytes) -> list[Frame]:
         if paired:
             packet = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         # npm's parser writes a body of no packets as 0: and reads over it.
-        if packet:
-            frames.append(Frame(packet.encode()))
-            _count(frames)
-    return frames
+        frames.append(Frame(packet.encode()))
+        _count(frames)
+    return [frame for frame in frames if frame.payload]
 
 
 def _pair(match: re.Match[str]) -> str:

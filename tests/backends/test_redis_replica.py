@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
+from msgspec import structs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from chaos.proxy import Proxy
 from kschat.backends.redis import roster
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.replica import RedisReplica
@@ -95,9 +97,8 @@ class RedisReplicaContractTests(ReplicasContract, ReplicaTestCase):
         await deferLater(real_reactor(), 0)
         await self.heard_by_all()
 
-    async def heartbeat(self) -> None:
-        await deferLater(real_reactor(), 2 * FAST.beat)
-        await self.heard_by_all()
+    async def comes_true(self, right: Callable[[], bool]) -> None:
+        await until(right, "it to come true")
 
 
 class Together(ReplicaTestCase):
@@ -278,7 +279,7 @@ class Deaths(Together):
         await self.becomes(self.one, **dict.fromkeys(users, False))
         dead = [user for user, _ in [*self.ears.dead, *third_ears.dead]]
         self.assertEqual(sorted(dead), sorted(users))
-        keys = [key for key in self.redis.do("KEYS", f"{self.prefix}/*") if b"/of:" in key or b"/on:" in key]
+        keys = [key for key in self.redis.do("KEYS", f"{self.prefix}:r:*") if b":of:" in key or b":on:" in key]
         self.assertEqual(keys, [])
 
     async def test_one_that_was_taken_for_dead_enters_all_again(self) -> None:
@@ -290,10 +291,10 @@ class Deaths(Together):
         before = self.other._roster.id
         await RETIRE.run(self.one._link.do, self.one._prefix, before)
         await until(lambda: self.other._roster.id != before and self.other._roster.ready, "another id")
-        await until(lambda: not self.redis.do("EXISTS", f"{self.prefix}/dead"), "the old one to be taken off")
+        await until(lambda: not self.redis.do("EXISTS", f"{self.prefix}:r:dead"), "the old one to be taken off")
         await self.becomes(self.one, ann=True)
         self.assertEqual(self.ears.of("ann")[-1], (True, None))
-        self.assertEqual(self.redis.do("SMEMBERS", f"{self.prefix}/on:ann"), [self.other._roster.id.encode()])
+        self.assertEqual(self.redis.do("SMEMBERS", f"{self.prefix}:r:on:ann"), [self.other._roster.id.encode()])
         self.other.gone("ann", 5)
         await self.becomes(self.one, ann=False)
 
@@ -308,6 +309,90 @@ class Deaths(Together):
         await self.becomes(third, ann=False)
 
 
+class Networks(Together):
+    """Where Redis lives, and a daemon can't reach it; or there are two."""
+
+    async def begin_with_proxy(self) -> Proxy:
+        """The second daemon reaches Redis through a proxy."""
+        self.redis = Redis()
+        self.addCleanup(self.redis.stop)
+        await self.redis.start()
+        proxy = Proxy(real_reactor(), self.redis.port)
+        await proxy.start()
+        self.one, self.ears = self.joined()
+        self.other, self.other_ears = self.joined(url=f"redis://127.0.0.1:{proxy.port}/0")
+        self.addCleanup(proxy.stop)
+        await self.are_up(self.replicas)
+        return proxy
+
+    async def test_a_daemon_that_is_cut_off_is_taken_off_and_enters_all_again(self) -> None:
+        proxy = await self.begin_with_proxy()
+        self.other.here("ann")
+        self.one.watch("ann")
+        await self.becomes(self.one, ann=True)
+        await proxy.stop()
+        await until(lambda: not self.other.up, "the daemon to notice")
+        await until(lambda: self.ears.of("ann")[-1:] != [(True, None)], "the others to notice")
+        self.assertEqual(await self.other.online(["ann", "ben"]), {"ann": True, "ben": None})
+        await proxy.start()
+        await until(lambda: self.ears.of("ann")[-1] == (True, None), "ann to be back")
+        await until(lambda: self.other.up, "the daemon to listen again")
+        self.one.tell(["ann"], Typing("ben"))
+        await until(lambda: bool(self.other_ears.words), "a word")
+
+    async def test_a_link_on_which_nothing_comes_any_more_is_noticed_each_of_the_two(self) -> None:
+        proxy = await self.begin_with_proxy()
+        self.other.here("ann")
+        for number in range(2):
+            turns = len(self.other_ears.turns)
+            link = proxy.links[0]  # the oldest: first one of the two, then the other
+            link.stall()
+            await until(lambda: len(self.other_ears.turns) > turns, "the daemon to notice")  # noqa: B023
+            link.cut()
+            await until(lambda: self.other.up, "another link")
+            self.one.tell(["ann"], Typing(f"ben {number}"))
+            await until(lambda: len(self.other_ears.words) > number, "a word")  # noqa: B023
+        self.assertEqual([word for _, word in self.other_ears.words], [Typing("ben 0"), Typing("ben 1")])
+
+    async def test_a_user_with_the_rights_that_are_documented_is_enough(self) -> None:
+        names = f"resetchannels &{self.prefix}:* ~{self.prefix}:*"
+        commands = "+@connection +@read +@write +@scripting +@pubsub -@dangerous +info +role +time"
+        self.redis = Redis(f"user ann on >secret {names} {commands}\nuser default off\n")
+        self.addCleanup(self.redis.stop)
+        await self.redis.start()
+        (one, _), (other, heard) = (
+            self.joined(url=f"redis://ann:secret@127.0.0.1:{self.redis.port}") for _ in range(2)
+        )
+        await self.are_up(self.replicas)
+        other.here("ann")
+        await self.becomes(one, ann=True)
+        one.tell(["ann"], Typing("ben"))
+        await until(lambda: bool(heard.words), "a word")
+
+    async def test_one_redis_to_publish_to_and_its_replica_to_listen_at(self) -> None:
+        await self.begin()
+        copy = Redis(f"replicaof 127.0.0.1 {self.redis.port}\n")
+        self.addCleanup(copy.stop)
+        await copy.start()
+        await until(lambda: b"master_link_status:up" in copy.do("INFO", "replication"), "the replica")
+        settings = Settings(url=self.redis.url, prefix=self.prefix)
+        third, ears = (
+            RedisReplica(settings, structs.replace(settings, url=copy.url), real_reactor(), Counters(), FAST),
+            Ears(),
+        )
+        self.addCleanup(third.stop)
+        third.attach(ears)
+        third.start()
+        await self.are_up([third])
+        third.here("ann")
+        third.watch("ben")
+        await self.becomes(self.one, ann=True)
+        self.one.tell(["ann"], Typing("ben"))
+        self.one.here("ben")
+        await until(lambda: bool(ears.words) and (True, None) in ears.of("ben"), "what is told")
+        self.assertEqual(ears.words, [("ann", Typing("ben"))])
+
+
 class Bounds(Together):
     async def test_more_than_may_wait_is_dropped_and_counted(self) -> None:
         await self.begin()
@@ -315,7 +400,8 @@ class Bounds(Together):
         await self.becomes(self.one, ann=True)
         for _ in range(15_000):
             self.one.tell(["ann"], Typing("ben"))
-        self.assertEqual(self.one.counters.dropped, 5000)  # type: ignore[attr-defined]
+        counters = self.one.counters  # type: ignore[attr-defined]
+        self.assertEqual((counters.told, counters.dropped), (15_000, 5000))
         await until(lambda: len(self.other_ears.words) == 10_000, "what was not dropped")
 
     async def test_what_is_told_in_a_turn_goes_in_one_call(self) -> None:
@@ -341,7 +427,7 @@ class Bounds(Together):
         await self.becomes(self.one, ann=True)
         for channel in ("u:ann", "p:ann", "all", "w"):
             for body in (b"", b"x", b"0", b"\xff" * 40, b"12345678\xdd\0\0\0\1\xc1"):
-                self.redis.do("PUBLISH", f"{self.prefix}/{channel}", body)
+                self.redis.do("PUBLISH", f"{self.prefix}:r:{channel}", body)
         self.one.tell(["ann"], Typing("ben"))
         await until(lambda: bool(self.other_ears.words), "the word")
         self.assertEqual(self.other_ears.words, [("ann", Typing("ben"))])

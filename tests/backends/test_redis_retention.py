@@ -252,6 +252,30 @@ class RoundTests(RetentionTestCase):
         self.assertEqual(self.held("i:ben"), 3)
         self.assertEqual(self.redis.do("EXISTS", f"{self.id()}:x:lock"), 0)
 
+    async def test_a_key_that_is_somebody_else_s_keeps_nothing_else_from_being_deleted(self) -> None:
+        store = await self.begun(retention_messages=3, retention_seconds=3600.0)
+        await store.append([self.at(9000 - n, recipient=user) for n, user in enumerate(["eve", "ben"] * 5)])
+        await store.append([self.at(9 - n / 1000, recipient=user) for n, user in enumerate(["eve", "ben"] * 5)])
+        for key in ("i:eve", "h:3:anneve"):
+            self.redis.do("DEL", f"{self.id()}:{key}")
+            self.redis.do("SET", f"{self.id()}:{key}", "somebody's")
+        await store.sweep()
+        self.assertEqual([self.held("i:ben"), self.held("c:3:annben")], [3, 3])
+
+    async def test_many_that_have_a_little_too_much_are_done_in_few_steps(self) -> None:
+        store = await self.begun(retention_messages=2)
+        await store.append(to(*(f"user {n % 300}" for n in range(900))))
+        before = self.calls()
+        await store.sweep()
+        self.assertEqual(self.held("x:full"), 0)
+        self.assertEqual([self.held(f"i:user {n}") for n in range(300)], [2] * 300)
+        self.assertLess(self.calls() - before, 20)
+
+    def calls(self) -> int:
+        """How many scripts Redis has run."""
+        stats = self.redis.do("INFO", "commandstats").decode()
+        return int(stats.split("cmdstat_evalsha:calls=")[1].split(",")[0])
+
     async def test_a_store_that_ends_amid_a_round_ends(self) -> None:
         store = await self.begun(retention_messages=3)
         await store.append(to(*["ben"] * (3 * STEP)))

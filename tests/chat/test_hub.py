@@ -11,6 +11,7 @@ from kschat.chat.notes import MAX_NOTES, NOTE_WAIT
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from tests.chat.house import Guest, House
+from tests.contracts.doubles import LateRouter
 from tests.contracts.made import message
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
@@ -178,6 +179,18 @@ class Noting(HubTests):
         self.house.clock.advance(NOTE_WAIT)
         self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 1)
         self.assertEqual(self.seen("ann"), int(self.house.clock.seconds() * 1000 - NOTE_WAIT * 1000))
+
+    def test_where_there_are_other_daemons_they_find_at_once_how_far_one_who_leaves_was(self) -> None:
+        for alone in (True, False):
+            self.patch(LateRouter, "alone", alone)
+            self.setUp()
+            guest = self.house.guest("ann")
+            self.deliver("ann")
+            guest.session.proved(1)
+            guest.leave()
+            self.house.turn()
+            self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, int(not alone))
+            self.assertEqual(self.seen("ann") is None, alone)
 
     def test_where_the_store_is_away_it_is_told_later(self) -> None:
         for broken in ("", "answer"):

@@ -6,26 +6,31 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet import defer
 from twisted.trial import unittest
+from twisted.web.client import Agent, readBody
 
-from tests.e2e.chatting import messages_of, new_user, sending
+from tests.e2e.chatting import COMES_BACK, messages_of, new_user, sending
 from tests.support import NodeClient, NodeSocket, repeated_until, require_node, token
 from tests.support.daemon import Daemon, free_port
 from tests.support.proxies import Proxy, haproxy, nginx
+from tests.support.rabbitmq import shared_rabbitmq
+from tests.support.redis import shared_redis
+from tests.support.waiting import real_reactor
 
 Start = Callable[[Sequence[int]], Proxy]
 
 
 class RoundRobin(unittest.TestCase):
-    """The daemons know nothing of each other but where a session is: each user here writes to itself."""
+    """Three daemons behind a proxy."""
 
     timeout = 240
 
     def setUp(self) -> None:
         require_node()
+        self._clients: dict[int, NodeClient] = {}
 
     async def cluster(self, start: Start, **settings: object) -> tuple[Proxy, list[Daemon]]:
         """Three daemons behind a proxy."""
-        daemons = []
+        daemons: list[Daemon] = []
         for _ in range(3):
             inner = f"tcp:{free_port()}:interface=127.0.0.1"
             daemons.append(await Daemon.start(self, peer_listen=inner, **settings))  # type: ignore[arg-type]
@@ -33,36 +38,50 @@ class RoundRobin(unittest.TestCase):
         await proxy.start(self)
         return proxy, daemons
 
-    async def streams(self, proxy: Proxy, version: int, transports: Sequence[str] | None) -> None:
-        """A client that writes from its first moment on is answered, in order, and ends."""
-        user = new_user()
-        client = NodeClient.start(self, version)
+    async def open(
+        self, proxy: Proxy, user: str, version: int, transports: Sequence[str] | None, **options: object
+    ) -> NodeSocket:
+        """A socket of ``user``, connected."""
+        if version not in self._clients:
+            self._clients[version] = NodeClient.start(self, version)
         query = f"token={token(user)}"
-        socket = await client.connect(f"{proxy.url}/kschat", query=query, transports=transports)
+        url = f"{proxy.url}/kschat"
+        return await self._clients[version].connect(url, query=query, transports=transports, **options)
+
+    async def handed_on(self, daemon: Daemon) -> int:
+        """How many requests it gave to others."""
+        response = await Agent(real_reactor()).request(b"GET", f"{daemon.url}/metrics".encode())
+        text = (await readBody(response)).decode()
+        (line,) = [line for line in text.splitlines() if line.startswith("kschat_handed_on_total ")]
+        return int(float(line.split(" ")[1]))
+
+    async def close(self, socket: NodeSocket) -> None:
+        """Disconnect it; done when its engine has closed."""
+        await socket.disconnect()
+        await repeated_until(socket.state, lambda state: state["engine"] in ("closed", None, ""), "a closed engine")
+
+    async def streams(self, proxy: Proxy, version: int, transports: Sequence[str] | None) -> None:
+        """A client that writes to itself from its first moment on is answered, in order, and ends."""
+        user = new_user()
+        socket = await self.open(proxy, user, version, transports)
         wanted = "websocket" if transports is None else transports[0]
-        acks, sent = [], 0
+        sent = 0
         while sent < 60 or (await socket.state())["transport"] != wanted:
-            acks += [socket.emit("Send", sending(user, user, number)) for number in range(sent, sent + 20)]
+            acks = [socket.emit("Send", sending(user, user, number)) for number in range(sent, sent + 20)]
             sent += 20
-            await defer.gatherResults(acks[-20:])
+            await defer.gatherResults(acks)
         received = [messages_of(await socket.next("RESPRECEIVER"))[0]["msg"] for _ in range(sent)]
         self.assertEqual(list(range(sent)), received)
-        await socket.disconnect()
-        await self.ended(client, socket)
-
-    async def ended(self, client: NodeClient, socket: NodeSocket) -> None:
-        """Its engine has closed."""
-        await repeated_until(socket.state, lambda state: state["engine"] in ("closed", None, ""), "a closed engine")
-        await client.end()
+        await self.close(socket)
 
     async def every_client(self, start: Start) -> None:
+        """The daemons know nothing of each other but where a session is."""
         proxy, daemons = await self.cluster(start)
         for version in (1, 2, 3, 4):
             for transports in (None, ("polling",), ("websocket",)):
                 await self.streams(proxy, version, transports)
+        self.assertGreater(sum([await self.handed_on(daemon) for daemon in daemons]), 10)
         for daemon in daemons:
-            # Each had sessions; none has now.
-            self.assertIn(" joined from ", daemon.log)
             await daemon.health_becomes(connections=0, sockets=0)
             self.assertEqual([], daemon.faults)
 
@@ -72,16 +91,37 @@ class RoundRobin(unittest.TestCase):
     async def test_through_haproxy(self) -> None:
         await self.every_client(haproxy)
 
+    async def test_users_on_a_cluster_write_to_each_other(self) -> None:
+        name = new_user("cluster")
+        services = {"amqp": (await shared_rabbitmq()).url, "redis": (await shared_redis()).url}
+        names = {"amqp_exchange": name, "redis_prefix": name}
+        proxy, daemons = await self.cluster(nginx, store="redis", **services, **names)
+        for daemon in daemons:
+            await daemon.ready_becomes("ready")
+        for version in (1, 2, 3, 4):
+            for transports in (None, ("polling",), ("websocket",)):
+                alice, bob = new_user("alice"), new_user("bob")
+                a = await self.open(proxy, alice, version, transports)
+                b = await self.open(proxy, bob, 4, ("polling",))
+                for number in range(20):
+                    for sender, user, peer, recipient in ((a, alice, bob, b), (b, bob, alice, a)):
+                        (ack,) = await sender.emit("Send", sending(user, peer, {"n": number, "bytes": b"\x00\xff"}))
+                        (got,) = messages_of(await recipient.next("RESPRECEIVER"))
+                        self.assertEqual((ack["mid"], {"n": number, "bytes": b"\x00\xff"}), (got["mid"], got["msg"]))
+                await self.close(a)
+                await self.close(b)
+        for daemon in daemons:
+            await daemon.health_becomes(connections=0, sockets=0)
+            self.assertEqual([], daemon.faults)
+
     async def test_clients_of_a_daemon_that_is_killed_come_back_on_another(self) -> None:
         proxy, daemons = await self.cluster(nginx, ping_interval=1, ping_timeout=2)
         users = [new_user() for _ in range(6)]
         sockets = []
+        comes_back = {**COMES_BACK, "reconnectionDelay": 50, "reconnectionDelayMax": 200}
         for number, user in enumerate(users):
-            client = NodeClient.start(self, (2, 4)[number % 2])
-            options: dict[str, object] = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 200}
             transports = ("polling",) if number < 4 else None
-            url = f"{proxy.url}/kschat"
-            sockets.append(await client.connect(url, query=f"token={token(user)}", transports=transports, **options))
+            sockets.append(await self.open(proxy, user, (2, 4)[number % 2], transports, **comes_back))
         await daemons[0].kill()
         for user, socket in zip(users, sockets, strict=True):
 

@@ -86,6 +86,7 @@ class Handshake(PollingTests):
             first, _ = Poller(daemon, revision), Poller(daemon, revision)
             refused = Poller(daemon, revision).opening
             self.assertEqual((refused.status, refused.response.json["message"]), (503, "Too many sessions"))
+            self.assertEqual((daemon.counters.turned_away, daemon.counters.rejected), (1, {}))
             daemon.websocket()
             first.post("1")
             self.assertEqual(Poller(daemon, revision).opening.status, 200)
@@ -330,6 +331,14 @@ class ReceivingData(PollingTests):
             self.assertEqual(poller.texts(first), ["1"])
             self.assertEqual((second.status, second.code), (400, 3))
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
+    def test_a_time_that_several_gets_may_have_in_common_does_not_make_them_one(self) -> None:
+        """.NET's client sends the second; others that of the start, or nothing."""
+        for daemon, poller in self.each():
+            for stamp in ("1796000000", "1796000000123", "1", ""):
+                for _ in range(3):
+                    daemon.recorder.sockets[-1].emit(b'["x"]')
+                    self.assertEqual(poller.get(f"&t={stamp}").status, 200, stamp)
 
     def test_a_get_that_comes_again_proves_nothing_and_ends_the_session(self) -> None:
         """Browsers and proxies repeat a GET whose connection broke; its answer may be lost."""

@@ -245,6 +245,20 @@ class Failing(UpgradeTests):
             second.send('42/kschat,["x"]')
             self.assertEqual(daemon.recorder.of("event"), [("x",)])
 
+    def test_a_handshake_that_is_none_does_not_take_another_with_it(self) -> None:
+        for daemon, poller in self.each():
+            first = poller.websocket()
+            first.send("2probe")
+            wire = daemon.connect()
+            query = poller._query.replace("polling", "websocket")
+            wire.arrive(handshake(query, Sec_WebSocket_Key="too short"))
+            self.assertIn(b" 400 ", bytes(wire.taken))
+            daemon.clock.pump([CLOSE_TIMEOUT, 0.1, 0.1])
+            self.assertIsNotNone(wire.lost)
+            first.send("5")
+            first.send('42/kschat,["x"]')
+            self.assertEqual(daemon.recorder.of("event"), [("x",)])
+
     def test_one_that_breaks_off_leaves_the_session_as_it_was(self) -> None:
         for probed in (False, True):
             for _, poller in self.each():

@@ -13,7 +13,8 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions, KeyPair
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.front.websocket import CLOSE_TIMEOUT, backlog
+from kschat.front.frames import backlog
+from kschat.front.websocket import CLOSE_TIMEOUT
 from kschat.wire.connection import Socket
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
@@ -93,6 +94,15 @@ class Beginnings(SessionTests):
             self.assertEqual(len(daemon.recorder.of("event")), frames)
             wire.arrive(client_frame(event("after").encode()))
             self.assertEqual(daemon.recorder.of("event")[-1], ("x", "after"))
+
+    def test_nor_are_those_behind_the_body_of_a_handshake_lost(self) -> None:
+        for header, body in (("Content-Length: 2", b"ab"), ("Transfer-Encoding: chunked", b"2\r\nab\r\n0\r\n\r\n")):
+            daemon = Daemon()
+            wire = daemon.connect()
+            head = handshake().removesuffix(b"\r\n") + header.encode() + b"\r\n\r\n"
+            wire.arrive(head + body + client_frame(b"40/kschat,") + client_frame(event("first").encode()))
+            wire.arrive(client_frame(event("after").encode()))
+            self.assertEqual(daemon.recorder.of("event"), [("x", "first"), ("x", "after")], header)
 
     def test_a_handshake_byte_by_byte(self) -> None:
         daemon = Daemon()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.front.websocket import frame
+from kschat.front.frames import frame
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from tests.front.daemon import V3, V4, Daemon, Peer

@@ -197,6 +197,15 @@ class JoiningTests(ConnectionTestCase):
             self.application.sockets[-1].disconnect()
         self.assert_open()
 
+    def test_who_was_refused_too_often_is_closed(self) -> None:
+        self.begin(4, Limits(max_refused=3))
+        self.session.receive(b"40/kschat,")
+        for _ in range(3):
+            self.session.receive(b"40/no,")
+            self.assert_open()
+        self.session.receive(b"40/no,")
+        self.assert_closed()
+
     def test_what_a_connection_stays_for(self) -> None:
         connection = self.begin(3)
         self.assertFalse(connection.serves)

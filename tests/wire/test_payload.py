@@ -126,6 +126,7 @@ class Reading(SynchronousTestCase):
         self.assertEqual(len(decode(b"\x00\x01\xff2" * MAX_PACKETS, 3)), MAX_PACKETS)
         self.refused(b"\x1e".join([b"2"] * (MAX_PACKETS + 1)), 4)
         self.refused(b"1:2" * (MAX_PACKETS + 1), 3)
+        self.refused(b"0:" * (MAX_PACKETS + 1), 3)
         self.refused(b"\x00\x01\xff2" * (MAX_PACKETS + 1), 3)
 
     def test_bytes_that_are_no_utf_8_are_replaced(self) -> None:

@@ -36,14 +36,14 @@ ORIGIN: Final = 8
 class RedisReplica:
     """What daemons tell each other. Two connections: one publishes and keeps the roster, one listens.
 
-    Channels, after the prefix: ``u:USER`` for a user's sockets, which each daemon listens to that has one; ``all``; and
-    those of ``roster_scripts``.
+    Channels, after the prefix and ``:r:``: ``u:USER`` for a user's sockets, which each daemon listens to that has
+    one; ``all``; and those of ``roster_scripts``.
 
     Args:
         publish: the Redis to publish to, which keeps the roster as well.
         subscribe: the Redis to listen at: the same one, or a replica of it.
         reactor: the real one.
-        counters: counts what is dropped.
+        counters: counts what is told, and what of it is dropped.
         pace: how often this daemon says that it lives.
     """
 
@@ -60,7 +60,7 @@ class RedisReplica:
         self._reactor = reactor
         self._counters = counters
         self._origin = secrets.token_bytes(ORIGIN)
-        self._prefix = publish.prefix.encode() + b"/"
+        self._prefix = publish.prefix.encode() + b":r:"
         self._user = self._prefix + b"u:"
         self._presence = self._prefix + b"p:"
         self._all = self._prefix + b"all"
@@ -167,6 +167,7 @@ class RedisReplica:
     # Telling.
 
     def _put(self, channels: Sequence[bytes], word: Word) -> None:
+        self._counters.told += len(channels)
         if self._is_up:
             self._outbox.put(channels, packed(word))
             self._soon()

@@ -18,8 +18,8 @@ from kschat.chat.interfaces import StoreUnavailable
 #: Seconds between two rounds.
 EVERY: Final = 60.0
 
-#: Messages that one step may touch: about a millisecond of Redis's time.
-STEP: Final = 200
+#: Messages that one step may touch: some milliseconds of Redis's time.
+STEP: Final = 500
 
 #: Seconds between two steps.
 PAUSE: Final = 0.005

@@ -1,6 +1,6 @@
 """Who is where, in Redis: what is kept, and the scripts that change it, each in one step.
 
-Names, after the prefix: ::
+Names, after the prefix and ``:r:``: ::
 
     daemons    sorted set: each daemon that lives, by when it last said so (the server's clock, milliseconds)
     dead       sorted set: those that live no more and are being taken off, by when they last said that they do
