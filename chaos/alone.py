@@ -26,6 +26,9 @@ from chaos.stage import SECRET, Stage, Stuck
 #: Seconds that it may take, from when the part accepts connections again.
 BOUND = 5.0
 
+#: Seconds until what was killed is started again: long enough for daemons to try again as seldom as they ever do.
+AWAY = (10.0, 14.0)
+
 #: Messages between two faults.
 BETWEEN = 200
 
@@ -78,7 +81,9 @@ class Alone:
             await self.servers.abandon()
 
     async def _one(self, part: Part, kind: str, chance: random.Random) -> float:
-        befalling = Deferred.fromCoroutine(befall(self._reactor, part, kind, chance, self._options.stopped))
+        befalling = Deferred.fromCoroutine(
+            befall(self._reactor, part, kind, chance.uniform(*AWAY), self._options.stopped)
+        )
         if kind == "stopped":
             await befalling
         else:

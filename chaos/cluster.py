@@ -28,6 +28,9 @@ from chaos.store import GENERATION, open_store
 FAULT_AFTER = (100, 600)
 AT_THE_LATEST = 8.0
 
+#: Seconds until what was killed is started again.
+AWAY = (0.0, 3.0)
+
 #: Seconds between two faults of connections, by which clients move to another daemon.
 CUT_AFTER = (0.05, 0.6)
 
@@ -50,8 +53,10 @@ class Cluster:
         self.servers = Servers(reactor, SECRET, options.fsync)
         self.ledger = Ledger(actors, members, unsure=True)
         ports = [member.port for member in self.servers.members]
+        # Before every other client stands a balancer that knows no sessions.
         proxies = {
-            actor.name: Balancer(reactor, ports, random.Random(f"{options.seed}{actor.name}")) for actor in actors
+            actor.name: Balancer(reactor, ports, random.Random(f"{options.seed}{actor.name}"), number % 2 == 0)
+            for number, actor in enumerate(actors)
         }
         self.stage = Stage(reactor, options.seed, self.ledger, members, proxies)
         self._cuts = Cuts(reactor, random.Random(options.seed + 1), self.stage, list(proxies.values()))
@@ -136,7 +141,8 @@ class Cluster:
     def _begin(self, name: str, kind: str) -> Deferred[None]:
         self._faults[f"{name} {kind}"] += 1
         self._say(f"{time.monotonic() - self._began:7.1f} s, {len(self.ledger.acked):6} acked: {name} is {kind}")
-        one = befall(self._reactor, self.servers.parts[name], kind, self._chance, self._options.stopped)
+        away = self._chance.uniform(*AWAY)
+        one = befall(self._reactor, self.servers.parts[name], kind, away, self._options.stopped)
         self._under_way[name] = Deferred.fromCoroutine(one)
         return self._under_way[name]
 

@@ -16,9 +16,6 @@ from tests.support.redis import Redis
 #: What befalls a part.
 KINDS = ("killed", "stopped", "restarted")
 
-#: Seconds at the most until what was killed is started again.
-AWAY = 3.0
-
 
 class Part(Protocol):
     """Something that can be killed, stopped and restarted."""
@@ -103,7 +100,8 @@ class Servers:
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings = (*places, "--ping-interval", "5", "--ping-timeout", "4", "--no-access-log")
         self.members = [
-            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings)) for number in range(daemons)
+            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, (*settings, "--peer-listen", _inner())))
+            for number in range(daemons)
         ]
         parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), Service("Redis", self.redis), *self.members]
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
@@ -126,14 +124,19 @@ class Servers:
         self._rabbitmq.stop()
 
 
-async def befall(reactor: Any, part: Part, kind: str, chance: random.Random, stopped: float) -> None:
+def _inner() -> str:
+    """Where a daemon takes what others hand on to it."""
+    return f"tcp:{free_port()}:interface=127.0.0.1"
+
+
+async def befall(reactor: Any, part: Part, kind: str, away: float, stopped: float) -> None:
     """One fault from its beginning to its end.
 
     Args:
         reactor: the real one.
         part: what it befalls.
         kind: one of ``KINDS``.
-        chance: says for how long what was killed is away.
+        away: seconds until what was killed is started again.
         stopped: seconds that a process is stopped for.
     """
     if kind == "stopped":
@@ -145,7 +148,7 @@ async def befall(reactor: Any, part: Part, kind: str, chance: random.Random, sto
         return
     if kind == "killed":
         await part.kill()
-        await deferLater(reactor, chance.uniform(0, AWAY))
+        await deferLater(reactor, away)
     else:
         await part.end()
     await part.start()

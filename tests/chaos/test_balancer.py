@@ -21,7 +21,7 @@ class BalancerTests(unittest.TestCase):
 
     timeout = 30
 
-    async def begin(self) -> Balancer:
+    async def begin(self, sticky: bool = True) -> Balancer:
         """A balancer before three."""
         ports = []
         for number in range(3):
@@ -30,7 +30,7 @@ class BalancerTests(unittest.TestCase):
             )
             self.addCleanup(listening.stopListening)
             ports.append(listening.getHost().port)
-        balancer = Balancer(real_reactor(), ports, random.Random(1))
+        balancer = Balancer(real_reactor(), ports, random.Random(1), sticky)
         self.addCleanup(balancer.stop)
         await balancer.start()
         return balancer
@@ -52,6 +52,11 @@ class BalancerTests(unittest.TestCase):
             self.assertNotEqual(last, new)
             self.assertEqual([new, new], [await self.ask(balancer, MORE) for _ in range(2)])
             last = new
+
+    async def test_without_sticky_sessions_what_belongs_to_one_goes_anywhere(self) -> None:
+        balancer = await self.begin(sticky=False)
+        await self.ask(balancer, NEW)
+        self.assertEqual({b"0!", b"1!", b"2!"}, {await self.ask(balancer, MORE) for _ in range(20)})
 
     async def test_a_client_that_leaves_before_it_says_anything_leaves_nothing(self) -> None:
         balancer = await self.begin()
