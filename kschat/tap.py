@@ -26,7 +26,8 @@ from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IReplica, IRouter, IStore
+from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret

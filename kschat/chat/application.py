@@ -18,7 +18,8 @@ from kschat.chat.delivery import Delivery
 from kschat.chat.feed import Feed, Way
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import InboxState, IReplica, IStore
+from kschat.chat.interfaces import InboxState, IStore
+from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence

@@ -16,16 +16,8 @@ from kschat.chat.catchup import CatchUp
 from kschat.chat.counters import Counters
 from kschat.chat.feed import RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
-from kschat.chat.interfaces import (
-    InboxState,
-    IReplica,
-    IRouter,
-    IStore,
-    RouterTurn,
-    RouterUnavailable,
-    Stored,
-    StoreUnavailable,
-)
+from kschat.chat.interfaces import InboxState, IRouter, IStore, RouterTurn, RouterUnavailable, Stored, StoreUnavailable
+from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Message
 from kschat.chat.notes import Notebook
 from kschat.chat.telling import Telling

@@ -6,7 +6,7 @@ Every backend passes the tests in ``tests/contracts``, the in-memory ones includ
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum, IntFlag, auto
+from enum import Enum, auto
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from kschat.chat.messages import Error, Message
-from kschat.chat.words import Word
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -263,92 +262,4 @@ class IRouter(Interface):
         Returns:
             A word on each message, in order: whether anybody was bound. Fails with
             RouterUnavailable; then some may have been carried.
-        """
-
-
-class Wants(IntFlag):
-    """What sockets ask for that costs nothing where nobody asks for it."""
-
-    NOTHING = 0
-    RECEIPTS = 1
-    CARBONS = 2
-
-
-class ReplicaTurn(Enum):
-    """What befell a replica.
-
-    UP: from here on all is told and heard; what was told before may not have been.
-    DOWN: nothing is.
-    """
-
-    UP = auto()
-    DOWN = auto()
-
-
-class ReplicaListener(Protocol):
-    """Who takes what a replica hears (``operations``)."""
-
-    def told(self, user: str | None, words: Sequence[Word]) -> None:
-        """Words of other daemons for a user that is here; of None for everybody."""
-
-    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
-        """A user came or went, on whatever daemon, this one too: at least each that is watched.
-
-        What is known may come again. ``last_seen`` is in milliseconds since 1970. ``online`` is None where it is
-        known no more.
-        """
-
-    def lost(self, users: Sequence[str], last_seen: int) -> None:
-        """A daemon has died, and these users of it are nowhere now. One of the others is told, for the store."""
-
-    def wanted(self, wants: Wants) -> None:
-        """What the sockets of all other daemons ask for is another."""
-
-    def turned(self, turn: ReplicaTurn) -> None:
-        """Something befell the replica."""
-
-
-class IReplica(Interface):
-    """What daemons tell each other about sockets. It may be lost, and never delays a message.
-
-    Where it can't be told (Redis is away), it is dropped at once: nothing is told late. A replica that
-    could not, and then can, needs no restart: it enters all who are here anew, and then says UP.
-    """
-
-    up = Attribute("A bool: whether it tells and hears.")
-
-    def attach(listener: ReplicaListener) -> None:
-        """Say who takes what is heard. Called once, before all else."""
-
-    def start() -> None:
-        """Begin. What is not there yet (Redis) is waited for in the background."""
-
-    def stop() -> Deferred[None]:
-        """Take whoever is here still off, tell what was not told yet, as far as that can be done soon, and end."""
-
-    def here(user: str) -> None:
-        """``user`` has a socket on this daemon from now on, and hears what is told to it."""
-
-    def gone(user: str, seen: int) -> None:
-        """It has none any more, since ``seen`` (milliseconds since 1970)."""
-
-    def tell(users: Sequence[str], word: Word) -> None:
-        """Tell the other daemons that have sockets of any of ``users``. This one is not told its own words."""
-
-    def tell_all(word: Word) -> None:
-        """Tell all other daemons."""
-
-    def want(wants: Wants) -> None:
-        """What the sockets of this daemon ask for, from now on."""
-
-    def watch(user: str) -> None:
-        """Hear when ``user`` comes or goes, until ``unwatch``."""
-
-    def unwatch(user: str) -> None:
-        """Hear it no more."""
-
-    def online(users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
-        """Whether each of ``users`` has a socket on any daemon; None where that can't be known now. Never fails.
-
-        Of one that is watched, whatever changes after that is heard.
         """

@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from kschat.chat.counters import Counters
 from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IStore, Page, ReplicaTurn, Wants
+from kschat.chat.interfaces import IStore, Page
+from kschat.chat.ireplica import ReplicaTurn, Wants
 from kschat.chat.presence import Presence, State
 from kschat.chat.words import Disconnect, Emit, Replaced, Word
 

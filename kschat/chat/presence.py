@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from kschat.chat import bodies
 from kschat.chat.feed import RETRY_WAIT, Feed
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IReplica
+from kschat.chat.ireplica import IReplica
 
 #: Whether a user is online (None: that can't be known now), and when it was last seen, where it is not.
 State: TypeAlias = tuple[bool | None, int | None]

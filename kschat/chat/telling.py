@@ -11,7 +11,7 @@ from typing import Final
 from kschat.chat import bodies
 from kschat.chat.feed import Feed
 from kschat.chat.inbox import Options
-from kschat.chat.interfaces import IReplica, Wants
+from kschat.chat.ireplica import IReplica, Wants
 from kschat.chat.messages import Message
 from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
 from kschat.wire.errors import Reason

@@ -215,6 +215,7 @@ class Peers:
                 lines += [name + b": " + value for value in values]
         if is_upgrade(request):
             lines += [b"Upgrade: websocket", b"Connection: Upgrade"]
+            body = b""  # nobody wants it, and without a length it would be read as what the WebSocket says
         else:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
         lines += [PROOF + b": " + self.sids.proof(request.method, request.uri), b"", body]

@@ -22,12 +22,13 @@ class Acks:
         most: how many may be awaited.
     """
 
-    __slots__ = ("_awaited", "_clock", "_most")
+    __slots__ = ("_awaited", "_clock", "_most", "_over")
 
     def __init__(self, clock: IReactorTime, most: int) -> None:
         self._awaited: dict[int, Deferred[Any]] = {}
         self._clock = clock
         self._most = most
+        self._over = False
 
     def ask(self, send: Callable[[], int | None], seconds: float) -> Deferred[Any]:
         """Await the ack of what ``send`` sends; it returns the ack's id.
@@ -39,6 +40,8 @@ class Acks:
             return fail(TooMany("too many acks of a socket are awaited"))
         number = send()
         assert number is not None, "sent without asking for an ack"
+        if self._over:
+            return fail(Gone("the socket has ended"))  # its reader was too slow for what was sent here
 
         def forget(_: object) -> None:
             self._awaited.pop(number, None)
@@ -55,6 +58,7 @@ class Acks:
 
     def end(self) -> None:
         """The socket has ended: no ack will come."""
+        self._over = True
         awaited, self._awaited = self._awaited, {}
         for answer in awaited.values():
             answer.errback(Gone("the socket has ended"))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 
 class Refused(Exception):
     """Raised by middleware: the client is not let in, and told why.
 
     Args:
         message: the ``message`` of the error that the client is given.
-        data: any JSON value; its ``data``. Clients 1.x and 2.x are given it in the message's place.
+        data: any JSON value; its ``data``. Clients 1.x and 2.x are given it in the message's place. TypeError or
+            ValueError is raised where it has no JSON.
     """
 
     def __init__(self, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.message = message
         self.data = data
+        # Here, where the fault is seen and the client still gets an answer.
+        self.json = None if data is None else msgspec.Raw(msgspec.json.encode(data))
 
 
 class Unanswered(Exception):

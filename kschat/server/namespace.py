@@ -169,9 +169,7 @@ class Namespace:
                 if isinstance(answer, Coroutine | Deferred):
                     await answer
         except Refused as refused:
-            wire.refuse(
-                refused.message, None if refused.data is None else msgspec.Raw(msgspec.json.encode(refused.data))
-            )
+            wire.refuse(refused.message, refused.json)
         except Exception:  # noqa: BLE001 - and is logged; what went wrong is not the client's to know
             self.log.failure("a socket could not be let in to {namespace}", namespace=self.name)
             wire.refuse("The server failed")

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.backends.alone import LoneReplica
-from kschat.chat.interfaces import IReplica
+from kschat.chat.ireplica import IReplica
 from tests.contracts.replica import Ears, ReplicaContract
 
 

@@ -19,7 +19,7 @@ from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.roster_scripts import RETIRE
 from kschat.backends.redis.settings import Settings
 from kschat.chat.counters import Counters
-from kschat.chat.interfaces import IReplica, ReplicaTurn, Wants
+from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
 from kschat.chat.words import Emit, Typing
 from tests.contracts.replica import Ears, ReplicasContract
 from tests.support.redis import Redis, shared_redis

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from kschat.chat.interfaces import IReplica, ReplicaListener, ReplicaTurn, Wants
+from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
 from tests.contracts.doubles import Answers
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface.verify import verifyObject
 
-from kschat.chat.interfaces import IReplica, ReplicaTurn, Wants
+from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
 from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
 
 if TYPE_CHECKING:

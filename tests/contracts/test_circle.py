@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import TestCase
 
-from kschat.chat.interfaces import IReplica
+from kschat.chat.ireplica import IReplica
 from tests.contracts.circle import Circle
 from tests.contracts.replica import ReplicasContract
 

@@ -216,6 +216,8 @@ class Origins(EngineTests):
             self.assertIn(b" 101 ", bytes(daemon.upgrade(Origin=origin, Host=host).taken))
         for origin in ("https://chat.example:8443", "chat.example", "null", ""):
             self.assertFalse(self.accepted(daemon, origin), origin)
+        for origin in ("null", "", "junk"):
+            self.assertNotIn(b" 101 ", bytes(daemon.upgrade(Origin=origin, Host="").taken))
 
     def test_one_who_is_not_allowed_is_forbidden(self) -> None:
         daemon = Daemon(origins=("https://page.example",))

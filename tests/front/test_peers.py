@@ -271,6 +271,16 @@ class HandingOn(TestCase):
             for member in (one, two, three):
                 await member.stop()
 
+    async def test_the_body_of_a_handshake_is_not_taken_for_frames(self) -> None:
+        one, two = self.members(2)
+        query = (await self.open(one)).replace("polling", "websocket")
+        for header, body in (("Content-Length: 2", b"ab"), ("Transfer-Encoding: chunked", b"2\r\nab\r\n0\r\n\r\n")):
+            head = handshake(query).removesuffix(b"\r\n") + header.encode() + b"\r\n\r\n"
+            line = await self.line(two.port, head + body + client_frame(b"2probe"))
+            await line.comes(b"3probe")
+            line.transport.loseConnection()
+            await two.becomes(forwards=0)
+
     async def test_the_owner_s_end_ends_what_is_handed_on(self) -> None:
         one, two = self.members(2)
         query = await self.open(one)

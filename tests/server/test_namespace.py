@@ -245,6 +245,19 @@ class Asking(Case):
         self.failureResultOf(socket.timeout(5).emit("e"), Gone)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_who_ends_by_what_is_sent_to_it_gives_no_ack(self) -> None:
+        """As a slow reader does, whom one packet more is too many for."""
+        client, socket = self.client()
+        send = client.wire.send
+
+        def send_and_end(payload: bytes, binary: bool = False) -> None:
+            send(payload, binary)
+            client.session.close(Reason.SLOW_READER)
+
+        self.patch(client.wire, "send", send_and_end)
+        self.failureResultOf(socket.timeout(5).emit("e"), Gone)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_many_are_asked_at_once(self) -> None:
         clients = [self.client()[0] for _ in range(3)]
         asked = self.room.timeout(5).emit("e")

@@ -143,6 +143,16 @@ class Admission(SynchronousTestCase):
         self.assertEqual(self.met, [])
         self.assertEqual(self.room.sockets, [])
 
+    def test_a_refusal_that_has_no_json_is_a_refusal_all_the_same(self) -> None:
+        @self.room.use
+        def check(socket: Socket) -> None:
+            raise Refused("not you", object())
+
+        client = Client(self.server)
+        client.say("0/room,{}")
+        self.assertEqual(client.heard(), ['4/room,{"message":"The server failed"}'])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_middleware_runs_in_order_and_may_take_its_time(self) -> None:
         waits: Deferred[None] = Deferred()
         seen: list[str] = []

@@ -22,7 +22,7 @@ from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.subscriptions import Subscriptions
 from kschat.backends.redis.teller import Teller
 from kschat.chat.counters import Counters
-from kschat.chat.interfaces import IReplica, ReplicaListener, ReplicaTurn, Wants
+from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
 
 #: Calls that Redis has not answered, beyond which words wait for the next one.
@@ -70,7 +70,7 @@ class RedisReplica:
         self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
         self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
         self._roster = Roster(
-            lambda: self._link, self._prefix, pace or Pace(), reactor, self._lost, self._wanted, self._soon
+            lambda: self._link, self._prefix, pace or Pace(), reactor, self._lost, self._wanted, self._entered
         )
         self._outbox = Outbox(self._origin, counters)
         self._in_flight = 0
@@ -254,6 +254,12 @@ class RedisReplica:
             self._is_up = is_up
             if self._listener is not None:
                 self._listener.turned(ReplicaTurn.UP if is_up else ReplicaTurn.DOWN)
+
+    def _entered(self) -> None:
+        self._soon()
+        if self._is_up and self._listener is not None:
+            # Redis has forgotten this daemon, and so others' users too perhaps, of whom it said nothing.
+            self._listener.turned(ReplicaTurn.UP)
 
     def _lost(self, users: Sequence[str], seen: int) -> None:
         if self._listener is not None:

@@ -18,7 +18,7 @@ from kschat.backends.redis.link import Link
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.roster_scripts import BEAT, ONLINE, RETIRE, TAKE_OFF, TURN
 from kschat.backends.redis.script import Do
-from kschat.chat.interfaces import Wants
+from kschat.chat.ireplica import Wants
 
 #: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.
 AT_ONCE: Final = 500

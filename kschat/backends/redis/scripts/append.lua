@@ -24,8 +24,9 @@ local last_ms, last_seq = tonumber(global[3]) or 0, tonumber(global[4]) or 0
 -- What was written, to undo it: streams and ids; and threes of a command, a key and its other arguments.
 local added, adds = {}, 0
 local done, count = {}, 0
--- The conversations that were written to, by name and in order: total, side 1's, when they were last listed, new or not.
-local states, names = {}, {}
+-- The conversations that were looked at, by name and in order. Of each: total, side 1's, when it was last listed, how many
+-- are not hidden, whether it is new, whether it was written to; a sender, a recipient, the sender's side; its keys.
+local states, names, known = {}, {}, 0
 local rooms = {}
 local begun, full = {}, {}
 local offsets = {}
@@ -59,17 +60,18 @@ for at = 3, #b, 8 do
   local id = format('%.0f-%.0f', ms, seq)
   local state = states[conversation]
   if not state then
-    local found = try('HMGET', p .. 'h:' .. conversation, 't', 'a', 'z', 'ft')
+    local counts = p .. 'h:' .. conversation
+    local found = try('HMGET', counts, 't', 'a', 'z', 'ft')
     if found.err then
       return undone(found)
     end
     local total = tonumber(found[1]) or 0
-    state = {total, tonumber(found[2]) or 0, tonumber(found[3]) or 0, total - (tonumber(found[4]) or 0), not found[1]}
-    states[conversation] = state
-    push(names, conversation)
-    push(names, sender)
-    push(names, recipient)
-    push(names, side)
+    state = {
+      total, tonumber(found[2]) or 0, tonumber(found[3]) or 0, total - (tonumber(found[4]) or 0), not found[1], false,
+      sender, recipient, side, counts, p .. 'c:' .. conversation,
+    }
+    known = known + 1
+    states[conversation], names[known] = state, conversation
   end
   local member, room
   if side == 0 then
@@ -91,8 +93,8 @@ for at = 3, #b, 8 do
     local key = p .. 'd:' .. sender
     local fresh = try('HSETNX', key, cid, id .. ' ' .. conversation)
     if fresh == 0 then
-      local known = call('HGET', key, cid)
-      local first_id, where = match(known, '^(%S+) (.*)$')
+      local earlier = call('HGET', key, cid)
+      local first_id, where = match(earlier, '^(%S+) (.*)$')
       local found = try('XRANGE', p .. 'c:' .. where, first_id, first_id)
       if found.err then
         return undone(found)
@@ -100,7 +102,7 @@ for at = 3, #b, 8 do
       first = found[1]
       if not first then -- what it was of is kept no longer
         call('HSET', key, cid, id .. ' ' .. conversation)
-        noted('HSET', key, {cid, known})
+        noted('HSET', key, {cid, earlier})
       end
     elseif fresh == 1 then
       noted('HDEL', key, {cid})
@@ -201,7 +203,7 @@ for at = 3, #b, 8 do
         offsets[which] = offset
       end
     end
-    local key, kept = p .. 'c:' .. conversation, state[1] .. ' ' .. own .. ' ' .. place .. ' ' .. who
+    local key, kept = state[11], state[1] .. ' ' .. own .. ' ' .. place .. ' ' .. who
     local kept_as
     if cid == '' then
       kept_as = try('XADD', key, id, 'm', rest, 's', kept)
@@ -228,12 +230,13 @@ for at = 3, #b, 8 do
 end
 
 -- From here on nothing can fail: what is written to was read before, or is an index that can do without.
-for at = 1, #names, 4 do
-  local conversation, sender, recipient, side = names[at], names[at + 1], names[at + 2], names[at + 3]
+for at = 1, known do
+  local conversation = names[at]
   local state = states[conversation]
   if state[6] then
     -- A user's list of conversations is up to date but for a minute, so that most messages need not touch it.
     if now - state[3] >= 60000 then
+      local sender, recipient, side = state[7], state[8], state[9]
       state[3] = now
       if side == 0 then
         for _, name in ipairs(rooms[conversation][1]) do
@@ -246,7 +249,7 @@ for at = 1, #names, 4 do
         end
       end
     end
-    call('HSET', p .. 'h:' .. conversation, 't', state[1], 'a', state[2], 'z', state[3])
+    call('HSET', state[10], 't', state[1], 'a', state[2], 'z', state[3])
   end
 end
 for name, ms in pairs(begun) do

@@ -1,0 +1,39 @@
+"""What tokens are verified with, read from whichever setting names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kschat.chat.keys import Keys
+
+if TYPE_CHECKING:
+    from kschat.config import Config
+
+#: The settings that name the key tokens are verified with, of which there is exactly one.
+KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")
+
+
+def read_secret(config: Config) -> bytes | None:
+    """The shared secret, read from its file where it is in one; None without. Raises OSError."""
+    if config.secret:
+        return config.secret.encode("utf-8", "surrogateescape")
+    return Path(config.secret_file).read_bytes().rstrip(b"\r\n") if config.secret_file else None
+
+
+def read_keys(config: Config) -> Keys:
+    """What tokens are verified with, from whichever setting names it; parsed, and fit for the algorithms.
+
+    Raises OSError if a file cannot be read, and ``KeysError`` if what it holds cannot be used; neither is to be
+    expected after ``load``, which has looked at the same files.
+    """
+    secret = read_secret(config)
+    if secret is not None:
+        keys = Keys.from_secret(secret)
+    elif config.public_key_file:
+        keys = Keys.from_pem(Path(config.public_key_file).read_bytes())
+    else:
+        keys = Keys.from_jwks(Path(config.jwks_file).read_bytes())
+    for algorithm in config.algorithms:
+        keys.usable_with(algorithm)
+    return keys

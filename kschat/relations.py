@@ -1,0 +1,175 @@
+"""What no setting can know alone: that they go together, and that what they name is there."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kschat.chat.keys import KeysError, one_family
+from kschat.keyfiles import KEYS, read_keys
+from kschat.settings import Setting
+from kschat.sources import ConfigError, Given, reason_of
+
+if TYPE_CHECKING:
+    from kschat.config import Config
+
+PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
+
+PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
+
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+
+
+def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, Given]) -> None:
+    """Look at what no setting can know alone. Raises ``ConfigError``."""
+
+    def fault(name: str, reason: str) -> ConfigError:
+        return given[name].fault(settings[name], reason)
+
+    def named(name: str) -> str:
+        return f"{name} ({getattr(config, name)} from {given[name].origin})"
+
+    if not config.listen.strip():
+        raise fault("listen", "is empty: give a Twisted endpoint, such as tcp:3000")
+    _check_backends(config, fault)
+    _check_peers(config, fault)
+    if config.max_unsent < 2 * config.max_payload:
+        raise fault("max_unsent", f"is less than twice {named('max_payload')}")
+    if config.store_bytes < config.max_payload:
+        raise fault("store_bytes", f"is less than {named('max_payload')}")
+    for origin in config.origins:
+        if not ORIGIN.fullmatch(origin):
+            raise fault("origins", f"holds {origin!r}, which is neither * nor like https://chat.example.org")
+    for name in ("templates", "static", "client_dist"):
+        directory = getattr(config, name)
+        if directory and not Path(directory).is_dir():
+            raise fault(name, "is not a directory")
+    _check_keys(config, given, fault)
+
+
+def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That router and store together keep what they promise."""
+    kind, _, path = config.store.partition(":")
+    if config.store not in ("memory", "redis", "none") and (kind != "sqlite" or not path or "\0" in path):
+        raise fault("store", "is none of memory, redis and none, nor like sqlite:kschat.db")
+    if config.store == "redis" and not config.redis:
+        raise fault("store", "needs to know where Redis is: give redis too, such as redis://localhost:6379/0")
+    if config.store == "redis" and not config.amqp:
+        raise fault(
+            "store",
+            "needs RabbitMQ: without it users on other daemons would hear nothing of their messages; give amqp "
+            "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
+        )
+    if config.store == "none" and not config.amqp:
+        raise fault("store", "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/")
+    if config.amqp and config.store not in ("redis", "none"):
+        raise fault(
+            "amqp",
+            "cannot go with a store that other daemons cannot read: give the store redis (and redis), or none (relay "
+            "mode, as the tutorial's server: at most once), or leave amqp out",
+        )
+    if config.amqp:
+        if config.amqp.partition("://")[0] not in ("amqp", "amqps"):
+            raise fault("amqp", "is not like amqp://user:password@host:5672/vhost")
+        # Half of a routing key's 255 bytes.
+        if len(config.amqp_prefix.encode()) > 100:
+            raise fault("amqp_prefix", "is longer than 100 bytes")
+    for name in ("redis", "redis_pub", "redis_sub"):
+        url = getattr(config, name)
+        if url and not config.amqp:
+            raise fault(
+                name, "needs RabbitMQ too, which carries the messages between daemons: give amqp, or leave it out"
+            )
+        if url and url.partition("://")[0].removesuffix("+sentinel") not in ("redis", "rediss"):
+            raise fault(name, "is not like redis://user:password@host:6379/0")
+    for name, other in (("redis_pub", "redis_sub"), ("redis_sub", "redis_pub")):
+        if getattr(config, name) and not getattr(config, other) and not config.redis:
+            raise fault(name, f"needs {other} too, or redis")
+    if not 0 < len(config.redis_prefix.encode()) <= 100:
+        raise fault("redis_prefix", "is empty, or longer than 100 bytes")
+    for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
+        file = getattr(config, name)
+        if file and not Path(file).is_file():
+            raise fault(name, "is not a file")
+
+
+def peer_place(config: Config) -> tuple[str, int] | None:
+    """Host and port at which other daemons reach this one; None where they don't, or it can't be told."""
+    found = PEER_URL.fullmatch(config.peer_url) if config.peer_url else PEER_LISTEN.fullmatch(config.peer_listen)
+    if found is None:
+        return None
+    host, port = found["host"].strip("[]").replace("\\:", ":"), int(found["port"])
+    return (host, port) if 0 < port < 65536 and host not in ("0.0.0.0", "::") else None
+
+
+def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That other daemons can find this one, and know it."""
+    if not config.peer_listen:
+        for name in ("peer_url", "peer_secret"):
+            if getattr(config, name):
+                raise fault(name, "is of no use without peer_listen")
+        return
+    if peer_place(config) is None:
+        if config.peer_url:
+            raise fault("peer_url", "is not like http://10.0.0.3:3001")
+        raise fault("peer_listen", "has no interface and port that tell other daemons where it is: give peer_url too")
+    if config.peer_secret:
+        if len(config.peer_secret.encode()) < 32:
+            raise fault("peer_secret", "is shorter than 32 bytes")
+    elif not (config.secret or config.secret_file or config.demo):
+        raise fault("peer_listen", "needs a secret that the daemons share: give peer_secret too")
+
+
+def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str, str], ConfigError]) -> None:
+    """That there is one key, readable and fit for the algorithms; in a demo none, and no way in from other machines."""
+    named = [name for name in KEYS if getattr(config, name)]
+    if config.demo:
+        if named:
+            raise fault(
+                named[0],
+                "cannot go with demo, which gives tokens to whoever asks: leave out one of the two",
+            )
+        if not _is_loopback(config.listen):
+            raise fault(
+                "listen",
+                "cannot go with demo, which serves its own machine only: leave it out, or add :interface=127.0.0.1",
+            )
+        return
+    if not named:
+        raise ConfigError(
+            "there is no key to verify tokens with: give a secret of 32 bytes or more by the environment variable "
+            "KSCHAT_SECRET, or a file that holds one by --secret-file FILE (or try it out on this machine with --demo)"
+        )
+    if len(named) > 1:
+        raise fault(named[1], f"cannot go with {named[0]} (from {given[named[0]].origin}): name one key")
+    try:
+        one_family(config.algorithms)
+    except KeysError as error:
+        raise fault("algorithms", f"cannot be used: {error}") from None
+    try:
+        read_keys(config)
+    except KeysError as error:
+        algorithms = f"algorithms {', '.join(config.algorithms)} from {given['algorithms'].origin}"
+        raise fault(named[0], f"cannot be used with {algorithms}: {error}") from None
+    except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
+        raise fault(named[0], f"cannot be read: {reason_of(error)}") from None
+
+
+def _is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach the endpoint, as far as its text tells."""
+    kind, *arguments = (part.replace("\\", "") for part in re.split(r"(?<!\\):", listen))
+    if kind == "unix":
+        return True
+    positional = [part for part in arguments if "=" not in part]
+    named = dict(part.split("=", 1) for part in arguments if "=" in part)
+    # Only of tcp and tcp6 is the second argument the interface (of ssl it is a file).
+    interface = named.get("interface", positional[1] if kind.startswith("tcp") and len(positional) > 1 else "")
+    if interface == "localhost":
+        return True
+    try:
+        return kind in ("tcp", "tcp6", "ssl") and ipaddress.ip_address(interface).is_loopback
+    except ValueError:
+        return False
