@@ -97,6 +97,11 @@ class Presence:
                 if not watchers:
                     del self._watchers[user]
                     self._replica.unwatch(user)
+        if not self._watchers:
+            self._unsure.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def _asked(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users`` when that is answered."""
