@@ -50,6 +50,10 @@ else
 	$(BIN)/python -m chaos --alone
 endif
 
+# The Autobahn test suite's cases, some minutes; CASES="1.* 12.1.1" runs some. Writes docs/conformance.md.
+conformance: $(VENV)/.dev
+	$(BIN)/python -m tests.conformance.autobahn $(CASES)
+
 # The tutorial's scenario with every client, a minute. Writes the table in README.md.
 compatibility: $(VENV)/.dev system-packages node peers
 	$(BIN)/python -m tests.compatibility

@@ -25,12 +25,19 @@ END: Final = "<!-- end of clients -->\n"
 DEFAULT: Final = "default"
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
+NGINX: Final = "nginx"
+HAPROXY: Final = "haproxy"
+
+#: How a client is told to connect.
+TRANSPORTS: Final = (DEFAULT, POLLING, WEBSOCKET)
 
 #: The columns: how a client is told to connect, or through what.
 COLUMNS: Final = {
     DEFAULT: "default options (polling, then WebSocket)",
     POLLING: "polling only",
     WEBSOCKET: "WebSocket only",
+    NGINX: "all three through nginx",
+    HAPROXY: "all three through haproxy",
 }
 
 #: Names the file that passed tests add a line to.

@@ -39,7 +39,7 @@ from kschat.wire.engineio import Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.roles import Transport
-from kschat.wire.session import EngineSession, HeartbeatTimes
+from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 
 _TRANSPORTS: Final = ("polling", "websocket")
 
@@ -254,7 +254,10 @@ class Engine:
 
     def _check_known(self, asked: Asked, method: bytes, upgrade: bool) -> Refusal | None:
         """The same of one that names its session."""
-        if asked.sid not in self.sessions:
+        connection = self.sessions.get(asked.sid or "")
+        # A request that stands behind one in the same connection is read as soon as that is answered, perhaps by the
+        # very end of the session, which is forgotten only after that: nobody would answer it ever.
+        if connection is None or connection.session.link is Link.CLOSED:
             return UNKNOWN_SID
         if asked.transport == "websocket":
             # Whether the session takes it is decided when it stands.

@@ -11,5 +11,6 @@
 - ``roles``       what a session knows of its transport, its listener and its timetable
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
 - ``connection``  the Socket.IO server's side of one session: sockets in namespaces, each with its ``Handler``
+- ``application`` what a connection knows of who is above it: the ``Application``, the ``Handler`` of a namespace
 - ``cork``        holds small writes back, so that each socket is written to once a batch
 """

@@ -11,12 +11,13 @@ to it. What has no place here (an event for a namespace that was not joined, say
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from secrets import token_urlsafe
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
+from kschat.wire.application import Application, Handler, Handshake
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession
@@ -30,51 +31,7 @@ from kschat.wire.socketio import (
     encode,
 )
 
-
-class Handshake(msgspec.Struct, frozen=True, kw_only=True):
-    """What the HTTP request that began a session said.
-
-    Attributes:
-        query: the URL's query, the first value of each name.
-        authorization: the header of that name, or "".
-        peer: the address it came from, for the log.
-    """
-
-    query: Mapping[str, str] = {}
-    authorization: str = ""
-    peer: str = ""
-
-
-class Application(Protocol):
-    """What a server is for."""
-
-    def find(self, namespace: str, connection: Connection) -> Handler | None:
-        """Who serves ``namespace``; None where nobody does, and the peer is told so."""
-
-    def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
-        """A session has ended, after its sockets. ``detail`` is for the log."""
-
-
-class Handler(Protocol):
-    """Who serves a namespace. None of these may raise anything but ProtocolError."""
-
-    def connect(self, socket: Socket, wish: Connect) -> None:
-        """A peer wishes to join ``socket.namespace``. Calls ``accept`` or ``refuse``, now or later."""
-
-    def event(self, socket: Socket, event: Event) -> None:
-        """An event arrived on an accepted socket."""
-
-    def acked(self, socket: Socket, ack: Ack) -> None:
-        """The answer to an event arrived that was sent with ``ask`` (or one nobody asked for)."""
-
-    def proved(self, socket: Socket, number: int) -> None:
-        """The peer has read all that was sent before ``socket.prove(number)``."""
-
-    def closing_socket(self, socket: Socket, reason: Reason) -> None:
-        """An accepted socket's session is about to be ended by this side; a last word may be sent."""
-
-    def disconnected(self, socket: Socket, reason: Reason) -> None:
-        """An accepted socket has ended, or one that was not answered yet."""
+__all__ = ["Application", "Connection", "Handler", "Handshake", "Socket"]
 
 
 class Socket:
@@ -197,6 +154,7 @@ class Socket:
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
             connection.forget(self)
+            connection.dismiss(self.namespace)
             self.accepted = False
             connection.send(Disconnect(self.namespace))
             self.handler.disconnected(self, Reason.SERVER_DISCONNECT)
@@ -229,6 +187,7 @@ class Connection:
 
     __slots__ = (
         "_decoder",
+        "_dismissed",
         "_limits",
         "_refused",
         "application",
@@ -251,6 +210,8 @@ class Connection:
         self._refused = 0
         self._limits = limits
         self._decoder = Decoder(limits)
+        # Namespaces whose sockets this side has ended; None as long as there were none.
+        self._dismissed: dict[str, None] | None = None
 
     @property
     def serves(self) -> bool:
@@ -266,6 +227,13 @@ class Connection:
         """A socket has ended, and the connection goes on."""
         del self.sockets[socket.namespace]
         self.first_id = max(self.first_id, socket.asked)
+
+    def dismiss(self, namespace: str) -> None:
+        """This side ends a socket: what the peer said before it heard of that may still come, and is nothing."""
+        dismissed = self._dismissed = self._dismissed or {}
+        dismissed[namespace] = None
+        if len(dismissed) > self._limits.max_namespaces:
+            del dismissed[next(iter(dismissed))]
 
     def send(self, packet: Connect | Disconnect | ConnectError) -> None:
         """Send a packet that carries no attachments."""
@@ -321,23 +289,31 @@ class Connection:
     def _receive(self, packet: Connect | Disconnect | Event | Ack | ConnectError) -> None:
         socket = self.sockets.get(packet.namespace)
         if type(packet) is Event:
-            if socket is None or not socket.accepted:
+            if socket is not None and socket.accepted:
+                socket.handler.event(socket, packet)
+            elif socket is not None or not self._crosses(packet):
                 raise ProtocolError("an event for a namespace that was not joined")
-            socket.handler.event(socket, packet)
         elif type(packet) is Ack:
-            if socket is None or not socket.accepted:
+            if socket is not None and socket.accepted:
+                socket.handler.acked(socket, packet)
+            elif socket is not None or not self._crosses(packet):
                 raise ProtocolError("an ack for a namespace that was not joined")
-            socket.handler.acked(socket, packet)
         elif type(packet) is Connect:
             self._connect(packet)
         elif type(packet) is Disconnect:
-            # A socket that the server ended a moment ago may cross this on its way.
+            # A socket that the server ended a moment ago may cross this on its way; after it the peer knows.
+            if self._dismissed is not None:
+                self._dismissed.pop(packet.namespace, None)
             if socket is not None:
                 self.forget(socket)
                 socket.accepted = False
                 socket.handler.disconnected(socket, Reason.CLIENT_DISCONNECT)
         else:
             raise ProtocolError("an error packet from a client")
+
+    def _crosses(self, packet: Event | Ack) -> bool:
+        """Whether the peer may have sent ``packet`` before it heard of the end of its socket."""
+        return self._dismissed is not None and packet.namespace in self._dismissed
 
     def _connect(self, wish: Connect) -> None:
         if wish.namespace in self.sockets:
@@ -348,6 +324,8 @@ class Connection:
             raise ProtocolError("too many namespaces")
         if self._refused >= self._limits.max_refused:
             raise ProtocolError("too many namespaces that were refused")
+        if self._dismissed is not None:
+            self._dismissed.pop(wish.namespace, None)
         handler = self.application.find(wish.namespace, self)
         if handler is None:
             self.refuse(wish.namespace, "Invalid namespace")

@@ -16,7 +16,7 @@ from kschat.wire.connection import Socket
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
-from tests.front.daemon import Daemon
+from tests.front.daemon import Daemon, Response
 from tests.front.pollers import Asked, Poller, request
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
@@ -261,6 +261,16 @@ class SendingData(PollingTests):
             self.assertEqual(len(daemon.recorder.of("event")), SLICE)
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
 
+    def test_so_it_does_where_nobody_tells_of_heads(self) -> None:
+        for daemon, poller in self.each():
+            daemon.site.arriving.clear()
+            asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
+            second = poller.post("6")
+            self.assertEqual((second.status, second.code), (400, 3))
+            daemon.clock.advance(0)
+            self.assertEqual(asked.response.body, b"ok")
+            self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
     def test_a_connection_that_is_lost_while_a_long_body_is_read_ends_the_session(self) -> None:
         for daemon, poller in self.each():
             asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
@@ -331,6 +341,19 @@ class ReceivingData(PollingTests):
             self.assertEqual(poller.texts(first), ["1"])
             self.assertEqual((second.status, second.code), (400, 3))
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
+    def test_a_request_behind_the_one_that_the_session_s_end_answers_is_answered_too(self) -> None:
+        """It is read while the session ends; who leaves its connection open would have it for ever."""
+        for reason in (Reason.FORCED_CLOSE, Reason.PING_TIMEOUT, Reason.TRANSPORT_CLOSE):
+            for method in ("GET", "POST"):
+                for daemon, poller in self.each():
+                    waiting = poller.get()
+                    poller.ask(method, b"2" * (method == "POST"), wire=waiting.wire)
+                    daemon.engine.sessions[poller.sid].session.close(reason)
+                    self.assertEqual(waiting.response.status, 200)
+                    behind = Response(waiting.response.rest)
+                    self.assertEqual((behind.status, behind.json["code"]), (400, 1))
+                    self.assertEnded(poller, reason)
 
     def test_a_time_that_several_gets_may_have_in_common_does_not_make_them_one(self) -> None:
         """.NET's client sends the second; others that of the start, or nothing."""

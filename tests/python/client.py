@@ -8,12 +8,14 @@ ack, so that each is answered with no arguments.
 from __future__ import annotations
 
 import json
+import queue
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import engineio
 import socketio
 
 CHAT_EVENTS = ("RESPSEND", "RESPRECEIVER", "RESPLOGOUT", "RESPSTATUS", "RESPCARBON", "Goodbye")
@@ -42,13 +44,41 @@ def _from_plain(value: dict[str, Any]) -> Any:
     return bytes.fromhex(value["$bin"]) if value.keys() == {"$bin"} else value
 
 
+class Engine(engineio.Client):
+    """Hands messages on in their order, on one thread. (By itself it begins a thread for each, and they overtake.)"""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._messages: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        threading.Thread(target=self._hand_on, daemon=True).start()
+
+    def _hand_on(self) -> None:
+        while True:
+            super()._trigger_event("message", *self._messages.get(), run_async=False)
+
+    def _trigger_event(self, event: str, *args: Any, **more: Any) -> Any:
+        if event == "message":
+            self._messages.put(args)
+            return None
+        return super()._trigger_event(event, *args, **more)
+
+
 class Client(socketio.Client):
     """One that can be ended in good order."""
+
+    def _engineio_client_class(self) -> type[Engine]:
+        return Engine
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._idle = threading.Condition()
         self._busy = 0
+        self._sending = threading.RLock()
+
+    def _send_packet(self, packet: Any) -> None:
+        # An ack of one thread must not come between an event of another and its attachments.
+        with self._sending:
+            super()._send_packet(packet)
 
     def _handle_event(self, *args: Any) -> None:
         with self._idle:
@@ -61,10 +91,16 @@ class Client(socketio.Client):
                 self._idle.notify_all()
 
     def end(self) -> None:
-        """Disconnect when all acks have left. (While a POST is on its way, the library says no word of its end.)"""
+        """Disconnect when the acks of all that was told have left.
+
+        On polling the library forgets what waits to be sent, the word of its end too, while a POST is on its way. So
+        that is said here, and has left, before it is told to end.
+        """
         with self._idle:
             self._idle.wait_for(lambda: not self._busy)
-        self.eio.queue.join()
+        if self.eio.current_transport == "polling":
+            self.eio._send_packet(engineio.packet.Packet(engineio.packet.CLOSE))
+            self.eio.queue.join()
         self.disconnect()
 
 

@@ -521,6 +521,43 @@ class LeavingTests(ConnectionTestCase):
         self.assertEqual(len(self.application.take()), 1)
         self.assert_open()
 
+    def test_what_crosses_the_end_of_a_socket_on_its_way_is_nothing(self) -> None:
+        """A client that polls may have asked for an ack, or given one, before it heard."""
+        for revision in REVISIONS:
+            for packet in (b'42/kschat,["e"]', b'42/kschat,1["e"]', b"43/kschat,0[]"):
+                socket = self.joined(revision)
+                socket.disconnect()
+                self.transport.take()
+                self.application.take()
+                self.session.receive(packet)
+                self.assertEqual((self.transport.take(), self.application.take()), ([], []))
+                self.assert_open()
+
+    def test_after_the_peer_has_come_back_or_left_nothing_crosses_any_more(self) -> None:
+        for packets in (
+            (b"40/kschat,", b"41/kschat,"),
+            (b"41/kschat,",),
+            (b"40/kschat,", b"41/kschat,", b"41/kschat,"),
+        ):
+            socket = self.joined()
+            socket.disconnect()
+            for packet in packets:
+                self.session.receive(packet)
+            self.assert_open()
+            self.session.receive(b'42/kschat,["e"]')
+            self.assert_closed()
+
+    def test_only_so_many_ends_are_kept_in_mind(self) -> None:
+        connection = self.begin(limits=Limits(max_namespaces=2))
+        for number in range(3):
+            self.session.receive(b"40/%d," % number)
+            connection.sockets[f"/{number}"].disconnect()
+        for number in (1, 2):
+            self.session.receive(b'42/%d,["e"]' % number)
+            self.assert_open()
+        self.session.receive(b'42/0,["e"]')
+        self.assert_closed()
+
     def test_the_end_of_the_session_is_the_end_of_its_sockets_first(self) -> None:
         for reason in (Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN):
             connection = self.begin(3)
