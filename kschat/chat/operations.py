@@ -76,7 +76,7 @@ class Operations:
         self._hub.telling.tell((feed.user,), Replaced(pid), feed)
 
     def presence(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
-        """Who of ``users`` is online, on whatever daemon. Never fails: what can't be known now is unknown."""
+        """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
         return self._presence.of(users)
 
     def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:

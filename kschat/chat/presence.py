@@ -64,7 +64,7 @@ class Presence:
         """Tell ``feed`` of changes of ``users``, and of no others any more.
 
         Returns:
-            How it stands with them. It never fails.
+            How it stands with them; what can't be known now is unknown.
         """
         before = feed.watched
         feed.watched = {user: before.get(user) for user in users}
@@ -97,21 +97,34 @@ class Presence:
                 if not watchers:
                     del self._watchers[user]
                     self._replica.unwatch(user)
+        if not self._watchers:
+            self._unsure.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def _asked(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users`` when that is answered."""
         heard: dict[str, State] = {}
         self._heard.append(heard)
 
-        def answered(found: dict[str, State]) -> dict[str, State]:
+        def hear_no_more() -> None:
             # By what it is, and not by what it is equal to.
             self._heard = [one for one in self._heard if one is not heard]
+
+        def answered(found: dict[str, State]) -> dict[str, State]:
+            hear_no_more()
             return {user: heard.get(user, state) for user, state in found.items()}
 
-        return self.of(users).addCallback(answered)
+        def failed(failure: Failure) -> Failure:
+            hear_no_more()
+            return failure
+
+        asked: Deferred[dict[str, State]] = self.of(users).addCallbacks(answered, failed)
+        return asked
 
     def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
-        """How it stands with ``users``. Never fails: what can't be known now is unknown."""
+        """How it stands with ``users``; what can't be known now is unknown."""
         return self._replica.online(users).addCallback(self._with_seen)
 
     def _with_seen(self, online: dict[str, bool | None]) -> Deferred[dict[str, State]]:

@@ -147,6 +147,9 @@ class Peers:
         self._connections = connections
         self._most = most
         self._counters = counters
+        # Twisted would log the beginning and the end of each connection.
+        self._factory = Factory.forProtocol(Far)
+        self._factory.noisy = False
         self._connecting = 0
         self._pipes: set[Near] = set()
         # Daemons that could not be reached, each of them told in the log until it is reached again.
@@ -173,7 +176,7 @@ class Peers:
     async def _hand_on(self, request: Request, place: Place) -> bool:
         head = self._head(request)
         endpoint = HostnameEndpoint(self._reactor, place.host, place.port, CONNECT_TIMEOUT)
-        connecting = endpoint.connect(Factory.forProtocol(Far))
+        connecting = endpoint.connect(self._factory)
         left: list[Failure] = []
 
         def leave(failure: Failure) -> None:

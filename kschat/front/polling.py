@@ -51,13 +51,7 @@ LAST_WORDS_TIMEOUT: Final = 5
 
 #: Ends of ours, after which the peer is still told what was sent before, and the end.
 _ORDERLY: Final = frozenset(
-    {
-        Reason.FORCED_CLOSE,
-        Reason.CONNECT_TIMEOUT,
-        Reason.SHUTTING_DOWN,
-        Reason.SERVER_ERROR,
-        Reason.SERVER_DISCONNECT,
-    }
+    {Reason.FORCED_CLOSE, Reason.CONNECT_TIMEOUT, Reason.SHUTTING_DOWN, Reason.SERVER_ERROR, Reason.SERVER_DISCONNECT}
 )
 
 #: Ends that a POST brought about by what stood in it.
@@ -169,8 +163,11 @@ class Polling:
         """The peer has sent packets."""
         assert self.session is not None
         assert request.content is not None
-        if self._post is None:
-            self.arriving(request)
+        if self._post is not request:
+            self.arriving(request)  # nobody told of its head
+        if self._post is not request:
+            self._refuse(request)
+            return
         body = request.content.read()
         try:
             frames = bodies.decode(body if asked.script is None else jsonp.form(body), self._revision)

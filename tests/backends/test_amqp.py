@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from kschat.backends.amqp import AddressError, AmqpRouter, Settings, session
+from kschat.backends.amqp import AddressError, AmqpRouter, Settings, queues, session
 from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
 from kschat.backends.amqp.session import AT_ONCE
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
@@ -363,6 +363,27 @@ class BeginningTests(AmqpTestCase):
         self.assertEqual(
             await other.publish(stored(*late, *users), exact=True), [True] * 2 + [False] * 2 + [True] * (AT_ONCE + 8)
         )
+
+    async def test_what_arrives_is_acknowledged_many_together(self) -> None:
+        self.patch(queues, "ACK_WAIT", 3600)
+        router, arrivals = await self.started()
+        await router.bind("ben", "a")
+        assert router._session is not None and router._session._queues is not None
+        channel, acked = router._session._queues._channel._channel, list[int]()
+        acknowledge = channel.basic_ack
+
+        def ack(tag: int, multiple: bool) -> None:
+            acked.append(tag)
+            acknowledge(tag, multiple=multiple)
+
+        self.patch(channel, "basic_ack", ack)
+        other, _ = await self.started()
+        count = 2 * queues.ACK_AT + 10
+        await gatherResults([other.publish(stored("ben")) for _ in range(count)])
+        while len(arrivals.all) < count:
+            await self.soon(_turn())
+        self.assertIn(len(acked), (1, 2))
+        self.assertEqual(acked, sorted(acked))
 
     async def test_to_stop_while_it_connects_ends_at_once(self) -> None:
         router = self.raw()

@@ -1,4 +1,4 @@
-"""What clients are told of presence, by whole chats on a real Redis, while users move and all fails at random."""
+"""Whole chats on a real Redis: what clients are told of presence while all fails, and what reaches them all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from twisted.trial.unittest import TestCase
 from kschat.backends.memory import MemoryStore
 from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.settings import Settings
+from kschat.chat import bodies
 from kschat.chat.counters import Counters
 from tests.backends.test_redis_replica import FAST, until
 from tests.chat.peers import Client, Daemon
-from tests.support.redis import Redis
+from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import real_reactor
 
 USERS = [f"user {number}" for number in range(6)]
@@ -102,3 +103,28 @@ class RandomWalk(TestCase):
         # 32 has found that users of a dead daemon, whom Redis forgot, stayed online.
         for seed in (0, 1, 32):
             await self.walk(seed, 300)
+
+
+class Reaching(TestCase):
+    """What is asked without a socket, of one daemon, reaches the sockets on another by Redis."""
+
+    timeout = 60
+
+    async def test_events_and_ends_reach_a_user_a_room_and_everybody(self) -> None:
+        redis, store, prefix = await shared_redis(), MemoryStore(1000, 1_000_000), uuid4().hex
+        one, other = (Watched(self, redis, prefix, store) for _ in range(2))
+        ann, ben = other.daemon.joined("ann"), other.daemon.joined("ben", {"goodbye": "1"})
+        other.clients += [ann, ben]
+        await until(lambda: one.replica.up and other.replica.up, "both to be up")
+        await other.replica.online(["ann"])  # when that is answered, it listens to all its channels
+        await store.join("#team", "ben", 10)
+        operations = one.daemon.chat.operations
+        operations.emit_to_users(["ann"], bodies.event("News", 1))
+        self.assertEqual(await operations.emit_to_room("#team", bodies.event("News", 2)), 1)
+        operations.emit_to_all(bodies.event("News", {"_placeholder": True, "num": 0}), [b"part"])
+        await until(lambda: len(ann.events("News") + ben.events("News")) == 4, "the events")
+        self.assertEqual((ann.events("News"), ben.events("News")), ([1, b"part"], [2, b"part"]))
+        self.assertEqual(one.watcher.events("News"), [b"part"])
+        operations.disconnect("ben", "banned")
+        await until(lambda: bool(ben.events("Goodbye")), "the end")
+        self.assertEqual((ben.dismissed, ann.alive), (True, True))

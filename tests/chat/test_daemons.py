@@ -242,6 +242,12 @@ class PresenceOfAll(DaemonsTestCase):
         self.assertEqual(self.told(), [("ben", False, None)])
         self.assertEqual(self.one.clock.getDelayedCalls(), [])
 
+    def test_what_is_unknown_to_one_who_leaves_is_asked_for_no_more(self) -> None:
+        self.circle.settled = False
+        self.eve.ask("Presence", {"ids": ["ann"]})
+        self.eve.ask("Presence", {"ids": []})
+        self.assertEqual(self.one.clock.getDelayedCalls(), [])
+
     def test_what_is_heard_while_the_answer_is_on_its_way_is_newer(self) -> None:
         replica = self.replica(self.one)
         replica.answers.held = True

@@ -121,6 +121,15 @@ class TestPresence(PresenceTestCase):
         self.assertEqual(self.told(), [("ann", True, None)])
         self.assertTrue(ann.alive)
 
+    def test_a_store_that_breaks_its_word_is_an_answer_and_nothing_stays_behind(self) -> None:
+        self.store.held = True
+        number = self.watcher.emit("Presence", {"ids": ["ann"]})
+        (asked,) = self.store.pending("last_seen")
+        asked.refuse(ZeroDivisionError("a bug of the store"))
+        self.assertEqual(self.watcher.answer(number)["ER"], 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.daemon.chat.presence._heard, [])
+
 
 class TestNotLetInYet(PresenceTestCase):
     """A socket that is being bound is not there yet."""

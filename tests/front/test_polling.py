@@ -261,6 +261,16 @@ class SendingData(PollingTests):
             self.assertEqual(len(daemon.recorder.of("event")), SLICE)
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
 
+    def test_so_it_does_where_nobody_tells_of_heads(self) -> None:
+        for daemon, poller in self.each():
+            daemon.site.arriving.clear()
+            asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
+            second = poller.post("6")
+            self.assertEqual((second.status, second.code), (400, 3))
+            daemon.clock.advance(0)
+            self.assertEqual(asked.response.body, b"ok")
+            self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
     def test_a_connection_that_is_lost_while_a_long_body_is_read_ends_the_session(self) -> None:
         for daemon, poller in self.each():
             asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
