@@ -184,10 +184,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--peer", action="append", choices=sorted(PEERS), help="may be repeated (default sqlite)")
-    add("--times", type=int, default=5, help="backlogs (default 5)")
+    add("--times", type=int, default=20, help="backlogs (default 20: a p99 needs some hundred messages meanwhile)")
     add("--messages", type=int, default=10_000, help="of each backlog (default 10,000)")
     add("--rate", type=float, default=500, help="messages a second of the pair (default 500)")
-    add("--seconds", type=float, default=3, help="without a backlog, before each one (default 3)")
+    add("--seconds", type=float, default=1, help="without a backlog, before each one (default 1)")
     add("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     print(machine())

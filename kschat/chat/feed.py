@@ -34,8 +34,11 @@ from kschat.chat.tokens import Identity
 from kschat.wire.connection import Socket
 from kschat.wire.errors import Reason
 
-#: Messages of one page of the backlog.
-PAGE: Final = 200
+#: Messages of one page of the backlog. What others send waits while one is written: of 200, some three times as long.
+PAGE: Final = 50
+
+#: Messages without proof from which on no further page is read. What is less makes a backlog slow over a long way.
+AHEAD: Final = 200
 
 #: Messages of the first page; each further one may have twice as many. Nobody knows how large they are.
 FIRST_PAGE: Final = 25
@@ -343,7 +346,7 @@ class Feed:
             self._write(entry.offset, entry.message, bodies.piece(entry.message, entry.offset))
 
     def _go_on_unless_much_is_unproved(self) -> None:
-        if len(self._unproved) + len(self._grouped) < PAGE and self._bytes < PAGE_BYTES:
+        if len(self._unproved) + len(self._grouped) < AHEAD and self._bytes < PAGE_BYTES:
             self._go_on()
 
     def _no_page(self, failure: Failure) -> None:

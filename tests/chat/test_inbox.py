@@ -190,7 +190,7 @@ class TestReading(InboxTestCase):
         self.assertEqual(self.store.calls("read"), [])
 
     def test_a_page_that_is_proved_brings_the_next(self) -> None:
-        self.small(PAGE=10)
+        self.small(PAGE=10, AHEAD=10)
         self.put(35)
         client = self.joined()
         seen = []
@@ -200,19 +200,19 @@ class TestReading(InboxTestCase):
         self.assertEqual(seen, [10, 20, 30, 35])
         self.assertEqual(client.offsets(), list(range(1, 36)))
 
-    def test_pages_grow_to_200(self) -> None:
+    def test_pages_grow_to_50(self) -> None:
         self.put(1000)
         client = self.joined()
         while client.pong():
             pass
         self.assertEqual(len(client.offsets()), 1000)
-        self.assertEqual([limit for _, _, limit in self.store.calls("read")][:5], [25, 50, 100, 200, 200])
+        self.assertEqual([limit for _, _, limit in self.store.calls("read")][:4], [25, 50, 50, 50])
 
     def test_without_proof_no_more_than_some_pages_are_written(self) -> None:
         self.put(1000)
         client = self.joined()
         self.bring(10)
-        self.assertEqual(len(client.offsets()), 375)
+        self.assertEqual(len(client.offsets()), 225)
         self.assertIs(self.way(client), Way.LAGGING)
 
     def test_a_store_that_gives_shorter_pages_is_asked_again(self) -> None:

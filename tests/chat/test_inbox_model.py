@@ -26,9 +26,10 @@ from tests.chat.stores import AskedStore, Shelves
 
 USERS = ("ben", "cem")
 
-#: In the place of 200, 25, 256000, 2000, 1000000 and 500. A message is 150 bytes, one in some is 650.
+#: In the place of 50, 200, 25, 256000, 2000, 1000000 and 500. A message is 150 bytes, one in some is 650.
 SMALL = {
     "PAGE": 3,
+    "AHEAD": 3,
     "FIRST_PAGE": 2,
     "PAGE_BYTES": 700,
     "MAX_UNPROVED": 5,
