@@ -16,10 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench.clients import Manner
 from bench.links import PATIENCE, Links, LoadError
 from bench.measure import started
-from bench.options import LoadOptions
+from bench.options import steered
 from bench.peers import PEERS
 from bench.peers.base import Peer
 from bench.process import machine
@@ -133,21 +132,7 @@ def measure(peer: Peer, times: int, messages: int, rate: float, seconds: float, 
     """Start a peer, and run. Raises LoadError, PeerError."""
     with Services() as services, started(peer, services) as (running, secret):
         os.environ["KSCHAT_SECRET"] = secret
-        options = LoadOptions(
-            ports=running.ports,
-            clients=2 + 2 * times,
-            manner=Manner(),
-            ring=False,
-            echo=False,
-            seconds=0,
-            warmup=0,
-            settle=0,
-            rate=rate,
-            idle=(),
-            watch=(),
-            prefix="b",
-            seed=seed,
-        )
+        options = steered(running.ports, 2 + 2 * times, rate, seed)
         backlog = Backlog(Links(options), messages, rate, seconds, seed)
         backlog.run()
         return backlog

@@ -22,10 +22,9 @@ from typing import Any, Final
 import pika
 from twisted.internet.defer import Deferred, gatherResults
 
-from bench.clients import Manner
 from bench.links import PATIENCE, Links, LoadError
 from bench.measure import started
-from bench.options import LoadOptions
+from bench.options import steered
 from bench.outage import Restart, Watch
 from bench.peers import PEERS
 from bench.peers.base import Peer
@@ -175,21 +174,7 @@ def measure(peer: Daemon, users: int, rate: float, seconds: float, seed: int) ->
     roomy: Peer = dataclasses.replace(peer, settings=(*peer.settings, ("max_connections", str(users + 100))))
     with Services() as services, started(roomy, services) as (running, secret):
         os.environ["KSCHAT_SECRET"] = secret
-        options = LoadOptions(
-            ports=running.ports,
-            clients=users,
-            manner=Manner(),
-            ring=False,
-            echo=False,
-            seconds=0,
-            warmup=0,
-            settle=0,
-            rate=rate,
-            idle=(),
-            watch=(),
-            prefix="b",
-            seed=seed,
-        )
+        options = steered(running.ports, users, rate, seed)
         bindings = Bindings(Links(options), rate, seed)
         bindings.run(services, running.ports[0], seconds)
         return bindings

@@ -28,6 +28,25 @@ class LoadOptions:
     seed: int
 
 
+def steered(ports: tuple[int, ...], clients: int, rate: float, seed: int) -> LoadOptions:
+    """Clients that some bench of its own steers: what a load would do by itself is off."""
+    return LoadOptions(
+        ports=ports,
+        clients=clients,
+        manner=Manner(),
+        ring=False,
+        echo=False,
+        seconds=0,
+        warmup=0,
+        settle=0,
+        rate=rate,
+        idle=(),
+        watch=(),
+        prefix="b",
+        seed=seed,
+    )
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 

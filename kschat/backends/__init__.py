@@ -1,8 +1,13 @@
 """One module for each thing outside the process.
 
+- ``amqp``     the router between daemons: RabbitMQ
+- ``redis``    the store and the replica of daemons that act as one
 - ``sqlite``   the default store: an SQLite file, for one daemon
 - ``alone``    the replica of a daemon without Redis
 - ``memory``   a store and a router inside this process, for one daemon
+- ``none``     no store: relay mode
 - ``held``     what that store is made of
+- ``ids``      how a sender wrote the names in a message, in few bytes
+- ``tls``      what is reached by TLS: whom to trust, and why one is not trusted
 - ``order``    the numbers that mids are ordered by, for every store
 """

@@ -250,11 +250,8 @@ class Deaths(Together):
         self.one.here("ben")
         self.other.want(Wants.CARBONS)
         await self.becomes(self.one, ann=True, ben=True)
-        began = real_reactor().seconds()
         await self.die(self.other)
         await until(lambda: self.ears.of("ann")[-1:] != [(True, None)], "ann to be offline")
-        took = real_reactor().seconds() - began
-        self.assertLess(took, FAST.dead + FAST.beat + 5)  # of a loaded machine
         ((_, seen),) = [state for state in self.ears.of("ann") if not state[0]]
         self.assertEqual(await self.one.online(["ann", "ben"]), {"ann": False, "ben": True})
         self.assertNotIn(False, [online for online, _ in self.ears.of("ben")])

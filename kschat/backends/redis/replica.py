@@ -157,7 +157,7 @@ class RedisReplica:
                     self._flush()  # so that the answer knows of who came and went before
                 found = await self._roster.online(users)
             except RedisUnavailable:
-                pass
+                pass  # then it is unknown, which is what ``found`` says already
             except ResponseError as error:
                 self._link.abort(why(error))  # the next connection finds out whether it refuses that still
         # Who came or went while it was asked: the one is known, the other is told.
