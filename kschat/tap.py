@@ -255,8 +255,15 @@ def _make_root(
             "users": chat.hub.users,
         }
 
-    def parts() -> dict[str, bool]:
-        return {"router": chat.hub.routed, "store": bool(chat.store.up), "replica": bool(chat.replica.up)}
+    bus = bool(config.redis or config.redis_pub or config.redis_sub)
+
+    def parts() -> dict[str, bool | None]:
+        # A daemon that is alone has nothing to connect to: "up" would say that there is.
+        return {
+            "router": chat.hub.routed if config.amqp else None,
+            "store": bool(chat.store.up) if config.store != "none" else None,
+            "replica": bool(chat.replica.up) if bus else None,
+        }
 
     def gauges() -> dict[str, tuple[str, float]]:
         return {

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
+
+
+#: What ``/readyz`` says of a part.
+_PART: Final[Mapping[bool | None, str]] = {True: "up", False: "down", None: "none"}
 
 
 class Health(Resource):
@@ -34,13 +38,13 @@ class Ready(Resource):
     """``/readyz``: whether this daemon can do all that it is for; what can't be used is named.
 
     Args:
-        parts: whether each of what it stands on can be used; called for each request.
+        parts: whether each part can be used, None for a part that this daemon does not have; called for each request.
         closing: whether it is going down.
     """
 
     isLeaf = True
 
-    def __init__(self, parts: Callable[[], Mapping[str, bool]], closing: Callable[[], bool]) -> None:
+    def __init__(self, parts: Callable[[], Mapping[str, bool | None]], closing: Callable[[], bool]) -> None:
         super().__init__()
         self._parts = parts
         self._closing = closing
@@ -48,11 +52,11 @@ class Ready(Resource):
     def render_GET(self, request: Request) -> bytes:
         """JSON, ``{"status": "ready", "router": "up", …}``; with 503 it is ``degraded`` or ``closing``."""
         parts = self._parts()
-        status = "closing" if self._closing() else "ready" if all(parts.values()) else "degraded"
+        status = "closing" if self._closing() else "degraded" if False in parts.values() else "ready"
         request.setResponseCode(200 if status == "ready" else 503)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
-        words = {name: "up" if up else "down" for name, up in parts.items()}
+        words = {name: _PART[up] for name, up in parts.items()}
         return msgspec.json.encode({"status": status, **words}) + b"\n"
 
 

@@ -182,6 +182,7 @@ class Daemon:
             self.clock.advance(NOW)
         else:
             self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.server
+        self.store_up: bool | None = True
         self.connections = ConnectionCount()
         self.alarms = Alarms(self.clock)
         self.engine = Engine(
@@ -200,7 +201,7 @@ class Daemon:
             Data(b"a file", "text/css"),
             resource,
             Health(lambda: {"connections": self.connections.open}),
-            Ready(lambda: {"router": True}, lambda: False),
+            Ready(lambda: {"router": True, "store": self.store_up}, lambda: False),
         )
         self.site = BoundedSite(
             root,
