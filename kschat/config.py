@@ -254,7 +254,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],
-        About("Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own, or `*` for all."),
+        About(
+            "Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own. `https://*.example.org` "
+            "names all subdomains of example.org, and not itself; `null`, pages without an origin of their own (files, "
+            "sandboxed frames); `*`, all."
+        ),
     ] = ("*",)
     templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
     static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""

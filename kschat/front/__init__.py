@@ -6,6 +6,7 @@
 - ``asking``     what a request asks for, and how it is answered: CORS, gzip, JSONP
 - ``refusals``   what is wrong with it, in Engine.IO's words
 - ``engine``     the sessions there are, and which requests may begin one or belong to one
+- ``origins``    which pages may connect
 - ``websocket``  Autobahn's protocol as a session's transport
 - ``factory``    makes its protocols
 - ``quiet``      what Autobahn logs, quieter
