@@ -2,6 +2,7 @@
 
 - ``site``       the resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics
 - ``channel``    one HTTP connection and its requests, bounded; the access log
+- ``target``     what a request line names, in each of its forms
 - ``resource``   /socket.io/: each request to the session it is for
 - ``asking``     what a request asks for, and how it is answered: CORS, gzip, JSONP
 - ``refusals``   what is wrong with it, in Engine.IO's words
