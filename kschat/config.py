@@ -260,6 +260,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "sandboxed frames); `*`, all."
         ),
     ] = ("*",)
+    base_path: Annotated[
+        str,
+        About(
+            "The path below which everything is served, such as `/chat`, for a proxy that passes requests for it on as "
+            'they are: the page is at `/chat/`, and clients connect with the option `path: "/chat/socket.io/"`. Empty: '
+            "at `/`."
+        ),
+    ] = ""
     templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
     static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""
     client_dist: Annotated[

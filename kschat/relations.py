@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
 
+BASE_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
+
 PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
 
 
@@ -44,6 +46,8 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
             Origins((origin,))
         except OriginError as error:
             raise fault("origins", f"holds {origin!r}, which {error}") from None
+    if not BASE_PATH.fullmatch(config.base_path) or {".", ".."} & set(config.base_path.split("/")):
+        raise fault("base_path", "is not like /chat: letters, digits, - . _ and ~ between slashes")
     for name in ("templates", "static", "client_dist"):
         directory = getattr(config, name)
         if directory and not Path(directory).is_dir():

@@ -67,9 +67,10 @@ def make_root(
     health: IResource,
     ready: IResource,
     metrics: IResource | None = None,
+    base_path: str = "",
 ) -> Resource:
-    """The tree. Without ``metrics`` there is no ``/metrics``."""
-    root = Resource()
+    """The tree, below ``base_path`` (see ``below``). Without ``metrics`` there is no ``/metrics``."""
+    root = _Directory()
     root.putChild(b"", page)
     root.putChild(b"static", static)
     root.putChild(b"socket.io", engine)
@@ -77,4 +78,26 @@ def make_root(
     root.putChild(b"readyz", ready)
     if metrics is not None:
         root.putChild(b"metrics", metrics)
-    return root
+    return below(base_path, root)
+
+
+def below(base_path: str, tree: Resource) -> Resource:
+    """The root of a site whose ``tree`` stands below ``base_path``, such as ``/chat``; nothing is outside of it."""
+    for segment in reversed(base_path.encode("ascii").strip(b"/").split(b"/")):
+        if segment:
+            above = Resource()
+            above.putChild(segment, tree)
+            tree = above
+    return tree
+
+
+class _Directory(Resource):
+    """A path that ends with a slash: what the page names is relative to that."""
+
+    def render_GET(self, request: Request) -> bytes:
+        """Without its slash, the browser is sent to the one with it."""
+        path, mark, query = request.uri.partition(b"?")
+        # Relative, since what a proxy has taken away in front is not known here.
+        request.redirect(path.rpartition(b"/")[2] + b"/" + mark + query)
+        request.setHeader(b"cache-control", b"no-store")
+        return b""

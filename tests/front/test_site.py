@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.front.daemon import Daemon
+from tests.front.daemon import V4, Daemon, handshake
+from tests.front.pollers import request
 
 
 class Readiness(SynchronousTestCase):
@@ -19,3 +20,29 @@ class Readiness(SynchronousTestCase):
         daemon.store_up = None
         response = daemon.request(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual((response.status, response.json), (200, {"status": "ready", "router": "up", "store": "none"}))
+
+
+class BasePath(SynchronousTestCase):
+    def status(self, daemon: Daemon, path: str) -> int:
+        return daemon.request(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).status
+
+    def test_everything_is_below_it_and_nothing_beside(self) -> None:
+        paths = ("/", "/static", "/healthz", "/readyz", "/socket.io/socket.io.js")
+        for base in ("/chat", "/a/b-c/d.e"):
+            daemon = Daemon(base_path=base)
+            for path in paths:
+                self.assertEqual((self.status(daemon, base + path), self.status(daemon, path)), (200, 404), path)
+            self.assertEqual(self.status(daemon, base + base + "/healthz"), 404)
+
+    def test_sessions_are_below_it(self) -> None:
+        daemon = Daemon(base_path="/chat")
+        for path in (b"/chat/socket.io/", b"/chat/socket.io", b"//chat/socket.io/"):
+            for data in (handshake(V4), request("GET", "EIO=4&transport=polling")):
+                wire = daemon.connect()
+                wire.arrive(data.replace(b"/socket.io/", path))
+                self.assertRegex(bytes(wire.taken), b"^HTTP/1.1 (101|200) ", path)
+
+    def test_its_page_is_sought_with_a_slash(self) -> None:
+        for base, location in (("/chat", "chat/?uid=1&token=x"), ("/a/b", "b/?uid=1&token=x")):
+            response = Daemon(base_path=base).request(f"GET {base}?uid=1&token=x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            self.assertEqual((response.status, response.headers["location"]), (302, location))
