@@ -3,9 +3,9 @@
 The token is looked for in these places, in this order (PROTOCOL.md, "Connecting"):
 ``auth.token`` of the CONNECT packet (clients 3 and 4), ``token`` of the handshake's query,
 ``token`` of the namespace's query (revision 3), ``Authorization: Bearer``. The first that is there
-counts, also when it is wrong. A ``ksId`` names the token's user: the one that came in the token's own place, or else one
-that came without a token beside it. (A client that joins ``/`` and ``/kschat`` on one connection says who it is in the
-handshake's query and again in ``auth``; the query's ``ksId`` belongs to the query's token then.)
+counts, also when it is wrong. A ``ksId`` names the token's user: the one that came in the token's own place, or else
+one that came without a token beside it. (A client that joins ``/`` and ``/kschat`` on one connection says who it is in
+the handshake's query and again in ``auth``; the query's ``ksId`` belongs to the query's token then.)
 """
 
 from __future__ import annotations

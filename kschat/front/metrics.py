@@ -115,7 +115,8 @@ class Metrics(Resource):
         collector: of the daemon; beside it stand the figures of the process, of Python and of its garbage collection.
     """
 
-    isLeaf = True
+    # No leaf: a proxy that keeps ``/metrics`` to itself does not know of ``/metrics/``.
+    isLeaf = False
 
     def __init__(self, collector: Collector) -> None:
         super().__init__()

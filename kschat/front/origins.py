@@ -1,7 +1,7 @@
 """Which pages may connect: origins that were named, compared in the one spelling that browsers send.
 
-Source: RFC 6454 ("The Web Origin Concept", sections 4 and 6.2), RFC 9110 (section 7.2, Host); host names as browsers write
-them, by UTS 46 (IDNA).
+Source: RFC 6454 ("The Web Origin Concept", sections 4 and 6.2), RFC 9110 (section 7.2, Host); host names as browsers
+write them, by UTS 46 (IDNA).
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Origins:
     """The origins that may connect.
 
     Args:
-        named: each ``scheme://host[:port]``, where the host may begin with ``*.`` for all its subdomains (and not itself);
-            ``null`` for pages without an origin of their own; ``*`` for all.
+        named: each ``scheme://host[:port]``, where the host may begin with ``*.`` for all its subdomains (and not
+            itself); ``null`` for pages without an origin of their own; ``*`` for all.
 
     Raises:
         OriginError: one of them can match no page.

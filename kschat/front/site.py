@@ -9,7 +9,6 @@ import msgspec
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-
 #: What ``/readyz`` says of a part.
 _PART: Final[Mapping[bool | None, str]] = {True: "up", False: "down", None: "none"}
 
@@ -20,8 +19,6 @@ class Health(Resource):
     Args:
         numbers: called for each request.
     """
-
-    isLeaf = True
 
     def __init__(self, numbers: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__()
@@ -41,8 +38,6 @@ class Ready(Resource):
         parts: whether each part can be used, None for a part that this daemon does not have; called for each request.
         closing: whether it is going down.
     """
-
-    isLeaf = True
 
     def __init__(self, parts: Callable[[], Mapping[str, bool | None]], closing: Callable[[], bool]) -> None:
         super().__init__()

@@ -31,8 +31,8 @@ def parse_target(target: bytes, slashes_before: bytes = b"") -> Target | None:
     Args:
         target: as it came.
         slashes_before: a path in front of which several slashes are the same as one. (``//socket.io/`` is what a client
-            makes of a base URL that ends with a slash. For other paths nothing is merged: what a proxy keeps to itself by
-            its path must have one spelling.)
+            makes of a base URL that ends with a slash. For other paths nothing is merged: what a proxy keeps to itself
+            by its path must have one spelling.)
 
     Returns:
         None where it has none of the forms that a server is sent.

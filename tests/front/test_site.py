@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from collections.abc import Iterator
 
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector as CollectorBase
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.static import Data
+
+from kschat.front.metrics import Metrics
+from kschat.front.site import Health, Ready, make_root
 from tests.front.daemon import V4, Daemon, handshake
 from tests.front.pollers import request
+
+
+class Collector(CollectorBase):
+    """Has nothing to tell."""
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(())
 
 
 class Readiness(SynchronousTestCase):
@@ -20,6 +34,17 @@ class Readiness(SynchronousTestCase):
         daemon.store_up = None
         response = daemon.request(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual((response.status, response.json), (200, {"status": "ready", "router": "up", "store": "none"}))
+
+
+class Spelling(SynchronousTestCase):
+    def test_what_proxies_keep_to_themselves_is_at_its_own_path_alone(self) -> None:
+        root = make_root(*(Data(b"", "") for _ in range(3)), Health(dict), Ready(dict, bool), Metrics(Collector()))
+        daemon = Daemon()
+        daemon.site.resource = root
+        for path in ("/healthz", "/readyz", "/metrics"):
+            for spelling, status in ((path, 200), (path + "/", 404), (path + "/x", 404), ("/" + path, 404)):
+                response = daemon.request(f"GET {spelling} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                self.assertEqual(response.status, status, spelling)
 
 
 class BasePath(SynchronousTestCase):
