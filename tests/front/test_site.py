@@ -38,7 +38,8 @@ class Readiness(SynchronousTestCase):
 
 class Spelling(SynchronousTestCase):
     def test_what_proxies_keep_to_themselves_is_at_its_own_path_alone(self) -> None:
-        root = make_root(*(Data(b"", "") for _ in range(3)), Health(dict), Ready(dict, bool), Metrics(Collector()))
+        other = Data(b"", "")
+        root = make_root(other, other, other, Health(dict), Ready(dict, bool), Metrics(Collector()))
         daemon = Daemon()
         daemon.site.resource = root
         for path in ("/healthz", "/readyz", "/metrics"):
