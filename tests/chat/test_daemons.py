@@ -179,6 +179,18 @@ class PresenceOfAll(DaemonsTestCase):
         self.other.clock.advance(1)
         self.assertEqual(self.eve.ask("Presence", {"ids": ["ann"]}), {"ann": {"online": False, "lastSeen": MS}})
 
+    def test_last_seen_does_not_go_back_when_two_daemons_lose_a_user_at_once(self) -> None:
+        here, there, eve = self.one.joined("ann"), self.other.joined("ann"), self.other.joined("eve")
+        self.one.clock.advance(5)
+        here.drop()
+        self.one.clock.advance(0.25)
+        there.drop()
+        latest = {"ann": {"online": False, "lastSeen": MS + 5000}}
+        self.assertEqual(eve.ask("Presence", {"ids": ["ann"]}), latest)
+        self.other.clock.advance(0.25)
+        self.assertEqual(eve.ask("Presence", {"ids": ["ann"]}), latest)
+        self.assertEqual(self.successResultOf(self.store.last_seen(["ann"])), {"ann": MS + 5000})
+
     def test_who_was_on_a_daemon_that_died_is_told_and_noted(self) -> None:
         self.other.joined("ann")
         self.other.joined("ben")

@@ -23,6 +23,7 @@ class Circle:
     def __init__(self) -> None:
         self.members: list[CircleReplica] = []
         self.settled = True
+        self.seen: dict[str, int] = {}
         self.told: list[tuple[CircleReplica, tuple[str, ...] | None, Word]] = []
 
     def replica(self) -> CircleReplica:
@@ -115,8 +116,9 @@ class CircleReplica:
     def gone(self, user: str, seen: int) -> None:
         if user in self._here:
             self._here.discard(user)
+            latest = self._circle.seen[user] = max(seen, self._circle.seen.get(user, 0))
             if self.up and not self._circle.has(user):
-                self._circle.heard(user, False, seen)
+                self._circle.heard(user, False, self._circle.seen.pop(user, latest))
 
     def tell(self, users: Sequence[str], word: Word) -> None:
         self._circle.told.append((self, tuple(users), word))

@@ -214,6 +214,23 @@ class ReplicasContract(ReplicaContract):
         self.assertEqual(heard.of("ann"), [(True, None), (False, 9)])
         self.assertEqual(await other.online(["ann"]), {"ann": False})
 
+    async def test_who_left_two_daemons_was_last_seen_at_the_later_of_both_times(self) -> None:
+        one, heard, other, _ = await self.two("ann")
+        one.watch("ann")
+        await one.online(["ann"])
+        one.here("ann")
+        await self.settle()
+        one.gone("ann", 1_700_000_000_009)
+        await self.settle()
+        other.gone("ann", 1_700_000_000_007)
+        await self.settle()
+        other.here("ann")
+        await self.settle()
+        other.gone("ann", 1_700_000_000_008)
+        await self.settle()
+        seen = [state for state in heard.of("ann") if not state[0]]
+        self.assertEqual(seen, [(False, 1_700_000_000_009), (False, 1_700_000_000_008)])
+
     async def test_all_who_watch_hear_of_a_change_anywhere(self) -> None:
         daemons = await self.together(3)
         for replica, _ in daemons:

@@ -9,6 +9,7 @@ Names, after the prefix and ``:r:``: ::
     settled    from when on whoever is on no daemon is known to be offline (after Redis was away, or forgot all)
     of:ID      set: the users on a daemon
     on:USER    set: the daemons that a user is on; whoever is on none has none
+    seen       hash: of users who left one daemon and are on another, the latest time that they left one
     p:USER     channel: "1" the user is online; "0" and milliseconds: offline since then
     w          channel: what a daemon's sockets ask for now: its id, and the number
 
@@ -29,11 +30,17 @@ local function server_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A user has left one daemon at a time ('seen'). Where it is on no other now, that is told, with the latest time that
+-- any daemon has said; else the time is kept until the user leaves the last one, whose clock may be behind.
 local function offline(user, seen)
+  local before = call('HGET', p .. 'seen', user)
+  if before and tonumber(before) > tonumber(seen) then seen = before end
   if call('EXISTS', p .. 'on:' .. user) == 0 then
+    if before then call('HDEL', p .. 'seen', user) end
     call('PUBLISH', p .. 'p:' .. user, '0' .. seen)
     return true
   end
+  if seen ~= before then call('HSET', p .. 'seen', user, seen) end
 end
 
 local function bury(id, beat)
@@ -101,7 +108,10 @@ for i = 1, #moves, 2 do
     call('SADD', p .. 'of:' .. id, user)
     local fresh = call('EXISTS', p .. 'on:' .. user) == 0
     call('SADD', p .. 'on:' .. user, id)
-    if fresh then call('PUBLISH', p .. 'p:' .. user, '1') end
+    if fresh then
+      call('HDEL', p .. 'seen', user)
+      call('PUBLISH', p .. 'p:' .. user, '1')
+    end
   end
 end
 if server_ms() <= tonumber(ARGV[4]) then
