@@ -4,7 +4,7 @@ Names, after the prefix and ``:r:``: ::
 
     daemons    sorted set: each daemon that lives, by when it last said so (the server's clock, milliseconds)
     dead       sorted set: those that live no more and are being taken off, by when they last said that they do
-    wants      hash: what the sockets of each daemon ask for
+    wants      hash: what the sockets of each daemon ask for, and whether it listens at another server (``REMOTE``)
     beat       when any daemon last said that it lives
     settled    from when on whoever is on no daemon is known to be offline (after Redis was away, or forgot all)
     of:ID      set: the users on a daemon
@@ -91,12 +91,15 @@ return {1, now, others, unpack(call('ZRANGE', p .. 'dead', 0, 99))}
 
 #: What happened in one turn. ARGV: the daemon's id; packed: each user that came ("1") or went ("0" and when), after its
 #: name; packed: what to publish, each after its channel; the server's time after which that is stale (it stood
-#: still) and is dropped. Returns whether the daemon was known (else nobody came).
+#: still) and is dropped; packed: what others are asked, each after its user and its channel; "1" where daemons listen
+#: at another server than this, so that here nobody is seen to. Returns whether the daemon was known (else nobody came),
+#: and of each question how many other daemons there are to answer it.
 TURN: Final = Script(
     _COMMON
     + """
 local id = ARGV[1]
 local known = call('ZSCORE', p .. 'daemons', id)
+local answer = {known and 1 or 0}
 local moves = cmsgpack.unpack(ARGV[2])
 for i = 1, #moves, 2 do
   local user, what = moves[i], moves[i + 1]
@@ -117,8 +120,18 @@ end
 if server_ms() <= tonumber(ARGV[4]) then
   local words = cmsgpack.unpack(ARGV[3])
   for i = 1, #words, 2 do call('PUBLISH', words[i], words[i + 1]) end
+  local asks = cmsgpack.unpack(ARGV[5])
+  for i = 1, #asks, 3 do
+    -- The daemon that asks listens as well.
+    local others = call('PUBLISH', asks[i + 1], asks[i + 2]) - 1
+    if ARGV[6] == '1' then
+      local on = p .. 'on:' .. asks[i]
+      others = call('SCARD', on) - call('SISMEMBER', on, id)
+    end
+    answer[#answer + 1] = math.max(others, 0)
+  end
 end
-return known and 1 or 0
+return answer
 """
 )
 
