@@ -55,10 +55,8 @@ class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
     timeout = 60
 
     async def make_bounded_store(self, most: int) -> IStore:
-        directory = Path(self.mktemp())
-        directory.mkdir()
         self.clock = Clock()
-        settings = Settings(str(directory / "kschat.db"), "off", retention_messages=most)
+        settings = Settings(self.mktemp(), "off", retention_messages=most)
         store = SqliteStore(settings, reactor, self.clock)
         store.start()
         self.addCleanup(store.stop)

@@ -1,4 +1,4 @@
-"""How unread messages are counted, by one rule in every store: messages of others, beyond the mark, that History has."""
+"""How unread messages are counted in every store: those of others, beyond the mark, that History has."""
 
 from __future__ import annotations
 
