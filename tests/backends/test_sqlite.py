@@ -56,7 +56,7 @@ class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
 
     async def make_bounded_store(self, most: int) -> IStore:
         self.clock = Clock()
-        settings = Settings(self.mktemp(), "off", retention_messages=most)
+        settings = Settings(self.mktemp(), "normal", retention_messages=most)
         store = SqliteStore(settings, reactor, self.clock)
         store.start()
         self.addCleanup(store.stop)
