@@ -163,6 +163,7 @@ class Daemon:
         application: what its sessions are for; a ``Recorder`` unless given.
         bounds, limits, page: in the place of the defaults.
         house: the chat that it is the front of, in the place of a ``Recorder``.
+        busy: see ``Engine``.
         settings: of the engine.
     """
 
@@ -174,6 +175,7 @@ class Daemon:
         access_log: bool = True,
         page: IResource | None = None,
         house: House | None = None,
+        busy: Callable[[], bool] = lambda: False,
         **settings: Any,
     ) -> None:
         self.recorder = Recorder()
@@ -193,6 +195,7 @@ class Daemon:
             self.counters,
             self.connections,
             self.clock,
+            busy=busy,
         )
         resource = EngineResource(self.engine, Data(b"a script", "text/javascript"))
         root = make_root(
