@@ -119,6 +119,7 @@ def make_service(config: Config, reactor: Any) -> IService:
         connections,
         reactor,
         new_sid=None if sids is None else sids.new,
+        busy=lambda: chat.delivery.waiting >= config.max_batch,
     )
     client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
     resource = EngineResource(engine, client, peers)

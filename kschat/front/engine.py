@@ -120,6 +120,7 @@ class Engine:
         reactor: for Autobahn, and for what goes on in the next turn.
         kind: what is above each session.
         new_sid: makes ids of sessions; where there are other daemons, ids that they know (``sids.Sids.new``).
+        busy: says whether what the application was given waits; then long bodies are read more slowly.
     """
 
     log = Logger()
@@ -136,8 +137,10 @@ class Engine:
         reactor: IReactorTime,
         kind: type[Registered] = Registered,
         new_sid: Callable[[], str] | None = None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.alarms = alarms
+        self.busy = busy
         self.clock = reactor
         self.cork = cork
         self.max_unsent = settings.max_unsent

@@ -164,6 +164,7 @@ class Daemon:
         bounds, limits, page: in the place of the defaults.
         base_path: see ``site.make_root``.
         house: the chat that it is the front of, in the place of a ``Recorder``.
+        busy: see ``Engine``.
         settings: of the engine.
     """
 
@@ -175,6 +176,7 @@ class Daemon:
         access_log: bool = True,
         page: IResource | None = None,
         house: House | None = None,
+        busy: Callable[[], bool] = lambda: False,
         base_path: str = "",
         **settings: Any,
     ) -> None:
@@ -196,6 +198,7 @@ class Daemon:
             self.counters,
             self.connections,
             self.clock,
+            busy=busy,
         )
         resource = EngineResource(self.engine, Data(b"a script", "text/javascript"))
         root = make_root(
