@@ -4,8 +4,8 @@ Payloads come from clients as raw JSON and are decoded here, once. ``msg`` is ne
 decoded: it goes to the recipient as the bytes that came (``msgspec.Raw``), but for numbers that no double
 holds, which are as JavaScript would write them. The spelling is the tutorial's (PROTOCOL.md).
 
-A whole number may be written as ``42.0`` or ``4.2e1`` wherever one is taken. Ids are exact: one beyond 2**53, which readers
-would round to another's, goes on as a string.
+A whole number may be written as ``42.0`` or ``4.2e1`` wherever one is taken. Ids are exact: one of 2**53 or more, which
+readers would round to another, goes on as a string.
 """
 
 from __future__ import annotations

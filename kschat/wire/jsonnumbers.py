@@ -26,6 +26,7 @@ MAX_SAFE: Final = 2**53 - 1
 #: A number as JSON writes it, where it is all of a text.
 NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
 
+
 # A class for each byte: 0 a digit, e an exponent's letter, - a sign, "," what may stand before a number, else a space.
 def _class_of(byte: int) -> int:
     if byte in b"0123456789":
