@@ -273,6 +273,12 @@ def origin(text: str) -> str:
     return f"write {scheme.lower()}://{host.lower()}{port}"
 
 
+def base_path(text: str) -> str:
+    """``write /chat`` for ``chat`` and ``https://example.org/chat``."""
+    found = re.fullmatch(r"(?:https?://[^/]*)?/*([\w.~-]+(?:/+[\w.~-]+)*)/*", text, re.ASCII)
+    return "write /" + re.sub("/+", "/", found[1]) if found and ".." not in found[1] else ""
+
+
 def path(text: str) -> str:
     """A path that a shell would have read otherwise."""
     if text.startswith("~"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kschat import hints
 from kschat.backends import amqp, redis
 from kschat.chat.keys import KeysError, one_family
+from kschat.front.origins import OriginError, Origins
 from kschat.keyfiles import KEYS, read_keys, usable_algorithms
 from kschat.settings import Setting
 from kschat.sources import DEFAULTS, ConfigError, Given, reason_of
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
 
-PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
+BASE_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
 
-ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
 
 
 def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, Given]) -> None:
@@ -43,9 +44,14 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     if config.store_bytes < config.max_payload:
         raise fault("store_bytes", f"is less than {named('max_payload')}")
     for origin in config.origins:
-        if not ORIGIN.fullmatch(origin):
-            reason = f"holds {origin!r}, which is neither * nor like https://chat.example.org"
-            raise fault("origins", hints.added(reason, hints.origin(origin)))
+        try:
+            Origins((origin,))
+        except OriginError as error:
+            hint = "" if "write " in str(error) else hints.origin(origin)
+            raise fault("origins", hints.added(f"holds {origin!r}, which {error}", hint)) from None
+    if not BASE_PATH.fullmatch(config.base_path) or {".", ".."} & set(config.base_path.split("/")):
+        reason = "is not like /chat: letters, digits, - . _ and ~ between slashes"
+        raise fault("base_path", hints.added(reason, hints.base_path(config.base_path)))
     for name in ("templates", "static", "client_dist"):
         directory = getattr(config, name)
         if directory and not _is(Path.is_dir, directory):

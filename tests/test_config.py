@@ -71,6 +71,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "store_messages": ("10", 10),
     "store_bytes": ("2000000", 2_000_000),
     "origins": ("https://a.example, http://b.example:8080", ("https://a.example", "http://b.example:8080")),
+    "base_path": ("/chat/a", "/chat/a"),
     "templates": ("/", "/"),
     "static": ("/", "/"),
     "client_dist": ("/", "/"),
@@ -232,8 +233,13 @@ class TestRefusals(ConfigTestCase):
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
             ("origins", "", "is an empty list"),
-            ("origins", "chat.example", "holds 'chat.example', which is neither * nor like https://chat.example.org"),
-            ("origins", "https://a.example/path", "which is neither"),
+            ("origins", "chat.example", "holds 'chat.example', which is not like https://chat.example.org"),
+            ("origins", "https://a.example/path", "has more than scheme, host and port: write https://a.example"),
+            ("base_path", "chat", "is not like /chat"),
+            ("base_path", "//chat", "is not like /chat"),
+            ("base_path", "/chat/../x", "is not like /chat"),
+            ("base_path", "/a b", "is not like /chat"),
+            ("base_path", "/é", "is not like /chat"),
             ("templates", "/nowhere", "is not a directory"),
             ("listen", " ", "is empty: give a Twisted endpoint"),
             ("algorithms", "HS256,none", "holds 'none', which is not one of: HS256"),
@@ -399,6 +405,11 @@ class TestNearMisses(ConfigTestCase):
         self.assert_mended("origins", "chat.example.org", "write https://chat.example.org")
         self.assert_mended("origins", "https://chat.example.org/", "write https://chat.example.org")
         self.assert_mended("origins", "localhost:8080", "write http://localhost:8080")
+
+    def test_a_base_path(self):
+        self.assert_mended("base_path", "chat", "write /chat")
+        self.assert_mended("base_path", "//chat/", "write /chat")
+        self.assert_mended("base_path", "https://example.org/chat/a", "write /chat/a")
 
     def test_a_url_of_rabbitmq(self):
         for text, mend in {

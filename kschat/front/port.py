@@ -24,7 +24,7 @@ class ListeningService(Service):
     """Listens at ``endpoint`` with ``factory``.
 
     ``description`` is the endpoint's text and ``setting`` its setting, for the sentence; ``says`` is what it does
-    there, for the log.
+    there, and ``path`` where its URLs begin, for the log.
 
     Where it serves is logged once the ``reactor`` runs: whoever waits for that line may then send a signal or connect.
     Unlike with ``StreamServerEndpointService`` a busy port does not leave a daemon that serves nothing: starting it
@@ -40,6 +40,7 @@ class ListeningService(Service):
         description: str,
         reactor: Any,
         says: str = "serving",
+        path: str = "/",
         setting: str = "listen",
     ) -> None:
         self._endpoint = endpoint
@@ -47,6 +48,7 @@ class ListeningService(Service):
         self._description = description
         self._reactor = reactor
         self._says = says
+        self._path = path
         self._setting = setting
         self._port: IListeningPort | None = None
 
@@ -81,7 +83,12 @@ class ListeningService(Service):
             scheme = "https" if self._description.startswith("ssl") else "http"
             host = f"[{address.host}]" if ":" in address.host else address.host
             self.log.info(
-                "{says} on {scheme}://{host}:{port}/", says=self._says, scheme=scheme, host=host, port=address.port
+                "{says} on {scheme}://{host}:{port}{path}",
+                says=self._says,
+                scheme=scheme,
+                host=host,
+                port=address.port,
+                path=self._path,
             )
         else:
             self.log.info("{says} on {address}", says=self._says, address=address)
