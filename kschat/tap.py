@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
@@ -35,6 +34,7 @@ from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import Engine, EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
@@ -171,11 +171,10 @@ def _parts(chat: Chat) -> dict[str, bool]:
 
 def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        return server_endpoint(reactor, description)
     except Exception as error:  # noqa: BLE001 - each kind of endpoint, plugins among them, raises what it likes
         reason = hints.tls_endpoint(description) or endpoint_fault(error)
         raise ConfigError(f"{name}: {description!r} is not an endpoint that Twisted can use: {reason}") from None
-    return endpoint
 
 
 def _make_sids(config: Config) -> Sids | None:
