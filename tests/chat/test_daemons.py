@@ -46,7 +46,9 @@ class DaemonsTestCase(SynchronousTestCase):
 
     def brought(self, client: Client, mid: str, on: Daemon) -> None:
         """A message arrives on a daemon, and is read there."""
-        (entry,) = [one for one in self.successResultOf(self.store.read(client.user, 0, 99)) if one.message.mid == mid]
+        (entry,) = [
+            one for one in self.successResultOf(self.store.read(client.user, 0, 99)).entries if one.message.mid == mid
+        ]
         on.news(Stored(entry.message, ((client.user, entry.offset),)))
         client.pong()
 
