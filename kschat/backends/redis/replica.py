@@ -103,6 +103,8 @@ class RedisReplica:
         if self._link.up and self._roster.ready:
             try:
                 await self._tell()
+                while self._roster.moved:
+                    await self._tell()
                 await self._roster.leave()
             except Exception as error:  # noqa: BLE001 - the others take this daemon off by themselves
                 self.log.info("this daemon could not be taken off: {why}", why=why(error))
@@ -153,7 +155,7 @@ class RedisReplica:
         if self._is_up:
             try:
                 await self._subscriptions.settled()
-                if self._roster.moved and self._roster.ready:
+                while self._roster.moved and self._roster.ready:
                     self._flush()  # so that the answer knows of who came and went before
                 found = await self._roster.online(users)
             except RedisUnavailable:

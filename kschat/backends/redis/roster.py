@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -107,7 +108,8 @@ class Roster:
                 await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], b"1"))
             if old:
                 left, self._left = self._left, {}
-                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0)
+                while left:
+                    await TURN.run(do, self._prefix, old, _packed(_taken(left)), _NOTHING, 0)
                 await RETIRE.run(do, self._prefix, old)
                 await self._take_off(do, old)
             self._entered = True
@@ -137,8 +139,8 @@ class Roster:
         return bool(self._moves)
 
     def turn(self, words: bytes) -> Deferred[None]:
-        """Tell who came and went, and publish ``words``. Fails as the link does."""
-        moves, self._moves = self._moves, {}
+        """Tell who came and went, and publish ``words``. Fails as the link does. Where many moved, some are left."""
+        moves = _taken(self._moves)
         told = TURN.run(self._link().do, self._prefix, self.id, _packed(moves), words, self._deadline())
         return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
 
@@ -270,6 +272,14 @@ class Roster:
         if failure.check(RedisUnavailable) is None:
             # Whatever Redis refuses: the next connection finds out whether it still does.
             self._link().abort(why(failure.value))
+
+
+def _taken(moves: dict[str, bytes]) -> dict[str, bytes]:
+    """As many as one call tells, the first ones, out of all."""
+    some = dict(islice(moves.items(), AT_ONCE))
+    for user in some:
+        del moves[user]
+    return some
 
 
 def _packed(moves: dict[str, bytes]) -> bytes:

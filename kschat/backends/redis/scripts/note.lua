@@ -1,14 +1,15 @@
--- Keep cursors and times. ARGV[1] is packed: the server's time at which it is too late, the epoch that the cursors are of,
--- a list of users and cursors, a list of users and times. Returns 'ok', 'late' or 'new'.
+-- Keep cursors and times. ARGV[1] is packed: see ``refused``; then the epoch that the cursors are of, a list of users and
+-- cursors, a list of users and times. Returns 'ok', 'late', 'again' or 'new'.
 
 local b = cmsgpack.unpack(ARGV[1])
-if server_ms() > b[1] then
-  return 'late'
+local no = refused(server_ms(), b)
+if no then
+  return no
 end
-if call('HGET', p .. 'g', 'epoch') ~= b[2] then
+if call('HGET', p .. 'g', 'epoch') ~= b[4] then
   return 'new'
 end
-local cursors, seen = b[3], b[4]
+local cursors, seen = b[5], b[6]
 
 local function rise(user, cursor)
   local inbox, key = p .. 'i:' .. user, p .. 'u:' .. user
@@ -26,6 +27,10 @@ for at = 1, #cursors, 2 do
   pcall(rise, cursors[at], cursors[at + 1])
 end
 for at = 1, #seen, 2 do
-  redis.pcall('HSET', p .. 'u:' .. seen[at], 's', format('%.0f', seen[at + 1]))
+  local time = format('%.0f', seen[at + 1])
+  if redis.pcall('HSET', p .. 'u:' .. seen[at], 's', time) == 1 then
+    -- Also who was never written to is forgotten one day.
+    redis.pcall('ZADD', p .. 'x:age:i', 'NX', time, 'i' .. seen[at])
+  end
 end
 return 'ok'
