@@ -26,11 +26,19 @@ end
 for at = 1, #cursors, 2 do
   pcall(rise, cursors[at], cursors[at + 1])
 end
-for at = 1, #seen, 2 do
-  local time = format('%.0f', seen[at + 1])
-  if redis.pcall('HSET', p .. 'u:' .. seen[at], 's', time) == 1 then
+local function saw(user, time)
+  local key = p .. 'u:' .. user
+  local before = call('HGET', key, 's')
+  if not before then
     -- Also who was never written to is forgotten one day.
-    redis.pcall('ZADD', p .. 'x:age:i', 'NX', time, 'i' .. seen[at])
+    call('ZADD', p .. 'x:age:i', 'NX', format('%.0f', time), 'i' .. user)
   end
+  if time > tonumber(before or -1) then
+    call('HSET', key, 's', format('%.0f', time))
+  end
+end
+
+for at = 1, #seen, 2 do
+  pcall(saw, seen[at], seen[at + 1])
 end
 return 'ok'
