@@ -119,9 +119,10 @@ class BytesTests(BoundsTestCase):
         found: list[Message] = []
         while True:
             page = await self.it.read("ben", len(found), 100)
-            if not page:
+            self.assertEqual((page.first, page.last), (1, 25))
+            if not page.entries:
                 break
-            found += [entry.message for entry in page]
+            found += [entry.message for entry in page.entries]
         self.assertEqual(found, written)
 
     async def test_pages_of_a_conversation(self) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.task import deferLater
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.packed import GENERATION
 from kschat.backends.redis.restored import restored
-from kschat.chat.interfaces import InboxState, Notes, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, InboxState, Notes, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
@@ -47,9 +47,10 @@ class RestartTests(LostTestCase):
         self.assertGreater(begin, GENERATION)
         self.assertEqual(begin % GENERATION, 0)
         self.assertTrue(after[2].repeat)
-        self.assertEqual(await store.read("ben", 0, 10), entries([*before, *after[:2]]))
-        self.assertEqual(await store.read("ben", 3, 10), entries(after[:2]))
-        self.assertEqual(await store.read("ben", begin + 1, 10), entries(after[1:2]))
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries([*before, *after[:2]]))
+        self.assertEqual((await store.read("ben", 3, 10)).entries, entries(after[:2]))
+        page = await store.read("ben", begin + 1, 10)
+        self.assertEqual(page, InboxPage(entries(after[1:2]), 1, begin + 2, begin + GENERATION))
         self.assertEqual(await store.inbox("ben"), InboxState(2, 1, begin + 2))
         await store.note(Notes({"ben": begin + 1}, {}))
         self.assertEqual((await store.inbox("ben")).cursor, begin + 1)
@@ -70,9 +71,9 @@ class RestartTests(LostTestCase):
         answers = await other.append(to("ben"))
         self.assertGreater(offsets(answers)[0], 5)
         # A socket of the other daemon that has all up to 5 hears of it, and its cursor hides nothing.
-        self.assertEqual(await one.read("ben", 5, 10), entries(answers))
+        self.assertEqual((await one.read("ben", 5, 10)).entries, entries(answers))
         await one.note(Notes({"ben": 5}, {}))
-        self.assertEqual(await one.read("ben", (await one.inbox("ben")).cursor, 10), entries(answers))
+        self.assertEqual((await one.read("ben", (await one.inbox("ben")).cursor, 10)).entries, entries(answers))
 
     async def test_mids_go_on_too(self) -> None:
         redis = await self.own_redis()
@@ -83,7 +84,7 @@ class RestartTests(LostTestCase):
         await self.up(store, False)
         await self.up(store)
         (answer,) = await store.append(to("ben"))
-        self.assertEqual([entry.message.mid for entry in await store.read("ben", 1, 1)], [answer.message.mid])
+        self.assertEqual([entry.message.mid for entry in (await store.read("ben", 1, 1)).entries], [answer.message.mid])
 
 
 class EmptyTests(LostTestCase):
@@ -172,7 +173,7 @@ class RestoreTests(LostTestCase):
         self.assertEqual(answers[2].message, self.kept[1].message)
         fresh = [answers[0], answers[1], answers[3]]
         self.assertGreater(offsets(fresh)[0], offset)
-        found = [entry.message for entry in await store.read("ben", offset, 100)]
+        found = [entry.message for entry in (await store.read("ben", offset, 100)).entries]
         self.assertEqual(found[-3:], [one.message for one in fresh])
         state = await store.inbox("ben")
         self.assertEqual(state.last, offsets(fresh)[-1])
@@ -181,7 +182,7 @@ class RestoreTests(LostTestCase):
         await store.note(Notes({"ben": offset}, {}))
         (after,) = await store.append(to("ben"))
         cursor = (await store.inbox("ben")).cursor
-        self.assertIn(after.message, [entry.message for entry in await store.read("ben", cursor, 100)])
+        self.assertIn(after.message, [entry.message for entry in (await store.read("ben", cursor, 100)).entries])
         return offsets([after])[0]
 
     async def test_with_a_daemon_that_lives(self) -> None:
@@ -250,7 +251,7 @@ class RestoreTests(LostTestCase):
         self.assertTrue(await restored(self.settings(redis.url), real_reactor()))
         after = await store.append(to("ben"))
         self.assertGreater(offsets(after)[0], GENERATION)
-        self.assertEqual(await store.read("ben", offsets(before)[0], 10), entries(after))
+        self.assertEqual((await store.read("ben", offsets(before)[0], 10)).entries, entries(after))
         self.assertEqual(listener.renewals, 0)
 
     async def test_where_nothing_is_there_is_nothing_to_tell(self) -> None:
@@ -262,4 +263,4 @@ class RestoreTests(LostTestCase):
 
     async def nothing_is_missed_by(self, store: RedisStore, offset: int) -> None:
         answers = await store.append(to("ben"))
-        self.assertEqual(await store.read("ben", offset, 10), entries(answers))
+        self.assertEqual((await store.read("ben", offset, 10)).entries, entries(answers))

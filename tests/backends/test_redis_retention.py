@@ -10,7 +10,7 @@ from twisted.internet.defer import gatherResults
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.packed import GENERATION
 from kschat.backends.redis.retention import STEP
-from kschat.chat.interfaces import InboxState, IStore, Notes
+from kschat.chat.interfaces import InboxPage, InboxState, IStore, Notes
 from kschat.chat.messages import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import unread
@@ -48,7 +48,7 @@ class AgeTests(RetentionTestCase):
         answers = await store.append([self.at(9000, cid="c1"), self.at(4000, cid="c2"), self.at(100, cid="c3")])
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
-        self.assertEqual(await store.read("ben", 0, 10), entries(answers)[2:])
+        self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
         self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [1, 1, 1])
         repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
@@ -61,7 +61,7 @@ class AgeTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
         self.assertEqual(await store.ends(["ben"]), {"ben": 5})
-        self.assertEqual(await store.read("ben", 0, 10), [])
+        self.assertEqual(await store.read("ben", 0, 10), InboxPage([], 6, 5, GENERATION))
         self.assertEqual(await store.conversations("ben", 10), [])
         last = self.at(0)
         self.assertEqual(await store.append([last]), [kept(last, 6)])
@@ -140,7 +140,7 @@ class AgeTests(RetentionTestCase):
         self.redis.do("HSET", f"{self.id()}:g", "age", int((real_reactor().seconds() - 100) * 1000))
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
         self.assertEqual((await store.inbox("ben")).first, 2)
-        self.assertEqual(await store.read("ben", 0, 1), entries(answers)[1:])
+        self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers)[1:])
 
 
 class UsersTests(RetentionTestCase):
@@ -189,7 +189,7 @@ class UsersTests(RetentionTestCase):
         self.assertEqual(await store.inbox("ben"), InboxState())
         answers = await store.append([self.at(0), self.at(0), self.at(0, recipient="cem"), self.at(0, recipient="dan")])
         self.assertEqual([answer.places[0][1] for answer in answers], [8, 9, 2, 8])
-        self.assertEqual(await store.read("ben", 0, 10), entries(answers[:2]))
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers[:2]))
         self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 9))
         for room in ("#r",):
             for user in ("eve", "fay", "gil"):
@@ -215,7 +215,9 @@ class UsersTests(RetentionTestCase):
         (last,) = await store.append(to("ben"))
         (first,) = await store.append(to("ben"))
         self.assertEqual((last.places[0][1], first.places[0][1]), (full + 2, GENERATION + 1))
-        self.assertEqual([entry.offset for entry in await store.read("ben", full + 1, 10)], [full + 2, GENERATION + 1])
+        page = await store.read("ben", full + 1, 10)
+        self.assertEqual([entry.offset for entry in page.entries], [full + 2, GENERATION + 1])
+        self.assertEqual(page.ceiling, 2 * GENERATION)
 
 
 class CountTests(RetentionTestCase):
@@ -226,7 +228,7 @@ class CountTests(RetentionTestCase):
         answers = await store.append([message(cid=f"c{n}") for n in range(10)])
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 10))
-        self.assertEqual(await store.read("ben", 0, 10), entries(answers)[7:])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers)[7:])
         page = await store.history("ann", "ben", None, 10)
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [3, 3, 3])
@@ -237,14 +239,14 @@ class CountTests(RetentionTestCase):
         senders = ("ann", "cem", "dan", "eve")
         first = await store.append([message(sender, "ben") for sender in senders for _ in range(2)])
         await store.sweep()
-        self.assertEqual(await store.read("ben", 0, 10), entries(first)[5:])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(first)[5:])
         self.assertEqual(len((await store.history("ben", "ann", None, 10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
         batch = [message("ann", "fay") if n % 3 else message("fay", "ann", cid=f"c{n}") for n in range(9)]
         answers = await store.append(batch)
         await store.sweep()
         theirs = [one for one in answers if one.message.sender == "fay"]
-        self.assertEqual(await store.read("ann", 0, 10), entries(theirs))
+        self.assertEqual((await store.read("ann", 0, 10)).entries, entries(theirs))
         self.assertEqual((await store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertTrue(again.repeat, "the inbox still has it")
@@ -263,8 +265,8 @@ class CountTests(RetentionTestCase):
         await store.sweep()
         room = tuple(answer.message for answer in answers)
         self.assertEqual((await store.history("ann", "#r", None, 10)).messages, room[4:])
-        self.assertEqual([entry.message for entry in await store.read("cem", 0, 10)], list(room[4:]))
-        self.assertEqual([entry.message for entry in await store.read("ben", 0, 10)], list(room[1:3]))
+        self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
+        self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
         self.assertEqual([one.repeat for one in repeats], [False, True, True])
 
@@ -311,7 +313,7 @@ class CountTests(RetentionTestCase):
                     threads.setdefault(key, []).append(one)
                 await store.sweep()
             for user, expected in inboxes.items():
-                read = [(entry.offset, entry.message) for entry in await store.read(user, 0, 1000)]
+                read = [(entry.offset, entry.message) for entry in (await store.read(user, 0, 1000)).entries]
                 self.assertEqual(read, expected[-most:], (seed, user))
                 state = await store.inbox(user)
                 self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
