@@ -74,6 +74,9 @@ MOST_USERS: Final = 1000
 #: Messages that are looked up at once; fewer, where they are large.
 MOST_LOOKED_UP: Final = 100
 
+#: Conversations that are looked at for those that are listed. Their order is known but for a minute.
+MOST_CANDIDATES: Final = 1500
+
 #: Bytes of messages that ``conversations`` lists; what is beyond is listed without what it says.
 MOST_LISTED: Final = 4_000_000
 
@@ -287,7 +290,7 @@ class RedisStore:
         return Deferred.fromCoroutine(self._conversations(user, limit))
 
     async def _conversations(self, user: str, limit: int) -> list[Conversation]:
-        listed = await self._session.read("conversations", user, limit)
+        listed = await self._session.read("conversations", user, limit, max(limit, MOST_CANDIDATES))
         left = MOST_LISTED
         found: list[Conversation] = []
         beyond = deque((name[1:], id_) for name, id_, rest, _ in listed if not rest)

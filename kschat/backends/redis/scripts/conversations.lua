@@ -1,5 +1,5 @@
--- The conversations of a user, newest first. ARGV: the user, how many at the most. Returns a list of side and conversation,
--- the newest message's id, the rest of it ('' beyond some bytes: see ``messages``), and how many of others' are unread.
+-- The conversations of a user, newest first. ARGV: the user, how many at the most, how many may be looked at. Returns a list of
+-- side and conversation, the newest message's id, the rest of it ('' beyond some bytes: see ``messages``), and how many of others' are unread.
 
 local user, limit = ARGV[1], tonumber(ARGV[2])
 local list = p .. 'v:' .. user
@@ -8,7 +8,7 @@ local list = p .. 'v:' .. user
 local border = call('ZREVRANGE', list, limit - 1, limit - 1, 'WITHSCORES')
 local least = border[2] and format('%.0f', border[2] - 61000) or '-inf'
 local found = {}
-for _, name in ipairs(call('ZREVRANGEBYSCORE', list, '+inf', least, 'LIMIT', 0, 3 * limit)) do
+for _, name in ipairs(call('ZREVRANGEBYSCORE', list, '+inf', least, 'LIMIT', 0, tonumber(ARGV[3]))) do
   local newest = call('HGET', p .. 'h:' .. sub(name, 2), 'l')
   if newest then
     local ms, seq = match(newest, '^(%d+)-(%d+)$')
