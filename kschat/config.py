@@ -35,8 +35,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "Where to listen: a Twisted endpoint string, such as `tcp:3000`, `tcp:3000:interface=127.0.0.1`, `ssl:…`, "
-            "`unix:…`, `systemd:…`. The variable PORT makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or "
-            "--listen. In a demo its default is on 127.0.0.1."
+            "`unix:…`, `systemd:…`; `haproxy:tcp:…` behind a proxy that speaks the PROXY protocol. The variable PORT "
+            "makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or --listen. In a demo its default is on "
+            "127.0.0.1."
         ),
     ] = "tcp:3000"
     demo: Annotated[
@@ -140,8 +141,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "Redis, which keeps messages (see `store`), and by which daemons know of each other: "
             "`redis://user:password@host:6379/0`; by TLS `rediss://…`; where Sentinels know the master, "
-            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). Needs "
-            "`amqp`.",
+            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). User and "
+            "password are those of Redis; Sentinels that want their own get them by "
+            "`?sentinel_user=USER&sentinel_password=PASSWORD` at the end. Needs `amqp`.",
             masked=True,
         ),
     ] = ""

@@ -18,7 +18,7 @@ from kschat.chat import bodies, messages
 from kschat.chat.bodies import Status
 from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
-from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
 from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
 from kschat.chat.words import Receipt, Typing
 from kschat.wire.errors import ProtocolError
@@ -59,13 +59,12 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         msg = Raw(text)
     else:
-        # A copy: what was decoded keeps the whole frame alive.
-        msg, attachments = payload.msg.copy(), ()
+        msg, attachments = messages.readable(payload.msg), ()
     time = int(chat.clock.seconds() * 1000)
     message = Message(
         chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )
-    return Submission(message, feed, event.id, payload.rno.copy())
+    return Submission(message, feed, event.id, messages.readable(payload.rno))
 
 
 def logout(chat: Chat, feed: Feed, event: Event) -> Deferred[None] | None:
@@ -129,12 +128,17 @@ def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
     """``Sync``: the user's inbox after an offset, in pages."""
     payload = messages.decode(messages.SYNC, event.args, "Sync")
 
-    def found(entries: list[Entry]) -> None:
-        listed = [(entry.offset, entry.message) for entry in entries[:MAX_PAGE]]
+    def found(inbox: InboxPage) -> None:
+        entries = inbox.entries
+        if payload.offset > inbox.last:
+            chat.store.is_outdated(payload.offset)
+        listed = [(entry.offset, entry.message) for entry in entries]
         pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
-        _answer(feed, event, bodies.page(pieces, cut or len(entries) > MAX_PAGE), attachments)
+        # The store may cut a page by bytes as well.
+        more = cut or (bool(entries) and entries[-1].offset < inbox.last)
+        _answer(feed, event, bodies.page(pieces, more), attachments)
 
-    return chat.store.read(feed.user, payload.offset, MAX_PAGE + 1).addCallback(found)
+    return chat.store.read(feed.user, payload.offset, MAX_PAGE).addCallback(found)
 
 
 def conversations(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
