@@ -177,11 +177,11 @@ class Hub:
         after = max(after, upto - MAX_CLAIMED)
         while after < upto:
             try:
-                entries = await self.store.read(inbox.user, after, PAGE)
+                page = await self.store.read(inbox.user, after, PAGE)
             except StoreUnavailable:
                 return  # receipts may be lost
-            self.relayed(inbox, [entry.message for entry in entries if entry.offset <= upto])
-            after = entries[-1].offset if entries else upto
+            self.relayed(inbox, [entry.message for entry in page.entries if entry.offset <= upto])
+            after = page.entries[-1].offset if page.entries else upto
 
     def _look_again(self, feed: Feed, claim: int | None) -> None:
         if feed.way is not Way.GONE:

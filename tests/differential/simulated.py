@@ -18,7 +18,7 @@ from zope.interface import implementer
 from kschat.backends.memory import MemoryStore
 from kschat.chat.interfaces import (
     Conversation,
-    Entry,
+    InboxPage,
     InboxState,
     IRouter,
     IStore,
@@ -102,8 +102,11 @@ class FarStore:
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self._reads.ask(lambda: self._store.ends(users))
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         return self._reads.ask(lambda: self._store.read(user, after, limit))
+
+    def is_outdated(self, offset: int) -> None:
+        self._store.is_outdated(offset)
 
     def note(self, notes: Notes) -> Deferred[None]:
         return self._writes.ask(lambda: self._store.note(notes))
