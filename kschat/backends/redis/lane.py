@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import RedisUnavailable
@@ -42,10 +42,14 @@ class Lane:
 
     Args:
         link: over which.
+        replicas: how many replicas must have what was written before it is answered; 0 for none.
+        replicas_wait: milliseconds that they may take.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, replicas: int = 0, replicas_wait: int = 0) -> None:
         self._link = link
+        self._replicas = replicas
+        self._replicas_wait = replicas_wait
         self._waiting: deque[tuple[int, Command, Deferred[Any]]] = deque()
         self._on_the_way = 0
         self._rooms: dict[str, int] = {}
@@ -91,7 +95,21 @@ class Lane:
 
     def _send(self, writes: int, command: Command) -> Deferred[Any]:
         self._on_the_way += writes
-        return self._link.do(*command()).addBoth(self._answered, writes)
+        answer = self._link.do(*command())
+        if self._replicas:
+            # Over the same connection and right behind it: so it waits for this write, and for whatever was before it.
+            waited = self._link.do("WAIT", self._replicas, self._replicas_wait)
+            answer = gatherResults([answer, waited], consumeErrors=True).addCallbacks(self._replicated, _unwrapped)
+        return answer.addBoth(self._answered, writes)
+
+    def _replicated(self, answers: list[Any]) -> Any:
+        answer, count = answers
+        if count < self._replicas:
+            # A replica is gone, or has become the master. The next connection says which.
+            reason = f"only {count} of {self._replicas} replicas have what was written"
+            self._link.abort(reason)
+            raise RedisUnavailable(reason)
+        return answer
 
     def _answered(self, result: Any, writes: int) -> Any:
         self._on_the_way -= writes
@@ -102,3 +120,8 @@ class Lane:
             more, command, answer = self._waiting.popleft()
             self._send(more, command).chainDeferred(answer)
         return result
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    first = failure.value
+    return first.subFailure if isinstance(first, FirstError) else failure
