@@ -122,9 +122,19 @@ class Replicas:
             str(self.replica.port).encode()
         ]
 
+    def _state(self) -> str:
+        """How all stand, for whoever wants to know why nothing comes."""
+        said = []
+        for name, one in (("master", self.master), ("replica", self.replica)):
+            said.append(f"{name}, {one.port}: " + one.do("INFO", "replication").decode().replace("\r\n", " "))
+        for one in self._sentinels:
+            said.append(f"Sentinel: {one.do('SENTINEL', 'MASTER', SERVICE)}")
+            said.append(f"Sentinel: {one.do('SENTINEL', 'REPLICAS', SERVICE)}")
+        return "\n".join(said)
+
     async def _until(self, true: Callable[[], bool], what: str) -> None:
         end = self._reactor.seconds() + PATIENCE
         while not true():
             if self._reactor.seconds() > end:
-                raise NoFailover(f"waited {PATIENCE:g} s in vain for {what}")
+                raise NoFailover(f"waited {PATIENCE:g} s in vain for {what}\n{self._state()}")
             await deferLater(self._reactor, LOOK)

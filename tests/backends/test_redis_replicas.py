@@ -43,13 +43,15 @@ class ReplicasTests(StoreTestCase):
         await self.up(store)  # the replica is silent, and nobody has missed it yet
         with self.assertRaises(StoreUnavailable):
             await store.append([message("ann", "ben", cid="c1")])  # a repeat is as safe as the first
+        with self.assertRaises(StoreUnavailable):
+            await store.read("ben", 0, 10)  # who reads it could see it again, with another mid
         replica.signal(SIGCONT)
         await self.up(store)
         (again,) = await store.append([message("ann", "ben", cid="c1")])
         self.assertTrue(again.repeat)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries([again]))
 
-    async def test_a_master_that_too_few_follow_takes_no_writes_and_can_be_read(self) -> None:
+    async def test_a_master_that_too_few_follow_takes_no_writes_and_shows_no_messages(self) -> None:
         master, replica = await self.pair()
         store = await self.store(master, replicas=1)
         answers = await store.append(to("ben"))
@@ -57,7 +59,10 @@ class ReplicasTests(StoreTestCase):
         with self.assertRaises(StoreUnavailable):
             await store.append(to("ben"))
         await self.up(store, False)
-        self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers))
+        with self.assertRaises(StoreUnavailable):
+            await store.read("ben", 0, 10)
+        self.assertEqual((await store.inbox("ben")).last, 2)
+        self.assertEqual((await store.history("ann", "ben", None, 10)).messages[0], answers[0].message)
 
     async def test_the_log_says_how_many_replicas_are_missing(self) -> None:
         redis = await self.own_redis()
