@@ -1,4 +1,4 @@
-"""The console command ``kschat``: makes tokens, checks a configuration, prints the table of settings.
+"""The console command ``kschat``: makes tokens, checks a configuration, backs up the store.
 
 It takes the daemon's own options and reads the same file and environment, so that what it says is true of the daemon.
 """
@@ -16,6 +16,7 @@ from kschat import __version__
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Issuer, Rooms
 from kschat.config import ConfigError, describe, load, read_secret, settings_table
+from kschat.maintenance import BackupOptions, RestoredOptions, backup, restored
 from kschat.options import Options
 
 UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -57,6 +58,8 @@ class CommandOptions(usage.Options):
         ["token", None, TokenOptions, "Make a token for a user."],
         ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
         ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
+        ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
+        ["restored", None, RestoredOptions, "Say that the SQLite store was put back to an older state."],
     ]
     longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
 
@@ -118,6 +121,10 @@ def main(
             output.write(describe(load(chosen.given(), environ)))
         elif isinstance(chosen, TableOptions):
             output.write(settings_table())
+        elif isinstance(chosen, BackupOptions):
+            output.write(backup(chosen, environ))
+        elif isinstance(chosen, RestoredOptions):
+            output.write(restored(chosen, environ, clock.seconds))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:

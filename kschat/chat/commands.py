@@ -18,7 +18,7 @@ from kschat.chat import bodies, messages
 from kschat.chat.bodies import Status
 from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
-from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import PAGE_BYTES, Conversation, Entry, Page, RoomFull, StoreUnavailable
 from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
 from kschat.chat.words import Receipt, Typing
 from kschat.wire.errors import ProtocolError
@@ -125,7 +125,8 @@ def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
     def found(entries: list[Entry]) -> None:
         listed = [(entry.offset, entry.message) for entry in entries[:MAX_PAGE]]
         pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
-        _answer(feed, event, bodies.page(pieces, cut or len(entries) > MAX_PAGE), attachments)
+        more = cut or len(entries) > MAX_PAGE or sum(entry.message.size for entry in entries) >= PAGE_BYTES
+        _answer(feed, event, bodies.page(pieces, more), attachments)
 
     return chat.store.read(feed.user, payload.offset, MAX_PAGE + 1).addCallback(found)
 

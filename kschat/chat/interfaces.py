@@ -92,6 +92,20 @@ class Notes(msgspec.Struct, frozen=True):
 MAX_UNREAD = 1000
 
 
+#: Bytes of messages after which a page of an inbox or a conversation ends, however few messages those are.
+PAGE_BYTES = 1_000_000
+
+
+def within_page(entries: Sequence[Entry]) -> list[Entry]:
+    """The first entries, up to the one with which they have ``PAGE_BYTES``."""
+    size = 0
+    for count, entry in enumerate(entries, 1):
+        size += entry.message.size
+        if size >= PAGE_BYTES:
+            return list(entries[:count])
+    return list(entries)
+
+
 class StoreUnavailable(Exception):
     """The store can't do it now. Of a batch, nothing was stored."""
 
@@ -185,7 +199,10 @@ class IStore(Interface):
         """``InboxState.last`` of many users in one call; of one who never got a message: 0, or nothing."""
 
     def read(user: str, after: int, limit: int) -> Deferred[list[Entry]]:
-        """A page of an inbox: what is kept beyond ``after``, by rising offset, ``limit`` at the most."""
+        """A page of an inbox: what is kept beyond ``after``, by rising offset, ``limit`` at the most.
+
+        It ends with the entry with which it has ``PAGE_BYTES``: then too there may be more.
+        """
 
     def note(notes: Notes) -> Deferred[None]:
         """Keep what is kept beside the messages. A cursor beyond the inbox's end counts as its end."""
@@ -196,7 +213,8 @@ class IStore(Interface):
     def history(user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
         """The newest messages of a conversation, or the newest before a ``mid``.
 
-        ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
+        ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing. Where ``limit``
+        messages have more than ``PAGE_BYTES``, the page is shorter.
         """
 
     def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:

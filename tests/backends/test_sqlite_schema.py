@@ -94,7 +94,7 @@ class TestVersions(StoreTestCase):
         self.sql("PRAGMA user_version = 99")
         self.assertEqual(
             self.refusal(Versions.shipped()),
-            "its schema is version 99, and this kschat knows versions up to 1: "
+            "its schema is version 99, and this kschat knows versions up to 2: "
             "run the kschat that wrote it, or a newer one",
         )
         self.assertEqual(self.sql("PRAGMA user_version"), [(99,)])

@@ -38,18 +38,19 @@ class Ledger:
 
     Args:
         connection: in a transaction, whenever something is appended or flushed.
+        base: offsets that are given are greater.
 
     Attributes:
         number: the greatest id that a message has.
         register: who has which id.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, base: int) -> None:
         self._connection = connection
         (self.number,) = connection.execute(
             "SELECT max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
         ).fetchone()
-        self.register = Register(connection)
+        self.register = Register(connection, base)
         self._routes = self.register.routes
         # By sender and cid, what is not in all tables yet.
         self._known: dict[tuple[str, str], Stored] = {}
@@ -57,6 +58,18 @@ class Ledger:
         self._fresh: list[Stored] = []
         self._values: list[Any] = []
         self._size = 0
+        # Rows that messages to rooms will have in other tables, beyond the two of any message.
+        self._room_rows = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows ``flush`` will bring about in the other tables, about."""
+        return 2 * len(self._fresh) + self._room_rows
+
+    def rows_of(self, message: Message) -> int:
+        """How many rows ``message`` would have in other tables, about."""
+        room = self.register.room(message.recipient) if message.recipient[0] == "#" else None
+        return 2 if room is None else 2 + len(room.members)
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
         """Take a batch in. It is written by the next ``flush``."""
@@ -127,6 +140,7 @@ class Ledger:
             message = renumbered(message, number)
         self.number = number
         room.total += 1
+        own = self.register.count_own(room, sender)
         places = []
         pairs = []
         for name, user in room.members.items():
@@ -136,6 +150,7 @@ class Ledger:
                 pairs.append((user.id, user.last))
         body, attachments = bytes(message.msg), packed(message.attachments)
         self._size += len(body) + len(attachments or b"")
+        self._room_rows += len(pairs)
         self._values += (
             number,
             message.mid[16:],
@@ -143,9 +158,9 @@ class Ledger:
             sender.id,
             None,
             None,
-            json.dumps(pairs),
+            json.dumps(pairs, separators=(",", ":")),
             room.total,
-            0,
+            -own,
             ids_of(message),
             message.time,
             message.cid,
@@ -156,8 +171,8 @@ class Ledger:
         self._fresh.append(stored)
         return stored
 
-    def flush(self) -> tuple[list[Stored], int]:
-        """Write what was taken in; which messages those are, and how many bytes their bodies have."""
+    def flush(self) -> tuple[list[Stored], int, int]:
+        """Write what was taken in; which messages those are, the bytes of their bodies, and ``rows``."""
         values = self._values
         execute = self._connection.execute
         start = 0
@@ -167,9 +182,9 @@ class Ledger:
                 execute(_INSERT[count], values[start : start + width])
                 start += width
         values.clear()
-        fresh, size = self._fresh, self._size
-        self._fresh, self._size = [], 0
-        return fresh, size
+        fresh, size, rows = self._fresh, self._size, self.rows
+        self._fresh, self._size, self._room_rows = [], 0, 0
+        return fresh, size, rows
 
     def indexed(self, most: int) -> None:
         """All that was written is in all tables now: remember no more than ``most`` users, routes and room members."""

@@ -20,7 +20,7 @@ class Recent:
     They are sorted by inbox and conversation once somebody asks: under load most are in the tables before that.
     """
 
-    __slots__ = ("_inboxes", "_lock", "_messages", "_sorted", "_threads")
+    __slots__ = ("_direct", "_inboxes", "_lock", "_messages", "_sorted", "_threads")
 
     def __init__(self) -> None:
         self._messages: list[Stored] = []
@@ -28,6 +28,7 @@ class Recent:
         self._lock = Lock()
         self._inboxes: dict[str, list[Entry]] = {}
         self._threads: dict[tuple[str, str] | str, list[Message]] = {}
+        self._direct: dict[str, list[tuple[str, str]]] = {}
 
     def extend(self, fresh: Iterable[Stored]) -> None:
         """Take in messages that are durable now."""
@@ -45,6 +46,12 @@ class Recent:
         self._sort()
         return self._threads
 
+    @property
+    def direct(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """By user, the conversations of two in which there are messages, each once."""
+        self._sort()
+        return self._direct
+
     def _sort(self) -> None:
         # By whichever thread asks: the lock makes the other wait, and find it done.
         with self._lock:
@@ -61,6 +68,9 @@ class Recent:
                 messages = threads.get(key)
                 if messages is None:
                     messages = threads[key] = []
+                    if not isinstance(key, str):
+                        for user in set(key):
+                            self._direct.setdefault(user, []).append(key)
                 messages.append(message)
                 self._sorted += 1
 
