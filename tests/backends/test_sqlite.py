@@ -118,7 +118,7 @@ _index = Session.index
 
 def _index_and_forget(session: Session) -> None:
     _index(session)
-    session._ledger.indexed(0)
+    session._ledger.indexed(session._ledger.number, 0)
 
 
 class TestEnd(StoreTestCase):

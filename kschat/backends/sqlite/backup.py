@@ -1,15 +1,16 @@
 """Copies a database while a daemon uses it, and tells a database that it was restored. For the command line.
 
-A copy is made in one step of SQLite's backup interface, inside one read transaction: writers go on, and what they
-write meanwhile is not in the copy. (The sqlite3 shell's ``.backup`` copies in many steps, and begins again after each
-commit of another process, so that it does not end while messages come.) A copy has its name only once it is whole,
-counted and on the disk.
+A copy is made by SQLite's backup interface inside one read transaction: writers go on, and what they write meanwhile is
+not in the copy. (The sqlite3 shell's ``.backup`` has a transaction for each step, and begins again after each commit of
+another process, so that it does not end while messages come.) A copy has its name only once it is whole, counted and on
+the disk.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -24,6 +25,9 @@ from kschat.chat.interfaces import StoreUnavailable
 #: What the name of a copy has in addition until it is whole. One that was left by a process that was killed is
 #: replaced by the next backup to the same name.
 PARTIAL: Final = ".partial"
+
+#: Pages that are copied between two looks for signals.
+STEP_PAGES: Final = 4096
 
 _TABLES: Final = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
 
@@ -70,6 +74,16 @@ def back_up(path: str, copy: str, versions: Versions) -> Copied:
 def _reserve(copy: str, undo: ExitStack) -> str:
     """An empty file beside ``copy`` that is this process's alone, and goes with ``undo``."""
     partial = copy + PARTIAL
+    # A signal that comes between the two would leave it there.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        _claim(copy, partial, undo)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return partial
+
+
+def _claim(copy: str, partial: str, undo: ExitStack) -> None:
     file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     undo.callback(os.close, file)
     try:
@@ -78,7 +92,6 @@ def _reserve(copy: str, undo: ExitStack) -> str:
         raise StoreUnavailable(f"another backup to {copy} is on its way") from None
     undo.callback(_remove, partial)
     os.ftruncate(file, 0)
-    return partial
 
 
 def _remove(partial: str) -> None:
@@ -100,7 +113,9 @@ def _copy(source: str, partial: str, versions: Versions) -> dict[str, int]:
         origin.execute("BEGIN")
         try:
             counts = _counts(origin)
-            origin.backup(target, pages=-1)
+            # Python handles signals in the callback; and what another process writes begins nothing again, since this
+            # transaction is one.
+            origin.backup(target, pages=STEP_PAGES, progress=lambda status, remaining, total: None)
         finally:
             origin.execute("ROLLBACK")
         # One file that needs no other beside it.

@@ -1,30 +1,79 @@
-"""How the inbox, thread and cid tables follow what was written to the table of messages."""
+"""How the inbox, thread and cid tables follow what was written to the table of messages.
+
+Of messages to rooms the inboxes come first, since those are many rows, in as many transactions as it takes; then all
+the rest up to a message, with ``progress.indexed``, in one.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 _FRESH: Final = "messages.id > (SELECT indexed FROM progress)"
 
-_PLACES: Final = (
-    "INSERT INTO inbox SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), messages.id "
-    f"FROM messages, json_each(messages.places) WHERE {_FRESH} AND places IS NOT NULL"
-)
-_INDEX: Final = (
-    f"INSERT INTO inbox SELECT recipient, place, id FROM messages WHERE {_FRESH} AND place IS NOT NULL",
-    _PLACES,
-    f"INSERT INTO thread SELECT conversation, id, sender, total, own FROM messages WHERE {_FRESH}",
-    f"INSERT INTO cids SELECT sender, cid, id FROM messages WHERE {_FRESH} AND cid IS NOT NULL",
-    "UPDATE progress SET indexed = max(indexed, coalesce((SELECT max(id) FROM messages), 0))",
+_DIRECT: Final = f"INSERT INTO inbox SELECT recipient, place, id FROM messages WHERE {_FRESH} AND place IS NOT NULL"
+
+#: What is left of messages to rooms by a process that was killed: some of it may be in the inboxes already.
+_LEFT: Final = (
+    "INSERT INTO inbox SELECT json_extract(value, '$[0]') AS user, json_extract(value, '$[1]') AS place, messages.id "
+    f"FROM messages, json_each(messages.places) WHERE {_FRESH} AND places IS NOT NULL AND NOT EXISTS ("
+    "SELECT 1 FROM inbox WHERE inbox.user = json_extract(value, '$[0]') "
+    "AND inbox.offset = json_extract(value, '$[1]') AND inbox.message = messages.id)"
 )
 
+_THREADS: Final = (
+    f"INSERT INTO thread SELECT conversation, id, sender, total, own FROM messages WHERE {_FRESH} AND id <= :upto",
+    f"INSERT INTO cids SELECT sender, cid, id FROM messages WHERE {_FRESH} AND id <= :upto AND cid IS NOT NULL",
+    "UPDATE progress SET indexed = max(indexed, :upto)",
+)
 
-def index(connection: sqlite3.Connection) -> None:
-    """Let the other tables follow, in the transaction that is open. Raises sqlite3.Error."""
-    for statement in _INDEX:
-        connection.execute(statement)
+#: Rows of one statement, most first; see ``ledger``.
+_ROWS: Final = (256, 64, 16, 4, 1)
+_PLACES: Final = {count: "INSERT INTO inbox VALUES " + ", ".join(["(?, ?, ?)"] * count) for count in _ROWS}
+
+
+def index_what_was_left(connection: sqlite3.Connection) -> None:
+    """Let the other tables follow up to the last message, in the transaction that is open. Raises sqlite3.Error."""
+    connection.execute(_LEFT)
+    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+    index(connection, last)
+
+
+def index(connection: sqlite3.Connection, upto: int) -> None:
+    """Let the other tables follow up to a message, whose room's places, and those before, are in the inboxes already.
+
+    In the transaction that is open. Raises sqlite3.Error.
+    """
+    connection.execute(f"{_DIRECT} AND id <= ?", (upto,))
+    for statement in _THREADS:
+        connection.execute(statement, {"upto": upto})
+
+
+def index_places(connection: sqlite3.Connection, places: Iterator[int], most: int) -> bool:
+    """Put some into inboxes, in the transaction that is open. Raises sqlite3.Error.
+
+    Args:
+        connection: in a transaction.
+        places: user, offset and message of each, in turn.
+        most: how many to take.
+
+    Returns:
+        Whether there may be more.
+    """
+    while most > 0:
+        values = list(islice(places, 3 * min(most, _ROWS[0])))
+        if not values:
+            return False
+        most -= _ROWS[0]
+        start = 0
+        for count in _ROWS:
+            while len(values) - start >= 3 * count:
+                connection.execute(_PLACES[count], values[start : start + 3 * count])
+                start += 3 * count
+    return True
 
 
 def renumber(connection: sqlite3.Connection) -> None:
@@ -38,7 +87,7 @@ def renumber(connection: sqlite3.Connection) -> None:
         sqlite3.Error: it can't be done.
     """
     execute = connection.execute
-    (base,) = execute("SELECT base FROM progress").fetchone()
+    base: int = execute("SELECT base FROM progress").fetchone()[0]
     offsets: dict[int, int] = {}
     totals: dict[int, int] = {}
     owns: dict[tuple[int, int], int] = {}

@@ -1,8 +1,8 @@
 """The newest messages, in memory: those that are durable, but not in the inbox and thread tables yet.
 
-Written by the writer's thread alone, and read by both. Nothing is ever taken out: once all of a
-``Recent`` is in the tables, another takes its place. So whoever takes the ``Recent`` first and then asks the
-tables finds each message in at least one of the two.
+Written by the writer's thread alone, and read by all. Nothing is ever taken out: once the first messages of a
+``Recent`` are in the tables, another with the rest takes its place. So whoever takes the ``Recent`` first and then asks
+the tables finds each message in at least one of the two.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ class Recent:
         self._inboxes: dict[str, list[Entry]] = {}
         self._threads: dict[tuple[str, str] | str, list[Message]] = {}
         self._direct: dict[str, list[tuple[str, str]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def after(self, count: int) -> Recent:
+        """Another, without the first ``count`` messages."""
+        rest = Recent()
+        rest._messages = self._messages[count:]
+        return rest
 
     def extend(self, fresh: Iterable[Stored]) -> None:
         """Take in messages that are durable now."""

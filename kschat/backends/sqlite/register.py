@@ -9,14 +9,18 @@ import sqlite3
 
 
 class User:
-    """Who has which id, and the offset in that inbox beyond which the next one is given."""
+    """Who has which id, and the offset in that inbox beyond which the next one is given.
 
-    __slots__ = ("id", "last", "name")
+    ``behind``: of messages to rooms that the inbox does not have yet, offset and message in turn.
+    """
+
+    __slots__ = ("behind", "id", "last", "name")
 
     def __init__(self, id_: int, name: str, last: int) -> None:
         self.id = id_
         self.name = name
         self.last = last
+        self.behind: list[int] = []
 
 
 class Talk:

@@ -130,7 +130,7 @@ class Writer:
     def _run(self) -> None:
         queue = self._queue
         while not self._ended:
-            if self._tidying and queue.empty():
+            if self._busy and queue.empty():
                 self._look_after()
                 continue
             jobs: list[Job] = []
@@ -193,7 +193,7 @@ class Writer:
         """End a transaction amid the jobs."""
         session.commit()
         if session.index_due:
-            session.index()
+            session.index_some()
 
     def _answer_next(self, jobs: list[Job], answered: int, results: list[Any]) -> int:
         """Answer those jobs of which there are results; how many are answered now."""
@@ -224,15 +224,16 @@ class Writer:
             return
         try:
             if session.index_due:
-                session.index()
+                session.index_some()
             if session.retention.due:
                 session.tidy()
         except Exception as error:  # noqa: BLE001 - as above
             self._lose(error)
 
     @property
-    def _tidying(self) -> bool:
-        return self.session is not None and self.session.retention.due
+    def _busy(self) -> bool:
+        """Whether there is something to do though nobody asks."""
+        return self.session is not None and (self.session.index_due or self.session.retention.due)
 
     def _open(self) -> None:
         if self.session is None:
