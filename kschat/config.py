@@ -35,8 +35,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "Where to listen: a Twisted endpoint string, such as `tcp:3000`, `tcp:3000:interface=127.0.0.1`, `ssl:…`, "
-            "`unix:…`, `systemd:…`. The variable PORT makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or "
-            "--listen. In a demo its default is on 127.0.0.1."
+            "`unix:…`, `systemd:…`; `haproxy:tcp:…` behind a proxy that speaks the PROXY protocol. The variable PORT "
+            "makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or --listen. In a demo its default is on "
+            "127.0.0.1."
         ),
     ] = "tcp:3000"
     demo: Annotated[
@@ -71,8 +72,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: Annotated[
         str,
         About(
-            "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm` and `.lock` beside it), made if it is "
-            "not there, for one daemon; `redis`, for any number of daemons (needs `redis` and `amqp`); `memory`, from "
+            "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm`, `.lock` and `.given` beside it), made if it "
+            "is not there, for one daemon; `redis`, for any number of daemons (needs `redis` and `amqp`); `memory`, from "
             "where they are gone with the process; or `none`: relay mode (see `amqp`), in which nothing is kept. In a "
             "demo its default is `memory`."
         ),
@@ -140,8 +141,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "Redis, which keeps messages (see `store`), and by which daemons know of each other: "
             "`redis://user:password@host:6379/0`; by TLS `rediss://…`; where Sentinels know the master, "
-            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). Needs "
-            "`amqp`.",
+            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). User and "
+            "password are those of Redis; Sentinels that want their own get them by "
+            "`?sentinel_user=USER&sentinel_password=PASSWORD` at the end. Needs `amqp`.",
             masked=True,
         ),
     ] = ""
@@ -254,8 +256,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],
-        About("Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own, or `*` for all."),
+        About(
+            "Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own. `https://*.example.org` "
+            "names all subdomains of example.org, and not itself; `null`, pages without an origin of their own (files, "
+            "sandboxed frames); `*`, all."
+        ),
     ] = ("*",)
+    base_path: Annotated[
+        str,
+        About(
+            "The path below which everything is served, such as `/chat`, for a proxy that passes requests for it on as "
+            'they are: the page is at `/chat/`, and clients connect with the option `path: "/chat/socket.io/"`. Empty: '
+            "at `/`."
+        ),
+    ] = ""
     templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
     static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""
     client_dist: Annotated[

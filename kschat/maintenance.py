@@ -12,17 +12,36 @@ from kschat.backends.sqlite.backup import back_up, tell_restored
 from kschat.backends.sqlite.database import Versions
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.config import SETTINGS
-from kschat.options import Options
+from kschat.options import Options, short_help
 from kschat.sources import ConfigError, gather
 
 #: How much less than others a backup takes of the processor (``nice``).
 NICE = 10
 
 
-class BackupOptions(Options):
+class _StoreOptions(Options):
+    """What both commands have in common."""
+
+    synopsis = ""
+
+    def getSynopsis(self) -> str:
+        """Stands in the help already."""
+        return ""
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints: the settings that matter."""
+        rows = [
+            ("    --store STORE", SETTINGS["store"].about.doc),
+            ("-c, --config FILE", "TOML file with the daemon's settings."),
+            ("    --help", "This help."),
+        ]
+        return short_help(self.synopsis, self.longdesc, rows, "The environment counts as well, as for the daemon.")
+
+
+class BackupOptions(_StoreOptions):
     """``kschat backup``."""
 
-    synopsis = "COPY [settings]"
+    synopsis = "kschat backup COPY [settings]"
     longdesc = (
         "Copies the SQLite store to the file COPY while the daemon runs, opens the copy and counts what is in it. "
         "COPY must not be there; it has its name once it is whole."
@@ -35,15 +54,16 @@ class BackupOptions(Options):
             given.append(given.pop(0))
         super().parseOptions(given)
 
-    def parseArgs(self, copy: str = "") -> None:
+    def parseArgs(self, *arguments: str) -> None:
         """Takes COPY."""
-        self["copy"] = copy
+        self["copy"] = arguments[0] if arguments else ""
+        super().parseArgs(*arguments[1:])
 
 
-class RestoredOptions(Options):
+class RestoredOptions(_StoreOptions):
     """``kschat restored``."""
 
-    synopsis = "[settings]"
+    synopsis = "kschat restored [settings]"
     longdesc = (
         "Says that the SQLite store was put back to an older state, while the daemon is stopped: offsets then go on "
         "beyond all that were given. The daemon sees this by itself of a copy by kschat backup, and of any file that "

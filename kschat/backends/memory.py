@@ -17,6 +17,7 @@ from kschat.chat.interfaces import (
     PAGE_BYTES,
     Conversation,
     Entry,
+    InboxPage,
     InboxState,
     IRouter,
     IStore,
@@ -95,15 +96,20 @@ class MemoryStore:
         """See ``IStore``."""
         return succeed({user: self._inboxes[user].last for user in users if user in self._inboxes})
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
         inbox = self._inboxes.get(user)
         if inbox is None:
-            return succeed([])
+            # Forgotten whole, perhaps: its offsets ended at the floor at the latest, and go on behind it.
+            return succeed(InboxPage([], self._floor + 1, self._floor))
         first = inbox.first
         begin = max(after + 1, first)
         offsets = range(begin, min(begin + limit, inbox.last + 1))
-        return succeed(within_page([Entry(offset, inbox.kept[offset - first]) for offset in offsets]))
+        entries = within_page([Entry(offset, inbox.kept[offset - first]) for offset in offsets])
+        return succeed(InboxPage(entries, first, inbox.last))
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``. There is no other."""
 
     def note(self, notes: Notes) -> Deferred[None]:
         """See ``IStore``."""
@@ -113,8 +119,7 @@ class MemoryStore:
                 inbox.cursor = max(inbox.cursor, min(cursor, inbox.last))
         for user, time in notes.seen.items():
             # Out and in again, so that the first of the dict is the one noted longest ago.
-            self._seen.pop(user, None)
-            self._seen[user] = time
+            self._seen[user] = max(self._seen.pop(user, 0), time)
         while len(self._seen) > self._max_messages:
             del self._seen[next(iter(self._seen))]
         return succeed(None)

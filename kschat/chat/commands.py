@@ -18,7 +18,7 @@ from kschat.chat import bodies, messages
 from kschat.chat.bodies import Status
 from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
-from kschat.chat.interfaces import PAGE_BYTES, Conversation, Entry, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
 from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
 from kschat.chat.words import Receipt, Typing
 from kschat.wire.errors import ProtocolError
@@ -59,19 +59,25 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         msg = Raw(text)
     else:
-        # A copy: what was decoded keeps the whole frame alive.
-        msg, attachments = payload.msg.copy(), ()
+        msg, attachments = messages.readable(payload.msg), ()
     time = int(chat.clock.seconds() * 1000)
     message = Message(
         chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )
-    return Submission(message, feed, event.id, payload.rno.copy())
+    return Submission(message, feed, event.id, messages.readable(payload.rno))
 
 
-def logout(chat: Chat, feed: Feed, event: Event) -> None:
+def logout(chat: Chat, feed: Feed, event: Event) -> Deferred[None] | None:
     """``Logout``: an ack, RESPLOGOUT, and the end of this socket; with ``{all: true}`` of all the user's anywhere."""
     if messages.says_all(event.args):
-        chat.operations.disconnect(feed.user, "logout", feed)
+        # Whoever has the answer may connect again, and that socket must not be ended by what is told late.
+        told = chat.operations.disconnect(feed.user, "logout", feed)
+        return told.addCallback(lambda _: _logged_out(feed, event))
+    _logged_out(feed, event)
+    return None
+
+
+def _logged_out(feed: Feed, event: Event) -> None:
     if event.id is not None:
         feed.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
     feed.socket.emit(bodies.LOGGED_OUT)
@@ -122,10 +128,13 @@ def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
     """``Sync``: the user's inbox after an offset, in pages."""
     payload = messages.decode(messages.SYNC, event.args, "Sync")
 
-    def found(entries: list[Entry]) -> None:
+    def found(inbox: InboxPage) -> None:
+        entries = inbox.entries
+        if payload.offset > inbox.last:
+            chat.store.is_outdated(payload.offset)
         listed = [(entry.offset, entry.message) for entry in entries[:MAX_PAGE]]
         pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
-        more = cut or len(entries) > MAX_PAGE or sum(entry.message.size for entry in entries) >= PAGE_BYTES
+        more = cut or (bool(listed) and listed[-1][0] < inbox.last)
         _answer(feed, event, bodies.page(pieces, more), attachments)
 
     return chat.store.read(feed.user, payload.offset, MAX_PAGE + 1).addCallback(found)

@@ -3,7 +3,9 @@
 The token is looked for in these places, in this order (PROTOCOL.md, "Connecting"):
 ``auth.token`` of the CONNECT packet (clients 3 and 4), ``token`` of the handshake's query,
 ``token`` of the namespace's query (revision 3), ``Authorization: Bearer``. The first that is there
-counts, also when it is wrong. ``ksId`` of either query, where given, must be the token's user.
+counts, also when it is wrong. A ``ksId`` names the token's user: the one that came in the token's own place, or else
+one that came without a token beside it. (A client that joins ``/`` and ``/kschat`` on one connection says who it is in
+the handshake's query and again in ``auth``; the query's ``ksId`` belongs to the query's token then.)
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from urllib.parse import parse_qs
 import msgspec
 
 from kschat.chat.inbox import Options
-from kschat.chat.tokens import Identity, TokenError, Verifier
+from kschat.chat.tokens import Identity, TokenError, Verifier, as_user
 from kschat.wire.connection import Handshake
+from kschat.wire.jsonnumbers import NUMBER, as_javascript
 from kschat.wire.socketio import Connect
 
 _AUTH = msgspec.json.Decoder(dict[str, Any])
@@ -45,10 +48,13 @@ class Greeting(msgspec.Struct, frozen=True):
         """Take apart what a client said. What can't be read says nothing."""
         auth: Mapping[str, Any] = {}
         if wish.data:
-            try:
-                auth = _AUTH.decode(wish.data)
-            except (msgspec.MsgspecError, RecursionError, ValueError):
-                auth = {}
+            # As it is, since a ksId is exact; then without numbers that nobody can read.
+            for text in (wish.data, as_javascript(wish.data)):
+                try:
+                    auth = _AUTH.decode(text)
+                    break
+                except (msgspec.MsgspecError, RecursionError, ValueError):
+                    continue
         return cls(auth, handshake.query, _first_values(wish.query), handshake.authorization)
 
     def identify(self, verifier: Verifier) -> Identity:
@@ -57,9 +63,13 @@ class Greeting(msgspec.Struct, frozen=True):
         Raises:
             TokenError: there is no token, it is not valid, or not that of ``ksId``.
         """
-        identity = verifier.verify(self._token())
-        ks_id = self.query.get("ksId") or self.space.get("ksId")
-        if ks_id and ks_id != identity.user:
+        token, beside = self._token()
+        identity = verifier.verify(token)
+        ks_id = beside.get("ksId")
+        if ks_id in (None, ""):
+            lone = (place.get("ksId") for place in self._places if place.get("token") is None)
+            ks_id = next((one for one in lone if one not in (None, "")), None)
+        if ks_id is not None and as_user(ks_id) != identity.user and as_user(_number(ks_id)) != identity.user:
             raise TokenError("other_user")
         return identity
 
@@ -82,18 +92,22 @@ class Greeting(msgspec.Struct, frozen=True):
 
     def _asks(self, name: str) -> bool:
         value = self.auth.get(name, self.query.get(name, self.space.get(name)))
-        return value is True or str(value) in _YES
+        return value == 1 or str(value) in _YES
 
-    def _token(self) -> Any:
-        token = self.auth.get("token")
-        if token is not None:
-            return token
-        for query in (self.query, self.space):
-            if "token" in query:
-                return query["token"]
+    @property
+    def _places(self) -> tuple[Mapping[str, Any], ...]:
+        """Where a token may stand, in the order in which they are looked at; the header comes after them."""
+        return self.auth, self.query, self.space
+
+    def _token(self) -> tuple[Any, Mapping[str, Any]]:
+        """The token that counts, and what stands beside it."""
+        for place in self._places:
+            token = place.get("token")
+            if token is not None:
+                return token, place
         kind, _, credentials = self.authorization.partition(" ")
         if kind.lower() == "bearer":
-            return credentials.strip()
+            return credentials.strip(), {}
         raise TokenError("missing")
 
 
@@ -109,6 +123,11 @@ def is_pid_of(user: str, epoch: str, pid: str) -> bool:
 
 def _pid_head(user: str, epoch: str) -> str:
     return hashlib.sha256(f"{epoch}/{user}".encode("utf-8", "surrogatepass")).hexdigest()[:16] + "."
+
+
+def _number(ks_id: object) -> float | None:
+    """The number that a ``ksId`` is, which a program may have written as 42.0 or 4.2e1."""
+    return float(ks_id) if isinstance(ks_id, str) and NUMBER.fullmatch(ks_id) else None
 
 
 def _first_values(query: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from twisted.web.http import parse_qs
@@ -71,12 +71,26 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return cls.of(parse_qs(uri.partition(b"?")[2], keep_blank_values=True))
 
 
-def handshake_of(request: Request) -> Handshake:
-    """What the request that begins a session says to the application."""
+def handshake_of(request: Request, time: float = 0.0, whole: bool = False) -> Handshake:
+    """What the request that begins a session says to the application.
+
+    Args:
+        request: it.
+        time: now, in seconds since the epoch.
+        whole: with all headers and the URL, which a session then keeps.
+    """
+    more: dict[str, Any] = {}
+    if whole:
+        headers = request.requestHeaders.getAllRawHeaders()
+        more["headers"] = {_latin(name).lower(): _latin(b", ".join(values)) for name, values in headers}
+        more["url"] = _latin(request.uri)
     return Handshake(
         query={name.decode("utf-8", "replace"): _text(values) for name, values in request.args.items()},
         authorization=(request.getHeader(b"authorization") or b"").decode("latin-1"),
         peer=peer(request),
+        time=time,
+        secure=request.isSecure(),
+        **more,
     )
 
 
@@ -135,14 +149,14 @@ def answer_poll(request: Request, asked: Asked, body: Frame) -> None:
         request.setHeader(b"x-content-type-options", b"nosniff")
     if len(data) >= GZIP_FROM:
         request.responseHeaders.addRawHeader(b"vary", b"Accept-Encoding")
-        if _takes_gzip(request.getHeader(b"accept-encoding") or b""):
+        if takes_gzip(request.getHeader(b"accept-encoding") or b""):
             packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
             data = packer.compress(data) + packer.flush()
             request.setHeader(b"content-encoding", b"gzip")
     answer(request, data, kind)
 
 
-def _takes_gzip(accepted: bytes) -> bool:
+def takes_gzip(accepted: bytes) -> bool:
     """Of an Accept-Encoding header (RFC 9110, section 12.5.3)."""
     for item in accepted.lower().split(b","):
         coding, _, weight = item.partition(b";")
@@ -154,6 +168,10 @@ def _takes_gzip(accepted: bytes) -> bool:
 def _first(args: Mapping[bytes, Sequence[bytes]], name: bytes) -> str | None:
     values = args.get(name)
     return _text(values) if values else None
+
+
+def _latin(data: bytes) -> str:
+    return data.decode("latin-1")
 
 
 def _text(values: Sequence[bytes]) -> str:

@@ -16,9 +16,10 @@ from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.backends.sqlite.database import Versions, connect
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.session import Session
+from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, RoomFull, Stored, StoreUnavailable
 from tests.backends.turns import StoreTestCase, Turns
-from tests.contracts import istore
+from tests.contracts import istore, unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 
@@ -50,6 +51,25 @@ class SqliteStoreContractTests(istore.StoreContract, istore.FailingStoreContract
         await store.leave("#nowhere", "nobody")
 
 
+class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
+    timeout = 60
+
+    async def make_bounded_store(self, most: int) -> IStore:
+        self.clock = Clock()
+        settings = Settings(self.mktemp(), "normal", retention_messages=most)
+        store = SqliteStore(settings, reactor, self.clock)
+        store.start()
+        self.addCleanup(store.stop)
+        return store
+
+    async def tidy(self, store: IStore) -> None:
+        assert isinstance(store, SqliteStore)
+        await store.settle()
+        self.clock.advance(TIDY_EVERY)
+        while await store._writer.between(lambda session: session.retention.due):
+            pass
+
+
 class IndexedSqliteStoreContractTests(SqliteStoreContractTests):
     """Once they are in the tables."""
 
@@ -77,7 +97,7 @@ class TestRestart(StoreTestCase):
             store = self.restarted(store)
             self.assertEqual(result(store.inbox("ben")), InboxState(2, 1, 4))
             expected = [*entries(answers), Entry(4, in_room.message)]
-            self.assertEqual(result(store.read("ben", 0, 10)), expected)
+            self.assertEqual(result(store.read("ben", 0, 10)).entries, expected)
             self.assertEqual(result(store.last_seen(["ben"])), {"ben": 1000})
             listed = [(one.peer, one.unread) for one in result(store.conversations("ben", 10))]
             self.assertEqual(listed, [("#r", 1), ("ann", 1)])

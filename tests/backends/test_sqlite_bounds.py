@@ -82,7 +82,7 @@ class TestRooms(RoomTestCase):
         self.assertGreater(len(changes.transactions), 3 * 100 * MEMBERS // 100)
         self.assertLess(max(changes.transactions), 60 + 256)
         for number in range(1, MEMBERS):
-            found = result(store.read(f"u{number}", 0, 1000))
+            found = result(store.read(f"u{number}", 0, 1000)).entries
             self.assertEqual([entry.offset for entry in found], list(range(1, 301)))
             self.assertEqual([entry.message for entry in found], [one for batch in batches for one in batch])
 
@@ -122,7 +122,7 @@ class TestRooms(RoomTestCase):
         self.turns.advance(10)
         again = result(store.append(batch))
         self.assertEqual([answer.repeat for answer in again], [True] * 4 + [False] * 6)
-        self.assertEqual([entry.message for entry in result(store.read("u1", 0, 100))], batch)
+        self.assertEqual([entry.message for entry in result(store.read("u1", 0, 100)).entries], batch)
 
     def test_whoever_reads_amid_a_round_finds_all(self) -> None:
         result = self.turns.result
@@ -133,7 +133,7 @@ class TestRooms(RoomTestCase):
             if step % 3 == 0:
                 sent += [one.message for one in result(store.append([message("u0", "#r"), message("u1", "u0")]))][:1]
             for user in ("u1", "u9", "u19"):
-                found = result(store.read(user, 0, 1000))
+                found = result(store.read(user, 0, 1000)).entries
                 self.assertEqual([entry.message for entry in found], sent)
                 self.assertEqual([entry.offset for entry in found], list(range(1, len(sent) + 1)))
                 self.assertEqual(result(store.inbox(user)).last, len(sent))
@@ -152,7 +152,7 @@ class TestRooms(RoomTestCase):
             self.path = f"{path}{step}"
             left = self.started()
             for user in ("u1", "u9", "u19"):
-                self.assertEqual([entry.message for entry in result(left.read(user, 0, 1000))], sent)
+                self.assertEqual([entry.message for entry in result(left.read(user, 0, 1000)).entries], sent)
             result(left.stop())
             with closing(sqlite3.connect(self.path)) as connection:
                 self.assertEqual(connection.execute("SELECT count(*) FROM inbox").fetchone(), (19 * 20,))
@@ -209,16 +209,16 @@ class TestRetention(RetentionTestCase):
     def test_count_retention_after_offsets_jumped_keeps_the_newest(self) -> None:
         result = self.turns.result
         store = self.started(retention_messages=5)
-        answers: list[Stored] = result(store.append(to(*["ben"] * 3)))
+        answers = [*result(store.append(to(*["ben"] * 3)))]
         result(store.stop())
         Path(self.path + ".given").unlink()
         store = self.started(retention_messages=5)
-        answers.extend(result(store.append(to(*["ben"] * 2))))
+        answers = [*answers, *result(store.append(to(*["ben"] * 2)))]
         self.tidied(store)
-        self.assertEqual(result(store.read("ben", 0, 10)), entries(answers))
-        answers.extend(result(store.append(to(*["ben"] * 2))))
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers))
+        answers = [*answers, *result(store.append(to(*["ben"] * 2)))]
         self.tidied(store)
-        self.assertEqual(result(store.read("ben", 0, 10)), entries(answers)[2:])
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers)[2:])
         self.assertEqual(result(store.inbox("ben")).first, 3)
 
 
@@ -292,7 +292,7 @@ class TestConversations(StoreTestCase):
         self.patch(Queries, "history", slow)
         waiting = [store.history("ann", "ben", None, 10) for _ in range(30)]
         self.assertEqual(self.turns.result(store.inbox("ben")).last, 1)
-        self.assertEqual(len(self.turns.result(store.read("ben", 0, 10))), 1)
+        self.assertEqual(len(self.turns.result(store.read("ben", 0, 10)).entries), 1)
         free.set()
         for one in waiting:
             self.assertEqual(len(self.turns.result(one).messages), 1)
@@ -310,7 +310,7 @@ class TestPages(StoreTestCase):
             if settled:
                 result(store.settle())
             found: list[Entry] = []
-            while page := result(store.read("ben", len(found), 100)):
+            while page := result(store.read("ben", len(found), 100)).entries:
                 self.assertLessEqual(len(page), 4)
                 found += page
             self.assertEqual([entry.message for entry in found], sent)
@@ -333,6 +333,6 @@ class TestPages(StoreTestCase):
         for settled in (False, True):
             if settled:
                 result(store.settle())
-            self.assertEqual([entry.offset for entry in result(store.read("ben", 0, 10))], [1])
+            self.assertEqual([entry.offset for entry in result(store.read("ben", 0, 10)).entries], [1])
             page = result(store.history("ann", "ben", None, 10))
             self.assertEqual((len(page.messages), page.more), (2, False))

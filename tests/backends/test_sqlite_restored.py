@@ -60,10 +60,10 @@ class RestoreTestCase(StoreTestCase):
         for settled in (False, True):
             if settled:
                 result(store.settle())
-            self.assertEqual(result(store.read("ben", 20, 100)), entries(answers))
+            self.assertEqual(result(store.read("ben", 20, 100)).entries, entries(answers))
             state = result(store.inbox("ben"))
             self.assertEqual((state.cursor, state.first, state.last), (8, 1, offsets[-1]))
-            self.assertEqual(result(store.read("ben", 8, 100)), self.first[8:] + entries(answers))
+            self.assertEqual(result(store.read("ben", 8, 100)).entries, self.first[8:] + entries(answers))
         # A cid that is in the copy is a repeat; one that was lost is stored.
         repeated, lost = result(store.append([message(cid="c10"), message(cid="c20")]))
         self.assertEqual(repeated, kept(self.first[9].message, 10, True))

@@ -109,14 +109,14 @@ class TestConflict(StoreTestCase):
         store = self.started()
         self.assertNotEqual(result(store.inbox("ben")), InboxState())
         self.assertNotEqual(store.epoch, epoch)
-        found = result(store.read("ben", 0, 100))
+        found = result(store.read("ben", 0, 100)).entries
         self.assertEqual(found[:2], known)
         offsets = [entry.offset for entry in found[2:]]
         self.assertEqual(offsets, list(range(offsets[0], offsets[0] + 6)))
         self.assertGreater(offsets[0], BASE_STEP)
         self.assertEqual([entry.message.mid for entry in found], sorted({entry.message.mid for entry in found}))
         self.assertEqual([entry.message.recipient for entry in found[2:]], ["ben", "#r", "ben"] * 2)
-        self.assertEqual(len(result(store.read("cem", 0, 100))), 2)
+        self.assertEqual(len(result(store.read("cem", 0, 100)).entries), 2)
         self.assertEqual({one.peer: one.unread for one in result(store.conversations("ben", 10))}, {"ann": 6, "#r": 2})
         self.assertEqual({one.peer: one.unread for one in result(store.conversations("ann", 10))}, {"ben": 2, "#r": 0})
         again, last = result(store.append([message(cid="c1"), message()]))
@@ -141,7 +141,7 @@ class TestConflict(StoreTestCase):
             "PRAGMA user_version = 1",
         )
         store = self.started()
-        self.assertEqual(len(result(store.read("ben", 0, 10))), 2)
+        self.assertEqual(len(result(store.read("ben", 0, 10)).entries), 2)
         self.assertEqual([one.unread for one in result(store.conversations("ben", 10))], [2])
 
 

@@ -117,6 +117,38 @@ class PlacesOfAToken(SynchronousTestCase):
         for query, space in (({"ksId": "43"}, ""), ({}, "ksId=43"), ({"ksId": "042"}, ""), ({"ksId": "42 "}, "")):
             self.assertEqual(self.refused(greeting({"token": token}, query, space)), "other_user")
 
+    def test_a_ks_id_may_be_written_as_programs_write_doubles(self) -> None:
+        token = TOKENS["42"]
+        for text in ("42.0", "4.2e1", "420E-1"):
+            self.assertEqual(greeting({"token": token}, {"ksId": text}).identify(VERIFIER).user, "42")
+            self.assertEqual(greeting({"token": token, "ksId": float(text)}).identify(VERIFIER).user, "42")
+        for text in ("42.5", "43.0", "inf", "4_2", " 42", "1e400"):
+            self.assertEqual(self.refused(greeting({"token": token}, {"ksId": text})), "other_user")
+
+    def test_an_auth_may_hold_any_number(self) -> None:
+        for text in ("1e400", "9" * 5000):
+            wish = Connect("/kschat", f'{{"token":"{TOKENS["42"]}","more":{text}}}'.encode())
+            self.assertEqual(Greeting.of(Handshake(), wish).identify(VERIFIER).user, "42")
+
+    def test_ks_id_is_compared_with_the_token_that_it_came_with(self) -> None:
+        ann = {"token": TOKENS["query"], "ksId": "query"}
+        said = greeting({"token": TOKENS["42"], "ksId": "42"}, ann)
+        self.assertEqual(said.identify(VERIFIER).user, "42")
+        self.assertEqual(greeting({"token": TOKENS["42"]}, ann).identify(VERIFIER).user, "42")
+        self.assertEqual(greeting({"token": TOKENS["42"], "ksId": 42}, ann).identify(VERIFIER).user, "42")
+        said = greeting({"token": TOKENS["42"]}, {}, f"token={TOKENS['space']}&ksId=space")
+        self.assertEqual(said.identify(VERIFIER).user, "42")
+        said = greeting(None, ann, f"token={TOKENS['space']}&ksId=space")
+        self.assertEqual(said.identify(VERIFIER).user, "query")
+
+    def test_ks_id_of_another_user_beside_the_token_that_counts_is_refused(self) -> None:
+        others: list[Any] = ["query", 43, True, ["42"], {"id": "42"}, 42.5, "#42", "x" * 200]
+        for other in others:
+            said = greeting({"token": TOKENS["42"], "ksId": other}, {"token": TOKENS["query"], "ksId": "query"})
+            self.assertEqual(self.refused(said), "other_user", other)
+        for place in ({"ksId": "43"}, {"ksId": "43", "token": TOKENS["42"]}):
+            self.assertEqual(self.refused(greeting(None, place, authorization=f"Bearer {TOKENS['42']}")), "other_user")
+
     def test_ks_id_alone_lets_nobody_in(self) -> None:
         self.assertEqual(self.refused(greeting(query={"ksId": "42"})), "missing")
 
