@@ -72,10 +72,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: Annotated[
         str,
         About(
-            "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm` and `.lock` beside it), made if it is "
-            "not there, for one daemon; `redis`, for any number of daemons (needs `redis` and `amqp`); `memory`, from "
-            "where they are gone with the process; or `none`: relay mode (see `amqp`), in which nothing is kept. In a "
-            "demo its default is `memory`."
+            "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm`, `.lock` and `.given` beside it), "
+            "made if it is not there, for one daemon; `redis`, for any number of daemons (needs `redis` and `amqp`); "
+            "`memory`, from where they are gone with the process; or `none`: relay mode (see `amqp`), in which nothing "
+            "is kept. In a demo its default is `memory`."
         ),
     ] = "sqlite:kschat.db"
     store_sync: Annotated[
