@@ -12,8 +12,8 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
@@ -31,7 +31,14 @@ CACHE_KILOBYTES: Final = 16_000
 
 #: The write-ahead log is cut back to this many bytes when it begins again from its start, and to nothing when all is
 #: quiet. Whoever reads for long, such as a backup, makes it grow.
-WAL_BYTES: Final = 8_000_000
+WAL_BYTES: Final = 16_000_000
+
+#: Rows after which another thread carries the log into the file, which waits for the disk twice.
+CHECKPOINT_ROWS: Final = 1000
+
+#: Pages in the log after which the writer does that itself: what the other thread has left, so that the log can begin
+#: again from its start.
+CHECKPOINT_PAGES: Final = 3000
 
 #: How far a new epoch's offsets are beyond those of the one before, at least: more than anybody has messages.
 BASE_STEP: Final = 1 << 32
@@ -173,6 +180,7 @@ class Database:
         self._wall = wall
         self._opener = secrets.token_hex(8)
         self._mine = True
+        self._changes = 0
         self.renewed: str | None = None
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
@@ -204,8 +212,10 @@ class Database:
         (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreUnavailable(f"its disk can't do SQLite's write-ahead log (journal mode {mode})")
+        self._sync = settings.sync
         execute(f"PRAGMA synchronous = {settings.sync}")
         execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         versions.upgrade(self.connection, version)
         found = self._given_file.read()
         reason = _TOLD if restored else self._went_back(settings, found, fresh=not version, known=known is not None)
@@ -285,6 +295,28 @@ class Database:
         if self.connection.execute("SELECT opener FROM progress").fetchone() != (self._opener,):
             self._mine = False
             raise StoreUnavailable(_TAKEN)
+
+    @contextmanager
+    def in_passing(self) -> Iterator[None]:
+        """A transaction that nobody waits for: it is durable no later than the next one that is waited for.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: as of ``begin``, and as of the commit.
+        """
+        execute = self.connection.execute
+        execute("PRAGMA synchronous = normal")
+        self.begin()
+        yield
+        execute("COMMIT")
+        execute(f"PRAGMA synchronous = {self._sync}")
+
+    def has_written_much(self) -> bool:
+        """Whether ``CHECKPOINT_ROWS`` were written since this last said so."""
+        changes = self.connection.total_changes
+        much = changes - self._changes >= CHECKPOINT_ROWS
+        if much:
+            self._changes = changes
+        return much
 
     def gave(self, number: int) -> None:
         """All messages up to the one with this number are durable, and about to be acknowledged. Raises OSError."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
@@ -31,9 +31,19 @@ class Reader:
         writer: has the database; while it has not, every question fails.
         failed: called on the reactor's thread with the reason when a question fails by itself.
         name: of the thread.
+        mode: of its connection: ``rw`` for one that does not only read.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, writer: Writer, failed: Callable[[str], None], name: str) -> None:
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        writer: Writer,
+        failed: Callable[[str], None],
+        name: str,
+        mode: Literal["ro", "rw"] = "ro",
+    ) -> None:
+        self._mode = mode
+        self._told = False
         self._reactor = reactor
         self._writer = writer
         self._failed = failed
@@ -77,7 +87,26 @@ class Reader:
         self._queue.put(lambda: self._answer(question, arguments, answer))
         return answer
 
+    def checkpoint(self) -> None:
+        """Carry what is in the write-ahead log into the file, soon. Called on any thread, as often as it likes."""
+        if not self._told and not self._stopping:
+            self._told = True
+            self._queue.put(self._checkpoint)
+
     # On the thread.
+
+    def _checkpoint(self) -> None:
+        self._told = False
+        session = self._writer.session
+        if session is None:
+            return
+        try:
+            if self._connection is None:
+                self._connection = connect(session.database.path, self._mode)
+            # Nobody waits for it, nor it for anybody. What fails here fails the writer as well, sooner or later.
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            self._close()
 
     def _run(self) -> None:
         while not self._ended:
@@ -92,7 +121,7 @@ class Reader:
         else:
             try:
                 if self._connection is None:
-                    self._connection = connect(session.database.path, "ro")
+                    self._connection = connect(session.database.path, self._mode)
                 result = question(Queries(self._connection), session.recent, *arguments)
             except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
                 reason = why(error) if isinstance(error, sqlite3.Error) else f"an error that should not be: {error!r}"

@@ -240,12 +240,12 @@ class Session:
             self._places = self._ledger.take_places()
             self._recent_bytes = 0
         connection = self.database.connection
-        self.database.begin()
-        if index_places(connection, self._places, STEP_PLACES):
-            self._execute("COMMIT")
+        with self.database.in_passing():
+            more = index_places(connection, self._places, STEP_PLACES)
+            if not more:
+                index(connection, self._upto)
+        if more:
             return
-        index(connection, self._upto)
-        self._execute("COMMIT")
         self.recent = self.recent.after(self._round)
         self._ledger.indexed(self._upto, MOST_REMEMBERED)
         self._round = 0
@@ -265,9 +265,8 @@ class Session:
         """Delete a little of what is to be kept no longer."""
         if len(self.recent):
             self.index()
-        self.database.begin()
-        gone = self.retention.step()
-        self._execute("COMMIT")
+        with self.database.in_passing():
+            gone = self.retention.step()
         if gone:
             self._ledger.forget()
 

@@ -69,10 +69,19 @@ class SqliteStore:
         self._settings = settings
         self._clock = clock
         versions = versions or Versions.shipped()
-        self._writer = Writer(reactor, lambda: Session(settings, versions, self._file, wall=wall), self._let_go, self)
+        self._writer = Writer(
+            reactor,
+            lambda: Session(settings, versions, self._file, wall=wall),
+            self._let_go,
+            lambda: self._checkpointer.checkpoint(),
+            self,
+        )
         # Whoever connects is not to wait for those who leaf through what is old.
         self._reader = Reader(reactor, self._writer, self._not_read, "kschat store reader")
         self._browser = Reader(reactor, self._writer, self._not_read, "kschat store browser")
+        # Nor is whoever sends to wait until the log is in the file.
+        self._checkpointer = Reader(reactor, self._writer, self._not_read, "kschat store checkpointer", "rw")
+        self._readers = (self._reader, self._browser, self._checkpointer)
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
         self._told: str | None = None
@@ -92,8 +101,8 @@ class SqliteStore:
     def start(self) -> None:
         """See ``IStore``."""
         self._running = True
-        self._reader.start()
-        self._browser.start()
+        for reader in self._readers:
+            reader.start()
         self._writer.start()
 
     def stop(self) -> Deferred[None]:
@@ -103,9 +112,9 @@ class SqliteStore:
         self._running = False
         self._set_timer(None)
         # The writer first: it makes the readers let go, so that its own connection is the last to be closed.
-        self._reader.refuse()
-        self._browser.refuse()
-        stopped = self._writer.stop().addCallback(lambda _: gatherResults([self._reader.stop(), self._browser.stop()]))
+        for reader in self._readers:
+            reader.refuse()
+        stopped = self._writer.stop().addCallback(lambda _: gatherResults([one.stop() for one in self._readers]))
         return stopped.addCallback(lambda _: None)
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
@@ -170,8 +179,8 @@ class SqliteStore:
     # From the threads, by the reactor.
 
     def _let_go(self) -> None:
-        self._reader.let_go()
-        self._browser.let_go()
+        for reader in self._readers:
+            reader.let_go()
 
     def opened(self, which: Which, renewed: str | None) -> None:
         """See ``writer.Keeper``."""

@@ -52,6 +52,7 @@ class Writer:
         reactor: where answers go.
         make: opens the database; called on the thread.
         let_go: makes the other threads let go of the database, and returns when they have.
+        checkpoint: called when much was written that another thread should carry into the file.
         keeper: is told of changes.
 
     Attributes:
@@ -61,11 +62,17 @@ class Writer:
     """
 
     def __init__(
-        self, reactor: IReactorFromThreads, make: Callable[[], Session], let_go: Callable[[], None], keeper: Keeper
+        self,
+        reactor: IReactorFromThreads,
+        make: Callable[[], Session],
+        let_go: Callable[[], None],
+        checkpoint: Callable[[], None],
+        keeper: Keeper,
     ) -> None:
         self._reactor = reactor
         self._make = make
         self._let_go = let_go
+        self._checkpoint = checkpoint
         self._keeper = keeper
         self._queue: SimpleQueue[Job | Callable[[], None]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="kschat store writer", daemon=True)
@@ -227,6 +234,8 @@ class Writer:
                 session.index_some()
             if session.retention.due:
                 session.tidy()
+            if session.database.has_written_much():
+                self._checkpoint()
         except Exception as error:  # noqa: BLE001 - as above
             self._lose(error)
 
