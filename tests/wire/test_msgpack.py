@@ -69,7 +69,7 @@ class Reading(SynchronousTestCase):
 
     def test_what_is_no_packet_is_refused(self) -> None:
         good: dict[str, Any] = {"type": 2, "nsp": "/", "data": ["e"]}
-        for bad in (
+        bads: tuple[Any, ...] = (
             {**good, "type": 5},
             {**good, "type": -1},
             {**good, "type": 2.5},
@@ -102,7 +102,8 @@ class Reading(SynchronousTestCase):
             "2",
             5,
             None,
-        ):
+        )
+        for bad in bads:
             with self.assertRaises(ProtocolError, msg=str(bad)):
                 decode(pack(bad))
         for bad in (b"", b"\xc1", pack(good)[:-1], pack(good) + b"\xc0", b"\xdf\xff\xff\xff\xff", b"0", b'2["e"]'):
