@@ -63,10 +63,12 @@ class StoreTestCase(SynchronousTestCase):
         self.directory.mkdir()
         self.path = str(self.directory / "kschat.db")
         self.turns = Turns()
+        self.wall = 0.0
 
     def started(self, **changes: Any) -> SqliteStore:
         """A store in the file of this test."""
-        store = SqliteStore(Settings(**{"path": self.path, "sync": "normal", **changes}), self.turns, self.turns)
+        settings = Settings(**{"path": self.path, "sync": "normal", **changes})
+        store = SqliteStore(settings, self.turns, self.turns, wall=lambda: self.wall)
         store.start()
         self.addCleanup(lambda: self.turns.result(store.stop()))
         return store
