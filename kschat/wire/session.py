@@ -30,6 +30,10 @@ from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timetable, Transport
 
 
+#: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
+_LATE: Final = 0.25
+
+
 class Link(Enum):
     """Whether a session has its transport alone, or one that it may change to."""
 
@@ -275,7 +279,7 @@ class EngineSession:
 
     def _rest(self) -> None:
         times = self._times
-        wait = times.interval + times.timeout / 2 if self.revision == 3 else times.interval
+        wait = times.interval + times.timeout * _LATE if self.revision == 3 else times.interval
         self._timetable.schedule(self, wait)
 
     def _answer_ping(self) -> None:
@@ -289,7 +293,7 @@ class EngineSession:
 
     def _ask_for_life(self) -> None:
         # The client's own ping is late, by a little or by much: browsers wake a hidden page once a minute.
-        self._timetable.schedule(self, self._times.timeout / 2)
+        self._timetable.schedule(self, self._times.timeout * (1 - _LATE))
         self.transport.ask_for_life()
 
     def _silence(self) -> None:

@@ -696,7 +696,7 @@ class Heartbeat(PollingTests):
         poller.join()
         for _ in range(5):
             waiting = poller.get()
-            daemon.clock.advance(0.35)
+            daemon.clock.advance(0.33)
             self.assertEqual(poller.post("2").response.body, b"ok")
             self.assertEqual(poller.texts(waiting), ["3"])
         self.assertTrue(poller.lives)
@@ -704,7 +704,7 @@ class Heartbeat(PollingTests):
     def test_who_does_not_answer_is_forgotten(self) -> None:
         for daemon, poller in self.each(ping_interval=0.3, ping_timeout=0.2):
             waiting = poller.get()
-            daemon.clock.pump([0.31, 0.1, 0.12])
+            daemon.clock.pump([0.31, 0.05, 0.16])
             self.assertEqual(poller.texts(waiting), ["2"] if poller.revision == 4 else ["6"])
             self.assertEnded(poller, Reason.PING_TIMEOUT)
 
@@ -714,14 +714,14 @@ class Heartbeat(PollingTests):
         poller.join()
         for _ in range(5):
             waiting = poller.get()
-            daemon.clock.advance(35.02)
+            daemon.clock.advance(30.02)
             self.assertEqual(poller.texts(waiting), ["6"])
         self.assertTrue(poller.lives)
 
     def test_who_stops_asking_is_forgotten_whatever_waits(self) -> None:
         for daemon, poller in self.each(ping_interval=0.3, ping_timeout=0.2):
             daemon.recorder.sockets[-1].emit(b'["x"]')
-            daemon.clock.pump([0.31, 0.1, 0.12])
+            daemon.clock.pump([0.31, 0.05, 0.16])
             self.assertEnded(poller, Reason.PING_TIMEOUT)
 
 

@@ -305,11 +305,11 @@ class Heartbeats(SessionTests):
         daemon = Daemon(ping_interval=25, ping_timeout=20)
         peer = daemon.joined(V3)
         for _ in range(5):
-            daemon.clock.advance(35 + EARLY)
+            daemon.clock.advance(30 + EARLY)
             self.assertEqual(peer.texts(), [])
             peer.send("2")
             self.assertEqual(peer.texts(), ["3"])
-        daemon.clock.pump([35 + LATE, 10 + EARLY])
+        daemon.clock.pump([30 + LATE, 15 + EARLY])
         self.assertEqual([frame.opcode for frame in peer.frames()], [PING])
         daemon.clock.advance(LATE - EARLY)
         closing = peer.closing()
@@ -320,10 +320,10 @@ class Heartbeats(SessionTests):
         daemon = Daemon(ping_interval=25, ping_timeout=20)
         peer = daemon.joined(V3)
         for _ in range(5):
-            daemon.clock.advance(35 + LATE)
+            daemon.clock.advance(30 + LATE)
             (asked,) = peer.frames()
             self.assertEqual((asked.opcode, asked.payload), (PING, b""))
-            daemon.clock.advance(9)
+            daemon.clock.advance(14)
             peer.arrive(client_frame(asked.payload, PONG))
         peer.send("2")
         self.assertEqual(peer.texts(), ["3"])
@@ -334,7 +334,7 @@ class Heartbeats(SessionTests):
         peer = daemon.joined(V3)
         # Pongs from before were not asked for, and say nothing of now.
         peer.arrive(client_frame(b"", PONG))
-        daemon.clock.pump([35 + LATE, 10 + LATE])
+        daemon.clock.pump([30 + LATE, 15 + LATE])
         self.assertEqual(peer.closing().reason, "ping timeout")
 
     def test_messages_are_no_heartbeat(self) -> None:
@@ -361,7 +361,7 @@ class Heartbeats(SessionTests):
             daemon.clock.advance(1)
             peer.arrive(client_frame(b"hello", 9))
         answers = [Seen(PONG, b"hello")] * 44
-        answers.insert(34, Seen(PING, b""))
+        answers.insert(29, Seen(PING, b""))
         self.assertEqual(peer.frames(), answers)
         daemon.clock.advance(1 + LATE)
         self.assertEqual(peer.closing().reason, "ping timeout")

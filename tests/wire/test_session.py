@@ -302,9 +302,9 @@ class HeartbeatTests(SessionTestCase):
     def test_revision_3_is_asked_for_a_sign_of_life_before_it_is_closed(self) -> None:
         session = self.begin(3)
         for asked in range(1, 6):
-            self.timetable.advance(INTERVAL + TIMEOUT / 2 - 0.01)
+            self.timetable.advance(INTERVAL + TIMEOUT / 4 - 0.01)
             self.assertEqual(self.transport.asked_for_life, asked - 1)
-            self.timetable.advance(TIMEOUT / 2 - 0.01)
+            self.timetable.advance(3 * TIMEOUT / 4 - 0.01)
             self.assertEqual(self.transport.asked_for_life, asked)
             session.alive()
         self.assertIs(session.link, Link.ALONE)
