@@ -29,7 +29,6 @@ from kschat.wire.engineio import Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timetable, Transport
 
-
 #: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
 _LATE: Final = 0.25
 
