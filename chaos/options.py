@@ -9,6 +9,9 @@ from typing import Literal
 import msgspec
 
 
+Mode = Literal["daemon", "cluster", "alone", "clock"]
+
+
 class Options(msgspec.Struct, frozen=True):
     """One run.
 
@@ -18,9 +21,11 @@ class Options(msgspec.Struct, frozen=True):
         faults: how many other faults there are; of a cluster, how many befall RabbitMQ, Redis and daemons.
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
-        mode: one ``daemon``, a ``cluster``, or each fault of a cluster ``alone``.
+        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, or the ``clock`` that is set.
         stopped: seconds that a process of a cluster is stopped for.
         fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
+        steps: how often the clock is set.
+        kinds: the daemons whose clock is set: ``memory``, ``sqlite``, ``relay``, ``cluster``.
     """
 
     seed: int = 1
@@ -28,9 +33,11 @@ class Options(msgspec.Struct, frozen=True):
     faults: int = 150
     memory: bool = False
     keep: bool = False
-    mode: Literal["daemon", "cluster", "alone"] = "daemon"
+    mode: Mode = "daemon"
     stopped: float = 20.0
     fsync: str = "always"
+    steps: int = 60
+    kinds: tuple[str, ...] = ("memory", "sqlite", "relay", "cluster")
 
     @property
     def seconds(self) -> float:
@@ -48,6 +55,8 @@ def parse(arguments: Sequence[str]) -> Options:
     add = parser.add_argument
     add("--cluster", action="store_true", help="three daemons on RabbitMQ and Redis; without it, one on SQLite")
     add("--alone", action="store_true", help="on such a cluster each fault alone, and how long it was felt")
+    add("--clock", action="store_true", help="set the clock of daemons of each kind, an hour forwards and backwards")
+    add("--steps", type=int, default=60, help="how often the clock is set, in all (default 60)")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
     add("--kills", type=int, help="times that the one daemon is killed and started again (default 20)")
     add(
@@ -61,12 +70,15 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
-    if (given.cluster or given.alone) and (given.kills or given.memory or given.keep):
+    several = given.cluster or given.alone or given.clock
+    if several and (given.kills or given.memory or given.keep):
         parser.error("--kills, --memory and --keep are of one daemon")
-    if given.cluster and given.alone:
-        parser.error("--cluster and --alone are two runs")
-    if given.alone and given.faults is not None:
-        parser.error("--alone does each fault once")
+    if given.cluster + given.alone + given.clock > 1:
+        parser.error("--cluster, --alone and --clock are runs of their own")
+    if (given.alone or given.clock) and given.faults is not None:
+        parser.error("--alone does each fault once, and --clock has --steps")
+    if given.steps < 4:
+        parser.error("--steps is less than one for each kind of daemon, which are four")
     if given.kills is None:
         given.kills = 0 if given.memory else 20
     if given.faults is None:
@@ -75,5 +87,17 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error("the memory store ends with its daemon: --memory goes with --kills 0")
     if min(given.kills, given.faults, given.stopped) < 0:
         parser.error("kills, faults and seconds are not negative")
-    mode: Literal["daemon", "cluster", "alone"] = "cluster" if given.cluster else "alone" if given.alone else "daemon"
-    return Options(given.seed, given.kills, given.faults, given.memory, given.keep, mode, given.stopped, given.fsync)
+    mode: Mode = (
+        "cluster" if given.cluster else "alone" if given.alone else "clock" if given.clock else "daemon"
+    )
+    return Options(
+        given.seed,
+        given.kills,
+        given.faults,
+        given.memory,
+        given.keep,
+        mode,
+        given.stopped,
+        given.fsync,
+        given.steps,
+    )

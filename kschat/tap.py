@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
 from kschat.chat.application import NAMESPACE, Chat
+from kschat.chat.clocks import WallClock
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
@@ -34,6 +36,7 @@ from kschat.config import Config, ConfigError, load, peer_place, read_keys, read
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
+from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.peers import PeerResource, Peers
 from kschat.front.port import ListeningService
@@ -61,6 +64,8 @@ def makeService(options: Options) -> IService:
     # Here and nowhere else: an import at the top would install the reactor before `twistd --reactor` chooses one.
     from twisted.internet import reactor
 
+    # Before anything is scheduled.
+    use_monotonic_clock(reactor)
     try:
         config = load(options.given(), os.environ)
         if config.demo:
@@ -79,8 +84,14 @@ def makeService(options: Options) -> IService:
     return whole
 
 
-def make_service(config: Config, reactor: Any) -> IService:
-    """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``."""
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> IService:
+    """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
+
+    Args:
+        config: all settings.
+        reactor: Twisted's. All waits go by its clock, which is to be monotonic.
+        wall: the time of day, for messages, tokens and retention.
+    """
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, connections, cork, alarms = Counters(), ConnectionCount(), Cork(), Alarms(reactor)
     limits = Limits(
@@ -90,8 +101,8 @@ def make_service(config: Config, reactor: Any) -> IService:
         max_namespaces=config.max_namespaces,
         max_event_name=config.max_event_name,
     )
-    router = _make_router(config, reactor)
-    chat = _make_chat(config, reactor, router, cork, limits, counters)
+    router = _make_router(config, reactor, wall)
+    chat = _make_chat(config, reactor, wall, router, cork, limits, counters)
     server = Server(reactor, witness=chat)
     server.mount(NAMESPACE, chat)
     sids = _make_sids(config)
@@ -128,7 +139,7 @@ def make_service(config: Config, reactor: Any) -> IService:
         max_body=config.max_payload,
         max_connections=config.max_connections,
     )
-    root = _make_root(config, reactor, chat, engine, resource, peers)
+    root = _make_root(config, wall, chat, engine, resource, peers)
     site = BoundedSite(root, bounds, alarms, counters, connections, reactor, config.access_log)
     site.arriving.append(resource.arriving)
     ports = MultiService()
@@ -160,14 +171,23 @@ def _make_sids(config: Config) -> Sids | None:
     return Sids(config.peer_secret.encode() or read_secret(config) or b"", Place(*place))
 
 
-def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
-    store = _make_store(config, reactor)
-    replica = _make_replica(config, reactor, counters)
-    hub = Hub(reactor, store, router, replica, cork, counters)
+def _make_chat(
+    config: Config,
+    reactor: Any,
+    wall: WallClock,
+    router: IRouter,
+    cork: Cork,
+    limits: Limits,
+    counters: Counters,
+) -> Chat:
+    store = _make_store(config, reactor, wall)
+    replica = _make_replica(config, reactor, wall, counters)
+    hub = Hub(reactor, wall, store, router, replica, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
-        Verifier(read_keys(config), config.algorithms, reactor, config.token_leeway),
+        wall,
+        Verifier(read_keys(config), config.algorithms, wall, config.token_leeway),
         store,
         hub,
         replica,
@@ -180,7 +200,7 @@ def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits
     )
 
 
-def _make_router(config: Config, reactor: Any) -> IRouter:
+def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
     if not config.amqp:
         return MemoryRouter()
     settings = amqp.Settings(
@@ -196,31 +216,31 @@ def _make_router(config: Config, reactor: Any) -> IRouter:
         key=config.amqp_key,
     )
     try:
-        return amqp.AmqpRouter(settings, reactor)
+        return amqp.AmqpRouter(settings, reactor, wall)
     except amqp.AddressError as error:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config, reactor: Any, counters: Counters) -> IReplica:
+def _make_replica(config: Config, reactor: Any, wall: WallClock, counters: Counters) -> IReplica:
     publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
     if not publish:
         return LoneReplica(only=not config.amqp)
     try:
         return redis.RedisReplica(
-            _redis_settings(config, publish), _redis_settings(config, subscribe), reactor, counters
+            _redis_settings(config, publish), _redis_settings(config, subscribe), reactor, counters, wall=wall
         )
     except redis.AddressError as error:
         raise ConfigError(f"redis: {error}") from None
 
 
-def _make_store(config: Config, reactor: Any) -> IStore:
+def _make_store(config: Config, reactor: Any, wall: WallClock) -> IStore:
     if config.store == "none":
         return NoStore()
     if config.store == "memory":
         return MemoryStore(config.store_messages, config.store_bytes)
     if config.store == "redis":
         try:
-            return redis.RedisStore(_redis_settings(config, config.redis), reactor)
+            return redis.RedisStore(_redis_settings(config, config.redis), reactor, wall)
         except redis.AddressError as error:
             raise ConfigError(f"redis: {error}") from None
     settings = sqlite.Settings(
@@ -229,7 +249,7 @@ def _make_store(config: Config, reactor: Any) -> IStore:
         retention_seconds=config.retention_days * 86400,
         retention_messages=config.retention_messages,
     )
-    return SqliteStore(settings, reactor, reactor)
+    return SqliteStore(settings, reactor, reactor, wall=wall)
 
 
 def _redis_settings(config: Config, url: str) -> redis.Settings:
@@ -245,7 +265,7 @@ def _redis_settings(config: Config, url: str) -> redis.Settings:
 
 
 def _make_root(
-    config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource, peers: Peers | None
+    config: Config, wall: WallClock, chat: Chat, engine: Engine, resource: IResource, peers: Peers | None
 ) -> IResource:
     def numbers() -> dict[str, int]:
         return {
@@ -270,7 +290,7 @@ def _make_root(
             "batches_in_flight": ("Batches that are being stored or routed.", chat.delivery.in_flight),
         }
 
-    issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
+    issuer = Issuer(config.secret.encode(), wall) if config.demo else None
     randint = secrets.SystemRandom().randint
     try:
         page = PageResource(directory("templates", config.templates), issuer, config.demo, randint)

@@ -58,7 +58,7 @@ ALLOWED = {
 }
 
 #: Functions that may import the reactor, inside of them: where a process begins.
-BEGINNINGS = {("kschat/tap.py", "makeService"), ("kschat/cli.py", "run")}
+BEGINNINGS = {("kschat/tap.py", "makeService")}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

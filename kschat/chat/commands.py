@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies, messages
 from kschat.chat.bodies import Status
+from kschat.chat.clocks import milliseconds
 from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
 from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
@@ -61,7 +62,7 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
     else:
         # A copy: what was decoded keeps the whole frame alive.
         msg, attachments = payload.msg.copy(), ()
-    time = int(chat.clock.seconds() * 1000)
+    time = milliseconds(chat.wall)
     message = Message(
         chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )

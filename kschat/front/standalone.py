@@ -16,6 +16,7 @@ from kschat.chat.counters import Counters
 from kschat.front import static
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.engine import Engine, EngineSettings
+from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.port import ListeningService
 from kschat.front.resource import EngineResource
 from kschat.front.timetable import Alarms
@@ -34,7 +35,7 @@ class SocketIOService(Service):
     Args:
         listen: a Twisted endpoint, such as ``tcp:3000`` or ``tcp:3000:interface=127.0.0.1``.
         application: a ``kschat.server.Server``.
-        reactor: Twisted's.
+        reactor: Twisted's. Its clock becomes ``time.monotonic``, so that no time-out waits for a clock that was set.
         settings: heartbeat, origins and the like; their defaults where not given.
         limits: on what clients send.
         bounds: of HTTP connections.
@@ -59,6 +60,8 @@ class SocketIOService(Service):
         client_dist: str = "",
         root: Resource | None = None,
     ) -> None:
+        # Before anything is scheduled.
+        use_monotonic_clock(reactor)
         counters, connections, alarms = Counters(), ConnectionCount(), Alarms(reactor)
         limits = Limits() if limits is None else limits
         self.engine = Engine(

@@ -66,7 +66,8 @@ class StoreTestCase(SynchronousTestCase):
 
     def started(self, **changes: Any) -> SqliteStore:
         """A store in the file of this test."""
-        store = SqliteStore(Settings(**{"path": self.path, "sync": "normal", **changes}), self.turns, self.turns)
+        settings = Settings(**{"path": self.path, "sync": "normal", **changes})
+        store = SqliteStore(settings, self.turns, self.turns, wall=self.turns.seconds)
         store.start()
         self.addCleanup(lambda: self.turns.result(store.stop()))
         return store

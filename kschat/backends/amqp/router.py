@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from random import uniform
 from typing import Any, Final, cast
@@ -22,6 +23,7 @@ from kschat.backends.amqp.link import Link, why
 from kschat.backends.amqp.queues import Arrived
 from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
 from kschat.chat.messages import Mids
 
@@ -36,6 +38,7 @@ class AmqpRouter:
     Args:
         settings: where it is, and how it is used.
         reactor: the real one.
+        wall: gives messages of other servers their ids.
 
     Raises:
         address.AddressError: the settings can't be used.
@@ -43,9 +46,10 @@ class AmqpRouter:
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._settings = settings
         self._reactor = reactor
+        self._wall = wall
         #: what tells this daemon's messages from others
         self.app_id = secrets.token_hex(8)
         self._parameters = address.parameters(settings, f"kschat {self.app_id}")
@@ -321,7 +325,7 @@ class AmqpRouter:
             self._link.abort(why(failure.value))
 
     def _mid(self) -> str:
-        return self._mids.make(int(self._reactor.seconds() * 1000))
+        return self._mids.make(milliseconds(self._wall))
 
 
 def _say(carried_on: bool, words: list[bool], indices: Sequence[int]) -> None:

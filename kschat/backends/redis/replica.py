@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from kschat.backends.redis.roster import Roster
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.subscriptions import Subscriptions
 from kschat.backends.redis.teller import Teller
+from kschat.chat.clocks import WallClock
 from kschat.chat.counters import Counters
 from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
@@ -45,6 +47,7 @@ class RedisReplica:
         reactor: the real one.
         counters: counts what is told, and what of it is dropped.
         pace: how often this daemon says that it lives.
+        wall: tells when users went.
     """
 
     log = Logger()
@@ -56,6 +59,7 @@ class RedisReplica:
         reactor: Any,
         counters: Counters,
         pace: Pace | None = None,
+        wall: WallClock = time.time,
     ) -> None:
         self._reactor = reactor
         self._counters = counters
@@ -70,7 +74,7 @@ class RedisReplica:
         self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
         self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
         self._roster = Roster(
-            lambda: self._link, self._prefix, pace or Pace(), reactor, self._lost, self._wanted, self._entered
+            lambda: self._link, self._prefix, pace or Pace(), reactor, wall, self._lost, self._wanted, self._entered
         )
         self._outbox = Outbox(self._origin, counters)
         self._in_flight = 0

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.packed import packed
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import StoreUnavailable
 
 #: Seconds between two rounds.
@@ -37,7 +38,8 @@ class Retention:
         prefix: of keys.
         seconds: the age at which messages go; 0 for none.
         most: messages that are kept in an inbox and in a conversation; 0 for all.
-        clock: the reactor.
+        clock: the reactor, for the waits.
+        wall: tells how old messages are.
     """
 
     log = Logger()
@@ -50,6 +52,7 @@ class Retention:
         seconds: float,
         most: int,
         clock: IReactorTime,
+        wall: WallClock,
     ) -> None:
         self._do = do
         self._run = run
@@ -57,6 +60,7 @@ class Retention:
         self._seconds = seconds
         self._most = most
         self._clock = clock
+        self._wall = wall
         self._me = token_urlsafe(6)
         self._looked = False
         self._loop = LoopingCall(self._begin)
@@ -93,7 +97,7 @@ class Retention:
             await self._look()
             self._looked = True
         if self._seconds:
-            before = int((self._clock.seconds() - self._seconds) * 1000)
+            before = milliseconds(self._wall) - int(self._seconds * 1000)
             await self._steps(lock, "age", max(before, 0))
         if self._most:
             await self._steps(lock, "count", self._most)

@@ -196,10 +196,16 @@ class Session:
         if self._writes.up:
             looked = self._writes.do("HGET", f"{self.prefix}g", "epoch").addCallback(self._looked)
             looked.addErrback(self._not_looked)
+            # Also where nothing is appended: its clock may be set, and then all that is written would be too late.
+            self._writes.do("TIME").addCallback(self._timed).addErrback(self._not_looked)
 
     def _looked(self, epoch: bytes | None) -> None:
         if epoch is None or epoch.decode() != self.epoch:
             self.lost()
+
+    def _timed(self, time: list[bytes]) -> None:
+        seconds, microseconds = time
+        self.told_time(int(seconds) * 1000 + int(microseconds) // 1000)
 
     def _not_looked(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable, ResponseError) is None:

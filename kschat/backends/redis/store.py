@@ -18,6 +18,7 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ from kschat.backends.redis.packed import Packer, answers, id_of, message_of, pac
 from kschat.backends.redis.retention import Retention
 from kschat.backends.redis.session import Session
 from kschat.backends.redis.settings import Settings
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     Conversation,
@@ -61,6 +63,7 @@ class RedisStore:
     Args:
         settings: where it is, and how long messages are kept.
         reactor: the real one.
+        wall: tells how old messages are.
 
     Raises:
         AddressError: the settings can't be used.
@@ -68,7 +71,7 @@ class RedisStore:
 
     keeps = True
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._session = session = Session(settings, reactor, self._renewed)
         self._most = settings.retention_messages
         self._packer = Packer()
@@ -79,6 +82,7 @@ class RedisStore:
             settings.retention_seconds,
             settings.retention_messages,
             reactor,
+            wall,
         )
         self._listener: StoreListener | None = None
 

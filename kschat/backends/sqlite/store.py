@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.reader import Reader
 from kschat.backends.sqlite.session import Session
 from kschat.backends.sqlite.writer import Writer
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     Conversation,
     Entry,
@@ -48,6 +50,7 @@ class SqliteStore:
         reactor: whose thread calls and is answered.
         clock: says when a file that failed is tried again.
         versions: of the schema.
+        wall: tells how old messages are.
     """
 
     log = Logger()
@@ -59,12 +62,14 @@ class SqliteStore:
         reactor: IReactorFromThreads,
         clock: IReactorTime,
         versions: Versions | None = None,
+        wall: WallClock = time.time,
     ) -> None:
         #: See ``IStore``: the file's own, "" until it is open.
         self.epoch = ""
         self._file: Which | None = None
         self._settings = settings
         self._clock = clock
+        self._wall = wall
         versions = versions or Versions.shipped()
         self._writer = Writer(
             reactor, lambda: Session(settings, versions, self._file), lambda: self._reader.let_go(), self
@@ -192,7 +197,7 @@ class SqliteStore:
         now = self._clock.seconds()
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_EVERY
-            self._writer.tidy(now)
+            self._writer.tidy(self._wall())
         self._set_timer(CHECK_EVERY)
 
     def _set_timer(self, seconds: float | None) -> None:

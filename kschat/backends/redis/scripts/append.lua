@@ -235,7 +235,8 @@ for at = 1, known do
   local state = states[conversation]
   if state[6] then
     -- A user's list of conversations is up to date but for a minute, so that most messages need not touch it.
-    if now - state[3] >= 60000 then
+    -- (The server's clock may have been set back since.)
+    if now - state[3] >= 60000 or now < state[3] then
       local sender, recipient, side = state[7], state[8], state[9]
       state[3] = now
       if side == 0 then
