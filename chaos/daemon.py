@@ -146,7 +146,13 @@ class Daemon:
 
     def _environment(self) -> Mapping[str, str]:
         mine = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
-        return {**mine, **self._environ, "KSCHAT_SECRET": self._secret, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        return {
+            **mine,
+            **self._environ,
+            "KSCHAT_SECRET": self._secret,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
 
 
 def free_port() -> int:

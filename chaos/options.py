@@ -8,7 +8,6 @@ from typing import Literal
 
 import msgspec
 
-
 Mode = Literal["daemon", "cluster", "alone", "clock"]
 
 
@@ -87,9 +86,7 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error("the memory store ends with its daemon: --memory goes with --kills 0")
     if min(given.kills, given.faults, given.stopped) < 0:
         parser.error("kills, faults and seconds are not negative")
-    mode: Mode = (
-        "cluster" if given.cluster else "alone" if given.alone else "clock" if given.clock else "daemon"
-    )
+    mode: Mode = "cluster" if given.cluster else "alone" if given.alone else "clock" if given.clock else "daemon"
     return Options(
         given.seed,
         given.kills,

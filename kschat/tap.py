@@ -317,8 +317,14 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives a token to whoever asks, for whatever user")
 
 
+#: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
+#: writes a file, SIGUSR1 is its own: it begins another file.)
+IGNORED = (signal.SIGHUP, signal.SIGUSR1)
+
+
 class CleanExit(Service):
     """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
+    SIGHUP and SIGUSR1 are ignored, where nobody else has a use for them.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.
@@ -330,6 +336,9 @@ class CleanExit(Service):
     def privilegedStartService(self) -> None:
         """Takes over once the reactor has installed its own handlers, before anything says it serves."""
         super().privilegedStartService()
+        for number in IGNORED:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.SIG_IGN)
         self._reactor.callWhenRunning(self._take_over)
 
     def _take_over(self) -> None:

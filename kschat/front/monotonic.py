@@ -15,8 +15,8 @@ from twisted.python import runtime
 def use_monotonic_clock(reactor: Any) -> None:
     """Let ``reactor.seconds()`` be ``time.monotonic()``. To be called before the reactor runs, as early as can be.
 
-    Calls that wait already keep the time that is left to them. A clock that is not the wall's stays: a test's, or one that
-    was changed before.
+    Calls that wait already keep the time that is left to them. A clock that is not the wall's stays: a test's, or one
+    that was changed before.
 
     Args:
         reactor: Twisted's. Its ``seconds()`` says nothing of the time of day from then on; ``time.time()`` does.

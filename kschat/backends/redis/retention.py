@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.packed import packed
+from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import StoreUnavailable
 
@@ -63,19 +64,17 @@ class Retention:
         self._wall = wall
         self._me = token_urlsafe(6)
         self._looked = False
-        self._loop = LoopingCall(self._begin)
-        self._loop.clock = clock
+        self._loop = Ticker(clock, EVERY, self._begin, "old messages could not be deleted")
         self._round: Deferred[None] = succeed(None)
 
     def start(self) -> None:
         """Begin, where anything is bounded."""
         if self._seconds or self._most:
-            self._loop.start(EVERY, now=False)
+            self._loop.start()
 
     def stop(self) -> Deferred[None]:
         """End, also amid a round: what was begun is done by the next."""
-        if self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
         self._round.cancel()
         return self._round
 

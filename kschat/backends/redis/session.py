@@ -7,7 +7,6 @@ from secrets import token_urlsafe
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,6 +17,7 @@ from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import READING, WRITING, Scripts
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
+from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
 
 #: Seconds between two looks whether this is still the Redis that it was.
@@ -68,8 +68,7 @@ class Session:
         self._writes = Link(settings, reactor, teller, prepare=self._hello, turned=self._turned)
         self._reads = Link(settings, reactor, teller, prepare=self._load_reading)
         self.lane = Lane(self._writes)
-        self._look = LoopingCall(self._look_after)
-        self._look.clock = reactor
+        self._look = Ticker(reactor, LOOK, self._look_after, "the store could not be looked after")
         self._running = False
         # The generation of offsets that was last known, and the life of the server that it was learned from.
         self._generation = 0
@@ -88,7 +87,7 @@ class Session:
         self._running = True
         self._writes.start()
         self._reads.start()
-        self._look.start(LOOK, now=False)
+        self._look.start()
 
     def stop(self) -> Deferred[None]:
         """Wait for what is on its way, as long as Redis may take to answer, and end."""
