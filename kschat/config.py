@@ -254,8 +254,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],
-        About("Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own, or `*` for all."),
+        About(
+            "Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own. `https://*.example.org` "
+            "names all subdomains of example.org, and not itself; `null`, pages without an origin of their own (files, "
+            "sandboxed frames); `*`, all."
+        ),
     ] = ("*",)
+    base_path: Annotated[
+        str,
+        About(
+            "The path below which everything is served, such as `/chat`, for a proxy that passes requests for it on as "
+            'they are: the page is at `/chat/`, and clients connect with the option `path: "/chat/socket.io/"`. Empty: '
+            "at `/`."
+        ),
+    ] = ""
     templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
     static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""
     client_dist: Annotated[

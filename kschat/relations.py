@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kschat.chat.keys import KeysError, one_family
+from kschat.front.origins import OriginError, Origins
 from kschat.keyfiles import KEYS, read_keys
 from kschat.settings import Setting
 from kschat.sources import ConfigError, Given, reason_of
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
 
-PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
+BASE_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
 
-ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
 
 
 def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, Given]) -> None:
@@ -41,8 +42,12 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     if config.store_bytes < config.max_payload:
         raise fault("store_bytes", f"is less than {named('max_payload')}")
     for origin in config.origins:
-        if not ORIGIN.fullmatch(origin):
-            raise fault("origins", f"holds {origin!r}, which is neither * nor like https://chat.example.org")
+        try:
+            Origins((origin,))
+        except OriginError as error:
+            raise fault("origins", f"holds {origin!r}, which {error}") from None
+    if not BASE_PATH.fullmatch(config.base_path) or {".", ".."} & set(config.base_path.split("/")):
+        raise fault("base_path", "is not like /chat: letters, digits, - . _ and ~ between slashes")
     for name in ("templates", "static", "client_dist"):
         directory = getattr(config, name)
         if directory and not Path(directory).is_dir():

@@ -130,6 +130,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
         connections,
         reactor,
         new_sid=None if sids is None else sids.new,
+        busy=lambda: chat.delivery.waiting >= config.max_batch,
     )
     client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
     resource = EngineResource(engine, client, peers)
@@ -142,8 +143,10 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
     root = _make_root(config, wall, chat, engine, resource, peers)
     site = BoundedSite(root, bounds, alarms, counters, connections, reactor, config.access_log)
     site.arriving.append(resource.arriving)
+    base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
+    site.engine_path = f"{base_path}/socket.io".encode("ascii")
     ports = MultiService()
-    ListeningService(endpoint, site, config.listen, reactor).setServiceParent(ports)
+    ListeningService(endpoint, site, config.listen, reactor, path=f"{base_path}/").setServiceParent(ports)
     if sids is not None:
         inner = Resource()
         inner.putChild(b"socket.io", PeerResource(sids, resource))
@@ -275,8 +278,15 @@ def _make_root(
             "users": chat.hub.users,
         }
 
-    def parts() -> dict[str, bool]:
-        return {"router": chat.hub.routed, "store": bool(chat.store.up), "replica": bool(chat.replica.up)}
+    bus = bool(config.redis or config.redis_pub or config.redis_sub)
+
+    def parts() -> dict[str, bool | None]:
+        # A daemon that is alone has nothing to connect to: "up" would say that there is.
+        return {
+            "router": chat.hub.routed if config.amqp else None,
+            "store": bool(chat.store.up) if config.store != "none" else None,
+            "replica": bool(chat.replica.up) if bus else None,
+        }
 
     def gauges() -> dict[str, tuple[str, float]]:
         return {
@@ -303,6 +313,7 @@ def _make_root(
         Health(numbers),
         Ready(parts, lambda: chat.closing),
         Metrics(DaemonCollector(chat.counters, gauges, parts, lambda: chat.hub.routing)) if config.metrics else None,
+        config.base_path,
     )
 
 

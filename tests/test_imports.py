@@ -49,6 +49,7 @@ ALLOWED = {
         "twisted",
         "autobahn",
         "cryptography",
+        "idna",
         "prometheus_client",
         "kschat.chat",
         "kschat.server",

@@ -1,5 +1,6 @@
 """``twistd kschat`` as a real process: how it starts, how it refuses to, how it ends."""
 
+import json
 import os
 import re
 import signal
@@ -158,7 +159,10 @@ class TestRunning(ProcessTestCase):
         with urllib.request.urlopen(f"{url}?uid=1&rid=2", timeout=PATIENCE) as answer:
             self.assertIn(b"demo", answer.read())
         with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
-            self.assertIn(b'kschat_up{part="store"} 1.0', answer.read())
+            self.assertEqual([b'kschat_up{part="store"} 1.0'], re.findall(rb"(?m)^kschat_up\S+ \S+", answer.read()))
+        with urllib.request.urlopen(f"{url}readyz", timeout=PATIENCE) as answer:
+            said = {"status": "ready", "router": "none", "store": "up", "replica": "none"}
+            self.assertEqual(json.load(answer), said)
 
     def test_metrics_need_not_be_served(self):
         _, url = self.started(

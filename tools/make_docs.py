@@ -1,24 +1,42 @@
-"""Writes the table of settings into docs/configuration.md, between its two markers."""
+"""Writes into docs/ what is made from elsewhere: the table of settings, and the proxies' configurations of deploy/.
 
+A page has two markers around each: ``<!-- made by `make docs` from PATH -->`` and ``<!-- end of PATH -->``.
+"""
+
+import re
 import sys
 from pathlib import Path
 
 from kschat.config import settings_table
 
-PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
-BEGIN = "<!-- settings: made by `make docs` from kschat/config.py -->\n"
-END = "<!-- end of settings -->\n"
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs"
+
+#: What is made otherwise than by showing the file as it is.
+MADE = {"kschat/config.py": settings_table}
+
+BETWEEN = re.compile(
+    r"(<!-- made by `make docs` from (?P<path>[\w./-]+) -->\n).*?(<!-- end of (?P=path) -->\n)", re.DOTALL
+)
 
 
-def with_table(page: str, table: str) -> str:
-    """``page`` with ``table`` between the markers. Raises ValueError if it has no markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError("the page has no markers to put the table between")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+def filled(page: str) -> str:
+    """``page`` with what belongs between its markers."""
+    return BETWEEN.sub(lambda found: f"{found[1]}\n{_made_from(found['path'])}\n{found[3]}", page)
+
+
+def sources(page: str) -> list[str]:
+    """The files that ``page`` shows."""
+    return [found["path"] for found in BETWEEN.finditer(page)]
+
+
+def _made_from(path: str) -> str:
+    if path in MADE:
+        return MADE[path]()
+    return f"```\n{(ROOT / path).read_text('utf-8')}```\n"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text("utf-8"), settings_table()), "utf-8")
+    for page in sorted(PAGES.glob("*.md")):
+        page.write_text(filled(page.read_text("utf-8")), "utf-8")
     sys.exit(0)

@@ -5,7 +5,7 @@
 #     system_packages.sh venv PYTHON    the modules that `PYTHON -m venv` needs
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
 #     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
-#     system_packages.sh proxies        nginx and haproxy, for the tests, which start their own
+#     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
 set -u
 
@@ -30,6 +30,7 @@ case "${1:-}" in
         # Their programs are on the path only of root.
         test -x /usr/sbin/nginx || wanted="nginx-light"
         test -x /usr/sbin/haproxy || wanted="$wanted haproxy"
+        test -x /usr/sbin/apache2 || wanted="$wanted apache2-bin"
         ;;
     clock)
         # Its library alone, which lies in a directory of the machine's kind.

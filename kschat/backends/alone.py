@@ -37,6 +37,13 @@ class LoneReplica:
         """See ``IReplica``. There is nothing to finish."""
         return succeed(None)
 
+    def listen(self, user: str) -> Deferred[None]:
+        """See ``IReplica``. There is nobody to hear."""
+        return succeed(None)
+
+    def unlisten(self, user: str) -> None:
+        """See ``IReplica``. There is nobody to hear."""
+
     def here(self, user: str) -> None:
         """See ``IReplica``."""
         self._here.add(user)
@@ -49,8 +56,16 @@ class LoneReplica:
         if self._listener is not None:
             self._listener.changed(user, self._elsewhere, seen)
 
-    def tell(self, users: Sequence[str], word: Word) -> None:
-        """See ``IReplica``. There is nobody to tell."""
+    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+        """See ``IReplica``. There is nobody to tell, and nobody else whose words an echo would be ordered with."""
+
+    def ask(self, user: str, word: Word) -> Deferred[int]:
+        """See ``IReplica``. There is nobody to ask."""
+        return succeed(0)
+
+    def flush(self) -> Deferred[None]:
+        """See ``IReplica``. There is nothing to wait for."""
+        return succeed(None)
 
     def tell_all(self, word: Word) -> None:
         """See ``IReplica``. There is nobody to tell."""

@@ -111,8 +111,7 @@ class MemoryStore:
                 inbox.cursor = max(inbox.cursor, min(cursor, inbox.last))
         for user, time in notes.seen.items():
             # Out and in again, so that the first of the dict is the one noted longest ago.
-            self._seen.pop(user, None)
-            self._seen[user] = time
+            self._seen[user] = max(self._seen.pop(user, 0), time)
         while len(self._seen) > self._max_messages:
             del self._seen[next(iter(self._seen))]
         return succeed(None)

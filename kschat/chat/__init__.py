@@ -19,6 +19,7 @@
 - ``telling``      words to a user's sockets, wherever they are
 - ``operations``   what can be asked without a socket, and at the word of other daemons
 - ``notes``        cursors and last seen, on their way to the store
+- ``cursors``      cursors that other daemons have not written yet, asked for when a socket connects
 - ``presence``     who is told when somebody comes or goes
 - ``counters``     what is counted, in one place
 """

@@ -116,18 +116,19 @@ class Chat:
         joined.addErrback(self._failed)
 
     def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None) -> None:
+        inbox = feed.inbox
+        if inbox is None or feed.way is Way.GONE:
+            return
         pid, offset = None, None
         if feed.options.recover:
             pid = new_pid(feed.user, self.store.epoch)
+            feed.pids = (pid,)
             if claim is not None and is_pid_of(feed.user, self.store.epoch, claim[0]):
+                feed.pids = (pid, claim[0])
                 self.operations.replaced(feed, claim[0])
                 # All that was missed must still be there, else it is a new beginning.
                 if state is not None and state.first - 1 <= claim[1] <= state.last:
                     pid, offset = claim
-            feed.pid = pid
-        inbox = feed.inbox
-        if inbox is None or feed.way is Way.GONE:
-            return
         feed.socket.accept(pid=pid)
         self.log.info(
             "{user} joined from {peer}",

@@ -69,10 +69,17 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
     return Submission(message, feed, event.id, payload.rno.copy())
 
 
-def logout(chat: Chat, feed: Feed, event: Event) -> None:
+def logout(chat: Chat, feed: Feed, event: Event) -> Deferred[None] | None:
     """``Logout``: an ack, RESPLOGOUT, and the end of this socket; with ``{all: true}`` of all the user's anywhere."""
     if messages.says_all(event.args):
-        chat.operations.disconnect(feed.user, "logout", feed)
+        # Whoever has the answer may connect again, and that socket must not be ended by what is told late.
+        told = chat.operations.disconnect(feed.user, "logout", feed)
+        return told.addCallback(lambda _: _logged_out(feed, event))
+    _logged_out(feed, event)
+    return None
+
+
+def _logged_out(feed: Feed, event: Event) -> None:
     if event.id is not None:
         feed.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
     feed.socket.emit(bodies.LOGGED_OUT)

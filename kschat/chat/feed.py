@@ -91,7 +91,7 @@ class Feed:
         requests: answers of the store that this socket awaits.
         more: whether it is told what the tutorial does not know; who uses that is, too.
         watched: users whose presence it is told, and how each stood when it was last told.
-        pid: what its client shows when it comes back; None where it can't.
+        pids: what its client shows when it comes back, and what it has shown now; none where it can't come back.
     """
 
     __slots__ = (
@@ -112,7 +112,7 @@ class Feed:
         "inbox",
         "more",
         "options",
-        "pid",
+        "pids",
         "requests",
         "socket",
         "user",
@@ -133,7 +133,7 @@ class Feed:
         self.way = Way.OPENING
         self.requests = 0
         self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
-        self.pid: str | None = None
+        self.pids: tuple[str, ...] = ()
         self._newest = 0
         self._early: dict[int, tuple[Message, bytes]] = {}
         self._unproved: deque[Written] = deque()

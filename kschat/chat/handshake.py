@@ -3,7 +3,9 @@
 The token is looked for in these places, in this order (PROTOCOL.md, "Connecting"):
 ``auth.token`` of the CONNECT packet (clients 3 and 4), ``token`` of the handshake's query,
 ``token`` of the namespace's query (revision 3), ``Authorization: Bearer``. The first that is there
-counts, also when it is wrong. ``ksId`` of either query, where given, must be the token's user.
+counts, also when it is wrong. A ``ksId`` names the token's user: the one that came in the token's own place, or else
+one that came without a token beside it. (A client that joins ``/`` and ``/kschat`` on one connection says who it is in
+the handshake's query and again in ``auth``; the query's ``ksId`` belongs to the query's token then.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from kschat.chat.inbox import Options
-from kschat.chat.tokens import Identity, TokenError, Verifier
+from kschat.chat.tokens import Identity, TokenError, Verifier, as_user
 from kschat.wire.connection import Handshake
 from kschat.wire.socketio import Connect
 
@@ -57,9 +59,13 @@ class Greeting(msgspec.Struct, frozen=True):
         Raises:
             TokenError: there is no token, it is not valid, or not that of ``ksId``.
         """
-        identity = verifier.verify(self._token())
-        ks_id = self.query.get("ksId") or self.space.get("ksId")
-        if ks_id and ks_id != identity.user:
+        token, beside = self._token()
+        identity = verifier.verify(token)
+        ks_id = beside.get("ksId")
+        if ks_id in (None, ""):
+            lone = (place.get("ksId") for place in self._places if place.get("token") is None)
+            ks_id = next((one for one in lone if one not in (None, "")), None)
+        if ks_id is not None and as_user(ks_id) != identity.user:
             raise TokenError("other_user")
         return identity
 
@@ -84,16 +90,20 @@ class Greeting(msgspec.Struct, frozen=True):
         value = self.auth.get(name, self.query.get(name, self.space.get(name)))
         return value is True or str(value) in _YES
 
-    def _token(self) -> Any:
-        token = self.auth.get("token")
-        if token is not None:
-            return token
-        for query in (self.query, self.space):
-            if "token" in query:
-                return query["token"]
+    @property
+    def _places(self) -> tuple[Mapping[str, Any], ...]:
+        """Where a token may stand, in the order in which they are looked at; the header comes after them."""
+        return self.auth, self.query, self.space
+
+    def _token(self) -> tuple[Any, Mapping[str, Any]]:
+        """The token that counts, and what stands beside it."""
+        for place in self._places:
+            token = place.get("token")
+            if token is not None:
+                return token, place
         kind, _, credentials = self.authorization.partition(" ")
         if kind.lower() == "bearer":
-            return credentials.strip()
+            return credentials.strip(), {}
         raise TokenError("missing")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,16 +16,20 @@ from kschat.chat.bodies import Status
 from kschat.chat.catchup import CatchUp
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.counters import Counters
+from kschat.chat.cursors import Cursors
 from kschat.chat.feed import RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
 from kschat.chat.interfaces import InboxState, IRouter, IStore, RouterTurn, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Message
-from kschat.chat.notes import Notebook
+from kschat.chat.notes import NOTE_WAIT, Notebook
 from kschat.chat.telling import Telling
 from kschat.chat.words import Receipt
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
+
+#: Seconds that a socket waits until it hears what other daemons tell its user. Beyond that it is let in without.
+LISTEN_WAIT: Final = 1.0
 
 
 class Hub:
@@ -42,6 +47,7 @@ class Hub:
     Attributes:
         notes: cursors and the like, on their way to the store.
         telling: tells users' sockets, here and on other daemons.
+        cursors: asks other daemons for users' cursors, and answers them.
         catch_up: what news did not tell.
     """
 
@@ -61,7 +67,9 @@ class Hub:
         self.wall = wall
         self.store = store
         self.notes = Notebook(clock, store, shared=not router.alone)
-        self.telling = Telling(self.feeds, replica)
+        self.telling = Telling(clock, self.feeds, replica)
+        self.cursors = Cursors(clock, self.notes, replica)
+        self._replica = replica
         self._router = router
         self._cork = cork
         self._counters = counters
@@ -119,15 +127,30 @@ class Hub:
             inbox = self._inboxes[feed.user] = Inbox(feed.user, self.notes.cursor(feed.user), self)
         inbox.feeds[feed.socket] = feed
         feed.inbox = inbox
-        self.telling.joined(feed.options)
+        self.telling.joined(feed)
         self.catch_up.look_now_and_then()
         bound = self._router.bind(feed.user, feed.socket.id).addErrback(_none_if_away)
-        return bound.addCallback(lambda _: self._look(feed))
+        return gatherResults([bound, self._listen(feed.user)], consumeErrors=True).addCallbacks(
+            lambda _: self._look(feed), _unwrapped
+        )
+
+    def _listen(self, user: str) -> Deferred[None]:
+        # Whoever was let in may rely on it: what is told to all sockets of a user from then on reaches this one.
+        listens = self._replica.listen(user)
+        if not listens.called:
+            listens.addTimeout(LISTEN_WAIT, self.clock, _let_in)
+        return listens
+
+    def _unlisten(self, user: str) -> None:
+        if user not in self._inboxes:
+            self._replica.unlisten(user)
 
     def _look(self, feed: Feed) -> Deferred[InboxState | None]:
         # A socket begins where the store knows the cursor to be. Of a cursor that only this process
         # knows, a crash would show it later what it was not shown now: behind what came after that.
-        return self.notes.confirmed(feed.user).addCallback(lambda _: self._state(feed.user))
+        if not self.store.keeps:
+            return self._state(feed.user)
+        return self.cursors.settled(feed.user).addCallback(lambda _: self._state(feed.user))
 
     def _state(self, user: str) -> Deferred[InboxState | None]:
         return self.store.inbox(user).addErrback(self._not_known)
@@ -158,10 +181,15 @@ class Hub:
             return False
         feed.leave()
         self._router.unbind(feed.user, feed.socket.id)
-        self.telling.left(feed.options)
+        self.telling.left(feed)
         if inbox.feeds:
             return False
         del self._inboxes[feed.user]
+        if self.notes.cursor(feed.user):
+            # Until the store knows it, a daemon that the user comes to next must be able to ask for it.
+            self.clock.callLater(NOTE_WAIT, self._unlisten, feed.user)
+        else:
+            self._replica.unlisten(feed.user)
         if not self._inboxes:
             self.catch_up.rest()
         if not inbox.here:
@@ -285,3 +313,12 @@ class Hub:
 
 def _none_if_away(failure: Failure) -> None:
     failure.trap(RouterUnavailable)
+
+
+def _let_in(_: object, __: float) -> None:
+    """It is not known to listen, and is let in all the same: Redis stands still."""
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

@@ -81,7 +81,7 @@ class Notes(msgspec.Struct, frozen=True):
 
     Attributes:
         cursors: by user; each only rises.
-        seen: when a user's last socket ended, by user, in milliseconds since 1970.
+        seen: when a user's last socket ended, by user, in milliseconds since 1970; each only rises.
     """
 
     cursors: Mapping[str, int]

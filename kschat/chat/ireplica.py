@@ -72,14 +72,37 @@ class IReplica(Interface):
     def stop() -> Deferred[None]:
         """Take whoever is here still off, tell what was not told yet, as far as that can be done soon, and end."""
 
+    def listen(user: str) -> Deferred[None]:
+        """Hear what is told to ``user``, until ``unlisten``.
+
+        Fires when whatever is told from then on is heard here, and what this daemon wants is known to the others; at
+        once, or soon, where that can't be now. Never fails.
+        """
+
+    def unlisten(user: str) -> None:
+        """Hear it no more."""
+
     def here(user: str) -> None:
-        """``user`` has a socket on this daemon from now on, and hears what is told to it."""
+        """``user`` has a socket on this daemon from now on, and so is online."""
 
     def gone(user: str, seen: int) -> None:
         """It has none any more, since ``seen`` (milliseconds since 1970)."""
 
-    def tell(users: Sequence[str], word: Word) -> None:
-        """Tell the other daemons that have sockets of any of ``users``. This one is not told its own words."""
+    def tell(users: Sequence[str], word: Word, echo: bool = False) -> None:
+        """Tell the daemons that listen to any of ``users``.
+
+        This one is not told its own words, except with ``echo``: then it hears the word as the others do, where it
+        listens. Words with ``echo`` to one user are heard in the same order by all daemons.
+        """
+
+    def ask(user: str, word: Word) -> Deferred[int]:
+        """Tell the other daemons that listen to ``user``.
+
+        Fires with how many daemons these are, which may answer; with 0 where it can't be told now. Never fails.
+        """
+
+    def flush() -> Deferred[None]:
+        """Fires when what was told until now is told; soon also where it can't be. Never fails."""
 
     def tell_all(word: Word) -> None:
         """Tell all other daemons."""

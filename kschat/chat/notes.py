@@ -58,7 +58,7 @@ class Notebook:
 
     def left(self, user: str, time: int) -> None:
         """``user`` was last seen then, in milliseconds since 1970."""
-        self._seen[user] = time
+        self._seen[user] = max(time, self._seen.get(user, 0))
         self._dirty.add(user)
         self._soon(self._leave_wait)
 
@@ -75,12 +75,18 @@ class Notebook:
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         """When each of ``users`` was last seen, for those of whom it is known."""
-        mine = {user: self._seen[user] for user in users if user in self._seen}
-        others = [user for user in users if user not in mine]
-        if not others:
-            return succeed(mine)
-        asked = self._store.last_seen(others).addErrback(_none_if_unavailable)
-        return asked.addCallback(lambda found: {**(found or {}), **mine})
+        if not users:
+            return succeed({})
+
+        def merged(found: dict[str, int] | None) -> dict[str, int]:
+            # The store may know of a later time: another daemon had the user as well.
+            seen = found or {}
+            for user in users:
+                if user in self._seen:
+                    seen[user] = max(self._seen[user], seen.get(user, 0))
+            return seen
+
+        return self._store.last_seen(users).addErrback(_none_if_unavailable).addCallback(merged)
 
     def write(self) -> Deferred[None]:
         """Tell the store what was gathered; it is told again later where it is away. Never fails."""

@@ -17,7 +17,7 @@ from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page
 from kschat.chat.ireplica import ReplicaTurn, Wants
 from kschat.chat.presence import Presence, State
-from kschat.chat.words import Disconnect, Emit, Replaced, Word
+from kschat.chat.words import CursorRequest, CursorWritten, Disconnect, Emit, Word
 
 
 class Operations:
@@ -67,13 +67,18 @@ class Operations:
         """Emit an event to every socket there is."""
         self._in_one_write(lambda: self._hub.telling.tell_all(Emit(body, tuple(attachments))))
 
-    def disconnect(self, user: str, reason: str, but: Feed | None = None) -> None:
-        """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone."""
+    def disconnect(self, user: str, reason: str, but: Feed | None = None) -> Deferred[None]:
+        """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone.
+
+        Returns:
+            Fires when all daemons were told: sockets that come after that are not meant. Soon in any case; never fails.
+        """
         self._hub.telling.tell((user,), Disconnect(reason), but)
+        return self._hub.telling.flushed()
 
     def replaced(self, feed: Feed, pid: str) -> None:
         """The client of ``feed`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
-        self._hub.telling.tell((feed.user,), Replaced(pid), feed)
+        self._hub.telling.replaced(feed, pid)
 
     def presence(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
@@ -98,7 +103,13 @@ class Operations:
         self._hub.begin_batch()
         try:
             for word in words:
-                self._hub.telling.act(user, word)
+                if type(word) is CursorWritten:
+                    self._hub.cursors.answered(word)
+                elif type(word) is CursorRequest:
+                    if user is not None:
+                        self._hub.cursors.asked(user, word)
+                else:
+                    self._hub.telling.act(user, word)
         finally:
             self._hub.end_batch()
 

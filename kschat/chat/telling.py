@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
 from kschat.chat import bodies
+from kschat.chat.bodies import Status
 from kschat.chat.feed import Feed
 from kschat.chat.inbox import Options
 from kschat.chat.ireplica import IReplica, Wants
@@ -16,11 +20,21 @@ from kschat.chat.messages import Message
 from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
 from kschat.wire.errors import Reason
 
+#: Messages that are remembered to have been told as delivered. Each daemon that has the recipient tells it.
+MAX_DELIVERED: Final = 20_000
+
+#: Seconds that it is waited for other daemons to be told.
+FLUSH_WAIT: Final = 1.0
+
+#: Seconds in which a claim is heard in the order of all claims, or was lost.
+CLAIM_WAIT: Final = 5.0
+
 
 class Telling:
     """Tells words, and does what they say to the sockets here.
 
     Args:
+        clock: the reactor.
         feeds: gives the sockets of a user here; of None everybody's.
         replica: tells other daemons.
 
@@ -29,9 +43,13 @@ class Telling:
         carbons: the same of carbons.
     """
 
-    def __init__(self, feeds: Callable[[str | None], Sequence[Feed]], replica: IReplica) -> None:
+    def __init__(self, clock: IReactorTime, feeds: Callable[[str | None], Sequence[Feed]], replica: IReplica) -> None:
+        self._clock = clock
         self._feeds = feeds
         self._replica = replica
+        # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
+        self._delivered: dict[str, None] = {}
+        self._claims: dict[str, float] = {}
         self._here = {Wants.RECEIPTS: 0, Wants.CARBONS: 0}
         self._elsewhere = Wants.NOTHING
         self.receipts = False
@@ -39,13 +57,14 @@ class Telling:
 
     # Who asked.
 
-    def joined(self, options: Options) -> None:
-        """A socket has come that asks for this."""
-        self._count(options, 1)
+    def joined(self, feed: Feed) -> None:
+        """A socket has come."""
+        self._count(feed.options, 1)
 
-    def left(self, options: Options) -> None:
-        """It is gone."""
-        self._count(options, -1)
+    def left(self, feed: Feed) -> None:
+        """A socket is gone."""
+        self._claims.pop(feed.socket.id, None)
+        self._count(feed.options, -1)
 
     def wanted(self, wants: Wants) -> None:
         """What sockets on other daemons ask for."""
@@ -103,6 +122,27 @@ class Telling:
             self.act(user, word, but)
         self._replica.tell(users, word)
 
+    def replaced(self, feed: Feed, pid: str) -> None:
+        """The client of ``feed`` has shown ``pid``: end its other sockets, wherever they are.
+
+        Two may do so at once, on two daemons. All daemons hear the claims in one order, their own among them, and the
+        last one stays: what is heard while a claim of this daemon is not heard yet came before that.
+        """
+        word = Replaced(pid, feed.socket.id)
+        for other in self._feeds(feed.user):
+            if other is not feed and pid in other.pids:
+                _end_replaced(other)
+        if self._replica.up:
+            self._claims[word.socket] = self._clock.seconds()
+        self._replica.tell((feed.user,), word, echo=True)
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
+        told = self._replica.flush()
+        if not told.called:
+            told.addTimeout(FLUSH_WAIT, self._clock, _give_up)
+        return told
+
     def tell_all(self, word: Word) -> None:
         """Tell everybody on whatever daemon."""
         self.act(None, word)
@@ -110,9 +150,39 @@ class Telling:
 
     def act(self, user: str | None, word: Word, but: Feed | None = None) -> None:
         """Do what a word says to the sockets of a user here, or to everybody's."""
+        if type(word) is Replaced:
+            self._claimed(user, word)
+            return
         feeds = [feed for feed in self._feeds(user) if feed is not but and feed.socket.accepted]
-        if feeds:
+        if feeds and not (type(word) is Receipt and word.status == Status.DELIVERED and self._was_told(word.mid)):
             _DO[type(word)](feeds, word)
+
+    def _was_told(self, mid: str) -> bool:
+        """Whether the message was told as delivered before; from now on it was."""
+        delivered = self._delivered
+        if mid in delivered:
+            return True
+        delivered[mid] = None
+        if len(delivered) > MAX_DELIVERED:
+            del delivered[next(iter(delivered))]
+        return False
+
+    def _claimed(self, user: str | None, word: Replaced) -> None:
+        """A claim is heard, in the order in which all daemons hear it."""
+        if self._claims.pop(word.socket, None) is not None:
+            return  # of a socket here; what its client had here was ended at once
+        for feed in self._feeds(user):
+            if word.pid in feed.pids and feed.socket.id != word.socket and not self._is_later(feed.socket.id):
+                _end_replaced(feed)
+
+    def _is_later(self, socket: str) -> bool:
+        """Whether the claim of a socket here is not heard yet, and so comes behind all that is."""
+        told = self._claims.get(socket)
+        return told is not None and self._clock.seconds() - told < CLAIM_WAIT
+
+
+def _give_up(_: object, __: float) -> None:
+    """Redis stands still: it tells what it can when it goes on."""
 
 
 def _typing(feeds: Sequence[Feed], word: Typing) -> None:
@@ -149,10 +219,8 @@ def _disconnect(feeds: Sequence[Feed], word: Disconnect) -> None:
         feed.socket.disconnect()
 
 
-def _replaced(feeds: Sequence[Feed], word: Replaced) -> None:
-    for feed in feeds:
-        if feed.pid == word.pid:
-            feed.socket.connection.session.close(Reason.REPLACED)
+def _end_replaced(feed: Feed) -> None:
+    feed.socket.connection.session.close(Reason.REPLACED)
 
 
 _DO: Final[dict[type, Callable[..., None]]] = {
@@ -161,5 +229,4 @@ _DO: Final[dict[type, Callable[..., None]]] = {
     Carbon: _carbon,
     Emit: _emit,
     Disconnect: _disconnect,
-    Replaced: _replaced,
 }

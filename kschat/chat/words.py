@@ -61,12 +61,34 @@ class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False
 
 
 class Replaced(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
-    """A client has come back and shown this ``pid``: the socket that it had before is dead, if it knows it or not."""
+    """A client has come back and shown this ``pid``: the socket that it had before is dead, if it knows it or not.
+
+    Attributes:
+        pid: as shown.
+        socket: the id of the socket that showed it. All daemons hear such claims in one order; the last one stays.
+    """
 
     pid: str
+    socket: str
 
 
-Word: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced
+class CursorRequest(msgspec.Struct, frozen=True, array_like=True, tag="q", gc=False):
+    """A socket of the user connects elsewhere: write the user's cursor to the store, then answer.
+
+    Attributes:
+        id: returned by the answer.
+    """
+
+    id: str
+
+
+class CursorWritten(msgspec.Struct, frozen=True, array_like=True, tag="w", gc=False):
+    """The answer to a ``CursorRequest``: the store has all that this daemon knew of the user's cursor."""
+
+    id: str
+
+
+Word: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _words: Final = msgspec.msgpack.Decoder(list[Word]).decode

@@ -2,10 +2,12 @@
 
 - ``site``       the resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics
 - ``channel``    one HTTP connection and its requests, bounded; the access log
+- ``target``     what a request line names, in each of its forms
 - ``resource``   /socket.io/: each request to the session it is for
 - ``asking``     what a request asks for, and how it is answered: CORS, gzip, JSONP
 - ``refusals``   what is wrong with it, in Engine.IO's words
 - ``engine``     the sessions there are, and which requests may begin one or belong to one
+- ``origins``    which pages may connect
 - ``websocket``  Autobahn's protocol as a session's transport
 - ``factory``    makes its protocols
 - ``quiet``      what Autobahn logs, quieter

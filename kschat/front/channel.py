@@ -25,6 +25,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from kschat.chat.counters import Counters
+from kschat.front.target import parse_target
 from kschat.front.timetable import Alarms
 
 #: In the name of a query argument: its value may be in no log.
@@ -85,6 +86,10 @@ class ConnectionCount:
         return fires
 
 
+_TOO_LARGE: Final = b"413 Request Entity Too Large"
+_BAD_TARGET: Final = b"400 Bad Request"
+
+
 class _Nowhere(BytesIO):
     """Takes the rest of a body that was refused."""
 
@@ -102,15 +107,15 @@ class BoundedRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """The head is there. ``length`` is None for a body in chunks."""
         if length is not None and length > self.channel.site.bounds.max_body:
-            self._refuse()
-        else:
+            self.refuse(_TOO_LARGE)
+        elif not self._refused:
             super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """A part of the body is there."""
         self._received += len(data)
         if self._received > self.channel.site.bounds.max_body:
-            self._refuse()
+            self.refuse(_TOO_LARGE)
         else:
             super().handleContentChunk(data)
 
@@ -123,12 +128,13 @@ class BoundedRequest(Request):
         """As twisted.web's own log may show it: without secrets."""
         return f"<{_text(self.method)} {_text(redacted(self.uri))}>"
 
-    def _refuse(self) -> None:
+    def refuse(self, status: bytes) -> None:
+        """Answer with ``status`` and close, whatever is still to come. Once it was refused: nothing happens."""
         if not self._refused:
             self._refused = True
             self.content = _Nowhere()
             self.requestHeaders.removeHeader(b"Expect")  # twisted.web would ask for the body all the same
-            self.channel.refuse(b"413 Request Entity Too Large")
+            self.channel.refuse(status)
 
 
 class Channel(HTTPChannel):
@@ -162,9 +168,19 @@ class Channel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         """A request's head is there."""
         self._wait(self.site.bounds.body_timeout)
+        request = self.requests[-1]
+        target = parse_target(self._path, self.site.engine_path)
+        if target is None:
+            request.refuse(_BAD_TARGET)
+        else:
+            self._path = target.uri
+            if target.authority is not None:
+                # RFC 9112, 3.2.2: what Host says is ignored then.
+                request.requestHeaders.setRawHeaders(b"Host", [target.authority])
         super().allHeadersReceived()
-        for arriving in self.site.arriving:
-            arriving(self.requests[-1], self._command, self._path)
+        if target is not None:
+            for arriving in self.site.arriving:
+                arriving(request, self._command, self._path)
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body is there, or what stood behind the request whose connection was given away."""
@@ -244,6 +260,7 @@ class BoundedSite(Site):
         access_log: whether each answered request is logged.
 
     Attributes:
+        engine_path: where sessions are, without a slash at its end; it may have several in front.
         arriving: told of each request's head, with its method and URI, before the body comes.
         channels: the connections that speak HTTP.
     """
@@ -266,6 +283,7 @@ class BoundedSite(Site):
             root, requestFactory=BoundedRequest, timeout=None, reactor=reactor, parsePOSTFormSubmission=False
         )
         self.arriving: list[Callable[[Request, bytes, bytes], None]] = []
+        self.engine_path = b"/socket.io"
         self.bounds = bounds
         self.alarms = alarms
         self.connections = connections

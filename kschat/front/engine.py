@@ -21,6 +21,7 @@ from kschat.chat.counters import Counters
 from kschat.front.asking import Asked, handshake_of, is_upgrade, peer
 from kschat.front.channel import ConnectionCount
 from kschat.front.factory import EngineFactory
+from kschat.front.origins import Origins
 from kschat.front.polling import Polling
 from kschat.front.refusals import (
     BAD_METHOD,
@@ -119,6 +120,7 @@ class Engine:
         reactor: for Autobahn, and for what goes on in the next turn.
         kind: what is above each session.
         new_sid: makes ids of sessions; where there are other daemons, ids that they know (``sids.Sids.new``).
+        busy: says whether what the application was given waits; then long bodies are read more slowly.
     """
 
     log = Logger()
@@ -135,8 +137,10 @@ class Engine:
         reactor: IReactorTime,
         kind: type[Registered] = Registered,
         new_sid: Callable[[], str] | None = None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.alarms = alarms
+        self.busy = busy
         self.clock = reactor
         self.cork = cork
         self.max_unsent = settings.max_unsent
@@ -154,6 +158,7 @@ class Engine:
         self._limits = limits
         self._settings = settings
         self._counters = counters
+        self._origins = Origins(settings.origins)
         self._times = HeartbeatTimes(settings.ping_interval, settings.ping_timeout)
         self._lingering: dict[str, Polling] = {}
         self._newcomers: dict[Connection, _Newcomer] = {}
@@ -268,11 +273,7 @@ class Engine:
 
     def may_come_from(self, origin: bytes | None, host: bytes | None) -> bool:
         """Whether a page of ``origin`` may connect: none is named, it is named, or it is the daemon's own."""
-        origins = self._settings.origins
-        if "*" in origins or origin is None:
-            return True
-        # An opaque origin is named null: that of a page in a sandbox, which is nobody's own, whatever Host says.
-        return origin.decode("latin-1") in origins or (bool(host) and origin.partition(b"://")[2] == host)
+        return self._origins.allow(origin, host)
 
     def rejected(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""

@@ -58,7 +58,7 @@ class DaemonCollector(Collector):
     Args:
         counters: what was counted.
         gauges: what there is now, by the metric's name without its ``kschat_``.
-        parts: whether each of what the daemon stands on can be used.
+        parts: whether each part can be used; None for a part that the daemon does not have, which has no figure.
         routing: what the router counts.
     """
 
@@ -66,7 +66,7 @@ class DaemonCollector(Collector):
         self,
         counters: Counters,
         gauges: Callable[[], Mapping[str, tuple[str, float]]],
-        parts: Callable[[], Mapping[str, bool]],
+        parts: Callable[[], Mapping[str, bool | None]],
         routing: Callable[[], Mapping[str, int]],
     ) -> None:
         self._counters = counters
@@ -98,7 +98,8 @@ class DaemonCollector(Collector):
             yield GaugeMetricFamily(f"kschat_{name}", text, value=value)
         up = GaugeMetricFamily("kschat_up", "Whether a part can be used: 1, or 0.", labels=["part"])
         for part, usable in self._parts().items():
-            up.add_metric([part], float(usable))
+            if usable is not None:
+                up.add_metric([part], float(usable))
         yield up
 
 
@@ -114,7 +115,8 @@ class Metrics(Resource):
         collector: of the daemon; beside it stand the figures of the process, of Python and of its garbage collection.
     """
 
-    isLeaf = True
+    # No leaf: a proxy that keeps ``/metrics`` to itself does not know of ``/metrics/``.
+    isLeaf = False
 
     def __init__(self, collector: Collector) -> None:
         super().__init__()

@@ -207,9 +207,11 @@ class Peers:
         return True
 
     def _head(self, request: Request) -> bytes:
-        """The request as it came, but for what belongs to its connection."""
+        """The request as it came, but for its path and what belongs to its connection."""
         body = b"" if request.content is None else request.content.read()
-        lines = [b"%b %b HTTP/1.1" % (request.method, request.uri)]
+        # Below which path the site is that it came to (``base_path``) does not concern the other daemon.
+        uri = b"/socket.io/?" + request.uri.partition(b"?")[2]
+        lines = [b"%b %b HTTP/1.1" % (request.method, uri)]
         for name, values in request.requestHeaders.getAllRawHeaders():
             if name.lower() not in _NOT_HANDED_ON:
                 lines += [name + b": " + value for value in values]
@@ -218,7 +220,7 @@ class Peers:
             body = b""  # nobody wants it, and without a length it would be read as what the WebSocket says
         else:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
-        lines += [PROOF + b": " + self.sids.proof(request.method, request.uri), b"", body]
+        lines += [PROOF + b": " + self.sids.proof(request.method, uri), b"", body]
         return b"\r\n".join(lines)
 
     def ended(self, near: Near) -> None:

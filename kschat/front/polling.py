@@ -10,13 +10,16 @@ body. A GET that finds it empty is parked. That a peer has read an answer is pro
 
     GET    outbox empty: parked, until something is sent, the session ends, or another transport is probed (noop)
            another is parked, or this one was answered before (the same ``t``): the session ends
-    POST   its packets go to the session, then ``ok``; what they bring about waits until all of them are read
-           another is not done: the session ends
+    POST   its packets go to the session in slices, then ``ok``; what a slice brings about waits until it is read
+           what it brings about fills the outbox: ``ok``, and the rest is read when GETs have taken enough; a POST
+           that comes meanwhile is read after it
+           another is not answered: the session ends
     end    a parked GET takes the outbox and a close packet; without one, last words of ours wait a while for a GET
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +45,15 @@ CONGESTED: Final = 65_536
 
 #: Packets of a body that are read in one turn of the reactor.
 SLICE: Final = 256
+
+#: While the engine is busy a body waits, so that what it brings about does not come all at once: seconds until the next
+#: look, and looks until it is read all the same (5 s).
+BUSY_PAUSE: Final = 0.01
+BUSY_LOOKS: Final = 500
+
+#: Of ``max_unsent``: the part of it that may wait for a GET while a body is read on. The rest is for what packets that
+#: were read bring about later.
+READ_ON_BELOW: Final = 0.25
 
 #: Seconds in which a client that has begun a session asks again: npm's do at once.
 SECOND_REQUEST_TIMEOUT: Final = 15
@@ -77,12 +89,16 @@ class Polling:
 
     __slots__ = (
         "_answered",
+        "_bodies",
         "_engine",
         "_get",
         "_held",
         "_holding",
+        "_looks",
         "_outbox",
+        "_paused",
         "_post",
+        "_read_on_below",
         "_revision",
         "_stamp",
         "ended",
@@ -100,7 +116,15 @@ class Polling:
         self._revision: Revision = revision
         self._outbox = Outbox(revision, engine.max_payload, text_only)
         self._get: tuple[Request, Asked] | None = None
+        # The POST that is not answered.
         self._post: Request | None = None
+        # Bodies that are not read to their end: one, and one behind it whose POST is not answered.
+        self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
+        # Whether they wait for GETs.
+        self._paused = False
+        # How often the first of them found the engine busy.
+        self._looks = 0
+        self._read_on_below = engine.max_unsent * READ_ON_BELOW
         # What is sent waits until the request that brings it about is read.
         self._holding = False
         # Whether the cork knows this one.
@@ -173,39 +197,76 @@ class Polling:
             frames = bodies.decode(body if asked.script is None else jsonp.form(body), self._revision)
         except ProtocolError as error:
             self.session.close(error.reason, error.detail)
-            frames = []
-        self._receive(request, iter(frames))
+            frames = iter(())
+        self._bodies.append((request, frames))
+        if len(self._bodies) == 1:
+            self._read()
 
-    def _receive(self, request: Request, frames: Iterator[Frame]) -> None:
-        """Read a slice of a body, and then the next one: others have their turn in between."""
+    def _read(self, begun: bool = False) -> None:
+        """Read a slice of the first body, and then the next one: others have their turn in between.
+
+        ``begun``: whether a slice of it was read before.
+        """
         session = self.session
-        if session is None or self._post is not request:
-            return  # its connection was lost
-        self._holding = True
+        if session is None or not self._bodies:
+            return
+        if self._has_ended():
+            self._answer_posts()
+            return
+        if self._looks < BUSY_LOOKS and begun and self._engine.busy():
+            self._looks += 1
+            self._engine.clock.callLater(BUSY_PAUSE, self._read, begun)
+            return
+        request, frames = self._bodies[0]
         left = SLICE
+        enough = self._read_on_below if begun else max(self._read_on_below, self._outbox.unsent)
+        self._holding = True
         try:
             for frame in frames:
-                if self.ended is not None:
-                    break
                 session.receive(frame.payload, frame.binary)
                 left -= 1
-                if not left:
+                if not left or self._has_ended() or self._outbox.unsent > enough:
                     break
+            else:
+                self._bodies.popleft()
+                self._looks = 0
+                self._answer_post(request)
+        except ProtocolError as error:
+            session.close(error.reason, error.detail)
         except Exception:  # noqa: BLE001 - and is logged with its traceback
             # A bug of ours costs this session, and no other.
             self.log.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
         self._holding = False
-        if self.ended is None and not left:
-            self._engine.clock.callLater(0, self._receive, request, frames)
-        else:
-            self._post = None
-            if self.ended in _FAULTS:
-                self._refuse(request)
-            else:
-                # text/html, or browsers offer what comes into a frame for download.
-                answer(request, b"ok", b"text/html")
+        if self._has_ended():
+            self._answer_posts()
         self.flush()
+        if self._bodies:
+            begun = self._bodies[0][0] is request
+            self._paused = begun and self._outbox.unsent > self._read_on_below
+            if self._paused:
+                # A client that asks for nothing until its POST is answered would wait for ever.
+                self._answer_post(request)
+            else:
+                self._engine.clock.callLater(0, self._read, begun)
+
+    def _has_ended(self) -> bool:
+        return self.ended is not None
+
+    def _answer_posts(self) -> None:
+        """The session has ended: nothing more is read."""
+        while self._bodies:
+            self._answer_post(self._bodies.popleft()[0])
+
+    def _answer_post(self, request: Request) -> None:
+        if self._post is not request:
+            return  # it was answered, or its connection was lost
+        self._post = None
+        if self.ended in _FAULTS:
+            self._refuse(request)
+        else:
+            # text/html, or browsers offer what comes into a frame for download.
+            answer(request, b"ok", b"text/html")
 
     def say_last_words(self, request: Request, asked: Asked) -> None:
         """A GET came after the end."""
@@ -278,6 +339,9 @@ class Polling:
             self._stamp = asked.stamp
             self._answered = _channel_of(request)
             answer_poll(request, asked, body)
+            if self._paused and self._outbox.unsent <= self._read_on_below:
+                self._paused = False
+                self._engine.clock.callLater(0, self._read, True)
 
     def _answer_one(self, frame: Frame) -> None:
         self._answer(self._outbox.alone(frame))
@@ -302,6 +366,9 @@ class Polling:
         """See ``wire.roles.Transport``."""
         self.ended = reason
         self._engine.polls -= 1
+        if self._paused:
+            self._paused = False
+            self._engine.clock.callLater(0, self._read)
         self._engine.alarms.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
             self._outbox.put(_CLOSE.payload)
@@ -333,6 +400,11 @@ class Polling:
     def take_unsent(self) -> Iterable[Frame]:
         """See ``wire.roles.Transport``."""
         return self._outbox.take_frames()
+
+    def take_unread(self) -> Iterator[Frame]:
+        """See ``wire.roles.Transport``."""
+        for _, frames in self._bodies:
+            yield from frames
 
     def take_proof(self) -> int | None:
         """See ``wire.roles.Transport``."""

@@ -21,7 +21,7 @@ class CannotListen(SystemExit, Exception):
 class ListeningService(Service):
     """Listens at ``endpoint`` with ``factory``. ``description`` is the endpoint's text, for the sentence.
 
-    ``says`` is what it does there, for the log.
+    ``says`` is what it does there, and ``path`` where its URLs begin, for the log.
 
     Where it serves is logged once the ``reactor`` runs: whoever waits for that line may then send a signal or connect.
     Unlike with ``StreamServerEndpointService`` a busy port does not leave a daemon that serves nothing: starting it
@@ -37,12 +37,14 @@ class ListeningService(Service):
         description: str,
         reactor: Any,
         says: str = "serving",
+        path: str = "/",
     ) -> None:
         self._endpoint = endpoint
         self._factory = factory
         self._description = description
         self._reactor = reactor
         self._says = says
+        self._path = path
         self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -76,7 +78,12 @@ class ListeningService(Service):
             scheme = "https" if self._description.startswith("ssl") else "http"
             host = f"[{address.host}]" if ":" in address.host else address.host
             self.log.info(
-                "{says} on {scheme}://{host}:{port}/", says=self._says, scheme=scheme, host=host, port=address.port
+                "{says} on {scheme}://{host}:{port}{path}",
+                says=self._says,
+                scheme=scheme,
+                host=host,
+                port=address.port,
+                path=self._path,
             )
         else:
             self.log.info("{says} on {address}", says=self._says, address=address)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
+
+#: What ``/readyz`` says of a part.
+_PART: Final[Mapping[bool | None, str]] = {True: "up", False: "down", None: "none"}
 
 
 class Health(Resource):
@@ -16,8 +19,6 @@ class Health(Resource):
     Args:
         numbers: called for each request.
     """
-
-    isLeaf = True
 
     def __init__(self, numbers: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__()
@@ -34,13 +35,11 @@ class Ready(Resource):
     """``/readyz``: whether this daemon can do all that it is for; what can't be used is named.
 
     Args:
-        parts: whether each of what it stands on can be used; called for each request.
+        parts: whether each part can be used, None for a part that this daemon does not have; called for each request.
         closing: whether it is going down.
     """
 
-    isLeaf = True
-
-    def __init__(self, parts: Callable[[], Mapping[str, bool]], closing: Callable[[], bool]) -> None:
+    def __init__(self, parts: Callable[[], Mapping[str, bool | None]], closing: Callable[[], bool]) -> None:
         super().__init__()
         self._parts = parts
         self._closing = closing
@@ -48,11 +47,11 @@ class Ready(Resource):
     def render_GET(self, request: Request) -> bytes:
         """JSON, ``{"status": "ready", "router": "up", …}``; with 503 it is ``degraded`` or ``closing``."""
         parts = self._parts()
-        status = "closing" if self._closing() else "ready" if all(parts.values()) else "degraded"
+        status = "closing" if self._closing() else "degraded" if False in parts.values() else "ready"
         request.setResponseCode(200 if status == "ready" else 503)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
-        words = {name: "up" if up else "down" for name, up in parts.items()}
+        words = {name: _PART[up] for name, up in parts.items()}
         return msgspec.json.encode({"status": status, **words}) + b"\n"
 
 
@@ -63,9 +62,10 @@ def make_root(
     health: IResource,
     ready: IResource,
     metrics: IResource | None = None,
+    base_path: str = "",
 ) -> Resource:
-    """The tree. Without ``metrics`` there is no ``/metrics``."""
-    root = Resource()
+    """The tree, below ``base_path`` (see ``below``). Without ``metrics`` there is no ``/metrics``."""
+    root = _Directory()
     root.putChild(b"", page)
     root.putChild(b"static", static)
     root.putChild(b"socket.io", engine)
@@ -73,4 +73,26 @@ def make_root(
     root.putChild(b"readyz", ready)
     if metrics is not None:
         root.putChild(b"metrics", metrics)
-    return root
+    return below(base_path, root)
+
+
+def below(base_path: str, tree: Resource) -> Resource:
+    """The root of a site whose ``tree`` stands below ``base_path``, such as ``/chat``; nothing is outside of it."""
+    for segment in reversed(base_path.encode("ascii").strip(b"/").split(b"/")):
+        if segment:
+            above = Resource()
+            above.putChild(segment, tree)
+            tree = above
+    return tree
+
+
+class _Directory(Resource):
+    """A path that ends with a slash: what the page names is relative to that."""
+
+    def render_GET(self, request: Request) -> bytes:
+        """Without its slash, the browser is sent to the one with it."""
+        path, mark, query = request.uri.partition(b"?")
+        # Relative, since what a proxy has taken away in front is not known here.
+        request.redirect(path.rpartition(b"/")[2] + b"/" + mark + query)
+        request.setHeader(b"cache-control", b"no-store")
+        return b""

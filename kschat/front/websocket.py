@@ -8,7 +8,7 @@ plain TCP where nothing waits, by one system call. (``python -m bench`` tells wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -344,6 +344,10 @@ class EngineProtocol(WebSocketServerProtocol):
     def take_unsent(self) -> Iterable[Frame]:
         """See ``wire.session.Transport``. All has been written."""
         return ()
+
+    def take_unread(self) -> Iterator[Frame]:
+        """See ``wire.session.Transport``. Each frame is handed on when it comes."""
+        return iter(())
 
     def take_proof(self) -> int | None:
         """See ``wire.session.Transport``. Nobody changes from a WebSocket to another transport."""

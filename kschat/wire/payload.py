@@ -18,17 +18,17 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from kschat.wire import engineio
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import ProtocolError
 
-#: Packets of one body that are taken. Real clients put all that a program emits in one turn into one.
-MAX_PACKETS: Final = 10_000
-
 _SEPARATOR: Final = b"\x1e"
+
+#: A noop, which is what an empty packet of revision 3 means: each takes its place in a turn of who reads them.
+_NOTHING: Final = Frame(b"6")
 
 #: Digits of a length; a body is never as long as that many can say.
 _MAX_DIGITS: Final = 10
@@ -68,11 +68,14 @@ def encode(frames: Iterable[Frame], revision: Revision, limit: int, text_only: b
     return Frame(body), len(chosen)
 
 
-def decode(body: bytes, revision: Revision) -> list[Frame]:
-    """The frames that ``body`` is made of. Bytes that are no UTF-8 are replaced, as browsers' servers do.
+def decode(body: bytes, revision: Revision) -> Iterator[Frame]:
+    """The frames that ``body`` is made of, one at a time: a body of small packets holds a great many.
+
+    Bytes that are no UTF-8 are replaced, as browsers' servers do.
 
     Raises:
-        ProtocolError: it is empty, is no such body, or holds too many packets.
+        ProtocolError: where the fault is reached; it is empty, or is no such body. Frames before the fault are
+            given, as by npm's server.
     """
     if not body:
         raise ProtocolError("an empty body")
@@ -108,20 +111,20 @@ def _mended(text: bytes) -> bytes:
     return text
 
 
-def _split(body: bytes) -> list[Frame]:
-    pieces = body.split(_SEPARATOR, MAX_PACKETS)
-    if len(pieces) > MAX_PACKETS:
-        raise ProtocolError("too many packets in a body")
-    return [Frame(piece) for piece in pieces]
+def _split(body: bytes) -> Iterator[Frame]:
+    position = 0
+    while (end := body.find(_SEPARATOR, position)) >= 0:
+        yield Frame(body[position:end])
+        position = end + 1
+    yield Frame(body[position:])
 
 
-def _cut(body: bytes) -> list[Frame]:
+def _cut(body: bytes) -> Iterator[Frame]:
     """Of text in revision 3. Lengths count what JavaScript's strings count."""
     text = body.decode()
     paired = not body.isascii() and max(text) > "\uffff"
     if paired:
         text = _PAIRED.sub(_pair, text)
-    frames: list[Frame] = []
     position = 0
     while position < len(text):
         colon = text.find(":", position, position + _MAX_DIGITS + 1)
@@ -135,9 +138,7 @@ def _cut(body: bytes) -> list[Frame]:
         if paired:
             packet = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         # npm's parser writes a body of no packets as 0: and reads over it.
-        frames.append(Frame(packet.encode()))
-        _count(frames)
-    return [frame for frame in frames if frame.payload]
+        yield Frame(packet.encode()) if packet else _NOTHING
 
 
 def _pair(match: re.Match[str]) -> str:
@@ -146,13 +147,7 @@ def _pair(match: re.Match[str]) -> str:
     return chr(0xD800 + (number >> 10)) + chr(0xDC00 + (number & 0x3FF))
 
 
-def _count(frames: list[Frame]) -> None:
-    if len(frames) > MAX_PACKETS:
-        raise ProtocolError("too many packets in a body")
-
-
-def _unpack(body: bytes) -> list[Frame]:
-    frames: list[Frame] = []
+def _unpack(body: bytes) -> Iterator[Frame]:
     position = 0
     while position < len(body):
         kind = body[position]
@@ -164,7 +159,5 @@ def _unpack(body: bytes) -> list[Frame]:
         if stop > len(body):
             raise ProtocolError("a packed body that ends too early")
         payload = body[end + 1 : stop]
-        frames.append(Frame(payload, True) if kind else Frame(payload if payload.isascii() else _mended(payload)))
-        _count(frames)
         position = stop
-    return frames
+        yield Frame(payload, True) if kind else Frame(payload if payload.isascii() else _mended(payload))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from kschat.wire.engineio import Frame
@@ -36,6 +36,12 @@ class Transport(Protocol):
 
     def take_unsent(self) -> Iterable[Frame]:
         """Frames that were sent but have not left, which a new transport takes over."""
+
+    def take_unread(self) -> Iterator[Frame]:
+        """Frames that came and that it has not handed on yet, of which the session reads before a new transport's.
+
+        Where one of them is none, ProtocolError is raised.
+        """
 
     def take_proof(self) -> int | None:
         """The number of a proof that was asked for and has not come, which a new transport asks for."""

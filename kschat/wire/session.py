@@ -299,6 +299,14 @@ class EngineSession:
             proof = old.take_proof()
             if proof is not None and self.link is not Link.CLOSED:
                 self.transport.prove(proof)
+            unread = old.take_unread()
+            try:
+                for frame in unread:
+                    self.receive(frame.payload, frame.binary)
+                    if self.link is Link.CLOSED:
+                        break
+            except ProtocolError as error:
+                self.close(error.reason, error.detail)
             old.close(Reason.TRANSPORT_CLOSE)
 
     def _drop_candidate(self, reason: Reason = Reason.PARSE_ERROR) -> None:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
 from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, Page, Stored
 from kschat.chat.messages import Message
-from tests.contracts import istore, router
+from tests.contracts import istore, router, unread
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, to
 
@@ -20,6 +20,14 @@ from tests.contracts.made import message, to
 class MemoryStoreContractTests(istore.StoreContract, TestCase):
     async def make_store(self) -> IStore:
         return MemoryStore(10_000, 100_000_000)
+
+
+class MemoryStoreUnreadTests(unread.UnreadContract, TestCase):
+    of_all = True
+    least = len(unread.USERS)  # a membership takes as much as a message
+
+    async def make_bounded_store(self, most: int) -> IStore:
+        return MemoryStore(most, 100_000_000)
 
 
 class MemoryRouterContractTests(router.RouterContract, TestCase):

@@ -20,7 +20,7 @@ from kschat.backends.redis.roster_scripts import RETIRE
 from kschat.backends.redis.settings import Settings
 from kschat.chat.counters import Counters
 from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
-from kschat.chat.words import Emit, Typing
+from kschat.chat.words import CursorRequest, Emit, Typing
 from tests.contracts.replica import Ears, ReplicasContract
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until
@@ -128,6 +128,7 @@ class Together(ReplicaTestCase):
 class Failures(Together):
     async def test_while_redis_is_away_all_is_dropped_at_once_and_nothing_is_told_late(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         self.one.here("ben")
         await self.becomes(self.one, ann=True, ben=True)
@@ -149,10 +150,12 @@ class Failures(Together):
         await self.begin()
         users = [f"user {number}" for number in range(1200)]
         for user in users:
+            self.other.listen(user)
             self.other.here(user)
         self.one.watch("user 7")
         self.one.watch("gone")
         await self.becomes(self.one, **dict.fromkeys(users, True))
+        self.other.listen("gone")
         self.other.here("gone")
         await self.becomes(self.one, gone=True)
         await self.redis.restart(forget=True)
@@ -164,6 +167,7 @@ class Failures(Together):
     async def test_a_redis_that_kept_all_is_told_who_went_meanwhile(self) -> None:
         await self.begin("appendonly yes\nappendfsync always\n")
         for user in ("ann", "ben"):
+            self.other.listen(user)
             self.other.here(user)
             self.one.watch(user)
         await self.becomes(self.one, ann=True, ben=True)
@@ -177,6 +181,7 @@ class Failures(Together):
 
     async def test_a_frozen_redis_is_noticed_and_unknown_until_it_goes_on(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         self.redis.signal(signal.SIGSTOP)
@@ -191,6 +196,7 @@ class Failures(Together):
     async def test_what_a_frozen_redis_finds_when_it_goes_on_is_not_told_late(self) -> None:
         self.patch(roster, "STALE_AFTER", 300)
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         self.redis.signal(signal.SIGSTOP)
@@ -204,12 +210,14 @@ class Failures(Together):
     async def test_scripts_that_redis_forgot_are_sent_again(self) -> None:
         await self.begin()
         self.redis.do("SCRIPT", "FLUSH")
+        self.other.listen("ann")
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         self.assertEqual(self.ears.turns, [ReplicaTurn.UP])
 
     async def test_a_listening_connection_that_is_cut_is_made_again_with_all_its_channels(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         self.other.watch("ben")
         await self.becomes(self.other, ann=True, ben=False)
@@ -225,6 +233,7 @@ class Failures(Together):
     async def test_what_redis_refuses_is_down_until_it_does_no_more(self) -> None:
         await self.begin()
         self.redis.do("CONFIG", "SET", "maxmemory", "1")
+        self.other.listen("ann")
         self.other.here("ann")
         await self.down()
         self.assertEqual(await self.one.online(["ann"]), {"ann": None})
@@ -245,6 +254,7 @@ class Deaths(Together):
     async def test_who_was_on_it_is_offline_within_the_bound_unless_another_has_them(self) -> None:
         await self.begin()
         for user in ("ann", "ben"):
+            self.other.listen(user)
             self.other.here(user)
             self.one.watch(user)
         self.one.here("ben")
@@ -270,6 +280,7 @@ class Deaths(Together):
         await self.are_up([third])
         users = [f"user {number}" for number in range(2300)]
         for user in users:
+            self.other.listen(user)
             self.other.here(user)
         await self.becomes(self.one, **dict.fromkeys(users, True))
         await self.die(self.other)
@@ -281,6 +292,7 @@ class Deaths(Together):
 
     async def test_one_that_was_taken_for_dead_enters_all_again(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         self.one.watch("ann")
         await self.becomes(self.one, ann=True)
@@ -297,6 +309,7 @@ class Deaths(Together):
 
     async def test_a_daemon_that_is_the_last_one_is_taken_off_by_the_next(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         await self.die(self.other)
@@ -324,6 +337,7 @@ class Networks(Together):
 
     async def test_a_daemon_that_is_cut_off_is_taken_off_and_enters_all_again(self) -> None:
         proxy = await self.begin_with_proxy()
+        self.other.listen("ann")
         self.other.here("ann")
         self.one.watch("ann")
         await self.becomes(self.one, ann=True)
@@ -339,6 +353,7 @@ class Networks(Together):
 
     async def test_a_link_on_which_nothing_comes_any_more_is_noticed_each_of_the_two(self) -> None:
         proxy = await self.begin_with_proxy()
+        self.other.listen("ann")
         self.other.here("ann")
         for number in range(2):
             turns = len(self.other_ears.turns)
@@ -361,6 +376,7 @@ class Networks(Together):
             self.joined(url=f"redis://ann:secret@127.0.0.1:{self.redis.port}") for _ in range(2)
         )
         await self.are_up(self.replicas)
+        other.listen("ann")
         other.here("ann")
         await self.becomes(one, ann=True)
         one.tell(["ann"], Typing("ben"))
@@ -381,9 +397,19 @@ class Networks(Together):
         third.attach(ears)
         third.start()
         await self.are_up([third])
+        third.listen("ann")
         third.here("ann")
         third.watch("ben")
         await self.becomes(self.one, ann=True)
+        await third.listen("ann")
+        self.one.listen("ann")
+        await self.one.listen("ann")
+        self.one.here("ann")
+        await until(lambda: self.one._roster.remote, "it to be known that one listens elsewhere")
+        self.assertEqual(await self.one.ask("ann", CursorRequest("q")), 1)
+        await until(lambda: bool(ears.words), "the question")
+        ears.words.clear()
+        self.assertEqual(await third.ask("ann", CursorRequest("q")), 1)
         self.one.tell(["ann"], Typing("ben"))
         self.one.here("ben")
         await until(lambda: bool(ears.words) and (True, None) in ears.of("ben"), "what is told")
@@ -393,6 +419,7 @@ class Networks(Together):
 class Bounds(Together):
     async def test_more_than_may_wait_is_dropped_and_counted(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         for _ in range(15_000):
@@ -404,6 +431,7 @@ class Bounds(Together):
     async def test_what_is_told_in_a_turn_goes_in_one_call(self) -> None:
         await self.begin()
         for number in range(50):
+            self.other.listen(f"user {number}")
             self.other.here(f"user {number}")
         await self.becomes(self.one, **{f"user {number}": True for number in range(50)})
         self.redis.do("CONFIG", "RESETSTAT")
@@ -419,6 +447,7 @@ class Bounds(Together):
 
     async def test_what_cannot_be_read_is_passed_over(self) -> None:
         await self.begin()
+        self.other.listen("ann")
         self.other.here("ann")
         self.other.watch("ann")
         await self.becomes(self.one, ann=True)

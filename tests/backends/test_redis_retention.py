@@ -9,9 +9,10 @@ from twisted.internet.defer import gatherResults
 
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.retention import STEP
-from kschat.chat.interfaces import InboxState, Notes
+from kschat.chat.interfaces import InboxState, IStore, Notes
 from kschat.chat.messages import Message
 from tests.backends.redis_stores import StoreTestCase
+from tests.contracts import unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 from tests.support.redis import shared_redis
@@ -240,6 +241,19 @@ class CountTests(RetentionTestCase):
                 user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
                 self.assertEqual((await store.history(user, peer, None, 1000)).messages, tuple(messages[-most:]))
             await store.stop()
+
+
+class RedisUnreadTests(unread.UnreadContract, StoreTestCase):
+    made_stores = 0
+
+    async def make_bounded_store(self, most: int) -> IStore:
+        self.made_stores += 1
+        prefix = f"{self.id()}{self.made_stores}"
+        return await self.store(await shared_redis(), prefix=prefix, retention_messages=most)
+
+    async def tidy(self, store: IStore) -> None:
+        assert isinstance(store, RedisStore)
+        await store.sweep()
 
 
 class RoundTests(RetentionTestCase):

@@ -16,9 +16,10 @@ from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.backends.sqlite.database import Versions, connect
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.session import Session
+from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, RoomFull, Stored, StoreUnavailable
 from tests.backends.turns import StoreTestCase, Turns
-from tests.contracts import istore
+from tests.contracts import istore, unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 
@@ -48,6 +49,25 @@ class SqliteStoreContractTests(istore.StoreContract, istore.FailingStoreContract
         self.directory.with_suffix(".away").rename(self.directory)
         self.clock.advance(5)
         await store.leave("#nowhere", "nobody")
+
+
+class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
+    timeout = 60
+
+    async def make_bounded_store(self, most: int) -> IStore:
+        self.clock = Clock()
+        settings = Settings(self.mktemp(), "normal", retention_messages=most)
+        store = SqliteStore(settings, reactor, self.clock)
+        store.start()
+        self.addCleanup(store.stop)
+        return store
+
+    async def tidy(self, store: IStore) -> None:
+        assert isinstance(store, SqliteStore)
+        await store.settle()
+        self.clock.advance(TIDY_EVERY)
+        while await store._writer.between(lambda session: session.retention.due):
+            pass
 
 
 class IndexedSqliteStoreContractTests(SqliteStoreContractTests):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from twisted.internet.task import Clock
@@ -92,6 +92,9 @@ class Line:
 
     def take_unsent(self) -> Iterable[Frame]:
         return ()
+
+    def take_unread(self) -> Iterator[Frame]:
+        return iter(())
 
     def take_proof(self) -> int | None:
         return None

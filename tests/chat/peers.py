@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -151,6 +151,9 @@ class Pipe:
 
     def take_unsent(self) -> Iterable[Frame]:
         return ()
+
+    def take_unread(self) -> Iterator[Frame]:
+        return iter(())
 
     def take_proof(self) -> int | None:
         return None

@@ -8,9 +8,12 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import bodies
+from kschat.chat import bodies, telling
+from kschat.chat.cursors import CURSOR_WAIT
+from kschat.chat.hub import LISTEN_WAIT
 from kschat.chat.interfaces import Stored
-from kschat.chat.words import Receipt, Replaced
+from kschat.chat.telling import CLAIM_WAIT, FLUSH_WAIT
+from kschat.chat.words import CursorRequest, CursorWritten, Receipt, Replaced
 from kschat.wire.errors import Reason
 from tests.chat.peers import NOW, Client, Daemon
 from tests.contracts.circle import Circle, CircleReplica
@@ -19,19 +22,37 @@ from tests.contracts.made import message
 MS = int(NOW * 1000)
 
 
+class Neighbour(Daemon):
+    """One of several daemons; of each a turn goes by when a client connects to any."""
+
+    def __init__(self, store: MemoryStore, circle: Circle, all_of_them: list[Neighbour]) -> None:
+        super().__init__(store, replica=circle.replica())
+        self.all = all_of_them
+        self.all.append(self)
+        self.replica.start()
+
+    def joined(self, user: str, *arguments: Any, **more: Any) -> Client:
+        return self.turn(super().joined(user, *arguments, **more))
+
+    def turn(self, client: Client) -> Client:
+        """``client``, a turn later."""
+        for daemon in self.all:
+            daemon.clock.advance(0)
+        return client
+
+
 class DaemonsTestCase(SynchronousTestCase):
     """Two daemons on one store; their routers carry nothing."""
 
     def setUp(self) -> None:
         self.store = MemoryStore(10_000, 10_000_000)
         self.circle = Circle()
+        self.all: list[Neighbour] = []
         self.one = self.daemon()
         self.other = self.daemon()
 
-    def daemon(self) -> Daemon:
-        daemon = Daemon(self.store, replica=self.circle.replica())
-        daemon.replica.start()
-        return daemon
+    def daemon(self) -> Neighbour:
+        return Neighbour(self.store, self.circle, self.all)
 
     def replica(self, daemon: Daemon) -> CircleReplica:
         replica = daemon.replica
@@ -52,7 +73,7 @@ class DaemonsTestCase(SynchronousTestCase):
 
     @property
     def words(self) -> list[Any]:
-        return [word for _, _, word in self.circle.told]
+        return [word for _, _, word in self.circle.told if type(word) not in (CursorRequest, CursorWritten)]
 
 
 class Crossing(DaemonsTestCase):
@@ -139,6 +160,27 @@ class Cost(DaemonsTestCase):
         self.brought(ben, self.send(ann, "ben"), self.other)
         self.assertEqual(len(self.words), 1)
 
+    def test_a_message_is_told_as_delivered_once_wherever_its_recipient_and_its_sender_are(self) -> None:
+        third = self.daemon()
+        senders = [daemon.joined("ann", {"receipts": "1"}) for daemon in (self.one, self.other, self.other)]
+        recipients = [self.one.joined("ben"), self.other.joined("ben"), third.joined("ben")]
+        mids = []
+        for _ in range(5):
+            mids.append(self.send(senders[0], "ben"))
+            for client, daemon in zip(recipients, (self.one, self.other, third), strict=True):
+                self.brought(client, mids[-1], daemon)
+        told = [{"pId": "ben", "mid": mid, "STATUS": 2} for mid in mids]
+        self.assertEqual([sender.events("RESPSTATUS") for sender in senders], [told] * 3)
+        recipients[0].emit("Read", {"pId": "ann", "mid": mids[-1]})
+        self.assertEqual(senders[1].events("RESPSTATUS")[5:], [{"pId": "ben", "mid": mids[-1], "STATUS": 3}])
+
+    def test_how_many_are_remembered_to_have_been_delivered_is_bounded(self) -> None:
+        self.patch(telling, "MAX_DELIVERED", 3)
+        ann = self.one.joined("ann", {"receipts": "1"})
+        for number in (1, 2, 3, 2, 4, 1, 4):
+            self.one.hub.telling.receipt("ann", Receipt("ben", False, f"{number:024x}", 2))
+        self.assertEqual([int(one["mid"]) for one in ann.events("RESPSTATUS")], [1, 2, 3, 4, 1])
+
     def test_who_asks_on_the_same_daemon_alone_costs_no_word(self) -> None:
         ann, ben = self.one.joined("ann", {"receipts": "1", "carbons": "1"}), self.one.joined("ben")
         mid = self.send(ann, "ben")
@@ -178,6 +220,18 @@ class PresenceOfAll(DaemonsTestCase):
         self.other.joined("ann").drop()
         self.other.clock.advance(1)
         self.assertEqual(self.eve.ask("Presence", {"ids": ["ann"]}), {"ann": {"online": False, "lastSeen": MS}})
+
+    def test_last_seen_does_not_go_back_when_two_daemons_lose_a_user_at_once(self) -> None:
+        here, there, eve = self.one.joined("ann"), self.other.joined("ann"), self.other.joined("eve")
+        self.one.clock.advance(5)
+        here.drop()
+        self.one.clock.advance(0.25)
+        there.drop()
+        latest = {"ann": {"online": False, "lastSeen": MS + 5000}}
+        self.assertEqual(eve.ask("Presence", {"ids": ["ann"]}), latest)
+        self.other.clock.advance(0.25)
+        self.assertEqual(eve.ask("Presence", {"ids": ["ann"]}), latest)
+        self.assertEqual(self.successResultOf(self.store.last_seen(["ann"])), {"ann": MS + 5000})
 
     def test_who_was_on_a_daemon_that_died_is_told_and_noted(self) -> None:
         self.other.joined("ann")
@@ -310,8 +364,8 @@ class Ending(DaemonsTestCase):
             ann.read()
             self.assertEqual((ann.dismissed, other.alive, other.dismissed), (True, True, False), carried)
 
-    def recovering(self, daemon: Daemon) -> Client:
-        client = daemon.client("ben").join(recover="1")
+    def recovering(self, daemon: Neighbour, **auth: Any) -> Client:
+        client = daemon.turn(daemon.client("ben").join(recover="1", **auth))
         client.read()
         return client
 
@@ -320,29 +374,204 @@ class Ending(DaemonsTestCase):
         mid = self.send(self.one.joined("ann"), "ben")
         self.brought(ben, mid, self.one)
         pid, noted = ben.pid, ben.noted or "1"
-        back = self.other.client("ben").join(recover="1", pid=pid, offset=noted)
-        back.read()
+        back = self.recovering(self.other, pid=pid, offset=noted)
         self.assertEqual(back.pid, pid)
         self.assertIs(ben.pipe.closed, Reason.REPLACED)
         self.assertEqual(ben.events("Goodbye"), [{"reason": "replaced", "retryIn": 0.0}])
         self.assertIsNone(bystander.pipe.closed)
         self.assertIsNone(back.pipe.closed)
-        self.assertEqual([word for word in self.words if isinstance(word, Replaced)], [Replaced(str(pid))])
+        self.assertEqual([word.pid for word in self.words if isinstance(word, Replaced)], [pid])
 
     def test_a_client_that_comes_back_on_the_same_daemon_does_so_too_and_was_never_away(self) -> None:
         eve = self.other.joined("eve")
         ben = self.recovering(self.one)
         eve.ask("Presence", {"ids": ["ben"]})
-        back = self.one.client("ben").join(recover="1", pid=ben.pid, offset="0")
+        back = self.recovering(self.one, pid=ben.pid, offset="0")
         self.assertIs(ben.pipe.closed, Reason.REPLACED)
         self.assertTrue(back.alive)
         self.assertEqual(eve.events("RESPPRESENCE"), [])
 
     def test_a_pid_of_another_user_replaces_nobody(self) -> None:
         ben = self.recovering(self.one)
-        self.other.client("cem").join(recover="1", pid=ben.pid, offset="0")
+        self.other.turn(self.other.client("cem").join(recover="1", pid=ben.pid, offset="0"))
         self.assertIsNone(ben.pipe.closed)
         self.assertEqual(self.words, [])
+
+    def test_of_two_that_come_back_at_once_on_two_daemons_the_last_one_stays(self) -> None:
+        for order in (1, -1):
+            ben = self.recovering(self.one)
+            daemons = [self.one, self.other][::order]
+            self.circle.held = True
+            both = [daemon.client("ben").join(recover="1", pid=ben.pid, offset="0") for daemon in daemons]
+            for daemon in daemons:
+                daemon.clock.advance(CURSOR_WAIT)  # each lets its own in, and has heard nothing of the other
+            self.assertEqual([client.alive for client in (ben, *both)], [False, True, True])
+            self.circle.release()
+            self.assertEqual([client.alive for client in both], [False, True], order)
+            self.assertIs(both[0].pipe.closed, Reason.REPLACED)
+            self.assertTrue(self.circle.has("ben"))
+            both[1].drop()
+            self.assertEqual([self.one.hub.telling._claims, self.other.hub.telling._claims], [{}, {}])
+
+    def test_of_many_that_come_back_at_once_on_two_daemons_the_last_one_stays(self) -> None:
+        ben = self.recovering(self.one)
+        self.circle.held = True
+        clients = []
+        for daemon in (self.one, self.other, self.one, self.one, self.other, self.one):
+            clients.append(daemon.client("ben").join(recover="1", pid=ben.pid, offset="0"))
+            daemon.clock.advance(CURSOR_WAIT)
+        self.circle.release()
+        self.assertEqual([client.alive for client in clients], [False] * 5 + [True])
+
+    def test_two_that_can_t_be_recovered_and_come_back_at_once_are_one_as_well(self) -> None:
+        ben = self.recovering(self.one)
+        self.circle.held = True
+        both = [one.client("ben").join(recover="1", pid=ben.pid, offset="99") for one in (self.other, self.one)]
+        for daemon in self.all:
+            daemon.clock.advance(CURSOR_WAIT)
+        self.circle.release()
+        for client in both:
+            client.read()
+        self.assertEqual(len({ben.pid, *(client.pid for client in both)}), 3)
+        self.assertEqual([client.alive for client in (ben, *both)].count(True), 1)
+
+    def test_a_claim_that_is_never_heard_does_not_keep_a_socket_for_ever(self) -> None:
+        ben = self.recovering(self.one)
+        back = self.recovering(self.one, pid=ben.pid, offset="0")
+        self.assertEqual(self.one.hub.telling._claims, {})
+        self.replica(self.one).listening.clear()  # what is told is lost
+        again = self.recovering(self.one, pid=ben.pid, offset="0")
+        self.assertEqual((back.alive, again.alive), (False, True))
+        self.one.clock.advance(CLAIM_WAIT)
+        self.replica(self.one).listening.add("ben")
+        there = self.recovering(self.other, pid=ben.pid, offset="0")
+        self.assertEqual((again.alive, there.alive), (False, True))
+
+    def test_logout_of_all_is_answered_when_all_daemons_were_told(self) -> None:
+        ann = self.one.joined("ann")
+        self.replica(self.one).flushes.held = True
+        number = ann.emit("Logout", {"all": True})
+        self.assertIsNone(ann.answer(number))
+        self.replica(self.one).flushes.give()
+        self.assertEqual(ann.answer(number), {"RC": 1, "ERR": 0})
+        self.assertTrue(ann.dismissed)
+
+    def test_logout_of_all_is_answered_though_others_can_t_be_told(self) -> None:
+        ann = self.one.joined("ann")
+        self.replica(self.one).flushes.held = True
+        number = ann.emit("Logout", {"all": True})
+        self.one.clock.advance(FLUSH_WAIT)
+        self.assertEqual(ann.answer(number), {"RC": 1, "ERR": 0})
+        self.replica(self.one).flushes.give()
+
+
+class LettingIn(DaemonsTestCase):
+    """When a socket is told that it is connected."""
+
+    def is_in(self, client: Client) -> bool:
+        client.read()
+        return client.sid is not None
+
+    def test_a_socket_is_let_in_when_its_daemon_hears_what_is_told_to_its_user(self) -> None:
+        ann = self.one.joined("ann")
+        self.replica(self.other).listens.held = True
+        there = self.other.joined("ann", {"carbons": "1"})
+        self.assertFalse(self.is_in(there))
+        self.replica(self.other).listens.give()
+        self.one.clock.advance(0)
+        self.assertTrue(self.is_in(there))
+        self.send(ann, "ben")
+        self.assertEqual(len(there.events("RESPCARBON")), 1)
+        ann.emit("Logout", {"all": True})
+        self.assertFalse(there.alive)
+
+    def test_the_second_of_a_user_waits_as_the_first_does(self) -> None:
+        self.replica(self.one).listens.held = True
+        both = [self.one.joined("ann") for _ in range(2)]
+        self.assertEqual([self.is_in(client) for client in both], [False, False])
+        self.replica(self.one).listens.give()
+        self.assertEqual([self.is_in(client) for client in both], [True, True])
+
+    def test_a_redis_that_stands_still_keeps_a_socket_waiting_for_a_moment_only(self) -> None:
+        self.replica(self.one).listens.held = True
+        ann = self.one.joined("ann")
+        self.one.clock.advance(LISTEN_WAIT)
+        self.assertTrue(self.is_in(ann))
+        self.replica(self.one).listens.give()
+        self.assertTrue(ann.alive)
+
+    def test_without_the_others_a_socket_is_let_in_at_once(self) -> None:
+        self.replica(self.one).cut(MS)
+        self.assertTrue(self.is_in(self.one.joined("ann")))
+
+    def test_one_that_goes_meanwhile_is_not_let_in_and_leaves_nothing_behind(self) -> None:
+        self.replica(self.one).listens.held = True
+        ann = self.one.joined("ann")
+        ann.drop()
+        self.one.clock.advance(LISTEN_WAIT)
+        self.assertFalse(self.circle.has("ann"))
+        self.assertEqual((self.one.hub.users, self.one.clock.getDelayedCalls()), (0, []))
+
+
+class SecondDevices(DaemonsTestCase):
+    """A device that connects to another daemon is not sent what the first one was proved to have."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.ben = self.one.joined("ann"), self.one.joined("ben")
+
+    def has_one(self) -> None:
+        """Ben's device is proved to have a message, and the store is not told yet."""
+        self.brought(self.ben, self.send(self.ann, "ben"), self.one)
+        self.assertEqual(self.successResultOf(self.store.inbox("ben")).cursor, 0)
+
+    def test_what_the_first_device_has_is_not_sent_to_the_second(self) -> None:
+        self.has_one()
+        self.assertEqual(self.other.joined("ben").offsets(), [])
+
+    def test_nor_where_a_third_daemon_has_the_user_as_well(self) -> None:
+        third = self.daemon()
+        third.joined("ben")
+        self.has_one()
+        self.assertEqual(self.other.joined("ben").offsets(), [])
+
+    def test_nor_where_the_first_device_left_a_moment_ago(self) -> None:
+        self.has_one()
+        self.ben.drop()
+        self.assertEqual(self.other.joined("ben").offsets(), [])
+        self.one.clock.advance(1)
+        self.assertNotIn("ben", self.replica(self.one).listening)
+
+    def test_nor_where_it_came_back_to_its_daemon_meanwhile(self) -> None:
+        self.has_one()
+        self.ben.drop()
+        again = self.one.joined("ben")
+        self.one.clock.advance(1)
+        self.assertIn("ben", self.replica(self.one).listening)
+        self.assertEqual(again.offsets(), [])
+
+    def test_a_proof_that_arrives_with_the_question_counts(self) -> None:
+        mid = self.send(self.ann, "ben")
+        (entry,) = self.successResultOf(self.store.read("ben", 0, 9))
+        self.one.news(Stored(entry.message, (("ben", 1),)))
+        self.assertEqual(entry.message.mid, mid)
+        second = self.other.client("ben").join()
+        self.ben.pong()
+        self.one.clock.advance(0)
+        self.assertEqual((second.offsets(), second.sid is not None), ([], True))
+
+    def test_a_daemon_that_stands_still_keeps_nobody_waiting_for_long(self) -> None:
+        self.has_one()
+        second = self.other.client("ben").join()
+        second.read()
+        self.assertIsNone(second.sid)
+        self.other.clock.advance(CURSOR_WAIT)
+        self.assertEqual(second.offsets(), [1])
+
+    def test_a_message_costs_nothing(self) -> None:
+        self.circle.told.clear()
+        self.has_one()
+        self.assertEqual(self.circle.told, [])
 
 
 class Operations(DaemonsTestCase):

@@ -117,6 +117,25 @@ class PlacesOfAToken(SynchronousTestCase):
         for query, space in (({"ksId": "43"}, ""), ({}, "ksId=43"), ({"ksId": "042"}, ""), ({"ksId": "42 "}, "")):
             self.assertEqual(self.refused(greeting({"token": token}, query, space)), "other_user")
 
+    def test_ks_id_is_compared_with_the_token_that_it_came_with(self) -> None:
+        ann = {"token": TOKENS["query"], "ksId": "query"}
+        said = greeting({"token": TOKENS["42"], "ksId": "42"}, ann)
+        self.assertEqual(said.identify(VERIFIER).user, "42")
+        self.assertEqual(greeting({"token": TOKENS["42"]}, ann).identify(VERIFIER).user, "42")
+        self.assertEqual(greeting({"token": TOKENS["42"], "ksId": 42}, ann).identify(VERIFIER).user, "42")
+        said = greeting({"token": TOKENS["42"]}, {}, f"token={TOKENS['space']}&ksId=space")
+        self.assertEqual(said.identify(VERIFIER).user, "42")
+        said = greeting(None, ann, f"token={TOKENS['space']}&ksId=space")
+        self.assertEqual(said.identify(VERIFIER).user, "query")
+
+    def test_ks_id_of_another_user_beside_the_token_that_counts_is_refused(self) -> None:
+        others: list[Any] = ["query", 43, True, ["42"], {"id": "42"}, 42.5, "#42", "x" * 200]
+        for other in others:
+            said = greeting({"token": TOKENS["42"], "ksId": other}, {"token": TOKENS["query"], "ksId": "query"})
+            self.assertEqual(self.refused(said), "other_user", other)
+        for place in ({"ksId": "43"}, {"ksId": "43", "token": TOKENS["42"]}):
+            self.assertEqual(self.refused(greeting(None, place, authorization=f"Bearer {TOKENS['42']}")), "other_user")
+
     def test_ks_id_alone_lets_nobody_in(self) -> None:
         self.assertEqual(self.refused(greeting(query={"ksId": "42"})), "missing")
 

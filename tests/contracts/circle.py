@@ -23,7 +23,23 @@ class Circle:
     def __init__(self) -> None:
         self.members: list[CircleReplica] = []
         self.settled = True
+        self.seen: dict[str, int] = {}
+        self.held = False
+        self.unheard: list[tuple[CircleReplica, str | None, Word]] = []
         self.told: list[tuple[CircleReplica, tuple[str, ...] | None, Word]] = []
+
+    def hear(self, member: CircleReplica, user: str | None, word: Word) -> None:
+        """Let a daemon hear a word, at once; or later, but each in the same order, while ``held``."""
+        if self.held:
+            self.unheard.append((member, user, word))
+        else:
+            member.listener.told(user, unpacked(b"\x91" + packed(word)))
+
+    def release(self) -> None:
+        """Let all hear what they did not yet."""
+        self.held = False
+        while self.unheard:
+            self.hear(*self.unheard.pop(0))
 
     def replica(self) -> CircleReplica:
         """One more daemon's."""
@@ -55,6 +71,8 @@ class CircleReplica:
 
     Attributes:
         answers: to ``online``; what is found when it is asked may be told later.
+        listens: to ``listen``; ``flushes``: to ``flush``.
+        listening: the users whose words it hears.
     """
 
     listener: ReplicaListener
@@ -62,6 +80,9 @@ class CircleReplica:
     def __init__(self, circle: Circle) -> None:
         self._circle = circle
         self._here: set[str] = set()
+        self.listening: set[str] = set()
+        self.listens = Answers(AssertionError("it never fails"))
+        self.flushes = Answers(AssertionError("it never fails"))
         self.watched: set[str] = set()
         self.wants = Wants.NOTHING
         self.answers = Answers(AssertionError("it never fails"))
@@ -104,6 +125,16 @@ class CircleReplica:
             self._circle.members[0].listener.lost(lost, seen)
         self._circle.wanted()
 
+    def listen(self, user: str) -> Deferred[None]:
+        def now() -> Deferred[None]:
+            self.listening.add(user)
+            return succeed(None)
+
+        return self.listens.to(now)
+
+    def unlisten(self, user: str) -> None:
+        self.listening.discard(user)
+
     def here(self, user: str) -> None:
         fresh = not self._circle.has(user)
         self._here.add(user)
@@ -115,23 +146,33 @@ class CircleReplica:
     def gone(self, user: str, seen: int) -> None:
         if user in self._here:
             self._here.discard(user)
+            latest = self._circle.seen[user] = max(seen, self._circle.seen.get(user, 0))
             if self.up and not self._circle.has(user):
-                self._circle.heard(user, False, seen)
+                self._circle.heard(user, False, self._circle.seen.pop(user, latest))
 
-    def tell(self, users: Sequence[str], word: Word) -> None:
+    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
         self._circle.told.append((self, tuple(users), word))
         if self.up:
-            for member in self._circle.members:
-                for user in users:
-                    if member is not self and user in member.users:
-                        member.listener.told(user, unpacked(b"\x91" + packed(word)))
+            for user in users:
+                for member in self._circle.members:
+                    if (echo or member is not self) and user in member.listening:
+                        self._circle.hear(member, user, word)
+
+    def ask(self, user: str, word: Word) -> Deferred[int]:
+        if not self.up:
+            return succeed(0)
+        self.tell((user,), word)
+        return succeed(sum(member is not self and user in member.listening for member in self._circle.members))
+
+    def flush(self) -> Deferred[None]:
+        return self.flushes.to(lambda: succeed(None))
 
     def tell_all(self, word: Word) -> None:
         self._circle.told.append((self, None, word))
         if self.up:
             for member in self._circle.members:
                 if member is not self:
-                    member.listener.told(None, unpacked(b"\x91" + packed(word)))
+                    self._circle.hear(member, None, word)
 
     def want(self, wants: Wants) -> None:
         self.wants = wants

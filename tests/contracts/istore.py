@@ -292,6 +292,14 @@ class InboxContract(Contract):
         self.assertEqual(await store.last_seen(["ann", "cem", "ben", "nobody"]), {"ben": 2000, "cem": 2**41})
         self.assertEqual(await store.last_seen([]), {})
 
+    async def test_who_was_seen_later_was_not_seen_earlier(self) -> None:
+        # Two daemons lose a user's sockets at once, and what they note comes in any order.
+        store = await self.make_store()
+        await store.append(to("ben"))
+        for time in (2**41, 2**41 - 5, 7):
+            await store.note(Notes({}, {"ben": time, "nobody": time}))
+        self.assertEqual(await store.last_seen(["ben", "nobody"]), {"ben": 2**41, "nobody": 2**41})
+
     async def test_many_may_be_asked_for_at_once(self) -> None:
         store = await self.make_store()
         seen = {f"user {n}": n for n in range(1200)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zope.interface.verify import verifyObject
 
 from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
-from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
+from kschat.chat.words import Carbon, CursorRequest, CursorWritten, Disconnect, Emit, Receipt, Replaced, Typing, Word
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -24,7 +24,9 @@ WORDS: Sequence[Word] = (
     Carbon(b'["RESPCARBON",{"a":"\xc3\xa9"}]', (b"", bytes(range(256)), b"\xff" * 70_000)),
     Emit(b'["Any name",' + b"1" * 100_000 + b"]"),
     Disconnect("logout"),
-    Replaced("0123456789abcdef.xyz"),
+    Replaced("0123456789abcdef.xyz", "socket"),
+    CursorRequest("q"),
+    CursorWritten("q"),
 )
 
 #: Users' ids that others use for patterns, keys and the like.
@@ -145,6 +147,7 @@ class ReplicasContract(ReplicaContract):
         (one, heard_by_one), (other, heard_by_other) = await self.together(2)
         for user in users:
             other.here(user)
+            await other.listen(user)
         await self.settle()
         return one, heard_by_one, other, heard_by_other
 
@@ -175,15 +178,76 @@ class ReplicasContract(ReplicaContract):
 
     async def test_who_is_gone_hears_nothing_more_and_who_is_back_does(self) -> None:
         one, _, other, heard = await self.two("ann")
-        other.gone("ann", 1)
+        other.unlisten("ann")
         await self.settle()
         one.tell(["ann"], Typing("lost"))
         await self.settle()
-        other.here("ann")
-        await self.settle()
+        await other.listen("ann")
         one.tell(["ann"], Typing("heard"))
         await self.settle()
         self.assertEqual(heard.words, [("ann", Typing("heard"))])
+
+    async def test_whatever_is_told_once_a_user_is_listened_to_is_heard(self) -> None:
+        one, _, other, heard = await self.two()
+        users = [f"user {number}" for number in range(20)]
+        for user in users:
+            await other.listen(user)
+            one.tell([user], Typing(user))
+        await self.settle()
+        self.assertEqual(heard.words, [(user, Typing(user)) for user in users])
+
+    async def test_what_a_daemon_wants_is_known_to_the_others_once_it_listens(self) -> None:
+        one, heard, other, heard_there = await self.two()
+        for wants in (Wants.CARBONS, Wants.CARBONS | Wants.RECEIPTS):
+            other.want(wants)
+            await other.listen("ann")
+            # What is published once that was answered is heard behind it.
+            await one.listen("ben")
+            other.tell(["ben"], Typing("ann"))
+            await self.comes_true(lambda: bool(heard.words))
+            self.assertEqual(heard.wants, wants)
+            heard.words.clear()
+        self.assertEqual(heard_there.words, [])
+
+    async def test_a_question_is_heard_by_the_daemons_that_it_says_and_by_no_other(self) -> None:
+        daemons = await self.together(4)
+        for replica, _ in daemons[:3]:
+            replica.here("ann")
+            await replica.listen("ann")
+        await self.settle()
+        self.assertEqual(await daemons[0][0].ask("ann", CursorRequest("q")), 2)
+        self.assertEqual(await daemons[0][0].ask("ben", CursorRequest("r")), 0)
+        await self.settle()
+        asked = [("ann", CursorRequest("q"))]
+        self.assertEqual([ears.words for _, ears in daemons], [[], asked, asked, []])
+
+    async def test_a_word_with_an_echo_is_heard_by_all_in_one_order(self) -> None:
+        daemons = await self.together(3)
+        for replica, _ in daemons:
+            await replica.listen("ann")
+        for number in range(20):
+            for place, (replica, _) in enumerate(daemons):
+                replica.tell(["ann"], Replaced("pid", f"{number} of {place}"), echo=True)
+            if number % 3 == 0:
+                await self.settle()
+        await self.settle()
+        orders = [ears.words for _, ears in daemons]
+        self.assertEqual(len(orders[0]), 60)
+        self.assertEqual(orders, [orders[0]] * 3)
+
+    async def test_what_was_told_before_a_flush_is_published_when_it_fires(self) -> None:
+        one, _, other, heard = await self.two("ann")
+        for number in range(3):
+            one.tell(["ann"], Typing(str(number)))
+            await one.flush()
+            # A user's channel is in the order of what was published.
+            other.tell(["ann"], Replaced("pid", str(number)), echo=True)
+            await other.flush()
+        await self.settle()
+        self.assertEqual(
+            [word for _, word in heard.words],
+            [word for number in "012" for word in (Typing(number), Replaced("pid", number))],
+        )
 
     async def test_no_user_s_id_means_another_s(self) -> None:
         one, _, _, heard = await self.two(*ODD_USERS)
@@ -213,6 +277,23 @@ class ReplicasContract(ReplicaContract):
         await self.settle()
         self.assertEqual(heard.of("ann"), [(True, None), (False, 9)])
         self.assertEqual(await other.online(["ann"]), {"ann": False})
+
+    async def test_who_left_two_daemons_was_last_seen_at_the_later_of_both_times(self) -> None:
+        one, heard, other, _ = await self.two("ann")
+        one.watch("ann")
+        await one.online(["ann"])
+        one.here("ann")
+        await self.settle()
+        one.gone("ann", 1_700_000_000_009)
+        await self.settle()
+        other.gone("ann", 1_700_000_000_007)
+        await self.settle()
+        other.here("ann")
+        await self.settle()
+        other.gone("ann", 1_700_000_000_008)
+        await self.settle()
+        seen = [state for state in heard.of("ann") if not state[0]]
+        self.assertEqual(seen, [(False, 1_700_000_000_009), (False, 1_700_000_000_008)])
 
     async def test_all_who_watch_hear_of_a_change_anywhere(self) -> None:
         daemons = await self.together(3)

@@ -274,9 +274,16 @@ class Cluster(DaemonsTestCase):
         self.assertEqual(list(range(20)), [message["msg"] for (message,) in got])
         found = await self.presence(await self.join(one, new_user("carol")), bob, alice)
         self.assertEqual([True, True], [one["online"] for one in found.values()])
+        await self.presence(a, bob)
         await b.disconnect()
-        seen = await self.presence(a, bob)
-        self.assertIsInstance(seen[bob]["lastSeen"], int)
+        online, seen = await self.change(a, bob)
+        self.assertFalse(online)
+
+        async def ask() -> Any:
+            return (await self.presence(a, bob))[bob]["lastSeen"]
+
+        # The store is told of it by a note, a moment later than the others are told.
+        await repeated_until(ask, lambda noted: noted == seen, "lastSeen in the store")
         self.no_faults(one, other)
 
     async def test_a_client_recovers_on_another_daemon_and_its_old_socket_is_replaced(self) -> None:

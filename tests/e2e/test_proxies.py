@@ -1,4 +1,4 @@
-"""npm's clients through nginx and haproxy, which send each request to the next of three daemons."""
+"""npm's clients through nginx, haproxy and Apache, which send each request to the next of three daemons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.web.client import Agent, readBody
 from tests.e2e.chatting import COMES_BACK, messages_of, new_user, sending
 from tests.support import NodeClient, NodeSocket, repeated_until, require_node, token
 from tests.support.daemon import Daemon, free_port
-from tests.support.proxies import Proxy, haproxy, nginx
+from tests.support.proxies import Proxy, apache, haproxy, nginx
 from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import shared_redis
 from tests.support.waiting import real_reactor
@@ -91,6 +91,32 @@ class RoundRobin(unittest.TestCase):
     async def test_through_haproxy(self) -> None:
         await self.every_client(haproxy)
 
+    async def test_through_apache(self) -> None:
+        await self.every_client(apache)
+
+    async def test_a_daemon_that_is_gone_costs_no_request(self) -> None:
+        daemons = [await Daemon.start(self) for _ in range(3)]
+        proxies = [start([daemon.port for daemon in daemons]) for start in (nginx, haproxy, apache)]
+        for proxy in proxies:
+            await proxy.start(self)
+        await daemons[1].kill()
+        agent = Agent(real_reactor())
+        for proxy in proxies:
+            for _ in range(9):
+                response = await agent.request(b"GET", f"{proxy.url}/healthz".encode())
+                self.assertEqual((200, True), (response.code, b'"ok"' in await readBody(response)), proxy.url)
+
+    async def test_metrics_are_not_for_the_world(self) -> None:
+        daemon = await Daemon.start(self)
+        agent = Agent(real_reactor())
+        for start in (nginx, haproxy, apache):
+            proxy = start([daemon.port])
+            await proxy.start(self)
+            for path in ("/metrics", "/metrics/", "//metrics", "/%6detrics", "/metrics?x", "/socket.io/../metrics"):
+                response = await agent.request(b"GET", f"{proxy.url}{path}".encode())
+                self.assertNotIn(b"kschat_", await readBody(response), path)
+                self.assertIn(response.code, (400, 403, 404), path)
+
     async def test_users_on_a_cluster_write_to_each_other(self) -> None:
         name = new_user("cluster")
         services = {"amqp": (await shared_rabbitmq()).url, "redis": (await shared_redis()).url}
@@ -135,3 +161,47 @@ class RoundRobin(unittest.TestCase):
                 return bool(ack["RESPONSE"] == "Send Emit is success.")
 
             await repeated_until(works, bool, "a client that is back", 60)
+
+
+class BelowAPath(unittest.TestCase):
+    """One daemon that serves below a path, behind proxies that pass its requests on as they came."""
+
+    timeout = 120
+
+    async def through(self, start: Callable[[Sequence[int], str], Proxy], example: str) -> None:
+        require_node()
+        daemon = await Daemon.start(self, base_path="/chat")
+        proxy = start([daemon.port], example)
+        await proxy.start(self)
+        agent = Agent(real_reactor())
+        for path, status in (
+            ("/chat/", 200),
+            ("/chat/static/kschat.js", 200),
+            ("/chat/metrics", 404),
+        ):
+            response = await agent.request(b"GET", f"{proxy.url}{path}".encode())
+            await readBody(response)
+            self.assertEqual(status, response.code, path)
+        response = await agent.request(b"GET", f"{proxy.url}/chat?uid=1".encode())
+        await readBody(response)
+        (location,) = response.headers.getRawHeaders(b"location") or (b"",)
+        self.assertTrue(location.endswith(b"chat/?uid=1"), location)
+        for version in (2, 4):
+            client = NodeClient.start(self, version)
+            for transports in (None, ("polling",), ("websocket",)):
+                user = new_user()
+                options = {"query": f"token={token(user)}", "path": "/chat/socket.io/", "transports": transports}
+                socket = await client.connect(f"{proxy.url}/kschat", **options)
+                await socket.emit("Send", sending(user, user, "hello"))
+                self.assertEqual("hello", messages_of(await socket.next("RESPRECEIVER"))[0]["msg"])
+                await socket.disconnect()
+        self.assertEqual([], daemon.faults)
+
+    async def test_through_nginx(self) -> None:
+        await self.through(nginx, "nginx-path.conf")
+
+    async def test_through_haproxy(self) -> None:
+        await self.through(haproxy, "haproxy-path.cfg")
+
+    async def test_through_apache(self) -> None:
+        await self.through(apache, "apache-path.conf")

@@ -162,7 +162,9 @@ class Daemon:
     Args:
         application: what its sessions are for; a ``Recorder`` unless given.
         bounds, limits, page: in the place of the defaults.
+        base_path: see ``site.make_root``.
         house: the chat that it is the front of, in the place of a ``Recorder``.
+        busy: see ``Engine``.
         settings: of the engine.
     """
 
@@ -174,6 +176,8 @@ class Daemon:
         access_log: bool = True,
         page: IResource | None = None,
         house: House | None = None,
+        busy: Callable[[], bool] = lambda: False,
+        base_path: str = "",
         **settings: Any,
     ) -> None:
         self.recorder = Recorder()
@@ -182,6 +186,7 @@ class Daemon:
             self.clock.advance(NOW)
         else:
             self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.server
+        self.store_up: bool | None = True
         self.connections = ConnectionCount()
         self.alarms = Alarms(self.clock)
         self.engine = Engine(
@@ -193,6 +198,7 @@ class Daemon:
             self.counters,
             self.connections,
             self.clock,
+            busy=busy,
         )
         resource = EngineResource(self.engine, Data(b"a script", "text/javascript"))
         root = make_root(
@@ -200,7 +206,8 @@ class Daemon:
             Data(b"a file", "text/css"),
             resource,
             Health(lambda: {"connections": self.connections.open}),
-            Ready(lambda: {"router": True}, lambda: False),
+            Ready(lambda: {"router": True, "store": self.store_up}, lambda: False),
+            base_path=base_path,
         )
         self.site = BoundedSite(
             root,
@@ -212,6 +219,7 @@ class Daemon:
             access_log,
         )
         self.site.arriving.append(resource.arriving)
+        self.site.engine_path = f"{base_path}/socket.io".encode()
 
     def connect(self, room: int | None = None) -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""

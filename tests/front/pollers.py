@@ -102,7 +102,7 @@ class Poller:
         body = response.body
         if response.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        return payload.decode(body, self.revision)
+        return list(payload.decode(body, self.revision))
 
     def texts(self, asked: Asked) -> list[str]:
         """The same, all of which must be text."""

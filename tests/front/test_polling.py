@@ -16,6 +16,7 @@ from kschat.wire.connection import Socket
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
+from tests.chat.house import House
 from tests.front.daemon import Daemon, Response
 from tests.front.pollers import Asked, Poller, request
 
@@ -294,6 +295,136 @@ class SendingData(PollingTests):
             self.assertFalse(poller.lives)
 
 
+class LongBodies(PollingTests):
+    """Bodies of more packets than one turn reads, each within ``max_payload``."""
+
+    def pump(self, daemon: Daemon, turns: int = 100) -> None:
+        for _ in range(turns):
+            daemon.clock.advance(0.01)
+
+    def chatting(self, revision: Revision) -> tuple[House, Daemon, Poller]:
+        """A client that has joined the chat, and has read the answer."""
+        house = House()
+        daemon = Daemon(house=house, busy=lambda: house.delivery.waiting >= 500)
+        poller = Poller(daemon, revision, f"&token={house.token('1')}")
+        poller.post("40/kschat," + json.dumps({"token": house.token("1")}))
+        poller.take()
+        return house, daemon, poller
+
+    def sends(self, count: int) -> list[str]:
+        return [f'42/kschat,{number}["Send",{{"uId":1,"pId":2,"msg":{number}}}]' for number in range(count)]
+
+    def test_all_of_eleven_thousand_small_sends_are_acknowledged(self) -> None:
+        for revision in REVISIONS:
+            house, daemon, poller = self.chatting(revision)
+            posted = poller.post(*self.sends(11_000))
+            self.pump(daemon)
+            # Who asks for nothing until then has the answer.
+            self.assertEqual(posted.response.body, b"ok")
+            texts: list[str] = []
+            while not (asked := poller.get()).parked:
+                texts += poller.texts(asked)
+                self.pump(daemon)
+            acks = [text for text in texts if text.startswith("43/kschat,")]
+            self.assertEqual(len(acks), 11_000)
+            self.assertTrue(all("success" in text for text in acks))
+            self.assertEqual(sum(map(len, house.store.batches)), 11_000)
+            self.assertTrue(poller.lives)
+
+    def test_a_store_that_is_slow_ends_nobody(self) -> None:
+        for revision in REVISIONS:
+            house, daemon, poller = self.chatting(revision)
+            house.store.answers.held = True
+            poller.post(*self.sends(16_000))
+            self.pump(daemon, 300)
+            self.assertLess(house.delivery.waiting, 6_000)
+            house.store.answers.held = False
+            house.store.answers.give()
+            texts: list[str] = []
+            self.pump(daemon)
+            while not (asked := poller.get()).parked:
+                texts += poller.texts(asked)
+                self.pump(daemon)
+            self.assertEqual(sum("success" in text for text in texts), 16_000)
+            self.assertTrue(poller.lives)
+
+    def test_packets_that_mean_nothing_may_be_as_many(self) -> None:
+        for daemon, poller in self.each():
+            posted = poller.post(*["6"] * 300_000, '42/kschat,["x"]')
+            self.pump(daemon, 1300)
+            self.assertEqual(posted.response.body, b"ok")
+            self.assertEqual(daemon.recorder.of("event"), [("x",)])
+
+    def test_packets_that_are_answered_at_once_wait_for_gets(self) -> None:
+        daemon = Daemon()
+        poller = Poller(daemon, 3)
+        poller.join()
+        posted = poller.post(*["2"] * 200_000, '42/kschat,["x"]')
+        self.pump(daemon)
+        self.assertEqual(posted.response.body, b"ok")
+        self.assertEqual(daemon.recorder.of("event"), [])
+        # The one that comes meanwhile is read after it, and answered then; one more would be too many.
+        second = poller.post('42/kschat,["y"]')
+        self.assertTrue(second.parked)
+        pongs = 0
+        while not (asked := poller.get()).parked:
+            pongs += len(poller.texts(asked))
+            self.pump(daemon)
+        self.assertEqual(pongs, 200_000)
+        self.assertEqual(second.response.body, b"ok")
+        self.assertEqual(daemon.recorder.of("event"), [("x",), ("y",)])
+        self.assertTrue(poller.lives)
+
+    def test_two_posts_behind_one_that_waits_for_gets_end_the_session(self) -> None:
+        daemon = Daemon(max_unsent=10_000)
+        poller = Poller(daemon, 3)
+        poller.join()
+        poller.post(*["2"] * 1000)
+        self.pump(daemon)
+        second, third = poller.post("2"), poller.post("2")
+        self.pump(daemon)
+        self.assertEqual((second.response.body, third.status), (b"ok", 400))
+        self.assertEnded(poller, Reason.TRANSPORT_ERROR)
+
+    def test_a_heartbeat_is_read_however_much_waits_for_a_get(self) -> None:
+        daemon = Daemon(ping_interval=1, ping_timeout=1)
+        poller = Poller(daemon, 4)
+        poller.join()
+        for _ in range(5):
+            daemon.recorder.sockets[-1].emit(b'["x","%b"]' % (b"y" * 700_000))
+            daemon.clock.advance(1)
+            self.assertEqual(poller.post("3").response.body, b"ok")
+        self.assertTrue(poller.lives)
+
+    def test_a_fault_in_the_rest_ends_the_session(self) -> None:
+        daemon = Daemon(max_unsent=10_000)
+        poller = Poller(daemon, 3)
+        poller.join()
+        posted = poller.ask("POST", b"1:2" * 300 + b"9:2")
+        self.pump(daemon)
+        self.assertEqual(posted.response.body, b"ok")
+        while poller.lives and not (asked := poller.get()).parked:
+            asked.response  # noqa: B018 - it is there
+            self.pump(daemon)
+        self.assertEnded(poller, Reason.PARSE_ERROR)
+
+    def test_the_rest_is_read_before_what_comes_by_another_transport(self) -> None:
+        daemon = Daemon(max_unsent=10_000)
+        poller = Poller(daemon, 3)
+        poller.join()
+        posted = poller.post(*["2"] * 200, '42/kschat,["x"]')
+        self.pump(daemon)
+        self.assertEqual(posted.response.body, b"ok")
+        second = poller.post('42/kschat,["y"]')
+        peer = poller.websocket()
+        for text in ("2probe", "5", '42/kschat,["z"]'):
+            peer.send(text)
+        self.pump(daemon)
+        self.assertEqual(daemon.recorder.of("event"), [("x",), ("y",), ("z",)])
+        self.assertEqual(second.response.body, b"ok")
+        self.assertEqual(peer.texts(), ["3probe", *["3"] * 200])
+
+
 class ReceivingData(PollingTests):
     def test_a_get_waits_for_what_comes(self) -> None:
         for daemon, poller in self.each():
@@ -331,7 +462,7 @@ class ReceivingData(PollingTests):
             daemon.recorder.sockets[-1].emit(b'["x",{"_placeholder":true,"num":0}]', [b"\x01\x02"])
             response = poller.get().response
             self.assertEqual(response.headers["content-type"], kind)
-            last = payload.decode(response.body, poller.revision)[-1]
+            *_, last = payload.decode(response.body, poller.revision)
             expected = {"application/octet-stream": Frame(b"\x04\x01\x02", True)}
             self.assertEqual(last, expected.get(kind, Frame(b"b4AQI=" if revision == 3 else b"bAQI=")))
 
@@ -512,7 +643,7 @@ class Jsonp(PollingTests):
             daemon = Daemon()
             begin = f"EIO={revision}&transport=polling&j=12"
             opening = self.script(Asked(daemon.connect(), request("GET", begin)), "12")
-            sid = json.loads(payload.decode(opening.encode(), revision)[0].payload[1:])["sid"]
+            sid = json.loads(next(payload.decode(opening.encode(), revision)).payload[1:])["sid"]
             query = f"{begin}&sid={sid}"
             body = "d=" + ("10%3A40%2Fkschat%2C" if revision == 3 else "40%2Fkschat%2C")
             form = ("Content-Type: application/x-www-form-urlencoded",)

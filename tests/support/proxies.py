@@ -1,4 +1,4 @@
-"""Debian's nginx and haproxy on loopback, which send each request to the next of several daemons: round robin."""
+"""Debian's nginx, haproxy and Apache on loopback, each by the examples of ``deploy/``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ http {
 }
 """
 
+#: The same of Apache, whose modules Debian puts into one directory.
+APACHE = """
+ServerRoot DIRECTORY
+ServerName localhost
+PidFile DIRECTORY/pid
+Mutex file:DIRECTORY
+DefaultRuntimeDir DIRECTORY
+ErrorLog DIRECTORY/errors
+Listen 127.0.0.1:PORT
+MODULES
+EXAMPLE
+"""
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+APACHE_LOADED = (
+    "mpm_event",
+    "authz_core",
+    "slotmem_shm",
+    "proxy",
+    "proxy_http",
+    "proxy_balancer",
+    "lbmethod_byrequests",
+)
+
 
 class Proxy:
     """One of them.
@@ -74,7 +97,11 @@ class Proxy:
         raise AssertionError(f"it does not serve: {(self._directory / 'log').read_text()}")
 
     def _spawn(self, path: Path) -> None:
-        mode = ["-p", str(self._directory), "-c"] if self._program.endswith("nginx") else ["-f"]
+        mode = ["-f"]
+        if self._program.endswith("nginx"):
+            mode = ["-p", str(self._directory), "-c"]
+        elif self._program.endswith("apache2"):
+            mode = ["-D", "FOREGROUND", "-f"]
         # No child of the reactor's: trial would take what it leaves for a leak.
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen([self._program, *mode, str(path)], stdout=log, stderr=log)
@@ -91,21 +118,30 @@ class Proxy:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def nginx(ports: Sequence[int]) -> Proxy:
+def nginx(ports: Sequence[int], example: str = "nginx.conf") -> Proxy:
     """An nginx before daemons on these ports."""
-    example = _before(ports, (DEPLOY / "nginx.conf").read_text("utf-8"))
+    example = _before(ports, example)
     example = example.replace("listen 80;", "listen 127.0.0.1:PORT;")
     return Proxy(require_program("nginx"), NGINX.replace("EXAMPLE", example))
 
 
-def haproxy(ports: Sequence[int]) -> Proxy:
+def haproxy(ports: Sequence[int], example: str = "haproxy.cfg") -> Proxy:
     """A haproxy before daemons on these ports."""
-    example = _before(ports, (DEPLOY / "haproxy.cfg").read_text("utf-8"))
+    example = _before(ports, example)
     return Proxy(require_program("haproxy"), example.replace("bind :80", "bind 127.0.0.1:PORT"))
 
 
-def _before(ports: Sequence[int], example: str) -> str:
-    """An example with its three daemons on these ports."""
+def apache(ports: Sequence[int], example: str = "apache.conf") -> Proxy:
+    """An Apache before daemons on these ports."""
+    modules = "\n".join(f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so" for name in APACHE_LOADED)
+    example = _before(ports, example).replace("*:80", "127.0.0.1:PORT")
+    configuration = APACHE.replace("MODULES", modules).replace("EXAMPLE", example)
+    return Proxy(require_program("apache2"), configuration)
+
+
+def _before(ports: Sequence[int], name: str) -> str:
+    """An example with its daemons on these ports."""
+    example = (DEPLOY / name).read_text("utf-8")
     for number, port in enumerate(ports):
         example = example.replace(f"127.0.0.1:{3000 + number}", f"127.0.0.1:{port}")
     return example

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kschat.wire.connection import Connection, Socket
@@ -58,6 +58,9 @@ class FakeTransport:
     def take_unsent(self) -> Iterable[Frame]:
         unsent, self.unsent = self.unsent, []
         return unsent
+
+    def take_unread(self) -> Iterator[Frame]:
+        return iter(())
 
     def take_proof(self) -> int | None:
         return self.asked.pop() if self.asked else None

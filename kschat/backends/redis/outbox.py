@@ -19,22 +19,21 @@ class Outbox:
     """Words by their channels.
 
     Args:
-        origin: what says whose they are.
         counters: counts what is dropped.
     """
 
-    def __init__(self, origin: bytes, counters: Counters) -> None:
-        self._origin = origin
+    def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._words: dict[bytes, list[bytes]] = {}
+        # By channel and origin.
+        self._words: dict[tuple[bytes, bytes], list[bytes]] = {}
         self._count = 0
         self._bytes = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def put(self, channels: Sequence[bytes], word: bytes) -> None:
-        """Have ``word``, in msgpack, told on each channel; beyond the bounds it is dropped."""
+    def put(self, channels: Sequence[bytes], word: bytes, origin: bytes) -> None:
+        """Have ``word``, in msgpack, told on each channel as ``origin``'s; beyond the bounds it is dropped."""
         count = len(channels)
         size = count * len(word)
         if self._count + count > MAX_WORDS or self._bytes + size > MAX_BYTES:
@@ -43,13 +42,13 @@ class Outbox:
         self._count += count
         self._bytes += size
         for channel in channels:
-            self._words.setdefault(channel, []).append(word)
+            self._words.setdefault((channel, origin), []).append(word)
 
     def take(self) -> tuple[bytes, int]:
         """All that waits, as a script publishes it, and how many words that are."""
         words, self._words = self._words, {}
         count, self._count, self._bytes = self._count, 0, 0
         parts: list[bytes] = []
-        for channel, told in words.items():
-            parts += (channel, self._origin + packing.array(told))
+        for (channel, origin), told in words.items():
+            parts += (channel, origin + packing.array(told))
         return packing.texts(parts), count

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.backends.redis import packing
 from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
@@ -30,8 +31,14 @@ from kschat.chat.words import Word, packed, unpacked
 #: Calls that Redis has not answered, beyond which words wait for the next one.
 MAX_IN_FLIGHT: Final = 8
 
+#: Questions that wait to be told. Each is of a socket that connects.
+MAX_ASKS: Final = 10_000
+
 #: Bytes of what says whose words they are.
 ORIGIN: Final = 8
+
+#: The origin of words that are heard by the daemon that tells them, too.
+ECHO: Final = bytes(ORIGIN)
 
 
 @implementer(IReplica)
@@ -74,9 +81,22 @@ class RedisReplica:
         self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
         self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
         self._roster = Roster(
+<<<<<<< HEAD
             lambda: self._link, self._prefix, pace or Pace(), reactor, wall, self._lost, self._wanted, self._entered
+=======
+            lambda: self._link,
+            self._prefix,
+            pace or Pace(),
+            reactor,
+            self._lost,
+            self._wanted,
+            self._entered,
+            publish.url != subscribe.url,
+>>>>>>> main
         )
-        self._outbox = Outbox(self._origin, counters)
+        self._outbox = Outbox(counters)
+        self._asks: list[tuple[bytes, bytes, bytes, Deferred[int]]] = []
+        self._flushing: list[Deferred[None]] = []
         self._in_flight = 0
         self._turn_set = False
         self._is_up = False
@@ -114,9 +134,18 @@ class RedisReplica:
         await self._link.stop()
         await self._subscriptions.stop()
 
-    def here(self, user: str) -> None:
+    def listen(self, user: str) -> Deferred[None]:
         """See ``IReplica``."""
         self._subscriptions.add(self._user + user.encode())
+        both = gatherResults([self._roster.wants_told(), self._subscriptions.listening()], consumeErrors=True)
+        return both.addCallback(lambda _: None)
+
+    def unlisten(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.drop(self._user + user.encode())
+
+    def here(self, user: str) -> None:
+        """See ``IReplica``."""
         self._roster.here(user)
         self._soon()
         if self._listener is not None:
@@ -124,17 +153,37 @@ class RedisReplica:
 
     def gone(self, user: str, seen: int) -> None:
         """See ``IReplica``."""
-        self._subscriptions.drop(self._user + user.encode())
         self._roster.gone(user, seen)
         self._soon()
 
-    def tell(self, users: Sequence[str], word: Word) -> None:
+    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
         """See ``IReplica``."""
-        self._put([self._user + user.encode() for user in users], word)
+        self._put([self._user + user.encode() for user in users], word, ECHO if echo else self._origin)
+
+    def ask(self, user: str, word: Word) -> Deferred[int]:
+        """See ``IReplica``."""
+        if not self._is_up or len(self._asks) >= MAX_ASKS:
+            return succeed(0)
+        self._counters.told += 1
+        name = user.encode()
+        body = self._origin + packing.array([packed(word)])
+        answer: Deferred[int] = Deferred()
+        self._asks.append((name, self._user + name, body, answer))
+        self._soon()
+        return answer
+
+    def flush(self) -> Deferred[None]:
+        """See ``IReplica``."""
+        if not self._is_up:
+            return succeed(None)
+        waits: Deferred[None] = Deferred()
+        self._flushing.append(waits)
+        self._soon()
+        return waits
 
     def tell_all(self, word: Word) -> None:
         """See ``IReplica``."""
-        self._put([self._all], word)
+        self._put([self._all], word, self._origin)
 
     def want(self, wants: Wants) -> None:
         """See ``IReplica``."""
@@ -170,10 +219,10 @@ class RedisReplica:
 
     # Telling.
 
-    def _put(self, channels: Sequence[bytes], word: Word) -> None:
+    def _put(self, channels: Sequence[bytes], word: Word, origin: bytes) -> None:
         self._counters.told += len(channels)
         if self._is_up:
-            self._outbox.put(channels, packed(word))
+            self._outbox.put(channels, packed(word), origin)
             self._soon()
         else:
             self._counters.dropped += len(channels)
@@ -187,24 +236,34 @@ class RedisReplica:
         self._turn_set = False
         if not self._link.up:
             self._roster.keep_moves()
-        elif self._roster.ready and self._in_flight < MAX_IN_FLIGHT and (self._roster.moved or self._outbox):
+        elif self._roster.ready and self._in_flight < MAX_IN_FLIGHT and self._waits:
             self._flush()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether anything waits to be told."""
+        return bool(self._roster.moved or self._outbox or self._asks or self._flushing)
 
     def _flush(self) -> None:
         Deferred.fromCoroutine(self._tell()).addErrback(self._not_told)
 
     async def _tell(self) -> None:
         words, count = self._outbox.take()
+        asks, self._asks = self._asks, []
+        flushing, self._flushing = self._flushing, []
+        asked = packing.texts([part for ask in asks for part in ask[:3]])
+        others: list[int] = []
         self._in_flight += 1
         try:
-            await self._roster.turn(words)
+            others = await self._roster.turn(words, asked)
         except Exception:
-            self._counters.dropped += count
+            self._counters.dropped += count + len(asks)
             raise
         finally:
             self._in_flight -= 1
-            if self._roster.moved or self._outbox:
+            if self._waits:
                 self._soon()
+            _fire(asks, others, flushing)
 
     def _not_told(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable) is None:
@@ -225,7 +284,7 @@ class RedisReplica:
             elif channel == self._all:
                 self._hear(None, body)
             elif channel == self._wants:
-                origin, wants = body[:-1].decode(), Wants(int(body[-1:]))
+                origin, wants = body[:-1].decode(), int(body[-1:])
                 if origin != self._roster.id:
                     self._roster.heard_wants(wants)
         except (ValueError, msgspec.MsgspecError) as error:
@@ -249,7 +308,10 @@ class RedisReplica:
         else:
             self._roster.down()
             self._roster.keep_moves()
-            self._counters.dropped += self._outbox.take()[1]
+            self._counters.dropped += self._outbox.take()[1] + len(self._asks)
+            asks, self._asks = self._asks, []
+            flushing, self._flushing = self._flushing, []
+            _fire(asks, (), flushing)
         self._turned(up)
 
     def _turned(self, _: bool) -> None:
@@ -272,3 +334,13 @@ class RedisReplica:
     def _wanted(self, wants: Wants) -> None:
         if self._listener is not None:
             self._listener.wanted(wants)
+
+
+def _fire(
+    asks: Sequence[tuple[bytes, bytes, bytes, Deferred[int]]], others: Sequence[int], flushing: Sequence[Deferred[None]]
+) -> None:
+    """Say how many are to answer each question (of what could not be asked: none), and that all was told."""
+    for at, (*_, answer) in enumerate(asks):
+        answer.callback(others[at] if at < len(others) else 0)
+    for waits in flushing:
+        waits.callback(None)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,6 +30,9 @@ MAX_LEFT: Final = 10_000
 #: Milliseconds after which a word is not told any more, by a Redis that stood still meanwhile.
 STALE_AFTER: Final = 5000
 
+#: Stands among a daemon's ``Wants`` in Redis: it listens at another server than the one that is published to.
+REMOTE: Final = 4
+
 _NOTHING: Final = packing.texts(())
 
 
@@ -45,11 +48,13 @@ class Roster:
         lost: called with the users who were on a daemon that died and are nowhere now, and when it last lived.
         wanted: called with what the sockets of all other daemons ask for.
         ready: called when all were entered, also again.
+        remote: whether this daemon listens at another server than it publishes to.
 
     Attributes:
         id: the one of now; "" before the first connection.
         users: who is here.
         wants: what the sockets here ask for.
+        remote: whether any daemon listens at another server than it publishes to, which then does not see it listen.
     """
 
     log = Logger()
@@ -64,7 +69,9 @@ class Roster:
         lost: Callable[[Sequence[str], int], None],
         wanted: Callable[[Wants], None],
         ready: Callable[[], None],
+        remote: bool,
     ) -> None:
+        self._remote = REMOTE if remote else 0
         self._link = link
         self._prefix = prefix
         self._pace = pace
@@ -76,6 +83,7 @@ class Roster:
         self.id = ""
         self.users: set[str] = set()
         self.wants = Wants.NOTHING
+        self.remote = remote
         self._moves: dict[str, bytes] = {}
         self._left: dict[str, bytes] = {}
         self._entered = False
@@ -84,6 +92,9 @@ class Roster:
         self._taking_off = False
         self._elsewhere = Wants.NOTHING
         self._heard = Wants.NOTHING
+        # Signs of life that are not answered, and who waits for them.
+        self._beating = 0
+        self._waiting: list[Deferred[None]] = []
         # By how many milliseconds the server's clock is ahead of ours.
         self._ahead = 0
 
@@ -111,7 +122,7 @@ class Roster:
                 await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], b"1"))
             if old:
                 left, self._left = self._left, {}
-                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0)
+                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0, _NOTHING, 0)
                 await RETIRE.run(do, self._prefix, old)
                 await self._take_off(do, old)
             self._entered = True
@@ -140,15 +151,26 @@ class Roster:
         """Whether anybody came or went since."""
         return bool(self._moves)
 
-    def turn(self, words: bytes) -> Deferred[None]:
-        """Tell who came and went, and publish ``words``. Fails as the link does."""
+    def turn(self, words: bytes, asks: bytes) -> Deferred[list[int]]:
+        """Tell who came and went, and publish ``words`` and ``asks``. Fails as the link does.
+
+        Args:
+            words: packed, each after its channel.
+            asks: packed, each after its user and its channel.
+
+        Returns:
+            Of each of ``asks``, how many other daemons there are to answer; nothing where it was too late to ask.
+        """
         moves, self._moves = self._moves, {}
-        told = TURN.run(self._link().do, self._prefix, self.id, _packed(moves), words, self._deadline())
+        arguments = (self.id, _packed(moves), words, self._deadline(), asks, int(self.remote))
+        told = TURN.run(self._link().do, self._prefix, *arguments)
         return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
 
-    def _turned(self, known: int, of: str) -> None:
+    def _turned(self, answer: list[int], of: str) -> list[int]:
+        known, *others = answer
         if not known and of == self.id:
             self._again()
+        return others
 
     def _not_turned(self, failure: Failure, moves: dict[str, bytes]) -> Failure:
         self._keep(moves)
@@ -175,7 +197,8 @@ class Roster:
             del self._left[next(iter(self._left))]
 
     async def _turn(self, do: Do, moves: dict[str, bytes]) -> None:
-        if not await TURN.run(do, self._prefix, self.id, _packed(moves), _NOTHING, 0):
+        known, *_ = await TURN.run(do, self._prefix, self.id, _packed(moves), _NOTHING, 0, _NOTHING, 0)
+        if not known:
             raise RedisUnavailable("it forgets who is there")
 
     async def online(self, users: Sequence[str]) -> dict[str, bool | None]:
@@ -206,8 +229,18 @@ class Roster:
         if fresh and self.ready:
             self._beat_now()
 
-    def heard_wants(self, wants: Wants) -> None:
+    def wants_told(self) -> Deferred[None]:
+        """Fires when the others were told what is wanted here, or can't be now. Never fails."""
+        if not self._beating:
+            return succeed(None)
+        waits: Deferred[None] = Deferred()
+        self._waiting.append(waits)
+        return waits
+
+    def heard_wants(self, number: int) -> None:
         """Another daemon's sockets ask for this."""
+        wants = Wants(number & ~REMOTE)
+        self.remote = self.remote or bool(number & REMOTE)
         self._heard |= wants
         self._set_elsewhere(self._elsewhere | wants)
 
@@ -219,13 +252,14 @@ class Roster:
     async def _beat(self, do: Do, new: bool = False) -> bool:
         """Say that this daemon lives; whether Redis knew it."""
         self._heard = Wants.NOTHING
-        wants = int(self.wants)
+        wants = int(self.wants) | self._remote
         answer = await BEAT.run(do, self._prefix, self.id, int(new), wants, *self._pace.milliseconds)
         known, now, others, *dead = answer
         self._ahead = now - self._milliseconds()
         if known:
+            self.remote = bool((others | self._remote) & REMOTE)
             # What was heard meanwhile may be newer than the answer.
-            self._set_elsewhere(Wants(others) | self._heard)
+            self._set_elsewhere(Wants(others & ~REMOTE) | self._heard)
             if dead and not self._taking_off:
                 self._taking_off = True
                 Deferred.fromCoroutine(self._take_all_off(do, dead)).addErrback(self._failed)
@@ -246,7 +280,16 @@ class Roster:
                 Deferred.fromCoroutine(self._live()).addErrback(self._failed)
 
     async def _live(self) -> None:
-        if not await self._beat(self._link().do):
+        self._beating += 1
+        try:
+            known = await self._beat(self._link().do)
+        finally:
+            self._beating -= 1
+            if not self._beating:
+                waiting, self._waiting = self._waiting, []
+                for waits in waiting:
+                    waits.callback(None)
+        if not known:
             self._again()
 
     def _again(self) -> None:

@@ -4,11 +4,12 @@ Names, after the prefix and ``:r:``: ::
 
     daemons    sorted set: each daemon that lives, by when it last said so (the server's clock, milliseconds)
     dead       sorted set: those that live no more and are being taken off, by when they last said that they do
-    wants      hash: what the sockets of each daemon ask for
+    wants      hash: what the sockets of each daemon ask for, and whether it listens at another server (``REMOTE``)
     beat       when any daemon last said that it lives
     settled    from when on whoever is on no daemon is known to be offline (after Redis was away, or forgot all)
     of:ID      set: the users on a daemon
     on:USER    set: the daemons that a user is on; whoever is on none has none
+    seen       hash: of users who left one daemon and are on another, the latest time that they left one
     p:USER     channel: "1" the user is online; "0" and milliseconds: offline since then
     w          channel: what a daemon's sockets ask for now: its id, and the number
 
@@ -29,11 +30,17 @@ local function server_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A user has left one daemon at a time ('seen'). Where it is on no other now, that is told, with the latest time that
+-- any daemon has said; else the time is kept until the user leaves the last one, whose clock may be behind.
 local function offline(user, seen)
+  local before = call('HGET', p .. 'seen', user)
+  if before and tonumber(before) > tonumber(seen) then seen = before end
   if call('EXISTS', p .. 'on:' .. user) == 0 then
+    if before then call('HDEL', p .. 'seen', user) end
     call('PUBLISH', p .. 'p:' .. user, '0' .. seen)
     return true
   end
+  if seen ~= before then call('HSET', p .. 'seen', user, seen) end
 end
 
 local function bury(id, beat)
@@ -84,12 +91,15 @@ return {1, now, others, unpack(call('ZRANGE', p .. 'dead', 0, 99))}
 
 #: What happened in one turn. ARGV: the daemon's id; packed: each user that came ("1") or went ("0" and when), after its
 #: name; packed: what to publish, each after its channel; the server's time after which that is stale (it stood
-#: still) and is dropped. Returns whether the daemon was known (else nobody came).
+#: still) and is dropped; packed: what others are asked, each after its user and its channel; "1" where daemons listen
+#: at another server than this, so that here nobody is seen to. Returns whether the daemon was known (else nobody came),
+#: and of each question how many other daemons there are to answer it.
 TURN: Final = Script(
     _COMMON
     + """
 local id = ARGV[1]
 local known = call('ZSCORE', p .. 'daemons', id)
+local answer = {known and 1 or 0}
 local moves = cmsgpack.unpack(ARGV[2])
 for i = 1, #moves, 2 do
   local user, what = moves[i], moves[i + 1]
@@ -101,14 +111,27 @@ for i = 1, #moves, 2 do
     call('SADD', p .. 'of:' .. id, user)
     local fresh = call('EXISTS', p .. 'on:' .. user) == 0
     call('SADD', p .. 'on:' .. user, id)
-    if fresh then call('PUBLISH', p .. 'p:' .. user, '1') end
+    if fresh then
+      call('HDEL', p .. 'seen', user)
+      call('PUBLISH', p .. 'p:' .. user, '1')
+    end
   end
 end
 if server_ms() <= tonumber(ARGV[4]) then
   local words = cmsgpack.unpack(ARGV[3])
   for i = 1, #words, 2 do call('PUBLISH', words[i], words[i + 1]) end
+  local asks = cmsgpack.unpack(ARGV[5])
+  for i = 1, #asks, 3 do
+    -- The daemon that asks listens as well.
+    local others = call('PUBLISH', asks[i + 1], asks[i + 2]) - 1
+    if ARGV[6] == '1' then
+      local on = p .. 'on:' .. asks[i]
+      others = call('SCARD', on) - call('SISMEMBER', on, id)
+    end
+    answer[#answer + 1] = math.max(others, 0)
+  end
 end
-return known and 1 or 0
+return answer
 """
 )
 

@@ -11,7 +11,8 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
     d:USER     hash    cids of what the user sent: which message of which conversation
     c:CONV     stream  the conversation: a number is the id; the message (m), facts (s), cid (d), places in a room (p)
     h:CONV     hash    its counts (t, a), read marks (r1, r2), what of it is hidden (f, ft, fa), when it was listed (z)
-    m:#ROOM    hash    the members, with their counts
+    m:#ROOM    hash    the members: how many messages are their own, how many of others they have read
+    o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     n:#ROOM    hash    how many inboxes still hold a message, where so many are kept only
     x:age, x:full, x:lock      what may be to be deleted, and who does it
 """

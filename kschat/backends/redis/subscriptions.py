@@ -49,6 +49,8 @@ class Subscriptions:
         self._sent = 0
         self._answered = 0
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
+        # Who waits for what is asked for at the end of this turn, and never fails.
+        self._listening: list[Deferred[None]] = []
         self._link = Link(
             settings, reactor, teller, lambda: Subscriber(reactor, arrived), self._prepare, self._link_turned
         )
@@ -81,14 +83,36 @@ class Subscriptions:
         self._waiting.append((self._sent, waits))
         return waits
 
+    def listening(self) -> Deferred[None]:
+        """Fires when all that was added until now is listened to, or can't be now. Never fails.
+
+        What many ask for in one turn of the reactor is one command. It fires in a later turn also where there is
+        nothing to ask for: what had arrived here before is then handed on.
+        """
+        if not self._link.up:
+            return succeed(None)
+        waits: Deferred[None] = Deferred()
+        self._listening.append(waits)
+        self._flush_soon()
+        return waits
+
     def _change(self, channel: bytes) -> None:
         self._changed[channel] = None
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flush_set and self._link.up:
             self._flush_set = True
-            self._reactor.callLater(0, self._flush)
+            self._reactor.callLater(0, self._flush_of_turn)
+
+    def _flush_of_turn(self) -> None:
+        self._flush_set = False
+        self._flush()
+        listening, self._listening = self._listening, []
+        for waits in listening:
+            self.settled().addErrback(_none_if_away).chainDeferred(waits)
 
     def _flush(self) -> None:
-        self._flush_set = False
         if not self._link.up or not self._changed:
             return
         changed, self._changed = self._changed, {}
@@ -137,3 +161,7 @@ class Subscriptions:
         else:
             self._give_up()
         self._turned(up)
+
+
+def _none_if_away(failure: Failure) -> None:
+    failure.trap(RedisUnavailable)

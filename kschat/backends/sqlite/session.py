@@ -100,7 +100,8 @@ class Session:
         many = self.database.connection.executemany
         many("UPDATE users SET cursor = max(cursor, ?) WHERE id = ?", cursors)
         many(
-            "INSERT INTO users (name, seen) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen",
+            "INSERT INTO users (name, seen) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET seen = max(coalesce(seen, 0), excluded.seen)",
             list(notes.seen.items()),
         )
 

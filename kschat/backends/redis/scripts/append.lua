@@ -162,10 +162,15 @@ for at = 3, #b, 8 do
         end
       end
       packed = cmsgpack.pack(places)
-      local mine, _, read = match(member, '^(%d+) (%S+) (%d+)$')
+      local mine, read = match(member, '^(%d+) (%d+)$')
       own, who, place = mine + 1, sender, '-'
-      call('HSET', p .. 'm:' .. conversation, sender, own .. ' ' .. id .. ' ' .. read)
+      call('HSET', p .. 'm:' .. conversation, sender, own .. ' ' .. read)
       noted('HSET', p .. 'm:' .. conversation, {sender, member})
+      local listed = try('ZADD', own_key(conversation, sender), state[1], own)
+      if type(listed) == 'table' then
+        return undone(listed)
+      end
+      noted('ZREM', own_key(conversation, sender), {own})
       if most > 0 and #places > 0 then
         local counted = try('HSET', p .. 'n:' .. conversation, id, #places / 2)
         if type(counted) == 'table' then

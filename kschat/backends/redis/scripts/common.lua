@@ -67,48 +67,44 @@ local function hidden(conversation)
   return found[1] or '-', tonumber(found[2]) or 0, tonumber(found[3]) or 0
 end
 
--- Of a room's member: how many messages are its own, which is the last, and how many of others it has read.
+-- Of a room's member: how many messages are its own since it joined, and how many of others it has read.
 local function membership(room, user)
   local found = call('HGET', p .. 'm:' .. room, user)
   if found then
-    local own, last, read = match(found, '^(%d+) (%S+) (%d+)$')
-    return tonumber(own), last, tonumber(read)
+    local own, read = match(found, '^(%d+) (%d+)$')
+    return tonumber(own), tonumber(read)
   end
 end
 
--- How many messages of a room were a member's own when those before an id had been written. All it has are own.
-local function own_before(room, user, id, own, last)
-  if before(last, id) then
-    return own
+-- Where a member's own messages in a room are listed: each one's number among them, by its number in the room.
+local function own_key(room, user)
+  return p .. 'o:' .. #room .. ':' .. room .. user
+end
+
+-- How many of the first so many messages of a room are a member's own. All it has are ``own``; those that are gone are
+-- listed no more, so that the list begins with the first that is kept.
+local function own_among(room, user, total, own)
+  local key = own_key(room, user)
+  local last = call('ZREVRANGEBYSCORE', key, total, '-inf', 'LIMIT', 0, 1)[1]
+  if last then
+    return tonumber(last)
   end
-  local from = id
-  while true do
-    local entries = call('XRANGE', p .. 'c:' .. room, from, '+', 'COUNT', 10)
-    for _, entry in ipairs(entries) do
-      local _, theirs, _, who = facts(entry)
-      if who == user then
-        return theirs - 1
-      end
-    end
-    if #entries < 10 then
-      return own
-    end
-    from = '(' .. entries[10][1]
-  end
+  local first = call('ZRANGE', key, 0, 0)[1]
+  return first and first - 1 or own
 end
 
 -- How a conversation stands for one who may see it: how many messages of others there were, and how many of them are
 -- read or gone. Side is 1 or 2, or 0 for a room. Nothing for one who may not.
 local function standing(conversation, side, user)
-  local from, total_before, first_before = hidden(conversation)
+  local _, total_before, first_before = hidden(conversation)
   if side == 0 then
-    local own, last, read = membership(conversation, user)
+    local own, read = membership(conversation, user)
     if not own then
       return
     end
     local total = tonumber(call('HGET', p .. 'h:' .. conversation, 't') or 0)
-    if total_before > 0 and total_before - own > read then
-      read = math.max(read, total_before - own_before(conversation, user, from, own, last))
+    if total_before > read then
+      read = math.max(read, total_before - own_among(conversation, user, total_before, own))
     end
     return total - own, read
   end

@@ -15,10 +15,10 @@ if not entry then
   return 0
 end
 local total, own, _, who = facts(entry)
-local theirs
+local theirs, mine
 if side == 0 then
-  local mine, last = membership(conversation, user)
-  theirs = total - own_before(conversation, user, behind(entry[1]), mine, last)
+  mine = membership(conversation, user)
+  theirs = total - own_among(conversation, user, total, mine)
 elseif tonumber(who) == side then
   theirs = total - own
 else
@@ -28,8 +28,7 @@ if theirs <= read then
   return 0
 end
 if side == 0 then
-  local mine, last = membership(conversation, user)
-  call('HSET', p .. 'm:' .. conversation, user, mine .. ' ' .. last .. ' ' .. theirs)
+  call('HSET', p .. 'm:' .. conversation, user, mine .. ' ' .. theirs)
 else
   call('HSET', p .. 'h:' .. conversation, 'r' .. side, theirs)
 end

@@ -25,7 +25,14 @@ end
 for at = 1, #cursors, 2 do
   pcall(rise, cursors[at], cursors[at + 1])
 end
+local function saw(user, time)
+  local key = p .. 'u:' .. user
+  if time > tonumber(call('HGET', key, 's') or -1) then
+    call('HSET', key, 's', format('%.0f', time))
+  end
+end
+
 for at = 1, #seen, 2 do
-  redis.pcall('HSET', p .. 'u:' .. seen[at], 's', format('%.0f', seen[at + 1]))
+  pcall(saw, seen[at], seen[at + 1])
 end
 return 'ok'

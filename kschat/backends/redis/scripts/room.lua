@@ -10,6 +10,7 @@ end
 local key, list = p .. 'm:' .. room, p .. 'v:' .. user
 if what == 'leave' then
   call('ZREM', list, '0' .. room)
+  call('UNLINK', own_key(room, user))
   return call('HDEL', key, user)
 end
 if call('HGET', p .. 'g', 'epoch') == false then
@@ -24,4 +25,4 @@ end
 -- What was written before counts as read.
 local total = call('HGET', p .. 'h:' .. room, 't') or 0
 call('ZADD', list, now, '0' .. room)
-return call('HSET', key, user, '0 0-0 ' .. total)
+return call('HSET', key, user, '0 ' .. total)

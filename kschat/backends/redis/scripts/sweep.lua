@@ -30,12 +30,18 @@ local function remove(conversation, entry)
   call('XDEL', p .. 'c:' .. conversation, entry[1])
 end
 
--- From here on a conversation begins behind this entry, which is its oldest.
-local function hide(conversation, entry)
+-- From here on a conversation begins behind the last of these entries, which are its oldest.
+local function hide(conversation, entries)
+  local entry = entries[#entries]
   local total, own, _, who = facts(entry)
   local first = 0
   if not is_room(conversation) then
     first = who == '1' and own or total - own
+  else
+    for _, one in ipairs(entries) do
+      local _, _, _, sender = facts(one)
+      call('ZREMRANGEBYSCORE', own_key(conversation, sender), '-inf', total)
+    end
   end
   call('HSET', p .. 'h:' .. conversation, 'f', behind(entry[1]), 'ft', total, 'fa', first)
 end
@@ -91,7 +97,7 @@ local function conversation_by_age(conversation)
   if #old > 0 then
     local from = hidden(conversation)
     if from == '-' or not before(old[#old][1], from) then
-      hide(conversation, old[#old])
+      hide(conversation, old)
     end
   end
   if #old == most then
@@ -154,7 +160,7 @@ local function conversation_by_count(conversation)
       remove(conversation, entry)
     end
   end
-  hide(conversation, entries[#entries])
+  hide(conversation, entries)
   return excess > most
 end
 
