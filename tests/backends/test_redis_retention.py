@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 from twisted.internet.defer import gatherResults
@@ -16,13 +17,12 @@ from tests.contracts import unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 from tests.support.redis import shared_redis
-from tests.support.waiting import real_reactor
 
 
 class RetentionTestCase(StoreTestCase):
     def at(self, age: float, **changes: Any) -> Message:
         """A message that is so many seconds old."""
-        return message(mid=mid(int((real_reactor().seconds() - age) * 1000) << 16), **changes)
+        return message(mid=mid(int((time.time() - age) * 1000) << 16), **changes)
 
     async def begun(self, **changes: Any) -> RedisStore:
         return await self.store(await shared_redis(), **changes)

@@ -81,18 +81,15 @@ class RedisReplica:
         self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
         self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
         self._roster = Roster(
-<<<<<<< HEAD
-            lambda: self._link, self._prefix, pace or Pace(), reactor, wall, self._lost, self._wanted, self._entered
-=======
             lambda: self._link,
             self._prefix,
             pace or Pace(),
             reactor,
+            wall,
             self._lost,
             self._wanted,
             self._entered,
             publish.url != subscribe.url,
->>>>>>> main
         )
         self._outbox = Outbox(counters)
         self._asks: list[tuple[bytes, bytes, bytes, Deferred[int]]] = []
