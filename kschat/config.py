@@ -35,8 +35,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "Where to listen: a Twisted endpoint string, such as `tcp:3000`, `tcp:3000:interface=127.0.0.1`, `ssl:…`, "
-            "`unix:…`, `systemd:…`. The variable PORT makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or "
-            "--listen. In a demo its default is on 127.0.0.1."
+            "`unix:…`, `systemd:…`; `haproxy:tcp:…` behind a proxy that speaks the PROXY protocol. The variable PORT "
+            "makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or --listen. In a demo its default is on "
+            "127.0.0.1."
         ),
     ] = "tcp:3000"
     demo: Annotated[

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
@@ -34,6 +33,7 @@ from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import Engine, EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.monotonic import use_monotonic_clock
@@ -160,11 +160,10 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
 
 def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        return server_endpoint(reactor, description)
     except Exception as error:  # noqa: BLE001 - each kind of endpoint, plugins among them, raises what it likes
         reason = " ".join(str(error).split())
         raise ConfigError(f"{name}: {description!r} is not an endpoint that Twisted can use: {reason}") from None
-    return endpoint
 
 
 def _make_sids(config: Config) -> Sids | None:

@@ -21,6 +21,7 @@
 - ``page``       templates/ -> HTML
 - ``static``     the page's files, and npm's socket.io-client where there is one
 - ``timetable``  one alarm clock for all sessions
+- ``endpoints``  TLS with a chain, the PROXY protocol with a line in the log
 - ``port``       the one port that all comes in by
 - ``service``    how a daemon begins, and how it ends in order
 - ``standalone`` a ``Server`` of one's own on a port, without the chat

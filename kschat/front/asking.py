@@ -135,14 +135,14 @@ def answer_poll(request: Request, asked: Asked, body: Frame) -> None:
         request.setHeader(b"x-content-type-options", b"nosniff")
     if len(data) >= GZIP_FROM:
         request.responseHeaders.addRawHeader(b"vary", b"Accept-Encoding")
-        if _takes_gzip(request.getHeader(b"accept-encoding") or b""):
+        if takes_gzip(request.getHeader(b"accept-encoding") or b""):
             packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
             data = packer.compress(data) + packer.flush()
             request.setHeader(b"content-encoding", b"gzip")
     answer(request, data, kind)
 
 
-def _takes_gzip(accepted: bytes) -> bool:
+def takes_gzip(accepted: bytes) -> bool:
     """Of an Accept-Encoding header (RFC 9110, section 12.5.3)."""
     for item in accepted.lower().split(b","):
         coding, _, weight = item.partition(b";")

@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - it is not Python's
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
@@ -15,6 +14,7 @@ from twisted.web.resource import Resource
 from kschat.chat.counters import Counters
 from kschat.front import static
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import Engine, EngineSettings
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.port import ListeningService
@@ -83,7 +83,7 @@ class SocketIOService(Service):
             bounds = ChannelBounds(max_body=limits.max_payload)
         self.site = BoundedSite(tree, bounds, alarms, counters, connections, reactor, access_log=False)
         self.site.arriving.append(resource.arriving)
-        self._port = ListeningService(serverFromString(reactor, listen), self.site, listen, reactor)
+        self._port = ListeningService(server_endpoint(reactor, listen), self.site, listen, reactor)
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still take a low port."""

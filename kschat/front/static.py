@@ -1,16 +1,23 @@
 """Files over HTTP: the page's script and style, and npm's build of socket.io-client where it is installed.
 
-Validators (ETag, Last-Modified) and ranges, no listing of directories, no way out of the directory that is served.
+Validators (ETag, Last-Modified) and ranges, gzip for text, no listing of directories, no way out of the directory that
+is served.
 """
 
+from __future__ import annotations
+
+import gzip
+import math
 import re
 from typing import Final
 
 from twisted.python.filepath import FilePath, InsecurePath
-from twisted.web.http import NOT_FOUND, NOT_MODIFIED
-from twisted.web.iweb import IRequest
+from twisted.web.http import CACHED, NOT_FOUND, NOT_MODIFIED, stringToDatetime
 from twisted.web.resource import Resource
+from twisted.web.server import Request
 from twisted.web.static import File
+
+from kschat.front.asking import takes_gzip
 
 MAX_AGE: Final = 300
 """Seconds that a file is used without asking whether it changed: a page and its script soon agree after an upgrade."""
@@ -33,6 +40,15 @@ TYPES: Final = {
     ".woff2": "font/woff2",
 }
 
+#: Types that shrink: text, also where its type does not say so.
+_TEXT: Final = re.compile(r"text/|application/(json|manifest\+json)|image/svg\+xml")
+
+#: Bytes of files that are compressed: smaller ones gain nothing, and the reactor waits while one is compressed (once).
+GZIP_FILES: Final = range(1024, 2_000_001)
+
+#: Bytes of compressed files that are kept.
+GZIP_KEPT: Final = 8_000_000
+
 NO_CLIENT: Final = (
     b"npm's Socket.IO client is not installed beside this daemon: run `npm install socket.io-client` in its working "
     b"directory, or set client_dist to the directory of the package's `dist`.\n"
@@ -49,8 +65,9 @@ class StaticFiles(Resource):
     def __init__(self, directory: FilePath[str]) -> None:
         super().__init__()
         self._directory = directory
+        self._compressed = Compressed()
 
-    def render_GET(self, request: IRequest) -> bytes | int:
+    def render_GET(self, request: Request) -> bytes | int:
         """The file that the rest of the path names, or 404."""
         path = self._directory
         for segment in request.postpath or [b""]:
@@ -61,7 +78,7 @@ class StaticFiles(Resource):
                 path = path.child(name)
             except (UnicodeDecodeError, InsecurePath):
                 return not_found(request, b"There is no such file.\n")
-        return send_file(request, path)
+        return send_file(request, path, self._compressed)
 
 
 class ClientDist(Resource):
@@ -75,19 +92,20 @@ class ClientDist(Resource):
     def __init__(self, directory: FilePath[str]) -> None:
         super().__init__()
         self._directory = directory
+        self._compressed = Compressed()
 
     @staticmethod
     def serves(name: bytes) -> bool:
         """Whether the path segment `name`, below `/socket.io/`, is one of the client's files."""
         return _CLIENT_FILE.fullmatch(name) is not None
 
-    def render_GET(self, request: IRequest) -> bytes | int:
+    def render_GET(self, request: Request) -> bytes | int:
         """The file that the last segment of the path names; without it, 404 and how to get it."""
         name = request.path.rpartition(b"/")[2]
         if not self.serves(name):
             return not_found(request, b"There is no such file.\n")
         path = self._directory.child(name.decode("ascii"))
-        return send_file(request, path) if path.isfile() else not_found(request, NO_CLIENT)
+        return send_file(request, path, self._compressed) if path.isfile() else not_found(request, NO_CLIENT)
 
 
 def client_dist(configured: str, working_directory: FilePath[str]) -> FilePath[str]:
@@ -97,12 +115,62 @@ def client_dist(configured: str, working_directory: FilePath[str]) -> FilePath[s
     return working_directory.descendant(["node_modules", "socket.io-client", "dist"])
 
 
-def send_file(request: IRequest, path: FilePath[str]) -> bytes | int:
-    """`path` with validators and its type, by twisted.web.static.File; 404 when it is no regular file."""
+class Compressed:
+    """Files as gzip: each is compressed when it is first asked for and when it has changed, and kept, within bounds.
+
+    Args:
+        most: bytes that are kept; those that were asked for longest ago give way.
+    """
+
+    __slots__ = ("_kept", "_most", "size")
+
+    def __init__(self, most: int = GZIP_KEPT) -> None:
+        self._kept: dict[str, tuple[bytes, bytes]] = {}
+        self._most = most
+        #: bytes that are kept now
+        self.size = 0
+
+    def of(self, path: FilePath[str], version: bytes) -> bytes:
+        """The gzip of a file.
+
+        Args:
+            path: the file.
+            version: differs when the file has changed.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        known, data = self._kept.pop(path.path, (b"", b""))
+        self.size -= len(data)
+        if known != version:
+            # Without a time in it, so that daemons behind one proxy send the same.
+            data = gzip.compress(path.getContent(), 6, mtime=0)
+        self._kept[path.path] = (version, data)
+        self.size += len(data)
+        while self.size > self._most:
+            oldest = next(iter(self._kept))
+            self.size -= len(self._kept.pop(oldest)[1])
+        return data
+
+
+def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> bytes | int:
+    """`path` with validators and its type, as gzip for who takes it; 404 when it is no regular file.
+
+    A range is of the file as it is, and so by twisted.web.static.File.
+    """
     path.changed()
     if not path.isfile():
         return not_found(request, b"There is no such file.\n")
-    etag = b'"%x-%x"' % (path.getsize(), int(path.getModificationTime() * 1000))
+    size, modified = path.getsize(), path.getModificationTime()
+    version = b"%x-%x" % (size, int(modified * 1000))
+    kind = TYPES.get(path.splitext()[1].lower(), "application/octet-stream")
+    _heed_if_range(request, b'"%b"' % version, modified)
+    packed = False
+    if size in GZIP_FILES and _TEXT.match(kind):
+        request.setHeader(b"vary", b"Accept-Encoding")
+        packed = request.getHeader(b"range") is None and takes_gzip(request.getHeader(b"accept-encoding") or b"")
+    # Two representations of a file are two entities (RFC 9110, 8.8.3.3).
+    etag = b'"%b%b"' % (version, b"-gzip" if packed else b"")
     request.setHeader(b"etag", etag)
     request.setHeader(b"cache-control", b"public, max-age=%d" % MAX_AGE)
     request.setHeader(b"x-content-type-options", b"nosniff")
@@ -113,14 +181,38 @@ def send_file(request: IRequest, path: FilePath[str]) -> bytes | int:
             return b""
         # RFC 9110, 13.1.3: an entity tag that differs overrules the date, which has whole seconds alone.
         request.requestHeaders.removeHeader(b"if-modified-since")
+    if packed:
+        if request.setLastModified(modified) is CACHED:
+            return b""
+        try:
+            data = compressed.of(path, version)
+        except OSError:
+            return not_found(request, b"There is no such file.\n")
+        request.setHeader(b"content-type", kind.encode("ascii"))
+        request.setHeader(b"content-encoding", b"gzip")
+        return data
     file = File(path.path)
-    file.type = TYPES.get(path.splitext()[1].lower(), "application/octet-stream")
+    file.type = kind
     file.encoding = None
     rendered: bytes | int = file.render_GET(request)
     return rendered
 
 
-def not_found(request: IRequest, sentence: bytes) -> bytes:
+def _heed_if_range(request: Request, etag: bytes, modified: float) -> None:
+    """Leave Range out where it is of something else than the file as it is now (RFC 9110, 13.1.5)."""
+    condition = request.getHeader(b"if-range")
+    if condition is None or condition == etag:
+        return
+    try:
+        # Rounded as twisted.web rounds Last-Modified.
+        if not condition.startswith((b'"', b"W/")) and stringToDatetime(condition) == math.ceil(modified):
+            return
+    except (ValueError, IndexError, KeyError):
+        pass  # no date, and so none of the file's
+    request.requestHeaders.removeHeader(b"range")
+
+
+def not_found(request: Request, sentence: bytes) -> bytes:
     """404 with one sentence, never kept by a cache."""
     request.setResponseCode(NOT_FOUND)
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")

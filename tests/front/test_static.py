@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.assets import shipped
-from kschat.front.static import MAX_AGE, ClientDist, StaticFiles, client_dist
+from kschat.front.static import MAX_AGE, ClientDist, Compressed, StaticFiles, client_dist
 from tests.front.serving import Served
 
 
@@ -118,6 +119,106 @@ class Files(TestCase):
         served = Served(self, static=StaticFiles(shipped("static")))
         for name in ("kschat.js", "socketio.js", "kschat.css", "kschat.svg"):
             self.assertEqual((await served.get(f"/static/{name}")).code, 200, name)
+
+
+class AsGzip(TestCase):
+    TEXT = b"let many = 'the same words, again and again';\n" * 100
+
+    def setUp(self) -> None:
+        self.directory = FilePath(self.mktemp())
+        self.directory.makedirs()
+        for name in ("page.js", "look.css", "sign.svg", "map.map", "page.png", "page.woff2"):
+            self.directory.child(name).setContent(self.TEXT)
+        self.directory.child("small.js").setContent(b"let a;")
+        self.directory.child("socket.io.min.js").setContent(self.TEXT)
+        self.served = Served(self, static=StaticFiles(self.directory), io=ClientDist(self.directory))
+
+    async def test_text_is_sent_compressed_to_who_takes_it(self) -> None:
+        for name in ("static/page.js", "static/look.css", "static/sign.svg", "static/map.map", "io/socket.io.min.js"):
+            for accepted in ("gzip", "deflate, gzip;q=0.5, br", "GZIP"):
+                response = await self.served.get(f"/{name}", accept_encoding=accepted)
+                self.assertEqual(response.headers["content-encoding"], "gzip", name)
+                self.assertEqual(response.headers["vary"], "Accept-Encoding")
+                self.assertEqual(gzip.decompress(response.body), self.TEXT)
+                self.assertLess(len(response.body), len(self.TEXT) / 4)
+
+    async def test_to_others_it_is_sent_as_it_is(self) -> None:
+        for accepted in ("", "identity", "br", "gzip;q=0", "gzip;q=0.000"):
+            response = await self.served.get("/static/page.js", accept_encoding=accepted)
+            self.assertEqual((response.body, response.headers["vary"]), (self.TEXT, "Accept-Encoding"))
+            self.assertNotIn("content-encoding", response.headers)
+
+    async def test_what_does_not_shrink_is_sent_as_it_is(self) -> None:
+        for name in ("page.png", "page.woff2", "small.js"):
+            response = await self.served.get(f"/static/{name}", accept_encoding="gzip")
+            self.assertEqual(response.code, 200)
+            for header in ("content-encoding", "vary"):
+                self.assertNotIn(header, response.headers, name)
+
+    async def test_each_has_a_tag_of_its_own(self) -> None:
+        plain = (await self.served.get("/static/page.js")).headers["etag"]
+        packed = (await self.served.get("/static/page.js", accept_encoding="gzip")).headers["etag"]
+        self.assertNotEqual(plain, packed)
+        for accepted, known, code in (("gzip", packed, 304), ("gzip", plain, 200), ("", plain, 304), ("", packed, 200)):
+            response = await self.served.get("/static/page.js", accept_encoding=accepted, if_none_match=known)
+            self.assertEqual((response.code, response.headers["vary"]), (code, "Accept-Encoding"), (accepted, known))
+            self.assertEqual(response.headers["etag"], packed if accepted else plain)
+
+    async def test_its_date_is_looked_at(self) -> None:
+        modified = (await self.served.get("/static/page.js", accept_encoding="gzip")).headers["last-modified"]
+        response = await self.served.get("/static/page.js", accept_encoding="gzip", if_modified_since=modified)
+        self.assertEqual((response.code, response.body), (304, b""))
+
+    async def test_head_says_what_get_would(self) -> None:
+        for accepted in ("", "gzip"):
+            got = await self.served.get("/static/page.js", accept_encoding=accepted)
+            head = await self.served.get("/static/page.js", "HEAD", accept_encoding=accepted)
+            self.assertEqual((head.code, head.body), (200, b""))
+            self.assertEqual(int(head.headers["content-length"]), len(got.body))
+            for header in ("etag", "vary", "content-type", "last-modified"):
+                self.assertEqual(head.headers[header], got.headers[header], header)
+            self.assertEqual(head.headers.get("content-encoding"), got.headers.get("content-encoding"))
+
+    async def test_a_range_is_of_the_file_as_it_is(self) -> None:
+        response = await self.served.get("/static/page.js", accept_encoding="gzip", range="bytes=4-7")
+        self.assertEqual((response.code, response.body), (206, b"many"))
+        self.assertNotIn("content-encoding", response.headers)
+        etag, modified = response.headers["etag"], response.headers["last-modified"]
+        for condition, code in (
+            (etag, 206),
+            (modified, 206),
+            (f"W/{etag}", 200),
+            (etag[:-1] + '-gzip"', 200),
+            ('"other"', 200),
+            ("Mon, 01 Jan 2001 00:00:00 GMT", 200),
+            ("nonsense", 200),
+            ("Mon, 99 Xyz 2001 00:00:00 GMT", 200),
+        ):
+            part = await self.served.get("/static/page.js", range="bytes=4-7", if_range=condition)
+            self.assertEqual((part.code, part.body == self.TEXT), (code, code == 200), condition)
+
+    async def test_a_changed_file_is_compressed_again(self) -> None:
+        first = await self.served.get("/static/page.js", accept_encoding="gzip")
+        self.directory.child("page.js").setContent(self.TEXT * 2)
+        again = await self.served.get("/static/page.js", accept_encoding="gzip", if_none_match=first.headers["etag"])
+        self.assertEqual((again.code, gzip.decompress(again.body)), (200, self.TEXT * 2))
+
+
+class Kept(SynchronousTestCase):
+    def test_what_is_kept_is_bounded_and_used(self) -> None:
+        directory = FilePath(self.mktemp())
+        directory.makedirs()
+        compressed = Compressed(3000)
+        paths = [directory.child(str(number)) for number in range(10)]
+        for path in paths:
+            path.setContent(os.urandom(1000))
+            self.assertEqual(gzip.decompress(compressed.of(path, b"1")), path.getContent())
+            self.assertLessEqual(compressed.size, 3000)
+        before = paths[-1].getContent()
+        paths[-1].setContent(b"changed, and nobody said so")
+        self.assertEqual(gzip.decompress(compressed.of(paths[-1], b"1")), before)
+        self.assertEqual(gzip.decompress(compressed.of(paths[-1], b"2")), b"changed, and nobody said so")
+        self.assertGreater(compressed.size, 1000)
 
 
 class NpmsClient(TestCase):

@@ -27,6 +27,14 @@ class Authority:
         self.ca = directory / f"{name}.pem"
         self.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
+    def intermediate(self, name: str) -> Authority:
+        """Another authority, whose own certificate this one has signed."""
+        below = Authority(self._directory, name)
+        builder = below._builder(below._subject, below._key.public_key(), 365, self._subject)
+        builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        below.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return below
+
     def sign(self, host: str, days: int = 30) -> tuple[Path, Path]:
         """The files of a certificate for ``host`` and of its key; with negative ``days`` it ended that long ago."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -48,12 +56,14 @@ class Authority:
         )
         return certificate, private
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int, issuer: x509.Name | None = None
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(self._subject)
+            .issuer_name(self._subject if issuer is None else issuer)
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - 365 * _DAY)
