@@ -3,26 +3,42 @@
 It takes the daemon's own options and reads the same file and environment, so that what it says is true of the daemon.
 """
 
+import difflib
 import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TextIO
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, TextIO, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from kschat import __version__
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Issuer, Rooms
-from kschat.config import ConfigError, describe, load, read_secret, settings_table
-from kschat.options import Options
+from kschat.config import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
+from kschat.connect import Finding, try_all
+from kschat.front.monotonic import use_monotonic_clock
+from kschat.options import Options, short_help
+
+T = TypeVar("T")
 
 UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 #: Ten years: a token that outlives everybody's memory of it is a mistake.
 MAX_EXPIRES = 3653 * 86400
+
+
+SETTINGS_TOO = (
+    "Every setting of the daemon is taken too, on the command line, in the environment and in the file: "
+    "`twistd kschat --help` lists them."
+)
+
+#: What people call the daemon's start.
+STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"})
 
 
 class TokenOptions(Options):
@@ -36,12 +52,53 @@ class TokenOptions(Options):
         ["rooms", "r", "", "Rooms it lets join, separated by commas; * for all."],
     ]
 
+    def getSynopsis(self) -> str:
+        """Stands in the help already."""
+        return ""
+
+    def parseArgs(self, *surplus: str) -> None:
+        """There is nothing but options."""
+        if surplus and "=" not in surplus[0]:
+            raise usage.UsageError(f"{surplus[0]!r} is no option: write --user {surplus[0]}")
+        super().parseArgs(*surplus)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints: its own options, and where the secret is named."""
+        rows = [
+            ("-u, --user ID", self.optParameters[0][3]),
+            ("-e, --expires TIME", f"{self.optParameters[1][3]} Default: {self.optParameters[1][2]}."),
+            ("-r, --rooms A,B", self.optParameters[2][3]),
+            ("    --secret-file FILE", SETTINGS["secret_file"].about.doc),
+            ("-c, --config FILE", "TOML file with the daemon's settings."),
+            ("    --help", "This help."),
+        ]
+        return short_help(f"kschat token {self.synopsis}", self.longdesc, rows, SETTINGS_TOO)
+
 
 class CheckOptions(Options):
     """``kschat check-config``."""
 
     synopsis = "[settings]"
-    longdesc = "Checks the configuration that the daemon would have, and prints it as TOML with secrets masked."
+    longdesc = (
+        "Checks the configuration that the daemon would have, and prints it as TOML with secrets masked; with "
+        "--connect, opens what it names in place of that, and prints a line for each."
+    )
+    optFlags: ClassVar[list[list[Any]]] = [
+        ["connect", None, "Open what it names: the store, RabbitMQ, Redis, the ports, key files and certificates."],
+    ]
+
+    def getSynopsis(self) -> str:
+        """Stands in the help already."""
+        return ""
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints: its own options."""
+        rows = [
+            ("    --connect", f"{self.optFlags[0][2]} The status is 1 where the daemon could not use one of them."),
+            ("-c, --config FILE", "TOML file with the daemon's settings."),
+            ("    --help", "This help."),
+        ]
+        return short_help("kschat check-config [--connect] [settings]", self.longdesc, rows, SETTINGS_TOO)
 
 
 class TableOptions(usage.Options):
@@ -61,10 +118,30 @@ class CommandOptions(usage.Options):
     ]
     longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Reads the command line. Raises UsageError: one sentence, with what was probably meant."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise usage.UsageError(_meant(str(error))) from None
+
     def opt_version(self) -> None:
         """Show the version of kschat."""
         print(f"kschat {__version__}")
         raise SystemExit(0)
+
+
+def _meant(error: str) -> str:
+    """The text of a UsageError of the command itself, with what was probably meant."""
+    if (option := re.fullmatch(r"option --([\w-]+) not recognized", error)) and option[1].replace("-", "_") in SETTINGS:
+        return f"--{option[1]} is a setting of the daemon, which is started by `twistd kschat --{option[1]} …`"
+    if (command := re.fullmatch(r"Unknown command: (\S+)", error)) is not None:
+        if command[1] in STARTS:
+            return f"there is no command {command[1]!r}: the daemon is started by `twistd kschat`"
+        names = [name for name, *_ in CommandOptions.subCommands]
+        near = difflib.get_close_matches(command[1], names, n=1)
+        return f"there is no command {command[1]!r}: " + (f"did you mean {near[0]}?" if near else f"{', '.join(names)}")
+    return error
 
 
 def seconds_of(text: str) -> int:
@@ -105,8 +182,23 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
         raise usage.UsageError(f"--user: {options['user']!r} will not do: {error}") from None
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str], wall: WallClock, output: TextIO, errors: TextIO) -> int:
-    """Runs the command and returns its status: 0, or 1 after one sentence to ``errors``."""
+#: Opens what a configuration names. Prints nothing.
+Connect = Callable[[Config], Sequence[Finding]]
+
+
+def main(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    wall: WallClock,
+    output: TextIO,
+    errors: TextIO,
+    connect: Connect,
+) -> int:
+    """Runs the command.
+
+    Returns:
+        Its status: 0; 1 after one sentence to ``errors``; or 1 where a part could not be used (``--connect``).
+    """
     options = CommandOptions()
     try:
         options.parseOptions(list(arguments))
@@ -114,7 +206,12 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], wall: WallClock, 
         if isinstance(chosen, TokenOptions):
             output.write(make_token(chosen, environ, wall) + "\n")
         elif isinstance(chosen, CheckOptions):
-            output.write(describe(load(chosen.given(), environ)))
+            config = load(chosen.given(), environ)
+            if chosen["connect"]:
+                findings = connect(config)
+                output.write("".join(f"{finding}\n" for finding in findings))
+                return 0 if all(finding.ok for finding in findings) else 1
+            output.write(describe(config))
         elif isinstance(chosen, TableOptions):
             output.write(settings_table())
         else:
@@ -127,4 +224,30 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], wall: WallClock, 
 
 def run() -> None:
     """The console command."""
-    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr))
+    # For --connect.
+    from twisted.internet import reactor
+
+    use_monotonic_clock(reactor)
+
+    def connect(config: Config) -> Sequence[Finding]:
+        return in_reactor(reactor, lambda: try_all(config, reactor))
+
+    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, connect))
+
+
+def in_reactor(reactor: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What a coroutine returns, for which the reactor runs; it can't be run again after that."""
+    results: list[T | Failure] = []
+
+    def start() -> None:
+        ended = Deferred.fromCoroutine(begin()).addBoth(results.append)
+        ended.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(start)
+    reactor.run()
+    if not results:
+        raise SystemExit(1)  # a signal ended it before
+    result = results[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result

@@ -141,8 +141,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "Redis, which keeps messages (see `store`), and by which daemons know of each other: "
             "`redis://user:password@host:6379/0`; by TLS `rediss://…`; where Sentinels know the master, "
-            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). Needs "
-            "`amqp`.",
+            "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). User and "
+            "password are those of Redis; Sentinels that want their own get them by "
+            "`?sentinel_user=USER&sentinel_password=PASSWORD` at the end. Needs `amqp`.",
             masked=True,
         ),
     ] = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kschat.chat.keys import Keys
+from kschat.chat.keys import Keys, KeysError
 
 if TYPE_CHECKING:
     from kschat.config import Config
@@ -27,13 +27,24 @@ def read_keys(config: Config) -> Keys:
     Raises OSError if a file cannot be read, and ``KeysError`` if what it holds cannot be used; neither is to be
     expected after ``load``, which has looked at the same files.
     """
-    secret = read_secret(config)
-    if secret is not None:
-        keys = Keys.from_secret(secret)
-    elif config.public_key_file:
-        keys = Keys.from_pem(Path(config.public_key_file).read_bytes())
-    else:
-        keys = Keys.from_jwks(Path(config.jwks_file).read_bytes())
+    keys = _keys(config)
     for algorithm in config.algorithms:
         keys.usable_with(algorithm)
     return keys
+
+
+def usable_algorithms(config: Config) -> tuple[str, ...]:
+    """The algorithms that the key can be used with, whichever are configured; none where it cannot be read."""
+    try:
+        return tuple(dict.fromkeys(name for key in _keys(config).keys for name in key.algorithms))
+    except KeysError:
+        return ()
+
+
+def _keys(config: Config) -> Keys:
+    secret = read_secret(config)
+    if secret is not None:
+        return Keys.from_secret(secret)
+    if config.public_key_file:
+        return Keys.from_pem(Path(config.public_key_file).read_bytes())
+    return Keys.from_jwks(Path(config.jwks_file).read_bytes())

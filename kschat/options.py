@@ -1,5 +1,10 @@
 """The command line, made from ``config.SETTINGS``: for ``twistd kschat`` and for the command ``kschat``."""
 
+import difflib
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from twisted.python import usage
@@ -43,6 +48,21 @@ class Options(usage.Options):
         print(f"kschat {__version__}")
         raise SystemExit(0)
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Reads the command line. Raises UsageError: one sentence, with what was probably meant."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise usage.UsageError(meant(str(error), self.longOpt)) from None
+
+    def parseArgs(self, *surplus: str) -> None:
+        """There is nothing but options."""
+        if surplus:
+            name, equals, value = surplus[0].partition("=")
+            near = f"--{name.replace('_', '-')} {value}" if equals and name.replace("-", "_") in SETTINGS else ""
+            hint = f"write {near}" if near else "a setting is given as --name VALUE"
+            raise usage.UsageError(f"{surplus[0]!r} is no option: {hint}")
+
     def postOptions(self) -> None:
         """Refuses a switch that is turned on and off at once."""
         for setting in SETTINGS.values():
@@ -63,3 +83,34 @@ class Options(usage.Options):
         if self["config"] is not None:
             given["config"] = self["config"]
         return given
+
+
+class DaemonOptions(Options):
+    """The options of ``twistd kschat``. A wrong one ends the process with a sentence and status 1."""
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """As above. To an error that it is told twistd would print the whole help first."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            sys.stderr.write(f"kschat: {error} (`twistd kschat --help` lists all)\n")
+            raise SystemExit(1) from None
+
+
+def meant(error: str, known: Iterable[str]) -> str:
+    """The text of a UsageError, with the option that was probably meant where it names one that is not there."""
+    found = re.fullmatch(r"option --([\w-]+) not recognized", error)
+    if found is None:
+        return error
+    near = difflib.get_close_matches(found[1].replace("_", "-"), [name.rstrip("=") for name in known], n=1)
+    return f"{error} (did you mean --{near[0]}?)" if near else error
+
+
+def short_help(synopsis: str, description: str, rows: Sequence[tuple[str, str]], end: str) -> str:
+    """A help that shows some options alone: each a row of its name and what it is."""
+    width = max(len(name) for name, _ in rows) + 4
+    lines = [f"Usage: {synopsis}", "", *textwrap.wrap(description, 79), "", "Options:"]
+    for name, text in rows:
+        indent = " " * width
+        lines += textwrap.wrap(text, 79, initial_indent=f"  {name}".ljust(width), subsequent_indent=indent)
+    return "\n".join([*lines, "", *textwrap.wrap(end, 79)]) + "\n"

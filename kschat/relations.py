@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kschat import hints
+from kschat.backends import amqp, redis
 from kschat.chat.keys import KeysError, one_family
 from kschat.front.origins import OriginError, Origins
-from kschat.keyfiles import KEYS, read_keys
+from kschat.keyfiles import KEYS, read_keys, usable_algorithms
 from kschat.settings import Setting
-from kschat.sources import ConfigError, Given, reason_of
+from kschat.sources import DEFAULTS, ConfigError, Given, reason_of
 
 if TYPE_CHECKING:
     from kschat.config import Config
@@ -33,8 +35,8 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     def named(name: str) -> str:
         return f"{name} ({getattr(config, name)} from {given[name].origin})"
 
-    if not config.listen.strip():
-        raise fault("listen", "is empty: give a Twisted endpoint, such as tcp:3000")
+    for name in ("listen", "peer_listen"):
+        _check_endpoint(name, getattr(config, name), fault)
     _check_backends(config, fault)
     _check_peers(config, fault)
     if config.max_unsent < 2 * config.max_payload:
@@ -45,21 +47,51 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
         try:
             Origins((origin,))
         except OriginError as error:
-            raise fault("origins", f"holds {origin!r}, which {error}") from None
+            hint = "" if "write " in str(error) else hints.origin(origin)
+            raise fault("origins", hints.added(f"holds {origin!r}, which {error}", hint)) from None
     if not BASE_PATH.fullmatch(config.base_path) or {".", ".."} & set(config.base_path.split("/")):
-        raise fault("base_path", "is not like /chat: letters, digits, - . _ and ~ between slashes")
+        reason = "is not like /chat: letters, digits, - . _ and ~ between slashes"
+        raise fault("base_path", hints.added(reason, hints.base_path(config.base_path)))
     for name in ("templates", "static", "client_dist"):
         directory = getattr(config, name)
-        if directory and not Path(directory).is_dir():
-            raise fault(name, "is not a directory")
-    _check_keys(config, given, fault)
+        if directory and not _is(Path.is_dir, directory):
+            raise fault(name, hints.added("is not a directory", hints.path(directory)))
+    _check_keys(config, settings, given, fault)
+
+
+def _check_endpoint(name: str, text: str, fault: Callable[[str, str], ConfigError]) -> None:
+    """That it may be a Twisted endpoint; whether Twisted can use it is seen at the start."""
+    if not text and name == "peer_listen":
+        return
+    if not text.strip():
+        raise fault(name, "is empty: give a Twisted endpoint, such as tcp:3000")
+    hint = hints.endpoint(text)
+    if hint and hint != f"write {text}":
+        raise fault(name, f"is not an endpoint that Twisted can use: {hint}")
+    port = re.match(r"(?:tcp6?|ssl):(?:port=)?(-?\d+)(?::|$)", text)
+    if port is not None and not 0 <= int(port[1]) < 65536:
+        raise fault(name, "is not an endpoint that Twisted can use: a port is a number from 0 to 65535")
+
+
+def _is(kind: Callable[[Path], bool], path: str) -> bool:
+    try:
+        return kind(Path(path))
+    except ValueError:  # it holds a NUL
+        return False
 
 
 def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
     """That router and store together keep what they promise."""
     kind, _, path = config.store.partition(":")
-    if config.store not in ("memory", "redis", "none") and (kind != "sqlite" or not path or "\0" in path):
-        raise fault("store", "is none of memory, redis and none, nor like sqlite:kschat.db")
+    if config.store not in ("memory", "redis", "none"):
+        strange = kind != "sqlite" or not path or "\0" in path
+        if strange or path == ":memory:" or path.startswith("//"):
+            reason = "is none of memory, redis and none, nor like sqlite:kschat.db"
+            raise fault("store", hints.added(reason, hints.store(config.store)))
+        if path.startswith("~"):
+            raise fault("store", hints.added("names a path that begins with ~", hints.path(path)))
+        if path.endswith("/") or _is(Path.is_dir, path):
+            raise fault("store", f"names a directory: use sqlite:{path.rstrip('/')}/kschat.db")
     if config.store == "redis" and not config.redis:
         raise fault("store", "needs to know where Redis is: give redis too, such as redis://localhost:6379/0")
     if config.store == "redis" and not config.amqp:
@@ -77,8 +109,7 @@ def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) ->
             "mode, as the tutorial's server: at most once), or leave amqp out",
         )
     if config.amqp:
-        if config.amqp.partition("://")[0] not in ("amqp", "amqps"):
-            raise fault("amqp", "is not like amqp://user:password@host:5672/vhost")
+        _check_amqp(config.amqp, fault)
         # Half of a routing key's 255 bytes.
         if len(config.amqp_prefix.encode()) > 100:
             raise fault("amqp_prefix", "is longer than 100 bytes")
@@ -88,8 +119,8 @@ def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) ->
             raise fault(
                 name, "needs RabbitMQ too, which carries the messages between daemons: give amqp, or leave it out"
             )
-        if url and url.partition("://")[0].removesuffix("+sentinel") not in ("redis", "rediss"):
-            raise fault(name, "is not like redis://user:password@host:6379/0")
+        if url:
+            _check_redis(name, url, fault)
     for name, other in (("redis_pub", "redis_sub"), ("redis_sub", "redis_pub")):
         if getattr(config, name) and not getattr(config, other) and not config.redis:
             raise fault(name, f"needs {other} too, or redis")
@@ -97,8 +128,31 @@ def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) ->
         raise fault("redis_prefix", "is empty, or longer than 100 bytes")
     for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
         file = getattr(config, name)
-        if file and not Path(file).is_file():
-            raise fault(name, "is not a file")
+        if file and not _is(Path.is_file, file):
+            raise fault(name, hints.added("is not a file", hints.path(file)))
+
+
+def _check_amqp(url: str, fault: Callable[[str, str], ConfigError]) -> None:
+    """That pika reads the URL as it was meant."""
+    if url.partition("://")[0] not in ("amqp", "amqps"):
+        hint = hints.url(url, ("amqp", "amqps"), "amqp://guest:guest@localhost:5672/")
+        raise fault("amqp", f"is not like amqp://user:password@host:5672/vhost: {hint}")
+    try:
+        amqp.check_url(url)
+    except ValueError as error:
+        raise fault("amqp", f"can't be read: {error}") from None
+
+
+def _check_redis(name: str, url: str, fault: Callable[[str, str], ConfigError]) -> None:
+    """That the URL is one of Redis."""
+    if url.partition("://")[0].removesuffix("+sentinel") not in ("redis", "rediss"):
+        schemes = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+        hint = hints.url(url, schemes, "redis://localhost:6379/0")
+        raise fault(name, f"is not like redis://user:password@host:6379/0: {hint}")
+    try:
+        redis.check_url(url)
+    except ValueError as error:
+        raise fault(name, f"can't be read: {error}") from None
 
 
 def peer_place(config: Config) -> tuple[str, int] | None:
@@ -119,7 +173,10 @@ def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> No
         return
     if peer_place(config) is None:
         if config.peer_url:
-            raise fault("peer_url", "is not like http://10.0.0.3:3001")
+            hint = hints.url(config.peer_url, ("http",), "http://10.0.0.3:3001")
+            if hint == f"write {config.peer_url.rstrip('/')}":
+                hint = "give its port too"
+            raise fault("peer_url", f"is not like http://10.0.0.3:3001: {hint}")
         raise fault("peer_listen", "has no interface and port that tell other daemons where it is: give peer_url too")
     if config.peer_secret:
         if len(config.peer_secret.encode()) < 32:
@@ -128,7 +185,12 @@ def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> No
         raise fault("peer_listen", "needs a secret that the daemons share: give peer_secret too")
 
 
-def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str, str], ConfigError]) -> None:
+def _check_keys(
+    config: Config,
+    settings: Mapping[str, Setting],
+    given: Mapping[str, Given],
+    fault: Callable[[str, str], ConfigError],
+) -> None:
     """That there is one key, readable and fit for the algorithms; in a demo none, and no way in from other machines."""
     named = [name for name in KEYS if getattr(config, name)]
     if config.demo:
@@ -154,13 +216,44 @@ def _check_keys(config: Config, given: Mapping[str, Given], fault: Callable[[str
         one_family(config.algorithms)
     except KeysError as error:
         raise fault("algorithms", f"cannot be used: {error}") from None
+    name, there = named[0], given[named[0]]
     try:
         read_keys(config)
     except KeysError as error:
+        hint = _key_hint(config, name, settings["algorithms"], there, given["algorithms"].origin)
         algorithms = f"algorithms {', '.join(config.algorithms)} from {given['algorithms'].origin}"
-        raise fault(named[0], f"cannot be used with {algorithms}: {error}") from None
+        raise fault(name, hints.added(f"cannot be used with {algorithms}: {error}", hint)) from None
     except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
-        raise fault(named[0], f"cannot be read: {reason_of(error)}") from None
+        hint = hints.path(getattr(config, name))
+        raise fault(name, hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
+
+
+def _key_hint(config: Config, name: str, algorithms: Setting, there: Given, origin: str) -> str:
+    """How a key that cannot be used with the algorithms was probably meant."""
+    fit = usable_algorithms(config)
+    if fit and not set(fit) & set(config.algorithms):
+        if origin == DEFAULTS:
+            return f"add {there.spelled(algorithms, fit[0])}"
+        return f"give {there.spelled(algorithms, fit[0])} instead"
+    if name != "secret" and config.secret_file + config.public_key_file + config.jwks_file:
+        return _file_hint(name, Path(getattr(config, name)).read_bytes())
+    return ""
+
+
+def _file_hint(name: str, content: bytes) -> str:
+    """What a key file holds in place of what its setting wants."""
+    start = content.lstrip()[:4096]
+    if start.startswith(b"{") and b'"keys"' in content and name != "jwks_file":
+        return "it is a JWK Set: give it by jwks_file"
+    if b"BEGIN CERTIFICATE" in start:
+        return "it is a certificate: openssl x509 -in FILE -noout -pubkey prints its public key"
+    if b"PRIVATE KEY-----" in start:
+        return "openssl pkey -in FILE -pubout prints the public key"
+    if b"BEGIN PUBLIC KEY" in start and name != "public_key_file":
+        return "it is a public key: give it by public_key_file, and its algorithm by algorithms"
+    if start.startswith((b"ssh-", b"ecdsa-")):
+        return "it is OpenSSH's kind of key: ssh-keygen -e -m PKCS8 -f FILE prints it as PEM"
+    return ""
 
 
 def _is_loopback(listen: str) -> bool:

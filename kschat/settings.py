@@ -9,16 +9,16 @@ from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
+from kschat import hints
+
 Value: TypeAlias = str | bool | int | float | tuple[str, ...]
 Kind: TypeAlias = Literal["text", "flag", "whole", "number", "list"]
 
-TRUE = frozenset({"true", "yes", "on", "1"})
-FALSE = frozenset({"false", "no", "off", "0"})
 MASK = "(masked)"
 
 
 class Unfit(ValueError):
-    """A value that cannot be taken; its text ends a sentence that begins with the value: "is not a number"."""
+    """A value that cannot be taken; its text ends a sentence that begins with it: "is not a number: write 25"."""
 
 
 class About(msgspec.Struct, frozen=True):
@@ -51,24 +51,33 @@ class Setting(msgspec.Struct, frozen=True):
         return "KSCHAT_" + self.name.upper()
 
     def from_text(self, text: str) -> Value:
-        """The value that ``text`` from the environment or the command line says. A list is separated by commas."""
+        """The value that ``text`` from the environment or the command line says. A list is separated by commas.
+
+        White space around it is no part of it, but of a masked setting.
+        """
         match self.kind:
             case "flag":
                 word = text.strip().lower()
-                if word not in TRUE | FALSE:
-                    raise Unfit(self._not_a())
-                return word in TRUE
+                if word not in hints.TRUE + hints.FALSE:
+                    raise self._unfit(text)
+                return word in hints.TRUE
             case "whole" | "number":
                 try:
                     return self._bounded(int(text) if self.kind == "whole" else float(text))
                 except OverflowError:
-                    raise Unfit(self._not_a()) from None
+                    raise self._unfit(text) from None
                 except ValueError as error:
-                    raise error if isinstance(error, Unfit) else Unfit(self._not_a()) from None
+                    raise error if isinstance(error, Unfit) else self._unfit(text) from None
             case "list":
+                if hint := hints.listing(text):
+                    raise Unfit(f"is not a list separated by commas: {hint}")
                 return self._bounded(tuple(part.strip() for part in text.split(",") if part.strip()))
-            case "text":
+            case "text" if self.about.masked:
                 return self._bounded(text)
+            case "text":
+                if hint := hints.quoted(text.strip()):
+                    raise Unfit(f"stands in quotes: {hint}")
+                return self._bounded(text.strip())
 
     def from_toml(self, value: object) -> Value:
         """The value as a TOML file holds it. A list may also be one text separated by commas."""
@@ -83,7 +92,7 @@ class Setting(msgspec.Struct, frozen=True):
             return self._bounded(value)
         if self.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
             return self._bounded(float(value))
-        raise Unfit(self._not_a())
+        raise self._unfit(value)
 
     def to_toml(self, value: Value) -> str:
         """``value`` in TOML's spelling; a masked setting shows only whether it was given."""
@@ -107,34 +116,57 @@ class Setting(msgspec.Struct, frozen=True):
             return {"flag": "true, false", "list": "list", "text": "text"}.get(self.kind, about.unit)
         return f"{about.minimum:.15g} to {about.maximum:.15g} {about.unit}".strip()
 
-    def _not_a(self) -> str:
+    def _unfit(self, value: object) -> Unfit:
+        """That ``value`` is of another kind, and what was probably meant."""
         unit = f" of {self.about.unit}" if self.about.unit else ""
-        return {
+        reason = {
             "flag": "is neither true nor false",
             "whole": f"is not a whole number{unit}",
             "number": f"is not a number{unit}",
             "list": "is not a list of texts",
             "text": "is not a text",
         }[self.kind]
+        return Unfit(hints.added(reason, self._hint(value)))
+
+    def _hint(self, value: object) -> str:
+        if self.kind == "flag" and isinstance(value, str | bool | int | float):
+            return hints.flag(str(value))
+        if self.kind in ("whole", "number") and isinstance(value, str | float) and str(value) not in ("nan", "inf"):
+            return hints.number(str(value), self.about.unit, self.kind == "whole")
+        if self.about.masked:
+            return ""
+        if self.kind == "text" and isinstance(value, int | float) and not isinstance(value, bool):
+            if self.name in ("listen", "peer_listen"):
+                return hints.endpoint(str(value))
+            return f"write {self.to_toml(str(value))}"
+        if self.kind == "text" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            return f"write {self.to_toml(value[0])}"
+        return ""
 
     def _bounded(self, value: Value) -> Value:
         about = self.about
         if isinstance(value, str):
             if about.choices and value not in about.choices:
-                raise Unfit(f"is not one of: {', '.join(about.choices)}")
+                reason = f"is not one of: {', '.join(about.choices)}"
+                raise Unfit(hints.added(reason, hints.choice(value, about.choices)))
         elif isinstance(value, tuple):
             if not value:
                 raise Unfit("is an empty list")
             strange = [part for part in value if about.choices and part not in about.choices]
             if strange:
-                raise Unfit(f"holds {strange[0]!r}, which is not one of: {', '.join(about.choices)}")
+                reason = f"holds {strange[0]!r}, which is not one of: {', '.join(about.choices)}"
+                raise Unfit(hints.added(reason, hints.choice(strange[0], about.choices)))
         else:
             if not math.isfinite(value):
-                raise Unfit(self._not_a())
+                raise self._unfit(value)
             if about.minimum is not None and value < about.minimum:
                 raise Unfit(f"is less than {about.minimum:.15g} {about.unit}".rstrip())
             if about.maximum is not None and value > about.maximum:
-                raise Unfit(f"is more than {about.maximum:.15g} {about.unit}".rstrip())
+                reason = f"is more than {about.maximum:.15g} {about.unit}".rstrip()
+                # Who knows Socket.IO's own options gives milliseconds.
+                meant = value / 1000 if about.unit == "seconds" else 0
+                fits = about.minimum is not None and about.minimum <= meant <= about.maximum
+                raise Unfit(hints.added(reason, f"write {meant:.15g} if you mean milliseconds" if fits else ""))
         return value
 
 

@@ -4,6 +4,7 @@ Knows no particular setting but ``listen``, which the variable PORT of hosting p
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,12 @@ class Given(msgspec.Struct, frozen=True):
 
     value: Value
     origin: str
+
+    def spelled(self, setting: Setting, text: str) -> str:
+        """How ``text`` would be given to another ``setting`` at the same place: ``--algorithms RS256``."""
+        if self.origin.startswith("the file "):
+            return f"{setting.name} = {setting.to_toml((text,) if setting.kind == 'list' else text)}"
+        return f"{setting.variable}={text}" if "KSCHAT_" in self.origin else f"{setting.option} {text}"
 
     def fault(self, setting: Setting, reason: str) -> ConfigError:
         """The error that this value of ``setting`` is: ``reason`` ends the sentence ("is not a number")."""
@@ -67,21 +74,46 @@ def _from_file(
     if not path:
         return {}
     try:
-        with Path(path).open("rb") as file:
-            table: dict[str, Any] = tomllib.load(file)
+        # Some editors begin a file with a mark of its encoding.
+        text = Path(path).read_text("utf-8-sig")
+        table: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config: {path!r} from {named} is not a TOML file: {reason_of(error)}") from None
+        reason = f"{reason_of(error)}{_toml_hint(text, str(error))}"
+        raise ConfigError(f"config: {path!r} from {named} is not a TOML file: {reason}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"config: {path!r} from {named} is not a TOML file: it is not UTF-8") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"config: {path!r} from {named} cannot be read: {reason_of(error)}") from None
     origin = f"the file {path}"
     given = {}
     for name, value in table.items():
+        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            raise ConfigError(
+                f"[{name}] from {origin} is a section, and sections are not used: write each setting as a line of its "
+                'own, without a heading, such as listen = "tcp:3000"'
+            )
         setting = _known(settings, name, name, origin)
         try:
             given[name] = Given(setting.from_toml(value), origin)
         except Unfit as unfit:
             raise _fault(setting, value, origin, str(unfit)) from None
     return given
+
+
+def _toml_hint(text: str, error: str) -> str:
+    """What is wrong in the line that an error of tomllib names, where it is one of the usual slips; or ""."""
+    found = re.search(r"at line (\d+)", error)
+    lines = text.splitlines()
+    line = lines[int(found[1]) - 1].strip() if found and int(found[1]) <= len(lines) else ""
+    name, equals, value = (part.strip() for part in line.partition("="))
+    if equals and re.fullmatch(r"[\w-]+", name) and not value.startswith(('"', "'", "[", "{")):
+        word = value.partition("#")[0].strip()
+        if word.lower() in ("true", "false", "yes", "no", "on", "off"):
+            return f": write {name} = {'true' if word.lower() in ('true', 'yes', 'on') else 'false'}"
+        return f': texts stand in quotes, {name} = "…"'
+    if not equals and re.match(r"[\w-]+\s*:", line):
+        return ": write name = value, not name: value"
+    return ""
 
 
 def _from_environ(settings: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, Given]:
@@ -115,13 +147,15 @@ def _known(settings: Mapping[str, Setting], name: str, spelled: str, origin: str
     # A variable is written in capitals and only so: KSCHAT_demo is none.
     if setting is not None and spelled in (name, setting.variable):
         return setting
-    near = difflib.get_close_matches(name.lower(), settings, n=1)
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), settings, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ConfigError(f"{spelled} from {origin} is not a setting of kschat{hint}")
 
 
 def _fault(setting: Setting, value: object, origin: str, reason: str) -> ConfigError:
     shown = "the value" if setting.about.masked else repr(",".join(value) if isinstance(value, tuple) else value)
+    # A URL that was given to the wrong setting.
+    shown = re.sub(r"(://)[^\s'\"]*@", r"\1…@", shown)
     if len(shown) > MAX_SHOWN:
         shown = shown[:MAX_SHOWN] + "…"
     return ConfigError(f"{setting.name}: {shown} from {origin} {reason}")

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
@@ -16,22 +16,25 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import IResource, Resource
 
+from kschat import hints
 from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
+from kschat.backing import amqp_settings, redis_settings, sqlite_settings
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.clocks import WallClock
 from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import Engine, EngineSettings
@@ -40,13 +43,14 @@ from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.peers import PeerResource, Peers
 from kschat.front.port import ListeningService
+from kschat.front.readiness import ReadyNotice
 from kschat.front.resource import EngineResource
 from kschat.front.service import FrontService
 from kschat.front.sids import Place, Sids
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.front.timetable import Alarms
-from kschat.options import Options
+from kschat.options import DaemonOptions as Options
 from kschat.server import Server
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
@@ -71,10 +75,19 @@ def makeService(options: Options) -> IService:
         if config.demo:
             config = msgspec.structs.replace(config, secret=secrets.token_urlsafe(32))
         service = make_service(config, reactor)
+        for name, description in (("listen", config.listen), ("peer_listen", config.peer_listen)):
+            if description and (why := cannot_listen(description)):
+                raise ConfigError(f"{name}: cannot listen at {description}: {why}")
     except ConfigError as error:
         # twistd calls this before it forks and before it logs, so stderr is still the caller's.
         sys.stderr.write(f"kschat: {error}\n")
         raise SystemExit(1) from None
+    try:
+        if config.store.startswith("sqlite:"):
+            sqlite.probe(config.store.removeprefix("sqlite:"))
+    except StoreUnavailable as error:
+        # The daemon runs on, and tries again; but who starts it looks here, and a log that begins well deceives.
+        sys.stderr.write(f"kschat: store: {config.store} can't be used: {error}; Send is refused until it can\n")
     gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
@@ -154,15 +167,24 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
         bounds = msgspec.structs.replace(bounds, max_head=config.max_header + 1024)
         site = BoundedSite(inner, bounds, alarms, counters, connections, reactor, config.access_log)
         there = _endpoint("peer_listen", config.peer_listen, reactor)
-        ListeningService(there, site, config.peer_listen, reactor, "serving other daemons").setServiceParent(ports)
+        inner_port = ListeningService(
+            there, site, config.peer_listen, reactor, "serving other daemons", setting="peer_listen"
+        )
+        inner_port.setServiceParent(ports)
+    ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
     return FrontService(ports, chat, router, engine, reactor, peers)
+
+
+def _parts(chat: Chat) -> dict[str, bool]:
+    """Whether each of what a daemon stands on can be used."""
+    return {"the store": bool(chat.store.up), "RabbitMQ": chat.hub.routed, "Redis": bool(chat.replica.up)}
 
 
 def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
     try:
         return server_endpoint(reactor, description)
     except Exception as error:  # noqa: BLE001 - each kind of endpoint, plugins among them, raises what it likes
-        reason = " ".join(str(error).split())
+        reason = hints.tls_endpoint(description) or endpoint_fault(error)
         raise ConfigError(f"{name}: {description!r} is not an endpoint that Twisted can use: {reason}") from None
 
 
@@ -205,20 +227,8 @@ def _make_chat(
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
     if not config.amqp:
         return MemoryRouter()
-    settings = amqp.Settings(
-        url=config.amqp,
-        exchange=config.amqp_exchange,
-        exchange_type=cast(amqp.ExchangeType, config.amqp_exchange_type),
-        durable=config.amqp_durable,
-        prefix=config.amqp_prefix,
-        queue="connection" if config.amqp_queue == "connection" else "daemon",
-        format="tutorial" if config.amqp_format == "tutorial" else "kschat",
-        ca=config.amqp_ca,
-        cert=config.amqp_cert,
-        key=config.amqp_key,
-    )
     try:
-        return amqp.AmqpRouter(settings, reactor, wall)
+        return amqp.AmqpRouter(amqp_settings(config), reactor, wall)
     except amqp.AddressError as error:
         raise ConfigError(f"amqp: {error}") from None
 
@@ -229,7 +239,7 @@ def _make_replica(config: Config, reactor: Any, wall: WallClock, counters: Count
         return LoneReplica(only=not config.amqp)
     try:
         return redis.RedisReplica(
-            _redis_settings(config, publish), _redis_settings(config, subscribe), reactor, counters, wall=wall
+            redis_settings(config, publish), redis_settings(config, subscribe), reactor, counters, wall=wall
         )
     except redis.AddressError as error:
         raise ConfigError(f"redis: {error}") from None
@@ -242,28 +252,10 @@ def _make_store(config: Config, reactor: Any, wall: WallClock) -> IStore:
         return MemoryStore(config.store_messages, config.store_bytes)
     if config.store == "redis":
         try:
-            return redis.RedisStore(_redis_settings(config, config.redis), reactor, wall)
+            return redis.RedisStore(redis_settings(config, config.redis), reactor, wall)
         except redis.AddressError as error:
             raise ConfigError(f"redis: {error}") from None
-    settings = sqlite.Settings(
-        path=config.store.removeprefix("sqlite:"),
-        sync="normal" if config.store_sync == "normal" else "full",
-        retention_seconds=config.retention_days * 86400,
-        retention_messages=config.retention_messages,
-    )
-    return SqliteStore(settings, reactor, reactor, wall=wall)
-
-
-def _redis_settings(config: Config, url: str) -> redis.Settings:
-    return redis.Settings(
-        url=url,
-        prefix=config.redis_prefix,
-        ca=config.redis_ca,
-        cert=config.redis_cert,
-        key=config.redis_key,
-        retention_seconds=config.retention_days * 86400,
-        retention_messages=config.retention_messages,
-    )
+    return SqliteStore(sqlite_settings(config), reactor, reactor, wall=wall)
 
 
 def _make_root(

@@ -15,11 +15,29 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat import __version__, cli
 from kschat.chat.keys import Keys
 from kschat.chat.tokens import Identity, Rooms, TokenError, Verifier
-from kschat.config import settings_table
+from kschat.config import Config, settings_table
+from kschat.connect import Finding
 
 SECRET = "a secret of the tests, long enough for HS256"
 KEY = {"KSCHAT_SECRET": SECRET}
 NOW = 1_000_000
+
+
+class Connected:
+    """Stands for what is opened by ``--connect``.
+
+    Attributes:
+        findings: what comes of it.
+        configs: whose parts were opened.
+    """
+
+    def __init__(self) -> None:
+        self.findings = [Finding("store", "x.db"), Finding("listen", "tcp:1")]
+        self.configs: list[Config] = []
+
+    def open(self, config: Config) -> list[Finding]:
+        self.configs.append(config)
+        return self.findings
 
 
 class CommandTestCase(SynchronousTestCase):
@@ -28,11 +46,13 @@ class CommandTestCase(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.connected = Connected()
 
     def run_command(self, *arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Status, output and errors of the command."""
         output, errors = io.StringIO(), io.StringIO()
-        status = cli.main(arguments, KEY if environ is None else environ, self.clock.seconds, output, errors)
+        environ = KEY if environ is None else environ
+        status = cli.main(arguments, environ, self.clock.seconds, output, errors, self.connected.open)
         return status, output.getvalue(), errors.getvalue()
 
     def refusal(self, *arguments: str, environ: dict[str, str] | None = None) -> str:
@@ -106,6 +126,55 @@ class TestToken(CommandTestCase):
     def test_any_text_is_a_time_or_refused(self, text: str):
         with contextlib.suppress(UsageError):
             self.assertGreater(cli.seconds_of(text), 0)
+
+
+class TestConnect(CommandTestCase):
+    """``kschat check-config --connect``."""
+
+    def test_each_part_is_a_line_and_the_status_is_0_where_all_can_be_used(self):
+        status, output, errors = self.run_command("check-config", "--connect", "--max-batch", "7")
+        self.assertEqual((status, output, errors), (0, "store: ok: x.db\nlisten: ok: tcp:1\n", ""))
+        self.assertEqual([config.max_batch for config in self.connected.configs], [7])
+
+    def test_the_status_is_1_where_one_could_not_be_used(self):
+        self.connected.findings.append(Finding("amqp", "localhost:1: nobody is there", ok=False))
+        status, output, errors = self.run_command("check-config", "--connect")
+        self.assertEqual((status, errors), (1, ""))
+        self.assertEqual(output.splitlines()[-1], "amqp: FAILED: localhost:1: nobody is there")
+
+    def test_what_cannot_be_a_configuration_is_not_opened(self):
+        self.assertIn("write tcp:3000", self.refusal("check-config", "--connect", "--listen", "3000"))
+        self.assertEqual(self.connected.configs, [])
+
+
+class TestHelp(CommandTestCase):
+    """What ``--help`` shows, and what a wrong option is told."""
+
+    def test_the_help_of_token_shows_its_own_options(self):
+        shown = str(cli.TokenOptions())
+        for option in ["--user", "--expires", "--rooms", "--secret-file", "--config"]:
+            self.assertIn(option, shown)
+        self.assertNotIn("--max-payload", shown)
+        self.assertLess(shown.count("\n"), 25)
+
+    def test_the_help_of_check_config_shows_its_own_options(self):
+        shown = str(cli.CheckOptions())
+        self.assertIn("--connect", shown)
+        self.assertNotIn("--max-payload", shown)
+
+    def test_a_wrong_option_is_told_which_was_probably_meant(self):
+        for arguments, mend in [
+            (["token", "--usr", "42"], "did you mean --user?"),
+            (["token", "42"], "write --user 42"),
+            (["check-config", "--listne", "tcp:1"], "did you mean --listen?"),
+            (["check-config", "--ping_interval", "3"], "did you mean --ping-interval?"),
+            (["check-config", "listen=tcp:1"], "write --listen tcp:1"),
+            (["--store", "redis"], "which is started by `twistd kschat --store …`"),
+            (["serve"], "the daemon is started by `twistd kschat`"),
+            (["tokens"], "did you mean token?"),
+            (["frobnicate"], "token, check-config, settings-table"),
+        ]:
+            self.assertIn(mend, self.refusal(*arguments))
 
 
 class TestCheckConfig(CommandTestCase):

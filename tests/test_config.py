@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -90,6 +90,8 @@ COMPANIONS: dict[str, dict[str, str]] = {
     "peer_url": PEERS,
     "peer_secret": PEERS,
 }
+#: An algorithm that a key by this setting may have.
+ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
 
 
@@ -304,6 +306,176 @@ class TestRefusals(ConfigTestCase):
         self.assertLess(len(self.refusal({"store": "x" * 100_000}, KEY)), 400)
 
 
+class TestNearMisses(ConfigTestCase):
+    """A value that is nearly right is refused with what to write in its place."""
+
+    def assert_mended(self, name: str, text: str, mend: str, **others: str) -> None:
+        sentence = self.refusal({name: text, **others}, KEY)
+        self.assertTrue(sentence.endswith(mend), sentence)
+        self.assertTrue(sentence.startswith(f"{name}: "), sentence)
+
+    def test_an_endpoint(self):
+        for text, mend in {
+            "3000": "write tcp:3000",
+            ":3000": "write tcp:3000",
+            "0.0.0.0:3000": "write tcp:3000",
+            "*:80": "write tcp:80",
+            "localhost:3000": "write tcp:3000:interface=127.0.0.1",
+            "10.0.0.3:3000": "write tcp:3000:interface=10.0.0.3",
+            "[::1]:3000": "write tcp6:3000:interface=\\:\\:1",
+            "http://localhost:3000": "write tcp:3000:interface=127.0.0.1",
+            "https://0.0.0.0:443/": "write ssl:443:privateKey=key.pem:certKey=cert.pem",
+            "tcp:localhost:3000": "write tcp:3000:interface=127.0.0.1",
+            "tcp://0.0.0.0:3000": "write tcp:3000",
+            "tcp:3000:interface=::1": "write tcp6:3000:interface=\\:\\:1",
+            "TCP:3000": "write tcp:3000",
+            "/run/kschat.sock": "write unix:/run/kschat.sock",
+            "tcp:": "write tcp:3000",
+            "tcp:70000": "a port is a number from 0 to 65535",
+        }.items():
+            self.assert_mended("listen", text, mend)
+        self.assert_mended("peer_listen", "10.0.0.3:3001", "write tcp:3001:interface=10.0.0.3")
+        path = self.file("listen = 3000")
+        self.assertTrue(self.refusal({"config": path}, KEY).endswith("is not a text: write tcp:3000"))
+        for right in ["tcp:3000", "haproxy:tcp:3000", "tcp:port=1:interface=10.0.0.3", "systemd:domain=INET:index=0"]:
+            self.assertEqual(config.load({"listen": right}, KEY).listen, right)
+
+    def test_a_store(self):
+        for text, mend in {
+            "sqlite": "use sqlite:kschat.db",
+            "sqlite:": "use sqlite:kschat.db",
+            "SQLite": "use sqlite:kschat.db",
+            "": "use sqlite:kschat.db",
+            "kschat.db": "use sqlite:kschat.db",
+            "/var/lib/chat.db": "use sqlite:/var/lib/chat.db",
+            "./data/chat": "use sqlite:./data/chat",
+            "sqlite:///var/lib/chat.db": "use sqlite:/var/lib/chat.db",
+            "sqlite://chat.db": "use sqlite:chat.db",
+            "sqlite3:chat.db": "use sqlite:chat.db",
+            "Memory": "use memory",
+            "sqlite::memory:": "use memory",
+            ":memory:": "use memory",
+            "redis:": "use redis",
+            "redis://u:hunter2@h/0": "use redis, and give the URL to the setting redis",
+            "rabbitmq": "use none (relay mode), and give the URL of RabbitMQ to the setting amqp",
+            "sqlite:~/chat.db": "write the whole path: ~ is the shell's, and stays as it is here",
+            "sqlite:/": "use sqlite:/kschat.db",
+        }.items():
+            self.assert_mended("store", text, mend)
+        self.assertNotIn("hunter2", self.refusal({"store": "redis://u:hunter2@h/0"}, KEY))
+
+    def test_a_number_with_its_unit(self):
+        for name, text, mend in [
+            ("ping_interval", "25s", "is not a number of seconds: write 25"),
+            ("ping_interval", "1m30s", "write 90"),
+            ("ping_timeout", "500 ms", "write 0.5"),
+            ("ping_timeout", "0,5", "write 0.5"),
+            ("ping_interval", "25 seconds", "write 25"),
+            ("ping_interval", "'25'", "write 25"),
+            ("ping_interval", "", "leave it out, or give a number"),
+            ("ping_interval", "90000", "write 90 if you mean milliseconds"),
+            ("retention_days", "30d", "is not a number of days: write 30"),
+            ("retention_days", "2 weeks", "write 14"),
+            ("max_payload", "1MB", "is not a whole number of bytes: write 1000000"),
+            ("max_payload", "1MiB", "write 1048576"),
+            ("max_payload", "1,000,000", "write 1000000"),
+            ("max_payload", "1e6", "write 1000000"),
+            ("max_connections", "10k", "write 10000"),
+            ("max_connections", "500.0", "write 500"),
+            ("retention_messages", "500 messages", "write 500"),
+        ]:
+            self.assert_mended(name, text, mend)
+        path = self.file('ping_interval = "25"')
+        self.assertTrue(self.refusal({"config": path}, KEY).endswith("is not a number of seconds: write 25"))
+
+    def test_a_switch_and_a_choice(self):
+        self.assert_mended("access_log", "enabled", "is neither true nor false: write true")
+        self.assert_mended("access_log", "N", "is neither true nor false: write false")
+        self.assert_mended("access_log", '"true"', "write true")
+        self.assertTrue(self.refusal({"config": self.file("demo = 1")}, KEY).endswith("write true"))
+        self.assert_mended("store_sync", "FULL", "is not one of: full, normal: write full")
+        self.assert_mended("amqp_exchange_type", "topics", "did you mean topic?")
+        self.assert_mended("algorithms", "hs256", "write HS256")
+        self.assert_mended("algorithms", "Ed25519", "write EdDSA")
+        self.assert_mended("amqp_exchange", '"chat"', "stands in quotes: write chat without the quotes")
+
+    def test_a_list(self):
+        self.assert_mended("origins", '["https://a", "https://b"]', "write https://a,https://b")
+        self.assert_mended("origins", "https://a https://b", "write https://a,https://b")
+        self.assert_mended("origins", "chat.example.org", "write https://chat.example.org")
+        self.assert_mended("origins", "https://chat.example.org/", "write https://chat.example.org")
+        self.assert_mended("origins", "localhost:8080", "write http://localhost:8080")
+
+    def test_a_base_path(self):
+        self.assert_mended("base_path", "chat", "write /chat")
+        self.assert_mended("base_path", "//chat/", "write /chat")
+        self.assert_mended("base_path", "https://example.org/chat/a", "write /chat/a")
+
+    def test_a_url_of_rabbitmq(self):
+        for text, mend in {
+            "localhost:5672": "write amqp://localhost:5672",
+            "guest:hunter2@localhost": "begin it with amqp://",
+            "rabbitmq://localhost/": "write amqp://localhost/",
+            "AMQP://localhost/": "write amqp://localhost/",
+            "http://localhost:15672/": "write amqp://guest:guest@localhost:5672/",
+            "amqp:///": "there is no host in it: write amqp://localhost:5672/",
+            "amqp://localhost//": "is written %2F: end it with /%2F",
+            "amqp://localhost/a/b": "is written %2F: end it with /a%2Fb",
+            "amqp://u:hunter2/x@localhost/": "a / in a user's name or password is written %2F",
+            "amqp://u:hunter2#x@localhost/": "a # in a user's name or password is written %23",
+            "amqp://u@localhost/": "there is a user in it and no password: write user:password@host",
+            "amqp://localhost:http/": "a host in it is not like name, name:port or [address]:port",
+            "amqp://localhost/?heartbeats=5": "nothing is known of 'heartbeats' in its query: write heartbeat",
+            "amqp://localhost/?heartbeat=abc": "Invalid heartbeat value 'abc'",
+        }.items():
+            self.assert_mended("amqp", text, mend, store="none")
+            self.assertNotIn("hunter2", self.refusal({"amqp": text, "store": "none"}, KEY))
+        for right in ["amqp://localhost", "amqp://u:p%2F@[::1]:5672/%2F?heartbeat=5", "amqps://localhost/vhost"]:
+            self.assertEqual(config.load({"amqp": right, "store": "none"}, KEY).amqp, right)
+
+    def test_a_url_of_redis(self):
+        for text, mend in {
+            "localhost:6379": "write redis://localhost:6379",
+            ":hunter2@localhost:6379": "begin it with redis://",
+            "redis-sentinel://a:26379/chat": "write redis+sentinel://a:26379/chat",
+            "unix:///run/redis.sock": "write redis://localhost:6379/0",
+            "redis://localhost/chat": "what follows the host is no number of a database, such as /0",
+            "redis://localhost?db=1": "a database stands in the path, as in redis://…/1",
+            "redis+sentinel://a:26379/0": "the master's name is missing before the database: …/NAME/0",
+            "redis+sentinel://a:26379/chat/x": "what follows the master's name is no number of a database, such as /0",
+            "redis://hunter2@localhost": "a user in it and no password (a password alone is written :password@)",
+        }.items():
+            self.assert_mended("redis", text, mend, **RELAY)
+            self.assertNotIn("hunter2", self.refusal({"redis": text, **RELAY}, KEY))
+
+    def test_the_place_of_another_daemon(self):
+        self.assert_mended("peer_url", "10.0.0.3:3001", "write http://10.0.0.3:3001", **PEERS)
+        self.assert_mended("peer_url", "https://ks-1:3001", "write http://ks-1:3001", **PEERS)
+        self.assert_mended("peer_url", "http://ks-1", "give its port too", **PEERS)
+
+    def test_a_path(self):
+        self.assert_mended("templates", "~/templates", "~ is the shell's, and stays as it is here")
+        self.assert_mended("client_dist", "file:///srv/dist", "write /srv/dist")
+
+    def test_a_file_of_settings(self):
+        for text, mend in {
+            '[kschat]\nlisten = "tcp:3000"': "sections are not used",
+            "[max_batch]": "sections are not used",
+            "[[listen]]\nport = 3000": "sections are not used",
+            "kschat.listen = 'tcp:3000'": "sections are not used",
+            "listen = tcp:3000": 'texts stand in quotes, listen = "…"',
+            "demo = True": "write demo = true",
+            "listen: tcp:3000": "write name = value, not name: value",
+            "ping-interval = 3": "did you mean ping_interval?",
+        }.items():
+            self.assertIn(mend, self.refusal({"config": self.file(text)}, KEY))
+        self.assertEqual(config.load({"config": self.file(b"\xef\xbb\xbfmax_batch = 2")}, KEY).max_batch, 2)
+        self.assertIn("it is not UTF-8", self.refusal({"config": self.file(b"listen = '\xff'")}, KEY))
+
+    def test_white_space_around_a_value_is_no_part_of_it(self):
+        self.assertEqual(config.load({"listen": " tcp:3000\r"}, KEY).listen, "tcp:3000")
+
+
 class TestKeys(ConfigTestCase):
     """One key, fit for the algorithms; in a demo none, and nobody from outside."""
 
@@ -352,6 +524,37 @@ class TestKeys(ConfigTestCase):
         self.assertEqual(len(config.read_keys(loaded).usable_with("ES256")), 1)
         self.assertIsNone(config.read_secret(loaded))
         self.assertIn("never mixed", self.refusal({"public_key_file": path, "algorithms": "ES256,HS256"}, {}))
+
+    def test_the_algorithms_that_a_key_wants_are_named_as_they_would_be_given(self):
+        path = self.file(self.pem())
+        self.assertTrue(self.refusal({"public_key_file": path}, {}).endswith(": add --algorithms ES256"))
+        environ = {"KSCHAT_PUBLIC_KEY_FILE": path}
+        self.assertTrue(self.refusal({}, environ).endswith(": add KSCHAT_ALGORITHMS=ES256"))
+        toml = self.file(f"public_key_file = {json.dumps(path)}")
+        self.assertTrue(self.refusal({"config": toml}, {}).endswith(': add algorithms = ["ES256"]'))
+        given = {"public_key_file": path, "algorithms": "RS256"}
+        self.assertTrue(self.refusal(given, {}).endswith(": give --algorithms ES256 instead"))
+        given = {"secret_file": self.file(SECRET), "algorithms": "RS256"}
+        self.assertTrue(self.refusal(given, {}).endswith(": give --algorithms HS256 instead"))
+        rsa_key = rsa.generate_private_key(65537, 2048).public_key()
+        path = self.file(rsa_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        self.assertTrue(self.refusal({"public_key_file": path}, {}).endswith(": add --algorithms RS256"))
+        jwks = json.dumps({"keys": [jwt.algorithms.RSAAlgorithm.to_jwk(rsa_key, as_dict=True)]})
+        self.assertTrue(self.refusal({"jwks_file": self.file(jwks)}, {}).endswith(": add --algorithms RS256"))
+
+    def test_a_key_of_another_kind_than_its_setting_says_is_told_by_its_looks(self):
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        ssh = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        for name, content, mend in [
+            ("public_key_file", private, "openssl pkey -in FILE -pubout prints the public key"),
+            ("public_key_file", ssh, "ssh-keygen -e -m PKCS8 -f FILE prints it as PEM"),
+            ("public_key_file", b"-----BEGIN CERTIFICATE-----\n", "-noout -pubkey prints its public key"),
+            ("public_key_file", b'{"keys": []}', "it is a JWK Set: give it by jwks_file"),
+            ("secret_file", self.pem(), "it is a public key: give it by public_key_file"),
+            ("jwks_file", self.pem(), "it is a public key: give it by public_key_file"),
+        ]:
+            self.assertIn(mend, self.refusal({name: self.file(content), "algorithms": ALGORITHMS[name]}, {}))
 
     def test_a_jwk_set_may_hold_several_keys(self):
         keys = [{"kty": "oct", "kid": kid, "k": jwt.utils.base64url_encode(kid.encode() * 32).decode()} for kid in "ab"]

@@ -59,7 +59,7 @@ ALLOWED = {
 }
 
 #: Functions that may import the reactor, inside of them: where a process begins.
-BEGINNINGS = {("kschat/tap.py", "makeService")}
+BEGINNINGS = {("kschat/tap.py", "makeService"), ("kschat/cli.py", "run")}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

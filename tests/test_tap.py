@@ -22,6 +22,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.config import SETTINGS, Config, ConfigError
+from kschat.options import Options as PlainOptions
 from kschat.tap import IGNORED, CleanExit, DemoNotice, Options, make_service, makeService
 
 ROOT = Path(__file__).parent.parent
@@ -38,9 +39,12 @@ def environment(**settings: str) -> dict[str, str]:
     return {**ours, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
 
 
-def first_match(stream: IO[str], pattern: str) -> re.Match[str]:
-    """The first line of ``stream`` that holds ``pattern``. Raises AssertionError when it ends without."""
-    seen = []
+def first_match(stream: IO[str], pattern: str, seen: list[str] | None = None) -> re.Match[str]:
+    """The first line of ``stream`` that holds ``pattern``. Raises AssertionError when it ends without.
+
+    ``seen`` is given those before it.
+    """
+    seen = [] if seen is None else seen
     for line in stream:
         match = re.search(pattern, line)
         if match:
@@ -80,7 +84,8 @@ class ProcessTestCase(SynchronousTestCase):
         watchdog = threading.Timer(PATIENCE, daemon.kill)
         self.addCleanup(watchdog.cancel)
         watchdog.start()
-        return daemon, first_match(daemon.stdout, r"serving on (https?://\S+)")[1]
+        self.before: list[str] = []
+        return daemon, first_match(daemon.stdout, r"serving on (https?://\S+)", self.before)[1]
 
     def eventually(self, holds) -> None:
         """Waits for another process, which tells nobody when it is done."""
@@ -112,9 +117,20 @@ class TestRefusedStart(ProcessTestCase):
         )
 
     def test_an_endpoint_that_twisted_does_not_know_is_refused(self):
-        for listen in ["3000", "carrier:pigeon", "tcp:http", "ssl:443", "systemd:domain=INET:index=0"]:
+        for listen, reason in [
+            ("carrier:pigeon", "Unknown endpoint type: 'carrier'"),
+            ("tcp:http", "its port is no number ('http')"),
+            ("tcp:3000:colour=red", "it has a part that such an endpoint does not know ('colour')"),
+            ("ssl:443", "write ssl:443:privateKey=key.pem:certKey=cert.pem"),
+            ("ssl:443:privateKey=/nowhere.pem:certKey=/nowhere.pem", "No such file or directory: /nowhere.pem"),
+            ("systemd:domain=INET:index=0", "systemd has handed over no such socket"),
+        ]:
             ended = self.ended(["-n", "kschat", "--listen", listen], environment(KSCHAT_SECRET=SECRET))
-            self.assert_one_sentence(ended, f"listen: {listen!r} is not an endpoint that Twisted can use")
+            self.assert_one_sentence(ended, f"listen: {listen!r} is not an endpoint that Twisted can use: {reason}\n")
+
+    def test_an_option_that_is_none_is_one_sentence_and_no_help(self):
+        ended = self.ended(["kschat", "--listne", "tcp:3000"], environment(KSCHAT_SECRET=SECRET))
+        self.assert_one_sentence(ended, "option --listne not recognized (did you mean --listen?)")
 
     def test_the_tac_is_refused_in_the_same_words(self):
         ended = self.ended(["-ny", str(ROOT / "kschat.tac"), "--pidfile="], environment())
@@ -122,28 +138,22 @@ class TestRefusedStart(ProcessTestCase):
         self.assertTrue(ended.stderr.startswith("kschat: there is no key"), ended.stderr)
         self.assertNotIn("Traceback", ended.stderr + ended.stdout)
 
-    def test_a_busy_port_ends_the_daemon_with_a_sentence(self):
+    def test_a_busy_port_is_one_sentence_that_names_its_setting(self):
         with socket.create_server(("127.0.0.1", 0)) as other:
-            listen = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
-            ended = self.ended(["-n", "kschat", "--listen", listen], environment(KSCHAT_SECRET=SECRET))
-        self.assertEqual(ended.returncode, 1)
-        printed = ended.stdout + ended.stderr
-        self.assertIn(f"kschat: listen: cannot listen at {listen}: ", printed)
-        self.assertNotIn("Traceback", printed)
-        self.assertEqual(os.listdir(self.directory), [], "the pid file stays behind")
+            busy = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            for mode in [["-n"], []]:
+                for name, arguments in {
+                    "listen": ["--listen", busy],
+                    "peer_listen": ["--listen", "tcp:0:interface=127.0.0.1", "--peer-listen", busy],
+                }.items():
+                    ended = self.ended([*mode, "kschat", *arguments], environment(KSCHAT_SECRET=SECRET))
+                    self.assert_one_sentence(ended, f"{name}: cannot listen at {busy}: Address already in use\n")
 
-    def test_a_busy_port_ends_a_daemon_in_the_background_too(self):
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            listen = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
-            ended = self.ended(["kschat", "--listen", listen], environment(KSCHAT_SECRET=SECRET))
-        self.assertEqual(ended.returncode, 1)
-        self.assertIn("cannot listen at", ended.stderr)
-        self.assertNotIn("Traceback", ended.stderr)
-        log = self.directory / "twistd.log"
-        # Its parent was told before the daemon wrote its last lines and removed its pid file.
-        self.eventually(lambda: f"cannot listen at {listen}: " in log.read_text())
-        self.assertNotIn("Traceback", log.read_text())
-        self.assertEqual(os.listdir(self.directory), ["twistd.log"])
+    def test_a_socket_whose_directory_is_missing_is_one_sentence(self):
+        ended = self.ended(["kschat", "--listen", "unix:/nowhere/x.sock"], environment(KSCHAT_SECRET=SECRET))
+        self.assert_one_sentence(
+            ended, "listen: cannot listen at unix:/nowhere/x.sock: there is no directory /nowhere\n"
+        )
 
 
 class TestRunning(ProcessTestCase):
@@ -228,24 +238,31 @@ class TestRunning(ProcessTestCase):
         checks = "from twisted.internet import reactor; import time; print(reactor.seconds is time.monotonic)"
         service = "from kschat.tap import Options, makeService; makeService(Options())"
         tac = f"exec(open({str(ROOT / 'kschat.tac')!r}).read())"
-        for beginning in (
-            *(
-                f"from twisted.internet.{name}reactor import install; install(); {service}"
-                for name in ("asyncio", "poll")
-            ),
-            service,
-            tac,
-        ):
+        install = "from twisted.internet.{}reactor import install; install()"
+        chosen = [f"{install.format(name)}; {service}" for name in ("asyncio", "poll")]
+        for beginning in (*chosen, service, tac):
             ended = subprocess.run(
                 [sys.executable, "-c", f"{beginning}; {checks}"],
                 cwd=self.directory,
-                env=environment(KSCHAT_SECRET=SECRET, KSCHAT_STORE="memory"),
+                env=environment(KSCHAT_SECRET=SECRET, KSCHAT_STORE="memory", KSCHAT_LISTEN="tcp:0"),
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE,
                 check=False,
             )
             self.assertEqual(ended.stdout, "True\n", beginning + ended.stderr)
+
+    def test_a_store_that_cannot_be_opened_is_said_before_it_serves(self):
+        daemon, _ = self.started(
+            "--listen", "tcp:0:interface=127.0.0.1", "--store", "sqlite:/nowhere/x.db", KSCHAT_SECRET=SECRET
+        )
+        first_match(daemon.stdout, "not ready: the store can't be used")
+        daemon.terminate()
+        self.assertEqual(daemon.wait(PATIENCE), 0)
+        self.assertRegex(
+            self.before[0],
+            r"^kschat: store: sqlite:/nowhere/x\.db can't be used: there is no directory /nowhere; Send is refused",
+        )
 
     def test_the_secret_is_not_in_the_log(self):
         daemon, _ = self.started("--listen", "tcp:0:interface=127.0.0.1", KSCHAT_SECRET=SECRET)
@@ -273,7 +290,7 @@ class TestOptions(SynchronousTestCase):
         self.assertEqual(options.given(), expected)
 
     def test_a_switch_both_on_and_off_is_refused(self):
-        self.assertRaises(usage.UsageError, Options().parseOptions, ["--demo", "--no-demo"])
+        self.assertRaises(usage.UsageError, PlainOptions().parseOptions, ["--demo", "--no-demo"])
 
 
 class TestMakeService(SynchronousTestCase):

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kschat.front.bindable import reason
+
 
 # SystemExit makes Python end with the sentence on stderr (which twistd logs), status 1 and no traceback. Exception
 # makes a twistd that has forked remove its pid file and tell its parent, which prints it and exits with 1.
@@ -19,9 +21,10 @@ class CannotListen(SystemExit, Exception):
 
 
 class ListeningService(Service):
-    """Listens at ``endpoint`` with ``factory``. ``description`` is the endpoint's text, for the sentence.
+    """Listens at ``endpoint`` with ``factory``.
 
-    ``says`` is what it does there, and ``path`` where its URLs begin, for the log.
+    ``description`` is the endpoint's text and ``setting`` its setting, for the sentence; ``says`` is what it does
+    there, and ``path`` where its URLs begin, for the log.
 
     Where it serves is logged once the ``reactor`` runs: whoever waits for that line may then send a signal or connect.
     Unlike with ``StreamServerEndpointService`` a busy port does not leave a daemon that serves nothing: starting it
@@ -38,6 +41,7 @@ class ListeningService(Service):
         reactor: Any,
         says: str = "serving",
         path: str = "/",
+        setting: str = "listen",
     ) -> None:
         self._endpoint = endpoint
         self._factory = factory
@@ -45,6 +49,7 @@ class ListeningService(Service):
         self._reactor = reactor
         self._says = says
         self._path = path
+        self._setting = setting
         self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -54,8 +59,8 @@ class ListeningService(Service):
         # Every endpoint that Twisted has listens at once, though its interface would allow it to take time.
         self._endpoint.listen(self._factory).addCallbacks(self._listening, failures.append)
         if failures:
-            reason = " ".join(failures[0].getErrorMessage().split())
-            raise CannotListen(f"kschat: listen: cannot listen at {self._description}: {reason}")
+            why = reason(failures[0])
+            raise CannotListen(f"kschat: {self._setting}: cannot listen at {self._description}: {why}")
 
     def startService(self) -> None:
         """Binds now if nobody called ``privilegedStartService``."""

@@ -299,8 +299,9 @@ class ExchangeTests(AmqpTestCase):
             second.start()
             while not any("RabbitMQ" in formatEvent(event) for event in events):
                 await self.soon(_turn())
-        told = [formatEvent(event) for event in events if "RabbitMQ can't be used" in formatEvent(event)]
+        told = [formatEvent(event) for event in events if "can't be used" in formatEvent(event)]
         self.assertEqual(len(told), 1)
+        self.assertIn(f"RabbitMQ at 127.0.0.1:{self.broker.port} can't be used", told[0])
         self.assertIn(f"The exchange '{self.exchange}' is there already, otherwise: name another", told[0])
         arrivals = Arrivals()
         second.attach(arrivals)
@@ -396,7 +397,8 @@ class BeginningTests(AmqpTestCase):
         with capturedLogs() as events:
             await self.started()
         told = [formatEvent(event) for event in events]
-        self.assertEqual(len([text for text in told if text.startswith("connected to RabbitMQ in ")]), 1, told)
+        begin = f"connected to RabbitMQ at 127.0.0.1:{self.broker.port} in "
+        self.assertEqual(len([text for text in told if text.startswith(begin)]), 1, told)
 
     async def test_a_listener_that_raises_ends_neither_the_connection_nor_the_tries(self) -> None:
         router, arrivals = self.raw(), Arrivals()
@@ -563,7 +565,9 @@ class RefusedTests(AmqpTestCase):
         self.assertIn("vhost", text)
 
     async def test_nobody_there(self) -> None:
-        self.assertIn("can't be reached", await self.told(url=f"amqp://127.0.0.1:{free_ports(1)[0]}/"))
+        (port,) = free_ports(1)
+        text = await self.told(url=f"amqp://127.0.0.1:{port}/")
+        self.assertIn(f"RabbitMQ at 127.0.0.1:{port} can't be reached: ", text)
 
     async def test_a_url_that_is_none(self) -> None:
         with self.assertRaises(AddressError):
@@ -648,7 +652,7 @@ class BrokenTests(AmqpTestCase):
             self.broker.signal(signal.SIGSTOP)
             await self.soon(down)
         told = [formatEvent(event) for event in events if "RabbitMQ" in formatEvent(event)]
-        self.assertEqual(told, ["RabbitMQ is lost: it answered nothing for 1 seconds"])
+        self.assertEqual(told, [f"RabbitMQ at 127.0.0.1:{self.broker.port} is lost: it answered nothing for 1 seconds"])
         self.broker.signal(signal.SIGCONT)
         await self.soon(up)
         self.assertEqual(router.figures["connections"], 2)

@@ -193,7 +193,8 @@ class LinkTests(LinkTestCase):
         redis = await self.own_redis()
         redis.kill()
         link, _ = self.link(redis.url)
-        self.assertIn("Connection was refused", await self.refusal(link))
+        text = await self.refusal(link)
+        self.assertIn(f"Redis at 127.0.0.1:{redis.port} can't be reached: Connection was refused", text)
 
     async def test_something_that_is_no_redis_is_told(self) -> None:
         class Other(Protocol):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from pika import URLParameters
 from twisted.internet.endpoints import HostnameEndpoint
@@ -14,6 +17,60 @@ from kschat.backends.tls import AddressError, Verifying
 
 #: Seconds that a TCP connection may take.
 CONNECT_TIMEOUT = 5.0
+
+
+#: What pika can be told in the query of a URL.
+_OPTIONS: Final = (
+    "blocked_connection_timeout",
+    "channel_max",
+    "client_properties",
+    "connection_attempts",
+    "frame_max",
+    "heartbeat",
+    "locale",
+    "retry_delay",
+    "socket_timeout",
+    "stack_timeout",
+    "ssl_options",
+    "tcp_options",
+)
+
+
+def check_url(url: str) -> None:
+    """Whether a URL means what it seems to. pika takes more than it understands: of ``amqp://h/a/b`` the vhost a.
+
+    Raises:
+        ValueError: it does not; the text is one sentence, which holds no password.
+    """
+    scheme, _, rest = url.partition("://")
+    who, at, _ = rest.rpartition("@")
+    if at and (strange := re.search(r"[/?#]", who)):
+        raise ValueError(f"a {strange[0]} in a user's name or password is written %{ord(strange[0]):02X}")
+    if at and ":" not in who:
+        raise ValueError("there is a user in it and no password: write user:password@host")
+    try:
+        parts = urlsplit(f"http://{rest}")
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("a host in it is not like name, name:port or [address]:port") from error
+    if not parts.hostname:
+        raise ValueError(f"there is no host in it: write {scheme}://localhost:5672/")
+    if port == 0:
+        raise ValueError("a port is a number from 1 to 65535")
+    if parts.fragment:
+        raise ValueError("a # in it is written %23")
+    vhost = parts.path[1:]
+    if "/" in vhost:
+        meant = vhost.strip("/").replace("/", "%2F") or "%2F"
+        raise ValueError(f"a / in the name of a vhost is written %2F: end it with /{meant}")
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            near = difflib.get_close_matches(name, _OPTIONS, n=1)
+            raise ValueError(f"nothing is known of {name!r} in its query" + (f": write {near[0]}" if near else ""))
+    try:
+        URLParameters(url)
+    except Exception as error:  # noqa: BLE001 - pika raises what it likes
+        raise ValueError(" ".join(str(error).split()).partition(": ValueError(")[0]) from None
 
 
 def parameters(settings: Settings, name: str) -> URLParameters:

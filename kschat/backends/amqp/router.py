@@ -53,6 +53,7 @@ class AmqpRouter:
         #: what tells this daemon's messages from others
         self.app_id = secrets.token_hex(8)
         self._parameters = address.parameters(settings, f"kschat {self.app_id}")
+        self._place = f"{self._parameters.host}:{self._parameters.port}"
         self._endpoint, self._distrust = address.endpoint(reactor, settings, self._parameters)
         self._keys = Keys(settings)
         self._mids = Mids(secrets.token_hex(4))
@@ -205,7 +206,7 @@ class AmqpRouter:
             self._connecting = self._endpoint.connect(factory)
             link = cast(Link, await self._connecting)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
-            self._say_down(f"RabbitMQ can't be reached: {why(error)}")
+            self._say_down(f"RabbitMQ at {self._place} can't be reached: {why(error)}")
             return False
         self._link = link
         session = Session(link, self._settings, self._keys, self.app_id, self, self._reactor)
@@ -229,7 +230,7 @@ class AmqpRouter:
             await link.gone
             self._link = None
             session.end(link.why)
-            self._say_down(f"RabbitMQ can't be used: {link.why}")
+            self._say_down(f"RabbitMQ at {self._place} can't be used: {link.why}")
             return False
         finally:
             if timer.active():
@@ -237,11 +238,12 @@ class AmqpRouter:
         self._session = session
         self._connections += 1
         self._told = ""
-        self.log.info("connected to RabbitMQ in {ms} ms", ms=round(1000 * (self._reactor.seconds() - began)))
+        ms = round(1000 * (self._reactor.seconds() - began))
+        self.log.info("connected to RabbitMQ at {place} in {ms} ms", place=self._place, ms=ms)
         self._turn(RouterTurn.UP)
         await link.gone
         self._link = self._session = None
-        self._end(session, f"RabbitMQ is lost: {link.why}")
+        self._end(session, f"RabbitMQ at {self._place} is lost: {link.why}")
         return True
 
     def _wanted(self) -> set[tuple[str, str]]:

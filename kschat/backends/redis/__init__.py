@@ -21,13 +21,16 @@
 - ``roster``      who is where, and which daemons live
 - ``roster_scripts``  what is kept of that, and the scripts that change it
 - ``pace``        how often a daemon says that it lives, and when it is dead
+- ``probe``       whether a daemon that starts now could use it
 
 txredisapi is used nowhere else.
 """
 
+from kschat.backends.redis.address import check_url
+from kschat.backends.redis.probe import probe
 from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "RedisReplica", "RedisStore", "Settings"]
+__all__ = ["AddressError", "RedisReplica", "RedisStore", "Settings", "check_url", "probe"]

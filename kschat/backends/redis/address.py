@@ -53,12 +53,17 @@ def parse(url: str) -> Address:
         AddressError: it can't be read.
     """
     try:
-        scheme, _, rest = url.partition("://")
-        if scheme not in ("redis", "rediss", "redis+sentinel", "rediss+sentinel"):
-            raise ValueError("it begins with none of redis://, rediss://, redis+sentinel:// and rediss+sentinel://")
-        return _parsed(scheme, rest)
+        return check_url(url)
     except ValueError as error:
         raise AddressError(f"the URL of Redis can't be read: {error}") from None
+
+
+def check_url(url: str) -> Address:
+    """The same as ``parse``. Raises ValueError, whose text is one sentence and holds no password."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("redis", "rediss", "redis+sentinel", "rediss+sentinel"):
+        raise ValueError("it begins with none of redis://, rediss://, redis+sentinel:// and rediss+sentinel://")
+    return _parsed(scheme, rest)
 
 
 def _parsed(scheme: str, rest: str) -> Address:
@@ -76,18 +81,24 @@ def _parsed(scheme: str, rest: str) -> Address:
         if not parts:
             raise ValueError("the master's name is missing: redis+sentinel://host:26379/NAME")
         service = parts.pop(0)
+        if service.isdigit() and not parts:
+            raise ValueError(f"the master's name is missing before the database: …/NAME/{service}")
     places = tuple(_place(host, SENTINEL_PORT if sentinels else PORT) for host in hosts.split(","))
     if len(places) > 1 and not sentinels:
         raise ValueError("there are several hosts in it, which is for redis+sentinel:// alone")
     if len(parts) > 1 or (parts and not (parts[0].isascii() and parts[0].isdigit())):
-        raise ValueError("what follows the host is no number of a database")
+        what = "what follows the master's name" if sentinels else "what follows the host"
+        raise ValueError(f"{what} is no number of a database, such as /0")
     user, _, password = who.partition(":")
     if user and not password:
         raise ValueError("there is a user in it and no password (a password alone is written :password@)")
     options = dict(parse_qsl(split.query, keep_blank_values=True))
     known = {"sentinel_user", "sentinel_password"} if sentinels else set()
     if strange := sorted(options.keys() - known):
-        raise ValueError(f"nothing is known of {strange[0]!r} in its query")
+        database = f": a database stands in the path, as in {scheme}://…/{'NAME/' if sentinels else ''}1"
+        raise ValueError(
+            f"nothing is known of {strange[0]!r} in its query{database if strange[0] in ('db', 'database') else ''}"
+        )
     return Address(
         places=places,
         tls=scheme.startswith("rediss"),

@@ -151,13 +151,15 @@ class Link:
     async def _once(self) -> bool:
         """One connection, from beginning to end; whether it was up."""
         self.tries += 1
+        at = ""  # which Sentinels were asked, their own sentence says
         try:
             found = await self._finder.find()
+            at = f" at {found.host}:{found.port}"
             factory = Factory.forProtocol(self._make)
             factory.noisy = False
             connection = cast(Connection, await found.endpoint.connect(factory))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
-            self._down("Redis can't be reached", why(error))
+            self._down(f"Redis{at} can't be reached", why(error))
             return False
         self._place = place = f"{found.host}:{found.port}"
         self._setting_up = connection

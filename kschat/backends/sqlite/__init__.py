@@ -11,10 +11,12 @@
 - ``queries``   what is asked of the tables and of the newest messages together
 - ``rows``      a message as a row, and back
 - ``database``  opening the file: one daemon alone, versions of the schema, failures as sentences
+- ``probe``     whether the file could be used, looked at without a change
 - ``schema/``   the steps from each version of the schema to the next
 """
 
 from kschat.backends.sqlite.database import Settings
+from kschat.backends.sqlite.probe import probe
 from kschat.backends.sqlite.store import SqliteStore
 
-__all__ = ["Settings", "SqliteStore"]
+__all__ = ["Settings", "SqliteStore", "probe"]

@@ -1,0 +1,78 @@
+"""Whether a Redis could be used by a daemon that starts now: connects as it would, looks, and changes nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from twisted.internet.protocol import Factory
+
+from kschat.backends.redis.connection import Connection, RedisUnavailable
+from kschat.backends.redis.faults import why
+from kschat.backends.redis.finder import Finder, log_in
+from kschat.backends.redis.settings import Settings
+
+#: The oldest that has all that the scripts ask of it.
+OLDEST = 7
+
+
+async def probe(settings: Settings, reactor: Any) -> str:
+    """Connect, log in, and look.
+
+    Args:
+        settings: which Redis.
+        reactor: the real one.
+
+    Returns:
+        Where it is and what it is, for a line that says that all is well.
+
+    Raises:
+        RedisUnavailable: a daemon could not use it; the text is one sentence, with host and port.
+        AddressError: the settings can't be used.
+    """
+    finder = Finder(settings, reactor)
+    place = ", ".join(f"{host}:{port}" for host, port in finder.address.places)
+    connection: Connection | None = None
+    try:
+        found = await finder.find()
+        place = f"{found.host}:{found.port}"
+        factory = Factory.forProtocol(lambda: Connection(reactor))
+        factory.noisy = False
+        connection = cast(Connection, await found.endpoint.connect(factory))
+        timer = reactor.callLater(2 * settings.patience, connection.abort, "it did not answer")
+        try:
+            version = await _look(connection, finder)
+        except RedisUnavailable:
+            if not connection.ended:
+                raise
+            raise RedisUnavailable(await found.end_of(connection)) from None
+        finally:
+            if timer.active():
+                timer.cancel()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        raise RedisUnavailable(f"{place}: {why(error)}") from None
+    finally:
+        if connection is not None:
+            connection.abort("it was looked at")
+            await connection.gone
+    return f"{place}, Redis {version}"
+
+
+async def _look(connection: Connection, finder: Finder) -> str:
+    address = finder.address
+    if address.password:
+        await log_in(connection, address.user, address.password)
+    await connection.execute_command("PING")
+    if address.db:
+        await connection.execute_command("SELECT", address.db)
+    said: bytes = await connection.execute_command("INFO", "server")
+    found = re.search(r"redis_version:(\S+)", said.decode("utf-8", "replace"))
+    version = found[1] if found else "0"
+    if int(version.split(".")[0]) < OLDEST:
+        raise RedisUnavailable(f"it is of version {version}, and must be of {OLDEST} or newer")
+    role = await connection.execute_command("ROLE")
+    if address.service and role[0] != b"master":
+        raise RedisUnavailable("it is not the master any more, or not yet")
+    # Sends a script and asks for no key: shows whether its user may run them.
+    await connection.execute_command("SCRIPT", "LOAD", "return 1")
+    return version

@@ -1,0 +1,162 @@
+"""``kschat check-config --connect``: opens what a configuration names, as the daemon would, and says what came of it.
+
+Nothing is changed anywhere: a file that is not there is not made, no exchange is declared, a port is let go of at once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import random
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from cryptography import x509
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults  # noqa: A004 - it is not Python's
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.filepath import FilePath
+
+from kschat.assets import directory
+from kschat.backends import amqp, redis, sqlite
+from kschat.backing import amqp_settings, redis_settings
+from kschat.chat.keys import KeysError
+from kschat.config import Config, read_keys
+from kschat.front.bindable import cannot_listen
+from kschat.front.page import PageResource
+from kschat.front.static import client_dist
+from kschat.keyfiles import KEYS
+
+#: Seconds that one part may take; each is bounded by itself as well, but for names that nobody resolves.
+PATIENCE: Final = 30.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What came of one part.
+
+    Attributes:
+        part: the setting that names it.
+        text: what was found, or what is wrong.
+        ok: whether a daemon that starts now could use it.
+    """
+
+    part: str
+    text: str
+    ok: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.part}: {'ok' if self.ok else 'FAILED'}: {self.text}"
+
+
+async def try_all(config: Config, reactor: Any) -> list[Finding]:
+    """Open all that ``config`` names.
+
+    Args:
+        config: whose settings go together, as ``load`` has checked.
+        reactor: the real one.
+
+    Returns:
+        A finding for each part, in the order of the settings.
+    """
+    parts: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+        (name, _later(_listening, description))
+        for name, description in (("listen", config.listen), ("peer_listen", config.peer_listen))
+        if description
+    ]
+    if not config.demo:
+        parts.append((next(name for name in KEYS if getattr(config, name)), _later(_keys, config)))
+    if config.store.startswith("sqlite:"):
+        parts.append(("store", _later(_sqlite, config.store)))
+    if config.amqp:
+        parts.append(("amqp", partial(amqp.probe, amqp_settings(config), reactor)))
+    parts += [
+        (name, partial(redis.probe, redis_settings(config, url), reactor))
+        for name in ("redis", "redis_pub", "redis_sub")
+        if (url := getattr(config, name))
+    ]
+    parts.append(("templates", _later(_templates, config)))
+    if config.client_dist:
+        parts.append(("client_dist", _later(_client_dist, config)))
+    tried = [Deferred.fromCoroutine(_tried(name, probe, reactor)) for name, probe in parts]
+    return list(await gatherResults(tried))
+
+
+async def _tried(name: str, probe: Callable[[], Awaitable[str]], clock: IReactorTime) -> Finding:
+    try:
+        return Finding(name, await _awaited(probe).addTimeout(PATIENCE, clock))
+    except TimeoutError:
+        return Finding(name, f"no answer within {PATIENCE:g} seconds", ok=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        return Finding(name, " ".join(str(error).split()) or type(error).__name__, ok=False)
+
+
+def _awaited(probe: Callable[[], Awaitable[str]]) -> Deferred[str]:
+    async def run() -> str:
+        return await probe()
+
+    return Deferred.fromCoroutine(run())
+
+
+def _later(function: Callable[[Any], str], argument: Any) -> Callable[[], Awaitable[str]]:
+    async def probe() -> str:
+        return function(argument)
+
+    return probe
+
+
+def _listening(description: str) -> str:
+    why = cannot_listen(description, relative=True)
+    if why:
+        raise ValueError(f"{description}: {why}")
+    said = f"{description} is {'free' if why == '' else 'known at the start only'}"
+    if (named := re.search(r"(?<!\\):certKey=((?:[^:\\]|\\.)*)", description)) is not None:
+        path = re.sub(r"\\(.)", r"\1", named[1])
+        said += f"; {_certificate(Path(path))}"
+    return said
+
+
+def _certificate(path: Path) -> str:
+    """Whom the certificate in a PEM file is of, and until when. Raises ValueError if it is not good now."""
+    certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    leaf, now = certificates[0], datetime.datetime.now(datetime.UTC)
+    if leaf.not_valid_after_utc < now:
+        raise ValueError(f"the certificate {path} has expired ({leaf.not_valid_after_utc:%Y-%m-%d})")
+    if leaf.not_valid_before_utc > now:
+        raise ValueError(f"the certificate {path} is not valid yet ({leaf.not_valid_before_utc:%Y-%m-%d})")
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        hosts = [str(name.value) for name in names]
+    except x509.ExtensionNotFound:
+        hosts = [leaf.subject.rfc4514_string()]
+    return f"certificate of {', '.join(hosts)} until {leaf.not_valid_after_utc:%Y-%m-%d}"
+
+
+def _keys(config: Config) -> str:
+    try:
+        keys = read_keys(config).keys
+    except (KeysError, OSError) as error:
+        raise ValueError(str(error)) from None
+    kids = ", ".join(key.kid for key in keys if key.kid is not None)
+    count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
+    return f"{count} for {', '.join(config.algorithms)}" + (f" ({kids})" if kids else "")
+
+
+def _sqlite(store: str) -> str:
+    path = store.removeprefix("sqlite:")
+    return f"{os.path.abspath(path)}, {sqlite.probe(path)}"
+
+
+def _templates(config: Config) -> str:
+    where = directory("templates", config.templates)
+    PageResource(where, None, config.demo, random.randint)
+    return str(where.path)
+
+
+def _client_dist(config: Config) -> str:
+    there = client_dist(config.client_dist, FilePath(os.getcwd()))
+    if not there.child("socket.io.js").isfile():
+        raise ValueError(f"there is no socket.io.js in {there.path}")
+    return str(there.path)

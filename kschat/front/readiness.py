@@ -1,0 +1,62 @@
+"""Says in the log when a daemon that serves can't do what it is for, since something it stands on can't be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+#: Seconds that a start may take: connections to RabbitMQ and Redis take some hundredths.
+START_PATIENCE: Final = 3.0
+
+#: Seconds between two looks, once it was said that something is missing.
+LOOK_EVERY: Final = 1.0
+
+
+class ReadyNotice(Service):
+    """Looks once after the start; then until all can be used, and is silent after that.
+
+    Each part says itself why it can't be used; this says what it means, where "serving" was the last word.
+
+    Args:
+        parts: whether each can be used; called for each look.
+        clock: the reactor.
+    """
+
+    log = Logger()
+
+    def __init__(self, parts: Callable[[], Mapping[str, bool]], clock: IReactorTime) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._call: IDelayedCall | None = None
+        self._told = False
+
+    def startService(self) -> None:
+        """Begin to wait."""
+        super().startService()
+        self._call = self._clock.callLater(START_PATIENCE, self._look)
+
+    def stopService(self) -> Any:
+        """Look no more."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        return super().stopService()
+
+    def _look(self) -> None:
+        self._call = None
+        missing = [name for name, up in self._parts().items() if not up]
+        if missing:
+            if not self._told:
+                self._told = True
+                self.log.error(
+                    "not ready: {missing} can't be used. What needs it is refused, and it is tried again; "
+                    "`kschat check-config --connect` with the same settings says what is wrong",
+                    missing=" and ".join(missing),
+                )
+            self._call = self._clock.callLater(LOOK_EVERY, self._look)
+        elif self._told:
+            self.log.info("ready: all that this daemon stands on can be used")

@@ -1,0 +1,293 @@
+"""How a value that cannot be used was probably meant: what a sentence adds after its fault.
+
+Pure functions from a text to a hint such as ``write 25``, or "" where nothing can be guessed. Nothing here decides
+whether a value is taken.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+TRUE: Final = ("true", "yes", "on", "1")
+FALSE: Final = ("false", "no", "off", "0")
+
+#: Other spellings of a switch.
+_TRUISH: Final = frozenset({*TRUE, "y", "t", "enable", "enabled", "ja"})
+_FALSISH: Final = frozenset({*FALSE, "n", "f", "disable", "disabled", "none", "never", "nein"})
+
+_SECONDS: Final[Mapping[str, float]] = {
+    "ms": 0.001,
+    "msec": 0.001,
+    "millisecond": 0.001,
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hr": 3600,
+    "hour": 3600,
+    "d": 86400,
+    "day": 86400,
+    "w": 604800,
+    "week": 604800,
+}
+_DAYS: Final[Mapping[str, float]] = {
+    "h": 1 / 24,
+    "hour": 1 / 24,
+    "d": 1,
+    "day": 1,
+    "w": 7,
+    "week": 7,
+    "month": 30,
+    "y": 365,
+    "yr": 365,
+    "year": 365,
+}
+_SIZES: Final[Mapping[str, float]] = {
+    "": 1,
+    "b": 1,
+    "byte": 1,
+    "k": 1000,
+    "kb": 1000,
+    "kib": 2**10,
+    "m": 10**6,
+    "mb": 10**6,
+    "mib": 2**20,
+    "g": 10**9,
+    "gb": 10**9,
+    "gib": 2**30,
+    "t": 10**12,
+    "tb": 10**12,
+    "tib": 2**40,
+}
+_COUNTS: Final[Mapping[str, float]] = {"": 1, "k": 1000, "m": 10**6}
+
+_AMOUNT: Final = re.compile(r"([0-9][0-9_., ]*)\s*([a-z]*)", re.ASCII)
+
+_PLACE: Final = re.compile(
+    r"(?:(?P<scheme>[a-zA-Z][a-zA-Z0-9+-]*)://)?"
+    r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|\*|[A-Za-z0-9.-]*):)?(?P<port>\d{1,5})/?",
+    re.ASCII,
+)
+
+
+def quoted(text: str) -> str:
+    """``write tcp:3000 without quotes``, where they are part of the value: env files keep them."""
+    inner = text[1:-1]
+    return f"write {inner} without the quotes" if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else ""
+
+
+def number(text: str, unit: str, whole: bool) -> str:
+    """``write 25`` for ``25s``, ``write 1000000`` for ``1 MB``, where ``unit`` is the setting's."""
+    said = text.strip().lower()
+    if not said:
+        return "leave it out, or give a number"
+    if len(said) > 40:
+        return ""
+    if quoted(said):
+        said = said[1:-1].strip()
+    factors = {"seconds": _SECONDS, "days": _DAYS, "bytes": _SIZES}.get(unit, _COUNTS)
+    if re.fullmatch(r"\d+(\.\d+)?e\+?\d{1,2}", said):
+        said = format(float(said), ".0f")
+    total, end = 0.0, 0
+    for match in _AMOUNT.finditer(said):
+        if said[end : match.start()].strip():
+            return ""
+        end = match.end()
+        amount, word = _plain(match[1]), match[2]
+        factor = factors.get(word, factors.get(word.removesuffix("s"), 1 if word in ("", unit[:-1], unit) else None))
+        if amount is None or factor is None:
+            return ""
+        total += amount * factor
+    if not (end and math.isfinite(total)) or said[end:].strip() or (whole and total != int(total)):
+        return ""
+    return f"write {int(total) if total == int(total) else format(total, '.10g')}"
+
+
+def _plain(text: str) -> float | None:
+    """The number that digits with separators of whatever kind mean; None where it could be two."""
+    text = re.sub(r"[_ ]", "", text)
+    if re.fullmatch(r"\d{1,3}(,\d{3}){2,}|\d{1,3}(,\d{3})+(\.\d+)?", text):
+        text = text.replace(",", "")
+    elif re.fullmatch(r"\d{1,3}(\.\d{3}){2,}", text):
+        text = text.replace(".", "")
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
+
+
+def flag(text: str) -> str:
+    """``write true`` for ``enabled``."""
+    word = text.strip().strip("'\"").strip().lower()
+    return "write true" if word in _TRUISH else "write false" if word in _FALSISH else "write true or false"
+
+
+def choice(text: str, choices: Iterable[str]) -> str:
+    """``write RS256`` for ``rs256``; of what is only alike, ``did you mean RS256?``."""
+    names = {_bare(name): name for name in choices}
+    word = _bare(text)
+    known = names.get(word) or names.get(_bare(_ALIASES.get(word, "")))
+    if known is not None:
+        return f"write {known}"
+    near = difflib.get_close_matches(word, names, n=1) if word else []
+    return f"did you mean {names[near[0]]}?" if near else ""
+
+
+_ALIASES: Final = {"ed25519": "EdDSA", "ed448": "EdDSA", "wal": "full", "fsync": "full", "always": "full"}
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def listing(text: str) -> str:
+    """``write a,b`` for ``["a", "b"]`` or ``a b``, where a list is one text."""
+    said = text.strip()
+    if said.startswith("[") or re.search(r"[^\s,]\s+[^\s,]", said) or quoted(said):
+        parts = re.findall(r"[^\s,\[\]'\"]+", said)
+        return f"write {','.join(parts)}" if parts and ",".join(parts) != said else ""
+    return ""
+
+
+def endpoint(text: str) -> str:
+    """``write tcp:3000`` for ``3000``, ``:3000`` or ``0.0.0.0:3000``: what a Twisted endpoint would be."""
+    said = text.strip().strip("'\"")
+    if quoted(text.strip()):
+        return endpoint(said) or quoted(text.strip())
+    if not said:
+        return "write tcp:3000"
+    if said.startswith(("/", "./", "../", "unix://")):
+        return f"write unix:{said.removeprefix('unix://')}"
+    kind, colon, rest = said.partition(":")
+    if colon and kind != kind.lower() and kind.lower() in ("tcp", "tcp6", "ssl", "unix", "systemd", "haproxy"):
+        return endpoint(f"{kind.lower()}:{rest}") or f"write {kind.lower()}:{rest}"
+    if kind == "tcp" and colon and not rest:
+        return "write tcp:3000"
+    if kind == "tcp" and (colons := re.search(r":interface=([0-9A-Fa-f:]*::?[0-9A-Fa-f:]*)$", said)):
+        port = rest.partition(":")[0]
+        return f"write tcp6:{port}:interface={_escaped(colons[1])}"
+    bare = bool(re.match(r"tcp:/*[A-Za-z*.[]", said)) and not re.match(r"tcp:[a-z]+=", said)
+    match = _PLACE.fullmatch(said[4:].lstrip("/") if bare else said)
+    if match is None or int(match["port"]) > 65535:
+        return ""
+    # Another word may be a kind of endpoint that a plugin brings.
+    if not (bare or match["scheme"] or re.search(r"^$|[*.\[]|^localhost$", match["host"] or "")):
+        return ""
+    return f"write {_endpoint_at(match['scheme'] or '', (match['host'] or '').strip('[]'), int(match['port']))}"
+
+
+def tls_endpoint(text: str) -> str:
+    """``write ssl:443:privateKey=key.pem:certKey=cert.pem`` for ``ssl:443``, which names no files."""
+    kind, _, rest = text.strip().partition(":")
+    if kind.lower() not in ("ssl", "https", "wss", "tls") or "privateKey=" in rest:
+        return ""
+    port = rest.partition(":")[0]
+    return f"write ssl:{port if port.isdigit() else 3443}:privateKey=key.pem:certKey=cert.pem"
+
+
+def _endpoint_at(scheme: str, host: str, port: int) -> str:
+    if scheme.lower() in ("https", "wss", "ssl", "tls"):
+        return f"ssl:{port}:privateKey=key.pem:certKey=cert.pem"
+    if host in ("", "*", "0.0.0.0"):
+        return f"tcp:{port}"
+    if host.lower() == "localhost":
+        return f"tcp:{port}:interface=127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).version == 6:
+            return f"tcp6:{port}:interface={_escaped(host)}"
+        return f"tcp:{port}:interface={host}"
+    except ValueError:
+        return f"tcp:{port}, or tcp:{port}:interface=ADDRESS with an address of this machine"
+
+
+def _escaped(host: str) -> str:
+    return host.replace(":", "\\:")
+
+
+def store(text: str) -> str:
+    """``use sqlite:kschat.db`` for ``sqlite``, ``use sqlite:/srv/chat.db`` for a path."""
+    said = text.strip()
+    if quoted(said):
+        said = said[1:-1].strip()
+    word = said.lower()
+    kind, colon, rest = said.partition(":")
+    if not said or word in ("sqlite", "sqlite3", "sqlite:", "sqlite3:", "file", "disk", "db"):
+        return "use sqlite:kschat.db"
+    if _bare(word) in ("memory", "mem", "inmemory", "ram", "sqlitememory", "sqlite3memory"):
+        return "use memory"
+    if kind.lower() in ("redis", "rediss", "redis+sentinel", "rediss+sentinel"):
+        return "use redis" if not rest else "use redis, and give the URL to the setting redis"
+    if word in ("rabbitmq", "amqp", "relay", "null", "no", "off", "false") or kind in ("amqp", "amqps"):
+        return "use none (relay mode), and give the URL of RabbitMQ to the setting amqp"
+    if colon and kind.lower() in ("sqlite", "sqlite3", "file"):
+        path = rest if not rest.startswith("//") else rest[2:]
+        return f"use sqlite:{re.sub('^/+', '/', path)}" if path else "use sqlite:kschat.db"
+    if not colon and ("/" in said or re.search(r"\.(db|sqlite3?|sql)$", word)):
+        return f"use sqlite:{said}"
+    near = difflib.get_close_matches(word, ("memory", "redis", "none", "sqlite"), n=1)
+    return {"sqlite": "use sqlite:kschat.db"}.get(near[0], f"use {near[0]}") if near else ""
+
+
+def url(text: str, schemes: tuple[str, ...], example: str) -> str:
+    """``write amqp://localhost:5672/`` for ``localhost:5672``: the scheme put right. Shows no user and no password.
+
+    Args:
+        schemes: those that are known; the first is for a text without.
+        example: where nothing can be guessed.
+    """
+    said = text.strip().strip("'\"")
+    said = re.sub(r"^([a-z+]+):?/+(?=[^/])", r"\1://", said) if re.match(r"[a-z+]+(:/|//)", said) else said
+    scheme, slashes, rest = said.partition("://")
+    secret = "@" in said
+    if not slashes:
+        rest = re.sub(rf"^(?:{'|'.join(map(re.escape, schemes))}):/*", "", said)
+        if secret or not re.fullmatch(r"[\w.\[\]:,-]+(/[\w.%/-]*)?", rest, re.ASCII):
+            return f"begin it with {schemes[0]}://" if re.search(r"\w", said) else f"write {example}"
+        return f"write {schemes[0]}://{rest}"
+    near = difflib.get_close_matches(scheme.lower(), schemes, n=1, cutoff=0.5)
+    if not near:
+        return f"write {example}"
+    return f"begin it with {near[0]}://" if secret else f"write {near[0]}://{rest}"
+
+
+def origin(text: str) -> str:
+    """``write https://chat.example.org`` for a host alone, or for an origin with a path."""
+    said = text.strip().strip("'\"")
+    match = re.fullmatch(
+        r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([A-Za-z0-9.*-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?(?:[/?#].*)?", said
+    )
+    if match is None:
+        return ""
+    scheme, host, port = match[1], match[2], match[3] or ""
+    if scheme is None:
+        local = host == "localhost" or re.fullmatch(r"[\d.]+", host) or host.startswith("[")
+        scheme = "http" if local else "https"
+    return f"write {scheme.lower()}://{host.lower()}{port}"
+
+
+def base_path(text: str) -> str:
+    """``write /chat`` for ``chat`` and ``https://example.org/chat``."""
+    found = re.fullmatch(r"(?:https?://[^/]*)?/*([\w.~-]+(?:/+[\w.~-]+)*)/*", text, re.ASCII)
+    return "write /" + re.sub("/+", "/", found[1]) if found and ".." not in found[1] else ""
+
+
+def path(text: str) -> str:
+    """A path that a shell would have read otherwise."""
+    if text.startswith("~"):
+        return "write the whole path: ~ is the shell's, and stays as it is here"
+    if text.startswith("file://"):
+        return f"write {text.removeprefix('file://')}"
+    return quoted(text)
+
+
+def added(reason: str, hint: str) -> str:
+    """A fault and its mend as one sentence's end."""
+    return f"{reason}: {hint}" if hint else reason
