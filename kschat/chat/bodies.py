@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from kschat.chat.interfaces import Conversation
 from kschat.chat.messages import Error, Message
 from kschat.wire import jsontext, socketio
+from kschat.wire.jsonnumbers import as_javascript
 
 #: Attachments of one packet that npm's clients take (socket.io-parser 4.2, ``maxAttachments``).
 MAX_ATTACHMENTS_SENT: Final = 10
@@ -163,8 +164,11 @@ def presence(user: str, online: bool | None, last_seen: int | None) -> bytes:
 
 
 def event(name: str, *args: Any) -> bytes:
-    """The body of an event of any name. ``args``: what msgspec can write, JSON that is ready as ``msgspec.Raw``."""
-    return _encode((name, *args))
+    """The body of an event of any name. ``args``: what msgspec can write, JSON that is ready as ``msgspec.Raw``.
+
+    Its numbers are as JavaScript writes them (``jsonnumbers``).
+    """
+    return as_javascript(_encode((name, *args)))
 
 
 def goodbye(reason: str, retry_in: float) -> bytes:

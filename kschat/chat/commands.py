@@ -60,13 +60,12 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         msg = Raw(text)
     else:
-        # A copy: what was decoded keeps the whole frame alive.
-        msg, attachments = payload.msg.copy(), ()
+        msg, attachments = messages.readable(payload.msg), ()
     time = milliseconds(chat.wall)
     message = Message(
         chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )
-    return Submission(message, feed, event.id, payload.rno.copy())
+    return Submission(message, feed, event.id, messages.readable(payload.rno))
 
 
 def logout(chat: Chat, feed: Feed, event: Event) -> Deferred[None] | None:

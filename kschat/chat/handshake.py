@@ -21,6 +21,7 @@ import msgspec
 from kschat.chat.inbox import Options
 from kschat.chat.tokens import Identity, TokenError, Verifier, as_user
 from kschat.wire.connection import Handshake
+from kschat.wire.jsonnumbers import NUMBER, as_javascript
 from kschat.wire.socketio import Connect
 
 _AUTH = msgspec.json.Decoder(dict[str, Any])
@@ -47,10 +48,13 @@ class Greeting(msgspec.Struct, frozen=True):
         """Take apart what a client said. What can't be read says nothing."""
         auth: Mapping[str, Any] = {}
         if wish.data:
-            try:
-                auth = _AUTH.decode(wish.data)
-            except (msgspec.MsgspecError, RecursionError, ValueError):
-                auth = {}
+            # As it is, since a ksId is exact; then without numbers that nobody can read.
+            for text in (wish.data, as_javascript(wish.data)):
+                try:
+                    auth = _AUTH.decode(text)
+                    break
+                except (msgspec.MsgspecError, RecursionError, ValueError):
+                    continue
         return cls(auth, handshake.query, _first_values(wish.query), handshake.authorization)
 
     def identify(self, verifier: Verifier) -> Identity:
@@ -65,7 +69,7 @@ class Greeting(msgspec.Struct, frozen=True):
         if ks_id in (None, ""):
             lone = (place.get("ksId") for place in self._places if place.get("token") is None)
             ks_id = next((one for one in lone if one not in (None, "")), None)
-        if ks_id is not None and as_user(ks_id) != identity.user:
+        if ks_id is not None and as_user(ks_id) != identity.user and as_user(_number(ks_id)) != identity.user:
             raise TokenError("other_user")
         return identity
 
@@ -88,7 +92,7 @@ class Greeting(msgspec.Struct, frozen=True):
 
     def _asks(self, name: str) -> bool:
         value = self.auth.get(name, self.query.get(name, self.space.get(name)))
-        return value is True or str(value) in _YES
+        return value == 1 or str(value) in _YES
 
     @property
     def _places(self) -> tuple[Mapping[str, Any], ...]:
@@ -119,6 +123,11 @@ def is_pid_of(user: str, epoch: str, pid: str) -> bool:
 
 def _pid_head(user: str, epoch: str) -> str:
     return hashlib.sha256(f"{epoch}/{user}".encode("utf-8", "surrogatepass")).hexdigest()[:16] + "."
+
+
+def _number(ks_id: object) -> float | None:
+    """The number that a ``ksId`` is, which a program may have written as 42.0 or 4.2e1."""
+    return float(ks_id) if isinstance(ks_id, str) and NUMBER.fullmatch(ks_id) else None
 
 
 def _first_values(query: str) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """The typed payloads of what clients send, what makes each valid, and ``Message`` itself.
 
 Payloads come from clients as raw JSON and are decoded here, once. ``msg`` is never
-decoded: it goes to the recipient as the bytes that came (``msgspec.Raw``). The spelling is the
-tutorial's (PROTOCOL.md).
+decoded: it goes to the recipient as the bytes that came (``msgspec.Raw``), but for numbers that no double
+holds, which are as JavaScript would write them. The spelling is the tutorial's (PROTOCOL.md).
+
+A whole number may be written as ``42.0`` or ``4.2e1`` wherever one is taken. Ids are exact: one of 2**53 or more, which
+readers would round to another, goes on as a string.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from msgspec import Meta, Raw
 
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
 
 #: Longest id of a user or a room, in characters; it becomes part of a routing key.
 MAX_ID = 128
@@ -81,7 +85,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         mid: its id, the same for ever; sorts by time.
         sender, recipient: user ids as strings.
-        uId, pId: the same as the sender wrote them.
+        uId, pId: the same as the sender wrote them (see ``safe_id``).
         msg: JSON; ``{"_placeholder": true, "num": n}`` in it means ``attachments[n]``.
         time: milliseconds since 1970.
         cid: the sender's own id of it.
@@ -184,11 +188,23 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
         for number in (send.uId, send.pId):
             if type(number) is int and abs(number) >= 10**MAX_ID:
                 raise Refused(Error.INVALID, f"An id has more than {MAX_ID} digits.")
+        if not (safe_id(send.uId) is send.uId and safe_id(send.pId) is send.pId):
+            send = msgspec.structs.replace(send, uId=safe_id(send.uId), pId=safe_id(send.pId))
     return send
 
 
+def safe_id(value: int | str) -> int | str:
+    """An id as it may be written to any client: a number that a double would round, as its string."""
+    return value if isinstance(value, str) or -MAX_SAFE <= value <= MAX_SAFE else str(value)
+
+
+def readable(raw: Raw) -> Raw:
+    """``raw`` with its numbers as JavaScript would write them; a copy, which does not keep the frame it came in."""
+    return Raw(as_javascript(bytes(raw)))
+
+
 def _second_try(raw: Raw, error: Exception) -> Send:
-    mended = jsontext.mend_surrogates(bytes(raw))
+    mended = whole(jsontext.mend_surrogates(bytes(raw)))
     try:
         return _SEND.decode(mended)
     except (msgspec.ValidationError, msgspec.DecodeError) as mended_error:
@@ -204,8 +220,8 @@ def loose_fields(args: tuple[Raw, ...]) -> tuple[int | str | None, Raw]:
     if args:
         try:
             loose = _LOOSE.decode(args[0])
-            rno = loose.rno if len(bytes(loose.rno)) <= MAX_RNO else _NULL
-            uid = _ID.decode(loose.uId)
+            rno = readable(loose.rno) if len(bytes(loose.rno)) <= MAX_RNO else _NULL
+            uid = safe_id(_ID.decode(whole(bytes(loose.uId))))
         except (msgspec.MsgspecError, RecursionError, ValueError, ProtocolError):
             return None, rno
     return uid, rno
@@ -221,6 +237,10 @@ def decode(decoder: msgspec.json.Decoder[T], args: tuple[Raw, ...], name: str) -
         raise Refused(Error.INVALID, f"{name} takes one object.")
     try:
         return decoder.decode(args[0])
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        pass
+    try:
+        return decoder.decode(whole(bytes(args[0])))
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
 

@@ -20,6 +20,7 @@ import msgspec
 
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import Key, Keys, KeysError, one_family
+from kschat.wire.jsonnumbers import whole_number
 
 __all__ = ["MAX_TOKEN", "MAX_USER", "Identity", "Issuer", "Keys", "KeysError", "TokenError", "Verifier", "as_user"]
 
@@ -156,9 +157,11 @@ class Issuer:
 def as_user(value: object) -> str | None:
     """A user's id as text: a number and its string are the same user. None when it is no id.
 
-    1 to 128 characters, not starting with "#" (those are rooms); neither a boolean nor a fraction. Half a surrogate
-    pair is refused: it could not be written to anything that is UTF-8.
+    1 to 128 characters, not starting with "#" (those are rooms); neither a boolean nor a fraction: 42.0 is 42, as
+    JavaScript reads it. Half a surrogate pair is refused: it could not be written to anything that is UTF-8.
     """
+    if isinstance(value, float):
+        value = whole_number(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if value.bit_length() > 4 * MAX_USER:  # str() of thousands of digits is slow, then a ValueError
             return None

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from kschat.wire.jsonnumbers import as_javascript
+
 
 class Refused(Exception):
     """Raised by middleware: the client is not let in, and told why.
@@ -21,7 +23,7 @@ class Refused(Exception):
         self.message = message
         self.data = data
         # Here, where the fault is seen and the client still gets an answer.
-        self.json = None if data is None else msgspec.Raw(msgspec.json.encode(data))
+        self.json = None if data is None else msgspec.Raw(as_javascript(msgspec.json.encode(data)))
 
 
 class Unanswered(Exception):

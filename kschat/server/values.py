@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from kschat.wire import jsontext
+from kschat.wire.jsonnumbers import as_javascript
 
 #: Deeper JSON than the wire's limits let through is never met.
 _DEPTH: Final = 1000
@@ -24,21 +25,20 @@ def encode(values: Sequence[Any]) -> tuple[bytes, tuple[bytes, ...]]:
 
     Args:
         values: what msgspec writes as JSON (structs, dates and the like too). Binary is taken out of lists, tuples and
-            dicts; within other objects it becomes base64.
+            dicts; within other objects it becomes base64. Numbers are written as JavaScript writes them.
 
     Raises:
         TypeError, ValueError: something has no JSON.
     """
     attachments: list[bytes] = []
-    body = msgspec.json.encode([_without_binary(value, attachments) for value in values])
+    body = as_javascript(msgspec.json.encode([_without_binary(value, attachments) for value in values]))
     return body, tuple(attachments)
 
 
 def decode(texts: Sequence[msgspec.Raw], attachments: Sequence[bytes] = ()) -> list[Any]:
-    """The values that ``texts`` stand for, ``bytes`` where a placeholder means an attachment.
+    """The values that ``texts`` stand for.
 
-    Raises:
-        ProtocolError: a number beyond all bounds.
+    ``bytes`` where a placeholder means an attachment; numbers as JavaScript reads them.
     """
     values = [jsontext.decode(text, _DEPTH) for text in texts]
     # Without attachments an object that looks like a placeholder is the peer's own.

@@ -7,6 +7,7 @@
 - ``outbox``      what waits for such a body, and what of it the peer has read
 - ``jsonp``       the same as scripts and forms
 - ``jsontext``    raw JSON: split, checked for depth, mended where browsers send halves of pairs
+- ``jsonnumbers`` numbers in raw JSON that no double holds: what JavaScript would write
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
 - ``roles``       what a session knows of its transport, its listener and its timetable
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions

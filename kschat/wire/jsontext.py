@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from kschat.wire import jsonnumbers
 from kschat.wire.errors import ProtocolError
 
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -70,12 +71,12 @@ def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
 
 
 def decode(text: bytes | msgspec.Raw, max_depth: int) -> Any:
-    """The value that ``text`` stands for.
+    """The value that ``text`` stands for, its numbers as JavaScript reads them (``jsonnumbers``).
 
     Raises:
-        ProtocolError: not JSON, nested deeper than ``max_depth``, or a number beyond all bounds.
+        ProtocolError: not JSON, or nested deeper than ``max_depth``.
     """
-    raw = bytes(text)
+    raw = jsonnumbers.as_javascript(bytes(text))
     check_depth(raw, max_depth)
     try:
         return _any.decode(raw)

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kschat.wire import jsontext
+from kschat.wire import jsonnumbers, jsontext
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 
@@ -308,20 +308,22 @@ def renumber(
         first: the number that the first of the value's own attachments shall have.
 
     Returns:
-        The JSON with placeholders that count from ``first``, and the attachments they mean.
-        Both as given where that is the case already.
+        The JSON with placeholders that count from ``first``, its numbers as JavaScript writes them, and the
+        attachments they mean. Both as given where that is the case already.
 
     Raises:
         ProtocolError: a placeholder whose number is none, or not that of an attachment.
     """
+    text = jsonnumbers.as_javascript(bytes(text))
     value = jsontext.decode(text, max_depth)
     used = list(dict.fromkeys(placeholders(value)))
     if any(not 0 <= number < len(attachments) for number in used):
         raise ProtocolError("a placeholder for an attachment that is not there")
     if used == list(range(first, first + len(attachments))):
-        return bytes(text), tuple(attachments)
+        return text, tuple(attachments)
     moved = {old: first + new for new, old in enumerate(used)}
-    return msgspec.json.encode(_moved(value, moved)), tuple(attachments[number] for number in used)
+    moved_text = jsonnumbers.as_javascript(msgspec.json.encode(_moved(value, moved)))
+    return moved_text, tuple(attachments[number] for number in used)
 
 
 def _moved(value: Any, numbers: dict[int, int]) -> Any:

@@ -15,6 +15,7 @@ from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from tests.chat.house import NOW, Guest, House
 from tests.chat.test_messages import FIELDS, VALUES
+from tests.wire.test_jsonnumbers import NUMBERS
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
 MILLISECONDS = int(NOW * 1000)
@@ -89,10 +90,9 @@ class Sending(CommandTests):
         for text in (
             "null",
             "0",
-            "-0",
-            "1e5",
-            "0.1000000000000000055",
-            "9" * 400,
+            "1.0",
+            "0.10",
+            "9007199254740991",
             '""',
             '"\\u00e9\\n"',
             "[]",
@@ -106,6 +106,72 @@ class Sending(CommandTests):
             self.ben.heard()
             raw = self.ben.line.writes[-1][0].payload.decode()
             self.assertIn(f'"msg":{text},', raw)
+
+    def test_numbers_that_no_double_holds_arrive_as_javascript_writes_them_with_binary_and_without(self) -> None:
+        for text, expected in NUMBERS.items():
+            for msg, arrives, parts in (
+                (text, expected, []),
+                (f'{{"a":[{{"b":{text}}}]}}', f'{{"a":[{{"b":{expected}}}]}}', []),
+                (f'[{text},{{"_placeholder":true,"num":0}}]', f'[{expected},{{"_placeholder":true,"num":0}}]', [b"x"]),
+            ):
+                self.ann.heard()
+                head = f"{5 if parts else 2}{'1-' if parts else ''}/kschat,"
+                self.ann.text(f'{head}7["Send",{{"uId":"ann","pId":"ben","msg":{msg},"rno":{text[:200]}}}]', *parts)
+                self.house.turn()
+                (ack,) = self.ann.acks().values()
+                self.assertIn("mid", ack)
+                raw = self.ben.line.writes[-1][0].payload.decode()
+                self.assertIn(f'"msg":{arrives},', raw)
+                offset = self.ben.heard()[-1].body["MSG"][0]["offset"]
+                before = len(self.ben.line.writes)
+                self.ben.say("History", {"pId": "ann", "limit": 1}, ack=5)
+                self.ben.say("Sync", {"offset": offset - 1}, ack=6)
+                answers = b"".join(write[0].payload for write in self.ben.line.writes[before:]).decode()
+                self.assertEqual(answers.count(f'"msg":{arrives},'), 2, answers)
+
+    def test_of_several_attachments_in_another_order_as_well(self) -> None:
+        self.ann.text(
+            '52-/kschat,["Send",{"uId":"ann","pId":"ben","msg":[1e21,-0.0,{"_placeholder":true,"num":1},'
+            '{"_placeholder":true,"num":0},9007199254740993,1e400]}]',
+            b"a",
+            b"b",
+        )
+        self.house.turn()
+        self.assertIn(b'"msg":[1e+21,0,', self.ben.line.writes[-1][0].payload)
+        self.assertIn(b",9007199254740992,null]", self.ben.line.writes[-1][0].payload)
+
+    def test_other_fields_of_a_send_may_hold_any_number(self) -> None:
+        for text in NUMBERS:
+            if len(text) <= 256:
+                self.ann.text(
+                    f'2/kschat,3["Send",{{"uId":"ann","pId":"ben","msg":1,"rno":{text},"time":{text},"more":[{text}]}}]'
+                )
+                self.house.turn()
+                (answer,) = self.ann.events("RESPSEND")
+                self.assertEqual(answer["RANDOMNO"], json.loads(NUMBERS[text]))
+                self.ann.text(f'2/kschat,3["Send",{{"uId":"ann","pId":"","msg":1,"rno":{text}}}]')
+                (answer,) = self.ann.events("RESPSEND")
+                self.assertEqual((answer["ER"], answer["RANDOMNO"]), (1, json.loads(NUMBERS[text])))
+
+    def test_a_whole_number_is_the_same_user_however_it_is_written(self) -> None:
+        guest = self.house.guest("42")
+        for text in ("42", "42.0", "4.2e1", "420E-1"):
+            guest.text(f'2/kschat,["Send",{{"uId":{text},"pId":{text},"msg":1}}]')
+            self.house.turn()
+            heard = {one.name: one.body for one in guest.heard()}
+            self.assertEqual((heard["RESPSEND"]["SID"], heard["RESPRECEIVER"]["MSG"][0]["uId"]), (42, 42))
+        # Not a fraction, nor what a double may have been rounded to.
+        for text in ("42.5", "1e22", "9007199254740993.0", "1e400"):
+            guest.text(f'2/kschat,["Send",{{"uId":{text},"pId":1,"msg":1}}]')
+            self.assertEqual(guest.events("RESPSEND")[0]["ER"], 1)
+
+    def test_ids_beyond_a_double_are_exact(self) -> None:
+        user = "9007199254740993"
+        other, guest = self.house.guest("9007199254740992"), self.house.guest(user)
+        self.ann.text(f'2/kschat,["Send",{{"uId":"ann","pId":{user},"msg":1}}]')
+        self.house.turn()
+        self.assertEqual([one["MSG"][0]["pId"] for one in guest.events("RESPRECEIVER")], [user])
+        self.assertEqual(other.events("RESPRECEIVER"), [])
 
     def test_ids_come_back_as_they_were_written(self) -> None:
         guest = self.house.guest("42")
@@ -130,7 +196,7 @@ class Sending(CommandTests):
         guest.send(int(user), int(user))
         self.house.turn()
         (event,) = guest.events("RESPRECEIVER")
-        self.assertEqual(event["MSG"][0]["uId"], int(user))
+        self.assertEqual(event["MSG"][0]["uId"], user)
 
     def test_a_bad_payload_is_refused_with_what_can_be_told_of_it(self) -> None:
         table: list[tuple[object, object, object]] = [
@@ -316,6 +382,34 @@ class Requests(CommandTests):
                 self.assertEqual(sorted(ack), ["ER", "WHY"], name)
                 self.assertEqual(ack["ER"], 1, name)
                 self.assertIn(name, ack["WHY"])
+
+    def test_whole_numbers_may_be_written_otherwise(self) -> None:
+        guest = self.house.guest("42", rooms=("#7",))
+        self.answer(guest, "Send", {"uId": 42, "pId": 42, "msg": 1})
+        mid = self.answer(guest, "Send", {"uId": 42, "pId": 42, "msg": 2})["mid"]
+        for name, payload, right in (
+            ("History", '{"pId":42.0,"limit":1.0}', lambda ack: len(ack["MSG"]) == 1 and ack["more"]),
+            ("History", '{"pId":4.2e1,"limit":1e2}', lambda ack: len(ack["MSG"]) == 2),
+            ("Sync", '{"offset":1.0}', lambda ack: len(ack["MSG"]) == 1),
+            ("Sync", '{"offset":0e0}', lambda ack: len(ack["MSG"]) == 2),
+            ("Presence", '{"ids":[42.0,"ann",4.2e1]}', lambda ack: list(ack) == ["42", "ann"]),
+            ("Read", f'{{"pId":42.0,"mid":"{mid}"}}', lambda ack: ack == {"ER": 0}),
+            ("Typing", '{"pId":42.0}', lambda ack: ack == {"ER": 0}),
+            ("Join", '{"room":7.0}', lambda ack: ack == {"ER": 0}),
+            ("Leave", '{"room":70e-1}', lambda ack: ack == {"ER": 0}),
+            ("History", '{"pId":42,"limit":1.5}', lambda ack: ack["ER"] == 1),
+            ("History", '{"pId":42,"limit":1e400}', lambda ack: ack["ER"] == 1),
+            ("Sync", '{"offset":-1.0}', lambda ack: ack["ER"] == 1),
+            ("Sync", '{"offset":1e400}', lambda ack: ack["ER"] == 1),
+            ("Presence", '{"ids":[42.5]}', lambda ack: ack["ER"] == 1),
+            # What is not looked at may be anything.
+            ("Typing", '{"pId":42,"more":[1e400,%s]}' % ("9" * 5000), lambda ack: ack == {"ER": 0}),
+        ):
+            guest.heard()
+            guest.text(f'2/kschat,7["{name}",{payload}]')
+            self.house.turn()
+            ack = guest.acks()[7]
+            self.assertTrue(right(ack), (name, payload, ack))
 
     def test_a_store_that_is_away_is_said_so(self) -> None:
         self.house.store.answers.away = self.house.store.looks.away = True

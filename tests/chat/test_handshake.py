@@ -117,6 +117,19 @@ class PlacesOfAToken(SynchronousTestCase):
         for query, space in (({"ksId": "43"}, ""), ({}, "ksId=43"), ({"ksId": "042"}, ""), ({"ksId": "42 "}, "")):
             self.assertEqual(self.refused(greeting({"token": token}, query, space)), "other_user")
 
+    def test_a_ks_id_may_be_written_as_programs_write_doubles(self) -> None:
+        token = TOKENS["42"]
+        for text in ("42.0", "4.2e1", "420E-1"):
+            self.assertEqual(greeting({"token": token}, {"ksId": text}).identify(VERIFIER).user, "42")
+            self.assertEqual(greeting({"token": token, "ksId": float(text)}).identify(VERIFIER).user, "42")
+        for text in ("42.5", "43.0", "inf", "4_2", " 42", "1e400"):
+            self.assertEqual(self.refused(greeting({"token": token}, {"ksId": text})), "other_user")
+
+    def test_an_auth_may_hold_any_number(self) -> None:
+        for text in ("1e400", "9" * 5000):
+            wish = Connect("/kschat", f'{{"token":"{TOKENS["42"]}","more":{text}}}'.encode())
+            self.assertEqual(Greeting.of(Handshake(), wish).identify(VERIFIER).user, "42")
+
     def test_ks_id_is_compared_with_the_token_that_it_came_with(self) -> None:
         ann = {"token": TOKENS["query"], "ksId": "query"}
         said = greeting({"token": TOKENS["42"], "ksId": "42"}, ann)

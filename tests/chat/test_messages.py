@@ -61,10 +61,7 @@ class SendPayloads(SynchronousTestCase):
             7,
             0,
             -7,
-            2**53,
-            2**64,
-            10**128 - 1,
-            -(10**128) + 1,
+            2**53 - 1,
             "x" * 128,
             "é" * 128,
             "😀" * 128,
@@ -74,8 +71,18 @@ class SendPayloads(SynchronousTestCase):
             send = self.decoded(uId=good, pId=good)
             self.assertEqual((send.uId, send.pId), (good, good))
 
+    def test_whole_numbers_may_be_written_otherwise(self) -> None:
+        for text in (b"42.0", b"4.2e1", b"420e-1", b"42"):
+            send = decode_send((Raw(b'{"uId":%b,"pId":%b,"msg":1}' % (text, text)),))
+            self.assertEqual((send.uId, send.pId), (42, 42))
+
+    def test_ids_that_no_double_holds_are_exact_and_strings_from_then_on(self) -> None:
+        for number in (2**53, 2**53 + 1, -(2**53), 2**64, 10**128 - 1, -(10**128) + 1):
+            send = self.decoded(uId=number, pId=number)
+            self.assertEqual((send.uId, send.pId), (str(number), str(number)))
+
     def test_what_is_no_id_is_refused_by_its_field(self) -> None:
-        bads: tuple[Any, ...] = ("", None, True, 1.5, 1.0, [], ["a"], {}, "x" * 129, 10**128, -(10**128), 10**4000)
+        bads: tuple[Any, ...] = ("", None, True, 1.5, 2.0**53, 1e22, [], ["a"], {}, "x" * 129, 10**128, 10**4000)
         for bad in bads:
             for field in ("uId", "pId"):
                 why = self.refused(raw({**GOOD, field: bad}))
@@ -107,11 +114,8 @@ class SendPayloads(SynchronousTestCase):
         for text in (
             b"null",
             b"0",
-            b"1e5",
-            b"-0",
             b'{ "a" : [1,2] }',
             b'{"a":1,"a":2}',
-            b"9" * 5000,
             b'""',
             b'"\\u00e9"',
         ):

@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from kschat.wire import engineio
 from kschat.wire.engineio import Frame
+from kschat.wire.jsonnumbers import as_javascript
 from kschat.wire.socketio import RESERVED_EVENTS, Ack, Connect, ConnectError, Disconnect, Event, Packet, encode
 
 _EXAMPLES: Final = os.environ.get("KSCHAT_TESTS_EXAMPLES")
@@ -93,6 +94,17 @@ def mended(value: Any) -> Any:
         return [mended(element) for element in value]
     if isinstance(value, dict):
         return {mended(key): mended(element) for key, element in value.items()}
+    return value
+
+
+def as_read(value: Any) -> Any:
+    """``value`` with its numbers as JavaScript reads them."""
+    if isinstance(value, dict):
+        return {key: as_read(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_read(inner) for inner in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return json.loads(as_javascript(json.dumps(value).encode()))
     return value
 
 

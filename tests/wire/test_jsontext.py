@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError, Reason
 from tests.wire.costs import calls
-from tests.wire.strategies import PROPERTY, any_bytes, depth, mended, mutated, stringify, texts, values
+from tests.wire.strategies import PROPERTY, any_bytes, as_read, depth, mended, mutated, stringify, texts, values
 
 MAX_DEPTH = 64
 
@@ -148,7 +148,7 @@ class DecodeTests(SynchronousTestCase):
     @PROPERTY
     @given(values)
     def test_values_come_out_as_they_went_in_but_for_halves_of_pairs(self, value: Any) -> None:
-        self.assertEqual(jsontext.decode(stringify(value), MAX_DEPTH), mended(value))
+        self.assertEqual(jsontext.decode(stringify(value), MAX_DEPTH), as_read(mended(value)))
 
     @PROPERTY
     @given(values.map(stringify).flatmap(lambda text: mutated(st.just(text))) | any_bytes)
@@ -159,12 +159,10 @@ class DecodeTests(SynchronousTestCase):
             return
         self.assertLessEqual(depth(value), MAX_DEPTH)
 
-    def test_numbers_beyond_all_bounds_are_refused(self) -> None:
-        """Python refuses to read more than 4300 digits at once, which is the only bound there is on integers."""
-        self.assertEqual(jsontext.decode(b"9" * 4300, 1), int("9" * 4300))
-        for text in (b"9" * 4301, b"-" + b"9" * 1_000_000, b"1e400", b"-1e400"):
-            with self.assertRaises(ProtocolError):
-                jsontext.decode(text, 1)
+    def test_numbers_are_read_as_by_javascript(self) -> None:
+        for text in (b"9" * 400, b"9" * 4301, b"-" + b"9" * 1_000_000, b"1e400", b"-1e400"):
+            self.assertIsNone(jsontext.decode(text, 1))
+        self.assertEqual(jsontext.decode(b"[9007199254740993,1e120]", 1), [9007199254740992, 1e120])
 
     def test_bytes_that_are_no_utf_8_are_refused(self) -> None:
         for text in (b'"\xff"', b'{"\xed\xa0\x80":1}', b'["\xc3"]'):

@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import MAX_ID, Id, Message
+from kschat.chat.messages import MAX_ID, Id, Message, readable, safe_id
+from kschat.wire.jsonnumbers import whole
 
 #: What says that a body is a batch. Its number changes with its form.
 BATCH: Final = "application/x-kschat-1"
@@ -144,11 +145,19 @@ def read(
 def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
     """A message of the tutorial's server. It has no place in an inbox. Raises CarriedError."""
     try:
-        said = _decode(body)
+        said = _said(body)
         sender, recipient = str(said.uId), str(said.pId)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CarriedError(f"a message that can't be read: {error}") from None
     if max(len(sender), len(recipient)) > MAX_ID:
         raise CarriedError("a message whose ids are too long")
-    message = Message(make_mid(), sender, recipient, said.uId, said.pId, said.msg.copy(), int(said.msgTime))
+    uid, pid = safe_id(said.uId), safe_id(said.pId)
+    message = Message(make_mid(), sender, recipient, uid, pid, readable(said.msg), int(said.msgTime))
     return Stored(message, ((recipient, 0),))
+
+
+def _said(body: bytes) -> _Tutorial:
+    try:
+        return _decode(body)
+    except msgspec.ValidationError:
+        return _decode(whole(body))  # ids as 42.0, which JavaScript reads as 42

@@ -1,0 +1,123 @@
+"""Numbers in JSON that stays text: each as JavaScript reads it, which is a double (ECMA-262, 25.5).
+
+JSON bounds no number, readers do: some take ``1e400`` for infinity, some refuse it, some refuse integers of more than
+64 bits. So that all readers see the same, a number that no double holds, or one with an exponent, is written as
+``JSON.stringify(JSON.parse(text))`` writes it. All other JSON stays as it came.
+
+::
+
+    9007199254740993    9007199254740992    a run of 16 digits or more: the nearest double
+    1e400, 10**400      null                beyond all doubles
+    1E5, 1e21, 10**120  100000, 1e+21, 1e+120
+    -0, -0.0            0
+    42, 0.1, 1.0        stay
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final
+
+#: The largest whole number that a double tells from its neighbours: 2**53 - 1 (``Number.MAX_SAFE_INTEGER``).
+MAX_SAFE: Final = 2**53 - 1
+
+#: A number as JSON writes it, where it is all of a text.
+NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
+
+
+# A class for each byte: 0 a digit, e an exponent's letter, - a sign, "," what may stand before a number, else a space.
+def _class_of(byte: int) -> int:
+    if byte in b"0123456789":
+        return ord("0")
+    if byte in b"eE":
+        return ord("e")
+    return ord(",") if byte in b"[,: \t\r\n" else ord("-") if byte in b"-" else ord(" ")
+
+
+_CLASSES: Final = bytes(map(_class_of, range(256)))
+_RUN: Final = b"0" * 16
+
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(-?[0-9][-+.0-9eE]*)', re.DOTALL)
+_LONG: Final = re.compile(rb"[0-9]{16}")
+
+
+def as_javascript(text: bytes) -> bytes:
+    """JSON with each number that no double holds as JavaScript would write it. Where there is none, ``text`` itself.
+
+    ``text`` is JSON; of anything else nothing worse comes than of ``text``.
+    """
+    # Most messages are one text, and nearly all hold no such number: found out in a microsecond, without decoding.
+    if text[:1] == b'"':
+        return text
+    classes = text.translate(_CLASSES)
+    if b"0e" not in classes and _RUN not in classes and b",-0" not in classes and classes[:2] != b"-0":
+        return text
+    return _rewritten(text, _is_strange, _stringified)
+
+
+def whole(text: bytes) -> bytes:
+    """JSON with each whole number as an integer writes it: 42 for ``42.0`` and ``4.2e1``.
+
+    Numbers beyond ``MAX_SAFE`` stay: a double may have been rounded to such a number, so that it names another.
+    """
+    return _rewritten(text, lambda token: not token.lstrip(b"-").isdigit(), _as_whole)
+
+
+def whole_number(value: float) -> int | None:
+    """The integer that ``value`` is; None where it is none, or beyond ``MAX_SAFE``."""
+    return int(value) if abs(value) <= MAX_SAFE and value.is_integer() else None
+
+
+def stringified(value: float) -> str:
+    """``value`` as JavaScript's ``JSON.stringify`` writes it (ECMA-262, 6.1.6.1.20)."""
+    if not math.isfinite(value):
+        return "null"
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    before, _, after = mantissa.partition(".")
+    digits = (before + after).lstrip("0")
+    # Where the point stands, counted from the first digit that is not 0.
+    point = len(before) + int(exponent or 0) - (len(before + after) - len(digits))
+    digits = digits.rstrip("0")
+    sign = "-" if value < 0 else ""
+    if len(digits) <= point <= 21:
+        return sign + digits + "0" * (point - len(digits))
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    rest = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{rest}e{point - 1:+d}"
+
+
+def _rewritten(text: bytes, strange: Callable[[bytes], bool], written: Callable[[bytes], bytes]) -> bytes:
+    pieces: list[bytes] = []
+    position = 0
+    for match in _TOKENS.finditer(text):
+        token = match[1]
+        if token is not None and strange(token):
+            pieces += (text[position : match.start()], written(token))
+            position = match.end()
+    return b"".join((*pieces, text[position:])) if pieces else text
+
+
+def _is_strange(token: bytes) -> bool:
+    return b"e" in token or b"E" in token or token[:2] == b"-0" or _LONG.search(token) is not None
+
+
+def _stringified(token: bytes) -> bytes:
+    try:
+        return stringified(float(token)).encode()
+    except ValueError:
+        return token  # no JSON, as whoever decodes it will find
+
+
+def _as_whole(token: bytes) -> bytes:
+    try:
+        number = whole_number(float(token))
+    except ValueError:
+        return token
+    return token if number is None else b"%d" % number
