@@ -17,9 +17,8 @@ from chaos.cast import Actor
 SCRIPT = Path(__file__).with_name("actors.js")
 MODULES = SCRIPT.parent.parent / "tests" / "node" / "node_modules"
 
-#: Messages of one actor without an ack, and the most milliseconds between two of its messages.
+#: Messages of one actor without an ack.
 WINDOW = 8
-PACE = 60
 
 
 class ActorsFailed(Exception):
@@ -65,7 +64,7 @@ class Actors(ProcessProtocol):
             answers=actor.answers,
             recovers=actor.recovers,
             window=WINDOW,
-            pace=PACE,
+            pace=actor.pace,
             seed=seed,
         )
 

@@ -28,6 +28,7 @@ class Actor(msgspec.Struct, frozen=True):
         answers: whether it calls the ack of RESPRECEIVER.
         targets: whom it writes to; one of them may be the room.
         transports: which it may use; none named for those that the library begins with by default.
+        pace: the most milliseconds between two of its messages.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Actor(msgspec.Struct, frozen=True):
     answers: bool = True
     targets: tuple[str, ...] = ()
     transports: tuple[str, ...] = ("websocket",)
+    pace: int = 60
 
     @property
     def recovers(self) -> bool:

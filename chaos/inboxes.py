@@ -54,6 +54,6 @@ def _follows(offset: int, after: int, generation: int) -> bool:
 
 async def _inbox(store: IStore, user: str) -> list[Entry]:
     entries: list[Entry] = []
-    while page := await store.read(user, entries[-1].offset if entries else 0, PAGE):
+    while page := (await store.read(user, entries[-1].offset if entries else 0, PAGE)).entries:
         entries += page
     return entries

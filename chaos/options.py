@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["daemon", "cluster", "alone", "clock"]
+Mode = Literal["daemon", "cluster", "alone", "failover", "clock"]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -17,10 +17,12 @@ class Options(msgspec.Struct, frozen=True):
     Attributes:
         seed: what is random comes from it; the machine's timing does not.
         kills: how often the daemon is killed.
-        faults: how many other faults there are; of a cluster, how many befall RabbitMQ, Redis and daemons.
+        faults: how many other faults there are; of a cluster, how many befall RabbitMQ, Redis and daemons; or how many
+            failovers.
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
-        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, or the ``clock`` that is set.
+        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, or the
+            ``clock`` that is set.
         stopped: seconds that a process of a cluster is stopped for.
         fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
         steps: how often the clock is set.
@@ -56,24 +58,26 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--alone", action="store_true", help="on such a cluster each fault alone, and how long it was felt")
     add("--clock", action="store_true", help="set the clock of daemons of each kind, an hour forwards and backwards")
     add("--steps", type=int, default=60, help="how often the clock is set, in all (default 60)")
+    add("--failover", action="store_true", help="two daemons on a Redis that its replica replaces again and again")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
     add("--kills", type=int, help="times that the one daemon is killed and started again (default 20)")
     add(
         "--faults",
         type=int,
         help="connections that are cut, stalled or half-closed (default 150); of a cluster, how "
-        "often RabbitMQ, Redis or a daemon is killed, stopped or restarted (default 30)",
+        "often RabbitMQ, Redis or a daemon is killed, stopped or restarted (default 30); or how many failovers "
+        "(default 20)",
     )
     add("--stopped", type=float, default=20.0, help="seconds that a part of a cluster is stopped for (default 20)")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis's appendfsync (default always)")
     add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
-    several = given.cluster or given.alone or given.clock
-    if several and (given.kills or given.memory or given.keep):
+    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover", "clock") if getattr(given, mode)]
+    if modes and (given.kills or given.memory or given.keep):
         parser.error("--kills, --memory and --keep are of one daemon")
-    if given.cluster + given.alone + given.clock > 1:
-        parser.error("--cluster, --alone and --clock are runs of their own")
+    if len(modes) > 1:
+        parser.error(f"--{modes[0]} and --{modes[1]} are two runs")
     if (given.alone or given.clock) and given.faults is not None:
         parser.error("--alone does each fault once, and --clock has --steps")
     if given.steps < 4:
@@ -81,12 +85,12 @@ def parse(arguments: Sequence[str]) -> Options:
     if given.kills is None:
         given.kills = 0 if given.memory else 20
     if given.faults is None:
-        given.faults = 30 if given.cluster else 150
+        given.faults = 30 if given.cluster else 20 if given.failover else 150
     if given.memory and given.kills:
         parser.error("the memory store ends with its daemon: --memory goes with --kills 0")
     if min(given.kills, given.faults, given.stopped) < 0:
         parser.error("kills, faults and seconds are not negative")
-    mode: Mode = "cluster" if given.cluster else "alone" if given.alone else "clock" if given.clock else "daemon"
+    mode: Mode = modes[0] if modes else "daemon"
     return Options(
         given.seed,
         given.kills,

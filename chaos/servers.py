@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from signal import SIGCONT, SIGSTOP, Signals
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.task import deferLater
 
 from chaos.daemon import Daemon, free_port
+from chaos.replicas import Replicas
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 
@@ -86,6 +87,7 @@ class Servers:
         secret: of the tokens.
         fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
         daemons: how many.
+        redis: another Redis than one of its own.
 
     Attributes:
         redis: the store.
@@ -93,9 +95,12 @@ class Servers:
         parts: all, by name.
     """
 
-    def __init__(self, reactor: Any, secret: str, fsync: str = "always", daemons: int = 3) -> None:
+    def __init__(
+        self, reactor: Any, secret: str, fsync: str = "always", daemons: int = 3, redis: Replicas | None = None
+    ) -> None:
         self._rabbitmq = RabbitMQ()
-        self.redis = Redis(f"appendonly yes\nappendfsync {fsync}")
+        own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
+        self.redis: Redis | Replicas = own or cast(Replicas, redis)
         places = ("--store", "redis", "--redis", self.redis.url, "--amqp", self._rabbitmq.url)
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings = (*places, "--ping-interval", "5", "--ping-timeout", "4", "--no-access-log")
@@ -103,13 +108,15 @@ class Servers:
             Member(f"daemon {number}", Daemon(reactor, free_port(), secret, (*settings, "--peer-listen", _inner())))
             for number in range(daemons)
         ]
-        parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), Service("Redis", self.redis), *self.members]
+        parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), *self.members]
+        if own is not None:
+            parts.append(Service("Redis", own))
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
 
     async def start(self) -> None:
         """Start all."""
-        for part in self.parts.values():
-            await part.start()
+        for one in (self._rabbitmq, self.redis, *self.members):
+            await one.start()
 
     async def end(self) -> None:
         """End the daemons, in order."""

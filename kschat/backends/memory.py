@@ -16,6 +16,7 @@ from kschat.backends.order import number_of, pair, renumbered
 from kschat.chat.interfaces import (
     Conversation,
     Entry,
+    InboxPage,
     InboxState,
     IRouter,
     IStore,
@@ -93,15 +94,20 @@ class MemoryStore:
         """See ``IStore``."""
         return succeed({user: self._inboxes[user].last for user in users if user in self._inboxes})
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
         inbox = self._inboxes.get(user)
         if inbox is None:
-            return succeed([])
+            # Forgotten whole, perhaps: its offsets ended at the floor at the latest, and go on behind it.
+            return succeed(InboxPage([], self._floor + 1, self._floor))
         first = inbox.first
         begin = max(after + 1, first)
         offsets = range(begin, min(begin + limit, inbox.last + 1))
-        return succeed([Entry(offset, inbox.kept[offset - first]) for offset in offsets])
+        entries = [Entry(offset, inbox.kept[offset - first]) for offset in offsets]
+        return succeed(InboxPage(entries, first, inbox.last))
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``. There is no other."""
 
     def note(self, notes: Notes) -> Deferred[None]:
         """See ``IStore``."""

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from kschat.chat.interfaces import (
     Conversation,
-    Entry,
+    InboxPage,
     InboxState,
     IStore,
     Notes,
@@ -57,9 +57,12 @@ class NoStore:
         """See ``IStore``."""
         return succeed({})
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
-        return succeed([])
+        return succeed(InboxPage([]))
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``. There is no other."""
 
     def note(self, notes: Notes) -> Deferred[None]:
         """See ``IStore``."""

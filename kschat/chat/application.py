@@ -129,6 +129,8 @@ class Chat:
                 # All that was missed must still be there, else it is a new beginning.
                 if state is not None and state.first - 1 <= claim[1] <= state.last:
                     pid, offset = claim
+                elif state is not None and claim[1] > state.last:
+                    self.store.is_outdated(claim[1])
         feed.socket.accept(pid=pid)
         self.log.info(
             "{user} joined from {peer}",

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.inbox import Inbox
-from kschat.chat.interfaces import Entry, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 
 #: Users whose inboxes' ends are asked for in one call.
 MAX_ENDS: Final = 1000
@@ -147,17 +147,22 @@ class CatchUp:
                 users = dict(islice(self._untold.items(), TOLD_AT_ONCE))
                 # The newest is enough: whoever sees a gap before it reads that from the store.
                 reads = [self._store.read(user, offset - 1, 1) for user, offset in users.items()]
-                found: list[list[Entry]] = await gatherResults(reads, consumeErrors=True)
-                batch = [
-                    Stored(entry.message, ((user, entry.offset),))
-                    for user, entries in zip(users, found, strict=True)
-                    for entry in entries
-                ]
+                found: list[InboxPage] = await gatherResults(reads, consumeErrors=True)
+                batch = []
+                behind = set()
+                for (user, offset), page in zip(users.items(), found, strict=True):
+                    batch += [Stored(entry.message, ((user, entry.offset),)) for entry in page.entries]
+                    if offset > page.ceiling:
+                        # It is read from the server that was written to before the last failover.
+                        self._store.is_outdated(offset)
+                        behind.add(user)
                 if batch:
                     await self._router.publish(batch)
                 for user, offset in users.items():
-                    if self._untold.get(user) == offset:
+                    if user not in behind and self._untold.get(user) == offset:
                         del self._untold[user]
+                if behind:
+                    return  # they are told when all is looked at again, or the store is connected again
         except Exception as error:  # noqa: BLE001 - gatherResults wraps what was raised; all are tried again
             inner = getattr(getattr(error, "subFailure", None), "value", error)
             if not isinstance(inner, StoreUnavailable | RouterUnavailable):

@@ -19,7 +19,7 @@ from kschat.chat.bodies import Status
 from kschat.chat.clocks import milliseconds
 from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
-from kschat.chat.interfaces import Conversation, Entry, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
 from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
 from kschat.chat.words import Receipt, Typing
 from kschat.wire.errors import ProtocolError
@@ -129,7 +129,10 @@ def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
     """``Sync``: the user's inbox after an offset, in pages."""
     payload = messages.decode(messages.SYNC, event.args, "Sync")
 
-    def found(entries: list[Entry]) -> None:
+    def found(inbox: InboxPage) -> None:
+        entries = inbox.entries
+        if payload.offset > inbox.last:
+            chat.store.is_outdated(payload.offset)
         listed = [(entry.offset, entry.message) for entry in entries[:MAX_PAGE]]
         pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
         _answer(feed, event, bodies.page(pieces, cut or len(entries) > MAX_PAGE), attachments)

@@ -19,6 +19,7 @@ while its program disconnects, so of such a client only an ack does, or that far
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -28,7 +29,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies
 from kschat.chat.inbox import Inbox, Options, Written
-from kschat.chat.interfaces import Entry, InboxState, StoreUnavailable
+from kschat.chat.interfaces import Entry, InboxPage, InboxState, StoreUnavailable
 from kschat.chat.messages import Message
 from kschat.chat.tokens import Identity
 from kschat.wire.connection import Socket
@@ -68,8 +69,13 @@ MAX_EARLY: Final = 500
 #: Seconds that a gap may take to fill before it is read from the store.
 GAP_WAIT: Final = 0.05
 
-#: Seconds after which an inbox that could not be read is tried again.
+#: Seconds after which an inbox that could not be read, or not up to where news said, is tried again.
 RETRY_WAIT: Final = 1.0
+
+#: How often an inbox is read again because news spoke of more than the store has. After a failover the server that
+#: answers may be the old one for some seconds. Later reads come when the store has reconnected, every
+#: ``catchup.LOOK_EVERY`` seconds, and with further news.
+MAX_REREADS: Final = 10
 
 
 class Way(Enum):
@@ -97,11 +103,14 @@ class Feed:
     __slots__ = (
         "_acks",
         "_bytes",
+        "_claimed",
         "_early",
         "_grouped",
         "_late",
         "_limit",
         "_newest",
+        "_reread_timer",
+        "_rereads",
         "_timer",
         "_touched",
         "_unacked",
@@ -135,6 +144,10 @@ class Feed:
         self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
         self.pids: tuple[str, ...] = ()
         self._newest = 0
+        # The greatest offset that news spoke of and the store does not have, or 0; how often it was read again since.
+        self._claimed = 0
+        self._rereads = 0
+        self._reread_timer: IDelayedCall | None = None
         self._early: dict[int, tuple[Message, bytes]] = {}
         self._unproved: deque[Written] = deque()
         self._bytes = 0
@@ -164,7 +177,7 @@ class Feed:
             claim: the offset up to which the client shows that it has all.
         """
         if claim is None:
-            self.at = state.cursor
+            self.at = min(state.cursor, state.last)
         else:
             self.at = claim
             inbox.proved(claim, ())
@@ -231,6 +244,7 @@ class Feed:
         self._unacked.clear()
         self._grouped.clear()
         self._stop_timer()
+        self._claim_is_settled()
 
     # Proof.
 
@@ -320,22 +334,59 @@ class Feed:
             self._page, self._no_page, callbackArgs=(self._newest,)
         ).addErrback(self._failed)
 
-    def _page(self, entries: list[Entry], newest: int) -> None:
+    def _page(self, page: InboxPage, newest: int) -> None:
         if self.way is not Way.READING or self.inbox is None:
             return
-        if not entries:
-            # What the news had spoken of when this was asked is kept no longer. (What they spoke of since may be.)
-            self.at = max(self.at, newest)
         context = self.inbox.context
-        context.begin_batch()
-        try:
-            self._write_page(entries)
-        finally:
-            context.end_batch()
+        if page.entries:
+            context.begin_batch()
+            try:
+                self._write_page(page.entries)
+            finally:
+                context.end_batch()
+        else:
+            # What the store gave beyond this is kept no longer. Of what others claim to be there it knows nothing.
+            self.at = max(self.at, page.last)
+            if newest > self.at:
+                self._is_claimed(newest)
         self.way = Way.LAGGING
         self._go_on_unless_much_is_unproved()
 
-    def _write_page(self, entries: list[Entry]) -> None:
+    def _is_claimed(self, newest: int) -> None:
+        """News spoke of an offset that the store does not have: its server is out of date, or they were mistaken.
+
+        So it is read again now and then, for a while. Meanwhile what comes is written as always.
+        """
+        inbox = self.inbox
+        assert inbox is not None
+        inbox.context.store.is_outdated(newest)
+        if self._newest == newest:
+            self._newest = self.at
+        if newest > self._claimed:
+            self._claimed, self._rereads = newest, 0
+        if self._reread_timer is None and self._rereads < MAX_REREADS:
+            self._rereads += 1
+            self._reread_timer = inbox.context.clock.callLater(RETRY_WAIT, self._read_again)
+        elif self._rereads == MAX_REREADS:
+            self._rereads += 1
+            self.log.warn("news for {user} spoke of messages that the store does not have", user=self.user)
+
+    def _read_again(self) -> None:
+        self._reread_timer = None
+        if self._claimed <= self.at:
+            self._claim_is_settled()
+            return
+        self._newest = max(self._newest, self._claimed)
+        if self.way is Way.LIVE:
+            self._go_on()
+
+    def _claim_is_settled(self) -> None:
+        self._claimed = self._rereads = 0
+        if self._reread_timer is not None:
+            self._reread_timer.cancel()
+            self._reread_timer = None
+
+    def _write_page(self, entries: Sequence[Entry]) -> None:
         self._limit = min(2 * self._limit, PAGE)
         for written, entry in enumerate(entries):
             if self._bytes >= PAGE_BYTES:

@@ -259,6 +259,11 @@ class Hub:
         for feed in feeds:
             feed.socket.connection.session.close(Reason.SERVER_ERROR)
 
+    def reconnected(self) -> None:
+        """See ``StoreListener``. What the store said before may have been out of date, so all is looked at again."""
+        self.catch_up.resync(self._inboxes)
+        self.catch_up.tell()
+
     @property
     def routed(self) -> bool:
         """Whether messages are carried now."""

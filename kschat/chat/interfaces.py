@@ -55,6 +55,28 @@ class InboxState(msgspec.Struct, frozen=True, gc=False):
     last: int = 0
 
 
+#: No offset is greater.
+MAX_OFFSET = 2**63 - 1
+
+
+class InboxPage(msgspec.Struct, frozen=True, gc=False):
+    """A part of an inbox, and how far the store that answered knows this inbox.
+
+    Attributes:
+        entries: the messages, by rising offset.
+        first: the smallest offset that is kept; ``last + 1`` where none is.
+        last: the greatest offset that this store gave; 0 before the first. Beyond the entries of an empty page and up
+            to here nothing is kept any more; what lies beyond here, this store knows nothing about.
+        ceiling: the greatest offset of the generation that this store is in. Only a later generation, of another
+            server or of another life of this one, gives a greater one.
+    """
+
+    entries: Sequence[Entry]
+    first: int = 1
+    last: int = 0
+    ceiling: int = MAX_OFFSET
+
+
 class Page(msgspec.Struct, frozen=True, gc=False):
     """A part of a conversation, oldest first. ``more``: there are older ones."""
 
@@ -109,6 +131,9 @@ class StoreListener(Protocol):
 
     def renewed(self) -> None:
         """The store is another one now: its ``epoch`` is new, and offsets of before mean nothing."""
+
+    def reconnected(self) -> None:
+        """The store can be read again, perhaps on another server. Earlier pages and ends may have been out of date."""
 
 
 class RouterTurn(Enum):
@@ -184,8 +209,18 @@ class IStore(Interface):
     def ends(users: Sequence[str]) -> Deferred[dict[str, int]]:
         """``InboxState.last`` of many users in one call; of one who never got a message: 0, or nothing."""
 
-    def read(user: str, after: int, limit: int) -> Deferred[list[Entry]]:
-        """A page of an inbox: what is kept beyond ``after``, by rising offset, ``limit`` at the most."""
+    def read(user: str, after: int, limit: int) -> Deferred[InboxPage]:
+        """A page of an inbox: what is kept beyond ``after``, ``limit`` entries at the most, and how far the inbox goes.
+
+        An empty page says that nothing beyond ``after`` is kept.
+        """
+
+    def is_outdated(offset: int) -> None:
+        """An offset beyond an inbox's end was seen. If it is of a later generation, look for the server that gave it.
+
+        Returns at once. If such a server is found, the store connects to it and calls ``reconnected``. An offset that
+        no server gave (a mistake, a forgery) changes nothing. May be called often.
+        """
 
     def note(notes: Notes) -> Deferred[None]:
         """Keep what is kept beside the messages. A cursor beyond the inbox's end counts as its end."""

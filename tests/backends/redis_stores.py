@@ -16,13 +16,17 @@ from tests.support.waiting import real_reactor
 
 
 class Listener:
-    """Counts how often its store was renewed."""
+    """Counts how often its store was renewed, and connected."""
 
     def __init__(self) -> None:
         self.renewals = 0
+        self.connections = 0
 
     def renewed(self) -> None:
         self.renewals += 1
+
+    def reconnected(self) -> None:
+        self.connections += 1
 
 
 class StoreTestCase(TestCase):

@@ -62,7 +62,7 @@ class MemoryTestCase(SynchronousTestCase):
         return answers
 
     def read(self, store: MemoryStore, user: str) -> list[Entry]:
-        page: list[Entry] = self.result(store.read(user, 0, 10_000))
+        page: list[Entry] = self.result(store.read(user, 0, 10_000)).entries
         return page
 
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from kschat.backends.memory import MemoryStore
 from kschat.backends.redis import lane
-from kschat.chat.interfaces import Entry, IStore, Notes, Stored, StoreUnavailable
+from kschat.chat.interfaces import Entry, InboxPage, IStore, Notes, Stored, StoreUnavailable
 from kschat.chat.messages import Error
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import istore
@@ -90,7 +90,9 @@ class ModelTests(StoreTestCase):
         return chance.choice(steps)
 
     def plain(self, answer: Any) -> Any:
-        """An answer without the order that nobody promises."""
+        """An answer without the order that nobody promises, nor the bounds of a store's own offsets."""
+        if isinstance(answer, InboxPage):
+            return (answer.entries, answer.first, answer.last)
         if isinstance(answer, list) and answer and isinstance(answer[0], Stored):
             return [msgspec.structs.replace(one, places=tuple(sorted(one.places))) for one in answer]
         return answer
@@ -103,7 +105,7 @@ class DaemonsTests(StoreTestCase):
         redis = await shared_redis()
         one, other = await self.store(redis), await self.store(redis)
         (answer,) = await one.append([message("ann", "ben", cid="c1")])
-        self.assertEqual(await other.read("ben", 0, 10), [Entry(1, answer.message)])
+        self.assertEqual((await other.read("ben", 0, 10)).entries, [Entry(1, answer.message)])
         (again,) = await other.append([message("ann", "ben", cid="c1")])
         self.assertEqual((again.message, again.repeat), (answer.message, True))
         await one.note(Notes({"ben": 1}, {}))
@@ -124,7 +126,7 @@ class DaemonsTests(StoreTestCase):
         answers = [answer for batch in await gatherResults(asked) for answer in batch]
         given = sorted(place for answer in answers for user, place in answer.places if user == "ben")
         self.assertEqual(given, list(range(1, 181)))
-        entries = await stores[1].read("ben", 0, 1000)
+        entries = (await stores[1].read("ben", 0, 1000)).entries
         self.assertEqual([entry.offset for entry in entries], given)
         mids = [entry.message.mid for entry in entries]
         self.assertEqual(mids, sorted(set(mids)))

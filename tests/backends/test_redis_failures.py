@@ -34,7 +34,7 @@ class FailureTestCase(StoreTestCase):
         """It takes messages again."""
         await self.up(store)
         (answer,) = await store.append(to("ben"))
-        self.assertEqual((await store.read("ben", answer.places[0][1] - 1, 1))[0].message, answer.message)
+        self.assertEqual((await store.read("ben", answer.places[0][1] - 1, 1)).entries[0].message, answer.message)
 
 
 class TakesNoWritesTests(FailureTestCase):
@@ -50,7 +50,7 @@ class TakesNoWritesTests(FailureTestCase):
             await self.up(store, False)
             self.assertIn("its memory is full", await self.refuses(store))
             await self.until(lambda: store._session._writes.tries > 3, "some tries")
-            self.assertEqual(await store.read("ben", 0, 10), [Entry(1, answer.message)])
+            self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, answer.message)])
             redis.do("CONFIG", "SET", "maxmemory", "100mb")
             await self.goes_on(store)
         told = lines(events)
@@ -199,7 +199,7 @@ class OneKeyTests(FailureTestCase):
                 await store.append(batch)
             redis.do("DEL", f"{prefix}:{key}")
             self.assertTrue(store.up, "others are served")
-            self.assertEqual(await store.read("ben", 0, 10), entries(first), key)
+            self.assertEqual((await store.read("ben", 0, 10)).entries, entries(first), key)
             self.assertEqual(len((await store.history("ann", "ben", None, 10)).messages), 1)
             self.assertEqual([one.unread for one in await store.conversations("ben", 10)], [1, 1])
         again = await store.append([message("ann", "ben", cid="c1"), message("ann", "#r", cid="c2")])
@@ -243,7 +243,7 @@ class LateTests(FailureTestCase):
                 await one
         redis.signal(signal.SIGCONT)
         await self.up(store)
-        self.assertEqual(await store.read("ben", 0, 10), [])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [])
         self.assertEqual(await store.last_seen(["ben"]), {})
         self.assertEqual(await store.members("#r"), ["ann"])
 
@@ -253,7 +253,7 @@ class LateTests(FailureTestCase):
         argument = Packer().batch([message("ann", "ben")], store._session.deadline() - 10_000, 0)
         answer = redis.do("EVALSHA", store._session._scripts.hashes["append"], 1, f"{self.id()}:", argument)
         self.assertEqual(answer[1], b"late")
-        self.assertEqual(await store.read("ben", 0, 10), [])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [])
 
     async def test_clocks_may_differ_and_jump(self) -> None:
         store = await self.store(await shared_redis())

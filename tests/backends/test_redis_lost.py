@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.packed import GENERATION
-from kschat.chat.interfaces import InboxState, Notes, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, InboxState, Notes, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
@@ -40,9 +40,10 @@ class RestartTests(LostTestCase):
         after = await store.append([*to("ben", "ben"), message(cid="c1")])
         self.assertEqual(offsets(after), [GENERATION + 1, GENERATION + 2, 3])
         self.assertTrue(after[2].repeat)
-        self.assertEqual(await store.read("ben", 0, 10), entries([*before, *after[:2]]))
-        self.assertEqual(await store.read("ben", 3, 10), entries(after[:2]))
-        self.assertEqual(await store.read("ben", GENERATION + 1, 10), entries(after[1:2]))
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries([*before, *after[:2]]))
+        self.assertEqual((await store.read("ben", 3, 10)).entries, entries(after[:2]))
+        page = await store.read("ben", GENERATION + 1, 10)
+        self.assertEqual(page, InboxPage(entries(after[1:2]), 1, GENERATION + 2, 2 * GENERATION))
         self.assertEqual(await store.inbox("ben"), InboxState(2, 1, GENERATION + 2))
         await store.note(Notes({"ben": GENERATION + 1}, {}))
         self.assertEqual((await store.inbox("ben")).cursor, GENERATION + 1)
@@ -63,9 +64,9 @@ class RestartTests(LostTestCase):
         answers = await other.append(to("ben"))
         self.assertGreater(offsets(answers)[0], 5)
         # A socket of the other daemon that has all up to 5 hears of it, and its cursor hides nothing.
-        self.assertEqual(await one.read("ben", 5, 10), entries(answers))
+        self.assertEqual((await one.read("ben", 5, 10)).entries, entries(answers))
         await one.note(Notes({"ben": 5}, {}))
-        self.assertEqual(await one.read("ben", (await one.inbox("ben")).cursor, 10), entries(answers))
+        self.assertEqual((await one.read("ben", (await one.inbox("ben")).cursor, 10)).entries, entries(answers))
 
     async def test_mids_go_on_too(self) -> None:
         redis = await self.own_redis()
@@ -76,7 +77,7 @@ class RestartTests(LostTestCase):
         await self.up(store, False)
         await self.up(store)
         (answer,) = await store.append(to("ben"))
-        self.assertEqual([entry.message.mid for entry in await store.read("ben", 1, 1)], [answer.message.mid])
+        self.assertEqual([entry.message.mid for entry in (await store.read("ben", 1, 1)).entries], [answer.message.mid])
 
 
 class EmptyTests(LostTestCase):

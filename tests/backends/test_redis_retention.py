@@ -9,8 +9,9 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 
 from kschat.backends.redis import RedisStore
+from kschat.backends.redis.packed import GENERATION
 from kschat.backends.redis.retention import STEP
-from kschat.chat.interfaces import InboxState, IStore, Notes
+from kschat.chat.interfaces import InboxPage, InboxState, IStore, Notes
 from kschat.chat.messages import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import unread
@@ -47,7 +48,7 @@ class AgeTests(RetentionTestCase):
         answers = await store.append([self.at(9000, cid="c1"), self.at(4000, cid="c2"), self.at(100, cid="c3")])
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
-        self.assertEqual(await store.read("ben", 0, 10), entries(answers)[2:])
+        self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
         self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [1, 1, 1])
         repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
@@ -60,7 +61,7 @@ class AgeTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
         self.assertEqual(await store.ends(["ben"]), {"ben": 5})
-        self.assertEqual(await store.read("ben", 0, 10), [])
+        self.assertEqual(await store.read("ben", 0, 10), InboxPage([], 6, 5, GENERATION))
         self.assertEqual(await store.conversations("ben", 10), [])
         last = self.at(0)
         self.assertEqual(await store.append([last]), [kept(last, 6)])
@@ -137,7 +138,7 @@ class AgeTests(RetentionTestCase):
         # The conversation was swept, and the inbox not yet.
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
         self.assertEqual((await store.inbox("ben")).first, 2)
-        self.assertEqual(await store.read("ben", 0, 1), entries(answers)[1:])
+        self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers)[1:])
 
 
 class CountTests(RetentionTestCase):
@@ -148,7 +149,7 @@ class CountTests(RetentionTestCase):
         answers = await store.append([message(cid=f"c{n}") for n in range(10)])
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 10))
-        self.assertEqual(await store.read("ben", 0, 10), entries(answers)[7:])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers)[7:])
         page = await store.history("ann", "ben", None, 10)
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [3, 3, 3])
@@ -159,14 +160,14 @@ class CountTests(RetentionTestCase):
         senders = ("ann", "cem", "dan", "eve")
         first = await store.append([message(sender, "ben") for sender in senders for _ in range(2)])
         await store.sweep()
-        self.assertEqual(await store.read("ben", 0, 10), entries(first)[5:])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(first)[5:])
         self.assertEqual(len((await store.history("ben", "ann", None, 10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
         batch = [message("ann", "fay") if n % 3 else message("fay", "ann", cid=f"c{n}") for n in range(9)]
         answers = await store.append(batch)
         await store.sweep()
         theirs = [one for one in answers if one.message.sender == "fay"]
-        self.assertEqual(await store.read("ann", 0, 10), entries(theirs))
+        self.assertEqual((await store.read("ann", 0, 10)).entries, entries(theirs))
         self.assertEqual((await store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertTrue(again.repeat, "the inbox still has it")
@@ -185,8 +186,8 @@ class CountTests(RetentionTestCase):
         await store.sweep()
         room = tuple(answer.message for answer in answers)
         self.assertEqual((await store.history("ann", "#r", None, 10)).messages, room[4:])
-        self.assertEqual([entry.message for entry in await store.read("cem", 0, 10)], list(room[4:]))
-        self.assertEqual([entry.message for entry in await store.read("ben", 0, 10)], list(room[1:3]))
+        self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
+        self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
         self.assertEqual([one.repeat for one in repeats], [False, True, True])
 
@@ -233,7 +234,7 @@ class CountTests(RetentionTestCase):
                     threads.setdefault(key, []).append(one)
                 await store.sweep()
             for user, expected in inboxes.items():
-                read = [(entry.offset, entry.message) for entry in await store.read(user, 0, 1000)]
+                read = [(entry.offset, entry.message) for entry in (await store.read(user, 0, 1000)).entries]
                 self.assertEqual(read, expected[-most:], (seed, user))
                 state = await store.inbox(user)
                 self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))

@@ -64,7 +64,7 @@ class SentinelTests(StoreTestCase):
             await self.up(store)
         after = await store.append(to("ben"))
         self.assertEqual(offsets(after), [GENERATION + 1])
-        self.assertEqual(await store.read("ben", 0, 10), entries([*before, *after]))
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries([*before, *after]))
         self.assertIn(f":{replica.port}", lines(events)[-1])
 
     def words(self, sentinel: Redis) -> list[bytes]:

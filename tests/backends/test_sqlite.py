@@ -97,7 +97,7 @@ class TestRestart(StoreTestCase):
             store = self.restarted(store)
             self.assertEqual(result(store.inbox("ben")), InboxState(2, 1, 4))
             expected = [*entries(answers), Entry(4, in_room.message)]
-            self.assertEqual(result(store.read("ben", 0, 10)), expected)
+            self.assertEqual(result(store.read("ben", 0, 10)).entries, expected)
             self.assertEqual(result(store.last_seen(["ben"])), {"ben": 1000})
             listed = [(one.peer, one.unread) for one in result(store.conversations("ben", 10))]
             self.assertEqual(listed, [("#r", 1), ("ann", 1)])

@@ -146,7 +146,7 @@ class TestStart(FailureTestCase):
         self.turns.result(first.append(to("ben")))
         self.turns.result(first.stop())
         self.assert_back(second, why)
-        self.assertEqual(self.turns.result(second.read("ben", 0, 1)), entries([answer]))
+        self.assertEqual(self.turns.result(second.read("ben", 0, 1)).entries, entries([answer]))
 
 
 class TestMiddle(FailureTestCase):
@@ -208,7 +208,7 @@ class TestMiddle(FailureTestCase):
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             waiting = [store.append(to("ben")) for _ in range(5)]
-            self.assertEqual(self.turns.result(store.read("ben", 0, 1)), entries(answers))
+            self.assertEqual(self.turns.result(store.read("ben", 0, 1)).entries, entries(answers))
             for one in waiting:
                 with self.assertRaisesRegex(StoreUnavailable, "another process has locked it"):
                     self.turns.result(one)
@@ -229,7 +229,7 @@ class TestMiddle(FailureTestCase):
         self.turns.result(store.stop())
         Path(self.path).write_bytes(whole)
         store = self.started()
-        self.assertEqual(len(self.turns.result(store.read("user 7", 0, 10))), 1)
+        self.assertEqual(len(self.turns.result(store.read("user 7", 0, 10)).entries), 1)
 
     def test_a_damaged_page_fails_its_readers_alone(self) -> None:
         store = self.started()
@@ -252,7 +252,7 @@ class TestMiddle(FailureTestCase):
         with Path(self.path).open("r+b") as file:
             file.write(whole)
         for number in range(100):
-            self.assertEqual(len(self.turns.result(store.read(f"user {number}", 0, 10))), 3)
+            self.assertEqual(len(self.turns.result(store.read(f"user {number}", 0, 10)).entries), 3)
         self.assertEqual(len([line for line in self.logged if "could not be read" in line]), 1, self.logged)
 
     def test_an_error_that_should_not_be_fails_its_callers_and_nobody_after(self) -> None:
@@ -264,8 +264,8 @@ class TestMiddle(FailureTestCase):
         self.retried(store)
         last = message()
         self.assertEqual(self.turns.result(store.append([last])), [kept(last, 2)])
-        self.assertEqual(self.turns.result(store.read("ben", 0, 10)), [Entry(1, first), Entry(2, last)])
-        self.assertEqual(self.turns.result(store.read("cem", 0, 10)), [])
+        self.assertEqual(self.turns.result(store.read("ben", 0, 10)).entries, [Entry(1, first), Entry(2, last)])
+        self.assertEqual(self.turns.result(store.read("cem", 0, 10)).entries, [])
 
 
 class TestProcesses(StoreTestCase):
@@ -322,7 +322,7 @@ class TestProcesses(StoreTestCase):
         sizes: dict[tuple[int, int, int], list[Entry]] = {}
         for user in "abcdefgh":
             state = result(store.inbox(user))
-            found = result(store.read(user, 0, 10**6))
+            found = result(store.read(user, 0, 10**6)).entries
             self.assertEqual([entry.offset for entry in found], list(range(1, state.last + 1)))
             there |= {entry.message.mid: (user, entry.offset) for entry in found}
             sender_of |= {entry.message.mid: entry.message.sender for entry in found}

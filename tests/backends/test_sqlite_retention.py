@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kschat.backends.sqlite import SqliteStore
 from kschat.backends.sqlite.retention import STEP
 from kschat.backends.sqlite.store import TIDY_EVERY
-from kschat.chat.interfaces import InboxState, Notes
+from kschat.chat.interfaces import InboxPage, InboxState, Notes
 from kschat.chat.messages import Message
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries, kept
@@ -54,7 +54,7 @@ class TestAge(RetentionTestCase):
         answers = result(store.append([at(NOW - 9000, cid="c1"), at(NOW - 4000, cid="c2"), at(NOW - 100, cid="c3")]))
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(0, 3, 3))
-        self.assertEqual(result(store.read("ben", 0, 10)), entries(answers)[2:])
+        self.assertEqual(result(store.read("ben", 0, 10)), InboxPage(entries(answers)[2:], 3, 3))
         self.assertEqual(result(store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread", "cids")], [1, 1, 1, 1])
         repeats = result(store.append([at(NOW, cid="c3"), at(NOW, cid="c1")]))
@@ -67,7 +67,7 @@ class TestAge(RetentionTestCase):
         result(store.note(Notes({"ben": 3}, {})))
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(3, 6, 5))
-        self.assertEqual(result(store.read("ben", 0, 10)), [])
+        self.assertEqual(result(store.read("ben", 0, 10)), InboxPage([], 6, 5))
         self.assertEqual(result(store.conversations("ben", 10)), [])
         store = self.restarted(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(3, 6, 5))
@@ -132,7 +132,7 @@ class TestCount(RetentionTestCase):
         answers = result(store.append([message(cid=f"c{n}") for n in range(10)]))
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(0, 8, 10))
-        self.assertEqual(result(store.read("ben", 0, 10)), entries(answers)[7:])
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers)[7:])
         page = result(store.history("ann", "ben", None, 10))
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread", "cids")], [3, 3, 3, 3])
@@ -144,7 +144,7 @@ class TestCount(RetentionTestCase):
         senders = ("ann", "cem", "dan", "eve")
         first = result(store.append([message(sender, "ben") for sender in senders for _ in range(2)]))
         self.tidied(store)
-        self.assertEqual(result(store.read("ben", 0, 10)), entries(first)[5:])
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(first)[5:])
         self.assertEqual(self.rows("messages"), 8)
         self.assertEqual(len(result(store.history("ben", "ann", None, 10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
@@ -152,7 +152,7 @@ class TestCount(RetentionTestCase):
         answers = result(store.append(batch))
         self.tidied(store)
         self.assertEqual(
-            result(store.read("ann", 0, 10)), entries([one for one in answers if one.message.sender == "fay"])
+            result(store.read("ann", 0, 10)).entries, entries([one for one in answers if one.message.sender == "fay"])
         )
         self.assertEqual(result(store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
 
@@ -165,8 +165,8 @@ class TestCount(RetentionTestCase):
         self.tidied(store)
         room = tuple(answer.message for answer in answers)
         self.assertEqual(result(store.history("ann", "#r", None, 10)).messages, room[4:])
-        self.assertEqual([entry.message for entry in result(store.read("cem", 0, 10))], list(room[4:]))
-        self.assertEqual([entry.message for entry in result(store.read("ben", 0, 10))], list(room[1:3]))
+        self.assertEqual([entry.message for entry in result(store.read("cem", 0, 10)).entries], list(room[4:]))
+        self.assertEqual([entry.message for entry in result(store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = result(store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)]))
         self.assertEqual([one.repeat for one in repeats], [False, True, True])
 
@@ -203,7 +203,7 @@ class TestCount(RetentionTestCase):
                 threads.setdefault(key, []).append(answer.message)
             self.tidied(store)
         for user, expected in inboxes.items():
-            read = [(entry.offset, entry.message) for entry in result(store.read(user, 0, 1000))]
+            read = [(entry.offset, entry.message) for entry in result(store.read(user, 0, 1000)).entries]
             self.assertEqual(read, expected[-most:])
             state = result(store.inbox(user))
             self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))

@@ -76,7 +76,7 @@ class TestVersions(StoreTestCase):
         self.sql("DROP TABLE palette")
         self.sql(f"PRAGMA user_version = {len(shipped)}")
         store = self.started()
-        self.assertEqual(result(store.read("ben", 0, 10)), entries(answers))
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers))
 
     def test_a_step_that_fails_leaves_the_version_before(self) -> None:
         shipped = Versions.shipped().steps

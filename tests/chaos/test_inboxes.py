@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from chaos import inboxes
-from kschat.chat.interfaces import Entry
+from kschat.chat.interfaces import Entry, InboxPage
 from tests.contracts.made import message
 
 
@@ -19,10 +19,10 @@ class Inboxes:
     def __init__(self, kept: Mapping[str, Sequence[tuple[int, str, str]]]) -> None:
         self._kept = kept
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
         entries = [Entry(at, message(mid=mid, cid=cid)) for at, mid, cid in self._kept.get(user, ()) if at > after]
-        return succeed(entries[:limit])
+        return succeed(InboxPage(entries[:limit]))
 
 
 class InboxesTests(SynchronousTestCase):

@@ -18,6 +18,12 @@ class OptionsTests(SynchronousTestCase):
     def test_a_cluster_has_fewer_faults_and_each_run_its_own_options(self) -> None:
         self.assertEqual(("cluster", 30), (parse(["--cluster"]).mode, parse(["--cluster"]).faults))
         self.assertEqual(("alone", "daemon"), (parse(["--alone"]).mode, parse([]).mode))
-        for wrong in (["--cluster", "--memory"], ["--cluster", "--alone"], ["--alone", "--faults", "3"]):
+        self.assertEqual(("failover", 20), (parse(["--failover"]).mode, parse(["--failover"]).faults))
+        for wrong in (
+            ["--cluster", "--memory"],
+            ["--cluster", "--alone"],
+            ["--alone", "--faults", "3"],
+            ["--failover", "--alone"],
+        ):
             with self.assertRaises(SystemExit):
                 parse(wrong)

@@ -11,6 +11,7 @@ from zope.interface import implementer
 from kschat.chat.interfaces import (
     Conversation,
     Entry,
+    InboxPage,
     InboxState,
     IStore,
     Notes,
@@ -115,8 +116,11 @@ class AskedStore:
     def members(self, room: str) -> Deferred[list[str]]:
         return self._ask("members", room)
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         return self._ask("read", user, after, limit)
+
+    def is_outdated(self, offset: int) -> None:
+        self.asked.append(("is_outdated", offset))
 
     def note(self, notes: Notes) -> Deferred[None]:
         return self._ask("note", notes)
@@ -211,11 +215,14 @@ class Shelves:
         shelf = self.shelf(user)
         return succeed(InboxState(shelf.cursor, shelf.first, shelf.last))
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         shelf = self.shelf(user)
         there = [(offset, shelf.kept[offset - shelf.first]) for offset in self.kept(user) if offset > after]
         found = [Entry(offset, message) for offset, message in there if message is not None]
-        return succeed(found[: min(limit, self.page)])
+        return succeed(InboxPage(found[: min(limit, self.page)], shelf.first, shelf.last))
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        return succeed({user: self.shelf(user).last for user in users})
 
     def note(self, notes: Notes) -> Deferred[None]:
         for user, cursor in notes.cursors.items():

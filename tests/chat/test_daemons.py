@@ -67,7 +67,9 @@ class DaemonsTestCase(SynchronousTestCase):
 
     def brought(self, client: Client, mid: str, on: Daemon) -> None:
         """A message arrives on a daemon, and is read there."""
-        (entry,) = [one for one in self.successResultOf(self.store.read(client.user, 0, 99)) if one.message.mid == mid]
+        (entry,) = [
+            one for one in self.successResultOf(self.store.read(client.user, 0, 99)).entries if one.message.mid == mid
+        ]
         on.news(Stored(entry.message, ((client.user, entry.offset),)))
         client.pong()
 
@@ -552,7 +554,7 @@ class SecondDevices(DaemonsTestCase):
 
     def test_a_proof_that_arrives_with_the_question_counts(self) -> None:
         mid = self.send(self.ann, "ben")
-        (entry,) = self.successResultOf(self.store.read("ben", 0, 9))
+        (entry,) = self.successResultOf(self.store.read("ben", 0, 9)).entries
         self.one.news(Stored(entry.message, (("ben", 1),)))
         self.assertEqual(entry.message.mid, mid)
         second = self.other.client("ben").join()

@@ -8,7 +8,7 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import feed
-from kschat.chat.feed import GAP_WAIT, RETRY_WAIT, Way
+from kschat.chat.feed import GAP_WAIT, MAX_REREADS, RETRY_WAIT, Way
 from kschat.chat.interfaces import Notes, Stored
 from kschat.chat.notes import NOTE_WAIT
 from tests.chat.peers import Client, Daemon, message
@@ -166,6 +166,181 @@ class TestGaps(InboxTestCase):
         (after,) = self.bring()
         self.daemon.clock.advance(GAP_WAIT)
         self.assertEqual(client.offsets(), [1, 2, 3, after.places[0][1]])
+
+
+class TestOutdatedStore(InboxTestCase):
+    """After a failover the store answers from the old master for a while, and news come from the new one."""
+
+    #: What separates the offsets of the new master from those of the old.
+    JUMP = 1000
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Both masters have the first message. From then on messages go to the new one alone.
+        self.new = Shelves()
+        self.new.put(self.put()[0].message)
+        self.new.lose("ben", 0, self.JUMP)
+        self.client = self.joined()
+
+    def bring_from_the_new(self) -> int:
+        """A message that the new master has stored; its offset."""
+        stored = self.new.put(message("ben"))
+        self.daemon.news(stored)
+        return stored.places[0][1]
+
+    def fail_over(self) -> None:
+        """From here on the store answers from the new master."""
+        self.store.inner = self.new
+
+    def test_a_message_that_the_old_master_does_not_have_is_not_skipped(self) -> None:
+        two = self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(self.client.offsets(), [1])
+        three = self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual((self.client.offsets(), self.client.feed.at), ([1], 1))
+        self.fail_over()
+        self.daemon.hub.reconnected()
+        self.assertEqual(self.client.offsets(), [1, two, three])
+
+    def test_the_store_is_told_that_it_is_out_of_date(self) -> None:
+        two = self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.assertEqual(self.store.calls("is_outdated"), [(two,)])
+
+    def test_it_is_read_again_though_nobody_says_that_the_store_has_reconnected(self) -> None:
+        two = self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.fail_over()
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(self.client.offsets(), [1, two])
+        self.assertIs(self.way(self.client), Way.LIVE)
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
+
+    def test_a_socket_that_joined_the_old_master_misses_nothing_of_the_new(self) -> None:
+        two = self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        late = self.joined()
+        self.assertEqual(late.offsets(), [1])
+        three = self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.fail_over()
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(late.offsets(), [1, two, three])
+
+    def test_however_late_the_store_learns_of_it_nothing_is_missed(self) -> None:
+        two = self.bring_from_the_new()
+        for _ in range(10 * MAX_REREADS):
+            self.daemon.clock.advance(RETRY_WAIT)
+        three = self.bring_from_the_new()
+        self.fail_over()
+        self.daemon.hub.reconnected()
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(self.client.offsets(), [1, two, three])
+
+    def test_a_backlog_on_the_new_master_is_read_whole(self) -> None:
+        self.small(PAGE=2, FIRST_PAGE=2)
+        offsets = [self.bring_from_the_new() for _ in range(7)]
+        self.daemon.clock.advance(GAP_WAIT)
+        self.fail_over()
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(self.client.offsets(), [1, *offsets])
+
+    def test_a_socket_that_leaves_meanwhile_leaves_no_timer(self) -> None:
+        self.bring_from_the_new()
+        self.daemon.clock.advance(GAP_WAIT)
+        self.client.drop()
+        self.daemon.clock.advance(NOTE_WAIT)
+        self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
+
+    def test_a_recovery_and_a_sync_from_beyond_the_end_tell_the_store(self) -> None:
+        claims = self.joined(recover="1")
+        claims.read()
+        again = self.daemon.client("ben", {"recover": "1"}).join(pid=claims.pid, offset="777")
+        self.assertEqual((again.offsets(), again.pid == claims.pid), ([1], False))
+        self.assertEqual(again.ask("Sync", {"offset": 888}), {"MSG": [], "more": False})
+        self.assertEqual(self.store.calls("is_outdated"), [(777,), (888,)])
+        self.bring()
+        self.assertEqual(again.offsets(), [1, 2])
+
+
+class TestMistakenNews(InboxTestCase):
+    """News of offsets that the store never gave, by mistake or by forgery."""
+
+    def forge(self, offset: int) -> None:
+        self.daemon.news(Stored(message("ben"), (("ben", offset),)))
+
+    def test_a_high_offset_hides_nothing_that_comes_after(self) -> None:
+        for offset in (3, 1000, 2**40, 2**53, 2**63 - 1):
+            self.setUp()
+            clients = [self.joined(), self.joined(batch="1"), self.joined(recover="1")]
+            self.bring()
+            self.forge(offset)
+            self.daemon.clock.advance(GAP_WAIT)
+            late = self.joined()
+            self.bring()
+            self.daemon.clock.advance(RETRY_WAIT)
+            self.bring()
+            for client in [*clients, late]:
+                while client.pong():
+                    pass
+                self.assertEqual(client.offsets(), [1, 2, 3], offset)
+            self.assertEqual(self.cursor(), 3)
+
+    def test_what_comes_is_written_at_once_all_the_while(self) -> None:
+        client = self.joined()
+        self.forge(1000)
+        for count in range(1, 40):
+            self.bring()
+            self.assertEqual(client.offsets(), list(range(1, count + 1)))
+            self.daemon.clock.advance(GAP_WAIT)
+
+    def test_out_of_order_news_are_waited_for_as_always(self) -> None:
+        client = self.joined()
+        self.forge(1000)
+        self.daemon.clock.advance(GAP_WAIT)
+        one, two = self.put(2)
+        self.daemon.news(two)
+        self.daemon.news(one)
+        self.assertEqual(client.offsets(), [1, 2])
+
+    def test_the_inbox_is_read_again_only_so_often(self) -> None:
+        self.joined()
+        self.forge(1000)
+        for _ in range(1000):
+            self.daemon.clock.advance(RETRY_WAIT)
+        self.assertEqual(len(self.store.calls("read")), 1 + MAX_REREADS)
+        self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
+
+    def test_more_of_them_cause_no_more_reads_than_time_allows(self) -> None:
+        client = self.joined()
+        for offset in range(1000, 2000):
+            self.forge(offset)
+            self.daemon.clock.advance(GAP_WAIT / 10)
+        self.assertLess(len(self.store.calls("read")), 1000 / 10 + 10)
+        self.bring()
+        self.assertEqual(client.offsets(), [1])
+
+    def test_news_while_a_page_is_read_are_looked_at_too(self) -> None:
+        self.store.held = True
+        client = self.joined()
+        self.store.answer_all()
+        self.forge(1000)
+        self.daemon.clock.advance(GAP_WAIT)
+        self.bring(2)
+        self.assertEqual(client.offsets(), [])
+        self.store.answer_all()
+        self.daemon.clock.advance(RETRY_WAIT)
+        self.store.answer_all()
+        self.assertEqual(client.offsets(), [1, 2])
+
+    def test_a_cursor_beyond_the_end_of_the_inbox_counts_as_its_end(self) -> None:
+        self.put(2)
+        self.shelves.shelf("ben").cursor = 50
+        client = self.joined()
+        self.bring()
+        self.assertEqual(client.offsets(), [3])
 
 
 class TestReading(InboxTestCase):

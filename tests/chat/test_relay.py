@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 from kschat.backends.none import NoStore
 from kschat.chat import feed
 from kschat.chat.feed import Way
-from kschat.chat.interfaces import IStore, Notes, RouterTurn, Stored, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, IStore, Notes, RouterTurn, Stored, StoreUnavailable
 from kschat.chat.messages import Error
 from tests.chat.peers import Client, Daemon, message
 from tests.contracts.doubles import LateRouter
@@ -53,7 +53,8 @@ class NoStoreTests(TestCase):
         await store.note(Notes({"a": 1}, {"a": 2}))
         state = await store.inbox("a")
         self.assertEqual((state.cursor, state.last), (0, 0))
-        self.assertEqual(await store.read("a", 0, 10), [])
+        self.assertEqual(await store.read("a", 0, 10), InboxPage([], 1, 0))
+        store.is_outdated(7)
         self.assertEqual((await store.ends(["a"]), await store.last_seen(["a"])), ({}, {}))
 
 

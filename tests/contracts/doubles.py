@@ -15,7 +15,7 @@ from zope.interface import implementer
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.interfaces import (
     Conversation,
-    Entry,
+    InboxPage,
     InboxState,
     IRouter,
     IStore,
@@ -119,8 +119,11 @@ class LateStore:
     def members(self, room: str) -> Deferred[list[str]]:
         return self.answers.to(lambda: self._memory.members(room))
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         return self.looks.to(lambda: self._memory.read(user, after, limit))
+
+    def is_outdated(self, offset: int) -> None:
+        self._memory.is_outdated(offset)
 
     def note(self, notes: Notes) -> Deferred[None]:
         return self.answers.to(lambda: self._memory.note(notes))

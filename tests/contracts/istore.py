@@ -106,7 +106,7 @@ class AppendContract(Contract):
         store = await self.make_store()
         answers = await store.append([message("ann", "ann")])
         await self.settle(store)
-        self.assertEqual(await store.read("ann", 0, 10), entries(answers))
+        self.assertEqual((await store.read("ann", 0, 10)).entries, entries(answers))
 
     async def test_a_mid_that_is_not_later_than_all_before_is_made_later(self) -> None:
         store = await self.make_store()
@@ -116,7 +116,7 @@ class AppendContract(Contract):
         mids = [answer.message.mid for answer in answers]
         self.assertEqual(mids, [mid((1 << 56) + 1), mid((1 << 56) + 2)])
         await self.settle(store)
-        self.assertEqual([entry.message.mid for entry in await store.read("ben", 1, 10)], mids)
+        self.assertEqual([entry.message.mid for entry in (await store.read("ben", 1, 10)).entries], mids)
         (again,) = await store.append([message(mid=mid(1001), cid="c1")])
         self.assertEqual((again.message.mid, again.repeat), (mids[0], True))
 
@@ -127,7 +127,7 @@ class AppendContract(Contract):
             self.assertEqual(answer.message, one, what)
             await self.settle(store)
             place = answer.places[0][1]
-            (read,) = await store.read(one.recipient, place - 1, 10)
+            (read,) = (await store.read(one.recipient, place - 1, 10)).entries
             self.assertEqual(read, Entry(place, one), what)
             self.assertEqual((type(read.message.uId), type(read.message.pId)), (type(one.uId), type(one.pId)), what)
             self.assertEqual(bytes(read.message.msg), bytes(one.msg), what)
@@ -143,7 +143,7 @@ class AppendContract(Contract):
         await self.settle(store)
         for user in {one.recipient for one in batch}:
             expected = [answer for answer in answers if answer.message.recipient == user]
-            self.assertEqual(await store.read(user, 0, 1000), entries(expected))
+            self.assertEqual((await store.read(user, 0, 1000)).entries, entries(expected))
             self.assertEqual(offsets(expected), list(range(1, len(expected) + 1)))
 
 
@@ -179,7 +179,7 @@ class RepeatContract(Contract):
         await store.append([message(cid="c1"), message(cid="c1")])
         await store.append([other])
         await self.settle(store)
-        self.assertEqual(await store.read("ben", 0, 10), [Entry(1, first), Entry(2, other)])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, first), Entry(2, other)])
         self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (first, other))
 
     async def test_a_repeat_to_somebody_else_is_a_repeat_all_the_same(self) -> None:
@@ -189,7 +189,7 @@ class RepeatContract(Contract):
         self.assertEqual(await store.append([message("ann", "cem", cid="c1")]), [kept(first, 1, True)])
         await self.settle(store)
         self.assertEqual(await store.append([message("ann", "cem", cid="c1")]), [kept(first, 1, True)])
-        self.assertEqual(await store.read("cem", 0, 10), [])
+        self.assertEqual((await store.read("cem", 0, 10)).entries, [])
         self.assertEqual(await store.conversations("cem", 10), [])
 
     async def test_the_same_cid_of_two_senders_is_no_repeat(self) -> None:
@@ -244,20 +244,43 @@ class InboxContract(Contract):
         all_ += entries(await store.append(to(*["ben"] * 5)))
         for after in range(11):
             for limit in (1, 3, 10, 100):
-                page = await store.read("ben", after, limit)
+                page = (await store.read("ben", after, limit)).entries
                 self.assertEqual(page, all_[after : after + limit], (after, limit))
 
     async def test_beyond_the_end_there_is_nothing(self) -> None:
         store = await self.make_store()
         await store.append(to("ben"))
         await self.settle(store)
-        self.assertEqual(await store.read("ben", 1, 10), [])
-        self.assertEqual(await store.read("ben", 2**40, 10), [])
+        self.assertEqual((await store.read("ben", 1, 10)).entries, [])
+        self.assertEqual((await store.read("ben", 2**40, 10)).entries, [])
+
+    async def test_a_page_says_how_far_the_inbox_goes(self) -> None:
+        store = await self.make_store()
+        await store.append(to("ben", "cem", "ben"))
+        for settled in (False, True):
+            if settled:
+                await self.settle(store)
+            for after, limit, count in ((0, 10, 2), (0, 1, 1), (1, 10, 1), (2, 10, 0), (2**40, 10, 0)):
+                page = await store.read("ben", after, limit)
+                self.assertEqual((len(page.entries), page.first, page.last), (count, 1, 2), (after, limit))
+                self.assertGreaterEqual(page.ceiling, 2)
+        await store.append(to("ben"))
+        self.assertEqual((await store.read("ben", 2, 10)).last, 3)
+        nothing = await store.read("nobody", 0, 10)
+        self.assertEqual((list(nothing.entries), nothing.first, nothing.last), ([], 1, 0))
+
+    async def test_an_offset_that_no_store_gave_changes_nothing(self) -> None:
+        store = await self.make_store()
+        answers = await store.append(to("ben"))
+        for offset in (2, 2**31, 2**40, 2**63 - 1, 2**70):
+            store.is_outdated(offset)
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
+        self.assertEqual(offsets(await store.append(to("ben"))), [2])
 
     async def test_an_inbox_that_nobody_wrote_to_is_empty(self) -> None:
         store = await self.make_store()
         await store.append(to("ben"))
-        self.assertEqual(await store.read("ann", 0, 10), [])
+        self.assertEqual((await store.read("ann", 0, 10)).entries, [])
         self.assertEqual(await store.inbox("ann"), InboxState())
         self.assertEqual(await store.inbox("nobody"), InboxState())
 
@@ -438,9 +461,9 @@ class RoomContract(Contract):
         (answer,) = await store.append([one])
         self.assertEqual((answer.message, sorted(answer.places)), (one, [("ben", 1), ("cem", 2)]))
         await self.settle(store)
-        self.assertEqual(await store.read("ben", 0, 10), [Entry(1, one)])
-        self.assertEqual(await store.read("cem", 1, 10), [Entry(2, one)])
-        self.assertEqual(await store.read("ann", 0, 10), [])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, one)])
+        self.assertEqual((await store.read("cem", 1, 10)).entries, [Entry(2, one)])
+        self.assertEqual((await store.read("ann", 0, 10)).entries, [])
 
     async def test_who_is_no_member_is_refused_and_the_others_of_the_batch_are_not(self) -> None:
         store = await self.make_store()
@@ -506,7 +529,7 @@ class RoomContract(Contract):
         (second,) = await store.append([message("ann", "#r")])
         await self.settle(store)
         self.assertEqual(second.places, ())
-        self.assertEqual(await store.read("ben", 0, 10), [Entry(1, first)])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, first)])
         self.assertEqual(await store.history("ben", "#r", None, 10), Page((), False))
         self.assertEqual(await store.conversations("ben", 10), [])
         self.assertFalse(await store.mark_read("ben", "#r", second.message.mid))
@@ -612,8 +635,8 @@ class FailingStoreContract(Contract):
         last = message(cid="c1")
         self.assertEqual(await store.append([last]), [kept(last, 2)])
         await self.settle(store)
-        self.assertEqual(await store.read("ben", 0, 10), [*entries(answers), Entry(2, last)])
-        self.assertEqual(await store.read("cem", 0, 10), [])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [*entries(answers), Entry(2, last)])
+        self.assertEqual((await store.read("cem", 0, 10)).entries, [])
 
     async def test_what_was_answered_is_there_after_the_store_was_away(self) -> None:
         store = await self.make_store()
@@ -623,7 +646,7 @@ class FailingStoreContract(Contract):
         await store.note(Notes({"ben": 2}, {"ben": 1000}))
         await self.break_off(store)
         await self.bring_back(store)
-        self.assertEqual(await store.read("ben", 0, 10), entries(answers))
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
         self.assertEqual(await store.append([message(cid="c1")]), [kept(answers[2].message, 3, True)])
         self.assertEqual(await store.inbox("ben"), InboxState(2, 1, 3))
         self.assertEqual(await store.last_seen(["ben"]), {"ben": 1000})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from kschat.backends.redis.address import Address, parse
 from kschat.backends.redis.connection import Connection, RedisUnavailable
@@ -17,6 +20,9 @@ from kschat.backends.tls import Verifying
 
 #: Seconds that a TCP connection may take.
 CONNECT_TIMEOUT: Final = 3.0
+
+#: Seconds that the other Sentinels are waited for once one has answered.
+OTHERS_WAIT: Final = 0.5
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -32,6 +38,11 @@ class Found(msgspec.Struct, frozen=True):
     port: int
     endpoint: IStreamClientEndpoint
     verifying: Verifying | None
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
 
     async def end_of(self, connection: Connection) -> str:
         """Wait for the end of a connection to it; why it has ended."""
@@ -59,26 +70,58 @@ class Finder:
         self.address: Address = parse(settings.url)
         self._settings = settings
         self._reactor = reactor
-        self._first = 0
         self._place(*self.address.places[0])  # whether the files for TLS can be used
 
-    async def find(self) -> Found:
-        """Where it is. Raises RedisUnavailable where no Sentinel knows; fails with what Redis says."""
+    async def find(self) -> list[Found]:
+        """Each place where the master may be, without repeats.
+
+        After a failover the Sentinels learn of it one after the other, and for some seconds they name several. All are
+        asked at once; the slow ones are not waited for longer than ``OTHERS_WAIT``.
+
+        Raises:
+            RedisUnavailable: no Sentinel knows.
+        """
         address = self.address
         if not address.service:
-            return self._place(*address.places[0])
-        reasons = []
-        for turn in range(len(address.places)):
-            at = (self._first + turn) % len(address.places)
-            place = address.places[at]
-            try:
-                found = await self._ask(self._place(*place))
-            except Exception as error:  # noqa: BLE001 - whatever it is, another may know
-                reasons.append(f"{place[0]}:{place[1]}: {why(error)}")
-                continue
-            self._first = at  # the one that answered is asked first
-            return found
+            return [self._place(*address.places[0])]
+        answers = await self._ask_all([self._place(*place) for place in address.places])
+        found = {one.place: one for one in answers if isinstance(one, Found)}
+        if found:
+            return list(found.values())
+        reasons = [
+            f"{host}:{port}: {why(one.value)}"
+            for (host, port), one in zip(address.places, answers, strict=True)
+            if isinstance(one, Failure)
+        ]
         raise RedisUnavailable(f"no Sentinel tells where {address.service!r} is ({'; '.join(reasons)})")
+
+    async def _ask_all(self, sentinels: Sequence[Found]) -> list[Found | Failure | None]:
+        """What each Sentinel answers; None where it is not waited for any longer."""
+        answers: list[Found | Failure | None] = [None] * len(sentinels)
+        enough: Deferred[None] = Deferred()
+        asked = [Deferred.fromCoroutine(self._ask(one)) for one in sentinels]
+        timer: IDelayedCall | None = None
+
+        def answered(answer: Found | Failure, at: int) -> None:
+            nonlocal timer
+            answers[at] = answer
+            if enough.called:
+                return
+            if None not in answers:
+                enough.callback(None)
+            elif timer is None and isinstance(answer, Found):
+                timer = self._reactor.callLater(OTHERS_WAIT, enough.callback, None)
+
+        for at, one in enumerate(asked):
+            one.addBoth(answered, at)
+        try:
+            await enough
+            return list(answers)
+        finally:
+            if timer is not None and timer.active():
+                timer.cancel()
+            for one in asked:
+                one.cancel()
 
     def _place(self, host: str, port: int) -> Found:
         settings = self._settings
@@ -106,10 +149,10 @@ class Finder:
                 raise
             raise RedisUnavailable(await sentinel.end_of(link)) from None
         finally:
-            link.abort("it was asked")
-            await link.gone
             if timer.active():
                 timer.cancel()
+            link.abort("it was asked")
+            await link.gone
 
 
 async def log_in(link: Connection, user: str, password: str) -> None:

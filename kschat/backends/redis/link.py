@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import uniform
 from typing import Any, Final, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import Connection, RedisUnavailable
 from kschat.backends.redis.faults import why
-from kschat.backends.redis.finder import Finder, log_in
+from kschat.backends.redis.finder import Finder, Found, log_in
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
 from kschat.backends.ticker import Ticker
@@ -24,6 +24,9 @@ LOOK: Final = 1.0
 
 #: Seconds between two times that Sentinels are asked whether the master is still the same.
 SENTINELS_ASKED: Final = 5.0
+
+#: Seconds between two searches for a server that has taken this one's place, however often one is asked for.
+SEARCH_EVERY: Final = 1.0
 
 #: Commands that may wait for their answers.
 MOST_WAITING: Final = 10_000
@@ -79,6 +82,9 @@ class Link:
         self._place = ""
         self._asked = 0.0
         self._asking = False
+        self._searched = -SEARCH_EVERY
+        self._searching = False
+        self._aside_running: set[Deferred[None]] = set()
         self.tries = 0
         self.why = "Redis is not connected yet"
 
@@ -105,7 +111,10 @@ class Link:
             call.cancel()
             fires.callback(None)
         self.abort("this daemon ends")
-        return self._ended
+        aside = list(self._aside_running)
+        for one in aside:
+            one.cancel()
+        return gatherResults([self._ended, *aside]).addCallback(lambda _: None)
 
     def do(self, *arguments: str | bytes | int) -> Deferred[Any]:
         """Send a command, if that can be done now.
@@ -126,6 +135,62 @@ class Link:
         for connection in (self._connection, self._setting_up):
             if connection is not None:
                 connection.abort(reason)
+
+    def look_for_newer(self) -> None:
+        """See whether another server has taken the place of this link's: one with a later generation of offsets.
+
+        The search covers the link's own address and each place that a Sentinel names. A link whose server has an
+        earlier generation connects anew. There is at most one search every ``SEARCH_EVERY`` seconds.
+        """
+        connection, now = self._connection, self._reactor.seconds()
+        if connection is None or self._searching or now - self._searched < SEARCH_EVERY:
+            return
+        self._searched, self._searching = now, True
+        self._aside(self._search(connection))
+
+    async def _search(self, connection: Connection) -> None:
+        try:
+            own = _number(await connection.execute_command(*self._generation_asked))
+            standings = [await self._standing(found) for found in await self._finder.find()]
+        except Exception:  # noqa: BLE001 - nobody can be asked now; whoever saw the later generation asks again
+            return
+        finally:
+            self._searching = False
+        if max(standings) > own and connection is self._connection:
+            connection.abort("another server has taken its place")
+
+    async def _choose(self) -> Found:
+        """Where the master is. Where Sentinels disagree, they and what they name are asked."""
+        found = await self._finder.find()
+        if len(found) == 1:
+            return found[0]
+        standings = [await self._standing(one) for one in found]
+        # A promoted replica has the same generation as its old master until the first daemon writes to it.
+        return max(zip(standings, found, strict=True), key=lambda one: (one[0], one[1].place != self._place))[1]
+
+    async def _standing(self, found: Found) -> int:
+        """The generation of offsets that a server is in; -1 where it is no master, or can't be asked."""
+        factory = Factory.forProtocol(lambda: Connection(self._reactor))
+        factory.noisy = False
+        try:
+            connection = cast(Connection, await found.endpoint.connect(factory))
+        except Exception:  # noqa: BLE001 - it is not there, for whatever reason
+            return -1
+        timer = self._reactor.callLater(self._settings.patience, connection.abort, "it did not answer")
+        try:
+            await self._enter(connection)
+            return _number(await connection.execute_command(*self._generation_asked))
+        except Exception:  # noqa: BLE001 - as above
+            return -1
+        finally:
+            if timer.active():
+                timer.cancel()
+            connection.abort("it was asked")
+            await connection.gone
+
+    @property
+    def _generation_asked(self) -> tuple[str, ...]:
+        return ("HGET", f"{self._settings.prefix}:g", "generation")
 
     async def _run(self) -> None:
         wait = 0.0
@@ -153,15 +218,15 @@ class Link:
         self.tries += 1
         at = ""  # which Sentinels were asked, their own sentence says
         try:
-            found = await self._finder.find()
-            at = f" at {found.host}:{found.port}"
+            found = await self._choose()
+            at = f" at {found.place}"
             factory = Factory.forProtocol(self._make)
             factory.noisy = False
             connection = cast(Connection, await found.endpoint.connect(factory))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
             self._down(f"Redis{at} can't be reached", why(error))
             return False
-        self._place = place = f"{found.host}:{found.port}"
+        self._place = place = found.place
         self._setting_up = connection
         timer = self._reactor.callLater(2 * self._settings.patience, connection.abort, "it did not answer")
         try:
@@ -188,6 +253,14 @@ class Link:
         return True
 
     async def _set_up(self, connection: Connection) -> None:
+        await self._enter(connection)
+        if self._prepare is not None:
+            await self._prepare(connection)
+        if connection.ended:
+            raise RedisUnavailable(connection.why)
+
+    async def _enter(self, connection: Connection) -> None:
+        """Log in; raises RedisUnavailable where Sentinels named it and it is no master."""
         address = self._finder.address
         if address.password:
             await log_in(connection, address.user, address.password)
@@ -199,10 +272,6 @@ class Link:
             role = await connection.execute_command("ROLE")
             if role[0] != b"master":
                 raise RedisUnavailable("it is not the master any more, or not yet")
-        if self._prepare is not None:
-            await self._prepare(connection)
-        if connection.ended:
-            raise RedisUnavailable(connection.why)
 
     def _look_after(self) -> None:
         connection = self._connection
@@ -211,7 +280,7 @@ class Link:
         now, oldest = self._reactor.seconds(), connection.oldest
         if self._finder.address.service and now - self._asked >= SENTINELS_ASKED and not self._asking:
             self._asked, self._asking = now, True
-            Deferred.fromCoroutine(self._ask_sentinels(connection)).addErrback(self._failed)
+            self._aside(self._ask_sentinels(connection))
         if oldest is None:
             if now - connection.heard >= LOOK:
                 connection.execute_command("PING").addErrback(self._no_pong, connection)
@@ -221,13 +290,23 @@ class Link:
     async def _ask_sentinels(self, connection: Connection) -> None:
         # One that is cut off from them goes on as a master, and what it takes is lost later.
         try:
-            found = await self._finder.find()
+            found = await self._choose()
         except Exception:  # noqa: BLE001 - who does not answer says nothing
             return
         finally:
             self._asking = False
-        if f"{found.host}:{found.port}" != self._place and connection is self._connection:
+        if found.place != self._place and connection is self._connection:
             connection.abort("Sentinels know another master now")
+
+    def _aside(self, question: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Ask something while the connection is used."""
+        asked = Deferred.fromCoroutine(question)
+        self._aside_running.add(asked)
+        asked.addErrback(self._aside_failed).addBoth(lambda _: self._aside_running.discard(asked))
+
+    def _aside_failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self.log.failure("a link to Redis could not ask where its master is", failure)
 
     def _no_pong(self, failure: Failure, connection: Connection) -> None:
         if failure.check(RedisUnavailable) is None:
@@ -244,3 +323,7 @@ class Link:
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("a link to Redis ended", failure)
+
+
+def _number(answer: bytes | None) -> int:
+    return int(answer or 0)

@@ -148,6 +148,16 @@ def _unpacked(places: bytes) -> tuple[tuple[str, int], ...]:
     return tuple(zip(values[::2], map(int, values[1::2]), strict=True))
 
 
+def generation_of(offset: int) -> int:
+    """The generation that an offset belongs to, from 1 on."""
+    return (offset - 1) // GENERATION + 1
+
+
+def ceiling_of(generation: int) -> int:
+    """The greatest offset of a generation."""
+    return generation * GENERATION
+
+
 def _offset_of(place: bytes) -> int:
     generation, _, count = place.partition(b"-")
     return (int(generation) - 1) * GENERATION + int(count) + 1

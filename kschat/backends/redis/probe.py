@@ -34,7 +34,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
     place = ", ".join(f"{host}:{port}" for host, port in finder.address.places)
     connection: Connection | None = None
     try:
-        found = await finder.find()
+        found, *_ = await finder.find()
         place = f"{found.host}:{found.port}"
         factory = Factory.forProtocol(lambda: Connection(reactor))
         factory.noisy = False

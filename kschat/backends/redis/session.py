@@ -46,6 +46,7 @@ class Session:
         settings: where it is.
         reactor: the real one.
         renewed: called when other data are there than before.
+        reconnected: called when it can be read again.
 
     Attributes:
         epoch: of the data; "" until Redis was connected.
@@ -57,22 +58,26 @@ class Session:
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any, renewed: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, reactor: Any, renewed: Callable[[], None], reconnected: Callable[[], None]
+    ) -> None:
         self.epoch = ""
         self.prefix = f"{settings.prefix}:"
         self._patience = int(settings.patience * 1000)
         self._reactor = reactor
         self._renewed = renewed
+        self._reconnected = reconnected
         self._scripts = Scripts()
         teller = Teller("the store")
         self._writes = Link(settings, reactor, teller, prepare=self._hello, turned=self._turned)
-        self._reads = Link(settings, reactor, teller, prepare=self._load_reading)
+        self._reads = Link(settings, reactor, teller, prepare=self._prepare_reading, turned=self._reads_turned)
         self.lane = Lane(self._writes)
         self._look = Ticker(reactor, LOOK, self._look_after, "the store could not be looked after")
         self._running = False
         # The generation of offsets that was last known, and the life of the server that it was learned from.
         self._generation = 0
         self._run = ""
+        self._read_run = ""
         # What the server's clock says more than this one, in milliseconds.
         self._ahead = 0
         self._warned: set[str] = set()
@@ -146,6 +151,12 @@ class Session:
         self._writes.abort("its data are gone, or others")
         return StoreUnavailable("Redis has lost its data")
 
+    def is_outdated(self, generation: int) -> None:
+        """An offset of this generation was seen. Where it is later than what is known here, look for its server."""
+        if generation > self._generation:
+            self._writes.look_for_newer()
+            self._reads.look_for_newer()
+
     def _unavailable(self, failure: Failure, link: Link) -> Failure:
         if failure.check(RedisUnavailable) is not None:
             return Failure(StoreUnavailable(str(failure.value)))
@@ -179,8 +190,20 @@ class Session:
             self._warn("Redis has lost its data, or other data are there now: all begins anew")
             self._renewed()
 
-    async def _load_reading(self, connection: Connection) -> None:
+        # What is written on one server must not be looked for on another.
+        if self._reads.up and self._read_run != self._run:
+            self._reads.abort("another server takes the writes now")
+
+    async def _prepare_reading(self, connection: Connection) -> None:
+        self._read_run = _about(await connection.execute_command("INFO", "server")).get("run_id", "")
+        if self._writes.up and self._read_run != self._run:
+            self._writes.look_for_newer()
+            raise RedisUnavailable("another server takes the writes")
         await self._load(connection, (*READING, "sweep"))
+
+    def _reads_turned(self, up: bool) -> None:
+        if up:
+            self._reconnected()
 
     async def _load(self, connection: Connection, names: Sequence[str]) -> None:
         for name in names:

@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from kschat.backends.order import number_of
 from kschat.backends.redis.connection import ResponseError
-from kschat.backends.redis.packed import Packer, answers, id_of, message_of, packed, peer_of
+from kschat.backends.redis.packed import Packer, answers, ceiling_of, generation_of, id_of, message_of, packed, peer_of
 from kschat.backends.redis.retention import Retention
 from kschat.backends.redis.session import Session
 from kschat.backends.redis.settings import Settings
@@ -37,6 +37,7 @@ from kschat.chat.interfaces import (
     MAX_UNREAD,
     Conversation,
     Entry,
+    InboxPage,
     InboxState,
     IStore,
     Notes,
@@ -73,7 +74,7 @@ class RedisStore:
     keeps = True
 
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
-        self._session = session = Session(settings, reactor, self._renewed)
+        self._session = session = Session(settings, reactor, self._renewed, self._reconnected)
         self._most = settings.retention_messages
         self._packer = Packer()
         self._retention = Retention(
@@ -114,6 +115,10 @@ class RedisStore:
     def _renewed(self) -> None:
         if self._listener is not None:
             self._listener.renewed()
+
+    def _reconnected(self) -> None:
+        if self._listener is not None:
+            self._listener.reconnected()
 
     # IStore: what writes.
 
@@ -170,9 +175,13 @@ class RedisStore:
         """See ``IStore``."""
         return self._of_each("ends", users)
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
-        return self._session.read("read", user, after, limit).addCallback(_entries)
+        return self._session.read("read", user, after, limit).addCallback(_inbox_page)
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``: such a server is looked for behind the same address, or where any Sentinel says."""
+        self._session.is_outdated(generation_of(offset))
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         """See ``IStore``."""
@@ -262,11 +271,13 @@ async def _known(asked: Sequence[tuple[Sequence[str], Deferred[list[Any]]]]) -> 
     }
 
 
-def _entries(found: list[Any]) -> list[Entry]:
-    return [
+def _inbox_page(answer: list[Any]) -> InboxPage:
+    first, last, generation, found = answer
+    entries = [
         Entry(offset, message_of(id_, rest))
         for offset, id_, rest in zip(found[::3], found[1::3], found[2::3], strict=True)
     ]
+    return InboxPage(entries, first, last, ceiling_of(generation))
 
 
 def _page(found: list[Any], limit: int) -> Page:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from kschat.backends.order import number_of
 from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
-from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxState, Page
+from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxPage, InboxState, Page
 from kschat.chat.messages import Message
 
 #: What is recent, by conversation.
@@ -113,8 +113,13 @@ class Queries:
         """See ``IStore``."""
         return [name for (name,) in self._execute(MEMBERS, (room,)).fetchall()]
 
-    def read(self, recent: Recent, user: str, after: int, limit: int) -> list[Entry]:
+    def read(self, recent: Recent, user: str, after: int, limit: int) -> InboxPage:
         """See ``IStore``."""
+        # The ends first: what is kept while the entries are read is beyond them, and not taken for deleted.
+        state = self.inbox(recent, user)
+        return InboxPage(self._entries(recent, user, after, limit), state.first, state.last)
+
+    def _entries(self, recent: Recent, user: str, after: int, limit: int) -> list[Entry]:
         newest = recent.inboxes.get(user)
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset

@@ -19,7 +19,7 @@ from kschat.backends.sqlite.writer import Writer
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     Conversation,
-    Entry,
+    InboxPage,
     InboxState,
     IStore,
     Notes,
@@ -135,9 +135,12 @@ class SqliteStore:
         """See ``IStore``."""
         return self._reader.ask(Queries.ends, users) if self._running else _stopped()
 
-    def read(self, user: str, after: int, limit: int) -> Deferred[list[Entry]]:
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
         return self._reader.ask(Queries.read, user, after, limit) if self._running else _stopped()
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``. There is no other."""
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         """See ``IStore``."""

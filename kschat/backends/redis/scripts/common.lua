@@ -54,6 +54,24 @@ local function last_of(key)
   end
 end
 
+-- The smallest offset of an inbox that is kept; last + 1 where none is.
+local function first_of(key, last)
+  local from, count = '-', 1
+  while true do
+    local entries = call('XRANGE', key, from, '+', 'COUNT', count)
+    for _, entry in ipairs(entries) do
+      -- What is too old goes from conversations first, and soon from here.
+      if call('XRANGE', p .. 'c:' .. entry[2][4], entry[2][2], entry[2][2])[1] then
+        return offset_of(entry[1])
+      end
+    end
+    if #entries < count then
+      return last + 1
+    end
+    from, count = '(' .. entries[count][1], 10
+  end
+end
+
 -- Of a message in a conversation: how many there were with it, how many of them its sender's; the id in the
 -- recipient's inbox ('-' in a room); and who sent it: the side of two (1 or 2), or a room's member.
 local function facts(entry)

@@ -1,5 +1,6 @@
--- A page of an inbox. ARGV: the user, the offset after which, how many at the most. Returns of each message its offset, its
--- id and the rest of it, in one list.
+-- A page of an inbox. ARGV: the user, the offset after which, how many at the most. Returns the first offset that is kept,
+-- the last that was given, the generation of offsets that this server is in, and one list: of each message its offset, its
+-- id and the rest of it.
 
 local key, after, limit = p .. 'i:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local found, from = {}, after > 0 and '(' .. id_of(after) or '-'
@@ -19,4 +20,5 @@ while #found < 3 * limit do
   end
   from = '(' .. entries[#entries][1]
 end
-return found
+local last = last_of(key)
+return {first_of(key, last), last, tonumber(call('HGET', p .. 'g', 'generation') or 0), found}

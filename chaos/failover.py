@@ -1,0 +1,115 @@
+"""One run on a Redis that is replaced by its replica again and again, while clients on two daemons talk."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from chaos import inboxes, report
+from chaos.cast import Actor
+from chaos.ledger import Ledger
+from chaos.options import Options
+from chaos.proxy import Proxy
+from chaos.replicas import KINDS, NoFailover, Replicas
+from chaos.servers import Servers
+from chaos.stage import SECRET, Stage, Stuck
+from chaos.store import GENERATION, open_store
+
+#: The most milliseconds between two messages of an actor: so four of them send 50 messages a second.
+PACE = 240
+
+#: Seconds of talk between two failovers.
+TALK = (1.0, 3.0)
+
+#: Each stays with its daemon: those of one user and those it writes to are on different ones.
+ACTORS = (
+    Actor("ann", "ann", 2, targets=("ben", "dan"), pace=PACE),
+    Actor("ben", "ben", 4, targets=("ann", "cem"), pace=PACE),
+    Actor("cem", "cem", 4, asks={"recover": 1}, targets=("ben", "dan"), pace=PACE),
+    Actor("dan", "dan", 4, asks={"batch": 1}, targets=("ann", "cem"), pace=PACE),
+)
+
+
+class Failover:
+    """One run and its state.
+
+    Attributes:
+        faults: what was done, and how often.
+        rate: messages a second that were acknowledged.
+    """
+
+    def __init__(self, reactor: Any, options: Options, say: Callable[[str], object]) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._say = say
+        self.redis = Replicas(reactor, options.fsync)
+        self.servers = Servers(reactor, SECRET, redis=self.redis, daemons=2)
+        self.ledger = Ledger(ACTORS, (), unsure=True)
+        members = self.servers.members
+        proxies = {actor.name: Proxy(reactor, members[at % 2].port) for at, actor in enumerate(ACTORS)}
+        self.stage = Stage(reactor, options.seed, self.ledger, (), proxies)
+        self.faults: Counter[str] = Counter()
+        self.rate = 0.0
+        self.stuck = ""
+        self.wrong: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Do it. Where something does not come in time, ``stuck`` says what; the counts hold all the same."""
+        try:
+            await self.servers.start()
+            await self.stage.open()
+            try:
+                await self._all()
+            except (Stuck, NoFailover) as stuck:
+                self.stuck = str(stuck)
+            await self.stage.close()
+            await self.servers.end()
+            await self._count()
+        finally:
+            await self.stage.close()
+            await self.servers.abandon()
+
+    async def _all(self) -> None:
+        chance = random.Random(self._options.seed)
+        await self.stage.begin()
+        began = time.monotonic()
+        for number in range(self._options.faults):
+            kind = KINDS[number % len(KINDS)]
+            await deferLater(self._reactor, chance.uniform(*TALK))
+            self._say(f"{time.monotonic() - began:7.1f} s, {len(self.ledger.acked):6} acked: failover, {kind}")
+            self.faults[f"failovers, {kind}"] += 1
+            await self.redis.fail_over(kind)
+            await self.stage.progress(1)
+        self.rate = len(self.ledger.acked) / (time.monotonic() - began)
+        self.stage.hush()
+        await self.stage.settle()
+
+    async def _count(self) -> None:
+        ledger = self.ledger
+        self.wrong |= ledger.verdict()
+        users = {actor.user for actor in ledger.actors}
+        async with open_store(self._reactor, self.redis.url) as store:
+            self.wrong |= await inboxes.verdict(store, users, ledger.acked, ledger.recipients, GENERATION)
+        self.wrong["errors in the daemons' logs"] = sum(len(one.daemon.faults) for one in self.servers.members)
+        self.wrong["ends of daemons with a status"] = sum(any(one.statuses) for one in self.servers.members)
+
+
+async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:
+    """One run, told to ``say`` line by line; what must be 0 and is not."""
+    one = Failover(reactor, options, say)
+    say(f"seed {options.seed}: {report.who(one.ledger)}, 2 daemons, RabbitMQ, Redis with a replica and 3 Sentinels")
+    await one.run()
+    report.tell(one.ledger, one.faults, one.wrong, say)
+    say(f"{'acknowledged a second':45}{one.rate:9.1f}")
+    for member in one.servers.members:
+        if one.stuck or member.daemon.faults:
+            say(f"{member.name}:")
+            report.tell_log(member.daemon, say)
+    if one.stuck:
+        one.wrong[one.stuck] = 1
+    return [name for name, count in one.wrong.items() if count]

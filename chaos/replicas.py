@@ -1,0 +1,134 @@
+"""A Redis with a replica and three Sentinels, and the failovers from one to the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from hiredis import ReplyError
+from twisted.internet.task import deferLater
+
+from tests.support.redis import Redis
+
+#: The name by which Sentinels know the master.
+SERVICE: Final = "chat"
+
+#: How a master loses its place: Sentinels are told to replace it, or it is killed.
+KINDS: Final = ("ordered", "killed")
+
+SENTINELS: Final = 3
+
+#: Seconds that a failover may take, and until both servers are in step again.
+PATIENCE: Final = 60.0
+LOOK: Final = 0.05
+
+
+class NoFailover(Exception):
+    """It did not come in time. The text says what was waited for."""
+
+
+class Replicas:
+    """The servers over all their lives.
+
+    A master without its replica takes no writes (``min-replicas-to-write``): what it acknowledged then, nobody but
+    itself would have.
+
+    Args:
+        reactor: the real one.
+        fsync: ``appendfsync``.
+    """
+
+    def __init__(self, reactor: Any, fsync: str = "always") -> None:
+        self._reactor = reactor
+        common = (
+            f"appendonly yes\nappendfsync {fsync}\nrepl-diskless-sync-delay 0\n"
+            "min-replicas-to-write 1\nmin-replicas-max-lag 10\n"
+        )
+        self.master = Redis(common)
+        self.replica = Redis(f"{common}replicaof 127.0.0.1 {self.master.port}\n")
+        config = (
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} {SENTINELS // 2 + 1}\n"
+            f"sentinel down-after-milliseconds {SERVICE} 1000\nsentinel failover-timeout {SERVICE} 3000\n"
+            f'sentinel parallel-syncs {SERVICE} 1\nsentinel announce-ip "127.0.0.1"\n'
+        )
+        self._sentinels = [Redis(config, sentinel=True) for _ in range(SENTINELS)]
+
+    @property
+    def url(self) -> str:
+        """How to connect, by the Sentinels."""
+        places = ",".join(f"127.0.0.1:{one.port}" for one in self._sentinels)
+        return f"redis+sentinel://{places}/{SERVICE}/0"
+
+    async def start(self) -> None:
+        """Start all. The replica is in step when this returns, and the Sentinels know it and each other."""
+        for one in (self.master, self.replica, *self._sentinels):
+            await one.start()
+        await self.settle()
+
+    def stop(self) -> None:
+        """End all, and remove their files."""
+        for one in (self.master, self.replica, *self._sentinels):
+            one.stop()
+
+    async def fail_over(self, kind: str) -> None:
+        """Let the replica take the master's place; the old master is its replica when this returns.
+
+        Args:
+            kind: one of ``KINDS``.
+
+        Raises:
+            NoFailover: it did not come in time.
+        """
+        old, new = self.master, self.replica
+        if kind == "killed":
+            old.kill()
+        else:
+            await self._until(self._ordered, "a Sentinel to begin a failover")
+        await self._until(lambda: self._names(new), "the Sentinels to name the replica as the master")
+        self.master, self.replica = new, old
+        if kind == "killed":
+            await old.start()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until the replica is in step with the master, and the Sentinels know both. Raises NoFailover."""
+        await self._until(self._in_step, "the replica to be in step with the master")
+
+    def _ordered(self) -> bool:
+        try:
+            self._sentinels[0].do("SENTINEL", "FAILOVER", SERVICE)
+        except ReplyError:  # the last one is not over for this Sentinel, or it does not know the replica yet
+            return False
+        return True
+
+    def _names(self, one: Redis) -> bool:
+        asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        return all(sentinel.do(*asked)[1] == str(one.port).encode() for sentinel in self._sentinels)
+
+    def _in_step(self) -> bool:
+        master, replica = self.master.do("INFO", "replication"), self.replica.do("INFO", "replication")
+        if b"role:slave" not in replica or b"master_link_status:up" not in replica or b"role:master" not in master:
+            return False
+        if int(re.findall(rb"min_slaves_good_slaves:(\d+)", master)[0]) < 1:
+            return False
+        return all(self._knows_all(sentinel) for sentinel in self._sentinels)
+
+    def _knows_all(self, sentinel: Redis) -> bool:
+        words = sentinel.do("SENTINEL", "MASTER", SERVICE)
+        facts = dict(zip(words[::2], words[1::2], strict=True))
+        healthy = facts[b"flags"] == b"master" and facts[b"port"] == str(self.master.port).encode()
+        if not healthy or int(facts[b"num-other-sentinels"]) != SENTINELS - 1:
+            return False
+        replicas = sentinel.do("SENTINEL", "REPLICAS", SERVICE)
+        found = [dict(zip(one[::2], one[1::2], strict=True)) for one in replicas]
+        return [one[b"port"] for one in found if one[b"flags"] == b"slave" and one[b"master-link-status"] == b"ok"] == [
+            str(self.replica.port).encode()
+        ]
+
+    async def _until(self, true: Callable[[], bool], what: str) -> None:
+        end = self._reactor.seconds() + PATIENCE
+        while not true():
+            if self._reactor.seconds() > end:
+                raise NoFailover(f"waited {PATIENCE:g} s in vain for {what}")
+            await deferLater(self._reactor, LOOK)
