@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from twisted.web.http import parse_qs
@@ -71,12 +71,26 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return cls.of(parse_qs(uri.partition(b"?")[2], keep_blank_values=True))
 
 
-def handshake_of(request: Request) -> Handshake:
-    """What the request that begins a session says to the application."""
+def handshake_of(request: Request, time: float = 0.0, whole: bool = False) -> Handshake:
+    """What the request that begins a session says to the application.
+
+    Args:
+        request: it.
+        time: now, in seconds since the epoch.
+        whole: with all headers and the URL, which a session then keeps.
+    """
+    more: dict[str, Any] = {}
+    if whole:
+        headers = request.requestHeaders.getAllRawHeaders()
+        more["headers"] = {_latin(name).lower(): _latin(b", ".join(values)) for name, values in headers}
+        more["url"] = _latin(request.uri)
     return Handshake(
         query={name.decode("utf-8", "replace"): _text(values) for name, values in request.args.items()},
         authorization=(request.getHeader(b"authorization") or b"").decode("latin-1"),
         peer=peer(request),
+        time=time,
+        secure=request.isSecure(),
+        **more,
     )
 
 
@@ -154,6 +168,10 @@ def takes_gzip(accepted: bytes) -> bool:
 def _first(args: Mapping[bytes, Sequence[bytes]], name: bytes) -> str | None:
     values = args.get(name)
     return _text(values) if values else None
+
+
+def _latin(data: bytes) -> str:
+    return data.decode("latin-1")
 
 
 def _text(values: Sequence[bytes]) -> str:

@@ -6,10 +6,11 @@ the reference server.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from secrets import token_urlsafe
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -48,8 +49,16 @@ _TRANSPORTS: Final = ("polling", "websocket")
 MAX_LINGERING: Final = 1000
 
 
+#: Lets a request begin a session, or not: by returning False, or by raising ``server.Refused``, whose message the
+#: client is told. May be ``async def``, or return a Deferred.
+AllowRequest: TypeAlias = Callable[[Handshake], Any]
+
+
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides about sessions. Times in seconds, sizes in bytes."""
+    """What the operator decides about sessions. Times in seconds, sizes in bytes.
+
+    ``keep_headers``: whether each session's handshake has its request's headers and URL, which the chat has no use for.
+    """
 
     ping_interval: float = 25
     ping_timeout: float = 20
@@ -60,6 +69,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ("*",)
     deflate: bool = False
     deflate_from: int = 256
+    keep_headers: bool = False
 
 
 class Registered(Connection):
@@ -119,6 +129,8 @@ class Engine:
         connections: how many there are, on whose account a transport stands.
         reactor: for Autobahn, and for what goes on in the next turn.
         kind: what is above each session.
+        wall: the time of day, for handshakes.
+        allow: is asked for each request that would begin a session, once nothing else is wrong with it.
         new_sid: makes ids of sessions; where there are other daemons, ids that they know (``sids.Sids.new``).
         busy: says whether what the application was given waits; then long bodies are read more slowly.
     """
@@ -137,6 +149,8 @@ class Engine:
         reactor: IReactorTime,
         kind: type[Registered] = Registered,
         new_sid: Callable[[], str] | None = None,
+        wall: Callable[[], float] = time.time,
+        allow: AllowRequest | None = None,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.alarms = alarms
@@ -154,6 +168,8 @@ class Engine:
         self.factory = EngineFactory(self, reactor, limits.max_payload, settings.deflate)
         self._application = application
         self._kind = kind
+        self._wall = wall
+        self.allow = allow
         self._new_sid = new_sid or _new_sid
         self._limits = limits
         self._settings = settings
@@ -203,8 +219,12 @@ class Engine:
         self.polls += 1
         transport = Polling(self, asked.revision, asked.base64 or asked.script is not None)
         transport.begin(request, asked)
-        transport.session = self.begin(transport, asked.revision, handshake_of(request), upgrades=("websocket",))
+        transport.session = self.begin(transport, asked.revision, self.handshake_of(request), upgrades=("websocket",))
         transport.begun()
+
+    def handshake_of(self, request: Request) -> Handshake:
+        """What a request that begins a session says to the application."""
+        return handshake_of(request, self._wall(), self._settings.keep_headers)
 
     def polling(self, sid: str | None) -> Polling | None:
         """The transport of a session that polls."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from kschat.front.asking import Asked, answer, answer_preflight, handshake_of, is_upgrade, name_origin
-from kschat.front.engine import Engine
+from kschat.front.asking import Asked, answer, answer_preflight, is_upgrade, name_origin
+from kschat.front.engine import AllowRequest, Engine
 from kschat.front.handover import hand_over
 from kschat.front.peers import Peers
-from kschat.front.refusals import TOO_MANY, UNKNOWN_SID, Refusal
+from kschat.front.refusals import FORBIDDEN, TOO_MANY, UNKNOWN_SID, Refusal
+from kschat.server import Refused
 
 
 class EngineResource(Resource):
@@ -58,7 +61,10 @@ class EngineResource(Resource):
         asked = Asked.of(request.args)
         refusal = self._engine.check(request, asked)
         if refusal is None:
-            self._serve(request, asked)
+            if asked.sid is None and self._engine.allow is not None:
+                Deferred.fromCoroutine(self._ask(self._engine.allow, request, asked)).addErrback(self._failed)
+            else:
+                self._serve(request, asked)
             return NOT_DONE_YET
         if refusal is UNKNOWN_SID and welcome and request.method == b"GET" and asked.transport == "polling":
             lingering = self._engine.take_lingering(asked.sid)
@@ -74,13 +80,38 @@ class EngineResource(Resource):
                 return NOT_DONE_YET
         return self._refuse(request, refusal)
 
+    async def _ask(self, allow: AllowRequest, request: Request, asked: Asked) -> None:
+        """Let the application say whether a request may begin a session."""
+        left: list[Failure] = []
+        request.notifyFinish().addErrback(left.append)
+        refusal: Refusal | None = None
+        try:
+            answer = allow(self._engine.handshake_of(request))
+            if isinstance(answer, Coroutine | Deferred):
+                answer = await answer
+            if answer is False:
+                refusal = FORBIDDEN
+        except Refused as refused:
+            refusal = Refusal(FORBIDDEN.code, refused.message, FORBIDDEN.status)
+        except Exception:  # noqa: BLE001 - and is logged; what went wrong is not the client's to know
+            self.log.failure("whether a request is allowed could not be said")
+            refusal = FORBIDDEN
+        if left:
+            return
+        # Others may have come meanwhile.
+        refusal = refusal or self._engine.check(request, asked)
+        if refusal is None:
+            self._serve(request, asked)
+        else:
+            self._refuse(request, refusal)
+
     def _handed_on(self, done: bool, request: Request) -> None:
         if not done:
             # Its daemon is gone, and the session with it: the client begins another.
             self._refuse(request, UNKNOWN_SID)
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("a request could not be handed on", failure)
+        self.log.failure("a request could not be served", failure)
 
     def _refuse(self, request: Request, refusal: Refusal) -> Any:
         self._engine.rejected(refusal, request)
@@ -109,7 +140,7 @@ class EngineResource(Resource):
         connection = None if asked.sid is None else engine.sessions[asked.sid]
         protocol = engine.factory.for_request(
             asked.revision,
-            handshake_of(request),
+            engine.handshake_of(request),
             asked.base64,
             None if connection is None else connection.session,
         )

@@ -2,6 +2,7 @@
 
 - ``server``     ``Server``: which namespace is served by whom; the wire's ``Application``
 - ``namespace``  ``Namespace``: middleware and handlers of events, by their names
+- ``functions``  an application's functions, and how many arguments each takes
 - ``socket``     ``Socket``: one client in one namespace
 - ``target``     ``Target``: some of a namespace's sockets, to be written to
 - ``rooms``      who is in which room

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -14,6 +13,7 @@ from twisted.python.failure import Failure
 
 from kschat.server import values
 from kschat.server.errors import Refused
+from kschat.server.functions import Entry, Function, Handlers
 from kschat.server.rooms import Rooms
 from kschat.server.socket import Socket
 from kschat.server.target import Asking, Target
@@ -21,11 +21,12 @@ from kschat.wire import connection
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.socketio import Ack, Connect, Event
 
-#: An application's function: it is called with a socket and what belongs to the occasion, and may be ``async def``.
-Function = TypeVar("Function", bound=Callable[..., Any])
+#: npm's other name for it.
+_CONNECTION: Final = "connection"
 
 #: What ``on`` takes for something else than a client's event of that name, which no client may send.
 CONNECT: Final = "connect"
+DISCONNECTING: Final = "disconnecting"
 DISCONNECT: Final = "disconnect"
 ANY: Final = "*"
 
@@ -44,21 +45,6 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     max_asked: int = 1000
     max_running: int = 1000
     max_dynamic: int = 1000
-
-
-class Handlers:
-    """The functions of a namespace, or of all those that one rule makes.
-
-    Attributes:
-        middleware: run before a client is let in, in this order.
-        events: by name, each with the least and the most arguments that it takes beside the socket.
-    """
-
-    __slots__ = ("events", "middleware")
-
-    def __init__(self) -> None:
-        self.middleware: list[Callable[[Socket], Any]] = []
-        self.events: dict[str, tuple[Callable[..., Any], int, float]] = {}
 
 
 class Namespace:
@@ -100,13 +86,45 @@ class Namespace:
         it returns is the ack, if the client asked for one: a tuple is several arguments, None is none. An event with
         more or fewer arguments than it takes is passed over, as are events without a function.
 
-        Three names mean something else. ``connect``: called with each socket once it is let in. ``disconnect``: called
-        with each that has ended and the reason's text, while it is still in its rooms. ``*``: called with the socket,
-        the name and the arguments of events that have no function.
+        Four names mean something else. ``connect`` (or ``connection``): called with each socket once it is let in.
+        ``disconnecting``, and then ``disconnect``: called with each that has ended and the reason's text, while it is
+        still in its rooms. ``*``: called with the socket, the name and the arguments of events that have no function.
         """
+        return self._enter(event, once=False)
 
+    def once(self, event: str) -> Callable[[Function], Function]:
+        """The same for the next event of that name alone, whoever it comes from. Decorates."""
+        return self._enter(event, once=True)
+
+    def off(self, event: str) -> None:
+        """Take away the function for an event."""
+        self._handlers.events.pop(CONNECT if event == _CONNECTION else event, None)
+
+    def on_any(self, function: Function) -> Function:
+        """Call ``function(socket, name, *args)`` for each event that comes, before its own function. Decorates.
+
+        What it returns is nothing to the client. ``off_any`` takes it away.
+        """
+        self._handlers.any.append(function)
+        return function
+
+    def off_any(self, function: Callable[..., Any]) -> None:
+        """Take away what ``on_any`` or ``on_any_outgoing`` has put there."""
+        for functions in (self._handlers.any, self._handlers.any_outgoing):
+            if function in functions:
+                functions.remove(function)
+
+    def on_any_outgoing(self, function: Function) -> Function:
+        """Call ``function(socket, name, *args)`` for each event that is sent to a socket. Decorates.
+
+        Not for answers to a client's events. ``off_any`` takes it away.
+        """
+        self._handlers.any_outgoing.append(function)
+        return function
+
+    def _enter(self, event: str, once: bool) -> Callable[[Function], Function]:
         def decorate(function: Function) -> Function:
-            self._handlers.events[event] = (function, *_arity(function))
+            self._handlers.events[CONNECT if event == _CONNECTION else event] = Entry.of(function, once)
             return function
 
         return decorate
@@ -148,6 +166,23 @@ class Namespace:
         """Send an event to all."""
         Target(self).emit(event, *args)
 
+    def join(self, *rooms: str) -> None:
+        """Let all join rooms."""
+        Target(self).join(*rooms)
+
+    def leave(self, *rooms: str) -> None:
+        """Let all leave rooms."""
+        Target(self).leave(*rooms)
+
+    def disconnect(self, close: bool = False) -> None:
+        """End all. ``close``: see ``Socket.disconnect``."""
+        Target(self).disconnect(close)
+
+    def going_out(self, socket: Socket, event: str, args: Sequence[Any]) -> None:
+        """An event is about to be sent to a socket: tell ``on_any_outgoing``."""
+        for function in self._handlers.any_outgoing:
+            self._run(function, socket, (event, *args), event)
+
     @property
     def empty(self) -> bool:
         """Whether nobody is in it, or waits to be let in."""
@@ -187,7 +222,10 @@ class Namespace:
         if sender.running >= self.bounds.max_running:
             raise ProtocolError("too many events of a socket are not handled yet", Reason.FORCED_CLOSE)
         args = values.decode(event.args, event.attachments)
-        if event.name in self._handlers.events and event.name != ANY:
+        for function in self._handlers.any:
+            self._run(function, sender, (event.name, *args), event.name)
+        own = event.name in sender.own or event.name in self._handlers.events
+        if own and event.name not in (ANY, _CONNECTION):
             self._call(sender, event.name, args, event.id)
         else:
             self._call(sender, ANY, [event.name, *args], event.id)
@@ -208,20 +246,28 @@ class Namespace:
         self._waiting.pop(gone, None)
         if gone in self._sockets:
             del self._sockets[gone]
+            self._call(gone, DISCONNECTING, (reason.text,))
             self._call(gone, DISCONNECT, (reason.text,))
             self.rooms.leave_all(gone)
         gone.acks.end()
 
     def _call(self, socket: Socket, name: str, args: Iterable[Any], number: int | None = None) -> None:
         """Call the function for ``name``, and answer ack ``number`` with what it returns."""
-        entry = self._handlers.events.get(name)
+        place = socket.own if name in socket.own else self._handlers.events
+        entry = place.get(name)
         if entry is None:
             return
-        function, least, most = entry
         args = tuple(args)
-        if not least <= len(args) <= most:
+        if not entry.least <= len(args) <= entry.most:
             self.log.info("{event} came with a wrong number of arguments: {count}", event=name, count=len(args))
             return
+        if entry.once:
+            del place[name]
+        self._run(entry.function, socket, args, name, number)
+
+    def _run(
+        self, function: Callable[..., Any], socket: Socket, args: Sequence[Any], name: str, number: int | None = None
+    ) -> None:
         try:
             answer = function(socket, *args)
             if isinstance(answer, Coroutine):
@@ -250,17 +296,3 @@ class Namespace:
 def _ended(result: Any, socket: Socket) -> Any:
     socket.running -= 1
     return result
-
-
-def _arity(function: Callable[..., Any]) -> tuple[int, float]:
-    """The least and the most arguments that ``function`` takes beside the socket."""
-    least, most = -1, -1.0
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            most = float("inf")
-        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            most += 1
-            least += parameter.default is parameter.empty
-    if most < 0:
-        raise TypeError(f"{function!r} does not take a socket")
-    return max(least, 0), most

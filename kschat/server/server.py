@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from kschat.server.namespace import Bounds, Handlers, Namespace
+from kschat.server.functions import Handlers
+from kschat.server.namespace import Bounds, Namespace
 from kschat.wire.connection import Connection, Handler, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -62,18 +64,19 @@ class Server:
         namespace = self._handlers[name] = Namespace(name, self._clock, self._bounds)
         return namespace
 
-    def of_each(self, rule: Callable[[str], bool]) -> Namespace:
+    def of_each(self, rule: Callable[[str], bool] | re.Pattern[str]) -> Namespace:
         """Namespaces that are made when a client wishes to join them; empty ones make room for others.
 
         Args:
-            rule: says of a name, with its leading slash, whether it is one of them. It is not asked of names that
-                ``of`` knows.
+            rule: says of a name, with its leading slash, whether it is one of them: a function, or a pattern that is
+                found in it. It is not asked of names that ``of`` knows.
 
         Returns:
             What their functions are put on. It has no sockets itself: use ``socket.namespace`` in the functions.
         """
         handlers = Handlers()
-        self._rules.append((rule, handlers))
+        takes = (lambda name: rule.search(name) is not None) if isinstance(rule, re.Pattern) else rule
+        self._rules.append((takes, handlers))
         return Namespace("*", self._clock, self._bounds, handlers)
 
     def mount(self, name: str, handler: Handler) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from kschat.server import values
 from kschat.server.acks import Acks
 from kschat.server.errors import Gone
+from kschat.server.functions import Entry, Function
 from kschat.server.target import Target
 from kschat.wire import connection
 from kschat.wire.errors import Reason
@@ -29,17 +30,19 @@ class Socket:
         auth: what the client gave as ``auth`` (clients 3.x and 4.x); else empty.
         query: the URL's query, and over it the namespace's (clients 1.x and 2.x); the first value of each name.
         data: the application's own, about this client.
+        own: functions for its events alone, see ``on``.
         wire: below: its ``connection`` has the handshake.
         running: handlers of its events that have not ended.
     """
 
-    __slots__ = ("__weakref__", "acks", "auth", "data", "namespace", "query", "running", "wire")
+    __slots__ = ("__weakref__", "acks", "auth", "data", "namespace", "own", "query", "running", "wire")
 
     def __init__(self, namespace: Namespace, wire: connection.Socket, wish: Connect) -> None:
         bounds = namespace.bounds
         self.namespace = namespace
         self.wire = wire
         self.data: dict[str, Any] = {}
+        self.own: dict[str, Entry] = {}
         self.auth: dict[str, Any] = values.decode([msgspec.Raw(wish.data)])[0] if wish.data else {}
         self.query: Mapping[str, str] = wire.connection.handshake.query
         if wish.query:
@@ -67,6 +70,11 @@ class Socket:
         return self.wire.connection.handshake.peer
 
     @property
+    def handshake(self) -> connection.Handshake:
+        """What its connection's first request said: ``query``, ``headers``, ``address``, ``time``, ``url``, …"""
+        return self.wire.connection.handshake
+
+    @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in."""
         return self.namespace.rooms.of(self)
@@ -83,7 +91,10 @@ class Socket:
             event: its name.
             args: JSON values, bytes for binary (see ``values.encode``).
         """
-        self.wire.emit(*values.encode((event, *args)))
+        body, attachments = values.encode((event, *args))
+        if self.connected:
+            self.namespace.going_out(self, event, args)
+            self.wire.emit(body, attachments)
 
     def timeout(self, seconds: float) -> AskingOne:
         """For an event that asks for an ack, which must come in so many seconds."""
@@ -107,14 +118,42 @@ class Socket:
         """The others that are in none of ``rooms``."""
         return self.broadcast.except_(*rooms)
 
-    def join(self, room: str) -> None:
-        """Be in a room. Of one that is not connected: nothing happens. Raises TooMany."""
+    def join(self, *rooms: str) -> None:
+        """Be in rooms. Of one that is not connected: nothing happens. Raises TooMany."""
         if self.connected:
-            self.namespace.rooms.join(self, room)
+            for room in rooms:
+                self.namespace.rooms.join(self, room)
 
-    def leave(self, room: str) -> None:
-        """Be in a room no more."""
-        self.namespace.rooms.leave(self, room)
+    def leave(self, *rooms: str) -> None:
+        """Be in rooms no more."""
+        for room in rooms:
+            self.namespace.rooms.leave(self, room)
+
+    def on(self, event: str) -> Callable[[Function], Function]:
+        """Call a function for this socket's events of a name, in the place of the namespace's. Decorates.
+
+        It is called as the namespace's is (see ``Namespace.on``): with the socket and the arguments; what it returns is
+        the ack. ``disconnecting`` and ``disconnect`` may be named too.
+        """
+        return self._enter(event, once=False)
+
+    def once(self, event: str) -> Callable[[Function], Function]:
+        """The same for the next one alone; then it is the namespace's function's again. Decorates."""
+        return self._enter(event, once=True)
+
+    def off(self, event: str | None = None) -> None:
+        """Take away this socket's own function for an event; all its own, where none is named."""
+        if event is None:
+            self.own.clear()
+        else:
+            self.own.pop(event, None)
+
+    def _enter(self, event: str, once: bool) -> Callable[[Function], Function]:
+        def decorate(function: Function) -> Function:
+            self.own[event] = Entry.of(function, once)
+            return function
+
+        return decorate
 
     def disconnect(self, close: bool = False) -> None:
         """End it; the client is told so, and does not come back by itself.
@@ -146,4 +185,7 @@ class AskingOne(msgspec.Struct, frozen=True):
             What the client answered: one value, None for none, a tuple of several. Fails with TimedOut; with Gone where
             the socket ends before; with TooMany.
         """
-        return self.socket.ask(*values.encode((event, *args)), self.seconds)
+        body, attachments = values.encode((event, *args))
+        if self.socket.connected:
+            self.socket.namespace.going_out(self.socket, event, args)
+        return self.socket.ask(body, attachments, self.seconds)

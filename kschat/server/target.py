@@ -65,22 +65,23 @@ class Target(msgspec.Struct, frozen=True):
         body, attachments = values.encode((event, *args))
         for socket in self.sockets:
             if not (self.droppable and socket.congested):
+                self.namespace.going_out(socket, event, args)
                 socket.wire.emit(body, attachments)
 
-    def join(self, room: str) -> None:
-        """Let them join a room."""
+    def join(self, *rooms: str) -> None:
+        """Let them join rooms."""
         for socket in self.sockets:
-            socket.join(room)
+            socket.join(*rooms)
 
-    def leave(self, room: str) -> None:
-        """Let them leave a room."""
+    def leave(self, *rooms: str) -> None:
+        """Let them leave rooms."""
         for socket in self.sockets:
-            socket.leave(room)
+            socket.leave(*rooms)
 
-    def disconnect(self) -> None:
-        """End them. They are told so, and do not come back by themselves."""
+    def disconnect(self, close: bool = False) -> None:
+        """End them. They are told so, and do not come back by themselves. ``close``: see ``Socket.disconnect``."""
         for socket in self.sockets:
-            socket.disconnect()
+            socket.disconnect(close)
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -96,4 +97,8 @@ class Asking(msgspec.Struct, frozen=True):
             The answers, in the order the sockets came. Fails with Unanswered where one is missing.
         """
         body, attachments = values.encode((event, *args))
-        return acks.all_of([socket.ask(body, attachments, self.seconds) for socket in self.target.sockets])
+        asked = []
+        for socket in self.target.sockets:
+            self.target.namespace.going_out(socket, event, args)
+            asked.append(socket.ask(body, attachments, self.seconds))
+        return acks.all_of(asked)

@@ -129,6 +129,108 @@ class Events(Case):
         client.say('22["*",2]')
         self.assertEqual(client.heard(), ['30["known"]', '31[["other",1]]', '32[["*",2]]'])
 
+    def test_all_events_can_be_looked_at_before_their_functions_are_called(self) -> None:
+        seen: list[Any] = []
+
+        @self.room.on_any
+        def look(socket: Socket, name: str, *args: Any) -> str:
+            seen.append((name, *args))
+            return "not an answer"
+
+        @self.room.on_any
+        def fail(socket: Socket, *_: Any) -> None:
+            raise ZeroDivisionError
+
+        @self.room.on("known")
+        def known(socket: Socket, number: int) -> int:
+            seen.append("its function")
+            return number
+
+        client, _ = self.client()
+        client.say('20["known",1]')
+        client.say('21["unknown",2]')
+        self.assertEqual(seen, [("known", 1), "its function", ("unknown", 2)])
+        self.assertEqual(client.heard(), ["30[1]"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.room.off_any(fail)
+        self.room.off_any(look)
+        self.room.off_any(look)
+        client.say('22["known",3]')
+        self.assertEqual(seen[3:], ["its function"])
+
+    def test_all_that_goes_out_can_be_looked_at(self) -> None:
+        seen: list[Any] = []
+        self.room.on_any_outgoing(lambda socket, name, *args: seen.append((socket, name, *args)))
+        self.room.on("e")(lambda socket: "an answer")
+        _, one = self.client()
+        client, other = self.client()
+        self.room.emit("all", 1)
+        one.emit("one", b"2")
+        one.timeout(5).emit("ask", 3).addErrback(lambda _: None)
+        one.broadcast.timeout(5).emit("ask", 4).addErrback(lambda _: None)
+        client.say('20["e"]')
+        expected = [(one, "all", 1), (other, "all", 1), (one, "one", b"2"), (one, "ask", 3), (other, "ask", 4)]
+        self.assertEqual(seen, expected)
+        self.clock.advance(5)
+
+    def test_a_function_may_be_for_one_event_alone_or_be_taken_away(self) -> None:
+        self.room.once("e")(lambda socket, number: number)
+        client, _ = self.client()
+        client.say('20["e"]')  # a wrong number of arguments is none
+        client.say('21["e",1]')
+        client.say('22["e",2]')
+        self.room.on("e")(lambda socket, number: -number)
+        client.say('23["e",3]')
+        self.room.off("e")
+        self.room.off("e")
+        client.say('24["e",4]')
+        self.assertEqual(client.heard(), ["31[1]", "33[-3]"])
+
+    def test_a_socket_may_have_functions_of_its_own(self) -> None:
+        self.room.on("e")(lambda socket: "all")
+        self.room.on("*")(lambda socket, name: f"any {name}")
+        client, socket = self.client()
+        other, _ = self.client()
+        socket.on("e")(lambda socket: "own")
+        socket.once("f")(lambda socket: "once")
+        for number, name in enumerate("eff"):
+            client.say(f'2{number}["{name}"]')
+        other.say('20["e"]')
+        other.say('21["f"]')
+        self.assertEqual(client.heard(), ['30["own"]', '31["once"]', '32["any f"]'])
+        self.assertEqual(other.heard(), ['30["all"]', '31["any f"]'])
+        socket.on("g")(lambda socket: "own")
+        socket.off("e")
+        client.say('20["e"]')
+        socket.off()
+        client.say('21["g"]')
+        self.assertEqual(client.heard(), ['30["all"]', '31["any g"]'])
+
+    def test_the_end_is_told_twice_as_by_npm_s_server(self) -> None:
+        seen: list[Any] = []
+        for name in ("disconnecting", "disconnect"):
+            self.room.on(name)(lambda socket, why, *, name=name: seen.append((name, why, "tea" in socket.rooms)))
+        client, socket = self.client()
+        socket.join("tea")
+        other, _ = self.client()
+        socket.on("disconnecting")(lambda socket, why: seen.append(("its own", why)))
+        why = "client namespace disconnect"
+        client.say("1")
+        other.say("1")
+        self.assertEqual(seen[:2], [("its own", why), ("disconnect", why, True)])
+        self.assertEqual(seen[2:], [("disconnecting", why, False), ("disconnect", why, False)])
+
+    def test_connection_is_another_name_of_connect(self) -> None:
+        seen: list[Any] = []
+        self.room.on("connection")(seen.append)
+        self.room.on("*")(lambda socket, name: name)
+        client, socket = self.client()
+        client.say('20["connection"]')
+        self.assertEqual((seen, client.heard()), ([socket], ['30["connection"]']))
+        self.room.off("connection")
+        self.client()
+        self.assertEqual(seen, [socket])
+
     def test_a_wrong_number_of_arguments_is_no_fault_of_ours(self) -> None:
         seen: list[Any] = []
 
@@ -200,6 +302,37 @@ class Bounded(Case):
         socket.leave("a")
         socket.join("c")
         self.assertEqual(socket.rooms, {socket.id, "b", "c"})
+
+
+class Many(Case):
+    """What npm's server does to many sockets at once."""
+
+    def test_all_or_those_of_rooms_join_and_leave_rooms(self) -> None:
+        (_, one), (_, other) = self.client(), self.client()
+        self.room.join("a", "b")
+        self.room.to(one.id).join("c", "d")
+        self.room.to("d").leave("a", "d")
+        self.assertEqual(one.rooms - {one.id}, {"b", "c"})
+        self.assertEqual(other.rooms - {other.id}, {"a", "b"})
+        self.room.leave("b")
+        other.join("x", "y")
+        other.leave("a", "x")
+        self.assertEqual((one.rooms - {one.id}, other.rooms - {other.id}), ({"c"}, {"y"}))
+        self.assertEqual(set(self.room.to("c", "y").sockets), {one, other})
+
+    def test_all_or_those_of_rooms_are_ended_with_their_connections_or_without(self) -> None:
+        (first, one), (second, two), (third, _) = self.client(), self.client(), self.client()
+        one.join("a")
+        two.join("b")
+        self.room.to("a").disconnect()
+        self.room.to("b").disconnect(close=True)
+        self.assertEqual((first.closed, second.closed), (None, Reason.FORCED_CLOSE))
+        self.room.disconnect(close=True)
+        self.assertEqual((third.closed, self.room.sockets), (Reason.FORCED_CLOSE, []))
+
+    def test_what_the_first_request_said_is_there(self) -> None:
+        _, socket = self.client()
+        self.assertEqual((socket.handshake.peer, socket.handshake.address), ("192.0.2.7:1", "192.0.2.7"))
 
 
 class Asking(Case):

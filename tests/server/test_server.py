@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -90,6 +91,17 @@ class DynamicNamespaces(SynchronousTestCase):
         red.say('2/team-red,["say","hi"]')
         self.assertEqual(red.heard(), ['2/team-red,["said","hi"]'])
         self.assertEqual(blue.heard(), [])
+
+    def test_a_rule_may_be_a_pattern(self) -> None:
+        server, _ = new_server()
+        server.of_each(re.compile(r"^/team-\d+$"))
+        client = Client(server)
+        for name in ("/team-7", "/team-x", "/my/team-7"):
+            client.say(f"0{name},")
+        joined, *refused = client.heard()
+        assert isinstance(joined, str)
+        self.assertTrue(joined.startswith("0/team-7,"))
+        self.assertEqual(len([one for one in refused if "Invalid namespace" in str(one)]), 2)
 
     def test_another_is_refused(self) -> None:
         server, _ = new_server()
