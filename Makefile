@@ -18,6 +18,7 @@ run: $(VENV)/.installed
 	@echo "              and http://127.0.0.1:$${PORT:-3000}/?uid=2&rid=1 in another; Ctrl-C ends it"
 	@exec $(BIN)/twistd -n --pidfile= kschat --demo
 
+# A short run; KSCHAT_TESTS_PROFILE=whole takes all examples and faults, as CI does.
 test: $(VENV)/.dev system-packages node peers
 	@$(BIN)/python tools/run_tests.py
 

@@ -17,11 +17,10 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from chaos.signs import is_fault
+
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = b"serving on http://"
-
-#: Signs in a log of an error that was not expected.
-FAULTS = (b"Traceback", b"Unhandled", b"CRITICAL")
 
 #: Seconds until it must serve, and until it must have ended (it waits for services that may be away).
 PATIENCE = 30
@@ -103,8 +102,8 @@ class Daemon:
         """A line of its log."""
         self._log += line + b"\n"
         del self._log[:-TAIL]
-        if any(sign in line for sign in FAULTS):
-            self.faults.append(line.decode(errors="replace"))
+        if is_fault(text := line.decode(errors="replace")):
+            self.faults.append(text)
 
     async def start(self) -> None:
         """Start it; it serves when this returns. Raises DaemonFailed."""

@@ -6,6 +6,7 @@ from twisted.trial import unittest
 
 from chaos.cluster import run
 from chaos.options import Options
+from tests.profile import amount
 from tests.support import require_node
 from tests.support.needs import require_rabbitmq, require_redis
 from tests.support.waiting import real_reactor
@@ -21,7 +22,7 @@ class ClusterChaosTests(unittest.TestCase):
         require_rabbitmq()
         require_redis()
         said: list[str] = []
-        options = Options(mode="cluster", seed=3, faults=4, stopped=6)
+        options = Options(mode="cluster", seed=3, faults=amount(4, 3), stopped=amount(6, 2))
         self.assertEqual([], await run(real_reactor(), options, said.append), "\n".join(said))
         (faults,) = [line for line in said if line.startswith("faults done")]
         for name in ("Redis", "RabbitMQ", "daemon"):

@@ -26,14 +26,12 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 from twisted.web.client import Agent, readBody
 
+from chaos.signs import is_fault
 from tests.support.needs import REPOSITORY
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
 
 SERVING = "serving on http://"
-
-#: Signs in a log of an error that was not expected.
-FAULTS = ("Traceback", "Unhandled", "#critical")
 
 
 def free_port() -> int:
@@ -80,7 +78,7 @@ class _Served:
     @property
     def faults(self) -> list[str]:
         """The lines of the log that no client may bring about."""
-        return [line for line in self.log.splitlines() if any(sign in line for sign in FAULTS)]
+        return [line for line in self.log.splitlines() if is_fault(line)]
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""200,000 bad frames, each of them read: over sockets (tests/e2e/test_abuse.py) most stand behind one that closed all.
+"""200,000 bad frames (fewer in a short run), each read: over sockets (tests/e2e) most stand behind one that closed all.
 
 The frames are the same kinds; here a session that was closed is replaced at no cost.
 """
@@ -16,10 +16,11 @@ from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from kschat.wire.socketio import Ack, Connect, Event
 from tests.mutations import Mutations
+from tests.profile import amount
 from tests.wire.fakes import FakeTimetable, FakeTransport
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
-FRAMES = 100_000
+FRAMES = amount(100_000, 4_000)
 
 
 class Welcome:

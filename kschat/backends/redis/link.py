@@ -35,8 +35,8 @@ MOST_WAITING: Final = 10_000
 class Link:
     """One connection at a time.
 
-    A peer that is dead, or stopped, is noticed ``patience`` and two looks later at the latest (5 seconds), and the
-    connection is aborted then; so no command waits longer.
+    A peer that is dead, or stopped, is noticed ``patience`` and a look after a command at the latest (4 seconds), or
+    two looks later where nothing was asked (6 seconds), and the connection is aborted then.
 
     Args:
         settings: where Redis is.

@@ -1,0 +1,240 @@
+"""The numbers that the pages give are those of the code, and no two pages contradict each other."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.backends.amqp import parted, publisher, queues
+from kschat.backends.amqp import session as amqp_session
+from kschat.backends.redis import lane, link, outbox, roster
+from kschat.backends.redis.connection import Connection
+from kschat.backends.redis.pace import Pace
+from kschat.backends.redis.settings import Settings as RedisSettings
+from kschat.backends.redis.teller import Teller
+from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
+from kschat.config import Config
+from kschat.front import engine, peers, polling, service, static
+from kschat.front.channel import ChannelBounds
+from kschat.wire.limits import Limits
+from kschat.wire.outbox import FRAME_COST
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+CONFIG = Config()
+CHANNEL = ChannelBounds()
+LIMITS = Limits()
+
+
+def many(number: float) -> str:
+    """As pages write a number: ``10,000``."""
+    return f"{number:,.10g}"
+
+
+def seconds(number: float) -> str:
+    """``30 s``, ``50 ms``."""
+    return f"{number * 1000:g} ms" if number < 1 else f"{number:g} s"
+
+
+def size(number: int) -> str:
+    """``8 MB``, ``60 kB``, ``1 kB`` of 1024 bytes too."""
+    if number % 2**20 == 0:
+        return f"{number // 2**20} MiB"
+    return f"{number // 10**6} MB" if number >= 10**6 else f"{number // 1000} kB"
+
+
+def longest(struct: Any, field: str) -> int:
+    """The longest text that a field takes, by its declaration."""
+    hint = get_type_hints(struct, include_extras=True)[field]
+    for part in (hint, *get_args(hint)):
+        for meta in getattr(part, "__metadata__", ()):
+            return int(meta.max_length)
+    raise AssertionError(f"{field} has no bound")
+
+
+#: The first cell of each row of the table -> what its second one holds of numbers, in that order.
+BOUNDS: Mapping[str, tuple[str, ...]] = {
+    "one packet": (many(CONFIG.max_payload),),
+    "a compressed packet, where `deflate` is set": (),
+    "attachments of a packet": (many(CONFIG.max_attachments),),
+    "depth of JSON": (many(CONFIG.max_depth),),
+    "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
+    "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
+    "namespaces that one connection is refused, in its life": (many(LIMITS.max_refused),),
+    "HTTP request line and headers": (many(CONFIG.max_header),),
+    "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
+    "an HTTP body; its time": (seconds(CHANNEL.body_timeout),),
+    "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
+    "sessions that poll": (many(CONFIG.max_polls),),
+    "time until a session that polls is asked for again the first time": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
+    "files that are kept compressed, in each of two directories": (
+        size(static.GZIP_KEPT),
+        size(static.GZIP_FILES.start),
+        size(static.GZIP_FILES.stop),
+    ),
+    "packets of one body that are read in a turn of the reactor": (many(polling.SLICE),),
+    "answers that wait for a GET while a body is read": (),
+    "time to change to WebSocket": (seconds(CONFIG.upgrade_timeout),),
+    "last words for a GET": (many(engine.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
+    "requests handed on to other daemons; the wait for such a daemon; silence": (
+        many(CONFIG.max_forwards),
+        seconds(peers.CONNECT_TIMEOUT),
+    ),
+    "connections, of any kind": (many(CONFIG.max_connections),),
+    "time to join the chat": (seconds(CONFIG.connect_timeout),),
+    "silence": (f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",),
+    f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
+    "messages without proof, a socket": (many(feed.MAX_UNPROVED), size(feed.MAX_UNPROVED_BYTES)),
+    "messages that came before others, a socket": (many(feed.MAX_EARLY), seconds(feed.GAP_WAIT)),
+    "messages of a batch; batches on their way": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
+    "publishes that RabbitMQ has not confirmed": (
+        many(publisher.MAX_UNCONFIRMED),
+        size(publisher.MAX_UNCONFIRMED_BYTES),
+    ),
+    "bindings that RabbitMQ is asked for at once": (many(amqp_session.AT_ONCE),),
+    "recipients of one publish": (many(parted.MAX_KEYS), size(parted.MAX_KEYS_BYTES)),
+    "messages that RabbitMQ sends ahead": (many(queues.PREFETCH),),
+    "messages that wait for a batch": (many(CONFIG.max_waiting),),
+    "unanswered requests of a socket, other than `Send`": (many(commands.MAX_REQUESTS),),
+    "`Presence` ids of a socket": (many(messages.MAX_WATCHED),),
+    "a page of `History` or `Sync`": (
+        f"{many(messages.MAX_PAGE)} messages",
+        f"{many(bodies.MAX_ATTACHMENTS_SENT)} attachments",
+    ),
+    "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
+    "members of a room": (many(CONFIG.max_room),),
+    "writes, and bytes, of one script of the Redis store": (many(lane.MOST_WRITES), size(lane.MOST_BYTES)),
+    "commands that Redis has not answered": (many(link.MOST_WAITING),),
+    "a user's id; `cid`; `rno`": (
+        f"{messages.MAX_ID} and {longest(messages.Send, 'cid')} characters",
+        f"{messages.MAX_RNO} bytes",
+    ),
+    "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "words for other daemons that wait to be told": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
+    "when users went while Redis was away": (many(roster.MAX_LEFT),),
+    "cursors and the like not yet stored, while the store is away": (many(notes.MAX_NOTES),),
+    "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
+    "the end of the daemon": (
+        f"{seconds(service.DRAIN_TIMEOUT)} for what was accepted",
+        f"{seconds(service.CLOSE_TIMEOUT)} for connections",
+        f"{seconds(service.DRAIN_TIMEOUT)} for cursors",
+        f"{seconds(service.DRAIN_TIMEOUT)} for the store",
+    ),
+}
+
+#: Seconds until a silent Redis is noticed, at most: where a command waits, and where none does.
+ASKED = RedisSettings(url="").patience + link.LOOK
+SILENT = ASKED + 2 * link.LOOK
+
+#: Seconds until who was on a daemon that was killed is known to be offline, at most.
+OFF = math.ceil(Pace().dead + Pace().beat)
+
+
+class Transport(StringTransport):
+    """One that pretends to be of TCP."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to set."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing to set."""
+
+
+def page(name: str) -> str:
+    """A page's text, its lines joined."""
+    return " ".join((DOCS / name).read_text("utf-8").split())
+
+
+class TestBounds(SynchronousTestCase):
+    """The table "What is bounded" of docs/architecture.md."""
+
+    def rows(self) -> list[list[str]]:
+        text = (DOCS / "architecture.md").read_text("utf-8")
+        section = text.partition("## What is bounded")[2].partition("\n## ")[0]
+        lines = [line for line in section.splitlines() if line.startswith("| ")]
+        return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+    def test_each_number_is_the_code_s(self) -> None:
+        for name, bound, *_ in self.rows():
+            rest = bound
+            for said in BOUNDS.get(name, ()):
+                before, found, after = rest.partition(said)
+                self.assertTrue(found, f"{name}: the code says {said}, the page says {bound}")
+                self.assertFalse(re.search(r"\d", before), f"{name}: nothing in the code says {before}")
+                rest = after
+            self.assertFalse(re.search(r"\d", rest), f"{name}: nothing in the code says {rest}")
+
+    def test_each_row_has_its_numbers_here(self) -> None:
+        self.assertEqual([row[0] for row in self.rows()], list(BOUNDS))
+
+    def test_a_setting_that_is_named_is_there(self) -> None:
+        for row in self.rows():
+            for name in re.findall(r"`((?:max|ping|store|connect|handshake|upgrade)_\w+)`", " ".join(row)):
+                self.assertTrue(hasattr(CONFIG, name), name)
+
+
+class TestOneNumberOnAllPages(SynchronousTestCase):
+    """What several pages say is one thing."""
+
+    def assert_says(self, name: str, *fragments: str) -> None:
+        for fragment in fragments:
+            self.assertIn(fragment, page(name), f"docs/{name}")
+
+    def test_how_many_requests_may_be_unanswered(self) -> None:
+        self.assert_says("clients.md", f"{commands.MAX_REQUESTS} of your requests are unanswered")
+
+    def test_when_a_silent_redis_is_noticed(self) -> None:
+        both = f"after {ASKED:g} s where something was asked, else after {SILENT:g}"
+        self.assert_says("storage.md", both)
+        self.assert_says("architecture.md", both, f"senders get ER 3 within {ASKED:g} seconds")
+        doc = " ".join((inspect.getdoc(link.Link) or "").split())
+        self.assertIn(f"({ASKED:g} seconds)", doc)
+        self.assertIn(f"({SILENT:g} seconds)", doc)
+
+    def silence(self, heard: float, asks: bool) -> float:
+        """Seconds until a link gives its connection up, which last came to know something ``heard`` before a look."""
+        clock = Clock()
+        connection = Connection(clock)
+        connection.makeConnection(Transport())
+        found = link.Link(RedisSettings(url="redis://localhost"), clock, Teller("the test"))
+        found._connection = connection
+        found._look.start(link.LOOK, now=False)
+        clock.advance(link.LOOK - heard)
+        connection.heard = began = clock.seconds()
+        if asks:
+            connection.execute_command("PING").addErrback(lambda _: None)
+        while not connection.why:
+            clock.advance(0.0625)
+        found._look.stop()
+        connection.connectionLost()
+        return clock.seconds() - began
+
+    def test_a_silent_redis_is_noticed_then(self) -> None:
+        heard = [step / 16 for step in range(1, 17)]
+        self.assertLessEqual(max(self.silence(one, True) for one in heard), ASKED)
+        self.assertLessEqual(max(self.silence(one, False) for one in heard), SILENT)
+        self.assertGreater(max(self.silence(one, False) for one in heard), SILENT - link.LOOK)
+
+    def test_when_a_killed_daemon_s_users_are_offline(self) -> None:
+        self.assert_says("architecture.md", f"{OFF:g} s after the SIGKILL of a daemon at the latest")
+        self.assert_says("clients.md", f"that a daemon was killed, within {OFF:g}")
+
+    def test_when_there_is_no_broker(self) -> None:
+        """ER 2 is relay mode's: a page that says it never occurs contradicts the table of codes."""
+        self.assertNotIn("does not occur; there is none", page("clients.md"))
+        self.assert_says("clients.md", "| 2 | there is no broker (relay mode) |")
+
+    def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
+        known = "token|check-config|settings-table|--version"
+        for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+            for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
+                self.assertRegex(line, rf"^({known})$", path.name)
