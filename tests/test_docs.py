@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.amqp import parted, publisher, queues
 from kschat.backends.amqp import session as amqp_session
-from kschat.backends.redis import lane, link, outbox, roster
+from kschat.backends.redis import lane, link, outbox, retention, roster
+from kschat.backends.redis import store as redis_store
 from kschat.backends.redis.connection import Connection
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.settings import Settings as RedisSettings
@@ -60,6 +61,13 @@ def longest(struct: Any, field: str) -> int:
             return int(meta.max_length)
     raise AssertionError(f"{field} has no bound")
 
+
+#: What a script of Redis's store cuts its answers at.
+PAGE_BYTES = int(
+    re.findall(
+        r"^local PAGE_BYTES = (\d+)$", (ROOT / "kschat/backends/redis/scripts/common.lua").read_text(), re.MULTILINE
+    )[0]
+)
 
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
@@ -112,7 +120,22 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "members of a room": (many(CONFIG.max_room),),
-    "writes, and bytes, of one script of the Redis store": (many(lane.MOST_WRITES), size(lane.MOST_BYTES)),
+    "writes, and bytes of messages, of one script that keeps a batch in Redis": (
+        many(lane.MOST_WRITES),
+        size(lane.MOST_BYTES),
+    ),
+    "bytes of messages that one script of Redis answers with": (size(PAGE_BYTES),),
+    "one step of retention in Redis": (
+        f"{many(retention.STEP)} entries",
+        size(retention.STEP_BYTES),
+        f"{retention.STEP_TIME} ms",
+    ),
+    "users of one script that notes cursors, or looks at inboxes' ends; of one that tells who came and went": (
+        many(redis_store.MOST_USERS),
+        many(roster.AT_ONCE),
+    ),
+    "bytes of newest messages that `Conversations` has from Redis": (size(redis_store.MOST_LISTED),),
+    "conversations that Redis looks at for `Conversations`": (many(redis_store.MOST_CANDIDATES),),
     "commands that Redis has not answered": (many(link.MOST_WAITING),),
     "a user's id; `cid`; `rno`": (
         f"{messages.MAX_ID} and {longest(messages.Send, 'cid')} characters",

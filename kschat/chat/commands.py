@@ -133,11 +133,13 @@ def sync(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:
         entries = inbox.entries
         if payload.offset > inbox.last:
             chat.store.is_outdated(payload.offset)
-        listed = [(entry.offset, entry.message) for entry in entries[:MAX_PAGE]]
+        listed = [(entry.offset, entry.message) for entry in entries]
         pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
-        _answer(feed, event, bodies.page(pieces, cut or len(entries) > MAX_PAGE), attachments)
+        # The store may cut a page by bytes as well.
+        more = cut or (bool(entries) and entries[-1].offset < inbox.last)
+        _answer(feed, event, bodies.page(pieces, more), attachments)
 
-    return chat.store.read(feed.user, payload.offset, MAX_PAGE + 1).addCallback(found)
+    return chat.store.read(feed.user, payload.offset, MAX_PAGE).addCallback(found)
 
 
 def conversations(chat: Chat, feed: Feed, event: Event) -> Deferred[None]:

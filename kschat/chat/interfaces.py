@@ -212,7 +212,8 @@ class IStore(Interface):
     def read(user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """A page of an inbox: what is kept beyond ``after``, ``limit`` entries at the most, and how far the inbox goes.
 
-        An empty page says that nothing beyond ``after`` is kept.
+        A store cuts pages by bytes, too, but not to less than one entry. An empty page says that nothing beyond
+        ``after`` is kept.
         """
 
     def is_outdated(offset: int) -> None:
@@ -229,13 +230,16 @@ class IStore(Interface):
         """When each of ``users`` was last seen, for those of whom it is known."""
 
     def history(user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
-        """The newest messages of a conversation, or the newest before a ``mid``.
+        """The newest messages of a conversation, or the newest before a ``mid``; fewer if they are large.
 
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
         """
 
     def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
-        """The conversations of ``user``, the one with the newest message first, rooms among them."""
+        """The conversations of ``user``, the one with the newest message first, rooms among them.
+
+        If the newest messages are very large together, the last ones' ``msg`` may be null, without attachments.
+        """
 
     def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:
         """All messages of others in a conversation up to ``mid`` are read. Whether any was not before."""

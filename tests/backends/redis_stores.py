@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import RedisStore, Settings
 from kschat.chat.interfaces import IStore
+from kschat.chat.messages import Message
 from tests.support.redis import Redis
 from tests.support.waiting import real_reactor
 
@@ -34,10 +35,13 @@ class StoreTestCase(TestCase):
 
     timeout = 120
 
+    def settings(self, url: str, **changes: Any) -> Settings:
+        """Of this test's stores."""
+        return Settings(**{"url": url, "prefix": self.id(), "patience": 2.0, "last_retry": 0.2, **changes})
+
     def made(self, url: str, **changes: Any) -> RedisStore:
         """A store that was not started."""
-        settings = Settings(**{"url": url, "prefix": self.id(), "patience": 2.0, "last_retry": 0.2, **changes})
-        store = RedisStore(settings, real_reactor())
+        store = RedisStore(self.settings(url, **changes), real_reactor())
         self.addCleanup(store.stop)
         return store
 
@@ -47,6 +51,15 @@ class StoreTestCase(TestCase):
         store.start()
         await self.up(store)
         return store
+
+    async def whole(self, store: IStore, user: str, peer: str) -> list[Message]:
+        """All of a conversation, oldest first."""
+        found: list[Message] = []
+        while True:
+            page = await store.history(user, peer, found[0].mid if found else None, 1000)
+            found[:0] = page.messages
+            if not page.more:
+                return found
 
     async def up(self, store: IStore, wanted: bool = True) -> None:
         """Wait until it is up, or down."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from kschat.backends.redis import RedisStore
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred, gatherResults
+
+from kschat.backends.redis import RedisStore, lane
+from kschat.backends.redis import store as store_module
+from kschat.backends.redis.retention import STEP
+from kschat.chat.interfaces import Notes, Stored
 from kschat.chat.messages import Message
 from tests.backends.redis_stores import StoreTestCase
-from tests.contracts.made import message
+from tests.contracts.made import message, mid
 from tests.support.redis import Redis, shared_redis
+from tests.support.waiting import real_reactor
+
+#: Bytes of a page (``common.lua``), and of each large message here.
+PAGE_BYTES = 1_000_000
+LARGE = 100_000
 
 
 class BoundsTestCase(StoreTestCase):
@@ -74,3 +86,153 @@ class LargeRoomTests(BoundsTestCase):
             answers = await store.append([message(sender, "#r") for sender in senders[start : start + 500]])
             written += [answer.message for answer in answers]
         return written
+
+
+class BytesTests(BoundsTestCase):
+    """Large messages: what one script answers with is cut by bytes, and nothing is left out."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.it = await self.store(self.redis)
+        self.answers: list[int] = []
+        do = self.it._session._reads.do
+        self.patch(self.it._session._reads, "do", lambda *command: do(*command).addCallback(self.weighed))
+        write = self.it._session._writes.do
+        self.patch(self.it._session._writes, "do", lambda *command: write(*command).addCallback(self.weighed))
+
+    def weighed(self, answer: Any) -> Any:
+        self.answers.append(weight(answer))
+        return answer
+
+    def tearDown(self) -> None:
+        self.assertLess(max(self.answers), PAGE_BYTES + 2 * LARGE)
+
+    async def written(self, count: int, **changes: Any) -> list[Message]:
+        batch = [
+            message(**{"msg": Raw(b'"%b"' % (b"x" * LARGE)), **{key: make(n) for key, make in changes.items()}})
+            for n in range(count)
+        ]
+        return [answer.message for answer in await self.it.append(batch)]
+
+    async def test_pages_of_an_inbox(self) -> None:
+        written = await self.written(25)
+        found: list[Message] = []
+        while True:
+            page = await self.it.read("ben", len(found), 100)
+            self.assertEqual((page.first, page.last), (1, 25))
+            if not page.entries:
+                break
+            found += [entry.message for entry in page.entries]
+        self.assertEqual(found, written)
+
+    async def test_pages_of_a_conversation(self) -> None:
+        written = await self.written(25)
+        page = await self.it.history("ann", "ben", None, 100)
+        self.assertTrue(page.more)
+        self.assertEqual(await self.whole(self.it, "ben", "ann"), written)
+
+    async def test_the_newest_message_of_each_conversation(self) -> None:
+        written = await self.written(45, recipient=lambda n: f"user {n}")
+        listed = await self.it.conversations("ann", 100)
+        self.assertEqual([one.peer for one in listed], [f"user {n}" for n in reversed(range(45))])
+        whole = [one.last for one in listed if one.last.msg != Raw(b"null")]
+        self.assertEqual(whole, written[: -len(whole) - 1 : -1])
+        self.assertEqual(len(whole), store_module.MOST_LISTED // LARGE - 1, "and of the rest all but what they say")
+        last = msgspec.structs.replace(written[0], msg=Raw(b"null"))
+        self.assertEqual(listed[-1].last, last)
+
+    async def test_the_first_of_many_repeats(self) -> None:
+        written = await self.written(25, cid=str)
+        again = [message(recipient="cem", cid=str(number % 25)) for number in range(60)]
+        answers = await self.it.append(again)
+        expected = [Stored(written[n % 25], (("ben", n % 25 + 1),), True) for n in range(60)]
+        self.assertEqual(answers, expected)
+
+
+def weight(answer: Any) -> int:
+    """Bytes of an answer."""
+    return sum(map(weight, answer)) if isinstance(answer, list) else len(answer) if isinstance(answer, bytes) else 8
+
+
+class StepsTests(BoundsTestCase):
+    """Retention goes in steps by entries and bytes."""
+
+    async def steps(self, store: RedisStore) -> list[dict[str, int]]:
+        """The commands of each step of one round."""
+        steps: list[dict[str, int]] = []
+        run = store._retention._run
+
+        async def counted(argument: bytes) -> Any:
+            self.redis.do("CONFIG", "RESETSTAT")
+            more = await run(argument)
+            steps.append(calls(self.redis))
+            return more
+
+        self.patch(store._retention, "_run", lambda argument: Deferred.fromCoroutine(counted(argument)))
+        await store.sweep()
+        return steps
+
+    async def test_messages_to_a_large_room(self) -> None:
+        store = await self.store(self.redis, retention_messages=1)
+        members = [f"user {number}" for number in range(300)]
+        await gatherResults([store.join("#r", user, 1000) for user in members])
+        await store.append([message(members[0], "#r", cid=str(n)) for n in range(20)])
+        steps = await self.steps(store)
+        self.assertEqual((await store.inbox(members[-1])).first, 20)
+        self.assertGreater(len(steps), 20 * 299 // STEP)
+        for commands in steps:
+            self.assertLess(sum(commands.values()), 12 * STEP)
+
+    async def test_large_messages(self) -> None:
+        old = [
+            message(
+                mid=mid((int(real_reactor().seconds() * 1000) - 10**9 + n) << 16), msg=Raw(b'"%b"' % (b"x" * LARGE))
+            )
+            for n in range(40)
+        ]
+        for changes in ({"retention_messages": 1}, {"retention_seconds": 3600.0}):
+            store = await self.store(self.redis, prefix=f"{self.id()}{changes}", **changes)
+            await store.append(old)
+            steps = await self.steps(store)
+            self.assertLess((await store.inbox("ben")).last - (await store.inbox("ben")).first, 1)
+            removed = [commands.get("xdel", 0) for commands in steps]
+            self.assertGreaterEqual(sum(removed), 39)
+            self.assertLessEqual(max(removed), PAGE_BYTES // LARGE + 1)
+
+
+class ManyTests(BoundsTestCase):
+    """What is of many users is done in parts."""
+
+    async def test_notes_of_many_users(self) -> None:
+        store = await self.store(self.redis)
+        seen = {f"user {number}": number for number in range(3 * store_module.MOST_USERS + 1)}
+        self.redis.do("CONFIG", "RESETSTAT")
+        await store.note(Notes({}, seen))
+        self.assertGreaterEqual(calls(self.redis)["evalsha"], 4)
+        self.assertEqual(await store.last_seen(list(seen)), seen)
+
+    async def test_a_room_that_has_grown_unseen_is_written_to_in_parts_and_all_stays_in_order(self) -> None:
+        self.patch(lane, "MOST_WRITES", 40)
+        self.patch(lane, "MOST_ON_THE_WAY", 1000)
+        one, other = await self.store(self.redis), await self.store(self.redis)
+        for user in ("ann", "ben"):
+            await one.join("#r", user, 1000)
+        await one.append([message("ann", "#r")])
+        members = [f"user {number}" for number in range(15)]
+        await gatherResults([other.join("#r", user, 1000) for user in members])
+        batches = [[message("ann", "#r") for _ in range(10)] for _ in range(3)]
+        asked: list[Deferred[Any]] = [one.append(batches[0]), one.append(batches[1]), one.join("#r", "late", 1000)]
+        asked += [one.append(batches[2]), one.append([message("ann", "ben")])]
+        self.redis.do("CONFIG", "RESETSTAT")
+        results = await gatherResults(asked)
+        self.assertTrue(results.pop(2))
+        answers = [answer for batch in results for answer in batch]
+        self.assertEqual([answer.message for answer in answers[:-1]], [one for batch in batches for one in batch])
+        for number, answer in enumerate(answers[:-1]):
+            expected = {"ben": number + 2, **dict.fromkeys(members, number + 1)}
+            if number >= 20:
+                expected["late"] = number - 19
+            self.assertEqual(dict(answer.places), expected)
+        self.assertEqual(answers[-1].places, (("ben", 32),))
+        mids = [answer.message.mid for answer in answers]
+        self.assertEqual(mids, sorted(mids))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import deferLater
+
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.packed import GENERATION
+from kschat.backends.redis.restored import restored
 from kschat.chat.interfaces import InboxPage, InboxState, Notes, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
 from tests.support.redis import Redis
+from tests.support.waiting import real_reactor
 
 
 class LostTestCase(StoreTestCase):
@@ -38,15 +42,18 @@ class RestartTests(LostTestCase):
         self.assertEqual(listener.renewals, 0)
         self.assertEqual(await store.inbox("ben"), InboxState(2, 1, 3))
         after = await store.append([*to("ben", "ben"), message(cid="c1")])
-        self.assertEqual(offsets(after), [GENERATION + 1, GENERATION + 2, 3])
+        begin = offsets(after)[0] - 1
+        self.assertEqual(offsets(after), [begin + 1, begin + 2, 3])
+        self.assertGreater(begin, GENERATION)
+        self.assertEqual(begin % GENERATION, 0)
         self.assertTrue(after[2].repeat)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries([*before, *after[:2]]))
         self.assertEqual((await store.read("ben", 3, 10)).entries, entries(after[:2]))
-        page = await store.read("ben", GENERATION + 1, 10)
-        self.assertEqual(page, InboxPage(entries(after[1:2]), 1, GENERATION + 2, 2 * GENERATION))
-        self.assertEqual(await store.inbox("ben"), InboxState(2, 1, GENERATION + 2))
-        await store.note(Notes({"ben": GENERATION + 1}, {}))
-        self.assertEqual((await store.inbox("ben")).cursor, GENERATION + 1)
+        page = await store.read("ben", begin + 1, 10)
+        self.assertEqual(page, InboxPage(entries(after[1:2]), 1, begin + 2, begin + GENERATION))
+        self.assertEqual(await store.inbox("ben"), InboxState(2, 1, begin + 2))
+        await store.note(Notes({"ben": begin + 1}, {}))
+        self.assertEqual((await store.inbox("ben")).cursor, begin + 1)
 
     async def test_no_offset_that_was_lost_is_given_again(self) -> None:
         redis = await self.own_redis()
@@ -133,3 +140,127 @@ class EmptyTests(LostTestCase):
         self.assertEqual(old.epoch, new.epoch)
         for store in (new, old):
             self.assertGreater(offsets(await store.append(to("ben")))[0], 5)
+
+
+class RestoreTests(LostTestCase):
+    """An older copy is put in place of what was there."""
+
+    async def copied(self) -> Redis:
+        """A server whose copy has two messages, of which Ben was given more since."""
+        redis = await self.own_redis("enable-debug-command yes\n")
+        self.old, _ = await self.daemon(redis)
+        self.kept = await self.old.append([*to("ben"), message(cid="c1")])
+        await self.old.note(Notes({"ben": 1}, {}))
+        redis.do("SAVE")
+        self.copy = (redis.directory / "dump.rdb").read_bytes()
+        return redis
+
+    async def lose(self, redis: Redis, store: RedisStore) -> int:
+        """Ben is given messages that the copy does not have; his last offset."""
+        lost = await store.append([*to(*["ben"] * 10), message(cid="c2")])
+        return offsets(lost)[-1]
+
+    async def put_back(self, redis: Redis) -> None:
+        """The copy is put in place, with the server ended meanwhile."""
+        redis.kill()
+        (redis.directory / "dump.rdb").write_bytes(self.copy)
+        await redis.start()
+
+    async def nothing_is_missed(self, store: RedisStore, offset: int) -> int:
+        """What is acknowledged from now on comes to a client of before, by its offset; its cids are known or new."""
+        answers = await store.append([*to("ben", "ben"), message(cid="c1"), message(cid="c2")])
+        self.assertEqual([one.repeat for one in answers], [False, False, True, False])
+        self.assertEqual(answers[2].message, self.kept[1].message)
+        fresh = [answers[0], answers[1], answers[3]]
+        self.assertGreater(offsets(fresh)[0], offset)
+        found = [entry.message for entry in (await store.read("ben", offset, 100)).entries]
+        self.assertEqual(found[-3:], [one.message for one in fresh])
+        state = await store.inbox("ben")
+        self.assertEqual(state.last, offsets(fresh)[-1])
+        self.assertLessEqual(state.cursor, 2)
+        # A cursor that was noted of what is lost hides nothing.
+        await store.note(Notes({"ben": offset}, {}))
+        (after,) = await store.append(to("ben"))
+        cursor = (await store.inbox("ben")).cursor
+        self.assertIn(after.message, [entry.message for entry in (await store.read("ben", cursor, 100)).entries])
+        return offsets([after])[0]
+
+    async def test_with_a_daemon_that_lives(self) -> None:
+        redis = await self.copied()
+        offset = await self.lose(redis, self.old)
+        await self.put_back(redis)
+        await self.up(self.old, False)
+        await self.up(self.old)
+        await self.nothing_is_missed(self.old, offset)
+
+    async def test_with_daemons_that_know_nothing_twice(self) -> None:
+        redis = await self.copied()
+        offset = await self.lose(redis, self.old)
+        for _ in range(2):
+            # Each life after the copy began the same generations anew.
+            await self.old.stop()
+            await self.put_back(redis)
+            # A generation is told from another by the second in which it begins.
+            second = redis.do("TIME")[0]
+            while redis.do("TIME")[0] == second:
+                await deferLater(real_reactor(), 0.05)
+            self.old, _ = await self.daemon(redis)
+            offset = await self.nothing_is_missed(self.old, offset)
+
+    async def test_in_the_same_life_of_the_server(self) -> None:
+        redis = await self.copied()
+        other, listener = await self.daemon(redis)
+        offset = await self.lose(redis, self.old)
+        (redis.directory / "dump.rdb").write_bytes(self.copy)
+        redis.do("DEBUG", "RELOAD", "NOSAVE")
+        with self.assertRaises(StoreUnavailable):
+            await self.old.append(to("ben"))
+        for store in (self.old, other):
+            await self.up(store)
+        offset = await self.nothing_is_missed(self.old, offset)
+        await self.nothing_is_missed_by(other, offset)
+        self.assertEqual(listener.renewals, 0)
+
+    async def test_in_the_same_life_of_the_server_whoever_only_reads_notices(self) -> None:
+        redis = await self.copied()
+        offset = await self.lose(redis, self.old)
+        (redis.directory / "dump.rdb").write_bytes(self.copy)
+        redis.do("DEBUG", "RELOAD", "NOSAVE")
+        generation = int(redis.do("HGET", f"{self.id()}:g", "generation"))
+        await self.until(
+            lambda: int(redis.do("HGET", f"{self.id()}:g", "generation")) > generation, "a generation to begin"
+        )
+        await self.up(self.old)
+        await self.nothing_is_missed(self.old, offset)
+
+    async def test_with_nobody_to_notice_it_can_be_told(self) -> None:
+        redis = await self.copied()
+        offset = await self.lose(redis, self.old)
+        await self.old.stop()
+        (redis.directory / "dump.rdb").write_bytes(self.copy)
+        redis.do("DEBUG", "RELOAD", "NOSAVE")
+        self.assertTrue(await restored(self.settings(redis.url), real_reactor()))
+        store, _ = await self.daemon(redis)
+        await self.nothing_is_missed(store, offset)
+
+    async def test_it_can_be_told_while_daemons_live(self) -> None:
+        redis = await self.copied()
+        store, listener = await self.daemon(redis)
+        before = await store.append(to("ben"))
+        self.assertTrue(await restored(self.settings(redis.url), real_reactor()))
+        self.assertTrue(await restored(self.settings(redis.url), real_reactor()))
+        after = await store.append(to("ben"))
+        self.assertGreater(offsets(after)[0], GENERATION)
+        self.assertEqual((await store.read("ben", offsets(before)[0], 10)).entries, entries(after))
+        self.assertEqual(listener.renewals, 0)
+
+    async def test_where_nothing_is_there_is_nothing_to_tell(self) -> None:
+        redis = await self.own_redis()
+        self.assertFalse(await restored(self.settings(redis.url), real_reactor()))
+        redis.kill()
+        with self.assertRaises(StoreUnavailable):
+            await restored(self.settings(redis.url), real_reactor())
+
+    async def nothing_is_missed_by(self, store: RedisStore, offset: int) -> None:
+        answers = await store.append(to("ben"))
+        self.assertEqual((await store.read("ben", offset, 10)).entries, entries(answers))

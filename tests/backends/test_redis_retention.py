@@ -86,8 +86,9 @@ class AgeTests(RetentionTestCase):
             await store.sweep()
             self.assertEqual([self.held(key) for key in ("c:3:annben", "c:#r", "i:ben")], [0, 0, 0])
             # What the sweep looks at next is what has nothing too old in it; here the clock of the index is put back.
-            for name in self.redis.do("ZRANGE", f"{self.id()}:x:age", 0, -1):
-                self.redis.do("ZADD", f"{self.id()}:x:age", 0, name)
+            for index in ("x:age:i", "x:age:c"):
+                for name in self.redis.do("ZRANGE", f"{self.id()}:{index}", 0, -1):
+                    self.redis.do("ZADD", f"{self.id()}:{index}", 0, name)
 
     async def test_a_room_stays_with_its_members(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
@@ -136,9 +137,87 @@ class AgeTests(RetentionTestCase):
         store = await self.begun()
         answers = await store.append([self.at(9000), self.at(0)])
         # The conversation was swept, and the inbox not yet.
+        self.redis.do("HSET", f"{self.id()}:g", "age", int((time.time() - 100) * 1000))
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
         self.assertEqual((await store.inbox("ben")).first, 2)
         self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers)[1:])
+
+
+class UsersTests(RetentionTestCase):
+    """What a user leaves behind goes as messages do."""
+
+    async def passes(self, *names: str) -> None:
+        """As long as messages are kept passes, for users (and conversations) that the sweep has looked at."""
+        for index in ("x:age:i", "x:age:c"):
+            for name in names or self.redis.do("ZRANGE", f"{self.id()}:{index}", 0, -1):
+                self.redis.do("ZADD", f"{self.id()}:{index}", "XX", 0, name)
+
+    async def test_users_that_came_once_leave_nothing(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        users = [f"user {number}" for number in range(3000)]
+        long_ago = int((time.time() - 9000) * 1000)
+        await store.append([self.at(9000 - n / 1000, recipient=user) for n, user in enumerate(users[::2])])
+        await store.note(Notes(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
+        await store.sweep()
+        self.assertEqual((await store.inbox("user 0")).last, 1, "they may come back for as long again")
+        await self.passes()
+        await store.sweep()
+        left = self.redis.do("KEYS", f"{self.id()}:*")
+        self.assertEqual(left, [f"{self.id()}:g".encode()])
+
+    async def test_who_was_seen_lately_or_has_messages_stays(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        now = int(time.time() * 1000)
+        await store.append(
+            [self.at(9000, recipient="ben"), self.at(8999, recipient="cem"), self.at(10, recipient="dan")]
+        )
+        await store.note(Notes({"ben": 1, "dan": 1}, {"ben": now, "dan": 1000}))
+        for _ in range(3):
+            await store.sweep()
+            await self.passes("iben", "icem", "idan")
+        self.assertEqual(await store.inbox("ben"), InboxState(1, 2, 1))
+        self.assertEqual(await store.inbox("cem"), InboxState())
+        self.assertEqual(await store.inbox("dan"), InboxState(1, 1, 1))
+        self.assertEqual(await store.last_seen(["ben", "dan"]), {"ben": now, "dan": 1000})
+
+    async def test_an_inbox_that_begins_anew_gives_no_offset_that_any_gave_before(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000 - n / 1000) for n in range(7)] + [self.at(10, recipient="cem")])
+        await store.sweep()
+        await self.passes("iben")
+        await store.sweep()
+        self.assertEqual(await store.inbox("ben"), InboxState())
+        answers = await store.append([self.at(0), self.at(0), self.at(0, recipient="cem"), self.at(0, recipient="dan")])
+        self.assertEqual([answer.places[0][1] for answer in answers], [8, 9, 2, 8])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers[:2]))
+        self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 9))
+        for room in ("#r",):
+            for user in ("eve", "fay", "gil"):
+                await store.join(room, user, 10)
+        (answer,) = await store.append([self.at(0, sender="eve", recipient="#r")])
+        self.assertEqual(answer.places, (("fay", 8), ("gil", 8)))
+
+    async def test_a_room_that_all_have_left_goes_with_its_last_message(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        await store.append([self.at(9000, recipient="#r")])
+        for user in ("ann", "ben"):
+            await store.leave("#r", user)
+        await store.sweep()
+        self.assertEqual([self.held(key) for key in ("c:#r", "h:#r", "n:#r", "m:#r", "v:ann", "o:2:#rann")], [0] * 6)
+
+    async def test_offsets_go_on_in_the_next_generation_before_one_is_full(self) -> None:
+        store = await self.begun()
+        await store.append(to("ben", "ben"))
+        full = GENERATION - 262_144
+        self.redis.do("XADD", f"{self.id()}:i:ben", f"1-{full}", "n", "1-1", "c", "3:annben")
+        (last,) = await store.append(to("ben"))
+        (first,) = await store.append(to("ben"))
+        self.assertEqual((last.places[0][1], first.places[0][1]), (full + 2, GENERATION + 1))
+        page = await store.read("ben", full + 1, 10)
+        self.assertEqual([entry.offset for entry in page.entries], [full + 2, GENERATION + 1])
+        self.assertEqual(page.ceiling, 2 * GENERATION)
 
 
 class CountTests(RetentionTestCase):

@@ -63,7 +63,7 @@ class SentinelTests(StoreTestCase):
             await self.up(store, False)
             await self.up(store)
         after = await store.append(to("ben"))
-        self.assertEqual(offsets(after), [GENERATION + 1])
+        self.assertGreater(offsets(after)[0], GENERATION)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries([*before, *after]))
         self.assertIn(f":{replica.port}", lines(events)[-1])
 

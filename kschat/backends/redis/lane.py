@@ -2,12 +2,17 @@
 
 A message to a room of a thousand is a thousand writes. Batches of such would keep Redis from all else for seconds, and
 what waits for it that long counts as lost. So batches are split, and the parts of a batch wait for each other.
+
+How many members a room has is known from what became of messages to it, and others may have joined since. So a script
+that finds its batch to be too much does nothing, and says so; then it is split again. What was sent behind it does
+nothing either: the script has left the lane's turn in Redis, and all that was sent in it is sent again in the next.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from secrets import token_urlsafe
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -18,11 +23,11 @@ from kschat.backends.redis.link import Link
 from kschat.chat.interfaces import Stored
 from kschat.chat.messages import Message
 
-#: Writes of one script call: about a tenth of a second of Redis's time.
-MOST_WRITES: Final = 20_000
+#: Writes of one script call: some 20 milliseconds of Redis's time. One message to a larger room goes beyond.
+MOST_WRITES: Final = 4000
 
 #: Bytes of messages of one script call.
-MOST_BYTES: Final = 8_000_000
+MOST_BYTES: Final = 4_000_000
 
 #: Writes that are on their way at once.
 MOST_ON_THE_WAY: Final = 2 * MOST_WRITES
@@ -33,8 +38,43 @@ MOST_ROOMS: Final = 10_000
 #: What a room has whose size is not known.
 UNKNOWN: Final = 1000
 
-#: Makes the command, when its time has come.
+#: Makes a command, when its time has come.
 Command = Callable[[], Sequence[str | bytes | int]]
+
+
+class Part:
+    """A part of a batch.
+
+    Attributes:
+        messages: in their order.
+        writes: how many it makes, about.
+        result: what Redis has answered, or a Failure.
+    """
+
+    __slots__ = ("messages", "result", "writes")
+
+    def __init__(self, messages: Sequence[Message], writes: int) -> None:
+        self.messages = messages
+        self.writes = writes
+        self.result: Any = None
+
+
+class _Write:
+    """A command in the lane. ``split`` is called where it was too much, and gives what is sent instead."""
+
+    __slots__ = ("command", "done", "split", "writes")
+
+    def __init__(
+        self,
+        writes: int,
+        command: Command,
+        done: Callable[[Any], None],
+        split: Callable[[Any], list[_Write]] | None = None,
+    ) -> None:
+        self.writes = writes
+        self.command = command
+        self.done = done
+        self.split = split
 
 
 class Lane:
@@ -42,27 +82,85 @@ class Lane:
 
     Args:
         link: over which.
+
+    Attributes:
+        writer: what tells this lane from others, in Redis.
+        turn: rises when what was sent is sent again.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._waiting: deque[tuple[int, Command, Deferred[Any]]] = deque()
+        self._waiting: deque[_Write] = deque()
+        self._again: list[_Write] = []
         self._on_the_way = 0
+        self._unanswered = 0
         self._rooms: dict[str, int] = {}
+        self.writer = token_urlsafe(6)
+        self.turn = 1
 
     def do(self, writes: int, command: Command) -> Deferred[Any]:
         """Send a command that makes so many writes, about. See ``Link.do``."""
-        if not self._waiting and (not self._on_the_way or self._on_the_way + writes <= MOST_ON_THE_WAY):
-            return self._send(writes, command)
         answer: Deferred[Any] = Deferred()
-        self._waiting.append((writes, command, answer))
+        self._put(_Write(writes, command, answer.callback))
         return answer
+
+    def append(
+        self, batch: Sequence[Message], command: Callable[[Sequence[Message]], Sequence[str | bytes | int]]
+    ) -> Deferred[list[Part]]:
+        """Send a batch in parts.
+
+        Args:
+            batch: in the order in which it is to be kept.
+            command: what keeps some messages.
+
+        Returns:
+            All parts, in order, once each has its result. It never fails.
+        """
+        all_done: Deferred[list[Part]] = Deferred()
+        parts = [Part(messages, writes) for writes, messages in self.parts(batch)]
+        left = len(parts)
+
+        def written(part: Part) -> _Write:
+            def done(result: Any) -> None:
+                nonlocal left
+                part.result = result
+                left -= 1
+                if not left:
+                    all_done.callback(parts)
+
+            def split(answer: list[Any]) -> list[_Write]:
+                nonlocal left
+                for room, size in zip(answer[2][::2], answer[2][1::2], strict=True):
+                    self._learn(room.decode(), size)
+                smaller = [Part(messages, writes) for writes, messages in self.parts(part.messages)]
+                at = parts.index(part)
+                parts[at : at + 1] = smaller
+                left += len(smaller) - 1
+                return [written(one) for one in smaller]
+
+            return _Write(part.writes, lambda: command(part.messages), done, split)
+
+        for write in [written(part) for part in parts]:
+            self._put(write)
+        return all_done
 
     def down(self) -> None:
         """The link is down."""
-        waiting, self._waiting = self._waiting, deque()
-        for _, _, answer in waiting:
-            answer.errback(RedisUnavailable(self._link.why))
+        waiting, again, self._waiting, self._again = self._waiting, self._again, deque(), []
+        for write in (*again, *waiting):
+            write.done(Failure(RedisUnavailable(self._link.why)))
+
+    def learn(self, stored: Sequence[Stored]) -> None:
+        """How many members rooms have is seen by what became of messages to them."""
+        for one in stored:
+            recipient = one.message.recipient
+            if recipient[0] == "#" and not one.repeat:
+                self._learn(recipient, len(one.places) + 1)
+
+    def _learn(self, room: str, size: int) -> None:
+        if len(self._rooms) >= MOST_ROOMS:
+            self._rooms.clear()
+        self._rooms[room] = size
 
     def parts(self, batch: Sequence[Message]) -> Iterator[tuple[int, Sequence[Message]]]:
         """A batch in parts that are not too much at once, each with how many writes it makes."""
@@ -80,25 +178,39 @@ class Lane:
             size += length
         yield writes, batch[start:]
 
-    def learn(self, stored: Sequence[Stored]) -> None:
-        """How many members rooms have is seen by what became of messages to them."""
-        for one in stored:
-            recipient = one.message.recipient
-            if recipient[0] == "#" and not one.repeat:
-                if len(self._rooms) >= MOST_ROOMS:
-                    self._rooms.clear()
-                self._rooms[recipient] = len(one.places) + 1
+    def _put(self, write: _Write) -> None:
+        if not self._waiting and self._has_room(write):
+            self._send(write)
+        else:
+            self._waiting.append(write)
 
-    def _send(self, writes: int, command: Command) -> Deferred[Any]:
-        self._on_the_way += writes
-        return self._link.do(*command()).addBoth(self._answered, writes)
+    def _has_room(self, write: _Write) -> bool:
+        return not self._again and (not self._on_the_way or self._on_the_way + write.writes <= MOST_ON_THE_WAY)
 
-    def _answered(self, result: Any, writes: int) -> Any:
-        self._on_the_way -= writes
-        while self._waiting and (not self._on_the_way or self._on_the_way + self._waiting[0][0] <= MOST_ON_THE_WAY):
-            if isinstance(result, Failure) and not self._link.up:
-                self.down()
-                break
-            more, command, answer = self._waiting.popleft()
-            self._send(more, command).chainDeferred(answer)
-        return result
+    def _send(self, write: _Write) -> None:
+        self._on_the_way += write.writes
+        self._unanswered += 1
+        self._link.do(*write.command()).addBoth(self._answered, write)
+
+    def _answered(self, result: Any, write: _Write) -> None:
+        self._on_the_way -= write.writes
+        self._unanswered -= 1
+        outcome = result[1] if isinstance(result, list) and len(result) > 1 else result
+        if outcome == b"much" and write.split is not None:
+            self._again += write.split(result)
+            write = _NOTHING
+        elif outcome == b"again":
+            self._again.append(write)
+            write = _NOTHING
+        if self._again and not self._unanswered:
+            self.turn += 1
+            self._waiting.extendleft(reversed(self._again))
+            self._again = []
+        if isinstance(result, Failure) and not self._link.up:
+            self.down()
+        while self._waiting and self._has_room(self._waiting[0]):
+            self._send(self._waiting.popleft())
+        write.done(result)
+
+
+_NOTHING: Final = _Write(0, tuple, lambda _: None)

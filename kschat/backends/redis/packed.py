@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
+from kschat.backends.redis import packing
 from kschat.chat.interfaces import Stored
 from kschat.chat.messages import Error, Message
 
 #: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
-GENERATION: Final = 1 << 32
+GENERATION: Final = 1 << 22
 
 #: What a message is without its number: the rest of the mid, sender, recipient, how they were written, time, cid,
 #: msg, attachments.
@@ -33,6 +34,11 @@ _places: Final = msgspec.msgpack.Decoder(list[str | int])
 def packed(*values: Any) -> bytes:
     """Values as one argument of a script."""
     return _encoder.encode(values)
+
+
+def packed_texts(texts: Sequence[bytes]) -> bytes:
+    """A list of what Redis has answered with, as one argument of a script."""
+    return packing.texts(texts)
 
 
 class Packer:
@@ -56,9 +62,9 @@ class Packer:
             self._names[(user, peer)] = found
         return found
 
-    def batch(self, batch: Sequence[Message], deadline: int, most: int) -> bytes:
-        """A batch as ``append.lua`` takes it."""
-        values: list[Any] = [deadline, most]
+    def batch(self, batch: Sequence[Message], *about: Any) -> bytes:
+        """A batch as ``append.lua`` takes it. ``about``: what stands before the messages."""
+        values: list[Any] = [*about]
         encode, name_of = _encoder.encode, self.name
         for message in batch:
             mid, sender, recipient, cid = message.mid, message.sender, message.recipient, message.cid
@@ -115,6 +121,21 @@ def id_of(number: int) -> str:
     return f"{number >> 16}-{number & 0xFFFF}"
 
 
+def missing(told: Sequence[Sequence[Any]]) -> list[tuple[bytes, bytes]]:
+    """Conversations and ids of the messages that ``append.lua`` has answered with no more of, each once."""
+    return list(dict.fromkeys((facts[1], facts[0]) for _, kind, *facts in told if kind == b"l"))
+
+
+def looked_up(
+    told: Sequence[Sequence[Any]], found: Mapping[tuple[bytes, bytes], Sequence[bytes]]
+) -> list[Sequence[Any]]:
+    """The same with what was found of them: each as ``messages.lua`` answers with it."""
+    return [
+        (which, b"r", facts[0], *found[(facts[1], facts[0])]) if kind == b"l" else (which, kind, *facts)
+        for which, kind, *facts in told
+    ]
+
+
 def answers(batch: Sequence[Message], offsets: Sequence[int], told: Sequence[Sequence[Any]]) -> list[Stored]:
     """What ``append.lua`` has answered."""
     stored = [Stored(message, ((message.recipient, offset),)) for message, offset in zip(batch, offsets, strict=True)]
@@ -127,7 +148,10 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
     if kind == b"x":
         return Stored(message, (), False, Error.NOT_ALLOWED)
     if kind == b"r":
-        id_, rest, said, places = facts
+        id_, *found = facts
+        if not found:  # it was deleted in this very moment
+            return Stored(_numbered(message, number_of(id_)), (), True)
+        rest, said, places = found
         first = message_of(id_, rest)
         if first.recipient[0] == "#":
             return Stored(first, _unpacked(places), True)

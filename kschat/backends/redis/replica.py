@@ -19,7 +19,7 @@ from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.outbox import Outbox
 from kschat.backends.redis.pace import Pace
-from kschat.backends.redis.roster import Roster
+from kschat.backends.redis.roster import AT_ONCE, Roster
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.subscriptions import Subscriptions
 from kschat.backends.redis.teller import Teller
@@ -124,6 +124,8 @@ class RedisReplica:
         if self._link.up and self._roster.ready:
             try:
                 await self._tell()
+                while self._roster.moved:
+                    await self._tell()
                 await self._roster.leave()
             except Exception as error:  # noqa: BLE001 - the others take this daemon off by themselves
                 self.log.info("this daemon could not be taken off: {why}", why=why(error))
@@ -203,7 +205,7 @@ class RedisReplica:
         if self._is_up:
             try:
                 await self._subscriptions.settled()
-                if self._roster.moved and self._roster.ready:
+                while self._roster.moved and self._roster.ready:
                     self._flush()  # so that the answer knows of who came and went before
                 found = await self._roster.online(users)
             except RedisUnavailable:
@@ -246,13 +248,18 @@ class RedisReplica:
 
     async def _tell(self) -> None:
         words, count = self._outbox.take()
-        asks, self._asks = self._asks, []
-        flushing, self._flushing = self._flushing, []
+        asks, self._asks = self._asks[:AT_ONCE], self._asks[AT_ONCE:]
+        flushing: list[Deferred[None]] = []
         asked = packing.texts([part for ask in asks for part in ask[:3]])
         others: list[int] = []
         self._in_flight += 1
         try:
-            others = await self._roster.turn(words, asked)
+            told = self._roster.turn(words, asked)
+            if not self._roster.moved and not self._asks:
+                flushing, self._flushing = self._flushing, []
+            elif self._in_flight < MAX_IN_FLIGHT:
+                self._soon()  # there was more than one call tells
+            others = await told
         except Exception:
             self._counters.dropped += count + len(asks)
             raise

@@ -20,10 +20,16 @@ from kschat.chat.interfaces import StoreUnavailable
 #: Seconds between two rounds.
 EVERY: Final = 60.0
 
-#: Messages that one step may touch: some milliseconds of Redis's time.
+#: Entries of inboxes and conversations that one step may touch.
 STEP: Final = 500
 
-#: Seconds between two steps.
+#: Bytes of the messages that one step may touch; the last one may go beyond.
+STEP_BYTES: Final = 1_000_000
+
+#: Milliseconds that one step may take.
+STEP_TIME: Final = 5
+
+#: Seconds between two steps, at the least; else as long as the last one took, so that others have half of Redis's time.
 PAUSE: Final = 0.005
 
 #: Milliseconds after which another daemon may go on for one that does not.
@@ -97,25 +103,32 @@ class Retention:
             self._looked = True
         if self._seconds:
             before = milliseconds(self._wall) - int(self._seconds * 1000)
-            await self._steps(lock, "age", max(before, 0))
+            # From all inboxes first, so that none names what is gone.
+            for what in ("inboxes", "conversations"):
+                await self._steps(lock, what, max(before, 0))
         if self._most:
             await self._steps(lock, "count", self._most)
         await self._do("DEL", lock)
 
     async def _steps(self, lock: str, what: str, bound: int) -> None:
-        while await self._run(packed(what, bound, STEP)):
+        argument = packed(what, bound, STEP, STEP_BYTES, STEP_TIME)
+        began = self._clock.seconds()
+        while await self._run(argument):
+            took = self._clock.seconds() - began
             await self._do("PEXPIRE", lock, LOCK)
-            await deferLater(self._clock, PAUSE)
+            await deferLater(self._clock, max(took, PAUSE))
+            began = self._clock.seconds()
 
     async def _look(self) -> None:
-        cursor = b"0"
-        while True:
-            cursor, found = await self._do("ZSCAN", f"{self._prefix}x:age", cursor, "COUNT", STEP)
-            names = [name.decode() for name in found[::2]]
-            await self._run(packed("look", self._most, STEP, *names))
-            if cursor == b"0":
-                return
-            await deferLater(self._clock, PAUSE)
+        for index in ("x:age:i", "x:age:c"):
+            cursor = b"0"
+            while True:
+                cursor, found = await self._do("ZSCAN", f"{self._prefix}{index}", cursor, "COUNT", STEP)
+                names = [name.decode() for name in found[::2]]
+                await self._run(packed("look", self._most, STEP, STEP_BYTES, STEP_TIME, *names))
+                if cursor == b"0":
+                    break
+                await deferLater(self._clock, PAUSE)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(StoreUnavailable, CancelledError) is None:

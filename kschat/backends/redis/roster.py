@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -122,7 +123,8 @@ class Roster:
                 await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], b"1"))
             if old:
                 left, self._left = self._left, {}
-                await TURN.run(do, self._prefix, old, _packed(left), _NOTHING, 0, _NOTHING, 0)
+                while left:
+                    await TURN.run(do, self._prefix, old, _packed(_taken(left)), _NOTHING, 0, _NOTHING, 0)
                 await RETIRE.run(do, self._prefix, old)
                 await self._take_off(do, old)
             self._entered = True
@@ -154,6 +156,8 @@ class Roster:
     def turn(self, words: bytes, asks: bytes) -> Deferred[list[int]]:
         """Tell who came and went, and publish ``words`` and ``asks``. Fails as the link does.
 
+        Where many moved, some are left for the next call.
+
         Args:
             words: packed, each after its channel.
             asks: packed, each after its user and its channel.
@@ -161,7 +165,7 @@ class Roster:
         Returns:
             Of each of ``asks``, how many other daemons there are to answer; nothing where it was too late to ask.
         """
-        moves, self._moves = self._moves, {}
+        moves = _taken(self._moves)
         arguments = (self.id, _packed(moves), words, self._deadline(), asks, int(self.remote))
         told = TURN.run(self._link().do, self._prefix, *arguments)
         return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
@@ -317,6 +321,14 @@ class Roster:
         if failure.check(RedisUnavailable) is None:
             # Whatever Redis refuses: the next connection finds out whether it still does.
             self._link().abort(why(failure.value))
+
+
+def _taken(moves: dict[str, bytes]) -> dict[str, bytes]:
+    """As many as one call tells, the first ones, out of all."""
+    some = dict(islice(moves.items(), AT_ONCE))
+    for user in some:
+        del moves[user]
+    return some
 
 
 def _packed(moves: dict[str, bytes]) -> bytes:

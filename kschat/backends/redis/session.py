@@ -12,13 +12,14 @@ from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
 from kschat.backends.redis.faults import is_forbidden, said
-from kschat.backends.redis.lane import Lane
+from kschat.backends.redis.lane import Lane, Part
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import READING, WRITING, Scripts
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
 from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.messages import Message
 
 #: Seconds between two looks whether this is still the Redis that it was.
 LOOK: Final = 1.0
@@ -51,6 +52,7 @@ class Session:
     Attributes:
         epoch: of the data; "" until Redis was connected.
         lane: what writes, in order.
+        last: the last number that is known to have been given, in milliseconds and a count.
 
     Raises:
         AddressError: the settings can't be used.
@@ -77,6 +79,8 @@ class Session:
         # The generation of offsets that was last known, and the life of the server that it was learned from.
         self._generation = 0
         self._run = ""
+        # A Redis that knows less than this has had an older copy put in place.
+        self.last: tuple[int, int] = (0, 0)
         self._read_run = ""
         # What the server's clock says more than this one, in milliseconds.
         self._ahead = 0
@@ -118,6 +122,18 @@ class Session:
         asked = self.lane.do(writes, lambda: ("EVALSHA", hash_, 1, prefix, argument()))
         return asked.addErrback(self._unavailable, self._writes)
 
+    def append(self, batch: Sequence[Message], argument: Callable[[Sequence[Message]], bytes]) -> Deferred[list[Part]]:
+        """Run ``append`` for a batch, or for each of its parts. See ``Lane.append``.
+
+        Args:
+            batch: what is to be kept.
+            argument: called with a part of it when that is sent.
+        """
+        if not self._running:
+            return _stopped()
+        hash_, prefix = self._scripts.hashes["append"], self.prefix
+        return self.lane.append(batch, lambda part: ("EVALSHA", hash_, 1, prefix, argument(part)))
+
     def read(self, script: str, *arguments: str | bytes | int) -> Deferred[Any]:
         """Run a script that writes nothing (or deletes what is too old, in no order with the others)."""
         return self.ask("EVALSHA", self._scripts.hashes[script], 1, self.prefix, *arguments)
@@ -128,9 +144,13 @@ class Session:
             return _stopped()
         return self._reads.do(*command).addErrback(self._unavailable, self._reads)
 
-    def deadline(self) -> int:
-        """The server's time, in milliseconds, after which what is sent now is given up, and may not be done."""
-        return self._milliseconds() + self._ahead + self._patience
+    def head(self) -> tuple[int, str, int]:
+        """What each argument of a script that writes begins with.
+
+        The server's time, in milliseconds, after which what is sent now is given up, and may not be done; who writes;
+        and the turn of that.
+        """
+        return self._milliseconds() + self._ahead + self._patience, self.lane.writer, self.lane.turn
 
     def told_time(self, server: int) -> None:
         """What the server's clock said, a moment ago."""
@@ -150,6 +170,10 @@ class Session:
         """Its data are gone, or others: all is looked at anew."""
         self._writes.abort("its data are gone, or others")
         return StoreUnavailable("Redis has lost its data")
+
+    def unavailable(self, failure: Failure) -> Failure:
+        """Why something was not written, as StoreUnavailable."""
+        return self._unavailable(failure, self._writes)
 
     def is_outdated(self, generation: int) -> None:
         """An offset of this generation was seen. Where it is later than what is known here, look for its server."""
@@ -173,12 +197,12 @@ class Session:
         if int(about.get("redis_version", "0").split(".")[0]) < 7:
             raise RedisUnavailable(f"it is of version {about.get('redis_version')}, and must be of 7 or newer")
         await self._load(connection, WRITING)
-        known = (self.epoch, self._generation, self._run, token_urlsafe(6))
+        known = (self.epoch, self._generation, self._run, *self.last, token_urlsafe(6))
         said_hello = await do("EVALSHA", self._scripts.hashes["hello"], 1, self.prefix, about["run_id"], *known)
-        epoch, generation, now = said_hello
+        epoch, generation, now, *last = said_hello
         self._ahead = now - self._milliseconds()
         before, self.epoch = self.epoch, epoch.decode()
-        self._generation, self._run = generation, about["run_id"]
+        self._generation, self._run, self.last = generation, about["run_id"], (last[0], last[1])
         if about.get("maxmemory", "0") != "0" and about.get("maxmemory_policy") != "noeviction":
             self._warn(
                 f"Redis deletes what it likes when memory is short: set maxmemory-policy noeviction, "
@@ -216,14 +240,19 @@ class Session:
 
     def _look_after(self) -> None:
         if self._writes.up:
-            looked = self._writes.do("HGET", f"{self.prefix}g", "epoch").addCallback(self._looked)
+            looked = self._writes.do("HMGET", f"{self.prefix}g", "epoch", "generation", "ms", "seq")
+            looked.addCallback(self._looked)
             looked.addErrback(self._not_looked)
             # Also where nothing is appended: its clock may be set, and then all that is written would be too late.
             self._writes.do("TIME").addCallback(self._timed).addErrback(self._not_looked)
 
-    def _looked(self, epoch: bytes | None) -> None:
-        if epoch is None or epoch.decode() != self.epoch:
+    def _looked(self, found: list[bytes | None]) -> None:
+        epoch, generation, *last = found
+        number = (int(last[0] or 0), int(last[1] or 0))
+        if epoch is None or epoch.decode() != self.epoch or number < self.last:
             self.lost()
+        else:
+            self._generation, self.last = max(int(generation or 0), self._generation), number
 
     def _timed(self, time: list[bytes]) -> None:
         seconds, microseconds = time

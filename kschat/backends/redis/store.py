@@ -14,21 +14,40 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
     m:#ROOM    hash    the members: how many messages are their own, how many of others they have read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     n:#ROOM    hash    how many inboxes still hold a message, where so many are kept only
-    x:age, x:full, x:lock      what may be to be deleted, and who does it
+    x:age:i, x:age:c, x:full, x:lock      what may be to be deleted, and who does it
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final, TypeVar
 
+import msgspec
+from msgspec import Raw
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kschat.backends.order import number_of
+from kschat.backends.redis import lane
 from kschat.backends.redis.connection import ResponseError
-from kschat.backends.redis.packed import Packer, answers, ceiling_of, generation_of, id_of, message_of, packed, peer_of
+from kschat.backends.redis.lane import Part
+from kschat.backends.redis.packed import (
+    Packer,
+    answers,
+    ceiling_of,
+    generation_of,
+    id_of,
+    looked_up,
+    message_of,
+    missing,
+    packed,
+    packed_texts,
+    peer_of,
+)
 from kschat.backends.redis.retention import Retention
 from kschat.backends.redis.session import Session
 from kschat.backends.redis.settings import Settings
@@ -51,8 +70,17 @@ from kschat.chat.messages import Error, Message
 
 T = TypeVar("T")
 
-#: Users that are asked of at once.
+#: Users that are asked of at once, or of whom something is noted.
 MOST_USERS: Final = 1000
+
+#: Messages that are looked up at once; fewer, where they are large.
+MOST_LOOKED_UP: Final = 100
+
+#: Conversations that are looked at for those that are listed. Their order is known but for a minute.
+MOST_CANDIDATES: Final = 1500
+
+#: Bytes of messages that ``conversations`` lists; what is beyond is listed without what it says.
+MOST_LISTED: Final = 4_000_000
 
 
 @implementer(IStore)
@@ -124,24 +152,87 @@ class RedisStore:
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         """See ``IStore``. What is answered is as durable as Redis is set up to make it."""
-        parts = list(self._session.lane.parts(batch))
+        asked = self._session.append(batch, self._argument)
+        return asked.addCallback(self._appended)
+
+    def _argument(self, part: Sequence[Message]) -> bytes:
+        session = self._session
+        return self._packer.batch(part, *session.head(), lane.MOST_WRITES, self._most, *session.last)
+
+    def _appended(self, parts: Sequence[Part]) -> list[Stored] | Deferred[list[Stored]]:
         if len(parts) == 1:
-            return self._append(*parts[0])
-        return Deferred.fromCoroutine(_together([(part, self._append(writes, part)) for writes, part in parts]))
+            return self._kept(parts[0])
+        return Deferred.fromCoroutine(self._together(parts))
 
-    def _append(self, writes: int, batch: Sequence[Message]) -> Deferred[list[Stored]]:
-        def argument() -> bytes:
-            return self._packer.batch(batch, self._session.deadline(), self._most)
+    async def _together(self, parts: Sequence[Part]) -> list[Stored]:
+        """What became of a batch that was split. Where some of it is kept, the messages of the rest are refused."""
+        found: list[Stored] = []
+        failed: StoreUnavailable | None = None
+        kept = False
+        for part in parts:
+            try:
+                stored = self._kept(part)
+                found += await stored if isinstance(stored, Deferred) else stored
+                kept = True
+            except StoreUnavailable as error:
+                failed = error
+                found += [Stored(message, (), False, Error.NO_STORE) for message in part.messages]
+        if failed is not None and not kept:
+            raise failed
+        return found
 
-        return self._session.write("append", argument, writes).addCallback(self._appended, batch)
+    def _kept(self, part: Part) -> list[Stored] | Deferred[list[Stored]]:
+        """What became of a part."""
+        if isinstance(part.result, Failure):
+            self._session.unavailable(part.result).raiseException()
+        now, outcome, *rest = part.result
+        self._session.told_time(now)
+        if outcome == b"error":
+            raise self._session.refused(ResponseError(rest[0].decode("utf-8", "replace")))
+        if outcome != b"ok":
+            return self._done(outcome, [])
+        ms, seq, offsets, *told = rest
+        self._session.last = max(self._session.last, (ms, seq))
+        wanted = missing(told)
+        if wanted:
+            return Deferred.fromCoroutine(self._looked_up(part.messages, offsets, told, wanted))
+        stored = answers(part.messages, offsets, told)
+        if told:
+            self._session.lane.learn(stored)
+        return stored
+
+    async def _looked_up(
+        self,
+        batch: Sequence[Message],
+        offsets: Sequence[int],
+        told: Sequence[Sequence[Any]],
+        wanted: Sequence[tuple[bytes, bytes]],
+    ) -> list[Stored]:
+        found = dict(zip(wanted, await self._messages(wanted), strict=True))
+        return answers(batch, offsets, looked_up(told, found))
+
+    async def _messages(self, wanted: Sequence[tuple[bytes, bytes]]) -> list[list[bytes]]:
+        """Messages by conversation and id: each one's rest, facts and places; of one that is gone nothing."""
+        found: list[list[bytes]] = []
+        while len(found) < len(wanted):
+            some = wanted[len(found) : len(found) + MOST_LOOKED_UP]
+            found += await self._session.read("messages", packed_texts([part for one in some for part in one]))
+        return found
 
     def note(self, notes: Notes) -> Deferred[None]:
         """See ``IStore``."""
-        cursors = [part for pair in notes.cursors.items() for part in pair]
-        seen = [part for pair in notes.seen.items() for part in pair]
+        users = list(dict.fromkeys((*notes.cursors, *notes.seen)))
+        parts = [
+            self._note(notes, users[start : start + MOST_USERS]) for start in range(0, max(len(users), 1), MOST_USERS)
+        ]
+        return parts[0] if len(parts) == 1 else Deferred.fromCoroutine(_all(parts))
+
+    def _note(self, notes: Notes, users: Sequence[str]) -> Deferred[None]:
+        cursors = [part for user in users if user in notes.cursors for part in (user, notes.cursors[user])]
+        seen = [part for user in users if user in notes.seen for part in (user, notes.seen[user])]
         noted = self._session.write(
             "note",
-            lambda: packed(self._session.deadline(), self._session.epoch, cursors, seen),
+            lambda: packed(*self._session.head(), self._session.epoch, cursors, seen),
             len(cursors) + len(seen),
         )
         return noted.addCallback(lambda answer: self._done(answer, None))
@@ -152,17 +243,17 @@ class RedisStore:
         if number is None:
             return succeed(False)
         name, side = self._packer.name(user, peer)
-        marked = self._session.write("mark", lambda: packed(self._session.deadline(), user, name, side, id_of(number)))
+        marked = self._session.write("mark", lambda: packed(*self._session.head(), user, name, side, id_of(number)))
         return marked.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
         """See ``IStore``."""
-        joined = self._session.write("room", lambda: packed(self._session.deadline(), "join", room, user, most))
+        joined = self._session.write("room", lambda: packed(*self._session.head(), "join", room, user, most))
         return joined.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         """See ``IStore``."""
-        left = self._session.write("room", lambda: packed(self._session.deadline(), "leave", room, user, 0))
+        left = self._session.write("room", lambda: packed(*self._session.head(), "leave", room, user, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
     # IStore: what reads.
@@ -196,12 +287,36 @@ class RedisStore:
             if not number:
                 return succeed(Page((), False))
             upto = id_of(number)
-        found = self._session.read("history", user, name, int(side == 0), upto, limit + 1)
-        return found.addCallback(_page, limit)
+        return self._session.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         """See ``IStore``."""
-        return self._session.read("conversations", user, limit).addCallback(_conversations)
+        return Deferred.fromCoroutine(self._conversations(user, limit))
+
+    async def _conversations(self, user: str, limit: int) -> list[Conversation]:
+        listed = await self._session.read("conversations", user, limit, max(limit, MOST_CANDIDATES))
+        left = MOST_LISTED
+        found: list[Conversation] = []
+        beyond = deque((name[1:], id_) for name, id_, rest, _ in listed if not rest)
+        looked_up: deque[list[bytes]] = deque()
+        for name, id_, rest, unread in listed:
+            if not rest:
+                # One script's worth at a time, and no more of it is kept than is listed.
+                if not looked_up:
+                    looked_up += await self._session.read(
+                        "messages", packed_texts([part for one in islice(beyond, MOST_LOOKED_UP) for part in one])
+                    )
+                beyond.popleft()
+                told = looked_up.popleft()
+                if not told:
+                    continue  # it was deleted in this very moment
+                rest = told[0]
+            left -= len(rest)
+            last = message_of(id_, rest)
+            if left < 0:
+                last = msgspec.structs.replace(last, msg=Raw(b"null"), attachments=())
+            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD)))
+        return found
 
     def members(self, room: str) -> Deferred[list[str]]:
         """See ``IStore``."""
@@ -227,34 +342,13 @@ class RedisStore:
             raise self._session.lost()
         return result
 
-    def _appended(self, answer: list[Any], batch: Sequence[Message]) -> list[Stored]:
-        now, outcome, *rest = answer
-        self._session.told_time(now)
-        if outcome == b"error":
-            raise self._session.refused(ResponseError(rest[0].decode("utf-8", "replace")))
-        if outcome != b"ok":
-            return self._done(outcome, [])
-        stored = answers(batch, rest[0], rest[1:])
-        if len(rest) > 1:
-            self._session.lane.learn(stored)
-        return stored
 
-
-async def _together(parts: Sequence[tuple[Sequence[Message], Deferred[list[Stored]]]]) -> list[Stored]:
-    """What became of a batch that was split. Where some of it is kept, the messages of the rest are refused."""
-    found: list[Stored] = []
-    failed: StoreUnavailable | None = None
-    kept = False
-    for part, asked in parts:
-        try:
-            found += await asked
-            kept = True
-        except StoreUnavailable as error:
-            failed = error
-            found += [Stored(message, (), False, Error.NO_STORE) for message in part]
-    if failed is not None and not kept:
-        raise failed
-    return found
+async def _all(asked: Sequence[Deferred[None]]) -> None:
+    """Wait for all; fails as the first that does."""
+    try:
+        await gatherResults(asked, consumeErrors=True)
+    except FirstError as error:
+        raise StoreUnavailable(error.subFailure.getErrorMessage()) from None
 
 
 async def _known(asked: Sequence[tuple[Sequence[str], Deferred[list[Any]]]]) -> dict[str, int]:
@@ -280,13 +374,7 @@ def _inbox_page(answer: list[Any]) -> InboxPage:
     return InboxPage(entries, first, last, ceiling_of(generation))
 
 
-def _page(found: list[Any], limit: int) -> Page:
+def _page(answer: list[Any]) -> Page:
+    more, found = answer
     messages = [message_of(id_, rest) for id_, rest in zip(found[::2], found[1::2], strict=True)]
-    return Page(tuple(reversed(messages[:limit])), len(messages) > limit)
-
-
-def _conversations(found: list[Any]) -> list[Conversation]:
-    return [
-        Conversation(peer_of(int(name[:1]), name[1:]), message_of(id_, rest), min(unread, MAX_UNREAD))
-        for name, id_, rest, unread in found
-    ]
+    return Page(tuple(reversed(messages)), bool(more))

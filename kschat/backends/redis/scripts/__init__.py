@@ -5,8 +5,9 @@
 - ``append``         keep a batch
 - ``note``, ``mark``, ``room``   cursors and times, read marks, members
 - ``inbox``, ``ends``, ``read``, ``seen``   what is asked of inboxes
-- ``history``, ``conversations``   what is asked of conversations
+- ``history``, ``conversations``, ``messages``   what is asked of conversations
 - ``sweep``          delete a little of what is to be kept no longer
+- ``restored``       somebody has put a copy in place
 
 They are given the prefix of all keys as their one key; a cluster of Redis's own kind is not for them.
 """
@@ -19,8 +20,8 @@ from importlib.resources import files
 from typing import Final
 
 #: Those that write nothing: they are run also while Redis takes no writes.
-READING: Final = ("inbox", "ends", "read", "seen", "history", "conversations")
-WRITING: Final = ("hello", "append", "note", "mark", "room", "sweep")
+READING: Final = ("inbox", "ends", "read", "seen", "history", "conversations", "messages")
+WRITING: Final = ("hello", "append", "note", "mark", "room", "sweep", "restored")
 
 
 class Scripts:

@@ -5,11 +5,31 @@ local call = redis.call
 local floor, format, match, sub = math.floor, string.format, string.match, string.sub
 
 -- An inbox's offset 1 is the id 1-0 of its stream, and each generation begins at a multiple of this.
-local GENERATION = 4294967296
+local GENERATION = 4194304
+-- Beyond so many offsets of one inbox the next generation begins; one batch has far fewer.
+local SPILL = GENERATION - 262144
+-- Generations are numbered by seconds since 2026 where that is more. So many of them fit into a double.
+local YEAR_2026, GENERATIONS = 1767225600, 2147483648
+
+-- Bytes of messages after which a page is cut; the last message may go beyond.
+local PAGE_BYTES = 1000000
 
 local function server_ms()
   local time = call('TIME')
   return time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- Why a script that writes may do nothing: 'late', or 'again'. Its argument begins with the server's time at which it is too
+-- late; who writes; and that one's turn. When a batch was too much for one call, the writer's calls of the same turn, which
+-- came behind it, are to be made again behind its parts.
+local function refused(now, argument)
+  if now > argument[1] then
+    return 'late'
+  end
+  local held = call('GET', p .. 'x:w:' .. argument[2])
+  if held and tonumber(held) >= argument[3] then
+    return 'again'
+  end
 end
 
 -- The offset that an id of an inbox's stream means, and the id of an offset from 1 on.
@@ -21,6 +41,13 @@ end
 local function id_of(offset)
   local generation = floor((offset - 1) / GENERATION)
   return format('%.0f-%.0f', generation + 1, offset - 1 - generation * GENERATION)
+end
+
+-- A generation that nobody was given offsets of. Whoever puts an older copy of this Redis in place puts older generations
+-- there as well; the time it is tells a later one without anybody's having to remember the last.
+local function next_generation(known)
+  local passed = floor(server_ms() / 1000) - YEAR_2026
+  return math.max(known + 1, passed < GENERATIONS - 1048576 and passed or 0)
 end
 
 -- Whether one id of a conversation's stream is before another.
@@ -54,22 +81,48 @@ local function last_of(key)
   end
 end
 
--- The smallest offset of an inbox that is kept; last + 1 where none is.
+-- The first entry of an inbox whose message is not older than this, in milliseconds; nothing where there is none. Messages are
+-- in an inbox in the order of their time.
+local function first_since(key, ms, last)
+  local low, high, found = 1, last, nil
+  while low <= high do
+    local middle = floor((low + high) / 2)
+    local entry = call('XRANGE', key, id_of(middle), '+', 'COUNT', 1)[1]
+    if not entry then
+      high = middle - 1
+    elseif tonumber(match(entry[2][2], '^%d+')) < ms then
+      low = offset_of(entry[1]) + 1
+    else
+      found, high = entry, middle - 1
+    end
+  end
+  return found
+end
+
+-- The time before which messages may be gone from conversations, though inboxes may still name some of them.
+local function swept_until()
+  return tonumber(call('HGET', p .. 'g', 'age') or 0)
+end
+
+-- The first offset of an inbox that is kept; last + 1 where none is.
 local function first_of(key, last)
-  local from, count = '-', 1
-  while true do
+  local age, from = nil, '-'
+  for count = 1, 10, 9 do
     local entries = call('XRANGE', key, from, '+', 'COUNT', count)
     for _, entry in ipairs(entries) do
-      -- What is too old goes from conversations first, and soon from here.
-      if call('XRANGE', p .. 'c:' .. entry[2][4], entry[2][2], entry[2][2])[1] then
+      age = age or swept_until()
+      local id = entry[2][2]
+      if tonumber(match(id, '^%d+')) >= age or call('XRANGE', p .. 'c:' .. entry[2][4], id, id)[1] then
         return offset_of(entry[1])
       end
     end
     if #entries < count then
       return last + 1
     end
-    from, count = '(' .. entries[count][1], 10
+    from = '(' .. entries[count][1]
   end
+  local entry = first_since(key, age, last)
+  return entry and offset_of(entry[1]) or last + 1
 end
 
 -- Of a message in a conversation: how many there were with it, how many of them its sender's; the id in the
@@ -77,6 +130,17 @@ end
 local function facts(entry)
   local total, own, place, who = match(entry[2][4], '^(%d+) (%d+) (%S+) (.*)$')
   return tonumber(total), tonumber(own), place, who
+end
+
+-- A message as it is answered with: the rest of it, its facts, its packed places in a room.
+local function as_told(entry)
+  local fields = entry[2]
+  for at = 5, #fields, 2 do
+    if fields[at] == 'p' then
+      return {fields[2], fields[4], fields[at + 1]}
+    end
+  end
+  return {fields[2], fields[4], ''}
 end
 
 -- What is not hidden of a conversation begins with this id; how many were before it, and how many of those by side 1.
@@ -111,10 +175,10 @@ local function own_among(room, user, total, own)
   return first and first - 1 or own
 end
 
--- How a conversation stands for one who may see it: how many messages of others there were, and how many of them are
--- read or gone. Side is 1 or 2, or 0 for a room. Nothing for one who may not.
+-- How a conversation stands for one who may see it: how many messages of others there were, how many of them are
+-- read or gone, and the id that what is not hidden begins with. Side is 1 or 2, or 0 for a room. Nothing for one who may not.
 local function standing(conversation, side, user)
-  local _, total_before, first_before = hidden(conversation)
+  local from, total_before, first_before = hidden(conversation)
   if side == 0 then
     local own, read = membership(conversation, user)
     if not own then
@@ -124,7 +188,7 @@ local function standing(conversation, side, user)
     if total_before > read then
       read = math.max(read, total_before - own_among(conversation, user, total_before, own))
     end
-    return total - own, read
+    return total - own, read, from
   end
   local state = call('HMGET', p .. 'h:' .. conversation, 't', 'a', 'r' .. side)
   if not state[1] then
@@ -132,7 +196,7 @@ local function standing(conversation, side, user)
   end
   local total, first, read = tonumber(state[1]), tonumber(state[2]), tonumber(state[3]) or 0
   if side == 1 then
-    return total - first, math.max(read, total_before - first_before)
+    return total - first, math.max(read, total_before - first_before), from
   end
-  return first, math.max(read, first_before)
+  return first, math.max(read, first_before), from
 end

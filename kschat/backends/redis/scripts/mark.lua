@@ -1,10 +1,12 @@
--- Of a conversation all of others' messages up to one are read. ARGV[1] is packed: the server's time at which it is too late,
--- the user, the conversation, the user's side (0: a room), and the id up to which. Returns whether any was not read
--- before (1 or 0), or 'late'.
+-- Of a conversation all of others' messages up to one are read. ARGV[1] is packed: see ``refused``; then the user, the
+-- conversation, the user's side (0: a room), and the id up to which. Returns whether any was not read before (1 or 0), or
+-- 'late' or 'again'.
 
-local deadline, user, conversation, side, upto = unpack(cmsgpack.unpack(ARGV[1]))
-if server_ms() > deadline then
-  return 'late'
+local b = cmsgpack.unpack(ARGV[1])
+local user, conversation, side, upto = unpack(b, 4)
+local no = refused(server_ms(), b)
+if no then
+  return no
 end
 local others, read = standing(conversation, side, user)
 if not others then

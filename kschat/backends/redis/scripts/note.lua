@@ -1,14 +1,15 @@
--- Keep cursors and times. ARGV[1] is packed: the server's time at which it is too late, the epoch that the cursors are of,
--- a list of users and cursors, a list of users and times. Returns 'ok', 'late' or 'new'.
+-- Keep cursors and times. ARGV[1] is packed: see ``refused``; then the epoch that the cursors are of, a list of users and
+-- cursors, a list of users and times. Returns 'ok', 'late', 'again' or 'new'.
 
 local b = cmsgpack.unpack(ARGV[1])
-if server_ms() > b[1] then
-  return 'late'
+local no = refused(server_ms(), b)
+if no then
+  return no
 end
-if call('HGET', p .. 'g', 'epoch') ~= b[2] then
+if call('HGET', p .. 'g', 'epoch') ~= b[4] then
   return 'new'
 end
-local cursors, seen = b[3], b[4]
+local cursors, seen = b[5], b[6]
 
 local function rise(user, cursor)
   local inbox, key = p .. 'i:' .. user, p .. 'u:' .. user
@@ -27,7 +28,12 @@ for at = 1, #cursors, 2 do
 end
 local function saw(user, time)
   local key = p .. 'u:' .. user
-  if time > tonumber(call('HGET', key, 's') or -1) then
+  local before = call('HGET', key, 's')
+  if not before then
+    -- Also who was never written to is forgotten one day.
+    call('ZADD', p .. 'x:age:i', 'NX', format('%.0f', time), 'i' .. user)
+  end
+  if time > tonumber(before or -1) then
     call('HSET', key, 's', format('%.0f', time))
   end
 end

@@ -1,11 +1,12 @@
--- Make somebody a member of a room (with its #), or none. ARGV[1] is packed: the server's time at which it is too late,
--- 'join' or 'leave', the room, the user, how many members it may have. Returns whether anything changed (1 or 0), 'full', 'late'
--- or 'new'.
+-- Make somebody a member of a room (with its #), or none. ARGV[1] is packed: see ``refused``; then 'join' or 'leave', the
+-- room, the user, how many members it may have. Returns whether anything changed (1 or 0), 'full', 'late', 'again' or 'new'.
 
-local deadline, what, room, user, most = unpack(cmsgpack.unpack(ARGV[1]))
+local b = cmsgpack.unpack(ARGV[1])
+local what, room, user, most = unpack(b, 4)
 local now = server_ms()
-if now > deadline then
-  return 'late'
+local no = refused(now, b)
+if no then
+  return no
 end
 local key, list = p .. 'm:' .. room, p .. 'v:' .. user
 if what == 'leave' then
