@@ -1,4 +1,4 @@
-"""The console command ``kschat``: makes tokens, checks a configuration, prints the table of settings.
+"""The console command ``kschat``: makes tokens, checks a configuration, backs up the store.
 
 It takes the daemon's own options and reads the same file and environment, so that what it says is true of the daemon.
 """
@@ -22,6 +22,7 @@ from kschat.chat.tokens import Issuer, Rooms
 from kschat.config import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
 from kschat.connect import Finding, try_all
 from kschat.front.monotonic import use_monotonic_clock
+from kschat.maintenance import BackupOptions, RestoredOptions, backup, restored
 from kschat.options import Options, short_help
 
 T = TypeVar("T")
@@ -115,6 +116,8 @@ class CommandOptions(usage.Options):
         ["token", None, TokenOptions, "Make a token for a user."],
         ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
         ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
+        ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
+        ["restored", None, RestoredOptions, "Say that the SQLite store was put back to an older state."],
     ]
     longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
 
@@ -214,6 +217,10 @@ def main(
             output.write(describe(config))
         elif isinstance(chosen, TableOptions):
             output.write(settings_table())
+        elif isinstance(chosen, BackupOptions):
+            output.write(backup(chosen, environ))
+        elif isinstance(chosen, RestoredOptions):
+            output.write(restored(chosen, environ, wall))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:

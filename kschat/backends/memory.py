@@ -14,6 +14,7 @@ from zope.interface import implementer
 from kschat.backends.held import BY_NUMBER, Inbox, Kept, Thread
 from kschat.backends.order import number_of, pair, renumbered
 from kschat.chat.interfaces import (
+    PAGE_BYTES,
     Conversation,
     Entry,
     InboxPage,
@@ -26,6 +27,7 @@ from kschat.chat.interfaces import (
     RouterListener,
     Stored,
     StoreListener,
+    within_page,
 )
 from kschat.chat.messages import Error, Message
 
@@ -103,7 +105,7 @@ class MemoryStore:
         first = inbox.first
         begin = max(after + 1, first)
         offsets = range(begin, min(begin + limit, inbox.last + 1))
-        entries = [Entry(offset, inbox.kept[offset - first]) for offset in offsets]
+        entries = within_page([Entry(offset, inbox.kept[offset - first]) for offset in offsets])
         return succeed(InboxPage(entries, first, inbox.last))
 
     def is_outdated(self, offset: int) -> None:
@@ -134,7 +136,11 @@ class MemoryStore:
             return succeed(Page((), False))
         kept = thread.kept
         end = bisect_left(kept, number, key=BY_NUMBER)
-        start = max(end - limit, 0)
+        start = end
+        size = 0
+        while start > max(end - limit, 0) and size < PAGE_BYTES:
+            start -= 1
+            size += kept[start].stored.message.size
         return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:

@@ -114,6 +114,20 @@ class Notes(msgspec.Struct, frozen=True):
 MAX_UNREAD = 1000
 
 
+#: Bytes of messages with which a page of an inbox or a conversation ends, in stores that read as much as they like.
+PAGE_BYTES = 1_000_000
+
+
+def within_page(entries: Sequence[Entry]) -> list[Entry]:
+    """The first entries, up to the one with which they have ``PAGE_BYTES``."""
+    size = 0
+    for count, entry in enumerate(entries, 1):
+        size += entry.message.size
+        if size >= PAGE_BYTES:
+            return list(entries[:count])
+    return list(entries)
+
+
 class StoreUnavailable(Exception):
     """The store can't do it now. Of a batch, nothing was stored."""
 

@@ -102,6 +102,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     cid: str | None = None
     attachments: tuple[bytes, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes of ``msg`` and the attachments."""
+        return len(self.msg) + sum(map(len, self.attachments)) if self.attachments else len(self.msg)
+
 
 class PeerOnly(msgspec.Struct, frozen=True, gc=False):
     """What ``Typing`` carries."""

@@ -138,7 +138,7 @@ _index = Session.index
 
 def _index_and_forget(session: Session) -> None:
     _index(session)
-    session._ledger.indexed(0)
+    session._ledger.indexed(session._ledger.number, 0)
 
 
 class TestEnd(StoreTestCase):
@@ -155,7 +155,7 @@ class TestEnd(StoreTestCase):
         for refused in (store.append(to("ben")), store.read("ben", 0, 1)):
             self.failureResultOf(refused, StoreUnavailable)
         self.successResultOf(store.stop())
-        self.assertEqual(sorted(os.listdir(self.directory)), ["kschat.db", "kschat.db.lock"])
+        self.assertEqual(sorted(os.listdir(self.directory)), ["kschat.db", "kschat.db.given", "kschat.db.lock"])
 
     def test_a_store_that_was_not_started_refuses(self) -> None:
         store = SqliteStore(Settings(self.path), self.turns, self.turns)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kschat.backends.sqlite import SqliteStore
-from kschat.backends.sqlite.retention import STEP
+from kschat.backends.sqlite.retention import PIECE_ROWS, STEP_ROWS
 from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.chat.interfaces import InboxPage, InboxState, Notes
 from kschat.chat.messages import Message
@@ -111,7 +111,7 @@ class TestAge(RetentionTestCase):
     def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         result = self.turns.result
         store = self.started(retention_seconds=3600.0)
-        result(store.append([at(NOW - 9000 + n / 1000) for n in range(2 * STEP + 1)]))
+        result(store.append([at(NOW - 9000 + n / 1000) for n in range(STEP_ROWS)]))
         self.tidied(store)
         self.assertEqual(self.rows("messages"), 0)
 
@@ -173,7 +173,7 @@ class TestCount(RetentionTestCase):
     def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         result = self.turns.result
         store = self.started(retention_messages=10)
-        result(store.append(to(*["ben", "cem"] * (2 * STEP))))
+        result(store.append(to(*["ben", "cem"] * (2 * PIECE_ROWS))))
         self.tidied(store)
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread")], [20, 20, 20])
 

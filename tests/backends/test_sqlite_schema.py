@@ -10,7 +10,7 @@ from kschat.backends.sqlite.database import Database, Settings, Versions
 from kschat.chat.interfaces import StoreUnavailable
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries
-from tests.contracts.made import to
+from tests.contracts.made import message, to
 
 
 class TestVersions(StoreTestCase):
@@ -94,7 +94,7 @@ class TestVersions(StoreTestCase):
         self.sql("PRAGMA user_version = 99")
         self.assertEqual(
             self.refusal(Versions.shipped()),
-            "its schema is version 99, and this kschat knows versions up to 1: "
+            "its schema is version 99, and this kschat knows versions up to 2: "
             "run the kschat that wrote it, or a newer one",
         )
         self.assertEqual(self.sql("PRAGMA user_version"), [(99,)])
@@ -108,3 +108,42 @@ class TestVersions(StoreTestCase):
     def test_the_file_is_for_its_owner_alone(self) -> None:
         self.opened(Versions.shipped())
         self.assertEqual(Path(self.path).stat().st_mode & 0o077, 0)
+
+    def test_unread_messages_of_rooms_are_counted_in_a_file_of_the_first_version(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        for user in ("ann", "ben", "cem"):
+            result(store.join("#r", user, 10))
+        sent = result(store.append([message(user, "#r") for user in ("ann", "ben", "ann", "cem", "ann", "ben")]))
+        result(store.mark_read("ann", "#r", sent[2].message.mid))
+        result(store.settle())
+        result(store.append([message("ann", "#r"), message("ben", "#r")]))
+        result(store.stop())
+        self.make_first()
+        for settled in (False, True):
+            store = self.started()
+            for user, unread in (("ann", 3), ("ben", 5), ("cem", 7)):
+                (one,) = result(store.conversations(user, 10))
+                self.assertEqual((one.peer, one.unread), ("#r", unread + settled))
+            result(store.append([message("dan", "eve")]))
+            for user in ("ann", "ben", "cem"):
+                result(store.join("#s", user, 10))
+            if not settled:
+                # By a fourth, so that all have one more.
+                result(store.join("#r", "dan", 10))
+                result(store.append([message("dan", "#r")]))
+            result(store.settle())
+            result(store.stop())
+
+    def make_first(self) -> None:
+        """Make the file of this test what the first version would have left."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            for statement in (
+                "DROP INDEX thread_of_member",
+                "DROP TABLE held",
+                "UPDATE messages SET own = 0 WHERE own < 0",
+                "UPDATE thread SET own = 0 WHERE own < 0",
+                *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
+                "PRAGMA user_version = 1",
+            ):
+                connection.execute(statement)

@@ -9,13 +9,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from kschat.backends.sqlite.given import SUFFIX, Given, GivenFile, this_boot
 from kschat.chat.interfaces import StoreUnavailable
 
 #: How long another process (a backup, the sqlite3 shell) may hold the file before it counts as locked, in seconds.
@@ -23,6 +28,16 @@ BUSY_SECONDS: Final = 1.0
 
 #: Memory for pages of the file, in each of the two connections.
 CACHE_KILOBYTES: Final = 16_000
+
+#: The write-ahead log is cut back to this many bytes when it begins again from its start, and to nothing when all is
+#: quiet. Whoever reads for long, such as a backup, makes it grow.
+WAL_BYTES: Final = 8_000_000
+
+#: How far a new epoch's offsets are beyond those of the one before, at least: more than anybody has messages.
+BASE_STEP: Final = 1 << 32
+
+#: A clock that says more microseconds than this is wrong; half of what a client's double can count.
+LAST_BASE: Final = 1 << 52
 
 #: The oldest SQLite that knows all that is asked of it.
 OLDEST_SQLITE: Final = (3, 35)
@@ -34,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
     """How the file is used.
 
     Attributes:
-        path: the file; beside it lie ``-wal``, ``-shm`` and ``.lock``.
+        path: the file; beside it lie ``-wal``, ``-shm``, ``.lock`` and ``.given``.
         sync: ``full``: each commit waits for the disk; ``normal``: the newest may be lost with the machine's power.
         retention_seconds: messages are deleted at this age; 0 for never.
         retention_messages: the newest that are kept in an inbox and a conversation; 0 for all.
@@ -128,47 +143,60 @@ class Database:
     """The file, opened for writing, and locked.
 
     Args:
-        settings: which, and how.
+        settings: which, and how. A symbolic link is followed, once, here.
         versions: of the schema.
         known: the file that was opened before. A daemon that has told its clients offsets of one file must not
             go on with another, nor with an older copy, where those mean something else.
+        wall: the time of day, in seconds since 1970.
+        restored: the file was replaced by an older state of itself, whatever it looks like.
 
     Attributes:
         connection: for the thread that opened it.
         which: which file it is.
+        renewed: why a new epoch began with this opening; None where none did.
 
     Raises:
         StoreUnavailable: with a sentence that says why.
     """
 
-    def __init__(self, settings: Settings, versions: Versions, known: Which | None = None) -> None:
-        self.path = os.path.abspath(settings.path)
+    def __init__(
+        self,
+        settings: Settings,
+        versions: Versions,
+        known: Which | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+        restored: bool = False,
+    ) -> None:
+        # SQLite goes by the real path as well, with the names of the files beside it.
+        self.path = os.path.realpath(settings.path)
+        self._wall = wall
+        self._opener = secrets.token_hex(8)
+        self._mine = True
+        self.renewed: str | None = None
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
         if not Path(self.path).parent.is_dir():
             raise StoreUnavailable(f"there is no directory {Path(self.path).parent}")
-        try:
-            self._lock = Lock(self.path + ".lock")
-        except OSError as error:
-            raise StoreUnavailable(why(error)) from error
-        try:
-            # What it holds is for nobody else to read; SQLite gives the files beside it the same mode.
-            create = os.O_CREAT if known is None else 0
-            os.close(os.open(self.path, os.O_RDONLY | create | os.O_CLOEXEC, 0o600))
-            self.connection = connect(self.path, "rw")
+        with ExitStack() as opened:
             try:
-                self._prepare(settings, versions, known)
-            except BaseException:
-                self.connection.close()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            self._lock.release()
-            raise StoreUnavailable(why(error)) from error
-        except BaseException:
-            self._lock.release()
-            raise
+                opened.callback(Lock(self.path + ".lock").release)
+                # What it holds is for nobody else to read; SQLite gives the files beside it the same mode.
+                create = os.O_CREAT if known is None else 0
+                self._file = os.open(self.path, os.O_RDONLY | create | os.O_CLOEXEC, 0o600)
+                # Closed after SQLite's own: to close any descriptor of a file lets go of what SQLite locked.
+                opened.callback(os.close, self._file)
+                _lock_itself(self._file)
+                self._given_file = GivenFile(self.path + SUFFIX)
+                opened.callback(self._given_file.close)
+                self.connection = connect(self.path, "rw")
+                opened.callback(self.connection.close)
+                self._prepare(settings, versions, known, restored)
+            except (sqlite3.Error, OSError) as error:
+                raise StoreUnavailable(why(error)) from error
+            self._opened = opened.pop_all()
 
-    def _prepare(self, settings: Settings, versions: Versions, known: Which | None) -> None:
+    def _prepare(self, settings: Settings, versions: Versions, known: Which | None, restored: bool) -> None:
         execute = self.connection.execute
         version = versions.check(self.connection)
         if known is not None and not (version and self._which() == known):
@@ -177,10 +205,91 @@ class Database:
         if mode != "wal":
             raise StoreUnavailable(f"its disk can't do SQLite's write-ahead log (journal mode {mode})")
         execute(f"PRAGMA synchronous = {settings.sync}")
+        execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         versions.upgrade(self.connection, version)
-        execute("UPDATE progress SET openings = openings + 1")
-        self.which = self._which()
+        found = self._given_file.read()
+        reason = _TOLD if restored else self._went_back(settings, found, fresh=not version, known=known is not None)
+        if reason is not None and known is not None:
+            raise StoreUnavailable(_ANOTHER)
+        execute("BEGIN IMMEDIATE")
+        execute("UPDATE progress SET openings = openings + 1, opener = ?", (self._opener,))
+        if reason is not None:
+            self.renew(reason, found.base if found is not None else 0)
+        execute("COMMIT")
+        self.opened()
         self._files = self._identities()
+
+    def _went_back(self, settings: Settings, found: Given | None, *, fresh: bool, known: bool) -> str | None:
+        """Why this file may be an older state of the one whose offsets were last given; None where it is not."""
+        epoch, copied, number = self.connection.execute(
+            "SELECT epoch, copied, max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
+        ).fetchone()
+        stat = os.fstat(self._file)
+        if fresh:
+            return None if found is None else f"there was another one, says {Path(self.path).name}{SUFFIX}"
+        if copied:
+            return "it is a copy, made by kschat backup"
+        if found is not None and found.epoch == epoch and number < found.number:
+            return "messages that were acknowledged are not in it"
+        if known:
+            return None
+        if found is None:
+            return f"{Path(self.path).name}{SUFFIX}, which tells what was last given, is not beside it"
+        if found.epoch != epoch or found.inode != stat.st_ino:
+            return "it was put in the place of another"
+        if found.closed and found.closed != stat.st_ctime_ns:
+            return "it was changed since kschat closed it"
+        if not found.closed and found.boot != this_boot() and settings.sync != "full":
+            return "the machine stopped while it was in use, and with store_sync normal the newest may be lost"
+        return None
+
+    def renew(self, reason: str, base: int = 0) -> None:
+        """Begin a new epoch, in the transaction that is open, whose offsets are greater than any that was given.
+
+        Nobody knows how far the lost ones went. The time in microseconds is beyond all that was given until now, in
+        whatever file, as long as nobody gets a million messages a second; where the clock is wrong,
+        ``BASE_STEP`` beyond the last such jump is. ``opened`` is to be called after the commit.
+
+        Args:
+            reason: why, for the log.
+            base: the greatest that is known from outside of the file.
+        """
+        now = int(self._wall() * 1_000_000)
+        (before,) = self.connection.execute("SELECT base FROM progress").fetchone()
+        base = max(before, base) + BASE_STEP
+        self.connection.execute(
+            "UPDATE progress SET epoch = ?, base = ?, copied = 0",
+            (secrets.token_hex(8), max(base, now) if now < LAST_BASE else base),
+        )
+        self.renewed = reason
+
+    def opened(self) -> None:
+        """Say beside the file what was last given. Raises sqlite3.Error, OSError."""
+        epoch, base, number = self.connection.execute(
+            "SELECT epoch, base, max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
+        ).fetchone()
+        self._given = Given(epoch, base, os.fstat(self._file).st_ino, this_boot(), 0, number)
+        self._given_file.write(self._given)
+        self._number = number
+        self.base: int = base
+        self.which = self._which()
+
+    def begin(self) -> None:
+        """Begin a transaction.
+
+        Raises:
+            StoreUnavailable: the file is not the one that was opened, or another daemon has opened it since.
+        """
+        self.check()
+        self.connection.execute("BEGIN IMMEDIATE")
+        if self.connection.execute("SELECT opener FROM progress").fetchone() != (self._opener,):
+            self._mine = False
+            raise StoreUnavailable(_TAKEN)
+
+    def gave(self, number: int) -> None:
+        """All messages up to the one with this number are durable, and about to be acknowledged. Raises OSError."""
+        self._given_file.gave(number)
+        self._number = number
 
     def check(self) -> None:
         """Look whether the files are still the ones that were opened.
@@ -197,6 +306,26 @@ class Database:
         if not same:
             raise StoreUnavailable(_ANOTHER)
 
+    def look_after(self, quiet: bool) -> None:
+        """What is done every second.
+
+        Args:
+            quiet: nobody has written since the last time; then the write-ahead log is cut back to nothing.
+
+        Raises:
+            StoreUnavailable: see ``check``.
+            sqlite3.Error, OSError: the disk fails.
+        """
+        self.check()
+        self._given_file.keep(msgspec.structs.replace(self._given, number=self._number))
+        if quiet and os.path.getsize(self.path + "-wal"):
+            # Whoever reads just now is not waited for: there is another second.
+            self.connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
     def _which(self) -> Which:
         (epoch,) = self.connection.execute("SELECT epoch FROM progress").fetchone()
         stat = os.stat(self.path)
@@ -208,18 +337,32 @@ class Database:
 
     def close(self) -> None:
         """Close the file and let others have it. Errors are of no interest any more."""
-        try:
+        with self._opened, suppress(sqlite3.Error, OSError):
             self.connection.close()
-        except sqlite3.Error:
-            pass
-        finally:
-            self._lock.release()
+            # Where another process still reads it, what is in the log goes into the file later, and changes it.
+            if self._mine and not os.path.exists(self.path + "-wal"):
+                closed = os.fstat(self._file).st_ctime_ns
+                self._given_file.write(msgspec.structs.replace(self._given, closed=closed, number=self._number))
+
+
+def _lock_itself(file: int) -> None:
+    """Lock the database itself, by whatever name it was opened, and whatever became of the lock beside it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreUnavailable(
+            "another kschat uses it, by another name, or the lock beside it was removed: stop that one first"
+        ) from None
 
 
 def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. Raises sqlite3.Error."""
     connection = sqlite3.connect(
-        f"{Path(path).as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=64
+        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        cached_statements=64,
     )
     # A page that is damaged shall be noticed where it is read, not where it breaks something else.
     connection.execute("PRAGMA cell_size_check = ON")
@@ -243,6 +386,8 @@ def why(error: Exception) -> str:
 
 _DELETED: Final = "it was deleted: put it back, or restart kschat to begin with an empty one"
 _ANOTHER: Final = "another file has taken its place: put the right one back, or restart kschat to go on with this one"
+_TAKEN: Final = "another kschat has opened it since"
+_TOLD: Final = "kschat restored said so"
 
 #: What to say of an SQLite error, by the begin of its name.
 _SENTENCES: Final = {

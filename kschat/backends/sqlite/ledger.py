@@ -5,15 +5,16 @@ What it knows is right only as long as all it was told to keep is committed: aft
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
+import msgspec
+
 from kschat.backends.ids import ids_of
 from kschat.backends.order import renumbered
-from kschat.backends.sqlite.register import Register
+from kschat.backends.sqlite.register import Register, User
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
 from kschat.chat.interfaces import Stored
 from kschat.chat.messages import Error, Message
@@ -29,6 +30,8 @@ _ROWS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 _INSERT: Final = {count: f"INSERT INTO messages ({_FIELDS}) VALUES " + ", ".join([_ROW] * count) for count in _ROWS}
 
+_json: Final = msgspec.json.Encoder().encode
+
 #: Pairs of a sender and a cid that are asked for at once.
 _CIDS: Final = 64
 
@@ -38,18 +41,21 @@ class Ledger:
 
     Args:
         connection: in a transaction, whenever something is appended or flushed.
+        base: offsets that are given are greater.
 
     Attributes:
         number: the greatest id that a message has.
         register: who has which id.
+        waiting: how many places in inboxes messages to rooms have made since the last ``take_places``.
+        rows: the same since the last ``flush``.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, base: int) -> None:
         self._connection = connection
         (self.number,) = connection.execute(
             "SELECT max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
         ).fetchone()
-        self.register = Register(connection)
+        self.register = Register(connection, base)
         self._routes = self.register.routes
         # By sender and cid, what is not in all tables yet.
         self._known: dict[tuple[str, str], Stored] = {}
@@ -57,6 +63,28 @@ class Ledger:
         self._fresh: list[Stored] = []
         self._values: list[Any] = []
         self._size = 0
+        # Whose inboxes are yet to have messages to rooms, and how many places that is; and in this transaction.
+        self._behind: list[User] = []
+        self.waiting = 0
+        self.rows = 0
+
+    def rows_of(self, message: Message) -> int:
+        """How many places in inboxes a message to a room would have."""
+        room = self.register.room(message.recipient) if message.recipient[0] == "#" else None
+        return 0 if room is None else len(room.members)
+
+    def take_places(self) -> Iterator[int]:
+        """What is to be put into inboxes of the messages to rooms that were flushed, in the order of the inboxes.
+
+        Returns:
+            User, offset and message of each place in turn.
+        """
+        behind = sorted([(user.id, user.behind) for user in self._behind])
+        for user in self._behind:
+            user.behind = []
+        self._behind = []
+        self.waiting = 0
+        return _in_turn(behind)
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
         """Take a batch in. It is written by the next ``flush``."""
@@ -127,15 +155,21 @@ class Ledger:
             message = renumbered(message, number)
         self.number = number
         room.total += 1
+        own = self.register.count_own(room, sender)
         places = []
         pairs = []
         for name, user in room.members.items():
             if user is not sender:
-                user.last += 1
-                places.append((name, user.last))
-                pairs.append((user.id, user.last))
+                user.last = place = user.last + 1
+                places.append((name, place))
+                pairs.append((user.id, place))
+                if not user.behind:
+                    self._behind.append(user)
+                user.behind += (place, number)
         body, attachments = bytes(message.msg), packed(message.attachments)
         self._size += len(body) + len(attachments or b"")
+        self.waiting += len(pairs)
+        self.rows += len(pairs)
         self._values += (
             number,
             message.mid[16:],
@@ -143,9 +177,9 @@ class Ledger:
             sender.id,
             None,
             None,
-            json.dumps(pairs),
+            _json(pairs).decode(),
             room.total,
-            0,
+            -own,
             ids_of(message),
             message.time,
             message.cid,
@@ -168,11 +202,15 @@ class Ledger:
                 start += width
         values.clear()
         fresh, size = self._fresh, self._size
-        self._fresh, self._size = [], 0
+        self._fresh, self._size, self.rows = [], 0, 0
         return fresh, size
 
-    def indexed(self, most: int) -> None:
-        """All that was written is in all tables now: remember no more than ``most`` users, routes and room members."""
+    def indexed(self, upto: int, most: int) -> None:
+        """All up to a message is in all tables now. If that is all: remember ``most`` users, routes and members."""
+        if upto < self.number:
+            bound = f"{upto + 1:016x}"
+            self._known = {key: one for key, one in self._known.items() if one.message.mid >= bound}
+            return
         self._known.clear()
         if self.register.size > most:
             self.register.forget()
@@ -216,3 +254,12 @@ class Ledger:
             (places,),
         )
         return tuple(rows.fetchall())
+
+
+def _in_turn(behind: list[tuple[int, list[int]]]) -> Iterator[int]:
+    for user, places in behind:
+        pairs = iter(places)
+        for offset, message in zip(pairs, pairs, strict=True):
+            yield user
+            yield offset
+            yield message

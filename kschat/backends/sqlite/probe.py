@@ -24,7 +24,7 @@ def probe(path: str) -> str:
     Raises:
         StoreUnavailable: a daemon could not use it; the text is one sentence.
     """
-    file = Path(os.path.abspath(path))
+    file = Path(os.path.realpath(path))
     try:
         if not file.parent.is_dir():
             raise StoreUnavailable(f"there is no directory {file.parent}")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from kschat.backends.order import number_of
 from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
-from kschat.chat.interfaces import MAX_UNREAD, Conversation, Entry, InboxPage, InboxState, Page
+from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
 from kschat.chat.messages import Message
 
 #: What is recent, by conversation.
@@ -53,20 +55,24 @@ _NEWEST: Final = (
     "ORDER BY newest DESC LIMIT ?"
 )
 
-#: Of conversations ``mine``: the newest message, and how many of others were not read. In a conversation of two that
-#: is a difference of counts; in a room they are counted.
+#: Of conversations ``mine``: the newest message, and how many of others were not read: how far all messages, and one's
+#: own, were counted in the newest message and in the last one that was read (or that was deleted). In a conversation of
+#: two each message tells both counts; in a room there is an index of each member's own.
+_READ_ROW: Final = "FROM thread WHERE conversation = c.id AND message <= mine.read ORDER BY message DESC LIMIT 1"
+_FIRST_ROW: Final = "FROM thread WHERE conversation = c.id ORDER BY message LIMIT 1"
+_OWN_ROW: Final = "FROM thread WHERE conversation = c.id AND sender = mine.user AND own < 0"
 _OVERVIEW: Final = (
     "SELECT mine.conversation, mine.read, "
     "coalesce(c.room, (SELECT name FROM users WHERE id = CASE c.one WHEN mine.user THEN c.other ELSE c.one END)), "
     "CASE WHEN l.message IS NULL OR l.message <= mine.read THEN 0 "
-    "WHEN c.room IS NOT NULL THEN (SELECT count(*) FROM (SELECT 1 FROM thread "
-    "WHERE conversation = c.id AND message > mine.read AND sender <> mine.user LIMIT "
-    f"{MAX_UNREAD})) "
+    f"WHEN c.room IS NOT NULL THEN min({MAX_UNREAD}, "
+    f"l.total - coalesce((SELECT total {_READ_ROW}), (SELECT total - 1 {_FIRST_ROW})) "
+    f"- coalesce((SELECT -own {_OWN_ROW} ORDER BY message DESC LIMIT 1) "
+    f"- coalesce((SELECT -own {_OWN_ROW} AND message <= mine.read ORDER BY message DESC LIMIT 1), "
+    f"(SELECT -own - 1 {_OWN_ROW} ORDER BY message LIMIT 1)), 0)) "
     f"ELSE min({MAX_UNREAD}, CASE l.sender WHEN mine.user THEN l.total - l.own ELSE l.own END - coalesce("
-    "(SELECT CASE sender WHEN mine.user THEN total - own ELSE own END FROM thread "
-    "WHERE conversation = c.id AND message <= mine.read ORDER BY message DESC LIMIT 1), "
-    "(SELECT CASE sender WHEN mine.user THEN total - own ELSE own - 1 END FROM thread "
-    "WHERE conversation = c.id ORDER BY message LIMIT 1))) END, "
+    f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own END {_READ_ROW}), "
+    f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own - 1 END {_FIRST_ROW}))) END, "
     f"{COLUMNS} FROM mine CROSS JOIN conversations c ON c.id = mine.conversation "
     "LEFT JOIN thread l ON l.conversation = c.id AND l.message = mine.newest LEFT JOIN messages m ON m.id = l.message"
 )
@@ -80,6 +86,12 @@ ONE_OF_ROOM: Final = f"WITH one AS ({_MINE_OF_ROOM}), mine AS ({_WITH_NEWEST} on
 MEMBERS: Final = (
     "SELECT u.name FROM conversations c CROSS JOIN participants p ON p.conversation = c.id "
     "CROSS JOIN users u ON u.id = p.user WHERE c.room = ?"
+)
+
+#: The rooms that a user is in.
+ROOMS: Final = (
+    "SELECT c.room FROM participants p CROSS JOIN conversations c ON c.id = p.conversation "
+    "WHERE p.user = (SELECT id FROM users WHERE name = ?) AND c.room IS NOT NULL"
 )
 
 SEEN: Final = "SELECT name, seen FROM users WHERE name IN ({}) AND seen IS NOT NULL"
@@ -123,13 +135,19 @@ class Queries:
         newest = recent.inboxes.get(user)
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
-            return list(newest[skip : skip + limit])
-        rows = self._execute(READ, (user, after, limit)).fetchall()
-        entries = [Entry(row[0], message_of(row[1:])) for row in rows]
+            return within_page(newest[skip : skip + limit])
+        entries: list[Entry] = []
+        size = 0
+        for row in self._execute(READ, (user, after, limit)):
+            entry = Entry(row[0], message_of(row[1:]))
+            entries.append(entry)
+            size += entry.message.size
+            if size >= PAGE_BYTES:
+                return entries
         if newest and len(entries) < limit:
             at = entries[-1].offset if entries else after
             entries += [entry for entry in newest if entry.offset > at][: limit - len(entries)]
-        return entries
+        return within_page(entries)
 
     def last_seen(self, recent: Recent, users: Sequence[str]) -> dict[str, int]:
         """See ``IStore``."""
@@ -147,23 +165,32 @@ class Queries:
         ).fetchone()
         if number is None or mine is None:
             return Page((), False)
-        # One more than asked for tells whether there are more.
         bound = f"{number:016x}"
         newest = [one for one in recent.threads.get(thread_key(user, peer), ()) if one.mid < bound][-limit - 1 :]
-        if len(newest) <= limit:
-            upto = int(newest[0].mid[:16], 16) if newest else number
-            rows = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))).fetchall()
-            newest = [message_of(row) for row in reversed(rows)] + newest
-        return Page(tuple(newest[-limit:]), len(newest) > limit)
+        upto = int(newest[0].mid[:16], 16) if newest else number
+        # One more than asked for tells whether there are more.
+        older = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))) if len(newest) <= limit else ()
+        page: list[Message] = []
+        size = 0
+        for message in chain(reversed(newest), map(message_of, older)):
+            if len(page) == limit or size >= PAGE_BYTES:
+                return Page(tuple(reversed(page)), True)
+            page.append(message)
+            size += message.size
+        return Page(tuple(reversed(page)), False)
 
     def conversations(self, recent: Recent, user: str, limit: int) -> list[Conversation]:
         """See ``IStore``."""
         threads = recent.threads
+        # At once, since another thread may sort what is recent meanwhile.
+        mine: set[tuple[str, str] | str] = set(recent.direct.get(user, ()))
         # In one transaction, since unread messages are counted here by what is beyond the tables.
         self._execute("BEGIN")
         try:
             rows = self._execute(CONVERSATIONS, (user, limit)).fetchall()
-            rows += [row for key in list(threads) if (row := self._overview_of(user, key)) is not None]
+            mine |= {room for (room,) in self._execute(ROOMS, (user,)) if room in threads}
+            newest = nlargest(limit, mine, key=lambda key: threads[key][-1].mid)
+            rows += [row for key in newest if (row := self._overview_of(user, key)) is not None]
         finally:
             self._execute("COMMIT")
         found = {}
@@ -171,15 +198,12 @@ class Queries:
             one = _conversation(user, row, threads)
             if one is not None:
                 found[one.peer] = one
-        newest = sorted(found.values(), key=lambda one: one.last.mid, reverse=True)
-        return newest[:limit]
+        return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
 
     def _overview_of(self, user: str, key: tuple[str, str] | str) -> Any:
         """What is known of a recent conversation, where it is one of ``user``'s."""
         if isinstance(key, str):
             return self._execute(ONE_OF_ROOM, {"user": user, "peer": key}).fetchone()
-        if user not in key:
-            return None
         peer = key[0] if key[1] == user else key[1]
         return self._execute(ONE_WITH_USER, {"user": user, "peer": peer}).fetchone()
 

@@ -1,4 +1,4 @@
-"""The reader's thread: answers questions in turn, on a connection of its own, so that none waits for a commit."""
+"""A thread that reads: answers questions in turn, on a connection of its own, so that none waits for a commit."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ T = TypeVar("T")
 
 
 class Reader:
-    """The thread that reads.
+    """A thread that reads.
 
     Args:
         reactor: where answers go.
         writer: has the database; while it has not, every question fails.
         failed: called on the reactor's thread with the reason when a question fails by itself.
+        name: of the thread.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, writer: Writer, failed: Callable[[str], None]) -> None:
+    def __init__(self, reactor: IReactorFromThreads, writer: Writer, failed: Callable[[str], None], name: str) -> None:
         self._reactor = reactor
         self._writer = writer
         self._failed = failed
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="kschat store reader", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._connection: sqlite3.Connection | None = None
         self._ended = False
         self._stopping = False

@@ -1,8 +1,8 @@
 """The newest messages, in memory: those that are durable, but not in the inbox and thread tables yet.
 
-Written by the writer's thread alone, and read by both. Nothing is ever taken out: once all of a
-``Recent`` is in the tables, another takes its place. So whoever takes the ``Recent`` first and then asks the
-tables finds each message in at least one of the two.
+Written by the writer's thread alone, and read by all. Nothing is ever taken out: once the first messages of a
+``Recent`` are in the tables, another with the rest takes its place. So whoever takes the ``Recent`` first and then asks
+the tables finds each message in at least one of the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Recent:
     They are sorted by inbox and conversation once somebody asks: under load most are in the tables before that.
     """
 
-    __slots__ = ("_inboxes", "_lock", "_messages", "_sorted", "_threads")
+    __slots__ = ("_direct", "_inboxes", "_lock", "_messages", "_sorted", "_threads")
 
     def __init__(self) -> None:
         self._messages: list[Stored] = []
@@ -28,6 +28,16 @@ class Recent:
         self._lock = Lock()
         self._inboxes: dict[str, list[Entry]] = {}
         self._threads: dict[tuple[str, str] | str, list[Message]] = {}
+        self._direct: dict[str, list[tuple[str, str]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def after(self, count: int) -> Recent:
+        """Another, without the first ``count`` messages."""
+        rest = Recent()
+        rest._messages = self._messages[count:]
+        return rest
 
     def extend(self, fresh: Iterable[Stored]) -> None:
         """Take in messages that are durable now."""
@@ -45,6 +55,12 @@ class Recent:
         self._sort()
         return self._threads
 
+    @property
+    def direct(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """By user, the conversations of two in which there are messages, each once."""
+        self._sort()
+        return self._direct
+
     def _sort(self) -> None:
         # By whichever thread asks: the lock makes the other wait, and find it done.
         with self._lock:
@@ -61,6 +77,9 @@ class Recent:
                 messages = threads.get(key)
                 if messages is None:
                     messages = threads[key] = []
+                    if not isinstance(key, str):
+                        for user in set(key):
+                            self._direct.setdefault(user, []).append(key)
                 messages.append(message)
                 self._sorted += 1
 

@@ -9,14 +9,18 @@ import sqlite3
 
 
 class User:
-    """Who has which id, and the greatest offset in that inbox."""
+    """Who has which id, and the offset in that inbox beyond which the next one is given.
 
-    __slots__ = ("id", "last", "name")
+    ``behind``: of messages to rooms that the inbox does not have yet, offset and message in turn.
+    """
+
+    __slots__ = ("behind", "id", "last", "name")
 
     def __init__(self, id_: int, name: str, last: int) -> None:
         self.id = id_
         self.name = name
         self.last = last
+        self.behind: list[int] = []
 
 
 class Talk:
@@ -42,14 +46,15 @@ class Route:
 
 
 class Room:
-    """A room, with its members by name."""
+    """A room, with its members by name, and how many messages those who wrote have written, by their ids."""
 
-    __slots__ = ("id", "members", "total")
+    __slots__ = ("id", "members", "own", "total")
 
     def __init__(self, id_: int, total: int, members: dict[str, User]) -> None:
         self.id = id_
         self.total = total
         self.members = members
+        self.own: dict[int, int] = {}
 
 
 class Register:
@@ -57,10 +62,12 @@ class Register:
 
     Args:
         connection: in a transaction, whenever something may be made.
+        base: offsets that are given are greater.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, base: int) -> None:
         self._execute = connection.execute
+        self._base = base
         self._users: dict[str, User] = {}
         self._rooms: dict[str, Room] = {}
         self._members = 0
@@ -85,7 +92,7 @@ class Register:
             if not make:
                 return None
             row = (self._execute("INSERT INTO users (name) VALUES (?)", (name,)).lastrowid, 0)
-        user = self._users[name] = User(row[0], name, row[1])
+        user = self._users[name] = User(row[0], name, max(row[1], self._base))
         return user
 
     def room(self, name: str, make: bool = False) -> Room | None:
@@ -109,6 +116,20 @@ class Register:
         self._members += len(names) + 1
         room = self._rooms[name] = Room(row[0], row[1], {member: self._sure_user(member) for (member,) in names})
         return room
+
+    def count_own(self, room: Room, sender: User) -> int:
+        """One more message of ``sender`` to ``room``; which number of theirs it is."""
+        own = room.own.get(sender.id)
+        if own is None:
+            row = self._execute(
+                "SELECT -own FROM thread WHERE conversation = ? AND sender = ? AND own < 0 "
+                "ORDER BY message DESC LIMIT 1",
+                (room.id, sender.id),
+            ).fetchone()
+            own = row[0] if row is not None else 0
+            self._members += 1
+        room.own[sender.id] = own = own + 1
+        return own
 
     def open_route(self, sender_name: str, recipient_name: str) -> Route:
         """The route from one to the other, and the one back, of which neither is known yet."""

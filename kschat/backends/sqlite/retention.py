@@ -7,15 +7,22 @@ message itself goes when neither refers to it any more.
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from kschat.backends.order import COUNT_BITS
 
-#: Messages that go in one transaction.
-STEP: Final = 200
+#: What goes in one transaction: as much as is done in so many seconds, or so many rows. Whoever sends meanwhile waits
+#: for it.
+STEP_SECONDS: Final = 0.008
+STEP_ROWS: Final = 4000
 
-#: Users, or conversations, that are looked at in one transaction.
+#: Rows that go at once within a step, between two looks at the time; more only where one message has more.
+PIECE_ROWS: Final = 250
+
+#: Users, or conversations, that are looked at at once.
 LOOK: Final = 500
 
 _OF_DOOMED: Final = "messages m WHERE m.id IN (SELECT id FROM temp.doomed)"
@@ -28,20 +35,29 @@ UNLINK: Final = (
     FROM (SELECT user, max(offset) AS offset FROM temp.gone GROUP BY user) AS last WHERE users.id = last.user""",
     "DELETE FROM inbox WHERE (user, offset) IN (SELECT user, offset FROM temp.gone)",
     f"DELETE FROM thread WHERE (conversation, message) IN (SELECT conversation, id FROM {_OF_DOOMED})",
+    "DELETE FROM held WHERE message IN (SELECT id FROM temp.doomed)",
 )
 
-#: Spares, of what is doomed, what an inbox or a conversation still holds.
-SPARE: Final = """DELETE FROM temp.doomed WHERE EXISTS (
-    SELECT 1 FROM messages m CROSS JOIN thread ON thread.conversation = m.conversation AND thread.message = m.id
-    WHERE m.id = doomed.id
-) OR EXISTS (
-    SELECT 1 FROM messages m CROSS JOIN inbox ON inbox.user = m.recipient AND inbox.offset = m.place
-    WHERE m.id = doomed.id
-) OR EXISTS (
-    SELECT 1 FROM messages m CROSS JOIN json_each(m.places) CROSS JOIN inbox
-    ON inbox.user = json_extract(value, '$[0]') AND inbox.offset = json_extract(value, '$[1]')
-    WHERE m.id = doomed.id AND m.places IS NOT NULL
-)"""
+#: Spares, of what is doomed, what an inbox or a conversation still holds. Of a message to a room that is counted once,
+#: and then counted down, since it may lie in a thousand inboxes.
+SPARE: Final = (
+    "UPDATE held SET places = places - 1 WHERE message IN (SELECT id FROM temp.doomed)",
+    f"""INSERT INTO held SELECT m.id, (
+        SELECT count(*) FROM json_each(m.places) CROSS JOIN inbox
+        ON inbox.user = json_extract(value, '$[0]') AND inbox.offset = json_extract(value, '$[1]')
+    ) + (
+        SELECT count(*) FROM thread WHERE thread.conversation = m.conversation AND thread.message = m.id
+    ) FROM {_OF_DOOMED} AND m.places IS NOT NULL AND NOT EXISTS (SELECT 1 FROM held WHERE message = m.id)""",
+    "DELETE FROM temp.doomed WHERE EXISTS (SELECT 1 FROM held WHERE message = doomed.id AND places > 0)",
+    "DELETE FROM held WHERE message IN (SELECT id FROM temp.doomed)",
+    """DELETE FROM temp.doomed WHERE EXISTS (
+        SELECT 1 FROM messages m CROSS JOIN thread ON thread.conversation = m.conversation AND thread.message = m.id
+        WHERE m.id = doomed.id
+    ) OR EXISTS (
+        SELECT 1 FROM messages m CROSS JOIN inbox ON inbox.user = m.recipient AND inbox.offset = m.place
+        WHERE m.id = doomed.id
+    )""",
+)
 
 CIDS: Final = f"SELECT sender, cid FROM {_OF_DOOMED} AND cid IS NOT NULL"
 
@@ -50,7 +66,13 @@ DELETE_CID: Final = "DELETE FROM cids WHERE sender = ? AND cid = ?"
 
 DELETE: Final = "DELETE FROM messages WHERE id IN (SELECT id FROM temp.doomed)"
 
-OLD: Final = "INSERT INTO temp.doomed SELECT id FROM messages WHERE id < ? ORDER BY id LIMIT ?"
+#: The oldest, with how many rows each has in all tables, about.
+OLD: Final = (
+    "SELECT id, 3 + coalesce(json_array_length(places), 1) FROM messages WHERE id < ? ORDER BY id "
+    f"LIMIT {PIECE_ROWS // 4}"
+)
+
+DOOM: Final = "INSERT INTO temp.doomed VALUES (?)"
 
 TALKS: Final = f"INSERT OR IGNORE INTO temp.touched SELECT conversation FROM {_OF_DOOMED}"
 
@@ -62,19 +84,25 @@ DROP: Final = (
     "DELETE FROM conversations WHERE id IN (SELECT id FROM temp.touched)",
 )
 
-#: Of the users (conversations) after one: which have too many messages, and how many.
-FULL_INBOXES: Final = """SELECT id, last - floor - :most FROM (
+#: Of the users (conversations) after one: which may have too many messages. Of an inbox whose offsets once jumped
+#: (``progress.base``) the difference says too much.
+FULL_INBOXES: Final = """SELECT id, floor, last FROM (
     SELECT id, floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0) AS last
     FROM users WHERE id > :after ORDER BY id LIMIT :look
 ) WHERE last - floor > :most"""
-FULL_THREADS: Final = """SELECT id, last - first + 1 - :most FROM (
+FULL_THREADS: Final = """SELECT id, first - 1, last FROM (
     SELECT id, (SELECT total FROM thread WHERE conversation = c.id ORDER BY message DESC LIMIT 1) AS last,
     (SELECT total FROM thread WHERE conversation = c.id ORDER BY message LIMIT 1) AS first
     FROM conversations c WHERE id > :after ORDER BY id LIMIT :look
 ) WHERE last - first + 1 > :most"""
 _NEXT: Final = "SELECT max(id) FROM (SELECT id FROM {} WHERE id > ? ORDER BY id LIMIT ?)"
 
-OLDEST_OF_INBOX: Final = "INSERT INTO temp.doomed SELECT message FROM inbox WHERE user = ? ORDER BY offset LIMIT ?"
+#: The greatest offset that is not among so many of the newest.
+BEYOND_NEWEST: Final = "SELECT offset FROM inbox WHERE user = ? ORDER BY offset DESC LIMIT 1 OFFSET ?"
+
+OLDEST_OF_INBOX: Final = (
+    "INSERT INTO temp.doomed SELECT message FROM inbox WHERE user = ? AND offset <= ? ORDER BY offset LIMIT ?"
+)
 OLDEST_OF_THREAD: Final = (
     "INSERT INTO temp.doomed SELECT message FROM thread WHERE conversation = ? ORDER BY message LIMIT ?"
 )
@@ -87,16 +115,31 @@ class Retention:
         connection: all that was written is in all tables, and a transaction is open, whenever ``step`` is called.
         seconds: the age at which messages go; 0 for none.
         most: messages that are kept in an inbox and in a conversation; 0 for all.
+        base: of the offsets; see the table ``progress``.
+        stopwatch: seconds, from wherever.
     """
 
-    def __init__(self, connection: sqlite3.Connection, seconds: float, most: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        seconds: float,
+        most: int,
+        base: int = 0,
+        stopwatch: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._connection = connection
         self._execute = connection.execute
         self._seconds = seconds
         self._most = most
+        self._base = base
+        self._stopwatch = stopwatch
         self._now: float | None = None
+        self._rows = 0
+        # Where each table was looked at up to, and which of what was looked at has too much.
         self._inboxes_after: int | None = 0
         self._threads_after: int | None = 0
+        self._inboxes: deque[tuple[int, int]] = deque()
+        self._threads: deque[tuple[int, int]] = deque()
         self._execute("CREATE TEMP TABLE doomed (id INTEGER PRIMARY KEY)")
         self._execute("CREATE TEMP TABLE touched (id INTEGER PRIMARY KEY)")
         self._execute("CREATE TEMP TABLE gone (user INTEGER, offset INTEGER)")
@@ -114,20 +157,46 @@ class Retention:
 
     def step(self) -> bool:
         """Delete some messages. Whether a conversation is gone, so that its id means nothing any more."""
+        begun = self._stopwatch()
+        self._rows = 0
+        gone = False
+        while self.due and self._rows < STEP_ROWS and self._stopwatch() - begun < STEP_SECONDS:
+            gone |= self._piece()
+        return gone
+
+    def _piece(self) -> bool:
         assert self._now is not None
         if self._seconds:
             cutoff = max(int((self._now - self._seconds) * 1000), 0) << COUNT_BITS
-            if self._execute(OLD, (cutoff, STEP)).rowcount:
-                return self._delete_old()
-        if self._inboxes_after is not None:
-            self._inboxes_after = self._trim(FULL_INBOXES, "users", self._trim_inbox, self._inboxes_after)
+            old = self._execute(OLD, (cutoff,)).fetchall()
+            if old:
+                return self._delete_old(old)
+        if self._inboxes:
+            self._trim_inbox(*self._inboxes.popleft())
+        elif self._threads:
+            self._trim_thread(*self._threads.popleft())
+        elif self._inboxes_after is not None:
+            full, self._inboxes_after = self._look(FULL_INBOXES, "users", self._inboxes_after)
+            self._inboxes.extend(
+                (user, beyond) for user, floor, last in full if (beyond := self._beyond(user, floor, last)) is not None
+            )
         elif self._threads_after is not None:
-            self._threads_after = self._trim(FULL_THREADS, "conversations", self._trim_thread, self._threads_after)
+            full, self._threads_after = self._look(FULL_THREADS, "conversations", self._threads_after)
+            self._threads.extend((thread, last - first - self._most) for thread, first, last in full)
         else:
             self._now = None
         return False
 
-    def _delete_old(self) -> bool:
+    def _delete_old(self, old: list[tuple[int, int]]) -> bool:
+        doomed = []
+        rows = 0
+        for id_, count in old:
+            doomed.append((id_,))
+            rows += count
+            if rows >= PIECE_ROWS:
+                break
+        self._rows += rows
+        self._connection.executemany(DOOM, doomed)
         self._execute(TALKS)
         for statement in UNLINK:
             self._execute(statement)
@@ -138,36 +207,48 @@ class Retention:
         self._clear()
         return gone > 0
 
-    def _trim(self, query: str, table: str, trim: Callable[[int, int], None], after: int) -> int | None:
-        """Trim one that is too full among the next of a table; where to go on, None at the end."""
-        full = self._execute(query, {"most": self._most, "after": after, "look": LOOK}).fetchone()
-        if full is not None:
-            id_, excess = full
-            trim(id_, min(excess, STEP))
-            # Once more from here, since it may have been more than one step.
-            return int(id_) - 1 if excess > STEP else int(id_)
-        last: int | None = self._execute(_NEXT.format(table), (after, LOOK)).fetchone()[0]
-        return last
+    def _look(self, query: str, table: str, after: int) -> tuple[list[tuple[int, int, int]], int | None]:
+        """Those of the next of a table that may be too full, and after which one to go on; None at the end."""
+        self._rows += LOOK
+        full = self._execute(query, {"most": self._most, "after": after, "look": LOOK}).fetchall()
+        return full, self._execute(_NEXT.format(table), (after, LOOK)).fetchone()[0]
 
-    def _trim_inbox(self, user: int, count: int) -> None:
-        self._execute(OLDEST_OF_INBOX, (user, count))
+    def _beyond(self, user: int, floor: int, last: int) -> int | None:
+        """The greatest offset of an inbox that is to go; None where none is."""
+        if floor >= self._base:
+            return last - self._most
+        self._rows += self._most
+        row = self._execute(BEYOND_NEWEST, (user, self._most)).fetchone()
+        return row[0] if row is not None else None
+
+    def _trim_inbox(self, user: int, beyond: int) -> None:
+        self._rows += 3 * self._execute(OLDEST_OF_INBOX, (user, beyond, PIECE_ROWS // 4)).rowcount
         (upto,) = self._execute(
-            "SELECT max(offset) FROM (SELECT offset FROM inbox WHERE user = ? ORDER BY offset LIMIT ?)", (user, count)
+            "SELECT max(offset) FROM (SELECT offset FROM inbox WHERE user = ? AND offset <= ? ORDER BY offset LIMIT ?)",
+            (user, beyond, PIECE_ROWS // 4),
         ).fetchone()
+        if upto is None:
+            return
         self._execute("DELETE FROM inbox WHERE user = ? AND offset <= ?", (user, upto))
         self._execute("UPDATE users SET floor = max(floor, ?) WHERE id = ?", (upto, user))
         self._delete_unheld()
+        if upto < beyond:
+            self._inboxes.appendleft((user, beyond))
 
     def _trim_thread(self, conversation: int, count: int) -> None:
-        self._execute(OLDEST_OF_THREAD, (conversation, count))
+        piece = min(count, PIECE_ROWS // 4)
+        self._rows += 3 * self._execute(OLDEST_OF_THREAD, (conversation, piece)).rowcount
         self._execute(
             "DELETE FROM thread WHERE conversation = ? AND message <= (SELECT max(id) FROM temp.doomed)",
             (conversation,),
         )
         self._delete_unheld()
+        if count > piece:
+            self._threads.appendleft((conversation, count - piece))
 
     def _delete_unheld(self) -> None:
-        self._execute(SPARE)
+        for statement in SPARE:
+            self._execute(statement)
         self._delete()
         self._clear()
 

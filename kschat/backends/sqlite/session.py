@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
 from kschat.backends.order import number_of
 from kschat.backends.sqlite.database import Database, Settings, Versions, Which
+from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
 from kschat.backends.sqlite.ledger import Ledger
 from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.retention import Retention
 from kschat.chat.interfaces import Notes, RoomFull, Stored
 from kschat.chat.messages import Message
 
-#: How many messages, and bytes of them, are written before the inbox and thread tables follow. The more, the
-#: less a message costs, since each page that is changed takes in more of them; but for that time nothing else is
-#: written, and so many are kept in memory. (By microseconds a message, of 100 users: 2.0 at 2,000, 1.5 at 5,000,
-#: 1.35 at 20,000.)
+#: How many messages, bytes of them, and places of messages to rooms are written before the inbox and thread tables
+#: follow. The more, the less one costs, since each page that is changed takes in more of them; but so much is kept in
+#: memory, and after a crash so much is done before the file is open. (By microseconds a message, of 100 users: 2.0 at
+#: 2,000, 1.5 at 5,000, 1.35 at 20,000.)
 INDEX_MESSAGES: Final = 5000
 INDEX_BYTES: Final = 8_000_000
+INDEX_PLACES: Final = 100_000
+
+#: Places that are put into inboxes in one transaction. Between two of them what was sent meanwhile is written.
+STEP_PLACES: Final = 6_000
+
+#: Places beyond which a batch goes on in another transaction. With fewer than ``STEP_PLACES`` the tables catch up
+#: however much is sent.
+TRANSACTION_PLACES: Final = 4_000
 
 #: Users, pairs of them and room members that are remembered, at about 300 bytes each.
 MOST_REMEMBERED: Final = 100_000
-
-#: What makes the other tables follow.
-_INDEX: Final = (
-    """INSERT INTO inbox SELECT recipient, place, id FROM messages
-    WHERE id > (SELECT indexed FROM progress) AND place IS NOT NULL""",
-    """INSERT INTO inbox SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), messages.id
-    FROM messages, json_each(messages.places)
-    WHERE messages.id > (SELECT indexed FROM progress) AND places IS NOT NULL""",
-    """INSERT INTO thread SELECT conversation, id, sender, total, own FROM messages
-    WHERE id > (SELECT indexed FROM progress)""",
-    """INSERT INTO cids SELECT sender, cid, id FROM messages
-    WHERE id > (SELECT indexed FROM progress) AND cid IS NOT NULL""",
-    "UPDATE progress SET indexed = max(indexed, coalesce((SELECT max(id) FROM messages), 0))",
-)
 
 
 class Session:
@@ -50,18 +47,32 @@ class Session:
         sqlite3.Error: it fails in use; so may each method. Then only ``close`` is left.
     """
 
-    def __init__(self, settings: Settings, versions: Versions, known: Which | None = None) -> None:
-        self.database = Database(settings, versions, known)
+    def __init__(
+        self,
+        settings: Settings,
+        versions: Versions,
+        known: Which | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.database = Database(settings, versions, known, wall=wall)
         self._execute = self.database.connection.execute
-        self._recent_messages = 0
         self._recent_bytes = 0
+        # Of a round of indexing: how many messages of ``recent`` it has, up to which, and the places that are left.
+        self._round = 0
+        self._upto = 0
+        self._places: Iterator[int] = iter(())
+        self._quiet = False
         self.recent = Recent()
         try:
-            self._index_tables()
-            self._ledger = Ledger(self.database.connection)
+            self._index_what_was_left(known)
+            self._ledger = Ledger(self.database.connection, self.database.base)
             self._register = self._ledger.register
             self.retention = Retention(
-                self.database.connection, settings.retention_seconds, settings.retention_messages
+                self.database.connection,
+                settings.retention_seconds,
+                settings.retention_messages,
+                self.database.base,
             )
         except BaseException:
             self.database.close()
@@ -69,16 +80,22 @@ class Session:
 
     def begin(self) -> None:
         """Begin a transaction. Raises StoreUnavailable where the file is not the one that was opened."""
-        self.database.check()
-        self._execute("BEGIN IMMEDIATE")
+        self.database.begin()
+        self._quiet = False
 
     def commit(self) -> None:
         """What was done since ``begin`` is durable when this returns."""
         fresh, size = self._ledger.flush()
         self._execute("COMMIT")
-        self.recent.extend(fresh)
-        self._recent_messages += len(fresh)
-        self._recent_bytes += size
+        if fresh:
+            self.database.gave(self._ledger.number)
+            self.recent.extend(fresh)
+            self._recent_bytes += size
+
+    @property
+    def full(self) -> bool:
+        """Whether the open transaction has so many places that it should end."""
+        return self._ledger.rows >= TRANSACTION_PLACES
 
     def close(self) -> None:
         """Let go of the file; what was not committed is gone."""
@@ -89,6 +106,22 @@ class Session:
     def append(self, batch: Sequence[Message]) -> list[Stored]:
         """Keep a batch."""
         return self._ledger.append(batch)
+
+    def append_in_parts(self, batch: Sequence[Message]) -> Generator[list[Stored], None, list[Stored]]:
+        """Keep a batch that may make many rows: where it yields what is kept until then, a commit is due."""
+        stored: list[Stored] = []
+        part: list[Message] = []
+        rows = self._ledger.rows
+        for message in batch:
+            part.append(message)
+            rows += self._ledger.rows_of(message)
+            if rows >= TRANSACTION_PLACES:
+                stored += self._ledger.append(part)
+                part, rows = [], 0
+                yield stored
+        if part:
+            stored += self._ledger.append(part)
+        return stored
 
     def note(self, notes: Notes) -> None:
         """Keep cursors and times."""
@@ -191,32 +224,69 @@ class Session:
 
     @property
     def index_due(self) -> bool:
-        """Whether enough was written that the other tables should follow, or so much remembered that it must be."""
+        """Whether so much was written that the other tables should follow, or so much is remembered that they must."""
         return (
-            self._recent_messages >= INDEX_MESSAGES
+            self._round > 0
+            or len(self.recent) >= INDEX_MESSAGES
             or self._recent_bytes >= INDEX_BYTES
+            or self._ledger.waiting >= INDEX_PLACES
             or self._register.size > MOST_REMEMBERED
         )
 
+    def index_some(self) -> None:
+        """Let the other tables follow a step."""
+        if not self._round:
+            self._round, self._upto = len(self.recent), self._ledger.number
+            self._places = self._ledger.take_places()
+            self._recent_bytes = 0
+        connection = self.database.connection
+        self.database.begin()
+        if index_places(connection, self._places, STEP_PLACES):
+            self._execute("COMMIT")
+            return
+        index(connection, self._upto)
+        self._execute("COMMIT")
+        self.recent = self.recent.after(self._round)
+        self._ledger.indexed(self._upto, MOST_REMEMBERED)
+        self._round = 0
+
     def index(self) -> None:
-        """Let the other tables follow."""
-        self._index_tables()
-        self._recent_messages = self._recent_bytes = 0
-        self.recent = Recent()
-        self._ledger.indexed(MOST_REMEMBERED)
+        """Let the other tables follow up to the last message."""
+        self.index_some()
+        while self._round or len(self.recent):
+            self.index_some()
+
+    def look_after(self) -> None:
+        """What is done every second."""
+        self.database.look_after(self._quiet)
+        self._quiet = True
 
     def tidy(self) -> None:
         """Delete a little of what is to be kept no longer."""
-        if self._recent_messages:
+        if len(self.recent):
             self.index()
-        self._execute("BEGIN IMMEDIATE")
+        self.database.begin()
         gone = self.retention.step()
         self._execute("COMMIT")
         if gone:
             self._ledger.forget()
 
-    def _index_tables(self) -> None:
-        self._execute("BEGIN IMMEDIATE")
-        for statement in _INDEX:
-            self._execute(statement)
-        self._execute("COMMIT")
+    def _index_what_was_left(self, known: Which | None) -> None:
+        """Let the other tables follow what was written before a crash."""
+        database = self.database
+        database.begin()
+        try:
+            index_what_was_left(database.connection)
+        except sqlite3.IntegrityError:
+            # Two daemons had the file at once, and gave the same offsets.
+            self._execute("ROLLBACK")
+            if known is not None:
+                raise
+            database.begin()
+            database.renew("two daemons wrote to it at once, and gave the same offsets")
+            renumber(database.connection)
+            index_what_was_left(database.connection)
+            self._execute("COMMIT")
+            database.opened()
+        else:
+            self._execute("COMMIT")

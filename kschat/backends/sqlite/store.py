@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -50,7 +50,7 @@ class SqliteStore:
         reactor: whose thread calls and is answered.
         clock: says when a file that failed is tried again.
         versions: of the schema.
-        wall: tells how old messages are.
+        wall: the time of day, in seconds since 1970.
     """
 
     log = Logger()
@@ -71,10 +71,10 @@ class SqliteStore:
         self._clock = clock
         self._wall = wall
         versions = versions or Versions.shipped()
-        self._writer = Writer(
-            reactor, lambda: Session(settings, versions, self._file), lambda: self._reader.let_go(), self
-        )
-        self._reader = Reader(reactor, self._writer, self._not_read)
+        self._writer = Writer(reactor, lambda: Session(settings, versions, self._file, wall=wall), self._let_go, self)
+        # Whoever connects is not to wait for those who leaf through what is old.
+        self._reader = Reader(reactor, self._writer, self._not_read, "kschat store reader")
+        self._browser = Reader(reactor, self._writer, self._not_read, "kschat store browser")
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
         self._told: str | None = None
@@ -95,6 +95,7 @@ class SqliteStore:
         """See ``IStore``."""
         self._running = True
         self._reader.start()
+        self._browser.start()
         self._writer.start()
 
     def stop(self) -> Deferred[None]:
@@ -103,13 +104,19 @@ class SqliteStore:
             return succeed(None)
         self._running = False
         self._set_timer(None)
-        # The writer first: it makes the reader let go, so that its own connection is the last to be closed.
+        # The writer first: it makes the readers let go, so that its own connection is the last to be closed.
         self._reader.refuse()
-        return self._writer.stop().addCallback(lambda _: self._reader.stop())
+        self._browser.refuse()
+        stopped = self._writer.stop().addCallback(lambda _: gatherResults([self._reader.stop(), self._browser.stop()]))
+        return stopped.addCallback(lambda _: None)
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         """See ``IStore``. What is answered is on the disk."""
-        return self._writer.do(Session.append, batch) if self._running else _stopped()
+        if not self._running:
+            return _stopped()
+        if any(message.recipient[0] == "#" for message in batch):
+            return self._writer.do_in_parts(Session.append_in_parts, batch)
+        return self._writer.do(Session.append, batch)
 
     def note(self, notes: Notes) -> Deferred[None]:
         """See ``IStore``."""
@@ -148,11 +155,11 @@ class SqliteStore:
 
     def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
-        return self._reader.ask(Queries.history, user, peer, before, limit) if self._running else _stopped()
+        return self._browser.ask(Queries.history, user, peer, before, limit) if self._running else _stopped()
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         """See ``IStore``."""
-        return self._reader.ask(Queries.conversations, user, limit) if self._running else _stopped()
+        return self._browser.ask(Queries.conversations, user, limit) if self._running else _stopped()
 
     def members(self, room: str) -> Deferred[list[str]]:
         """See ``IStore``."""
@@ -164,12 +171,22 @@ class SqliteStore:
 
     # From the threads, by the reactor.
 
-    def opened(self, which: Which) -> None:
+    def _let_go(self) -> None:
+        self._reader.let_go()
+        self._browser.let_go()
+
+    def opened(self, which: Which, renewed: str | None) -> None:
         """See ``writer.Keeper``."""
         self._file, self.epoch = which, which.epoch
         self._open = True
         if self._told is None:
             self.log.info("the store is {path}", path=self._settings.path)
+        if renewed is not None:
+            self.log.warn(
+                "the store {path} begins a new epoch, with offsets beyond all that were given: {why}",
+                path=self._settings.path,
+                why=renewed,
+            )
         self._set_timer(CHECK_EVERY)
 
     def lost(self, why: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from kschat.backends.sqlite.database import Which, why
 from kschat.backends.sqlite.session import Session
-from kschat.chat.interfaces import RoomFull, StoreUnavailable
+from kschat.chat.interfaces import RoomFull, Stored, StoreUnavailable
+from kschat.chat.messages import Error
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -37,8 +38,8 @@ class Job:
 class Keeper(Protocol):
     """Who is told, on the reactor's thread, how the database is."""
 
-    def opened(self, which: Which) -> None:
-        """It is open. From now on it must be that file."""
+    def opened(self, which: Which, renewed: str | None) -> None:
+        """It is open. From now on it must be that file. ``renewed``: why its epoch is a new one, if it is."""
 
     def lost(self, why: str) -> None:
         """It could not be opened, or has failed: ``Writer.open`` tries again."""
@@ -84,7 +85,7 @@ class Writer:
         self._queue.put(self._open)
 
     def check(self) -> None:
-        """Look whether the database is still there, though nobody may want to write."""
+        """Look after the database, though nobody may want to write. To be called every second."""
         self._queue.put(self._check)
 
     def tidy(self, now: float) -> None:
@@ -111,6 +112,13 @@ class Writer:
         self._queue.put(Job(work, arguments, answer))
         return answer
 
+    def do_in_parts(
+        self, work: Callable[[Session, Unpack[Ts]], Generator[Any, None, T]], *arguments: *Ts
+    ) -> Deferred[T]:
+        """The same of a method that may write very much, and yields where a transaction is to end."""
+        answer: Deferred[Any] = self.do(work, *arguments)
+        return answer
+
     def between(self, work: Callable[[Session], T]) -> Deferred[T]:
         """Do a method of ``Session`` that is no part of a transaction, after all that was asked for until now."""
         answer: Deferred[T] = Deferred()
@@ -122,7 +130,7 @@ class Writer:
     def _run(self) -> None:
         queue = self._queue
         while not self._ended:
-            if self._tidying and queue.empty():
+            if self._busy and queue.empty():
                 self._look_after()
                 continue
             jobs: list[Job] = []
@@ -139,24 +147,60 @@ class Writer:
             self._look_after()
 
     def _do(self, jobs: list[Job]) -> None:
+        """Do jobs in one transaction, or in several where they write very much, and answer each when it is durable."""
         session = self.session
         if session is None:
             self._answer_all(jobs, [Failure(StoreUnavailable(self.why))] * len(jobs))
             return
+        answered = 0
         results: list[Any] = []
+        # Of a batch that goes on in another transaction, what is durable.
+        kept: list[Stored] = []
         try:
             session.begin()
             for job in jobs:
+                if session.full:
+                    self._share(session)
+                    answered = self._answer_next(jobs, answered, results)
+                    session.begin()
                 try:
-                    results.append(job.work(session, *job.arguments))
+                    result = job.work(session, *job.arguments)
+                    if isinstance(result, Generator):
+                        while True:
+                            part = list(next(result))
+                            self._share(session)
+                            answered, kept = self._answer_next(jobs, answered, results), part
+                            session.begin()
                 except RoomFull as full:
-                    results.append(Failure(full))
+                    result = Failure(full)
+                except StopIteration as end:
+                    result = end.value
+                results.append(result)
+                kept = []
             session.commit()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was kept, and each caller must hear of it
             self._lose(error)
-            self._answer_all(jobs, [Failure(StoreUnavailable(self.why))] * len(jobs))
+            failures: list[Any] = [Failure(StoreUnavailable(self.why))] * (len(jobs) - answered)
+            if kept:
+                batch = jobs[answered].arguments[0]
+                refused = [Stored(message, (), False, Error.NO_STORE) for message in batch[len(kept) :]]
+                failures[0] = kept + refused
+            self._answer_all(jobs[answered:], failures)
             return
-        self._answer_all(jobs, results)
+        self._answer_next(jobs, answered, results)
+
+    def _share(self, session: Session) -> None:
+        """End a transaction amid the jobs."""
+        session.commit()
+        if session.index_due:
+            session.index_some()
+
+    def _answer_next(self, jobs: list[Job], answered: int, results: list[Any]) -> int:
+        """Answer those jobs of which there are results; how many are answered now."""
+        upto = answered + len(results)
+        self._answer_all(jobs[answered:upto], results[:])
+        results.clear()
+        return upto
 
     def _answer_all(self, jobs: list[Job], results: list[Any]) -> None:
         self._reactor.callFromThread(_answer, jobs, results)
@@ -180,15 +224,16 @@ class Writer:
             return
         try:
             if session.index_due:
-                session.index()
+                session.index_some()
             if session.retention.due:
                 session.tidy()
         except Exception as error:  # noqa: BLE001 - as above
             self._lose(error)
 
     @property
-    def _tidying(self) -> bool:
-        return self.session is not None and self.session.retention.due
+    def _busy(self) -> bool:
+        """Whether there is something to do though nobody asks."""
+        return self.session is not None and (self.session.index_due or self.session.retention.due)
 
     def _open(self) -> None:
         if self.session is None:
@@ -198,13 +243,14 @@ class Writer:
                 self._lose(error)
             else:
                 self.tried.set()
-                self._reactor.callFromThread(self._keeper.opened, self.session.database.which)
+                database = self.session.database
+                self._reactor.callFromThread(self._keeper.opened, database.which, database.renewed)
 
     def _check(self) -> None:
         if self.session is not None:
             try:
-                self.session.database.check()
-            except StoreUnavailable as error:
+                self.session.look_after()
+            except Exception as error:  # noqa: BLE001 - as above
                 self._lose(error)
 
     def _lose(self, error: Exception) -> None:

@@ -1,0 +1,114 @@
+"""``kschat backup`` and ``kschat restored``: what is done to the store beside the daemon.
+
+Both read the daemon's own settings, of which they need ``store`` alone: no key has to be there.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+
+from kschat.backends.sqlite.backup import back_up, tell_restored
+from kschat.backends.sqlite.database import Versions
+from kschat.chat.interfaces import StoreUnavailable
+from kschat.config import SETTINGS
+from kschat.options import Options, short_help
+from kschat.sources import ConfigError, gather
+
+#: How much less than others a backup takes of the processor (``nice``).
+NICE = 10
+
+
+class _StoreOptions(Options):
+    """What both commands have in common."""
+
+    synopsis = ""
+
+    def getSynopsis(self) -> str:
+        """Stands in the help already."""
+        return ""
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints: the settings that matter."""
+        rows = [
+            ("    --store STORE", SETTINGS["store"].about.doc),
+            ("-c, --config FILE", "TOML file with the daemon's settings."),
+            ("    --help", "This help."),
+        ]
+        return short_help(self.synopsis, self.longdesc, rows, "The environment counts as well, as for the daemon.")
+
+
+class BackupOptions(_StoreOptions):
+    """``kschat backup``."""
+
+    synopsis = "kschat backup COPY [settings]"
+    longdesc = (
+        "Copies the SQLite store to the file COPY while the daemon runs, opens the copy and counts what is in it. "
+        "COPY must not be there; it has its name once it is whole."
+    )
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Reads COPY before settings as well as behind them."""
+        given = list(options or ())
+        if given and not given[0].startswith("-"):
+            given.append(given.pop(0))
+        super().parseOptions(given)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Takes COPY."""
+        self["copy"] = arguments[0] if arguments else ""
+        super().parseArgs(*arguments[1:])
+
+
+class RestoredOptions(_StoreOptions):
+    """``kschat restored``."""
+
+    synopsis = "kschat restored [settings]"
+    longdesc = (
+        "Says that the SQLite store was put back to an older state, while the daemon is stopped: offsets then go on "
+        "beyond all that were given. The daemon sees this by itself of a copy by kschat backup, and of any file that "
+        "was put in the place of the one it used last; not where a whole disk was put back to a snapshot."
+    )
+
+
+def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
+    """Does it; the line that says what the copy holds. Raises ``ConfigError``."""
+    copy = options["copy"]
+    if not copy:
+        raise ConfigError("backup: name the file that is to be written: kschat backup COPY")
+    path = _path(options, environ, "back it up with Redis's own means, as docs/storage.md tells")
+    os.nice(NICE)
+    # So that what is not whole is removed.
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        copied = back_up(path, copy, Versions.shipped())
+    except StoreUnavailable as error:
+        raise ConfigError(f"backup: {error}") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return f"{copy} holds {copied.messages:,} messages, {copied.size:,} bytes\n"
+
+
+def restored(options: RestoredOptions, environ: Mapping[str, str], wall: Callable[[], float]) -> str:
+    """Does it; the line that says so. Raises ``ConfigError``."""
+    path = _path(options, environ, "daemons see by themselves that it is another life of it")
+    try:
+        base = tell_restored(path, Versions.shipped(), wall)
+    except StoreUnavailable as error:
+        raise ConfigError(f"restored: {error}") from None
+    return f"{path} begins a new epoch; offsets go on beyond {base}\n"
+
+
+def _path(options: Options, environ: Mapping[str, str], of_redis: str) -> str:
+    """The file of the store."""
+    store = str(gather(SETTINGS, options.given(), environ)["store"].value)
+    kind, _, path = store.partition(":")
+    if kind == "sqlite" and path:
+        return path
+    reason = f"Redis keeps the messages: {of_redis}" if store == "redis" else f"the store {store} keeps no file"
+    raise ConfigError(f"store: {reason}")
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

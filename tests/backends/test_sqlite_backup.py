@@ -1,0 +1,210 @@
+"""``kschat backup``: whole copies, while the daemon writes, or none."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from kschat.backends.sqlite import backup
+from kschat.backends.sqlite.backup import PARTIAL, Copied, back_up
+from kschat.backends.sqlite.database import Versions
+from kschat.chat.interfaces import StoreUnavailable
+from tests.backends.test_sqlite_failures import ROOT
+from tests.backends.turns import PATIENCE, StoreTestCase
+from tests.contracts.made import message, to
+
+
+class BackupTestCase(StoreTestCase):
+    """A store, and where its copy goes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.copies = self.directory / "copies"
+        self.copies.mkdir()
+        self.copy = str(self.copies / "copy.db")
+
+    def refusal(self, path: str | None = None) -> str:
+        """Why no copy can be made; there is none then."""
+        before = sorted(os.listdir(self.copies))
+        with self.assertRaises(StoreUnavailable) as caught:
+            back_up(path or self.path, self.copy, Versions.shipped())
+        self.assertEqual(sorted(os.listdir(self.copies)), before)
+        return str(caught.exception)
+
+
+class TestBackup(BackupTestCase):
+    """In this process."""
+
+    def test_a_copy_holds_all_that_was_acknowledged_and_needs_no_other_file(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        result(store.append(to(*["ben"] * 10)))
+        result(store.settle())
+        result(store.append(to("ben")))
+        copied = back_up(self.path, self.copy, Versions.shipped())
+        self.assertEqual(copied, Copied(11, os.path.getsize(self.copy)))
+        self.assertEqual(os.listdir(self.copies), ["copy.db"])
+        self.assertEqual(Path(self.copy).stat().st_mode & 0o777, 0o600)
+        os.chmod(self.copies, 0o500)
+        self.addCleanup(os.chmod, self.copies, 0o700)
+        with closing(sqlite3.connect(f"{Path(self.copy).absolute().as_uri()}?immutable=1", uri=True)) as connection:
+            self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+            self.assertEqual(connection.execute("SELECT count(*) FROM messages").fetchone(), (11,))
+
+    def test_what_is_there_is_not_overwritten(self) -> None:
+        self.turns.result(self.started().settle())
+        for make in (
+            lambda: Path(self.copy).write_text("dear"),
+            lambda: os.symlink("nowhere", self.copy),
+            lambda: os.mkdir(self.copy),
+        ):
+            make()
+            self.assertEqual(self.refusal(), f"{self.copy} is there already: name another file, or move it away")
+            os.rename(self.copy, str(self.directory / str(len(os.listdir(self.directory)))))
+
+    def test_what_comes_into_being_amid_it_is_not_overwritten(self) -> None:
+        self.turns.result(self.started().settle())
+        self.patch(backup, "_verify", lambda partial, counts: Path(self.copy).write_text("dear"))
+        with self.assertRaisesRegex(StoreUnavailable, "is there already"):
+            back_up(self.path, self.copy, Versions.shipped())
+        self.assertEqual(Path(self.copy).read_text(), "dear")
+        self.assertEqual(os.listdir(self.copies), ["copy.db"])
+
+    def test_what_can_not_be_copied_is_told(self) -> None:
+        self.turns.result(self.started().settle())
+        self.assertEqual(self.refusal(self.path + ".not"), f"there is no file {self.path}.not")
+        diary = self.directory / "diary"
+        diary.write_bytes(b"Dear diary, " * 1000)
+        self.assertIn("it is no SQLite database", self.refusal(str(diary)))
+        empty = self.directory / "empty"
+        empty.write_bytes(b"")
+        self.assertIn("is empty", self.refusal(str(empty)))
+        self.copy = str(self.directory / "nowhere" / "copy.db")
+        with self.assertRaisesRegex(StoreUnavailable, "No such file or directory"):
+            back_up(self.path, self.copy, Versions.shipped())
+
+    def test_a_copy_that_does_not_hold_what_it_should_is_removed(self) -> None:
+        self.turns.result(self.started().append(to("ben")))
+        counts = backup._counts
+        calls = iter(range(2))
+        self.patch(backup, "_counts", lambda connection: {**counts(connection), "messages": next(calls)})
+        self.assertIn("does not hold what it should", self.refusal())
+
+    def test_whatever_ends_it_no_file_is_left(self) -> None:
+        self.turns.result(self.started().append(to("ben")))
+        for error in (KeyboardInterrupt(), SystemExit(143), OSError(28, "No space left on device")):
+
+            def end(*arguments: Any, error: BaseException = error) -> None:
+                raise error
+
+            self.patch(backup, "_verify", end)
+            with self.assertRaises((KeyboardInterrupt, SystemExit, StoreUnavailable)):
+                back_up(self.path, self.copy, Versions.shipped())
+            self.assertEqual(os.listdir(self.copies), [])
+
+    def test_what_a_killed_one_left_is_replaced(self) -> None:
+        self.turns.result(self.started().append(to("ben")))
+        Path(self.copy + PARTIAL).write_bytes(b"half of a page" * 1000)
+        Path(self.copy + PARTIAL + "-journal").write_bytes(b"half of a page" * 1000)
+        self.assertEqual(back_up(self.path, self.copy, Versions.shipped()).messages, 1)
+        self.assertEqual(os.listdir(self.copies), ["copy.db"])
+
+    def test_a_link_to_the_store_is_followed(self) -> None:
+        self.turns.result(self.started().append(to("ben")))
+        os.symlink("kschat.db", self.directory / "link.db")
+        self.assertEqual(back_up(str(self.directory / "link.db"), self.copy, Versions.shipped()).messages, 1)
+
+
+class TestCommand(BackupTestCase):
+    """The command, beside a process that writes all the time."""
+
+    def run_beside(self, *arguments: str) -> subprocess.Popen[str]:
+        """``kschat`` with these arguments."""
+        environ = {**os.environ, "KSCHAT_STORE": f"sqlite:{os.path.abspath(self.path)}", "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from kschat.cli import run; run()", *arguments],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def written(self) -> "subprocess.Popen[str]":
+        """A process that sends batches for ever, and prints what was answered."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.backends.keep", os.path.abspath(self.path), "1"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_a_backup_under_load_ends_and_holds_what_was_acknowledged_before(self) -> None:
+        writer = self.written()
+        assert writer.stdout is not None
+        before = [json.loads(writer.stdout.readline()) for _ in range(30)]
+        backup = self.run_beside("backup", os.path.abspath(self.copy))
+        # The pipe is kept empty, so that the writer goes on.
+        after = 0
+        while backup.poll() is None:
+            self.assertTrue(writer.stdout.readline())
+            after += 1
+        said, errors = backup.communicate()
+        self.assertEqual((backup.returncode, errors), (0, ""))
+        self.assertGreater(after, 0)
+        self.assertEqual(os.listdir(self.copies), ["copy.db"])
+        with closing(sqlite3.connect(self.copy)) as connection:
+            there = {f"{id_:016x}{suffix}" for id_, suffix in connection.execute("SELECT id, suffix FROM messages")}
+        self.assertLessEqual({mid for batch in before for mid, *_ in batch}, there)
+        self.assertEqual(said.split()[1:4], ["holds", f"{len(there):,}", "messages,"])
+        self.assertIsNone(writer.poll())
+
+    def test_a_backup_that_is_ended_leaves_nothing(self) -> None:
+        store = self.started()
+        for _ in range(20):
+            self.turns.result(store.append([message(msg=b'"%s"' % (b"x" * 20_000)) for _ in range(100)]))
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            process = self.run_beside("backup", os.path.abspath(self.copy))
+            begun = time.monotonic()
+            while not os.listdir(self.copies) and process.poll() is None:
+                self.assertLess(time.monotonic() - begun, PATIENCE)
+            process.send_signal(number)
+            process.communicate()
+            # It may have been faster; then the copy is whole.
+            self.assertLessEqual(set(os.listdir(self.copies)), {"copy.db"})
+            if os.listdir(self.copies):
+                with closing(sqlite3.connect(self.copy)) as connection:
+                    self.assertEqual(connection.execute("SELECT count(*) FROM messages").fetchone(), (2000,))
+                os.unlink(self.copy)
+
+    def test_other_stores_and_no_name_are_refused_with_a_sentence(self) -> None:
+        for arguments, sentence in (
+            (("backup",), "kschat: backup: name the file that is to be written: kschat backup COPY\n"),
+            (("backup", "x", "--store", "memory"), "kschat: store: the store memory keeps no file\n"),
+            (("restored", "--store", "redis"), "kschat: store: Redis keeps the messages: daemons see"),
+        ):
+            said, errors = self.run_beside(*arguments).communicate()
+            self.assertEqual(said, "")
+            self.assertTrue(errors.startswith(sentence), errors)
+
+    def test_restored_says_where_offsets_go_on(self) -> None:
+        self.turns.result(self.started().append(to("ben")))
+        process = self.run_beside("restored")
+        said, errors = process.communicate()
+        self.assertEqual((said, errors), ("", f"kschat: restored: another kschat uses it (process {os.getpid()})\n"))
+        self.doCleanups()
+        said, errors = self.run_beside("restored").communicate()
+        self.assertRegex(said, r"begins a new epoch; offsets go on beyond \d{16}\n$")
+        ((_, offset),) = self.turns.result(self.started().append(to("ben")))[0].places
+        self.assertEqual(offset, int(said.split()[-1]) + 1)

@@ -1,0 +1,338 @@
+"""What one step of the SQLite store costs is bounded by rows and bytes, however many messages there are."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from msgspec import Raw
+
+from kschat.backends.sqlite import SqliteStore, retention, session
+from kschat.backends.sqlite.database import Settings, Versions, connect
+from kschat.backends.sqlite.queries import Queries
+from kschat.backends.sqlite.retention import PIECE_ROWS, Retention
+from kschat.backends.sqlite.session import Session
+from kschat.chat.interfaces import PAGE_BYTES, Entry, Stored
+from kschat.chat.messages import Error, Message
+from tests.backends.test_sqlite_retention import NOW, RetentionTestCase, at
+from tests.backends.turns import StoreTestCase
+from tests.contracts.istore import entries
+from tests.contracts.made import message, to
+
+MEMBERS = 20
+
+
+class Changes:
+    """How many rows each transaction of a store changed."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.transactions: list[int] = []
+        self._before = 0
+        self._store = store
+
+    def watch(self, session: Session) -> None:
+        """From now on. To be called between two transactions, on the store's thread."""
+        self._connection = session.database.connection
+        self._before = self._connection.total_changes
+        self._connection.set_trace_callback(self._said)
+
+    def _said(self, statement: str) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            self.transactions.append(self._connection.total_changes - self._before)
+            self._before = self._connection.total_changes
+
+
+class RoomTestCase(StoreTestCase):
+    """A room of twenty, and bounds that are as small."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(session, "INDEX_PLACES", 500)
+        self.patch(session, "STEP_PLACES", 60)
+        self.patch(session, "TRANSACTION_PLACES", 40)
+
+    def with_room(self) -> SqliteStore:
+        """A store that has it."""
+        store = self.started()
+        for number in range(MEMBERS):
+            self.turns.result(store.join("#r", f"u{number}", MEMBERS))
+        return store
+
+
+class TestRooms(RoomTestCase):
+    """A message to a room counts as often as it has recipients."""
+
+    def test_no_transaction_has_more_rows_than_the_bound_and_others_are_served_between(self) -> None:
+        result = self.turns.result
+        store = self.with_room()
+        changes = Changes(store)
+        result(store._writer.between(changes.watch))
+        order: list[str] = []
+        batches = [[message("u0", "#r") for _ in range(100)] for _ in range(3)]
+        for batch in batches:
+            store.append(batch).addCallback(lambda answers: order.append(f"{len(answers)} to the room"))
+        other = store.append(to("ben"))
+        other.addCallback(lambda answers: order.append("ben"))
+        result(other)
+        result(store.settle())
+        self.assertEqual(order, ["100 to the room"] * 3 + ["ben"])
+        # A step takes whole statements, and ends with what all its messages have beside places.
+        self.assertGreater(len(changes.transactions), 3 * 100 * MEMBERS // 100)
+        self.assertLess(max(changes.transactions), 60 + 256)
+        for number in range(1, MEMBERS):
+            found = result(store.read(f"u{number}", 0, 1000)).entries
+            self.assertEqual([entry.offset for entry in found], list(range(1, 301)))
+            self.assertEqual([entry.message for entry in found], [one for batch in batches for one in batch])
+
+    def test_what_waits_in_memory_is_bounded_by_rows(self) -> None:
+        store = self.with_room()
+        waiting: list[int] = []
+        commit = Session.commit
+
+        def watched(session: Session) -> None:
+            commit(session)
+            waiting.append(session._ledger.waiting)
+
+        self.patch(Session, "commit", watched)
+        for _ in range(20):
+            self.turns.result(store.append([message("u0", "#r") for _ in range(50)]))
+        self.assertGreater(max(waiting), 400)
+        self.assertLess(max(waiting), 500 + 2 * 500)
+
+    def test_a_batch_that_fails_amid_its_parts_keeps_the_parts_before(self) -> None:
+        result = self.turns.result
+        store = self.with_room()
+        commits: list[int] = []
+        commit = Session.commit
+
+        def failing(session: Session) -> None:
+            commits.append(1)
+            if len(commits) == 3:
+                raise sqlite3.OperationalError("the test took the disk away")
+            commit(session)
+
+        batch = [message("u0", "#r", cid=f"c{n}") for n in range(10)]
+        patched = self.patch(Session, "commit", failing)
+        answers = result(store.append(batch))
+        patched.restore()
+        self.assertEqual([answer.refused for answer in answers], [None] * 4 + [Error.NO_STORE] * 6)
+        self.assertEqual(answers[4], Stored(batch[4], (), False, Error.NO_STORE))
+        self.turns.advance(10)
+        again = result(store.append(batch))
+        self.assertEqual([answer.repeat for answer in again], [True] * 4 + [False] * 6)
+        self.assertEqual([entry.message for entry in result(store.read("u1", 0, 100)).entries], batch)
+
+    def test_whoever_reads_amid_a_round_finds_all(self) -> None:
+        result = self.turns.result
+        store = self.with_room()
+        sent = [one.message for one in result(store.append([message("u0", "#r", cid=f"c{n}") for n in range(20)]))]
+        for step in range(30):
+            result(store._writer.between(Session.index_some))
+            if step % 3 == 0:
+                sent += [one.message for one in result(store.append([message("u0", "#r"), message("u1", "u0")]))][:1]
+            for user in ("u1", "u9", "u19"):
+                found = result(store.read(user, 0, 1000)).entries
+                self.assertEqual([entry.message for entry in found], sent)
+                self.assertEqual([entry.offset for entry in found], list(range(1, len(sent) + 1)))
+                self.assertEqual(result(store.inbox(user)).last, len(sent))
+                (one,) = [one for one in result(store.conversations(user, 10)) if one.peer == "#r"]
+                self.assertEqual((one.unread, one.last), (len(sent), sent[-1]))
+            self.assertTrue(result(store.append([message("u0", "#r", cid="c3")]))[0].repeat)
+
+    def test_a_process_that_is_killed_amid_a_round_loses_nothing(self) -> None:
+        result = self.turns.result
+        store = self.with_room()
+        sent = [one.message for one in result(store.append([message("u0", "#r", cid=f"c{n}") for n in range(20)]))]
+        path = self.path
+        for step in range(9):
+            for suffix in ("", "-wal", ".given"):
+                shutil.copyfile(path + suffix, f"{path}{step}{suffix}")
+            self.path = f"{path}{step}"
+            left = self.started()
+            for user in ("u1", "u9", "u19"):
+                self.assertEqual([entry.message for entry in result(left.read(user, 0, 1000)).entries], sent)
+            result(left.stop())
+            with closing(sqlite3.connect(self.path)) as connection:
+                self.assertEqual(connection.execute("SELECT count(*) FROM inbox").fetchone(), (19 * 20,))
+            result(store._writer.between(Session.index_some))
+
+
+class TestRetention(RetentionTestCase):
+    """Deleting goes by rows and time."""
+
+    def test_no_transaction_has_more_rows_than_the_bound(self) -> None:
+        result = self.turns.result
+        self.patch(retention, "STEP_ROWS", 500)
+        for kept in ({"retention_seconds": 3600.0}, {"retention_messages": 10}):
+            self.path = str(self.directory / f"{next(iter(kept))}.db")
+            store = self.started(**kept)
+            for number in range(100):
+                result(store.join("#r", f"u{number}", 100))
+            result(store.append([at(NOW - 9000 + n / 1000, sender="u0", recipient="#r") for n in range(100)]))
+            result(store.settle())
+            changes = Changes(store)
+            result(store._writer.between(changes.watch))
+            self.tidied(store)
+            self.assertGreater(len(changes.transactions), 100 * 100 // 1000)
+            # What is noted in passing, in tables of the transaction alone, counts there as well.
+            self.assertLess(max(changes.transactions), 3 * (500 + PIECE_ROWS))
+            left = 0 if "retention_seconds" in kept else 10
+            self.assertEqual([self.rows(table) for table in ("messages", "thread", "held")], [left, left, 0])
+            self.assertEqual(self.rows("inbox"), left * 99)
+
+    def test_a_step_ends_when_its_time_is_over(self) -> None:
+        store = self.started(retention_seconds=3600.0)
+        self.turns.result(store.append([at(NOW - 9000 + n / 1000) for n in range(2 * PIECE_ROWS)]))
+        self.turns.result(store.stop())
+        now = 0.0
+
+        def late() -> float:
+            nonlocal now
+            now += 1.0
+            return now
+
+        opened = Session(Settings(self.path, "normal"), Versions.shipped())
+        self.addCleanup(opened.close)
+        opened.retention = Retention(connect(self.path, "rw"), 3600.0, 0, 0, late)
+        opened.retention.begin(NOW)
+        before = self.rows("messages")
+        opened.retention.step()
+        self.assertEqual(now, 2.0)
+        self.assertEqual(before - self.rows("messages"), 0)
+        opened.retention = Retention(connect(self.path, "rw"), 3600.0, 0, 0, lambda: 0.0)
+        opened.retention.begin(NOW)
+        opened.retention.step()
+        self.assertLess(self.rows("messages"), before)
+
+    def test_count_retention_after_offsets_jumped_keeps_the_newest(self) -> None:
+        result = self.turns.result
+        store = self.started(retention_messages=5)
+        answers = [*result(store.append(to(*["ben"] * 3)))]
+        result(store.stop())
+        Path(self.path + ".given").unlink()
+        store = self.started(retention_messages=5)
+        answers = [*answers, *result(store.append(to(*["ben"] * 2)))]
+        self.tidied(store)
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers))
+        answers = [*answers, *result(store.append(to(*["ben"] * 2)))]
+        self.tidied(store)
+        self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers)[2:])
+        self.assertEqual(result(store.inbox("ben")).first, 3)
+
+
+class TestConversations(StoreTestCase):
+    """A list of conversations costs what it shows."""
+
+    def instructions(self, store: SqliteStore, user: str) -> int:
+        """How many instructions of SQLite a list of ``user`` takes."""
+        count = 0
+
+        def one_more() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        opened = store._writer.session
+        assert opened is not None
+        with closing(connect(self.path, "ro")) as connection:
+            connection.set_progress_handler(one_more, 1)
+            Queries(connection).conversations(opened.recent, user, 500)
+        return count
+
+    def test_own_messages_in_a_room_are_not_counted_one_by_one(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        for user in ("ann", "ben"):
+            result(store.join("#r", user, 10))
+        result(store.append([message("ben", "#r"), *[message("ann", "#r") for _ in range(9)]]))
+        result(store.settle())
+        few = self.instructions(store, "ann")
+        result(store.append([message("ann", "#r") for _ in range(3000)]))
+        result(store.settle())
+        self.assertLess(self.instructions(store, "ann"), few + 50)
+        self.assertEqual([one.unread for one in result(store.conversations("ann", 10))], [1])
+        self.assertEqual([one.unread for one in result(store.conversations("ben", 10))], [1000])
+
+    def test_conversations_of_others_cost_nothing(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        result(store.append([message("ann", "ben"), message("cem", "ann")]))
+        few = self.instructions(store, "ann")
+        result(store.append([message(f"u{n}", f"v{n}") for n in range(2000)]))
+        self.assertLess(self.instructions(store, "ann"), few + 50)
+        self.assertEqual([one.peer for one in result(store.conversations("ann", 10))], ["cem", "ben"])
+
+    def test_of_many_that_are_recent_only_those_are_looked_up_that_are_shown(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        result(store.append([message("ann", f"u{n}") for n in range(2000)]))
+        listed = result(store.conversations("ann", 3))
+        self.assertEqual([one.peer for one in listed], ["u1999", "u1998", "u1997"])
+        opened = store._writer.session
+        assert opened is not None
+        with closing(connect(self.path, "ro")) as connection:
+            said: list[str] = []
+            connection.set_trace_callback(said.append)
+            Queries(connection).conversations(opened.recent, "ann", 3)
+        self.assertLess(len(said), 10)
+
+    def test_whoever_connects_does_not_wait_for_whoever_leafs_through_history(self) -> None:
+        store = self.started()
+        self.turns.result(store.append(to("ben")))
+        free = Event()
+        self.addCleanup(free.set)
+        history = Queries.history
+
+        def slow(*arguments: Any) -> Any:
+            free.wait(60)
+            return history(*arguments)
+
+        self.patch(Queries, "history", slow)
+        waiting = [store.history("ann", "ben", None, 10) for _ in range(30)]
+        self.assertEqual(self.turns.result(store.inbox("ben")).last, 1)
+        self.assertEqual(len(self.turns.result(store.read("ben", 0, 10)).entries), 1)
+        free.set()
+        for one in waiting:
+            self.assertEqual(len(self.turns.result(one).messages), 1)
+
+
+class TestPages(StoreTestCase):
+    """Pages are bounded by bytes where they are read."""
+
+    def test_a_page_ends_with_the_message_that_makes_it_large_enough(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        body = Raw(b'"%s"' % (b"x" * (PAGE_BYTES // 4)))
+        sent = [one.message for one in result(store.append([message(msg=body) for _ in range(10)]))]
+        for settled in (False, True):
+            if settled:
+                result(store.settle())
+            found: list[Entry] = []
+            while page := result(store.read("ben", len(found), 100)).entries:
+                self.assertLessEqual(len(page), 4)
+                found += page
+            self.assertEqual([entry.message for entry in found], sent)
+            before: str | None = None
+            history: list[Message] = []
+            while True:
+                older = result(store.history("ann", "ben", before, 100))
+                self.assertLessEqual(len(older.messages), 4)
+                history[:0] = older.messages
+                if not older.more:
+                    break
+                before = history[0].mid
+            self.assertEqual(history, sent)
+
+    def test_what_is_larger_than_a_page_is_a_page(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        body = Raw(b'"%s"' % (b"x" * (2 * PAGE_BYTES)))
+        result(store.append([message(msg=body), *to("ben")]))
+        for settled in (False, True):
+            if settled:
+                result(store.settle())
+            self.assertEqual([entry.offset for entry in result(store.read("ben", 0, 10)).entries], [1])
+            page = result(store.history("ann", "ben", None, 10))
+            self.assertEqual((len(page.messages), page.more), (2, False))

@@ -1,0 +1,106 @@
+"""A restore drill: the daemon's file is put back to a backup, and npm's clients of before miss nothing after that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from twisted.trial import unittest
+
+from chaos.proxy import Proxy
+from tests.e2e.chatting import COMES_BACK, messages_of, new_user, received, send
+from tests.support import Daemon, NodeClient, NodeSocket, require_node, token
+from tests.support.daemon import environment
+from tests.support.tokens import SECRET
+from tests.support.waiting import real_reactor
+
+
+class RestoreTests(unittest.TestCase):
+    """A backup of the running daemon, ten more messages, and the backup in the place of the file."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.file = os.path.abspath(self.mktemp())
+        self.copy = self.file + ".copy"
+
+    async def start(self) -> None:
+        """The daemon, on a file of its own."""
+        require_node()
+        self.daemon = await Daemon.start(self, store=f"sqlite:{self.file}")
+        self.client = NodeClient.start(self, 4, self.daemon)
+
+    async def join(self, user: str, url: str | None = None, **asks: object) -> NodeSocket:
+        """A socket of ``user``."""
+        return await self.client.connect(
+            f"{url or self.daemon.url}/kschat", auth={"token": token(user), **asks}, **(COMES_BACK if url else {})
+        )
+
+    def kschat(self, *arguments: str) -> str:
+        """What the command prints."""
+        run = [sys.executable, "-c", "from kschat.cli import run; run()", *arguments, "--store", f"sqlite:{self.file}"]
+        return subprocess.run(run, env=environment(SECRET), check=True, capture_output=True, text=True).stdout
+
+    async def put_back(self) -> None:
+        """Stop the daemon, put the copy in place of the file, start."""
+        await self.daemon.stop()
+        os.replace(self.copy, self.file)
+        await self.daemon.restart()
+
+    async def test_clients_of_before_miss_nothing_that_was_acknowledged_after_the_restore(self) -> None:
+        await self.start()
+        alice, bob, cem = new_user("alice"), new_user("bob"), new_user("cem")
+        proxy = Proxy(real_reactor(), self.daemon.port)
+        self.addCleanup(proxy.stop)
+        await proxy.start()
+        a = await self.join(alice)
+        b = await self.join(bob, f"http://127.0.0.1:{proxy.port}", recover=1)
+        await send(a, alice, bob, *range(1, 11))
+        await received(b, 10)
+        self.assertIn("holds 10 messages", self.kschat("backup", self.copy))
+        # Bob's client has offset 20 in the end, and shows it when it comes back; Cem's is away.
+        await send(a, alice, bob, *range(11, 20))
+        await send(a, alice, bob, 20, cid="twenty")
+        newest = (await received(b, 10))[-1]
+        self.assertEqual(newest["offset"], 20)
+        await send(a, alice, cem, "lost")
+        await proxy.stop()
+        await self.put_back()
+        a = await self.join(alice)
+        new = [f"new {number}" for number in range(10)]
+        acks = await send(a, alice, bob, *new)
+        # A cid that the backup does not have is stored, whatever the client was told before.
+        (again,) = await send(a, alice, bob, 20, cid="twenty")
+        self.assertNotIn("repeat", again)
+        await send(a, alice, cem, "kept")
+        await proxy.start()
+        await b.next("connect")
+        self.assertFalse((await b.state())["recovered"])
+        came: list[dict[str, object]] = []
+        while not came or came[-1]["msg"] != 20 or came[-1]["mid"] != again["mid"]:
+            came += messages_of(await b.next("RESPRECEIVER"))
+        # What was in the backup may come again, with the mids it had.
+        self.assertEqual([one["msg"] for one in came if one["mid"] in {ack["mid"] for ack in acks}], new)
+        self.assertEqual([one["msg"] for one in came][-11:], [*new, 20])
+        # By the offset of before.
+        (page,) = await b.emit("Sync", {"offset": 20})
+        self.assertEqual([one["msg"] for one in page["MSG"]], [*new, 20])
+        self.assertFalse(page["more"])
+        self.assertEqual([one["msg"] for one in await received(await self.join(cem), 1)], ["kept"])
+        # And what is written while it is there.
+        await send(a, alice, bob, "live")
+        self.assertEqual([one["msg"] for one in await received(b, 1)], ["live"])
+        self.assertIn("begins a new epoch", self.daemon.log)
+        self.assertEqual([], self.daemon.faults)
+
+    async def test_a_snapshot_that_shows_nothing_is_told_by_hand(self) -> None:
+        await self.start()
+        alice, bob = new_user("alice"), new_user("bob")
+        await send(await self.join(alice), alice, bob, *range(3))
+        await self.daemon.stop()
+        self.assertIn("offsets go on beyond", self.kschat("restored"))
+        await self.daemon.restart()
+        await send(await self.join(alice), alice, bob, "new")
+        (page,) = await (await self.join(bob)).emit("Sync", {"offset": 3})
+        self.assertEqual([one["msg"] for one in page["MSG"]], ["new"])
