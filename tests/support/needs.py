@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy.
+"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy, libfaketime.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed.
@@ -59,6 +59,15 @@ def require_program(name: str) -> str:
     if path is None:
         _missing(f"{name} is not installed")
     return path
+
+
+def require_faketime() -> str:
+    """The path of libfaketime's library for programs with threads; else SkipTest or AssertionError."""
+    names = ("lib/*/faketime", "lib/faketime", "lib64/faketime")
+    found = [path for name in names for path in Path("/usr").glob(f"{name}/libfaketimeMT.so.1")]
+    if not found:
+        _missing("libfaketime is not installed")
+    return str(found[0])
 
 
 def require(lacking: str) -> None:
