@@ -93,6 +93,9 @@ class Line:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 

@@ -152,6 +152,9 @@ class Pipe:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
