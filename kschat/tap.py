@@ -15,7 +15,6 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
-from kschat import hints
 from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
@@ -31,7 +30,7 @@ from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
-from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.cli.options import DaemonOptions as Options
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
@@ -46,8 +45,8 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
-from kschat.options import DaemonOptions as Options
 from kschat.server import Server
+from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 

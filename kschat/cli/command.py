@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from kschat import __version__
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Issuer, Rooms
-from kschat.config import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
-from kschat.connect import Finding, try_all
-from kschat.maintenance import BackupOptions, RestoredOptions, backup, restored
-from kschat.options import Options, short_help
+from kschat.cli.connect import Finding, try_all
+from kschat.cli.maintenance import BackupOptions, RestoredOptions, backup, restored
+from kschat.cli.options import Options, short_help
+from kschat.settings import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
 
 T = TypeVar("T")
 
