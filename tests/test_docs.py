@@ -23,9 +23,9 @@ from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.settings import Settings as RedisSettings
 from kschat.backends.redis.teller import Teller
 from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
-from kschat.config import Config
 from kschat.front import peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
+from kschat.settings import Config
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -231,7 +231,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         connection.makeConnection(Transport())
         found = link.Link(RedisSettings(url="redis://localhost"), clock, Teller("the test"))
         found._connection = connection
-        found._look.start(link.LOOK, now=False)
+        found._look.start()
         clock.advance(link.LOOK - heard)
         connection.heard = began = clock.seconds()
         if asks:

@@ -1,6 +1,6 @@
 """``Chat``: who may join, what is counted and logged; hands events to their commands.
 
-It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``Witness``.
+It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``ServerObserver``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies, commands
+from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Delivery
 from kschat.chat.feed import Feed, Way
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
@@ -46,7 +47,8 @@ class Chat:
     """The chat of one daemon.
 
     Args:
-        clock: gives messages their time.
+        clock: the reactor.
+        wall: gives messages their time.
         verifier: says whose a token is.
         store: keeps messages.
         hub: knows who is here.
@@ -68,6 +70,7 @@ class Chat:
     def __init__(
         self,
         clock: IReactorTime,
+        wall: WallClock,
         verifier: Verifier,
         store: IStore,
         hub: Hub,
@@ -80,6 +83,7 @@ class Chat:
         uniform: Callable[[float, float], float],
     ) -> None:
         self.clock = clock
+        self.wall = wall
         self.verifier = verifier
         self.store = store
         self.hub = hub
@@ -190,11 +194,11 @@ class Chat:
             self.presence.left(feed.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:
-        """See ``server.Witness``."""
+        """See ``server.ServerObserver``."""
         self._denied(connection, "namespace")
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
-        """See ``server.Witness``."""
+        """See ``server.ServerObserver``."""
         self.counters.closed[reason.text] += 1
         if detail:
             self.log.info(

@@ -152,6 +152,9 @@ class Pipe:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
@@ -183,7 +186,7 @@ class Client:
         self.token = token
         self.pipe = Pipe()
         self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
-        server = Server(chat.clock, witness=chat)
+        server = Server(chat.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
         self.session.listener = self.connection
@@ -356,11 +359,15 @@ class Daemon:
         self.counters = Counters()
         self.cork = Cork()
         self.replica = LoneReplica() if replica is None else replica
-        self.hub = Hub(clock, store, self.router, self.replica, self.cork, self.counters)
-        self.issuer = Issuer(SECRET, clock)
+        # How far the wall clock was set from where it stood.
+        self.step = 0.0
+        wall = lambda: clock.seconds() + self.step  # noqa: E731
+        self.hub = Hub(clock, wall, store, self.router, self.replica, self.cork, self.counters)
+        self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
             clock,
-            Verifier(Keys.from_secret(SECRET), ("HS256",), clock),
+            wall,
+            Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             store,
             self.hub,
             self.replica,
