@@ -85,7 +85,10 @@ class Asker:
 
     def receive(self, count: int) -> None:
         """Wait until so many messages have come. Raises AskError, OSError."""
+        end = time.perf_counter() + PATIENCE
         while self.messages < count:
+            if time.perf_counter() > end:
+                raise AskError(f"{self.messages} of {count} messages have come")
             self._packet()
 
     def close(self) -> None:

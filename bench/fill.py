@@ -1,8 +1,8 @@
 """Fills a store as months of use would, through its own API, a process of its own: ``python -m bench.fill``.
 
 Half of what two users write to each other is of one user, ``star``, with many others, who marks nothing as read. A
-tenth of all is what ``star`` alone wrote to a room of two. ``away`` has been written to by one user and was never there.
-A large room has a member for each number. All of it is spread over ``DAYS`` days, evenly, up to now.
+tenth of all is what ``star`` alone wrote to a room of two. ``away`` has been written to by one user and was never
+there. A large room has a member for each number. All of it is spread over ``DAYS`` days, evenly, up to now.
 """
 
 from __future__ import annotations
@@ -68,12 +68,13 @@ def messages(options: argparse.Namespace) -> Iterator[Message]:
         yield Message(mids.make(moment), one, other, one, other, _BODY, moment)
 
 
-async def fill(store: IStore, options: argparse.Namespace) -> None:
-    """Keep all of them."""
+async def fill(store: IStore, options: argparse.Namespace) -> int:
+    """Keep all of them; how many are to the one who is away."""
     for user in (STAR, "user1"):
         await store.join(OWN_ROOM, user, 10)
     for number in range(options.members):
         await store.join(LARGE_ROOM, member(number), options.members)
+    first = (await store.inbox(AWAY)).last + 1
     rest = messages(options)
 
     async def append() -> None:
@@ -81,10 +82,11 @@ async def fill(store: IStore, options: argparse.Namespace) -> None:
             await store.append(batch)
 
     await gatherResults([Deferred.fromCoroutine(append()) for _ in range(_AT_ONCE)])
+    return (await store.inbox(AWAY)).last - first + 1
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Fill a store, and print how long it took."""
+    """Fill a store, and print how long it took, and how many messages are to the one who is away."""
     parser = argparse.ArgumentParser(prog="python -m bench.fill", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("store", help="sqlite:PATH, or Redis's URL")
@@ -106,9 +108,9 @@ def main(arguments: Sequence[str]) -> None:
         store.start()
         while not store.up:
             await deferLater(reactor, 0.01)
-        await fill(store, options)
+        away = await fill(store, options)
         await store.stop()
-        print(json.dumps({"seconds": time.perf_counter() - begun}), flush=True)
+        print(json.dumps({"seconds": time.perf_counter() - begun, "away": away}), flush=True)
 
     react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
 
