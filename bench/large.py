@@ -98,7 +98,7 @@ class Large:
     @property
     def undelivered(self) -> int:
         """How many of them are to one who is away, about."""
-        return min(self.options.undelivered, self.count // 4)
+        return min(int(self.options.undelivered), self.count // 4)
 
     @property
     def store(self) -> str:
