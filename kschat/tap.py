@@ -109,7 +109,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
     settings = _front_settings(config)
     router = _make_router(config, reactor, wall)
     chat = _make_chat(config, reactor, wall, router, cork, settings.limits, counters)
-    server = Server(reactor, witness=chat)
+    server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
         server,

@@ -4,7 +4,8 @@
 - ``namespace``  ``Namespace``: middleware and handlers of events, by their names
 - ``functions``  an application's functions, and how many arguments each takes
 - ``socket``     ``Socket``: one client in one namespace
-- ``target``     ``Target``: some of a namespace's sockets, to be written to
+- ``broadcast``  ``BroadcastOperator``: some of a namespace's sockets, to be written to
+- ``bounds``     what a client may take
 - ``rooms``      who is in which room
 - ``acks``       acks that are awaited
 - ``values``     Python values to JSON with attachments, and back
@@ -13,20 +14,22 @@
 Stands on ``wire`` alone: it knows no port and no chat. The chat is one handler that is mounted on a ``Server``.
 """
 
+from kschat.server.bounds import Bounds
+from kschat.server.broadcast import BroadcastOperator
 from kschat.server.errors import Gone, Refused, TimedOut, TooMany, Unanswered
 from kschat.server.namespace import Namespace
-from kschat.server.server import Bounds, Server
+from kschat.server.server import Server, ServerObserver
 from kschat.server.socket import Socket
-from kschat.server.target import Target
 
 __all__ = [
     "Bounds",
+    "BroadcastOperator",
     "Gone",
     "Namespace",
     "Refused",
     "Server",
+    "ServerObserver",
     "Socket",
-    "Target",
     "TimedOut",
     "TooMany",
     "Unanswered",

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.server import values
+from kschat.server.bounds import Bounds
+from kschat.server.broadcast import Broadcaster
 from kschat.server.errors import Refused
 from kschat.server.functions import Entry, Function, Handlers
-from kschat.server.rooms import Rooms
 from kschat.server.socket import Socket
-from kschat.server.target import Asking, Target
 from kschat.wire import connection
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -31,23 +30,7 @@ DISCONNECT: Final = "disconnect"
 ANY: Final = "*"
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client, or an application for it, may take.
-
-    Attributes:
-        max_rooms: rooms that one socket is in.
-        max_asked: acks that are awaited of one socket.
-        max_running: handlers of one socket's events that have not ended; beyond it the connection is closed.
-        max_dynamic: namespaces at once that a rule has made.
-    """
-
-    max_rooms: int = 1000
-    max_asked: int = 1000
-    max_running: int = 1000
-    max_dynamic: int = 1000
-
-
-class Namespace:
+class Namespace(Broadcaster[Socket]):
     """One namespace. Made by ``Server.of``.
 
     Args:
@@ -63,10 +46,7 @@ class Namespace:
     log = Logger()
 
     def __init__(self, name: str, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
-        self.name = name
-        self.clock = clock
-        self.bounds = bounds
-        self.rooms = Rooms(bounds.max_rooms)
+        super().__init__(name, clock, bounds)
         self._handlers = Handlers() if handlers is None else handlers
         # All that were let in; and those beside them that were not answered yet.
         self._sockets: dict[Socket, None] = {}
@@ -129,54 +109,14 @@ class Namespace:
 
         return decorate
 
-    @property
-    def sockets(self) -> list[Socket]:
-        """Who is in it."""
-        return list(self._sockets)
-
     def select(self, rooms: Iterable[str], without: Iterable[str]) -> list[Socket]:
-        """See ``Target.sockets``."""
+        """See ``BroadcastOperator.sockets``."""
         if rooms:
             return self.rooms.select(rooms, without)
         if without:
             left_out = set(self.rooms.select(without, ()))
             return [socket for socket in self._sockets if socket not in left_out]
         return list(self._sockets)
-
-    def to(self, *rooms: str) -> Target:
-        """Those in any of ``rooms``."""
-        return Target(self, frozenset(rooms))
-
-    in_ = to
-
-    def except_(self, *rooms: str) -> Target:
-        """All but those in any of ``rooms``."""
-        return Target(self, without=frozenset(rooms))
-
-    @property
-    def volatile(self) -> Target:
-        """See ``Target.volatile``."""
-        return Target(self, droppable=True)
-
-    def timeout(self, seconds: float) -> Asking:
-        """See ``Target.timeout``."""
-        return Target(self).timeout(seconds)
-
-    def emit(self, event: str, *args: Any) -> None:
-        """Send an event to all."""
-        Target(self).emit(event, *args)
-
-    def join(self, *rooms: str) -> None:
-        """Let all join rooms."""
-        Target(self).join(*rooms)
-
-    def leave(self, *rooms: str) -> None:
-        """Let all leave rooms."""
-        Target(self).leave(*rooms)
-
-    def disconnect(self, close: bool = False) -> None:
-        """End all. ``close``: see ``Socket.disconnect``."""
-        Target(self).disconnect(close)
 
     def going_out(self, socket: Socket, event: str, args: Sequence[Any]) -> None:
         """An event is about to be sent to a socket: tell ``on_any_outgoing``."""

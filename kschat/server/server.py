@@ -9,18 +9,17 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from kschat.server.bounds import Bounds
 from kschat.server.functions import Handlers
-from kschat.server.namespace import Bounds, Namespace
+from kschat.server.namespace import Namespace
 from kschat.wire.connection import Connection, Handler, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
 
-__all__ = ["Bounds", "Server", "Witness"]
-
 _DEFAULT = "/"
 
 
-class Witness(Protocol):
+class ServerObserver(Protocol):
     """Who is told what belongs to no namespace. Neither may raise."""
 
     def not_served(self, connection: Connection, namespace: str) -> None:
@@ -39,15 +38,17 @@ class Server:
     Args:
         clock: the reactor, or a test's clock.
         bounds: of each socket.
-        witness: is told, in the place of a line in the log.
+        observer: is told, in the place of a line in the log.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, bounds: Bounds | None = None, witness: Witness | None = None) -> None:
+    def __init__(
+        self, clock: IReactorTime, bounds: Bounds | None = None, observer: ServerObserver | None = None
+    ) -> None:
         self._clock = clock
         self._bounds = Bounds() if bounds is None else bounds
-        self._witness = witness
+        self._observer = observer
         self._handlers: dict[str, Handler] = {_DEFAULT: Lobby()}
         self._rules: list[tuple[Callable[[str], bool], Handlers]] = []
         self._made: dict[str, Namespace] = {}
@@ -89,16 +90,16 @@ class Server:
         """See ``wire.connection.Application``."""
         handler = self._handlers.get(namespace) or self._dynamic(namespace)
         if handler is None:
-            if self._witness is not None:
-                self._witness.not_served(connection, namespace)
+            if self._observer is not None:
+                self._observer.not_served(connection, namespace)
             else:
                 self.log.info("a namespace that is not there was refused", peer=connection.handshake.peer)
         return handler
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """See ``wire.connection.Application``."""
-        if self._witness is not None:
-            self._witness.ended(connection, reason, detail)
+        if self._observer is not None:
+            self._observer.ended(connection, reason, detail)
         elif detail:
             self.log.info(
                 "a connection from {peer} was closed: {reason} ({detail})",

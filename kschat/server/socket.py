@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -11,15 +11,12 @@ from twisted.internet.defer import Deferred, fail
 
 from kschat.server import values
 from kschat.server.acks import Acks
+from kschat.server.broadcast import Broadcaster, BroadcastOperator
 from kschat.server.errors import Gone
 from kschat.server.functions import Entry, Function
-from kschat.server.target import Target
 from kschat.wire import connection
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Connect
-
-if TYPE_CHECKING:
-    from kschat.server.namespace import Namespace
 
 
 class Socket:
@@ -37,7 +34,7 @@ class Socket:
 
     __slots__ = ("__weakref__", "acks", "auth", "data", "namespace", "own", "query", "running", "wire")
 
-    def __init__(self, namespace: Namespace, wire: connection.Socket, wish: Connect) -> None:
+    def __init__(self, namespace: Broadcaster[Socket], wire: connection.Socket, wish: Connect) -> None:
         bounds = namespace.bounds
         self.namespace = namespace
         self.wire = wire
@@ -96,25 +93,25 @@ class Socket:
             self.namespace.going_out(self, event, args)
             self.wire.emit(body, attachments)
 
-    def timeout(self, seconds: float) -> AskingOne:
+    def timeout(self, seconds: float) -> AckRequest:
         """For an event that asks for an ack, which must come in so many seconds."""
-        return AskingOne(self, seconds)
+        return AckRequest(self, seconds)
 
     @property
-    def volatile(self) -> Target:
+    def volatile(self) -> BroadcastOperator[Socket]:
         """For what is worth nothing later: it is not sent where it would have to wait."""
         return self.namespace.to(self.id).volatile
 
     @property
-    def broadcast(self) -> Target:
+    def broadcast(self) -> BroadcastOperator[Socket]:
         """All others of the namespace."""
         return self.namespace.except_(self.id)
 
-    def to(self, *rooms: str) -> Target:
+    def to(self, *rooms: str) -> BroadcastOperator[Socket]:
         """The others in any of ``rooms``."""
         return self.broadcast.to(*rooms)
 
-    def except_(self, *rooms: str) -> Target:
+    def except_(self, *rooms: str) -> BroadcastOperator[Socket]:
         """The others that are in none of ``rooms``."""
         return self.broadcast.except_(*rooms)
 
@@ -172,7 +169,7 @@ class Socket:
         return self.acks.ask(lambda: self.wire.emit(body, attachments, ask=True), seconds)
 
 
-class AskingOne(msgspec.Struct, frozen=True):
+class AckRequest(msgspec.Struct, frozen=True):
     """A socket that is asked for an ack. Made by ``Socket.timeout``."""
 
     socket: Socket

@@ -23,6 +23,7 @@ from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
+from kschat.wire.roles import Timer
 from kschat.wire.session import EngineSession, HeartbeatTimes
 from tests.contracts.doubles import LateRouter, LateStore
 
@@ -104,12 +105,12 @@ class Line:
 
 
 class Silent:
-    """A timetable in which nothing is ever due."""
+    """Timers that are never due."""
 
-    def schedule(self, session: EngineSession, seconds: float) -> None:
+    def schedule(self, timer: Timer, seconds: float) -> None:
         pass
 
-    def cancel(self, session: EngineSession) -> None:
+    def cancel(self, timer: Timer) -> None:
         pass
 
 
@@ -221,7 +222,7 @@ class House:
             self.counters,
             lambda least, most: least,
         )
-        self.server = Server(self.clock, witness=self.chat)
+        self.server = Server(self.clock, observer=self.chat)
         self.server.mount(NAMESPACE, self.chat)
 
     def token(self, user: str, rooms: Rooms = ()) -> str:
