@@ -9,5 +9,6 @@
 - ``held``     what that store is made of
 - ``ids``      how a sender wrote the names in a message, in few bytes
 - ``tls``      what is reached by TLS: whom to trust, and why one is not trusted
+- ``compat_openssl``  what touches privates of pyOpenSSL
 - ``order``    the numbers that mids are ordered by, for every store
 """
