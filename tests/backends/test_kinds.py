@@ -1,0 +1,120 @@
+"""A store that kschat does not know is added by what it says of itself, and serves a chat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.trial import unittest
+from zope.interface import implementer
+
+from kschat.backends.kinds import StoreKind, UnknownStore
+from kschat.backends.memory import MemoryStore
+from kschat.backends.table import BACKENDS
+from kschat.chat.interfaces import IStore, Stored
+from kschat.cli.connect import try_all
+from kschat.settings import SETTINGS, Config, ConfigError, load
+from kschat.tap import make_service
+from tests.e2e.chatting import sending
+from tests.support import SECRET, NodeClient, require_node, token
+from tests.support.daemon import free_port
+from tests.support.waiting import real_reactor
+
+
+# The dozen lines of a newcomer's store: as the one in memory, and each message has a line in a file.
+@implementer(IStore)
+class LoggedStore(MemoryStore):
+    def __init__(self, path: str) -> None:
+        super().__init__(1000, 10**6)
+        self.path = Path(path)
+
+    def append(self, batch: Any) -> Deferred[list[Stored]]:
+        with self.path.open("ab") as file:
+            file.writelines(bytes(message.msg) + b"\n" for message in batch)
+        return super().append(batch)
+
+
+LOGGED = StoreKind(
+    name="logged",
+    argument="PATH",
+    example="logged:chat.log",
+    shared=False,
+    keeps=True,
+    needs={"amqp_exchange": "needs a name for nothing"},
+    make=lambda config, argument, *, reactor, wall: LoggedStore(argument),
+    look=lambda argument: f"{argument} it is",
+)
+# So far.
+
+WITH_IT = BACKENDS.with_store(LOGGED)
+
+
+class NewcomerTests(unittest.TestCase):
+    timeout = 60
+
+    def config(self, **settings: str) -> Config:
+        given = {"secret": SECRET, "store": f"logged:{self.path}", **settings}
+        return load(given, {}, WITH_IT)
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()).absolute()
+
+    async def test_it_serves_a_chat(self) -> None:
+        require_node()
+        port = free_port()
+        service: Any = make_service(
+            self.config(listen=f"tcp:{port}:interface=127.0.0.1"), real_reactor(), backends=WITH_IT
+        )
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(lambda: maybeDeferred(service.stopService))
+        client = NodeClient.start(self, 4)
+        url = f"http://127.0.0.1:{port}/kschat"
+        alice = await client.connect(url, auth={"token": token("alice")})
+        bob = await client.connect(url, auth={"token": token("bob")})
+        (answer,) = await alice.emit("Send", sending("alice", "bob", "Hello"))
+        self.assertEqual(answer["RESPONSE"], "Send Emit is success.")
+        (body,) = (await bob.next("RESPRECEIVER")).args
+        self.assertEqual(body["MSG"][0]["msg"], "Hello")
+        self.assertEqual(self.path.read_text("utf-8"), '"Hello"\n')
+        await client.end()
+
+    async def test_it_is_checked_by_what_it_says(self) -> None:
+        for settings, reason in [
+            ({"store": "logged"}, "is none of memory, redis and none, nor like sqlite:kschat.db and logged:chat.log"),
+            ({"store": "loged:x"}, "use logged:chat.log"),
+            ({"amqp_exchange": ""}, "needs a name for nothing"),
+            ({"amqp": "amqp://localhost/"}, "cannot go with a store that other daemons cannot read"),
+        ]:
+            self.assertIn(reason, str(self.assertRaises(ConfigError, self.config, **settings)))
+        with self.assertRaises(ConfigError):
+            load({"secret": SECRET, "store": f"logged:{self.path}"}, {})
+
+    async def test_check_config_looks_at_it(self) -> None:
+        findings = await try_all(self.config(listen="tcp:0:interface=127.0.0.1"), real_reactor(), WITH_IT)
+        self.assertIn(f"store: ok: {self.path} it is", [str(finding) for finding in findings])
+
+
+class TableTests(unittest.SynchronousTestCase):
+    """What comes with kschat."""
+
+    def test_each_kind_is_found_by_its_example(self) -> None:
+        for kind in BACKENDS.stores:
+            self.assertIs(BACKENDS.store(kind.example)[0], kind)
+
+    def test_an_argument_is_there_where_it_is_wanted_and_nowhere_else(self) -> None:
+        for text in ("sqlite", "sqlite:", "memory:", "redis:x", "", ":", "nothing"):
+            self.assertRaises(UnknownStore, BACKENDS.store, text)
+
+    def test_what_a_kind_names_are_settings(self) -> None:
+        for kind in BACKENDS.stores:
+            for name in (*kind.settings, *kind.needs):
+                self.assertIn(name, SETTINGS)
+
+    def test_a_store_says_of_itself_what_it_is(self) -> None:
+        config = load({"secret": SECRET}, {})
+        for kind in BACKENDS.stores:
+            if kind.name != "redis":
+                store = kind.make(config, "x.db" if kind.argument else "", reactor=real_reactor(), wall=lambda: 0.0)
+                self.assertEqual(store.keeps, kind.keeps, kind.name)
