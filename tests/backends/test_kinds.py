@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial import unittest
-from zope.interface import implementer
 
-from kschat.backends.kinds import StoreKind, UnknownStore
-from kschat.backends.memory import MemoryStore
+from kschat.backends.kinds import UnknownStore
 from kschat.backends.table import BACKENDS
-from kschat.chat.interfaces import IStore, Stored
 from kschat.cli.connect import try_all
 from kschat.settings import SETTINGS, Config, ConfigError, load
-from kschat.tap import make_service
+from tests.backends.newcomer import WITH_IT
 from tests.e2e.chatting import sending
 from tests.support import SECRET, NodeClient, require_node, token
-from tests.support.daemon import free_port
+from tests.support.daemon import Program
 from tests.support.waiting import real_reactor
 
 
-# The dozen lines of a newcomer's store: as the one in memory, and each message has a line in a file.
-@implementer(IStore)
-class LoggedStore(MemoryStore):
-    def __init__(self, path: str) -> None:
-        super().__init__(1000, 10**6)
-        self.path = Path(path)
-
-    def append(self, batch: Any) -> Deferred[list[Stored]]:
-        with self.path.open("ab") as file:
-            file.writelines(bytes(message.msg) + b"\n" for message in batch)
-        return super().append(batch)
-
-
-LOGGED = StoreKind(
-    name="logged",
-    argument="PATH",
-    example="logged:chat.log",
-    shared=False,
-    keeps=True,
-    needs={"amqp_exchange": "needs a name for nothing"},
-    make=lambda config, argument, *, reactor, wall: LoggedStore(argument),
-    look=lambda argument: f"{argument} it is",
-)
-# So far.
-
-WITH_IT = BACKENDS.with_store(LOGGED)
+def lines(path: Path) -> list[str]:
+    """The lines of a file."""
+    return path.read_text("utf-8").splitlines()
 
 
 class NewcomerTests(unittest.TestCase):
@@ -62,23 +34,18 @@ class NewcomerTests(unittest.TestCase):
 
     async def test_it_serves_a_chat(self) -> None:
         require_node()
-        port = free_port()
-        service: Any = make_service(
-            self.config(listen=f"tcp:{port}:interface=127.0.0.1"), real_reactor(), backends=WITH_IT
-        )
-        service.privilegedStartService()
-        service.startService()
-        self.addCleanup(lambda: maybeDeferred(service.stopService))
-        client = NodeClient.start(self, 4)
-        url = f"http://127.0.0.1:{port}/kschat"
-        alice = await client.connect(url, auth={"token": token("alice")})
-        bob = await client.connect(url, auth={"token": token("bob")})
+        daemon = await Program.run(self, "-m", "tests.backends.newcomer", "PORT", str(self.path))
+        client = NodeClient.start(self, 4, daemon)
+        alice = await client.connect(f"{daemon.url}/kschat", auth={"token": token("alice")})
+        bob = await client.connect(f"{daemon.url}/kschat", auth={"token": token("bob")})
         (answer,) = await alice.emit("Send", sending("alice", "bob", "Hello"))
         self.assertEqual(answer["RESPONSE"], "Send Emit is success.")
         (body,) = (await bob.next("RESPRECEIVER")).args
         self.assertEqual(body["MSG"][0]["msg"], "Hello")
-        self.assertEqual(self.path.read_text("utf-8"), '"Hello"\n')
         await client.end()
+        self.assertEqual(await daemon.stop(), 0)
+        self.assertEqual(daemon.faults, [])
+        self.assertEqual(lines(self.path), ['"Hello"'])
 
     async def test_it_is_checked_by_what_it_says(self) -> None:
         for settings, reason in [
