@@ -19,8 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat.counters import Counters
-from kschat.chat.feed import RETRY_WAIT
-from kschat.chat.interfaces import IStore, Stored, StoreUnavailable
+from kschat.chat.interfaces import RETRY_WAIT, IStore, Stored, StoreUnavailable
 from kschat.chat.messages import Message
 
 #: Messages that wait for the store; of more, the oldest are lost, as they would be with the server they came from.
