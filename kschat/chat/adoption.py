@@ -14,13 +14,14 @@ from itertools import islice
 from typing import Final
 
 import msgspec
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.counters import Counters
 from kschat.chat.interfaces import RETRY_WAIT, IStore, Stored, StoreUnavailable
 from kschat.chat.messages import Message
+from kschat.counters import Counters
 
 #: Messages that wait for the store; of more, the oldest are lost, as they would be with the server they came from.
 MAX_WAITING: Final = 10_000
@@ -70,7 +71,7 @@ class Adoption:
         batch = list(islice(self._waiting, MAX_BATCH))
         self._waiting = deque(islice(self._waiting, MAX_BATCH, None))
         self._busy = True
-        appended = self._store.append(batch)
+        appended = maybeDeferred(self._store.append, batch)
         appended.addCallbacks(self._stored, self._not_stored, errbackArgs=(batch,)).addErrback(self._failed)
 
     def _stored(self, stored: Sequence[Stored]) -> None:

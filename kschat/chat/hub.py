@@ -15,7 +15,7 @@ from kschat.chat import bodies
 from kschat.chat.adoption import Adoption
 from kschat.chat.bodies import Status
 from kschat.chat.catchup import CatchUp
-from kschat.chat.counters import Counters
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.cursors import Cursors
 from kschat.chat.inbox import Inbox
 from kschat.chat.inflight import Written
@@ -36,6 +36,7 @@ from kschat.chat.session import ChatSession
 from kschat.chat.stream import PAGE
 from kschat.chat.telling import Telling
 from kschat.chat.words import Receipt
+from kschat.counters import Counters
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
 
@@ -52,6 +53,7 @@ class Hub:
 
     Args:
         clock: the reactor.
+        wall: says when users were last seen.
         store: has the inboxes.
         router: is told which users are here.
         replica: tells other daemons what concerns sockets there.
@@ -70,6 +72,7 @@ class Hub:
     def __init__(
         self,
         clock: IReactorTime,
+        wall: WallClock,
         store: IStore,
         router: IRouter,
         replica: IReplica,
@@ -77,6 +80,7 @@ class Hub:
         counters: Counters,
     ) -> None:
         self.clock = clock
+        self.wall = wall
         self.store = store
         self.notes = Notebook(clock, store, shared=not router.alone)
         self.telling = Telling(clock, self.sessions, replica)
@@ -236,7 +240,7 @@ class Hub:
             self.catch_up.rest()
         if not inbox.here:
             return False
-        self.notes.left(user, int(self.clock.seconds() * 1000))
+        self.notes.left(user, milliseconds(self.wall))
         return True
 
     # Delivering.

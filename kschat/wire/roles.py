@@ -30,6 +30,12 @@ class Transport(Protocol):
         When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
         """
 
+    def ask_for_life(self) -> None:
+        """Ask the peer for a sign of life that its library gives without the program; ``session.alive`` is called.
+
+        That of revision 3 answers nothing by itself.
+        """
+
     @property
     def congested(self) -> bool:
         """Whether the peer does not take what is sent as fast as it comes."""
@@ -74,3 +80,12 @@ class Timetable(Protocol):
 
     def cancel(self, session: EngineSession) -> None:
         """Do not call it."""
+
+
+class Timer(Protocol):
+    """What is called once its time has come. ``slot`` belongs to who calls it; it begins as None."""
+
+    slot: int | None
+
+    def alarm(self) -> None:
+        """The time has come."""

@@ -16,7 +16,6 @@ from zope.interface import implementer
 
 from kschat.backends.alone import LoneReplica
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
@@ -25,6 +24,7 @@ from kschat.chat.messages import Message, Mids
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Issuer, Rooms, Verifier
+from kschat.counters import Counters
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork
@@ -152,6 +152,9 @@ class Pipe:
 
     def take_unsent(self) -> Iterable[Frame]:
         return ()
+
+    def ask_for_life(self) -> None:
+        pass
 
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
@@ -362,11 +365,15 @@ class Daemon:
         self.counters = Counters()
         self.cork = Cork()
         self.replica = LoneReplica() if replica is None else replica
-        self.hub = Hub(clock, store, self.router, self.replica, self.cork, self.counters)
-        self.issuer = Issuer(SECRET, clock)
+        # How far the wall clock was set from where it stood.
+        self.step = 0.0
+        wall = lambda: clock.seconds() + self.step  # noqa: E731
+        self.hub = Hub(clock, wall, store, self.router, self.replica, self.cork, self.counters)
+        self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
             clock,
-            Verifier(Keys.from_secret(SECRET), ("HS256",), clock),
+            wall,
+            Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             store,
             self.hub,
             self.replica,

@@ -39,8 +39,8 @@ class SessionTests(SynchronousTestCase):
     def assertNothingLeft(self, daemon: Daemon) -> None:
         """All connections are gone without a trace."""
         self.assertEqual(daemon.connections.open, 0)
-        self.assertEqual(daemon.engine.sessions, {})
-        self.assertEqual(len(daemon.alarms), 0)
+        self.assertEqual(list(daemon.sessions), [])
+        self.assertEqual(len(daemon.timers), 0)
 
 
 class Beginnings(SessionTests):
@@ -49,7 +49,7 @@ class Beginnings(SessionTests):
         (text,) = daemon.websocket().texts()
         data = json.loads(text[1:])
         sid = data.pop("sid")
-        self.assertIn(sid, daemon.engine.sessions)
+        self.assertIn(sid, daemon.sessions)
         self.assertEqual(data, {"upgrades": [], "pingInterval": 125, "pingTimeout": 20_000, "maxPayload": 1_000_000})
 
     def test_clients_of_revision_3_are_joined_to_the_default_namespace_unasked(self) -> None:
@@ -110,7 +110,7 @@ class Beginnings(SessionTests):
         for byte in handshake():
             wire.arrive(bytes((byte,)))
         self.assertIn(b" 101 ", bytes(wire.taken))
-        self.assertEqual(len(daemon.engine.sessions), 1)
+        self.assertEqual(len(daemon.sessions), 1)
 
     def test_a_client_that_leaves_at_once_leaves_nothing(self) -> None:
         daemon = Daemon()
@@ -133,7 +133,7 @@ class Ends(SessionTests):
             for reason in Reason:
                 daemon = Daemon()
                 peer = daemon.joined(query)
-                (connection,) = daemon.engine.sessions.values()
+                (connection,) = daemon.sessions.values()
                 connection.session.close(reason)
                 self.assertEqual(
                     peer.frames(), [Seen(CLOSE, reason.close_code.to_bytes(2, "big") + reason.text.encode())]
@@ -153,14 +153,14 @@ class Ends(SessionTests):
         daemon = Daemon()
         peer = daemon.joined()
         send(daemon, "last words")
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         self.assertEqual([frame.opcode for frame in peer.frames()], [TEXT, CLOSE])
 
     def test_nothing_goes_out_after_the_close_frame(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         send(daemon, "too late")
         connection.session.send_text(b"2")
@@ -172,7 +172,7 @@ class Ends(SessionTests):
         for query in (V3, V4):
             daemon = Daemon()
             peer = daemon.joined(query)
-            (connection,) = daemon.engine.sessions.values()
+            (connection,) = daemon.sessions.values()
             connection.session.close(Reason.SHUTTING_DOWN)
             daemon.clock.advance(CLOSE_TIMEOUT + EARLY)
             self.assertIsNone(peer.wire.lost)
@@ -184,7 +184,7 @@ class Ends(SessionTests):
     def test_a_peer_that_goes_on_talking_after_the_close_frame_is_cut_as_soon(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         for _ in range(10):
             daemon.clock.advance(CLOSE_TIMEOUT / 10)
@@ -248,7 +248,7 @@ class Ends(SessionTests):
     def test_a_peer_that_is_gone_while_we_close_is_told_of_once(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         peer.wire.hang_up()
         self.assertEqual(self.ended(daemon), [("/kschat", Reason.SHUTTING_DOWN), (Reason.SHUTTING_DOWN, "")])
@@ -305,16 +305,37 @@ class Heartbeats(SessionTests):
         daemon = Daemon(ping_interval=25, ping_timeout=20)
         peer = daemon.joined(V3)
         for _ in range(5):
-            daemon.clock.advance(45 + EARLY)
+            daemon.clock.advance(30 + EARLY)
             self.assertEqual(peer.texts(), [])
             peer.send("2")
             self.assertEqual(peer.texts(), ["3"])
-        daemon.clock.advance(45 + EARLY)
-        self.assertEqual(peer.frames(), [])
+        daemon.clock.pump([30 + LATE, 15 + EARLY])
+        self.assertEqual([frame.opcode for frame in peer.frames()], [PING])
         daemon.clock.advance(LATE - EARLY)
         closing = peer.closing()
         self.assertEqual((closing.code, closing.reason), (1008, "ping timeout"))
         self.assertIn(("disconnected", "/kschat", Reason.PING_TIMEOUT), daemon.recorder.log)
+
+    def test_the_pong_of_a_hidden_page_whose_timers_wait_counts_as_life(self) -> None:
+        daemon = Daemon(ping_interval=25, ping_timeout=20)
+        peer = daemon.joined(V3)
+        for _ in range(5):
+            daemon.clock.advance(30 + LATE)
+            (asked,) = peer.frames()
+            self.assertEqual((asked.opcode, asked.payload), (PING, b""))
+            daemon.clock.advance(14)
+            peer.arrive(client_frame(asked.payload, PONG))
+        peer.send("2")
+        self.assertEqual(peer.texts(), ["3"])
+        self.assertEqual(daemon.recorder.of("proved"), [])
+
+    def test_who_was_pinged_and_answers_nothing_is_closed(self) -> None:
+        daemon = Daemon(ping_interval=25, ping_timeout=20)
+        peer = daemon.joined(V3)
+        # Pongs from before were not asked for, and say nothing of now.
+        peer.arrive(client_frame(b"", PONG))
+        daemon.clock.pump([30 + LATE, 15 + LATE])
+        self.assertEqual(peer.closing().reason, "ping timeout")
 
     def test_messages_are_no_heartbeat(self) -> None:
         for query, silence in ((V3, 45), (V4, 45)):
@@ -339,7 +360,9 @@ class Heartbeats(SessionTests):
         for _ in range(44):
             daemon.clock.advance(1)
             peer.arrive(client_frame(b"hello", 9))
-        self.assertEqual(peer.frames(), [Seen(PONG, b"hello")] * 44)
+        answers = [Seen(PONG, b"hello")] * 44
+        answers.insert(29, Seen(PING, b""))
+        self.assertEqual(peer.frames(), answers)
         daemon.clock.advance(1 + LATE)
         self.assertEqual(peer.closing().reason, "ping timeout")
 
@@ -514,7 +537,7 @@ class Corks(SessionTests):
         peer = daemon.joined()
         daemon.cork.hold()
         send(daemon, "last words")
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         daemon.cork.release()
         self.assertEqual([frame.opcode for frame in peer.frames()], [TEXT, CLOSE])
@@ -831,7 +854,7 @@ class RealSockets(TestCase):
         client.transport.write(client_frame(b"ping", 9))
         await client.until(b"ping")
         self.assertEqual(daemon.recorder.of("event"), [("x", "over a socket")])
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         transport = cast(Any, connection.session.transport).transport
         self.no_delay = hasattr(transport, "getTcpNoDelay") and transport.getTcpNoDelay()
         self.assertEqual(backlog(transport), 0)
