@@ -1,6 +1,6 @@
 """``Chat``: who may join, what is counted and logged; hands events to their commands.
 
-It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``Witness``.
+It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``ServerObserver``.
 """
 
 from __future__ import annotations
@@ -194,11 +194,11 @@ class Chat:
             self.presence.left(session.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:
-        """See ``server.Witness``."""
+        """See ``server.ServerObserver``."""
         self._denied(connection, "namespace")
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
-        """See ``server.Witness``."""
+        """See ``server.ServerObserver``."""
         self.counters.closed[reason.text] += 1
         if detail:
             self.log.info(

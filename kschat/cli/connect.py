@@ -151,7 +151,7 @@ def _sqlite(store: str) -> str:
 
 def _templates(config: Config) -> str:
     where = directory("templates", config.templates)
-    PageResource(where, None, config.demo, random.randint)
+    PageResource(where, issuer=None, demo=config.demo, randint=random.randint)
     return str(where.path)
 
 

@@ -187,7 +187,7 @@ class Client:
         self.token = token
         self.pipe = Pipe()
         self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
-        server = Server(chat.clock, witness=chat)
+        server = Server(chat.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
         self.session.listener = self.connection
