@@ -62,6 +62,7 @@ class EngineProtocol(AutobahnProtocol):
     def __init__(
         self,
         context: TransportContext,
+        *,
         revision: Revision,
         handshake: Handshake,
         base64: bool,

@@ -3,9 +3,7 @@
 - ``server``     ``Server``: which namespace is served by whom; the wire's ``Application``
 - ``namespace``  ``Namespace``: middleware and handlers of events, by their names
 - ``functions``  an application's functions, and how many arguments each takes
-- ``socket``     ``Socket``: one client in one namespace
-- ``broadcast``  ``BroadcastOperator``: some of a namespace's sockets, to be written to
-- ``bounds``     what a client may take
+- ``socket``     ``Socket``: one client in one namespace; ``BroadcastOperator``: some of them
 - ``rooms``      who is in which room
 - ``acks``       acks that are awaited
 - ``values``     Python values to JSON with attachments, and back
@@ -14,12 +12,10 @@
 Stands on ``wire`` alone: it knows no port and no chat. The chat is one handler that is mounted on a ``Server``.
 """
 
-from kschat.server.bounds import Bounds
-from kschat.server.broadcast import BroadcastOperator
 from kschat.server.errors import Gone, Refused, TimedOut, TooMany, Unanswered
 from kschat.server.namespace import Namespace
-from kschat.server.server import Server, ServerObserver
-from kschat.server.socket import Socket
+from kschat.server.server import Bounds, Server
+from kschat.server.socket import BroadcastOperator, Socket
 
 __all__ = [
     "Bounds",
@@ -28,7 +24,6 @@ __all__ = [
     "Namespace",
     "Refused",
     "Server",
-    "ServerObserver",
     "Socket",
     "TimedOut",
     "TooMany",

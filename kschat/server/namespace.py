@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.server import values
-from kschat.server.bounds import Bounds
-from kschat.server.broadcast import Broadcaster
 from kschat.server.errors import Refused
 from kschat.server.functions import Entry, Function, Handlers
-from kschat.server.socket import Socket
+from kschat.server.rooms import Rooms
+from kschat.server.socket import BroadcastAckRequest, BroadcastOperator, Socket
 from kschat.wire import connection
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -30,7 +30,23 @@ DISCONNECT: Final = "disconnect"
 ANY: Final = "*"
 
 
-class Namespace(Broadcaster[Socket]):
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client, or an application for it, may take.
+
+    Attributes:
+        max_rooms: rooms that one socket is in.
+        max_asked: acks that are awaited of one socket.
+        max_running: handlers of one socket's events that have not ended; beyond it the connection is closed.
+        max_dynamic: namespaces at once that a rule has made.
+    """
+
+    max_rooms: int = 1000
+    max_asked: int = 1000
+    max_running: int = 1000
+    max_dynamic: int = 1000
+
+
+class Namespace:
     """One namespace. Made by ``Server.of``.
 
     Args:
@@ -45,8 +61,11 @@ class Namespace(Broadcaster[Socket]):
 
     log = Logger()
 
-    def __init__(self, name: str, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
-        super().__init__(name, clock, bounds)
+    def __init__(self, name: str, *, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
+        self.name = name
+        self.clock = clock
+        self.bounds = bounds
+        self.rooms: Rooms[Socket] = Rooms(bounds.max_rooms)
         self._handlers = Handlers() if handlers is None else handlers
         # All that were let in; and those beside them that were not answered yet.
         self._sockets: dict[Socket, None] = {}
@@ -109,6 +128,16 @@ class Namespace(Broadcaster[Socket]):
 
         return decorate
 
+    @property
+    def max_asked(self) -> int:
+        """Acks that may be awaited of one socket."""
+        return self.bounds.max_asked
+
+    @property
+    def sockets(self) -> list[Socket]:
+        """Who is in it."""
+        return list(self._sockets)
+
     def select(self, rooms: Iterable[str], without: Iterable[str]) -> list[Socket]:
         """See ``BroadcastOperator.sockets``."""
         if rooms:
@@ -118,10 +147,45 @@ class Namespace(Broadcaster[Socket]):
             return [socket for socket in self._sockets if socket not in left_out]
         return list(self._sockets)
 
+    def to(self, *rooms: str) -> BroadcastOperator:
+        """Those in any of ``rooms``."""
+        return BroadcastOperator(self, frozenset(rooms))
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> BroadcastOperator:
+        """All but those in any of ``rooms``."""
+        return BroadcastOperator(self, without=frozenset(rooms))
+
+    @property
+    def volatile(self) -> BroadcastOperator:
+        """See ``BroadcastOperator.volatile``."""
+        return BroadcastOperator(self, droppable=True)
+
+    def timeout(self, seconds: float) -> BroadcastAckRequest:
+        """See ``BroadcastOperator.timeout``."""
+        return BroadcastOperator(self).timeout(seconds)
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to all."""
+        BroadcastOperator(self).emit(event, *args)
+
+    def join(self, *rooms: str) -> None:
+        """Let all join rooms."""
+        BroadcastOperator(self).join(*rooms)
+
+    def leave(self, *rooms: str) -> None:
+        """Let all leave rooms."""
+        BroadcastOperator(self).leave(*rooms)
+
+    def disconnect(self, close: bool = False) -> None:
+        """End all. ``close``: see ``Socket.disconnect``."""
+        BroadcastOperator(self).disconnect(close)
+
     def going_out(self, socket: Socket, event: str, args: Sequence[Any]) -> None:
         """An event is about to be sent to a socket: tell ``on_any_outgoing``."""
         for function in self._handlers.any_outgoing:
-            self._run(function, socket, (event, *args), event)
+            self._run(function, socket, (event, *args), name=event)
 
     @property
     def empty(self) -> bool:
@@ -163,12 +227,12 @@ class Namespace(Broadcaster[Socket]):
             raise ProtocolError("too many events of a socket are not handled yet", Reason.FORCED_CLOSE)
         args = values.decode(event.args, event.attachments)
         for function in self._handlers.any:
-            self._run(function, sender, (event.name, *args), event.name)
+            self._run(function, sender, (event.name, *args), name=event.name)
         own = event.name in sender.own or event.name in self._handlers.events
         if own and event.name not in (ANY, _CONNECTION):
-            self._call(sender, event.name, args, event.id)
+            self._call(sender, event.name, args, number=event.id)
         else:
-            self._call(sender, ANY, [event.name, *args], event.id)
+            self._call(sender, ANY, [event.name, *args], number=event.id)
 
     def acked(self, socket: connection.Socket, ack: Ack) -> None:
         """See ``wire.connection.Handler``."""
@@ -191,7 +255,7 @@ class Namespace(Broadcaster[Socket]):
             self.rooms.leave_all(gone)
         gone.acks.end()
 
-    def _call(self, socket: Socket, name: str, args: Iterable[Any], number: int | None = None) -> None:
+    def _call(self, socket: Socket, name: str, args: Iterable[Any], *, number: int | None = None) -> None:
         """Call the function for ``name``, and answer ack ``number`` with what it returns."""
         place = socket.own if name in socket.own else self._handlers.events
         entry = place.get(name)
@@ -203,10 +267,10 @@ class Namespace(Broadcaster[Socket]):
             return
         if entry.once:
             del place[name]
-        self._run(entry.function, socket, args, name, number)
+        self._run(entry.function, socket, args, name=name, number=number)
 
     def _run(
-        self, function: Callable[..., Any], socket: Socket, args: Sequence[Any], name: str, number: int | None = None
+        self, function: Callable[..., Any], socket: Socket, args: Sequence[Any], *, name: str, number: int | None = None
     ) -> None:
         try:
             answer = function(socket, *args)

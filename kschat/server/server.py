@@ -9,12 +9,13 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from kschat.server.bounds import Bounds
 from kschat.server.functions import Handlers
-from kschat.server.namespace import Namespace
+from kschat.server.namespace import Bounds, Namespace
 from kschat.wire.connection import Connection, Handler, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
+
+__all__ = ["Bounds", "Server", "ServerObserver"]
 
 _DEFAULT = "/"
 
@@ -62,7 +63,7 @@ class Server:
             return handler
         if handler is not None and not isinstance(handler, Lobby):
             raise ValueError(f"{name} is served by a handler that was mounted")
-        namespace = self._handlers[name] = Namespace(name, self._clock, self._bounds)
+        namespace = self._handlers[name] = Namespace(name, clock=self._clock, bounds=self._bounds)
         return namespace
 
     def of_each(self, rule: Callable[[str], bool] | re.Pattern[str]) -> Namespace:
@@ -78,7 +79,7 @@ class Server:
         handlers = Handlers()
         takes = (lambda name: rule.search(name) is not None) if isinstance(rule, re.Pattern) else rule
         self._rules.append((takes, handlers))
-        return Namespace("*", self._clock, self._bounds, handlers)
+        return Namespace("*", clock=self._clock, bounds=self._bounds, handlers=handlers)
 
     def mount(self, name: str, handler: Handler) -> None:
         """Let ``handler`` serve ``name`` on the wire's own terms, without what a ``Namespace`` does for each event."""
@@ -118,7 +119,7 @@ class Server:
                     self._made = {name: one for name, one in self._made.items() if not one.empty}
                     if len(self._made) >= self._bounds.max_dynamic:
                         return None
-                made = self._made[name] = Namespace(name, self._clock, self._bounds, handlers)
+                made = self._made[name] = Namespace(name, clock=self._clock, bounds=self._bounds, handlers=handlers)
                 return made
         return None
 

@@ -1,7 +1,6 @@
-"""One frozen ``Config`` from defaults < TOML file < environment < command line, or one sentence on why not.
+"""All settings: the fields of one frozen ``Config``.
 
-The fields of ``Config`` are the settings: what stands there makes the options of twistd, the validation, the masking
-and the table in the documentation. Nothing here opens a socket; the files that settings name are only looked at.
+What stands there makes the options of twistd, the validation, the masking and the table in the documentation.
 """
 
 from collections.abc import Mapping
@@ -10,22 +9,7 @@ from typing import Annotated
 import msgspec
 
 from kschat.chat.keys import ASYMMETRIC, HMAC
-from kschat.keyfiles import read_keys, read_secret
-from kschat.relations import check, peer_place
-from kschat.settings import About, Setting, settings_of
-from kschat.sources import DEFAULTS, FROM_PORT, ConfigError, Given, gather
-
-__all__ = [
-    "SETTINGS",
-    "Config",
-    "ConfigError",
-    "describe",
-    "load",
-    "peer_place",
-    "read_keys",
-    "read_secret",
-    "settings_table",
-]
+from kschat.settings.setting import About, Setting, settings_of
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,19 +67,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "`full`: a message is acknowledged once it is on the disk. `normal`: once the system has it; what was "
             "acknowledged survives a crash of the daemon, but the last seconds may be lost when the machine crashes or "
-            "loses power. Of the SQLite store.",
+            "loses power.",
             choices=("full", "normal"),
         ),
     ] = "full"
     retention_days: Annotated[
         float,
-        About("Messages older than this are deleted; 0 for none. Of the SQLite and the Redis store.", "days", 0, 36500),
+        About("Messages older than this are deleted; 0 for none.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
         About(
             "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
-            "undelivered ones too. 0 for no bound. Of the SQLite and the Redis store.",
+            "undelivered ones too. 0 for no bound.",
             "messages",
             0,
             10**9,
@@ -165,7 +149,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a failover "
             "loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: none is waited "
-            "for. Of the Redis store.",
+            "for.",
             "replicas",
             0,
             100,
@@ -259,11 +243,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond it a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
-    store_messages: Annotated[
-        int, About("Messages that the memory store keeps; the oldest give way.", "messages", 1, 10**9)
-    ] = 100_000
+    store_messages: Annotated[int, About("Messages that are kept; the oldest give way.", "messages", 1, 10**9)] = (
+        100_000
+    )
     store_bytes: Annotated[
-        int, About("Bytes of messages that the memory store keeps; at least `max_payload`.", "bytes", 100, 2**50)
+        int, About("Bytes of messages that are kept; at least `max_payload`.", "bytes", 100, 2**50)
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],
@@ -316,34 +300,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SETTINGS: Mapping[str, Setting] = settings_of(Config)
-
-
-def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
-    """The configuration that the command line and the environment make.
-
-    ``argv_values`` holds the text of each option that was given, by the name of its setting, and ``config`` (else
-    ``KSCHAT_CONFIG``) names a TOML file. Raises ``ConfigError``.
-    """
-    given = gather(SETTINGS, argv_values, environ)
-    if given["demo"].value and given["listen"].origin in (DEFAULTS, FROM_PORT):
-        there = given["listen"]
-        given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
-    if given["demo"].value and given["store"].origin == DEFAULTS:
-        given["store"] = Given("memory", DEFAULTS)
-    config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
-    check(config, SETTINGS, given)
-    return config
-
-
-def describe(config: Config) -> str:
-    """The effective configuration as a TOML file, secrets masked."""
-    return "".join(f"{name} = {setting.to_toml(getattr(config, name))}\n" for name, setting in SETTINGS.items())
-
-
-def settings_table() -> str:
-    """All settings as a table in Markdown, for the documentation."""
-    lines = ["| setting | default | takes | meaning |", "| --- | --- | --- | --- |"]
-    for name, setting in SETTINGS.items():
-        cells = (f"`{name}`", f"`{setting.to_toml(setting.default)}`", setting.span(), setting.about.doc)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
