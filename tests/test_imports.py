@@ -132,7 +132,8 @@ def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     """The groups of nodes that can be come to from each other; a node alone where it leads to itself."""
     reached: dict[str, set[str]] = {}
     for node in graph:
-        found, coming = set(), [node]
+        found: set[str] = set()
+        coming = [node]
         while coming:
             new = graph.get(coming.pop(), set()) - found
             found |= new

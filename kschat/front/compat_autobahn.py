@@ -44,7 +44,8 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     def forget_inflater(self) -> None:
         """Hold nothing of the message that was inflated: no context is taken over from it, and a window is large."""
-        self._perMessageCompress._decompressor = None
+        compression: Any = self._perMessageCompress
+        compression._decompressor = None
 
     def too_large(self, reason: str) -> bool:
         """A message is larger than may be. Returns whether the connection's end is seen to; else Autobahn does it."""

@@ -10,7 +10,7 @@
 - ``jsonnumbers`` numbers in raw JSON that no double holds: what JavaScript would write
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
 - ``msgpack``     the same packets in msgpack, of clients with another parser
-- ``roles``       what a session knows of its transport, its listener and timers
+- ``roles``       what a session knows of its transport, its listener and its timers
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
 - ``handshake``   what the request that began a session said
 - ``connection``  the Socket.IO server's side of one session: sockets in namespaces, and who is above them: the

@@ -70,7 +70,7 @@ class Listener(Protocol):
 
 
 class Timer(Protocol):
-    """What is called once its time has come. ``slot`` belongs to who calls it; it begins as None."""
+    """Something that happens once, at a time that may be changed. ``slot`` is the timer wheel's; it begins as None."""
 
     slot: int | None
 
@@ -79,10 +79,10 @@ class Timer(Protocol):
 
 
 class Timers(Protocol):
-    """Calls timers, one for all sessions."""
+    """Schedules timers, those of all sessions."""
 
     def schedule(self, timer: Timer, seconds: float) -> None:
-        """Call ``timer.alarm()`` that much later, and at no other time set before."""
+        """Call ``timer.alarm()`` that much later, and not at a time that was set before."""
 
     def cancel(self, timer: Timer) -> None:
         """Do not call it."""

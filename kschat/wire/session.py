@@ -96,7 +96,7 @@ class EngineSession:
         sid: its id, which the peer is told.
         revision: 3 or 4.
         transport: what carries it now.
-        timers: call ``alarm``.
+        timers: calls ``alarm``.
         times: of its heartbeat.
         base64: the peer asked for binary as text (``b64=1``).
 
@@ -141,7 +141,7 @@ class EngineSession:
         self.base64 = base64
         self.link = Link.ALONE
         self.beat = Beat.QUIET
-        #: where the timers keep this session; it is theirs
+        #: where the timer wheel keeps this session; the timer wheel's own
         self.slot: int | None = None
         self._timers = timers
         self._times = times

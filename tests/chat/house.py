@@ -105,7 +105,7 @@ class Line:
 
 
 class Silent:
-    """Timers that are never due."""
+    """Timers that never expire."""
 
     def schedule(self, timer: Timer, seconds: float) -> None:
         pass

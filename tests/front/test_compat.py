@@ -28,7 +28,8 @@ def channel() -> Any:
 
 def proxied() -> Any:
     """A connection that waits for the PROXY protocol's header."""
-    return _wrapper.HAProxyProtocolWrapper(None, None)
+    nothing: Any = None
+    return _wrapper.HAProxyProtocolWrapper(nothing, nothing)
 
 
 def websocket() -> Any:
@@ -57,7 +58,9 @@ class Closed:
 
 def connection() -> Any:
     """A TCP connection of Twisted's, without a socket below."""
-    return Connection(Closed(), None, None)
+    closed: Any = Closed()
+    nobody: Any = None
+    return Connection(closed, nobody, None)
 
 
 class Twisted(Canary, SynchronousTestCase):

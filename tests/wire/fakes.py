@@ -90,7 +90,7 @@ class FakeTimers:
         self.alarms.pop(timer, None)
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass, and each alarm ring at its own time."""
+        """Let so much time pass, and call each alarm at its own time."""
         until = self.now + seconds
         while self.alarms and min(self.alarms.values()) <= until:
             timer = min(self.alarms, key=lambda one: self.alarms[one])
