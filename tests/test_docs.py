@@ -21,6 +21,8 @@ from kschat.backends.redis.connection import Connection
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.settings import Settings as RedisSettings
 from kschat.backends.redis.teller import Teller
+from kschat.backends.sqlite import retention as sqlite_retention
+from kschat.backends.sqlite import session as sqlite_session
 from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
 from kschat.config import Config
 from kschat.front import engine, peers, polling, service, static
@@ -118,6 +120,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(messages.MAX_PAGE)} messages",
         f"{many(bodies.MAX_ATTACHMENTS_SENT)} attachments",
     ),
+    "bytes of messages that the other stores read for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "members of a room": (many(CONFIG.max_room),),
     "writes, and bytes of messages, of one script that keeps a batch in Redis": (
@@ -136,6 +139,20 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of newest messages that `Conversations` has from Redis": (size(redis_store.MOST_LISTED),),
     "conversations that Redis looks at for `Conversations`": (many(redis_store.MOST_CANDIDATES),),
+    "places in inboxes that one transaction of the SQLite store makes for messages to rooms": (
+        many(sqlite_session.TRANSACTION_PLACES),
+    ),
+    "what the SQLite store keeps in memory before inboxes, conversations and `cid` follow in the file; also what a "
+    "restart after SIGKILL does first": (
+        f"{many(sqlite_session.INDEX_MESSAGES)} messages",
+        size(sqlite_session.INDEX_BYTES),
+        f"{many(sqlite_session.INDEX_PLACES)} places",
+    ),
+    "what retention deletes in one transaction of the SQLite store": (
+        seconds(sqlite_retention.STEP_SECONDS),
+        f"{many(sqlite_retention.STEP_ROWS)} rows",
+        f"{many(sqlite_retention.PIECE_ROWS)} rows",
+    ),
     "commands that Redis has not answered": (many(link.MOST_WAITING),),
     "a user's id; `cid`; `rno`": (
         f"{messages.MAX_ID} and {longest(messages.Send, 'cid')} characters",
@@ -257,7 +274,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         self.assert_says("clients.md", "| 2 | there is no broker (relay mode) |")
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|--version"
+        known = "token|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

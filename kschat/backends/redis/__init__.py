@@ -8,6 +8,7 @@
 - ``teller``      says it in the log, once
 - ``link``        connects again and again; a command fails at once while it is down
 - ``store``       ``RedisStore``: what each daemon asks and writes
+- ``restored``    tells a Redis that a copy was put in its place
 - ``session``     Redis as the store sees it: two links, the scripts, whether it is still the same
 - ``lane``        what writes, in order, and no more at once than Redis does in a moment
 - ``retention``   deletes what is to be kept no longer
@@ -29,8 +30,9 @@ txredisapi is used nowhere else.
 from kschat.backends.redis.address import check_url
 from kschat.backends.redis.probe import probe
 from kschat.backends.redis.replica import RedisReplica
+from kschat.backends.redis.restored import restored
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "RedisReplica", "RedisStore", "Settings", "check_url", "probe"]
+__all__ = ["AddressError", "RedisReplica", "RedisStore", "Settings", "check_url", "probe", "restored"]
