@@ -11,7 +11,7 @@ CODE := kschat tests tools chaos $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test lint types format docs bench chaos conformance compatibility clean
+.PHONY: run test lint types format docs bench chaos differential conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -50,6 +50,11 @@ else
 	$(BIN)/python -m chaos --cluster
 	$(BIN)/python -m chaos --alone
 endif
+
+# Random sequences of what clients do, in each world, with an oracle beside: some minutes. DIFFERENTIAL="cluster --seed 7 --operations 500"
+# plays others. `make test` plays a short profile.
+differential: $(VENV)/.dev system-packages
+	$(BIN)/python -m tests.differential $(DIFFERENTIAL)
 
 # The Autobahn test suite's cases, some minutes; CASES="1.* 12.1.1" runs some. Writes docs/conformance.md.
 conformance: $(VENV)/.dev

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -31,8 +30,8 @@ class NoFailover(Exception):
 class Replicas:
     """The servers over all their lives.
 
-    A master without its replica takes no writes (``min-replicas-to-write``): what it acknowledged then, nobody but
-    itself would have.
+    Nothing in their own configuration keeps an old master from taking writes; daemons wait for the replica instead
+    (``redis_replicas``).
 
     Args:
         reactor: the real one.
@@ -41,10 +40,7 @@ class Replicas:
 
     def __init__(self, reactor: Any, fsync: str = "always") -> None:
         self._reactor = reactor
-        common = (
-            f"appendonly yes\nappendfsync {fsync}\nrepl-diskless-sync-delay 0\n"
-            "min-replicas-to-write 1\nmin-replicas-max-lag 10\n"
-        )
+        common = f"appendonly yes\nappendfsync {fsync}\nrepl-diskless-sync-delay 0\n"
         self.master = Redis(common)
         self.replica = Redis(f"{common}replicaof 127.0.0.1 {self.master.port}\n")
         config = (
@@ -110,7 +106,7 @@ class Replicas:
         master, replica = self.master.do("INFO", "replication"), self.replica.do("INFO", "replication")
         if b"role:slave" not in replica or b"master_link_status:up" not in replica or b"role:master" not in master:
             return False
-        if int(re.findall(rb"min_slaves_good_slaves:(\d+)", master)[0]) < 1:
+        if b"connected_slaves:1" not in master or b"state=online" not in master:
             return False
         return all(self._knows_all(sentinel) for sentinel in self._sentinels)
 
@@ -126,9 +122,19 @@ class Replicas:
             str(self.replica.port).encode()
         ]
 
+    def _state(self) -> str:
+        """How all stand, for whoever wants to know why nothing comes."""
+        said = []
+        for name, one in (("master", self.master), ("replica", self.replica)):
+            said.append(f"{name}, {one.port}: " + one.do("INFO", "replication").decode().replace("\r\n", " "))
+        for one in self._sentinels:
+            said.append(f"Sentinel: {one.do('SENTINEL', 'MASTER', SERVICE)}")
+            said.append(f"Sentinel: {one.do('SENTINEL', 'REPLICAS', SERVICE)}")
+        return "\n".join(said)
+
     async def _until(self, true: Callable[[], bool], what: str) -> None:
         end = self._reactor.seconds() + PATIENCE
         while not true():
             if self._reactor.seconds() > end:
-                raise NoFailover(f"waited {PATIENCE:g} s in vain for {what}")
+                raise NoFailover(f"waited {PATIENCE:g} s in vain for {what}\n{self._state()}")
             await deferLater(self._reactor, LOOK)

@@ -101,7 +101,9 @@ class Servers:
         self._rabbitmq = RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
         self.redis: Redis | Replicas = own or cast(Replicas, redis)
-        places = ("--store", "redis", "--redis", self.redis.url, "--amqp", self._rabbitmq.url)
+        places: tuple[str, ...] = ("--store", "redis", "--redis", self.redis.url, "--amqp", self._rabbitmq.url)
+        if own is None:
+            places += ("--redis-replicas", "1")
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings = (*places, "--ping-interval", "5", "--ping-timeout", "4", "--no-access-log")
         self.members = [

@@ -29,6 +29,7 @@ def redis_settings(config: Config, url: str) -> redis.Settings:
     return redis.Settings(
         url=url,
         prefix=config.redis_prefix,
+        replicas=config.redis_replicas,
         ca=config.redis_ca,
         cert=config.redis_cert,
         key=config.redis_key,

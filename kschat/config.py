@@ -160,6 +160,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "channels belong to no database."
         ),
     ] = "ks"
+    redis_replicas: Annotated[
+        int,
+        About(
+            "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a failover "
+            "loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: none is waited "
+            "for. Of the Redis store.",
+            "replicas",
+            0,
+            100,
+        ),
+    ] = 0
     redis_ca: Annotated[str, About("File with the PEM certificates that Redis's is trusted by, not the system's.")] = ""
     redis_cert: Annotated[
         str, About("File with this daemon's PEM certificate for Redis, its key in it or in `redis_key`.")

@@ -41,6 +41,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_pub": ("rediss://localhost/1", "rediss://localhost/1"),
     "redis_sub": ("redis+sentinel://localhost/name", "redis+sentinel://localhost/name"),
     "redis_prefix": ("chat", "chat"),
+    "redis_replicas": ("2", 2),
     "redis_ca": (__file__, __file__),
     "redis_cert": (__file__, __file__),
     "redis_key": (__file__, __file__),

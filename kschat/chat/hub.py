@@ -16,7 +16,7 @@ from kschat.chat.bodies import Status
 from kschat.chat.catchup import CatchUp
 from kschat.chat.counters import Counters
 from kschat.chat.cursors import Cursors
-from kschat.chat.feed import RETRY_WAIT, Feed, Way
+from kschat.chat.feed import PAGE, RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
 from kschat.chat.interfaces import InboxState, IRouter, IStore, RouterTurn, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.ireplica import IReplica
@@ -29,6 +29,10 @@ from kschat.wire.errors import Reason
 
 #: Seconds that a socket waits until it hears what other daemons tell its user. Beyond that it is let in without.
 LISTEN_WAIT: Final = 1.0
+
+
+#: Messages of which a client shows by one offset that it has them, and whose senders are told.
+MAX_CLAIMED: Final = 1000
 
 
 class Hub:
@@ -163,8 +167,21 @@ class Hub:
         if state is None:
             self.clock.callLater(RETRY_WAIT, self._look_again, feed, claim)
             return
-        inbox.cursor = max(inbox.cursor, state.cursor, self.notes.cursor(feed.user))
+        before = inbox.cursor = max(inbox.cursor, state.cursor, self.notes.cursor(feed.user))
         feed.begin(inbox, state, claim)
+        if claim is not None and claim > before and self.telling.receipts:
+            Deferred.fromCoroutine(self._delivered_before(inbox, before, claim)).addErrback(self._failed)
+
+    async def _delivered_before(self, inbox: Inbox, after: int, upto: int) -> None:
+        """Tell the senders of what a client shows that it has, and no socket had proved."""
+        after = max(after, upto - MAX_CLAIMED)
+        while after < upto:
+            try:
+                page = await self.store.read(inbox.user, after, PAGE)
+            except StoreUnavailable:
+                return  # receipts may be lost
+            self.relayed(inbox, [entry.message for entry in page.entries if entry.offset <= upto])
+            after = page.entries[-1].offset if page.entries else upto
 
     def _look_again(self, feed: Feed, claim: int | None) -> None:
         if feed.way is not Way.GONE:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import catchup
 from kschat.chat.catchup import LOOK_EVERY
-from kschat.chat.interfaces import RouterTurn
+from kschat.chat.interfaces import InboxPage, RouterTurn
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
 
@@ -74,6 +75,24 @@ class Telling(CatchUpTests):
         self.store.looks.away = False
         self.house.clock.advance(LOOK_EVERY)
         self.assertEqual(self.told(), [("ben", 1)])
+
+    def test_what_a_store_that_is_out_of_date_does_not_have_is_told_once_it_has_it(self) -> None:
+        self.send_while_away("ben")
+        behind = self.store.read
+        self.patch(self.store, "read", lambda *_: succeed(InboxPage([], 1, 0, 0)))
+        self.back()
+        self.assertEqual(self.told(), [])
+        self.patch(self.store, "read", behind)
+        self.house.hub.reconnected()
+        self.assertEqual(self.told(), [("ben", 1)])
+        self.back()
+        self.assertEqual(self.told(), [])
+
+    def test_what_the_store_has_lost_is_told_to_nobody_and_forgotten(self) -> None:
+        self.send_while_away("ben")
+        self.patch(self.store, "read", lambda *_: succeed(InboxPage([], 1, 0)))
+        self.back()
+        self.assertEqual((self.told(), self.house.hub.catch_up._untold), ([], {}))
 
     def test_what_comes_while_others_are_told_is_told_as_well(self) -> None:
         self.send_while_away("ben")

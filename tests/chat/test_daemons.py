@@ -8,7 +8,7 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import bodies, telling
+from kschat.chat import bodies, hub, telling
 from kschat.chat.cursors import CURSOR_WAIT
 from kschat.chat.hub import LISTEN_WAIT
 from kschat.chat.interfaces import Stored
@@ -175,6 +175,28 @@ class Cost(DaemonsTestCase):
         self.assertEqual([sender.events("RESPSTATUS") for sender in senders], [told] * 3)
         recipients[0].emit("Read", {"pId": "ann", "mid": mids[-1]})
         self.assertEqual(senders[1].events("RESPSTATUS")[5:], [{"pId": "ben", "mid": mids[-1], "STATUS": 3}])
+
+    def test_what_a_client_shows_to_have_when_it_comes_back_is_told_as_delivered(self) -> None:
+        ann = self.one.joined("ann", {"receipts": "1"})
+        ben = self.other.turn(self.other.client("ben").join(recover="1"))
+        ben.read()
+        mids = [self.send(ann, "ben") for _ in range(130)]
+        ben.drop()  # before any pong
+        back = self.other.turn(self.other.client("ben").join(recover="1", pid=ben.pid, offset="120"))
+        self.assertEqual(back.offsets(), list(range(121, 131)))
+        self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids[:120])
+        back.pong()
+        self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids)
+
+    def test_who_shows_to_have_very_much_makes_no_more_than_so_much_be_told(self) -> None:
+        self.patch(hub, "MAX_CLAIMED", 3)
+        ann = self.one.joined("ann", {"receipts": "1"})
+        ben = self.other.turn(self.other.client("ben").join(recover="1"))
+        ben.read()
+        mids = [self.send(ann, "ben") for _ in range(9)]
+        ben.drop()
+        self.other.turn(self.other.client("ben").join(recover="1", pid=ben.pid, offset="8"))
+        self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids[5:8])
 
     def test_how_many_are_remembered_to_have_been_delivered_is_bounded(self) -> None:
         self.patch(telling, "MAX_DELIVERED", 3)

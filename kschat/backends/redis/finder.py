@@ -135,6 +135,7 @@ class Finder:
         """Ask one Sentinel."""
         address, patience = self.address, self._settings.patience
         factory = Factory.forProtocol(lambda: Connection(self._reactor))
+        factory.noisy = False
         link = cast(Connection, await sentinel.endpoint.connect(factory))
         timer = self._reactor.callLater(patience, link.abort, "it did not answer")
         try:

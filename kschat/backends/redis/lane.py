@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from secrets import token_urlsafe
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import RedisUnavailable
@@ -82,14 +82,18 @@ class Lane:
 
     Args:
         link: over which.
+        replicas: how many replicas must have what was written before it is answered; 0 for none.
+        replicas_wait: milliseconds that they may take.
 
     Attributes:
         writer: what tells this lane from others, in Redis.
         turn: rises when what was sent is sent again.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, replicas: int = 0, replicas_wait: int = 0) -> None:
         self._link = link
+        self._replicas = replicas
+        self._replicas_wait = replicas_wait
         self._waiting: deque[_Write] = deque()
         self._again: list[_Write] = []
         self._on_the_way = 0
@@ -190,7 +194,21 @@ class Lane:
     def _send(self, write: _Write) -> None:
         self._on_the_way += write.writes
         self._unanswered += 1
-        self._link.do(*write.command()).addBoth(self._answered, write)
+        answer = self._link.do(*write.command())
+        if self._replicas:
+            # Over the same connection and right behind it: so it waits for this write, and for whatever was before it.
+            waited = self._link.do("WAIT", self._replicas, self._replicas_wait)
+            answer = gatherResults([answer, waited], consumeErrors=True).addCallbacks(self._replicated, _unwrapped)
+        answer.addBoth(self._answered, write)
+
+    def _replicated(self, answers: list[Any]) -> Any:
+        answer, count = answers
+        if count < self._replicas:
+            # A replica is gone, or has become the master. The next connection says which.
+            reason = f"only {count} of {self._replicas} replicas have what was written"
+            self._link.abort(reason)
+            raise RedisUnavailable(reason)
+        return answer
 
     def _answered(self, result: Any, write: _Write) -> None:
         self._on_the_way -= write.writes
@@ -214,3 +232,8 @@ class Lane:
 
 
 _NOTHING: Final = _Write(0, tuple, lambda _: None)
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    first = failure.value
+    return first.subFailure if isinstance(first, FirstError) else failure

@@ -73,7 +73,9 @@ class Session:
         teller = Teller("the store")
         self._writes = Link(settings, reactor, teller, prepare=self._hello, turned=self._turned)
         self._reads = Link(settings, reactor, teller, prepare=self._prepare_reading, turned=self._reads_turned)
-        self.lane = Lane(self._writes)
+        self._replicas = settings.replicas
+        # Less than ``patience``, so that too few replicas are told from a Redis that does not answer.
+        self.lane = Lane(self._writes, settings.replicas, self._patience // 2)
         self._look = LoopingCall(self._look_after)
         self._look.clock = reactor
         self._running = False
@@ -145,6 +147,18 @@ class Session:
             return _stopped()
         return self._reads.do(*command).addErrback(self._unavailable, self._reads)
 
+    def replicated(self) -> Deferred[None]:
+        """Fires once the replicas have what was read until now, where they must have what is written."""
+        if not self._replicas:
+            return succeed(None)
+        # WAIT is about the writes of its own connection, so this makes one.
+        self.ask("HSET", f"{self.prefix}g", "read", 1).addErrback(lambda _: None)
+        return self.ask("WAIT", self._replicas, self._patience // 2).addCallback(self._waited)
+
+    def _waited(self, count: int) -> None:
+        if count < self._replicas:
+            raise StoreUnavailable(f"only {count} of {self._replicas} replicas have what was read")
+
     def head(self) -> tuple[int, str, int]:
         """What each argument of a script that writes begins with.
 
@@ -197,6 +211,11 @@ class Session:
         about = _about(await do("INFO"))
         if int(about.get("redis_version", "0").split(".")[0]) < 7:
             raise RedisUnavailable(f"it is of version {about.get('redis_version')}, and must be of 7 or newer")
+        if self._replicas:
+            role, _, followers, *_ = await do("ROLE")
+            count = len(followers) if role == b"master" else 0
+            if count < self._replicas:
+                raise RedisUnavailable(f"{count} replicas follow it, and redis_replicas asks for {self._replicas}")
         await self._load(connection, WRITING)
         known = (self.epoch, self._generation, self._run, *self.last, token_urlsafe(6))
         said_hello = await do("EVALSHA", self._scripts.hashes["hello"], 1, self.prefix, about["run_id"], *known)

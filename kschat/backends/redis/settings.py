@@ -15,6 +15,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         cert, key: files with this daemon's own certificate and its key; empty for none.
         patience: seconds that Redis may take to answer before the connection is given up.
         first_retry, last_retry: seconds until it is tried to connect again; each time longer, up to the second.
+        replicas: how many replicas must have what was written before it counts as done; 0 for none.
         retention_seconds: the age at which messages go; 0 for none.
         retention_messages: messages that are kept in an inbox and in a conversation; 0 for all.
     """
@@ -27,5 +28,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 3.0
     first_retry: float = 0.1
     last_retry: float = 3.0
+    replicas: int = 0
     retention_seconds: float = 0.0
     retention_messages: int = 0

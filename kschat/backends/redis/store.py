@@ -264,7 +264,15 @@ class RedisStore:
 
     def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """See ``IStore``."""
-        return self._session.read("read", user, after, limit).addCallback(_inbox_page)
+        return Deferred.fromCoroutine(self._read(user, after, limit))
+
+    async def _read(self, user: str, after: int, limit: int) -> InboxPage:
+        page = _inbox_page(await self._session.read("read", user, after, limit))
+        if page.entries:
+            # What only this server has may be gone after a failover. It was not acknowledged, and so is sent again; its
+            # recipient would see it twice, with two mids.
+            await self._session.replicated()
+        return page
 
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``: such a server is looked for behind the same address, or where any Sentinel says."""
