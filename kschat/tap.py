@@ -13,7 +13,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import Resource
 
 from kschat import hints
 from kschat.assets import directory
@@ -32,21 +32,20 @@ from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.daemon import Daemon
+from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
-from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.channel import ChannelBounds
 from kschat.front.endpoints import server_endpoint
-from kschat.front.engine import Engine, EngineSettings
+from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.page import PageResource, TemplateError
-from kschat.front.peers import PeerResource, Peers
 from kschat.front.port import ListeningService
 from kschat.front.readiness import ReadyNotice
-from kschat.front.resource import EngineResource
 from kschat.front.service import FrontService
-from kschat.front.sids import Place, Sids
+from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
-from kschat.front.timetable import Alarms
 from kschat.options import DaemonOptions as Options
 from kschat.server import Server
 from kschat.wire.cork import Cork
@@ -95,29 +94,43 @@ def makeService(options: Options) -> IService:
 def make_service(config: Config, reactor: Any) -> IService:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``."""
     endpoint = _endpoint("listen", config.listen, reactor)
-    counters, connections, cork, alarms = Counters(), ConnectionCount(), Cork(), Alarms(reactor)
-    limits = Limits(
-        max_payload=config.max_payload,
-        max_attachments=config.max_attachments,
-        max_depth=config.max_depth,
-        max_namespaces=config.max_namespaces,
-        max_event_name=config.max_event_name,
-    )
+    counters, cork = Counters(), Cork()
+    settings = _front_settings(config)
     router = _make_router(config, reactor)
-    chat = _make_chat(config, reactor, router, cork, limits, counters)
+    chat = _make_chat(config, reactor, router, cork, settings.limits, counters)
     server = Server(reactor, witness=chat)
     server.mount(NAMESPACE, chat)
-    sids = _make_sids(config)
-    peers: Peers | None = None
-    if sids is not None:
-        silence = 2 * (config.ping_interval + config.ping_timeout)
-        peers = Peers(reactor, sids, alarms, connections, silence, config.max_forwards, counters)
-    engine = Engine(
+    front = Front(
         server,
-        alarms,
-        cork,
-        limits,
-        EngineSettings(
+        reactor,
+        settings=settings,
+        counters=counters,
+        cork=cork,
+        client=ClientDist(client_dist(config.client_dist, FilePath(os.getcwd()))),
+        session_ids=_make_session_ids(config),
+        busy=lambda: chat.delivery.waiting >= config.max_batch,
+    )
+    base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
+    site = front.site(_make_root(config, reactor, chat, front), f"{base_path}/socket.io/")
+    ports = MultiService()
+    ListeningService(endpoint, site, config.listen, reactor, path=f"{base_path}/").setServiceParent(ports)
+    if front.peers is not None:
+        inner_port = ListeningService(
+            _endpoint("peer_listen", config.peer_listen, reactor),
+            front.peer_site(),
+            config.peer_listen,
+            reactor,
+            "serving other daemons",
+            setting="peer_listen",
+        )
+        inner_port.setServiceParent(ports)
+    ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
+    return Daemon(FrontService(ports, front, reactor), chat, router, reactor)
+
+
+def _front_settings(config: Config) -> FrontSettings:
+    return FrontSettings(
+        engine=EngineSettings(
             ping_interval=config.ping_interval,
             ping_timeout=config.ping_timeout,
             connect_timeout=config.connect_timeout,
@@ -128,40 +141,22 @@ def make_service(config: Config, reactor: Any) -> IService:
             deflate=config.deflate,
             deflate_from=config.deflate_from,
         ),
-        counters,
-        connections,
-        reactor,
-        new_sid=None if sids is None else sids.new,
-        busy=lambda: chat.delivery.waiting >= config.max_batch,
+        limits=Limits(
+            max_payload=config.max_payload,
+            max_attachments=config.max_attachments,
+            max_depth=config.max_depth,
+            max_namespaces=config.max_namespaces,
+            max_event_name=config.max_event_name,
+        ),
+        bounds=ChannelBounds(
+            head_timeout=config.handshake_timeout,
+            max_head=config.max_header,
+            max_body=config.max_payload,
+            max_connections=config.max_connections,
+        ),
+        max_forwards=config.max_forwards,
+        access_log=config.access_log,
     )
-    client = ClientDist(client_dist(config.client_dist, FilePath(os.getcwd())))
-    resource = EngineResource(engine, client, peers)
-    bounds = ChannelBounds(
-        head_timeout=config.handshake_timeout,
-        max_head=config.max_header,
-        max_body=config.max_payload,
-        max_connections=config.max_connections,
-    )
-    root = _make_root(config, reactor, chat, engine, resource, peers)
-    site = BoundedSite(root, bounds, alarms, counters, connections, reactor, config.access_log)
-    site.arriving.append(resource.arriving)
-    base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site.engine_path = f"{base_path}/socket.io".encode("ascii")
-    ports = MultiService()
-    ListeningService(endpoint, site, config.listen, reactor, path=f"{base_path}/").setServiceParent(ports)
-    if sids is not None:
-        inner = Resource()
-        inner.putChild(b"socket.io", PeerResource(sids, resource))
-        # A request may have grown by what the daemon in between has added.
-        bounds = msgspec.structs.replace(bounds, max_head=config.max_header + 1024)
-        site = BoundedSite(inner, bounds, alarms, counters, connections, reactor, config.access_log)
-        there = _endpoint("peer_listen", config.peer_listen, reactor)
-        inner_port = ListeningService(
-            there, site, config.peer_listen, reactor, "serving other daemons", setting="peer_listen"
-        )
-        inner_port.setServiceParent(ports)
-    ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
-    return FrontService(ports, chat, router, engine, reactor, peers)
 
 
 def _parts(chat: Chat) -> dict[str, bool]:
@@ -177,11 +172,11 @@ def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoin
         raise ConfigError(f"{name}: {description!r} is not an endpoint that Twisted can use: {reason}") from None
 
 
-def _make_sids(config: Config) -> Sids | None:
-    place = peer_place(config)
-    if place is None:
+def _make_session_ids(config: Config) -> SessionIds | None:
+    address = peer_place(config)
+    if address is None:
         return None
-    return Sids(config.peer_secret.encode() or read_secret(config) or b"", Place(*place))
+    return SessionIds(config.peer_secret.encode() or read_secret(config) or b"", PeerAddress(*address))
 
 
 def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
@@ -236,13 +231,11 @@ def _make_store(config: Config, reactor: Any) -> IStore:
     return SqliteStore(sqlite_settings(config), reactor, reactor)
 
 
-def _make_root(
-    config: Config, reactor: Any, chat: Chat, engine: Engine, resource: IResource, peers: Peers | None
-) -> IResource:
+def _make_root(config: Config, reactor: Any, chat: Chat, front: Front) -> Resource:
     def numbers() -> dict[str, int]:
         return {
-            "connections": len(engine.sessions),
-            "open": engine.connections.open,
+            "connections": len(front.sessions),
+            "open": front.connections.open,
             "sockets": chat.hub.sockets,
             "users": chat.hub.users,
         }
@@ -258,11 +251,12 @@ def _make_root(
         }
 
     def gauges() -> dict[str, tuple[str, float]]:
+        forwards = 0 if front.peers is None else front.peers.forwards
         return {
-            "connections": ("TCP connections.", engine.connections.open),
-            "sessions": ("Engine.IO sessions.", len(engine.sessions)),
-            "sessions_polling": ("Those of them that poll.", engine.polls),
-            "forwards": ("Requests and WebSockets handed on to other daemons.", peers.forwards if peers else 0),
+            "connections": ("TCP connections.", front.connections.open),
+            "sessions": ("Engine.IO sessions.", len(front.sessions)),
+            "sessions_polling": ("Those of them that poll.", front.sessions.polls),
+            "forwards": ("Requests and WebSockets handed on to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.hub.sockets),
             "users": ("Users with a socket here.", chat.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),
@@ -275,14 +269,14 @@ def _make_root(
         page = PageResource(directory("templates", config.templates), issuer, config.demo, randint)
     except TemplateError as error:
         raise ConfigError(f"templates: {error}") from None
+    collector = DaemonCollector(chat.counters, gauges, parts, lambda: chat.hub.routing)
     return make_root(
-        page,
-        StaticFiles(directory("static", config.static)),
-        resource,
-        Health(numbers),
-        Ready(parts, lambda: chat.closing),
-        Metrics(DaemonCollector(chat.counters, gauges, parts, lambda: chat.hub.routing)) if config.metrics else None,
-        config.base_path,
+        page=page,
+        static=StaticFiles(directory("static", config.static)),
+        health=Health(numbers),
+        ready=Ready(parts, lambda: chat.closing),
+        metrics=Metrics(collector) if config.metrics else None,
+        base_path=config.base_path,
     )
 
 

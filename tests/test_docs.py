@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat import daemon
 from kschat.backends.amqp import parted, publisher, queues
 from kschat.backends.amqp import session as amqp_session
 from kschat.backends.redis import lane, link, outbox, retention, roster
@@ -25,7 +26,7 @@ from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import session as sqlite_session
 from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
 from kschat.config import Config
-from kschat.front import engine, peers, polling, service, static
+from kschat.front import peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
@@ -94,7 +95,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "packets of one body that are read in a turn of the reactor": (many(polling.SLICE),),
     "answers that wait for a GET while a body is read": (),
     "time to change to WebSocket": (seconds(CONFIG.upgrade_timeout),),
-    "last words for a GET": (many(engine.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
+    "last words for a GET": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
     "requests handed on to other daemons; the wait for such a daemon; silence": (
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
@@ -164,10 +165,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "cursors and the like not yet stored, while the store is away": (many(notes.MAX_NOTES),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
     "the end of the daemon": (
-        f"{seconds(service.DRAIN_TIMEOUT)} for what was accepted",
+        f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",
-        f"{seconds(service.DRAIN_TIMEOUT)} for cursors",
-        f"{seconds(service.DRAIN_TIMEOUT)} for the store",
+        f"{seconds(daemon.DRAIN_TIMEOUT)} for cursors",
+        f"{seconds(daemon.DRAIN_TIMEOUT)} for the store",
     ),
 }
 

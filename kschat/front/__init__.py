@@ -1,28 +1,43 @@
-"""Sockets and HTTP come in here.
+"""HTTP and sockets: requests come in here and become sessions.
 
-- ``site``       the resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics
-- ``channel``    one HTTP connection and its requests, bounded; the access log
-- ``target``     what a request line names, in each of its forms
-- ``resource``   /socket.io/: each request to the session it is for
-- ``asking``     what a request asks for, and how it is answered: CORS, gzip, JSONP
-- ``refusals``   what is wrong with it, in Engine.IO's words
-- ``engine``     the sessions there are, and which requests may begin one or belong to one
-- ``origins``    which pages may connect
-- ``websocket``  Autobahn's protocol as a session's transport
-- ``factory``    makes its protocols
-- ``quiet``      what Autobahn logs, quieter
-- ``frames``     frames as this side writes them
-- ``polling``    HTTP long-polling as a session's transport
-- ``deflate``    compression of WebSocket messages, bounded
-- ``handover``   gives an HTTP connection over to another protocol
-- ``sids``       ids of sessions, which say to the daemons of a cluster where a session is
-- ``peers``      hands requests on to the daemon that has their session
-- ``metrics``    what is counted, as Prometheus reads it
-- ``page``       templates/ -> HTML
-- ``static``     the page's files, and npm's socket.io-client where there is one
-- ``timetable``  one alarm clock for all sessions
-- ``endpoints``  TLS with a chain, the PROXY protocol with a line in the log
-- ``port``       the one port that all comes in by
-- ``service``    how a daemon begins, and how it ends in order
-- ``standalone`` a ``Server`` of one's own on a port, without the chat
+Made and run:
+
+- ``assembly``        ``Front``: the parts put together, for the daemon, ``standalone`` and tests alike
+- ``service``         listens for a front, and ends it in good order
+- ``standalone``      a ``Server`` of one's own on a port, without the chat
+- ``endpoints``       TLS with a chain of certificates, the PROXY protocol with a line in the log
+- ``port``            listens at one endpoint
+- ``bindable``        whether an endpoint could be listened at
+- ``readiness``       a line in the log while something that the daemon needs is down
+
+Requests:
+
+- ``channel``         one HTTP connection and its requests, bounded; the access log
+- ``target``          the target of a request line, in each of its forms
+- ``site``            the resource tree: page, static files, /healthz, /readyz, /metrics
+- ``page``            templates/ -> HTML
+- ``static``          the page's files, and npm's socket.io-client where it is installed
+- ``metrics``         counters, as Prometheus reads them
+
+Sessions:
+
+- ``resource``        /socket.io/: each request to the session it is for
+- ``engine_request``  what a request asks for
+- ``handshake``       which requests are served: pure, from facts to a refusal
+- ``origins``         which pages may connect
+- ``engine``          gathers those facts, and begins sessions that poll
+- ``refusals``        counts and logs refused requests
+- ``responses``       how requests are answered: CORS, gzip, JSONP
+- ``registry``        the open sessions, by their ids
+- ``context``         what all transports of a daemon share
+- ``polling``         HTTP long-polling as a session's transport
+- ``websocket``       Autobahn's protocol as a session's transport
+- ``factory``         makes its protocols
+- ``frames``          WebSocket frames as this side writes them
+- ``deflate``         compression of WebSocket messages, bounded
+- ``handover``        gives an HTTP connection over to another protocol
+- ``autobahn_log``    makes Autobahn's log quieter
+- ``timers``          one timer wheel for all sessions
+- ``session_ids``     session ids that tell the daemons of a cluster where a session is
+- ``peers``           hands requests on to the daemon that has their session
 """

@@ -26,7 +26,7 @@ from twisted.web.server import Request, Site
 
 from kschat.chat.counters import Counters
 from kschat.front.target import parse_target
-from kschat.front.timetable import Alarms
+from kschat.front.timers import TimerWheel
 
 #: In the name of a query argument: its value may be in no log.
 SECRET: Final = b"token"
@@ -147,7 +147,7 @@ class Channel(HTTPChannel):
     _dataBuffer: list[bytes]
     _path: bytes
     requestFactory = BoundedRequest
-    #: where the alarm clock keeps it
+    #: where the timer wheel keeps it
     slot: int | None = None
     #: what speaks on the connection once it was given away
     heir: IProtocol | None = None
@@ -169,7 +169,7 @@ class Channel(HTTPChannel):
         """A request's head is there."""
         self._wait(self.site.bounds.body_timeout)
         request = self.requests[-1]
-        target = parse_target(self._path, self.site.engine_path)
+        target = parse_target(self._path, self.site.engine_paths)
         if target is None:
             request.refuse(_BAD_TARGET)
         else:
@@ -179,8 +179,8 @@ class Channel(HTTPChannel):
                 request.requestHeaders.setRawHeaders(b"Host", [target.authority])
         super().allHeadersReceived()
         if target is not None:
-            for arriving in self.site.arriving:
-                arriving(request, self._command, self._path)
+            for told in self.site.heads:
+                told(request, self._command, self._path)
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body is there, or what stood behind the request whose connection was given away."""
@@ -202,7 +202,7 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.lost = True
-        self.site.alarms.cancel(self)
+        self.site.timers.cancel(self)
         self.site.channels.discard(self)
         self.site.connections.leave()
         super().connectionLost(reason)
@@ -225,14 +225,14 @@ class Channel(HTTPChannel):
 
     def park(self) -> None:
         """The answer takes as long as it takes: who gives it has a clock of its own."""
-        self.site.alarms.cancel(self)
+        self.site.timers.cancel(self)
 
     def let_go(self, heir: IProtocol) -> Any:
         """Give the transport away to ``heir``, and hold on to nothing else but ``early``."""
         self.heir = heir
         self.early = b"".join(self._dataBuffer)
         self._dataBuffer = []
-        self.site.alarms.cancel(self)
+        self.site.timers.cancel(self)
         self.site.channels.discard(self)
         self.setTimeout(None)
         transport, self.transport = self.transport, None
@@ -245,24 +245,26 @@ class Channel(HTTPChannel):
 
     def _wait(self, seconds: float) -> None:
         if self.transport is not None:
-            self.site.alarms.schedule(self, seconds)
+            self.site.timers.schedule(self, seconds)
 
 
 class BoundedSite(Site):
-    """The HTTP server: bounded connections, and an access log without secrets.
+    """The HTTP server: bounded connections, and an access log without secrets. Made by ``assembly.Front``.
 
     Args:
         root: the resource tree.
-        bounds: of each connection and of all.
-        alarms: wakes connections.
-        counters: counts.
         reactor: for twisted.web.
+        bounds: of each connection and of all.
+        timers: end connections.
+        counters: counts.
+        connections: counts connections, whatever they speak.
         access_log: whether each answered request is logged.
 
     Attributes:
-        engine_path: where sessions are, without a slash at its end; it may have several in front.
-        arriving: told of each request's head, with its method and URI, before the body comes.
         channels: the connections that speak HTTP.
+        heads: called with each request's head, its method and its URI, before the body arrives.
+        engine_paths: paths of sessions, without a slash at their end; several slashes in front of one are the same as
+            one.
     """
 
     # twisted.web's own makes a proxy around each channel, for HTTP/2, which is not spoken here.
@@ -271,21 +273,22 @@ class BoundedSite(Site):
     def __init__(
         self,
         root: IResource,
+        reactor: Any,
+        *,
         bounds: ChannelBounds,
-        alarms: Alarms,
+        timers: TimerWheel,
         counters: Counters,
         connections: ConnectionCount,
-        reactor: Any,
         access_log: bool = True,
     ) -> None:
         # Forms would be taken apart here, in whatever shape, and their fields pass for the URL's.
         super().__init__(
             root, requestFactory=BoundedRequest, timeout=None, reactor=reactor, parsePOSTFormSubmission=False
         )
-        self.arriving: list[Callable[[Request, bytes, bytes], None]] = []
-        self.engine_path = b"/socket.io"
+        self.heads: list[Callable[[Request, bytes, bytes], None]] = []
+        self.engine_paths: list[bytes] = []
         self.bounds = bounds
-        self.alarms = alarms
+        self.timers = timers
         self.connections = connections
         self.channels: set[Channel] = set()
         self._counters = counters

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from autobahn.twisted.websocket import WebSocketServerFactory
 
 from kschat.front import deflate
+from kschat.front.context import TransportContext
 from kschat.front.websocket import EngineProtocol
 from kschat.wire.connection import Handshake
 from kschat.wire.engineio import Revision
 from kschat.wire.session import EngineSession
-
-if TYPE_CHECKING:
-    from kschat.front.engine import Engine
 
 
 class EngineFactory(WebSocketServerFactory):
     """Makes the protocols, with Autobahn's options as they must be on the internet.
 
     Args:
-        engine: begins the sessions.
-        reactor: for Autobahn.
-        max_payload: bytes of one message.
+        context: what all transports share.
         compress: whether clients that offer permessage-deflate may have it.
     """
 
-    def __init__(self, engine: Engine, reactor: Any, max_payload: int, compress: bool = False) -> None:
-        super().__init__(server="", reactor=reactor)
-        self._engine = engine
+    def __init__(self, context: TransportContext, compress: bool = False) -> None:
+        super().__init__(server="", reactor=context.clock)
+        self._context = context
         self.setProtocolOptions(
-            maxFramePayloadSize=max_payload,
-            maxMessagePayloadSize=max_payload,
+            maxFramePayloadSize=context.max_payload,
+            maxMessagePayloadSize=context.max_payload,
             # A handshake is whole when a protocol is made for it, and ends have our own alarm clock;
             # Autobahn's timers would run on whatever reactor is installed.
             openHandshakeTimeout=0,
@@ -51,7 +45,7 @@ class EngineFactory(WebSocketServerFactory):
         self, revision: Revision, handshake: Handshake, base64: bool, host: EngineSession | None = None
     ) -> EngineProtocol:
         """A protocol for a request that was found good. ``host`` is the session that may change to it."""
-        protocol = EngineProtocol(self._engine, revision, handshake, base64, host)
+        protocol = EngineProtocol(self._context, revision, handshake, base64, host)
         protocol.factory = self
         protocol.is_server = True
         return protocol

@@ -1,36 +1,32 @@
 """Requests for sessions of other daemons: each is handed on to the daemon that has the session, byte by byte.
 
 So daemons behind a proxy that sends each request anywhere (round robin) are one server for clients that poll, and
-for those that change to WebSocket. The session's id says which daemon it is (``sids``); nothing is asked of Redis or
+for those that change to WebSocket. The session's id identifies the daemon (``session_ids``), without Redis or
 RabbitMQ. The request goes out with all its headers, a proof that a daemon sends it, and ``Connection: close``; from
 then on bytes go both ways until either side ends, whether they are an answer or a WebSocket.
 
 ::
 
-    client -- socket of the daemon it came to: Near -- Far: port that the other daemon has for its peers
+    client -- Downstream: the daemon that was asked -- Upstream: the daemon that has the session, at its port for peers
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from kschat.chat.counters import Counters
-from kschat.front.asking import is_upgrade
 from kschat.front.channel import Channel, ConnectionCount
+from kschat.front.engine_request import is_upgrade
 from kschat.front.handover import take_over
-from kschat.front.sids import Place, Sids
-from kschat.front.timetable import Alarms
-
-if TYPE_CHECKING:
-    from kschat.front.resource import EngineResource
+from kschat.front.session_ids import PeerAddress, SessionIds
+from kschat.front.timers import TimerWheel
 
 #: Seconds until a daemon that does not answer counts as gone. Its port is in the same network.
 CONNECT_TIMEOUT: Final = 3.0
@@ -45,18 +41,18 @@ _NOT_HANDED_ON: Final = frozenset(
 )
 
 
-class Near(Protocol):
+class Downstream(Protocol):
     """The client's end.
 
     Attributes:
-        slot: where the alarm clock keeps it.
+        slot: where the timer wheel keeps it.
     """
 
     transport: Any
 
-    def __init__(self, peers: Peers, far: Far) -> None:
+    def __init__(self, peers: Peers, upstream: Upstream) -> None:
         self._peers = peers
-        self._far = far
+        self._far = upstream
         self.slot: int | None = None
 
     def connectionMade(self) -> None:
@@ -67,7 +63,7 @@ class Near(Protocol):
 
     def heard(self) -> None:
         """Something came, from either side."""
-        self._peers.alarms.schedule(self, self._peers.silence)
+        self._peers.timers.schedule(self, self._peers.silence)
 
     def dataReceived(self, data: bytes) -> None:
         """From the client."""
@@ -76,7 +72,7 @@ class Near(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone, or its connection was ended."""
-        self._peers.alarms.cancel(self)
+        self._peers.timers.cancel(self)
         self._peers.ended(self)
         self._far.transport.unregisterProducer()
         self._far.transport.loseConnection()
@@ -92,11 +88,11 @@ class Near(Protocol):
         self._far.transport.abortConnection()
 
 
-class Far(Protocol):
+class Upstream(Protocol):
     """The other daemon's end."""
 
     transport: Any
-    near: Near | None = None
+    downstream: Downstream | None = None
 
     def connectionMade(self) -> None:
         """It answers."""
@@ -105,14 +101,14 @@ class Far(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """From the other daemon."""
-        if self.near is not None:
-            self.near.heard()
-            self.near.transport.write(data)
+        if self.downstream is not None:
+            self.downstream.heard()
+            self.downstream.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It has ended."""
-        if self.near is not None:
-            self.near.finish()
+        if self.downstream is not None:
+            self.downstream.finish()
 
 
 class Peers:
@@ -120,11 +116,11 @@ class Peers:
 
     Args:
         reactor: connects.
-        sids: the ids of sessions.
-        alarms: ends what is silent.
-        connections: those that were accepted, on whose account the client's end stands.
-        silence: seconds without a byte after which a connection is cut; no heartbeat may be as slow.
-        most: requests and WebSockets that are handed on at once.
+        session_ids: reads the daemon's address out of the id of a session.
+        timers: ends silent connections.
+        connections: the count of accepted connections, which includes the client's end.
+        silence: seconds without a byte after which a connection is cut; must be longer than any heartbeat.
+        max_forwards: requests and WebSockets that are handed on at once.
         counters: counts.
     """
 
@@ -133,27 +129,28 @@ class Peers:
     def __init__(
         self,
         reactor: Any,
-        sids: Sids,
-        alarms: Alarms,
+        *,
+        session_ids: SessionIds,
+        timers: TimerWheel,
         connections: ConnectionCount,
         silence: float,
-        most: int,
+        max_forwards: int,
         counters: Counters,
     ) -> None:
-        self.sids = sids
-        self.alarms = alarms
+        self.session_ids = session_ids
+        self.timers = timers
         self.silence = silence
         self._reactor = reactor
         self._connections = connections
-        self._most = most
+        self._max_forwards = max_forwards
         self._counters = counters
         # Twisted would log the beginning and the end of each connection.
-        self._factory = Factory.forProtocol(Far)
+        self._factory = Factory.forProtocol(Upstream)
         self._factory.noisy = False
         self._connecting = 0
-        self._pipes: set[Near] = set()
-        # Daemons that could not be reached, each of them told in the log until it is reached again.
-        self._lost: set[Place] = set()
+        self._pipes: set[Downstream] = set()
+        # Daemons that could not be reached. Each is logged once, until it is reached again.
+        self._lost: set[PeerAddress] = set()
 
     @property
     def forwards(self) -> int:
@@ -163,19 +160,19 @@ class Peers:
     @property
     def full(self) -> bool:
         """Whether no more may be."""
-        return self.forwards >= self._most
+        return self.forwards >= self._max_forwards
 
-    def hand_on(self, request: Request, place: Place) -> Deferred[bool]:
-        """Hand a request on to the daemon at ``place``.
+    def hand_on(self, request: Request, address: PeerAddress) -> Deferred[bool]:
+        """Hand a request on to the daemon at ``address``.
 
         Returns:
             Whether it was, or the client has left; else it is to be answered here.
         """
-        return Deferred.fromCoroutine(self._hand_on(request, place))
+        return Deferred.fromCoroutine(self._hand_on(request, address))
 
-    async def _hand_on(self, request: Request, place: Place) -> bool:
+    async def _hand_on(self, request: Request, address: PeerAddress) -> bool:
         head = self._head(request)
-        endpoint = HostnameEndpoint(self._reactor, place.host, place.port, CONNECT_TIMEOUT)
+        endpoint = HostnameEndpoint(self._reactor, address.host, address.port, CONNECT_TIMEOUT)
         connecting = endpoint.connect(self._factory)
         left: list[Failure] = []
 
@@ -186,24 +183,24 @@ class Peers:
         request.notifyFinish().addErrback(leave)
         self._connecting += 1
         try:
-            far: Any = await connecting
+            upstream: Any = await connecting
         except Exception as error:  # noqa: BLE001 - whatever it is, the session can't be reached
             if left:
                 return True
-            if place not in self._lost:
-                self._lost.add(place)
-                self.log.warn("the daemon at {place} can't be reached: {why}", place=str(place), why=str(error))
+            if address not in self._lost:
+                self._lost.add(address)
+                self.log.warn("the daemon at {address} can't be reached: {why}", address=str(address), why=str(error))
             return False
         finally:
             self._connecting -= 1
-        self._lost.discard(place)
+        self._lost.discard(address)
         channel = request.channel
         assert isinstance(channel, Channel)
-        far.near = near = Near(self, far)
-        self._pipes.add(near)
+        upstream.downstream = downstream = Downstream(self, upstream)
+        self._pipes.add(downstream)
         self._counters.handed_on += 1
-        take_over(channel, near)
-        far.transport.write(head + channel.early)
+        take_over(channel, downstream)
+        upstream.transport.write(head + channel.early)
         return True
 
     def _head(self, request: Request) -> bytes:
@@ -220,38 +217,15 @@ class Peers:
             body = b""  # nobody wants it, and without a length it would be read as what the WebSocket says
         else:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
-        lines += [PROOF + b": " + self.sids.proof(request.method, uri), b"", body]
+        lines += [PROOF + b": " + self.session_ids.proof(request.method, uri), b"", body]
         return b"\r\n".join(lines)
 
-    def ended(self, near: Near) -> None:
+    def ended(self, downstream: Downstream) -> None:
         """A client's end is gone."""
-        self._pipes.discard(near)
+        self._pipes.discard(downstream)
         self._connections.leave()
 
     def close(self) -> None:
         """End all."""
-        for near in list(self._pipes):
-            near.finish()
-
-
-class PeerResource(Resource):
-    """``/socket.io/`` on the port for other daemons: serves what they hand on, and hands nothing on itself.
-
-    Args:
-        sids: tells peers from others.
-        resource: serves.
-    """
-
-    isLeaf = True
-
-    def __init__(self, sids: Sids, resource: EngineResource) -> None:
-        super().__init__()
-        self._sids = sids
-        self._resource = resource
-
-    def render(self, request: Request) -> Any:
-        """Serve a request of a peer."""
-        if not self._sids.is_proof(request.getHeader(PROOF) or b"", request.method, request.uri):
-            request.setResponseCode(403)
-            return b""
-        return self._resource.serve(request)
+        for downstream in list(self._pipes):
+            downstream.finish()

@@ -21,24 +21,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from kschat.front.asking import Asked, answer, answer_poll
 from kschat.front.channel import Channel
-from kschat.front.refusals import BAD_REQUEST
+from kschat.front.context import TransportContext
+from kschat.front.engine_request import EngineRequest
+from kschat.front.handshake import BAD_REQUEST
+from kschat.front.responses import answer, answer_poll
 from kschat.wire import jsonp
 from kschat.wire import payload as bodies
+from kschat.wire.connection import Handshake
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.outbox import Outbox
 from kschat.wire.session import EngineSession, Link
-
-if TYPE_CHECKING:
-    from kschat.front.engine import Engine
 
 #: Bytes that wait for a GET from which on what may be left out is: Twisted pauses at as many.
 CONGESTED: Final = 65_536
@@ -77,20 +77,20 @@ class Polling:
     """One session's way over HTTP requests.
 
     Args:
-        engine: the sessions.
+        context: what all transports share.
         revision: the session's.
         text_only: binary is sent as text.
 
     Attributes:
         session: whose transport this is; set when it begins.
-        slot: where the alarm clock keeps it, while a second request or one for last words is awaited.
+        slot: where the timer wheel keeps it, while a second request or one for last words is awaited.
         ended: why it has ended, or None.
     """
 
     __slots__ = (
         "_answered",
         "_bodies",
-        "_engine",
+        "_context",
         "_get",
         "_held",
         "_holding",
@@ -108,14 +108,14 @@ class Polling:
 
     log = Logger()
 
-    def __init__(self, engine: Engine, revision: Revision, text_only: bool) -> None:
+    def __init__(self, context: TransportContext, revision: Revision, text_only: bool) -> None:
         self.session: EngineSession | None = None
         self.slot: int | None = None
         self.ended: Reason | None = None
-        self._engine = engine
+        self._context = context
         self._revision: Revision = revision
-        self._outbox = Outbox(revision, engine.max_payload, text_only)
-        self._get: tuple[Request, Asked] | None = None
+        self._outbox = Outbox(revision, context.max_payload, text_only)
+        self._get: tuple[Request, EngineRequest] | None = None
         # The POST that is not answered.
         self._post: Request | None = None
         # Bodies that are not read to their end: one, and one behind it whose POST is not answered.
@@ -124,7 +124,7 @@ class Polling:
         self._paused = False
         # How often the first of them found the engine busy.
         self._looks = 0
-        self._read_on_below = engine.max_unsent * READ_ON_BELOW
+        self._read_on_below = context.max_unsent * READ_ON_BELOW
         # What is sent waits until the request that brings it about is read.
         self._holding = False
         # Whether the cork knows this one.
@@ -135,29 +135,29 @@ class Polling:
 
     # Requests.
 
-    def begin(self, request: Request, asked: Asked) -> None:
-        """The request that begins the session; ``begun`` follows when it stands."""
+    def begin(self, request: Request, query: EngineRequest, handshake: Handshake) -> None:
+        """Begin the session by its first request, which is answered with the session's first packets."""
+        sessions = self._context.sessions
+        sessions.polling_began()
         self._holding = True
-        self._park(request, asked)
-
-    def begun(self) -> None:
-        """The session stands: its first packets are the answer."""
+        self._park(request, query)
+        self.session = sessions.begin(self, self._revision, handshake=handshake, upgrades=("websocket",))
         self._holding = False
         self.flush()
         if self.ended is None:
-            # Who opens sessions and does nothing with them has each for this long, and not for a heartbeat.
-            self._engine.alarms.schedule(self, SECOND_REQUEST_TIMEOUT)
+            # A client that opens sessions and leaves them alone has each for this long, and not for a heartbeat.
+            self._context.timers.schedule(self, SECOND_REQUEST_TIMEOUT)
 
-    def get(self, request: Request, asked: Asked) -> None:
+    def get(self, request: Request, query: EngineRequest) -> None:
         """The peer wants what there is, or what comes."""
         session = self.session
         assert session is not None
-        self._engine.alarms.cancel(self)
-        if self._get is not None or self._comes_again(asked):
+        self._context.timers.cancel(self)
+        if self._get is not None or self._comes_again(query):
             session.close(Reason.TRANSPORT_ERROR, "overlapping GETs")
             self._refuse(request)
             return
-        self._park(request, asked)
+        self._park(request, query)
         self._prove_read(session)
         self.flush()
         if not request.finished:
@@ -166,35 +166,35 @@ class Polling:
             else:
                 _channel_of(request).park()
 
-    def _comes_again(self, asked: Asked) -> bool:
+    def _comes_again(self, query: EngineRequest) -> bool:
         """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
 
         Nobody knows what became of that answer, and this one must not prove that it was read. (The stamps of some
         clients repeat by chance; their connections do not break then.)
         """
-        return asked.stamp is not None and asked.stamp == self._stamp and self._answered.lost
+        return query.stamp is not None and query.stamp == self._stamp and self._answered.lost
 
-    def arriving(self, request: Request) -> None:
+    def head_arrived(self, request: Request) -> None:
         """The head of a POST is there; its body is on its way."""
-        self._engine.alarms.cancel(self)
+        self._context.timers.cancel(self)
         if self._post is None:
             self._post = request
             request.notifyFinish().addBoth(self._post_ended, request)
         elif self.session is not None:
             self.session.close(Reason.TRANSPORT_ERROR, "overlapping POSTs")
 
-    def post(self, request: Request, asked: Asked) -> None:
+    def post(self, request: Request, query: EngineRequest) -> None:
         """The peer has sent packets."""
         assert self.session is not None
         assert request.content is not None
         if self._post is not request:
-            self.arriving(request)  # nobody told of its head
+            self.head_arrived(request)  # nobody told of its head
         if self._post is not request:
             self._refuse(request)
             return
         body = request.content.read()
         try:
-            frames = bodies.decode(body if asked.script is None else jsonp.form(body), self._revision)
+            frames = bodies.decode(body if query.script is None else jsonp.form(body), self._revision)
         except ProtocolError as error:
             self.session.close(error.reason, error.detail)
             frames = iter(())
@@ -213,9 +213,9 @@ class Polling:
         if self._has_ended():
             self._answer_posts()
             return
-        if self._looks < BUSY_LOOKS and begun and self._engine.busy():
+        if self._looks < BUSY_LOOKS and begun and self._context.busy():
             self._looks += 1
-            self._engine.clock.callLater(BUSY_PAUSE, self._read, begun)
+            self._context.clock.callLater(BUSY_PAUSE, self._read, begun)
             return
         request, frames = self._bodies[0]
         left = SLICE
@@ -248,7 +248,7 @@ class Polling:
                 # A client that asks for nothing until its POST is answered would wait for ever.
                 self._answer_post(request)
             else:
-                self._engine.clock.callLater(0, self._read, begun)
+                self._context.clock.callLater(0, self._read, begun)
 
     def _has_ended(self) -> bool:
         return self.ended is not None
@@ -268,22 +268,26 @@ class Polling:
             # text/html, or browsers offer what comes into a frame for download.
             answer(request, b"ok", b"text/html")
 
-    def say_last_words(self, request: Request, asked: Asked) -> None:
+    def say_last_words(self, request: Request, query: EngineRequest) -> None:
         """A GET came after the end."""
-        self._park(request, asked)
+        self._park(request, query)
         self._answer(self._take())
         if self._outbox:
-            self._engine.let_linger(self, LAST_WORDS_TIMEOUT)
+            self._let_linger()
+
+    def _let_linger(self) -> None:
+        if self.session is not None:
+            self._context.sessions.let_linger(self.session.sid, self, LAST_WORDS_TIMEOUT)
 
     def alarm(self) -> None:
         """Nobody came back, for the session or for its last words."""
         if self.session is not None:
             if self.ended is None:
                 self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
-            self._engine.take_lingering(self.session.sid)
+            self._context.sessions.take_lingering(self.session.sid)
 
-    def _park(self, request: Request, asked: Asked) -> None:
-        self._get = (request, asked)
+    def _park(self, request: Request, query: EngineRequest) -> None:
+        self._get = (request, query)
         request.notifyFinish().addErrback(self._get_lost, request)
 
     def _get_lost(self, failure: Failure, request: Request) -> None:
@@ -302,7 +306,7 @@ class Polling:
             self.session.lost()
 
     def _refuse(self, request: Request) -> None:
-        self._engine.rejected(BAD_REQUEST, request)
+        self._context.refusals.refused(BAD_REQUEST, request)
         answer(request, BAD_REQUEST.body, b"application/json", BAD_REQUEST.status)
 
     def _prove_read(self, session: EngineSession) -> None:
@@ -335,13 +339,13 @@ class Polling:
 
     def _answer(self, body: Frame) -> None:
         if self._get is not None:
-            (request, asked), self._get = self._get, None
-            self._stamp = asked.stamp
+            (request, query), self._get = self._get, None
+            self._stamp = query.stamp
             self._answered = _channel_of(request)
-            answer_poll(request, asked, body)
+            answer_poll(request, query, body)
             if self._paused and self._outbox.unsent <= self._read_on_below:
                 self._paused = False
-                self._engine.clock.callLater(0, self._read, True)
+                self._context.clock.callLater(0, self._read, True)
 
     def _answer_one(self, frame: Frame) -> None:
         self._answer(self._outbox.alone(frame))
@@ -353,29 +357,29 @@ class Polling:
         if self.ended is not None:
             return
         self._outbox.put(payload, binary)
-        if not self._engine.cork.held:
+        if not self._context.cork.held:
             self.flush()
         elif not self._held:
             self._held = True
-            self._engine.cork.dirty.append(self)
+            self._context.cork.dirty.append(self)
         unsent = self._outbox.unsent
-        if unsent > self._engine.max_unsent and self.session is not None:
+        if unsent > self._context.max_unsent and self.session is not None:
             self.session.close(Reason.SLOW_READER, f"{unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
         """See ``wire.roles.Transport``."""
         self.ended = reason
-        self._engine.polls -= 1
+        self._context.sessions.polling_ended()
         if self._paused:
             self._paused = False
-            self._engine.clock.callLater(0, self._read)
-        self._engine.alarms.cancel(self)
+            self._context.clock.callLater(0, self._read)
+        self._context.timers.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
             self._outbox.put(_CLOSE.payload)
             if self._get is not None:
                 self._answer(self._take())
             if self._outbox:
-                self._engine.let_linger(self, LAST_WORDS_TIMEOUT)
+                self._let_linger()
         else:
             self._outbox.take_frames()
             # To a peer that ends, or goes on with another transport, its request was of no use.

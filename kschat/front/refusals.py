@@ -1,31 +1,55 @@
-"""What is wrong with a request for a session, in Engine.IO's words."""
+"""Counts and logs the requests that are refused, and words the refusal of a bad WebSocket handshake."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Final
 
-import msgspec
+from twisted.logger import Logger
+from twisted.web.server import Request
 
-
-class Refusal(msgspec.Struct, frozen=True):
-    """A request that is not served."""
-
-    code: int
-    message: str
-    status: int = HTTPStatus.BAD_REQUEST
-
-    @property
-    def body(self) -> bytes:
-        """The JSON that the client reads."""
-        return msgspec.json.encode({"code": self.code, "message": self.message})
+from kschat.chat.counters import Counters
+from kschat.front.engine_request import peer
+from kschat.front.handshake import BAD_REQUEST, TOO_MANY, Refusal
 
 
-UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")
-UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
-BAD_METHOD: Final = Refusal(2, "Bad handshake method")
-BAD_REQUEST: Final = Refusal(3, "Bad request")
-FORBIDDEN: Final = Refusal(4, "Forbidden", HTTPStatus.FORBIDDEN)
-UNSUPPORTED_VERSION: Final = Refusal(5, "Unsupported protocol version")
-#: Not one of Engine.IO's: clients try again after a while, as with any status but 200.
-TOO_MANY: Final = Refusal(4, "Too many sessions", HTTPStatus.SERVICE_UNAVAILABLE)
+class RefusalLog:
+    """The one place where refused requests are counted and logged.
+
+    Args:
+        counters: counts.
+    """
+
+    log = Logger()
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def refused(self, refusal: Refusal, request: Request) -> None:
+        """Count and log a request that was refused."""
+        if refusal is TOO_MANY:
+            self._counters.turned_away += 1
+        else:
+            self._counters.rejected[refusal.code] += 1
+        self.log.info("a request from {peer} was refused: {why}", peer=peer(request), why=refusal.message)
+
+    def bad_handshake(self, status: int, headers: Iterable[tuple[str, str]] | None) -> bytes:
+        """Count a handshake that RFC 6455 forbids.
+
+        Args:
+            status: of the HTTP response.
+            headers: for it, beside those of every response.
+
+        Returns:
+            The HTTP response, with Engine.IO's JSON.
+        """
+        self._counters.rejected[BAD_REQUEST.code] += 1
+        body = BAD_REQUEST.body
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in headers or ()),
+        ]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

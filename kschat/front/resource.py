@@ -11,11 +11,13 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from kschat.front.asking import Asked, answer, answer_preflight, is_upgrade, name_origin
 from kschat.front.engine import AllowRequest, Engine
+from kschat.front.engine_request import EngineRequest, is_upgrade
 from kschat.front.handover import hand_over
-from kschat.front.peers import Peers
-from kschat.front.refusals import FORBIDDEN, TOO_MANY, UNKNOWN_SID, Refusal
+from kschat.front.handshake import FORBIDDEN, TOO_MANY, UNKNOWN_SID, Refusal
+from kschat.front.peers import PROOF, Peers
+from kschat.front.responses import allow_origin, answer, answer_preflight
+from kschat.front.session_ids import SessionIds
 from kschat.server import Refused
 
 
@@ -37,12 +39,12 @@ class EngineResource(Resource):
         self._client = client
         self._peers = peers
 
-    def arriving(self, request: Request, method: bytes, uri: bytes) -> None:
+    def head_arrived(self, request: Request, method: bytes, uri: bytes) -> None:
         """The head of a request is there: the time to see that a session's POSTs overlap, and in which order."""
         if method == b"POST":
-            polling = self._engine.polling(Asked.of_uri(uri).sid)
+            polling = self._engine.polling(EngineRequest.of_uri(uri).sid)
             if polling is not None:
-                polling.arriving(request)
+                polling.head_arrived(request)
 
     def render(self, request: Request) -> Any:
         """Answer a request: by a session, by another daemon, by a script, or by Engine.IO's error."""
@@ -53,43 +55,43 @@ class EngineResource(Resource):
         if any(request.postpath or ()):
             return self._client.render(request)
         origin = request.getHeader(b"origin")
-        welcome = self._engine.may_come_from(origin, request.getHeader(b"host"))
+        welcome = self._engine.may_come_from(request)
         if welcome:
-            name_origin(request)
+            allow_origin(request)
             if request.method == b"OPTIONS" and origin and request.getHeader(b"access-control-request-method"):
                 return answer_preflight(request)
-        asked = Asked.of(request.args)
-        refusal = self._engine.check(request, asked)
+        query = EngineRequest.of(request.args)
+        refusal = self._engine.check(request, query)
         if refusal is None:
-            if asked.sid is None and self._engine.allow is not None:
-                Deferred.fromCoroutine(self._ask(self._engine.allow, request, asked)).addErrback(self._failed)
+            if query.sid is None and self._engine.allow is not None:
+                Deferred.fromCoroutine(self._ask(self._engine.allow, request, query)).addErrback(self._failed)
             else:
-                self._serve(request, asked)
+                self._serve(request, query)
             return NOT_DONE_YET
-        if refusal is UNKNOWN_SID and welcome and request.method == b"GET" and asked.transport == "polling":
-            lingering = self._engine.take_lingering(asked.sid)
+        if refusal is UNKNOWN_SID and welcome and request.method == b"GET" and query.transport == "polling":
+            lingering = self._engine.sessions.take_lingering(query.sid)
             if lingering is not None:
-                lingering.say_last_words(request, asked)
+                lingering.say_last_words(request, query)
                 return NOT_DONE_YET
-        if refusal is UNKNOWN_SID and peers is not None and asked.sid is not None:
-            place = peers.sids.elsewhere(asked.sid)
-            if place is not None:
+        if refusal is UNKNOWN_SID and peers is not None and query.sid is not None:
+            address = peers.session_ids.elsewhere(query.sid)
+            if address is not None:
                 if peers.full:
                     return self._refuse(request, TOO_MANY)
-                peers.hand_on(request, place).addCallback(self._handed_on, request).addErrback(self._failed)
+                peers.hand_on(request, address).addCallback(self._handed_on, request).addErrback(self._failed)
                 return NOT_DONE_YET
         return self._refuse(request, refusal)
 
-    async def _ask(self, allow: AllowRequest, request: Request, asked: Asked) -> None:
+    async def _ask(self, allow: AllowRequest, request: Request, query: EngineRequest) -> None:
         """Let the application say whether a request may begin a session."""
         left: list[Failure] = []
         request.notifyFinish().addErrback(left.append)
         refusal: Refusal | None = None
         try:
-            answer = allow(self._engine.handshake_of(request))
-            if isinstance(answer, Coroutine | Deferred):
-                answer = await answer
-            if answer is False:
+            allowed = allow(self._engine.handshake_of(request))
+            if isinstance(allowed, Coroutine | Deferred):
+                allowed = await allowed
+            if allowed is False:
                 refusal = FORBIDDEN
         except Refused as refused:
             refusal = Refusal(FORBIDDEN.code, refused.message, FORBIDDEN.status)
@@ -99,9 +101,9 @@ class EngineResource(Resource):
         if left:
             return
         # Others may have come meanwhile.
-        refusal = refusal or self._engine.check(request, asked)
+        refusal = refusal or self._engine.check(request, query)
         if refusal is None:
-            self._serve(request, asked)
+            self._serve(request, query)
         else:
             self._refuse(request, refusal)
 
@@ -114,34 +116,57 @@ class EngineResource(Resource):
         self.log.failure("a request could not be served", failure)
 
     def _refuse(self, request: Request, refusal: Refusal) -> Any:
-        self._engine.rejected(refusal, request)
+        self._engine.context.refusals.refused(refusal, request)
         if is_upgrade(request):
             request.setHeader(b"connection", b"close")
             request.channel.persistent = False
         answer(request, refusal.body, b"application/json", refusal.status)
         return NOT_DONE_YET
 
-    def _serve(self, request: Request, asked: Asked) -> None:
+    def _serve(self, request: Request, query: EngineRequest) -> None:
         engine = self._engine
-        if asked.transport == "websocket":
-            self._upgrade(request, asked)
+        if query.transport == "websocket":
+            self._upgrade(request, query)
             return
-        polling = engine.polling(asked.sid)
+        polling = engine.polling(query.sid)
         if polling is None:
-            engine.begin_polling(request, asked)
+            engine.begin_polling(request, query)
         elif request.method == b"POST":
-            polling.post(request, asked)
+            polling.post(request, query)
         else:
-            polling.get(request, asked)
+            polling.get(request, query)
 
-    def _upgrade(self, request: Request, asked: Asked) -> None:
+    def _upgrade(self, request: Request, query: EngineRequest) -> None:
         engine = self._engine
-        assert asked.revision is not None
-        connection = None if asked.sid is None else engine.sessions[asked.sid]
+        assert query.revision is not None
+        connection = engine.sessions.get(query.sid)
         protocol = engine.factory.for_request(
-            asked.revision,
+            query.revision,
             engine.handshake_of(request),
-            asked.base64,
+            query.base64,
             None if connection is None else connection.session,
         )
         hand_over(request, protocol)
+
+
+class PeerResource(Resource):
+    """``/socket.io/`` on the port for other daemons: serves what they hand on, and hands nothing on itself.
+
+    Args:
+        session_ids: tells peers from others.
+        resource: serves.
+    """
+
+    isLeaf = True
+
+    def __init__(self, session_ids: SessionIds, resource: EngineResource) -> None:
+        super().__init__()
+        self._session_ids = session_ids
+        self._resource = resource
+
+    def render(self, request: Request) -> Any:
+        """Serve a request of a peer."""
+        if not self._session_ids.is_proof(request.getHeader(PROOF) or b"", request.method, request.uri):
+            request.setResponseCode(403)
+            return b""
+        return self._resource.serve(request)

@@ -56,34 +56,41 @@ class Ready(Resource):
 
 
 def make_root(
+    *,
     page: IResource,
     static: IResource,
-    engine: IResource,
     health: IResource,
     ready: IResource,
     metrics: IResource | None = None,
     base_path: str = "",
 ) -> Resource:
-    """The tree, below ``base_path`` (see ``below``). Without ``metrics`` there is no ``/metrics``."""
-    root = _Directory()
-    root.putChild(b"", page)
-    root.putChild(b"static", static)
-    root.putChild(b"socket.io", engine)
-    root.putChild(b"healthz", health)
-    root.putChild(b"readyz", ready)
+    """All that a daemon serves beside sessions, below ``base_path``. Without ``metrics`` there is no ``/metrics``."""
+    tree = _Directory()
+    tree.putChild(b"", page)
+    tree.putChild(b"static", static)
+    tree.putChild(b"healthz", health)
+    tree.putChild(b"readyz", ready)
     if metrics is not None:
-        root.putChild(b"metrics", metrics)
-    return below(base_path, root)
+        tree.putChild(b"metrics", metrics)
+    if not base_path.strip("/"):
+        return tree
+    root = Resource()
+    put_at(root, base_path, tree)
+    return root
 
 
-def below(base_path: str, tree: Resource) -> Resource:
-    """The root of a site whose ``tree`` stands below ``base_path``, such as ``/chat``; nothing is outside of it."""
-    for segment in reversed(base_path.encode("ascii").strip(b"/").split(b"/")):
-        if segment:
-            above = Resource()
-            above.putChild(segment, tree)
-            tree = above
-    return tree
+def put_at(root: Resource, path: str, resource: IResource) -> None:
+    """Put ``resource`` at ``path`` below ``root``, beside what is there. Raises ValueError for the root's own path."""
+    *above, last = [segment.encode("ascii") for segment in path.split("/") if segment] or [b""]
+    if not last:
+        raise ValueError(f"path: {path!r} is the root's own")
+    for segment in above:
+        child = root.children.get(segment)
+        if child is None:
+            child = Resource()
+            root.putChild(segment, child)
+        root = child
+    root.putChild(last, resource)
 
 
 class _Directory(Resource):

@@ -17,7 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.static import File
 
-from kschat.front.asking import takes_gzip
+from kschat.front.responses import takes_gzip
 
 MAX_AGE: Final = 300
 """Seconds that a file is used without asking whether it changed: a page and its script soon agree after an upgrade."""

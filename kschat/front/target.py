@@ -6,6 +6,7 @@ Source: RFC 9112, section 3.2 ("Request Target").
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 #: A server must take it, though only clients of proxies send it (RFC 9112, 3.2.2); those of WebSockets name their own
@@ -25,12 +26,12 @@ class Target(NamedTuple):
     authority: bytes | None = None
 
 
-def parse_target(target: bytes, slashes_before: bytes = b"") -> Target | None:
+def parse_target(target: bytes, slashes_before: Iterable[bytes] = ()) -> Target | None:
     """Read the target of a request line.
 
     Args:
         target: as it came.
-        slashes_before: a path in front of which several slashes are the same as one. (``//socket.io/`` is what a client
+        slashes_before: paths in front of which several slashes are the same as one. (``//socket.io/`` is what a client
             makes of a base URL that ends with a slash. For other paths nothing is merged: what a proxy keeps to itself
             by its path must have one spelling.)
 
@@ -47,8 +48,8 @@ def parse_target(target: bytes, slashes_before: bytes = b"") -> Target | None:
         authority, target = found["authority"], found["rest"] or b"/"
         if target.startswith(b"?"):
             target = b"/" + target
-    if slashes_before and target.startswith(b"//"):
+    if target.startswith(b"//"):
         merged = b"/" + target.lstrip(b"/")
-        if re.match(re.escape(slashes_before) + rb"(?:[/?]|$)", merged):
+        if any(re.match(re.escape(path) + rb"(?:[/?]|$)", merged) for path in slashes_before):
             target = merged
     return Target(target, authority)

@@ -9,7 +9,7 @@ plain TCP where nothing waits, by one system call. (``python -m bench`` tells wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
@@ -21,16 +21,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kschat.front import deflate
+from kschat.front.autobahn_log import AutobahnLog
+from kschat.front.context import TransportContext
 from kschat.front.frames import RSV1, backlog, frame
-from kschat.front.quiet import QuietLog
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.session import EngineSession
-
-if TYPE_CHECKING:
-    from kschat.front.engine import Engine
 
 _OPEN: Final = WebSocketServerProtocol.STATE_OPEN
 _CLOSED: Final = WebSocketServerProtocol.STATE_CLOSED
@@ -47,7 +45,7 @@ class EngineProtocol(WebSocketServerProtocol):
     """
 
     logger = Logger()
-    log = QuietLog()
+    log = AutobahnLog()
 
     # Autobahn's own, without types or with others than it uses.
     transport: Any
@@ -64,7 +62,7 @@ class EngineProtocol(WebSocketServerProtocol):
     _perMessageCompress: Any
 
     session: EngineSession | None = None
-    #: where the alarm clock keeps it, while it ends
+    #: where the timer wheel keeps it, while it ends
     slot: int | None = None
     #: whether the socket may be written to at once, without two rounds through the reactor (plain TCP)
     _direct = False
@@ -74,7 +72,7 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def __init__(
         self,
-        engine: Engine,
+        context: TransportContext,
         revision: Revision,
         handshake: Handshake,
         base64: bool,
@@ -82,11 +80,11 @@ class EngineProtocol(WebSocketServerProtocol):
     ) -> None:
         super().__init__()
         self._host = host  # the session that this is offered to, until it takes it or not
-        self._engine = engine
+        self._context = context
         self._revision: Revision = revision
         self._handshake = handshake
         self._base64 = base64
-        self._cork: Cork = engine.cork
+        self._cork: Cork = context.cork
         self._held: list[bytes] = []
 
     # Called by Autobahn.
@@ -108,10 +106,12 @@ class EngineProtocol(WebSocketServerProtocol):
         self.http_request_data = self.http_response_data = b""
         host, self._host = self._host, None
         if host is None:
-            self.session = self._engine.begin(self, self._revision, self._handshake, self._base64)
-        elif self._engine.polling(host.sid) is not None and host.offer(self, self._base64):
+            self.session = self._context.sessions.begin(
+                self, self._revision, handshake=self._handshake, base64=self._base64
+            )
+        elif not isinstance(host.transport, EngineProtocol) and host.offer(self, self._base64):
             self._host = host
-            self._engine.alarms.schedule(self, self._engine.upgrade_timeout)
+            self._context.timers.schedule(self, self._context.upgrade_timeout)
         else:
             self.close(Reason.TRANSPORT_CLOSE)
 
@@ -149,12 +149,12 @@ class EngineProtocol(WebSocketServerProtocol):
             session.lost()
         elif host is not None and host.candidate is self:
             host.candidate_gone()
-        self._engine.connections.leave()
+        self._context.connections.leave()
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Also where the peer broke RFC 6455. (``sendClose`` would refuse most codes.)"""
         super().sendCloseFrame(code, reasonUtf8, isReply)
-        self._engine.alarms.schedule(self, CLOSE_TIMEOUT)
+        self._context.timers.schedule(self, CLOSE_TIMEOUT)
 
     def dropConnection(self, abort: bool = False) -> None:
         """End TCP when all that was written has left, or took too long.
@@ -162,7 +162,7 @@ class EngineProtocol(WebSocketServerProtocol):
         Never by a reset, as Autobahn would in part: it may cost the peer our close frame.
         """
         super().dropConnection()
-        self._engine.alarms.schedule(self, CLOSE_TIMEOUT)
+        self._context.timers.schedule(self, CLOSE_TIMEOUT)
 
     def alarm(self) -> None:
         """The peer took too long to end, or to change to this connection."""
@@ -175,13 +175,13 @@ class EngineProtocol(WebSocketServerProtocol):
         self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None
     ) -> None:
         """A handshake that is no WebSocket's gets Engine.IO's JSON, not Autobahn's words."""
-        self.sendData(self._engine.bad_request(code, responseHeaders))
+        self.sendData(self._context.refusals.bad_handshake(code, responseHeaders))
 
     # Called by Twisted.
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP is gone."""
-        self._engine.alarms.cancel(self)
+        self._context.timers.cancel(self)
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -255,7 +255,7 @@ class EngineProtocol(WebSocketServerProtocol):
             host.close(Reason.SERVER_ERROR)
         if host.transport is self:
             self._host = None
-            self._engine.alarms.cancel(self)
+            self._context.timers.cancel(self)
             self.session = host
 
     def pauseProducing(self) -> None:
@@ -277,7 +277,7 @@ class EngineProtocol(WebSocketServerProtocol):
         if self.state != _OPEN:
             return
         compress = self._perMessageCompress
-        if compress is None or len(payload) < self._engine.deflate_from:
+        if compress is None or len(payload) < self._context.deflate_from:
             self._put(frame(payload, binary))
         else:
             framed = frame(deflate.deflated(payload, compress.server_max_window_bits), binary)
@@ -323,10 +323,10 @@ class EngineProtocol(WebSocketServerProtocol):
         transport.write(data)
         if self._paused:
             self._unsent += len(data)
-            if self._unsent > self._engine.max_unsent and self.session is not None:
+            if self._unsent > self._context.max_unsent and self.session is not None:
                 # Some of it has left since, of which Twisted says nothing until all has.
                 self._unsent = backlog(self.transport)
-                if self._unsent > self._engine.max_unsent:
+                if self._unsent > self._context.max_unsent:
                     self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:

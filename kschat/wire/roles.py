@@ -74,3 +74,12 @@ class Timetable(Protocol):
 
     def cancel(self, session: EngineSession) -> None:
         """Do not call it."""
+
+
+class Timer(Protocol):
+    """What is called once its time has come. ``slot`` belongs to who calls it; it begins as None."""
+
+    slot: int | None
+
+    def alarm(self) -> None:
+        """The time has come."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,16 +14,16 @@ from twisted.web.resource import Resource
 from twisted.web.static import Data
 
 from kschat.chat.counters import Counters
+from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
 from kschat.front.engine import EngineSettings
-from kschat.front.resource import EngineResource
 from kschat.front.standalone import SocketIOService
 from kschat.server import Server
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 from tests.conformance import sockets
-from tests.conformance.echo import EchoEngine, EchoResource
-from tests.conformance.engine import Echo, PlainEngine
+from tests.conformance.echo import EchoRegistry, EchoResource
+from tests.conformance.engine import Echo, PausingRegistry
 
 #: Before the open packet of a WebSocket, and before ``auth``. Parts of the suites ask for one message after the other,
 #: and miss one that their WebSocket library reads together with what came before.
@@ -47,20 +48,34 @@ def make_service(options: argparse.Namespace, reactor: Any) -> SocketIOService:
 
     listen = f"tcp:{options.port}:interface=127.0.0.1"
     root = Resource()
-    service = SocketIOService(
-        listen, server, reactor, settings, limits, ChannelBounds(max_body=options.max_payload), root=root
+    bounds = ChannelBounds(max_body=options.max_payload)
+    service = SocketIOService(listen, server, reactor, settings=settings, limits=limits, bounds=bounds, root=root)
+    # The same site, timers and count of connections carry all three.
+    cork = Cork()
+    plain = Front(
+        server,
+        reactor,
+        settings=FrontSettings(engine=settings, limits=limits, bounds=bounds),
+        counters=Counters(),
+        cork=cork,
+        client=Data(b"", "text/plain"),
+        connection=Echo,
+        registry=partial(PausingRegistry, cork=cork, pause=options.pause, clock=reactor),
+        beside=service.front,
     )
-    # The same site, alarm clock and count of connections carry all three.
-    alarms, connections, cork, counters = service.engine.alarms, service.engine.connections, Cork(), Counters()
-    plain = PlainEngine(
-        server, alarms, cork, limits, settings, counters, connections, reactor, Echo, pause=options.pause
-    )
+    plain.serve(service.site, root, "/engine.io/")
     large = msgspec.structs.replace(settings, max_unsent=4 * LARGEST_ECHO)
-    echo = EchoEngine(server, alarms, Cork(), Limits(max_payload=LARGEST_ECHO), large, counters, connections, reactor)
-    resource = EngineResource(plain, Data(b"", "text/plain"))
-    service.site.arriving.append(resource.arriving)
-    root.putChild(b"engine.io", resource)
-    root.putChild(b"echo", EchoResource(echo))
+    echo = Front(
+        server,
+        reactor,
+        settings=FrontSettings(engine=large, limits=Limits(max_payload=LARGEST_ECHO)),
+        counters=Counters(),
+        cork=Cork(),
+        client=Data(b"", "text/plain"),
+        registry=EchoRegistry,
+        beside=service.front,
+    )
+    root.putChild(b"echo", EchoResource(echo.engine))
     return service
 
 

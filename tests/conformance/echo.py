@@ -9,6 +9,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from kschat.front.engine import Engine
 from kschat.front.handover import hand_over
+from kschat.front.registry import SessionRegistry
 from kschat.wire.connection import Handshake
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
@@ -42,19 +43,20 @@ class Nobody:
         """Nothing was kept."""
 
 
-class EchoEngine(Engine):
+class EchoRegistry(SessionRegistry):
     """Begins echoes in the place of sessions."""
 
     def begin(
         self,
         transport: Transport,
         revision: Revision,
+        *,
         handshake: Handshake,
         base64: bool = False,
         upgrades: tuple[str, ...] = (),
     ) -> EngineSession:
         """An echo on a transport that stands."""
-        session = EchoSession("", revision, transport, self.alarms, HeartbeatTimes(25, 20))
+        session = EchoSession("", revision, transport, self.timers, HeartbeatTimes(25, 20))
         session.listener = Nobody()
         return session
 
@@ -64,7 +66,7 @@ class EchoResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, engine: EchoEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
         self._engine = engine
 

@@ -6,22 +6,25 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from kschat.front.engine import Engine, Registered
+from kschat.front.registry import SessionRegistry, TrackedConnection
+from kschat.wire.cork import Cork
 from kschat.wire.session import EngineSession
 
 
-class PlainEngine(Engine):
+class PausingRegistry(SessionRegistry):
     """Begins sessions whose open packet need not come together with the answer to the handshake.
 
     Args:
+        cork: holds it back.
         pause: seconds that it waits.
-        reactor: for that; and all others as with ``Engine``.
+        clock: for that; and all others as with ``SessionRegistry``.
     """
 
-    def __init__(self, *args: Any, pause: float, **more: Any) -> None:
+    def __init__(self, *args: Any, cork: Cork, pause: float, clock: IReactorTime, **more: Any) -> None:
         super().__init__(*args, **more)
+        self._cork = cork
         self._pause = pause
-        self._clock: IReactorTime = self.factory.reactor
+        self._clock = clock
         self._release: IDelayedCall | None = None
 
     def begin(self, *args: Any, **more: Any) -> EngineSession:
@@ -29,12 +32,12 @@ class PlainEngine(Engine):
         if self._release is not None and self._release.active():
             self._release.reset(self._pause)
         elif self._pause:
-            self.cork.hold()
-            self._release = self._clock.callLater(self._pause, self.cork.release)
+            self._cork.hold()
+            self._release = self._clock.callLater(self._pause, self._cork.release)
         return super().begin(*args, **more)
 
 
-class Echo(Registered):
+class Echo(TrackedConnection):
     """Sends text back as text and binary as binary. It joins nothing."""
 
     serves = True

@@ -11,11 +11,10 @@ from twisted.web.resource import IResource
 from twisted.web.static import Data
 
 from kschat.chat.counters import Counters
-from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
-from kschat.front.engine import Engine, EngineSettings
-from kschat.front.resource import EngineResource
+from kschat.front.assembly import Front, FrontSettings
+from kschat.front.channel import ChannelBounds
+from kschat.front.engine import EngineSettings
 from kschat.front.site import Health, Ready, make_root
-from kschat.front.timetable import Alarms
 from kschat.wire.connection import Application, Connection, Socket
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
@@ -187,39 +186,31 @@ class Daemon:
         else:
             self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.server
         self.store_up: bool | None = True
-        self.connections = ConnectionCount()
-        self.alarms = Alarms(self.clock)
-        self.engine = Engine(
+        front = Front(
             application or self.recorder,
-            self.alarms,
-            self.cork,
-            limits or Limits(),
-            EngineSettings(**settings),
-            self.counters,
-            self.connections,
             self.clock,
+            settings=FrontSettings(
+                engine=EngineSettings(**settings),
+                limits=limits or Limits(),
+                bounds=bounds or ChannelBounds(),
+                access_log=access_log,
+            ),
+            counters=self.counters,
+            cork=self.cork,
+            client=Data(b"a script", "text/javascript"),
             busy=busy,
         )
-        resource = EngineResource(self.engine, Data(b"a script", "text/javascript"))
+        self.front = front
+        self.engine, self.sessions = front.engine, front.sessions
+        self.connections, self.timers = front.connections, front.timers
         root = make_root(
-            page or Data(b"the page", "text/html"),
-            Data(b"a file", "text/css"),
-            resource,
-            Health(lambda: {"connections": self.connections.open}),
-            Ready(lambda: {"router": True, "store": self.store_up}, lambda: False),
+            page=page or Data(b"the page", "text/html"),
+            static=Data(b"a file", "text/css"),
+            health=Health(lambda: {"connections": self.connections.open}),
+            ready=Ready(lambda: {"router": True, "store": self.store_up}, lambda: False),
             base_path=base_path,
         )
-        self.site = BoundedSite(
-            root,
-            bounds or ChannelBounds(),
-            self.alarms,
-            self.counters,
-            self.connections,
-            self.clock,
-            access_log,
-        )
-        self.site.arriving.append(resource.arriving)
-        self.site.engine_path = f"{base_path}/socket.io".encode()
+        self.site = front.site(root, f"{base_path}/socket.io/")
 
     def connect(self, room: int | None = None) -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""

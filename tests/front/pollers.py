@@ -21,7 +21,7 @@ def request(method: str, query: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-class Asked:
+class PendingRequest:
     """A request on its way.
 
     Attributes:
@@ -81,21 +81,23 @@ class Poller:
             self.sid = self.opened["sid"]
             self._query += f"&sid={self.sid}"
 
-    def ask(self, method: str, body: bytes = b"", more: str = "", wire: Wire | None = None, *headers: str) -> Asked:
+    def ask(
+        self, method: str, body: bytes = b"", more: str = "", wire: Wire | None = None, *headers: str
+    ) -> PendingRequest:
         """Any request of this client."""
         data = request(method, self._query + more, body, *self._headers, *headers)
-        return Asked(self.daemon.connect() if wire is None else wire, data)
+        return PendingRequest(self.daemon.connect() if wire is None else wire, data)
 
-    def get(self, more: str = "") -> Asked:
+    def get(self, more: str = "") -> PendingRequest:
         """Wait for what comes."""
         return self.ask("GET", more=more)
 
-    def post(self, *packets: str) -> Asked:
+    def post(self, *packets: str) -> PendingRequest:
         """Send packets of text."""
         body, _ = payload.encode([Frame(packet.encode()) for packet in packets], self.revision, 10**9)
         return self.ask("POST", body.payload)
 
-    def frames(self, asked: Asked) -> list[Frame]:
+    def frames(self, asked: PendingRequest) -> list[Frame]:
         """What came with an answer."""
         response = asked.response
         assert response.status == 200, response.status
@@ -104,7 +106,7 @@ class Poller:
             body = gzip.decompress(body)
         return list(payload.decode(body, self.revision))
 
-    def texts(self, asked: Asked) -> list[str]:
+    def texts(self, asked: PendingRequest) -> list[str]:
         """The same, all of which must be text."""
         return [frame.payload.decode() for frame in self.frames(asked)]
 
@@ -130,4 +132,4 @@ class Poller:
     @property
     def lives(self) -> bool:
         """Whether its session is there."""
-        return self.sid in self.daemon.engine.sessions
+        return self.sid in self.daemon.sessions

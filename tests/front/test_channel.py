@@ -82,7 +82,7 @@ class ChannelTests(SynchronousTestCase):
         self.assertTrue(wire.aborted)
         self.assertIsNotNone(wire.lost)
         self.assertEqual(daemon.connections.open, 0)
-        self.assertEqual(len(daemon.alarms), 0)
+        self.assertEqual(len(daemon.timers), 0)
 
 
 class Times(ChannelTests):
@@ -192,7 +192,7 @@ class Times(ChannelTests):
                 wire = daemon.connect()
                 wire.arrive(data)
                 wire.hang_up()
-                self.assertEqual((daemon.connections.open, len(daemon.alarms)), (0, 0), data)
+                self.assertEqual((daemon.connections.open, len(daemon.timers)), (0, 0), data)
 
 
 class Sizes(ChannelTests):
@@ -205,7 +205,7 @@ class Sizes(ChannelTests):
         self.assertEqual(response.status, status)
         self.assertIsNotNone(wire.lost)
         self.assertEqual(page.bodies, [])
-        self.assertEqual((daemon.connections.open, len(daemon.alarms)), (0, 0))
+        self.assertEqual((daemon.connections.open, len(daemon.timers)), (0, 0))
 
     def test_a_head_that_is_too_large(self) -> None:
         self.refused(b"GET / HTTP/1.1\r\nX: " + b"x" * 2000 + b"\r\n\r\n", 400)

@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from kschat.chat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.endpoints import QUIET, server_endpoint
-from kschat.front.timetable import Alarms
+from kschat.front.timers import TimerWheel
 from tests.front.wires import Wire
 from tests.support.certificates import Authority
 from tests.support.waiting import PATIENCE, real_reactor, within
@@ -39,8 +39,16 @@ class Peer(Resource):
 def site(reactor: Any, **bounds: Any) -> BoundedSite:
     counters, connections = Counters(), ConnectionCount()
     # Time stands still: a timer that is left over would count as a leak.
-    alarms = Alarms(Clock())
-    return BoundedSite(Peer(), ChannelBounds(**bounds), alarms, counters, connections, reactor, False)
+    timers = TimerWheel(Clock())
+    return BoundedSite(
+        Peer(),
+        reactor,
+        bounds=ChannelBounds(**bounds),
+        timers=timers,
+        counters=counters,
+        connections=connections,
+        access_log=False,
+    )
 
 
 def talk(port: int, data: bytes, context: ssl.SSLContext | None = None) -> bytes:

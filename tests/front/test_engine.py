@@ -39,10 +39,10 @@ class EngineTests(SynchronousTestCase):
         self.assertEqual(response.rest, b"", note)
         self.assertEqual(daemon.counters.rejected[code], before + 1, note)
         self.assertEqual(daemon.recorder.log, [], note)
-        self.assertEqual(daemon.engine.sessions, {}, note)
+        self.assertEqual(list(daemon.sessions), [], note)
         if wire.lost is None:
             wire.finish()
-        self.assertEqual((daemon.connections.open, len(daemon.alarms)), (0, 0), note)
+        self.assertEqual((daemon.connections.open, len(daemon.timers)), (0, 0), note)
         return response
 
 
@@ -71,7 +71,7 @@ class Refusals(EngineTests):
     def test_a_session_that_has_a_websocket_takes_no_second_one(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (sid,) = daemon.engine.sessions
+        (sid,) = daemon.sessions
         for data in (plain(f"{V4}&sid={sid}"), plain(f"{V4}&sid={sid}", "POST")):
             response = daemon.request(data)
             self.assertEqual((response.status, response.json["code"]), (400, 3))
@@ -83,7 +83,7 @@ class Refusals(EngineTests):
     def test_the_sid_of_a_session_that_has_ended_is_not_known(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (sid,) = daemon.engine.sessions
+        (sid,) = daemon.sessions
         peer.arrive(close_frame())
         daemon.recorder.log.clear()
         self.assertRefused(daemon, handshake(f"{V4}&sid={sid}"), 1)
@@ -228,7 +228,7 @@ class Origins(EngineTests):
 
 class Sessions(EngineTests):
     def handshake_of(self, daemon: Daemon) -> Handshake:
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         return connection.handshake
 
     def test_what_the_request_said_is_kept_for_the_application(self) -> None:
@@ -283,18 +283,18 @@ class Sessions(EngineTests):
     def test_sessions_are_found_by_their_sid_until_they_end(self) -> None:
         daemon = Daemon()
         peers = [daemon.joined() for _ in range(5)]
-        self.assertEqual(len(daemon.engine.sessions), 5)
+        self.assertEqual(len(daemon.sessions), 5)
         peers[0].wire.hang_up()
         peers[1].send("1")
         peers[2].arrive(close_frame())
-        self.assertEqual(len(daemon.engine.sessions), 2)
+        self.assertEqual(len(daemon.sessions), 2)
 
     def test_all_are_closed_with_a_reason_and_the_last_one_gone_is_told(self) -> None:
         daemon = Daemon()
         peers = [daemon.joined(query) for query in (V3, V4, V4)]
         gone = daemon.engine.close_all(Reason.SHUTTING_DOWN)
         self.assertEqual([peer.closing().code for peer in peers], [1001] * 3)
-        self.assertEqual(daemon.engine.sessions, {})
+        self.assertEqual(list(daemon.sessions), [])
         for peer in peers:
             self.assertNoResult(gone)
             peer.arrive(close_frame(1001))

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.config import Config
+from kschat.daemon import Daemon
 from kschat.front.peers import PROOF
-from kschat.front.service import FrontService
-from kschat.front.sids import Place, Sids
+from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.tap import make_service
 from tests.front.daemon import Response, handshake
 from tests.front.frames import client_frame, read_frames
@@ -30,8 +30,8 @@ SECRET = b"a secret that all daemons share, all"
 
 class SidsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.places = [Place("10.0.0.1", 3001), Place("fd00::1", 3001)]
-        self.one, self.other = (Sids(SECRET, place) for place in self.places)
+        self.places = [PeerAddress("10.0.0.1", 3001), PeerAddress("fd00::1", 3001)]
+        self.one, self.other = (SessionIds(SECRET, place) for place in self.places)
 
     def test_a_daemon_knows_of_each_other_s_session_where_it_is(self) -> None:
         self.assertEqual(self.other.elsewhere(self.one.new()), self.places[0])
@@ -49,7 +49,7 @@ class SidsTests(SynchronousTestCase):
             self.assertNotIn("10.0.0.1", sid)
 
     def test_nobody_else_makes_one(self) -> None:
-        stranger = Sids(b"x" * 36, self.places[0])
+        stranger = SessionIds(b"x" * 36, self.places[0])
         self.assertIsNone(self.other.elsewhere(stranger.new()))
 
     def test_one_that_was_changed_names_nobody(self) -> None:
@@ -64,14 +64,14 @@ class SidsTests(SynchronousTestCase):
 
     @given(st.text(max_size=500))
     def test_anything_else_names_nobody(self, text: str) -> None:
-        self.assertIsNone(Sids(SECRET, Place("10.0.0.1", 3001)).elsewhere(text))
+        self.assertIsNone(SessionIds(SECRET, PeerAddress("10.0.0.1", 3001)).elsewhere(text))
 
     def test_a_proof_is_of_one_request(self) -> None:
         proof = self.one.proof(b"GET", b"/a")
         self.assertTrue(self.other.is_proof(proof, b"GET", b"/a"))
         for method, uri in ((b"POST", b"/a"), (b"GET", b"/b")):
             self.assertFalse(self.other.is_proof(proof, method, uri))
-        self.assertFalse(Sids(b"x" * 36, self.places[0]).is_proof(proof, b"GET", b"/a"))
+        self.assertFalse(SessionIds(b"x" * 36, self.places[0]).is_proof(proof, b"GET", b"/a"))
 
 
 class Line(Protocol):
@@ -128,7 +128,7 @@ class Member:
             access_log=False,
             **settings,
         )
-        self.service = cast(FrontService, make_service(config, real_reactor()))
+        self.service = cast(Daemon, make_service(config, real_reactor()))
         self._running = True
         self.service.privilegedStartService()
         self.service.startService()
@@ -140,21 +140,21 @@ class Member:
             self._running = False
             await self.service.stopService()
             # It waits for nothing that is still there, and would end with the process.
-            timer = self.service._engine.alarms._timer
+            timer = self.service.front.front.timers._call
             if timer is not None and timer.active():
                 timer.cancel()
 
     @property
     def forwards(self) -> int:
         """What it hands on now."""
-        peers = self.service._peers
+        peers = self.service.front.front.peers
         assert peers is not None
         return peers.forwards
 
     @property
     def sessions(self) -> int:
         """How many it has."""
-        return len(self.service._engine.sessions)
+        return len(self.service.front.front.sessions)
 
     async def becomes(self, **expected: int) -> None:
         """When these attributes have these values."""
@@ -233,7 +233,7 @@ class HandingOn(TestCase):
     def parked(self, owner: Member, query: str) -> Any:
         async def look() -> bool:
             await deferLater(real_reactor(), 0.005)
-            polling = owner.service._engine.polling(query.rpartition("=")[2])
+            polling = owner.service.front.front.engine.polling(query.rpartition("=")[2])
             return polling is not None and polling._get is not None
 
         return look
@@ -313,7 +313,7 @@ class HandingOn(TestCase):
 
     async def test_a_sid_that_was_made_up_leads_nowhere(self) -> None:
         (two,) = self.members(1)
-        stranger = Sids(b"x" * 36, Place("127.0.0.1", two.port))
+        stranger = SessionIds(b"x" * 36, PeerAddress("127.0.0.1", two.port))
         for sid in ("x", stranger.new(), "A" * 54):
             answer = await self.ask(two.port, "GET", f"EIO=4&transport=polling&sid={sid}")
             self.assertEqual((answer.status, answer.json["code"]), (400, 1))
@@ -329,8 +329,9 @@ class HandingOn(TestCase):
         one, two = self.members(2)
         query = await self.open(one)
         uri = f"/socket.io/?{query}"
-        sids = Sids(SECRET, Place("127.0.0.1", 1))
-        for proof in (b"", b"x", sids.proof(b"POST", uri.encode()), Sids(b"x" * 36, Place("a", 1)).proof(b"GET", b"/")):
+        sids = SessionIds(SECRET, PeerAddress("127.0.0.1", 1))
+        stranger = SessionIds(b"x" * 36, PeerAddress("a", 1))
+        for proof in (b"", b"x", sids.proof(b"POST", uri.encode()), stranger.proof(b"GET", b"/")):
             answer = await self.ask(one.inner, "GET", query, b"", f"{PROOF.decode()}: {proof.decode()}")
             self.assertEqual((answer.status, answer.body), (403, b""))
         good = sids.proof(b"GET", uri.encode()).decode()
@@ -353,7 +354,7 @@ class HandingOn(TestCase):
         (two,) = self.members(1, ping_interval=0.1, ping_timeout=0.1)
         silent = real_reactor().listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(silent.stopListening)
-        sid = Sids(SECRET, Place("127.0.0.1", silent.getHost().port)).new()
+        sid = SessionIds(SECRET, PeerAddress("127.0.0.1", silent.getHost().port)).new()
         line = await self.line(two.port, request("GET", f"EIO=4&transport=polling&sid={sid}"))
         await within(line.ended, "the end", lambda: repr(line.received), 20)
         await two.becomes(forwards=0)

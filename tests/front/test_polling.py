@@ -18,7 +18,7 @@ from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from tests.chat.house import House
 from tests.front.daemon import Daemon, Response
-from tests.front.pollers import Asked, Poller, request
+from tests.front.pollers import PendingRequest, Poller, request
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
 
@@ -38,7 +38,7 @@ class PollingTests(SynchronousTestCase):
         self.assertEqual([ended[0] for ended in poller.daemon.recorder.of("ended")], [reason])
         for asked in (poller.get(), poller.post("2")):
             self.assertEqual((asked.status, asked.code), (400, 1))
-        self.assertEqual(poller.daemon.engine.polls, 0)
+        self.assertEqual(poller.daemon.sessions.polls, 0)
 
 
 class Handshake(PollingTests):
@@ -58,21 +58,21 @@ class Handshake(PollingTests):
 
     def test_eio_is_3_or_4_and_nothing_else(self) -> None:
         for query in ("", "EIO=", "EIO=2", "EIO=5", "EIO=abc", "EIO=04"):
-            asked = Asked(Daemon().connect(), request("GET", f"transport=polling&{query}"))
+            asked = PendingRequest(Daemon().connect(), request("GET", f"transport=polling&{query}"))
             self.assertEqual((asked.status, asked.code), (400, 5), query)
 
     def test_a_session_begins_by_get_alone(self) -> None:
         for revision in REVISIONS:
             for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
                 daemon = Daemon()
-                asked = Asked(daemon.connect(), request(method, f"EIO={revision}&transport=polling"))
+                asked = PendingRequest(daemon.connect(), request(method, f"EIO={revision}&transport=polling"))
                 self.assertEqual((asked.status, asked.code), (400, 2), method)
-                self.assertEqual(daemon.engine.sessions, {})
-            asked = Asked(daemon.connect(), request("HEAD", f"EIO={revision}&transport=polling"))
+                self.assertEqual(list(daemon.sessions), [])
+            asked = PendingRequest(daemon.connect(), request("HEAD", f"EIO={revision}&transport=polling"))
             self.assertEqual((asked.status, asked.response.body), (400, b""))
 
     def test_polling_is_no_websocket(self) -> None:
-        asked = Asked(Daemon().connect(), request("GET", "EIO=4&transport=polling", b"", "Upgrade: websocket"))
+        asked = PendingRequest(Daemon().connect(), request("GET", "EIO=4&transport=polling", b"", "Upgrade: websocket"))
         self.assertEqual((asked.status, asked.code), (400, 3))
 
     def test_the_application_is_told_what_the_first_request_said(self) -> None:
@@ -100,7 +100,7 @@ class Handshake(PollingTests):
             self.assertTrue(poller.lives)
             daemon.clock.advance(0.2)
             self.assertEnded(poller, Reason.CONNECT_TIMEOUT)
-            self.assertEqual(daemon.engine._lingering, {})
+            self.assertEqual(daemon.sessions._lingering, {})
 
     def test_who_has_come_back_is_waited_for(self) -> None:
         for revision in REVISIONS:
@@ -133,7 +133,9 @@ class SendingData(PollingTests):
             for method in ("GET", "POST", "PUT"):
                 for sid in ("x", "", "AAAAAAAAAAAAAAAAAAAA"):
                     query = f"EIO={revision}&transport=polling&sid={sid}"
-                    asked = Asked(Daemon().connect(), request(method, query, b"1:2" if method == "POST" else b""))
+                    asked = PendingRequest(
+                        Daemon().connect(), request(method, query, b"1:2" if method == "POST" else b"")
+                    )
                     self.assertEqual((asked.status, asked.code), (400, 1))
 
     def test_binary_arrives(self) -> None:
@@ -181,7 +183,7 @@ class SendingData(PollingTests):
         for daemon, poller in self.each():
             waiting = poller.get()
             head = request("POST", poller._query, b"x" * 50)[:-30]
-            first = Asked(daemon.connect(), head)
+            first = PendingRequest(daemon.connect(), head)
             second = poller.post("2")
             self.assertEqual((second.status, second.code), (400, 1))
             self.assertEqual(poller.texts(waiting), ["1"])
@@ -203,7 +205,7 @@ class SendingData(PollingTests):
     def test_a_post_that_breaks_off_ends_the_session(self) -> None:
         for daemon, poller in self.each():
             waiting = poller.get()
-            first = Asked(daemon.connect(), request("POST", poller._query, b"x" * 50)[:-30])
+            first = PendingRequest(daemon.connect(), request("POST", poller._query, b"x" * 50)[:-30])
             first.wire.hang_up()
             self.assertEqual(poller.texts(waiting), ["6"])
             self.assertEnded(poller, Reason.TRANSPORT_CLOSE)
@@ -220,12 +222,12 @@ class SendingData(PollingTests):
             for daemon, poller in self.each(bounds=ChannelBounds(max_body=1000), limits=Limits(max_payload=1000)):
                 head = f"POST /socket.io/?{poller._query} HTTP/1.1\r\nHost: x\r\n"
                 if chunked:
-                    asked = Asked(daemon.connect(), f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+                    asked = PendingRequest(daemon.connect(), f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
                     asked.wire.arrive(b"258\r\n" + b"x" * 600 + b"\r\n")
                     self.assertTrue(asked.parked)
                     asked.wire.arrive(b"258\r\n" + b"x" * 600 + b"\r\n")
                 else:
-                    asked = Asked(daemon.connect(), f"{head}Content-Length: 1001\r\n\r\n".encode())
+                    asked = PendingRequest(daemon.connect(), f"{head}Content-Length: 1001\r\n\r\n".encode())
                 self.assertEqual(asked.status, 413)
                 self.assertIsNotNone(asked.wire.lost)
                 self.assertEnded(poller, Reason.TRANSPORT_CLOSE)
@@ -262,9 +264,9 @@ class SendingData(PollingTests):
             self.assertEqual(len(daemon.recorder.of("event")), SLICE)
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
 
-    def test_so_it_does_where_nobody_tells_of_heads(self) -> None:
+    def test_so_it_does_where_heads_are_not_looked_at(self) -> None:
         for daemon, poller in self.each():
-            daemon.site.arriving.clear()
+            daemon.site.heads.clear()
             asked = poller.post(*['42/kschat,["x"]'] * (SLICE + 1))
             second = poller.post("6")
             self.assertEqual((second.status, second.code), (400, 3))
@@ -480,7 +482,7 @@ class ReceivingData(PollingTests):
                 for daemon, poller in self.each():
                     waiting = poller.get()
                     poller.ask(method, b"2" * (method == "POST"), wire=waiting.wire)
-                    daemon.engine.sessions[poller.sid].session.close(reason)
+                    daemon.sessions[poller.sid].session.close(reason)
                     self.assertEqual(waiting.response.status, 200)
                     behind = Response(waiting.response.rest)
                     self.assertEqual((behind.status, behind.json["code"]), (400, 1))
@@ -587,16 +589,16 @@ class ReceivingData(PollingTests):
                 ("EIO=5&transport=polling", 5),
                 ("transport=polling", 5),
             ):
-                asked = Asked(daemon.connect(), request("GET", f"{query}&sid={sid}"))
+                asked = PendingRequest(daemon.connect(), request("GET", f"{query}&sid={sid}"))
                 self.assertEqual((asked.status, asked.code), (400, code), query)
             self.assertTrue(poller.get().parked)
 
     def test_a_session_on_a_websocket_takes_no_polls(self) -> None:
         daemon = Daemon()
         daemon.joined()
-        (sid,) = daemon.engine.sessions
+        (sid,) = daemon.sessions
         for method in ("GET", "POST"):
-            asked = Asked(daemon.connect(), request(method, f"EIO=4&transport=polling&sid={sid}"))
+            asked = PendingRequest(daemon.connect(), request(method, f"EIO=4&transport=polling&sid={sid}"))
             self.assertEqual((asked.status, asked.code), (400, 3))
 
 
@@ -627,7 +629,7 @@ class Compression(PollingTests):
 
 
 class Jsonp(PollingTests):
-    def script(self, asked: Asked, number: str) -> str:
+    def script(self, asked: PendingRequest, number: str) -> str:
         """The body that a script hands over."""
         response = asked.response
         self.assertEqual(response.headers["content-type"], "text/javascript; charset=UTF-8")
@@ -642,20 +644,22 @@ class Jsonp(PollingTests):
         for revision in REVISIONS:
             daemon = Daemon()
             begin = f"EIO={revision}&transport=polling&j=12"
-            opening = self.script(Asked(daemon.connect(), request("GET", begin)), "12")
+            opening = self.script(PendingRequest(daemon.connect(), request("GET", begin)), "12")
             sid = json.loads(next(payload.decode(opening.encode(), revision)).payload[1:])["sid"]
             query = f"{begin}&sid={sid}"
             body = "d=" + ("10%3A40%2Fkschat%2C" if revision == 3 else "40%2Fkschat%2C")
             form = ("Content-Type: application/x-www-form-urlencoded",)
-            self.assertEqual(Asked(daemon.connect(), request("POST", query, body.encode(), *form)).response.body, b"ok")
-            waiting = Asked(daemon.connect(), request("GET", query))
+            self.assertEqual(
+                PendingRequest(daemon.connect(), request("POST", query, body.encode(), *form)).response.body, b"ok"
+            )
+            waiting = PendingRequest(daemon.connect(), request("GET", query))
             self.assertIn("40/kschat", self.script(waiting, "12"))
             daemon.recorder.sockets[-1].emit('["x","\u2028</script>"]'.encode())
-            text = self.script(Asked(daemon.connect(), request("GET", query)), "12")
+            text = self.script(PendingRequest(daemon.connect(), request("GET", query)), "12")
             self.assertIn('["x","\u2028</script>"]', text)
 
     def test_nothing_but_digits_goes_into_the_script(self) -> None:
-        asked = Asked(Daemon().connect(), request("GET", "EIO=4&transport=polling&j=1)%3Balert(2"))
+        asked = PendingRequest(Daemon().connect(), request("GET", "EIO=4&transport=polling&j=1)%3Balert(2"))
         self.script(asked, "12")
         self.assertEqual(asked.response.headers["x-content-type-options"], "nosniff")
 
@@ -739,7 +743,7 @@ class Close(PollingTests):
     def test_last_words_wait_for_the_next_get(self) -> None:
         for daemon, poller in self.each():
             daemon.recorder.sockets[-1].emit(b'["bye"]')
-            poller.daemon.engine.sessions[poller.sid].session.close(Reason.FORCED_CLOSE)
+            poller.daemon.sessions[poller.sid].session.close(Reason.FORCED_CLOSE)
             self.assertEqual(poller.post("2").code, 1)
             self.assertEqual(poller.take(), ['42/kschat,["bye"]', "1"])
             self.assertEnded(poller, Reason.FORCED_CLOSE)
@@ -760,7 +764,7 @@ class Close(PollingTests):
             evil = poller.ask("GET", b"", "", None, "Origin: https://evil.example")
             self.assertEqual(evil.status, 400)
             daemon.clock.advance(LAST_WORDS_TIMEOUT + 0.1)
-            self.assertEqual(len(daemon.engine._lingering), 0)
+            self.assertEqual(len(daemon.sessions._lingering), 0)
             self.assertEnded(poller, Reason.FORCED_CLOSE)
 
     def test_nothing_is_kept_for_who_broke_the_rules(self) -> None:
@@ -768,13 +772,13 @@ class Close(PollingTests):
             daemon.recorder.sockets[-1].emit(b'["bye"]')
             poller.ask("POST", b"abc")
             self.assertEnded(poller, Reason.PARSE_ERROR)
-            self.assertEqual(len(daemon.engine._lingering), 0)
+            self.assertEqual(len(daemon.sessions._lingering), 0)
 
     def test_after_its_end_nothing_of_a_session_stays(self) -> None:
         for daemon, poller in self.each():
             poller.get()
             poller.post("1")
-            self.assertEqual((daemon.engine.sessions, daemon.engine.polls, daemon.engine._newcomers), ({}, 0, {}))
+            self.assertEqual((list(daemon.sessions), daemon.sessions.polls, daemon.sessions._deadlines), ([], 0, {}))
 
 
 class Proof(PollingTests):
@@ -877,7 +881,7 @@ class SlowReaders(PollingTests):
 
     def test_a_transport_says_when_its_peer_does_not_keep_up(self) -> None:
         for daemon, poller in self.each():
-            transport = daemon.engine.sessions[poller.sid].session.transport
+            transport = daemon.sessions[poller.sid].session.transport
             self.assertFalse(transport.congested)
             daemon.recorder.sockets[-1].emit(b'["x","%b"]' % (b"y" * CONGESTED))
             self.assertTrue(transport.congested)
@@ -927,7 +931,7 @@ class Cors(PollingTests):
             "Access-Control-Request-Method: POST",
             f"Access-Control-Request-Headers: {headers}",
         )
-        return Asked(daemon.connect(), data).response
+        return PendingRequest(daemon.connect(), data).response
 
     def test_a_browser_that_asks_before_is_answered(self) -> None:
         response = self.preflight(Daemon(), self.ORIGIN)

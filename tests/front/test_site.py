@@ -39,7 +39,9 @@ class Readiness(SynchronousTestCase):
 class Spelling(SynchronousTestCase):
     def test_what_proxies_keep_to_themselves_is_at_its_own_path_alone(self) -> None:
         other = Data(b"", "")
-        root = make_root(other, other, other, Health(dict), Ready(dict, bool), Metrics(Collector()))
+        root = make_root(
+            page=other, static=other, health=Health(dict), ready=Ready(dict, bool), metrics=Metrics(Collector())
+        )
         daemon = Daemon()
         daemon.site.resource = root
         for path in ("/healthz", "/readyz", "/metrics"):

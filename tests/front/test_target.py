@@ -33,11 +33,11 @@ class Parsing(SynchronousTestCase):
 
     def test_slashes_are_merged_before_one_path_alone(self) -> None:
         for target in (b"//a/b?x", b"////a/b/?x", b"//a/b", b"http://h//a/b"):
-            read = parse_target(target, b"/a/b")
+            read = parse_target(target, [b"/a/b"])
             assert read is not None
             self.assertTrue(read.uri.startswith(b"/a/b"), read)
         for target in (b"//a/bc", b"//a", b"//a//b"):
-            self.assertEqual(parse_target(target, b"/a/b"), Target(target))
+            self.assertEqual(parse_target(target, [b"/a/b"]), Target(target))
 
 
 class Served(SynchronousTestCase):
@@ -61,7 +61,7 @@ class Served(SynchronousTestCase):
             wire = daemon.connect()
             wire.arrive(request("GET", "EIO=4&transport=polling").replace(b"/socket.io/", path.encode()))
             self.assertIn(b'0{"sid":"', bytes(wire.taken), path)
-            (sid,) = [sid for sid in daemon.engine.sessions if daemon.engine.polling(sid)]
+            (sid,) = [sid for sid in daemon.sessions if daemon.engine.polling(sid)]
             query = f"EIO=4&transport=polling&sid={sid}"
             wire.taken.clear()
             # What overlaps is seen by the head of a request, which must be read as its rest is.

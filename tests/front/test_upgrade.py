@@ -23,7 +23,7 @@ from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from tests.front.daemon import Daemon, Peer, handshake
 from tests.front.frames import BINARY, CLOSE, client_frame, close_frame
-from tests.front.pollers import Asked, Poller, request
+from tests.front.pollers import PendingRequest, Poller, request
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
 
@@ -70,7 +70,7 @@ class Changing(UpgradeTests):
             daemon.recorder.sockets[-1].emit(b'["y"]')
             self.assertEqual(daemon.recorder.of("event"), [("x",)])
             self.assertEqual(peer.texts(), ['42/kschat,["y"]'])
-            self.assertEqual(daemon.engine.polls, 0)
+            self.assertEqual(daemon.sessions.polls, 0)
 
     def test_what_comes_in_one_piece_is_read_in_its_order(self) -> None:
         for daemon, poller in self.each():
@@ -176,14 +176,14 @@ class Changing(UpgradeTests):
         for daemon, poller in self.each():
             peer = self.changed(poller)
             protocol: Any = peer.wire.protocol
-            session = daemon.engine.sessions[poller.sid].session
+            session = daemon.sessions[poller.sid].session
             self.assertIs(session.transport, protocol)
             self.assertIs(protocol.session, session)
             self.assertIsNone(protocol._host)
             self.assertIsNone(protocol.slot)
             peer.arrive(close_frame())
             self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.TRANSPORT_CLOSE)
-            self.assertEqual((daemon.engine.sessions, daemon.engine._newcomers), ({}, {}))
+            self.assertEqual((list(daemon.sessions), daemon.sessions._deadlines), ([], {}))
 
 
 class Failing(UpgradeTests):
@@ -304,7 +304,7 @@ class Failing(UpgradeTests):
                 wire = daemon.connect()
                 wire.arrive(handshake(query.replace("polling", "websocket"), **headers))
                 self.assertIn(b'{"code":%d,' % code, bytes(wire.taken))
-            asked = Asked(daemon.connect(), request("GET", poller._query.replace("polling", "websocket")))
+            asked = PendingRequest(daemon.connect(), request("GET", poller._query.replace("polling", "websocket")))
             self.assertEqual((asked.status, asked.code), (400, 3))
             self.assertStillPolls(poller)
 
@@ -338,7 +338,7 @@ class Course(RuleBasedStateMachine):
         self.poller = Poller(self.daemon, revision)
         self.poller.join()
         self.socket = self.daemon.recorder.sockets[-1]
-        self.waiting: Asked | None = None
+        self.waiting: PendingRequest | None = None
         self.peer: Peer | None = None
         self.phase = "polling"
         self.written = self.sent = 0

@@ -39,8 +39,8 @@ class SessionTests(SynchronousTestCase):
     def assertNothingLeft(self, daemon: Daemon) -> None:
         """All connections are gone without a trace."""
         self.assertEqual(daemon.connections.open, 0)
-        self.assertEqual(daemon.engine.sessions, {})
-        self.assertEqual(len(daemon.alarms), 0)
+        self.assertEqual(list(daemon.sessions), [])
+        self.assertEqual(len(daemon.timers), 0)
 
 
 class Beginnings(SessionTests):
@@ -49,7 +49,7 @@ class Beginnings(SessionTests):
         (text,) = daemon.websocket().texts()
         data = json.loads(text[1:])
         sid = data.pop("sid")
-        self.assertIn(sid, daemon.engine.sessions)
+        self.assertIn(sid, daemon.sessions)
         self.assertEqual(data, {"upgrades": [], "pingInterval": 125, "pingTimeout": 20_000, "maxPayload": 1_000_000})
 
     def test_clients_of_revision_3_are_joined_to_the_default_namespace_unasked(self) -> None:
@@ -110,7 +110,7 @@ class Beginnings(SessionTests):
         for byte in handshake():
             wire.arrive(bytes((byte,)))
         self.assertIn(b" 101 ", bytes(wire.taken))
-        self.assertEqual(len(daemon.engine.sessions), 1)
+        self.assertEqual(len(daemon.sessions), 1)
 
     def test_a_client_that_leaves_at_once_leaves_nothing(self) -> None:
         daemon = Daemon()
@@ -133,7 +133,7 @@ class Ends(SessionTests):
             for reason in Reason:
                 daemon = Daemon()
                 peer = daemon.joined(query)
-                (connection,) = daemon.engine.sessions.values()
+                (connection,) = daemon.sessions.values()
                 connection.session.close(reason)
                 self.assertEqual(
                     peer.frames(), [Seen(CLOSE, reason.close_code.to_bytes(2, "big") + reason.text.encode())]
@@ -153,14 +153,14 @@ class Ends(SessionTests):
         daemon = Daemon()
         peer = daemon.joined()
         send(daemon, "last words")
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         self.assertEqual([frame.opcode for frame in peer.frames()], [TEXT, CLOSE])
 
     def test_nothing_goes_out_after_the_close_frame(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         send(daemon, "too late")
         connection.session.send_text(b"2")
@@ -172,7 +172,7 @@ class Ends(SessionTests):
         for query in (V3, V4):
             daemon = Daemon()
             peer = daemon.joined(query)
-            (connection,) = daemon.engine.sessions.values()
+            (connection,) = daemon.sessions.values()
             connection.session.close(Reason.SHUTTING_DOWN)
             daemon.clock.advance(CLOSE_TIMEOUT + EARLY)
             self.assertIsNone(peer.wire.lost)
@@ -184,7 +184,7 @@ class Ends(SessionTests):
     def test_a_peer_that_goes_on_talking_after_the_close_frame_is_cut_as_soon(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         for _ in range(10):
             daemon.clock.advance(CLOSE_TIMEOUT / 10)
@@ -248,7 +248,7 @@ class Ends(SessionTests):
     def test_a_peer_that_is_gone_while_we_close_is_told_of_once(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         peer.wire.hang_up()
         self.assertEqual(self.ended(daemon), [("/kschat", Reason.SHUTTING_DOWN), (Reason.SHUTTING_DOWN, "")])
@@ -514,7 +514,7 @@ class Corks(SessionTests):
         peer = daemon.joined()
         daemon.cork.hold()
         send(daemon, "last words")
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         connection.session.close(Reason.SHUTTING_DOWN)
         daemon.cork.release()
         self.assertEqual([frame.opcode for frame in peer.frames()], [TEXT, CLOSE])
@@ -831,7 +831,7 @@ class RealSockets(TestCase):
         client.transport.write(client_frame(b"ping", 9))
         await client.until(b"ping")
         self.assertEqual(daemon.recorder.of("event"), [("x", "over a socket")])
-        (connection,) = daemon.engine.sessions.values()
+        (connection,) = daemon.sessions.values()
         transport = cast(Any, connection.session.transport).transport
         self.no_delay = hasattr(transport, "getTcpNoDelay") and transport.getTcpNoDelay()
         self.assertEqual(backlog(transport), 0)

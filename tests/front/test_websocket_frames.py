@@ -262,7 +262,7 @@ class FramesThatAreWrong(SynchronousTestCase):
             daemon.clock.advance(0)
             self.assertIsNotNone(peer.wire.lost, way)
             self.assertEqual(daemon.connections.open, 1, way)
-            self.assertEqual(len(daemon.engine.sessions), 1, way)
+            self.assertEqual(len(daemon.sessions), 1, way)
             other.send(event("other"))
             self.assertEqual(daemon.recorder.log[-1], ("event", "x", "other"), way)
 
@@ -360,7 +360,7 @@ class FramesThatAreWrong(SynchronousTestCase):
         daemon.clock.advance(0)
         self.assertEqual(daemon.recorder.of("disconnected"), [("/kschat", Reason.TRANSPORT_CLOSE)])
         self.assertEqual(len(daemon.recorder.of("ended")), 1)
-        self.assertEqual(daemon.engine.sessions, {})
+        self.assertEqual(list(daemon.sessions), [])
 
 
 class PacketsThatAreWrong(SynchronousTestCase):
@@ -375,7 +375,7 @@ class PacketsThatAreWrong(SynchronousTestCase):
                 closing = peer.closing()
                 self.assertEqual((closing.code, closing.reason), (1002, "parse error"), (text, query))
                 self.assertIn(("disconnected", "/kschat", Reason.PARSE_ERROR), daemon.recorder.log, (text, query))
-                self.assertEqual(daemon.engine.sessions, {})
+                self.assertEqual(list(daemon.sessions), [])
                 peer.arrive(close_frame(1002))
                 daemon.clock.advance(0)
                 self.assertEqual(daemon.connections.open, 0)

@@ -22,7 +22,7 @@ _NONCE: Final = 12
 _LONGEST: Final = 400
 
 
-class Place(msgspec.Struct, frozen=True):
+class PeerAddress(msgspec.Struct, frozen=True):
     """Where other daemons reach one."""
 
     host: str
@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Sids:
+class SessionIds:
     """Makes and reads ids.
 
     Args:
@@ -40,7 +40,7 @@ class Sids:
         here: where this one is.
     """
 
-    def __init__(self, secret: bytes, here: Place) -> None:
+    def __init__(self, secret: bytes, here: PeerAddress) -> None:
         self._seal = AESGCM(_derived(secret, b"kschat session ids"))
         self._proof = _derived(secret, b"kschat requests of peers")
         self._here = msgspec.msgpack.encode((here.host, here.port))
@@ -50,16 +50,16 @@ class Sids:
         nonce = token_bytes(_NONCE)
         return urlsafe_b64encode(nonce + self._seal.encrypt(nonce, self._here, None)).rstrip(b"=").decode()
 
-    def elsewhere(self, sid: str) -> Place | None:
+    def elsewhere(self, sid: str) -> PeerAddress | None:
         """The other daemon that made ``sid``; None where this one did, or none."""
         if not sid.isascii() or len(sid) > _LONGEST:
             return None
         try:
             sealed = urlsafe_b64decode(sid + "=" * (-len(sid) % 4))
-            place = self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
+            address = self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
         except (ValueError, InvalidTag):
             return None
-        return None if place == self._here else Place(*msgspec.msgpack.decode(place, type=tuple[str, int]))
+        return None if address == self._here else PeerAddress(*msgspec.msgpack.decode(address, type=tuple[str, int]))
 
     def proof(self, method: bytes, uri: bytes) -> bytes:
         """What shows another daemon that a request comes from one of the cluster."""

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.logger import Logger
 
 
-class QuietLog:
+class AutobahnLog:
     """Takes what Autobahn says of each connection. What matters of it, reasons of ends, the chat logs itself."""
 
     _log = Logger(namespace="autobahn")

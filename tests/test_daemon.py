@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from kschat.front.service import CLOSE_TIMEOUT, DRAIN_TIMEOUT, FrontService
+from kschat import daemon
+from kschat.daemon import DRAIN_TIMEOUT
+from kschat.front.service import CLOSE_TIMEOUT, FrontService
 from tests.chat.house import House
 from tests.front.daemon import V3, V4, Daemon, Peer
 from tests.front.frames import CLOSE, close_frame
@@ -51,13 +53,8 @@ class ServiceTests(SynchronousTestCase):
         self.house = House()
         self.daemon = Daemon(house=self.house, page=Late())
         self.port = Port(self.daemon)
-        self.service = FrontService(
-            self.port,
-            self.house.chat,
-            self.house.router,
-            self.daemon.engine,
-            self.house.clock,
-        )
+        front = FrontService(self.port, self.daemon.front, self.house.clock)
+        self.service = daemon.Daemon(front, self.house.chat, self.house.router, self.house.clock)
         self.service.startService()
 
     def guest(self, user: str, query: str = V4) -> Peer:

@@ -1,0 +1,98 @@
+"""The daemon's life: what starts after what, and in which order everything ends."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from kschat.chat.application import Chat
+from kschat.chat.interfaces import IRouter
+from kschat.front.service import CLOSE_TIMEOUT, FrontService, bounded_step
+
+#: Seconds that each step of the end may take that stores or answers what was accepted.
+DRAIN_TIMEOUT = 10.0
+
+
+class Backend(Protocol):
+    """A store, a router or a bus."""
+
+    def start(self) -> object:
+        """Begin to connect."""
+
+    def stop(self) -> Deferred[Any]:
+        """End; fires when all has ended."""
+
+
+class BackendService(Service):
+    """A backend as a service.
+
+    Args:
+        name: ``store``, ``router`` or ``bus``.
+        backend: the backend.
+    """
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        self.setName(name)
+        self._backend = backend
+
+    def startService(self) -> None:
+        """Begin to connect."""
+        super().startService()
+        self._backend.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """End it."""
+        super().stopService()
+        return maybeDeferred(self._backend.stop)
+
+
+class Daemon(MultiService):
+    """One daemon: store, router, bus and front, as child services that start in this order.
+
+    They end in the order of ``_end``, each step in bounded time: nothing that was accepted is lost, and a step that
+    fails keeps none of the others from being taken.
+
+    Args:
+        front: listens, and has the connections.
+        chat: what they are for, with its store and its bus.
+        router: carries messages between daemons.
+        clock: the reactor.
+    """
+
+    log = Logger()
+
+    def __init__(self, front: FrontService, chat: Chat, router: IRouter, clock: IReactorTime) -> None:
+        super().__init__()
+        self.front = front
+        self._chat = chat
+        self._clock = clock
+        self._store = BackendService("store", chat.store)
+        self._router = BackendService("router", router)
+        self._bus = BackendService("bus", chat.replica)
+        for child in (self._store, self._router, self._bus, front):
+            child.setServiceParent(self)
+
+    def stopService(self) -> Deferred[Any]:
+        """Take nothing new, finish what was accepted, then close each connection with its reason."""
+        # Not as a MultiService, which would end all children at once.
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        chat, front = self._chat, self.front
+        chat.closing = True
+        await front.stop_listening()
+        self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
+        await self._step(DRAIN_TIMEOUT, chat.delivery.drained, "messages were still unanswered")
+        await front.close_connections()
+        await self._step(DRAIN_TIMEOUT, chat.hub.notes.write, "cursors were still not stored")
+        await self._step(CLOSE_TIMEOUT, self._bus.stopService, "the bus had not ended")
+        await self._step(CLOSE_TIMEOUT, self._router.stopService, "the router had not ended")
+        await self._step(DRAIN_TIMEOUT, self._store.stopService, "the store had not ended")
+
+    async def _step(self, seconds: float, step: Any, late: str) -> None:
+        await bounded_step(seconds, step, late, self._clock, self.log)

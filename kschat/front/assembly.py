@@ -1,0 +1,177 @@
+"""The front put together: the one way to make it, for the daemon, for ``standalone`` and for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.web.resource import IResource, Resource
+
+from kschat.chat.counters import Counters
+from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.context import TransportContext
+from kschat.front.engine import AllowRequest, Engine, EngineSettings
+from kschat.front.peers import Peers
+from kschat.front.refusals import RefusalLog
+from kschat.front.registry import SessionRegistry, TrackedConnection, new_session_id
+from kschat.front.resource import EngineResource, PeerResource
+from kschat.front.session_ids import SessionIds
+from kschat.front.site import put_at
+from kschat.front.timers import TimerWheel
+from kschat.wire.connection import Application
+from kschat.wire.cork import Cork
+from kschat.wire.limits import Limits
+from kschat.wire.session import HeartbeatTimes
+
+#: Bytes that the daemon in between adds to a request that it hands on.
+FORWARDED_HEAD = 1024
+
+#: Where daemons serve what other daemons hand on.
+PEER_PATH = "/socket.io/"
+
+
+class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decides about the front.
+
+    Attributes:
+        engine: of sessions.
+        limits: on what clients send.
+        bounds: of HTTP connections.
+        max_forwards: requests and WebSockets that are handed on to other daemons at once.
+        access_log: whether each answered request is logged.
+    """
+
+    engine: EngineSettings = EngineSettings()
+    limits: Limits = Limits()
+    bounds: ChannelBounds = ChannelBounds()
+    max_forwards: int = 5000
+    access_log: bool = True
+
+
+class Front:
+    """Sessions over HTTP for one application.
+
+    Args:
+        application: what the sessions are for.
+        reactor: Twisted's, or a test's clock.
+        settings: what peers may do.
+        counters: counts.
+        cork: holds writes back.
+        client: answers for a file's name below the path of sessions: npm's client.
+        session_ids: ids that other daemons understand; None where there are no other daemons.
+        wall: the time of day, for handshakes.
+        allow: asked for each request that would begin a session.
+        busy: whether what the application was given waits.
+        connection: what is above each session.
+        registry: makes what keeps the sessions.
+        beside: another front, whose timers and count of connections this one shares.
+
+    Attributes:
+        engine: the policy for requests.
+        sessions: the open sessions.
+        connections: the count of TCP connections.
+        timers: wake sessions and connections.
+        peers: the other daemons; None where there are none.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        reactor: Any,
+        *,
+        settings: FrontSettings,
+        counters: Counters,
+        cork: Cork,
+        client: IResource,
+        session_ids: SessionIds | None = None,
+        wall: Callable[[], float] = time.time,
+        allow: AllowRequest | None = None,
+        busy: Callable[[], bool] = lambda: False,
+        connection: type[TrackedConnection] = TrackedConnection,
+        registry: Callable[..., SessionRegistry] = SessionRegistry,
+        beside: Front | None = None,
+    ) -> None:
+        engine = settings.engine
+        self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
+        self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
+        self.sessions = registry(
+            application,
+            timers=self.timers,
+            limits=settings.limits,
+            times=HeartbeatTimes(engine.ping_interval, engine.ping_timeout),
+            connect_timeout=engine.connect_timeout,
+            new_id=new_session_id if session_ids is None else session_ids.new,
+            connection=connection,
+        )
+        context = TransportContext(
+            sessions=self.sessions,
+            timers=self.timers,
+            cork=cork,
+            clock=reactor,
+            connections=self.connections,
+            refusals=RefusalLog(counters),
+            max_payload=settings.limits.max_payload,
+            max_unsent=engine.max_unsent,
+            upgrade_timeout=engine.upgrade_timeout,
+            deflate_from=engine.deflate_from,
+            busy=busy,
+        )
+        self.engine = Engine(context, engine, wall=wall, allow=allow)
+        self.peers: Peers | None = None
+        if session_ids is not None:
+            self.peers = Peers(
+                reactor,
+                session_ids=session_ids,
+                timers=self.timers,
+                connections=self.connections,
+                silence=2 * (engine.ping_interval + engine.ping_timeout),
+                max_forwards=settings.max_forwards,
+                counters=counters,
+            )
+        self._resource = EngineResource(self.engine, client, self.peers)
+        self._reactor = reactor
+        self._settings = settings
+        self._counters = counters
+        self._session_ids = session_ids
+
+    def site(self, root: Resource, path: str = "/socket.io/") -> BoundedSite:
+        """The site for clients.
+
+        Args:
+            root: what else is served.
+            path: where the sessions are put into it. Raises ValueError where it is the root's own.
+        """
+        site = self._site(root, self._settings.bounds)
+        self.serve(site, root, path)
+        return site
+
+    def peer_site(self) -> BoundedSite:
+        """The site for other daemons, which serves what they hand on."""
+        assert self._session_ids is not None, "there are no other daemons"
+        bounds = self._settings.bounds
+        bounds = msgspec.structs.replace(bounds, max_head=bounds.max_head + FORWARDED_HEAD)
+        root = Resource()
+        site = self._site(root, bounds)
+        put_at(root, PEER_PATH, PeerResource(self._session_ids, self._resource))
+        site.heads.append(self._resource.head_arrived)
+        return site
+
+    def serve(self, site: BoundedSite, root: Resource, path: str) -> None:
+        """Put the sessions at ``path`` of a site that is there already."""
+        put_at(root, path, self._resource)
+        # Without it overlapping POSTs of a session would be seen only once their bodies are there, in any order.
+        site.heads.append(self._resource.head_arrived)
+        site.engine_paths.append(b"/" + path.strip("/").encode("ascii"))
+
+    def _site(self, root: IResource, bounds: ChannelBounds) -> BoundedSite:
+        return BoundedSite(
+            root,
+            self._reactor,
+            bounds=bounds,
+            timers=self.timers,
+            counters=self._counters,
+            connections=self.connections,
+            access_log=self._settings.access_log,
+        )
