@@ -60,7 +60,7 @@ differential: $(VENV)/.dev system-packages
 conformance: $(VENV)/.dev
 	$(BIN)/python -m tests.conformance.autobahn $(CASES)
 
-# The tutorial's scenario with every client, a minute. Writes the table in README.md.
+# The tutorial's scenario with every client, a minute. Writes the table in docs/compatibility.md.
 compatibility: $(VENV)/.dev system-packages node peers
 	$(BIN)/python -m tests.compatibility
 

@@ -24,7 +24,6 @@ from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
 from kschat.backing import amqp_settings, redis_settings, sqlite_settings
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
@@ -32,6 +31,7 @@ from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault

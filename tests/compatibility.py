@@ -1,4 +1,4 @@
-"""The table of clients in README.md: what the tests of compatibility tell, and how it is written.
+"""The table of clients in docs/compatibility.md: what the tests of compatibility tell, and how it is written.
 
 ``python -m tests.compatibility`` runs them and writes it; a test compares the page with what they test.
 """
@@ -18,7 +18,7 @@ import msgspec
 
 from tests.support.needs import REPOSITORY
 
-PAGE: Final = REPOSITORY / "README.md"
+PAGE: Final = REPOSITORY / "docs" / "compatibility.md"
 BEGIN: Final = "<!-- clients: made by `make compatibility` -->\n"
 END: Final = "<!-- end of clients -->\n"
 

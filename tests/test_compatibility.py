@@ -1,4 +1,4 @@
-"""README.md's table of clients says what the tests see, and what is installed for them."""
+"""The table of clients in docs/compatibility.md says what the tests see, and what is installed for them."""
 
 from __future__ import annotations
 

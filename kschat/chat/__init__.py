@@ -21,5 +21,4 @@
 - ``notes``        cursors and last seen, on their way to the store
 - ``cursors``      cursors that other daemons have not written yet, asked for when a socket connects
 - ``presence``     who is told when somebody comes or goes
-- ``counters``     what is counted, in one place
 """

@@ -18,10 +18,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.counters import Counters
 from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.interfaces import IStore, Stored, StoreUnavailable
 from kschat.chat.messages import Message
+from kschat.counters import Counters
 
 #: Messages that wait for the store; of more, the oldest are lost, as they would be with the server they came from.
 MAX_WAITING: Final = 10_000

@@ -13,7 +13,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies, commands
-from kschat.chat.counters import Counters
 from kschat.chat.delivery import Delivery
 from kschat.chat.feed import Feed, Way
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
@@ -24,6 +23,7 @@ from kschat.chat.messages import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.tokens import TokenError, Verifier
+from kschat.counters import Counters
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits

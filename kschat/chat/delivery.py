@@ -19,12 +19,12 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies
 from kschat.chat.bodies import Status
-from kschat.chat.counters import Counters
 from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.messages import Error, Message, Refused
 from kschat.chat.words import Receipt
+from kschat.counters import Counters
 from kschat.wire.connection import Socket
 
 #: What a sender is told where the store refuses its message.

@@ -14,7 +14,6 @@ from kschat.chat import bodies
 from kschat.chat.adoption import Adoption
 from kschat.chat.bodies import Status
 from kschat.chat.catchup import CatchUp
-from kschat.chat.counters import Counters
 from kschat.chat.cursors import Cursors
 from kschat.chat.feed import PAGE, RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
@@ -24,6 +23,7 @@ from kschat.chat.messages import Message
 from kschat.chat.notes import NOTE_WAIT, Notebook
 from kschat.chat.telling import Telling
 from kschat.chat.words import Receipt
+from kschat.counters import Counters
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kschat.chat.counters import Counters
 from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page
 from kschat.chat.ireplica import ReplicaTurn, Wants
 from kschat.chat.presence import Presence, State
 from kschat.chat.words import CursorRequest, CursorWritten, Disconnect, Emit, Word
+from kschat.counters import Counters
 
 
 class Operations:

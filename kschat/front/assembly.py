@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from twisted.web.resource import IResource, Resource
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.context import TransportContext
 from kschat.front.engine import AllowRequest, Engine, EngineSettings

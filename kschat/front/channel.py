@@ -24,7 +24,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
 

@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from kschat.chat.counters import Counters
 from kschat.chat.messages import Error
+from kschat.counters import Counters
 
 #: Of ``Counters``: the attribute, the metric, what it is.
 COUNTS: Final = (

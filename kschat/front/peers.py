@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.channel import Channel, ConnectionCount
 from kschat.front.engine_request import is_upgrade
 from kschat.front.handover import take_over

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.engine_request import peer
 from kschat.front.handshake import BAD_REQUEST, TOO_MANY, Refusal
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front import static
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds

@@ -13,7 +13,7 @@ from kschat.backends.memory import MemoryStore
 from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.settings import Settings
 from kschat.chat import bodies
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from tests.backends.test_redis_replica import FAST, until
 from tests.chat.peers import Client, Daemon
 from tests.support.redis import Redis, shared_redis

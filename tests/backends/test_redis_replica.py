@@ -18,9 +18,9 @@ from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.replica import RedisReplica
 from kschat.backends.redis.roster_scripts import RETIRE
 from kschat.backends.redis.settings import Settings
-from kschat.chat.counters import Counters
 from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
 from kschat.chat.words import CursorRequest, Emit, Typing
+from kschat.counters import Counters
 from tests.contracts.replica import Ears, ReplicasContract
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until

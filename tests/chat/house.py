@@ -11,12 +11,12 @@ from twisted.internet.task import Clock
 
 from kschat.backends.alone import LoneReplica
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
+from kschat.counters import Counters
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork

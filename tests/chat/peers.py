@@ -16,7 +16,6 @@ from zope.interface import implementer
 
 from kschat.backends.alone import LoneReplica
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.counters import Counters
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
@@ -24,6 +23,7 @@ from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Message, Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
+from kschat.counters import Counters
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork

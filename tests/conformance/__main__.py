@@ -13,7 +13,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.web.resource import Resource
 from twisted.web.static import Data
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
 from kschat.front.engine import EngineSettings

@@ -21,7 +21,7 @@ from kschat.backends.redis import RedisReplica, RedisStore
 from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from tests.chat.peers import NOW, Daemon
 from tests.differential.simulated import Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.support.rabbitmq import RabbitMQ

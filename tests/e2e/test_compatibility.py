@@ -1,4 +1,4 @@
-"""Which clients work, and by which transports: the tutorial's scenario with each, as a table in the README says.
+"""Which clients work, and by which transports: the tutorial's scenario with each, for docs/compatibility.md.
 
 The other side of each conversation is socket.io-client 4 on a WebSocket.
 """

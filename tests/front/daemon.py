@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from twisted.web.static import Data
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
 from kschat.front.engine import EngineSettings

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.static import Data
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.wire.cork import Cork

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.endpoints import QUIET, server_endpoint
 from kschat.front.timers import TimerWheel

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kschat.backends.redis import packing
-from kschat.chat.counters import Counters
+from kschat.counters import Counters
 
 #: Words that wait to be told, each user counted.
 MAX_WORDS: Final = 10_000

@@ -22,9 +22,9 @@ from kschat.backends.redis.roster import AT_ONCE, Roster
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.subscriptions import Subscriptions
 from kschat.backends.redis.teller import Teller
-from kschat.chat.counters import Counters
 from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
+from kschat.counters import Counters
 
 #: Calls that Redis has not answered, beyond which words wait for the next one.
 MAX_IN_FLIGHT: Final = 8
