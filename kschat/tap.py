@@ -213,7 +213,7 @@ def _make_replica(config: Config, reactor: Any, counters: Counters) -> IReplica:
     if not publish:
         return LoneReplica(only=not config.amqp)
     try:
-        return redis.RedisReplica(redis_settings(config, publish), redis_settings(config, subscribe), reactor, counters)
+        return redis.RedisBus(redis_settings(config, publish), redis_settings(config, subscribe), reactor, counters)
     except redis.AddressError as error:
         raise ConfigError(f"redis: {error}") from None
 
