@@ -248,7 +248,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         connection.makeConnection(Transport())
         found = link.Link(RedisSettings(url="redis://localhost"), clock, Teller("the test"))
         found._connection = connection
-        found._look.start(link.LOOK, now=False)
+        found._look.start()
         clock.advance(link.LOOK - heard)
         connection.heard = began = clock.seconds()
         if asks:

@@ -13,7 +13,8 @@ regions that do not touch each other:
     link:   ALONE --candidate--> PROBING --2probe / 3probe--> PROBED --5--> ALONE
               any --lost, close, silence, error--> CLOSED
 
-    beat, revision 3:  QUIET --2 / 3--> QUIET             silence: closed
+    beat, revision 3:  QUIET --2 / 3--> QUIET    QUIET --alarm / asks for a sign of life--> ASKED
+                       ASKED --2 / 3, sign of life--> QUIET    ASKED --alarm: closed
     beat, revision 4:  QUIET --alarm / 2--> ASKED --3--> QUIET    ASKED --alarm: closed
 """
 
@@ -28,6 +29,9 @@ from kschat.wire.engineio import Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timetable, Transport
 
+#: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
+_LATE: Final = 0.25
+
 
 class Link(Enum):
     """Whether a session has its transport alone, or one that it may change to."""
@@ -39,7 +43,7 @@ class Link(Enum):
 
 
 class Beat(Enum):
-    """Whether an answer to a ping of ours is awaited."""
+    """Whether an answer to a ping of ours, or a sign of life, is awaited."""
 
     QUIET = auto()
     ASKED = auto()
@@ -65,6 +69,8 @@ class Input(Enum):
     ALARM = auto()
     LOST = auto()
     END = auto()
+    #: from the transport: what it was asked for by ``ask_for_life``
+    ALIVE = auto()
 
 
 _OF_PACKET: Final = {kind.value: kind for kind in list(Input)[:7]}
@@ -206,6 +212,11 @@ class EngineSession:
         """The time that was scheduled has come."""
         self._happens(Input.ALARM)
 
+    def alive(self) -> None:
+        """The transport has a sign of life that no packet is: a pong of RFC 6455, another GET."""
+        if self.beat is Beat.ASKED and self.revision == 3:
+            self._happens(Input.ALIVE)
+
     def proved(self, number: int) -> None:
         """The transport has the proof that was asked for by ``prove``."""
         if self.link is not Link.CLOSED:
@@ -267,7 +278,7 @@ class EngineSession:
 
     def _rest(self) -> None:
         times = self._times
-        wait = times.interval + times.timeout if self.revision == 3 else times.interval
+        wait = times.interval + times.timeout * _LATE if self.revision == 3 else times.interval
         self._timetable.schedule(self, wait)
 
     def _answer_ping(self) -> None:
@@ -278,6 +289,11 @@ class EngineSession:
     def _ask(self) -> None:
         self._timetable.schedule(self, self._times.timeout)
         self.transport.send(b"2")
+
+    def _ask_for_life(self) -> None:
+        # The client's own ping is late, by a little or by much: browsers wake a hidden page once a minute.
+        self._timetable.schedule(self, self._times.timeout * (1 - _LATE))
+        self.transport.ask_for_life()
 
     def _silence(self) -> None:
         self.close(Reason.PING_TIMEOUT)
@@ -379,7 +395,11 @@ BEATS: Final[dict[Revision, dict[tuple[Beat, Input], tuple[Beat, Action]]]] = {
     3: {
         (Beat.QUIET, Input.PING): (Beat.QUIET, _S._answer_ping),
         (Beat.QUIET, Input.PONG): (Beat.QUIET, _S._refuse),
-        (Beat.QUIET, Input.ALARM): (Beat.QUIET, _S._silence),
+        (Beat.QUIET, Input.ALARM): (Beat.ASKED, _S._ask_for_life),
+        (Beat.ASKED, Input.PING): (Beat.QUIET, _S._answer_ping),
+        (Beat.ASKED, Input.PONG): (Beat.ASKED, _S._refuse),
+        (Beat.ASKED, Input.ALIVE): (Beat.QUIET, _S._rest),
+        (Beat.ASKED, Input.ALARM): (Beat.ASKED, _S._silence),
     },
     4: {
         (Beat.QUIET, Input.PING): (Beat.QUIET, _S._refuse),

@@ -19,6 +19,7 @@ from kschat.backends.redis.link import Link
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.roster_scripts import BEAT, ONLINE, RETIRE, TAKE_OFF, TURN
 from kschat.backends.redis.script import Do
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.ireplica import Wants
 
 #: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.
@@ -44,6 +45,7 @@ class Roster:
         prefix: of all names.
         pace: how often, how long.
         reactor: the real one.
+        wall: tells when users went.
         lost: called with the users who were on a daemon that died and are nowhere now, and when it last lived.
         wanted: called with what the sockets of all other daemons ask for.
         ready: called when all were entered, also again.
@@ -64,6 +66,7 @@ class Roster:
         prefix: bytes,
         pace: Pace,
         reactor: Any,
+        wall: WallClock,
         lost: Callable[[Sequence[str], int], None],
         wanted: Callable[[Wants], None],
         ready: Callable[[], None],
@@ -74,6 +77,7 @@ class Roster:
         self._prefix = prefix
         self._pace = pace
         self._reactor = reactor
+        self._wall = wall
         self._lost = lost
         self._wanted = wanted
         self._ready = ready
@@ -214,7 +218,7 @@ class Roster:
 
     async def leave(self) -> None:
         """Take all who are here off, and this daemon: it ends in good order."""
-        now = b"0%d" % self._milliseconds()
+        now = b"0%d" % milliseconds(self._wall)
         do, users = self._link().do, list(self.users)
         for start in range(0, len(users), AT_ONCE):
             await self._turn(do, dict.fromkeys(users[start : start + AT_ONCE], now))

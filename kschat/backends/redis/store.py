@@ -19,6 +19,7 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -50,6 +51,7 @@ from kschat.backends.redis.packed import (
 from kschat.backends.redis.retention import Retention
 from kschat.backends.redis.session import Session
 from kschat.backends.redis.settings import Settings
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     Conversation,
@@ -91,6 +93,7 @@ class RedisStore:
     Args:
         settings: where it is, and how long messages are kept.
         reactor: the real one.
+        wall: tells how old messages are.
 
     Raises:
         AddressError: the settings can't be used.
@@ -98,7 +101,7 @@ class RedisStore:
 
     keeps = True
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._session = session = Session(settings, reactor, self._renewed, self._reconnected)
         self._most = settings.retention_messages
         self._packer = Packer()
@@ -109,6 +112,7 @@ class RedisStore:
             settings.retention_seconds,
             settings.retention_messages,
             reactor,
+            wall,
         )
         self._listener: StoreListener | None = None
 

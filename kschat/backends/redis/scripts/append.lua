@@ -312,7 +312,8 @@ end
 local function finish()
   for _, state in ipairs(ordered) do
     if state.last then
-      if now - state.listed >= 60000 then
+      -- (The server's clock may have been set back since.)
+      if now - state.listed >= 60000 or now < state.listed then
         list(state)
       end
       call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last)
