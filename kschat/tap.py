@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
-from kschat import hints
 from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
@@ -32,7 +31,7 @@ from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
-from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
@@ -49,8 +48,8 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
-from kschat.options import DaemonOptions as Options
 from kschat.server import Server
+from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 

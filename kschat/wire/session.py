@@ -32,6 +32,9 @@ from kschat.wire.roles import Listener, Timetable, Transport
 #: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
 _LATE: Final = 0.25
 
+#: Signs of life in a row that stand for the pings that do not come: of a page that sleeps, its browser answers alone.
+MAX_SIGNS_OF_LIFE: Final = 8
+
 
 class Link(Enum):
     """Whether a session has its transport alone, or one that it may change to."""
@@ -105,6 +108,7 @@ class EngineSession:
         "_data",
         "_detail",
         "_reason",
+        "_signs_of_life",
         "_times",
         "_timetable",
         "base64",
@@ -145,6 +149,8 @@ class EngineSession:
         self._data: Packet | None = None
         self._reason = Reason.FORCED_CLOSE
         self._detail = ""
+        #: since the last ping of a client of revision 3
+        self._signs_of_life = 0
         #: whether this side is about to end it, and last words are said
         self.ending = False
 
@@ -214,7 +220,7 @@ class EngineSession:
 
     def alive(self) -> None:
         """The transport has a sign of life that no packet is: a pong of RFC 6455, another GET."""
-        if self.beat is Beat.ASKED and self.revision == 3:
+        if self.beat is Beat.ASKED and self.revision == 3 and self._signs_of_life < MAX_SIGNS_OF_LIFE:
             self._happens(Input.ALIVE)
 
     def proved(self, number: int) -> None:
@@ -281,7 +287,12 @@ class EngineSession:
         wait = times.interval + times.timeout * _LATE if self.revision == 3 else times.interval
         self._timetable.schedule(self, wait)
 
+    def _lives(self) -> None:
+        self._signs_of_life += 1
+        self._rest()
+
     def _answer_ping(self) -> None:
+        self._signs_of_life = 0
         self._rest()
         packet, self._data = self._data, None
         self.transport.send(b"3" + (packet.data if packet is not None else b""))
@@ -398,7 +409,7 @@ BEATS: Final[dict[Revision, dict[tuple[Beat, Input], tuple[Beat, Action]]]] = {
         (Beat.QUIET, Input.ALARM): (Beat.ASKED, _S._ask_for_life),
         (Beat.ASKED, Input.PING): (Beat.QUIET, _S._answer_ping),
         (Beat.ASKED, Input.PONG): (Beat.ASKED, _S._refuse),
-        (Beat.ASKED, Input.ALIVE): (Beat.QUIET, _S._rest),
+        (Beat.ASKED, Input.ALIVE): (Beat.QUIET, _S._lives),
         (Beat.ASKED, Input.ALARM): (Beat.ASKED, _S._silence),
     },
     4: {

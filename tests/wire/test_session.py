@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.wire.engineio import Frame, Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timetable, Transport
-from kschat.wire.session import BEATS, TRANSITIONS, Beat, EngineSession, HeartbeatTimes, Input, Link
+from kschat.wire.session import BEATS, MAX_SIGNS_OF_LIFE, TRANSITIONS, Beat, EngineSession, HeartbeatTimes, Input, Link
 from tests.wire.fakes import FakeListener, FakeTimetable, FakeTransport
 from tests.wire.strategies import PROPERTY, any_bytes, revisions
 
@@ -310,6 +310,21 @@ class HeartbeatTests(SessionTestCase):
         self.assertIs(session.link, Link.ALONE)
         self.assertEqual(self.transport.frames, [])
         self.timetable.advance(INTERVAL + TIMEOUT)
+        self.assert_ended(Reason.PING_TIMEOUT, session)
+
+    def test_signs_of_life_stand_for_pings_a_bounded_number_of_times(self) -> None:
+        session = self.begin(3)
+        for _ in range(2):
+            for _ in range(MAX_SIGNS_OF_LIFE):
+                self.timetable.advance(INTERVAL + TIMEOUT / 2)
+                session.alive()
+            session.receive(b"2")
+        for _ in range(MAX_SIGNS_OF_LIFE):
+            self.timetable.advance(INTERVAL + TIMEOUT / 2)
+            session.alive()
+        self.timetable.advance(INTERVAL + TIMEOUT / 2)
+        session.alive()
+        self.timetable.advance(TIMEOUT / 2)
         self.assert_ended(Reason.PING_TIMEOUT, session)
 
     def test_a_sign_of_life_that_nobody_asked_for_means_nothing(self) -> None:
