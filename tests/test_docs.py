@@ -25,7 +25,7 @@ from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import session as sqlite_session
 from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
-from kschat.front import peers, polling, registry, service, static
+from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.settings import Config
 from kschat.wire.limits import Limits
