@@ -89,6 +89,7 @@ system-packages:
 	@tools/system_packages.sh browser
 	@tools/system_packages.sh services
 	@tools/system_packages.sh proxies
+	@tools/system_packages.sh clock
 
 node: $(NODE:=/node_modules/.installed)
 

@@ -12,10 +12,12 @@ from chaos.actors import ActorsFailed
 from chaos.daemon import DaemonFailed
 from chaos.options import Options, parse
 from chaos.runs import RUNS
+from kschat.front.monotonic import use_monotonic_clock
 
 
 async def main(reactor: Any, options: Options) -> None:
     """Run, and end the process."""
+    use_monotonic_clock(reactor)
     try:
         wrong = await RUNS[options.mode](reactor, options, print)
     except (ActorsFailed, DaemonFailed) as error:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet import defer
@@ -65,14 +66,23 @@ class Daemon:
         port: of 127.0.0.1.
         secret: of the tokens.
         settings: its other settings, as on the command line.
+        environ: variables of its environment, beside ours.
 
     Attributes:
         port: where it listens.
         faults: lines of its log that nothing may bring about.
     """
 
-    def __init__(self, reactor: Any, port: int, secret: str, settings: Sequence[str]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        port: int,
+        secret: str,
+        settings: Sequence[str],
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._reactor = reactor
+        self._environ = environ
         self.port = port
         self._secret = secret
         listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
@@ -135,7 +145,13 @@ class Daemon:
 
     def _environment(self) -> Mapping[str, str]:
         mine = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
-        return {**mine, "KSCHAT_SECRET": self._secret, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        return {
+            **mine,
+            **self._environ,
+            "KSCHAT_SECRET": self._secret,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
 
 
 def free_port() -> int:

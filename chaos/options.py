@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["daemon", "cluster", "alone", "failover"]
+Mode = Literal["daemon", "cluster", "alone", "failover", "clock"]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -21,9 +21,12 @@ class Options(msgspec.Struct, frozen=True):
             failovers.
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
-        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, or each ``failover`` of its Redis.
+        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, or the
+            ``clock`` that is set.
         stopped: seconds that a process of a cluster is stopped for.
         fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
+        steps: how often the clock is set.
+        kinds: the daemons whose clock is set: ``memory``, ``sqlite``, ``relay``, ``cluster``.
     """
 
     seed: int = 1
@@ -34,6 +37,8 @@ class Options(msgspec.Struct, frozen=True):
     mode: Mode = "daemon"
     stopped: float = 20.0
     fsync: str = "always"
+    steps: int = 60
+    kinds: tuple[str, ...] = ("memory", "sqlite", "relay", "cluster")
 
     @property
     def seconds(self) -> float:
@@ -51,6 +56,8 @@ def parse(arguments: Sequence[str]) -> Options:
     add = parser.add_argument
     add("--cluster", action="store_true", help="three daemons on RabbitMQ and Redis; without it, one on SQLite")
     add("--alone", action="store_true", help="on such a cluster each fault alone, and how long it was felt")
+    add("--clock", action="store_true", help="set the clock of daemons of each kind, an hour forwards and backwards")
+    add("--steps", type=int, default=60, help="how often the clock is set, in all (default 60)")
     add("--failover", action="store_true", help="two daemons on a Redis that its replica replaces again and again")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
     add("--kills", type=int, help="times that the one daemon is killed and started again (default 20)")
@@ -66,13 +73,15 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
-    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover") if getattr(given, mode)]
+    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover", "clock") if getattr(given, mode)]
     if modes and (given.kills or given.memory or given.keep):
         parser.error("--kills, --memory and --keep are of one daemon")
     if len(modes) > 1:
         parser.error(f"--{modes[0]} and --{modes[1]} are two runs")
-    if given.alone and given.faults is not None:
-        parser.error("--alone does each fault once")
+    if (given.alone or given.clock) and given.faults is not None:
+        parser.error("--alone does each fault once, and --clock has --steps")
+    if given.steps < 4:
+        parser.error("--steps is less than one for each kind of daemon, which are four")
     if given.kills is None:
         given.kills = 0 if given.memory else 20
     if given.faults is None:
@@ -82,4 +91,14 @@ def parse(arguments: Sequence[str]) -> Options:
     if min(given.kills, given.faults, given.stopped) < 0:
         parser.error("kills, faults and seconds are not negative")
     mode: Mode = modes[0] if modes else "daemon"
-    return Options(given.seed, given.kills, given.faults, given.memory, given.keep, mode, given.stopped, given.fsync)
+    return Options(
+        given.seed,
+        given.kills,
+        given.faults,
+        given.memory,
+        given.keep,
+        mode,
+        given.stopped,
+        given.fsync,
+        given.steps,
+    )

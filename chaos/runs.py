@@ -6,12 +6,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from chaos import alone, cluster, failover, run
+from chaos import alone, clock, cluster, failover, run
 from chaos.options import Options
 
 Run = Callable[[Any, Options, Callable[[str], object]], Awaitable[list[str]]]
 
 RUNS: Final[Mapping[str, Run]] = MappingProxyType(
-    {"daemon": run.run, "cluster": cluster.run, "alone": alone.run, "failover": failover.run}
+    {
+        "daemon": run.run,
+        "cluster": cluster.run,
+        "alone": alone.run,
+        "failover": failover.run,
+        "clock": clock.run,
+    }
 )
 """Each is told its options, and says what must be 0 and is not."""

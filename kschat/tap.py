@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,6 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
-from kschat import hints
 from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
@@ -24,13 +24,14 @@ from kschat.backends.none import NoStore
 from kschat.backends.sqlite import SqliteStore
 from kschat.backing import amqp_settings, redis_settings, sqlite_settings
 from kschat.chat.application import NAMESPACE, Chat
+from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
-from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
@@ -39,6 +40,7 @@ from kschat.front.channel import ChannelBounds
 from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
+from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.page import PageResource, TemplateError
 from kschat.front.port import ListeningService
 from kschat.front.readiness import ReadyNotice
@@ -46,8 +48,8 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
-from kschat.options import DaemonOptions as Options
 from kschat.server import Server
+from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -64,6 +66,8 @@ def makeService(options: Options) -> IService:
     # Here and nowhere else: an import at the top would install the reactor before `twistd --reactor` chooses one.
     from twisted.internet import reactor
 
+    # Before anything is scheduled.
+    use_monotonic_clock(reactor)
     try:
         config = load(options.given(), os.environ)
         if config.demo:
@@ -91,13 +95,19 @@ def makeService(options: Options) -> IService:
     return whole
 
 
-def make_service(config: Config, reactor: Any) -> IService:
-    """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``."""
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> IService:
+    """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
+
+    Args:
+        config: all settings.
+        reactor: Twisted's. All waits go by its clock, which is to be monotonic.
+        wall: the time of day, for messages, tokens and retention.
+    """
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
     settings = _front_settings(config)
-    router = _make_router(config, reactor)
-    chat = _make_chat(config, reactor, router, cork, settings.limits, counters)
+    router = _make_router(config, reactor, wall)
+    chat = _make_chat(config, reactor, wall, router, cork, settings.limits, counters)
     server = Server(reactor, witness=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -108,10 +118,11 @@ def make_service(config: Config, reactor: Any) -> IService:
         cork=cork,
         client=ClientDist(client_dist(config.client_dist, FilePath(os.getcwd()))),
         session_ids=_make_session_ids(config),
+        wall=wall,
         busy=lambda: chat.delivery.waiting >= config.max_batch,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site = front.site(_make_root(config, reactor, chat, front), f"{base_path}/socket.io/")
+    site = front.site(_make_root(config, wall, chat, front), f"{base_path}/socket.io/")
     ports = MultiService()
     ListeningService(endpoint, site, config.listen, reactor, path=f"{base_path}/").setServiceParent(ports)
     if front.peers is not None:
@@ -179,14 +190,23 @@ def _make_session_ids(config: Config) -> SessionIds | None:
     return SessionIds(config.peer_secret.encode() or read_secret(config) or b"", PeerAddress(*address))
 
 
-def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits: Limits, counters: Counters) -> Chat:
-    store = _make_store(config, reactor)
-    replica = _make_replica(config, reactor, counters)
-    hub = Hub(reactor, store, router, replica, cork, counters)
+def _make_chat(
+    config: Config,
+    reactor: Any,
+    wall: WallClock,
+    router: IRouter,
+    cork: Cork,
+    limits: Limits,
+    counters: Counters,
+) -> Chat:
+    store = _make_store(config, reactor, wall)
+    replica = _make_replica(config, reactor, wall, counters)
+    hub = Hub(reactor, wall, store, router, replica, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
-        Verifier(read_keys(config), config.algorithms, reactor, config.token_leeway),
+        wall,
+        Verifier(read_keys(config), config.algorithms, wall, config.token_leeway),
         store,
         hub,
         replica,
@@ -199,39 +219,41 @@ def _make_chat(config: Config, reactor: Any, router: IRouter, cork: Cork, limits
     )
 
 
-def _make_router(config: Config, reactor: Any) -> IRouter:
+def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
     if not config.amqp:
         return MemoryRouter()
     try:
-        return amqp.AmqpRouter(amqp_settings(config), reactor)
+        return amqp.AmqpRouter(amqp_settings(config), reactor, wall)
     except amqp.AddressError as error:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config, reactor: Any, counters: Counters) -> IReplica:
+def _make_replica(config: Config, reactor: Any, wall: WallClock, counters: Counters) -> IReplica:
     publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
     if not publish:
         return LoneReplica(only=not config.amqp)
     try:
-        return redis.RedisBus(redis_settings(config, publish), redis_settings(config, subscribe), reactor, counters)
+        return redis.RedisBus(
+            redis_settings(config, publish), redis_settings(config, subscribe), reactor, counters, wall=wall
+        )
     except redis.AddressError as error:
         raise ConfigError(f"redis: {error}") from None
 
 
-def _make_store(config: Config, reactor: Any) -> IStore:
+def _make_store(config: Config, reactor: Any, wall: WallClock) -> IStore:
     if config.store == "none":
         return NoStore()
     if config.store == "memory":
         return MemoryStore(config.store_messages, config.store_bytes)
     if config.store == "redis":
         try:
-            return redis.RedisStore(redis_settings(config, config.redis), reactor)
+            return redis.RedisStore(redis_settings(config, config.redis), reactor, wall)
         except redis.AddressError as error:
             raise ConfigError(f"redis: {error}") from None
-    return SqliteStore(sqlite_settings(config), reactor, reactor)
+    return SqliteStore(sqlite_settings(config), reactor, reactor, wall=wall)
 
 
-def _make_root(config: Config, reactor: Any, chat: Chat, front: Front) -> Resource:
+def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Resource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -263,7 +285,7 @@ def _make_root(config: Config, reactor: Any, chat: Chat, front: Front) -> Resour
             "batches_in_flight": ("Batches that are being stored or routed.", chat.delivery.in_flight),
         }
 
-    issuer = Issuer(config.secret.encode(), reactor) if config.demo else None
+    issuer = Issuer(config.secret.encode(), wall) if config.demo else None
     randint = secrets.SystemRandom().randint
     try:
         page = PageResource(directory("templates", config.templates), issuer, config.demo, randint)
@@ -291,8 +313,14 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives a token to whoever asks, for whatever user")
 
 
+#: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
+#: writes a file, SIGUSR1 is its own: it begins another file.)
+IGNORED = (signal.SIGHUP, signal.SIGUSR1)
+
+
 class CleanExit(Service):
     """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
+    SIGHUP and SIGUSR1 are ignored, where nobody else has a use for them.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.
@@ -304,6 +332,9 @@ class CleanExit(Service):
     def privilegedStartService(self) -> None:
         """Takes over once the reactor has installed its own handlers, before anything says it serves."""
         super().privilegedStartService()
+        for number in IGNORED:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.SIG_IGN)
         self._reactor.callWhenRunning(self._take_over)
 
     def _take_over(self) -> None:

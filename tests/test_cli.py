@@ -12,13 +12,14 @@ from twisted.internet.task import Clock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import __version__, cli
+from kschat import __version__
 from kschat.backends import redis
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.keys import Keys
 from kschat.chat.tokens import Identity, Rooms, TokenError, Verifier
-from kschat.config import Config, settings_table
-from kschat.connect import Finding
+from kschat.cli import command as cli
+from kschat.cli.connect import Finding
+from kschat.settings import Config, settings_table
 
 SECRET = "a secret of the tests, long enough for HS256"
 KEY = {"KSCHAT_SECRET": SECRET}
@@ -62,7 +63,8 @@ class CommandTestCase(SynchronousTestCase):
         """Status, output and errors of the command."""
         output, errors = io.StringIO(), io.StringIO()
         environ = KEY if environ is None else environ
-        status = cli.main(arguments, environ, self.clock, output, errors, self.connected.open, self.tell_redis)
+        tools = (self.connected.open, self.tell_redis)
+        status = cli.main(arguments, environ, self.clock.seconds, output, errors, *tools)
         return status, output.getvalue(), errors.getvalue()
 
     def refusal(self, *arguments: str, environ: dict[str, str] | None = None) -> str:
@@ -80,7 +82,7 @@ class TestToken(CommandTestCase):
         status, output, errors = self.run_command("token", *arguments, environ=environ)
         self.assertEqual((status, errors), (0, ""))
         self.assertTrue(output.endswith("\n"))
-        return Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock).verify(output.strip())
+        return Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock.seconds).verify(output.strip())
 
     def test_a_token_names_its_user_and_is_good_for_an_hour(self):
         self.assertEqual(self.verified("--user", "42"), Identity("42", NOW + 3600.0))
@@ -88,7 +90,7 @@ class TestToken(CommandTestCase):
     def test_a_token_ends_when_it_was_told_to(self):
         self.assertEqual(self.verified("--user", "42", "--expires", "2d").expires, NOW + 2 * 86400)
         _, output, _ = self.run_command("token", "--user", "42", "--expires", "15m")
-        verifier = Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock)
+        verifier = Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock.seconds)
         self.clock.advance(15 * 60 - 1)
         self.assertEqual(verifier.verify(output.strip()).user, "42")
         self.clock.advance(1)

@@ -27,9 +27,9 @@ from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import session as sqlite_session
 from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
-from kschat.config import Config
-from kschat.front import peers, polling, registry, service, static
+from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
+from kschat.settings import Config
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -99,6 +99,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
     ),
+    "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind": (many(CONFIG.max_connections),),
     "time to join the chat": (seconds(CONFIG.connect_timeout),),
     "silence": (f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",),
@@ -247,7 +248,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         connection.makeConnection(Transport())
         found = link.Link(RedisSettings(url="redis://localhost"), clock, Teller("the test"))
         found._connection = connection
-        found._look.start(link.LOOK, now=False)
+        found._look.start()
         clock.advance(link.LOOK - heard)
         connection.heard = began = clock.seconds()
         if asks:

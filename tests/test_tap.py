@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,9 @@ from twisted.logger import capturedLogs
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.config import SETTINGS, Config, ConfigError
-from kschat.options import Options as PlainOptions
-from kschat.tap import CleanExit, DemoNotice, Options, make_service, makeService
+from kschat.cli.options import Options as PlainOptions
+from kschat.settings import SETTINGS, Config, ConfigError
+from kschat.tap import IGNORED, CleanExit, DemoNotice, Options, make_service, makeService
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, long enough for HS256"
@@ -85,6 +86,13 @@ class ProcessTestCase(SynchronousTestCase):
         watchdog.start()
         self.before: list[str] = []
         return daemon, first_match(daemon.stdout, r"serving on (https?://\S+)", self.before)[1]
+
+    def eventually(self, holds) -> None:
+        """Waits for another process, which tells nobody when it is done."""
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
 
 
 class TestRefusedStart(ProcessTestCase):
@@ -194,6 +202,56 @@ class TestRunning(ProcessTestCase):
             self.assertIn("Server Shut Down", printed)
             self.assertNotIn("Traceback", printed)
 
+    def test_signals_that_mean_nothing_do_not_end_it(self):
+        daemon, url = self.started("--listen", "tcp:0:interface=127.0.0.1", KSCHAT_SECRET=SECRET)
+        for number in IGNORED:
+            daemon.send_signal(number)
+            with urllib.request.urlopen(url + "healthz", timeout=PATIENCE) as answer:
+                self.assertEqual(answer.status, 200)
+        daemon.terminate()
+        self.assertEqual(daemon.wait(PATIENCE), 0)
+
+    def test_in_the_background_they_do_not_either_and_sigusr1_begins_another_log(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        ended = self.ended(
+            ["--pidfile=kschat.pid", "--logfile=kschat.log", "kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"],
+            environment(KSCHAT_SECRET=SECRET),
+        )
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        pid = int((self.directory / "kschat.pid").read_text())
+        self.addCleanup(self.end, pid)
+        log = self.directory / "kschat.log"
+        self.eventually(lambda: "serving on" in log.read_text())
+        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGUSR1)
+        self.eventually((self.directory / "kschat.log.1").exists)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE) as answer:
+            self.assertEqual(answer.status, 200)
+
+    def end(self, pid: int) -> None:
+        """Ends a daemon in the background, and waits until it has."""
+        os.kill(pid, signal.SIGTERM)
+        self.eventually(lambda: not (self.directory / "kschat.pid").exists())
+
+    def test_it_waits_by_a_clock_that_nobody_can_set_whatever_its_reactor_is_and_by_the_tac_too(self):
+        checks = "from twisted.internet import reactor; import time; print(reactor.seconds is time.monotonic)"
+        service = "from kschat.tap import Options, makeService; makeService(Options())"
+        tac = f"exec(open({str(ROOT / 'kschat.tac')!r}).read())"
+        install = "from twisted.internet.{}reactor import install; install()"
+        chosen = [f"{install.format(name)}; {service}" for name in ("asyncio", "poll")]
+        for beginning in (*chosen, service, tac):
+            ended = subprocess.run(
+                [sys.executable, "-c", f"{beginning}; {checks}"],
+                cwd=self.directory,
+                env=environment(KSCHAT_SECRET=SECRET, KSCHAT_STORE="memory", KSCHAT_LISTEN="tcp:0"),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            self.assertEqual(ended.stdout, "True\n", beginning + ended.stderr)
+
     def test_a_store_that_cannot_be_opened_is_said_before_it_serves(self):
         daemon, _ = self.started(
             "--listen", "tcp:0:interface=127.0.0.1", "--store", "sqlite:/nowhere/x.db", KSCHAT_SECRET=SECRET
@@ -274,7 +332,7 @@ class TestCleanExit(SynchronousTestCase):
 
     def test_the_first_signal_stops_the_reactor_and_the_second_is_not_caught(self):
         reactor = StoppableReactor()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, *IGNORED):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         CleanExit(reactor).privilegedStartService()
         # A MemoryReactor keeps what callWhenRunning was told and calls it when it runs.

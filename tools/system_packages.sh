@@ -6,6 +6,7 @@
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
 #     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
+#     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
 set -u
 
 wanted=""
@@ -31,8 +32,12 @@ case "${1:-}" in
         test -x /usr/sbin/haproxy || wanted="$wanted haproxy"
         test -x /usr/sbin/apache2 || wanted="$wanted apache2-bin"
         ;;
+    clock)
+        # Its library alone, which lies in a directory of the machine's kind.
+        find /usr/lib /usr/lib64 -name libfaketimeMT.so.1 2>/dev/null | grep -q . || wanted="libfaketime"
+        ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services | proxies" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies | clock" >&2
         exit 2
         ;;
 esac

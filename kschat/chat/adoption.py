@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final
 
 import msgspec
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -71,7 +72,7 @@ class Adoption:
         batch = list(islice(self._waiting, MAX_BATCH))
         self._waiting = deque(islice(self._waiting, MAX_BATCH, None))
         self._busy = True
-        appended = self._store.append(batch)
+        appended = maybeDeferred(self._store.append, batch)
         appended.addCallbacks(self._stored, self._not_stored, errbackArgs=(batch,)).addErrback(self._failed)
 
     def _stored(self, stored: Sequence[Stored]) -> None:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies, commands
+from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Delivery
 from kschat.chat.feed import Feed, Way
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
@@ -46,7 +47,8 @@ class Chat:
     """The chat of one daemon.
 
     Args:
-        clock: gives messages their time.
+        clock: the reactor.
+        wall: gives messages their time.
         verifier: says whose a token is.
         store: keeps messages.
         hub: knows who is here.
@@ -68,6 +70,7 @@ class Chat:
     def __init__(
         self,
         clock: IReactorTime,
+        wall: WallClock,
         verifier: Verifier,
         store: IStore,
         hub: Hub,
@@ -80,6 +83,7 @@ class Chat:
         uniform: Callable[[float, float], float],
     ) -> None:
         self.clock = clock
+        self.wall = wall
         self.verifier = verifier
         self.store = store
         self.hub = hub

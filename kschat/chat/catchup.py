@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -93,15 +93,18 @@ class CatchUp:
             del self._unsure[user]
         self._asking = True
         here = [user for user in users if user in self._inboxes]
-        self._store.ends(here).addCallbacks(self._ends, self._no_ends, errbackArgs=(here,)).addErrback(self._failed)
+        asked = maybeDeferred(self._store.ends, here)
+        asked.addCallbacks(self._ends, self._no_ends, errbackArgs=(here,)).addErrback(self._failed)
 
     def _ends(self, ends: Mapping[str, int]) -> None:
         self._asking = False
-        for user, last in ends.items():
-            inbox = self._inboxes.get(user)
-            for feed in () if inbox is None else tuple(inbox.feeds.values()):
-                feed.there_is(last)
-        self._ask_ends()
+        try:
+            for user, last in ends.items():
+                inbox = self._inboxes.get(user)
+                for feed in () if inbox is None else tuple(inbox.feeds.values()):
+                    feed.there_is(last)
+        finally:
+            self._ask_ends()  # the others' turn comes, whatever one socket did
 
     def _no_ends(self, failure: Failure, users: Sequence[str]) -> None:
         if failure.check(StoreUnavailable) is None:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies, messages
 from kschat.chat.bodies import Status
+from kschat.chat.clocks import milliseconds
 from kschat.chat.delivery import Submission, refuse
 from kschat.chat.feed import Feed
 from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
@@ -60,7 +61,7 @@ def _submission(chat: Chat, feed: Feed, event: Event) -> Submission:
         msg = Raw(text)
     else:
         msg, attachments = messages.readable(payload.msg), ()
-    time = int(chat.clock.seconds() * 1000)
+    time = milliseconds(chat.wall)
     message = Message(
         chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )

@@ -14,6 +14,7 @@ from kschat.chat import bodies
 from kschat.chat.adoption import Adoption
 from kschat.chat.bodies import Status
 from kschat.chat.catchup import CatchUp
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.cursors import Cursors
 from kschat.chat.feed import PAGE, RETRY_WAIT, Feed, Way
 from kschat.chat.inbox import Inbox
@@ -40,6 +41,7 @@ class Hub:
 
     Args:
         clock: the reactor.
+        wall: says when users were last seen.
         store: has the inboxes.
         router: is told which users are here.
         replica: tells other daemons what concerns sockets there.
@@ -58,6 +60,7 @@ class Hub:
     def __init__(
         self,
         clock: IReactorTime,
+        wall: WallClock,
         store: IStore,
         router: IRouter,
         replica: IReplica,
@@ -65,6 +68,7 @@ class Hub:
         counters: Counters,
     ) -> None:
         self.clock = clock
+        self.wall = wall
         self.store = store
         self.notes = Notebook(clock, store, shared=not router.alone)
         self.telling = Telling(clock, self.feeds, replica)
@@ -207,7 +211,7 @@ class Hub:
             self.catch_up.rest()
         if not inbox.here:
             return False
-        self.notes.left(feed.user, int(self.clock.seconds() * 1000))
+        self.notes.left(feed.user, milliseconds(self.wall))
         return True
 
     # Delivering.

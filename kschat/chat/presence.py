@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies
+from kschat.chat.clocks import milliseconds
 from kschat.chat.feed import RETRY_WAIT, Feed
 from kschat.chat.hub import Hub
 from kschat.chat.ireplica import IReplica
@@ -56,7 +57,7 @@ class Presence:
 
     def left(self, user: str) -> None:
         """The last socket of ``user`` on this daemon is gone."""
-        self._replica.gone(user, self._hub.notes.seen(user) or int(self._hub.clock.seconds() * 1000))
+        self._replica.gone(user, self._hub.notes.seen(user) or milliseconds(self._hub.wall))
 
     # Watching.
 

@@ -17,8 +17,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import jwt
 import msgspec
-from twisted.internet.interfaces import IReactorTime
 
+from kschat.chat.clocks import WallClock
 from kschat.chat.keys import Key, Keys, KeysError, one_family
 from kschat.wire.jsonnumbers import whole_number
 
@@ -75,8 +75,8 @@ class Verifier:
     `leeway` is in seconds. Raises KeysError when an algorithm is not known, has no key, or a key is too short.
     """
 
-    def __init__(self, keys: Keys, algorithms: Iterable[str], clock: IReactorTime, leeway: float = 0.0) -> None:
-        self._clock = clock
+    def __init__(self, keys: Keys, algorithms: Iterable[str], wall: WallClock, leeway: float = 0.0) -> None:
+        self._wall = wall
         self._leeway = leeway
         self._by_algorithm = {name: keys.usable_with(name) for name in one_family(algorithms)}
 
@@ -120,7 +120,7 @@ class Verifier:
         expires = None
         if "exp" in claims:
             expires = _seconds(claims["exp"]) + self._leeway
-            if self._clock.seconds() >= expires:
+            if self._wall() >= expires:
                 raise TokenError("expired")
         data = claims.get("data")
         if not isinstance(data, dict) or data.get("id") is None:
@@ -134,10 +134,10 @@ class Verifier:
 class Issuer:
     """Makes HS256 tokens that a Verifier with the same secret accepts. Raises KeysError for a weak secret."""
 
-    def __init__(self, secret: bytes, clock: IReactorTime) -> None:
+    def __init__(self, secret: bytes, wall: WallClock) -> None:
         (key,) = Keys.from_secret(secret).usable_with("HS256")
         self._secret: bytes = key.material
-        self._clock = clock
+        self._wall = wall
 
     def issue(self, user: str, ttl_seconds: float, rooms: Rooms = ()) -> str:
         """A token for `user` that lasts `ttl_seconds`, rounded up to a whole second of the epoch.
@@ -146,7 +146,7 @@ class Issuer:
         """
         if as_user(user) is None:
             raise ValueError(f"a user is 1 to {MAX_USER} characters and does not start with '#'")
-        now = self._clock.seconds()
+        now = self._wall()
         data: dict[str, Any] = {"id": user}
         if rooms:
             data["rooms"] = rooms if rooms == "*" else list(rooms)

@@ -18,6 +18,7 @@ from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
 from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import AllowRequest, EngineSettings
+from kschat.front.monotonic import use_monotonic_clock
 from kschat.front.port import ListeningService
 from kschat.front.service import FrontService
 from kschat.wire.connection import Application
@@ -31,7 +32,7 @@ class SocketIOService(FrontService):
     Args:
         listen: a Twisted endpoint, such as ``tcp:3000`` or ``tcp:3000:interface=127.0.0.1``.
         application: a ``kschat.server.Server``.
-        reactor: Twisted's.
+        reactor: Twisted's. Its clock becomes ``time.monotonic``, so that no time-out waits for a clock that was set.
         settings: heartbeat, origins and the like.
         limits: on what clients send.
         bounds: of HTTP connections; by default a body may be as large as a packet.
@@ -62,6 +63,8 @@ class SocketIOService(FrontService):
         allow: AllowRequest | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        # Before anything is scheduled.
+        use_monotonic_clock(reactor)
         limits = Limits() if limits is None else limits
         front = Front(
             application,

@@ -400,6 +400,43 @@ class BeginningTests(AmqpTestCase):
         begin = f"connected to RabbitMQ at 127.0.0.1:{self.broker.port} in "
         self.assertEqual(len([text for text in told if text.startswith(begin)]), 1, told)
 
+    async def test_a_listener_that_raises_ends_neither_the_connection_nor_the_tries(self) -> None:
+        router, arrivals = self.raw(), Arrivals()
+        router.attach(arrivals)
+        turned, raised = arrivals.turned, list[RouterTurn]()
+
+        def raising(turn: RouterTurn, socket: str | None = None) -> None:
+            raised.append(turn)
+            turned(turn, socket)
+            raise ZeroDivisionError
+
+        self.patch(arrivals, "turned", raising)
+        for lives in (1, 2):
+            up = arrivals.next(RouterTurn.UP)
+            router.start() if lives == 1 else router._link.abort("a test")  # type: ignore[union-attr]
+            await self.soon(up)
+            await router.bind("ben", "a")
+            self.assertTrue(router.up)
+        await self.soon(_turn())
+        self.assertEqual(raised, [RouterTurn.UP, RouterTurn.DOWN, RouterTurn.UP])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    async def test_an_error_that_should_not_be_is_followed_by_another_connection(self) -> None:
+        router, arrivals = await self.started()
+        end = router._end
+
+        def raising(*_: object) -> None:
+            router._end = end  # type: ignore[method-assign]
+            raise ZeroDivisionError
+
+        self.patch(router, "_end", raising)
+        up = arrivals.next(RouterTurn.UP)
+        assert router._link is not None
+        router._link.abort("a test")
+        await self.soon(up)
+        self.assertTrue(router.up)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     async def test_what_can_t_be_handed_on_ends_the_connection_and_is_told(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 from twisted.internet.defer import gatherResults
@@ -17,13 +18,12 @@ from tests.contracts import unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 from tests.support.redis import shared_redis
-from tests.support.waiting import real_reactor
 
 
 class RetentionTestCase(StoreTestCase):
     def at(self, age: float, **changes: Any) -> Message:
         """A message that is so many seconds old."""
-        return message(mid=mid(int((real_reactor().seconds() - age) * 1000) << 16), **changes)
+        return message(mid=mid(int((time.time() - age) * 1000) << 16), **changes)
 
     async def begun(self, **changes: Any) -> RedisStore:
         return await self.store(await shared_redis(), **changes)
@@ -137,7 +137,7 @@ class AgeTests(RetentionTestCase):
         store = await self.begun()
         answers = await store.append([self.at(9000), self.at(0)])
         # The conversation was swept, and the inbox not yet.
-        self.redis.do("HSET", f"{self.id()}:g", "age", int((real_reactor().seconds() - 100) * 1000))
+        self.redis.do("HSET", f"{self.id()}:g", "age", int((time.time() - 100) * 1000))
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
         self.assertEqual((await store.inbox("ben")).first, 2)
         self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers)[1:])
@@ -155,7 +155,7 @@ class UsersTests(RetentionTestCase):
     async def test_users_that_came_once_leave_nothing(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         users = [f"user {number}" for number in range(3000)]
-        long_ago = int((real_reactor().seconds() - 9000) * 1000)
+        long_ago = int((time.time() - 9000) * 1000)
         await store.append([self.at(9000 - n / 1000, recipient=user) for n, user in enumerate(users[::2])])
         await store.note(Notes(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
         await store.sweep()
@@ -167,7 +167,7 @@ class UsersTests(RetentionTestCase):
 
     async def test_who_was_seen_lately_or_has_messages_stays(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        now = int(real_reactor().seconds() * 1000)
+        now = int(time.time() * 1000)
         await store.append(
             [self.at(9000, recipient="ben"), self.at(8999, recipient="cem"), self.at(10, recipient="dan")]
         )

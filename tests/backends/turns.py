@@ -63,12 +63,16 @@ class StoreTestCase(SynchronousTestCase):
         self.directory.mkdir()
         self.path = str(self.directory / "kschat.db")
         self.turns = Turns()
-        self.wall = 0.0
+        #: The time of day, in seconds since 1970; None for what ``turns`` says.
+        self.wall: float | None = None
+
+    def _now(self) -> float:
+        return self.turns.seconds() if self.wall is None else self.wall
 
     def started(self, **changes: Any) -> SqliteStore:
         """A store in the file of this test."""
         settings = Settings(**{"path": self.path, "sync": "normal", **changes})
-        store = SqliteStore(settings, self.turns, self.turns, wall=lambda: self.wall)
+        store = SqliteStore(settings, self.turns, self.turns, wall=self._now)
         store.start()
         self.addCleanup(lambda: self.turns.result(store.stop()))
         return store

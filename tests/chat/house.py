@@ -93,6 +93,9 @@ class Line:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
@@ -193,17 +196,21 @@ class House:
     def __init__(self, limits: Limits | None = None, max_room: int = 1000, **bounds: int) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
+        # How far the wall clock was set from where it stood.
+        self.step = 0.0
+        wall = lambda: self.clock.seconds() + self.step  # noqa: E731
         self.cork = Cork()
         self.counters = Counters()
         self.store = LateStore()
         self.router = LateRouter()
         self.replica = LoneReplica()
-        self.hub = Hub(self.clock, self.store, self.router, self.replica, self.cork, self.counters)
+        self.hub = Hub(self.clock, wall, self.store, self.router, self.replica, self.cork, self.counters)
         self.delivery = Delivery(self.clock, self.store, self.router, self.hub, Bounds(**bounds), self.counters)
-        self.issuer = Issuer(SECRET, self.clock)
+        self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
             self.clock,
-            Verifier(Keys.from_secret(SECRET), ("HS256",), self.clock),
+            wall,
+            Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             self.store,
             self.hub,
             self.replica,

@@ -152,6 +152,9 @@ class Pipe:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
@@ -356,11 +359,15 @@ class Daemon:
         self.counters = Counters()
         self.cork = Cork()
         self.replica = LoneReplica() if replica is None else replica
-        self.hub = Hub(clock, store, self.router, self.replica, self.cork, self.counters)
-        self.issuer = Issuer(SECRET, clock)
+        # How far the wall clock was set from where it stood.
+        self.step = 0.0
+        wall = lambda: clock.seconds() + self.step  # noqa: E731
+        self.hub = Hub(clock, wall, store, self.router, self.replica, self.cork, self.counters)
+        self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
             clock,
-            Verifier(Keys.from_secret(SECRET), ("HS256",), clock),
+            wall,
+            Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             store,
             self.hub,
             self.replica,

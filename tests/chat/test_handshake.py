@@ -19,10 +19,10 @@ from kschat.wire.socketio import Connect
 
 SECRET = b"a secret of the tests, 32 bytes and more"
 CLOCK = Clock()
-VERIFIER = Verifier(Keys.from_secret(SECRET), ("HS256",), CLOCK)
+VERIFIER = Verifier(Keys.from_secret(SECRET), ("HS256",), CLOCK.seconds)
 
 #: The token of a user who is named by the place that it stands in.
-TOKENS = {user: Issuer(SECRET, CLOCK).issue(user, 60) for user in ("auth", "query", "space", "bearer", "42")}
+TOKENS = {user: Issuer(SECRET, CLOCK.seconds).issue(user, 60) for user in ("auth", "query", "space", "bearer", "42")}
 
 
 def greeting(

@@ -30,10 +30,10 @@ class UnusableKeysAreSaid(SynchronousTestCase):
         return str(self.assertRaises(KeysError, make, *arguments))
 
     def check(self, keys: Keys, *algorithms: str) -> Verifier:
-        return Verifier(keys, algorithms, Clock())
+        return Verifier(keys, algorithms, Clock().seconds)
 
     def test_short_secrets(self) -> None:
-        self.assertIn("at least 32 bytes and this has 31", self.sentence(Issuer, b"x" * 31, Clock()))
+        self.assertIn("at least 32 bytes and this has 31", self.sentence(Issuer, b"x" * 31, Clock().seconds))
         secret = Keys.from_secret(b"x" * 32)
         self.check(secret, "HS256")
         self.assertIn("at least 64 bytes", self.sentence(self.check, secret, "HS512"))

@@ -40,7 +40,7 @@ def clock_at(seconds: float) -> Clock:
 
 
 def verifier(leeway: float = 0.0) -> Verifier:
-    return Verifier(Keys.from_secret(SECRET), ("HS256",), clock_at(NOW), leeway)
+    return Verifier(Keys.from_secret(SECRET), ("HS256",), clock_at(NOW).seconds, leeway)
 
 
 def pem(private: Any) -> bytes:
@@ -157,7 +157,7 @@ class RefusedTokens(SynchronousTestCase):
 
     def test_a_public_key_is_no_shared_secret(self) -> None:
         private = rsa.generate_private_key(65537, 2048)
-        checker = Verifier(Keys.from_pem(pem(private)), ("RS256",), clock_at(NOW))
+        checker = Verifier(Keys.from_pem(pem(private)), ("RS256",), clock_at(NOW).seconds)
         self.assertEqual(self.reason(signed(claims(), secret=pem(private)), checker), "algorithm")
 
     def test_the_error_holds_neither_the_token_nor_the_secret(self) -> None:
@@ -228,7 +228,7 @@ class AcceptedTokens(SynchronousTestCase):
 
     def test_a_token_ends_by_the_clock_that_was_given(self) -> None:
         clock = clock_at(NOW)
-        checker = Verifier(Keys.from_secret(SECRET), ("HS256",), clock)
+        checker = Verifier(Keys.from_secret(SECRET), ("HS256",), clock.seconds)
         token = signed(claims(exp=NOW + 10))
         clock.advance(9.75)
         self.assertEqual(checker.verify(token).expires, NOW + 10)
@@ -252,13 +252,13 @@ class AcceptedTokens(SynchronousTestCase):
 
     def test_an_issued_token_is_accepted_until_its_end(self) -> None:
         clock = clock_at(NOW + 0.5)
-        issuer, checker = Issuer(SECRET, clock), Verifier(Keys.from_secret(SECRET), ("HS256",), clock)
+        issuer, checker = Issuer(SECRET, clock.seconds), Verifier(Keys.from_secret(SECRET), ("HS256",), clock.seconds)
         self.assertEqual(checker.verify(issuer.issue("zoë", 60)), Identity("zoë", NOW + 61, ()))
         self.assertEqual(checker.verify(issuer.issue("1", 0.5, ("a", "b"))).rooms, ("a", "b"))
         self.assertEqual(checker.verify(issuer.issue("1", 1, "*")).rooms, "*")
 
     def test_no_token_is_issued_that_would_be_refused(self) -> None:
-        issuer = Issuer(SECRET, clock_at(NOW))
+        issuer = Issuer(SECRET, clock_at(NOW).seconds)
         for user in ("", "#room", "x" * 129, "\ud800"):
             self.assertRaises(ValueError, issuer.issue, user, 60)
 
@@ -269,7 +269,7 @@ class SeveralKeys(SynchronousTestCase):
     def test_the_kid_picks_the_key(self) -> None:
         old, new = b"o" * 32, b"n" * 32
         checker = Verifier(
-            Keys.from_jwks(jwks(oct_jwk(old, kid="old"), oct_jwk(new, kid="new"))), ("HS256",), clock_at(NOW)
+            Keys.from_jwks(jwks(oct_jwk(old, kid="old"), oct_jwk(new, kid="new"))), ("HS256",), clock_at(NOW).seconds
         )
 
         def outcome(secret: bytes, header: dict[str, str]) -> str:
@@ -293,7 +293,7 @@ class SeveralKeys(SynchronousTestCase):
     def test_a_token_without_kid_tries_a_bounded_number_of_keys(self) -> None:
         secrets = [bytes([place]) * 32 for place in range(MAX_TRIED + 1)]
         keys = Keys.from_jwks(jwks(*(oct_jwk(secret, kid=str(place)) for place, secret in enumerate(secrets))))
-        checker = Verifier(keys, ("HS256",), clock_at(NOW))
+        checker = Verifier(keys, ("HS256",), clock_at(NOW).seconds)
         self.assertEqual(checker.verify(signed(claims(), secret=secrets[MAX_TRIED - 1])).user, "alice")
         self.assertRaises(TokenError, checker.verify, signed(claims(), secret=secrets[MAX_TRIED]))
 
@@ -311,7 +311,7 @@ class SeveralKeys(SynchronousTestCase):
             token = jwt.encode({"data": {"id": "alice"}}, private, algorithm=algorithm, headers={"kid": "k"})
             jwk = public_jwk(algorithm, private, kid="k")
             for keys in (Keys.from_pem(pem(private)), Keys.from_jwks(jwks(jwk))):
-                checker = Verifier(keys, (algorithm,), clock_at(NOW))
+                checker = Verifier(keys, (algorithm,), clock_at(NOW).seconds)
                 self.assertEqual(checker.verify(token).user, "alice", algorithm)
                 for broken in (token[:-9], f"{token}AAAA", token.rsplit(".", 1)[0] + ".", signed(claims())):
                     error = self.assertRaises(TokenError, checker.verify, broken)
@@ -325,7 +325,7 @@ class SeveralKeys(SynchronousTestCase):
         keys = Keys.from_jwks(
             jwks(public_jwk("RS256", private["r"], kid="r"), public_jwk("ES256", private["e"], kid="e", alg="ES256"))
         )
-        checker = Verifier(keys, ("RS256", "ES256"), clock_at(NOW))
+        checker = Verifier(keys, ("RS256", "ES256"), clock_at(NOW).seconds)
         for kid, algorithm in (("r", "RS256"), ("e", "ES256")):
             token = jwt.encode({"data": {"id": kid}}, private[kid], algorithm=algorithm, headers={"kid": kid})
             self.assertEqual(checker.verify(token).user, kid)

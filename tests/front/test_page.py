@@ -62,7 +62,7 @@ class Parsed(HTMLParser):
 
 
 def page(demo: bool = True, templates: FilePath[str] | None = None) -> PageResource:
-    issuer = Issuer(SECRET, Clock()) if demo else None
+    issuer = Issuer(SECRET, Clock().seconds) if demo else None
     return PageResource(templates or shipped("templates"), issuer, demo, lambda low, high: 4711)
 
 
@@ -81,7 +81,7 @@ class InTheDemo(SynchronousTestCase):
         chat = rendered(page(), uid="1", rid="2").by_id("chat")
         assert chat is not None
         self.assertEqual((chat["data-uid"], chat["data-rid"], chat["data-random"]), ("1", "2", "4711"))
-        identity = Verifier(Keys.from_secret(SECRET), ("HS256",), Clock()).verify(chat["data-token-id"])
+        identity = Verifier(Keys.from_secret(SECRET), ("HS256",), Clock().seconds).verify(chat["data-token-id"])
         self.assertEqual(identity.user, "1")
 
     def test_it_says_that_it_is_a_demo(self) -> None:
@@ -127,7 +127,7 @@ class InTheDemo(SynchronousTestCase):
 
 class OutsideOfTheDemo(SynchronousTestCase):
     def test_no_token_is_ever_issued(self) -> None:
-        resource = PageResource(shipped("templates"), Issuer(SECRET, Clock()), False, lambda low, high: 1)
+        resource = PageResource(shipped("templates"), Issuer(SECRET, Clock().seconds), False, lambda low, high: 1)
         for arguments in ({}, {"uid": "1", "rid": "2"}):
             document = rendered(resource, **arguments)
             self.assertIsNone(document.by_id("chat"))
@@ -175,7 +175,7 @@ class NothingBreaksOut(SynchronousTestCase):
         self.check(uid.replace("#", "_"), rid.replace("#", "_"), token)
 
     def test_hostile_users_of_the_demo_get_a_token_for_exactly_that_name(self) -> None:
-        verifier = Verifier(Keys.from_secret(SECRET), ("HS256",), Clock())
+        verifier = Verifier(Keys.from_secret(SECRET), ("HS256",), Clock().seconds)
         for hostile in HOSTILE:
             document = rendered(page(), uid=hostile, rid=hostile)
             chat = document.by_id("chat")

@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy.
+"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy, libfaketime.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed.
@@ -21,7 +21,7 @@ def require_node() -> str:
     node = shutil.which("node")
     if node is None:
         _missing("node is not installed")
-    if not (NODE_DIRECTORY / "node_modules" / "sio4").is_dir():
+    if not all((NODE_DIRECTORY / "node_modules" / name).is_dir() for name in ("sio4", "socket.io-msgpack-parser")):
         _missing("the npm clients are not installed: run npm ci in tests/node")
     return node
 
@@ -59,6 +59,15 @@ def require_program(name: str) -> str:
     if path is None:
         _missing(f"{name} is not installed")
     return path
+
+
+def require_faketime() -> str:
+    """The path of libfaketime's library for programs with threads; else SkipTest or AssertionError."""
+    names = ("lib/*/faketime", "lib/faketime", "lib64/faketime")
+    found = [path for name in names for path in Path("/usr").glob(f"{name}/libfaketimeMT.so.1")]
+    if not found:
+        _missing("libfaketime is not installed")
+    return str(found[0])
 
 
 def require(lacking: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from random import uniform
 from typing import Any, Final, cast
@@ -11,7 +12,6 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,6 +22,8 @@ from kschat.backends.amqp.link import Link, why
 from kschat.backends.amqp.queues import Arrived
 from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
+from kschat.backends.ticker import Ticker
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
 from kschat.chat.messages import Mids
 
@@ -36,6 +38,7 @@ class AmqpRouter:
     Args:
         settings: where it is, and how it is used.
         reactor: the real one.
+        wall: gives messages of other servers their ids.
 
     Raises:
         address.AddressError: the settings can't be used.
@@ -43,9 +46,10 @@ class AmqpRouter:
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._settings = settings
         self._reactor = reactor
+        self._wall = wall
         #: what tells this daemon's messages from others
         self.app_id = secrets.token_hex(8)
         self._parameters = address.parameters(settings, f"kschat {self.app_id}")
@@ -65,8 +69,7 @@ class AmqpRouter:
         self._why = "it is not connected yet"
         self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
         self._ended: Deferred[None] = succeed(None)
-        self._look = LoopingCall(self._look_after)
-        self._look.clock = reactor
+        self._look = Ticker(reactor, LOOK, self._look_after, "RabbitMQ could not be looked after")
         self._tries = 0
         self._connections = 0
         self._malformed = 0
@@ -99,7 +102,7 @@ class AmqpRouter:
     def start(self) -> None:
         """See ``IRouter``."""
         self._running = True
-        self._look.start(LOOK, now=False)
+        self._look.start()
         self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
 
     def stop(self) -> Deferred[None]:
@@ -167,8 +170,12 @@ class AmqpRouter:
     async def _run(self) -> None:
         wait = 0.0
         while self._running:
-            if await self._once():
-                wait = 0.0
+            try:
+                if await self._once():
+                    wait = 0.0
+            except Exception:  # noqa: BLE001 - a router that does not try again is dead
+                self.log.failure("a connection to RabbitMQ failed by an error that should not be")
+                self._drop()
             wait = min(1.6 * wait, self._settings.last_retry) or self._settings.first_retry
             if self._stopping():
                 break
@@ -176,6 +183,15 @@ class AmqpRouter:
             self._pause = (self._reactor.callLater(wait * uniform(0.7, 1.3), fires.callback, None), fires)
             await fires
             self._pause = None
+
+    def _drop(self) -> None:
+        """Let go of a connection about which nothing is certain."""
+        link, session = self._link, self._session
+        self._link = self._session = None
+        if link is not None:
+            link.abort("an error that should not be")
+        if session is not None:
+            self._end(session, "RabbitMQ is lost: an error that should not be")
 
     def _stopping(self) -> bool:
         return not self._running
@@ -265,7 +281,10 @@ class AmqpRouter:
 
     def _turn(self, turn: RouterTurn, socket: str | None = None) -> None:
         if self._listener is not None:
-            self._listener.turned(turn, socket)
+            try:
+                self._listener.turned(turn, socket)
+            except Exception:  # noqa: BLE001 - and is logged; what the listener does must not end the connection
+                self.log.failure("what became of RabbitMQ could not be handed on")
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("the router ended", failure)
@@ -323,7 +342,7 @@ class AmqpRouter:
             self._link.abort(why(failure.value))
 
     def _mid(self) -> str:
-        return self._mids.make(int(self._reactor.seconds() * 1000))
+        return self._mids.make(milliseconds(self._wall))
 
 
 def _say(carried_on: bool, words: list[bool], indices: Sequence[int]) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Final, cast
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,6 +17,7 @@ from kschat.backends.redis.faults import why
 from kschat.backends.redis.finder import Finder, Found, log_in
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
+from kschat.backends.ticker import Ticker
 
 #: Seconds between two looks whether Redis answers; of a silent link each look is a PING.
 LOOK: Final = 1.0
@@ -78,8 +78,7 @@ class Link:
         self._running = False
         self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
         self._ended: Deferred[None] = succeed(None)
-        self._look = LoopingCall(self._look_after)
-        self._look.clock = reactor
+        self._look = Ticker(reactor, LOOK, self._look_after, "Redis could not be looked after")
         self._place = ""
         self._asked = 0.0
         self._asking = False
@@ -98,7 +97,7 @@ class Link:
         """Begin; what is not there yet is waited for."""
         self._running = True
         self._teller.begins(self)
-        self._look.start(LOOK, now=False)
+        self._look.start()
         self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
 
     def stop(self) -> Deferred[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
@@ -16,6 +16,7 @@ from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.reader import Reader
 from kschat.backends.sqlite.session import Session
 from kschat.backends.sqlite.writer import Writer
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     Conversation,
     InboxPage,
@@ -61,13 +62,14 @@ class SqliteStore:
         reactor: IReactorFromThreads,
         clock: IReactorTime,
         versions: Versions | None = None,
-        wall: Callable[[], float] = time.time,
+        wall: WallClock = time.time,
     ) -> None:
         #: See ``IStore``: the file's own, "" until it is open.
         self.epoch = ""
         self._file: Which | None = None
         self._settings = settings
         self._clock = clock
+        self._wall = wall
         versions = versions or Versions.shipped()
         self._writer = Writer(reactor, lambda: Session(settings, versions, self._file, wall=wall), self._let_go, self)
         # Whoever connects is not to wait for those who leaf through what is old.
@@ -215,7 +217,7 @@ class SqliteStore:
         now = self._clock.seconds()
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_EVERY
-            self._writer.tidy(now)
+            self._writer.tidy(self._wall())
         self._set_timer(CHECK_EVERY)
 
     def _set_timer(self, seconds: float | None) -> None:

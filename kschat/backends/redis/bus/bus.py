@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
+from kschat.chat.clocks import WallClock
 from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.words import Word, packed, unpacked
 from kschat.counters import Counters
@@ -52,6 +54,7 @@ class RedisBus:
         reactor: the real one.
         counters: counts what is told, and what of it is dropped.
         heartbeat: how often this daemon says that it lives.
+        wall: tells when users went.
     """
 
     log = Logger()
@@ -63,6 +66,7 @@ class RedisBus:
         reactor: Any,
         counters: Counters,
         heartbeat: Heartbeat | None = None,
+        wall: WallClock = time.time,
     ) -> None:
         self._reactor = reactor
         self._counters = counters
@@ -81,6 +85,7 @@ class RedisBus:
             self._prefix,
             heartbeat or Heartbeat(),
             reactor,
+            wall,
             self._lost,
             self._wanted,
             self._entered,

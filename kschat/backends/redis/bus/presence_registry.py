@@ -35,6 +35,7 @@ from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import Do, Scripts
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.ireplica import Wants
 
 #: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.
@@ -60,6 +61,7 @@ class PresenceRegistry:
         prefix: of all names.
         heartbeat: how often, how long.
         reactor: the real one.
+        wall: tells when users went.
         lost: called with the users who were on a daemon that died and are nowhere now, and when it last lived.
         wanted: called with what the sockets of all other daemons ask for.
         ready: called when all were entered, also again.
@@ -80,6 +82,7 @@ class PresenceRegistry:
         prefix: bytes,
         heartbeat: Heartbeat,
         reactor: Any,
+        wall: WallClock,
         lost: Callable[[Sequence[str], int], None],
         wanted: Callable[[Wants], None],
         ready: Callable[[], None],
@@ -91,6 +94,7 @@ class PresenceRegistry:
         self._prefix = prefix
         self._heartbeat = heartbeat
         self._reactor = reactor
+        self._wall = wall
         self._lost = lost
         self._wanted = wanted
         self._ready = ready
@@ -234,7 +238,7 @@ class PresenceRegistry:
 
     async def leave(self) -> None:
         """Take all who are here off, and this daemon: it ends in good order."""
-        now = b"0%d" % self._milliseconds()
+        now = b"0%d" % milliseconds(self._wall)
         do, users = self._link().do, list(self.users)
         for start in range(0, len(users), MAX_CALL_USERS):
             await self._turn(do, dict.fromkeys(users[start : start + MAX_CALL_USERS], now))

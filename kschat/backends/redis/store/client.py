@@ -7,7 +7,6 @@ from secrets import token_urlsafe
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,6 +17,7 @@ from kschat.backends.redis.scripts import Scripts
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store.write_queue import BatchPart, WriteQueue
 from kschat.backends.redis.teller import Teller
+from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.messages import Message
 
@@ -77,8 +77,7 @@ class StoreClient:
         self._replicas = settings.replicas
         # Less than ``patience``, so that too few replicas are told from a Redis that does not answer.
         self.queue = WriteQueue(self._writes, settings.replicas, self._patience // 2)
-        self._look = LoopingCall(self._look_after)
-        self._look.clock = reactor
+        self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the store could not be looked after")
         self._running = False
         # The generation of offsets that was last known, and the life of the server that it was learned from.
         self._generation = 0
@@ -100,7 +99,7 @@ class StoreClient:
         self._running = True
         self._writes.start()
         self._reads.start()
-        self._look.start(CHECK_INTERVAL, now=False)
+        self._look.start()
 
     def stop(self) -> Deferred[None]:
         """Wait for what is on its way, as long as Redis may take to answer, and end."""
@@ -260,6 +259,8 @@ class StoreClient:
             looked = self._writes.do("HMGET", f"{self.prefix}g", "epoch", "generation", "ms", "seq")
             looked.addCallback(self._looked)
             looked.addErrback(self._not_looked)
+            # Also where nothing is appended: its clock may be set, and then all that is written would be too late.
+            self._writes.do("TIME").addCallback(self._timed).addErrback(self._not_looked)
 
     def _looked(self, found: list[bytes | None]) -> None:
         epoch, generation, *last = found
@@ -268,6 +269,10 @@ class StoreClient:
             self.lost()
         else:
             self._generation, self.last = max(int(generation or 0), self._generation), number
+
+    def _timed(self, time: list[bytes]) -> None:
+        seconds, microseconds = time
+        self.told_time(int(seconds) * 1000 + int(microseconds) // 1000)
 
     def _not_looked(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable, ResponseError) is None:

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.packing import pack
+from kschat.backends.ticker import Ticker
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import StoreUnavailable
 
 #: Seconds between two rounds.
@@ -43,7 +45,8 @@ class Retention:
         prefix: of keys.
         seconds: the age at which messages go; 0 for none.
         most: messages that are kept in an inbox and in a conversation; 0 for all.
-        clock: the reactor.
+        clock: the reactor, for the waits.
+        wall: tells how old messages are.
     """
 
     log = Logger()
@@ -56,6 +59,7 @@ class Retention:
         seconds: float,
         most: int,
         clock: IReactorTime,
+        wall: WallClock,
     ) -> None:
         self._do = do
         self._run = run
@@ -63,21 +67,20 @@ class Retention:
         self._seconds = seconds
         self._most = most
         self._clock = clock
+        self._wall = wall
         self._me = token_urlsafe(6)
         self._found = False
-        self._loop = LoopingCall(self._begin)
-        self._loop.clock = clock
+        self._loop = Ticker(clock, ROUND_INTERVAL, self._begin, "old messages could not be deleted")
         self._round: Deferred[None] = succeed(None)
 
     def start(self) -> None:
         """Begin, where anything is bounded."""
         if self._seconds or self._most:
-            self._loop.start(ROUND_INTERVAL, now=False)
+            self._loop.start()
 
     def stop(self) -> Deferred[None]:
         """End, also amid a round: what was begun is done by the next."""
-        if self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
         self._round.cancel()
         return self._round
 
@@ -99,7 +102,7 @@ class Retention:
             await self._find_full()
             self._found = True
         if self._seconds:
-            before = int((self._clock.seconds() - self._seconds) * 1000)
+            before = milliseconds(self._wall) - int(self._seconds * 1000)
             # From all inboxes first, so that none names what is gone.
             for script in ("sweepInboxes", "sweepConversations"):
                 await self._steps(lock, script, max(before, 0))

@@ -19,6 +19,7 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -49,6 +50,7 @@ from kschat.backends.redis.store.codec import (
 )
 from kschat.backends.redis.store.retention import Retention
 from kschat.backends.redis.store.write_queue import BatchPart
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     Conversation,
@@ -90,6 +92,7 @@ class RedisStore:
     Args:
         settings: where it is, and how long messages are kept.
         reactor: the real one.
+        wall: tells how old messages are.
 
     Raises:
         AddressError: the settings can't be used.
@@ -97,7 +100,7 @@ class RedisStore:
 
     keeps = True
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._client = client = StoreClient(settings, reactor, self._renewed, self._reconnected)
         self._most = settings.retention_messages
         self._encoder = BatchEncoder()
@@ -108,6 +111,7 @@ class RedisStore:
             settings.retention_seconds,
             settings.retention_messages,
             reactor,
+            wall,
         )
         self._listener: StoreListener | None = None
 

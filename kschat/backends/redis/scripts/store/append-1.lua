@@ -389,7 +389,8 @@ end
 local function write_counts()
   for _, state in ipairs(ordered) do
     if state.last then
-      if now - state.listed >= LISTED_EVERY then
+      -- (The server's clock may have been set back since.)
+      if now - state.listed >= LISTED_EVERY or now < state.listed then
         list(state)
       end
       call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last)

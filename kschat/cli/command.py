@@ -7,22 +7,24 @@ import difflib
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TextIO, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python import usage
 from twisted.python.failure import Failure
 
 from kschat import __version__
 from kschat.backends import redis
+from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Issuer, Rooms
-from kschat.config import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
-from kschat.connect import Finding, try_all
-from kschat.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
-from kschat.options import Options, short_help
+from kschat.cli.connect import Finding, try_all
+from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
+from kschat.cli.options import Options, short_help
+from kschat.front.monotonic import use_monotonic_clock
+from kschat.settings import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
 
 T = TypeVar("T")
 
@@ -162,7 +164,7 @@ def rooms_of(text: str) -> Rooms:
     return "*" if text.strip() == "*" else tuple(room.strip() for room in text.split(",") if room.strip())
 
 
-def make_token(options: TokenOptions, environ: Mapping[str, str], clock: IReactorTime) -> str:
+def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallClock) -> str:
     """The token that ``options`` ask for. Raises ``ConfigError`` and ``UsageError``."""
     if options["user"] is None:
         raise usage.UsageError("--user is missing: whom is the token for?")
@@ -177,7 +179,7 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], clock: IReacto
             "a token can be made with a shared secret and HS256 only: have its issuer make one for other keys"
         )
     try:
-        return Issuer(secret, clock).issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
+        return Issuer(secret, wall).issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:
@@ -191,7 +193,7 @@ Connect = Callable[[Config], Sequence[Finding]]
 def main(
     arguments: Sequence[str],
     environ: Mapping[str, str],
-    clock: IReactorTime,
+    wall: WallClock,
     output: TextIO,
     errors: TextIO,
     connect: Connect,
@@ -211,7 +213,7 @@ def main(
         options.parseOptions(list(arguments))
         chosen = getattr(options, "subOptions", None)
         if isinstance(chosen, TokenOptions):
-            output.write(make_token(chosen, environ, clock) + "\n")
+            output.write(make_token(chosen, environ, wall) + "\n")
         elif isinstance(chosen, CheckOptions):
             config = load(chosen.given(), environ)
             if chosen["connect"]:
@@ -224,7 +226,7 @@ def main(
         elif isinstance(chosen, BackupOptions):
             output.write(backup(chosen, environ))
         elif isinstance(chosen, RestoredOptions):
-            output.write(restored(chosen, environ, clock.seconds, tell_redis))
+            output.write(restored(chosen, environ, wall, tell_redis))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:
@@ -235,8 +237,10 @@ def main(
 
 def run() -> None:
     """The console command."""
-    # Its clock, and for what asks services its connections.
+    # For what asks services.
     from twisted.internet import reactor
+
+    use_monotonic_clock(reactor)
 
     def connect(config: Config) -> Sequence[Finding]:
         return in_reactor(reactor, lambda: try_all(config, reactor))
@@ -244,7 +248,7 @@ def run() -> None:
     def tell_redis(settings: redis.Settings) -> bool:
         return in_reactor(reactor, lambda: redis.restored(settings, reactor))
 
-    sys.exit(main(sys.argv[1:], os.environ, IReactorTime(reactor), sys.stdout, sys.stderr, connect, tell_redis))
+    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, connect, tell_redis))
 
 
 def in_reactor(reactor: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
