@@ -308,7 +308,7 @@ class Polling:
 
     def _refuse(self, request: Request) -> None:
         self._context.refusals.refused(BAD_REQUEST, request)
-        answer(request, BAD_REQUEST.body, b"application/json", BAD_REQUEST.status)
+        answer(request, BAD_REQUEST.body, b"application/json", status=BAD_REQUEST.status)
 
     def _prove_read(self, session: EngineSession) -> None:
         """All that stood in answers before this GET was read."""

@@ -38,6 +38,7 @@ class ListeningService(Service):
         self,
         endpoint: IStreamServerEndpoint,
         factory: IProtocolFactory,
+        *,
         description: str,
         reactor: Any,
         says: str = "serving",

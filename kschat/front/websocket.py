@@ -73,6 +73,7 @@ class EngineProtocol(WebSocketServerProtocol):
     def __init__(
         self,
         context: TransportContext,
+        *,
         revision: Revision,
         handshake: Handshake,
         base64: bool,

@@ -96,7 +96,8 @@ class SystemTests(SynchronousTestCase):
         self.patch(backlogs, "SOMAXCONN", self.file(str(backlog)))
         reactor: Any = MemoryReactor()
         with capturedLogs() as captured:
-            ListeningService(server_endpoint(reactor, listen), Factory(), listen, reactor).startService()
+            endpoint = server_endpoint(reactor, listen)
+            ListeningService(endpoint, Factory(), description=listen, reactor=reactor).startService()
         return [str(formatEvent(event)) for event in captured if "somaxconn" in str(formatEvent(event))]
 
     def test_a_small_one_is_said_once(self) -> None:

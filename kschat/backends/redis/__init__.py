@@ -11,6 +11,7 @@
 - ``faults``      why Redis can't be used, in words
 - ``teller``      says it in the log, once
 - ``link``        connects again and again; a command fails at once while it is down
+- ``kind``        what the store says of itself to the settings and the daemon
 - ``probe``       whether a daemon that starts now could use it
 
 txredisapi is used nowhere else.
@@ -18,10 +19,21 @@ txredisapi is used nowhere else.
 
 from kschat.backends.redis.address import check_url
 from kschat.backends.redis.bus.bus import RedisBus
+from kschat.backends.redis.kind import STORE, settings_of
 from kschat.backends.redis.probe import probe
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store.restored import restored
 from kschat.backends.redis.store.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "RedisBus", "RedisStore", "Settings", "check_url", "probe", "restored"]
+__all__ = [
+    "STORE",
+    "AddressError",
+    "RedisBus",
+    "RedisStore",
+    "Settings",
+    "check_url",
+    "probe",
+    "restored",
+    "settings_of",
+]
