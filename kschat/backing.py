@@ -18,6 +18,7 @@ def amqp_settings(config: Config) -> amqp.Settings:
         prefix=config.amqp_prefix,
         queue="connection" if config.amqp_queue == "connection" else "daemon",
         format="tutorial" if config.amqp_format == "tutorial" else "kschat",
+        keeps=config.store != "none",
         ca=config.amqp_ca,
         cert=config.amqp_cert,
         key=config.amqp_key,

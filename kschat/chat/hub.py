@@ -232,7 +232,7 @@ class Hub:
                         continue
                     feeds = inbox.feeds.values() if socket is None else inbox.feeds_of(socket)
                     written += len(feeds)
-                    if offset:
+                    if offset and keeps:
                         piece = bodies.piece(message, offset)
                         for feed in feeds:
                             feed.news(offset, message, piece)
