@@ -763,10 +763,8 @@ class NeighboursTests(AmqpTestCase):
 
     async def told(self, *daemons: dict[str, Any], times: int = 1) -> list[list[str]]:
         """What each of some daemons warns of, when all have met; and each is connected so many times."""
-        routers = []
         with capturedLogs() as events:
-            for changes in daemons:
-                routers.append((await self.started(**changes))[0])
+            routers = [(await self.started(**changes))[0] for changes in daemons]
             for router in routers[:1] * (times - 1):
                 arrivals = Arrivals()
                 router.attach(arrivals)
