@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from kschat.backends import amqp, redis, sqlite
-from kschat.config import Config
+from kschat.settings import Config
 
 
 def amqp_settings(config: Config) -> amqp.Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService, Service
@@ -65,7 +66,7 @@ class Daemon(MultiService):
 
     log = Logger()
 
-    def __init__(self, front: FrontService, chat: Chat, router: IRouter, clock: IReactorTime) -> None:
+    def __init__(self, front: FrontService, *, chat: Chat, router: IRouter, clock: IReactorTime) -> None:
         super().__init__()
         self.front = front
         self._chat = chat
@@ -87,12 +88,12 @@ class Daemon(MultiService):
         chat.closing = True
         await front.stop_listening()
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
-        await self._step(DRAIN_TIMEOUT, chat.delivery.drained, "messages were still unanswered")
+        await self._step(chat.delivery.drained, DRAIN_TIMEOUT, "messages were still unanswered")
         await front.close_connections()
-        await self._step(DRAIN_TIMEOUT, chat.hub.notes.write, "cursors were still not stored")
-        await self._step(CLOSE_TIMEOUT, self._bus.stopService, "the bus had not ended")
-        await self._step(CLOSE_TIMEOUT, self._router.stopService, "the router had not ended")
-        await self._step(DRAIN_TIMEOUT, self._store.stopService, "the store had not ended")
+        await self._step(chat.hub.notes.write, DRAIN_TIMEOUT, "cursors were still not stored")
+        await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not ended")
+        await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not ended")
+        await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not ended")
 
-    async def _step(self, seconds: float, step: Any, late: str) -> None:
-        await bounded_step(seconds, step, late, self._clock, self.log)
+    async def _step(self, step: Callable[[], Deferred[Any] | None], seconds: float, late: str) -> None:
+        await bounded_step(step, seconds=seconds, late=late, clock=self._clock, log=self.log)

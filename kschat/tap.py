@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
-from kschat import hints
 from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backends.alone import LoneReplica
@@ -32,7 +31,7 @@ from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.tokens import Issuer, Verifier
-from kschat.config import Config, ConfigError, load, peer_place, read_keys, read_secret
+from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
@@ -49,8 +48,8 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
-from kschat.options import DaemonOptions as Options
 from kschat.server import Server
+from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -109,7 +108,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
     settings = _front_settings(config)
     router = _make_router(config, reactor, wall)
     chat = _make_chat(config, reactor, wall, router, cork, settings.limits, counters)
-    server = Server(reactor, witness=chat)
+    server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
         server,
@@ -125,19 +124,20 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> I
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
     site = front.site(_make_root(config, wall, chat, front), f"{base_path}/socket.io/")
     ports = MultiService()
-    ListeningService(endpoint, site, config.listen, reactor, path=f"{base_path}/").setServiceParent(ports)
+    port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
+    port.setServiceParent(ports)
     if front.peers is not None:
         inner_port = ListeningService(
             _endpoint("peer_listen", config.peer_listen, reactor),
             front.peer_site(),
-            config.peer_listen,
-            reactor,
-            "serving other daemons",
+            description=config.peer_listen,
+            reactor=reactor,
+            says="serving other daemons",
             setting="peer_listen",
         )
         inner_port.setServiceParent(ports)
     ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
-    return Daemon(FrontService(ports, front, reactor), chat, router, reactor)
+    return Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
 
 
 def _front_settings(config: Config) -> FrontSettings:
@@ -289,10 +289,10 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
     issuer = Issuer(config.secret.encode(), wall) if config.demo else None
     randint = secrets.SystemRandom().randint
     try:
-        page = PageResource(directory("templates", config.templates), issuer, config.demo, randint)
+        page = PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)
     except TemplateError as error:
         raise ConfigError(f"templates: {error}") from None
-    collector = DaemonCollector(chat.counters, gauges, parts, lambda: chat.hub.routing)
+    collector = DaemonCollector(chat.counters, gauges=gauges, parts=parts, routing=lambda: chat.hub.routing)
     return make_root(
         page=page,
         static=StaticFiles(directory("static", config.static)),

@@ -12,11 +12,12 @@ from twisted.internet.task import Clock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import __version__, cli
+from kschat import __version__
 from kschat.chat.keys import Keys
 from kschat.chat.tokens import Identity, Rooms, TokenError, Verifier
-from kschat.config import Config, settings_table
-from kschat.connect import Finding
+from kschat.cli import command as cli
+from kschat.cli.connect import Finding
+from kschat.settings import Config, settings_table
 
 SECRET = "a secret of the tests, long enough for HS256"
 KEY = {"KSCHAT_SECRET": SECRET}

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import config
-from kschat.config import SETTINGS, Config, ConfigError
-from kschat.settings import Setting, Unfit
+from kschat import settings as config
+from kschat.settings import SETTINGS, Config, ConfigError
+from kschat.settings.setting import Setting, Unfit
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, long enough for HS256"

@@ -15,8 +15,8 @@ from twisted.internet import threads
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.sqlite.database import Lock
-from kschat.config import Config, load
-from kschat.connect import Finding, try_all
+from kschat.cli.connect import Finding, try_all
+from kschat.settings import Config, load
 from tests.support.certificates import Authority
 from tests.support.rabbitmq import RabbitMQ, free_ports, shared_rabbitmq
 from tests.support.redis import Redis, shared_redis

@@ -54,7 +54,7 @@ class ServiceTests(SynchronousTestCase):
         self.daemon = Daemon(house=self.house, page=Late())
         self.port = Port(self.daemon)
         front = FrontService(self.port, self.daemon.front, self.house.clock)
-        self.service = daemon.Daemon(front, self.house.chat, self.house.router, self.house.clock)
+        self.service = daemon.Daemon(front, chat=self.house.chat, router=self.house.router, clock=self.house.clock)
         self.service.startService()
 
     def guest(self, user: str, query: str = V4) -> Peer:

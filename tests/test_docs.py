@@ -22,10 +22,10 @@ from kschat.backends.redis.connection import Connection
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.settings import Settings as RedisSettings
 from kschat.backends.redis.teller import Teller
-from kschat.chat import bodies, commands, feed, interfaces, messages, notes, tokens
-from kschat.config import Config
+from kschat.chat import bodies, commands, inflight, interfaces, messages, notes, stream, tokens
 from kschat.front import peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
+from kschat.settings import Config
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -102,8 +102,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "time to join the chat": (seconds(CONFIG.connect_timeout),),
     "silence": (f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
-    "messages without proof, a socket": (many(feed.MAX_UNPROVED), size(feed.MAX_UNPROVED_BYTES)),
-    "messages that came before others, a socket": (many(feed.MAX_EARLY), seconds(feed.GAP_WAIT)),
+    "messages in flight, a socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
+    "messages that came before others, a socket": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
     "messages of a batch; batches on their way": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),

@@ -21,8 +21,8 @@ from twisted.logger import capturedLogs
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.config import SETTINGS, Config, ConfigError
-from kschat.options import Options as PlainOptions
+from kschat.cli.options import Options as PlainOptions
+from kschat.settings import SETTINGS, Config, ConfigError
 from kschat.tap import IGNORED, CleanExit, DemoNotice, Options, make_service, makeService
 
 ROOT = Path(__file__).parent.parent

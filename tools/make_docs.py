@@ -7,13 +7,13 @@ import re
 import sys
 from pathlib import Path
 
-from kschat.config import settings_table
+from kschat.settings import settings_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs"
 
 #: What is made otherwise than by showing the file as it is.
-MADE = {"kschat/config.py": settings_table}
+MADE = {"kschat/settings/model.py": settings_table}
 
 BETWEEN = re.compile(
     r"(<!-- made by `make docs` from (?P<path>[\w./-]+) -->\n).*?(<!-- end of (?P=path) -->\n)", re.DOTALL

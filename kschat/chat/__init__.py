@@ -9,8 +9,10 @@
 - ``handshake``    where a client may put its token, and whose it must be
 - ``application``  ``Chat``: who may join, which event is which command
 - ``commands``     a table: event name -> function
-- ``feed``         each socket's way through its user's inbox: backlog, live, gaps, proof
-- ``inbox``        a user on this daemon: the cursor, the sockets, what they asked for
+- ``stream``       ``DeliveryStream``: an inbox on its way to a socket, in order and each message once; no I/O
+- ``inflight``     ``InFlightWindow``: what was written to a socket, and whether its client has it
+- ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
+- ``inbox``        a user on this daemon: the cursor and the sockets
 - ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
 - ``adoption``     messages of servers that keep none, taken into the store
 - ``catchup``      what news did not tell: looked up in the store, told to other daemons later

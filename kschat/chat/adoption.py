@@ -19,8 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.feed import RETRY_WAIT
-from kschat.chat.interfaces import IStore, Stored, StoreUnavailable
+from kschat.chat.interfaces import RETRY_WAIT, IStore, Stored, StoreUnavailable
 from kschat.chat.messages import Message
 from kschat.counters import Counters
 

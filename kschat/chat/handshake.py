@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from kschat.chat.inbox import Options
+from kschat.chat.session import Options
 from kschat.chat.tokens import Identity, TokenError, Verifier, as_user
 from kschat.wire.connection import Handshake
 from kschat.wire.jsonnumbers import NUMBER, as_javascript

@@ -128,6 +128,10 @@ def within_page(entries: Sequence[Entry]) -> list[Entry]:
     return list(entries)
 
 
+#: Seconds after which a call that failed with StoreUnavailable is made again.
+RETRY_WAIT = 1.0
+
+
 class StoreUnavailable(Exception):
     """The store can't do it now. Of a batch, nothing was stored."""
 

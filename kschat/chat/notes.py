@@ -10,8 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.feed import RETRY_WAIT
-from kschat.chat.interfaces import IStore, Notes, StoreUnavailable
+from kschat.chat.interfaces import RETRY_WAIT, IStore, Notes, StoreUnavailable
 
 #: Seconds that cursors and the like are gathered before the store is told. What a crash takes
 #: of them is delivered again, with the same ``mid``.

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page
 from kschat.chat.ireplica import ReplicaTurn, Wants
 from kschat.chat.presence import Presence, State
+from kschat.chat.session import ChatSession
 from kschat.chat.words import CursorRequest, CursorWritten, Disconnect, Emit, Word
 from kschat.counters import Counters
 
@@ -67,7 +67,7 @@ class Operations:
         """Emit an event to every socket there is."""
         self._in_one_write(lambda: self._hub.telling.tell_all(Emit(body, tuple(attachments))))
 
-    def disconnect(self, user: str, reason: str, but: Feed | None = None) -> Deferred[None]:
+    def disconnect(self, user: str, reason: str, but: ChatSession | None = None) -> Deferred[None]:
         """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone.
 
         Returns:
@@ -76,9 +76,9 @@ class Operations:
         self._hub.telling.tell((user,), Disconnect(reason), but)
         return self._hub.telling.flushed()
 
-    def replaced(self, feed: Feed, pid: str) -> None:
-        """The client of ``feed`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
-        self._hub.telling.replaced(feed, pid)
+    def replaced(self, session: ChatSession, pid: str) -> None:
+        """The client of ``session`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
+        self._hub.telling.replaced(session, pid)
 
     def presence(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
@@ -89,19 +89,15 @@ class Operations:
         return self._store.history(user, peer, before, limit)
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
-        self._hub.begin_batch()
-        try:
+        with self._hub.writing():
             do()
-        finally:
-            self._hub.end_batch()
 
     # At the word of others.
 
     def told(self, user: str | None, words: Sequence[Word]) -> None:
         """See ``ReplicaListener``."""
         self._counters.heard += len(words)
-        self._hub.begin_batch()
-        try:
+        with self._hub.writing():
             for word in words:
                 if type(word) is CursorWritten:
                     self._hub.cursors.answered(word)
@@ -110,8 +106,6 @@ class Operations:
                         self._hub.cursors.asked(user, word)
                 else:
                     self._hub.telling.act(user, word)
-        finally:
-            self._hub.end_batch()
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """See ``ReplicaListener``."""

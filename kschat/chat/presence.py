@@ -17,9 +17,10 @@ from twisted.python.failure import Failure
 
 from kschat.chat import bodies
 from kschat.chat.clocks import milliseconds
-from kschat.chat.feed import RETRY_WAIT, Feed
 from kschat.chat.hub import Hub
+from kschat.chat.interfaces import RETRY_WAIT
 from kschat.chat.ireplica import IReplica
+from kschat.chat.session import ChatSession
 
 #: Whether a user is online (None: that can't be known now), and when it was last seen, where it is not.
 State: TypeAlias = tuple[bool | None, int | None]
@@ -41,7 +42,7 @@ class Presence:
     def __init__(self, hub: Hub, replica: IReplica) -> None:
         self._hub = hub
         self._replica = replica
-        self._watchers: dict[str, dict[Feed, None]] = {}
+        self._watchers: dict[str, dict[ChatSession, None]] = {}
         # Whose state is to be asked for.
         self._unsure: dict[str, None] = {}
         self._asking = False
@@ -61,22 +62,22 @@ class Presence:
 
     # Watching.
 
-    def watch(self, feed: Feed, users: Sequence[str]) -> Deferred[dict[str, State]]:
-        """Tell ``feed`` of changes of ``users``, and of no others any more.
+    def watch(self, session: ChatSession, users: Sequence[str]) -> Deferred[dict[str, State]]:
+        """Tell ``session`` of changes of ``users``, and of no others any more.
 
         Returns:
             How it stands with them; what can't be known now is unknown.
         """
-        before = feed.watched
-        feed.watched = {user: before.get(user) for user in users}
+        before = session.watched
+        session.watched = {user: before.get(user) for user in users}
         for user in users:
             watchers = self._watchers.get(user)
             if watchers is None:
                 watchers = self._watchers[user] = {}
                 self._replica.watch(user)
-            watchers[feed] = None
-        self._drop(feed, [user for user in before if user not in feed.watched])
-        return self._asked(users).addCallback(self._answered, feed.watched)
+            watchers[session] = None
+        self._drop(session, [user for user in before if user not in session.watched])
+        return self._asked(users).addCallback(self._answered, session.watched)
 
     def _answered(self, found: dict[str, State], watched: dict[str, State | None]) -> dict[str, State]:
         watched.update(found)
@@ -85,16 +86,16 @@ class Presence:
                 self._ask_again(user)
         return found
 
-    def forget(self, feed: Feed) -> None:
-        """Tell ``feed`` nothing more."""
-        watched, feed.watched = feed.watched, {}
-        self._drop(feed, watched)
+    def forget(self, session: ChatSession) -> None:
+        """Tell ``session`` nothing more."""
+        watched, session.watched = session.watched, {}
+        self._drop(session, watched)
 
-    def _drop(self, feed: Feed, users: Iterable[str]) -> None:
+    def _drop(self, session: ChatSession, users: Iterable[str]) -> None:
         for user in users:
             watchers = self._watchers.get(user)
             if watchers is not None:
-                watchers.pop(feed, None)
+                watchers.pop(session, None)
                 if not watchers:
                     del self._watchers[user]
                     self._replica.unwatch(user)
@@ -150,14 +151,14 @@ class Presence:
             heard[user] = (online, last_seen)
         self._tell(watchers, user, (online, last_seen))
 
-    def _tell(self, feeds: Iterable[Feed], user: str, state: State) -> None:
+    def _tell(self, sessions: Iterable[ChatSession], user: str, state: State) -> None:
         body = b""
-        for feed in tuple(feeds):
-            known = feed.watched.get(user)
-            if (known is None or known[0] is not state[0]) and not feed.congested:
-                feed.watched[user] = state
+        for session in tuple(sessions):
+            known = session.watched.get(user)
+            if (known is None or known[0] is not state[0]) and not session.congested:
+                session.watched[user] = state
                 body = body or bodies.presence(user, *state)
-                feed.socket.emit(body)
+                session.socket.emit(body)
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
         """``users`` were on a daemon that has died, and are nowhere now: keep when they were last seen."""
@@ -204,7 +205,9 @@ class Presence:
                 self._ask_again(user)
             else:
                 # Whoever has asked and waits for the answer is told by that.
-                watchers = [feed for feed in self._watchers.get(user, ()) if feed.watched.get(user) is not None]
+                watchers = [
+                    session for session in self._watchers.get(user, ()) if session.watched.get(user) is not None
+                ]
                 self._tell(watchers, user, state)
 
     def _go_on(self, _: None) -> None:

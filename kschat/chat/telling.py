@@ -13,10 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from kschat.chat import bodies
 from kschat.chat.bodies import Status
-from kschat.chat.feed import Feed
-from kschat.chat.inbox import Options
 from kschat.chat.ireplica import IReplica, Wants
 from kschat.chat.messages import Message
+from kschat.chat.session import ChatSession, Options
 from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
 from kschat.wire.errors import Reason
 
@@ -35,7 +34,7 @@ class Telling:
 
     Args:
         clock: the reactor.
-        feeds: gives the sockets of a user here; of None everybody's.
+        sessions: gives the sockets of a user here; of None everybody's.
         replica: tells other daemons.
 
     Attributes:
@@ -43,9 +42,11 @@ class Telling:
         carbons: the same of carbons.
     """
 
-    def __init__(self, clock: IReactorTime, feeds: Callable[[str | None], Sequence[Feed]], replica: IReplica) -> None:
+    def __init__(
+        self, clock: IReactorTime, sessions: Callable[[str | None], Sequence[ChatSession]], replica: IReplica
+    ) -> None:
         self._clock = clock
-        self._feeds = feeds
+        self._sessions = sessions
         self._replica = replica
         # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
         self._delivered: dict[str, None] = {}
@@ -57,14 +58,14 @@ class Telling:
 
     # Who asked.
 
-    def joined(self, feed: Feed) -> None:
+    def joined(self, session: ChatSession) -> None:
         """A socket has come."""
-        self._count(feed.options, 1)
+        self._count(session.options, 1)
 
-    def left(self, feed: Feed) -> None:
+    def left(self, session: ChatSession) -> None:
         """A socket is gone."""
-        self._claims.pop(feed.socket.id, None)
-        self._count(feed.options, -1)
+        self._claims.pop(session.socket.id, None)
+        self._count(session.options, -1)
 
     def wanted(self, wants: Wants) -> None:
         """What sockets on other daemons ask for."""
@@ -95,7 +96,7 @@ class Telling:
 
     def asks_receipts(self, user: str) -> bool:
         """Whether a socket of ``user`` here asked for receipts."""
-        return bool(self._here[Wants.RECEIPTS]) and any(feed.options.receipts for feed in self._feeds(user))
+        return bool(self._here[Wants.RECEIPTS]) and any(session.options.receipts for session in self._sessions(user))
 
     # Telling.
 
@@ -106,35 +107,37 @@ class Telling:
         if Wants.RECEIPTS in self._elsewhere:
             self._replica.tell((sender,), receipt)
 
-    def carbon(self, message: Message, origin: Feed) -> None:
+    def carbon(self, message: Message, origin: ChatSession) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent."""
         elsewhere = Wants.CARBONS in self._elsewhere
-        others = [feed for feed in self._feeds(origin.user) if feed.options.carbons and feed is not origin]
+        others = [
+            session for session in self._sessions(origin.user) if session.options.carbons and session is not origin
+        ]
         if elsewhere or others:
             carbon = Carbon(bodies.carbon(message), message.attachments)
             _carbon(others, carbon)
             if elsewhere:
                 self._replica.tell((origin.user,), carbon)
 
-    def tell(self, users: Sequence[str], word: Word, but: Feed | None = None) -> None:
+    def tell(self, users: Sequence[str], word: Word, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
         for user in users:
             self.act(user, word, but)
         self._replica.tell(users, word)
 
-    def replaced(self, feed: Feed, pid: str) -> None:
-        """The client of ``feed`` has shown ``pid``: end its other sockets, wherever they are.
+    def replaced(self, session: ChatSession, pid: str) -> None:
+        """The client of ``session`` has shown ``pid``: end its other sockets, wherever they are.
 
         Two may do so at once, on two daemons. All daemons hear the claims in one order, their own among them, and the
         last one stays: what is heard while a claim of this daemon is not heard yet came before that.
         """
-        word = Replaced(pid, feed.socket.id)
-        for other in self._feeds(feed.user):
-            if other is not feed and pid in other.pids:
+        word = Replaced(pid, session.socket.id)
+        for other in self._sessions(session.user):
+            if other is not session and pid in other.pids:
                 _end_replaced(other)
         if self._replica.up:
             self._claims[word.socket] = self._clock.seconds()
-        self._replica.tell((feed.user,), word, echo=True)
+        self._replica.tell((session.user,), word, echo=True)
 
     def flushed(self) -> Deferred[None]:
         """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
@@ -148,14 +151,14 @@ class Telling:
         self.act(None, word)
         self._replica.tell_all(word)
 
-    def act(self, user: str | None, word: Word, but: Feed | None = None) -> None:
+    def act(self, user: str | None, word: Word, but: ChatSession | None = None) -> None:
         """Do what a word says to the sockets of a user here, or to everybody's."""
         if type(word) is Replaced:
             self._claimed(user, word)
             return
-        feeds = [feed for feed in self._feeds(user) if feed is not but and feed.socket.accepted]
-        if feeds and not (type(word) is Receipt and word.status == Status.DELIVERED and self._was_told(word.mid)):
-            _DO[type(word)](feeds, word)
+        sessions = [session for session in self._sessions(user) if session is not but and session.socket.accepted]
+        if sessions and not (type(word) is Receipt and word.status == Status.DELIVERED and self._was_told(word.mid)):
+            _DO[type(word)](sessions, word)
 
     def _was_told(self, mid: str) -> bool:
         """Whether the message was told as delivered before; from now on it was."""
@@ -171,9 +174,9 @@ class Telling:
         """A claim is heard, in the order in which all daemons hear it."""
         if self._claims.pop(word.socket, None) is not None:
             return  # of a socket here; what its client had here was ended at once
-        for feed in self._feeds(user):
-            if word.pid in feed.pids and feed.socket.id != word.socket and not self._is_later(feed.socket.id):
-                _end_replaced(feed)
+        for session in self._sessions(user):
+            if word.pid in session.pids and session.socket.id != word.socket and not self._is_later(session.socket.id):
+                _end_replaced(session)
 
     def _is_later(self, socket: str) -> bool:
         """Whether the claim of a socket here is not heard yet, and so comes behind all that is."""
@@ -185,42 +188,42 @@ def _give_up(_: object, __: float) -> None:
     """Redis stands still: it tells what it can when it goes on."""
 
 
-def _typing(feeds: Sequence[Feed], word: Typing) -> None:
+def _typing(sessions: Sequence[ChatSession], word: Typing) -> None:
     body = bodies.typing(word.user)
-    for feed in feeds:
-        if feed.more and not feed.congested:
-            feed.socket.emit(body)
+    for session in sessions:
+        if session.more and not session.congested:
+            session.socket.emit(body)
 
 
-def _receipt(feeds: Sequence[Feed], word: Receipt) -> None:
+def _receipt(sessions: Sequence[ChatSession], word: Receipt) -> None:
     body = b""
-    for feed in feeds:
-        if feed.options.receipts and not feed.congested:
+    for session in sessions:
+        if session.options.receipts and not session.congested:
             body = body or bodies.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
-            feed.socket.emit(body)
+            session.socket.emit(body)
 
 
-def _carbon(feeds: Sequence[Feed], word: Carbon) -> None:
-    for feed in feeds:
-        if feed.options.carbons and feed.socket.accepted:
-            feed.socket.emit(word.body, word.attachments)
+def _carbon(sessions: Sequence[ChatSession], word: Carbon) -> None:
+    for session in sessions:
+        if session.options.carbons and session.socket.accepted:
+            session.socket.emit(word.body, word.attachments)
 
 
-def _emit(feeds: Sequence[Feed], word: Emit) -> None:
-    for feed in feeds:
-        feed.socket.emit(word.body, word.attachments)
+def _emit(sessions: Sequence[ChatSession], word: Emit) -> None:
+    for session in sessions:
+        session.socket.emit(word.body, word.attachments)
 
 
-def _disconnect(feeds: Sequence[Feed], word: Disconnect) -> None:
+def _disconnect(sessions: Sequence[ChatSession], word: Disconnect) -> None:
     body = bodies.goodbye(word.reason, 0)
-    for feed in feeds:
-        if feed.more:
-            feed.socket.emit(body)
-        feed.socket.disconnect()
+    for session in sessions:
+        if session.more:
+            session.socket.emit(body)
+        session.socket.disconnect()
 
 
-def _end_replaced(feed: Feed) -> None:
-    feed.socket.connection.session.close(Reason.REPLACED)
+def _end_replaced(session: ChatSession) -> None:
+    session.socket.connection.session.close(Reason.REPLACED)
 
 
 _DO: Final[dict[type, Callable[..., None]]] = {

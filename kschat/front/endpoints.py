@@ -5,6 +5,7 @@
 - ``haproxy:``  a connection without the PROXY protocol's header is closed: here a line in the log says so.
 - both          a factory may turn a connection away (its ``buildProtocol`` gives None), which Twisted's wrappers do not
   expect.
+- any           as many connections may wait to be accepted as the system allows (see ``backlog``).
 
 All other descriptions are Twisted's.
 """
@@ -29,6 +30,8 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWr
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
+
+from kschat.front.backlog import system_backlog, with_backlog
 
 #: Seconds between two lines about connections without the PROXY protocol's header; those in between are counted.
 QUIET: Final = 60.0
@@ -56,6 +59,7 @@ def server_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     Raises:
         Exception: whatever the kind of endpoint raises, where it is none or its files can't be used.
     """
+    description = with_backlog(description, system_backlog())
     kind, colon, rest = description.partition(":")
     if kind == "haproxy" and colon:
         return _ProxiedEndpoint(server_endpoint(reactor, rest), rest, reactor.seconds)

@@ -42,10 +42,10 @@ class EngineFactory(WebSocketServerFactory):
         )
 
     def for_request(
-        self, revision: Revision, handshake: Handshake, base64: bool, host: EngineSession | None = None
+        self, *, revision: Revision, handshake: Handshake, base64: bool = False, host: EngineSession | None = None
     ) -> EngineProtocol:
         """A protocol for a request that was found good. ``host`` is the session that may change to it."""
-        protocol = EngineProtocol(self._context, revision, handshake, base64, host)
+        protocol = EngineProtocol(self._context, revision=revision, handshake=handshake, base64=base64, host=host)
         protocol.factory = self
         protocol.is_server = True
         return protocol

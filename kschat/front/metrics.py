@@ -65,6 +65,7 @@ class DaemonCollector(Collector):
     def __init__(
         self,
         counters: Counters,
+        *,
         gauges: Callable[[], Mapping[str, tuple[str, float]]],
         parts: Callable[[], Mapping[str, bool | None]],
         routing: Callable[[], Mapping[str, int]],

@@ -132,6 +132,7 @@ class PageResource(Resource):
     def __init__(
         self,
         templates: FilePath[str],
+        *,
         issuer: Issuer | None,
         demo: bool,
         randint: Callable[[int, int], int],

@@ -153,6 +153,7 @@ class Polling:
         session = self.session
         assert session is not None
         self._context.timers.cancel(self)
+        session.alive()
         if self._get is not None or self._comes_again(query):
             session.close(Reason.TRANSPORT_ERROR, "overlapping GETs")
             self._refuse(request)
@@ -307,7 +308,7 @@ class Polling:
 
     def _refuse(self, request: Request) -> None:
         self._context.refusals.refused(BAD_REQUEST, request)
-        answer(request, BAD_REQUEST.body, b"application/json", BAD_REQUEST.status)
+        answer(request, BAD_REQUEST.body, b"application/json", status=BAD_REQUEST.status)
 
     def _prove_read(self, session: EngineSession) -> None:
         """All that stood in answers before this GET was read."""
@@ -395,6 +396,10 @@ class Polling:
         """See ``wire.roles.Transport``. The next GET proves that what stood in the answer to this one was read."""
         if self.ended is None and self._outbox.ask(number):
             self.release()
+
+    def ask_for_life(self) -> None:
+        """See ``wire.roles.Transport``. A client that has its answer asks again at once, without a timer."""
+        self.release()
 
     @property
     def congested(self) -> bool:

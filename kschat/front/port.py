@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kschat.front.backlog import ENOUGH, small_backlog
 from kschat.front.bindable import reason
 
 
@@ -37,6 +38,7 @@ class ListeningService(Service):
         self,
         endpoint: IStreamServerEndpoint,
         factory: IProtocolFactory,
+        *,
         description: str,
         reactor: Any,
         says: str = "serving",
@@ -76,6 +78,14 @@ class ListeningService(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
+        backlog = small_backlog(self._description)
+        if backlog is not None and self._setting == "listen":
+            self.log.warn(
+                "only {backlog} connections can wait to be accepted (net.core.somaxconn): when more clients than that "
+                "connect at once, the others try again after a second or later; {enough} is the system's usual value",
+                backlog=backlog,
+                enough=ENOUGH,
+            )
         self._reactor.callWhenRunning(self._announce, port.getHost())
 
     def _announce(self, address: Any) -> None:

@@ -120,7 +120,7 @@ class EngineResource(Resource):
         if is_upgrade(request):
             request.setHeader(b"connection", b"close")
             request.channel.persistent = False
-        answer(request, refusal.body, b"application/json", refusal.status)
+        answer(request, refusal.body, b"application/json", status=refusal.status)
         return NOT_DONE_YET
 
     def _serve(self, request: Request, query: EngineRequest) -> None:
@@ -141,10 +141,10 @@ class EngineResource(Resource):
         assert query.revision is not None
         connection = engine.sessions.get(query.sid)
         protocol = engine.factory.for_request(
-            query.revision,
-            engine.handshake_of(request),
-            query.base64,
-            None if connection is None else connection.session,
+            revision=query.revision,
+            handshake=engine.handshake_of(request),
+            base64=query.base64,
+            host=None if connection is None else connection.session,
         )
         hand_over(request, protocol)
 

@@ -47,7 +47,7 @@ def answer_preflight(request: Request) -> bytes:
     return b""
 
 
-def answer(request: Request, body: bytes, content_type: bytes, status: int = 200) -> None:
+def answer(request: Request, body: bytes, content_type: bytes, *, status: int = 200) -> None:
     """Answer a request, and be done with it."""
     request.setResponseCode(status)
     request.setHeader(b"content-type", content_type)

@@ -45,12 +45,14 @@ class FrontService(Service):
 
     async def stop_listening(self) -> None:
         """Take no new connection; those that are open stay."""
-        await bounded_step(CLOSE_TIMEOUT, self._ports.stopService, "the port was still open", self._clock, self.log)
+        await self._step(self._ports.stopService, "the port was still open")
 
     async def close_connections(self) -> None:
         """Tell each client why, and wait until its connection has ended."""
-        late = "connections did not end by themselves"
-        await bounded_step(CLOSE_TIMEOUT, self._close, late, self._clock, self.log)
+        await self._step(self._close, "connections did not end by themselves")
+
+    async def _step(self, step: Callable[[], Deferred[Any] | None], late: str) -> None:
+        await bounded_step(step, seconds=CLOSE_TIMEOUT, late=late, clock=self._clock, log=self.log)
 
     def stopService(self) -> Deferred[None]:
         """Both, one after the other."""
@@ -68,13 +70,13 @@ class FrontService(Service):
 
 
 async def bounded_step(
-    seconds: float, step: Callable[[], Deferred[Any] | None], late: str, clock: IReactorTime, log: Logger
+    step: Callable[[], Deferred[Any] | None], *, seconds: float, late: str, clock: IReactorTime, log: Logger
 ) -> None:
     """Take one step of an orderly end. Whatever becomes of it, the caller goes on to the next one.
 
     Args:
-        seconds: that it may take.
         step: begins it.
+        seconds: that it may take.
         late: what was not done, for the log.
         clock: the reactor.
         log: is told of a step that failed, or took too long.

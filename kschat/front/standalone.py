@@ -85,4 +85,4 @@ class SocketIOService(FrontService):
         self.site = front.site(Resource() if root is None else root, path)
         endpoint = server_endpoint(reactor, listen)
         clock: IReactorTime = reactor
-        super().__init__(ListeningService(endpoint, self.site, listen, reactor), front, clock)
+        super().__init__(ListeningService(endpoint, self.site, description=listen, reactor=reactor), front, clock)

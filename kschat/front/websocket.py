@@ -73,6 +73,7 @@ class EngineProtocol(WebSocketServerProtocol):
     def __init__(
         self,
         context: TransportContext,
+        *,
         revision: Revision,
         handshake: Handshake,
         base64: bool,
@@ -124,6 +125,8 @@ class EngineProtocol(WebSocketServerProtocol):
     def onPong(self, payload: bytes) -> None:
         """The peer has read all that was sent before a ping (RFC 6455, section 5.5.3)."""
         session = self.session
+        if session is not None:
+            session.alive()
         # A pong that nobody asked for is allowed; an empty one must not pass for the answer to no ping.
         if session is not None and self._asked and payload == self._asked and self.state == _OPEN:
             self._asked = b""
@@ -296,6 +299,11 @@ class EngineProtocol(WebSocketServerProtocol):
         if self.state == _OPEN:
             self._asked = payload = b"%d" % number
             self._put(b"\x89%c%b" % (len(payload), payload))
+
+    def ask_for_life(self) -> None:
+        """See ``wire.session.Transport``. A browser answers a ping while it lets the page's timers wait."""
+        if self.state == _OPEN:
+            self._put(b"\x89\x00")
 
     @property
     def congested(self) -> bool:

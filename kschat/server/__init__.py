@@ -3,8 +3,7 @@
 - ``server``     ``Server``: which namespace is served by whom; the wire's ``Application``
 - ``namespace``  ``Namespace``: middleware and handlers of events, by their names
 - ``functions``  an application's functions, and how many arguments each takes
-- ``socket``     ``Socket``: one client in one namespace
-- ``target``     ``Target``: some of a namespace's sockets, to be written to
+- ``socket``     ``Socket``: one client in one namespace; ``BroadcastOperator``: some of them
 - ``rooms``      who is in which room
 - ``acks``       acks that are awaited
 - ``values``     Python values to JSON with attachments, and back
@@ -16,17 +15,16 @@ Stands on ``wire`` alone: it knows no port and no chat. The chat is one handler 
 from kschat.server.errors import Gone, Refused, TimedOut, TooMany, Unanswered
 from kschat.server.namespace import Namespace
 from kschat.server.server import Bounds, Server
-from kschat.server.socket import Socket
-from kschat.server.target import Target
+from kschat.server.socket import BroadcastOperator, Socket
 
 __all__ = [
     "Bounds",
+    "BroadcastOperator",
     "Gone",
     "Namespace",
     "Refused",
     "Server",
     "Socket",
-    "Target",
     "TimedOut",
     "TooMany",
     "Unanswered",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from kschat.server.socket import Socket
 
 #: An application's function: it is called with a socket and what belongs to the occasion, and may be ``async def``.
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,7 +45,7 @@ class Handlers:
     __slots__ = ("any", "any_outgoing", "events", "middleware")
 
     def __init__(self) -> None:
-        self.middleware: list[Callable[[Socket], Any]] = []
+        self.middleware: list[Callable[..., Any]] = []
         self.events: dict[str, Entry] = {}
         self.any: list[Callable[..., Any]] = []
         self.any_outgoing: list[Callable[..., Any]] = []

@@ -15,8 +15,7 @@ from kschat.server import values
 from kschat.server.errors import Refused
 from kschat.server.functions import Entry, Function, Handlers
 from kschat.server.rooms import Rooms
-from kschat.server.socket import Socket
-from kschat.server.target import Asking, Target
+from kschat.server.socket import BroadcastAckRequest, BroadcastOperator, Socket
 from kschat.wire import connection
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -62,11 +61,11 @@ class Namespace:
 
     log = Logger()
 
-    def __init__(self, name: str, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
+    def __init__(self, name: str, *, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
         self.name = name
         self.clock = clock
         self.bounds = bounds
-        self.rooms = Rooms(bounds.max_rooms)
+        self.rooms: Rooms[Socket] = Rooms(bounds.max_rooms)
         self._handlers = Handlers() if handlers is None else handlers
         # All that were let in; and those beside them that were not answered yet.
         self._sockets: dict[Socket, None] = {}
@@ -130,12 +129,17 @@ class Namespace:
         return decorate
 
     @property
+    def max_asked(self) -> int:
+        """Acks that may be awaited of one socket."""
+        return self.bounds.max_asked
+
+    @property
     def sockets(self) -> list[Socket]:
         """Who is in it."""
         return list(self._sockets)
 
     def select(self, rooms: Iterable[str], without: Iterable[str]) -> list[Socket]:
-        """See ``Target.sockets``."""
+        """See ``BroadcastOperator.sockets``."""
         if rooms:
             return self.rooms.select(rooms, without)
         if without:
@@ -143,45 +147,45 @@ class Namespace:
             return [socket for socket in self._sockets if socket not in left_out]
         return list(self._sockets)
 
-    def to(self, *rooms: str) -> Target:
+    def to(self, *rooms: str) -> BroadcastOperator:
         """Those in any of ``rooms``."""
-        return Target(self, frozenset(rooms))
+        return BroadcastOperator(self, frozenset(rooms))
 
     in_ = to
 
-    def except_(self, *rooms: str) -> Target:
+    def except_(self, *rooms: str) -> BroadcastOperator:
         """All but those in any of ``rooms``."""
-        return Target(self, without=frozenset(rooms))
+        return BroadcastOperator(self, without=frozenset(rooms))
 
     @property
-    def volatile(self) -> Target:
-        """See ``Target.volatile``."""
-        return Target(self, droppable=True)
+    def volatile(self) -> BroadcastOperator:
+        """See ``BroadcastOperator.volatile``."""
+        return BroadcastOperator(self, droppable=True)
 
-    def timeout(self, seconds: float) -> Asking:
-        """See ``Target.timeout``."""
-        return Target(self).timeout(seconds)
+    def timeout(self, seconds: float) -> BroadcastAckRequest:
+        """See ``BroadcastOperator.timeout``."""
+        return BroadcastOperator(self).timeout(seconds)
 
     def emit(self, event: str, *args: Any) -> None:
         """Send an event to all."""
-        Target(self).emit(event, *args)
+        BroadcastOperator(self).emit(event, *args)
 
     def join(self, *rooms: str) -> None:
         """Let all join rooms."""
-        Target(self).join(*rooms)
+        BroadcastOperator(self).join(*rooms)
 
     def leave(self, *rooms: str) -> None:
         """Let all leave rooms."""
-        Target(self).leave(*rooms)
+        BroadcastOperator(self).leave(*rooms)
 
     def disconnect(self, close: bool = False) -> None:
         """End all. ``close``: see ``Socket.disconnect``."""
-        Target(self).disconnect(close)
+        BroadcastOperator(self).disconnect(close)
 
     def going_out(self, socket: Socket, event: str, args: Sequence[Any]) -> None:
         """An event is about to be sent to a socket: tell ``on_any_outgoing``."""
         for function in self._handlers.any_outgoing:
-            self._run(function, socket, (event, *args), event)
+            self._run(function, socket, (event, *args), name=event)
 
     @property
     def empty(self) -> bool:
@@ -223,12 +227,12 @@ class Namespace:
             raise ProtocolError("too many events of a socket are not handled yet", Reason.FORCED_CLOSE)
         args = values.decode(event.args, event.attachments)
         for function in self._handlers.any:
-            self._run(function, sender, (event.name, *args), event.name)
+            self._run(function, sender, (event.name, *args), name=event.name)
         own = event.name in sender.own or event.name in self._handlers.events
         if own and event.name not in (ANY, _CONNECTION):
-            self._call(sender, event.name, args, event.id)
+            self._call(sender, event.name, args, number=event.id)
         else:
-            self._call(sender, ANY, [event.name, *args], event.id)
+            self._call(sender, ANY, [event.name, *args], number=event.id)
 
     def acked(self, socket: connection.Socket, ack: Ack) -> None:
         """See ``wire.connection.Handler``."""
@@ -251,7 +255,7 @@ class Namespace:
             self.rooms.leave_all(gone)
         gone.acks.end()
 
-    def _call(self, socket: Socket, name: str, args: Iterable[Any], number: int | None = None) -> None:
+    def _call(self, socket: Socket, name: str, args: Iterable[Any], *, number: int | None = None) -> None:
         """Call the function for ``name``, and answer ack ``number`` with what it returns."""
         place = socket.own if name in socket.own else self._handlers.events
         entry = place.get(name)
@@ -263,10 +267,10 @@ class Namespace:
             return
         if entry.once:
             del place[name]
-        self._run(entry.function, socket, args, name, number)
+        self._run(entry.function, socket, args, name=name, number=number)
 
     def _run(
-        self, function: Callable[..., Any], socket: Socket, args: Sequence[Any], name: str, number: int | None = None
+        self, function: Callable[..., Any], socket: Socket, args: Sequence[Any], *, name: str, number: int | None = None
     ) -> None:
         try:
             answer = function(socket, *args)

@@ -15,12 +15,12 @@ from kschat.wire.connection import Connection, Handler, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
 
-__all__ = ["Bounds", "Server", "Witness"]
+__all__ = ["Bounds", "Server", "ServerObserver"]
 
 _DEFAULT = "/"
 
 
-class Witness(Protocol):
+class ServerObserver(Protocol):
     """Who is told what belongs to no namespace. Neither may raise."""
 
     def not_served(self, connection: Connection, namespace: str) -> None:
@@ -39,15 +39,17 @@ class Server:
     Args:
         clock: the reactor, or a test's clock.
         bounds: of each socket.
-        witness: is told, in the place of a line in the log.
+        observer: is told, in the place of a line in the log.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, bounds: Bounds | None = None, witness: Witness | None = None) -> None:
+    def __init__(
+        self, clock: IReactorTime, bounds: Bounds | None = None, observer: ServerObserver | None = None
+    ) -> None:
         self._clock = clock
         self._bounds = Bounds() if bounds is None else bounds
-        self._witness = witness
+        self._observer = observer
         self._handlers: dict[str, Handler] = {_DEFAULT: Lobby()}
         self._rules: list[tuple[Callable[[str], bool], Handlers]] = []
         self._made: dict[str, Namespace] = {}
@@ -61,7 +63,7 @@ class Server:
             return handler
         if handler is not None and not isinstance(handler, Lobby):
             raise ValueError(f"{name} is served by a handler that was mounted")
-        namespace = self._handlers[name] = Namespace(name, self._clock, self._bounds)
+        namespace = self._handlers[name] = Namespace(name, clock=self._clock, bounds=self._bounds)
         return namespace
 
     def of_each(self, rule: Callable[[str], bool] | re.Pattern[str]) -> Namespace:
@@ -77,7 +79,7 @@ class Server:
         handlers = Handlers()
         takes = (lambda name: rule.search(name) is not None) if isinstance(rule, re.Pattern) else rule
         self._rules.append((takes, handlers))
-        return Namespace("*", self._clock, self._bounds, handlers)
+        return Namespace("*", clock=self._clock, bounds=self._bounds, handlers=handlers)
 
     def mount(self, name: str, handler: Handler) -> None:
         """Let ``handler`` serve ``name`` on the wire's own terms, without what a ``Namespace`` does for each event."""
@@ -89,16 +91,16 @@ class Server:
         """See ``wire.connection.Application``."""
         handler = self._handlers.get(namespace) or self._dynamic(namespace)
         if handler is None:
-            if self._witness is not None:
-                self._witness.not_served(connection, namespace)
+            if self._observer is not None:
+                self._observer.not_served(connection, namespace)
             else:
                 self.log.info("a namespace that is not there was refused", peer=connection.handshake.peer)
         return handler
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """See ``wire.connection.Application``."""
-        if self._witness is not None:
-            self._witness.ended(connection, reason, detail)
+        if self._observer is not None:
+            self._observer.ended(connection, reason, detail)
         elif detail:
             self.log.info(
                 "a connection from {peer} was closed: {reason} ({detail})",
@@ -117,7 +119,7 @@ class Server:
                     self._made = {name: one for name, one in self._made.items() if not one.empty}
                     if len(self._made) >= self._bounds.max_dynamic:
                         return None
-                made = self._made[name] = Namespace(name, self._clock, self._bounds, handlers)
+                made = self._made[name] = Namespace(name, clock=self._clock, bounds=self._bounds, handlers=handlers)
                 return made
         return None
 

@@ -9,6 +9,7 @@
 - ``jsontext``    raw JSON: split, checked for depth, mended where browsers send halves of pairs
 - ``jsonnumbers`` numbers in raw JSON that no double holds: what JavaScript would write
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
+- ``msgpack``     the same packets in msgpack, of clients with another parser
 - ``roles``       what a session knows of its transport, its listener and its timetable
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
 - ``connection``  the Socket.IO server's side of one session: sockets in namespaces, each with its ``Handler``

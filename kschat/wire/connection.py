@@ -3,6 +3,9 @@
 Source: socketio/socket.io, ``docs/socket.io-protocol/v4.md`` ("Connection to a namespace",
 which revision 3 of Engine.IO goes with) and ``v5-current.md``.
 
+A client says by its first packet which parser it has: JSON's begin with text, those of ``socket.io-msgpack-parser``
+are binary.
+
 Knows no user and no token: an ``Application`` says who serves a namespace, and that ``Handler``
 decides who may join and what events mean. A socket holds its handler, so that an event goes straight
 to it. What has no place here (an event for a namespace that was not joined, say) is a
@@ -17,11 +20,15 @@ from typing import Any, Final
 
 import msgspec
 
+from kschat.wire import msgpack
 from kschat.wire.application import Application, Handler, Handshake
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
+from kschat.wire.msgpack import MsgpackDecoder
 from kschat.wire.session import EngineSession
 from kschat.wire.socketio import (
+    ACK,
+    EVENT,
     Ack,
     Connect,
     ConnectError,
@@ -172,6 +179,30 @@ class Socket:
             session.send_binary(attachment)
 
 
+class _MsgpackSocket(Socket):
+    """One whose client has the msgpack parser: each packet is one binary message."""
+
+    __slots__ = ()
+
+    def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
+        """See ``Socket``."""
+        number: int | None = None
+        if ask:
+            number = self._next_id
+            self._next_id = number + 1
+        self._send_packet(EVENT, number, body, attachments)
+        return number
+
+    def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
+        """See ``Socket``."""
+        self._send_packet(ACK, number, body, attachments)
+
+    def _send_packet(self, kind: int, number: int | None, body: bytes, attachments: Sequence[bytes]) -> None:
+        if self.accepted:
+            packet = msgpack.encode_array(kind, self.namespace, number, body, attachments, _ANY_DEPTH)
+            self.connection.session.send_binary(packet)
+
+
 class Connection:
     """All that one session carries. It is the session's ``Listener``.
 
@@ -190,6 +221,7 @@ class Connection:
         "_dismissed",
         "_limits",
         "_refused",
+        "_socket",
         "application",
         "first_id",
         "handshake",
@@ -209,7 +241,8 @@ class Connection:
         self.first_id = 0
         self._refused = 0
         self._limits = limits
-        self._decoder = Decoder(limits)
+        self._decoder: Decoder | MsgpackDecoder = Decoder(limits)
+        self._socket: type[Socket] = Socket
         # Namespaces whose sockets this side has ended; None as long as there were none.
         self._dismissed: dict[str, None] | None = None
 
@@ -237,7 +270,10 @@ class Connection:
 
     def send(self, packet: Connect | Disconnect | ConnectError) -> None:
         """Send a packet that carries no attachments."""
-        self.session.send_text(encode(packet)[0])
+        if self._socket is Socket:
+            self.session.send_text(encode(packet)[0])
+        else:
+            self.session.send_binary(msgpack.encode(packet))
 
     def refuse(self, namespace: str, message: str, data: msgspec.Raw | None = None) -> None:
         """Tell the peer that it has not joined ``namespace``."""
@@ -257,6 +293,9 @@ class Connection:
 
     def binary(self, data: bytes) -> None:
         """An attachment. Raises ProtocolError."""
+        if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
+            # The first packet of a client. That of JSON is text; and one of revision 3 has had JSON from us by then.
+            self._decoder, self._socket = MsgpackDecoder(self._limits), _MsgpackSocket
         packet = self._decoder.binary(data)
         if packet is not None:
             self._receive(packet)
@@ -330,8 +369,11 @@ class Connection:
         if handler is None:
             self.refuse(wish.namespace, "Invalid namespace")
             return
-        socket = self.sockets[wish.namespace] = Socket(self, wish.namespace, handler)
+        socket = self.sockets[wish.namespace] = self._socket(self, wish.namespace, handler)
         handler.connect(socket, wish)
 
 
 _DEFAULT: Final = "/"
+
+#: What is sent is as deep as what was let in, and some levels more.
+_ANY_DEPTH: Final = 1000

@@ -30,6 +30,12 @@ class Transport(Protocol):
         When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
         """
 
+    def ask_for_life(self) -> None:
+        """Ask the peer for a sign of life that its library gives without the program; ``session.alive`` is called.
+
+        That of revision 3 answers nothing by itself.
+        """
+
     @property
     def congested(self) -> bool:
         """Whether the peer does not take what is sent as fast as it comes."""

@@ -13,7 +13,8 @@ regions that do not touch each other:
     link:   ALONE --candidate--> PROBING --2probe / 3probe--> PROBED --5--> ALONE
               any --lost, close, silence, error--> CLOSED
 
-    beat, revision 3:  QUIET --2 / 3--> QUIET             silence: closed
+    beat, revision 3:  QUIET --2 / 3--> QUIET    QUIET --alarm / asks for a sign of life--> ASKED
+                       ASKED --2 / 3, sign of life--> QUIET    ASKED --alarm: closed
     beat, revision 4:  QUIET --alarm / 2--> ASKED --3--> QUIET    ASKED --alarm: closed
 """
 
@@ -28,6 +29,12 @@ from kschat.wire.engineio import Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timetable, Transport
 
+#: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
+_LATE: Final = 0.25
+
+#: Signs of life in a row that stand for the pings that do not come: of a page that sleeps, its browser answers alone.
+MAX_SIGNS_OF_LIFE: Final = 8
+
 
 class Link(Enum):
     """Whether a session has its transport alone, or one that it may change to."""
@@ -39,7 +46,7 @@ class Link(Enum):
 
 
 class Beat(Enum):
-    """Whether an answer to a ping of ours is awaited."""
+    """Whether an answer to a ping of ours, or a sign of life, is awaited."""
 
     QUIET = auto()
     ASKED = auto()
@@ -65,6 +72,8 @@ class Input(Enum):
     ALARM = auto()
     LOST = auto()
     END = auto()
+    #: from the transport: what it was asked for by ``ask_for_life``
+    ALIVE = auto()
 
 
 _OF_PACKET: Final = {kind.value: kind for kind in list(Input)[:7]}
@@ -99,6 +108,7 @@ class EngineSession:
         "_data",
         "_detail",
         "_reason",
+        "_signs_of_life",
         "_times",
         "_timetable",
         "base64",
@@ -139,6 +149,8 @@ class EngineSession:
         self._data: Packet | None = None
         self._reason = Reason.FORCED_CLOSE
         self._detail = ""
+        #: since the last ping of a client of revision 3
+        self._signs_of_life = 0
         #: whether this side is about to end it, and last words are said
         self.ending = False
 
@@ -206,6 +218,11 @@ class EngineSession:
         """The time that was scheduled has come."""
         self._happens(Input.ALARM)
 
+    def alive(self) -> None:
+        """The transport has a sign of life that no packet is: a pong of RFC 6455, another GET."""
+        if self.beat is Beat.ASKED and self.revision == 3 and self._signs_of_life < MAX_SIGNS_OF_LIFE:
+            self._happens(Input.ALIVE)
+
     def proved(self, number: int) -> None:
         """The transport has the proof that was asked for by ``prove``."""
         if self.link is not Link.CLOSED:
@@ -267,10 +284,15 @@ class EngineSession:
 
     def _rest(self) -> None:
         times = self._times
-        wait = times.interval + times.timeout if self.revision == 3 else times.interval
+        wait = times.interval + times.timeout * _LATE if self.revision == 3 else times.interval
         self._timetable.schedule(self, wait)
 
+    def _lives(self) -> None:
+        self._signs_of_life += 1
+        self._rest()
+
     def _answer_ping(self) -> None:
+        self._signs_of_life = 0
         self._rest()
         packet, self._data = self._data, None
         self.transport.send(b"3" + (packet.data if packet is not None else b""))
@@ -278,6 +300,11 @@ class EngineSession:
     def _ask(self) -> None:
         self._timetable.schedule(self, self._times.timeout)
         self.transport.send(b"2")
+
+    def _ask_for_life(self) -> None:
+        # The client's own ping is late, by a little or by much: browsers wake a hidden page once a minute.
+        self._timetable.schedule(self, self._times.timeout * (1 - _LATE))
+        self.transport.ask_for_life()
 
     def _silence(self) -> None:
         self.close(Reason.PING_TIMEOUT)
@@ -379,7 +406,11 @@ BEATS: Final[dict[Revision, dict[tuple[Beat, Input], tuple[Beat, Action]]]] = {
     3: {
         (Beat.QUIET, Input.PING): (Beat.QUIET, _S._answer_ping),
         (Beat.QUIET, Input.PONG): (Beat.QUIET, _S._refuse),
-        (Beat.QUIET, Input.ALARM): (Beat.QUIET, _S._silence),
+        (Beat.QUIET, Input.ALARM): (Beat.ASKED, _S._ask_for_life),
+        (Beat.ASKED, Input.PING): (Beat.QUIET, _S._answer_ping),
+        (Beat.ASKED, Input.PONG): (Beat.ASKED, _S._refuse),
+        (Beat.ASKED, Input.ALIVE): (Beat.QUIET, _S._lives),
+        (Beat.ASKED, Input.ALARM): (Beat.ASKED, _S._silence),
     },
     4: {
         (Beat.QUIET, Input.PING): (Beat.QUIET, _S._refuse),

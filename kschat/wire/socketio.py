@@ -181,11 +181,12 @@ class Decoder:
         namespace, query = ("/", "") if space is None else self._namespace(space)
         rest = text[head.end() :]
         if kind == EVENT:
-            return self._event(namespace, digits, rest)
+            return self.event(namespace, None if digits is None else int(digits), rest)
         if kind == ACK:
-            return self._ack(namespace, digits, rest)
+            return self.ack(namespace, None if digits is None else int(digits), rest)
         if kind >= BINARY_EVENT:
-            packet = (self._event if kind == BINARY_EVENT else self._ack)(namespace, digits, rest)
+            number = None if digits is None else int(digits)
+            packet = (self.event if kind == BINARY_EVENT else self.ack)(namespace, number, rest)
             self._await_attachments(packet, int(count))
             return None
         if digits is not None:
@@ -225,7 +226,8 @@ class Decoder:
         self._pending, parts, self._parts = None, tuple(self._parts), []
         return msgspec.structs.replace(pending, attachments=parts)
 
-    def _event(self, namespace: str, digits: bytes | None, rest: bytes) -> Event:
+    def event(self, namespace: str, number: int | None, rest: bytes) -> Event:
+        """An event whose name and arguments are the JSON array ``rest``, ``number`` its ack. Raises ProtocolError."""
         elements = jsontext.split_array(rest, self._limits.max_depth)
         if not elements:
             raise ProtocolError("an event without a name")
@@ -240,15 +242,16 @@ class Decoder:
             raise ProtocolError("an event's name that is no string") from None
         if name in RESERVED_EVENTS:
             raise ProtocolError("an event of a reserved name")
-        return Event(name, tuple(elements[1:]), namespace, None if digits is None else int(digits))
+        return Event(name, tuple(elements[1:]), namespace, number)
 
-    def _ack(self, namespace: str, digits: bytes | None, rest: bytes) -> Ack:
-        if digits is None:
+    def ack(self, namespace: str, number: int | None, rest: bytes) -> Ack:
+        """The ack ``number`` whose arguments are the JSON array ``rest``. Raises ProtocolError."""
+        if number is None:
             raise ProtocolError("an ack without an id")
         elements = jsontext.split_array(rest, self._limits.max_depth)
         if len(elements) > self._limits.max_arguments:
             raise ProtocolError("too many arguments")
-        return Ack(int(digits), tuple(elements), namespace)
+        return Ack(number, tuple(elements), namespace)
 
     def _await_attachments(self, packet: Event | Ack, count: int) -> None:
         if not count:

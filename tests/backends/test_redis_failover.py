@@ -177,7 +177,7 @@ class FailoverTests(StoreTestCase):
         await self.up(self.stores[0])
         await self.send(self.alice, "ben", "m2")
         # The gap was read from the old master, which has nothing of it.
-        await self.until(lambda: self.ben.feed._claimed > GENERATION, "the gap to be read")
+        await self.until(lambda: self.ben.stream._claimed > GENERATION, "the gap to be read")
         await self.send(self.alice, "ben", "m3")
         self.assertEqual(self.texts(self.ben), ["m1"])
         late.master = replica
@@ -234,7 +234,7 @@ class FailoverTests(StoreTestCase):
         tries = [one.tries for one in (self.stores[1]._session._writes, self.stores[1]._session._reads)]
         (forged,) = to("ben")
         self.daemons[1].news(Stored(forged, (("ben", 7 * GENERATION),)))
-        await self.until(lambda: self.ben.feed._claimed == 7 * GENERATION, "the gap to be read")
+        await self.until(lambda: self.ben.stream._claimed == 7 * GENERATION, "the gap to be read")
         await self.send(self.alice, "ben", "m2")
         await self.has(self.ben, "m1", "m2")
         await self.until(lambda: not self.stores[1]._session._reads._searching, "the search to end")

@@ -93,6 +93,9 @@ class Line:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
@@ -218,7 +221,7 @@ class House:
             self.counters,
             lambda least, most: least,
         )
-        self.server = Server(self.clock, witness=self.chat)
+        self.server = Server(self.clock, observer=self.chat)
         self.server.mount(NAMESPACE, self.chat)
 
     def token(self, user: str, rooms: Rooms = ()) -> str:

@@ -17,11 +17,12 @@ from zope.interface import implementer
 from kschat.backends.alone import LoneReplica
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.delivery import Bounds, Delivery
-from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
 from kschat.chat.messages import Message, Mids
+from kschat.chat.session import ChatSession
+from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
 from kschat.server import Server
@@ -152,6 +153,9 @@ class Pipe:
     def take_unsent(self) -> Iterable[Frame]:
         return ()
 
+    def ask_for_life(self) -> None:
+        pass
+
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
@@ -183,7 +187,7 @@ class Client:
         self.token = token
         self.pipe = Pipe()
         self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
-        server = Server(chat.clock, witness=chat)
+        server = Server(chat.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
         self.session.listener = self.connection
@@ -200,11 +204,16 @@ class Client:
         self.connection.opened()
 
     @property
-    def feed(self) -> Feed:
+    def served(self) -> ChatSession:
         """The daemon's side."""
-        feed = self.connection.sockets[NAMESPACE].record
-        assert isinstance(feed, Feed)
-        return feed
+        session = self.connection.sockets[NAMESPACE].record
+        assert isinstance(session, ChatSession)
+        return session
+
+    @property
+    def stream(self) -> DeliveryStream:
+        """The way of the inbox to this client."""
+        return self.served.stream
 
     @property
     def alive(self) -> bool:

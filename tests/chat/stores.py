@@ -173,16 +173,17 @@ class Shelves:
 
     Attributes:
         page: entries that ``read`` gives at the most.
+        shelves: by user.
         dropped: by user, the offsets that are kept no longer.
     """
 
     def __init__(self, page: int = 1000) -> None:
         self.page = page
-        self._shelves: dict[str, _Shelf] = {}
+        self.shelves: dict[str, _Shelf] = {}
         self.dropped: dict[str, set[int]] = {}
 
     def shelf(self, user: str) -> _Shelf:
-        return self._shelves.setdefault(user, _Shelf())
+        return self.shelves.setdefault(user, _Shelf())
 
     def put(self, message: Message) -> Stored:
         """Keep one message to a user."""
@@ -229,3 +230,19 @@ class Shelves:
             shelf = self.shelf(user)
             shelf.cursor = max(shelf.cursor, min(cursor, shelf.last))
         return succeed(None)
+
+
+class Behind:
+    """A store that another has replaced: it answers with what there was then. What is noted goes to the new one.
+
+    Args:
+        shelves: the new one, whose contents it has now.
+    """
+
+    def __init__(self, shelves: Shelves) -> None:
+        self._old = Shelves(shelves.page)
+        for user, shelf in shelves.shelves.items():
+            mine = self._old.shelf(user)
+            mine.first, mine.kept, mine.cursor = shelf.first, list(shelf.kept), shelf.cursor
+        self.note = shelves.note
+        self.inbox, self.ends, self.read = self._old.inbox, self._old.ends, self._old.read

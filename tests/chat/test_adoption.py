@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import adoption
-from kschat.chat.feed import RETRY_WAIT
-from kschat.chat.interfaces import Stored
+from kschat.chat.interfaces import RETRY_WAIT, Stored
 from kschat.chat.messages import Message
 from tests.chat.house import Guest, House
 from tests.contracts.made import message

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
-from kschat.chat.inbox import Options
 from kschat.chat.keys import Keys
+from kschat.chat.session import Options
 from kschat.chat.tokens import Issuer, TokenError, Verifier
 from kschat.wire.connection import Handshake
 from kschat.wire.socketio import Connect

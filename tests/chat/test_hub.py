@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import catchup
-from kschat.chat.feed import RETRY_WAIT
-from kschat.chat.interfaces import RouterTurn, Stored
+from kschat.chat.interfaces import RETRY_WAIT, RouterTurn, Stored
 from kschat.chat.notes import MAX_NOTES, NOTE_WAIT
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason

@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from kschat.backends.none import NoStore
-from kschat.chat import feed
-from kschat.chat.feed import Way
+from kschat.chat import inflight
 from kschat.chat.interfaces import InboxPage, IStore, Notes, RouterTurn, Stored, StoreUnavailable
 from kschat.chat.messages import Error
+from kschat.chat.stream import StreamState
 from tests.chat.peers import Client, Daemon, message
 from tests.contracts.doubles import LateRouter
 
@@ -114,13 +114,13 @@ class Relaying(RelayTestCase):
         self.assertEqual([len(event["MSG"]) for event in client.events("RESPRECEIVER")], [3])
 
     def test_a_socket_that_proves_nothing_is_written_on_and_held_in_bounds(self) -> None:
-        self.patch(feed, "MAX_UNPROVED", 5)
+        self.patch(inflight, "MAX_IN_FLIGHT", 5)
         client = self.daemon.joined("ben")
         for _ in range(10):
             self.relay(client, 2)
         self.assertEqual(len(client.messages()), 20)
-        self.assertLessEqual(len(client.feed._unproved), 5)
-        self.assertIs(client.feed.way, Way.LIVE)
+        self.assertLessEqual(len(client.stream.in_flight), 5)
+        self.assertIs(client.stream.state, StreamState.LIVE)
 
     def test_what_a_store_would_know_is_refused(self) -> None:
         client = self.daemon.joined("ben")

@@ -72,5 +72,5 @@ class EchoResource(Resource):
 
     def render_GET(self, request: Request) -> Any:
         """Give the connection away."""
-        hand_over(request, self._engine.factory.for_request(4, Handshake(), False))
+        hand_over(request, self._engine.factory.for_request(revision=4, handshake=Handshake()))
         return NOT_DONE_YET

@@ -45,6 +45,8 @@ class ChatTestCase(unittest.TestCase):
     version: int = 4
     #: Its transports; None for the library's default, which is to begin with polling and to change to WebSocket.
     transports: Sequence[str] | None = ("websocket",)
+    #: The npm package of its parser; None for the library's own.
+    parser: str | None = None
     settings: ClassVar[Mapping[str, object]] = {}
     #: Whether the daemon keeps messages in a file, as it does by default, or in memory.
     in_file: bool = False
@@ -78,7 +80,8 @@ class ChatTestCase(unittest.TestCase):
         query = f"token={token(user)}&ksId={user}"
         # Who is named by version is somebody's peer.
         transports = self.transports if version is None else ("websocket",)
-        socket = await self.client(version).connect(self.chat_url, query=query, transports=transports)
+        own: dict[str, object] = {"parser": self.parser} if self.parser and version is None else {}
+        socket = await self.client(version).connect(self.chat_url, query=query, transports=transports, **own)
         if transports is None or "polling" in transports:
             self.addCleanup(self._end, socket)
         return socket

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import defer
@@ -24,6 +25,8 @@ def milliseconds() -> int:
 
 class _Exchange(ChatTestCase):
     """Run by each version; the other side is always a client of version 4."""
+
+    large_numbers: Sequence[float] = (1e21,)
 
     async def both(self) -> tuple[str, NodeSocket, str, NodeSocket]:
         """A user with the version under test and one with version 4, connected."""
@@ -87,8 +90,9 @@ class _Exchange(ChatTestCase):
 
     async def test_any_json_arrives_as_it_was_sent(self) -> None:
         await self.passes_both_ways(
-            None, True, False, 0, -1, 1.5, 1e21, "", [], {}, [[], {}], {"": {"a": [None, 1, "x"]}}, 2**53 - 1
+            None, True, False, 0, -1, 1.5, "", [], {}, [[], {}], {"": {"a": [None, 1, "x"]}}, 2**53 - 1
         )
+        await self.passes_both_ways(*self.large_numbers)
 
     async def test_an_object_that_looks_like_a_placeholder_stays_an_object(self) -> None:
         await self.passes_both_ways({"_placeholder": True, "num": 0}, [{"_placeholder": True, "num": 7}])
@@ -337,6 +341,62 @@ class Client4DefaultTests(Client4Tests):
     """The same as it is by default: begins with long-polling, and changes to WebSocket."""
 
     transports = None
+
+
+class Client4MsgpackTests(Client4Tests):
+    """socket.io-client 4.8.4 with socket.io-msgpack-parser 3.0.2, over WebSocket alone."""
+
+    parser = "socket.io-msgpack-parser"
+    #: That parser writes whole numbers beyond 64 bits as other numbers.
+    large_numbers: Sequence[float] = ()
+
+    async def test_a_lone_surrogate_does_not_close_the_connection(self) -> None:
+        """What that parser writes in its place is nobody's text; the connection lives."""
+        alice, a, bob, b = await self.both()
+        for lone in ("a\ud800b", "\udc00", "\udc00\ud800"):
+            (ack,) = await a.emit("Send", sending(alice, bob, lone))
+            self.assertEqual("Send Emit is success.", ack["RESPONSE"])
+            await a.next("RESPSEND")
+            await b.next("RESPRECEIVER")
+        await self.pass_on(a, sending(alice, bob, "still here"), b)
+
+    async def test_javascript_s_own_values_arrive_as_json_has_them(self) -> None:
+        """What the other parser writes of them is JavaScript's JSON; Dates and undefined are made within node."""
+        alice, a, bob, b = await self.both()
+        date = {"$date": 1795398416145}
+        for msg, arrives in (
+            (date, "2026-11-23T01:46:56.145Z"),
+            ({"a": {"$undefined": 1}, "b": 1}, {"b": 1}),
+            ([{"$undefined": 1}, 1], [None, 1]),
+            ([0.5, {"$nan": 1}], [0.5, None]),
+        ):
+            await a.emit("Send", sending(alice, bob, msg))
+            (body,) = (await b.next("RESPRECEIVER")).args
+            self.assertEqual(body["MSG"][0]["msg"], arrives)
+
+    async def test_who_is_refused_is_told_why(self) -> None:
+        socket = await self.client().open(self.chat_url, auth={"token": "none"}, parser=self.parser)
+        self.assertEqual("Authentication error", (await socket.next("connect_error")).args[0]["$error"])
+        socket = await self.client().open(self.daemon.url + "/nobody", parser=self.parser)
+        self.assertEqual("Invalid namespace", (await socket.next("connect_error")).args[0]["$error"])
+
+
+class Client4MsgpackPollingTests(Client4MsgpackTests):
+    """The same over long-polling alone."""
+
+    transports = ("polling",)
+
+
+class Client4MsgpackDefaultTests(Client4MsgpackTests):
+    """The same as it is by default: begins with long-polling, and changes to WebSocket."""
+
+    transports = None
+
+
+class Client3MsgpackTests(Client4MsgpackTests):
+    """socket.io-client 3.1.3 with that parser, over WebSocket alone."""
+
+    version = 3
 
 
 del _Exchange, ChatTestCase

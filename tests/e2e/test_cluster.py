@@ -185,7 +185,7 @@ class Relay(DaemonsTestCase):
         await self.presence(a, bob, carol)
         redis.kill()
         for daemon in (one, other):
-            await self.parts_become(daemon, status="degraded", router="up", store="up", replica="down")
+            await self.parts_become(daemon, status="degraded", router="up", store="none", replica="down")
         await self.passes(a, alice, bob, b, "meanwhile")
         await a.emit("Typing", {"pId": carol})
         self.assertEqual([{"uId": alice}], (await here.next("RESPTYPING")).args)
@@ -217,7 +217,7 @@ class Relay(DaemonsTestCase):
         await self.presence(a, bob)
         broker.kill()
         for daemon in (one, other):
-            await self.parts_become(daemon, status="degraded", router="down", store="up", replica="up")
+            await self.parts_become(daemon, status="degraded", router="down", store="none", replica="up")
         (ack,) = await a.emit("Send", sending(alice, bob, "lost"))
         self.assertEqual(2, ack["ER"])
         await a.emit("Typing", {"pId": bob})

@@ -26,9 +26,9 @@ class MetricsTests(SynchronousTestCase):
         self.up = True
         collector = DaemonCollector(
             self.counters,
-            lambda: {"sockets": ("Sockets in the chat.", self.house.hub.sockets)},
-            lambda: {"store": self.up},
-            lambda: self.house.hub.routing,
+            gauges=lambda: {"sockets": ("Sockets in the chat.", self.house.hub.sockets)},
+            parts=lambda: {"store": self.up},
+            routing=lambda: self.house.hub.routing,
         )
         self.resource = Metrics(collector)
 
@@ -113,7 +113,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertNotIn(b"nobody", self.answer()[1])
 
     def test_two_daemons_in_one_process_have_figures_of_their_own(self) -> None:
-        other = Metrics(DaemonCollector(House().counters, dict, dict, dict))
+        other = Metrics(DaemonCollector(House().counters, gauges=dict, parts=dict, routing=dict))
         self.counters.sent = 7
         mine, self.resource = self.samples(), other
         self.assertEqual(

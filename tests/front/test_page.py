@@ -63,7 +63,7 @@ class Parsed(HTMLParser):
 
 def page(demo: bool = True, templates: FilePath[str] | None = None) -> PageResource:
     issuer = Issuer(SECRET, Clock().seconds) if demo else None
-    return PageResource(templates or shipped("templates"), issuer, demo, lambda low, high: 4711)
+    return PageResource(templates or shipped("templates"), issuer=issuer, demo=demo, randint=lambda low, high: 4711)
 
 
 def rendered(resource: PageResource, **arguments: str | bytes) -> Parsed:
@@ -127,7 +127,9 @@ class InTheDemo(SynchronousTestCase):
 
 class OutsideOfTheDemo(SynchronousTestCase):
     def test_no_token_is_ever_issued(self) -> None:
-        resource = PageResource(shipped("templates"), Issuer(SECRET, Clock().seconds), False, lambda low, high: 1)
+        resource = PageResource(
+            shipped("templates"), issuer=Issuer(SECRET, Clock().seconds), demo=False, randint=lambda low, high: 1
+        )
         for arguments in ({}, {"uid": "1", "rid": "2"}):
             document = rendered(resource, **arguments)
             self.assertIsNone(document.by_id("chat"))

@@ -14,10 +14,10 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.config import Config
 from kschat.daemon import Daemon
 from kschat.front.peers import PROOF
 from kschat.front.session_ids import PeerAddress, SessionIds
+from kschat.settings import Config
 from kschat.tap import make_service
 from tests.front.daemon import Response, handshake
 from tests.front.frames import client_frame, read_frames

@@ -162,7 +162,7 @@ class Changing(UpgradeTests):
                 else:
                     peer.send("2")
                     self.assertEqual(peer.texts(), ["3"])
-            daemon.clock.pump([1.1, 1.1])
+            daemon.clock.pump([1.1, 0.2, 0.9])
             self.assertEqual(peer.closing().reason, "ping timeout")
 
     def test_a_ping_that_waited_for_a_get_is_not_lost(self) -> None:

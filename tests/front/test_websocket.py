@@ -305,16 +305,37 @@ class Heartbeats(SessionTests):
         daemon = Daemon(ping_interval=25, ping_timeout=20)
         peer = daemon.joined(V3)
         for _ in range(5):
-            daemon.clock.advance(45 + EARLY)
+            daemon.clock.advance(30 + EARLY)
             self.assertEqual(peer.texts(), [])
             peer.send("2")
             self.assertEqual(peer.texts(), ["3"])
-        daemon.clock.advance(45 + EARLY)
-        self.assertEqual(peer.frames(), [])
+        daemon.clock.pump([30 + LATE, 15 + EARLY])
+        self.assertEqual([frame.opcode for frame in peer.frames()], [PING])
         daemon.clock.advance(LATE - EARLY)
         closing = peer.closing()
         self.assertEqual((closing.code, closing.reason), (1008, "ping timeout"))
         self.assertIn(("disconnected", "/kschat", Reason.PING_TIMEOUT), daemon.recorder.log)
+
+    def test_the_pong_of_a_hidden_page_whose_timers_wait_counts_as_life(self) -> None:
+        daemon = Daemon(ping_interval=25, ping_timeout=20)
+        peer = daemon.joined(V3)
+        for _ in range(5):
+            daemon.clock.advance(30 + LATE)
+            (asked,) = peer.frames()
+            self.assertEqual((asked.opcode, asked.payload), (PING, b""))
+            daemon.clock.advance(14)
+            peer.arrive(client_frame(asked.payload, PONG))
+        peer.send("2")
+        self.assertEqual(peer.texts(), ["3"])
+        self.assertEqual(daemon.recorder.of("proved"), [])
+
+    def test_who_was_pinged_and_answers_nothing_is_closed(self) -> None:
+        daemon = Daemon(ping_interval=25, ping_timeout=20)
+        peer = daemon.joined(V3)
+        # Pongs from before were not asked for, and say nothing of now.
+        peer.arrive(client_frame(b"", PONG))
+        daemon.clock.pump([30 + LATE, 15 + LATE])
+        self.assertEqual(peer.closing().reason, "ping timeout")
 
     def test_messages_are_no_heartbeat(self) -> None:
         for query, silence in ((V3, 45), (V4, 45)):
@@ -339,7 +360,9 @@ class Heartbeats(SessionTests):
         for _ in range(44):
             daemon.clock.advance(1)
             peer.arrive(client_frame(b"hello", 9))
-        self.assertEqual(peer.frames(), [Seen(PONG, b"hello")] * 44)
+        answers = [Seen(PONG, b"hello")] * 44
+        answers.insert(29, Seen(PING, b""))
+        self.assertEqual(peer.frames(), answers)
         daemon.clock.advance(1 + LATE)
         self.assertEqual(peer.closing().reason, "ping timeout")
 

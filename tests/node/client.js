@@ -9,7 +9,7 @@
 //                                                                               pid and offset: what it shows when it comes back (4.6 and later)}
 // On stdout, answers {"id": 2, "answer": …} or {"id": 2, "error": TEXT}, and whatever a socket is told:
 //     {"socket": NAME, "event": "RESPSEND", "args": […], "asks_ack": true}
-// Binary is {"$bin": hex} both ways, an Error {"$error": message}. Events that ask for an ack are answered at once with no arguments,
+// Binary is {"$bin": hex} both ways, {"$date": milliseconds}, {"$undefined": 1} and {"$nan": 1} are what they say on the way in, an Error {"$error": message}. Events that ask for an ack are answered at once with no arguments,
 // as the tutorial's client does with its empty callbacks, unless "answers" is false. The program ends when its stdin does.
 
 const readline = require("node:readline");
@@ -42,6 +42,9 @@ function from_plain(value) {
   if (Array.isArray(value)) return value.map(from_plain);
   if (value !== null && typeof value === "object") {
     if (typeof value.$bin === "string" && Object.keys(value).length === 1) return Buffer.from(value.$bin, "hex");
+    if ("$date" in value) return new Date(value.$date);
+    if ("$undefined" in value) return undefined;
+    if ("$nan" in value) return NaN;
     return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, from_plain(inner)]));
   }
   return value;
@@ -63,6 +66,8 @@ function listen(name, socket, answers, events) {
 
 const requests = {
   connect({ id, socket: name, url, options, answers, events }) {
+    // A package by its name: what a program gives as the parser is a module.
+    if (options.parser) options.parser = require(options.parser);
     const socket = io(url, options);
     sockets.set(name, socket);
     listen(name, socket, answers, events);

@@ -283,7 +283,7 @@ class Endings(SynchronousTestCase):
         self.assertEqual(len(self.gone), 1)
 
 
-class Witnesses(SynchronousTestCase):
+class Observers(SynchronousTestCase):
     def test_they_are_told_in_the_place_of_the_log(self) -> None:
         told: list[Any] = []
 
@@ -296,7 +296,7 @@ class Witnesses(SynchronousTestCase):
 
         clock = new_server()[1]
         with capturedLogs() as events:
-            client = Client(Server(clock, witness=Told()))
+            client = Client(Server(clock, observer=Told()))
             client.say("0/nowhere,")
             client.session.close(Reason.SLOW_READER, "why")
         self.assertEqual(told, ["/nowhere", (Reason.SLOW_READER, "why")])

@@ -21,7 +21,7 @@ def require_node() -> str:
     node = shutil.which("node")
     if node is None:
         _missing("node is not installed")
-    if not (NODE_DIRECTORY / "node_modules" / "sio4").is_dir():
+    if not all((NODE_DIRECTORY / "node_modules" / name).is_dir() for name in ("sio4", "socket.io-msgpack-parser")):
         _missing("the npm clients are not installed: run npm ci in tests/node")
     return node
 

@@ -21,6 +21,7 @@ class FakeTransport:
         closed: the reasons it was closed with.
         releases: how often a parked request was let go.
         unsent: what ``take_unsent`` gives away.
+        asked_for_life: how often it was asked for a sign of life.
         asked: the numbers that ``prove`` was called with.
     """
 
@@ -31,6 +32,7 @@ class FakeTransport:
         self.late: list[bytes] = []
         self.closed: list[Reason] = []
         self.releases = 0
+        self.asked_for_life = 0
         self.unsent = list(unsent)
         self.asked: list[int] = []
         self.on_send: Callable[[], None] | None = None
@@ -58,6 +60,9 @@ class FakeTransport:
     def take_unsent(self) -> Iterable[Frame]:
         unsent, self.unsent = self.unsent, []
         return unsent
+
+    def ask_for_life(self) -> None:
+        self.asked_for_life += 1
 
     def take_unread(self) -> Iterator[Frame]:
         return iter(())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -57,6 +58,64 @@ class ConnectionTestCase(SynchronousTestCase):
         self.assertIs(self.session.link, Link.CLOSED)
         self.assertEqual(self.transport.closed, [reason])
         self.assertEqual(self.application.log[-1][:2], ("ended", reason))
+
+
+class MsgpackTests(ConnectionTestCase):
+    """Clients whose first packet is binary: they have the msgpack parser, and are answered so."""
+
+    def packets(self) -> list[Any]:
+        """What was sent, all of it binary."""
+        frames = self.transport.take()
+        assert all(isinstance(frame, Frame) and frame.binary for frame in frames), frames
+        return [msgspec.msgpack.decode(frame.payload) for frame in frames if isinstance(frame, Frame)]
+
+    def receive(self, **fields: Any) -> None:
+        self.session.receive(msgspec.msgpack.encode({"nsp": "/kschat", **fields}), True)
+
+    def test_all_packets_are_binary_from_the_first_on(self) -> None:
+        connection = self.begin()
+        self.receive(type=0, data={"token": "t"})
+        socket = connection.sockets["/kschat"]
+        self.assertEqual(self.packets(), [{"type": 0, "nsp": "/kschat", "data": {"sid": socket.id}}])
+        self.assertEqual(self.application.take(), [("connect", "/kschat", Connect("/kschat", b'{"token":"t"}'))])
+        self.receive(type=2, data=["e", b"\x01"], id=3)
+        self.assertEqual(
+            self.application.take(),
+            [("event", "/kschat", Event("e", (Raw(b'{"_placeholder":true,"num":0}'),), "/kschat", 3, (b"\x01",)))],
+        )
+        socket.ack(3, b"[1]")
+        self.assertEqual(socket.emit(b'["y",{"_placeholder":true,"num":0}]', [b"z"], ask=True), 0)
+        socket.emit(b'["n"]')
+        self.assertEqual(
+            self.packets(),
+            [
+                {"type": 3, "nsp": "/kschat", "id": 3, "data": [1]},
+                {"type": 2, "nsp": "/kschat", "id": 0, "data": ["y", b"z"]},
+                {"type": 2, "nsp": "/kschat", "data": ["n"]},
+            ],
+        )
+        self.receive(type=3, data=["a"], id=0)
+        self.assertEqual(self.application.take(), [("acked", "/kschat", Ack(0, (Raw(b'"a"'),), "/kschat"))])
+        socket.disconnect()
+        self.assertEqual(self.packets(), [{"type": 1, "nsp": "/kschat"}])
+        self.receive(type=0, nsp="/nowhere")
+        self.assertEqual(self.packets()[0]["type"], 4)
+        self.assert_open()
+        self.session.receive(b"40/kschat,")
+        self.assert_closed()
+
+    def test_what_is_no_packet_closes_the_connection(self) -> None:
+        for data in (b"\x01\x02", b"", msgspec.msgpack.encode({"type": 2, "nsp": "/kschat", "data": ["e"]})):
+            self.begin()
+            self.session.receive(data, True)
+            self.assert_closed()
+
+    def test_whoever_began_with_text_goes_on_so(self) -> None:
+        for revision in REVISIONS:
+            self.joined(revision)
+            packet = msgspec.msgpack.encode({"type": 2, "nsp": "/kschat", "data": ["e"]})
+            self.session.receive(packet if revision == 4 else b"\x04" + packet, True)
+            self.assert_closed()
 
 
 class JoiningTests(ConnectionTestCase):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.wire.engineio import Frame, Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timetable, Transport
-from kschat.wire.session import BEATS, TRANSITIONS, Beat, EngineSession, HeartbeatTimes, Input, Link
+from kschat.wire.session import BEATS, MAX_SIGNS_OF_LIFE, TRANSITIONS, Beat, EngineSession, HeartbeatTimes, Input, Link
 from tests.wire.fakes import FakeListener, FakeTimetable, FakeTransport
 from tests.wire.strategies import PROPERTY, any_bytes, revisions
 
@@ -75,6 +75,8 @@ class TablesTests(SynchronousTestCase):
             beats = self.beats_that_can_be(revision)
             for link in set(Link) - {Link.CLOSED}:
                 for what in Input:
+                    if what is Input.ALIVE:
+                        continue  # of one who was asked for it alone
                     in_beats = {(beat, what) in BEATS[revision] for beat in beats}
                     self.assertEqual(len(in_beats), 1, (revision, what))
                     self.assertNotEqual((link, what) in TRANSITIONS, in_beats.pop(), (revision, link, what))
@@ -87,9 +89,8 @@ class TablesTests(SynchronousTestCase):
         return beats
 
     def test_no_entry_is_for_a_state_that_cannot_be(self) -> None:
-        self.assertEqual(self.beats_that_can_be(3), {Beat.QUIET})
-        self.assertEqual(self.beats_that_can_be(4), {Beat.QUIET, Beat.ASKED})
         for revision in REVISIONS:
+            self.assertEqual(self.beats_that_can_be(revision), {Beat.QUIET, Beat.ASKED})
             self.assertEqual({beat for beat, _ in BEATS[revision]}, self.beats_that_can_be(revision))
 
     def test_a_closed_session_has_no_way_back(self) -> None:
@@ -297,6 +298,43 @@ class HeartbeatTests(SessionTestCase):
             session.receive(b"2")
             self.assertEqual(self.transport.take(), [b"3"])
         self.assertIs(session.link, Link.ALONE)
+
+    def test_revision_3_is_asked_for_a_sign_of_life_before_it_is_closed(self) -> None:
+        session = self.begin(3)
+        for asked in range(1, 6):
+            self.timetable.advance(INTERVAL + TIMEOUT / 4 - 0.01)
+            self.assertEqual(self.transport.asked_for_life, asked - 1)
+            self.timetable.advance(3 * TIMEOUT / 4 - 0.01)
+            self.assertEqual(self.transport.asked_for_life, asked)
+            session.alive()
+        self.assertIs(session.link, Link.ALONE)
+        self.assertEqual(self.transport.frames, [])
+        self.timetable.advance(INTERVAL + TIMEOUT)
+        self.assert_ended(Reason.PING_TIMEOUT, session)
+
+    def test_signs_of_life_stand_for_pings_a_bounded_number_of_times(self) -> None:
+        session = self.begin(3)
+        for _ in range(2):
+            for _ in range(MAX_SIGNS_OF_LIFE):
+                self.timetable.advance(INTERVAL + TIMEOUT / 2)
+                session.alive()
+            session.receive(b"2")
+        for _ in range(MAX_SIGNS_OF_LIFE):
+            self.timetable.advance(INTERVAL + TIMEOUT / 2)
+            session.alive()
+        self.timetable.advance(INTERVAL + TIMEOUT / 2)
+        session.alive()
+        self.timetable.advance(TIMEOUT / 2)
+        self.assert_ended(Reason.PING_TIMEOUT, session)
+
+    def test_a_sign_of_life_that_nobody_asked_for_means_nothing(self) -> None:
+        for revision in REVISIONS:
+            session = self.begin(revision)
+            self.timetable.advance(INTERVAL - 0.01)
+            session.alive()
+            self.timetable.advance(TIMEOUT + 0.01)
+            self.assert_ended(Reason.PING_TIMEOUT, session)
+            session.alive()
 
     def test_revision_3_never_pings(self) -> None:
         session = self.begin(3)
@@ -668,6 +706,7 @@ _happenings = st.one_of(
     st.tuples(st.just("send_binary"), st.just(b"hi")),
     st.tuples(st.just("close"), st.sampled_from(Reason), st.just("detail")),
     st.tuples(st.just("proved"), st.integers(0, 2)),
+    st.tuples(st.just("alive")),
 )
 
 

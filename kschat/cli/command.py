@@ -19,11 +19,11 @@ from kschat import __version__
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Issuer, Rooms
-from kschat.config import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
-from kschat.connect import Finding, try_all
+from kschat.cli.connect import Finding, try_all
+from kschat.cli.maintenance import BackupOptions, RestoredOptions, backup, restored
+from kschat.cli.options import Options, short_help
 from kschat.front.monotonic import use_monotonic_clock
-from kschat.maintenance import BackupOptions, RestoredOptions, backup, restored
-from kschat.options import Options, short_help
+from kschat.settings import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
 
 T = TypeVar("T")
 

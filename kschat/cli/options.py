@@ -1,4 +1,4 @@
-"""The command line, made from ``config.SETTINGS``: for ``twistd kschat`` and for the command ``kschat``."""
+"""The command line, made from ``settings.SETTINGS``: for ``twistd kschat`` and for the command ``kschat``."""
 
 import difflib
 import re
@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from kschat import __version__
-from kschat.config import SETTINGS
-from kschat.settings import Setting
+from kschat.settings import SETTINGS
+from kschat.settings.setting import Setting
 
 
 def _parameter(setting: Setting) -> list[Any]:
@@ -71,7 +71,7 @@ class Options(usage.Options):
                 raise usage.UsageError(f"--{name} and --no-{name} were both given")
 
     def given(self) -> dict[str, str]:
-        """The text of each option that was given, by the name of its setting, and ``config``: for ``config.load``."""
+        """The text of each option that was given, by the name of its setting, and ``config``: for ``settings.load``."""
         given = {}
         for name, setting in SETTINGS.items():
             option = setting.option[2:]

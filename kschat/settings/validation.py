@@ -1,23 +1,18 @@
 """What no setting can know alone: that they go together, and that what they name is there."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kschat import hints
 from kschat.backends import amqp, redis
 from kschat.chat.keys import KeysError, one_family
 from kschat.front.origins import OriginError, Origins
-from kschat.keyfiles import KEYS, read_keys, usable_algorithms
-from kschat.settings import Setting
-from kschat.sources import DEFAULTS, ConfigError, Given, reason_of
-
-if TYPE_CHECKING:
-    from kschat.config import Config
+from kschat.settings import hints
+from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
+from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
+from kschat.settings.model import Config
+from kschat.settings.setting import Setting
 
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
 

@@ -11,9 +11,10 @@ from types import FrameType
 from kschat.backends.sqlite.backup import back_up, tell_restored
 from kschat.backends.sqlite.database import Versions
 from kschat.chat.interfaces import StoreUnavailable
-from kschat.config import SETTINGS
-from kschat.options import Options, short_help
-from kschat.sources import ConfigError, gather
+from kschat.cli.options import Options, short_help
+from kschat.settings import SETTINGS
+from kschat.settings.given import ConfigError
+from kschat.settings.loading import gather
 
 #: How much less than others a backup takes of the processor (``nice``).
 NICE = 10

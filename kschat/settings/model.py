@@ -1,7 +1,6 @@
-"""One frozen ``Config`` from defaults < TOML file < environment < command line, or one sentence on why not.
+"""All settings: the fields of one frozen ``Config``.
 
-The fields of ``Config`` are the settings: what stands there makes the options of twistd, the validation, the masking
-and the table in the documentation. Nothing here opens a socket; the files that settings name are only looked at.
+What stands there makes the options of twistd, the validation, the masking and the table in the documentation.
 """
 
 from collections.abc import Mapping
@@ -10,22 +9,7 @@ from typing import Annotated
 import msgspec
 
 from kschat.chat.keys import ASYMMETRIC, HMAC
-from kschat.keyfiles import read_keys, read_secret
-from kschat.relations import check, peer_place
-from kschat.settings import About, Setting, settings_of
-from kschat.sources import DEFAULTS, FROM_PORT, ConfigError, Given, gather
-
-__all__ = [
-    "SETTINGS",
-    "Config",
-    "ConfigError",
-    "describe",
-    "load",
-    "peer_place",
-    "read_keys",
-    "read_secret",
-    "settings_table",
-]
+from kschat.settings.setting import About, Setting, settings_of
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,34 +307,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SETTINGS: Mapping[str, Setting] = settings_of(Config)
-
-
-def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
-    """The configuration that the command line and the environment make.
-
-    ``argv_values`` holds the text of each option that was given, by the name of its setting, and ``config`` (else
-    ``KSCHAT_CONFIG``) names a TOML file. Raises ``ConfigError``.
-    """
-    given = gather(SETTINGS, argv_values, environ)
-    if given["demo"].value and given["listen"].origin in (DEFAULTS, FROM_PORT):
-        there = given["listen"]
-        given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
-    if given["demo"].value and given["store"].origin == DEFAULTS:
-        given["store"] = Given("memory", DEFAULTS)
-    config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
-    check(config, SETTINGS, given)
-    return config
-
-
-def describe(config: Config) -> str:
-    """The effective configuration as a TOML file, secrets masked."""
-    return "".join(f"{name} = {setting.to_toml(getattr(config, name))}\n" for name, setting in SETTINGS.items())
-
-
-def settings_table() -> str:
-    """All settings as a table in Markdown, for the documentation."""
-    lines = ["| setting | default | takes | meaning |", "| --- | --- | --- | --- |"]
-    for name, setting in SETTINGS.items():
-        cells = (f"`{name}`", f"`{setting.to_toml(setting.default)}`", setting.span(), setting.about.doc)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"

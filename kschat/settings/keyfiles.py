@@ -1,14 +1,9 @@
 """What tokens are verified with, read from whichever setting names it."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kschat.chat.keys import Keys, KeysError
-
-if TYPE_CHECKING:
-    from kschat.config import Config
+from kschat.settings.model import Config
 
 #: The settings that name the key tokens are verified with, of which there is exactly one.
 KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")

@@ -1,6 +1,7 @@
-"""Where values of settings come from: a TOML file, the environment, the command line; a later one wins.
+"""Loads the configuration: a TOML file, the environment, the command line; a later one wins.
 
-Knows no particular setting but ``listen``, which the variable PORT of hosting platforms sets as well.
+Knows no particular setting but ``listen``, which the variable PORT of hosting platforms sets as well, and what a demo
+changes.
 """
 
 import difflib
@@ -10,40 +11,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from kschat.settings import Setting, Unfit, Value
-
-DEFAULTS = "the defaults"
-FROM_PORT = "the environment (PORT)"
+from kschat.settings.given import DEFAULTS, FROM_PORT, ConfigError, Given, fault_of, reason_of
+from kschat.settings.model import SETTINGS, Config
+from kschat.settings.setting import Setting, Unfit
+from kschat.settings.validation import check
 
 #: Variables that begin like settings but are for the tests and the benchmark, whose daemons inherit them, or
 #: are set by Kubernetes beside a service named kschat (KSCHAT_PORT, KSCHAT_PORT_3000_TCP, KSCHAT_SERVICE_HOST).
 FOREIGN_VARIABLES = ("KSCHAT_TESTS_", "KSCHAT_BENCH_", "KSCHAT_PORT", "KSCHAT_SERVICE_")
 
-#: Characters of a value that a sentence shows.
-MAX_SHOWN = 200
 
+def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
+    """The configuration that the command line and the environment make.
 
-class ConfigError(Exception):
-    """The configuration cannot be used; its text is one sentence naming the setting and where its value came from."""
-
-
-class Given(msgspec.Struct, frozen=True):
-    """A value, and the words that say where it came from."""
-
-    value: Value
-    origin: str
-
-    def spelled(self, setting: Setting, text: str) -> str:
-        """How ``text`` would be given to another ``setting`` at the same place: ``--algorithms RS256``."""
-        if self.origin.startswith("the file "):
-            return f"{setting.name} = {setting.to_toml((text,) if setting.kind == 'list' else text)}"
-        return f"{setting.variable}={text}" if "KSCHAT_" in self.origin else f"{setting.option} {text}"
-
-    def fault(self, setting: Setting, reason: str) -> ConfigError:
-        """The error that this value of ``setting`` is: ``reason`` ends the sentence ("is not a number")."""
-        return _fault(setting, self.value, self.origin, reason)
+    ``argv_values`` holds the text of each option that was given, by the name of its setting, and ``config`` (else
+    ``KSCHAT_CONFIG``) names a TOML file. Raises ``ConfigError``.
+    """
+    given = gather(SETTINGS, argv_values, environ)
+    if given["demo"].value and given["listen"].origin in (DEFAULTS, FROM_PORT):
+        there = given["listen"]
+        given["listen"] = Given(f"{there.value}:interface=127.0.0.1", there.origin)
+    if given["demo"].value and given["store"].origin == DEFAULTS:
+        given["store"] = Given("memory", DEFAULTS)
+    config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
+    check(config, SETTINGS, given)
+    return config
 
 
 def gather(
@@ -58,11 +50,6 @@ def gather(
             setting = _known(settings, name, name, "the command line")
             given[name] = _read(setting, text, f"the command line ({setting.option})")
     return given
-
-
-def reason_of(error: Exception) -> str:
-    """The system's words for ``error``, on one line."""
-    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 
 def _from_file(
@@ -96,7 +83,7 @@ def _from_file(
         try:
             given[name] = Given(setting.from_toml(value), origin)
         except Unfit as unfit:
-            raise _fault(setting, value, origin, str(unfit)) from None
+            raise fault_of(setting, value, origin, str(unfit)) from None
     return given
 
 
@@ -121,7 +108,7 @@ def _from_environ(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
     port = environ.get("PORT", "")
     if port:
         if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 2**16):
-            raise _fault(settings["listen"], port, FROM_PORT, "is not the number of a port")
+            raise fault_of(settings["listen"], port, FROM_PORT, "is not the number of a port")
         given["listen"] = Given(f"tcp:{int(port)}", FROM_PORT)
     for variable, text in environ.items():
         if (
@@ -139,7 +126,7 @@ def _read(setting: Setting, text: str, origin: str) -> Given:
     try:
         return Given(setting.from_text(text), origin)
     except Unfit as unfit:
-        raise _fault(setting, text, origin, str(unfit)) from None
+        raise fault_of(setting, text, origin, str(unfit)) from None
 
 
 def _known(settings: Mapping[str, Setting], name: str, spelled: str, origin: str) -> Setting:
@@ -150,12 +137,3 @@ def _known(settings: Mapping[str, Setting], name: str, spelled: str, origin: str
     near = difflib.get_close_matches(name.lower().replace("-", "_"), settings, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ConfigError(f"{spelled} from {origin} is not a setting of kschat{hint}")
-
-
-def _fault(setting: Setting, value: object, origin: str, reason: str) -> ConfigError:
-    shown = "the value" if setting.about.masked else repr(",".join(value) if isinstance(value, tuple) else value)
-    # A URL that was given to the wrong setting.
-    shown = re.sub(r"(://)[^\s'\"]*@", r"\1…@", shown)
-    if len(shown) > MAX_SHOWN:
-        shown = shown[:MAX_SHOWN] + "…"
-    return ConfigError(f"{setting.name}: {shown} from {origin} {reason}")

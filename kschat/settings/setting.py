@@ -1,6 +1,6 @@
 """What one setting is: its name in each place, how its text is read, its bounds, and how it is shown.
 
-Knows nothing of any particular setting (``config`` does) nor of files and environments.
+Knows nothing of any particular setting (``model`` does) nor of files and environments.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
-from kschat import hints
+from kschat.settings import hints
 
 Value: TypeAlias = str | bool | int | float | tuple[str, ...]
 Kind: TypeAlias = Literal["text", "flag", "whole", "number", "list"]

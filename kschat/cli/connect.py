@@ -24,11 +24,11 @@ from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backing import amqp_settings, redis_settings
 from kschat.chat.keys import KeysError
-from kschat.config import Config, read_keys
 from kschat.front.bindable import cannot_listen
 from kschat.front.page import PageResource
 from kschat.front.static import client_dist
-from kschat.keyfiles import KEYS
+from kschat.settings import Config, read_keys
+from kschat.settings.keyfiles import KEYS
 
 #: Seconds that one part may take; each is bounded by itself as well, but for names that nobody resolves.
 PATIENCE: Final = 30.0
@@ -151,7 +151,7 @@ def _sqlite(store: str) -> str:
 
 def _templates(config: Config) -> str:
     where = directory("templates", config.templates)
-    PageResource(where, None, config.demo, random.randint)
+    PageResource(where, issuer=None, demo=config.demo, randint=random.randint)
     return str(where.path)
 
 

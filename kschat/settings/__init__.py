@@ -1,0 +1,32 @@
+"""Settings: one frozen ``Config`` from defaults < TOML file < environment < command line, or one sentence on why not.
+
+- ``setting``     what one setting is: its names, how its text is read, its bounds
+- ``model``       ``Config``: all of them
+- ``given``       a value and where it came from; ``ConfigError``
+- ``loading``     ``load``: reads the three places
+- ``validation``  what no setting can know alone: that they go together, and that what they name is there
+- ``keyfiles``    the key that tokens are verified with
+- ``hints``       how a value that cannot be used was probably meant
+- ``table``       a configuration as TOML; the table of settings in the documentation
+
+Nothing here opens a socket; the files that settings name are only looked at.
+"""
+
+from kschat.settings.given import ConfigError
+from kschat.settings.keyfiles import read_keys, read_secret
+from kschat.settings.loading import load
+from kschat.settings.model import SETTINGS, Config
+from kschat.settings.table import describe, settings_table
+from kschat.settings.validation import peer_place
+
+__all__ = [
+    "SETTINGS",
+    "Config",
+    "ConfigError",
+    "describe",
+    "load",
+    "peer_place",
+    "read_keys",
+    "read_secret",
+    "settings_table",
+]

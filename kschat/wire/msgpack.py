@@ -1,0 +1,319 @@
+"""Socket.IO packets as npm's ``socket.io-msgpack-parser`` writes them: each is one binary message, a map in msgpack.
+
+Source: github.com/socketio/socket.io-msgpack-parser, ``index.js``; github.com/msgpack/msgpack, ``spec.md``; and, for
+what JavaScript has and msgpack has not, ``notepack.io``, which that parser stands on.
+
+::
+
+    {"type": 2, "nsp": "/kschat", "id": 7, "data": ["Send", {"msg": "hi"}]}    EVENT that asks for ack 7
+
+What is above knows JSON with attachments alone, so packets are turned into that and made of it here.
+
+::
+
+    bin, ext of type 0          an attachment: a Buffer, an ArrayBuffer
+    fixext 1 of type 0          undefined: no member of an object, null in an array
+    fixext 8 of type 0          a Date: its text, as JSON.stringify writes it
+    an ext of any other type    an array of its type and an attachment
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from kschat.wire import jsontext
+from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_SAFE, stringified
+from kschat.wire.limits import Limits
+from kschat.wire.socketio import (
+    ACK,
+    CONNECT,
+    CONNECT_ERROR,
+    DISCONNECT,
+    EVENT,
+    Connect,
+    ConnectError,
+    Decoder,
+    Disconnect,
+    Packet,
+)
+
+_json: Final = msgspec.json.Encoder().encode
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_SIGNED_BYTE: Final = struct.Struct(">b")
+_INTEGERS: Final = {
+    0xCC: struct.Struct(">B"),
+    0xCD: struct.Struct(">H"),
+    0xCE: struct.Struct(">I"),
+    0xCF: struct.Struct(">Q"),
+    0xD0: _SIGNED_BYTE,
+    0xD1: struct.Struct(">h"),
+    0xD2: struct.Struct(">i"),
+    0xD3: struct.Struct(">q"),
+}
+_FLOATS: Final = {0xCA: struct.Struct(">f"), 0xCB: struct.Struct(">d")}
+#: How long what follows is: of text, binary, arrays, maps, extensions.
+_LENGTHS: Final = {
+    0xC4: struct.Struct(">B"),
+    0xC5: struct.Struct(">H"),
+    0xC6: struct.Struct(">I"),
+    0xC7: struct.Struct(">B"),
+    0xC8: struct.Struct(">H"),
+    0xC9: struct.Struct(">I"),
+    0xD9: struct.Struct(">B"),
+    0xDA: struct.Struct(">H"),
+    0xDB: struct.Struct(">I"),
+    0xDC: struct.Struct(">H"),
+    0xDD: struct.Struct(">I"),
+    0xDE: struct.Struct(">H"),
+    0xDF: struct.Struct(">I"),
+}
+_FIXED_EXTENSIONS: Final = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
+_CONSTANTS: Final = {0xC0: b"null", 0xC2: b"false", 0xC3: b"true"}
+
+#: JSON in place of JavaScript's undefined, which JSON has not: a member of an object that is it is left out.
+_UNDEFINED: Final = b"null "
+
+
+#: Half of a surrogate pair, as JavaScript's programs write it into what should be UTF-8.
+_HALVES: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+
+
+class MsgpackDecoder:
+    """Reads the packets of one connection. ``socketio.Decoder`` for another parser.
+
+    Args:
+        limits: beyond them, ``ProtocolError``. The depth is that of a packet's data.
+    """
+
+    __slots__ = ("_json", "_limits")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._json = Decoder(limits)
+
+    def text(self, text: bytes) -> Packet:
+        """No packet of this parser is text. Raises ProtocolError."""
+        raise ProtocolError("text from a client of the msgpack parser")
+
+    def binary(self, data: bytes) -> Packet:
+        """Decode one packet.
+
+        Raises:
+            ProtocolError: no packet, or one that breaks a limit.
+        """
+        reader = _Reader(data, self._limits)
+        try:
+            fields = reader.packet()
+        except (IndexError, struct.error):
+            raise ProtocolError("msgpack that ends too early") from None
+        if reader.position != len(data):
+            raise ProtocolError("msgpack with more behind it")
+        kind, namespace, number = fields.get("type"), fields.get("nsp"), fields.get("id")
+        if type(kind) is not int:
+            raise ProtocolError("an unknown packet type")
+        if not isinstance(namespace, str):
+            raise ProtocolError("a packet without a namespace")
+        if len(namespace.encode("utf-8", "replace")) > self._limits.max_namespace:
+            raise ProtocolError("a namespace that is too long")
+        if number is not None and (type(number) is not int or not 0 <= number <= MAX_SAFE):
+            raise ProtocolError("an ack id that is no number")
+        text = fields.get("data", b"")
+        attachments = tuple(reader.attachments)
+        if kind == EVENT:
+            return msgspec.structs.replace(self._json.event(namespace, number, text), attachments=attachments)
+        if kind == ACK:
+            return msgspec.structs.replace(self._json.ack(namespace, number, text), attachments=attachments)
+        if attachments or text.startswith(b"["):
+            raise ProtocolError("a payload that is no object")
+        if kind == CONNECT:
+            if text and not text.startswith(b"{"):
+                raise ProtocolError("a CONNECT whose payload is no object")
+            return Connect(namespace, text)
+        if kind == DISCONNECT:
+            if text:
+                raise ProtocolError("a DISCONNECT with a payload")
+            return Disconnect(namespace)
+        if kind == CONNECT_ERROR:
+            return ConnectError(namespace, text)
+        raise ProtocolError("an unknown packet type")
+
+
+class _Reader:
+    """Turns the msgpack of one packet into JSON. ``attachments`` are what its placeholders mean."""
+
+    __slots__ = ("_data", "_limits", "attachments", "position")
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        self._data = data
+        self._limits = limits
+        self.position = 0
+        self.attachments: list[bytes] = []
+
+    def packet(self) -> dict[str, Any]:
+        """The packet's members that are defined: ``type``, ``id`` and ``nsp`` as values, ``data`` as JSON."""
+        fields: dict[str, Any] = {}
+        for _ in range(self._size(self._byte(), 0x80, 0xDE, 0xDF)):
+            key, text = self._key(), self._value(0)
+            if text is _UNDEFINED:
+                continue
+            if key in ("type", "nsp", "id"):
+                fields[key] = msgspec.json.decode(text)
+            elif key == "data":
+                fields[key] = text
+        return fields
+
+    def _byte(self) -> int:
+        byte = self._data[self.position]
+        self.position += 1
+        return byte
+
+    def _bytes(self, count: int) -> bytes:
+        data = self._data[self.position : self.position + count]
+        if len(data) < count:
+            raise IndexError
+        self.position += count
+        return data
+
+    def _number(self, form: struct.Struct) -> Any:
+        (number,) = form.unpack_from(self._data, self.position)
+        self.position += form.size
+        return number
+
+    def _size(self, first: int, short: int, *longer: int) -> int:
+        """How many there are in an array or a map that begins with ``first``."""
+        size = first & 0x0F if first & 0xF0 == short else -1
+        if first in longer:
+            size = self._number(_LENGTHS[first])
+        if size < 0:
+            raise ProtocolError("msgpack of another type than belongs here")
+        if size > len(self._data) - self.position:
+            raise IndexError
+        return size
+
+    def _key(self) -> str:
+        text = msgspec.json.decode(self._value(0))
+        if isinstance(text, str):
+            return text
+        if type(text) is int:
+            return str(text)
+        raise ProtocolError("a name in an object that is no text")
+
+    def _value(self, depth: int) -> bytes:
+        """The JSON of the next value, which stands in so many arrays and objects."""
+        first = self._byte()
+        if first < 0x80:
+            return b"%d" % first
+        if first >= 0xE0:
+            return b"%d" % (first - 0x100)
+        if first & 0xE0 == 0xA0:
+            return self._text(first & 0x1F)
+        if first in _CONSTANTS:
+            return _CONSTANTS[first]
+        if first in _FLOATS:
+            return stringified(self._number(_FLOATS[first])).encode()
+        if first in _INTEGERS:
+            return b"%d" % self._number(_INTEGERS[first])
+        if first in (0xD9, 0xDA, 0xDB):
+            return self._text(self._number(_LENGTHS[first]))
+        if first in (0xC4, 0xC5, 0xC6):
+            return self._attached(self._bytes(self._number(_LENGTHS[first])))
+        if first in _FIXED_EXTENSIONS:
+            return self._fixed_extension(_FIXED_EXTENSIONS[first])
+        if first in (0xC7, 0xC8, 0xC9):
+            return self._extension(self._number(_LENGTHS[first]))
+        if depth >= self._limits.max_depth:
+            raise ProtocolError("msgpack nested too deep")
+        if first & 0xF0 == 0x90 or first in (0xDC, 0xDD):
+            count = self._size(first, 0x90, 0xDC, 0xDD)
+            return b"[%b]" % b",".join([self._value(depth + 1).rstrip() for _ in range(count)])
+        return self._map(self._size(first, 0x80, 0xDE, 0xDF), depth + 1)
+
+    def _map(self, count: int, depth: int) -> bytes:
+        pieces = []
+        for _ in range(count):
+            key = self._key()
+            value = self._value(depth)
+            if value is not _UNDEFINED:
+                pieces.append(b"%b:%b" % (_json(key), value))
+        return b"{%b}" % b",".join(pieces)
+
+    def _text(self, size: int) -> bytes:
+        data = self._bytes(size)
+        try:
+            return _json(data.decode())
+        except UnicodeDecodeError:
+            return _json(_HALVES.sub(b"\xef\xbf\xbd", data).decode("utf-8", "replace"))
+
+    def _attached(self, data: bytes) -> bytes:
+        if len(self.attachments) >= self._limits.max_attachments:
+            raise ProtocolError("too many attachments")
+        self.attachments.append(data)
+        return b'{"_placeholder":true,"num":%d}' % (len(self.attachments) - 1)
+
+    def _fixed_extension(self, size: int) -> bytes:
+        if self._data[self.position] == 0 and size in (1, 8):
+            data = self._bytes(1 + size)[1:]
+            return _UNDEFINED if size == 1 else _date(int.from_bytes(data, "big", signed=True))
+        return self._extension(size)
+
+    def _extension(self, size: int) -> bytes:
+        kind = self._number(_SIGNED_BYTE)
+        attached = self._attached(self._bytes(size))
+        return attached if kind == 0 else b"[%d,%b]" % (kind, attached)
+
+
+def _date(milliseconds: int) -> bytes:
+    """A Date as ``JSON.stringify`` writes it."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return b"null"
+    return _json(moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+
+
+def encode(packet: Connect | Disconnect | ConnectError) -> bytes:
+    """``packet``, which has no attachments, as one binary message."""
+    kinds = {Connect: CONNECT, Disconnect: DISCONNECT, ConnectError: CONNECT_ERROR}
+    fields: dict[str, Any] = {"type": kinds[type(packet)], "nsp": packet.namespace}
+    if not isinstance(packet, Disconnect) and packet.data:
+        fields["data"] = msgspec.json.decode(packet.data)
+    return _pack(fields)
+
+
+def encode_array(
+    kind: int, namespace: str, number: int | None, body: bytes, attachments: Sequence[bytes], max_depth: int
+) -> bytes:
+    """An EVENT or ACK as one binary message.
+
+    Args:
+        kind: ``EVENT`` or ``ACK``.
+        namespace, number: its namespace, and the ack that it asks for or gives.
+        body: the JSON array of its name and arguments.
+        attachments: what placeholders in it refer to.
+        max_depth: of ``body``.
+    """
+    data = jsontext.decode(body, max_depth)
+    fields = {"type": kind, "nsp": namespace, "data": _attach(data, attachments) if attachments else data}
+    if number is not None:
+        fields["id"] = number
+    return _pack(fields)
+
+
+def _attach(value: Any, attachments: Sequence[bytes]) -> Any:
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return attachments[value["num"]]
+        return {key: _attach(inner, attachments) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_attach(inner, attachments) for inner in value]
+    return value
