@@ -18,8 +18,8 @@ class Counters:
         denied: sockets that were not let in, by reason.
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
-        turns: what befell the router: up, down, cancelled.
-        replica_turns: what befell the replica: up, down.
+        router_events: what happened to the router: up, down, cancelled.
+        bus_events: what happened to the bus: up, down.
         told: words for other daemons, one a user.
         dropped: those of them that were not told: too many at once, or no Redis.
         heard: words of other daemons.
@@ -34,6 +34,7 @@ class Counters:
     __slots__ = (
         "adopted",
         "batches",
+        "bus_events",
         "closed",
         "delivered",
         "denied",
@@ -45,12 +46,11 @@ class Counters:
         "refused",
         "rejected",
         "repeated",
-        "replica_turns",
+        "router_events",
         "sent",
         "steps",
         "told",
         "turned_away",
-        "turns",
         "unrouted",
     )
 
@@ -69,8 +69,8 @@ class Counters:
         self.told = 0
         self.dropped = 0
         self.heard = 0
-        self.turns: Counter[str] = Counter()
-        self.replica_turns: Counter[str] = Counter()
+        self.router_events: Counter[str] = Counter()
+        self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()

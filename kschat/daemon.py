@@ -73,7 +73,7 @@ class Daemon(MultiService):
         self._clock = clock
         self._store = BackendService("store", chat.store)
         self._router = BackendService("router", router)
-        self._bus = BackendService("bus", chat.replica)
+        self._bus = BackendService("bus", chat.bus)
         for child in (self._store, self._router, self._bus, front):
             child.setServiceParent(self)
 

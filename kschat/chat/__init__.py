@@ -1,7 +1,7 @@
 """What the server is for: knows no socket, no broker, no SQL.
 
 - ``interfaces``   IRouter, IStore: what backends provide
-- ``ireplica``     IReplica: what daemons hear of each other by
+- ``bus``          IBus: what daemons tell each other about sockets
 - ``messages``     the typed payloads of every event, and what makes each valid; ``Message``
 - ``bodies``       the JSON of what the server sends; each message is encoded once
 - ``keys``         what tokens are verified with, parsed once

@@ -13,12 +13,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import bodies, commands
+from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Delivery
 from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import InboxState, IStore
-from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
@@ -52,7 +52,7 @@ class Chat:
         verifier: says whose a token is.
         store: keeps messages.
         hub: knows who is here.
-        replica: knows who is elsewhere.
+        bus: knows who is elsewhere.
         delivery: takes messages.
         mids: makes their ids.
         limits: of the wire.
@@ -74,7 +74,7 @@ class Chat:
         verifier: Verifier,
         store: IStore,
         hub: Hub,
-        replica: IReplica,
+        bus: IBus,
         delivery: Delivery,
         mids: Mids,
         limits: Limits,
@@ -87,15 +87,15 @@ class Chat:
         self.verifier = verifier
         self.store = store
         self.hub = hub
-        self.replica = replica
+        self.bus = bus
         self.delivery = delivery
         self.mids = mids
         self.limits = limits
         self.max_room = max_room
         self.counters = counters
-        self.presence = Presence(hub, replica)
+        self.presence = Presence(hub, bus)
         self.operations = Operations(hub, self.presence, store, counters)
-        replica.attach(self.operations)
+        bus.attach(self.operations)
         self.closing = False
         self._uniform = uniform
 

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.ireplica import IReplica
+from kschat.chat.bus import IBus
 from kschat.chat.notes import Notebook
 from kschat.chat.words import CursorRequest, CursorWritten
 
@@ -30,15 +30,15 @@ class Cursors:
     Args:
         clock: the reactor.
         notes: has the cursors of this daemon that the store does not know yet.
-        replica: reaches the others.
+        bus: reaches the others.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, notes: Notebook, replica: IReplica) -> None:
+    def __init__(self, clock: IReactorTime, notes: Notebook, bus: IBus) -> None:
         self._clock = clock
         self._notes = notes
-        self._replica = replica
+        self._bus = bus
         self._questions: dict[str, _Question] = {}
 
     def settled(self, user: str) -> Deferred[None]:
@@ -48,7 +48,7 @@ class Cursors:
         """
         id_ = token_urlsafe(6)
         question = _Question()
-        told = self._replica.ask(user, CursorRequest(id_)).addCallback(question.expect)
+        told = self._bus.ask(user, CursorRequest(id_)).addCallback(question.expect)
         if not question.fires.called:
             self._questions[id_] = question
             question.fires.addTimeout(CURSOR_WAIT, self._clock, _give_up)
@@ -69,7 +69,7 @@ class Cursors:
 
     def _answer(self, user: str, id_: str) -> None:
         written = self._notes.confirmed(user)
-        written.addCallback(lambda _: self._replica.tell((user,), CursorWritten(id_))).addErrback(self._failed)
+        written.addCallback(lambda _: self._bus.tell((user,), CursorWritten(id_))).addErrback(self._failed)
 
     def _done(self, _: object, id_: str) -> None:
         self._questions.pop(id_, None)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from kschat.chat import bodies
 from kschat.chat.adoption import Adoption
 from kschat.chat.bodies import Status
+from kschat.chat.bus import IBus
 from kschat.chat.catchup import CatchUp
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.cursors import Cursors
@@ -24,12 +25,11 @@ from kschat.chat.interfaces import (
     InboxState,
     IRouter,
     IStore,
-    RouterTurn,
+    RouterEvent,
     RouterUnavailable,
     Stored,
     StoreUnavailable,
 )
-from kschat.chat.ireplica import IReplica
 from kschat.chat.messages import Message
 from kschat.chat.notes import NOTE_WAIT, Notebook
 from kschat.chat.session import ChatSession
@@ -56,7 +56,7 @@ class Hub:
         wall: says when users were last seen.
         store: has the inboxes.
         router: is told which users are here.
-        replica: tells other daemons what concerns sockets there.
+        bus: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
         counters: counts what was delivered.
 
@@ -75,7 +75,7 @@ class Hub:
         wall: WallClock,
         store: IStore,
         router: IRouter,
-        replica: IReplica,
+        bus: IBus,
         cork: Cork,
         counters: Counters,
     ) -> None:
@@ -83,9 +83,9 @@ class Hub:
         self.wall = wall
         self.store = store
         self.notes = Notebook(clock, store, shared=not router.alone)
-        self.telling = Telling(clock, self.sessions, replica)
-        self.cursors = Cursors(clock, self.notes, replica)
-        self._replica = replica
+        self.telling = Telling(clock, self.sessions, bus)
+        self.cursors = Cursors(clock, self.notes, bus)
+        self._bus = bus
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
@@ -157,14 +157,14 @@ class Hub:
 
     def _listen(self, user: str) -> Deferred[None]:
         # Whoever was let in may rely on it: what is told to all sockets of a user from then on reaches this one.
-        listens = self._replica.listen(user)
+        listens = self._bus.listen(user)
         if not listens.called:
             listens.addTimeout(LISTEN_WAIT, self.clock, _let_in)
         return listens
 
     def _unlisten(self, user: str) -> None:
         if user not in self._inboxes:
-            self._replica.unlisten(user)
+            self._bus.unlisten(user)
 
     def _look(self, user: str) -> Deferred[InboxState | None]:
         # A socket begins at the cursor that the store has. If it began at one that is not stored yet, and the daemon
@@ -235,7 +235,7 @@ class Hub:
             # Until the store knows it, a daemon that the user comes to next must be able to ask for it.
             self.clock.callLater(NOTE_WAIT, self._unlisten, user)
         else:
-            self._replica.unlisten(user)
+            self._bus.unlisten(user)
         if not self._inboxes:
             self.catch_up.rest()
         if not inbox.here:
@@ -278,13 +278,13 @@ class Hub:
         """See ``RouterListener``."""
         self.catch_up.resync(users)
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
         """See ``RouterListener``."""
-        self._counters.turns[turn.name.lower()] += 1
-        if turn is RouterTurn.UP:
+        self._counters.router_events[event.name.lower()] += 1
+        if event is RouterEvent.UP:
             self.catch_up.resync(self._inboxes)
             self.catch_up.tell()
-        elif turn is RouterTurn.CANCELLED:
+        elif event is RouterEvent.CANCELLED:
             with self._scope:
                 for session in self.sessions(None):
                     if socket is None or session.socket.id == socket:

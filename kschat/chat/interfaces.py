@@ -154,8 +154,8 @@ class StoreListener(Protocol):
         """The store can be read again, perhaps on another server. Earlier pages and ends may have been out of date."""
 
 
-class RouterTurn(Enum):
-    """What befell a router.
+class RouterEvent(Enum):
+    """What happened to a router.
 
     UP: from here on messages to all who are bound arrive; what was published before may not have.
     DOWN: nothing arrives, and nothing can be published.
@@ -182,8 +182,8 @@ class RouterListener(Protocol):
     def missed(self, users: Iterable[str]) -> None:
         """There is a message to each of ``users`` that can't be brought whole: the store has it."""
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
-        """Something befell the router, or the queue of ``socket`` alone."""
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
+        """Something happened to the router, or the queue of ``socket`` alone."""
 
 
 class IStore(Interface):

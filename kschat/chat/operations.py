@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from kschat.chat.bus import BusEvent, Wants
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page
-from kschat.chat.ireplica import ReplicaTurn, Wants
 from kschat.chat.presence import Presence, State
 from kschat.chat.session import ChatSession
 from kschat.chat.words import CursorRequest, CursorWritten, Disconnect, Emit, Word
@@ -21,7 +21,7 @@ from kschat.counters import Counters
 
 
 class Operations:
-    """The operations of one daemon's chat. It is the replica's ``ReplicaListener``.
+    """The operations of one daemon's chat. It is the bus's ``BusListener``.
 
     Args:
         hub: knows the sockets here.
@@ -95,7 +95,7 @@ class Operations:
     # At the word of others.
 
     def told(self, user: str | None, words: Sequence[Word]) -> None:
-        """See ``ReplicaListener``."""
+        """See ``BusListener``."""
         self._counters.heard += len(words)
         with self._hub.writing():
             for word in words:
@@ -108,20 +108,20 @@ class Operations:
                     self._hub.telling.act(user, word)
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
-        """See ``ReplicaListener``."""
+        """See ``BusListener``."""
         self._presence.changed(user, online, last_seen)
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
-        """See ``ReplicaListener``."""
+        """See ``BusListener``."""
         self._presence.lost(users, last_seen)
 
     def wanted(self, wants: Wants) -> None:
-        """See ``ReplicaListener``."""
+        """See ``BusListener``."""
         self._hub.telling.wanted(wants)
 
-    def turned(self, turn: ReplicaTurn) -> None:
-        """See ``ReplicaListener``."""
-        self._counters.replica_turns[turn.name.lower()] += 1
-        if turn is ReplicaTurn.UP:
+    def on_bus_event(self, event: BusEvent) -> None:
+        """See ``BusListener``."""
+        self._counters.bus_events[event.name.lower()] += 1
+        if event is BusEvent.UP:
             self._presence.resync()
             self._hub.catch_up.resync(self._hub.everybody)

@@ -47,8 +47,8 @@ LABELLED: Final = (
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were not let in."),
     ("closed", "kschat_sessions_closed", "reason", "Sessions that ended."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
-    ("turns", "kschat_router_turns", "turn", "What befell the router: up, down, cancelled."),
-    ("replica_turns", "kschat_replica_turns", "turn", "What befell the replica: up, down."),
+    ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
+    ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.task import Clock
 
-from kschat.backends.alone import LoneReplica
+from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
@@ -203,8 +203,8 @@ class House:
         self.counters = Counters()
         self.store = LateStore()
         self.router = LateRouter()
-        self.replica = LoneReplica()
-        self.hub = Hub(self.clock, wall, self.store, self.router, self.replica, self.cork, self.counters)
+        self.bus = LocalBus()
+        self.hub = Hub(self.clock, wall, self.store, self.router, self.bus, self.cork, self.counters)
         self.delivery = Delivery(self.clock, self.store, self.router, self.hub, Bounds(**bounds), self.counters)
         self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
@@ -213,7 +213,7 @@ class House:
             Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             self.store,
             self.hub,
-            self.replica,
+            self.bus,
             self.delivery,
             Mids("0a0b0c0d"),
             limits or Limits(),

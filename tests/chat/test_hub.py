@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import catchup
-from kschat.chat.interfaces import RETRY_WAIT, RouterTurn, Stored
+from kschat.chat.interfaces import RETRY_WAIT, RouterEvent, Stored
 from kschat.chat.notes import MAX_NOTES, NOTE_WAIT
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
@@ -235,19 +235,19 @@ class Resync(HubTests):
         ann, ben = self.house.guest("ann"), self.house.guest("ben")
         self.deliver("ann")
         self.store("ann", "ann", "cem")
-        self.hub.turned(RouterTurn.DOWN)
+        self.hub.on_router_event(RouterEvent.DOWN)
         self.assertEqual(self.offsets(ann), [1])
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         self.assertEqual((self.offsets(ann), self.offsets(ben)), ([2, 3], []))
         self.deliver("ann")
         self.assertEqual(self.offsets(ann), [4])
-        self.assertEqual(self.house.counters.turns, {"down": 1, "up": 1})
+        self.assertEqual(self.house.counters.router_events, {"down": 1, "up": 1})
 
     def test_a_store_that_is_away_is_asked_again(self) -> None:
         ann = self.house.guest("ann")
         self.store("ann")
         self.house.store.looks.away = True
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         self.assertEqual(self.offsets(ann), [])
         self.house.store.looks.away = False
         self.house.clock.advance(RETRY_WAIT)
@@ -258,7 +258,7 @@ class Resync(HubTests):
         guests = [self.house.guest(f"user {number}") for number in range(5)]
         self.store(*[f"user {number}" for number in range(5)])
         self.house.store.looks.held = True
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         for _ in range(5):
             self.assertLessEqual(len(self.house.store.looks), 3)
             self.house.store.looks.give()
@@ -279,5 +279,5 @@ class Resync(HubTests):
         self.store("ann", "ann")
         self.deliver("ann")
         self.assertEqual(self.offsets(ann), [])
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         self.assertEqual(self.offsets(ann), [1, 2, 3])

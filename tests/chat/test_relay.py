@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from kschat.backends.none import NoStore
 from kschat.chat import inflight
-from kschat.chat.interfaces import InboxPage, IStore, Notes, RouterTurn, Stored, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, IStore, Notes, RouterEvent, Stored, StoreUnavailable
 from kschat.chat.messages import Error
 from kschat.chat.stream import StreamState
 from tests.chat.peers import Client, Daemon, message
@@ -188,11 +188,11 @@ class WithoutBroker(RelayTestCase):
 
     def test_a_queue_that_was_taken_away_is_told_to_its_sockets(self) -> None:
         first, second = self.daemon.joined("ann"), self.daemon.joined("ben")
-        self.daemon.hub.turned(RouterTurn.CANCELLED)
-        self.daemon.hub.turned(RouterTurn.CANCELLED, second.connection.sockets["/kschat"].id)
+        self.daemon.hub.on_router_event(RouterEvent.CANCELLED)
+        self.daemon.hub.on_router_event(RouterEvent.CANCELLED, second.connection.sockets["/kschat"].id)
         self.assertEqual(first.events("RESPRECEIVER"), [{"RC": 1, "ER": 0}])
         self.assertEqual(second.events("RESPRECEIVER"), [{"RC": 1, "ER": 0}] * 2)
-        self.assertEqual(self.daemon.counters.turns, {"cancelled": 2})
+        self.assertEqual(self.daemon.counters.router_events, {"cancelled": 2})
 
     def test_a_router_s_bug_refuses_what_it_was_given(self) -> None:
         ann = self.daemon.joined("ann")

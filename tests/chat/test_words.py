@@ -38,7 +38,7 @@ words = st.one_of(
 
 
 def several(*given_words: bytes) -> bytes:
-    """An array of words, as replicas make it."""
+    """An array of words, as buses make it."""
     return b"\xdd" + len(given_words).to_bytes(4, "big") + b"".join(given_words)
 
 

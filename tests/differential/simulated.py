@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from kschat.backends.memory import MemoryStore
+from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.interfaces import (
     Conversation,
     InboxPage,
@@ -24,12 +25,11 @@ from kschat.chat.interfaces import (
     IStore,
     Notes,
     Page,
+    RouterEvent,
     RouterListener,
-    RouterTurn,
     Stored,
     StoreListener,
 )
-from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
 from kschat.chat.messages import Message
 from kschat.chat.words import Word, packed, unpacked
 
@@ -161,7 +161,7 @@ class FarRouter:
 
     def start(self) -> None:
         if self._listener is not None:
-            self._listener.turned(RouterTurn.UP)
+            self._listener.on_router_event(RouterEvent.UP)
 
     def stop(self) -> Deferred[None]:
         self._exchange.routers.remove(self)
@@ -231,11 +231,11 @@ class Hall:
         return wants
 
 
-@implementer(IReplica)
+@implementer(IBus)
 class FarBus:
     """One daemon's bus, as Redis's: a connection that publishes, and one that listens."""
 
-    listener: ReplicaListener
+    listener: BusListener
     up = True
 
     def __init__(self, hall: Hall, clock: IReactorTime, random: Random) -> None:
@@ -247,12 +247,12 @@ class FarBus:
         self.here_now: set[str] = set()
         self.told_wants = Wants.NOTHING
 
-    def attach(self, listener: ReplicaListener) -> None:
+    def attach(self, listener: BusListener) -> None:
         self.listener = listener
 
     def start(self) -> None:
         self._hall.buses.append(self)
-        self.listener.turned(ReplicaTurn.UP)
+        self.listener.on_bus_event(BusEvent.UP)
         for bus in self._hall.buses:
             bus.listener.wanted(self._hall.wants_of_others(bus))
 

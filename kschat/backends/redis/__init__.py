@@ -15,7 +15,7 @@
 - ``scripts/``    what Redis does in one step
 - ``packing``     many values as one argument
 - ``script``      a script, by its hash
-- ``replica``     ``RedisReplica``: what daemons tell each other
+- ``replica``     ``RedisBus``: what daemons tell each other
 - ``subscriptions``  the channels that are listened to
 - ``outbox``      what is told in one turn
 - ``roster``      who is where, and which daemons live
@@ -28,9 +28,9 @@ txredisapi is used nowhere else.
 
 from kschat.backends.redis.address import check_url
 from kschat.backends.redis.probe import probe
-from kschat.backends.redis.replica import RedisReplica
+from kschat.backends.redis.replica import RedisBus
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "RedisReplica", "RedisStore", "Settings", "check_url", "probe"]
+__all__ = ["AddressError", "RedisBus", "RedisStore", "Settings", "check_url", "probe"]

@@ -19,8 +19,8 @@ from kschat.backends.redis.link import Link
 from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.roster_scripts import BEAT, ONLINE, RETIRE, TAKE_OFF, TURN
 from kschat.backends.redis.script import Do
+from kschat.chat.bus import Wants
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.ireplica import Wants
 
 #: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.
 AT_ONCE: Final = 500

@@ -1,4 +1,4 @@
-"""What the chat asks of what daemons hear of each other by: ``IReplica``."""
+"""The bus over which daemons exchange presence and socket-level events: ``IBus``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Wants(IntFlag):
     CARBONS = 2
 
 
-class ReplicaTurn(Enum):
-    """What befell a replica.
+class BusEvent(Enum):
+    """What happened to a bus.
 
     UP: from here on all is told and heard; what was told before may not have been. It may come again.
     DOWN: nothing is.
@@ -31,8 +31,8 @@ class ReplicaTurn(Enum):
     DOWN = auto()
 
 
-class ReplicaListener(Protocol):
-    """Who takes what a replica hears (``operations``)."""
+class BusListener(Protocol):
+    """Who takes what a bus hears (``operations``)."""
 
     def told(self, user: str | None, words: Sequence[Word]) -> None:
         """Words of other daemons for a user that is here; of None for everybody."""
@@ -50,20 +50,20 @@ class ReplicaListener(Protocol):
     def wanted(self, wants: Wants) -> None:
         """What the sockets of all other daemons ask for is another."""
 
-    def turned(self, turn: ReplicaTurn) -> None:
-        """Something befell the replica."""
+    def on_bus_event(self, event: BusEvent) -> None:
+        """Something happened to the bus."""
 
 
-class IReplica(Interface):
+class IBus(Interface):
     """What daemons tell each other about sockets. It may be lost, and never delays a message.
 
-    Where it can't be told (Redis is away), it is dropped at once: nothing is told late. A replica that
+    Where it can't be told (Redis is away), it is dropped at once: nothing is told late. A bus that
     could not, and then can, needs no restart: it enters all who are here anew, and then says UP.
     """
 
     up = Attribute("A bool: whether it tells and hears.")
 
-    def attach(listener: ReplicaListener) -> None:
+    def attach(listener: BusListener) -> None:
         """Say who takes what is heard. Called once, before all else."""
 
     def start() -> None:
