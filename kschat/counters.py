@@ -24,15 +24,14 @@ class Counters:
         dropped: those of them that were not told: too many at once, or no Redis.
         heard: words of other daemons.
         unrouted: messages that were stored, and not routed at once.
-        adopted: messages of servers that keep none (the tutorial's) which were taken into the store here.
-        not_adopted: those that were lost, since too many waited for the store.
+        ingested: messages of servers that keep none (the tutorial's) which were taken into the store here.
+        not_ingested: those that were lost, since too many waited for the store.
         turned_away: connections closed, and requests refused, because there were too many.
         handed_on: requests and WebSockets that another daemon's session was given.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
     __slots__ = (
-        "adopted",
         "batches",
         "bus_events",
         "closed",
@@ -41,7 +40,8 @@ class Counters:
         "dropped",
         "handed_on",
         "heard",
-        "not_adopted",
+        "ingested",
+        "not_ingested",
         "proved",
         "refused",
         "rejected",
@@ -63,8 +63,8 @@ class Counters:
         self.turned_away = 0
         self.handed_on = 0
         self.unrouted = 0
-        self.adopted = 0
-        self.not_adopted = 0
+        self.ingested = 0
+        self.not_ingested = 0
         self.steps: dict[str, tuple[int, float]] = {}
         self.told = 0
         self.dropped = 0

@@ -20,7 +20,7 @@ from kschat.assets import directory
 from kschat.backends import amqp, redis, sqlite
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter, MemoryStore
-from kschat.backends.none import NoStore
+from kschat.backends.null import NullStore
 from kschat.backends.sqlite import SqliteStore
 from kschat.backing import amqp_settings, redis_settings, sqlite_settings
 from kschat.chat.application import NAMESPACE, Chat
@@ -29,7 +29,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters
@@ -243,7 +243,7 @@ def _make_bus(config: Config, reactor: Any, wall: WallClock, counters: Counters)
 
 def _make_store(config: Config, reactor: Any, wall: WallClock) -> IStore:
     if config.store == "none":
-        return NoStore()
+        return NullStore()
     if config.store == "memory":
         return MemoryStore(config.store_messages, config.store_bytes)
     if config.store == "redis":

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from kschat.chat.bus import BusListener, IBus, Wants
-from kschat.chat.words import Word
+from kschat.chat.cluster_commands import ClusterCommand
 
 
 @implementer(IBus)
@@ -56,10 +56,10 @@ class LocalBus:
         if self._listener is not None:
             self._listener.changed(user, self._elsewhere, seen)
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         """See ``IBus``. There is nobody to tell, and nobody else whose words an echo would be ordered with."""
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
         """See ``IBus``. There is nobody to ask."""
         return succeed(0)
 
@@ -67,7 +67,7 @@ class LocalBus:
         """See ``IBus``. There is nothing to wait for."""
         return succeed(None)
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         """See ``IBus``. There is nobody to tell."""
 
     def want(self, wants: Wants) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from kschat.chat.words import Word
+from kschat.chat.cluster_commands import ClusterCommand
 
 
 class Wants(IntFlag):
@@ -34,7 +34,7 @@ class BusEvent(Enum):
 class BusListener(Protocol):
     """Who takes what a bus hears (``operations``)."""
 
-    def told(self, user: str | None, words: Sequence[Word]) -> None:
+    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
         """Words of other daemons for a user that is here; of None for everybody."""
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
@@ -88,14 +88,14 @@ class IBus(Interface):
     def gone(user: str, seen: int) -> None:
         """It has none any more, since ``seen`` (milliseconds since 1970)."""
 
-    def tell(users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         """Tell the daemons that listen to any of ``users``.
 
         This one is not told its own words, except with ``echo``: then it hears the word as the others do, where it
         listens. Words with ``echo`` to one user are heard in the same order by all daemons.
         """
 
-    def ask(user: str, word: Word) -> Deferred[int]:
+    def ask(user: str, word: ClusterCommand) -> Deferred[int]:
         """Tell the other daemons that listen to ``user``.
 
         Fires with how many daemons these are, which may answer; with 0 where it can't be told now. Never fails.
@@ -104,7 +104,7 @@ class IBus(Interface):
     def flush() -> Deferred[None]:
         """Fires when what was told until now is told; soon also where it can't be. Never fails."""
 
-    def tell_all(word: Word) -> None:
+    def tell_all(word: ClusterCommand) -> None:
         """Tell all other daemons."""
 
     def want(wants: Wants) -> None:

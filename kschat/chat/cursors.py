@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat.bus import IBus
-from kschat.chat.notes import Notebook
-from kschat.chat.words import CursorRequest, CursorWritten
+from kschat.chat.cluster_commands import CursorRequest, CursorWritten
+from kschat.chat.write_behind import WriteBehindBuffer
 
 #: Seconds that a socket which connects waits for other daemons to write its user's cursor. One that stands still does
 #: not answer; then messages may come again.
@@ -29,15 +29,15 @@ class Cursors:
 
     Args:
         clock: the reactor.
-        notes: has the cursors of this daemon that the store does not know yet.
+        write_behind: has the cursors of this daemon that the store does not know yet.
         bus: reaches the others.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, notes: Notebook, bus: IBus) -> None:
+    def __init__(self, clock: IReactorTime, write_behind: WriteBehindBuffer, bus: IBus) -> None:
         self._clock = clock
-        self._notes = notes
+        self._write_behind = write_behind
         self._bus = bus
         self._questions: dict[str, _Question] = {}
 
@@ -54,7 +54,7 @@ class Cursors:
             question.fires.addTimeout(CURSOR_WAIT, self._clock, _give_up)
             question.fires.addBoth(self._done, id_)
         told.addErrback(self._failed)
-        return self._notes.confirmed(user).addCallback(lambda _: question.fires)
+        return self._write_behind.confirmed(user).addCallback(lambda _: question.fires)
 
     def asked(self, user: str, word: CursorRequest) -> None:
         """Another daemon asks: write the cursor of ``user``, then answer."""
@@ -68,7 +68,7 @@ class Cursors:
             question.answered()
 
     def _answer(self, user: str, id_: str) -> None:
-        written = self._notes.confirmed(user)
+        written = self._write_behind.confirmed(user)
         written.addCallback(lambda _: self._bus.tell((user,), CursorWritten(id_))).addErrback(self._failed)
 
     def _done(self, _: object, id_: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +98,7 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     unread: int
 
 
-class Notes(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True):
     """What is kept beside the messages, and may lose its newest part in a crash.
 
     Attributes:
@@ -241,7 +241,7 @@ class IStore(Interface):
         no server gave (a mistake, a forgery) changes nothing. May be called often.
         """
 
-    def note(notes: Notes) -> Deferred[None]:
+    def save_progress(progress: Progress) -> Deferred[None]:
         """Keep what is kept beside the messages. A cursor beyond the inbox's end counts as its end."""
 
     def last_seen(users: Sequence[str]) -> Deferred[dict[str, int]]:

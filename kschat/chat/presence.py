@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies
+from kschat.chat import outgoing
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
 from kschat.chat.hub import Hub
@@ -58,7 +58,7 @@ class Presence:
 
     def left(self, user: str) -> None:
         """The last socket of ``user`` on this daemon is gone."""
-        self._bus.gone(user, self._hub.notes.seen(user) or milliseconds(self._hub.wall))
+        self._bus.gone(user, self._hub.write_behind.seen(user) or milliseconds(self._hub.wall))
 
     # Watching.
 
@@ -138,9 +138,9 @@ class Presence:
                 for user, known in online.items()
             }
 
-        return self._hub.notes.last_seen(away).addCallback(found)
+        return self._hub.write_behind.last_seen(away).addCallback(found)
 
-    # Telling.
+    # Notifier.
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """``user`` came or went: tell who watches and was not told so, but for those that do not keep up."""
@@ -157,12 +157,12 @@ class Presence:
             known = session.watched.get(user)
             if (known is None or known[0] is not state[0]) and not session.congested:
                 session.watched[user] = state
-                body = body or bodies.presence(user, *state)
+                body = body or outgoing.presence(user, *state)
                 session.socket.emit(body)
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
         """``users`` were on a daemon that has died, and are nowhere now: keep when they were last seen."""
-        notes = self._hub.notes
+        notes = self._hub.write_behind
 
         def note(known: dict[str, int]) -> None:
             for user in users:

@@ -403,14 +403,14 @@ class BeginningTests(AmqpTestCase):
     async def test_a_listener_that_raises_ends_neither_the_connection_nor_the_tries(self) -> None:
         router, arrivals = self.raw(), Arrivals()
         router.attach(arrivals)
-        turned, raised = arrivals.turned, list[RouterEvent]()
+        on_event, raised = arrivals.on_router_event, list[RouterEvent]()
 
         def raising(turn: RouterEvent, socket: str | None = None) -> None:
             raised.append(turn)
-            turned(turn, socket)
+            on_event(turn, socket)
             raise ZeroDivisionError
 
-        self.patch(arrivals, "turned", raising)
+        self.patch(arrivals, "on_router_event", raising)
         for lives in (1, 2):
             up = arrivals.next(RouterEvent.UP)
             router.start() if lives == 1 else router._link.abort("a test")  # type: ignore[union-attr]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from kschat.backends.redis.bus import RedisBus
 from msgspec import structs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -16,10 +15,11 @@ from twisted.trial.unittest import TestCase
 from chaos.proxy import Proxy
 from kschat.backends.redis import roster
 from kschat.backends.redis.pace import Pace
+from kschat.backends.redis.replica import RedisBus
 from kschat.backends.redis.roster_scripts import RETIRE
 from kschat.backends.redis.settings import Settings
 from kschat.chat.bus import BusEvent, IBus, Wants
-from kschat.chat.words import CursorRequest, Emit, Typing
+from kschat.chat.cluster_commands import CursorRequest, Emit, Typing
 from kschat.counters import Counters
 from tests.contracts.bus import BusesContract, Ears
 from tests.support.redis import Redis, shared_redis

@@ -16,7 +16,7 @@ from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.lane import MOST_BYTES, MOST_ON_THE_WAY, MOST_WRITES, UNKNOWN, Lane
 from kschat.backends.redis.packed import GENERATION, Packer, answers, id_of, message_of, number_of, peer_of
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 from tests.contracts.made import awkward_messages, message, mid, to
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)

@@ -6,13 +6,13 @@ import random
 import signal
 from uuid import uuid4
 
-from kschat.backends.redis.bus import RedisBus
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.memory import MemoryStore
+from kschat.backends.redis.replica import RedisBus
 from kschat.backends.redis.settings import Settings
-from kschat.chat import bodies
+from kschat.chat import outgoing
 from kschat.counters import Counters
 from tests.backends.test_redis_bus import FAST, until
 from tests.chat.peers import Client, Daemon
@@ -51,7 +51,7 @@ class Watched:
         for client in [*self.clients, self.watcher]:
             client.drop()
         self.clients.clear()
-        timer = self.daemon.hub.notes._timer
+        timer = self.daemon.hub.write_behind._timer
         if timer is not None and timer.active():
             timer.cancel()
         await self.bus.stop()
@@ -119,9 +119,9 @@ class Reaching(TestCase):
         await other.bus.online(["ann"])  # when that is answered, it listens to all its channels
         await store.join("#team", "ben", 10)
         operations = one.daemon.chat.operations
-        operations.emit_to_users(["ann"], bodies.event("News", 1))
-        self.assertEqual(await operations.emit_to_room("#team", bodies.event("News", 2)), 1)
-        operations.emit_to_all(bodies.event("News", {"_placeholder": True, "num": 0}), [b"part"])
+        operations.emit_to_users(["ann"], outgoing.event("News", 1))
+        self.assertEqual(await operations.emit_to_room("#team", outgoing.event("News", 2)), 1)
+        operations.emit_to_all(outgoing.event("News", {"_placeholder": True, "num": 0}), [b"part"])
         await until(lambda: len(ann.events("News") + ben.events("News")) == 4, "the events")
         self.assertEqual((ann.events("News"), ben.events("News")), ([1, b"part"], [2, b"part"]))
         self.assertEqual(one.watcher.events("News"), [b"part"])

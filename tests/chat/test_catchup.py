@@ -36,7 +36,7 @@ class CatchUpTests(SynchronousTestCase):
         self.told()
 
 
-class Telling(CatchUpTests):
+class Notifier(CatchUpTests):
     """The users of these messages are on other daemons."""
 
     def back(self) -> None:

@@ -8,12 +8,12 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import bodies, hub, telling
+from kschat.chat import hub, notifier, outgoing
+from kschat.chat.cluster_commands import CursorRequest, CursorWritten, Receipt, Replaced
 from kschat.chat.cursors import CURSOR_WAIT
 from kschat.chat.hub import LISTEN_WAIT
 from kschat.chat.interfaces import Stored
-from kschat.chat.telling import CLAIM_WAIT, FLUSH_WAIT
-from kschat.chat.words import CursorRequest, CursorWritten, Receipt, Replaced
+from kschat.chat.notifier import CLAIM_WAIT, FLUSH_WAIT
 from kschat.wire.errors import Reason
 from tests.chat.peers import NOW, Client, Daemon
 from tests.contracts.circle import Circle, CircleBus
@@ -199,10 +199,10 @@ class Cost(DaemonsTestCase):
         self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids[5:8])
 
     def test_how_many_are_remembered_to_have_been_delivered_is_bounded(self) -> None:
-        self.patch(telling, "MAX_DELIVERED", 3)
+        self.patch(notifier, "MAX_DELIVERED", 3)
         ann = self.one.joined("ann", {"receipts": "1"})
         for number in (1, 2, 3, 2, 4, 1, 4):
-            self.one.hub.telling.receipt("ann", Receipt("ben", False, f"{number:024x}", 2))
+            self.one.hub.notifier.receipt("ann", Receipt("ben", False, f"{number:024x}", 2))
         self.assertEqual([int(one["mid"]) for one in ann.events("RESPSTATUS")], [1, 2, 3, 4, 1])
 
     def test_who_asks_on_the_same_daemon_alone_costs_no_word(self) -> None:
@@ -215,7 +215,7 @@ class Cost(DaemonsTestCase):
     def test_what_is_heard_is_counted(self) -> None:
         ann, ben = self.one.joined("ann"), self.other.joined("ben")
         ann.ask("Typing", {"pId": "ben"})
-        self.one.chat.operations.emit_to_users(["ben", "cem"], bodies.event("hello"))
+        self.one.chat.operations.emit_to_users(["ben", "cem"], outgoing.event("hello"))
         self.assertEqual((self.one.counters.heard, self.other.counters.heard), (0, 2))
         self.assertTrue(ben.alive)
 
@@ -435,7 +435,7 @@ class Ending(DaemonsTestCase):
             self.assertIs(both[0].pipe.closed, Reason.REPLACED)
             self.assertTrue(self.circle.has("ben"))
             both[1].drop()
-            self.assertEqual([self.one.hub.telling._claims, self.other.hub.telling._claims], [{}, {}])
+            self.assertEqual([self.one.hub.notifier._claims, self.other.hub.notifier._claims], [{}, {}])
 
     def test_of_many_that_come_back_at_once_on_two_daemons_the_last_one_stays(self) -> None:
         ben = self.recovering(self.one)
@@ -462,7 +462,7 @@ class Ending(DaemonsTestCase):
     def test_a_claim_that_is_never_heard_does_not_keep_a_socket_for_ever(self) -> None:
         ben = self.recovering(self.one)
         back = self.recovering(self.one, pid=ben.pid, offset="0")
-        self.assertEqual(self.one.hub.telling._claims, {})
+        self.assertEqual(self.one.hub.notifier._claims, {})
         self.bus(self.one).listening.clear()  # what is told is lost
         again = self.recovering(self.one, pid=ben.pid, offset="0")
         self.assertEqual((back.alive, again.alive), (False, True))
@@ -610,19 +610,19 @@ class Operations(DaemonsTestCase):
         return [client.events("News") for client in self.clients]
 
     def test_an_event_for_users(self) -> None:
-        self.operations.emit_to_users(["ben", "cem"], bodies.event("News", Raw(b'{"a":1}')))
+        self.operations.emit_to_users(["ben", "cem"], outgoing.event("News", Raw(b'{"a":1}')))
         self.assertEqual(self.heard(), [[], [], [{"a": 1}], [{"a": 1}]])
 
     def test_an_event_for_everybody_with_binary_in_it(self) -> None:
-        self.operations.emit_to_all(bodies.event("News", {"_placeholder": True, "num": 0}), [b"\0part"])
+        self.operations.emit_to_all(outgoing.event("News", {"_placeholder": True, "num": 0}), [b"\0part"])
         self.assertEqual(self.heard(), [[b"\0part"]] * 4)
 
     def test_an_event_for_the_members_of_a_room(self) -> None:
         for user in ("ben", "cem"):
             self.successResultOf(self.store.join("#team", user, 10))
-        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#team", bodies.event("News", 1))), 2)
+        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#team", outgoing.event("News", 1))), 2)
         self.assertEqual(self.heard(), [[], [], [1], [1]])
-        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#none", bodies.event("News", 1))), 0)
+        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#none", outgoing.event("News", 1))), 0)
 
     def test_a_user_is_disconnected_everywhere(self) -> None:
         self.operations.disconnect("ann", "banned")
@@ -641,7 +641,7 @@ class Operations(DaemonsTestCase):
 
     def test_without_the_others_the_sockets_here_are_reached(self) -> None:
         self.bus(self.one).cut(MS)
-        self.operations.emit_to_all(bodies.event("News", 1))
+        self.operations.emit_to_all(outgoing.event("News", 1))
         self.clients[0].ask("Typing", {"pId": "ben"})
         self.assertEqual(self.heard(), [[1], [], [1], []])
 

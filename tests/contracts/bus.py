@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from zope.interface.verify import verifyObject
 
 from kschat.chat.bus import BusEvent, IBus, Wants
-from kschat.chat.words import Carbon, CursorRequest, CursorWritten, Disconnect, Emit, Receipt, Replaced, Typing, Word
+from kschat.chat.cluster_commands import (
+    Carbon,
+    ClusterCommand,
+    CursorRequest,
+    CursorWritten,
+    Disconnect,
+    Emit,
+    Receipt,
+    Replaced,
+    Typing,
+)
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -16,7 +26,7 @@ else:
     TestCase = object
 
 #: One of each kind, with what is odd in it.
-WORDS: Sequence[Word] = (
+WORDS: Sequence[ClusterCommand] = (
     Typing("ann"),
     Typing("a\0b é 😀 \x7f"),
     Receipt("9" * 128, True, "0" * 24, 2),
@@ -37,13 +47,13 @@ class Ears:
     """Takes what a bus hears."""
 
     def __init__(self) -> None:
-        self.words: list[tuple[str | None, Word]] = []
+        self.words: list[tuple[str | None, ClusterCommand]] = []
         self.changes: list[tuple[str, bool | None, int | None]] = []
         self.dead: list[tuple[str, int]] = []
         self.wants = Wants.NOTHING
         self.events: list[BusEvent] = []
 
-    def told(self, user: str | None, words: Sequence[Word]) -> None:
+    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
         self.words += [(user, word) for word in words]
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:

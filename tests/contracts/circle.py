@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
-from kschat.chat.words import Word, packed, unpacked
+from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from tests.contracts.doubles import Answers
 
 
@@ -25,10 +25,10 @@ class Circle:
         self.settled = True
         self.seen: dict[str, int] = {}
         self.held = False
-        self.unheard: list[tuple[CircleBus, str | None, Word]] = []
-        self.told: list[tuple[CircleBus, tuple[str, ...] | None, Word]] = []
+        self.unheard: list[tuple[CircleBus, str | None, ClusterCommand]] = []
+        self.told: list[tuple[CircleBus, tuple[str, ...] | None, ClusterCommand]] = []
 
-    def hear(self, member: CircleBus, user: str | None, word: Word) -> None:
+    def hear(self, member: CircleBus, user: str | None, word: ClusterCommand) -> None:
         """Let a daemon hear a word, at once; or later, but each in the same order, while ``held``."""
         if self.held:
             self.unheard.append((member, user, word))
@@ -150,7 +150,7 @@ class CircleBus:
             if self.up and not self._circle.has(user):
                 self._circle.heard(user, False, self._circle.seen.pop(user, latest))
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         self._circle.told.append((self, tuple(users), word))
         if self.up:
             for user in users:
@@ -158,7 +158,7 @@ class CircleBus:
                     if (echo or member is not self) and user in member.listening:
                         self._circle.hear(member, user, word)
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
         if not self.up:
             return succeed(0)
         self.tell((user,), word)
@@ -167,7 +167,7 @@ class CircleBus:
     def flush(self) -> Deferred[None]:
         return self.flushes.to(lambda: succeed(None))
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         self._circle.told.append((self, None, word))
         if self.up:
             for member in self._circle.members:

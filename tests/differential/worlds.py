@@ -134,7 +134,7 @@ class Real:
 
     async def stop(self) -> None:
         deadline = self.now + PATIENCE
-        while any(daemon.hub.notes._timer is not None for daemon in self.daemons) and self.now < deadline:
+        while any(daemon.hub.write_behind._timer is not None for daemon in self.daemons) and self.now < deadline:
             await self.turn()
         for part in self._parts:
             await part.stop()
@@ -195,5 +195,6 @@ class OnRedis(Real):
 def all_quiet(daemons: Sequence[Daemon]) -> bool:
     """Whether nothing is under way in the pipelines, and the store was told when users were last seen."""
     return not any(
-        daemon.chat.delivery.waiting or daemon.chat.delivery.in_flight or daemon.hub.notes._seen for daemon in daemons
+        daemon.chat.delivery.waiting or daemon.chat.delivery.in_flight or daemon.hub.write_behind._seen
+        for daemon in daemons
     )

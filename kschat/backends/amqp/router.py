@@ -25,7 +25,7 @@ from kschat.backends.amqp.settings import Settings
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 
 #: Seconds between two looks whether RabbitMQ answers.
 LOOK: Final = 1.0

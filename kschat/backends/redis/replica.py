@@ -25,7 +25,7 @@ from kschat.backends.redis.subscriptions import Subscriptions
 from kschat.backends.redis.teller import Teller
 from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.clocks import WallClock
-from kschat.chat.words import Word, packed, unpacked
+from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.counters import Counters
 
 #: Calls that Redis has not answered, beyond which words wait for the next one.
@@ -155,11 +155,11 @@ class RedisBus:
         self._roster.gone(user, seen)
         self._soon()
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         """See ``IBus``."""
         self._put([self._user + user.encode() for user in users], word, ECHO if echo else self._origin)
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
         """See ``IBus``."""
         if not self._is_up or len(self._asks) >= MAX_ASKS:
             return succeed(0)
@@ -180,7 +180,7 @@ class RedisBus:
         self._soon()
         return waits
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         """See ``IBus``."""
         self._put([self._all], word, self._origin)
 
@@ -216,9 +216,9 @@ class RedisBus:
         here = self._roster.users
         return {user: True if user in here else known for user, known in found.items()}
 
-    # Telling.
+    # Notifier.
 
-    def _put(self, channels: Sequence[bytes], word: Word, origin: bytes) -> None:
+    def _put(self, channels: Sequence[bytes], word: ClusterCommand, origin: bytes) -> None:
         self._counters.told += len(channels)
         if self._is_up:
             self._outbox.put(channels, packed(word), origin)

@@ -11,12 +11,12 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from kschat.chat import bodies
-from kschat.chat.bodies import Status
+from kschat.chat import outgoing
 from kschat.chat.bus import IBus, Wants
-from kschat.chat.messages import Message
+from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.message import Message
+from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession, Options
-from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
 from kschat.wire.errors import Reason
 
 #: Messages that are remembered to have been told as delivered. Each daemon that has the recipient tells it.
@@ -29,7 +29,7 @@ FLUSH_WAIT: Final = 1.0
 CLAIM_WAIT: Final = 5.0
 
 
-class Telling:
+class Notifier:
     """Tells words, and does what they say to the sockets here.
 
     Args:
@@ -96,7 +96,7 @@ class Telling:
         """Whether a socket of ``user`` here asked for receipts."""
         return bool(self._here[Wants.RECEIPTS]) and any(session.options.receipts for session in self._sessions(user))
 
-    # Telling.
+    # Notifier.
 
     def receipt(self, sender: str, receipt: Receipt) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""
@@ -112,12 +112,12 @@ class Telling:
             session for session in self._sessions(origin.user) if session.options.carbons and session is not origin
         ]
         if elsewhere or others:
-            carbon = Carbon(bodies.carbon(message), message.attachments)
+            carbon = Carbon(outgoing.carbon(message), message.attachments)
             _carbon(others, carbon)
             if elsewhere:
                 self._bus.tell((origin.user,), carbon)
 
-    def tell(self, users: Sequence[str], word: Word, but: ChatSession | None = None) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
         for user in users:
             self.act(user, word, but)
@@ -144,12 +144,12 @@ class Telling:
             told.addTimeout(FLUSH_WAIT, self._clock, _give_up)
         return told
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         """Tell everybody on whatever daemon."""
         self.act(None, word)
         self._bus.tell_all(word)
 
-    def act(self, user: str | None, word: Word, but: ChatSession | None = None) -> None:
+    def act(self, user: str | None, word: ClusterCommand, but: ChatSession | None = None) -> None:
         """Do what a word says to the sockets of a user here, or to everybody's."""
         if type(word) is Replaced:
             self._claimed(user, word)
@@ -187,7 +187,7 @@ def _give_up(_: object, __: float) -> None:
 
 
 def _typing(sessions: Sequence[ChatSession], word: Typing) -> None:
-    body = bodies.typing(word.user)
+    body = outgoing.typing(word.user)
     for session in sessions:
         if session.more and not session.congested:
             session.socket.emit(body)
@@ -197,7 +197,7 @@ def _receipt(sessions: Sequence[ChatSession], word: Receipt) -> None:
     body = b""
     for session in sessions:
         if session.options.receipts and not session.congested:
-            body = body or bodies.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
+            body = body or outgoing.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
             session.socket.emit(body)
 
 
@@ -213,7 +213,7 @@ def _emit(sessions: Sequence[ChatSession], word: Emit) -> None:
 
 
 def _disconnect(sessions: Sequence[ChatSession], word: Disconnect) -> None:
-    body = bodies.goodbye(word.reason, 0)
+    body = outgoing.goodbye(word.reason, 0)
     for session in sessions:
         if session.more:
             session.socket.emit(body)
