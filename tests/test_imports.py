@@ -66,7 +66,6 @@ ALLOWED = {
         "twisted",
         "kschat.assets",
         "kschat.backends",
-        "kschat.backing",
         "kschat.chat",
         "kschat.front",
         "kschat.settings",

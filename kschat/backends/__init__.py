@@ -8,6 +8,7 @@
 - ``none``     no store: relay mode
 - ``held``     what that store is made of
 - ``ids``      how a sender wrote the names in a message, in few bytes
+- ``kinds``    what a store says of itself to the settings and the daemon; ``table``: those that there are
 - ``tls``      what is reached by TLS: whom to trust, and why one is not trusted
 - ``order``    the numbers that mids are ordered by, for every store
 """

@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from secrets import token_urlsafe
 from types import MappingProxyType
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from kschat.backends.held import BY_NUMBER, Inbox, Kept, Thread
+from kschat.backends.kinds import StoreKind
 from kschat.backends.order import number_of, pair, renumbered
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     PAGE_BYTES,
     Conversation,
@@ -344,3 +347,29 @@ class MemoryRouter:
         if self._listener is not None:
             self._listener.deliver([one for one, here in zip(batch, carried, strict=True) if here])
         return succeed(carried)
+
+
+class Configured(Protocol):
+    """What the store reads of the daemon's configuration."""
+
+    @property
+    def store_messages(self) -> int:
+        """How many messages are kept."""
+
+    @property
+    def store_bytes(self) -> int:
+        """How many bytes of them."""
+
+
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> MemoryStore:
+    return MemoryStore(config.store_messages, config.store_bytes)
+
+
+STORE = StoreKind(
+    name="memory",
+    example="memory",
+    shared=False,
+    keeps=True,
+    settings=("store_messages", "store_bytes"),
+    make=_make,
+)

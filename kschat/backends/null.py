@@ -8,6 +8,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from kschat.backends.kinds import StoreKind
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     Conversation,
     InboxPage,
@@ -105,3 +107,17 @@ def _placed(message: Message) -> Stored:
 
 def _kept_nothing() -> Deferred[Any]:
     return fail(StoreUnavailable("this server keeps no messages"))
+
+
+def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NoStore:
+    return NoStore()
+
+
+STORE = StoreKind(
+    name="none",
+    example="none",
+    shared=True,
+    keeps=False,
+    needs={"amqp": "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/"},
+    make=_make,
+)

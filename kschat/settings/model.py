@@ -67,19 +67,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "`full`: a message is acknowledged once it is on the disk. `normal`: once the system has it; what was "
             "acknowledged survives a crash of the daemon, but the last seconds may be lost when the machine crashes or "
-            "loses power. Of the SQLite store.",
+            "loses power.",
             choices=("full", "normal"),
         ),
     ] = "full"
     retention_days: Annotated[
         float,
-        About("Messages older than this are deleted; 0 for none. Of the SQLite and the Redis store.", "days", 0, 36500),
+        About("Messages older than this are deleted; 0 for none.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
         About(
             "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
-            "undelivered ones too. 0 for no bound. Of the SQLite and the Redis store.",
+            "undelivered ones too. 0 for no bound.",
             "messages",
             0,
             10**9,
@@ -149,7 +149,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a failover "
             "loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: none is waited "
-            "for. Of the Redis store.",
+            "for.",
             "replicas",
             0,
             100,
@@ -243,11 +243,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond it a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
-    store_messages: Annotated[
-        int, About("Messages that the memory store keeps; the oldest give way.", "messages", 1, 10**9)
-    ] = 100_000
+    store_messages: Annotated[int, About("Messages that are kept; the oldest give way.", "messages", 1, 10**9)] = (
+        100_000
+    )
     store_bytes: Annotated[
-        int, About("Bytes of messages that the memory store keeps; at least `max_payload`.", "bytes", 100, 2**50)
+        int, About("Bytes of messages that are kept; at least `max_payload`.", "bytes", 100, 2**50)
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],

@@ -21,16 +21,27 @@
 - ``roster``      who is where, and which daemons live
 - ``roster_scripts``  what is kept of that, and the scripts that change it
 - ``pace``        how often a daemon says that it lives, and when it is dead
+- ``kind``        what the store says of itself to the settings and the daemon
 - ``probe``       whether a daemon that starts now could use it
 
 txredisapi is used nowhere else.
 """
 
 from kschat.backends.redis.address import check_url
+from kschat.backends.redis.kind import STORE, settings_of
 from kschat.backends.redis.probe import probe
 from kschat.backends.redis.replica import RedisBus
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store import RedisStore
 from kschat.backends.tls import AddressError
 
-__all__ = ["AddressError", "RedisBus", "RedisStore", "Settings", "check_url", "probe"]
+__all__ = [
+    "STORE",
+    "AddressError",
+    "RedisReplica",
+    "RedisStore",
+    "Settings",
+    "check_url",
+    "probe",
+    "settings_of",
+]

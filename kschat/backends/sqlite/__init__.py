@@ -14,12 +14,14 @@
 - ``database``  opening the file: one daemon alone, versions of the schema, failures as sentences
 - ``given``     the file beside it that tells a file that was put back to an older state
 - ``backup``    copies the file while it is used, for the command line
+- ``kind``      what the store says of itself to the settings and the daemon
 - ``probe``     whether the file could be used, looked at without a change
 - ``schema/``   the steps from each version of the schema to the next
 """
 
 from kschat.backends.sqlite.database import Settings
+from kschat.backends.sqlite.kind import STORE
 from kschat.backends.sqlite.probe import probe
 from kschat.backends.sqlite.store import SqliteStore
 
-__all__ = ["Settings", "SqliteStore", "probe"]
+__all__ = ["STORE", "Settings", "SqliteStore", "probe"]
