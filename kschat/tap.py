@@ -18,8 +18,8 @@ from twisted.web.resource import Resource
 
 from kschat.assets import directory
 from kschat.backends import amqp, redis
-from kschat.backends.alone import LoneReplica
 from kschat.backends.kinds import Backends
+from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
 from kschat.backends.tls import AddressError
@@ -204,8 +204,8 @@ def _make_chat(
     limits: Limits,
     counters: Counters,
 ) -> Chat:
-    replica = _make_replica(config, reactor, wall, counters)
-    hub = Hub(reactor, wall, store, router, replica, cork, counters)
+    bus = _make_bus(config, reactor, wall, counters)
+    hub = Hub(reactor, wall, store, router, bus, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
@@ -237,7 +237,7 @@ def _make_bus(config: Config, reactor: Any, wall: WallClock, counters: Counters)
     if not publish:
         return LocalBus(only=not config.amqp)
     try:
-        return redis.RedisReplica(
+        return redis.RedisBus(
             redis.settings_of(config, publish), redis.settings_of(config, subscribe), reactor, counters, wall=wall
         )
     except AddressError as error:
@@ -268,7 +268,7 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         return {
             "router": chat.hub.routed if config.amqp else None,
             "store": bool(chat.store.up) if chat.store.keeps else None,
-            "replica": bool(chat.replica.up) if bus else None,
+            "bus": bool(chat.bus.up) if bus else None,
         }
 
     def gauges() -> dict[str, tuple[str, float]]:

@@ -109,8 +109,8 @@ def _kept_nothing() -> Deferred[Any]:
     return fail(StoreUnavailable("this server keeps no messages"))
 
 
-def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NoStore:
-    return NoStore()
+def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NullStore:
+    return NullStore()
 
 
 STORE = StoreKind(

@@ -38,7 +38,7 @@ from kschat.backends.tls import AddressError
 __all__ = [
     "STORE",
     "AddressError",
-    "RedisReplica",
+    "RedisBus",
     "RedisStore",
     "Settings",
     "check_url",
