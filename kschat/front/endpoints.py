@@ -173,7 +173,6 @@ class _GuardedEndpoint:
         self._inner = inner
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """See ``IStreamServerEndpoint``."""
         return self._inner.listen(_Guard(protocolFactory))
 
 
@@ -242,5 +241,4 @@ class _ProxiedEndpoint:
         self._seconds = seconds
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """See ``IStreamServerEndpoint``."""
         return self._inner.listen(_ProxiedFactory(protocolFactory, self._description, self._seconds))

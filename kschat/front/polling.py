@@ -354,7 +354,6 @@ class Polling:
     # The session's transport.
 
     def send(self, payload: bytes, binary: bool = False) -> None:
-        """See ``wire.roles.Transport``."""
         if self.ended is not None:
             return
         self._outbox.put(payload, binary)
@@ -368,7 +367,6 @@ class Polling:
             self.session.close(Reason.SLOW_READER, f"{unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
-        """See ``wire.roles.Transport``."""
         self.ended = reason
         self._context.sessions.polling_ended()
         if self._paused:
@@ -387,36 +385,31 @@ class Polling:
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
 
     def release(self) -> None:
-        """See ``wire.roles.Transport``."""
         self.flush()
         if not self._holding:
             self._answer_one(_NOOP)
 
     def prove(self, number: int) -> None:
-        """See ``wire.roles.Transport``. The next GET proves that what stood in the answer to this one was read."""
+        """The next GET proves that what stood in the answer to this one was read."""
         if self.ended is None and self._outbox.ask(number):
             self.release()
 
     def ask_for_life(self) -> None:
-        """See ``wire.roles.Transport``. A client that has its answer asks again at once, without a timer."""
+        """A client that has its answer asks again at once, without a timer."""
         self.release()
 
     @property
     def congested(self) -> bool:
-        """See ``wire.roles.Transport``."""
         return self._outbox.unsent > CONGESTED
 
     def take_unsent(self) -> Iterable[Frame]:
-        """See ``wire.roles.Transport``."""
         return self._outbox.take_frames()
 
     def take_unread(self) -> Iterator[Frame]:
-        """See ``wire.roles.Transport``."""
         for _, frames in self._bodies:
             yield from frames
 
     def take_proof(self) -> int | None:
-        """See ``wire.roles.Transport``."""
         return self._outbox.proof
 
 

@@ -276,7 +276,6 @@ class EngineProtocol(WebSocketServerProtocol):
     # The session's transport.
 
     def send(self, payload: bytes, binary: bool = False) -> None:
-        """See ``wire.session.Transport``."""
         if self.state != _OPEN:
             return
         compress = self._perMessageCompress
@@ -295,19 +294,18 @@ class EngineProtocol(WebSocketServerProtocol):
             self._write(framed)
 
     def prove(self, number: int) -> None:
-        """See ``wire.session.Transport``. Every client's WebSocket answers a ping by itself."""
+        """Every client's WebSocket answers a ping by itself."""
         if self.state == _OPEN:
             self._asked = payload = b"%d" % number
             self._put(b"\x89%c%b" % (len(payload), payload))
 
     def ask_for_life(self) -> None:
-        """See ``wire.session.Transport``. A browser answers a ping while it lets the page's timers wait."""
+        """A browser answers a ping while it lets the page's timers wait."""
         if self.state == _OPEN:
             self._put(b"\x89\x00")
 
     @property
     def congested(self) -> bool:
-        """See ``wire.session.Transport``."""
         return self._paused
 
     def flush(self) -> None:
@@ -338,7 +336,7 @@ class EngineProtocol(WebSocketServerProtocol):
                     self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
 
     def close(self, reason: Reason) -> None:
-        """See ``wire.session.Transport``. The close frame carries the reason."""
+        """The close frame carries the reason."""
         self._host = None
         self.flush()
         if self.state == _OPEN:
@@ -347,16 +345,16 @@ class EngineProtocol(WebSocketServerProtocol):
             self.dropConnection(abort=True)
 
     def release(self) -> None:
-        """See ``wire.session.Transport``. No request is parked here."""
+        """No request is parked here."""
 
     def take_unsent(self) -> Iterable[Frame]:
-        """See ``wire.session.Transport``. All has been written."""
+        """All has been written."""
         return ()
 
     def take_unread(self) -> Iterator[Frame]:
-        """See ``wire.session.Transport``. Each frame is handed on when it comes."""
+        """Each frame is handed on when it comes."""
         return iter(())
 
     def take_proof(self) -> int | None:
-        """See ``wire.session.Transport``. Nobody changes from a WebSocket to another transport."""
+        """Nobody changes from a WebSocket to another transport."""
         return None

@@ -139,7 +139,6 @@ class Namespace:
         return list(self._sockets)
 
     def select(self, rooms: Iterable[str], without: Iterable[str]) -> list[Socket]:
-        """See ``BroadcastOperator.sockets``."""
         if rooms:
             return self.rooms.select(rooms, without)
         if without:
@@ -159,11 +158,9 @@ class Namespace:
 
     @property
     def volatile(self) -> BroadcastOperator:
-        """See ``BroadcastOperator.volatile``."""
         return BroadcastOperator(self, droppable=True)
 
     def timeout(self, seconds: float) -> BroadcastAckRequest:
-        """See ``BroadcastOperator.timeout``."""
         return BroadcastOperator(self).timeout(seconds)
 
     def emit(self, event: str, *args: Any) -> None:
@@ -195,7 +192,6 @@ class Namespace:
     # What the wire says.
 
     def connect(self, socket: connection.Socket, wish: Connect) -> None:
-        """See ``wire.connection.Handler``."""
         newcomer = socket.record = Socket(self, socket, wish)
         self._waiting[newcomer] = None
         self._follow(Deferred.fromCoroutine(self._admit(newcomer)), CONNECT)
@@ -221,7 +217,6 @@ class Namespace:
             self._call(newcomer, CONNECT, ())
 
     def event(self, socket: connection.Socket, event: Event) -> None:
-        """See ``wire.connection.Handler``."""
         sender = socket.record
         if sender.running >= self.bounds.max_running:
             raise ProtocolError("too many events of a socket are not handled yet", Reason.FORCED_CLOSE)
@@ -235,17 +230,15 @@ class Namespace:
             self._call(sender, ANY, [event.name, *args], number=event.id)
 
     def acked(self, socket: connection.Socket, ack: Ack) -> None:
-        """See ``wire.connection.Handler``."""
         socket.record.acks.came(ack)
 
     def proved(self, socket: connection.Socket, number: int) -> None:
-        """See ``wire.connection.Handler``. Nobody asks for proofs here."""
+        """Nobody asks for proofs here."""
 
     def closing_socket(self, socket: connection.Socket, reason: Reason) -> None:
-        """See ``wire.connection.Handler``. There is no last word."""
+        """There is no last word."""
 
     def disconnected(self, socket: connection.Socket, reason: Reason) -> None:
-        """See ``wire.connection.Handler``."""
         gone = socket.record
         self._waiting.pop(gone, None)
         if gone in self._sockets:

@@ -88,7 +88,6 @@ class Server:
     # What the wire says.
 
     def find(self, namespace: str, connection: Connection) -> Handler | None:
-        """See ``wire.connection.Application``."""
         handler = self._handlers.get(namespace) or self._dynamic(namespace)
         if handler is None:
             if self._observer is not None:
@@ -98,7 +97,6 @@ class Server:
         return handler
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
-        """See ``wire.connection.Application``."""
         if self._observer is not None:
             self._observer.ended(connection, reason, detail)
         elif detail:

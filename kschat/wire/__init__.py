@@ -10,7 +10,7 @@
 - ``jsonnumbers`` numbers in raw JSON that no double holds: what JavaScript would write
 - ``socketio``    Socket.IO packets and their decoder, binary attachments
 - ``msgpack``     the same packets in msgpack, of clients with another parser
-- ``roles``       what a session knows of its transport, its listener and its timetable
+- ``roles``       what a session knows of its transport, its listener and its timers
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
 - ``connection``  the Socket.IO server's side of one session: sockets in namespaces, each with its ``Handler``
 - ``application`` what a connection knows of who is above it: the ``Application``, the ``Handler`` of a namespace

@@ -23,6 +23,7 @@ from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
+from kschat.wire.roles import Timer
 from kschat.wire.session import EngineSession, HeartbeatTimes
 from tests.contracts.doubles import LateRouter, LateStore
 
@@ -104,12 +105,12 @@ class Line:
 
 
 class Silent:
-    """A timetable in which nothing is ever due."""
+    """Timers that never expire."""
 
-    def schedule(self, session: EngineSession, seconds: float) -> None:
+    def schedule(self, timer: Timer, seconds: float) -> None:
         pass
 
-    def cancel(self, session: EngineSession) -> None:
+    def cancel(self, timer: Timer) -> None:
         pass
 
 

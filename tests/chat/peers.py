@@ -31,6 +31,7 @@ from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
+from kschat.wire.roles import Timer
 from kschat.wire.session import EngineSession, HeartbeatTimes
 
 NOW = 1_700_000_000.0
@@ -163,11 +164,11 @@ class Pipe:
         return None
 
 
-class _NoTimetable:
-    def schedule(self, session: EngineSession, seconds: float) -> None:
+class _NoTimers:
+    def schedule(self, timer: Timer, seconds: float) -> None:
         pass
 
-    def cancel(self, session: EngineSession) -> None:
+    def cancel(self, timer: Timer) -> None:
         pass
 
 
@@ -186,7 +187,7 @@ class Client:
         self.user = user
         self.token = token
         self.pipe = Pipe()
-        self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
+        self.session = EngineSession("engine", revision, self.pipe, _NoTimers(), HeartbeatTimes(25, 20))
         server = Server(chat.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
