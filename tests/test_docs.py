@@ -26,7 +26,8 @@ from kschat.backends.redis.store import store as redis_store
 from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import session as sqlite_session
-from kschat.chat import bodies, commands, inflight, interfaces, messages, notes, stream, tokens
+from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
+from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.settings import Config
@@ -162,7 +163,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
     "words for other daemons that wait to be told": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
     "when users went while Redis was away": (many(presence_registry.MAX_LEFT),),
-    "cursors and the like not yet stored, while the store is away": (many(notes.MAX_NOTES),),
+    "cursors and the like not yet stored, while the store is away": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
     "the end of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",

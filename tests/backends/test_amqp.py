@@ -768,7 +768,7 @@ class NeighboursTests(AmqpTestCase):
             for router in routers[:1] * (times - 1):
                 arrivals = Arrivals()
                 router.attach(arrivals)
-                up = arrivals.next(RouterTurn.UP)
+                up = arrivals.next(RouterEvent.UP)
                 assert router._link is not None
                 router._link.abort("a test")
                 await self.soon(up)

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from kschat.backends.memory import MemoryStore
 from kschat.backends.redis.store import write_queue
-from kschat.chat.interfaces import Entry, InboxPage, IStore, Notes, Stored, StoreUnavailable
-from kschat.chat.messages import Error
+from kschat.chat.interfaces import Entry, InboxPage, IStore, Progress, Stored, StoreUnavailable
+from kschat.chat.message import Error
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import istore
 from tests.contracts.istore import offsets

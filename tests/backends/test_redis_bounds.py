@@ -13,8 +13,8 @@ from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store import store as store_module
 from kschat.backends.redis.store import write_queue
 from kschat.backends.redis.store.retention import STEP_ENTRIES
-from kschat.chat.interfaces import Notes, Stored
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import Progress, Stored
+from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message, mid
 from tests.support.redis import Redis, shared_redis

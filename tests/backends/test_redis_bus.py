@@ -38,8 +38,8 @@ async def until(right: Callable[[], bool], what: str, seconds: float = PATIENCE)
     await repeated_until(look, bool, what, seconds)
 
 
-async def says(replica: RedisBus, online: dict[str, bool | None]) -> None:
-    """Fires when a replica knows this. While it is down it answers without a round trip."""
+async def says(bus: RedisBus, online: dict[str, bool | None]) -> None:
+    """Fires when a bus knows this. While it is down it answers without a round trip."""
 
     async def ask() -> dict[str, bool | None]:
         await deferLater(real_reactor(), 0.01)
@@ -53,20 +53,20 @@ class BusTestCase(TestCase):
 
     def setUp(self) -> None:
         self.prefix = uuid4().hex
-        self.replicas: list[RedisBus] = []
+        self.buses: list[RedisBus] = []
         self.redis: Redis
 
-    def replica(self, **changes: Any) -> RedisBus:
+    def bus(self, **changes: Any) -> RedisBus:
         """One more daemon's, that was not started."""
         settings = Settings(
             **{"url": self.redis.url, "prefix": self.prefix, "patience": 1.0, "last_retry": 0.2, **changes}
         )
         counters = Counters()
-        replica = RedisBus(settings, settings, real_reactor(), counters, FAST)
-        replica.counters = counters  # type: ignore[attr-defined]
-        self.replicas.append(replica)
-        self.addCleanup(replica.stop)
-        return replica
+        bus = RedisBus(settings, settings, real_reactor(), counters, FAST)
+        bus.counters = counters  # type: ignore[attr-defined]
+        self.buses.append(bus)
+        self.addCleanup(bus.stop)
+        return bus
 
     async def are_up(self, buses: Sequence[Any]) -> None:
         """All are up, and it is known who is nowhere."""
@@ -112,16 +112,16 @@ class Together(BusTestCase):
         await self.are_up(self.buses)
 
     def joined(self, **changes: Any) -> tuple[RedisBus, Ears]:
-        replica, ears = self.replica(**changes), Ears()
-        replica.attach(ears)
-        replica.start()
-        return replica, ears
+        bus, ears = self.bus(**changes), Ears()
+        bus.attach(ears)
+        bus.start()
+        return bus, ears
 
     async def down(self) -> None:
         await until(lambda: not self.one.up and not self.other.up, "both to be down")
 
-    async def becomes(self, replica: RedisBus, **online: bool | None) -> None:
-        await says(replica, online)
+    async def becomes(self, bus: RedisBus, **online: bool | None) -> None:
+        await says(bus, online)
 
 
 class Failures(Together):
@@ -243,12 +243,12 @@ class Failures(Together):
 class Deaths(Together):
     """Daemons that end without a word."""
 
-    async def die(self, replica: RedisBus) -> None:
+    async def die(self, bus: RedisBus) -> None:
         """Say nothing more, as after a SIGKILL or a cut: nothing of it reaches Redis."""
-        self.replicas.remove(replica)
-        replica._registry.down()
-        await replica._link.stop()
-        await replica._subscriptions.stop()
+        self.buses.remove(bus)
+        bus._registry.down()
+        await bus._link.stop()
+        await bus._subscriptions.stop()
 
     async def test_who_was_on_it_is_offline_within_the_bound_unless_another_has_them(self) -> None:
         await self.begin()

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from kschat.backends.redis.store.codec import BatchEncoder
-from kschat.chat.interfaces import Entry, Notes, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import Entry, Progress, RoomFull, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, mid, to

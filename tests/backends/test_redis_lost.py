@@ -7,7 +7,7 @@ from twisted.internet.task import deferLater
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.restored import restored
-from kschat.chat.interfaces import InboxPage, InboxState, Notes, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, InboxState, Progress, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to

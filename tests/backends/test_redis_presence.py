@@ -27,8 +27,8 @@ class Watched:
 
     def __init__(self, test: TestCase, redis: Redis, prefix: str, store: MemoryStore) -> None:
         settings = Settings(url=redis.url, prefix=prefix, patience=0.6, last_retry=0.2)
-        self.replica = RedisBus(settings, settings, real_reactor(), Counters(), FAST)
-        self.daemon = Daemon(store, clock=real_reactor(), replica=self.replica)
+        self.bus = RedisBus(settings, settings, real_reactor(), Counters(), FAST)
+        self.daemon = Daemon(store, clock=real_reactor(), bus=self.bus)
         self.clients: list[Client] = []
         test.addCleanup(self.end)
         self.bus.start()
@@ -83,9 +83,9 @@ class RandomWalk(TestCase):
             elif fault < 0.055:
                 daemons.remove(daemon)
                 if chance.random() < 0.5:  # else it ends without a word: nothing of it reaches Redis
-                    daemon.replica._registry.down()
-                    await daemon.replica._link.stop()
-                    await daemon.replica._subscriptions.stop()
+                    daemon.bus._registry.down()
+                    await daemon.bus._link.stop()
+                    await daemon.bus._subscriptions.stop()
                 await daemon.end()
                 daemons.append(Watched(self, redis, prefix, store))
             elif fault < 0.6 or not daemon.clients:

@@ -11,8 +11,8 @@ from twisted.internet.defer import gatherResults
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.retention import STEP_ENTRIES
-from kschat.chat.interfaces import InboxPage, InboxState, IStore, Notes
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
+from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import unread
 from tests.contracts.istore import entries, kept

@@ -66,7 +66,7 @@ class AdoptionTests(SynchronousTestCase):
         other = message("zoe", "ben", cid="2", msg=one.msg, time=one.time)
         self.arrive(one, other, one)
         self.assertEqual([offset for offset, _ in self.received(self.ben)], [1, 2])
-        self.assertEqual(self.house.counters.adopted, 2)
+        self.assertEqual(self.house.counters.ingested, 2)
 
     def test_what_was_said_twice_is_two_messages(self) -> None:
         theirs = message("zoe", "ben")

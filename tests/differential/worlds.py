@@ -187,9 +187,9 @@ class OnRedis(Real):
             router: Any = FarRouter(exchange, reactor, random)
             if broker is not None:
                 router = AmqpRouter(AmqpSettings(url=broker.url, exchange=name), reactor)
-            replica = RedisBus(settings, settings, reactor, Counters())
-            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, replica=replica))
-            self._parts += [store, router, replica]
+            bus = RedisBus(settings, settings, reactor, Counters())
+            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus))
+            self._parts += [store, router, bus]
 
 
 def all_quiet(daemons: Sequence[Daemon]) -> bool:

@@ -41,7 +41,7 @@ ORIGIN: Final = 8
 ECHO: Final = bytes(ORIGIN)
 
 
-@implementer(IReplica)
+@implementer(IBus)
 class RedisBus:
     """What daemons tell each other. Two connections: one publishes and keeps the registry, one listens.
 
@@ -76,7 +76,7 @@ class RedisBus:
         self._presence = self._prefix + b"p:"
         self._all = self._prefix + b"all"
         self._wants = self._prefix + b"w"
-        self._listener: ReplicaListener | None = None
+        self._listener: BusListener | None = None
         teller = Teller("the bus")
         self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
         self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
@@ -144,14 +144,14 @@ class RedisBus:
         self._subscriptions.drop(self._user + user.encode())
 
     def here(self, user: str) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._registry.here(user)
         self._soon()
         if self._listener is not None:
             self._listener.changed(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._registry.gone(user, seen)
         self._soon()
 
@@ -185,7 +185,7 @@ class RedisBus:
         self._put([self._all], word, self._origin)
 
     def want(self, wants: Wants) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._registry.want(wants)
 
     def watch(self, user: str) -> None:
@@ -216,7 +216,7 @@ class RedisBus:
         here = self._registry.users
         return {user: True if user in here else known for user, known in found.items()}
 
-    # Notifier.
+    # Telling.
 
     def _put(self, channels: Sequence[bytes], word: ClusterCommand, origin: bytes) -> None:
         self._counters.told += len(channels)

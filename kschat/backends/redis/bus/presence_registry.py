@@ -35,6 +35,7 @@ from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import Do, Scripts
+from kschat.chat.bus import Wants
 from kschat.chat.clocks import WallClock, milliseconds
 
 #: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.

@@ -222,14 +222,14 @@ class RedisStore:
         """See ``IStore``."""
         users = list(dict.fromkeys((*progress.cursors, *progress.seen)))
         parts = [
-            self._note(notes, users[start : start + MAX_SCRIPT_USERS])
+            self._save_progress(progress, users[start : start + MAX_SCRIPT_USERS])
             for start in range(0, max(len(users), 1), MAX_SCRIPT_USERS)
         ]
         return parts[0] if len(parts) == 1 else Deferred.fromCoroutine(_all(parts))
 
-    def _note(self, notes: Notes, users: Sequence[str]) -> Deferred[None]:
-        cursors = [part for user in users if user in notes.cursors for part in (user, notes.cursors[user])]
-        seen = [part for user in users if user in notes.seen for part in (user, notes.seen[user])]
+    def _save_progress(self, progress: Progress, users: Sequence[str]) -> Deferred[None]:
+        cursors = [part for user in users if user in progress.cursors for part in (user, progress.cursors[user])]
+        seen = [part for user in users if user in progress.seen for part in (user, progress.seen[user])]
         noted = self._client.write(
             "note",
             lambda: packing.pack(*self._client.head(), self._client.epoch, cursors, seen),
