@@ -96,7 +96,7 @@ class Notifier:
         """Whether a socket of ``user`` here asked for receipts."""
         return bool(self._here[Wants.RECEIPTS]) and any(session.options.receipts for session in self._sessions(user))
 
-    # Telling.
+    # Notifier.
 
     def receipt(self, sender: str, receipt: Receipt) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""

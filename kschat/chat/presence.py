@@ -140,7 +140,7 @@ class Presence:
 
         return self._hub.write_behind.last_seen(away).addCallback(found)
 
-    # Telling.
+    # Notifier.
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """``user`` came or went: tell who watches and was not told so, but for those that do not keep up."""

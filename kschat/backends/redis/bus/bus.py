@@ -216,7 +216,7 @@ class RedisBus:
         here = self._registry.users
         return {user: True if user in here else known for user, known in found.items()}
 
-    # Telling.
+    # Notifier.
 
     def _put(self, channels: Sequence[bytes], word: ClusterCommand, origin: bytes) -> None:
         self._counters.told += len(channels)
