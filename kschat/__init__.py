@@ -6,7 +6,6 @@ Imports point down only (``tests/test_imports.py`` holds that):
 - ``daemon``   its life: what starts after what, and in which order everything ends
 - ``cli``      the command ``kschat``, and the options of ``twistd kschat``
 - ``settings`` one frozen ``Config`` from defaults < TOML file < environment < command line
-- ``backing``  what a ``Config`` means for each backend
 - ``front``    sockets and HTTP come in here
 - ``backends`` one module for each thing outside the process
 - ``chat``     what the server is for; knows no socket, no broker, no SQL

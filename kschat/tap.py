@@ -17,19 +17,19 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
 from kschat.assets import directory
-from kschat.backends import amqp, redis, sqlite
-from kschat.backends.alone import LoneReplica
-from kschat.backends.memory import MemoryRouter, MemoryStore
-from kschat.backends.none import NoStore
-from kschat.backends.sqlite import SqliteStore
-from kschat.backing import amqp_settings, redis_settings, sqlite_settings
+from kschat.backends import amqp, redis
+from kschat.backends.kinds import Backends
+from kschat.backends.local import LocalBus
+from kschat.backends.memory import MemoryRouter
+from kschat.backends.table import BACKENDS
+from kschat.backends.tls import AddressError
 from kschat.chat.application import NAMESPACE, Chat
+from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
-from kschat.chat.ireplica import IReplica
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters
@@ -81,8 +81,9 @@ def makeService(options: Options) -> IService:
         sys.stderr.write(f"kschat: {error}\n")
         raise SystemExit(1) from None
     try:
-        if config.store.startswith("sqlite:"):
-            sqlite.probe(config.store.removeprefix("sqlite:"))
+        kind, argument = BACKENDS.store(config.store)
+        if kind.look is not None:
+            kind.look(argument)
     except StoreUnavailable as error:
         # The daemon runs on, and tries again; but who starts it looks here, and a log that begins well deceives.
         sys.stderr.write(f"kschat: store: {config.store} can't be used: {error}; Send is refused until it can\n")
@@ -95,19 +96,21 @@ def makeService(options: Options) -> IService:
     return whole
 
 
-def make_service(config: Config, reactor: Any, wall: WallClock = time.time) -> IService:
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> IService:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
 
     Args:
         config: all settings.
         reactor: Twisted's. All waits go by its clock, which is to be monotonic.
         wall: the time of day, for messages, tokens and retention.
+        backends: the stores that ``config`` was chosen from.
     """
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
     settings = _front_settings(config)
     router = _make_router(config, reactor, wall)
-    chat = _make_chat(config, reactor, wall, router, cork, settings.limits, counters)
+    store = _make_store(config, backends, reactor, wall)
+    chat = _make_chat(config, reactor, wall, store, router, cork, settings.limits, counters)
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -173,7 +176,7 @@ def _front_settings(config: Config) -> FrontSettings:
 
 def _parts(chat: Chat) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
-    return {"the store": bool(chat.store.up), "RabbitMQ": chat.hub.routed, "Redis": bool(chat.replica.up)}
+    return {"the store": bool(chat.store.up), "RabbitMQ": chat.hub.routed, "Redis": bool(chat.bus.up)}
 
 
 def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
@@ -195,14 +198,14 @@ def _make_chat(
     config: Config,
     reactor: Any,
     wall: WallClock,
+    store: IStore,
     router: IRouter,
     cork: Cork,
     limits: Limits,
     counters: Counters,
 ) -> Chat:
-    store = _make_store(config, reactor, wall)
-    replica = _make_replica(config, reactor, wall, counters)
-    hub = Hub(reactor, wall, store, router, replica, cork, counters)
+    bus = _make_bus(config, reactor, wall, counters)
+    hub = Hub(reactor, wall, store, router, bus, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
@@ -210,7 +213,7 @@ def _make_chat(
         Verifier(read_keys(config), config.algorithms, wall, config.token_leeway),
         store,
         hub,
-        replica,
+        bus,
         Delivery(reactor, store, router, hub, bounds, counters),
         Mids(secrets.token_hex(4)),
         limits,
@@ -224,34 +227,29 @@ def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
     if not config.amqp:
         return MemoryRouter()
     try:
-        return amqp.AmqpRouter(amqp_settings(config), reactor, wall)
-    except amqp.AddressError as error:
+        return amqp.AmqpRouter(amqp.settings_of(config), reactor, wall)
+    except AddressError as error:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config, reactor: Any, wall: WallClock, counters: Counters) -> IReplica:
+def _make_bus(config: Config, reactor: Any, wall: WallClock, counters: Counters) -> IBus:
     publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
     if not publish:
-        return LoneReplica(only=not config.amqp)
+        return LocalBus(only=not config.amqp)
     try:
-        return redis.RedisReplica(
-            redis_settings(config, publish), redis_settings(config, subscribe), reactor, counters, wall=wall
+        return redis.RedisBus(
+            redis.settings_of(config, publish), redis.settings_of(config, subscribe), reactor, counters, wall=wall
         )
-    except redis.AddressError as error:
+    except AddressError as error:
         raise ConfigError(f"redis: {error}") from None
 
 
-def _make_store(config: Config, reactor: Any, wall: WallClock) -> IStore:
-    if config.store == "none":
-        return NoStore()
-    if config.store == "memory":
-        return MemoryStore(config.store_messages, config.store_bytes)
-    if config.store == "redis":
-        try:
-            return redis.RedisStore(redis_settings(config, config.redis), reactor, wall)
-        except redis.AddressError as error:
-            raise ConfigError(f"redis: {error}") from None
-    return SqliteStore(sqlite_settings(config), reactor, reactor, wall=wall)
+def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallClock) -> IStore:
+    kind, argument = backends.store(config.store)
+    try:
+        return kind.make(config, argument, reactor=reactor, wall=wall)
+    except AddressError as error:
+        raise ConfigError(f"{kind.name}: {error}") from None
 
 
 def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Resource:
@@ -269,8 +267,8 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         # A daemon that is alone has nothing to connect to: "up" would say that there is.
         return {
             "router": chat.hub.routed if config.amqp else None,
-            "store": bool(chat.store.up) if config.store != "none" else None,
-            "replica": bool(chat.replica.up) if bus else None,
+            "store": bool(chat.store.up) if chat.store.keeps else None,
+            "bus": bool(chat.bus.up) if bus else None,
         }
 
     def gauges() -> dict[str, tuple[str, float]]:

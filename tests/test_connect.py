@@ -202,15 +202,22 @@ class TestRabbitMQ(ConnectTestCase):
         exchange = self.id()
         for _ in range(2):
             found = await self.found(store="none", amqp=broker.url, amqp_exchange=exchange)
-            said = f"127.0.0.1:{broker.port}, the exchange {exchange} is made at the first start"
+            said = f"127.0.0.1:{broker.port}, the exchange kschat.{exchange} is made at the first start"
             self.assertEqual(str(found["amqp"]), f"amqp: ok: {said}")
 
     async def test_an_exchange_of_another_type(self) -> None:
         broker = await self.broker()
-        text = await self.failed("amqp", store="none", amqp=broker.url, amqp_exchange="amq.topic")
+        text = await self.failed(
+            "amqp", store="none", amqp=broker.url, amqp_exchange="amq.topic", amqp_format="tutorial"
+        )
         self.assertIn("inequivalent arg 'type'", text)
         found = await self.found(
-            store="none", amqp=broker.url, amqp_exchange="amq.direct", amqp_durable="true", amqp_exchange_type="direct"
+            store="none",
+            amqp=broker.url,
+            amqp_exchange="amq.direct",
+            amqp_durable="true",
+            amqp_exchange_type="direct",
+            amqp_format="tutorial",
         )
         self.assertEqual(found["amqp"].text, f"127.0.0.1:{broker.port}, the exchange amq.direct is there")
 

@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from secrets import token_urlsafe
 from types import MappingProxyType
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from kschat.backends.kinds import StoreKind
 from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
 from kschat.backends.order import number_of, pair, renumbered
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     PAGE_BYTES,
     Conversation,
@@ -21,15 +24,15 @@ from kschat.chat.interfaces import (
     InboxState,
     IRouter,
     IStore,
-    Notes,
     Page,
+    Progress,
     RoomFull,
     RouterListener,
     Stored,
     StoreListener,
     within_page,
 )
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
@@ -111,13 +114,13 @@ class MemoryStore:
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``. There is no other."""
 
-    def note(self, notes: Notes) -> Deferred[None]:
+    def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
-        for user, cursor in notes.cursors.items():
+        for user, cursor in progress.cursors.items():
             inbox = self._inboxes.get(user)
             if inbox is not None:
                 inbox.cursor = max(inbox.cursor, min(cursor, inbox.last))
-        for user, time in notes.seen.items():
+        for user, time in progress.seen.items():
             # Out and in again, so that the first of the dict is the one noted longest ago.
             self._seen[user] = max(self._seen.pop(user, 0), time)
         while len(self._seen) > self._max_messages:
@@ -344,3 +347,29 @@ class MemoryRouter:
         if self._listener is not None:
             self._listener.deliver([one for one, here in zip(batch, carried, strict=True) if here])
         return succeed(carried)
+
+
+class Configured(Protocol):
+    """What the store reads of the daemon's configuration."""
+
+    @property
+    def store_messages(self) -> int:
+        """How many messages are kept."""
+
+    @property
+    def store_bytes(self) -> int:
+        """How many bytes of them."""
+
+
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> MemoryStore:
+    return MemoryStore(config.store_messages, config.store_bytes)
+
+
+STORE = StoreKind(
+    name="memory",
+    example="memory",
+    shared=False,
+    keeps=True,
+    settings=("store_messages", "store_bytes"),
+    make=_make,
+)

@@ -12,17 +12,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies, commands
+from kschat.chat import commands, outgoing
+from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
+from kschat.chat.connect_request import ConnectRequest, is_pid_of, new_pid
 from kschat.chat.delivery import Delivery
-from kschat.chat.feed import Feed, Way
-from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import InboxState, IStore
-from kschat.chat.ireplica import IReplica
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.session import ChatSession
 from kschat.chat.tokens import TokenError, Verifier
 from kschat.counters import Counters
 from kschat.wire.connection import Connection, Socket
@@ -52,7 +52,7 @@ class Chat:
         verifier: says whose a token is.
         store: keeps messages.
         hub: knows who is here.
-        replica: knows who is elsewhere.
+        bus: knows who is elsewhere.
         delivery: takes messages.
         mids: makes their ids.
         limits: of the wire.
@@ -74,7 +74,7 @@ class Chat:
         verifier: Verifier,
         store: IStore,
         hub: Hub,
-        replica: IReplica,
+        bus: IBus,
         delivery: Delivery,
         mids: Mids,
         limits: Limits,
@@ -87,68 +87,68 @@ class Chat:
         self.verifier = verifier
         self.store = store
         self.hub = hub
-        self.replica = replica
+        self.bus = bus
         self.delivery = delivery
         self.mids = mids
         self.limits = limits
         self.max_room = max_room
         self.counters = counters
-        self.presence = Presence(hub, replica)
+        self.presence = Presence(hub, bus)
         self.operations = Operations(hub, self.presence, store, counters)
-        replica.attach(self.operations)
+        bus.attach(self.operations)
         self.closing = False
         self._uniform = uniform
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
-        greeting = Greeting.of(socket.connection.handshake, wish)
+        request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = greeting.identify(self.verifier)
+            identity = request.identify(self.verifier)
         except TokenError as error:
             self._deny(socket, error.reason, "Authentication error")
             return
-        options = greeting.options()
+        options = request.options()
         if options.recover and not self.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
-        feed = socket.record = Feed(socket, identity, options)
-        joined = self.hub.join(feed)
-        joined.addCallbacks(self._joined, self._not_bound, callbackArgs=(feed, greeting.claim()), errbackArgs=(feed,))
+        session = socket.record = ChatSession(socket, identity, options)
+        joined = self.hub.join(session)
+        joined.addCallbacks(
+            self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
+        )
         joined.addErrback(self._failed)
 
-    def _joined(self, state: InboxState | None, feed: Feed, claim: tuple[str, int] | None) -> None:
-        inbox = feed.inbox
-        if inbox is None or feed.way is Way.GONE:
+    def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
+        if session.closed:
             return
         pid, offset = None, None
-        if feed.options.recover:
-            pid = new_pid(feed.user, self.store.epoch)
-            feed.pids = (pid,)
-            if claim is not None and is_pid_of(feed.user, self.store.epoch, claim[0]):
-                feed.pids = (pid, claim[0])
-                self.operations.replaced(feed, claim[0])
+        if session.options.recover:
+            pid = new_pid(session.user, self.store.epoch)
+            session.pids = (pid,)
+            if claim is not None and is_pid_of(session.user, self.store.epoch, claim[0]):
+                session.pids = (pid, claim[0])
+                self.operations.replaced(session, claim[0])
                 # All that was missed must still be there, else it is a new beginning.
                 if state is not None and state.first - 1 <= claim[1] <= state.last:
                     pid, offset = claim
                 elif state is not None and claim[1] > state.last:
                     self.store.is_outdated(claim[1])
-        feed.socket.accept(pid=pid)
+        session.socket.accept(pid=pid)
         self.log.info(
             "{user} joined from {peer}",
-            user=feed.user,
-            peer=feed.socket.connection.handshake.peer,
-            socket=feed.socket.id,
+            user=session.user,
+            peer=session.socket.connection.handshake.peer,
+            socket=session.socket.id,
         )
-        if not inbox.here:
-            inbox.here = True
-            self.presence.came(feed.user)
-        self.hub.begin(feed, state, offset)
+        if self.hub.let_in(session):
+            self.presence.came(session.user)
+        self.hub.begin(session, state, offset)
         if not self.store.keeps and not self.hub.routed:
-            feed.socket.emit(bodies.NO_BROKER, ask=True)
+            session.socket.emit(outgoing.NO_BROKER, ask=True)
 
-    def _not_bound(self, failure: Failure, feed: Feed) -> None:
+    def _not_bound(self, failure: Failure, session: ChatSession) -> None:
         self.log.warn("a socket could not be bound: {why}", why=failure.getErrorMessage())
-        self._leave(feed)
-        self._deny(feed.socket, "not_bound", "The server is not available")
+        self._leave(session)
+        self._deny(session.socket, "not_bound", "The server is not available")
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("a socket could not be let in", failure)
@@ -167,31 +167,31 @@ class Chat:
 
     def acked(self, socket: Socket, ack: Ack) -> None:
         """See ``wire.connection.Handler``."""
-        socket.record.acked(ack.id)
+        socket.record.stream.on_acked(ack.id)
 
     def proved(self, socket: Socket, number: int) -> None:
         """See ``wire.connection.Handler``."""
-        socket.record.proved(number)
+        socket.record.stream.on_confirmed(number)
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
         """See ``wire.connection.Handler``."""
         farewell = FAREWELLS.get(reason)
-        feed = socket.record
-        if farewell is not None and feed.more:
+        session = socket.record
+        if farewell is not None and session.more:
             name, least, most = farewell
-            socket.emit(bodies.goodbye(name, self._uniform(least, most)))
+            socket.emit(outgoing.goodbye(name, self._uniform(least, most)))
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """See ``wire.connection.Handler``."""
-        feed = socket.record
-        if isinstance(feed, Feed):
-            self.presence.forget(feed)
-            self._leave(feed)
-            self.log.info("{user} left: {reason}", user=feed.user, reason=reason.text, socket=socket.id)
+        session = socket.record
+        if isinstance(session, ChatSession):
+            self.presence.forget(session)
+            self._leave(session)
+            self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
-    def _leave(self, feed: Feed) -> None:
-        if self.hub.leave(feed):
-            self.presence.left(feed.user)
+    def _leave(self, session: ChatSession) -> None:
+        if self.hub.leave(session):
+            self.presence.left(session.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:
         """See ``server.ServerObserver``."""

@@ -16,9 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.feed import RETRY_WAIT
 from kschat.chat.inbox import Inbox
-from kschat.chat.interfaces import InboxPage, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
+from kschat.chat.interfaces import RETRY_WAIT, InboxPage, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 
 #: Users whose inboxes' ends are asked for in one call.
 MAX_ENDS: Final = 1000
@@ -101,8 +100,8 @@ class CatchUp:
         try:
             for user, last in ends.items():
                 inbox = self._inboxes.get(user)
-                for feed in () if inbox is None else tuple(inbox.feeds.values()):
-                    feed.there_is(last)
+                for session in () if inbox is None else tuple(inbox.sessions.values()):
+                    session.stream.on_inbox_end(last)
         finally:
             self._ask_ends()  # the others' turn comes, whatever one socket did
 

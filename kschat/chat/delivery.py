@@ -17,13 +17,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies
-from kschat.chat.bodies import Status
-from kschat.chat.feed import Feed
+from kschat.chat import outgoing
+from kschat.chat.cluster_commands import Receipt
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
-from kschat.chat.messages import Error, Message, Refused
-from kschat.chat.words import Receipt
+from kschat.chat.message import Error, Message, Refused
+from kschat.chat.outgoing import Status
+from kschat.chat.session import ChatSession
 from kschat.counters import Counters
 from kschat.wire.connection import Socket
 
@@ -40,13 +40,13 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         message: what to deliver.
-        feed: the sender's socket; it may be gone by the time of the answer.
+        session: the sender's socket; it may be gone by the time of the answer.
         ack: the id of the ack that was asked for.
         rno: what RESPSEND returns.
     """
 
     message: Message
-    feed: Feed
+    session: ChatSession
     ack: int | None
     rno: msgspec.Raw
 
@@ -142,8 +142,7 @@ class Delivery:
     def _begin(self, batch: Sequence[Submission]) -> None:
         self._in_flight += 1
         self._counters.batches += 1
-        self._hub.begin_batch()
-        try:
+        with self._hub.writing():
             began = self._clock.seconds()
             try:
                 finished = self._store.append([submission.message for submission in batch])
@@ -152,8 +151,6 @@ class Delivery:
             finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch, began), errbackArgs=(batch,))
             finished.addErrback(self._not_answered)
             finished.addBoth(self._finish)
-        finally:
-            self._hub.end_batch()
 
     def _route(self, stored: list[Stored], batch: Sequence[Submission], began: float) -> Deferred[None]:
         now = self._clock.seconds()
@@ -192,11 +189,11 @@ class Delivery:
 
     def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
-        asking = [one for one in fresh if self._hub.telling.asks_receipts(one.message.sender)]
+        asking = [one for one in fresh if self._hub.notifier.asks_receipts(one.message.sender)]
         # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
         parts = [(fresh, False)]
         if asking:
-            others = [one for one in fresh if not self._hub.telling.asks_receipts(one.message.sender)]
+            others = [one for one in fresh if not self._hub.notifier.asks_receipts(one.message.sender)]
             parts = [(part, exact) for part, exact in ((others, False), (asking, True)) if part]
         began = self._clock.seconds()
         publishes = [self._publish(part, exact).addCallback(self._routed, began) for part, exact in parts]
@@ -211,14 +208,11 @@ class Delivery:
     ) -> None:
         self._answer(batch, stored)
         if asking:
-            self._hub.begin_batch()
-            try:
+            with self._hub.writing():
                 for one, carried in zip(asking, words[-1], strict=True):
                     if not carried:
                         message = one.message
-                        self._hub.telling.receipt(message.sender, Receipt.of(message, Status.LOST))
-            finally:
-                self._hub.end_batch()
+                        self._hub.notifier.receipt(message.sender, Receipt.of(message, Status.LOST))
 
     def _not_relayed(self, failure: Failure, batch: Sequence[Submission]) -> None:
         reason = failure.value.subFailure if isinstance(failure.value, FirstError) else failure
@@ -229,26 +223,23 @@ class Delivery:
 
     def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
-        carbons = hub.telling.carbons
-        hub.begin_batch()
-        try:
+        carbons = hub.notifier.carbons
+        with hub.writing():
             for submission, one in zip(batch, stored, strict=True):
                 if one.refused is not None:
                     self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused]))
                     continue
                 counters.sent += 1
-                feed, message = submission.feed, one.message
-                socket = feed.socket
+                session, message = submission.session, one.message
+                socket = session.socket
                 if socket.accepted:
                     if submission.ack is not None:
-                        socket.ack(submission.ack, bodies.ack_sent(message, one.repeat))
-                    socket.emit(bodies.sent(message, submission.rno), message.attachments, True)
+                        socket.ack(submission.ack, outgoing.ack_sent(message, one.repeat))
+                    socket.emit(outgoing.sent(message, submission.rno), message.attachments, True)
                 if one.repeat:
                     counters.repeated += 1
                 elif carbons:
-                    hub.telling.carbon(message, feed)
-        finally:
-            hub.end_batch()
+                    hub.notifier.carbon(message, session)
 
     def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:
@@ -270,7 +261,7 @@ class Delivery:
 
     def _refuse(self, submission: Submission, refused: Refused) -> None:
         self._counters.refused[refused.error] += 1
-        socket = submission.feed.socket
+        socket = submission.session.socket
         if socket.accepted:
             refuse(socket, submission.ack, submission.message.uId, submission.rno, refused)
 
@@ -302,5 +293,5 @@ def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.
     RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
     """
     if ack is not None:
-        socket.ack(ack, bodies.ack_failed(uid, refused.error, refused.why))
-    socket.emit(bodies.failed(refused.error, refused.why, rno), ask=True)
+        socket.ack(ack, outgoing.ack_failed(uid, refused.error, refused.why))
+    socket.emit(outgoing.failed(refused.error, refused.why, rno), ask=True)

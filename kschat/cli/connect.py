@@ -21,8 +21,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.filepath import FilePath
 
 from kschat.assets import directory
-from kschat.backends import amqp, redis, sqlite
-from kschat.backing import amqp_settings, redis_settings
+from kschat.backends import amqp, redis
+from kschat.backends.kinds import Backends
+from kschat.backends.table import BACKENDS
 from kschat.chat.keys import KeysError
 from kschat.front.bindable import cannot_listen
 from kschat.front.page import PageResource
@@ -51,12 +52,13 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{self.part}: {'ok' if self.ok else 'FAILED'}: {self.text}"
 
 
-async def try_all(config: Config, reactor: Any) -> list[Finding]:
+async def try_all(config: Config, reactor: Any, backends: Backends = BACKENDS) -> list[Finding]:
     """Open all that ``config`` names.
 
     Args:
         config: whose settings go together, as ``load`` has checked.
         reactor: the real one.
+        backends: those that it was chosen from.
 
     Returns:
         A finding for each part, in the order of the settings.
@@ -68,12 +70,13 @@ async def try_all(config: Config, reactor: Any) -> list[Finding]:
     ]
     if not config.demo:
         parts.append((next(name for name in KEYS if getattr(config, name)), _later(_keys, config)))
-    if config.store.startswith("sqlite:"):
-        parts.append(("store", _later(_sqlite, config.store)))
+    kind, argument = backends.store(config.store)
+    if kind.look is not None:
+        parts.append(("store", _later(kind.look, argument)))
     if config.amqp:
-        parts.append(("amqp", partial(amqp.probe, amqp_settings(config), reactor)))
+        parts.append(("amqp", partial(amqp.probe, amqp.settings_of(config), reactor)))
     parts += [
-        (name, partial(redis.probe, redis_settings(config, url), reactor))
+        (name, partial(redis.probe, redis.settings_of(config, url), reactor))
         for name in ("redis", "redis_pub", "redis_sub")
         if (url := getattr(config, name))
     ]
@@ -142,11 +145,6 @@ def _keys(config: Config) -> str:
     kids = ", ".join(key.kid for key in keys if key.kid is not None)
     count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
     return f"{count} for {', '.join(config.algorithms)}" + (f" ({kids})" if kids else "")
-
-
-def _sqlite(store: str) -> str:
-    path = store.removeprefix("sqlite:")
-    return f"{os.path.abspath(path)}, {sqlite.probe(path)}"
 
 
 def _templates(config: Config) -> str:

@@ -12,12 +12,13 @@ from twisted.python import usage
 from kschat import __version__
 from kschat.settings import SETTINGS
 from kschat.settings.setting import Setting
+from kschat.settings.table import meaning
 
 
 def _parameter(setting: Setting) -> list[Any]:
     short = "l" if setting.name == "listen" else None
     default = setting.to_toml(setting.default)
-    return [setting.option[2:], short, None, f"{setting.about.doc} [{setting.span()}; default: {default}]"]
+    return [setting.option[2:], short, None, f"{meaning(setting)} [{setting.span()}; default: {default}]"]
 
 
 def _flags(setting: Setting) -> list[list[Any]]:

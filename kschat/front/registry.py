@@ -43,14 +43,12 @@ class TrackedConnection(Connection):
     forget_session: Callable[[TrackedConnection], None]
 
     def closing(self, reason: Reason) -> None:
-        """See ``Connection``."""
         try:
             super().closing(reason)
         except Exception:  # noqa: BLE001 - and is logged; the session must end all the same
             self.log.failure("the last event of a session could not be sent")
 
     def closed(self, reason: Reason, detail: str) -> None:
-        """See ``Connection``."""
         self.forget_session(self)
         try:
             super().closed(reason, detail)

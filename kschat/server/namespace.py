@@ -139,7 +139,6 @@ class Namespace:
         return list(self._sockets)
 
     def select(self, rooms: Iterable[str], without: Iterable[str]) -> list[Socket]:
-        """See ``BroadcastOperator.sockets``."""
         if rooms:
             return self.rooms.select(rooms, without)
         if without:
@@ -159,11 +158,9 @@ class Namespace:
 
     @property
     def volatile(self) -> BroadcastOperator:
-        """See ``BroadcastOperator.volatile``."""
         return BroadcastOperator(self, droppable=True)
 
     def timeout(self, seconds: float) -> BroadcastAckRequest:
-        """See ``BroadcastOperator.timeout``."""
         return BroadcastOperator(self).timeout(seconds)
 
     def emit(self, event: str, *args: Any) -> None:
@@ -195,7 +192,6 @@ class Namespace:
     # What the wire says.
 
     def connect(self, socket: connection.Socket, wish: Connect) -> None:
-        """See ``wire.connection.Handler``."""
         newcomer = socket.record = Socket(self, socket, wish)
         self._waiting[newcomer] = None
         self._follow(Deferred.fromCoroutine(self._admit(newcomer)), CONNECT)
@@ -210,7 +206,7 @@ class Namespace:
         except Refused as refused:
             wire.refuse(refused.message, refused.json)
         except Exception:  # noqa: BLE001 - and is logged; what went wrong is not the client's to know
-            self.log.failure("a socket could not be let in to {namespace}", namespace=self.name)
+            self.log.failure("a socket could not be admitted to {namespace}", namespace=self.name)
             wire.refuse("The server failed")
         else:
             wire.accept()
@@ -221,7 +217,6 @@ class Namespace:
             self._call(newcomer, CONNECT, ())
 
     def event(self, socket: connection.Socket, event: Event) -> None:
-        """See ``wire.connection.Handler``."""
         sender = socket.record
         if sender.running >= self.bounds.max_running:
             raise ProtocolError("too many events of a socket are not handled yet", Reason.FORCED_CLOSE)
@@ -235,17 +230,15 @@ class Namespace:
             self._call(sender, ANY, [event.name, *args], number=event.id)
 
     def acked(self, socket: connection.Socket, ack: Ack) -> None:
-        """See ``wire.connection.Handler``."""
         socket.record.acks.came(ack)
 
     def proved(self, socket: connection.Socket, number: int) -> None:
-        """See ``wire.connection.Handler``. Nobody asks for proofs here."""
+        """Never called: no proofs are asked for here."""
 
     def closing_socket(self, socket: connection.Socket, reason: Reason) -> None:
-        """See ``wire.connection.Handler``. There is no last word."""
+        """Nothing is sent at the end."""
 
     def disconnected(self, socket: connection.Socket, reason: Reason) -> None:
-        """See ``wire.connection.Handler``."""
         gone = socket.record
         self._waiting.pop(gone, None)
         if gone in self._sockets:
@@ -263,7 +256,7 @@ class Namespace:
             return
         args = tuple(args)
         if not entry.least <= len(args) <= entry.most:
-            self.log.info("{event} came with a wrong number of arguments: {count}", event=name, count=len(args))
+            self.log.info("{event} arrived with a wrong number of arguments: {count}", event=name, count=len(args))
             return
         if entry.once:
             del place[name]
@@ -280,7 +273,7 @@ class Namespace:
                 self._answer(answer, socket, number)
                 return
         except Exception:  # noqa: BLE001 - and is logged; it costs this client the answer, and others nothing
-            self.log.failure("what handles {event} in {namespace} failed", event=name, namespace=self.name)
+            self.log.failure("the handler of {event} in {namespace} failed", event=name, namespace=self.name)
             return
         socket.running += 1
         answer.addBoth(_ended, socket)
@@ -294,7 +287,7 @@ class Namespace:
         deferred.addErrback(self._failed, event)
 
     def _failed(self, failure: Failure, event: str) -> None:
-        self.log.failure("what handles {event} in {namespace} failed", failure, event=event, namespace=self.name)
+        self.log.failure("the handler of {event} in {namespace} failed", failure, event=event, namespace=self.name)
 
 
 def _ended(result: Any, socket: Socket) -> Any:

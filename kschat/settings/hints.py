@@ -212,8 +212,12 @@ def _escaped(host: str) -> str:
     return host.replace(":", "\\:")
 
 
-def store(text: str) -> str:
-    """``use sqlite:kschat.db`` for ``sqlite``, ``use sqlite:/srv/chat.db`` for a path."""
+def store(text: str, examples: Mapping[str, str]) -> str:
+    """``use sqlite:kschat.db`` for ``sqlite``, ``use sqlite:/srv/chat.db`` for a path.
+
+    Args:
+        examples: a value for each kind of store, by its name.
+    """
     said = text.strip()
     if quoted(said):
         said = said[1:-1].strip()
@@ -232,8 +236,8 @@ def store(text: str) -> str:
         return f"use sqlite:{re.sub('^/+', '/', path)}" if path else "use sqlite:kschat.db"
     if not colon and ("/" in said or re.search(r"\.(db|sqlite3?|sql)$", word)):
         return f"use sqlite:{said}"
-    near = difflib.get_close_matches(word, ("memory", "redis", "none", "sqlite"), n=1)
-    return {"sqlite": "use sqlite:kschat.db"}.get(near[0], f"use {near[0]}") if near else ""
+    near = difflib.get_close_matches(kind.lower(), examples, n=1)
+    return f"use {examples[near[0]]}" if near else ""
 
 
 def url(text: str, schemes: tuple[str, ...], example: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kschat.backends.kinds import Backends
+from kschat.backends.table import BACKENDS
 from kschat.settings.given import DEFAULTS, FROM_PORT, ConfigError, Given, fault_of, reason_of
 from kschat.settings.model import SETTINGS, Config
 from kschat.settings.setting import Setting, Unfit
@@ -21,11 +23,11 @@ from kschat.settings.validation import check
 FOREIGN_VARIABLES = ("KSCHAT_TESTS_", "KSCHAT_BENCH_", "KSCHAT_PORT", "KSCHAT_SERVICE_")
 
 
-def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
+def load(argv_values: Mapping[str, str], environ: Mapping[str, str], backends: Backends = BACKENDS) -> Config:
     """The configuration that the command line and the environment make.
 
     ``argv_values`` holds the text of each option that was given, by the name of its setting, and ``config`` (else
-    ``KSCHAT_CONFIG``) names a TOML file. Raises ``ConfigError``.
+    ``KSCHAT_CONFIG``) names a TOML file; ``backends`` are those that may be chosen. Raises ``ConfigError``.
     """
     given = gather(SETTINGS, argv_values, environ)
     if given["demo"].value and given["listen"].origin in (DEFAULTS, FROM_PORT):
@@ -34,7 +36,7 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Config:
     if given["demo"].value and given["store"].origin == DEFAULTS:
         given["store"] = Given("memory", DEFAULTS)
     config = Config(**{name: there.value for name, there in given.items()})  # type: ignore[arg-type]
-    check(config, SETTINGS, given)
+    check(config, SETTINGS, given, backends)
     return config
 
 

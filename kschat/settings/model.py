@@ -67,19 +67,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "`full`: a message is acknowledged once it is on the disk. `normal`: once the system has it; what was "
             "acknowledged survives a crash of the daemon, but the last seconds may be lost when the machine crashes or "
-            "loses power. Of the SQLite store.",
+            "loses power.",
             choices=("full", "normal"),
         ),
     ] = "full"
     retention_days: Annotated[
         float,
-        About("Messages older than this are deleted; 0 for none. Of the SQLite and the Redis store.", "days", 0, 36500),
+        About("Messages older than this are deleted; 0 for none.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
         About(
             "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
-            "undelivered ones too. 0 for no bound. Of the SQLite and the Redis store.",
+            "undelivered ones too. 0 for no bound.",
             "messages",
             0,
             10**9,
@@ -93,8 +93,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             masked=True,
         ),
     ] = ""
-    amqp_exchange: Annotated[str, About("The exchange that messages go through.")] = "direct_logs"
-    amqp_exchange_type: Annotated[str, About("Its type.", choices=("direct", "topic", "fanout", "headers"))] = "direct"
+    amqp_exchange: Annotated[
+        str,
+        About(
+            "The tutorial's exchange. With the format `kschat` another one is used, whose name is `kschat.` and this."
+        ),
+    ] = "direct_logs"
+    amqp_exchange_type: Annotated[
+        str, About("The type of the exchange.", choices=("direct", "topic", "fanout", "headers"))
+    ] = "direct"
     amqp_durable: Annotated[bool, About("Whether the exchange outlives a restart of the broker.")] = False
     amqp_prefix: Annotated[str, About("What routing keys begin with; the user's id follows.")] = "ks_"
     amqp_queue: Annotated[
@@ -108,8 +115,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     amqp_format: Annotated[
         str,
         About(
-            "What is published: `kschat`, batches; or `tutorial`, a message at a time in the tutorial's JSON, which "
-            "its Node server understands. Both are understood.",
+            "What is published: `kschat`, batches on an exchange of their own; or `tutorial`, the tutorial's JSON "
+            "on its exchange, beside its Node server. All daemons need the same.",
             choices=("kschat", "tutorial"),
         ),
     ] = "kschat"
@@ -149,7 +156,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a failover "
             "loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: none is waited "
-            "for. Of the Redis store.",
+            "for.",
             "replicas",
             0,
             100,
@@ -243,11 +250,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond it a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
-    store_messages: Annotated[
-        int, About("Messages that the memory store keeps; the oldest give way.", "messages", 1, 10**9)
-    ] = 100_000
+    store_messages: Annotated[int, About("Messages that are kept; the oldest give way.", "messages", 1, 10**9)] = (
+        100_000
+    )
     store_bytes: Annotated[
-        int, About("Bytes of messages that the memory store keeps; at least `max_payload`.", "bytes", 100, 2**50)
+        int, About("Bytes of messages that are kept; at least `max_payload`.", "bytes", 100, 2**50)
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],

@@ -1,6 +1,9 @@
 """A configuration as it is shown: as a TOML file, and the table of all settings in the documentation."""
 
+from kschat.backends.kinds import Backends
+from kschat.backends.table import BACKENDS
 from kschat.settings.model import SETTINGS, Config
+from kschat.settings.setting import Setting
 
 
 def describe(config: Config) -> str:
@@ -8,10 +11,19 @@ def describe(config: Config) -> str:
     return "".join(f"{name} = {setting.to_toml(getattr(config, name))}\n" for name, setting in SETTINGS.items())
 
 
+def meaning(setting: Setting, backends: Backends = BACKENDS) -> str:
+    """What a setting means, and of which stores it is, where it is not of all."""
+    stores = [f"`{kind.name}`" for kind in backends.stores if setting.name in kind.settings]
+    if not stores:
+        return setting.about.doc
+    named = " and ".join([*filter(None, [", ".join(stores[:-1])]), stores[-1]])
+    return f"{setting.about.doc} Of the store{'s' if len(stores) > 1 else ''} {named}."
+
+
 def settings_table() -> str:
     """All settings as a table in Markdown, for the documentation."""
     lines = ["| setting | default | takes | meaning |", "| --- | --- | --- | --- |"]
     for name, setting in SETTINGS.items():
-        cells = (f"`{name}`", f"`{setting.to_toml(setting.default)}`", setting.span(), setting.about.doc)
+        cells = (f"`{name}`", f"`{setting.to_toml(setting.default)}`", setting.span(), meaning(setting))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kschat.backends import amqp, redis
+from kschat.backends.kinds import Backends, UnknownStore
 from kschat.chat.keys import KeysError, one_family
 from kschat.front.origins import OriginError, Origins
 from kschat.settings import hints
@@ -21,7 +22,7 @@ BASE_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
 PEER_LISTEN = re.compile(r"tcp6?:(?:port=)?(?P<port>\d{1,5})(?::.*)?:interface=(?P<host>(?:[\w.-]|\\:){1,100})(?::.*)?")
 
 
-def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, Given]) -> None:
+def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, Given], backends: Backends) -> None:
     """Look at what no setting can know alone. Raises ``ConfigError``."""
 
     def fault(name: str, reason: str) -> ConfigError:
@@ -32,7 +33,7 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
 
     for name in ("listen", "peer_listen"):
         _check_endpoint(name, getattr(config, name), fault)
-    _check_backends(config, fault)
+    _check_backends(config, backends, fault)
     _check_peers(config, fault)
     if config.max_unsent < 2 * config.max_payload:
         raise fault("max_unsent", f"is less than twice {named('max_payload')}")
@@ -75,29 +76,20 @@ def _is(kind: Callable[[Path], bool], path: str) -> bool:
         return False
 
 
-def _check_backends(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+def _check_backends(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:
     """That router and store together keep what they promise."""
-    kind, _, path = config.store.partition(":")
-    if config.store not in ("memory", "redis", "none"):
-        strange = kind != "sqlite" or not path or "\0" in path
-        if strange or path == ":memory:" or path.startswith("//"):
-            reason = "is none of memory, redis and none, nor like sqlite:kschat.db"
-            raise fault("store", hints.added(reason, hints.store(config.store)))
-        if path.startswith("~"):
-            raise fault("store", hints.added("names a path that begins with ~", hints.path(path)))
-        if path.endswith("/") or _is(Path.is_dir, path):
-            raise fault("store", f"names a directory: use sqlite:{path.rstrip('/')}/kschat.db")
-    if config.store == "redis" and not config.redis:
-        raise fault("store", "needs to know where Redis is: give redis too, such as redis://localhost:6379/0")
-    if config.store == "redis" and not config.amqp:
-        raise fault(
-            "store",
-            "needs RabbitMQ: without it users on other daemons would hear nothing of their messages; give amqp "
-            "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
-        )
-    if config.store == "none" and not config.amqp:
-        raise fault("store", "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/")
-    if config.amqp and config.store not in ("redis", "none"):
+    try:
+        kind, argument = backends.store(config.store)
+    except UnknownStore as error:
+        raise fault("store", hints.added(str(error), hints.store(config.store, backends.examples))) from None
+    try:
+        kind.check(argument)
+    except ValueError as error:
+        raise fault("store", str(error)) from None
+    for name, reason in kind.needs.items():
+        if not getattr(config, name):
+            raise fault("store", reason)
+    if config.amqp and not kind.shared:
         raise fault(
             "amqp",
             "cannot go with a store that other daemons cannot read: give the store redis (and redis), or none (relay "

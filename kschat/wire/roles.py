@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from kschat.wire.engineio import Frame
 from kschat.wire.errors import Reason
-
-if TYPE_CHECKING:
-    from kschat.wire.session import EngineSession
 
 
 class Transport(Protocol):
@@ -72,20 +69,20 @@ class Listener(Protocol):
         """The session has ended; nothing can be sent. ``detail`` is for the log."""
 
 
-class Timetable(Protocol):
-    """Who calls ``alarm``, one for all sessions."""
-
-    def schedule(self, session: EngineSession, seconds: float) -> None:
-        """Call ``session.alarm()`` that much later, and at no other time set before."""
-
-    def cancel(self, session: EngineSession) -> None:
-        """Do not call it."""
-
-
 class Timer(Protocol):
-    """What is called once its time has come. ``slot`` belongs to who calls it; it begins as None."""
+    """Something that happens once, at a time that may be changed. ``slot`` is the timer wheel's; it begins as None."""
 
     slot: int | None
 
     def alarm(self) -> None:
         """The time has come."""
+
+
+class Timers(Protocol):
+    """Schedules timers, those of all sessions."""
+
+    def schedule(self, timer: Timer, seconds: float) -> None:
+        """Call ``timer.alarm()`` that much later, and not at a time that was set before."""
+
+    def cancel(self, timer: Timer) -> None:
+        """Do not call it."""

@@ -4,7 +4,7 @@ Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` and ``v4-current.m
 ("Handshake", "Heartbeat", "Upgrade").
 
 It has no clock and no socket. Two transports (WebSocket, long-polling) put frames in and
-are told what to write; a timetable is told when to call ``alarm``; a listener above is told what
+are told what to write; timers are told when to call ``alarm``; a listener above is told what
 arrived. What may happen when is in ``TRANSITIONS``, the one table at the end, in two
 regions that do not touch each other:
 
@@ -27,10 +27,10 @@ from typing import Final
 from kschat.wire import engineio
 from kschat.wire.engineio import Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
-from kschat.wire.roles import Listener, Timetable, Transport
+from kschat.wire.roles import Listener, Timers, Transport
 
 #: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
-_LATE: Final = 0.25
+LATE: Final = 0.25
 
 #: Signs of life in a row that stand for the pings that do not come: of a page that sleeps, its browser answers alone.
 MAX_SIGNS_OF_LIFE: Final = 8
@@ -68,7 +68,7 @@ class Input(Enum):
     CANDIDATE_UPGRADE = auto()
     CANDIDATE_OTHER = auto()
     CANDIDATE_GONE = auto()
-    #: from the timetable, from the transport, from above
+    #: from the timers, from the transport, from above
     ALARM = auto()
     LOST = auto()
     END = auto()
@@ -96,7 +96,7 @@ class EngineSession:
         sid: its id, which the peer is told.
         revision: 3 or 4.
         transport: what carries it now.
-        timetable: calls ``alarm``.
+        timers: calls ``alarm``.
         times: of its heartbeat.
         base64: the peer asked for binary as text (``b64=1``).
 
@@ -109,8 +109,8 @@ class EngineSession:
         "_detail",
         "_reason",
         "_signs_of_life",
+        "_timers",
         "_times",
-        "_timetable",
         "base64",
         "beat",
         "candidate",
@@ -130,7 +130,7 @@ class EngineSession:
         sid: str,
         revision: Revision,
         transport: Transport,
-        timetable: Timetable,
+        timers: Timers,
         times: HeartbeatTimes,
         base64: bool = False,
     ) -> None:
@@ -141,9 +141,9 @@ class EngineSession:
         self.base64 = base64
         self.link = Link.ALONE
         self.beat = Beat.QUIET
-        #: where the timetable keeps this session; the timetable's own
+        #: where the timer wheel keeps this session; the timer wheel's own
         self.slot: int | None = None
-        self._timetable = timetable
+        self._timers = timers
         self._times = times
         self._candidate_base64 = False
         self._data: Packet | None = None
@@ -284,8 +284,8 @@ class EngineSession:
 
     def _rest(self) -> None:
         times = self._times
-        wait = times.interval + times.timeout * _LATE if self.revision == 3 else times.interval
-        self._timetable.schedule(self, wait)
+        wait = times.interval + times.timeout * LATE if self.revision == 3 else times.interval
+        self._timers.schedule(self, wait)
 
     def _lives(self) -> None:
         self._signs_of_life += 1
@@ -298,12 +298,12 @@ class EngineSession:
         self.transport.send(b"3" + (packet.data if packet is not None else b""))
 
     def _ask(self) -> None:
-        self._timetable.schedule(self, self._times.timeout)
+        self._timers.schedule(self, self._times.timeout)
         self.transport.send(b"2")
 
     def _ask_for_life(self) -> None:
         # The client's own ping is late, by a little or by much: browsers wake a hidden page once a minute.
-        self._timetable.schedule(self, self._times.timeout * (1 - _LATE))
+        self._timers.schedule(self, self._times.timeout * (1 - LATE))
         self.transport.ask_for_life()
 
     def _silence(self) -> None:
@@ -349,7 +349,7 @@ class EngineSession:
         self._end()
 
     def _end(self) -> None:
-        self._timetable.cancel(self)
+        self._timers.cancel(self)
         self._drop_candidate(self._reason)
         self.transport.close(self._reason)
         self.listener.closed(self._reason, self._detail)

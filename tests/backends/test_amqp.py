@@ -19,7 +19,7 @@ from zope.interface import implementer
 from kschat.backends.amqp import AddressError, AmqpRouter, Settings, queues, session
 from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
 from kschat.backends.amqp.session import AT_ONCE
-from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
+from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
 from tests.contracts.router import Arrivals
@@ -62,7 +62,7 @@ class AmqpTestCase(TestCase):
         """A router that is up, and what arrives there."""
         router, arrivals = self.raw(**changes), listener or Arrivals()
         router.attach(arrivals)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         router.start()
         await self.soon(up)
         return router, arrivals
@@ -98,7 +98,7 @@ class Across:
     def stop(self) -> Deferred[Any]:
         return gatherResults([self.sender.stop(), self.receiver.stop()])
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
         """Nobody asks."""
 
     def missed(self, users: Iterable[str]) -> None:
@@ -302,14 +302,14 @@ class ExchangeTests(AmqpTestCase):
         told = [formatEvent(event) for event in events if "can't be used" in formatEvent(event)]
         self.assertEqual(len(told), 1)
         self.assertIn(f"RabbitMQ at 127.0.0.1:{self.broker.port} can't be used", told[0])
-        self.assertIn(f"The exchange '{self.exchange}' is there already, otherwise: name another", told[0])
+        self.assertIn(f"The exchange 'kschat.{self.exchange}' is there already, otherwise: name another", told[0])
         arrivals = Arrivals()
         second.attach(arrivals)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         link = first._link
         assert link is not None
         channel = await link.channel()
-        await channel.exchange_delete(self.exchange)
+        await channel.exchange_delete(f"kschat.{self.exchange}")
         await self.soon(up)
 
 
@@ -328,7 +328,7 @@ class BeginningTests(AmqpTestCase):
         while not unanswered:
             await self.soon(_turn())
         self.patch(DaemonQueue, "_send", send)
-        await self.soon(arrivals.next(RouterTurn.UP))
+        await self.soon(arrivals.next(RouterEvent.UP))
         other, _ = await self.started()
         self.assertEqual(await other.publish(stored("ben"), exact=True), [True])
 
@@ -355,7 +355,7 @@ class BeginningTests(AmqpTestCase):
             return bind(queues, user, socket)
 
         self.patch(kind, "bind", binding)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         router.start()
         await self.soon(up)
         self.patch(kind, "bind", bind)
@@ -403,22 +403,22 @@ class BeginningTests(AmqpTestCase):
     async def test_a_listener_that_raises_ends_neither_the_connection_nor_the_tries(self) -> None:
         router, arrivals = self.raw(), Arrivals()
         router.attach(arrivals)
-        turned, raised = arrivals.turned, list[RouterTurn]()
+        on_event, raised = arrivals.on_router_event, list[RouterEvent]()
 
-        def raising(turn: RouterTurn, socket: str | None = None) -> None:
+        def raising(turn: RouterEvent, socket: str | None = None) -> None:
             raised.append(turn)
-            turned(turn, socket)
+            on_event(turn, socket)
             raise ZeroDivisionError
 
-        self.patch(arrivals, "turned", raising)
+        self.patch(arrivals, "on_router_event", raising)
         for lives in (1, 2):
-            up = arrivals.next(RouterTurn.UP)
+            up = arrivals.next(RouterEvent.UP)
             router.start() if lives == 1 else router._link.abort("a test")  # type: ignore[union-attr]
             await self.soon(up)
             await router.bind("ben", "a")
             self.assertTrue(router.up)
         await self.soon(_turn())
-        self.assertEqual(raised, [RouterTurn.UP, RouterTurn.DOWN, RouterTurn.UP])
+        self.assertEqual(raised, [RouterEvent.UP, RouterEvent.DOWN, RouterEvent.UP])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
     async def test_an_error_that_should_not_be_is_followed_by_another_connection(self) -> None:
@@ -430,7 +430,7 @@ class BeginningTests(AmqpTestCase):
             raise ZeroDivisionError
 
         self.patch(router, "_end", raising)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         assert router._link is not None
         router._link.abort("a test")
         await self.soon(up)
@@ -440,7 +440,7 @@ class BeginningTests(AmqpTestCase):
     async def test_what_can_t_be_handed_on_ends_the_connection_and_is_told(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         self.patch(arrivals, "deliver", lambda *_: 1 / 0)
         other, _ = await self.started()
         await other.publish(stored("ben"))
@@ -468,54 +468,94 @@ class TutorialTests(AmqpTestCase):
         self.assertEqual(got.body.decode(), text)
         self.assertEqual(got.properties.delivery_mode, 2)
 
-    async def test_what_is_understood_in_either_format(self) -> None:
+    async def test_what_is_understood(self) -> None:
+        router, arrivals = await self.started(format="tutorial")
+        await router.bind("8", "a")
+        sender, _ = await self.started()
+        link = sender._link
+        assert link is not None
+        channel = await link.channel()
+        for body in (
+            b"nonsense",
+            b'{"uId":1}',
+            b"\xff",
+            b'{"uId":7,"pId":"8","msg":{"a":[1]},"rStatus":1,"msgTime":5}',
+        ):
+            await channel.basic_publish(self.exchange, "ks_8", body)
+        while not arrivals.all:
+            await self.soon(_turn())
+        (one,) = arrivals.all
+        self.assertEqual((one.message.uId, one.message.pId, bytes(one.message.msg)), (7, "8", b'{"a":[1]}'))
+        self.assertEqual((one.message.time, one.places, one.message.cid), (5, (("8", 0),), None))
+        self.assertEqual(router.figures["malformed"], 3)
+
+    async def test_what_is_of_our_own_format_reaches_no_queue_of_the_tutorial_s_exchange(self) -> None:
+        tutorial, theirs = await self.started(format="tutorial")
+        await tutorial.bind("8", "a")
+        router, _ = await self.started()
+        other, arrivals = await self.started()
+        await other.bind("8", "a")
+        batch = [Stored(message("7", "8"), (("8", number),)) for number in (0, 5)]
+        for exact in (False, True):
+            self.assertEqual(await router.publish(batch, exact), [True, True])
+        while len(arrivals.all) < 4:
+            await self.soon(_turn())
+        mark = Stored(message("7", "8"), (("8", 0),))
+        await tutorial.publish([mark])
+        while not theirs.all:
+            await self.soon(_turn())
+        self.assertEqual([one.message.mid for one in theirs.all], [mark.message.mid])
+
+    async def test_without_a_store_the_tutorial_s_form_of_binary_must_do(self) -> None:
+        sender, _ = await self.started(format="tutorial")
+        relay, arrivals = await self.started(format="tutorial", keeps=False)
+        await relay.bind("8", "a")
+        binary = message("7", "8", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"x",))
+        await sender.publish([Stored(binary, (("8", 7),))])
+        while not arrivals.all:
+            await self.soon(_turn())
+        (one,) = arrivals.all
+        self.assertEqual((one.message.mid, bytes(one.message.msg)), (binary.mid, b'{"type":"Buffer","data":[120]}'))
+        self.assertEqual(arrivals.missed_users, [])
+
+    async def test_what_a_daemon_without_a_store_publishes_has_a_name_by_which_several_stores_know_it(self) -> None:
         for kind in ("tutorial", "kschat"):
-            router, arrivals = await self.started(format=kind)
-            await router.bind("8", "a")
-            sender, _ = await self.started()
-            link = sender._link
-            assert link is not None
-            channel = await link.channel()
-            for body in (
-                b"nonsense",
-                b'{"uId":1}',
-                b"\xff",
-                b'{"uId":7,"pId":"8","msg":{"a":[1]},"rStatus":1,"msgTime":5}',
-            ):
-                await channel.basic_publish(self.exchange, "ks_8", body)
-            while not arrivals.all:
-                await self.soon(_turn())
-            (one,) = arrivals.all
-            self.assertEqual((one.message.uId, one.message.pId, bytes(one.message.msg)), (7, "8", b'{"a":[1]}'))
-            self.assertEqual((one.message.time, one.places), (5, (("8", 0),)))
-            self.assertEqual(router.figures["malformed"], 3)
-            router.unbind("8", "a")
+            relay, _ = await self.started(format=kind, keeps=False)
+            daemons = [await self.started(format=kind) for _ in range(2)]
+            sent = [message("7", "8", cid=cid) for cid in (None, None, "c")]
+            for router, _ in daemons:
+                await router.bind("8", "a")
+            await relay.publish([Stored(one, (("8", 0),)) for one in sent])
+            for _, arrivals in daemons:
+                while len(arrivals.all) < 3:
+                    await self.soon(_turn())
+            names = [[(one.message.mid, one.message.cid) for one in arrivals.all] for _, arrivals in daemons]
+            self.assertEqual(names[0], names[1])
+            self.assertEqual([mid for mid, _ in names[0]], [one.mid for one in sent])
+            self.assertEqual(len({cid for _, cid in names[0]} - {None}), 3)
+            for router, _ in daemons:
+                router.unbind("8", "a")
 
     async def test_daemons_tell_each_other_the_place_of_a_message(self) -> None:
         sender, _ = await self.started(format="tutorial")
-        for kind in ("tutorial", "kschat"):
-            router, arrivals = await self.started(format=kind)
-            for user in ("8", "ben"):
-                await router.bind(user, "a")
-            plain = Stored(message("7", "8", uId=7, pId=8, cid="c"), (("8", 5),))
-            room = Stored(message("7", "#room", uId=7, pId="#room"), (("8", 6), ("ben", 1), ("cem", 9)))
-            binary = Stored(
-                message("7", "8", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"x",)), (("8", 7),)
-            )
-            self.assertEqual(await sender.publish([plain, binary, room]), [True, True, True])
-            while len(arrivals.all) < 3 or not arrivals.missed_users:
-                await self.soon(_turn())
-            first, *others = arrivals.all
-            self.assertEqual((first.message.mid, first.places), (plain.message.mid, plain.places))
-            self.assertEqual(first.message, msgspec.structs.replace(plain.message, cid=None))
-            self.assertEqual(
-                [(one.message.mid, one.places) for one in others],
-                [(room.message.mid, (place,)) for place in room.places[:2]],
-            )
-            # Of binary the tutorial's JSON has another form: that is for the store to tell.
-            self.assertEqual(arrivals.missed_users, ["8"])
-            for user in ("8", "ben"):
-                router.unbind(user, "a")
+        router, arrivals = await self.started(format="tutorial")
+        for user in ("8", "ben"):
+            await router.bind(user, "a")
+        plain = Stored(message("7", "8", uId=7, pId=8, cid="c"), (("8", 5),))
+        room = Stored(message("7", "#room", uId=7, pId="#room"), (("8", 6), ("ben", 1), ("cem", 9)))
+        binary = Stored(message("7", "8", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"x",)), (("8", 7),))
+        self.assertEqual(await sender.publish([plain, binary, room]), [True, True, True])
+        while len(arrivals.all) < 3 or not arrivals.missed_users:
+            await self.soon(_turn())
+        first, *others = arrivals.all
+        self.assertEqual((first.message.mid, first.places), (plain.message.mid, plain.places))
+        self.assertEqual(first.message, msgspec.structs.replace(plain.message, cid=None))
+        self.assertEqual(
+            [(one.message.mid, one.places) for one in others],
+            [(room.message.mid, (place,)) for place in room.places[:2]],
+        )
+        # Of binary the tutorial's JSON has another form: that is for the store to tell.
+        self.assertEqual(arrivals.missed_users, ["8"])
 
     async def test_a_place_that_can_t_be_read_makes_a_message_malformed(self) -> None:
         router, arrivals = await self.started(format="tutorial")
@@ -588,8 +628,8 @@ class BrokenTests(AmqpTestCase):
         other, others = await self.started()
         await gatherResults([router.bind(f"user {number}", "a") for number in range(500)])
         # It crashes, and comes back without its queues.
-        downs = gatherResults([one.next(RouterTurn.DOWN) for one in (arrivals, others)])
-        ups = gatherResults([one.next(RouterTurn.UP) for one in (arrivals, others)])
+        downs = gatherResults([one.next(RouterEvent.DOWN) for one in (arrivals, others)])
+        ups = gatherResults([one.next(RouterEvent.UP) for one in (arrivals, others)])
         self.broker.kill()
         await self.soon(downs)
         self.assertFalse(router.up)
@@ -610,7 +650,7 @@ class BrokenTests(AmqpTestCase):
 
         # It stops answering: what waits for a confirm fails soon, and the connection is given up.
         patient, stalls = await self.started(patience=1.0)
-        down, up = stalls.next(RouterTurn.DOWN), stalls.next(RouterTurn.UP)
+        down, up = stalls.next(RouterEvent.DOWN), stalls.next(RouterEvent.UP)
         self.broker.signal(signal.SIGSTOP)
         published, bound = patient.publish(stored("late")), patient.bind("late", "c")
         for waits in (published, bound):
@@ -624,7 +664,7 @@ class BrokenTests(AmqpTestCase):
     async def test_a_broker_that_is_short_of_memory_takes_nothing_until_it_is_not(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         await self.broker.ctl("set_vm_memory_high_watermark", "0")
         published = router.publish(stored("cem"))  # whoever publishes is told
         with self.assertRaises(RouterUnavailable):
@@ -647,7 +687,7 @@ class BrokenTests(AmqpTestCase):
     async def test_a_broker_that_falls_silent_is_noticed_though_nothing_is_published(self) -> None:
         self.patch(session, "ASK_EVERY", 0.2)
         router, arrivals = await self.started(patience=1.0)
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         with capturedLogs() as events:
             self.broker.signal(signal.SIGSTOP)
             await self.soon(down)
@@ -662,7 +702,7 @@ class BrokenTests(AmqpTestCase):
         await router.bind("ben", "a")
         assert router._session is not None and router._link is not None
         queues, link = router._session._queues, router._link
-        cancelled, up = arrivals.next(RouterTurn.CANCELLED), arrivals.next(RouterTurn.UP)
+        cancelled, up = arrivals.next(RouterEvent.CANCELLED), arrivals.next(RouterEvent.UP)
         channel = await link.channel()
         await channel.queue_delete(queues._queue)  # type: ignore[union-attr]
         await self.soon(cancelled)
@@ -687,7 +727,7 @@ class BrokenTests(AmqpTestCase):
             await again()
 
         self.patch(queues, "_again", came)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         await (await link.channel()).queue_delete(queues._queue)
         await self.soon(up)
         await self.soon(late[0])
@@ -698,7 +738,7 @@ class BrokenTests(AmqpTestCase):
     async def test_a_channel_that_fails_ends_the_connection_and_the_next_one_works(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         assert router._session is not None
         publisher = router._session._publisher
         assert publisher is not None
@@ -712,7 +752,59 @@ class BrokenTests(AmqpTestCase):
 
     async def test_to_stop_while_it_is_away_ends_at_once(self) -> None:
         router, arrivals = await self.started()
-        down = arrivals.next(RouterTurn.DOWN)
+        down = arrivals.next(RouterEvent.DOWN)
         self.broker.kill()
         await self.soon(down)
         await self.soon(router.stop())
+
+
+class NeighboursTests(AmqpTestCase):
+    """Daemons on one exchange that do not go together say so, once."""
+
+    async def told(self, *daemons: dict[str, Any], times: int = 1) -> list[list[str]]:
+        """What each of some daemons warns of, when all have met; and each is connected so many times."""
+        with capturedLogs() as events:
+            routers = [(await self.started(**changes))[0] for changes in daemons]
+            for router in routers[:1] * (times - 1):
+                arrivals = Arrivals()
+                router.attach(arrivals)
+                up = arrivals.next(RouterEvent.UP)
+                assert router._link is not None
+                router._link.abort("a test")
+                await self.soon(up)
+            while any(router._met < len(daemons) - 1 for router in routers):
+                await self.soon(_turn())
+        warned = [event for event in events if event["log_level"].name == "warn"]
+        return [[formatEvent(event) or "" for event in warned if event["log_source"] is router] for router in routers]
+
+    async def test_those_of_one_kind_say_nothing(self) -> None:
+        for changes in ({}, {"format": "tutorial"}, {"keeps": False}):
+            self.exchange = f"alike{next(_numbers)}"
+            self.assertEqual(await self.told(changes, changes, changes), [[], [], []])
+
+    async def test_two_formats_do_not_hear_each_other(self) -> None:
+        one, other = await self.told({}, {"format": "tutorial"}, times=2)
+        self.assertEqual(
+            [text[:45] for text in one if "another" in text], ["another daemon has amqp_format=tutorial, and "]
+        )
+        self.assertEqual([text[:45] for text in other], ["another daemon has amqp_format=kschat, and th"])
+
+    async def test_relay_mode_beside_a_store_is_said(self) -> None:
+        one, other = await self.told({"keeps": False}, {}, times=2)
+        self.assertEqual([text[:42] for text in one], ["this daemon is in relay mode (store none) "])
+        self.assertEqual([text[:45] for text in other], ["another daemon is in relay mode (store none) "])
+
+    async def test_the_tutorial_s_exchange_beside_is_said(self) -> None:
+        await self.started(format="tutorial")
+        with capturedLogs() as events:
+            await self.started()
+        texts = [formatEvent(event) or "" for event in events]
+        self.assertEqual(len([text for text in texts if text.startswith("RabbitMQ also has the exchange")]), 1, texts)
+
+    async def test_who_may_not_make_that_exchange_is_served_all_the_same(self) -> None:
+        with capturedLogs() as events:
+            self.patch(Settings, "cards_exchange", property(lambda _: "amq.not-ours"))
+            router, _ = await self.started()
+        self.assertTrue(router.up)
+        texts = [formatEvent(event) or "" for event in events]
+        self.assertEqual(len([text for text in texts if text.startswith("it can't be known which other")]), 1, texts)

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 
 from kschat.backends.redis import RedisStore
-from kschat.backends.redis.packed import GENERATION
-from kschat.backends.redis.retention import STEP
-from kschat.chat.interfaces import InboxPage, InboxState, IStore, Notes
-from kschat.chat.messages import Message
+from kschat.backends.redis.store.codec import GENERATION
+from kschat.backends.redis.store.retention import STEP_ENTRIES
+from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
+from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import unread
 from tests.contracts.istore import entries, kept
@@ -57,7 +57,7 @@ class AgeTests(RetentionTestCase):
     async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         await store.append([self.at(9000 - n) for n in range(5)])
-        await store.note(Notes({"ben": 3}, {}))
+        await store.save_progress(Progress({"ben": 3}, {}))
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
         self.assertEqual(await store.ends(["ben"]), {"ben": 5})
@@ -123,7 +123,7 @@ class AgeTests(RetentionTestCase):
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n / 1000) for n in range(2 * STEP + 1)])
+        await store.append([self.at(9000 - n / 1000) for n in range(2 * STEP_ENTRIES + 1)])
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben")], [0, 0])
 
@@ -157,7 +157,7 @@ class UsersTests(RetentionTestCase):
         users = [f"user {number}" for number in range(3000)]
         long_ago = int((time.time() - 9000) * 1000)
         await store.append([self.at(9000 - n / 1000, recipient=user) for n, user in enumerate(users[::2])])
-        await store.note(Notes(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
+        await store.save_progress(Progress(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
         await store.sweep()
         self.assertEqual((await store.inbox("user 0")).last, 1, "they may come back for as long again")
         await self.passes()
@@ -171,7 +171,7 @@ class UsersTests(RetentionTestCase):
         await store.append(
             [self.at(9000, recipient="ben"), self.at(8999, recipient="cem"), self.at(10, recipient="dan")]
         )
-        await store.note(Notes({"ben": 1, "dan": 1}, {"ben": now, "dan": 1000}))
+        await store.save_progress(Progress({"ben": 1, "dan": 1}, {"ben": now, "dan": 1000}))
         for _ in range(3):
             await store.sweep()
             await self.passes("iben", "icem", "idan")
@@ -272,7 +272,7 @@ class CountTests(RetentionTestCase):
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_messages=10)
-        await store.append(to(*["ben", "cem"] * (2 * STEP)))
+        await store.append(to(*["ben", "cem"] * (2 * STEP_ENTRIES)))
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("i:ben", "i:cem", "c:3:annben", "c:3:anncem")], [10] * 4)
 
@@ -341,7 +341,7 @@ class RoundTests(RetentionTestCase):
 
     async def test_one_daemon_at_a_time_deletes(self) -> None:
         one, other = await self.begun(retention_messages=3), await self.begun(retention_messages=3)
-        await one.append(to(*["ben"] * (3 * STEP)))
+        await one.append(to(*["ben"] * (3 * STEP_ENTRIES)))
         await gatherResults([one.sweep(), other.sweep()])
         self.assertEqual(self.held("i:ben"), 3)
         self.assertEqual(self.redis.do("EXISTS", f"{self.id()}:x:lock"), 0)
@@ -372,7 +372,7 @@ class RoundTests(RetentionTestCase):
 
     async def test_a_store_that_ends_amid_a_round_ends(self) -> None:
         store = await self.begun(retention_messages=3)
-        await store.append(to(*["ben"] * (3 * STEP)))
+        await store.append(to(*["ben"] * (3 * STEP_ENTRIES)))
         swept = store.sweep()
         await store.stop()
         await swept

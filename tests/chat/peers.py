@@ -14,14 +14,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from kschat.backends.alone import LoneReplica
+from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.delivery import Bounds, Delivery
-from kschat.chat.feed import Feed
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
-from kschat.chat.messages import Message, Mids
+from kschat.chat.message import Message, Mids
+from kschat.chat.session import ChatSession
+from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
 from kschat.server import Server
@@ -30,6 +31,7 @@ from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
+from kschat.wire.roles import Timer
 from kschat.wire.session import EngineSession, HeartbeatTimes
 
 NOW = 1_700_000_000.0
@@ -162,11 +164,11 @@ class Pipe:
         return None
 
 
-class _NoTimetable:
-    def schedule(self, session: EngineSession, seconds: float) -> None:
+class _NoTimers:
+    def schedule(self, timer: Timer, seconds: float) -> None:
         pass
 
-    def cancel(self, session: EngineSession) -> None:
+    def cancel(self, timer: Timer) -> None:
         pass
 
 
@@ -185,7 +187,7 @@ class Client:
         self.user = user
         self.token = token
         self.pipe = Pipe()
-        self.session = EngineSession("engine", revision, self.pipe, _NoTimetable(), HeartbeatTimes(25, 20))
+        self.session = EngineSession("engine", revision, self.pipe, _NoTimers(), HeartbeatTimes(25, 20))
         server = Server(chat.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
@@ -203,11 +205,16 @@ class Client:
         self.connection.opened()
 
     @property
-    def feed(self) -> Feed:
+    def served(self) -> ChatSession:
         """The daemon's side."""
-        feed = self.connection.sockets[NAMESPACE].record
-        assert isinstance(feed, Feed)
-        return feed
+        session = self.connection.sockets[NAMESPACE].record
+        assert isinstance(session, ChatSession)
+        return session
+
+    @property
+    def stream(self) -> DeliveryStream:
+        """The way of the inbox to this client."""
+        return self.served.stream
 
     @property
     def alive(self) -> bool:
@@ -338,7 +345,7 @@ class Daemon:
         store: as given.
         router: as given, or one that carries nothing.
         clock: as given, or a new one.
-        replica: as given, or one of a daemon that is alone.
+        bus: as given, or one of a daemon that is alone.
     """
 
     def __init__(
@@ -348,7 +355,7 @@ class Daemon:
         clock: Clock | None = None,
         limits: Limits | None = None,
         max_room: int = 1000,
-        replica: Any = None,
+        bus: Any = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -358,11 +365,11 @@ class Daemon:
         self.router = StillRouter() if router is None else router
         self.counters = Counters()
         self.cork = Cork()
-        self.replica = LoneReplica() if replica is None else replica
+        self.bus = LocalBus() if bus is None else bus
         # How far the wall clock was set from where it stood.
         self.step = 0.0
         wall = lambda: clock.seconds() + self.step  # noqa: E731
-        self.hub = Hub(clock, wall, store, self.router, self.replica, self.cork, self.counters)
+        self.hub = Hub(clock, wall, store, self.router, self.bus, self.cork, self.counters)
         self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
             clock,
@@ -370,7 +377,7 @@ class Daemon:
             Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             store,
             self.hub,
-            self.replica,
+            self.bus,
             Delivery(clock, store, self.router, self.hub, Bounds(), self.counters),
             Mids("0a0b0c0d"),
             limits or Limits(),

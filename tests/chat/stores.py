@@ -14,13 +14,13 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 
 class Question:
@@ -122,8 +122,8 @@ class AskedStore:
     def is_outdated(self, offset: int) -> None:
         self.asked.append(("is_outdated", offset))
 
-    def note(self, notes: Notes) -> Deferred[None]:
-        return self._ask("note", notes)
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        return self._ask("save_progress", progress)
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self._ask("last_seen", list(users))
@@ -173,16 +173,17 @@ class Shelves:
 
     Attributes:
         page: entries that ``read`` gives at the most.
+        shelves: by user.
         dropped: by user, the offsets that are kept no longer.
     """
 
     def __init__(self, page: int = 1000) -> None:
         self.page = page
-        self._shelves: dict[str, _Shelf] = {}
+        self.shelves: dict[str, _Shelf] = {}
         self.dropped: dict[str, set[int]] = {}
 
     def shelf(self, user: str) -> _Shelf:
-        return self._shelves.setdefault(user, _Shelf())
+        return self.shelves.setdefault(user, _Shelf())
 
     def put(self, message: Message) -> Stored:
         """Keep one message to a user."""
@@ -224,8 +225,24 @@ class Shelves:
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return succeed({user: self.shelf(user).last for user in users})
 
-    def note(self, notes: Notes) -> Deferred[None]:
-        for user, cursor in notes.cursors.items():
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        for user, cursor in progress.cursors.items():
             shelf = self.shelf(user)
             shelf.cursor = max(shelf.cursor, min(cursor, shelf.last))
         return succeed(None)
+
+
+class Behind:
+    """A store that another has replaced: it answers with what there was then. What is noted goes to the new one.
+
+    Args:
+        shelves: the new one, whose contents it has now.
+    """
+
+    def __init__(self, shelves: Shelves) -> None:
+        self._old = Shelves(shelves.page)
+        for user, shelf in shelves.shelves.items():
+            mine = self._old.shelf(user)
+            mine.first, mine.kept, mine.cursor = shelf.first, list(shelf.kept), shelf.cursor
+        self.save_progress = shelves.save_progress
+        self.inbox, self.ends, self.read = self._old.inbox, self._old.ends, self._old.read

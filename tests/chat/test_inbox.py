@@ -7,10 +7,10 @@ from typing import Any
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import feed
-from kschat.chat.feed import GAP_WAIT, MAX_REREADS, RETRY_WAIT, Way
-from kschat.chat.interfaces import Notes, Stored
-from kschat.chat.notes import NOTE_WAIT
+from kschat.chat import inflight, stream
+from kschat.chat.interfaces import RETRY_WAIT, Progress, Stored
+from kschat.chat.stream import GAP_WAIT, MAX_REREADS, StreamState
+from kschat.chat.write_behind import WRITE_BEHIND_WAIT
 from tests.chat.peers import Client, Daemon, message
 from tests.chat.stores import AskedStore, Shelves
 
@@ -37,9 +37,9 @@ class InboxTestCase(SynchronousTestCase):
         """A client of Ben's."""
         return self.daemon.joined("ben", query)
 
-    def way(self, client: Client) -> Way:
+    def state(self, client: Client) -> StreamState:
         """As a function, lest mypy thinks it never changes."""
-        return client.feed.way
+        return client.stream.state
 
     def sizes(self, client: Client) -> list[int]:
         """How many messages each RESPRECEIVER has."""
@@ -47,13 +47,13 @@ class InboxTestCase(SynchronousTestCase):
 
     def cursor(self) -> int:
         """What the store has, once it was told."""
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         return self.shelves.shelf("ben").cursor
 
     def small(self, **bounds: int) -> None:
         """Make bounds of the inbox small for this test."""
         for name, value in bounds.items():
-            self.patch(feed, name, value)
+            self.patch(inflight if hasattr(inflight, name) else stream, name, value)
 
 
 class TestGaps(InboxTestCase):
@@ -80,7 +80,7 @@ class TestGaps(InboxTestCase):
         self.assertEqual(client.offsets(), [])
         self.daemon.news(one)
         self.assertEqual(client.offsets(), [1, 2, 3, 4])
-        self.assertEqual((self.store.calls("read"), client.feed._early), ([], {}))
+        self.assertEqual((self.store.calls("read"), client.stream._early), ([], {}))
         self.daemon.clock.advance(GAP_WAIT)
         self.assertEqual(self.store.calls("read"), [])
 
@@ -91,7 +91,7 @@ class TestGaps(InboxTestCase):
         self.assertEqual(client.offsets(), [])
         self.daemon.clock.advance(0.001)
         self.assertEqual(client.offsets(), [1, 2, 3])
-        self.assertIs(self.way(client), Way.LIVE)
+        self.assertIs(self.state(client), StreamState.LIVE)
 
     def test_a_gap_is_not_waited_for_longer_because_more_comes_early(self) -> None:
         client = self.joined()
@@ -115,16 +115,16 @@ class TestGaps(InboxTestCase):
         client = self.joined()
         batch = self.put(8)
         self.daemon.news(*batch[1:])
-        self.assertEqual(len(client.feed._early), 3)
+        self.assertEqual(len(client.stream._early), 3)
         self.daemon.news(batch[0])
         self.assertEqual(client.offsets(), list(range(1, 9)))
-        self.assertIs(self.way(client), Way.LIVE)
+        self.assertIs(self.state(client), StreamState.LIVE)
 
     def test_one_who_leaves_while_a_gap_is_waited_for_leaves_no_timer(self) -> None:
         client = self.joined()
         self.daemon.news(self.put(2)[1])
         client.drop()
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
         self.assertEqual(self.store.calls("read"), [])
 
@@ -135,7 +135,7 @@ class TestGaps(InboxTestCase):
         self.daemon.news(batch[3])
         self.daemon.clock.advance(GAP_WAIT)
         self.assertEqual(client.offsets(), [4])
-        self.assertIs(self.way(client), Way.LIVE)
+        self.assertIs(self.state(client), StreamState.LIVE)
         self.bring()
         self.assertEqual(client.offsets(), [4, 5])
 
@@ -198,7 +198,7 @@ class TestOutdatedStore(InboxTestCase):
         self.assertEqual(self.client.offsets(), [1])
         three = self.bring_from_the_new()
         self.daemon.clock.advance(GAP_WAIT)
-        self.assertEqual((self.client.offsets(), self.client.feed.at), ([1], 1))
+        self.assertEqual((self.client.offsets(), self.client.stream.at), ([1], 1))
         self.fail_over()
         self.daemon.hub.reconnected()
         self.assertEqual(self.client.offsets(), [1, two, three])
@@ -214,7 +214,7 @@ class TestOutdatedStore(InboxTestCase):
         self.fail_over()
         self.daemon.clock.advance(RETRY_WAIT)
         self.assertEqual(self.client.offsets(), [1, two])
-        self.assertIs(self.way(self.client), Way.LIVE)
+        self.assertIs(self.state(self.client), StreamState.LIVE)
         self.daemon.clock.advance(RETRY_WAIT)
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
 
@@ -251,7 +251,7 @@ class TestOutdatedStore(InboxTestCase):
         self.bring_from_the_new()
         self.daemon.clock.advance(GAP_WAIT)
         self.client.drop()
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
 
     def test_a_recovery_and_a_sync_from_beyond_the_end_tell_the_store(self) -> None:
@@ -361,11 +361,11 @@ class TestReading(InboxTestCase):
         self.assertEqual(client.offsets(), [1, 2, 3, 4, 5, 6])
 
     def test_an_empty_backlog_asks_for_no_page(self) -> None:
-        self.assertIs(self.way(self.joined()), Way.LIVE)
+        self.assertIs(self.state(self.joined()), StreamState.LIVE)
         self.assertEqual(self.store.calls("read"), [])
 
     def test_a_page_that_is_proved_brings_the_next(self) -> None:
-        self.small(PAGE=10, AHEAD=10)
+        self.small(PAGE=10, LAG=10)
         self.put(35)
         client = self.joined()
         seen = []
@@ -388,7 +388,7 @@ class TestReading(InboxTestCase):
         client = self.joined()
         self.bring(10)
         self.assertEqual(len(client.offsets()), 225)
-        self.assertIs(self.way(client), Way.LAGGING)
+        self.assertIs(self.state(client), StreamState.LAGGING)
 
     def test_a_store_that_gives_shorter_pages_is_asked_again(self) -> None:
         self.shelves.page = 2
@@ -443,7 +443,7 @@ class TestReading(InboxTestCase):
         client.drop()
         self.store.answer_all()
         self.store.held = False
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(client.offsets(), [])
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
 
@@ -459,7 +459,7 @@ class TestReading(InboxTestCase):
         read.answer()
         self.store.answer_all()
         self.assertEqual(client.offsets(), [4])
-        self.assertIs(client.feed.way, Way.LIVE)
+        self.assertIs(client.stream.state, StreamState.LIVE)
 
     def test_a_backlog_of_large_messages_is_sent_no_faster_than_it_is_proved(self) -> None:
         self.put(40, msg=Raw(b'"%b"' % (b"x" * 100_000)))
@@ -491,11 +491,11 @@ class TestReading(InboxTestCase):
         client = self.joined()
         self.bring(40, msg=Raw(b'"%b"' % (b"x" * 100_000)))
         self.assertEqual(client.offsets(), list(range(1, 11)))
-        self.assertIs(client.feed.way, Way.LAGGING)
+        self.assertIs(client.stream.state, StreamState.LAGGING)
         while client.pong():
             pass
         self.assertEqual(client.offsets(), list(range(1, 41)))
-        self.assertIs(client.feed.way, Way.LIVE)
+        self.assertIs(client.stream.state, StreamState.LIVE)
 
 
 class TestProof(InboxTestCase):
@@ -572,16 +572,16 @@ class TestProof(InboxTestCase):
         self.assertEqual(self.cursor(), 4)
 
     def test_what_comes_while_much_is_unproved_waits_in_the_store(self) -> None:
-        self.small(MAX_UNPROVED=5)
+        self.small(MAX_IN_FLIGHT=5)
         client = self.joined()
         self.bring(8)
         self.assertEqual(client.offsets(), [1, 2, 3, 4, 5])
-        self.assertIs(self.way(client), Way.LAGGING)
+        self.assertIs(self.state(client), StreamState.LAGGING)
         self.bring(2)
         client.pong()
         self.assertEqual(client.offsets(), list(range(1, 11)))
         client.pong()
-        self.assertIs(self.way(client), Way.LIVE)
+        self.assertIs(self.state(client), StreamState.LIVE)
         self.assertEqual(self.cursor(), 10)
 
     def test_acks_alone_keep_a_backlog_moving(self) -> None:
@@ -631,18 +631,18 @@ class TestProof(InboxTestCase):
         self.assertEqual(self.cursor(), 3)
 
     def test_a_pong_lets_more_be_written_to_a_client_that_acks(self) -> None:
-        self.small(MAX_UNPROVED=5)
+        self.small(MAX_IN_FLIGHT=5)
         client = self.joined()
         self.bring(1)
         client.ack(client.read()[0].id or 0)
         client.pong()
         self.bring(8)
-        self.assertIs(self.way(client), Way.LAGGING)
+        self.assertIs(self.state(client), StreamState.LAGGING)
         while client.pong():
             pass
         self.assertEqual(client.offsets(), list(range(1, 10)))
         self.assertEqual(self.cursor(), 1)
-        self.assertIs(self.way(client), Way.LIVE)
+        self.assertIs(self.state(client), StreamState.LIVE)
 
     def test_of_too_many_that_were_read_and_not_acked_the_oldest_count_as_delivered(self) -> None:
         self.small(MAX_UNACKED=4)
@@ -680,16 +680,16 @@ class TestProof(InboxTestCase):
         self.assertFalse(client.pong())
 
     def test_what_comes_early_is_let_go_when_its_socket_lags(self) -> None:
-        self.small(MAX_UNPROVED=2)
+        self.small(MAX_IN_FLIGHT=2)
         client = self.joined()
         stored = self.put(4)
         self.daemon.news(*stored[:2], stored[3])
         self.daemon.news(stored[2])
-        self.assertIs(self.way(client), Way.LAGGING)
+        self.assertIs(self.state(client), StreamState.LAGGING)
         while client.pong():
             pass
         self.assertEqual(client.offsets(), [1, 2, 3, 4])
-        self.assertFalse(client.feed._early)
+        self.assertFalse(client.stream._early)
 
     def test_a_late_ack_proves_nothing_to_the_next_socket_of_its_connection(self) -> None:
         client = self.joined()
@@ -747,11 +747,10 @@ class TestGroups(InboxTestCase):
     def test_a_proof_that_comes_while_a_group_gathers_does_not_count_for_it(self) -> None:
         client = self.joined(batch="1")
         self.bring(1)
-        self.daemon.hub.begin_batch()
-        self.bring(2)
-        client.pong()
-        self.assertIsNone(client.pipe.asked)
-        self.daemon.hub.end_batch()
+        with self.daemon.hub.writing():
+            self.bring(2)
+            client.pong()
+            self.assertIsNone(client.pipe.asked)
         self.assertEqual(client.pipe.asked, (3, len(client.pipe.frames)))
         self.assertEqual(self.cursor(), 1)
 
@@ -763,10 +762,9 @@ class TestGroups(InboxTestCase):
 
     def test_one_who_leaves_while_a_group_gathers_costs_nobody_anything(self) -> None:
         client, other = self.joined(batch="1"), self.joined(batch="1")
-        self.daemon.hub.begin_batch()
-        self.bring(2)
-        client.drop()
-        self.daemon.hub.end_batch()
+        with self.daemon.hub.writing():
+            self.bring(2)
+            client.drop()
         self.assertEqual(self.sizes(other), [2])
         self.assertFalse(self.daemon.cork.held)
 
@@ -883,7 +881,11 @@ class TestCursor(InboxTestCase):
     """What the store is told of what was proved."""
 
     def notes(self) -> list[dict[str, int]]:
-        return [dict(notes.cursors) for (notes,) in self.store.calls("note") if isinstance(notes, Notes)]
+        return [
+            dict(progress.cursors)
+            for (progress,) in self.store.calls("save_progress")
+            if isinstance(progress, Progress)
+        ]
 
     def test_cursors_are_gathered_for_a_moment(self) -> None:
         client = self.joined()
@@ -891,7 +893,7 @@ class TestCursor(InboxTestCase):
             self.bring()
             client.pong()
         self.assertEqual(self.notes(), [])
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.notes(), [{"ben": 5}])
 
     def test_what_the_store_refused_is_told_again(self) -> None:
@@ -899,12 +901,12 @@ class TestCursor(InboxTestCase):
         self.bring()
         client.pong()
         self.store.away = True
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.store.away = False
         self.daemon.clock.advance(RETRY_WAIT)
         self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 1}])
         self.assertEqual(self.shelves.shelf("ben").cursor, 1)
-        self.assertEqual(self.daemon.hub.notes._cursors, {})
+        self.assertEqual(self.daemon.hub.write_behind._cursors, {})
 
     def test_a_slow_store_is_told_one_thing_at_a_time(self) -> None:
         client = self.joined()
@@ -912,13 +914,13 @@ class TestCursor(InboxTestCase):
         for _ in range(10):
             self.bring()
             client.pong()
-            self.daemon.clock.advance(NOTE_WAIT)
-        self.assertEqual(len(self.store.pending("note")), 1)
+            self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        self.assertEqual(len(self.store.pending("save_progress")), 1)
         self.store.answer_all()
         self.store.held = False
         self.assertEqual(self.cursor(), 10)
         self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 10}])
-        self.assertEqual((self.daemon.hub.notes._cursors, self.daemon.hub.notes._dirty), ({}, set()))
+        self.assertEqual((self.daemon.hub.write_behind._cursors, self.daemon.hub.write_behind._dirty), ({}, set()))
 
     def test_a_user_who_is_back_before_the_cursor_is_stored_is_not_sent_what_was_proved(self) -> None:
         client = self.joined()
@@ -926,18 +928,18 @@ class TestCursor(InboxTestCase):
         client.pong()
         client.drop()
         self.store.held = True
-        self.daemon.clock.advance(NOTE_WAIT)
-        (note,) = self.store.pending("note")
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        (note,) = self.store.pending("save_progress")
         again = self.joined()
         # The store is told once more, and looked at when it has taken that: it may answer in another order.
         self.assertEqual(self.store.pending("inbox"), [])
-        again_noted = self.store.pending("note")[-1]
+        again_noted = self.store.pending("save_progress")[-1]
         self.assertIsNot(again_noted, note)
         again_noted.answer()
         (stands,) = self.store.pending("inbox")
         stands.answer()
         note.answer()
-        self.assertIs(again.feed.way, Way.LIVE)
+        self.assertIs(again.stream.state, StreamState.LIVE)
         self.assertEqual(again.offsets(), [])
 
 

@@ -1,8 +1,9 @@
 """A model of the inbox: whatever happens in whatever order, no message stays undelivered and no cursor passes a hole.
 
-The store is the test's, and answers when it likes and with what it had found when it liked. The router carries
-nothing: news come in the order that hypothesis chooses, twice, or never. Bounds are made small, so that few messages
-reach them all.
+The store is the test's, and answers when it likes and with what it had found when it liked; for a while it may be one
+that was left behind. The router carries nothing: messages arrive in the order that hypothesis chooses, twice, or never,
+and some that nobody stored. There is no clock: any timer may end at any time, in any order. Bounds are made small, so
+that few messages reach them all.
 """
 
 from __future__ import annotations
@@ -17,25 +18,21 @@ from msgspec import Raw
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import feed as way_of_a_socket
-from kschat.chat.feed import Way
-from kschat.chat.interfaces import Notes, Stored
+from kschat.chat import inflight, stream
+from kschat.chat.interfaces import Progress, Stored
+from kschat.chat.stream import StreamState
 from kschat.wire.errors import Reason
 from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
-from tests.chat.stores import AskedStore, Shelves
+from tests.chat.stores import AskedStore, Behind, Shelves
 
 USERS = ("ben", "cem")
 
-#: In the place of 50, 200, 25, 256000, 2000, 1000000 and 500. A message is 150 bytes, one in some is 650.
-SMALL = {
-    "PAGE": 3,
-    "AHEAD": 3,
-    "FIRST_PAGE": 2,
-    "PAGE_BYTES": 700,
-    "MAX_UNPROVED": 5,
-    "MAX_UNPROVED_BYTES": 1200,
-    "MAX_EARLY": 2,
-}
+#: In the place of 50, 25, 500, 10, and of 200, 256000, 2000, 1000000. A message is 150 bytes, one in some is 650.
+SMALL_STREAM = {"PAGE": 3, "FIRST_PAGE": 2, "MAX_EARLY": 2, "MAX_REREADS": 2}
+SMALL_WINDOW = {"LAG": 3, "LAG_BYTES": 700, "MAX_IN_FLIGHT": 5, "MAX_IN_FLIGHT_BYTES": 1200}
+
+#: Beyond all offsets that the store ever gives here.
+NEVER = 10_000
 
 #: Messages of one batch of news.
 MAX_BATCH = 7
@@ -43,6 +40,16 @@ MAX_BATCH = 7
 #: Most of it happens to one user.
 user_names = st.sampled_from((*USERS, USERS[0], USERS[0]))
 pick = st.integers(0, 11)
+
+
+class Timers(Clock):
+    """Timers that end when the test says so. No time passes."""
+
+    def end(self, which: int) -> None:
+        """One of them ends, whatever others were to end before."""
+        call = self.calls.pop(which % len(self.calls))
+        call.called = 1
+        call.func(*call.args, **call.kw)
 
 
 class Device:
@@ -69,10 +76,11 @@ class InboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patches = ExitStack()
-        for name, value in SMALL.items():
-            self.patches.enter_context(patch.object(way_of_a_socket, name, value))
-        self.clock = Clock()
-        self.clock.advance(NOW)
+        for module, bounds in ((stream, SMALL_STREAM), (inflight, SMALL_WINDOW)):
+            for name, value in bounds.items():
+                self.patches.enter_context(patch.object(module, name, value))
+        self.timers = Timers()
+        self.timers.advance(NOW)
         self.shelves = Shelves(page=4)
         self.begin_daemon()
         self.devices: list[Device] = []
@@ -88,7 +96,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.store = AskedStore(self.shelves)
         self.store.held = self.store.prompt = True
         self.router = StillRouter()
-        self.daemon = Daemon(self.store, self.router, self.clock)
+        self.daemon = Daemon(self.store, self.router, self.timers)
 
     def teardown(self) -> None:
         try:
@@ -128,6 +136,10 @@ class InboxMachine(RuleBasedStateMachine):
     def lose_news(self, which: int) -> None:
         (place,) = self.pending.pop(which % len(self.pending)).places
         self.uninformed.add(place[0])
+
+    @rule(user=user_names, offset=st.integers(NEVER, NEVER + 5))
+    def announce_what_nobody_stored(self, user: str, offset: int) -> None:
+        self.daemon.news(Stored(message(user), ((user, offset),)))
 
     @rule(user=user_names, count=st.sampled_from((1, 5, 100)))
     def forget_the_oldest(self, user: str, count: int) -> None:
@@ -250,9 +262,22 @@ class InboxMachine(RuleBasedStateMachine):
     def the_store_comes_back(self) -> None:
         self.store.away = False
 
-    @rule(seconds=st.sampled_from((0.01, 0.05, 0.25, 1.0)))
-    def time_passes(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+    @precondition(lambda self: self.store.inner is self.shelves)
+    @rule()
+    def the_store_is_left_behind(self) -> None:
+        """From here on it answers as a master that another has replaced: nothing new comes to it."""
+        self.store.inner = Behind(self.shelves)
+
+    @precondition(lambda self: self.store.inner is not self.shelves)
+    @rule()
+    def the_store_finds_the_new_master(self) -> None:
+        self.store.inner = self.shelves
+        self.daemon.hub.reconnected()
+
+    @precondition(lambda self: self.timers.getDelayedCalls())
+    @rule(which=pick)
+    def a_timer_ends(self, which: int) -> None:
+        self.timers.end(which)
 
     @precondition(lambda self: self.devices)
     @rule(looked=st.booleans())
@@ -261,9 +286,9 @@ class InboxMachine(RuleBasedStateMachine):
             self.remember(device)
         self.devices.clear()
         for one in self.store.questions:
-            if looked and one.name == "note":
+            if looked and one.name == "save_progress":
                 one.look()
-        for call in list(self.clock.getDelayedCalls()):
+        for call in list(self.timers.getDelayedCalls()):
             call.cancel()
         self.begin_daemon()
 
@@ -291,13 +316,13 @@ class InboxMachine(RuleBasedStateMachine):
     def each_device_begins_behind_what_was_proved(self) -> None:
         self.end_those_that_were_replaced()
         for device in self.devices:
-            feed = device.client.feed
-            if device.start is None and feed.way is not Way.OPENING:
-                device.start = feed.at
-                if device.claim is None or feed.at != device.claim:
-                    assert self.is_had(device.client.user, feed.at), feed.at
+            opened = device.client.stream
+            if device.start is None and opened.state is not StreamState.OPENING:
+                device.start = opened.at
+                if device.claim is None or opened.at != device.claim:
+                    assert self.is_had(device.client.user, opened.at), opened.at
                     # Else a crash would show it later what it was not shown now, behind what came after.
-                    assert feed.at <= self.shelves.shelf(device.client.user).cursor, feed.at
+                    assert opened.at <= self.shelves.shelf(device.client.user).cursor, opened.at
                 else:
                     # A device that shows where it is has what came before.
                     self.had[device.client.user].update(range(1, device.claim + 1))
@@ -305,27 +330,29 @@ class InboxMachine(RuleBasedStateMachine):
     def no_cursor_is_past_what_no_device_has(self) -> None:
         for user in USERS:
             assert self.is_had(user, self.shelves.shelf(user).cursor)
-            for feed in self.daemon.hub.feeds(user):
-                assert feed.inbox is not None
-                assert self.is_had(user, feed.inbox.cursor)
+            inbox = self.daemon.hub._inboxes.get(user)
+            assert inbox is None or self.is_had(user, inbox.cursor)
 
     def no_cursor_that_is_noted_goes_back(self) -> None:
         before = dict.fromkeys(USERS, 0)
-        for (notes,) in self.store.calls("note"):
-            assert isinstance(notes, Notes)
-            for user, cursor in notes.cursors.items():
+        for (progress,) in self.store.calls("save_progress"):
+            assert isinstance(progress, Progress)
+            for user, cursor in progress.cursors.items():
                 assert cursor >= before[user]
                 before[user] = cursor
 
     def what_waits_is_bounded(self) -> None:
         for device in self.devices:
-            feed = device.client.feed
-            assert len(feed._early) <= SMALL["MAX_EARLY"]
-            more = SMALL["MAX_EARLY"] + SMALL["PAGE"] + (MAX_BATCH if feed.options.batch else 0)
-            assert len(feed._unproved) <= SMALL["MAX_UNPROVED"] + more, len(feed._unproved)
-            assert feed._bytes == sum(one[3] for one in feed._unproved)
-            assert feed._bytes <= SMALL["MAX_UNPROVED_BYTES"] + 650 * (1 + SMALL["MAX_EARLY"]), feed._bytes
-            assert not feed._grouped
+            served = device.client.served
+            early, window = served.stream._early, served.stream.in_flight
+            assert len(early) <= SMALL_STREAM["MAX_EARLY"]
+            more = SMALL_STREAM["MAX_EARLY"] + SMALL_STREAM["PAGE"]
+            assert len(window) <= SMALL_WINDOW["MAX_IN_FLIGHT"] + more, len(window)
+            assert window.size == sum(one[3] for one in window.entries)
+            assert window.size <= SMALL_WINDOW["MAX_IN_FLIGHT_BYTES"] + 650 * (1 + SMALL_STREAM["MAX_EARLY"]), (
+                window.size
+            )
+            assert not served._group
 
     def is_had(self, user: str, upto: int) -> bool:
         """Whether each offset up to this one is proved, or no longer kept."""
@@ -339,6 +366,8 @@ class InboxMachine(RuleBasedStateMachine):
         for device in [device for device in self.devices if device.deaf is not None]:
             self.end(device)
         self.store.away = False
+        self.store.inner = self.shelves
+        self.daemon.hub.reconnected()
         self.settle()
         while self.pending:
             self.bring_all_news()
@@ -356,7 +385,6 @@ class InboxMachine(RuleBasedStateMachine):
             if device.client.user in but:
                 continue
             client = device.client
-            feed = client.feed
             assert device.start is not None
             missing = [
                 offset
@@ -364,15 +392,15 @@ class InboxMachine(RuleBasedStateMachine):
                 if offset > device.start and offset not in client.offsets()
             ]
             assert not missing, missing
-            assert feed.way is Way.LIVE
-            assert not feed._unproved
-            assert not feed._early
+            assert client.stream.state is StreamState.LIVE
+            assert not client.stream.in_flight
+            assert not client.stream._early
             last = self.shelves.kept(client.user)[-1:]
             if last:
                 assert self.shelves.shelf(client.user).cursor == last[0]
 
     def settle(self) -> None:
-        """The store answers, clients answer pings, time passes, until there is no more of it."""
+        """The store answers, clients answer pings, timers end, until there is no more of it."""
         for _ in range(200):
             questions, self.store.questions = self.store.questions, []
             for one in questions:
@@ -381,9 +409,11 @@ class InboxMachine(RuleBasedStateMachine):
             ponged = [self.prove(device) for device in self.devices]
             acked = [self.ack_all(device) for device in self.devices]
             if not questions and not any(ponged) and not any(acked):
-                if not self.clock.getDelayedCalls():
+                if not self.timers.getDelayedCalls():
                     return
-                self.clock.advance(1.0)
+                for _ in self.timers.getDelayedCalls():
+                    if self.timers.calls:
+                        self.timers.end(0)
         raise AssertionError("it does not come to rest")
 
     # Helpers.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -68,3 +70,14 @@ class Assembly(SynchronousTestCase):
         self.assertIs(first.timers, second.timers)
         self.assertIs(first.connections, second.connections)
         self.assertIsNot(first.sessions, second.sessions)
+
+
+class WithoutTheChat(SynchronousTestCase):
+    def test_the_front_can_be_used_without_the_chat(self) -> None:
+        """Only what is of the daemon's own site knows the chat."""
+        program = (
+            "import sys, kschat.front.standalone\n"
+            "print([name for name in sys.modules if name.startswith(('kschat.chat', 'kschat.backends'))])"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
+        self.assertEqual((ended.stdout, ended.stderr), ("[]\n", ""))

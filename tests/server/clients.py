@@ -12,7 +12,7 @@ from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes
-from tests.wire.fakes import FakeTimetable, FakeTransport
+from tests.wire.fakes import FakeTimers, FakeTransport
 
 
 class Client:
@@ -24,7 +24,7 @@ class Client:
 
     def __init__(self, server: Server, revision: Revision = 4, query: Mapping[str, str] | None = None) -> None:
         self.wire = FakeTransport()
-        self.session = EngineSession("engine", revision, self.wire, FakeTimetable(), HeartbeatTimes(25, 20))
+        self.session = EngineSession("engine", revision, self.wire, FakeTimers(), HeartbeatTimes(25, 20))
         handshake = Handshake(query=query or {}, peer="192.0.2.7:1")
         self.connection = Connection(self.session, server, handshake, Limits())
         self.session.listener = self.connection

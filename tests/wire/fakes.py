@@ -1,4 +1,4 @@
-"""What stands around the wire in pure tests: a transport, a timetable, a listener, an application. They only note."""
+"""What stands around the wire in pure tests: a transport, timers, a listener, an application. They only note."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.engineio import Frame
 from kschat.wire.errors import ProtocolError, Reason
-from kschat.wire.session import EngineSession
+from kschat.wire.roles import Timer
 from kschat.wire.socketio import Ack, Connect, Event
 
 
@@ -76,26 +76,26 @@ class FakeTransport:
         return frames
 
 
-class FakeTimetable:
+class FakeTimers:
     """Time that passes when a test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.alarms: dict[EngineSession, float] = {}
+        self.alarms: dict[Timer, float] = {}
 
-    def schedule(self, session: EngineSession, seconds: float) -> None:
-        self.alarms[session] = self.now + seconds
+    def schedule(self, timer: Timer, seconds: float) -> None:
+        self.alarms[timer] = self.now + seconds
 
-    def cancel(self, session: EngineSession) -> None:
-        self.alarms.pop(session, None)
+    def cancel(self, timer: Timer) -> None:
+        self.alarms.pop(timer, None)
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass, and each alarm ring at its own time."""
+        """Let so much time pass, and call each alarm at its own time."""
         until = self.now + seconds
         while self.alarms and min(self.alarms.values()) <= until:
-            session = min(self.alarms, key=lambda one: self.alarms[one])
-            self.now = self.alarms.pop(session)
-            session.alarm()
+            timer = min(self.alarms, key=lambda one: self.alarms[one])
+            self.now = self.alarms.pop(timer)
+            timer.alarm()
         self.now = until
 
 

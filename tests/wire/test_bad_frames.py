@@ -17,7 +17,7 @@ from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from kschat.wire.socketio import Ack, Connect, Event
 from tests.mutations import Mutations
 from tests.profile import amount
-from tests.wire.fakes import FakeTimetable, FakeTransport
+from tests.wire.fakes import FakeTimers, FakeTransport
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
 FRAMES = amount(100_000, 4_000)
@@ -61,7 +61,7 @@ class Target:
         self.session = self._new()
 
     def _new(self) -> EngineSession:
-        session = EngineSession("sid", self.revision, FakeTransport(), FakeTimetable(), HeartbeatTimes(25, 20))
+        session = EngineSession("sid", self.revision, FakeTransport(), FakeTimers(), HeartbeatTimes(25, 20))
         connection = Connection(session, Welcome(), Handshake(), Limits())
         session.listener = connection
         session.open((), 1_000_000)

@@ -19,7 +19,7 @@ from kschat.wire.limits import Limits
 from kschat.wire.roles import Listener
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from kschat.wire.socketio import Ack, Connect, Decoder, Event, encode
-from tests.wire.fakes import FakeApplication, FakeTimetable, FakeTransport
+from tests.wire.fakes import FakeApplication, FakeTimers, FakeTransport
 from tests.wire.strategies import PROPERTY, conversations, events, revisions
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
@@ -31,9 +31,9 @@ class ConnectionTestCase(SynchronousTestCase):
     def begin(self, revision: Revision = 4, limits: Limits | None = None, base64: bool = False) -> Connection:
         """A connection that stands; what was sent and said until then is taken away."""
         self.transport = FakeTransport()
-        self.timetable = FakeTimetable()
+        self.timers = FakeTimers()
         self.application = FakeApplication()
-        self.session = EngineSession("sid", revision, self.transport, self.timetable, HeartbeatTimes(25, 20), base64)
+        self.session = EngineSession("sid", revision, self.transport, self.timers, HeartbeatTimes(25, 20), base64)
         connection = Connection(self.session, self.application, Handshake(), limits or Limits())
         self.session.listener = connection
         self.session.open((), 1_000_000)
@@ -887,6 +887,6 @@ class FakesTests(SynchronousTestCase):
 
     def test_they_fit(self) -> None:
         application: Application = FakeApplication()
-        session = EngineSession("sid", 4, FakeTransport(), FakeTimetable(), HeartbeatTimes(25, 20))
+        session = EngineSession("sid", 4, FakeTransport(), FakeTimers(), HeartbeatTimes(25, 20))
         listener: Listener = Connection(session, application, Handshake(), Limits())
         self.assertTrue(listener)

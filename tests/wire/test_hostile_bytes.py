@@ -18,7 +18,7 @@ from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from tests.wire.costs import calls, peak
-from tests.wire.fakes import FakeApplication, FakeTimetable, FakeTransport
+from tests.wire.fakes import FakeApplication, FakeTimers, FakeTransport
 from tests.wire.strategies import PROPERTY, any_bytes, conversations, revisions
 
 MEGABYTE: Final = 1_000_000
@@ -110,7 +110,7 @@ class HostileTestCase(SynchronousTestCase):
     def begin(self, revision: Revision = 4) -> EngineSession:
         self.transport = FakeTransport()
         self.application = FakeApplication()
-        session = EngineSession("sid", revision, self.transport, FakeTimetable(), HeartbeatTimes(25, 20))
+        session = EngineSession("sid", revision, self.transport, FakeTimers(), HeartbeatTimes(25, 20))
         self.connection = Connection(session, self.application, Handshake(), Limits())
         session.listener = self.connection
         session.open((), MEGABYTE)

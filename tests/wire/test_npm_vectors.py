@@ -15,7 +15,7 @@ from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 from tests.vectors import load
-from tests.wire.fakes import FakeApplication, FakeTimetable, FakeTransport
+from tests.wire.fakes import FakeApplication, FakeTimers, FakeTransport
 from tests.wire.strategies import mended, stringify, with_binary, without_binary
 
 ENGINE_TYPES: Final = ("open", "close", "ping", "pong", "message", "upgrade", "noop")
@@ -188,7 +188,7 @@ class ConnectionTests(SynchronousTestCase):
         """What an application is told of a vector, whose sender is in the namespace where it must be."""
         revision: engineio.Revision = 3 if vector["revision"] == 3 else 4
         application = FakeApplication()
-        session = EngineSession("sid", revision, FakeTransport(), FakeTimetable(), HeartbeatTimes(25, 20))
+        session = EngineSession("sid", revision, FakeTransport(), FakeTimers(), HeartbeatTimes(25, 20))
         connection = session.listener = Connection(session, application, Handshake(), Limits())
         session.open((), 1_000_000)
         if not isinstance(expected, socketio.Connect):

@@ -13,9 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.wire.engineio import Frame, Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
-from kschat.wire.roles import Listener, Timetable, Transport
+from kschat.wire.roles import Listener, Timers, Transport
 from kschat.wire.session import BEATS, MAX_SIGNS_OF_LIFE, TRANSITIONS, Beat, EngineSession, HeartbeatTimes, Input, Link
-from tests.wire.fakes import FakeListener, FakeTimetable, FakeTransport
+from tests.wire.fakes import FakeListener, FakeTimers, FakeTransport
 from tests.wire.strategies import PROPERTY, any_bytes, revisions
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
@@ -29,14 +29,14 @@ class SessionTestCase(SynchronousTestCase):
     def begin(self, revision: Revision = 4, base64: bool = False) -> EngineSession:
         """A session that stands. The fakes around it are attributes, its open packet is taken away."""
         self.transport = FakeTransport()
-        self.timetable = FakeTimetable()
+        self.timers = FakeTimers()
         self.listener = FakeListener()
         times = HeartbeatTimes(INTERVAL, TIMEOUT)
-        session = EngineSession("sid", revision, self.transport, self.timetable, times, base64)
+        session = EngineSession("sid", revision, self.transport, self.timers, times, base64)
         session.listener = self.listener
         session.open((), 1_000_000)
         self.opened = self.transport.take()
-        self.addCleanup(self.check, session, self.transport, self.listener, self.timetable)
+        self.addCleanup(self.check, session, self.transport, self.listener, self.timers)
         return session
 
     def begin_in(self, link: Link, revision: Revision = 4) -> EngineSession:
@@ -53,12 +53,12 @@ class SessionTestCase(SynchronousTestCase):
         return session
 
     def check(
-        self, session: EngineSession, transport: FakeTransport, listener: FakeListener, timetable: FakeTimetable
+        self, session: EngineSession, transport: FakeTransport, listener: FakeListener, timers: FakeTimers
     ) -> None:
         over = session.link is Link.CLOSED
         self.assertEqual(transport.late, [])
         self.assertEqual(len(listener.endings), 1 if over else 0)
-        self.assertEqual(len(timetable.alarms), 0 if over else 1)
+        self.assertEqual(len(timers.alarms), 0 if over else 1)
         self.assertEqual(session.candidate is not None, session.link in (Link.PROBING, Link.PROBED))
 
     def assert_ended(self, reason: Reason, session: EngineSession) -> None:
@@ -294,7 +294,7 @@ class HeartbeatTests(SessionTestCase):
     def test_revision_3_pings_are_answered_and_put_the_end_off(self) -> None:
         session = self.begin(3)
         for _ in range(5):
-            self.timetable.advance(INTERVAL + TIMEOUT - 0.01)
+            self.timers.advance(INTERVAL + TIMEOUT - 0.01)
             session.receive(b"2")
             self.assertEqual(self.transport.take(), [b"3"])
         self.assertIs(session.link, Link.ALONE)
@@ -302,56 +302,56 @@ class HeartbeatTests(SessionTestCase):
     def test_revision_3_is_asked_for_a_sign_of_life_before_it_is_closed(self) -> None:
         session = self.begin(3)
         for asked in range(1, 6):
-            self.timetable.advance(INTERVAL + TIMEOUT / 4 - 0.01)
+            self.timers.advance(INTERVAL + TIMEOUT / 4 - 0.01)
             self.assertEqual(self.transport.asked_for_life, asked - 1)
-            self.timetable.advance(3 * TIMEOUT / 4 - 0.01)
+            self.timers.advance(3 * TIMEOUT / 4 - 0.01)
             self.assertEqual(self.transport.asked_for_life, asked)
             session.alive()
         self.assertIs(session.link, Link.ALONE)
         self.assertEqual(self.transport.frames, [])
-        self.timetable.advance(INTERVAL + TIMEOUT)
+        self.timers.advance(INTERVAL + TIMEOUT)
         self.assert_ended(Reason.PING_TIMEOUT, session)
 
     def test_signs_of_life_stand_for_pings_a_bounded_number_of_times(self) -> None:
         session = self.begin(3)
         for _ in range(2):
             for _ in range(MAX_SIGNS_OF_LIFE):
-                self.timetable.advance(INTERVAL + TIMEOUT / 2)
+                self.timers.advance(INTERVAL + TIMEOUT / 2)
                 session.alive()
             session.receive(b"2")
         for _ in range(MAX_SIGNS_OF_LIFE):
-            self.timetable.advance(INTERVAL + TIMEOUT / 2)
+            self.timers.advance(INTERVAL + TIMEOUT / 2)
             session.alive()
-        self.timetable.advance(INTERVAL + TIMEOUT / 2)
+        self.timers.advance(INTERVAL + TIMEOUT / 2)
         session.alive()
-        self.timetable.advance(TIMEOUT / 2)
+        self.timers.advance(TIMEOUT / 2)
         self.assert_ended(Reason.PING_TIMEOUT, session)
 
     def test_a_sign_of_life_that_nobody_asked_for_means_nothing(self) -> None:
         for revision in REVISIONS:
             session = self.begin(revision)
-            self.timetable.advance(INTERVAL - 0.01)
+            self.timers.advance(INTERVAL - 0.01)
             session.alive()
-            self.timetable.advance(TIMEOUT + 0.01)
+            self.timers.advance(TIMEOUT + 0.01)
             self.assert_ended(Reason.PING_TIMEOUT, session)
             session.alive()
 
     def test_revision_3_never_pings(self) -> None:
         session = self.begin(3)
-        self.timetable.advance(INTERVAL + TIMEOUT - 0.01)
+        self.timers.advance(INTERVAL + TIMEOUT - 0.01)
         self.assertEqual(self.transport.frames, [])
         self.assertIs(session.link, Link.ALONE)
 
     def test_revision_3_silence_of_interval_and_timeout_closes(self) -> None:
         session = self.begin(3)
-        self.timetable.advance(INTERVAL + TIMEOUT)
+        self.timers.advance(INTERVAL + TIMEOUT)
         self.assert_ended(Reason.PING_TIMEOUT, session)
 
     def test_revision_3_messages_are_no_heartbeat(self) -> None:
         session = self.begin(3)
-        self.timetable.advance(INTERVAL + TIMEOUT - 1)
+        self.timers.advance(INTERVAL + TIMEOUT - 1)
         session.receive(b"4hello")
-        self.timetable.advance(1)
+        self.timers.advance(1)
         self.assert_ended(Reason.PING_TIMEOUT, session)
 
     def test_revision_3_pongs_are_refused(self) -> None:
@@ -362,53 +362,53 @@ class HeartbeatTests(SessionTestCase):
     def test_revision_4_pings_each_interval_and_awaits_an_answer_for_the_timeout(self) -> None:
         session = self.begin(4)
         for _ in range(5):
-            self.timetable.advance(INTERVAL - 0.01)
+            self.timers.advance(INTERVAL - 0.01)
             self.assertEqual(self.transport.frames, [])
-            self.timetable.advance(0.01)
+            self.timers.advance(0.01)
             self.assertEqual(self.transport.take(), [b"2"])
-            self.timetable.advance(TIMEOUT - 0.01)
+            self.timers.advance(TIMEOUT - 0.01)
             session.receive(b"3")
         self.assertIs(session.link, Link.ALONE)
 
     def test_revision_4_silence_after_a_ping_closes_once_the_timeout_is_over(self) -> None:
         session = self.begin(4)
-        self.timetable.advance(INTERVAL + TIMEOUT - 0.01)
+        self.timers.advance(INTERVAL + TIMEOUT - 0.01)
         self.assertIs(session.link, Link.ALONE)
         self.assertEqual(self.transport.take(), [b"2"])
-        self.timetable.advance(0.01)
+        self.timers.advance(0.01)
         self.assert_ended(Reason.PING_TIMEOUT, session)
-        self.timetable.advance(1000)
+        self.timers.advance(1000)
         self.assertEqual(self.transport.frames, [])
 
     def test_revision_4_messages_are_no_answer_to_a_ping(self) -> None:
         session = self.begin(4)
-        self.timetable.advance(INTERVAL)
+        self.timers.advance(INTERVAL)
         session.receive(b"4hello")
-        self.timetable.advance(TIMEOUT)
+        self.timers.advance(TIMEOUT)
         self.assert_ended(Reason.PING_TIMEOUT, session)
 
     def test_revision_4_pings_of_the_client_are_refused(self) -> None:
         for waited in (0, INTERVAL):
             session = self.begin(4)
-            self.timetable.advance(waited)
+            self.timers.advance(waited)
             session.receive(b"2")
             self.assert_ended(Reason.PARSE_ERROR, session)
 
     def test_revision_4_a_pong_that_nobody_asked_for_is_no_fault(self) -> None:
         session = self.begin(4)
-        self.timetable.advance(INTERVAL / 2)
+        self.timers.advance(INTERVAL / 2)
         session.receive(b"3")
         self.assertIs(session.link, Link.ALONE)
 
     def test_the_heart_beats_on_while_an_upgrade_is_tried_and_after_it(self) -> None:
         session = self.begin_in(Link.PROBED)
-        self.timetable.advance(INTERVAL)
+        self.timers.advance(INTERVAL)
         self.assertEqual(self.transport.take(), [b"2"])
         session.receive_candidate(b"5")
         session.receive(b"3")
-        self.timetable.advance(INTERVAL)
+        self.timers.advance(INTERVAL)
         self.assertEqual(self.candidate.take()[1:], [b"2"])
-        self.timetable.advance(TIMEOUT)
+        self.timers.advance(TIMEOUT)
         self.assertIs(session.link, Link.CLOSED)
         self.assertEqual(self.candidate.closed, [Reason.PING_TIMEOUT])
 
@@ -542,7 +542,7 @@ class ClosingTests(SessionTestCase):
             (Reason.TRANSPORT_ERROR, lambda session: session.lost(Reason.TRANSPORT_ERROR)),
             (Reason.TRANSPORT_CLOSE, lambda session: session.receive(b"1")),
             (Reason.PARSE_ERROR, lambda session: session.receive(b"junk")),
-            (Reason.PING_TIMEOUT, lambda session: self.timetable.advance(1000)),
+            (Reason.PING_TIMEOUT, lambda session: self.timers.advance(1000)),
         ]
         for revision in REVISIONS:
             for link in (Link.ALONE, Link.PROBING, Link.PROBED):
@@ -552,7 +552,7 @@ class ClosingTests(SessionTestCase):
                     self.assert_ended(reason, session)
                     self.assertIsNone(session.candidate)
                     self.assertEqual(self.candidate.closed, [] if link is Link.ALONE else [reason])
-                    self.assertEqual(self.timetable.alarms, {})
+                    self.assertEqual(self.timers.alarms, {})
 
     def test_the_detail_is_told_above(self) -> None:
         session = self.begin(4)
@@ -603,9 +603,9 @@ class ClosingTests(SessionTestCase):
             if revision == 3:
                 session.receive(b"2")
             else:
-                self.timetable.advance(INTERVAL)
+                self.timers.advance(INTERVAL)
             self.assert_ended(Reason.SLOW_READER, session)
-            self.assertEqual(self.timetable.alarms, {})
+            self.assertEqual(self.timers.alarms, {})
 
     def test_a_reader_found_too_slow_while_frames_move_to_the_new_transport(self) -> None:
         session = self.begin_in(Link.PROBED)
@@ -728,10 +728,10 @@ class AnyCourseTests(SessionTestCase):
                 if session.offer(transport):
                     transports.append(transport)
             elif name == "advance":
-                self.timetable.advance(*arguments)
+                self.timers.advance(*arguments)
             else:
                 getattr(session, name)(*arguments)
-            self.check(session, self.transport, self.listener, self.timetable)
+            self.check(session, self.transport, self.listener, self.timers)
         alive = [transport for transport in transports if not transport.closed]
         expected = [session.transport, session.candidate] if session.link is not Link.CLOSED else []
         self.assertEqual(alive, [one for one in expected if one is not None])
@@ -746,5 +746,5 @@ class FakesTests(SynchronousTestCase):
     def test_they_fit(self) -> None:
         transport: Transport = FakeTransport()
         listener: Listener = FakeListener()
-        timetable: Timetable = FakeTimetable()
-        self.assertTrue(transport and listener and timetable)
+        timers: Timers = FakeTimers()
+        self.assertTrue(transport and listener and timers)

@@ -19,13 +19,14 @@ from zope.interface import implementer
 from kschat.backends.amqp import address, carried, parted
 from kschat.backends.amqp.keys import Keys
 from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.neighbours import Card
 from kschat.backends.amqp.queues import Arrived
 from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
-from kschat.chat.messages import Mids
+from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
+from kschat.chat.message import Mids
 
 #: Seconds between two looks whether RabbitMQ answers.
 LOOK: Final = 1.0
@@ -70,6 +71,8 @@ class AmqpRouter:
         self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
         self._ended: Deferred[None] = succeed(None)
         self._look = Ticker(reactor, LOOK, self._look_after, "RabbitMQ could not be looked after")
+        self._said: set[str] = set()
+        self._met = 0
         self._tries = 0
         self._connections = 0
         self._malformed = 0
@@ -240,7 +243,7 @@ class AmqpRouter:
         self._told = ""
         ms = round(1000 * (self._reactor.seconds() - began))
         self.log.info("connected to RabbitMQ at {place} in {ms} ms", place=self._place, ms=ms)
-        self._turn(RouterTurn.UP)
+        self._turn(RouterEvent.UP)
         await link.gone
         self._link = self._session = None
         self._end(session, f"RabbitMQ at {self._place} is lost: {link.why}")
@@ -254,7 +257,7 @@ class AmqpRouter:
     def _explained(self, reason: str) -> str:
         if "inequivalent arg" in reason:
             return (
-                f"{reason}. The exchange {self._settings.exchange!r} is there already, otherwise: name another by "
+                f"{reason}. The exchange {self._settings.own_exchange!r} is there already, otherwise: name another by "
                 "amqp_exchange, or set amqp_exchange_type and amqp_durable to what it is"
             )
         return reason
@@ -271,7 +274,7 @@ class AmqpRouter:
         if self._running:
             self._say_down(reason)
         if was_up:
-            self._turn(RouterTurn.DOWN)
+            self._turn(RouterEvent.DOWN)
 
     def _say_down(self, reason: str) -> None:
         self._why = reason
@@ -279,10 +282,10 @@ class AmqpRouter:
             self._told = reason
             self.log.error("{reason}", reason=reason)
 
-    def _turn(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def _turn(self, event: RouterEvent, socket: str | None = None) -> None:
         if self._listener is not None:
             try:
-                self._listener.turned(turn, socket)
+                self._listener.on_router_event(event, socket)
             except Exception:  # noqa: BLE001 - and is logged; what the listener does must not end the connection
                 self.log.failure("what became of RabbitMQ could not be handed on")
 
@@ -294,13 +297,13 @@ class AmqpRouter:
     def blocked(self) -> None:
         """Say that nothing can be published."""
         self._say_down(SHORT)
-        self._turn(RouterTurn.DOWN)
+        self._turn(RouterEvent.DOWN)
 
     def unblocked(self) -> None:
         """Say that it can again."""
         self._told = ""
         self.log.info("RabbitMQ takes messages again")
-        self._turn(RouterTurn.UP)
+        self._turn(RouterEvent.UP)
 
     def arrived(self, messages: list[Arrived], socket: str | None) -> None:
         """Hand on what is for users here."""
@@ -314,7 +317,7 @@ class AmqpRouter:
                 self._malformed += 1
                 self.log.warn("from RabbitMQ came {error}", error=error)
                 continue
-            if lacks:
+            if lacks and self._settings.keeps:  # else the tutorial's form of it must do
                 missed += [user for one in found for user, _ in one.places if user in bound]
             elif socket is None:
                 batch += [one for one in found if any(user in bound for user, _ in one.places)]
@@ -326,11 +329,43 @@ class AmqpRouter:
             if missed:
                 self._listener.missed(missed)
 
+    def met(self, card: Card) -> None:
+        """Say what of another daemon does not go together with this one."""
+        self._met += 1
+        mine = self._settings
+        if card.format != mine.format:
+            self._say_once(
+                f"another daemon has amqp_format={card.format}, and this one {mine.format}: their users do not hear "
+                "each other; give all daemons the same"
+            )
+        elif card.keeps != mine.keeps:
+            which = "this daemon is" if card.keeps else "another daemon is"
+            self._say_once(
+                f"{which} in relay mode (store none) beside one that keeps messages: messages cross, but a user who "
+                "moves between the two gets some of them twice; give all daemons the same store"
+            )
+
+    def unmet(self, reason: str) -> None:
+        """Say that others can't be met."""
+        self._say_once(f"it can't be known which other daemons there are: {reason}")
+
+    def met_exchange(self) -> None:
+        """Say that there may be a server that is not heard."""
+        self._say_once(
+            f"RabbitMQ also has the exchange {self._settings.exchange!r}, which this daemon does not use: to serve "
+            "beside the tutorial's server, give all daemons amqp_format=tutorial"
+        )
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self.log.warn("{what}", what=what)
+
     def cancelled(self, socket: str | None) -> None:
         """Tell whose queue it was, and that there is another."""
         self.log.warn("RabbitMQ took a queue away; there is another")
-        self._turn(RouterTurn.CANCELLED, socket)
-        self._turn(RouterTurn.UP)
+        self._turn(RouterEvent.CANCELLED, socket)
+        self._turn(RouterEvent.UP)
 
     def broken(self, failure: Failure) -> None:
         """End the connection: the next one makes all anew."""

@@ -14,12 +14,14 @@
 - ``database``     opens the file: one daemon at a time, schema versions, errors as sentences
 - ``highwater``    the file beside the database that reveals a restored database
 - ``backup``       copies the file while it is used; for the command line
+- ``kind``         what settings and daemon need to know about the store
 - ``probe``        checks whether the file could be used, without changing it
 - ``schema/``      the upgrade steps of the schema
 """
 
 from kschat.backends.sqlite.database import Settings
+from kschat.backends.sqlite.kind import STORE
 from kschat.backends.sqlite.probe import probe
 from kschat.backends.sqlite.store import SqliteStore
 
-__all__ = ["Settings", "SqliteStore", "probe"]
+__all__ = ["STORE", "Settings", "SqliteStore", "probe"]

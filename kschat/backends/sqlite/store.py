@@ -22,13 +22,13 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Seconds between attempts to open a file that failed: doubled each time, from the first number up to the second.
 FIRST_RETRY: Final = 0.1
@@ -127,9 +127,9 @@ class SqliteStore:
             return self._writer.do_in_parts(Transactions.append_in_parts, batch)
         return self._writer.do(Transactions.append, batch)
 
-    def note(self, notes: Notes) -> Deferred[None]:
+    def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
-        return self._writer.do(Transactions.note, notes) if self._running else _stopped()
+        return self._writer.do(Transactions.save_progress, progress) if self._running else _stopped()
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         """See ``IStore``."""

@@ -13,8 +13,8 @@ from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersio
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
 from kschat.backends.sqlite.memtable import MemTable, thread_key
 from kschat.backends.sqlite.retention import Retention
-from kschat.chat.interfaces import Notes, RoomFull, Stored
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import Progress, RoomFull, Stored
+from kschat.chat.message import Message
 
 #: Messages, bytes of messages, and inbox rows of messages to rooms after which a round of indexing begins. A larger
 #: round costs less a message, because each changed page takes in more rows. But the ``MemTable`` holds so much, and
@@ -123,10 +123,10 @@ class Transactions:
             stored += self._appender.append(part)
         return stored
 
-    def note(self, notes: Notes) -> None:
-        """Write cursors and last-seen times."""
+    def save_progress(self, progress: Progress) -> None:
+        """Keep cursors and times."""
         cursors = []
-        for name, cursor in notes.cursors.items():
+        for name, cursor in progress.cursors.items():
             user = self._identities.user(name, make=False)
             if user is not None:
                 cursors.append((min(cursor, user.last), user.id))
@@ -135,7 +135,7 @@ class Transactions:
         many(
             "INSERT INTO users (name, seen) VALUES (?, ?) "
             "ON CONFLICT (name) DO UPDATE SET seen = max(coalesce(seen, 0), excluded.seen)",
-            list(notes.seen.items()),
+            list(progress.seen.items()),
         )
 
     def mark_read(self, name: str, peer: str, mid: str) -> bool:

@@ -1,0 +1,122 @@
+"""What a backend says of itself, for whoever chooses, checks and makes one: the settings, the daemon, the command.
+
+To add a store: a module that implements ``IStore`` and exports a ``StoreKind``, and a line in ``table``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from kschat.chat.clocks import WallClock
+from kschat.chat.interfaces import IStore
+
+
+class UnknownStore(ValueError):
+    """No store is meant by a text. Its own text ends a sentence: "is none of memory, …"."""
+
+
+class MakeStore(Protocol):
+    """Makes a store, which does not begin before it is started.
+
+    Args:
+        config: the daemon's configuration, of which it reads what its backend's settings are.
+        argument: what follows the store's name; "" for nothing.
+        reactor: the real one.
+        wall: the time of day.
+
+    Raises:
+        AddressError: the configuration can't be used.
+    """
+
+    def __call__(self, config: Any, argument: str, *, reactor: Any, wall: WallClock) -> IStore: ...
+
+
+class CheckArgument(Protocol):
+    """Looks at what follows a store's name. Raises ValueError, whose text ends a sentence."""
+
+    def __call__(self, argument: str, /) -> None: ...
+
+
+class Look(Protocol):
+    """Looks, on this machine alone and changing nothing, whether a daemon that starts now could use it.
+
+    Returns:
+        What was found, for a line that says that all is well.
+
+    Raises:
+        StoreUnavailable: it could not; the text is one sentence.
+    """
+
+    def __call__(self, argument: str, /) -> str: ...
+
+
+def _anything(argument: str) -> None:
+    """Whatever it is will do."""
+
+
+class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of store.
+
+    Attributes:
+        name: what the setting ``store`` begins with, or is.
+        argument: what follows after a colon, as the documentation writes it: ``PATH``; "" for nothing.
+        example: a value of the setting that works.
+        shared: whether several daemons may use it at once. Those need a router between them, and a router such a store.
+        keeps: whether a message outlives its delivery.
+        needs: settings that have to be given too, each with the end of the sentence that asks for it.
+        settings: those that mean something with this store alone, or with few.
+        make: makes one.
+        check: looks at the argument.
+        look: looks whether it could be used, where this machine alone can tell; None where it can't.
+    """
+
+    name: str
+    argument: str = ""
+    example: str
+    shared: bool
+    keeps: bool
+    needs: Mapping[str, str] = {}
+    settings: tuple[str, ...] = ()
+    make: MakeStore
+    check: CheckArgument = _anything
+    look: Look | None = None
+
+
+class Backends(msgspec.Struct, frozen=True):
+    """The backends that there are.
+
+    Attributes:
+        stores: each kind once.
+    """
+
+    stores: tuple[StoreKind, ...]
+
+    def with_store(self, kind: StoreKind) -> Backends:
+        """These and another one."""
+        return Backends((*self.stores, kind))
+
+    def store(self, text: str) -> tuple[StoreKind, str]:
+        """The kind that a value of the setting ``store`` names, and its argument.
+
+        Raises:
+            UnknownStore: there is none.
+        """
+        name, colon, argument = text.partition(":")
+        for kind in self.stores:
+            if kind.name == name and bool(kind.argument) == bool(colon) == bool(argument):
+                return kind, argument
+        bare = [kind.name for kind in self.stores if not kind.argument]
+        like = [kind.example for kind in self.stores if kind.argument]
+        raise UnknownStore(f"is none of {_listed(bare)}, nor like {_listed(like)}")
+
+    @property
+    def examples(self) -> dict[str, str]:
+        """A value of the setting ``store`` for each kind, by its name."""
+        return {kind.name: kind.example for kind in self.stores}
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])

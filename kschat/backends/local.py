@@ -1,0 +1,84 @@
+"""The bus of a daemon that has no Redis: it is alone, or does not know of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from kschat.chat.bus import BusListener, IBus, Wants
+from kschat.chat.cluster_commands import ClusterCommand
+
+
+@implementer(IBus)
+class LocalBus:
+    """Tells nobody anything.
+
+    Args:
+        only: whether there is no other daemon; else of whoever is not here nothing is known (relay mode without Redis).
+    """
+
+    up = True
+
+    def __init__(self, only: bool = True) -> None:
+        self._elsewhere = False if only else None
+        self._here: set[str] = set()
+        self._listener: BusListener | None = None
+
+    def attach(self, listener: BusListener) -> None:
+        """See ``IBus``."""
+        self._listener = listener
+
+    def start(self) -> None:
+        """See ``IBus``. There is nothing to wait for."""
+
+    def stop(self) -> Deferred[None]:
+        """See ``IBus``. There is nothing to finish."""
+        return succeed(None)
+
+    def listen(self, user: str) -> Deferred[None]:
+        """See ``IBus``. There is nobody to hear."""
+        return succeed(None)
+
+    def unlisten(self, user: str) -> None:
+        """See ``IBus``. There is nobody to hear."""
+
+    def here(self, user: str) -> None:
+        """See ``IBus``."""
+        self._here.add(user)
+        if self._listener is not None:
+            self._listener.changed(user, True, None)
+
+    def gone(self, user: str, seen: int) -> None:
+        """See ``IBus``."""
+        self._here.discard(user)
+        if self._listener is not None:
+            self._listener.changed(user, self._elsewhere, seen)
+
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
+        """See ``IBus``. There is nobody to tell, and nobody else whose words an echo would be ordered with."""
+
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
+        """See ``IBus``. There is nobody to ask."""
+        return succeed(0)
+
+    def flush(self) -> Deferred[None]:
+        """See ``IBus``. There is nothing to wait for."""
+        return succeed(None)
+
+    def tell_all(self, word: ClusterCommand) -> None:
+        """See ``IBus``. There is nobody to tell."""
+
+    def want(self, wants: Wants) -> None:
+        """See ``IBus``. There is nobody to tell."""
+
+    def watch(self, user: str) -> None:
+        """See ``IBus``. All is heard."""
+
+    def unwatch(self, user: str) -> None:
+        """See ``IBus``. All is heard."""
+
+    def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
+        """See ``IBus``."""
+        return succeed({user: True if user in self._here else self._elsewhere for user in users})

@@ -1,0 +1,123 @@
+"""No store: relay mode, the tutorial's own way. What nobody is there for is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from kschat.backends.kinds import StoreKind
+from kschat.chat.clocks import WallClock
+from kschat.chat.interfaces import (
+    Conversation,
+    InboxPage,
+    InboxState,
+    IStore,
+    Page,
+    Progress,
+    Stored,
+    StoreListener,
+    StoreUnavailable,
+)
+from kschat.chat.message import Error, Message
+
+_EMPTY: Final = InboxState()
+
+
+@implementer(IStore)
+class NullStore:
+    """Keeps nothing: each message has one place, its recipient's, with the offset 0.
+
+    A message to a room is refused, since nobody knows who its members are; so is whatever asks for what was kept.
+    """
+
+    keeps = False
+    up = True
+    epoch = ""
+
+    def attach(self, listener: StoreListener) -> None:
+        """See ``IStore``. It stays the same for as long as it runs."""
+
+    def start(self) -> None:
+        """See ``IStore``. There is nothing to begin."""
+
+    def stop(self) -> Deferred[None]:
+        """See ``IStore``. There is nothing to finish."""
+        return succeed(None)
+
+    def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        """See ``IStore``."""
+        return succeed([_placed(message) for message in batch])
+
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        """See ``IStore``."""
+        return succeed(_EMPTY)
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return succeed({})
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
+        """See ``IStore``."""
+        return succeed(InboxPage([]))
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``. There is no other."""
+
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        """See ``IStore``."""
+        return succeed(None)
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return succeed({})
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        """See ``IStore``."""
+        return _kept_nothing()
+
+
+def _placed(message: Message) -> Stored:
+    if message.recipient[0] == "#":
+        return Stored(message, (), False, Error.NOT_ALLOWED)
+    return Stored(message, ((message.recipient, 0),))
+
+
+def _kept_nothing() -> Deferred[Any]:
+    return fail(StoreUnavailable("this server keeps no messages"))
+
+
+def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NullStore:
+    return NullStore()
+
+
+STORE = StoreKind(
+    name="none",
+    example="none",
+    shared=True,
+    keeps=False,
+    needs={"amqp": "needs RabbitMQ: give amqp too, such as amqp://guest:guest@localhost:5672/"},
+    make=_make,
+)

@@ -1,0 +1,79 @@
+"""Redis as the settings and the daemon see it: the store, and the bus between daemons."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from kschat.backends.kinds import StoreKind
+from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.store.store import RedisStore
+from kschat.chat.clocks import WallClock
+
+
+class Configured(Protocol):
+    """What is read of the daemon's configuration."""
+
+    @property
+    def redis(self) -> str:
+        """The store's URL."""
+
+    @property
+    def redis_prefix(self) -> str:
+        """See ``Settings``; so the others."""
+
+    @property
+    def redis_replicas(self) -> int:
+        """See above."""
+
+    @property
+    def redis_ca(self) -> str:
+        """See above."""
+
+    @property
+    def redis_cert(self) -> str:
+        """See above."""
+
+    @property
+    def redis_key(self) -> str:
+        """See above."""
+
+    @property
+    def retention_days(self) -> float:
+        """See above."""
+
+    @property
+    def retention_messages(self) -> int:
+        """See above."""
+
+
+def settings_of(config: Configured, url: str) -> Settings:
+    """How the Redis at ``url`` is used, which is one of those that the configuration names."""
+    return Settings(
+        url=url,
+        prefix=config.redis_prefix,
+        replicas=config.redis_replicas,
+        ca=config.redis_ca,
+        cert=config.redis_cert,
+        key=config.redis_key,
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
+
+
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> RedisStore:
+    return RedisStore(settings_of(config, config.redis), reactor, wall)
+
+
+STORE = StoreKind(
+    name="redis",
+    example="redis",
+    shared=True,
+    keeps=True,
+    needs={
+        "redis": "needs to know where Redis is: give redis too, such as redis://localhost:6379/0",
+        "amqp": "needs RabbitMQ: without it users on other daemons would hear nothing of their messages; give amqp "
+        "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
+    },
+    settings=("retention_days", "retention_messages", "redis_replicas"),
+    make=_make,
+)

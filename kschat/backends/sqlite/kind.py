@@ -1,0 +1,71 @@
+"""The SQLite store as the settings and the daemon see it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from kschat.backends.kinds import StoreKind
+from kschat.backends.sqlite.database import Settings
+from kschat.backends.sqlite.probe import probe
+from kschat.backends.sqlite.store import SqliteStore
+from kschat.chat.clocks import WallClock
+
+
+class Configured(Protocol):
+    """What it reads of the daemon's configuration."""
+
+    @property
+    def store_sync(self) -> str:
+        """See ``Settings.sync``."""
+
+    @property
+    def retention_days(self) -> float:
+        """See ``Settings.retention_seconds``."""
+
+    @property
+    def retention_messages(self) -> int:
+        """See ``Settings.retention_messages``."""
+
+
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> SqliteStore:
+    settings = Settings(
+        path=argument,
+        sync="normal" if config.store_sync == "normal" else "full",
+        retention_seconds=config.retention_days * 86400,
+        retention_messages=config.retention_messages,
+    )
+    return SqliteStore(settings, reactor, reactor, wall=wall)
+
+
+def _check(argument: str) -> None:
+    """Raises ValueError: it is no path of a file."""
+    if "\0" in argument:
+        raise ValueError("holds a NUL")
+    if argument == ":memory:":
+        raise ValueError("names no file: use memory")
+    if argument.startswith("//"):
+        raise ValueError(f"is like a URL: use sqlite:{'/' if argument.startswith('///') else ''}{argument.lstrip('/')}")
+    if argument.startswith("~"):
+        reason = "names a path that begins with ~"
+        raise ValueError(f"{reason}: write the whole path: ~ is the shell's, and stays as it is here")
+    if argument.endswith("/") or Path(argument).is_dir():
+        raise ValueError(f"names a directory: use sqlite:{argument.rstrip('/')}/kschat.db")
+
+
+def _look(argument: str) -> str:
+    return f"{os.path.abspath(argument)}, {probe(argument)}"
+
+
+STORE = StoreKind(
+    name="sqlite",
+    argument="PATH",
+    example="sqlite:kschat.db",
+    shared=False,
+    keeps=True,
+    settings=("store_sync", "retention_days", "retention_messages"),
+    make=_make,
+    check=_check,
+    look=_look,
+)

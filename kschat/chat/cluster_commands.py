@@ -1,0 +1,125 @@
+"""What daemons tell each other about sockets: small words, in msgpack. Pure.
+
+Each is for the sockets of one user, or for everybody's; who of them is meant says ``notifier``. What this version does
+not know (a newer daemon's word) is passed over.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from kschat.chat.message import Message
+
+
+class Typing(msgspec.Struct, frozen=True, array_like=True, tag="t", gc=False):
+    """``user`` types something to whom this is told."""
+
+    user: str
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
+    """What became of a message, for its sender.
+
+    Attributes:
+        peer: to whom it was.
+        number: whether its sender wrote that as a number.
+        mid: which; of ``READ``, the last one.
+        status: a ``outgoing.Status``.
+    """
+
+    peer: str
+    number: bool
+    mid: str
+    status: int
+
+    @classmethod
+    def of(cls, message: Message, status: int) -> Receipt:
+        """What became of ``message``."""
+        return cls(str(message.pId), type(message.pId) is int, message.mid, status)
+
+
+class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
+    """What one of the user's sockets has sent, as the body of RESPCARBON."""
+
+    body: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
+    """An event for every socket: the JSON array of its name and arguments, and what placeholders in it refer to."""
+
+    body: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
+    """Every socket is ended, for a reason that Goodbye names."""
+
+    reason: str
+
+
+class Replaced(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
+    """A client has come back and shown this ``pid``: the socket that it had before is dead, if it knows it or not.
+
+    Attributes:
+        pid: as shown.
+        socket: the id of the socket that showed it. All daemons hear such claims in one order; the last one stays.
+    """
+
+    pid: str
+    socket: str
+
+
+class CursorRequest(msgspec.Struct, frozen=True, array_like=True, tag="q", gc=False):
+    """A socket of the user connects elsewhere: write the user's cursor to the store, then answer.
+
+    Attributes:
+        id: returned by the answer.
+    """
+
+    id: str
+
+
+class CursorWritten(msgspec.Struct, frozen=True, array_like=True, tag="w", gc=False):
+    """The answer to a ``CursorRequest``: the store has all that this daemon knew of the user's cursor."""
+
+    id: str
+
+
+ClusterCommand: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_words: Final = msgspec.msgpack.Decoder(list[ClusterCommand]).decode
+_raws: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_word: Final = msgspec.msgpack.Decoder(ClusterCommand).decode
+
+
+class ClusterCommandError(ValueError):
+    """Bytes that are no words; the text is for the log and shows nothing of them."""
+
+
+def packed(word: ClusterCommand) -> bytes:
+    """One word as bytes, of which several stand in an array."""
+    return _pack(word)
+
+
+def unpacked(data: bytes) -> list[ClusterCommand]:
+    """The words in an array. Raises ClusterCommandError."""
+    try:
+        return _words(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    try:
+        return [word for raw in _raws(data) if (word := _known(raw)) is not None]
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ClusterCommandError(f"words that can't be read: {error}") from None
+
+
+def _known(raw: msgspec.Raw) -> ClusterCommand | None:
+    try:
+        word: ClusterCommand = _word(raw)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return word

@@ -1,0 +1,205 @@
+"""What clients send: the typed payload of each event, and what makes it valid.
+
+Payloads come from clients as raw JSON and are decoded here, once. ``msg`` is never
+decoded: it goes to the recipient as the bytes that came (``msgspec.Raw``), but for numbers that no double
+holds, which are as JavaScript would write them. The spelling is the tutorial's (PROTOCOL.md).
+
+A whole number may be written as ``42.0`` or ``4.2e1`` wherever one is taken. Ids are exact: one of 2**53 or more, which
+readers would round to another, goes on as a string.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw
+
+from kschat.chat.message import MAX_ID, Error, Refused
+from kschat.wire import jsontext
+from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
+
+#: As clients write ids: a number and its string mean the same user.
+Id = int | Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+
+#: A message's id.
+Mid = Annotated[str, Meta(pattern=r"^[0-9a-f]{24}\Z")]
+
+#: Users whose presence one socket may watch.
+MAX_WATCHED: Final = 500
+
+#: Messages of one page of History or Sync.
+MAX_PAGE: Final = 100
+
+_NULL: Final = Raw(b"null")
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """What ``Send`` carries.
+
+    Attributes:
+        uId: the sender, who must be the token's user.
+        pId: the recipient.
+        msg: any JSON value; binary in it stands as placeholders.
+        rno: the client's own number of this message, which RESPSEND returns.
+        cid: the client's own id of this message; with it a repeat is harmless.
+    """
+
+    uId: Id
+    pId: Id
+    msg: Raw
+    rno: Raw = _NULL
+    cid: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class PeerOnly(msgspec.Struct, frozen=True, gc=False):
+    """What ``Typing`` carries."""
+
+    pId: Id
+
+
+class Read(msgspec.Struct, frozen=True, gc=False):
+    """What ``Read`` carries: all of the conversation with ``pId`` up to ``mid`` is read."""
+
+    pId: Id
+    mid: Mid
+
+
+class Watch(msgspec.Struct, frozen=True, gc=False):
+    """What ``Presence`` carries: whose presence is asked for; none ends it."""
+
+    ids: Annotated[list[Id], Meta(max_length=MAX_WATCHED)]
+
+
+class History(msgspec.Struct, frozen=True, gc=False):
+    """What ``History`` carries."""
+
+    pId: Id
+    before: Mid | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
+
+
+class Sync(msgspec.Struct, frozen=True, gc=False):
+    """What ``Sync`` carries: the offset up to which the client has its inbox."""
+
+    offset: Annotated[int, Meta(ge=0, lt=2**62)]
+
+
+class Room(msgspec.Struct, frozen=True, gc=False):
+    """What ``Join`` and ``Leave`` carry. The room's name, with its ``#`` or without."""
+
+    room: Id
+
+
+class _Logout(msgspec.Struct, frozen=True, gc=False):
+    all: Any = False
+
+
+class _Loose(msgspec.Struct, frozen=True, gc=False):
+    """What can be said of a ``Send`` that is not valid."""
+
+    uId: Raw = _NULL
+    rno: Raw = _NULL
+
+
+_SEND: Final = msgspec.json.Decoder(Send)
+_LOGOUT: Final = msgspec.json.Decoder(_Logout)
+_LOOSE: Final = msgspec.json.Decoder(_Loose)
+T = TypeVar("T")
+
+TYPING: Final = msgspec.json.Decoder(PeerOnly)
+READ: Final = msgspec.json.Decoder(Read)
+WATCH: Final = msgspec.json.Decoder(Watch)
+HISTORY: Final = msgspec.json.Decoder(History)
+SYNC: Final = msgspec.json.Decoder(Sync)
+ROOM: Final = msgspec.json.Decoder(Room)
+_ID: Final = msgspec.json.Decoder(Id)
+
+#: Longest ``rno`` that is returned, in bytes of JSON. It is "a random number".
+MAX_RNO: Final = 256
+
+
+def decode_send(args: tuple[Raw, ...]) -> Send:
+    """The payload of ``Send``.
+
+    Raises:
+        Refused: INVALID, with a sentence that names the field.
+    """
+    if len(args) != 1:
+        raise Refused(Error.INVALID, "Send takes one object.")
+    try:
+        send = _SEND.decode(args[0])
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        send = _second_try(args[0], error)
+    if len(bytes(send.rno)) > MAX_RNO:
+        raise Refused(Error.INVALID, f"rno is longer than {MAX_RNO} bytes.")
+    if type(send.uId) is int or type(send.pId) is int:
+        for number in (send.uId, send.pId):
+            if type(number) is int and abs(number) >= 10**MAX_ID:
+                raise Refused(Error.INVALID, f"An id has more than {MAX_ID} digits.")
+        if not (safe_id(send.uId) is send.uId and safe_id(send.pId) is send.pId):
+            send = msgspec.structs.replace(send, uId=safe_id(send.uId), pId=safe_id(send.pId))
+    return send
+
+
+def safe_id(value: int | str) -> int | str:
+    """An id as it may be written to any client: a number that a double would round, as its string."""
+    return value if isinstance(value, str) or -MAX_SAFE <= value <= MAX_SAFE else str(value)
+
+
+def readable(raw: Raw) -> Raw:
+    """``raw`` with its numbers as JavaScript would write them; a copy, which does not keep the frame it came in."""
+    return Raw(as_javascript(bytes(raw)))
+
+
+def _second_try(raw: Raw, error: Exception) -> Send:
+    mended = whole(jsontext.mend_surrogates(bytes(raw)))
+    try:
+        return _SEND.decode(mended)
+    except (msgspec.ValidationError, msgspec.DecodeError) as mended_error:
+        raise Refused(Error.INVALID, f"The payload of Send is not valid: {mended_error}.") from None
+    except (RecursionError, ValueError):
+        raise Refused(Error.INVALID, f"The payload of Send is not valid: {error}.") from None
+
+
+def loose_fields(args: tuple[Raw, ...]) -> tuple[int | str | None, Raw]:
+    """``uId`` and ``rno`` of a ``Send`` that was refused, as far as they can be told."""
+    uid: int | str | None = None
+    rno = _NULL
+    if args:
+        try:
+            loose = _LOOSE.decode(args[0])
+            rno = readable(loose.rno) if len(bytes(loose.rno)) <= MAX_RNO else _NULL
+            uid = safe_id(_ID.decode(whole(bytes(loose.uId))))
+        except (msgspec.MsgspecError, RecursionError, ValueError, ProtocolError):
+            return None, rno
+    return uid, rno
+
+
+def decode(decoder: msgspec.json.Decoder[T], args: tuple[Raw, ...], name: str) -> T:
+    """The payload of an event ``name`` that takes one object.
+
+    Raises:
+        Refused: INVALID, with a sentence that names the field.
+    """
+    if len(args) != 1:
+        raise Refused(Error.INVALID, f"{name} takes one object.")
+    try:
+        return decoder.decode(args[0])
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        pass
+    try:
+        return decoder.decode(whole(bytes(args[0])))
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
+
+
+def says_all(args: tuple[Raw, ...]) -> bool:
+    """Whether ``Logout`` says ``{all: true}``. Whatever else it carries means nothing, as in the tutorial."""
+    if not args:
+        return False
+    try:
+        return _LOGOUT.decode(args[0]).all is True
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return False

@@ -1,0 +1,233 @@
+"""What is told to a user's sockets, wherever they are: here at once, and on other daemons by the bus.
+
+All of it may be lost: none of it is stored, it is dropped first under pressure, and who is away does not get it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from kschat.chat import outgoing
+from kschat.chat.bus import IBus, Wants
+from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.message import Message
+from kschat.chat.outgoing import Status
+from kschat.chat.session import ChatSession, Options
+from kschat.wire.errors import Reason
+
+#: Messages that are remembered to have been told as delivered. Each daemon that has the recipient tells it.
+MAX_DELIVERED: Final = 20_000
+
+#: Seconds that it is waited for other daemons to be told.
+FLUSH_WAIT: Final = 1.0
+
+#: Seconds in which a claim is heard in the order of all claims, or was lost.
+CLAIM_WAIT: Final = 5.0
+
+
+class Notifier:
+    """Tells words, and does what they say to the sockets here.
+
+    Args:
+        clock: the reactor.
+        sessions: gives the sockets of a user here; of None everybody's.
+        bus: tells other daemons.
+
+    Attributes:
+        receipts: whether any socket, on whatever daemon, asked for receipts.
+        carbons: the same of carbons.
+    """
+
+    def __init__(self, clock: IReactorTime, sessions: Callable[[str | None], Sequence[ChatSession]], bus: IBus) -> None:
+        self._clock = clock
+        self._sessions = sessions
+        self._bus = bus
+        # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
+        self._delivered: dict[str, None] = {}
+        self._claims: dict[str, float] = {}
+        self._here = {Wants.RECEIPTS: 0, Wants.CARBONS: 0}
+        self._elsewhere = Wants.NOTHING
+        self.receipts = False
+        self.carbons = False
+
+    # Who asked.
+
+    def joined(self, session: ChatSession) -> None:
+        """A socket has come."""
+        self._count(session.options, 1)
+
+    def left(self, session: ChatSession) -> None:
+        """A socket is gone."""
+        self._claims.pop(session.socket.id, None)
+        self._count(session.options, -1)
+
+    def wanted(self, wants: Wants) -> None:
+        """What sockets on other daemons ask for."""
+        self._elsewhere = wants
+        self._look()
+
+    def _count(self, options: Options, one: int) -> None:
+        if options.receipts or options.carbons:
+            here = self._here
+            before = self._wants_here()
+            here[Wants.RECEIPTS] += one * options.receipts
+            here[Wants.CARBONS] += one * options.carbons
+            if (now := self._wants_here()) is not before:
+                self._bus.want(now)
+                self._look()
+
+    def _wants_here(self) -> Wants:
+        wants = Wants.NOTHING
+        for want, count in self._here.items():
+            if count:
+                wants |= want
+        return wants
+
+    def _look(self) -> None:
+        wants = self._wants_here() | self._elsewhere
+        self.receipts = Wants.RECEIPTS in wants
+        self.carbons = Wants.CARBONS in wants
+
+    def asks_receipts(self, user: str) -> bool:
+        """Whether a socket of ``user`` here asked for receipts."""
+        return bool(self._here[Wants.RECEIPTS]) and any(session.options.receipts for session in self._sessions(user))
+
+    # Notifier.
+
+    def receipt(self, sender: str, receipt: Receipt) -> None:
+        """Tell those sockets of ``sender`` that asked for it what became of a message."""
+        if self._here[Wants.RECEIPTS]:
+            self.act(sender, receipt)
+        if Wants.RECEIPTS in self._elsewhere:
+            self._bus.tell((sender,), receipt)
+
+    def carbon(self, message: Message, origin: ChatSession) -> None:
+        """Show the sender's other sockets, those that asked for it, what was sent."""
+        elsewhere = Wants.CARBONS in self._elsewhere
+        others = [
+            session for session in self._sessions(origin.user) if session.options.carbons and session is not origin
+        ]
+        if elsewhere or others:
+            carbon = Carbon(outgoing.carbon(message), message.attachments)
+            _carbon(others, carbon)
+            if elsewhere:
+                self._bus.tell((origin.user,), carbon)
+
+    def tell(self, users: Sequence[str], word: ClusterCommand, but: ChatSession | None = None) -> None:
+        """Tell each of ``users`` on whatever daemon; here all but one socket."""
+        for user in users:
+            self.act(user, word, but)
+        self._bus.tell(users, word)
+
+    def replaced(self, session: ChatSession, pid: str) -> None:
+        """The client of ``session`` has shown ``pid``: end its other sockets, wherever they are.
+
+        Two may do so at once, on two daemons. All daemons hear the claims in one order, their own among them, and the
+        last one stays: what is heard while a claim of this daemon is not heard yet came before that.
+        """
+        word = Replaced(pid, session.socket.id)
+        for other in self._sessions(session.user):
+            if other is not session and pid in other.pids:
+                _end_replaced(other)
+        if self._bus.up:
+            self._claims[word.socket] = self._clock.seconds()
+        self._bus.tell((session.user,), word, echo=True)
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
+        told = self._bus.flush()
+        if not told.called:
+            told.addTimeout(FLUSH_WAIT, self._clock, _give_up)
+        return told
+
+    def tell_all(self, word: ClusterCommand) -> None:
+        """Tell everybody on whatever daemon."""
+        self.act(None, word)
+        self._bus.tell_all(word)
+
+    def act(self, user: str | None, word: ClusterCommand, but: ChatSession | None = None) -> None:
+        """Do what a word says to the sockets of a user here, or to everybody's."""
+        if type(word) is Replaced:
+            self._claimed(user, word)
+            return
+        sessions = [session for session in self._sessions(user) if session is not but and session.socket.accepted]
+        if sessions and not (type(word) is Receipt and word.status == Status.DELIVERED and self._was_told(word.mid)):
+            _DO[type(word)](sessions, word)
+
+    def _was_told(self, mid: str) -> bool:
+        """Whether the message was told as delivered before; from now on it was."""
+        delivered = self._delivered
+        if mid in delivered:
+            return True
+        delivered[mid] = None
+        if len(delivered) > MAX_DELIVERED:
+            del delivered[next(iter(delivered))]
+        return False
+
+    def _claimed(self, user: str | None, word: Replaced) -> None:
+        """A claim is heard, in the order in which all daemons hear it."""
+        if self._claims.pop(word.socket, None) is not None:
+            return  # of a socket here; what its client had here was ended at once
+        for session in self._sessions(user):
+            if word.pid in session.pids and session.socket.id != word.socket and not self._is_later(session.socket.id):
+                _end_replaced(session)
+
+    def _is_later(self, socket: str) -> bool:
+        """Whether the claim of a socket here is not heard yet, and so comes behind all that is."""
+        told = self._claims.get(socket)
+        return told is not None and self._clock.seconds() - told < CLAIM_WAIT
+
+
+def _give_up(_: object, __: float) -> None:
+    """Redis stands still: it tells what it can when it goes on."""
+
+
+def _typing(sessions: Sequence[ChatSession], word: Typing) -> None:
+    body = outgoing.typing(word.user)
+    for session in sessions:
+        if session.more and not session.congested:
+            session.socket.emit(body)
+
+
+def _receipt(sessions: Sequence[ChatSession], word: Receipt) -> None:
+    body = b""
+    for session in sessions:
+        if session.options.receipts and not session.congested:
+            body = body or outgoing.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
+            session.socket.emit(body)
+
+
+def _carbon(sessions: Sequence[ChatSession], word: Carbon) -> None:
+    for session in sessions:
+        if session.options.carbons and session.socket.accepted:
+            session.socket.emit(word.body, word.attachments)
+
+
+def _emit(sessions: Sequence[ChatSession], word: Emit) -> None:
+    for session in sessions:
+        session.socket.emit(word.body, word.attachments)
+
+
+def _disconnect(sessions: Sequence[ChatSession], word: Disconnect) -> None:
+    body = outgoing.goodbye(word.reason, 0)
+    for session in sessions:
+        if session.more:
+            session.socket.emit(body)
+        session.socket.disconnect()
+
+
+def _end_replaced(session: ChatSession) -> None:
+    session.socket.connection.session.close(Reason.REPLACED)
+
+
+_DO: Final[dict[type, Callable[..., None]]] = {
+    Typing: _typing,
+    Receipt: _receipt,
+    Carbon: _carbon,
+    Emit: _emit,
+    Disconnect: _disconnect,
+}

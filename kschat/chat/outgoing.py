@@ -1,0 +1,255 @@
+"""The JSON bodies of what the server sends: events, and the answers to commands.
+
+Each message is encoded once (``piece``), whatever number of sockets it goes to. The spelling is
+the tutorial's (PROTOCOL.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from kschat.chat.interfaces import Conversation
+from kschat.chat.message import Error, Message
+from kschat.wire import jsontext, socketio
+from kschat.wire.jsonnumbers import as_javascript
+
+#: Attachments of one packet that npm's clients take (socket.io-parser 4.2, ``maxAttachments``).
+MAX_ATTACHMENTS_SENT: Final = 10
+
+#: Of messages that were let in, and so are within the limit that held then.
+_ANY_DEPTH: Final = 600
+
+_NULL: Final = Raw(b"null")
+
+_encode: Final = msgspec.json.Encoder().encode
+
+#: RESPLOGOUT, the answer to Logout.
+LOGGED_OUT: Final = b'["RESPLOGOUT",{"RC":1,"ERR":0}]'
+
+
+#: RESPRECEIVER without a message: the broker took the queue away; there is no broker.
+CANCELLED: Final = b'["RESPRECEIVER",{"RC":1,"ER":0}]'
+NO_BROKER: Final = b'["RESPRECEIVER",{"RC":1,"ER":2}]'
+
+
+class Status(IntEnum):
+    """What became of a message, for RESPSTATUS."""
+
+    LOST = 0
+    STORED = 1
+    DELIVERED = 2
+    READ = 3
+
+
+class _Received(msgspec.Struct, frozen=True, gc=False):
+    uId: int | str
+    pId: int | str
+    msg: Raw
+    rStatus: int
+    msgTime: int
+    mid: str
+    offset: int | UnsetType = UNSET
+
+
+class _Sent(msgspec.Struct, frozen=True, gc=False):
+    RC: int
+    ER: int
+    SID: int | str
+    RID: int | str
+    MSG: Raw
+    RANDOMNO: Raw
+    MSGTIME: int
+    STATUS: int
+    mid: str
+
+
+class _Failed(msgspec.Struct, frozen=True, gc=False):
+    RC: int
+    ER: int
+    RANDOMNO: Raw
+    WHY: str
+
+
+class _AckSent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    RESPONSE: str
+    uId: int | str
+    mid: str
+    msgTime: int
+    repeat: bool = False
+
+
+class _AckFailed(msgspec.Struct, frozen=True, gc=False):
+    RESPONSE: str
+    uId: int | str | None
+    ER: int
+    WHY: str
+
+
+def piece(message: Message, offset: int | None) -> bytes:
+    """One message as RESPRECEIVER, Sync and History show it. ``offset``: where it is in an inbox."""
+    one = _Received(
+        message.uId,
+        message.pId,
+        message.msg,
+        1,
+        message.time,
+        message.mid,
+        UNSET if offset is None else offset,
+    )
+    return _encode(one)
+
+
+def received(pieces: Sequence[bytes], last: int | None = None) -> bytes:
+    """The body of RESPRECEIVER. ``last``: the last offset, for a client that notes it (as a string) to recover."""
+    listed = pieces[0] if len(pieces) == 1 else b",".join(pieces)
+    if last is None:
+        return b'["RESPRECEIVER",{"RC":1,"ER":0,"MSG":[' + listed + b"]}]"
+    return b'["RESPRECEIVER",{"RC":1,"ER":0,"MSG":[%b]},"%d"]' % (listed, last)
+
+
+def sent(message: Message, rno: Raw) -> bytes:
+    """The body of RESPSEND for a message that was acknowledged."""
+    one = _Sent(1, 0, message.uId, message.pId, message.msg, rno, message.time, 1, message.mid)
+    return b'["RESPSEND",' + _encode(one) + b"]"
+
+
+def failed(error: Error, why: str, rno: Raw) -> bytes:
+    """The body of RESPSEND for a ``Send`` that was refused."""
+    return b'["RESPSEND",' + _encode(_Failed(1, error, rno, why)) + b"]"
+
+
+def ack_sent(message: Message, repeat: bool) -> bytes:
+    """The ack of a ``Send``."""
+    return b"[" + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat)) + b"]"
+
+
+def ack_failed(uid: int | str | None, error: Error, why: str) -> bytes:
+    """The ack of a ``Send`` that was refused."""
+    return b"[" + _encode(_AckFailed("Send Emit is failed.", uid, error, why)) + b"]"
+
+
+def ack_error(error: Error, why: str) -> bytes:
+    """The ack of a command, other than ``Send``, that was refused."""
+    return _encode([{"ER": error, "WHY": why}])
+
+
+def status(peer: int | str, mid: str, what: int) -> bytes:
+    """The body of RESPSTATUS. ``peer``: to whom the message was, as its sender wrote it; ``what``: a ``Status``."""
+    return _encode(("RESPSTATUS", {"pId": peer, "mid": mid, "STATUS": what}))
+
+
+def carbon(message: Message) -> bytes:
+    """The body of RESPCARBON: to the sender's other sockets."""
+    return b'["RESPCARBON",{"RC":1,"ER":0,"MSG":[' + piece(message, None) + b"]}]"
+
+
+def typing(user: str) -> bytes:
+    """The body of RESPTYPING."""
+    return _encode(("RESPTYPING", {"uId": user}))
+
+
+def presences(found: Mapping[str, tuple[bool | None, int | None]]) -> bytes:
+    """The ack of Presence. Of each: whether it is online (None: unknown), when it was last seen."""
+    return _encode([{user: {"online": online, "lastSeen": seen} for user, (online, seen) in found.items()}])
+
+
+def presence(user: str, online: bool | None, last_seen: int | None) -> bytes:
+    """The body of RESPPRESENCE. ``last_seen``: milliseconds since 1970, where it is known."""
+    return _encode(("RESPPRESENCE", {"id": user, "online": online, "lastSeen": last_seen}))
+
+
+def event(name: str, *args: Any) -> bytes:
+    """The body of an event of any name. ``args``: what msgspec can write, JSON that is ready as ``msgspec.Raw``.
+
+    Its numbers are as JavaScript writes them (``jsonnumbers``).
+    """
+    return as_javascript(_encode((name, *args)))
+
+
+def goodbye(reason: str, retry_in: float) -> bytes:
+    """The body of Goodbye. ``retry_in``: seconds until a new connection is welcome."""
+    return _encode(("Goodbye", {"reason": reason, "retryIn": round(retry_in, 1)}))
+
+
+def fit(
+    found: Sequence[tuple[int | None, Message]], room: int, newest: bool
+) -> tuple[list[bytes], tuple[bytes, ...], bool]:
+    """As many messages as one packet may hold.
+
+    Args:
+        found: messages, oldest first, with their offsets in an inbox.
+        room: bytes.
+        newest: whether to keep the newest ones, rather than the oldest.
+
+    Returns:
+        The pieces, oldest first, with placeholders that count through; their attachments; and
+        whether some did not fit.
+    """
+    chosen: list[tuple[int | None, Message, bytes]] = []
+    attachments = 0
+    looks_alike = False
+    for offset, message in reversed(found) if newest else found:
+        text = piece(message, offset)
+        room -= len(text) + sum(map(len, message.attachments))
+        attachments += len(message.attachments)
+        looks_alike = looks_alike or (not message.attachments and _looks_like_binary(message.msg))
+        # Text that looks like a placeholder would be taken for one beside attachments.
+        if chosen and (room < 0 or attachments > MAX_ATTACHMENTS_SENT or (attachments and looks_alike)):
+            break
+        chosen.append((offset, message, text))
+    if newest:
+        chosen.reverse()
+    pieces: list[bytes] = []
+    parts: tuple[bytes, ...] = ()
+    for offset, message, text in chosen:
+        if message.attachments and parts:
+            moved, _ = socketio.renumber(message.msg, message.attachments, _ANY_DEPTH, len(parts))
+            pieces.append(piece(msgspec.structs.replace(message, msg=Raw(moved)), offset))
+        else:
+            pieces.append(text)
+        parts += message.attachments
+    return pieces, parts, len(chosen) < len(found)
+
+
+def _looks_like_binary(msg: Raw) -> bool:
+    """Whether a placeholder's name stands in ``msg``, perhaps written by escapes. (1.x and 2.x look at no more.)"""
+    text = bytes(msg)
+    if b"\\u" in text:
+        text = _encode(jsontext.decode(text, _ANY_DEPTH))
+    return b'"_placeholder"' in text
+
+
+def page(pieces: Sequence[bytes], more: bool) -> bytes:
+    """The ack of History and Sync."""
+    return b'[{"MSG":[%b],"more":%b}]' % (b",".join(pieces), b"true" if more else b"false")
+
+
+def conversations(found: Sequence[Conversation], room: int) -> bytes:
+    """The ack of Conversations.
+
+    Args:
+        found: the newest first.
+        room: bytes. What the newest messages of the others say is left out (null) where it does not fit,
+            and binary always: History has it.
+    """
+    listed = []
+    for one in found:
+        last = _text_only(one.last)
+        room -= len(bytes(last.msg))
+        if room < 0:
+            room += len(bytes(last.msg))
+            last = msgspec.structs.replace(last, msg=_NULL)
+        listed.append(b'{"pId":%b,"last":%b,"unread":%d}' % (_encode(one.peer), piece(last, None), one.unread))
+    return b"[[%b]]" % b",".join(listed)
+
+
+def _text_only(message: Message) -> Message:
+    if not message.attachments:
+        return message
+    value = socketio.without_binary(jsontext.decode(message.msg, _ANY_DEPTH))
+    return msgspec.structs.replace(message, msg=Raw(_encode(value)))
