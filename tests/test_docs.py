@@ -31,6 +31,7 @@ from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.settings import Config
+from kschat.wire import session as wire_session
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -103,7 +104,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind": (many(CONFIG.max_connections),),
     "time to join the chat": (seconds(CONFIG.connect_timeout),),
-    "silence": (f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",),
+    "silence": (
+        f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",
+        "1.x or 2.x",
+        seconds(CONFIG.ping_interval + wire_session.LATE * CONFIG.ping_timeout),
+    ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
     "messages in flight, a socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages that came before others, a socket": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
