@@ -39,7 +39,7 @@ class Figures:
 
     async def grown(self, store: RedisStore) -> tuple[int, int]:
         """Bytes, and keys."""
-        ask = store._session.ask
+        ask = store._client.ask
         memory = (await ask("INFO", "memory")).decode()
         size, keys = int(memory.partition("used_memory:")[2].split()[0]), await ask("DBSIZE")
         grown = size - self.size, keys - self.keys

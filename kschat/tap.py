@@ -237,7 +237,7 @@ def _make_replica(config: Config, reactor: Any, wall: WallClock, counters: Count
     if not publish:
         return LoneReplica(only=not config.amqp)
     try:
-        return redis.RedisReplica(
+        return redis.RedisBus(
             redis.settings_of(config, publish), redis.settings_of(config, subscribe), reactor, counters, wall=wall
         )
     except AddressError as error:

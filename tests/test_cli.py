@@ -13,6 +13,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import __version__
+from kschat.backends import redis
+from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.keys import Keys
 from kschat.chat.tokens import Identity, Rooms, TokenError, Verifier
 from kschat.cli import command as cli
@@ -48,12 +50,21 @@ class CommandTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.connected = Connected()
+        self.told: list[redis.Settings] = []
+        self.tells: bool | Exception = True
+
+    def tell_redis(self, settings: redis.Settings) -> bool:
+        self.told.append(settings)
+        if isinstance(self.tells, Exception):
+            raise self.tells
+        return self.tells
 
     def run_command(self, *arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Status, output and errors of the command."""
         output, errors = io.StringIO(), io.StringIO()
         environ = KEY if environ is None else environ
-        status = cli.main(arguments, environ, self.clock.seconds, output, errors, self.connected.open)
+        tools = (self.connected.open, self.tell_redis)
+        status = cli.main(arguments, environ, self.clock.seconds, output, errors, *tools)
         return status, output.getvalue(), errors.getvalue()
 
     def refusal(self, *arguments: str, environ: dict[str, str] | None = None) -> str:
@@ -225,3 +236,30 @@ class TestCommand(CommandTestCase):
         self.patch(sys, "stdout", shown)
         self.assertRaises(SystemExit, self.run_command, "--version")
         self.assertEqual(shown.getvalue(), f"kschat {__version__}\n")
+
+
+class TestRestored(CommandTestCase):
+    """``kschat restored`` of a Redis. (Of a file: tests/backends/test_sqlite_backup.py.)"""
+
+    URL = "redis://127.0.0.1:1/0"
+
+    def run_restored(self) -> tuple[int, str, str]:
+        return self.run_command(
+            "restored", "--store", "redis", "--redis", self.URL, "--redis-prefix", "mine", environ={}
+        )
+
+    def test_redis_is_told_and_no_key_is_needed(self):
+        status, output, errors = self.run_restored()
+        self.assertEqual((status, errors), (0, ""))
+        self.assertEqual(output, "Redis begins another generation; offsets go on beyond all that were given\n")
+        ((url, prefix),) = [(settings.url, settings.prefix) for settings in self.told]
+        self.assertEqual((url, prefix), (self.URL, "mine"))
+
+    def test_what_is_wrong_is_one_sentence(self):
+        self.tells = False
+        self.assertEqual(
+            self.run_restored()[2], "kschat: restored: kschat has kept nothing there with the prefix mine\n"
+        )
+        self.tells = StoreUnavailable("Redis can't be reached: refused")
+        self.assertEqual(self.run_restored()[2], "kschat: restored: Redis can't be reached: refused\n")
+        self.assertIn("name the Redis", self.refusal("restored", "--store", "redis", environ={}))

@@ -87,8 +87,13 @@ class TestThisMachine(ConnectTestCase):
 
     async def test_a_key_file_names_its_keys(self) -> None:
         path = self.directory / "secret"
+        path.touch(0o600)
         path.write_text(SECRET)
         self.assertEqual((await self.found(secret="", secret_file=str(path)))["secret_file"].text, "a key for HS256")
+        path.chmod(0o644)
+        finding = (await self.found(secret="", secret_file=str(path)))["secret_file"]
+        self.assertTrue(finding.ok)
+        self.assertIn(f"others on this machine can read or replace: chmod 600 {path}", finding.text)
 
     async def test_a_file_of_sqlite_is_not_made(self) -> None:
         path = self.directory / "x.db"
@@ -202,15 +207,22 @@ class TestRabbitMQ(ConnectTestCase):
         exchange = self.id()
         for _ in range(2):
             found = await self.found(store="none", amqp=broker.url, amqp_exchange=exchange)
-            said = f"127.0.0.1:{broker.port}, the exchange {exchange} is made at the first start"
+            said = f"127.0.0.1:{broker.port}, the exchange kschat.{exchange} is made at the first start"
             self.assertEqual(str(found["amqp"]), f"amqp: ok: {said}")
 
     async def test_an_exchange_of_another_type(self) -> None:
         broker = await self.broker()
-        text = await self.failed("amqp", store="none", amqp=broker.url, amqp_exchange="amq.topic")
+        text = await self.failed(
+            "amqp", store="none", amqp=broker.url, amqp_exchange="amq.topic", amqp_format="tutorial"
+        )
         self.assertIn("inequivalent arg 'type'", text)
         found = await self.found(
-            store="none", amqp=broker.url, amqp_exchange="amq.direct", amqp_durable="true", amqp_exchange_type="direct"
+            store="none",
+            amqp=broker.url,
+            amqp_exchange="amq.direct",
+            amqp_durable="true",
+            amqp_exchange_type="direct",
+            amqp_format="tutorial",
         )
         self.assertEqual(found["amqp"].text, f"127.0.0.1:{broker.port}, the exchange amq.direct is there")
 

@@ -16,16 +16,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat import daemon
 from kschat.backends.amqp import parted, publisher, queues
 from kschat.backends.amqp import session as amqp_session
-from kschat.backends.redis import lane, link, outbox, retention, roster
-from kschat.backends.redis import store as redis_store
+from kschat.backends.redis import link
+from kschat.backends.redis.bus import outbox, presence_registry
+from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.connection import Connection
-from kschat.backends.redis.pace import Pace
 from kschat.backends.redis.settings import Settings as RedisSettings
+from kschat.backends.redis.store import retention, write_queue
+from kschat.backends.redis.store import store as redis_store
 from kschat.backends.redis.teller import Teller
+from kschat.backends.sqlite import retention as sqlite_retention
+from kschat.backends.sqlite import session as sqlite_session
 from kschat.chat import bodies, commands, inflight, interfaces, messages, notes, stream, tokens
-from kschat.front import peers, polling, registry, service, static
+from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.settings import Config
+from kschat.wire import session
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -64,11 +69,8 @@ def longest(struct: Any, field: str) -> int:
 
 
 #: What a script of Redis's store cuts its answers at.
-PAGE_BYTES = int(
-    re.findall(
-        r"^local PAGE_BYTES = (\d+)$", (ROOT / "kschat/backends/redis/scripts/common.lua").read_text(), re.MULTILINE
-    )[0]
-)
+_PAGE_BYTES = (ROOT / "kschat/backends/redis/scripts/includes/pageBytes.lua").read_text("utf-8")
+PAGE_BYTES = int(re.findall(r"^local PAGE_BYTES = (\d+)$", _PAGE_BYTES, re.MULTILINE)[0])
 
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
@@ -98,9 +100,15 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
     ),
+    "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind": (many(CONFIG.max_connections),),
     "time to join the chat": (seconds(CONFIG.connect_timeout),),
-    "silence": (f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",),
+    "silence": (
+        f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",
+        "1.x or 2.x",
+        seconds(CONFIG.ping_interval + session._LATE * CONFIG.ping_timeout),
+        f"{['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight'][session.MAX_SIGNS_OF_LIFE]} times",
+    ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
     "messages in flight, a socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages that came before others, a socket": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
@@ -119,24 +127,39 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(messages.MAX_PAGE)} messages",
         f"{many(bodies.MAX_ATTACHMENTS_SENT)} attachments",
     ),
+    "bytes of messages that the other stores read for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "members of a room": (many(CONFIG.max_room),),
     "writes, and bytes of messages, of one script that keeps a batch in Redis": (
-        many(lane.MOST_WRITES),
-        size(lane.MOST_BYTES),
+        many(write_queue.MAX_SCRIPT_WRITES),
+        size(write_queue.MAX_SCRIPT_BYTES),
     ),
     "bytes of messages that one script of Redis answers with": (size(PAGE_BYTES),),
     "one step of retention in Redis": (
-        f"{many(retention.STEP)} entries",
+        f"{many(retention.STEP_ENTRIES)} entries",
         size(retention.STEP_BYTES),
-        f"{retention.STEP_TIME} ms",
+        f"{retention.STEP_MILLISECONDS} ms",
     ),
     "users of one script that notes cursors, or looks at inboxes' ends; of one that tells who came and went": (
-        many(redis_store.MOST_USERS),
-        many(roster.AT_ONCE),
+        many(redis_store.MAX_SCRIPT_USERS),
+        many(presence_registry.MAX_CALL_USERS),
     ),
-    "bytes of newest messages that `Conversations` has from Redis": (size(redis_store.MOST_LISTED),),
-    "conversations that Redis looks at for `Conversations`": (many(redis_store.MOST_CANDIDATES),),
+    "bytes of newest messages that `Conversations` has from Redis": (size(redis_store.MAX_LISTED_BYTES),),
+    "conversations that Redis looks at for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
+    "places in inboxes that one transaction of the SQLite store makes for messages to rooms": (
+        many(sqlite_session.TRANSACTION_PLACES),
+    ),
+    "what the SQLite store keeps in memory before inboxes, conversations and `cid` follow in the file; also what a "
+    "restart after SIGKILL does first": (
+        f"{many(sqlite_session.INDEX_MESSAGES)} messages",
+        size(sqlite_session.INDEX_BYTES),
+        f"{many(sqlite_session.INDEX_PLACES)} places",
+    ),
+    "what retention deletes in one transaction of the SQLite store": (
+        seconds(sqlite_retention.STEP_SECONDS),
+        f"{many(sqlite_retention.STEP_ROWS)} rows",
+        f"{many(sqlite_retention.PIECE_ROWS)} rows",
+    ),
     "commands that Redis has not answered": (many(link.MOST_WAITING),),
     "a user's id; `cid`; `rno`": (
         f"{messages.MAX_ID} and {longest(messages.Send, 'cid')} characters",
@@ -144,7 +167,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
     "words for other daemons that wait to be told": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
-    "when users went while Redis was away": (many(roster.MAX_LEFT),),
+    "when users went while Redis was away": (many(presence_registry.MAX_LEFT),),
     "cursors and the like not yet stored, while the store is away": (many(notes.MAX_NOTES),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
     "the end of the daemon": (
@@ -160,7 +183,7 @@ ASKED = RedisSettings(url="").patience + link.LOOK
 SILENT = ASKED + 2 * link.LOOK
 
 #: Seconds until who was on a daemon that was killed is known to be offline, at most.
-OFF = math.ceil(Pace().dead + Pace().beat)
+OFF = math.ceil(Heartbeat().dead + Heartbeat().beat)
 
 
 class Transport(StringTransport):
@@ -258,7 +281,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         self.assert_says("clients.md", "| 2 | there is no broker (relay mode) |")
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|--version"
+        known = "token|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

@@ -1,4 +1,4 @@
-"""Prints the test modules that need no service: no process, no Redis, RabbitMQ, Node.js or browser, by what they import.
+"""Prints the test modules that need no service (a process, Redis, RabbitMQ, Node.js, a browser), by what they import.
 
     python -m twisted.trial $(python tools/unit_tests.py)
 """

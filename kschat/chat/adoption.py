@@ -98,5 +98,7 @@ class Adoption:
 
 def cid_of(message: Message) -> str:
     """The same for the same message, wherever it arrived, and for no other."""
-    said = (message.uId, message.pId, message.time, bytes(message.msg))
+    said: tuple[object, ...] = (message.uId, message.pId, message.time, bytes(message.msg))
+    if message.cid is not None:  # it came from a daemon, which names it
+        said = (message.sender, message.cid)
     return PREFIX + hashlib.sha256(msgspec.msgpack.encode(said)).hexdigest()

@@ -16,11 +16,12 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from kschat import __version__
+from kschat.backends import redis
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Issuer, Rooms
 from kschat.cli.connect import Finding, try_all
-from kschat.cli.maintenance import BackupOptions, RestoredOptions, backup, restored
+from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import Options, short_help
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.settings import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
@@ -117,7 +118,7 @@ class CommandOptions(usage.Options):
         ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
         ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
         ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
-        ["restored", None, RestoredOptions, "Say that the SQLite store was put back to an older state."],
+        ["restored", None, RestoredOptions, "Say that the store was put back to an older state."],
     ]
     longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
 
@@ -196,8 +197,13 @@ def main(
     output: TextIO,
     errors: TextIO,
     connect: Connect,
+    tell_redis: TellRedis,
 ) -> int:
     """Runs the command.
+
+    Args:
+        connect: for ``check-config --connect``.
+        tell_redis: for ``restored``.
 
     Returns:
         Its status: 0; 1 after one sentence to ``errors``; or 1 where a part could not be used (``--connect``).
@@ -220,7 +226,7 @@ def main(
         elif isinstance(chosen, BackupOptions):
             output.write(backup(chosen, environ))
         elif isinstance(chosen, RestoredOptions):
-            output.write(restored(chosen, environ, wall))
+            output.write(restored(chosen, environ, wall, tell_redis))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:
@@ -231,7 +237,7 @@ def main(
 
 def run() -> None:
     """The console command."""
-    # For --connect.
+    # For what asks services.
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
@@ -239,7 +245,10 @@ def run() -> None:
     def connect(config: Config) -> Sequence[Finding]:
         return in_reactor(reactor, lambda: try_all(config, reactor))
 
-    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, connect))
+    def tell_redis(settings: redis.Settings) -> bool:
+        return in_reactor(reactor, lambda: redis.restored(settings, reactor))
+
+    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, connect, tell_redis))
 
 
 def in_reactor(reactor: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:

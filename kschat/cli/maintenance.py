@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
+from kschat.backends import redis
 from kschat.backends.sqlite.backup import back_up, tell_restored
 from kschat.backends.sqlite.database import Versions
 from kschat.chat.interfaces import StoreUnavailable
@@ -66,9 +67,11 @@ class RestoredOptions(_StoreOptions):
 
     synopsis = "kschat restored [settings]"
     longdesc = (
-        "Says that the SQLite store was put back to an older state, while the daemon is stopped: offsets then go on "
-        "beyond all that were given. The daemon sees this by itself of a copy by kschat backup, and of any file that "
-        "was put in the place of the one it used last; not where a whole disk was put back to a snapshot."
+        "Says that the store was put back to an older state: offsets then go on beyond all that were given. "
+        "A daemon sees by itself that a copy by kschat backup, or any other SQLite file, was put in the place of the "
+        "one that was used last; not that a whole disk was put back to a snapshot. Say that while the daemon is "
+        "stopped. Daemons see by themselves that Redis was started again, and that it has less than they know; not "
+        "that a copy was loaded into a running Redis while no daemon was there. Say that at any time."
     )
 
 
@@ -91,14 +94,37 @@ def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
     return f"{copy} holds {copied.messages:,} messages, {copied.size:,} bytes\n"
 
 
-def restored(options: RestoredOptions, environ: Mapping[str, str], wall: Callable[[], float]) -> str:
+#: Tells a Redis that it was restored; whether kschat has kept anything there. Raises StoreUnavailable and AddressError.
+TellRedis = Callable[[redis.Settings], bool]
+
+
+def restored(
+    options: RestoredOptions, environ: Mapping[str, str], wall: Callable[[], float], tell_redis: TellRedis
+) -> str:
     """Does it; the line that says so. Raises ``ConfigError``."""
-    path = _path(options, environ, "daemons see by themselves that it is another life of it")
+    given = {name: str(one.value) for name, one in gather(SETTINGS, options.given(), environ).items()}
+    if given["store"] == "redis":
+        return _redis_restored(given, tell_redis)
+    path = _path(options, environ, "")
     try:
         base = tell_restored(path, Versions.shipped(), wall)
     except StoreUnavailable as error:
         raise ConfigError(f"restored: {error}") from None
     return f"{path} begins a new epoch; offsets go on beyond {base}\n"
+
+
+def _redis_restored(given: Mapping[str, str], tell_redis: TellRedis) -> str:
+    if not given["redis"]:
+        raise ConfigError("restored: name the Redis: --redis redis://host:6379/0")
+    prefix, ca, cert, key = (given[f"redis_{name}"] for name in ("prefix", "ca", "cert", "key"))
+    settings = redis.Settings(url=given["redis"], prefix=prefix, ca=ca, cert=cert, key=key)
+    try:
+        kept = tell_redis(settings)
+    except (StoreUnavailable, redis.AddressError) as error:
+        raise ConfigError(f"restored: {error}") from None
+    if not kept:
+        raise ConfigError(f"restored: kschat has kept nothing there with the prefix {settings.prefix}")
+    return "Redis begins another generation; offsets go on beyond all that were given\n"
 
 
 def _path(options: Options, environ: Mapping[str, str], of_redis: str) -> str:

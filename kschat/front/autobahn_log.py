@@ -1,4 +1,4 @@
-"""What Autobahn says, quieter."""
+"""Makes Autobahn's log quieter."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from twisted.logger import Logger
 
 
 class AutobahnLog:
-    """Takes what Autobahn says of each connection. What matters of it, reasons of ends, the chat logs itself."""
+    """Receives Autobahn's log lines for each connection. What matters, why a session ended, is logged elsewhere."""
 
     _log = Logger(namespace="autobahn")
 
     def debug(self, *args: Any, **fields: Any) -> None:
-        """What peers do wrong, which Autobahn warns of in several lines each, is debugging here."""
+        """Clients' faults, for which Autobahn writes several warnings each, are debug messages here."""
 
     info = warn = trace = debug
 
     def error(self, format: str = "", **fields: Any) -> None:  # noqa: A002 - Autobahn's name
-        """Something is wrong with us."""
+        """A fault of ours."""
         self._log.error(format, **fields)
 
     def failure(self, format: str = "", **fields: Any) -> None:  # noqa: A002
-        """An exception went through Autobahn."""
+        """An exception passed through Autobahn."""
         self._log.failure(format, **fields)
 
     critical = error

@@ -1,8 +1,8 @@
 """One HTTP connection and its requests, bounded in time and size; the access log.
 
-twisted.web's own timeout begins anew with every byte, so a peer that sends a byte
-now and then keeps its connection for ever; and it spools bodies of any size to disk. Here each phase of
-a request has an end: its head, its body, its answer, the wait for the next.
+twisted.web restarts its timeout with every byte, so a peer that sends a byte now and then keeps its connection forever;
+and it spools bodies of any size to disk. Here each phase of a request is bounded: its head, its body, its answer, and
+the wait for the next request.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from kschat.counters import Counters
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
 
-#: In the name of a query argument: its value may be in no log.
+#: The value of a query argument whose name contains this must not appear in any log.
 SECRET: Final = b"token"
 
-#: The name of another: who knows the id of a session that polls has the session.
+#: So must the value of this one: whoever knows the id of a polling session controls the session.
 SESSION: Final = b"sid"
 
-#: What a JWT may be part of. Whole, so that each byte is looked at once: a pattern that began at ``eyJ`` was tried
-#: anew at each of thousands in one URL, and the reactor stood still for half a second.
+#: Text that may contain a JWT. The pattern matches whole words, so that each byte is looked at once: a pattern that
+#: started at ``eyJ`` was retried at thousands of places in one URL and blocked the reactor for half a second.
 _WORD: Final = re.compile(rb"[\w.%-]+")
 
 
 class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What one HTTP connection may take. Times in seconds, sizes in bytes.
+    """Bounds of one HTTP connection. Times in seconds, sizes in bytes.
 
     Attributes:
         head_timeout: from the connection's beginning until its first request's head is there.
@@ -60,7 +60,7 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionCount:
-    """How many connections are open, whatever they speak. One a daemon."""
+    """Counts the open connections of one daemon, whatever they speak."""
 
     __slots__ = ("_emptied", "open")
 
@@ -69,7 +69,7 @@ class ConnectionCount:
         self._emptied: list[Deferred[None]] = []
 
     def leave(self) -> None:
-        """A connection is gone."""
+        """A connection has ended."""
         self.open -= 1
         if not self.open:
             emptied, self._emptied = self._emptied, []
@@ -77,7 +77,7 @@ class ConnectionCount:
                 fires.callback(None)
 
     def emptied(self) -> Deferred[None]:
-        """Fires when the last connection is gone; at once where there is none."""
+        """Fires when the last connection has ended; at once if there is none."""
         fires: Deferred[None] = Deferred()
         if self.open:
             self._emptied.append(fires)
@@ -91,28 +91,28 @@ _BAD_TARGET: Final = b"400 Bad Request"
 
 
 class _Nowhere(BytesIO):
-    """Takes the rest of a body that was refused."""
+    """Discards the rest of a refused body."""
 
     def write(self, data: object) -> int:
         return 0
 
 
 class BoundedRequest(Request):
-    """A request whose body has a bound; a larger one is answered 413 and the connection closed."""
+    """A request with a bounded body: a larger one is answered with 413 and the connection closed."""
 
     channel: Channel
     _refused = False
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """The head is there. ``length`` is None for a body in chunks."""
+        """The head has arrived. ``length`` is None for a chunked body."""
         if length is not None and length > self.channel.site.bounds.max_body:
             self.refuse(_TOO_LARGE)
         elif not self._refused:
             super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """A part of the body is there."""
+        """A part of the body has arrived."""
         self._received += len(data)
         if self._received > self.channel.site.bounds.max_body:
             self.refuse(_TOO_LARGE)
@@ -120,16 +120,16 @@ class BoundedRequest(Request):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All is there."""
+        """The whole request has arrived."""
         if not self._refused:
             super().requestReceived(command, path, version)
 
     def __repr__(self) -> str:
-        """As twisted.web's own log may show it: without secrets."""
+        """Without secrets: twisted.web logs it."""
         return f"<{_text(self.method)} {_text(redacted(self.uri))}>"
 
     def refuse(self, status: bytes) -> None:
-        """Answer with ``status`` and close, whatever is still to come. Once it was refused: nothing happens."""
+        """Answer with ``status`` and close without reading the rest. A second call does nothing."""
         if not self._refused:
             self._refused = True
             self.content = _Nowhere()
@@ -147,13 +147,13 @@ class Channel(HTTPChannel):
     _dataBuffer: list[bytes]
     _path: bytes
     requestFactory = BoundedRequest
-    #: where the timer wheel keeps it
+    #: its slot in the timer wheel
     slot: int | None = None
-    #: what speaks on the connection once it was given away
+    #: the protocol that took the connection over
     heir: IProtocol | None = None
-    #: what had come behind the request until then
+    #: bytes that had arrived behind the request until then
     early = b""
-    #: whether the connection is gone
+    #: whether the connection has ended
     lost = False
 
     def connectionMade(self) -> None:
@@ -166,7 +166,7 @@ class Channel(HTTPChannel):
         self._wait(bounds.head_timeout)
 
     def allHeadersReceived(self) -> None:
-        """A request's head is there."""
+        """A request's head has arrived."""
         self._wait(self.site.bounds.body_timeout)
         request = self.requests[-1]
         target = parse_target(self._path, self.site.engine_paths)
@@ -175,7 +175,7 @@ class Channel(HTTPChannel):
         else:
             self._path = target.uri
             if target.authority is not None:
-                # RFC 9112, 3.2.2: what Host says is ignored then.
+                # RFC 9112, 3.2.2: the Host header is ignored then.
                 request.requestHeaders.setRawHeaders(b"Host", [target.authority])
         super().allHeadersReceived()
         if target is not None:
@@ -183,24 +183,24 @@ class Channel(HTTPChannel):
                 told(request, self._command, self._path)
 
     def rawDataReceived(self, data: bytes) -> None:
-        """A part of a body is there, or what stood behind the request whose connection was given away."""
+        """A part of a body has arrived, or bytes for the protocol that took the connection over."""
         if self.heir is None:
             super().rawDataReceived(data)
         else:
             self.heir.dataReceived(data)
 
     def allContentReceived(self) -> None:
-        """A request is there; its answer may take a while."""
+        """A request has arrived; its answer may take a while."""
         self._wait(self.site.bounds.answer_timeout)
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """An answer was given; the connection may carry another request."""
+        """The request is answered; the connection may carry another."""
         self._wait(self.site.bounds.answer_timeout)
         super().requestDone(request)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """The connection has ended."""
         self.lost = True
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
@@ -212,23 +212,23 @@ class Channel(HTTPChannel):
         self.transport.abortConnection()
 
     def refuse(self, status: bytes) -> None:
-        """Answer with ``status`` and close, whatever is still to come."""
+        """Answer with ``status`` and close without reading the rest."""
         self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self.loseConnection()
 
     def retire(self) -> None:
-        """Take no further request."""
+        """Accept no further request."""
         if self.requests:
             self.persistent = False
         else:
             self.loseConnection()
 
     def park(self) -> None:
-        """The answer takes as long as it takes: who gives it has a clock of its own."""
+        """The answer has no deadline here: the session that gives it has its own."""
         self.site.timers.cancel(self)
 
     def let_go(self, heir: IProtocol) -> Any:
-        """Give the transport away to ``heir``, and hold on to nothing else but ``early``."""
+        """Give the transport to ``heir``, and release everything but ``early``."""
         self.heir = heir
         self.early = b"".join(self._dataBuffer)
         self._dataBuffer = []
@@ -281,7 +281,7 @@ class BoundedSite(Site):
         connections: ConnectionCount,
         access_log: bool = True,
     ) -> None:
-        # Forms would be taken apart here, in whatever shape, and their fields pass for the URL's.
+        # Otherwise twisted.web would parse forms, and their fields would pass for the URL's.
         super().__init__(
             root, requestFactory=BoundedRequest, timeout=None, reactor=reactor, parsePOSTFormSubmission=False
         )
@@ -292,26 +292,26 @@ class BoundedSite(Site):
         self.connections = connections
         self.channels: set[Channel] = set()
         self._counters = counters
-        # On the class, a Logger goes by the class's name.
+        # A Logger on the class would have the class's name as its namespace.
         self._access_log = Logger(namespace="kschat.access") if access_log else None
 
     def startFactory(self) -> None:
-        """Nothing to do: twisted.web would look at its own access log's clock each second."""
+        """Do nothing: twisted.web would start a timer for its access log, every second."""
 
     def stopFactory(self) -> None:
-        """Nobody listens any more: connections that only wait for another request end."""
+        """The port is closed: end connections that only wait for another request."""
         for channel in list(self.channels):
             channel.retire()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A channel, or None where there are too many."""
+        """A channel; None if there are too many connections."""
         if self.connections.open >= self.bounds.max_connections:
             self._counters.turned_away += 1
             return None
         return super().buildProtocol(addr)
 
     def log(self, request: http.Request) -> None:
-        """One line for each answered request."""
+        """Log one line for each answered request."""
         if self._access_log is not None:
             self._access_log.info(
                 "{peer} {method} {uri} {code} {length}",
@@ -324,7 +324,7 @@ class BoundedSite(Site):
 
 
 def redacted(uri: bytes) -> bytes:
-    """``uri`` with the values of its secret arguments, and whatever looks like a token, replaced."""
+    """``uri`` with the values of secret arguments and anything that looks like a token masked."""
     path, mark, query = _WORD.sub(_without_jwt, uri).partition(b"?")
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
@@ -337,7 +337,7 @@ def redacted(uri: bytes) -> bytes:
 
 
 def _without_jwt(word: re.Match[bytes]) -> bytes:
-    """What is a JWT by its looks is left out, to the word's end (their headers begin with ``{"``)."""
+    """Mask what looks like a JWT, to the end of the word (a JWT's header begins with ``{"``)."""
     before, begins, rest = word[0].partition(b"eyJ")
     return before + b"..." if begins and (b"." in rest or b"%2e" in rest.lower()) else word[0]
 

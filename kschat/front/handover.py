@@ -11,9 +11,8 @@ from twisted.web.server import Request
 from kschat.front.channel import Channel
 from kschat.front.websocket import EngineProtocol
 
-#: The headers of a WebSocket handshake. Autobahn is shown these, and never the URL: a token may
-#: stand there, and Autobahn logs what it is shown. Nor the Origin, which is checked here: Autobahn refuses
-#: those it can't parse.
+#: The headers of a WebSocket handshake. Autobahn gets these and never the URL, which may contain a token: Autobahn logs
+#: what it gets. Nor does it get the Origin, which was checked before: it refuses origins that it cannot parse.
 _HANDSHAKE_HEADERS: Final = (
     b"Host",
     b"Upgrade",
@@ -26,7 +25,7 @@ _HANDSHAKE_HEADERS: Final = (
 
 
 def hand_over(request: Request, protocol: EngineProtocol) -> None:
-    """Let ``protocol`` answer a WebSocket handshake, and have the connection."""
+    """Let ``protocol`` answer a WebSocket handshake and take the connection over."""
     head = [b"GET / HTTP/1.1"]
     for name in _HANDSHAKE_HEADERS:
         values = request.requestHeaders.getRawHeaders(name)
@@ -41,7 +40,7 @@ def hand_over(request: Request, protocol: EngineProtocol) -> None:
 
 
 def take_over(channel: Channel, protocol: IProtocol) -> None:
-    """Put ``protocol`` in the place of ``channel``, which lets go of all it holds."""
+    """Put ``protocol`` in the place of ``channel``, which releases everything it holds."""
     transport = channel.let_go(protocol)
     if isinstance(transport, ProtocolWrapper):  # TLS
         transport.wrappedProtocol = protocol

@@ -1,9 +1,9 @@
-"""Requests for sessions of other daemons: each is handed on to the daemon that has the session, byte by byte.
+"""Forwards requests for sessions of other daemons to those daemons, byte by byte.
 
-So daemons behind a proxy that sends each request anywhere (round robin) are one server for clients that poll, and
-for those that change to WebSocket. The session's id identifies the daemon (``session_ids``), without Redis or
-RabbitMQ. The request goes out with all its headers, a proof that a daemon sends it, and ``Connection: close``; from
-then on bytes go both ways until either side ends, whether they are an answer or a WebSocket.
+Daemons behind a round-robin proxy thus act as one server, also for clients that poll and for those that change to
+WebSocket. The session's id identifies the daemon (``session_ids``), without Redis or
+RabbitMQ. The request is sent with all its headers, a proof that it comes from a daemon, and
+``Connection: close``; then bytes flow both ways until either side ends, whether they are an answer or a WebSocket.
 
 ::
 
@@ -28,13 +28,13 @@ from kschat.front.handover import take_over
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.timers import TimerWheel
 
-#: Seconds until a daemon that does not answer counts as gone. Its port is in the same network.
+#: Seconds until a daemon that does not answer counts as dead. Its port is in the same network.
 CONNECT_TIMEOUT: Final = 3.0
 
-#: Carries the proof. What a client sends under this name is not handed on.
+#: The header with the proof. A client's header of this name is not forwarded.
 PROOF: Final = b"X-Kschat-Peer"
 
-#: Of one connection alone (RFC 9110, section 7.6.1), or made anew.
+#: Headers of one connection (RFC 9110, section 7.6.1), and headers that are written again.
 _NOT_HANDED_ON: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
     | {b"content-length", b"expect", PROOF.lower()}
@@ -45,7 +45,7 @@ class Downstream(Protocol):
     """The client's end.
 
     Attributes:
-        slot: where the timer wheel keeps it.
+        slot: its slot in the timer wheel.
     """
 
     transport: Any
@@ -56,34 +56,34 @@ class Downstream(Protocol):
         self.slot: int | None = None
 
     def connectionMade(self) -> None:
-        """The HTTP connection was given over."""
+        """The HTTP connection was handed over."""
         self.transport.registerProducer(self._far.transport, True)
         self._far.transport.registerProducer(self.transport, True)
         self.heard()
 
     def heard(self) -> None:
-        """Something came, from either side."""
+        """Bytes arrived, from either side."""
         self._peers.timers.schedule(self, self._peers.silence)
 
     def dataReceived(self, data: bytes) -> None:
-        """From the client."""
+        """Bytes from the client."""
         self.heard()
         self._far.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The client is gone, or its connection was ended."""
+        """The client's connection has ended."""
         self._peers.timers.cancel(self)
         self._peers.ended(self)
         self._far.transport.unregisterProducer()
         self._far.transport.loseConnection()
 
     def finish(self) -> None:
-        """The other side has ended: what it wrote is still written."""
+        """The other side has ended: write what it sent, then end."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def alarm(self) -> None:
-        """Nothing came for too long: no session is as silent as that."""
+        """The connection was silent for longer than any session is."""
         self.transport.abortConnection()
         self._far.transport.abortConnection()
 
@@ -95,18 +95,18 @@ class Upstream(Protocol):
     downstream: Downstream | None = None
 
     def connectionMade(self) -> None:
-        """It answers."""
+        """The daemon accepted the connection."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
 
     def dataReceived(self, data: bytes) -> None:
-        """From the other daemon."""
+        """Bytes from the other daemon."""
         if self.downstream is not None:
             self.downstream.heard()
             self.downstream.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It has ended."""
+        """The other daemon's connection has ended."""
         if self.downstream is not None:
             self.downstream.finish()
 
@@ -154,19 +154,19 @@ class Peers:
 
     @property
     def forwards(self) -> int:
-        """How many requests and WebSockets are handed on now."""
+        """Requests and WebSockets that are being forwarded."""
         return self._connecting + len(self._pipes)
 
     @property
     def full(self) -> bool:
-        """Whether no more may be."""
+        """Whether the bound is reached."""
         return self.forwards >= self._max_forwards
 
     def hand_on(self, request: Request, address: PeerAddress) -> Deferred[bool]:
-        """Hand a request on to the daemon at ``address``.
+        """Forward a request to the daemon at ``address``.
 
         Returns:
-            Whether it was, or the client has left; else it is to be answered here.
+            Whether it was forwarded, or the client has left; if not, it is to be answered here.
         """
         return Deferred.fromCoroutine(self._hand_on(request, address))
 
@@ -204,9 +204,9 @@ class Peers:
         return True
 
     def _head(self, request: Request) -> bytes:
-        """The request as it came, but for its path and what belongs to its connection."""
+        """The request as it arrived, except for its path and the headers of its connection."""
         body = b"" if request.content is None else request.content.read()
-        # Below which path the site is that it came to (``base_path``) does not concern the other daemon.
+        # The other daemon serves peers at a path of its own, whatever ``base_path`` is.
         uri = b"/socket.io/?" + request.uri.partition(b"?")[2]
         lines = [b"%b %b HTTP/1.1" % (request.method, uri)]
         for name, values in request.requestHeaders.getAllRawHeaders():
@@ -214,18 +214,18 @@ class Peers:
                 lines += [name + b": " + value for value in values]
         if is_upgrade(request):
             lines += [b"Upgrade: websocket", b"Connection: Upgrade"]
-            body = b""  # nobody wants it, and without a length it would be read as what the WebSocket says
+            body = b""  # it has no meaning, and without a length it would be read as WebSocket frames
         else:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
         lines += [PROOF + b": " + self.session_ids.proof(request.method, uri), b"", body]
         return b"\r\n".join(lines)
 
     def ended(self, downstream: Downstream) -> None:
-        """A client's end is gone."""
+        """A client's connection has ended."""
         self._pipes.discard(downstream)
         self._connections.leave()
 
     def close(self) -> None:
-        """End all."""
+        """End all forwarding."""
         for downstream in list(self._pipes):
             downstream.finish()

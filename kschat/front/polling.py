@@ -40,33 +40,33 @@ from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.outbox import Outbox
 from kschat.wire.session import EngineSession, Link
 
-#: Bytes that wait for a GET from which on what may be left out is: Twisted pauses at as many.
+#: Bytes waiting for a GET from which volatile events are dropped: the size at which Twisted pauses producers.
 CONGESTED: Final = 65_536
 
 #: Packets of a body that are read in one turn of the reactor.
 SLICE: Final = 256
 
-#: While the engine is busy a body waits, so that what it brings about does not come all at once: seconds until the next
-#: look, and looks until it is read all the same (5 s).
+#: While the application is busy, a body waits, so that its consequences do not arrive all at once: seconds until the
+#: next look, and looks until it is read anyway (5 s).
 BUSY_PAUSE: Final = 0.01
 BUSY_LOOKS: Final = 500
 
-#: Of ``max_unsent``: the part of it that may wait for a GET while a body is read on. The rest is for what packets that
-#: were read bring about later.
+#: The fraction of ``max_unsent`` that may wait for a GET while a body is read on. The rest is reserved for what the
+#: packets already read bring about later.
 READ_ON_BELOW: Final = 0.25
 
-#: Seconds in which a client that has begun a session asks again: npm's do at once.
+#: Seconds within which a new client must send its second request: npm's clients do so at once.
 SECOND_REQUEST_TIMEOUT: Final = 15
 
 #: Seconds that the last words of a session wait for a GET.
 LAST_WORDS_TIMEOUT: Final = 5
 
-#: Ends of ours, after which the peer is still told what was sent before, and the end.
+#: Reasons of ours after which the client still gets what was sent before, and the close packet.
 _ORDERLY: Final = frozenset(
     {Reason.FORCED_CLOSE, Reason.CONNECT_TIMEOUT, Reason.SHUTTING_DOWN, Reason.SERVER_ERROR, Reason.SERVER_DISCONNECT}
 )
 
-#: Ends that a POST brought about by what stood in it.
+#: Reasons that the content of a POST brought about.
 _FAULTS: Final = frozenset({Reason.PARSE_ERROR, Reason.TOO_LARGE, Reason.SERVER_ERROR})
 
 _CLOSE: Final = Frame(b"1")
@@ -74,16 +74,16 @@ _NOOP: Final = Frame(b"6")
 
 
 class Polling:
-    """One session's way over HTTP requests.
+    """One session over HTTP requests.
 
     Args:
         context: what all transports share.
-        revision: the session's.
-        text_only: binary is sent as text.
+        revision: of Engine.IO.
+        text_only: send binary as text.
 
     Attributes:
         session: whose transport this is; set when it begins.
-        slot: where the timer wheel keeps it, while a second request or one for last words is awaited.
+        slot: its slot in the timer wheel, while a second request or one for last words is awaited.
         ended: why it has ended, or None.
     """
 
@@ -116,20 +116,20 @@ class Polling:
         self._revision: Revision = revision
         self._outbox = Outbox(revision, context.max_payload, text_only)
         self._get: tuple[Request, EngineRequest] | None = None
-        # The POST that is not answered.
+        # The unanswered POST.
         self._post: Request | None = None
-        # Bodies that are not read to their end: one, and one behind it whose POST is not answered.
+        # Bodies not yet read to their end: at most one, and one behind it whose POST is unanswered.
         self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
         # Whether they wait for GETs.
         self._paused = False
         # How often the first of them found the engine busy.
         self._looks = 0
         self._read_on_below = context.max_unsent * READ_ON_BELOW
-        # What is sent waits until the request that brings it about is read.
+        # Frames wait until the request that causes them is read.
         self._holding = False
-        # Whether the cork knows this one.
+        # Whether this transport is in the cork's list.
         self._held = False
-        # Of the last GET that was answered.
+        # Stamp of the last answered GET.
         self._stamp: bytes | None = None
         self._answered: Channel
 
@@ -145,11 +145,11 @@ class Polling:
         self._holding = False
         self.flush()
         if self.ended is None:
-            # A client that opens sessions and leaves them alone has each for this long, and not for a heartbeat.
+            # A client that opens sessions and abandons them holds each for this long, not for a heartbeat.
             self._context.timers.schedule(self, SECOND_REQUEST_TIMEOUT)
 
     def get(self, request: Request, query: EngineRequest) -> None:
-        """The peer wants what there is, or what comes."""
+        """A GET: take what waits, or what comes next."""
         session = self.session
         assert session is not None
         self._context.timers.cancel(self)
@@ -176,7 +176,7 @@ class Polling:
         return query.stamp is not None and query.stamp == self._stamp and self._answered.lost
 
     def head_arrived(self, request: Request) -> None:
-        """The head of a POST is there; its body is on its way."""
+        """The head of a POST has arrived; its body is on its way."""
         self._context.timers.cancel(self)
         if self._post is None:
             self._post = request
@@ -185,7 +185,7 @@ class Polling:
             self.session.close(Reason.TRANSPORT_ERROR, "overlapping POSTs")
 
     def post(self, request: Request, query: EngineRequest) -> None:
-        """The peer has sent packets."""
+        """A POST has arrived: read its packets."""
         assert self.session is not None
         assert request.content is not None
         if self._post is not request:
@@ -204,7 +204,7 @@ class Polling:
             self._read()
 
     def _read(self, begun: bool = False) -> None:
-        """Read a slice of the first body, and then the next one: others have their turn in between.
+        """Read a slice of the first body, then schedule the next slice, so that other sessions get their turn.
 
         ``begun``: whether a slice of it was read before.
         """
@@ -235,7 +235,7 @@ class Polling:
         except ProtocolError as error:
             session.close(error.reason, error.detail)
         except Exception:  # noqa: BLE001 - and is logged with its traceback
-            # A bug of ours costs this session, and no other.
+            # A bug of ours ends this session and no other.
             self.log.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
         self._holding = False
@@ -246,7 +246,7 @@ class Polling:
             begun = self._bodies[0][0] is request
             self._paused = begun and self._outbox.unsent > self._read_on_below
             if self._paused:
-                # A client that asks for nothing until its POST is answered would wait for ever.
+                # A client that sends no GET before its POST is answered would wait forever.
                 self._answer_post(request)
             else:
                 self._context.clock.callLater(0, self._read, begun)
@@ -255,7 +255,7 @@ class Polling:
         return self.ended is not None
 
     def _answer_posts(self) -> None:
-        """The session has ended: nothing more is read."""
+        """The session has ended: answer its POSTs, and read no more."""
         while self._bodies:
             self._answer_post(self._bodies.popleft()[0])
 
@@ -266,11 +266,11 @@ class Polling:
         if self.ended in _FAULTS:
             self._refuse(request)
         else:
-            # text/html, or browsers offer what comes into a frame for download.
+            # text/html, or browsers offer the answer to a form in a frame for download.
             answer(request, b"ok", b"text/html")
 
     def say_last_words(self, request: Request, query: EngineRequest) -> None:
-        """A GET came after the end."""
+        """Answer a GET that came after the end."""
         self._park(request, query)
         self._answer(self._take())
         if self._outbox:
@@ -281,7 +281,7 @@ class Polling:
             self._context.sessions.let_linger(self.session.sid, self, LAST_WORDS_TIMEOUT)
 
     def alarm(self) -> None:
-        """Nobody came back, for the session or for its last words."""
+        """The client did not come back, for the session or for its last words."""
         if self.session is not None:
             if self.ended is None:
                 self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
@@ -311,10 +311,10 @@ class Polling:
         answer(request, BAD_REQUEST.body, b"application/json", status=BAD_REQUEST.status)
 
     def _prove_read(self, session: EngineSession) -> None:
-        """All that stood in answers before this GET was read."""
+        """A GET proves that the answers before it were read."""
         self._outbox.asked_for_more()
         self._holding = True
-        # Who is told may ask for the next one at once.
+        # The listener may ask for the next proof at once.
         while (number := self._outbox.proved()) is not None:
             try:
                 session.proved(number)
@@ -326,16 +326,16 @@ class Polling:
     # Answers.
 
     def flush(self) -> None:
-        """Let a GET that waits take what there is."""
+        """Answer a parked GET with what waits."""
         self._held = False
         if self._get is not None and self._outbox and not self._holding:
             session = self.session
-            # Last words and the end come in one answer: perhaps there is no other.
+            # Last words and the close packet go into one answer: there may be no other GET.
             if session is None or not session.ending:
                 self._answer(self._take())
 
     def _take(self) -> Frame:
-        """As much of the outbox as fits into one body."""
+        """As many frames as fit into one body."""
         return self._outbox.take(self._get is not None and self._get[1].script is not None)
 
     def _answer(self, body: Frame) -> None:
@@ -381,7 +381,7 @@ class Polling:
                 self._let_linger()
         else:
             self._outbox.take_frames()
-            # To a peer that ends, or goes on with another transport, its request was of no use.
+            # A client that ends, or that changes its transport, gets nothing by its request.
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
 
     def release(self) -> None:
@@ -390,12 +390,12 @@ class Polling:
             self._answer_one(_NOOP)
 
     def prove(self, number: int) -> None:
-        """The next GET proves that what stood in the answer to this one was read."""
+        """The GET after the one that takes these frames proves that they were read."""
         if self.ended is None and self._outbox.ask(number):
             self.release()
 
     def ask_for_life(self) -> None:
-        """A client that has its answer asks again at once, without a timer."""
+        """A client that has its answer sends the next GET at once, without a timer."""
         self.release()
 
     @property

@@ -58,7 +58,7 @@ class ListeningService(Service):
         """Binds while the process still has the right to low ports."""
         super().privilegedStartService()
         failures: list[Failure] = []
-        # Every endpoint that Twisted has listens at once, though its interface would allow it to take time.
+        # All of Twisted's endpoints listen at once, though the interface allows a delay.
         self._endpoint.listen(self._factory).addCallbacks(self._listening, failures.append)
         if failures:
             why = reason(failures[0])

@@ -22,12 +22,12 @@ from kschat.server import Refused
 
 
 class EngineResource(Resource):
-    """``/socket.io/``: begins sessions, serves those that poll, and hands out the client's script.
+    """``/socket.io/``: begins sessions, serves those that poll, and serves the client's script.
 
     Args:
         engine: the sessions.
-        client: what answers for a file's name below this path.
-        peers: the daemons that other sessions are on; None where there are none.
+        client: answers for a file's name below this path.
+        peers: the other daemons; None if there are none.
     """
 
     isLeaf = True
@@ -40,7 +40,7 @@ class EngineResource(Resource):
         self._peers = peers
 
     def head_arrived(self, request: Request, method: bytes, uri: bytes) -> None:
-        """The head of a request is there: the time to see that a session's POSTs overlap, and in which order."""
+        """The head of a request has arrived: now it shows whether a session's POSTs overlap, and in which order."""
         if method == b"POST":
             polling = self._engine.polling(EngineRequest.of_uri(uri).sid)
             if polling is not None:
@@ -51,7 +51,7 @@ class EngineResource(Resource):
         return self.serve(request, self._peers)
 
     def serve(self, request: Request, peers: Peers | None = None) -> Any:
-        """The same, with these other daemons."""
+        """Answer a request; sessions of these other daemons are forwarded."""
         if any(request.postpath or ()):
             return self._client.render(request)
         origin = request.getHeader(b"origin")
@@ -83,7 +83,7 @@ class EngineResource(Resource):
         return self._refuse(request, refusal)
 
     async def _ask(self, allow: AllowRequest, request: Request, query: EngineRequest) -> None:
-        """Let the application say whether a request may begin a session."""
+        """Let the application decide whether a request may begin a session."""
         left: list[Failure] = []
         request.notifyFinish().addErrback(left.append)
         refusal: Refusal | None = None
@@ -96,7 +96,7 @@ class EngineResource(Resource):
         except Refused as refused:
             refusal = Refusal(FORBIDDEN.code, refused.message, FORBIDDEN.status)
         except Exception:  # noqa: BLE001 - and is logged; what went wrong is not the client's to know
-            self.log.failure("whether a request is allowed could not be said")
+            self.log.failure("the application failed to decide whether to admit a request")
             refusal = FORBIDDEN
         if left:
             return
@@ -109,7 +109,7 @@ class EngineResource(Resource):
 
     def _handed_on(self, done: bool, request: Request) -> None:
         if not done:
-            # Its daemon is gone, and the session with it: the client begins another.
+            # The daemon is down, and the session with it: the client begins another.
             self._refuse(request, UNKNOWN_SID)
 
     def _failed(self, failure: Failure) -> None:
@@ -150,7 +150,7 @@ class EngineResource(Resource):
 
 
 class PeerResource(Resource):
-    """``/socket.io/`` on the port for other daemons: serves what they hand on, and hands nothing on itself.
+    """``/socket.io/`` on the port for other daemons: serves what they forward, and forwards nothing itself.
 
     Args:
         session_ids: tells peers from others.

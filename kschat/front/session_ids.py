@@ -1,7 +1,7 @@
-"""Ids of sessions that say to the daemons of one cluster, and to nobody else, which of them a session is on.
+"""Session ids that tell the daemons of one cluster, and nobody else, which daemon has the session.
 
-An id is sealed with a key that all daemons have: who made it up, or changed it, names no daemon with it. So
-nobody can make a daemon connect to where he likes, nor read from his id where daemons are.
+An id is sealed with a key that all daemons share: an invented or altered id names no daemon. So no client can make a
+daemon connect to an address of its choice, nor learn from its id where daemons are.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-#: Random bytes that make an id one that nobody can guess, and no two daemons make twice (NIST SP 800-38D, 8.2.2).
+#: Random bytes, so that an id cannot be guessed and no two daemons make the same one (NIST SP 800-38D, 8.2.2).
 _NONCE: Final = 12
 
-#: Characters of the longest id that is looked at.
+#: Characters of the longest id that is read.
 _LONGEST: Final = 400
 
 
 class PeerAddress(msgspec.Struct, frozen=True):
-    """Where other daemons reach one."""
+    """Where other daemons reach a daemon."""
 
     host: str
     port: int
@@ -33,11 +33,11 @@ class PeerAddress(msgspec.Struct, frozen=True):
 
 
 class SessionIds:
-    """Makes and reads ids.
+    """Makes and reads session ids.
 
     Args:
-        secret: what all daemons of the cluster share.
-        here: where this one is.
+        secret: shared by all daemons of the cluster.
+        here: where others reach this daemon.
     """
 
     def __init__(self, secret: bytes, here: PeerAddress) -> None:
@@ -46,12 +46,12 @@ class SessionIds:
         self._here = msgspec.msgpack.encode((here.host, here.port))
 
     def new(self) -> str:
-        """An id of a session on this daemon."""
+        """An id for a session of this daemon."""
         nonce = token_bytes(_NONCE)
         return urlsafe_b64encode(nonce + self._seal.encrypt(nonce, self._here, None)).rstrip(b"=").decode()
 
     def elsewhere(self, sid: str) -> PeerAddress | None:
-        """The other daemon that made ``sid``; None where this one did, or none."""
+        """The other daemon that made ``sid``; None if this daemon made it, or none did."""
         if not sid.isascii() or len(sid) > _LONGEST:
             return None
         try:
@@ -62,11 +62,11 @@ class SessionIds:
         return None if address == self._here else PeerAddress(*msgspec.msgpack.decode(address, type=tuple[str, int]))
 
     def proof(self, method: bytes, uri: bytes) -> bytes:
-        """What shows another daemon that a request comes from one of the cluster."""
+        """Proof to another daemon that a request comes from a daemon of the cluster."""
         return hmac.new(self._proof, method + b" " + uri, "sha256").hexdigest().encode()
 
     def is_proof(self, proof: bytes, method: bytes, uri: bytes) -> bool:
-        """Whether it does."""
+        """Whether ``proof`` is that of the request."""
         return hmac.compare_digest(proof, self.proof(method, uri))
 
 

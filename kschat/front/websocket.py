@@ -1,9 +1,9 @@
 """Autobahn's WebSocket protocol as the transport of an ``EngineSession``.
 
-Two ways are shorter here than Autobahn's own. Whole, masked, unfragmented text frames, which is
-what chat clients send, are unmasked and handed on from ``dataReceived``; whatever else arrives goes
-Autobahn's way. And what is sent is framed by one concatenation and one ``transport.write``, or, on
-plain TCP where nothing waits, by one system call. (``python -m bench`` tells what it costs.)
+Two paths are shorter than Autobahn's. Whole, masked, unfragmented text frames, which is what chat clients send, are
+unmasked and handed on from ``dataReceived``; everything else takes Autobahn's path. And a message is framed by one
+concatenation and sent by one ``transport.write``, or, on plain TCP with nothing waiting, by one system call.
+(``python -m bench`` measures the cost.)
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from kschat.wire.session import EngineSession
 _OPEN: Final = WebSocketServerProtocol.STATE_OPEN
 _CLOSED: Final = WebSocketServerProtocol.STATE_CLOSED
 
-#: Seconds that a peer may take to answer our close frame, and to read what was written before, until TCP is cut.
+#: Seconds that a client has to read what was written and to answer our close frame, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
 
 
 @implementer(IPushProducer)
 class EngineProtocol(WebSocketServerProtocol):
-    """One WebSocket that carries one session. It is the session's ``Transport``.
+    """One WebSocket, the ``Transport`` of one session.
 
     Made by ``factory.EngineFactory.for_request``.
     """
@@ -47,7 +47,7 @@ class EngineProtocol(WebSocketServerProtocol):
     logger = Logger()
     log = AutobahnLog()
 
-    # Autobahn's own, without types or with others than it uses.
+    # Attributes of Autobahn's, which it declares with no types or with wrong ones.
     transport: Any
     data: bytes
     state: int
@@ -62,9 +62,9 @@ class EngineProtocol(WebSocketServerProtocol):
     _perMessageCompress: Any
 
     session: EngineSession | None = None
-    #: where the timer wheel keeps it, while it ends
+    #: its slot in the timer wheel, while it ends
     slot: int | None = None
-    #: whether the socket may be written to at once, without two rounds through the reactor (plain TCP)
+    #: whether the socket may be written to directly, without two rounds through the reactor (plain TCP)
     _direct = False
     _paused = False
     _unsent = 0
@@ -91,7 +91,7 @@ class EngineProtocol(WebSocketServerProtocol):
     # Called by Autobahn.
 
     def onConnect(self, request: ConnectionRequest) -> None:
-        """The request was found good before it came here; no subprotocol is spoken."""
+        """The request was checked before it came here; no subprotocol is spoken."""
         # Autobahn believes it has set this (LIBRARIES: 44 ms on each message after a write).
         try:
             self.transport.setTcpNoDelay(True)
@@ -102,7 +102,7 @@ class EngineProtocol(WebSocketServerProtocol):
         """The handshake is done: the session begins."""
         self.transport.registerProducer(self, True)
         self._direct = isinstance(self.transport, Connection)
-        # What the handshake needed, and an idle connection would carry on with.
+        # The handshake needed these; an idle connection must not keep them in memory.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""
         host, self._host = self._host, None
@@ -117,17 +117,17 @@ class EngineProtocol(WebSocketServerProtocol):
             self.close(Reason.TRANSPORT_CLOSE)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A message by Autobahn's own way: binary, fragmented, compressed, or in pieces on the wire."""
+        """A message by Autobahn's path: binary, fragmented, compressed, or split across reads."""
         if self._perMessageCompress is not None:
             self._perMessageCompress._decompressor = None  # the next message needs another
         self._received(payload, isBinary)
 
     def onPong(self, payload: bytes) -> None:
-        """The peer has read all that was sent before a ping (RFC 6455, section 5.5.3)."""
+        """The client has read everything sent before our ping (RFC 6455, section 5.5.3)."""
         session = self.session
         if session is not None:
             session.alive()
-        # A pong that nobody asked for is allowed; an empty one must not pass for the answer to no ping.
+        # An unsolicited pong is allowed; an empty one must not be taken for the answer to a ping.
         if session is not None and self._asked and payload == self._asked and self.state == _OPEN:
             self._asked = b""
             try:
@@ -145,7 +145,7 @@ class EngineProtocol(WebSocketServerProtocol):
             session.close(Reason.TOO_LARGE, reason)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The WebSocket is gone."""
+        """The WebSocket has ended."""
         session, self.session = self.session, None
         host, self._host = self._host, None
         if session is not None:
@@ -155,12 +155,12 @@ class EngineProtocol(WebSocketServerProtocol):
         self._context.connections.leave()
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
-        """Also where the peer broke RFC 6455. (``sendClose`` would refuse most codes.)"""
+        """Close, also where the client broke RFC 6455. (``sendClose`` would refuse most codes.)"""
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self._context.timers.schedule(self, CLOSE_TIMEOUT)
 
     def dropConnection(self, abort: bool = False) -> None:
-        """End TCP when all that was written has left, or took too long.
+        """End TCP once everything written has left, or has taken too long.
 
         Never by a reset, as Autobahn would in part: it may cost the peer our close frame.
         """
@@ -168,7 +168,7 @@ class EngineProtocol(WebSocketServerProtocol):
         self._context.timers.schedule(self, CLOSE_TIMEOUT)
 
     def alarm(self) -> None:
-        """The peer took too long to end, or to change to this connection."""
+        """The client took too long to close, or to change to this transport."""
         if self._host is not None and self._host.candidate is self:
             self._host.candidate_gone()
         else:
@@ -177,18 +177,18 @@ class EngineProtocol(WebSocketServerProtocol):
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None
     ) -> None:
-        """A handshake that is no WebSocket's gets Engine.IO's JSON, not Autobahn's words."""
+        """Answer a bad WebSocket handshake with Engine.IO's JSON, not with Autobahn's text."""
         self.sendData(self._context.refusals.bad_handshake(code, responseHeaders))
 
     # Called by Twisted.
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """TCP is gone."""
+        """TCP has ended."""
         self._context.timers.cancel(self)
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes arrived. Whole text frames are handed on here, all else goes Autobahn's way."""
+        """Bytes arrived. Whole text frames are handed on here; everything else takes Autobahn's path."""
         if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
             data = self._text_frames(data)
             if not data:
@@ -196,7 +196,7 @@ class EngineProtocol(WebSocketServerProtocol):
         self._dataReceived(data)
 
     def _text_frames(self, data: bytes) -> bytes:
-        """Hand on the whole text frames that ``data`` begins with; the rest is returned."""
+        """Hand on the whole text frames at the start of ``data``, and return the rest."""
         position, end = 0, len(data)
         limit = self.maxMessagePayloadSize
         while end - position >= 6:
@@ -243,12 +243,12 @@ class EngineProtocol(WebSocketServerProtocol):
         try:
             session.receive(payload, binary)
         except Exception:  # noqa: BLE001 - and is logged with its traceback
-            # A bug of ours costs this connection, and no other.
+            # A bug of ours ends this connection and no other.
             self.logger.failure("a packet could not be handled")
             session.close(Reason.SERVER_ERROR)
 
     def _offered(self, payload: bytes, binary: bool) -> None:
-        """A frame for a session that has another transport yet."""
+        """A frame for a session that still has another transport."""
         if (host := self._host) is None:
             return
         try:
@@ -262,11 +262,11 @@ class EngineProtocol(WebSocketServerProtocol):
             self.session = host
 
     def pauseProducing(self) -> None:
-        """The socket does not take what is written as fast as it comes. (At every write.)"""
+        """The socket does not keep up with writes. (Called at every write.)"""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """All that was written has left."""
+        """Everything written has left."""
         self._paused = False
         self._unsent = 0
 
@@ -309,7 +309,7 @@ class EngineProtocol(WebSocketServerProtocol):
         return self._paused
 
     def flush(self) -> None:
-        """Write what was held back, as one piece."""
+        """Write what was held back, in one piece."""
         held = self._held
         if held:
             data = held[0] if len(held) == 1 else b"".join(held)
@@ -325,12 +325,12 @@ class EngineProtocol(WebSocketServerProtocol):
                 return
             if type(sent) is int:
                 data = data[sent:]
-            # else an error, which Twisted meets again by its own way
+            # else an error, which Twisted meets again on its own path
         transport.write(data)
         if self._paused:
             self._unsent += len(data)
             if self._unsent > self._context.max_unsent and self.session is not None:
-                # Some of it has left since, of which Twisted says nothing until all has.
+                # Some of it may have left since: Twisted says nothing until all has.
                 self._unsent = backlog(self.transport)
                 if self._unsent > self._context.max_unsent:
                     self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
@@ -348,13 +348,13 @@ class EngineProtocol(WebSocketServerProtocol):
         """No request is parked here."""
 
     def take_unsent(self) -> Iterable[Frame]:
-        """All has been written."""
+        """Nothing waits here: every frame has been written."""
         return ()
 
     def take_unread(self) -> Iterator[Frame]:
-        """Each frame is handed on when it comes."""
+        """Nothing waits here: every frame is handed on as it arrives."""
         return iter(())
 
     def take_proof(self) -> int | None:
-        """Nobody changes from a WebSocket to another transport."""
+        """None: a session never changes from WebSocket to another transport."""
         return None

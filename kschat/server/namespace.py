@@ -206,7 +206,7 @@ class Namespace:
         except Refused as refused:
             wire.refuse(refused.message, refused.json)
         except Exception:  # noqa: BLE001 - and is logged; what went wrong is not the client's to know
-            self.log.failure("a socket could not be let in to {namespace}", namespace=self.name)
+            self.log.failure("a socket could not be admitted to {namespace}", namespace=self.name)
             wire.refuse("The server failed")
         else:
             wire.accept()
@@ -233,10 +233,10 @@ class Namespace:
         socket.record.acks.came(ack)
 
     def proved(self, socket: connection.Socket, number: int) -> None:
-        """Nobody asks for proofs here."""
+        """Never called: no proofs are asked for here."""
 
     def closing_socket(self, socket: connection.Socket, reason: Reason) -> None:
-        """There is no last word."""
+        """Nothing is sent at the end."""
 
     def disconnected(self, socket: connection.Socket, reason: Reason) -> None:
         gone = socket.record
@@ -256,7 +256,7 @@ class Namespace:
             return
         args = tuple(args)
         if not entry.least <= len(args) <= entry.most:
-            self.log.info("{event} came with a wrong number of arguments: {count}", event=name, count=len(args))
+            self.log.info("{event} arrived with a wrong number of arguments: {count}", event=name, count=len(args))
             return
         if entry.once:
             del place[name]
@@ -273,7 +273,7 @@ class Namespace:
                 self._answer(answer, socket, number)
                 return
         except Exception:  # noqa: BLE001 - and is logged; it costs this client the answer, and others nothing
-            self.log.failure("what handles {event} in {namespace} failed", event=name, namespace=self.name)
+            self.log.failure("the handler of {event} in {namespace} failed", event=name, namespace=self.name)
             return
         socket.running += 1
         answer.addBoth(_ended, socket)
@@ -287,7 +287,7 @@ class Namespace:
         deferred.addErrback(self._failed, event)
 
     def _failed(self, failure: Failure, event: str) -> None:
-        self.log.failure("what handles {event} in {namespace} failed", failure, event=event, namespace=self.name)
+        self.log.failure("the handler of {event} in {namespace} failed", failure, event=event, namespace=self.name)
 
 
 def _ended(result: Any, socket: Socket) -> Any:

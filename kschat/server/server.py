@@ -21,10 +21,10 @@ _DEFAULT = "/"
 
 
 class ServerObserver(Protocol):
-    """Who is told what belongs to no namespace. Neither may raise."""
+    """Is told what belongs to no namespace. Its methods must not raise."""
 
     def not_served(self, connection: Connection, namespace: str) -> None:
-        """A client wished to join a namespace that is not there."""
+        """A client asked to join a namespace that does not exist."""
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """A session has ended, after its sockets. ``detail`` is for the log."""
@@ -39,7 +39,7 @@ class Server:
     Args:
         clock: the reactor, or a test's clock.
         bounds: of each socket.
-        observer: is told, in the place of a line in the log.
+        observer: is told instead of the log.
     """
 
     log = Logger()
@@ -93,7 +93,7 @@ class Server:
             if self._observer is not None:
                 self._observer.not_served(connection, namespace)
             else:
-                self.log.info("a namespace that is not there was refused", peer=connection.handshake.peer)
+                self.log.info("a request for an unknown namespace was refused", peer=connection.handshake.peer)
         return handler
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:

@@ -93,8 +93,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             masked=True,
         ),
     ] = ""
-    amqp_exchange: Annotated[str, About("The exchange that messages go through.")] = "direct_logs"
-    amqp_exchange_type: Annotated[str, About("Its type.", choices=("direct", "topic", "fanout", "headers"))] = "direct"
+    amqp_exchange: Annotated[
+        str,
+        About(
+            "The tutorial's exchange. With the format `kschat` another one is used, whose name is `kschat.` and this."
+        ),
+    ] = "direct_logs"
+    amqp_exchange_type: Annotated[
+        str, About("The type of the exchange.", choices=("direct", "topic", "fanout", "headers"))
+    ] = "direct"
     amqp_durable: Annotated[bool, About("Whether the exchange outlives a restart of the broker.")] = False
     amqp_prefix: Annotated[str, About("What routing keys begin with; the user's id follows.")] = "ks_"
     amqp_queue: Annotated[
@@ -108,8 +115,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     amqp_format: Annotated[
         str,
         About(
-            "What is published: `kschat`, batches; or `tutorial`, a message at a time in the tutorial's JSON, which "
-            "its Node server understands. Both are understood.",
+            "What is published: `kschat`, batches on an exchange of their own; or `tutorial`, the tutorial's JSON "
+            "on its exchange, beside its Node server. All daemons need the same.",
             choices=("kschat", "tutorial"),
         ),
     ] = "kschat"

@@ -84,7 +84,7 @@ class StoreTestCase(TestCase):
         """The one line that the log has of a store that can't be up, also after another try."""
         with capturedLogs() as events:
             store.start()
-            await self.until(lambda: store._session._writes.tries > 2, "three tries")
+            await self.until(lambda: store._client._writes.tries > 2, "three tries")
         self.assertFalse(store.up)
         (text,) = lines(events)
         self.assertNotIn("\n", text)

@@ -302,14 +302,14 @@ class ExchangeTests(AmqpTestCase):
         told = [formatEvent(event) for event in events if "can't be used" in formatEvent(event)]
         self.assertEqual(len(told), 1)
         self.assertIn(f"RabbitMQ at 127.0.0.1:{self.broker.port} can't be used", told[0])
-        self.assertIn(f"The exchange '{self.exchange}' is there already, otherwise: name another", told[0])
+        self.assertIn(f"The exchange 'kschat.{self.exchange}' is there already, otherwise: name another", told[0])
         arrivals = Arrivals()
         second.attach(arrivals)
         up = arrivals.next(RouterTurn.UP)
         link = first._link
         assert link is not None
         channel = await link.channel()
-        await channel.exchange_delete(self.exchange)
+        await channel.exchange_delete(f"kschat.{self.exchange}")
         await self.soon(up)
 
 
@@ -468,54 +468,94 @@ class TutorialTests(AmqpTestCase):
         self.assertEqual(got.body.decode(), text)
         self.assertEqual(got.properties.delivery_mode, 2)
 
-    async def test_what_is_understood_in_either_format(self) -> None:
+    async def test_what_is_understood(self) -> None:
+        router, arrivals = await self.started(format="tutorial")
+        await router.bind("8", "a")
+        sender, _ = await self.started()
+        link = sender._link
+        assert link is not None
+        channel = await link.channel()
+        for body in (
+            b"nonsense",
+            b'{"uId":1}',
+            b"\xff",
+            b'{"uId":7,"pId":"8","msg":{"a":[1]},"rStatus":1,"msgTime":5}',
+        ):
+            await channel.basic_publish(self.exchange, "ks_8", body)
+        while not arrivals.all:
+            await self.soon(_turn())
+        (one,) = arrivals.all
+        self.assertEqual((one.message.uId, one.message.pId, bytes(one.message.msg)), (7, "8", b'{"a":[1]}'))
+        self.assertEqual((one.message.time, one.places, one.message.cid), (5, (("8", 0),), None))
+        self.assertEqual(router.figures["malformed"], 3)
+
+    async def test_what_is_of_our_own_format_reaches_no_queue_of_the_tutorial_s_exchange(self) -> None:
+        tutorial, theirs = await self.started(format="tutorial")
+        await tutorial.bind("8", "a")
+        router, _ = await self.started()
+        other, arrivals = await self.started()
+        await other.bind("8", "a")
+        batch = [Stored(message("7", "8"), (("8", number),)) for number in (0, 5)]
+        for exact in (False, True):
+            self.assertEqual(await router.publish(batch, exact), [True, True])
+        while len(arrivals.all) < 4:
+            await self.soon(_turn())
+        mark = Stored(message("7", "8"), (("8", 0),))
+        await tutorial.publish([mark])
+        while not theirs.all:
+            await self.soon(_turn())
+        self.assertEqual([one.message.mid for one in theirs.all], [mark.message.mid])
+
+    async def test_without_a_store_the_tutorial_s_form_of_binary_must_do(self) -> None:
+        sender, _ = await self.started(format="tutorial")
+        relay, arrivals = await self.started(format="tutorial", keeps=False)
+        await relay.bind("8", "a")
+        binary = message("7", "8", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"x",))
+        await sender.publish([Stored(binary, (("8", 7),))])
+        while not arrivals.all:
+            await self.soon(_turn())
+        (one,) = arrivals.all
+        self.assertEqual((one.message.mid, bytes(one.message.msg)), (binary.mid, b'{"type":"Buffer","data":[120]}'))
+        self.assertEqual(arrivals.missed_users, [])
+
+    async def test_what_a_daemon_without_a_store_publishes_has_a_name_by_which_several_stores_know_it(self) -> None:
         for kind in ("tutorial", "kschat"):
-            router, arrivals = await self.started(format=kind)
-            await router.bind("8", "a")
-            sender, _ = await self.started()
-            link = sender._link
-            assert link is not None
-            channel = await link.channel()
-            for body in (
-                b"nonsense",
-                b'{"uId":1}',
-                b"\xff",
-                b'{"uId":7,"pId":"8","msg":{"a":[1]},"rStatus":1,"msgTime":5}',
-            ):
-                await channel.basic_publish(self.exchange, "ks_8", body)
-            while not arrivals.all:
-                await self.soon(_turn())
-            (one,) = arrivals.all
-            self.assertEqual((one.message.uId, one.message.pId, bytes(one.message.msg)), (7, "8", b'{"a":[1]}'))
-            self.assertEqual((one.message.time, one.places), (5, (("8", 0),)))
-            self.assertEqual(router.figures["malformed"], 3)
-            router.unbind("8", "a")
+            relay, _ = await self.started(format=kind, keeps=False)
+            daemons = [await self.started(format=kind) for _ in range(2)]
+            sent = [message("7", "8", cid=cid) for cid in (None, None, "c")]
+            for router, _ in daemons:
+                await router.bind("8", "a")
+            await relay.publish([Stored(one, (("8", 0),)) for one in sent])
+            for _, arrivals in daemons:
+                while len(arrivals.all) < 3:
+                    await self.soon(_turn())
+            names = [[(one.message.mid, one.message.cid) for one in arrivals.all] for _, arrivals in daemons]
+            self.assertEqual(names[0], names[1])
+            self.assertEqual([mid for mid, _ in names[0]], [one.mid for one in sent])
+            self.assertEqual(len({cid for _, cid in names[0]} - {None}), 3)
+            for router, _ in daemons:
+                router.unbind("8", "a")
 
     async def test_daemons_tell_each_other_the_place_of_a_message(self) -> None:
         sender, _ = await self.started(format="tutorial")
-        for kind in ("tutorial", "kschat"):
-            router, arrivals = await self.started(format=kind)
-            for user in ("8", "ben"):
-                await router.bind(user, "a")
-            plain = Stored(message("7", "8", uId=7, pId=8, cid="c"), (("8", 5),))
-            room = Stored(message("7", "#room", uId=7, pId="#room"), (("8", 6), ("ben", 1), ("cem", 9)))
-            binary = Stored(
-                message("7", "8", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"x",)), (("8", 7),)
-            )
-            self.assertEqual(await sender.publish([plain, binary, room]), [True, True, True])
-            while len(arrivals.all) < 3 or not arrivals.missed_users:
-                await self.soon(_turn())
-            first, *others = arrivals.all
-            self.assertEqual((first.message.mid, first.places), (plain.message.mid, plain.places))
-            self.assertEqual(first.message, msgspec.structs.replace(plain.message, cid=None))
-            self.assertEqual(
-                [(one.message.mid, one.places) for one in others],
-                [(room.message.mid, (place,)) for place in room.places[:2]],
-            )
-            # Of binary the tutorial's JSON has another form: that is for the store to tell.
-            self.assertEqual(arrivals.missed_users, ["8"])
-            for user in ("8", "ben"):
-                router.unbind(user, "a")
+        router, arrivals = await self.started(format="tutorial")
+        for user in ("8", "ben"):
+            await router.bind(user, "a")
+        plain = Stored(message("7", "8", uId=7, pId=8, cid="c"), (("8", 5),))
+        room = Stored(message("7", "#room", uId=7, pId="#room"), (("8", 6), ("ben", 1), ("cem", 9)))
+        binary = Stored(message("7", "8", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(b"x",)), (("8", 7),))
+        self.assertEqual(await sender.publish([plain, binary, room]), [True, True, True])
+        while len(arrivals.all) < 3 or not arrivals.missed_users:
+            await self.soon(_turn())
+        first, *others = arrivals.all
+        self.assertEqual((first.message.mid, first.places), (plain.message.mid, plain.places))
+        self.assertEqual(first.message, msgspec.structs.replace(plain.message, cid=None))
+        self.assertEqual(
+            [(one.message.mid, one.places) for one in others],
+            [(room.message.mid, (place,)) for place in room.places[:2]],
+        )
+        # Of binary the tutorial's JSON has another form: that is for the store to tell.
+        self.assertEqual(arrivals.missed_users, ["8"])
 
     async def test_a_place_that_can_t_be_read_makes_a_message_malformed(self) -> None:
         router, arrivals = await self.started(format="tutorial")
@@ -716,3 +756,55 @@ class BrokenTests(AmqpTestCase):
         self.broker.kill()
         await self.soon(down)
         await self.soon(router.stop())
+
+
+class NeighboursTests(AmqpTestCase):
+    """Daemons on one exchange that do not go together say so, once."""
+
+    async def told(self, *daemons: dict[str, Any], times: int = 1) -> list[list[str]]:
+        """What each of some daemons warns of, when all have met; and each is connected so many times."""
+        with capturedLogs() as events:
+            routers = [(await self.started(**changes))[0] for changes in daemons]
+            for router in routers[:1] * (times - 1):
+                arrivals = Arrivals()
+                router.attach(arrivals)
+                up = arrivals.next(RouterTurn.UP)
+                assert router._link is not None
+                router._link.abort("a test")
+                await self.soon(up)
+            while any(router._met < len(daemons) - 1 for router in routers):
+                await self.soon(_turn())
+        warned = [event for event in events if event["log_level"].name == "warn"]
+        return [[formatEvent(event) or "" for event in warned if event["log_source"] is router] for router in routers]
+
+    async def test_those_of_one_kind_say_nothing(self) -> None:
+        for changes in ({}, {"format": "tutorial"}, {"keeps": False}):
+            self.exchange = f"alike{next(_numbers)}"
+            self.assertEqual(await self.told(changes, changes, changes), [[], [], []])
+
+    async def test_two_formats_do_not_hear_each_other(self) -> None:
+        one, other = await self.told({}, {"format": "tutorial"}, times=2)
+        self.assertEqual(
+            [text[:45] for text in one if "another" in text], ["another daemon has amqp_format=tutorial, and "]
+        )
+        self.assertEqual([text[:45] for text in other], ["another daemon has amqp_format=kschat, and th"])
+
+    async def test_relay_mode_beside_a_store_is_said(self) -> None:
+        one, other = await self.told({"keeps": False}, {}, times=2)
+        self.assertEqual([text[:42] for text in one], ["this daemon is in relay mode (store none) "])
+        self.assertEqual([text[:45] for text in other], ["another daemon is in relay mode (store none) "])
+
+    async def test_the_tutorial_s_exchange_beside_is_said(self) -> None:
+        await self.started(format="tutorial")
+        with capturedLogs() as events:
+            await self.started()
+        texts = [formatEvent(event) or "" for event in events]
+        self.assertEqual(len([text for text in texts if text.startswith("RabbitMQ also has the exchange")]), 1, texts)
+
+    async def test_who_may_not_make_that_exchange_is_served_all_the_same(self) -> None:
+        with capturedLogs() as events:
+            self.patch(Settings, "cards_exchange", property(lambda _: "amq.not-ours"))
+            router, _ = await self.started()
+        self.assertTrue(router.up)
+        texts = [formatEvent(event) or "" for event in events]
+        self.assertEqual(len([text for text in texts if text.startswith("it can't be known which other")]), 1, texts)

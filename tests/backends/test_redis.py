@@ -12,7 +12,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
 
 from kschat.backends.memory import MemoryStore
-from kschat.backends.redis import lane
+from kschat.backends.redis.store import write_queue
 from kschat.chat.interfaces import Entry, InboxPage, IStore, Notes, Stored, StoreUnavailable
 from kschat.chat.messages import Error
 from tests.backends.redis_stores import StoreTestCase
@@ -162,9 +162,9 @@ class DaemonsTests(StoreTestCase):
 
     async def test_a_room_of_many_is_written_to_without_keeping_redis_from_all_else(self) -> None:
         store = await self.store(await shared_redis())
-        self.patch(lane, "MOST_WRITES", 100)
-        self.patch(lane, "MOST_ON_THE_WAY", 200)
-        self.patch(lane, "UNKNOWN", 50)
+        self.patch(write_queue, "MAX_SCRIPT_WRITES", 100)
+        self.patch(write_queue, "MAX_WRITES_IN_FLIGHT", 200)
+        self.patch(write_queue, "ASSUMED_ROOM_SIZE", 50)
         members = [f"user {number}" for number in range(40)]
         await gatherResults([store.join("#r", user, 100) for user in members])
         batches = [[message(members[0], "#r") for _ in range(10)] for _ in range(5)]
@@ -179,7 +179,7 @@ class DaemonsTests(StoreTestCase):
     async def test_what_waits_in_the_lane_fails_with_the_link(self) -> None:
         redis = await self.own_redis()
         store = await self.store(redis)
-        self.patch(lane, "MOST_ON_THE_WAY", 10)
+        self.patch(write_queue, "MAX_WRITES_IN_FLIGHT", 10)
         redis.signal(signal.SIGSTOP)
         asked = [store.append(to(*["ben"] * 8)) for _ in range(5)]
         redis.kill()
@@ -194,7 +194,7 @@ class DaemonsTests(StoreTestCase):
     async def test_of_a_batch_that_was_split_what_is_kept_is_answered_and_the_rest_refused(self) -> None:
         redis = await self.own_redis()
         store = await self.store(redis)
-        self.patch(lane, "MOST_BYTES", 1000)
+        self.patch(write_queue, "MAX_SCRIPT_BYTES", 1000)
         redis.do("SET", f"{self.id()}:i:eve", "somebody's")
         batch = [message("ann", user, msg=Raw(b'"%b"' % (b"x" * 900))) for user in ("ben", "eve", "ben")]
         answers = await store.append(batch)

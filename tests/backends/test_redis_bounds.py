@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
 
-from kschat.backends.redis import RedisStore, lane
-from kschat.backends.redis import store as store_module
-from kschat.backends.redis.retention import STEP
+from kschat.backends.redis import RedisStore
+from kschat.backends.redis.store import store as store_module
+from kschat.backends.redis.store import write_queue
+from kschat.backends.redis.store.retention import STEP_ENTRIES
 from kschat.chat.interfaces import Notes, Stored
 from kschat.chat.messages import Message
 from tests.backends.redis_stores import StoreTestCase
@@ -95,10 +96,10 @@ class BytesTests(BoundsTestCase):
         await super().setUp()
         self.it = await self.store(self.redis)
         self.answers: list[int] = []
-        do = self.it._session._reads.do
-        self.patch(self.it._session._reads, "do", lambda *command: do(*command).addCallback(self.weighed))
-        write = self.it._session._writes.do
-        self.patch(self.it._session._writes, "do", lambda *command: write(*command).addCallback(self.weighed))
+        do = self.it._client._reads.do
+        self.patch(self.it._client._reads, "do", lambda *command: do(*command).addCallback(self.weighed))
+        write = self.it._client._writes.do
+        self.patch(self.it._client._writes, "do", lambda *command: write(*command).addCallback(self.weighed))
 
     def weighed(self, answer: Any) -> Any:
         self.answers.append(weight(answer))
@@ -137,7 +138,9 @@ class BytesTests(BoundsTestCase):
         self.assertEqual([one.peer for one in listed], [f"user {n}" for n in reversed(range(45))])
         whole = [one.last for one in listed if one.last.msg != Raw(b"null")]
         self.assertEqual(whole, written[: -len(whole) - 1 : -1])
-        self.assertEqual(len(whole), store_module.MOST_LISTED // LARGE - 1, "and of the rest all but what they say")
+        self.assertEqual(
+            len(whole), store_module.MAX_LISTED_BYTES // LARGE - 1, "and of the rest all but what they say"
+        )
         last = msgspec.structs.replace(written[0], msg=Raw(b"null"))
         self.assertEqual(listed[-1].last, last)
 
@@ -162,13 +165,13 @@ class StepsTests(BoundsTestCase):
         steps: list[dict[str, int]] = []
         run = store._retention._run
 
-        async def counted(argument: bytes) -> Any:
+        async def counted(script: str, argument: bytes) -> Any:
             self.redis.do("CONFIG", "RESETSTAT")
-            more = await run(argument)
+            more = await run(script, argument)
             steps.append(calls(self.redis))
             return more
 
-        self.patch(store._retention, "_run", lambda argument: Deferred.fromCoroutine(counted(argument)))
+        self.patch(store._retention, "_run", lambda *run: Deferred.fromCoroutine(counted(*run)))
         await store.sweep()
         return steps
 
@@ -179,9 +182,9 @@ class StepsTests(BoundsTestCase):
         await store.append([message(members[0], "#r", cid=str(n)) for n in range(20)])
         steps = await self.steps(store)
         self.assertEqual((await store.inbox(members[-1])).first, 20)
-        self.assertGreater(len(steps), 20 * 299 // STEP)
+        self.assertGreater(len(steps), 20 * 299 // STEP_ENTRIES)
         for commands in steps:
-            self.assertLess(sum(commands.values()), 12 * STEP)
+            self.assertLess(sum(commands.values()), 12 * STEP_ENTRIES)
 
     async def test_large_messages(self) -> None:
         old = [
@@ -205,15 +208,15 @@ class ManyTests(BoundsTestCase):
 
     async def test_notes_of_many_users(self) -> None:
         store = await self.store(self.redis)
-        seen = {f"user {number}": number for number in range(3 * store_module.MOST_USERS + 1)}
+        seen = {f"user {number}": number for number in range(3 * store_module.MAX_SCRIPT_USERS + 1)}
         self.redis.do("CONFIG", "RESETSTAT")
         await store.note(Notes({}, seen))
         self.assertGreaterEqual(calls(self.redis)["evalsha"], 4)
         self.assertEqual(await store.last_seen(list(seen)), seen)
 
     async def test_a_room_that_has_grown_unseen_is_written_to_in_parts_and_all_stays_in_order(self) -> None:
-        self.patch(lane, "MOST_WRITES", 40)
-        self.patch(lane, "MOST_ON_THE_WAY", 1000)
+        self.patch(write_queue, "MAX_SCRIPT_WRITES", 40)
+        self.patch(write_queue, "MAX_WRITES_IN_FLIGHT", 1000)
         one, other = await self.store(self.redis), await self.store(self.redis)
         for user in ("ann", "ben"):
             await one.join("#r", user, 1000)

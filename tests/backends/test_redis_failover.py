@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from kschat.backends.redis import RedisStore, link
-from kschat.backends.redis.packed import GENERATION
+from kschat.backends.redis.store.codec import GENERATION
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.messages import Error
 from tests.backends.redis_stores import StoreTestCase
@@ -195,7 +195,7 @@ class FailoverTests(StoreTestCase):
         await self.has(self.ben, "m1")
         await self.promote(master, replica)
         early.master = replica
-        for one in (self.stores[0]._session._writes, self.stores[0]._session._reads):
+        for one in (self.stores[0]._client._writes, self.stores[0]._client._reads):
             one.abort("the test cuts it")
         await self.up(self.stores[0], False)
         await self.up(self.stores[0])
@@ -219,7 +219,7 @@ class FailoverTests(StoreTestCase):
         await self.send(alice, "ben", "m1")
         await self.promote(master, replica)
         sentinel.master = replica
-        self.stores[1]._session._writes.abort("the test cuts it")
+        self.stores[1]._client._writes.abort("the test cuts it")
         await self.up(self.stores[1], False)
         await self.up(self.stores[1])
         await self.send(alice, "ben", "m2")
@@ -231,13 +231,11 @@ class FailoverTests(StoreTestCase):
         sentinel = self.sentinel(master)
         await self.begin(first=[sentinel], second=[sentinel])
         await self.send(self.alice, "ben", "m1")
-        tries = [one.tries for one in (self.stores[1]._session._writes, self.stores[1]._session._reads)]
+        tries = [one.tries for one in (self.stores[1]._client._writes, self.stores[1]._client._reads)]
         (forged,) = to("ben")
         self.daemons[1].news(Stored(forged, (("ben", 7 * GENERATION),)))
         await self.until(lambda: self.ben.stream._claimed == 7 * GENERATION, "the gap to be read")
         await self.send(self.alice, "ben", "m2")
         await self.has(self.ben, "m1", "m2")
-        await self.until(lambda: not self.stores[1]._session._reads._searching, "the search to end")
-        self.assertEqual(
-            [one.tries for one in (self.stores[1]._session._writes, self.stores[1]._session._reads)], tries
-        )
+        await self.until(lambda: not self.stores[1]._client._reads._searching, "the search to end")
+        self.assertEqual([one.tries for one in (self.stores[1]._client._writes, self.stores[1]._client._reads)], tries)

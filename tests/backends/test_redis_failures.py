@@ -11,7 +11,7 @@ from msgspec import Raw
 from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
-from kschat.backends.redis.packed import Packer
+from kschat.backends.redis.store.codec import BatchEncoder
 from kschat.chat.interfaces import Entry, Notes, RoomFull, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, kept, offsets
@@ -49,7 +49,7 @@ class TakesNoWritesTests(FailureTestCase):
             self.assertIn("its memory is full", await self.refuses(store))
             await self.up(store, False)
             self.assertIn("its memory is full", await self.refuses(store))
-            await self.until(lambda: store._session._writes.tries > 3, "some tries")
+            await self.until(lambda: store._client._writes.tries > 3, "some tries")
             self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, answer.message)])
             redis.do("CONFIG", "SET", "maxmemory", "100mb")
             await self.goes_on(store)
@@ -78,7 +78,7 @@ class TakesNoWritesTests(FailureTestCase):
             redis.do("REPLICAOF", "127.0.0.1", "1")
             self.assertIn("it is a replica", await self.refuses(store))
             await self.up(store, False)
-            await self.until(lambda: store._session._writes.tries > 3, "some tries")
+            await self.until(lambda: store._client._writes.tries > 3, "some tries")
             redis.do("REPLICAOF", "NO", "ONE")
             await self.goes_on(store)
         self.assertEqual(len(lines(events)), 2, lines(events))
@@ -114,7 +114,7 @@ class TakesNoWritesTests(FailureTestCase):
         with self.assertRaises(StoreUnavailable):
             await store.read("ben", 0, 1)
         await self.until(
-            lambda: store._session._writes.tries > 1 and store._session._reads.tries > 1, "other connections"
+            lambda: store._client._writes.tries > 1 and store._client._reads.tries > 1, "other connections"
         )
         await self.goes_on(store)
 
@@ -137,8 +137,8 @@ class UserTests(FailureTestCase):
         store = self.made(url, prefix=prefix, retention_messages=2, retention_seconds=3600.0)
         with capturedLogs() as events:
             store.start()
-            await self.until(lambda: store._session._writes.tries > 3 or store.up, "the store")
-            self.assertTrue(store.up, store._session._writes.why)
+            await self.until(lambda: store._client._writes.tries > 3 or store.up, "the store")
+            self.assertTrue(store.up, store._client._writes.why)
             for user in ("ann", "ben"):
                 await store.join("#r", user, 10)
             with self.assertRaises(RoomFull):
@@ -250,15 +250,15 @@ class LateTests(FailureTestCase):
     async def test_a_script_that_comes_after_its_time_does_nothing(self) -> None:
         redis = await shared_redis()
         store = await self.store(redis)
-        time, *who = store._session.head()
-        argument = Packer().batch([message("ann", "ben")], time - 10_000, *who, 1, 0, 0, 0)
-        answer = redis.do("EVALSHA", store._session._scripts.hashes["append"], 1, f"{self.id()}:", argument)
+        time, *who = store._client.head()
+        argument = BatchEncoder().encode([message("ann", "ben")], time - 10_000, *who, 1, 0, 0, 0)
+        answer = redis.do(*store._client._scripts.command("append", f"{self.id()}:", argument))
         self.assertEqual(answer[1], b"late")
         self.assertEqual((await store.read("ben", 0, 10)).entries, [])
 
     async def test_clocks_may_differ_and_jump(self) -> None:
         store = await self.store(await shared_redis())
-        store._session._ahead -= 3_600_000
+        store._client._ahead -= 3_600_000
         with self.assertRaises(StoreUnavailable):
             await store.append(to("ben"))
         self.assertEqual(offsets(await store.append(to("ben"))), [1])
@@ -314,7 +314,7 @@ class KeptTests(FailureTestCase):
         redis = await self.own_redis()
         store = await self.store(redis)
         (answer,) = await store.append([message(cid="c1")])
-        store._session._writes.abort("a crash")
-        store._session._reads.abort("a crash")
+        store._client._writes.abort("a crash")
+        store._client._reads.abort("a crash")
         other = await self.store(redis)
         self.assertEqual(await other.append([message(cid="c1")]), [kept(answer.message, 1, True)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import deferLater
 
 from kschat.backends.redis import RedisStore
-from kschat.backends.redis.packed import GENERATION
-from kschat.backends.redis.restored import restored
+from kschat.backends.redis.store.codec import GENERATION
+from kschat.backends.redis.store.restored import restored
 from kschat.chat.interfaces import InboxPage, InboxState, Notes, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
 from tests.contracts.istore import entries, offsets

@@ -13,8 +13,14 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.redis.connection import RedisUnavailable
-from kschat.backends.redis.lane import MOST_BYTES, MOST_ON_THE_WAY, MOST_WRITES, UNKNOWN, Lane
-from kschat.backends.redis.packed import GENERATION, Packer, answers, id_of, message_of, number_of, peer_of
+from kschat.backends.redis.store.codec import GENERATION, BatchEncoder, answers, id_of, message_of, number_of, peer_of
+from kschat.backends.redis.store.write_queue import (
+    ASSUMED_ROOM_SIZE,
+    MAX_SCRIPT_BYTES,
+    MAX_SCRIPT_WRITES,
+    MAX_WRITES_IN_FLIGHT,
+    WriteQueue,
+)
 from kschat.chat.interfaces import Stored
 from kschat.chat.messages import Error, Message
 from tests.contracts.made import awkward_messages, message, mid, to
@@ -27,7 +33,7 @@ class TestPacking(SynchronousTestCase):
 
     def rest(self, one: Message) -> tuple[list[Any], bytes]:
         """What the script sees of a message, and the rest of it."""
-        argument = Packer().batch([one], 7, 9)
+        argument = BatchEncoder().encode([one], 7, 9)
         deadline, most, *seen = _texts(argument)
         self.assertEqual((deadline, most), (7, 9))
         return seen[:-1], seen[-1]
@@ -49,11 +55,11 @@ class TestPacking(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(NAMES, NAMES)
     def test_both_users_know_a_conversation_by_one_name_and_each_other_by_it(self, one: str, other: str) -> None:
-        packer = Packer()
+        encoder = BatchEncoder()
         if "#" in (one[0], other[0]):
             return
-        name, side = packer.name(one, other)
-        again, other_side = packer.name(other, one)
+        name, side = encoder.conversation(one, other)
+        again, other_side = encoder.conversation(other, one)
         self.assertEqual(name, again)
         self.assertEqual(side + other_side, 2 if one == other else 3)
         self.assertEqual(peer_of(side, name.encode()), other)
@@ -62,16 +68,16 @@ class TestPacking(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(NAMES, NAMES, NAMES, NAMES)
     def test_no_two_conversations_have_one_name(self, one: str, two: str, three: str, four: str) -> None:
-        packer = Packer()
+        encoder = BatchEncoder()
         same = {one, two} == {three, four} and (one == two) == (three == four)
         if not any(name[0] == "#" for name in (one, two, three, four)):
-            self.assertEqual(packer.name(one, two)[0] == packer.name(three, four)[0], same)
+            self.assertEqual(encoder.conversation(one, two)[0] == encoder.conversation(three, four)[0], same)
 
     def test_names_that_are_remembered_have_a_bound(self) -> None:
-        packer = Packer()
+        encoder = BatchEncoder()
         for number in range(100_500):
-            packer.name("ann", f"user {number}")
-        self.assertLessEqual(len(packer._names), 100_000)
+            encoder.conversation("ann", f"user {number}")
+        self.assertLessEqual(len(encoder._names), 100_000)
 
     @given(st.integers(0, 2**63 - 1))
     def test_a_number_is_an_id_and_back(self, number: int) -> None:
@@ -148,10 +154,10 @@ class TestLane(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.link = FakeLink()
-        self.lane = Lane(self.link)  # type: ignore[arg-type]
+        self.queue = WriteQueue(self.link)  # type: ignore[arg-type]
 
     def do(self, writes: int, name: str) -> Deferred[Any]:
-        return self.lane.do(writes, lambda: (name,))
+        return self.queue.do(writes, lambda: (name,))
 
     def sent(self) -> list[str]:
         return [command[0] for command, _ in self.link.sent]
@@ -164,7 +170,7 @@ class TestLane(SynchronousTestCase):
         self.assertEqual([self.successResultOf(one) for one in asked], [str(number) for number in range(100)])
 
     def test_large_ones_wait_and_small_ones_behind_them_too(self) -> None:
-        large = MOST_ON_THE_WAY // 2 + 1
+        large = MAX_WRITES_IN_FLIGHT // 2 + 1
         asked = [self.do(large, "a"), self.do(large, "b"), self.do(1, "c")]
         self.assertEqual(self.sent(), ["a"])
         self.link.answer()
@@ -175,16 +181,16 @@ class TestLane(SynchronousTestCase):
 
     def test_one_that_is_larger_than_all_that_may_be_is_sent_alone(self) -> None:
         self.do(1, "a")
-        self.do(10 * MOST_ON_THE_WAY, "b")
+        self.do(10 * MAX_WRITES_IN_FLIGHT, "b")
         self.assertEqual(self.sent(), ["a"])
         self.link.answer()
         self.assertEqual(self.sent(), ["b"])
 
     def test_what_waits_fails_with_the_link_and_is_never_sent(self) -> None:
-        asked = [self.do(MOST_ON_THE_WAY, name) for name in "abc"]
+        asked = [self.do(MAX_WRITES_IN_FLIGHT, name) for name in "abc"]
         self.link.up = False
         self.link.sent.pop()[1].errback(RedisUnavailable("lost"))
-        self.lane.down()
+        self.queue.down()
         for one in asked:
             self.failureResultOf(one, RedisUnavailable)
         self.link.up = True
@@ -194,36 +200,38 @@ class TestLane(SynchronousTestCase):
 
     def test_what_is_sent_is_made_when_it_is_sent(self) -> None:
         made: list[str] = []
-        self.do(MOST_ON_THE_WAY, "a")
+        self.do(MAX_WRITES_IN_FLIGHT, "a")
 
         def make() -> tuple[str]:
             made.append("b")
             return ("b",)
 
-        self.lane.do(1, make)
+        self.queue.do(1, make)
         self.assertEqual(made, [])
         self.link.answer()
         self.assertEqual(made, ["b"])
 
     def test_a_usual_batch_is_one_part(self) -> None:
         batch = to(*["ben"] * 500)
-        self.assertEqual([(writes, len(part)) for writes, part in self.lane.parts(batch)], [(500, 500)])
+        self.assertEqual([(writes, len(part)) for writes, part in self.queue.parts(batch)], [(500, 500)])
 
     def test_a_batch_to_large_rooms_is_parted(self) -> None:
         batch = [message("ann", "#r") for _ in range(100)]
-        parts = list(self.lane.parts(batch))
+        parts = list(self.queue.parts(batch))
         self.assertEqual([one for _, part in parts for one in part], batch)
-        self.assertEqual({writes for writes, _ in parts}, {MOST_WRITES})
-        self.assertEqual(len(parts), 100 * UNKNOWN // MOST_WRITES)
+        self.assertEqual({writes for writes, _ in parts}, {MAX_SCRIPT_WRITES})
+        self.assertEqual(len(parts), 100 * ASSUMED_ROOM_SIZE // MAX_SCRIPT_WRITES)
 
     def test_how_large_a_room_is_is_learned(self) -> None:
-        self.lane.learn([Stored(message("ann", "#r"), (("ben", 1),))])
+        self.queue.learn([Stored(message("ann", "#r"), (("ben", 1),))])
         self.assertEqual(self.weights([message("ann", "#r") for _ in range(100)]), [200])
 
     def test_a_batch_of_many_bytes_is_parted(self) -> None:
-        big = Raw(b'"%b"' % (b"x" * (MOST_BYTES // 3)))
-        batch = [message(msg=big) for _ in range(5)] + [message(attachments=(b"x" * MOST_BYTES,)) for _ in range(2)]
+        big = Raw(b'"%b"' % (b"x" * (MAX_SCRIPT_BYTES // 3)))
+        batch = [message(msg=big) for _ in range(5)] + [
+            message(attachments=(b"x" * MAX_SCRIPT_BYTES,)) for _ in range(2)
+        ]
         self.assertEqual(self.weights(batch), [2, 2, 1, 1, 1])
 
     def weights(self, batch: Sequence[Message]) -> list[int]:
-        return [writes for writes, _ in self.lane.parts(batch)]
+        return [writes for writes, _ in self.queue.parts(batch)]

@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.backends.redis.replica import RedisReplica
+from kschat.backends.redis.bus.bus import RedisBus
 from kschat.backends.redis.settings import Settings
 from kschat.chat import bodies
 from kschat.counters import Counters
@@ -27,7 +27,7 @@ class Watched:
 
     def __init__(self, test: TestCase, redis: Redis, prefix: str, store: MemoryStore) -> None:
         settings = Settings(url=redis.url, prefix=prefix, patience=0.6, last_retry=0.2)
-        self.replica = RedisReplica(settings, settings, real_reactor(), Counters(), FAST)
+        self.replica = RedisBus(settings, settings, real_reactor(), Counters(), FAST)
         self.daemon = Daemon(store, clock=real_reactor(), replica=self.replica)
         self.clients: list[Client] = []
         test.addCleanup(self.end)
@@ -83,7 +83,7 @@ class RandomWalk(TestCase):
             elif fault < 0.055:
                 daemons.remove(daemon)
                 if chance.random() < 0.5:  # else it ends without a word: nothing of it reaches Redis
-                    daemon.replica._roster.down()
+                    daemon.replica._registry.down()
                     await daemon.replica._link.stop()
                     await daemon.replica._subscriptions.stop()
                 await daemon.end()

@@ -13,10 +13,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from chaos.proxy import Proxy
-from kschat.backends.redis import roster
-from kschat.backends.redis.pace import Pace
-from kschat.backends.redis.replica import RedisReplica
-from kschat.backends.redis.roster_scripts import RETIRE
+from kschat.backends.redis.bus import presence_registry
+from kschat.backends.redis.bus.bus import RedisBus
+from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.settings import Settings
 from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
 from kschat.chat.words import CursorRequest, Emit, Typing
@@ -26,7 +25,7 @@ from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until
 
 #: Ten times as fast as in a daemon.
-FAST = Pace(beat=0.3, dead=1.2, away=0.8, settle=0.6)
+FAST = Heartbeat(beat=0.3, dead=1.2, away=0.8, settle=0.6)
 
 
 async def until(right: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
@@ -39,7 +38,7 @@ async def until(right: Callable[[], bool], what: str, seconds: float = PATIENCE)
     await repeated_until(look, bool, what, seconds)
 
 
-async def says(replica: RedisReplica, online: dict[str, bool | None]) -> None:
+async def says(replica: RedisBus, online: dict[str, bool | None]) -> None:
     """Fires when a replica knows this. While it is down it answers without a round trip."""
 
     async def ask() -> dict[str, bool | None]:
@@ -54,16 +53,16 @@ class ReplicaTestCase(TestCase):
 
     def setUp(self) -> None:
         self.prefix = uuid4().hex
-        self.replicas: list[RedisReplica] = []
+        self.replicas: list[RedisBus] = []
         self.redis: Redis
 
-    def replica(self, **changes: Any) -> RedisReplica:
+    def replica(self, **changes: Any) -> RedisBus:
         """One more daemon's, that was not started."""
         settings = Settings(
             **{"url": self.redis.url, "prefix": self.prefix, "patience": 1.0, "last_retry": 0.2, **changes}
         )
         counters = Counters()
-        replica = RedisReplica(settings, settings, real_reactor(), counters, FAST)
+        replica = RedisBus(settings, settings, real_reactor(), counters, FAST)
         replica.counters = counters  # type: ignore[attr-defined]
         self.replicas.append(replica)
         self.addCleanup(replica.stop)
@@ -112,7 +111,7 @@ class Together(ReplicaTestCase):
         self.other, self.other_ears = self.joined()
         await self.are_up(self.replicas)
 
-    def joined(self, **changes: Any) -> tuple[RedisReplica, Ears]:
+    def joined(self, **changes: Any) -> tuple[RedisBus, Ears]:
         replica, ears = self.replica(**changes), Ears()
         replica.attach(ears)
         replica.start()
@@ -121,7 +120,7 @@ class Together(ReplicaTestCase):
     async def down(self) -> None:
         await until(lambda: not self.one.up and not self.other.up, "both to be down")
 
-    async def becomes(self, replica: RedisReplica, **online: bool | None) -> None:
+    async def becomes(self, replica: RedisBus, **online: bool | None) -> None:
         await says(replica, online)
 
 
@@ -194,7 +193,7 @@ class Failures(Together):
         await self.becomes(self.other, ann=True, nobody=False)
 
     async def test_what_a_frozen_redis_finds_when_it_goes_on_is_not_told_late(self) -> None:
-        self.patch(roster, "STALE_AFTER", 300)
+        self.patch(presence_registry, "STALE_AFTER", 300)
         await self.begin()
         self.other.listen("ann")
         self.other.here("ann")
@@ -244,10 +243,10 @@ class Failures(Together):
 class Deaths(Together):
     """Daemons that end without a word."""
 
-    async def die(self, replica: RedisReplica) -> None:
+    async def die(self, replica: RedisBus) -> None:
         """Say nothing more, as after a SIGKILL or a cut: nothing of it reaches Redis."""
         self.replicas.remove(replica)
-        replica._roster.down()
+        replica._registry.down()
         await replica._link.stop()
         await replica._subscriptions.stop()
 
@@ -269,7 +268,7 @@ class Deaths(Together):
         await until(lambda: self.ears.wants is Wants.NOTHING, "its wishes to be forgotten")
 
     async def test_the_pace_of_a_daemon_keeps_what_is_promised(self) -> None:
-        pace = Pace()
+        pace = Heartbeat()
         self.assertLess(pace.dead + 2 * pace.beat, 15.6)
         self.assertLess(pace.beat, pace.away)
         self.assertLess(pace.away, pace.dead)
@@ -297,13 +296,13 @@ class Deaths(Together):
         self.one.watch("ann")
         await self.becomes(self.one, ann=True)
         # As if it had been stopped for a while: its connection stands, and others take it off.
-        before = self.other._roster.id
-        await RETIRE.run(self.one._link.do, self.one._prefix, before)
-        await until(lambda: self.other._roster.id != before and self.other._roster.ready, "another id")
+        before = self.other._registry.id
+        await self.one._registry._run(self.one._link.do, "retire", before)
+        await until(lambda: self.other._registry.id != before and self.other._registry.ready, "another id")
         await until(lambda: not self.redis.do("EXISTS", f"{self.prefix}:r:dead"), "the old one to be taken off")
         await self.becomes(self.one, ann=True)
         self.assertEqual(self.ears.of("ann")[-1], (True, None))
-        self.assertEqual(self.redis.do("SMEMBERS", f"{self.prefix}:r:on:ann"), [self.other._roster.id.encode()])
+        self.assertEqual(self.redis.do("SMEMBERS", f"{self.prefix}:r:on:ann"), [self.other._registry.id.encode()])
         self.other.gone("ann", 5)
         await self.becomes(self.one, ann=False)
 
@@ -390,7 +389,7 @@ class Networks(Together):
         await until(lambda: b"master_link_status:up" in copy.do("INFO", "replication"), "the replica")
         settings = Settings(url=self.redis.url, prefix=self.prefix)
         third, ears = (
-            RedisReplica(settings, structs.replace(settings, url=copy.url), real_reactor(), Counters(), FAST),
+            RedisBus(settings, structs.replace(settings, url=copy.url), real_reactor(), Counters(), FAST),
             Ears(),
         )
         self.addCleanup(third.stop)
@@ -405,7 +404,7 @@ class Networks(Together):
         self.one.listen("ann")
         await self.one.listen("ann")
         self.one.here("ann")
-        await until(lambda: self.one._roster.remote, "it to be known that one listens elsewhere")
+        await until(lambda: self.one._registry.remote, "it to be known that one listens elsewhere")
         self.assertEqual(await self.one.ask("ann", CursorRequest("q")), 1)
         await until(lambda: bool(ears.words), "the question")
         ears.words.clear()

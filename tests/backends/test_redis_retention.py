@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 
 from kschat.backends.redis import RedisStore
-from kschat.backends.redis.packed import GENERATION
-from kschat.backends.redis.retention import STEP
+from kschat.backends.redis.store.codec import GENERATION
+from kschat.backends.redis.store.retention import STEP_ENTRIES
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Notes
 from kschat.chat.messages import Message
 from tests.backends.redis_stores import StoreTestCase
@@ -123,7 +123,7 @@ class AgeTests(RetentionTestCase):
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
-        await store.append([self.at(9000 - n / 1000) for n in range(2 * STEP + 1)])
+        await store.append([self.at(9000 - n / 1000) for n in range(2 * STEP_ENTRIES + 1)])
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben")], [0, 0])
 
@@ -272,7 +272,7 @@ class CountTests(RetentionTestCase):
 
     async def test_more_than_one_step_s_worth_goes_in_one_round(self) -> None:
         store = await self.begun(retention_messages=10)
-        await store.append(to(*["ben", "cem"] * (2 * STEP)))
+        await store.append(to(*["ben", "cem"] * (2 * STEP_ENTRIES)))
         await store.sweep()
         self.assertEqual([self.held(key) for key in ("i:ben", "i:cem", "c:3:annben", "c:3:anncem")], [10] * 4)
 
@@ -341,7 +341,7 @@ class RoundTests(RetentionTestCase):
 
     async def test_one_daemon_at_a_time_deletes(self) -> None:
         one, other = await self.begun(retention_messages=3), await self.begun(retention_messages=3)
-        await one.append(to(*["ben"] * (3 * STEP)))
+        await one.append(to(*["ben"] * (3 * STEP_ENTRIES)))
         await gatherResults([one.sweep(), other.sweep()])
         self.assertEqual(self.held("i:ben"), 3)
         self.assertEqual(self.redis.do("EXISTS", f"{self.id()}:x:lock"), 0)
@@ -372,7 +372,7 @@ class RoundTests(RetentionTestCase):
 
     async def test_a_store_that_ends_amid_a_round_ends(self) -> None:
         store = await self.begun(retention_messages=3)
-        await store.append(to(*["ben"] * (3 * STEP)))
+        await store.append(to(*["ben"] * (3 * STEP_ENTRIES)))
         swept = store.sweep()
         await store.stop()
         await swept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import capturedLogs
 
 from kschat.backends.redis import link
-from kschat.backends.redis.packed import GENERATION
+from kschat.backends.redis.store.codec import GENERATION
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import to

@@ -192,7 +192,7 @@ class TestCommand(BackupTestCase):
         for arguments, sentence in (
             (("backup",), "kschat: backup: name the file that is to be written: kschat backup COPY\n"),
             (("backup", "x", "--store", "memory"), "kschat: store: the store memory keeps no file\n"),
-            (("restored", "--store", "redis"), "kschat: store: Redis keeps the messages: daemons see"),
+            (("restored", "--store", "redis"), "kschat: restored: name the Redis: --redis redis://host:6379/0\n"),
         ):
             said, errors = self.run_beside(*arguments).communicate()
             self.assertEqual(said, "")

@@ -61,6 +61,13 @@ class AdoptionTests(SynchronousTestCase):
         self.assertEqual(self.house.counters.adopted, 1)
         self.assertEqual(self.successResultOf(self.store.ends(["ben"])), {"ben": 1})
 
+    def test_of_a_daemon_that_names_its_messages_two_that_say_the_same_are_two(self) -> None:
+        one = message("zoe", "ben", cid="1")
+        other = message("zoe", "ben", cid="2", msg=one.msg, time=one.time)
+        self.arrive(one, other, one)
+        self.assertEqual([offset for offset, _ in self.received(self.ben)], [1, 2])
+        self.assertEqual(self.house.counters.adopted, 2)
+
     def test_what_was_said_twice_is_two_messages(self) -> None:
         theirs = message("zoe", "ben")
         later = message("zoe", "ben", msg=theirs.msg, time=theirs.time + 1)

@@ -95,6 +95,12 @@ class Relaying(RelayTestCase):
         self.daemon.hub.deliver([Stored(message("ben"), (("ben", 0),))], socket)
         self.assertEqual((len(first.messages()), len(second.messages())), (0, 1))
 
+    def test_an_offset_that_another_daemon_s_store_gave_is_no_gap_here(self) -> None:
+        client = self.daemon.joined("ben")
+        for offset in (7, 0, 9, 8, 7):
+            self.daemon.hub.deliver([Stored(message("ben"), (("ben", offset),))])
+        self.assertEqual(["offset" in one for one in client.messages()], [False] * 5)
+
     def test_recovery_is_a_new_beginning_without_the_extra_argument(self) -> None:
         client = self.daemon.client("ben", {"recover": "1"}).join()
         self.relay(client)

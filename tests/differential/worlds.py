@@ -17,7 +17,7 @@ from kschat.backends.alone import LoneReplica
 from kschat.backends.amqp import AmqpRouter
 from kschat.backends.amqp import Settings as AmqpSettings
 from kschat.backends.memory import MemoryRouter, MemoryStore
-from kschat.backends.redis import RedisReplica, RedisStore
+from kschat.backends.redis import RedisBus, RedisStore
 from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
@@ -187,7 +187,7 @@ class OnRedis(Real):
             router: Any = FarRouter(exchange, reactor, random)
             if broker is not None:
                 router = AmqpRouter(AmqpSettings(url=broker.url, exchange=name), reactor)
-            replica = RedisReplica(settings, settings, reactor, Counters())
+            replica = RedisBus(settings, settings, reactor, Counters())
             self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, replica=replica))
             self._parts += [store, router, replica]
 

@@ -262,4 +262,74 @@ class Cluster4Tests(_Cluster):
     old, new = 4, 2
 
 
+class SideBySideTests(_Servers):
+    """The tutorial's server, a daemon of relay mode and one of a cluster on one exchange, with two clients each."""
+
+    async def begin(self, **settings: str) -> None:
+        """All three, and six users: the first two are on the tutorial's server."""
+        require_node()
+        amqp, redis = rabbitmq(), (await shared_redis()).url
+        self.server = await TutorialServer.start(self, amqp)
+        relay = await Daemon.start(self, store="none", amqp=amqp, **settings)
+        cluster = await Daemon.start(
+            self, store="redis", amqp=amqp, redis=redis, redis_prefix=new_user("beside"), **settings
+        )
+        self.daemons = [relay, cluster]
+        self.sockets: dict[str, NodeSocket] = {}
+        for daemon in self.daemons:
+            await daemon.ready_becomes("ready")
+        for url in (self.server.url, *(f"{daemon.url}/kschat" for daemon in self.daemons)):
+            for version in (2, 4):
+                user = new_user()
+                self.sockets[user] = await self.connect(url, user, version)
+        await self.server.bound(2)
+
+    async def all_write(self, times: int = 5) -> None:
+        """Everybody writes to everybody, and has the answers of its server."""
+        acks = [
+            self.sockets[sender].emit("Send", sending(sender, recipient, f"{sender} {recipient} {number}"))
+            for number in range(times)
+            for sender in self.sockets
+            for recipient in self.sockets
+            if sender != recipient
+        ]
+        for (ack,) in await defer.gatherResults(acks):
+            self.assertEqual("Send Emit is success.", ack["RESPONSE"])
+
+    async def assert_whole(self, *users: str, times: int = 5) -> None:
+        """Each of these users gets all that the others of them wrote, each sender's in order."""
+        for recipient in users:
+            senders = [user for user in users if user != recipient]
+            texts: dict[str, list[str]] = {sender: [] for sender in senders}
+            while any(len(found) < times for found in texts.values()):
+                for one in messages_of(await self.sockets[recipient].next("RESPRECEIVER")):
+                    texts.setdefault(str(one["uId"]), []).append(one["msg"])
+            for sender in senders:
+                self.assertEqual([f"{sender} {recipient} {number}" for number in range(times)], texts[sender])
+
+    def assert_all_live(self) -> None:
+        """Nobody was harmed by what another published."""
+        self.assertTrue(self.server.lives)
+        self.assertEqual([], [fault for daemon in self.daemons for fault in daemon.faults])
+
+    async def test_everybody_s_messages_reach_everybody_in_the_tutorial_s_format(self) -> None:
+        await self.begin(amqp_format="tutorial")
+        await self.all_write()
+        await self.assert_whole(*self.sockets)
+        self.assert_all_live()
+
+    async def test_by_default_the_old_server_lives_on_and_each_kind_s_messages_are_whole(self) -> None:
+        await self.begin()
+        # The second time is what ended a server whose channel was closed.
+        for _ in range(2):
+            await self.all_write()
+            old, new = list(self.sockets)[:2], list(self.sockets)[2:]
+            await self.assert_whole(*old)
+            await self.assert_whole(*new)
+            self.assert_all_live()
+        for daemon in self.daemons:
+            self.assertEqual(1, daemon.log.count("RabbitMQ also has the exchange 'direct_logs'"), daemon.log)
+            self.assertEqual(1, daemon.log.count("in relay mode (store none) beside one that keeps messages"))
+
+
 del _Servers, _Migration, _Cluster

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 
+from twisted.internet.utils import getProcessOutput
 from twisted.trial import unittest
 
 from chaos.proxy import Proxy
 from tests.e2e.chatting import COMES_BACK, messages_of, new_user, received, send
+from tests.e2e.test_redis import ClusterTestCase
 from tests.support import Daemon, NodeClient, NodeSocket, require_node, token
 from tests.support.daemon import environment
 from tests.support.tokens import SECRET
@@ -104,3 +106,77 @@ class RestoreTests(unittest.TestCase):
         await send(await self.join(alice), alice, bob, "new")
         (page,) = await (await self.join(bob)).emit("Sync", {"offset": 3})
         self.assertEqual([one["msg"] for one in page["MSG"]], ["new"])
+
+
+class RedisRestoreTests(ClusterTestCase):
+    """A copy of Redis, ten more messages, and the copy in the place of its data."""
+
+    async def begun(self) -> None:
+        """Two daemons; Bob's client has offset 20 in the end, of which the copy has 10."""
+        self.daemons_here = await self.daemons("enable-debug-command yes\n")
+        one, other = self.daemons_here
+        self.alice, self.bob, self.cem = new_user("alice"), new_user("bob"), new_user("cem")
+        self.proxy = Proxy(real_reactor(), other.port)
+        self.addCleanup(self.proxy.stop)
+        await self.proxy.start()
+        a = await self.join(one, self.alice)
+        client = NodeClient.start(self, 4)
+        self.b = await client.connect(
+            f"http://127.0.0.1:{self.proxy.port}/kschat", auth={"token": token(self.bob), "recover": 1}, **COMES_BACK
+        )
+        await send(a, self.alice, self.bob, *range(1, 11))
+        await received(self.b, 10)
+        self.redis.do("SAVE")
+        self.copy = (self.redis.directory / "dump.rdb").read_bytes()
+        await send(a, self.alice, self.bob, *range(11, 20))
+        await send(a, self.alice, self.bob, 20, cid="twenty")
+        self.assertEqual((await received(self.b, 10))[-1]["offset"], 20)
+        await send(a, self.alice, self.cem, "lost")
+        await self.proxy.stop()
+
+    async def nothing_is_missed(self) -> None:
+        """What is acknowledged now comes to each client of before."""
+        one, other = self.daemons_here
+        a = await self.join(one, self.alice)
+        new = [f"new {number}" for number in range(10)]
+        await send(a, self.alice, self.bob, *new)
+        (again,) = await send(a, self.alice, self.bob, 20, cid="twenty")
+        self.assertNotIn("repeat", again)
+        await send(a, self.alice, self.cem, "kept")
+        await self.proxy.start()
+        await self.b.next("connect")
+        came: list[dict[str, object]] = []
+        while not came or came[-1]["mid"] != again["mid"]:
+            came += messages_of(await self.b.next("RESPRECEIVER"))
+        self.assertEqual([one["msg"] for one in came][-11:], [*new, 20])
+        (page,) = await self.b.emit("Sync", {"offset": 20})
+        self.assertEqual([one["msg"] for one in page["MSG"]], [*new, 20])
+        self.assertFalse(page["more"])
+        self.assertEqual([one["msg"] for one in await received(await self.join(other, self.cem), 1)], ["kept"])
+        await send(a, self.alice, self.bob, "live")
+        self.assertEqual([one["msg"] for one in await received(self.b, 1)], ["live"])
+
+    async def test_a_copy_in_the_place_of_its_file_while_daemons_live(self) -> None:
+        await self.begun()
+        self.redis.kill()
+        (self.redis.directory / "dump.rdb").write_bytes(self.copy)
+        for daemon in self.daemons_here:
+            await daemon.ready_becomes("degraded")
+        await self.redis.start()
+        for daemon in self.daemons_here:
+            await daemon.ready_becomes("ready")
+        await self.nothing_is_missed()
+
+    async def test_a_copy_that_a_running_redis_loads_while_no_daemon_is_there(self) -> None:
+        await self.begun()
+        for daemon in self.daemons_here:
+            await daemon.stop()
+        (self.redis.directory / "dump.rdb").write_bytes(self.copy)
+        self.redis.do("DEBUG", "RELOAD", "NOSAVE")
+        command = ("-c", "from kschat.cli import run; run()", "restored", "--store", "redis", "--redis", self.redis.url)
+        done = await getProcessOutput(sys.executable, command, environment(SECRET))
+        self.assertIn(b"offsets go on beyond all that were given", done)
+        for daemon in self.daemons_here:
+            await daemon.restart()
+            await daemon.ready_becomes("ready")
+        await self.nothing_is_missed()

@@ -311,7 +311,7 @@ class Observers(SynchronousTestCase):
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
-                "a namespace that is not there was refused",
+                "a request for an unknown namespace was refused",
                 "a connection from 192.0.2.7:1 was closed: slow reader (why)",
             ],
         )

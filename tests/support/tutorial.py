@@ -56,6 +56,11 @@ class TutorialServer:
 
         await repeated_until(ask, lambda found: found == count, f"{count} sockets of the tutorial's server to be bound")
 
+    @property
+    def lives(self) -> bool:
+        """Whether its process has not ended."""
+        return self._process.poll() is None
+
     def stop(self) -> defer.Deferred[Any]:
         """Ends it; once it has ended: nothing."""
         self._process.terminate()

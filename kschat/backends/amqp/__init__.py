@@ -8,6 +8,7 @@
 - ``link``        one connection: pika's, mended
 - ``publisher``   confirms and returns
 - ``queues``      what is bound, and what arrives
+- ``neighbours`` which other daemons there are, and whether they go together with this one
 - ``session``     one connection in use, and whether it answers
 - ``kind``        what the configuration means for it
 - ``probe``       whether a daemon that starts now could use it

@@ -110,10 +110,8 @@ _unpack_place: Final = msgspec.msgpack.Decoder(_Place).decode
 
 
 def place_header(message: Message, user: str, offset: int) -> dict[str, bytes]:
-    """The header for one of a message's places; none where it has no place in an inbox."""
-    if not offset:
-        return {}
-    place: _Place = (message.mid, user, offset, bool(message.attachments))
+    """The header for one of a message's places. Without a place in an inbox its binary is as the tutorial has it."""
+    place: _Place = (message.mid, user, offset, bool(message.attachments and offset))
     return {PLACE: msgspec.msgpack.encode(place)}
 
 
@@ -130,7 +128,7 @@ def read(
         CarriedError: it can't be read.
     """
     if content_type == BATCH:
-        return unpacked(body), False
+        return [_named(one) for one in unpacked(body)], False
     found = from_tutorial(body, make_mid)
     header = (headers or {}).get(PLACE)
     if header is None:
@@ -139,7 +137,18 @@ def read(
         mid, user, offset, lacks = _unpack_place(header)
     except (msgspec.MsgspecError, TypeError) as error:
         raise CarriedError(f"a place that can't be read: {error}") from None
-    return [Stored(msgspec.structs.replace(found.message, mid=mid), ((user, offset),))], lacks
+    return [_named(Stored(msgspec.structs.replace(found.message, mid=mid), ((user, offset),)))], lacks
+
+
+def _named(stored: Stored) -> Stored:
+    """A message without a place in an inbox, with a ``cid``: so that several daemons that store it know it for one.
+
+    Of what says no id of its own (the tutorial's server) all that it says must do; see ``chat.adoption``.
+    """
+    message = stored.message
+    if message.cid is not None or not stored.places or stored.places[0][1]:
+        return stored
+    return msgspec.structs.replace(stored, message=msgspec.structs.replace(message, cid=message.mid))
 
 
 def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:

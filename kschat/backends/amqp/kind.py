@@ -39,6 +39,10 @@ class Configured(Protocol):
         """See above."""
 
     @property
+    def store(self) -> str:
+        """Whether there is one: not ``none``."""
+
+    @property
     def amqp_ca(self) -> str:
         """See above."""
 
@@ -61,6 +65,7 @@ def settings_of(config: Configured) -> Settings:
         prefix=config.amqp_prefix,
         queue="connection" if config.amqp_queue == "connection" else "daemon",
         format="tutorial" if config.amqp_format == "tutorial" else "kschat",
+        keeps=config.store != "none",
         ca=config.amqp_ca,
         cert=config.amqp_cert,
         key=config.amqp_key,

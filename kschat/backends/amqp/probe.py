@@ -63,11 +63,11 @@ async def probe(settings: Settings, reactor: Any) -> str:
 async def _look(link: Link, settings: Settings) -> str:
     channel = await link.channel()
     try:
-        await channel.exchange_declare(settings.exchange, settings.exchange_type, passive=True)
+        await channel.exchange_declare(settings.own_exchange, settings.exchange_type, passive=True)
     except ChannelClosedByBroker as error:
         if error.reply_code == NOT_FOUND:
-            return f"the exchange {settings.exchange} is made at the first start"
+            return f"the exchange {settings.own_exchange} is made at the first start"
         raise
     # It is there: to declare it makes nothing, and says whether it is as the settings say.
-    await channel.exchange_declare(settings.exchange, settings.exchange_type, durable=settings.durable)
-    return f"the exchange {settings.exchange} is there"
+    await channel.exchange_declare(settings.own_exchange, settings.exchange_type, durable=settings.durable)
+    return f"the exchange {settings.own_exchange} is there"

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from kschat.backends.amqp import address, carried, parted
 from kschat.backends.amqp.keys import Keys
 from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.neighbours import Card
 from kschat.backends.amqp.queues import Arrived
 from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
@@ -70,6 +71,8 @@ class AmqpRouter:
         self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
         self._ended: Deferred[None] = succeed(None)
         self._look = Ticker(reactor, LOOK, self._look_after, "RabbitMQ could not be looked after")
+        self._said: set[str] = set()
+        self._met = 0
         self._tries = 0
         self._connections = 0
         self._malformed = 0
@@ -254,7 +257,7 @@ class AmqpRouter:
     def _explained(self, reason: str) -> str:
         if "inequivalent arg" in reason:
             return (
-                f"{reason}. The exchange {self._settings.exchange!r} is there already, otherwise: name another by "
+                f"{reason}. The exchange {self._settings.own_exchange!r} is there already, otherwise: name another by "
                 "amqp_exchange, or set amqp_exchange_type and amqp_durable to what it is"
             )
         return reason
@@ -314,7 +317,7 @@ class AmqpRouter:
                 self._malformed += 1
                 self.log.warn("from RabbitMQ came {error}", error=error)
                 continue
-            if lacks:
+            if lacks and self._settings.keeps:  # else the tutorial's form of it must do
                 missed += [user for one in found for user, _ in one.places if user in bound]
             elif socket is None:
                 batch += [one for one in found if any(user in bound for user, _ in one.places)]
@@ -325,6 +328,38 @@ class AmqpRouter:
                 self._listener.deliver(batch, socket)
             if missed:
                 self._listener.missed(missed)
+
+    def met(self, card: Card) -> None:
+        """Say what of another daemon does not go together with this one."""
+        self._met += 1
+        mine = self._settings
+        if card.format != mine.format:
+            self._say_once(
+                f"another daemon has amqp_format={card.format}, and this one {mine.format}: their users do not hear "
+                "each other; give all daemons the same"
+            )
+        elif card.keeps != mine.keeps:
+            which = "this daemon is" if card.keeps else "another daemon is"
+            self._say_once(
+                f"{which} in relay mode (store none) beside one that keeps messages: messages cross, but a user who "
+                "moves between the two gets some of them twice; give all daemons the same store"
+            )
+
+    def unmet(self, reason: str) -> None:
+        """Say that others can't be met."""
+        self._say_once(f"it can't be known which other daemons there are: {reason}")
+
+    def met_exchange(self) -> None:
+        """Say that there may be a server that is not heard."""
+        self._say_once(
+            f"RabbitMQ also has the exchange {self._settings.exchange!r}, which this daemon does not use: to serve "
+            "beside the tutorial's server, give all daemons amqp_format=tutorial"
+        )
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self.log.warn("{what}", what=what)
 
     def cancelled(self, socket: str | None) -> None:
         """Tell whose queue it was, and that there is another."""

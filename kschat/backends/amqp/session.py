@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, Protocol
 
+from pika.exceptions import ChannelClosed
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from kschat.backends.amqp.keys import Keys
 from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.neighbours import Card, Neighbours
 from kschat.backends.amqp.publisher import Publisher
 from kschat.backends.amqp.queues import PREFETCH, Consumer, DaemonQueue, SocketQueues
 from kschat.backends.amqp.settings import Settings
@@ -34,6 +36,15 @@ class Owner(Consumer, Protocol):
 
     def unblocked(self) -> None:
         """It does again, and has done what was wished meanwhile."""
+
+    def met(self, card: Card) -> None:
+        """There is another daemon."""
+
+    def unmet(self, reason: str) -> None:
+        """It can't be known which other daemons there are."""
+
+    def met_exchange(self) -> None:
+        """The tutorial's exchange is there, which this daemon does not use."""
 
 
 class Session:
@@ -86,18 +97,19 @@ class Session:
         settings, link = self._settings, self.link
         await link.ready
         self._channel = channel = await link.channel()
-        await channel.exchange_declare(settings.exchange, settings.exchange_type, durable=settings.durable)
+        await channel.exchange_declare(settings.own_exchange, settings.exchange_type, durable=settings.durable)
         await channel.basic_qos(prefetch_count=PREFETCH)
         kind = DaemonQueue if settings.queue == "daemon" else SocketQueues
-        queues = kind(channel, settings.exchange, self._keys, self._owner, self._clock)
+        queues = kind(channel, settings.own_exchange, self._keys, self._owner, self._clock)
         self._queues = queues
         link.after_read = queues.hand_on
         await queues.open()
         publishing = await link.channel()
-        publisher = Publisher(publishing._channel, settings.exchange, self._app_id, self._clock)
+        publisher = Publisher(publishing._channel, settings.own_exchange, self._app_id, self._clock)
         await publishing._wrap_channel_method("confirm_delivery")(ack_nack_callback=publisher.confirmed)
         for one in (channel, publishing):
             one.on_closed.addBoth(self._channel_closed)
+        await self._look_around()
         # Some come and go while the others are bound.
         known: set[tuple[str, str]] = set()
         while (now := wanted()) != known:
@@ -111,6 +123,24 @@ class Session:
         channel.connection.add_on_connection_unblocked_callback(lambda *_: self._unblock())
         self._publisher = publisher
         self._heard = self._clock.seconds()
+
+    async def _look_around(self) -> None:
+        """See who else is there. Each on a channel of its own, since RabbitMQ closes that at a refusal."""
+        settings = self._settings
+        try:
+            card = Card(self._app_id, settings.format, settings.keeps)
+            await Neighbours(await self.link.channel(), settings.cards_exchange, card, self._owner.met).open()
+        except ChannelClosed as closed:
+            self._owner.unmet(why(closed))
+        if settings.format == "tutorial":
+            return
+        try:
+            looking = await self.link.channel()
+            await looking.exchange_declare(settings.exchange, settings.exchange_type, passive=True)
+        except ChannelClosed:
+            return  # there is none
+        looking._channel.close()  # (pika's wrapper answers this by the exception that it was closed)
+        self._owner.met_exchange()
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
         """See ``IRouter``. A connection that ends or is blocked answers none of these; then it is said here."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.redis.settings import Settings
-from kschat.backends.redis.store import RedisStore
+from kschat.backends.redis.store.store import RedisStore
 from kschat.chat.clocks import WallClock
 
 

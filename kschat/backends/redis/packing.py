@@ -1,20 +1,35 @@
-"""Many values as one argument of a script. Each argument of its own would cost as much as a publish."""
+"""Values as one argument of a script, in msgpack. Each argument of its own would cost as much as a publish."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+_encoder: Final = msgspec.msgpack.Encoder()
 
 
-def array(items: Sequence[bytes]) -> bytes:
-    """An array in msgpack, of what is msgpack already."""
-    return b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items)
+def pack(*values: Any) -> bytes:
+    """A list of values. Bytes among them are packed as ``text``."""
+    return _encoder.encode(values)
 
 
-def text(data: bytes) -> bytes:
-    """A value in msgpack: as a str, whatever it holds, since Redis's ``cmsgpack`` knows no bin."""
-    return b"\xdb" + len(data).to_bytes(4, "big") + data
+def text(data: bytes) -> Raw:
+    """Bytes as a value: packed as a str, whatever they are, since Redis's ``cmsgpack`` has no bin."""
+    return Raw(_text(data))
 
 
 def texts(items: Sequence[bytes]) -> bytes:
-    """An array of such values."""
-    return array([text(item) for item in items])
+    """A list of bytes, each packed as ``text``."""
+    return array([_text(item) for item in items])
+
+
+def array(items: Sequence[bytes]) -> bytes:
+    """A list of values that are packed already."""
+    return b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items)
+
+
+def _text(data: bytes) -> bytes:
+    return b"\xdb" + len(data).to_bytes(4, "big") + data

@@ -1,47 +1,109 @@
 """What Redis does in one step each: Lua, run by its hash.
 
-- ``common``         stands before each of the others
-- ``hello``          a daemon has connected: which offsets may be given
-- ``append``         keep a batch
-- ``note``, ``mark``, ``room``   cursors and times, read marks, members
-- ``inbox``, ``ends``, ``read``, ``seen``   what is asked of inboxes
-- ``history``, ``conversations``, ``messages``   what is asked of conversations
-- ``sweep``          delete a little of what is to be kept no longer
-- ``restored``       somebody has put a copy in place
-
-They are given the prefix of all keys as their one key; a cluster of Redis's own kind is not for them.
+``store/`` and ``bus/`` have a file a command, with the number of its keys behind its name, and its input and output at
+its top. ``includes/`` has what several use; ``-- @include "name"`` takes it in. The one key is the prefix of all names,
+so a cluster of Redis's own kind is not for them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from importlib.resources import files
-from typing import Final
+from importlib.resources.abc import Traversable
+from typing import Any, Final, TypeAlias
 
-#: Those that write nothing: they are run also while Redis takes no writes.
-READING: Final = ("inbox", "ends", "read", "seen", "history", "conversations", "messages")
-WRITING: Final = ("hello", "append", "note", "mark", "room", "sweep", "restored")
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
+from txredisapi import ResponseError
+
+#: Sends a command, as ``execute_command`` of a connection.
+Do: TypeAlias = Callable[..., Deferred[Any]]
+
+_INCLUDE: Final = re.compile(r'^-- @include "(\w+)"\n', re.MULTILINE)
+_FLAGS: Final = re.compile(r"^-- Flags: ([\w-]+)$", re.MULTILINE)
+
+
+class Script:
+    """One script.
+
+    Attributes:
+        text: in Lua, with what it includes.
+        hash: by which Redis knows it.
+        keys: how many keys it takes.
+    """
+
+    __slots__ = ("hash", "keys", "text")
+
+    def __init__(self, text: bytes, keys: int) -> None:
+        self.text = text
+        self.hash = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+        self.keys = keys
 
 
 class Scripts:
-    """The texts of the scripts, and their hashes by name."""
+    """The scripts of one folder.
 
-    def __init__(self) -> None:
-        self._texts: Mapping[str, bytes] = dict(_read())
-        self.hashes: Mapping[str, str] = {
-            name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in self._texts.items()
-        }
+    Args:
+        folder: ``store`` or ``bus``.
+    """
 
-    def text(self, name: str) -> bytes:
-        """The whole of a script, as Redis is given it."""
-        return self._texts[name]
+    def __init__(self, folder: str) -> None:
+        self._scripts = dict(_read(folder))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scripts)
+
+    def __getitem__(self, name: str) -> Script:
+        return self._scripts[name]
+
+    def load(self, do: Do) -> Deferred[Any]:
+        """Send all to Redis. Fails as ``do`` does."""
+        loading = [do("SCRIPT", "LOAD", script.text) for script in self._scripts.values()]
+        return gatherResults(loading, consumeErrors=True).addErrback(_first)
+
+    def command(self, name: str, prefix: str | bytes, *arguments: str | bytes | int) -> tuple[str | bytes | int, ...]:
+        """The command that runs a script that was loaded."""
+        script = self._scripts[name]
+        return ("EVALSHA", script.hash, script.keys, prefix, *arguments)
+
+    def run(self, do: Do, name: str, prefix: str | bytes, *arguments: str | bytes | int) -> Deferred[Any]:
+        """Run a script, which is sent if Redis does not know it. Fails as ``do`` does."""
+        script = self._scripts[name]
+
+        def unknown(failure: Failure) -> Any:
+            # Redis forgets its scripts when it restarts.
+            if failure.check(ResponseError) is None or not str(failure.value).startswith("NOSCRIPT"):
+                return failure
+            return do("EVAL", script.text, script.keys, prefix, *arguments)
+
+        return do(*self.command(name, prefix, *arguments)).addErrback(unknown)
 
 
-def _read() -> Iterator[tuple[str, bytes]]:
+def _first(failure: Failure) -> Failure:
+    failure.trap(FirstError)
+    first: Failure = failure.value.subFailure  # type: ignore[union-attr] # it is a FirstError
+    return first
+
+
+def _read(folder: str) -> Iterator[tuple[str, Script]]:
     here = files(__name__)
-    common = (here / "common.lua").read_bytes()
-    for name in READING + WRITING:
+    for file in sorted((here / folder).iterdir(), key=lambda file: file.name):
+        name, _, keys = file.name.removesuffix(".lua").rpartition("-")
+        text = file.read_text("utf-8")
         # With a line like this Redis sees beforehand whether it may run, and so never ends one in its midst.
-        head = b"#!lua flags=no-writes\n" if name in READING else b"#!lua\n"
-        yield name, head + common + (here / f"{name}.lua").read_bytes()
+        flags = _FLAGS.search(text)
+        head = f"#!lua flags={flags[1]}\n" if flags else "#!lua\n"
+        body = head + "".join(_included(text, here / "includes", set())) + _INCLUDE.sub("", text)
+        yield name, Script(body.encode(), int(keys))
+
+
+def _included(text: str, folder: Traversable, done: set[str]) -> Iterator[str]:
+    """What a text includes, each once, behind what it includes itself."""
+    for name in _INCLUDE.findall(text):
+        if name not in done:
+            done.add(name)
+            included = (folder / f"{name}.lua").read_text("utf-8")
+            yield from _included(included, folder, done)
+            yield _INCLUDE.sub("", included)

@@ -1,0 +1,350 @@
+"""``RedisBus``: what daemons tell each other, by Redis's publish and subscribe."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kschat.backends.redis import packing
+from kschat.backends.redis.bus.heartbeat import Heartbeat
+from kschat.backends.redis.bus.outbox import Outbox
+from kschat.backends.redis.bus.presence_registry import MAX_CALL_USERS, PresenceRegistry
+from kschat.backends.redis.bus.subscriptions import Subscriptions
+from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
+from kschat.backends.redis.faults import why
+from kschat.backends.redis.link import Link
+from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.teller import Teller
+from kschat.chat.clocks import WallClock
+from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
+from kschat.chat.words import Word, packed, unpacked
+from kschat.counters import Counters
+
+#: Calls that Redis has not answered, beyond which words wait for the next one.
+MAX_IN_FLIGHT: Final = 8
+
+#: Questions that wait to be told. Each is of a socket that connects.
+MAX_ASKS: Final = 10_000
+
+#: Bytes of what says whose words they are.
+ORIGIN: Final = 8
+
+#: The origin of words that are heard by the daemon that tells them, too.
+ECHO: Final = bytes(ORIGIN)
+
+
+@implementer(IReplica)
+class RedisBus:
+    """What daemons tell each other. Two connections: one publishes and keeps the registry, one listens.
+
+    Channels, after the prefix and ``:r:``: ``u:USER`` for a user's sockets, which each daemon listens to that has
+    one; ``all``; and those of ``presence_registry``.
+
+    Args:
+        publish: the Redis to publish to, which keeps the registry as well.
+        subscribe: the Redis to listen at: the same one, or a replica of it.
+        reactor: the real one.
+        counters: counts what is told, and what of it is dropped.
+        heartbeat: how often this daemon says that it lives.
+        wall: tells when users went.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        publish: Settings,
+        subscribe: Settings,
+        reactor: Any,
+        counters: Counters,
+        heartbeat: Heartbeat | None = None,
+        wall: WallClock = time.time,
+    ) -> None:
+        self._reactor = reactor
+        self._counters = counters
+        self._origin = secrets.token_bytes(ORIGIN)
+        self._prefix = publish.prefix.encode() + b":r:"
+        self._user = self._prefix + b"u:"
+        self._presence = self._prefix + b"p:"
+        self._all = self._prefix + b"all"
+        self._wants = self._prefix + b"w"
+        self._listener: ReplicaListener | None = None
+        teller = Teller("the bus")
+        self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
+        self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
+        self._registry = PresenceRegistry(
+            lambda: self._link,
+            self._prefix,
+            heartbeat or Heartbeat(),
+            reactor,
+            wall,
+            self._lost,
+            self._wanted,
+            self._entered,
+            publish.url != subscribe.url,
+        )
+        self._outbox = Outbox(counters)
+        self._asks: list[tuple[bytes, bytes, bytes, Deferred[int]]] = []
+        self._flushing: list[Deferred[None]] = []
+        self._in_flight = 0
+        self._turn_set = False
+        self._is_up = False
+        for channel in (self._all, self._wants):
+            self._subscriptions.add(channel)
+
+    # IReplica.
+
+    @property
+    def up(self) -> bool:
+        """See ``IReplica``."""
+        return self._is_up
+
+    def attach(self, listener: ReplicaListener) -> None:
+        """See ``IReplica``."""
+        self._listener = listener
+
+    def start(self) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.start()
+        self._link.start()
+
+    def stop(self) -> Deferred[None]:
+        """See ``IReplica``."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._link.up and self._registry.ready:
+            try:
+                await self._tell()
+                while self._registry.moved:
+                    await self._tell()
+                await self._registry.leave()
+            except Exception as error:  # noqa: BLE001 - the others take this daemon off by themselves
+                self.log.info("this daemon could not be taken off: {why}", why=why(error))
+        self._registry.down()
+        await self._link.stop()
+        await self._subscriptions.stop()
+
+    def listen(self, user: str) -> Deferred[None]:
+        """See ``IReplica``."""
+        self._subscriptions.add(self._user + user.encode())
+        both = gatherResults([self._registry.wants_told(), self._subscriptions.listening()], consumeErrors=True)
+        return both.addCallback(lambda _: None)
+
+    def unlisten(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.drop(self._user + user.encode())
+
+    def here(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._registry.here(user)
+        self._soon()
+        if self._listener is not None:
+            self._listener.changed(user, True, None)
+
+    def gone(self, user: str, seen: int) -> None:
+        """See ``IReplica``."""
+        self._registry.gone(user, seen)
+        self._soon()
+
+    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+        """See ``IReplica``."""
+        self._put([self._user + user.encode() for user in users], word, ECHO if echo else self._origin)
+
+    def ask(self, user: str, word: Word) -> Deferred[int]:
+        """See ``IReplica``."""
+        if not self._is_up or len(self._asks) >= MAX_ASKS:
+            return succeed(0)
+        self._counters.told += 1
+        name = user.encode()
+        body = self._origin + packing.array([packed(word)])
+        answer: Deferred[int] = Deferred()
+        self._asks.append((name, self._user + name, body, answer))
+        self._soon()
+        return answer
+
+    def flush(self) -> Deferred[None]:
+        """See ``IReplica``."""
+        if not self._is_up:
+            return succeed(None)
+        waits: Deferred[None] = Deferred()
+        self._flushing.append(waits)
+        self._soon()
+        return waits
+
+    def tell_all(self, word: Word) -> None:
+        """See ``IReplica``."""
+        self._put([self._all], word, self._origin)
+
+    def want(self, wants: Wants) -> None:
+        """See ``IReplica``."""
+        self._registry.want(wants)
+
+    def watch(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.add(self._presence + user.encode())
+
+    def unwatch(self, user: str) -> None:
+        """See ``IReplica``."""
+        self._subscriptions.drop(self._presence + user.encode())
+
+    def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
+        """See ``IReplica``."""
+        return Deferred.fromCoroutine(self._online(users))
+
+    async def _online(self, users: Sequence[str]) -> dict[str, bool | None]:
+        found: dict[str, bool | None] = dict.fromkeys(users)
+        if self._is_up:
+            try:
+                await self._subscriptions.settled()
+                while self._registry.moved and self._registry.ready:
+                    self._flush()  # so that the answer knows of who came and went before
+                found = await self._registry.online(users)
+            except RedisUnavailable:
+                pass  # then it is unknown, which is what ``found`` says already
+            except ResponseError as error:
+                self._link.abort(why(error))  # the next connection finds out whether it refuses that still
+        # Who came or went while it was asked: the one is known, the other is told.
+        here = self._registry.users
+        return {user: True if user in here else known for user, known in found.items()}
+
+    # Telling.
+
+    def _put(self, channels: Sequence[bytes], word: Word, origin: bytes) -> None:
+        self._counters.told += len(channels)
+        if self._is_up:
+            self._outbox.put(channels, packed(word), origin)
+            self._soon()
+        else:
+            self._counters.dropped += len(channels)
+
+    def _soon(self) -> None:
+        if not self._turn_set and self._link.up:
+            self._turn_set = True
+            self._reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._turn_set = False
+        if not self._link.up:
+            self._registry.keep_moves()
+        elif self._registry.ready and self._in_flight < MAX_IN_FLIGHT and self._waits:
+            self._flush()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether anything waits to be told."""
+        return bool(self._registry.moved or self._outbox or self._asks or self._flushing)
+
+    def _flush(self) -> None:
+        Deferred.fromCoroutine(self._tell()).addErrback(self._not_told)
+
+    async def _tell(self) -> None:
+        words, count = self._outbox.take()
+        asks, self._asks = self._asks[:MAX_CALL_USERS], self._asks[MAX_CALL_USERS:]
+        flushing: list[Deferred[None]] = []
+        asked = packing.texts([part for ask in asks for part in ask[:3]])
+        others: list[int] = []
+        self._in_flight += 1
+        try:
+            told = self._registry.turn(words, asked)
+            if not self._registry.moved and not self._asks:
+                flushing, self._flushing = self._flushing, []
+            elif self._in_flight < MAX_IN_FLIGHT:
+                self._soon()  # there was more than one call tells
+            others = await told
+        except Exception:
+            self._counters.dropped += count + len(asks)
+            raise
+        finally:
+            self._in_flight -= 1
+            if self._waits:
+                self._soon()
+            _fire(asks, others, flushing)
+
+    def _not_told(self, failure: Failure) -> None:
+        if failure.check(RedisUnavailable) is None:
+            self._link.abort(why(failure.value))
+
+    # Hearing.
+
+    def _arrived(self, channel: bytes, body: bytes) -> None:
+        if self._listener is None:
+            return
+        try:
+            if channel.startswith(self._user):
+                self._hear(channel[len(self._user) :].decode(), body)
+            elif channel.startswith(self._presence):
+                online = body[:1] == b"1"
+                seen = None if online else int(float(body[1:]))
+                self._listener.changed(channel[len(self._presence) :].decode(), online, seen)
+            elif channel == self._all:
+                self._hear(None, body)
+            elif channel == self._wants:
+                origin, wants = body[:-1].decode(), int(body[-1:])
+                if origin != self._registry.id:
+                    self._registry.heard_wants(wants)
+        except (ValueError, msgspec.MsgspecError) as error:
+            self.log.warn("from Redis came what can't be read: {error}", error=error)
+        except Exception:  # noqa: BLE001 - and is logged; the connection serves others as well
+            self.log.failure("what came from Redis could not be handed on")
+
+    def _hear(self, user: str | None, body: bytes) -> None:
+        if body[:ORIGIN] != self._origin and self._listener is not None:
+            self._listener.told(user, unpacked(body[ORIGIN:]))
+
+    # What befalls it.
+
+    async def _prepare(self, connection: Connection) -> None:
+        await self._registry.enter(connection.execute_command)
+
+    def _published(self, up: bool) -> None:
+        if up:
+            self._registry.up()
+            self._soon()
+        else:
+            self._registry.down()
+            self._registry.keep_moves()
+            self._counters.dropped += self._outbox.take()[1] + len(self._asks)
+            asks, self._asks = self._asks, []
+            flushing, self._flushing = self._flushing, []
+            _fire(asks, (), flushing)
+        self._turned(up)
+
+    def _turned(self, _: bool) -> None:
+        is_up = self._link.up and self._subscriptions.up
+        if is_up is not self._is_up:
+            self._is_up = is_up
+            if self._listener is not None:
+                self._listener.turned(ReplicaTurn.UP if is_up else ReplicaTurn.DOWN)
+
+    def _entered(self) -> None:
+        self._soon()
+        if self._is_up and self._listener is not None:
+            # Redis has forgotten this daemon, and so others' users too perhaps, of whom it said nothing.
+            self._listener.turned(ReplicaTurn.UP)
+
+    def _lost(self, users: Sequence[str], seen: int) -> None:
+        if self._listener is not None:
+            self._listener.lost(users, seen)
+
+    def _wanted(self, wants: Wants) -> None:
+        if self._listener is not None:
+            self._listener.wanted(wants)
+
+
+def _fire(
+    asks: Sequence[tuple[bytes, bytes, bytes, Deferred[int]]], others: Sequence[int], flushing: Sequence[Deferred[None]]
+) -> None:
+    """Say how many are to answer each question (of what could not be asked: none), and that all was told."""
+    for at, (*_, answer) in enumerate(asks):
+        answer.callback(others[at] if at < len(others) else 0)
+    for waits in flushing:
+        waits.callback(None)

@@ -1,0 +1,11 @@
+-- @include "base"
+-- A message as scripts answer with it: the message without its number, its facts, its packed places in a room ('' if none).
+local function as_told(entry)
+  local fields = entry[2]
+  for at = 5, #fields, 2 do
+    if fields[at] == 'p' then
+      return {fields[2], fields[4], fields[at + 1]}
+    end
+  end
+  return {fields[2], fields[4], ''}
+end

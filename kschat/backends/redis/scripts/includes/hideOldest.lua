@@ -1,0 +1,46 @@
+-- @include "budget"
+-- @include "facts"
+-- @include "hidden"
+-- @include "ids"
+-- @include "isRoom"
+-- @include "ownKey"
+
+-- From here on a conversation begins behind this entry. In a room, its senders' own messages are listed no more.
+local function begin_behind(conversation, entry, senders)
+  local oldest = facts(entry)
+  local first = 0
+  if is_room(conversation) then
+    for sender in pairs(senders) do
+      call('ZREMRANGEBYSCORE', own_key(conversation, sender), '-inf', oldest.total)
+    end
+  elseif oldest.sender == '1' then
+    first = oldest.own
+  else
+    first = oldest.total - oldest.own
+  end
+  call('HSET', prefix .. 'h:' .. conversation, 'f', id_after(entry[1]), 'ft', oldest.total, 'fa', first)
+end
+
+-- Hide messages of a conversation between two ids, ``most`` at most and as many as the step may; ``each`` is called with
+-- each entry. How many they were.
+local function hide_oldest(conversation, from, upto, most, each)
+  local key, last, senders, count = prefix .. 'c:' .. conversation, nil, {}, 0
+  while count < most and not is_spent() do
+    -- One by one, since nobody knows how large they are.
+    local entry = call('XRANGE', key, from, upto, 'COUNT', 1)[1]
+    if not entry then
+      break
+    end
+    senders[facts(entry).sender] = true
+    each(entry)
+    spend(1, #entry[2][2])
+    count, last, from = count + 1, entry, '(' .. entry[1]
+  end
+  if last then
+    local begin = hidden(conversation).from
+    if begin == '-' or not is_before(last[1], begin) then
+      begin_behind(conversation, last, senders)
+    end
+  end
+  return count
+end

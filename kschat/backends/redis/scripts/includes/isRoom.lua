@@ -1,0 +1,4 @@
+-- @include "base"
+local function is_room(conversation)
+  return sub(conversation, 1, 1) == '#'
+end

@@ -1,0 +1,12 @@
+-- @include "ownKey"
+-- How many of the first ``total`` messages of a room are a member's own. ``own`` is how many all are. Those that are
+-- deleted are listed no more, so that the list begins with the first that is kept.
+local function own_among(room, user, total, own)
+  local key = own_key(room, user)
+  local last = call('ZREVRANGEBYSCORE', key, total, '-inf', 'LIMIT', 0, 1)[1]
+  if last then
+    return tonumber(last)
+  end
+  local first = call('ZRANGE', key, 0, 0)[1]
+  return first and first - 1 or own
+end

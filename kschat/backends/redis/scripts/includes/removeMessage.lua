@@ -1,0 +1,14 @@
+-- @include "isRoom"
+-- Delete a message, with its cid.
+local function remove_message(conversation, entry)
+  for at = 5, #entry[2], 2 do
+    if entry[2][at] == 'd' then
+      local length, names = match(entry[2][at + 1], '^(%d+) (.*)$')
+      call('HDEL', prefix .. 'd:' .. sub(names, 1, length), sub(names, length + 1))
+    end
+  end
+  if is_room(conversation) then
+    call('HDEL', prefix .. 'n:' .. conversation, entry[1])
+  end
+  call('XDEL', prefix .. 'c:' .. conversation, entry[1])
+end

@@ -1,0 +1,64 @@
+-- The conversations of a user, newest first.
+--
+-- Input:
+--   ARGV[1]  the user
+--   ARGV[2]  how many at most
+--   ARGV[3]  how many are looked at: the user's list is up to date but for a minute
+-- Output:
+--   of each its side and name; the newest message's id; that message without its number ('' beyond some bytes: see
+--   messages); how many messages of others are unread
+--
+-- Flags: no-writes
+
+-- @include "ids"
+-- @include "standing"
+-- @include "pageBytes"
+
+local user, limit, most_candidates = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- Whatever may be among the newest, the newest first.
+local function candidates()
+  local list = prefix .. 'v:' .. user
+  local border = call('ZREVRANGE', list, limit - 1, limit - 1, 'WITHSCORES')
+  local least = border[2] and format('%.0f', border[2] - 61000) or '-inf'
+  local found = {}
+  for _, name in ipairs(call('ZREVRANGEBYSCORE', list, '+inf', least, 'LIMIT', 0, most_candidates)) do
+    local newest = call('HGET', prefix .. 'h:' .. sub(name, 2), 'l')
+    if newest then
+      local ms, count = match(newest, '^(%d+)-(%d+)$')
+      found[#found + 1] = {name = name, id = newest, ms = tonumber(ms), count = tonumber(count)}
+    end
+  end
+  table.sort(found, function(one, other)
+    return one.ms > other.ms or (one.ms == other.ms and one.count > other.count)
+  end)
+  return found
+end
+
+local listed, bytes = {}, 0
+
+local function list(candidate)
+  local conversation, side = sub(candidate.name, 2), tonumber(sub(candidate.name, 1, 1))
+  local now = standing(conversation, side, user)
+  if not now or (now.from ~= '-' and is_before(candidate.id, now.from)) then
+    return
+  end
+  local rest = ''
+  if bytes < PAGE_BYTES then
+    local entry = call('XRANGE', prefix .. 'c:' .. conversation, candidate.id, candidate.id)[1]
+    if not entry then
+      return
+    end
+    rest = entry[2][2]
+    bytes = bytes + #rest
+  end
+  listed[#listed + 1] = {candidate.name, candidate.id, rest, now.others - now.read}
+end
+
+for _, candidate in ipairs(candidates()) do
+  if #listed >= limit then
+    break
+  end
+  list(candidate)
+end
+return listed

@@ -1,0 +1,63 @@
+-- A page of an inbox. It is cut by bytes.
+--
+-- Input:
+--   ARGV[1]  the user
+--   ARGV[2]  the offset after which it begins
+--   ARGV[3]  how many messages it has at most
+-- Output:
+--   the first offset that is kept; the last that was given; the generation of offsets that this server is in; and a
+--   list of each message's offset, id, and the message without its number
+--
+-- Flags: no-writes
+
+-- @include "inboxEnd"
+-- @include "inboxStart"
+-- @include "pageBytes"
+
+local key, after, limit = prefix .. 'i:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local page, count, bytes = {}, 0, 0
+
+-- Take the messages of some entries into the page; whether there was any.
+local function take(entries)
+  local before = count
+  for _, entry in ipairs(entries) do
+    local id = entry[2][2]
+    local message = call('XRANGE', prefix .. 'c:' .. entry[2][4], id, id)[1]
+    if message then
+      local rest = message[2][2]
+      page[3 * count + 1], page[3 * count + 2], page[3 * count + 3] = offset_of(entry[1]), id, rest
+      count, bytes = count + 1, bytes + #rest
+      if count >= limit or bytes >= PAGE_BYTES then
+        break
+      end
+    end
+  end
+  return count > before
+end
+
+local function fill(last)
+  local from = after > 0 and '(' .. id_of(after) or '-'
+  while count < limit and bytes < PAGE_BYTES do
+    local entries = call('XRANGE', key, from, '+', 'COUNT', limit)
+    local found = take(entries)
+    if #entries < limit then
+      return
+    end
+    local newest = entries[#entries][1]
+    from = '(' .. newest
+    if not found then
+      -- None of these messages is kept any more: go on where all are.
+      local entry = first_since(key, swept_until(), last)
+      if not entry then
+        return
+      end
+      if offset_of(entry[1]) > offset_of(newest) then
+        from = entry[1]
+      end
+    end
+  end
+end
+
+local last = inbox_end(key)
+fill(last)
+return {inbox_start(key, last), last, tonumber(call('HGET', prefix .. 'g', 'generation') or 0), page}

@@ -1,0 +1,48 @@
+-- Deletes a little of what is too old in conversations, and conversations in which nothing is left.
+--
+-- Input:
+--   ARGV[1]  msgpack: the time before which messages go, in milliseconds; how many entries, how many bytes of messages this
+--            may touch, and for how many milliseconds
+-- Output:
+--   1 if there may be more to do, or 0
+
+-- @include "hideOldest"
+-- @include "removeMessage"
+-- @include "sweepByAge"
+-- @include "sweptUntil"
+-- @include "usersOf"
+
+local bound, entries, bytes, milliseconds = unpack(cmsgpack.unpack(ARGV[1]))
+
+-- Nothing is left: a room stays as long as it has members.
+local function forget_conversation(conversation)
+  if is_room(conversation) then
+    if call('HLEN', prefix .. 'm:' .. conversation) > 0 then
+      return math.max(server_milliseconds(), bound)
+    end
+  else
+    local one, other = users_of(conversation)
+    call('ZREM', prefix .. 'v:' .. one, '1' .. conversation)
+    call('ZREM', prefix .. 'v:' .. other, '2' .. conversation)
+  end
+  call('DEL', prefix .. 'c:' .. conversation, prefix .. 'h:' .. conversation, prefix .. 'n:' .. conversation)
+  return 'gone'
+end
+
+local function sweep_conversation(conversation)
+  hide_oldest(conversation, '-', '(' .. format('%.0f', bound) .. '-0', math.huge, function(entry)
+    remove_message(conversation, entry)
+  end)
+  local oldest = call('XRANGE', prefix .. 'c:' .. conversation, '-', '+', 'COUNT', 1)[1]
+  if not oldest then
+    return forget_conversation(conversation)
+  end
+  local time = time_of(oldest[1])
+  return time >= bound and time or nil
+end
+
+begin_step(entries, bytes, milliseconds)
+if bound > swept_until() then
+  call('HSET', prefix .. 'g', 'age', format('%.0f', bound))
+end
+return sweep_by_age(prefix .. 'x:age:c', bound, sweep_conversation)

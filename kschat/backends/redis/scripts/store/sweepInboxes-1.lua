@@ -1,0 +1,60 @@
+-- Deletes a little of what is too old in inboxes, and inboxes that are empty and unused for as long. Run until it has
+-- nothing to do before sweepConversations, so that no inbox names what is deleted.
+--
+-- Input:
+--   ARGV[1]  msgpack: the time before which messages go, in milliseconds; how many entries, how many bytes of messages this
+--            may touch, and for how many milliseconds
+-- Output:
+--   1 if there may be more to do, or 0
+
+-- @include "inboxEnd"
+-- @include "sweepByAge"
+-- @include "trimInbox"
+
+local bound, entries, bytes, milliseconds = unpack(cmsgpack.unpack(ARGV[1]))
+
+-- An inbox has been empty for as long as messages are kept. If its user was not seen for as long either, nothing of it
+-- is kept. New inboxes begin beyond the offsets that this one gave.
+local function forget_user(user)
+  local seen = tonumber(call('HGET', prefix .. 'u:' .. user, 's') or 0)
+  if seen >= bound then
+    return seen
+  end
+  local key = prefix .. 'i:' .. user
+  local last = inbox_end(key)
+  if last > 0 then
+    local global = call('HMGET', prefix .. 'g', 'generation', 'floor')
+    local given = last - (tonumber(global[1]) - 1) * GENERATION
+    if given > tonumber(global[2] or 0) then
+      call('HSET', prefix .. 'g', 'floor', format('%.0f', given))
+    end
+  end
+  call('DEL', key, prefix .. 'u:' .. user)
+  return 'gone'
+end
+
+local function sweep_inbox(user)
+  local key, most, old = prefix .. 'i:' .. user, math.min(entries_left, 100), nil
+  local oldest = call('XRANGE', key, '-', '+', 'COUNT', most)
+  for _, entry in ipairs(oldest) do
+    spend(1, 0)
+    local time = time_of(entry[2][2])
+    if time >= bound then
+      if old then
+        trim_inbox(key, old)
+      end
+      return time
+    end
+    old = entry
+  end
+  if not old then
+    return forget_user(user)
+  end
+  trim_inbox(key, old)
+  if #oldest < most then
+    return math.max(server_milliseconds(), bound)
+  end
+end
+
+begin_step(entries, bytes, milliseconds)
+return sweep_by_age(prefix .. 'x:age:i', bound, sweep_inbox)

@@ -1,0 +1,174 @@
+"""Messages as Redis keeps them, and back. What stands around them is for the scripts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from kschat.backends.ids import ids_of, written
+from kschat.backends.redis import packing
+from kschat.chat.interfaces import Stored
+from kschat.chat.messages import Error, Message
+
+#: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
+GENERATION: Final = 1 << 22
+
+#: What a message is without its number: the rest of the mid, sender, recipient, how they were written, time, cid,
+#: msg, attachments.
+Rest = tuple[str, str, str, int | str, int, str | None, bytes, tuple[bytes, ...]]
+
+#: Pairs of users of which the conversation's name is remembered.
+MAX_NAMES: Final = 100_000
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_rest: Final = msgspec.msgpack.Decoder(Rest)
+_places: Final = msgspec.msgpack.Decoder(list[str | int])
+
+
+class BatchEncoder:
+    """Encodes batches, and remembers the names of conversations."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], tuple[str, int]] = {}
+
+    def conversation(self, user: str, peer: str) -> tuple[str, int]:
+        """The name of a conversation in keys, and the user's side of it: 1 or 2; of a room 0."""
+        found = self._names.get((user, peer))
+        if found is None:
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+            if peer[:1] == "#":
+                found = (peer, 0)
+            elif user <= peer:
+                found = (f"{len(user.encode())}:{user}{peer}", 1)
+            else:
+                found = (f"{len(peer.encode())}:{peer}{user}", 2)
+            self._names[(user, peer)] = found
+        return found
+
+    def encode(self, batch: Sequence[Message], *head: Any) -> bytes:
+        """A batch as the script ``append`` takes it. ``head``: what stands before the messages."""
+        values: list[Any] = [*head]
+        encode, conversation_of = _encoder.encode, self.conversation
+        for message in batch:
+            mid, sender, recipient, cid = message.mid, message.sender, message.recipient, message.cid
+            name, side = conversation_of(sender, recipient)
+            plain = message.uId == sender and message.pId == recipient
+            rest = encode(
+                (
+                    mid[16:],
+                    sender,
+                    recipient,
+                    0 if plain else ids_of(message),
+                    message.time,
+                    cid,
+                    bytes(message.msg),
+                    message.attachments,
+                )
+            )
+            values += (
+                sender,
+                recipient,
+                name,
+                side,
+                cid or "",
+                int(mid[:12], 16),
+                int(mid[12:16], 16),
+                packing.text(rest),
+            )
+        return packing.pack(*values)
+
+
+def peer_of(side: int, name: bytes) -> str:
+    """Whom the user on this side (1 or 2) talks with in the conversation of this name; of a room (0), the room."""
+    if side == 0:
+        return name.decode()
+    length, _, both = name.partition(b":")
+    return (both[int(length) :] if side == 1 else both[: int(length)]).decode()
+
+
+def message_of(id_: bytes, rest: bytes) -> Message:
+    """The message with this id in its conversation's stream."""
+    suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
+    uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
+    return Message(f"{number_of(id_):016x}{suffix}", sender, recipient, uid, pid, Raw(msg), time, cid, attachments)
+
+
+def number_of(id_: bytes) -> int:
+    """The number that mids are ordered by, of an id."""
+    ms, _, count = id_.partition(b"-")
+    return (int(ms) << 16) | int(count)
+
+
+def id_of(number: int) -> str:
+    """The id of a number."""
+    return f"{number >> 16}-{number & 0xFFFF}"
+
+
+def missing(told: Sequence[Sequence[Any]]) -> list[tuple[bytes, bytes]]:
+    """Conversations and ids of the messages that the script ``append`` has answered with no more of, each once."""
+    return list(dict.fromkeys((facts[1], facts[0]) for _, kind, *facts in told if kind == b"l"))
+
+
+def looked_up(
+    told: Sequence[Sequence[Any]], found: Mapping[tuple[bytes, bytes], Sequence[bytes]]
+) -> list[Sequence[Any]]:
+    """The same with what was found of them: each as the script ``messages`` answers with it."""
+    return [
+        (which, b"r", facts[0], *found[(facts[1], facts[0])]) if kind == b"l" else (which, kind, *facts)
+        for which, kind, *facts in told
+    ]
+
+
+def answers(batch: Sequence[Message], offsets: Sequence[int], told: Sequence[Sequence[Any]]) -> list[Stored]:
+    """What the script ``append`` has answered."""
+    stored = [Stored(message, ((message.recipient, offset),)) for message, offset in zip(batch, offsets, strict=True)]
+    for which, kind, *facts in told:
+        stored[which - 1] = _told(batch[which - 1], kind, facts)
+    return stored
+
+
+def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
+    if kind == b"x":
+        return Stored(message, (), False, Error.NOT_ALLOWED)
+    if kind == b"r":
+        id_, *found = facts
+        if not found:  # it was deleted in this very moment
+            return Stored(_numbered(message, number_of(id_)), (), True)
+        rest, said, places = found
+        first = message_of(id_, rest)
+        if first.recipient[0] == "#":
+            return Stored(first, _unpacked(places), True)
+        return Stored(first, ((first.recipient, _offset_of(said.split(b" ", 3)[2])),), True)
+    message = _numbered(message, number_of(facts[0]))
+    if kind == b"n":
+        return Stored(message, ((message.recipient, facts[1]),))
+    return Stored(message, _unpacked(facts[1]))
+
+
+def _numbered(message: Message, number: int) -> Message:
+    mid = f"{number:016x}{message.mid[16:]}"
+    return message if mid == message.mid else msgspec.structs.replace(message, mid=mid)
+
+
+def _unpacked(places: bytes) -> tuple[tuple[str, int], ...]:
+    values: list[Any] = _places.decode(places)
+    return tuple(zip(values[::2], map(int, values[1::2]), strict=True))
+
+
+def generation_of(offset: int) -> int:
+    """The generation that an offset belongs to, from 1 on."""
+    return (offset - 1) // GENERATION + 1
+
+
+def ceiling_of(generation: int) -> int:
+    """The greatest offset of a generation."""
+    return generation * GENERATION
+
+
+def _offset_of(place: bytes) -> int:
+    generation, _, count = place.partition(b"-")
+    return (int(generation) - 1) * GENERATION + int(count) + 1

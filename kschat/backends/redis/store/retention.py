@@ -1,0 +1,135 @@
+"""Deletes what is to be kept no longer: in rounds of small steps, by one daemon at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_urlsafe
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kschat.backends.redis.packing import pack
+from kschat.backends.ticker import Ticker
+from kschat.chat.clocks import WallClock, milliseconds
+from kschat.chat.interfaces import StoreUnavailable
+
+#: Seconds between two rounds.
+ROUND_INTERVAL: Final = 60.0
+
+#: Entries of inboxes and conversations that one step may touch.
+STEP_ENTRIES: Final = 500
+
+#: Bytes of the messages that one step may touch; the last one may go beyond.
+STEP_BYTES: Final = 1_000_000
+
+#: Milliseconds that one step may take.
+STEP_MILLISECONDS: Final = 5
+
+#: Seconds between two steps, at the least; else as long as the last one took, so that others have half of Redis's time.
+STEP_PAUSE: Final = 0.005
+
+#: Milliseconds after which another daemon may go on for one that does not.
+LOCK_MILLISECONDS: Final = 50_000
+
+
+class Retention:
+    """The rounds of one daemon.
+
+    Args:
+        do: a command of Redis.
+        run: a script by its name, with its argument.
+        prefix: of keys.
+        seconds: the age at which messages go; 0 for none.
+        most: messages that are kept in an inbox and in a conversation; 0 for all.
+        clock: the reactor, for the waits.
+        wall: tells how old messages are.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        do: Callable[..., Deferred[Any]],
+        run: Callable[[str, bytes], Deferred[Any]],
+        prefix: str,
+        seconds: float,
+        most: int,
+        clock: IReactorTime,
+        wall: WallClock,
+    ) -> None:
+        self._do = do
+        self._run = run
+        self._prefix = prefix
+        self._seconds = seconds
+        self._most = most
+        self._clock = clock
+        self._wall = wall
+        self._me = token_urlsafe(6)
+        self._found = False
+        self._loop = Ticker(clock, ROUND_INTERVAL, self._begin, "old messages could not be deleted")
+        self._round: Deferred[None] = succeed(None)
+
+    def start(self) -> None:
+        """Begin, where anything is bounded."""
+        if self._seconds or self._most:
+            self._loop.start()
+
+    def stop(self) -> Deferred[None]:
+        """End, also amid a round: what was begun is done by the next."""
+        self._loop.stop()
+        self._round.cancel()
+        return self._round
+
+    def sweep(self) -> Deferred[None]:
+        """One round, unless one is on its way, here or at another daemon."""
+        if self._round.called:
+            self._round = Deferred.fromCoroutine(self._sweep()).addErrback(self._failed)
+        return self._round
+
+    def _begin(self) -> None:
+        self.sweep()
+
+    async def _sweep(self) -> None:
+        lock = f"{self._prefix}x:lock"
+        if await self._do("SET", lock, self._me, "NX", "PX", LOCK_MILLISECONDS) is None:
+            return
+        if self._most and not self._found:
+            # What was written while no such bound was set.
+            await self._find_full()
+            self._found = True
+        if self._seconds:
+            before = milliseconds(self._wall) - int(self._seconds * 1000)
+            # From all inboxes first, so that none names what is gone.
+            for script in ("sweepInboxes", "sweepConversations"):
+                await self._steps(lock, script, max(before, 0))
+        if self._most:
+            await self._steps(lock, "sweepFull", self._most)
+        await self._do("DEL", lock)
+
+    async def _steps(self, lock: str, script: str, bound: int) -> None:
+        argument = pack(bound, STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
+        began = self._clock.seconds()
+        while await self._run(script, argument):
+            took = self._clock.seconds() - began
+            await self._do("PEXPIRE", lock, LOCK_MILLISECONDS)
+            await deferLater(self._clock, max(took, STEP_PAUSE))
+            began = self._clock.seconds()
+
+    async def _find_full(self) -> None:
+        for index in ("x:age:i", "x:age:c"):
+            cursor = b"0"
+            while True:
+                cursor, found = await self._do("ZSCAN", f"{self._prefix}{index}", cursor, "COUNT", STEP_ENTRIES)
+                names = [name.decode() for name in found[::2]]
+                await self._run("findFull", pack(self._most, *names))
+                if cursor == b"0":
+                    break
+                await deferLater(self._clock, STEP_PAUSE)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable, CancelledError) is None:
+            self.log.failure("old messages could not be deleted", failure)

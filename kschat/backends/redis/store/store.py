@@ -1,0 +1,388 @@
+"""``RedisStore``: the scripts behind ``IStore``, and what is done while Redis can't be used.
+
+Keys, each behind the prefix and a colon (conversations are ``#room``, or the two users behind the first one's length):
+
+::
+
+    g          hash    epoch, run id of the server, generation of offsets, the greatest number (ms, seq)
+    i:USER     stream  the inbox: an offset is the id; which message (n) of which conversation (c)
+    u:USER     hash    cursor (c), last seen (s)
+    v:USER     zset    the conversations, by when they were written to, but for a minute
+    d:USER     hash    cids of what the user sent: which message of which conversation
+    c:CONV     stream  the conversation: a number is the id; the message (m), facts (s), cid (d), places in a room (p)
+    h:CONV     hash    its counts (t, a), read marks (r1, r2), what of it is hidden (f, ft, fa), when it was listed (z)
+    m:#ROOM    hash    the members: how many messages are their own, how many of others they have read
+    o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
+    n:#ROOM    hash    how many inboxes still hold a message, where so many are kept only
+    x:age:i, x:age:c, x:full, x:lock      what may be to be deleted, and who does it
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kschat.backends.order import number_of
+from kschat.backends.redis import packing
+from kschat.backends.redis.connection import ResponseError
+from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.store import write_queue
+from kschat.backends.redis.store.client import StoreClient
+from kschat.backends.redis.store.codec import (
+    BatchEncoder,
+    answers,
+    ceiling_of,
+    generation_of,
+    id_of,
+    looked_up,
+    message_of,
+    missing,
+    peer_of,
+)
+from kschat.backends.redis.store.retention import Retention
+from kschat.backends.redis.store.write_queue import BatchPart
+from kschat.chat.clocks import WallClock
+from kschat.chat.interfaces import (
+    MAX_UNREAD,
+    Conversation,
+    Entry,
+    InboxPage,
+    InboxState,
+    IStore,
+    Notes,
+    Page,
+    RoomFull,
+    Stored,
+    StoreListener,
+    StoreUnavailable,
+)
+from kschat.chat.messages import Error, Message
+
+T = TypeVar("T")
+
+#: Users that are asked of at once, or of whom something is noted.
+MAX_SCRIPT_USERS: Final = 1000
+
+#: Messages that are looked up at once; fewer, where they are large.
+MAX_LOOKUPS: Final = 100
+
+#: Conversations that are looked at for those that are listed. Their order is known but for a minute.
+MAX_CANDIDATES: Final = 1500
+
+#: Bytes of messages that ``conversations`` lists; what is beyond is listed without what it says.
+MAX_LISTED_BYTES: Final = 4_000_000
+
+
+@implementer(IStore)
+class RedisStore:
+    """Keeps messages in Redis, for any number of daemons.
+
+    Each script that writes is told a time of the server's after which it does nothing: what its sender was told to
+    have failed is not done later, by a server that had been stopped.
+
+    Args:
+        settings: where it is, and how long messages are kept.
+        reactor: the real one.
+        wall: tells how old messages are.
+
+    Raises:
+        AddressError: the settings can't be used.
+    """
+
+    keeps = True
+
+    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
+        self._client = client = StoreClient(settings, reactor, self._renewed, self._reconnected)
+        self._most = settings.retention_messages
+        self._encoder = BatchEncoder()
+        self._retention = Retention(
+            client.ask,
+            client.read,
+            client.prefix,
+            settings.retention_seconds,
+            settings.retention_messages,
+            reactor,
+            wall,
+        )
+        self._listener: StoreListener | None = None
+
+    @property
+    def epoch(self) -> str:
+        """See ``IStore``: "" until Redis was connected."""
+        return self._client.epoch
+
+    @property
+    def up(self) -> bool:
+        """See ``IStore``."""
+        return self._client.up
+
+    def attach(self, listener: StoreListener) -> None:
+        """See ``IStore``."""
+        self._listener = listener
+
+    def start(self) -> None:
+        """See ``IStore``."""
+        self._client.start()
+        self._retention.start()
+
+    def stop(self) -> Deferred[None]:
+        """See ``IStore``."""
+        self._retention.stop()
+        return self._client.stop()
+
+    def _renewed(self) -> None:
+        if self._listener is not None:
+            self._listener.renewed()
+
+    def _reconnected(self) -> None:
+        if self._listener is not None:
+            self._listener.reconnected()
+
+    # IStore: what writes.
+
+    def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
+        """See ``IStore``. What is answered is as durable as Redis is set up to make it."""
+        asked = self._client.append(batch, self._argument)
+        return asked.addCallback(self._appended)
+
+    def _argument(self, part: Sequence[Message]) -> bytes:
+        client = self._client
+        return self._encoder.encode(part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last)
+
+    def _appended(self, parts: Sequence[BatchPart]) -> list[Stored] | Deferred[list[Stored]]:
+        if len(parts) == 1:
+            return self._kept(parts[0])
+        return Deferred.fromCoroutine(self._together(parts))
+
+    async def _together(self, parts: Sequence[BatchPart]) -> list[Stored]:
+        """What became of a batch that was split. Where some of it is kept, the messages of the rest are refused."""
+        found: list[Stored] = []
+        failed: StoreUnavailable | None = None
+        kept = False
+        for part in parts:
+            try:
+                stored = self._kept(part)
+                found += await stored if isinstance(stored, Deferred) else stored
+                kept = True
+            except StoreUnavailable as error:
+                failed = error
+                found += [Stored(message, (), False, Error.NO_STORE) for message in part.messages]
+        if failed is not None and not kept:
+            raise failed
+        return found
+
+    def _kept(self, part: BatchPart) -> list[Stored] | Deferred[list[Stored]]:
+        """What became of a part."""
+        if isinstance(part.result, Failure):
+            self._client.unavailable(part.result).raiseException()
+        now, outcome, *rest = part.result
+        self._client.told_time(now)
+        if outcome == b"error":
+            raise self._client.refused(ResponseError(rest[0].decode("utf-8", "replace")))
+        if outcome != b"ok":
+            return self._done(outcome, [])
+        ms, seq, offsets, *told = rest
+        self._client.last = max(self._client.last, (ms, seq))
+        wanted = missing(told)
+        if wanted:
+            return Deferred.fromCoroutine(self._looked_up(part.messages, offsets, told, wanted))
+        stored = answers(part.messages, offsets, told)
+        if told:
+            self._client.queue.learn(stored)
+        return stored
+
+    async def _looked_up(
+        self,
+        batch: Sequence[Message],
+        offsets: Sequence[int],
+        told: Sequence[Sequence[Any]],
+        wanted: Sequence[tuple[bytes, bytes]],
+    ) -> list[Stored]:
+        found = dict(zip(wanted, await self._messages(wanted), strict=True))
+        return answers(batch, offsets, looked_up(told, found))
+
+    async def _messages(self, wanted: Sequence[tuple[bytes, bytes]]) -> list[list[bytes]]:
+        """Messages by conversation and id: each one's rest, facts and places; of one that is gone nothing."""
+        found: list[list[bytes]] = []
+        while len(found) < len(wanted):
+            some = wanted[len(found) : len(found) + MAX_LOOKUPS]
+            found += await self._client.read("messages", packing.texts([part for one in some for part in one]))
+        return found
+
+    def note(self, notes: Notes) -> Deferred[None]:
+        """See ``IStore``."""
+        users = list(dict.fromkeys((*notes.cursors, *notes.seen)))
+        parts = [
+            self._note(notes, users[start : start + MAX_SCRIPT_USERS])
+            for start in range(0, max(len(users), 1), MAX_SCRIPT_USERS)
+        ]
+        return parts[0] if len(parts) == 1 else Deferred.fromCoroutine(_all(parts))
+
+    def _note(self, notes: Notes, users: Sequence[str]) -> Deferred[None]:
+        cursors = [part for user in users if user in notes.cursors for part in (user, notes.cursors[user])]
+        seen = [part for user in users if user in notes.seen for part in (user, notes.seen[user])]
+        noted = self._client.write(
+            "note",
+            lambda: packing.pack(*self._client.head(), self._client.epoch, cursors, seen),
+            len(cursors) + len(seen),
+        )
+        return noted.addCallback(lambda answer: self._done(answer, None))
+
+    def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        number = number_of(mid)
+        if number is None:
+            return succeed(False)
+        name, side = self._encoder.conversation(user, peer)
+        marked = self._client.write("mark", lambda: packing.pack(*self._client.head(), user, name, side, id_of(number)))
+        return marked.addCallback(lambda answer: self._done(answer, answer == 1))
+
+    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+        """See ``IStore``."""
+        joined = self._client.write("membership", lambda: packing.pack(*self._client.head(), "join", room, user, most))
+        return joined.addCallback(lambda answer: self._done(answer, answer == 1))
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        """See ``IStore``."""
+        left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0))
+        return left.addCallback(lambda answer: self._done(answer, answer == 1))
+
+    # IStore: what reads.
+
+    def inbox(self, user: str) -> Deferred[InboxState]:
+        """See ``IStore``."""
+        return self._client.read("inbox", user).addCallback(lambda answer: InboxState(*answer))
+
+    def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return self._of_each("ends", users)
+
+    def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
+        """See ``IStore``."""
+        return Deferred.fromCoroutine(self._read(user, after, limit))
+
+    async def _read(self, user: str, after: int, limit: int) -> InboxPage:
+        page = _inbox_page(await self._client.read("read", user, after, limit))
+        if page.entries:
+            # What only this server has may be gone after a failover. It was not acknowledged, and so is sent again; its
+            # recipient would see it twice, with two mids.
+            await self._client.replicated()
+        return page
+
+    def is_outdated(self, offset: int) -> None:
+        """See ``IStore``: such a server is looked for behind the same address, or where any Sentinel says."""
+        self._client.is_outdated(generation_of(offset))
+
+    def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        """See ``IStore``."""
+        return self._of_each("seen", users)
+
+    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+        """See ``IStore``."""
+        name, side = self._encoder.conversation(user, peer)
+        upto = ""
+        if before is not None:
+            number = number_of(before)
+            if not number:
+                return succeed(Page((), False))
+            upto = id_of(number)
+        return self._client.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
+
+    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+        """See ``IStore``."""
+        return Deferred.fromCoroutine(self._conversations(user, limit))
+
+    async def _conversations(self, user: str, limit: int) -> list[Conversation]:
+        listed = await self._client.read("conversations", user, limit, max(limit, MAX_CANDIDATES))
+        left = MAX_LISTED_BYTES
+        found: list[Conversation] = []
+        beyond = deque((name[1:], id_) for name, id_, rest, _ in listed if not rest)
+        looked_up: deque[list[bytes]] = deque()
+        for name, id_, rest, unread in listed:
+            if not rest:
+                # One script's worth at a time, and no more of it is kept than is listed.
+                if not looked_up:
+                    looked_up += await self._client.read(
+                        "messages", packing.texts([part for one in islice(beyond, MAX_LOOKUPS) for part in one])
+                    )
+                beyond.popleft()
+                told = looked_up.popleft()
+                if not told:
+                    continue  # it was deleted in this very moment
+                rest = told[0]
+            left -= len(rest)
+            last = message_of(id_, rest)
+            if left < 0:
+                last = msgspec.structs.replace(last, msg=Raw(b"null"), attachments=())
+            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD)))
+        return found
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        """See ``IStore``."""
+        found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
+        return found.addCallback(lambda names: [name.decode() for name in names])
+
+    def sweep(self) -> Deferred[None]:
+        """Delete now what is deleted by and by, unless another daemon does. For tests and benches."""
+        return self._retention.sweep()
+
+    def _of_each(self, script: str, users: Sequence[str]) -> Deferred[dict[str, int]]:
+        parts = [users[start : start + MAX_SCRIPT_USERS] for start in range(0, len(users), MAX_SCRIPT_USERS)]
+        asked = [(part, self._client.read(script, packing.pack(*part))) for part in parts]
+        return Deferred.fromCoroutine(_known(asked))
+
+    def _done(self, answer: Any, result: T) -> T:
+        """What a script that writes has answered; ``result`` is for the good case."""
+        if answer == b"full":
+            raise RoomFull
+        if answer == b"late":
+            raise StoreUnavailable("Redis came to it too late, and did nothing")
+        if answer == b"new":
+            raise self._client.lost()
+        return result
+
+
+async def _all(asked: Sequence[Deferred[None]]) -> None:
+    """Wait for all; fails as the first that does."""
+    try:
+        await gatherResults(asked, consumeErrors=True)
+    except FirstError as error:
+        raise StoreUnavailable(error.subFailure.getErrorMessage()) from None
+
+
+async def _known(asked: Sequence[tuple[Sequence[str], Deferred[list[Any]]]]) -> dict[str, int]:
+    """Of each user a number, for those of whom there is one."""
+    try:
+        answers = await gatherResults([answer for _, answer in asked], consumeErrors=True)
+    except FirstError as error:
+        raise StoreUnavailable(error.subFailure.getErrorMessage()) from None
+    return {
+        user: int(value)
+        for (users, _), answer in zip(asked, answers, strict=True)
+        for user, value in zip(users, answer, strict=True)
+        if value != b""
+    }
+
+
+def _inbox_page(answer: list[Any]) -> InboxPage:
+    first, last, generation, found = answer
+    entries = [
+        Entry(offset, message_of(id_, rest))
+        for offset, id_, rest in zip(found[::3], found[1::3], found[2::3], strict=True)
+    ]
+    return InboxPage(entries, first, last, ceiling_of(generation))
+
+
+def _page(answer: list[Any]) -> Page:
+    more, found = answer
+    messages = [message_of(id_, rest) for id_, rest in zip(found[::2], found[1::2], strict=True)]
+    return Page(tuple(reversed(messages)), bool(more))

@@ -1,0 +1,239 @@
+"""What writes is sent in order, and no more at once than Redis does in a moment.
+
+A message to a room of a thousand is a thousand writes. Batches of such would keep Redis from all else for seconds, and
+what waits for it that long counts as lost. So batches are split, and the parts of a batch wait for each other.
+
+How many members a room has is known from what became of messages to it, and others may have joined since. So a script
+that finds its batch to be too much does nothing, and says so; then it is split again. What was sent behind it does
+nothing either: the script has left the writer's turn in Redis, and all that was sent in it is sent again in the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from secrets import token_urlsafe
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
+
+from kschat.backends.redis.connection import RedisUnavailable
+from kschat.backends.redis.link import Link
+from kschat.chat.interfaces import Stored
+from kschat.chat.messages import Message
+
+#: Writes of one script call: some 20 milliseconds of Redis's time. One message to a larger room goes beyond.
+MAX_SCRIPT_WRITES: Final = 4000
+
+#: Bytes of messages of one script call.
+MAX_SCRIPT_BYTES: Final = 4_000_000
+
+#: Writes that are on their way at once.
+MAX_WRITES_IN_FLIGHT: Final = 2 * MAX_SCRIPT_WRITES
+
+#: Rooms of which it is remembered how many members they had.
+MAX_ROOM_SIZES: Final = 10_000
+
+#: What a room has whose size is not known.
+ASSUMED_ROOM_SIZE: Final = 1000
+
+#: Makes a command, when its time has come.
+Command = Callable[[], Sequence[str | bytes | int]]
+
+
+class BatchPart:
+    """A part of a batch.
+
+    Attributes:
+        messages: in their order.
+        writes: how many it makes, about.
+        result: what Redis has answered, or a Failure.
+    """
+
+    __slots__ = ("messages", "result", "writes")
+
+    def __init__(self, messages: Sequence[Message], writes: int) -> None:
+        self.messages = messages
+        self.writes = writes
+        self.result: Any = None
+
+
+class _Write:
+    """A command in the queue. ``split`` is called where it was too much, and gives what is sent instead."""
+
+    __slots__ = ("command", "done", "split", "writes")
+
+    def __init__(
+        self,
+        writes: int,
+        command: Command,
+        done: Callable[[Any], None],
+        split: Callable[[Any], list[_Write]] | None = None,
+    ) -> None:
+        self.writes = writes
+        self.command = command
+        self.done = done
+        self.split = split
+
+
+class WriteQueue:
+    """Sends commands over a link in order. What waits here fails as soon as the link is down: nothing is done later.
+
+    Args:
+        link: over which.
+        replicas: how many replicas must have what was written before it is answered; 0 for none.
+        replicas_wait: milliseconds that they may take.
+
+    Attributes:
+        writer: what tells this queue from others, in Redis.
+        turn: rises when what was sent is sent again.
+    """
+
+    def __init__(self, link: Link, replicas: int = 0, replicas_wait: int = 0) -> None:
+        self._link = link
+        self._replicas = replicas
+        self._replicas_wait = replicas_wait
+        self._waiting: deque[_Write] = deque()
+        self._again: list[_Write] = []
+        self._on_the_way = 0
+        self._unanswered = 0
+        self._rooms: dict[str, int] = {}
+        self.writer = token_urlsafe(6)
+        self.turn = 1
+
+    def do(self, writes: int, command: Command) -> Deferred[Any]:
+        """Send a command that makes so many writes, about. See ``Link.do``."""
+        answer: Deferred[Any] = Deferred()
+        self._put(_Write(writes, command, answer.callback))
+        return answer
+
+    def append(
+        self, batch: Sequence[Message], command: Callable[[Sequence[Message]], Sequence[str | bytes | int]]
+    ) -> Deferred[list[BatchPart]]:
+        """Send a batch in parts.
+
+        Args:
+            batch: in the order in which it is to be kept.
+            command: what keeps some messages.
+
+        Returns:
+            All parts, in order, once each has its result. It never fails.
+        """
+        all_done: Deferred[list[BatchPart]] = Deferred()
+        parts = [BatchPart(messages, writes) for writes, messages in self.parts(batch)]
+        left = len(parts)
+
+        def written(part: BatchPart) -> _Write:
+            def done(result: Any) -> None:
+                nonlocal left
+                part.result = result
+                left -= 1
+                if not left:
+                    all_done.callback(parts)
+
+            def split(answer: list[Any]) -> list[_Write]:
+                nonlocal left
+                for room, size in zip(answer[2][::2], answer[2][1::2], strict=True):
+                    self._learn(room.decode(), size)
+                smaller = [BatchPart(messages, writes) for writes, messages in self.parts(part.messages)]
+                at = parts.index(part)
+                parts[at : at + 1] = smaller
+                left += len(smaller) - 1
+                return [written(one) for one in smaller]
+
+            return _Write(part.writes, lambda: command(part.messages), done, split)
+
+        for write in [written(part) for part in parts]:
+            self._put(write)
+        return all_done
+
+    def down(self) -> None:
+        """The link is down."""
+        waiting, again, self._waiting, self._again = self._waiting, self._again, deque(), []
+        for write in (*again, *waiting):
+            write.done(Failure(RedisUnavailable(self._link.why)))
+
+    def learn(self, stored: Sequence[Stored]) -> None:
+        """How many members rooms have is seen by what became of messages to them."""
+        for one in stored:
+            recipient = one.message.recipient
+            if recipient[0] == "#" and not one.repeat:
+                self._learn(recipient, len(one.places) + 1)
+
+    def _learn(self, room: str, size: int) -> None:
+        if len(self._rooms) >= MAX_ROOM_SIZES:
+            self._rooms.clear()
+        self._rooms[room] = size
+
+    def parts(self, batch: Sequence[Message]) -> Iterator[tuple[int, Sequence[Message]]]:
+        """A batch in parts that are not too much at once, each with how many writes it makes."""
+        start = writes = size = 0
+        for at, message in enumerate(batch):
+            recipient = message.recipient
+            more = 1 if recipient[0] != "#" else self._rooms.get(recipient, ASSUMED_ROOM_SIZE)
+            length = len(message.msg)
+            if message.attachments:
+                length += sum(map(len, message.attachments))
+            if at > start and (writes + more > MAX_SCRIPT_WRITES or size + length > MAX_SCRIPT_BYTES):
+                yield writes, batch[start:at]
+                start, writes, size = at, 0, 0
+            writes += more
+            size += length
+        yield writes, batch[start:]
+
+    def _put(self, write: _Write) -> None:
+        if not self._waiting and self._has_room(write):
+            self._send(write)
+        else:
+            self._waiting.append(write)
+
+    def _has_room(self, write: _Write) -> bool:
+        return not self._again and (not self._on_the_way or self._on_the_way + write.writes <= MAX_WRITES_IN_FLIGHT)
+
+    def _send(self, write: _Write) -> None:
+        self._on_the_way += write.writes
+        self._unanswered += 1
+        answer = self._link.do(*write.command())
+        if self._replicas:
+            # Over the same connection and right behind it: so it waits for this write, and for whatever was before it.
+            waited = self._link.do("WAIT", self._replicas, self._replicas_wait)
+            answer = gatherResults([answer, waited], consumeErrors=True).addCallbacks(self._replicated, _unwrapped)
+        answer.addBoth(self._answered, write)
+
+    def _replicated(self, answers: list[Any]) -> Any:
+        answer, count = answers
+        if count < self._replicas:
+            # A replica is gone, or has become the master. The next connection says which.
+            reason = f"only {count} of {self._replicas} replicas have what was written"
+            self._link.abort(reason)
+            raise RedisUnavailable(reason)
+        return answer
+
+    def _answered(self, result: Any, write: _Write) -> None:
+        self._on_the_way -= write.writes
+        self._unanswered -= 1
+        outcome = result[1] if isinstance(result, list) and len(result) > 1 else result
+        if outcome == b"much" and write.split is not None:
+            self._again += write.split(result)
+            write = _NOTHING
+        elif outcome == b"again":
+            self._again.append(write)
+            write = _NOTHING
+        if self._again and not self._unanswered:
+            self.turn += 1
+            self._waiting.extendleft(reversed(self._again))
+            self._again = []
+        if isinstance(result, Failure) and not self._link.up:
+            self.down()
+        while self._waiting and self._has_room(self._waiting[0]):
+            self._send(self._waiting.popleft())
+        write.done(result)
+
+
+_NOTHING: Final = _Write(0, tuple, lambda _: None)
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    first = failure.value
+    return first.subFailure if isinstance(first, FirstError) else failure
