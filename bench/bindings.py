@@ -34,7 +34,7 @@ from bench.services import Services
 from bench.spawn import PeerError
 from bench.stats import percentile
 from kschat.backends.amqp import AmqpRouter, Settings
-from kschat.chat.interfaces import RouterTurn, Stored
+from kschat.chat.interfaces import RouterEvent, Stored
 
 RATE: Final = 2000.0
 """Bindings a second that must be reached, and the seconds in which all must be bound again."""
@@ -54,9 +54,9 @@ class _Up:
     def missed(self, users: Iterable[str]) -> None:
         """Nor here."""
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
         """It is up, or not."""
-        if turn is RouterTurn.UP:
+        if event is RouterEvent.UP:
             up, self.next = self.next, Deferred()
             up.callback(None)
 

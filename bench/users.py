@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater, react
 
 from bench import services
 from kschat.backends.redis import RedisStore, Settings
-from kschat.chat.interfaces import Notes
-from kschat.chat.messages import Message, Mids
+from kschat.chat.interfaces import Progress
+from kschat.chat.message import Message, Mids
 
 #: Seconds for which messages are kept here.
 KEPT = 1.0
@@ -70,7 +70,7 @@ async def measure(reactor: Any, count: int) -> None:
                 if written:
                     text = Raw(b'"%b"' % (b"x" * 150))
                     await store.append([Message(mids.make(now), "one", u, "one", u, text, now) for u in users])
-                await store.note(Notes(dict.fromkeys(users, int(written)), dict.fromkeys(users, now)))
+                await store.save_progress(Progress(dict.fromkeys(users, int(written)), dict.fromkeys(users, now)))
             size, keys = await figures.grown(store)
             print(f"{count:,} users that {what}: {size / count:,.0f} bytes and {keys / count:.1f} keys each")
         await store.stop()

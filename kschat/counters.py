@@ -18,39 +18,39 @@ class Counters:
         denied: sockets that were not let in, by reason.
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
-        turns: what befell the router: up, down, cancelled.
-        replica_turns: what befell the replica: up, down.
+        router_events: what happened to the router: up, down, cancelled.
+        bus_events: what happened to the bus: up, down.
         told: words for other daemons, one a user.
         dropped: those of them that were not told: too many at once, or no Redis.
         heard: words of other daemons.
         unrouted: messages that were stored, and not routed at once.
-        adopted: messages of servers that keep none (the tutorial's) which were taken into the store here.
-        not_adopted: those that were lost, since too many waited for the store.
+        ingested: messages of servers that keep none (the tutorial's) which were taken into the store here.
+        not_ingested: those that were lost, since too many waited for the store.
         turned_away: connections closed, and requests refused, because there were too many.
         handed_on: requests and WebSockets that another daemon's session was given.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
     __slots__ = (
-        "adopted",
         "batches",
+        "bus_events",
         "closed",
         "delivered",
         "denied",
         "dropped",
         "handed_on",
         "heard",
-        "not_adopted",
+        "ingested",
+        "not_ingested",
         "proved",
         "refused",
         "rejected",
         "repeated",
-        "replica_turns",
+        "router_events",
         "sent",
         "steps",
         "told",
         "turned_away",
-        "turns",
         "unrouted",
     )
 
@@ -63,14 +63,14 @@ class Counters:
         self.turned_away = 0
         self.handed_on = 0
         self.unrouted = 0
-        self.adopted = 0
-        self.not_adopted = 0
+        self.ingested = 0
+        self.not_ingested = 0
         self.steps: dict[str, tuple[int, float]] = {}
         self.told = 0
         self.dropped = 0
         self.heard = 0
-        self.turns: Counter[str] = Counter()
-        self.replica_turns: Counter[str] = Counter()
+        self.router_events: Counter[str] = Counter()
+        self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()

@@ -73,7 +73,7 @@ class Daemon(MultiService):
         self._clock = clock
         self._store = BackendService("store", chat.store)
         self._router = BackendService("router", router)
-        self._bus = BackendService("bus", chat.replica)
+        self._bus = BackendService("bus", chat.bus)
         for child in (self._store, self._router, self._bus, front):
             child.setServiceParent(self)
 
@@ -90,7 +90,7 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         await self._step(chat.delivery.drained, DRAIN_TIMEOUT, "messages were still unanswered")
         await front.close_connections()
-        await self._step(chat.hub.notes.write, DRAIN_TIMEOUT, "cursors were still not stored")
+        await self._step(chat.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not ended")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not ended")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not ended")

@@ -18,18 +18,18 @@ from twisted.web.resource import Resource
 
 from kschat.assets import directory
 from kschat.backends import amqp, redis
-from kschat.backends.alone import LoneReplica
 from kschat.backends.kinds import Backends
+from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
 from kschat.backends.tls import AddressError
 from kschat.chat.application import NAMESPACE, Chat
+from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
-from kschat.chat.ireplica import IReplica
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters
@@ -176,7 +176,7 @@ def _front_settings(config: Config) -> FrontSettings:
 
 def _parts(chat: Chat) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
-    return {"the store": bool(chat.store.up), "RabbitMQ": chat.hub.routed, "Redis": bool(chat.replica.up)}
+    return {"the store": bool(chat.store.up), "RabbitMQ": chat.hub.routed, "Redis": bool(chat.bus.up)}
 
 
 def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
@@ -204,8 +204,8 @@ def _make_chat(
     limits: Limits,
     counters: Counters,
 ) -> Chat:
-    replica = _make_replica(config, reactor, wall, counters)
-    hub = Hub(reactor, wall, store, router, replica, cork, counters)
+    bus = _make_bus(config, reactor, wall, counters)
+    hub = Hub(reactor, wall, store, router, bus, cork, counters)
     bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
     return Chat(
         reactor,
@@ -213,7 +213,7 @@ def _make_chat(
         Verifier(read_keys(config), config.algorithms, wall, config.token_leeway),
         store,
         hub,
-        replica,
+        bus,
         Delivery(reactor, store, router, hub, bounds, counters),
         Mids(secrets.token_hex(4)),
         limits,
@@ -232,10 +232,10 @@ def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
         raise ConfigError(f"amqp: {error}") from None
 
 
-def _make_replica(config: Config, reactor: Any, wall: WallClock, counters: Counters) -> IReplica:
+def _make_bus(config: Config, reactor: Any, wall: WallClock, counters: Counters) -> IBus:
     publish, subscribe = config.redis_pub or config.redis, config.redis_sub or config.redis
     if not publish:
-        return LoneReplica(only=not config.amqp)
+        return LocalBus(only=not config.amqp)
     try:
         return redis.RedisBus(
             redis.settings_of(config, publish), redis.settings_of(config, subscribe), reactor, counters, wall=wall
@@ -268,7 +268,7 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         return {
             "router": chat.hub.routed if config.amqp else None,
             "store": bool(chat.store.up) if chat.store.keeps else None,
-            "replica": bool(chat.replica.up) if bus else None,
+            "bus": bool(chat.bus.up) if bus else None,
         }
 
     def gauges() -> dict[str, tuple[str, float]]:

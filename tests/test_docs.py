@@ -26,11 +26,12 @@ from kschat.backends.redis.store import store as redis_store
 from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import session as sqlite_session
-from kschat.chat import bodies, commands, inflight, interfaces, messages, notes, stream, tokens
+from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
+from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.settings import Config
-from kschat.wire import session
+from kschat.wire import session as wire_session
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -106,8 +107,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "silence": (
         f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",
         "1.x or 2.x",
-        seconds(CONFIG.ping_interval + session._LATE * CONFIG.ping_timeout),
-        f"{['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight'][session.MAX_SIGNS_OF_LIFE]} times",
+        seconds(CONFIG.ping_interval + wire_session.LATE * CONFIG.ping_timeout),
     ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
     "messages in flight, a socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
@@ -122,10 +122,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "messages that RabbitMQ sends ahead": (many(queues.PREFETCH),),
     "messages that wait for a batch": (many(CONFIG.max_waiting),),
     "unanswered requests of a socket, other than `Send`": (many(commands.MAX_REQUESTS),),
-    "`Presence` ids of a socket": (many(messages.MAX_WATCHED),),
+    "`Presence` ids of a socket": (many(incoming.MAX_WATCHED),),
     "a page of `History` or `Sync`": (
-        f"{many(messages.MAX_PAGE)} messages",
-        f"{many(bodies.MAX_ATTACHMENTS_SENT)} attachments",
+        f"{many(incoming.MAX_PAGE)} messages",
+        f"{many(outgoing.MAX_ATTACHMENTS_SENT)} attachments",
     ),
     "bytes of messages that the other stores read for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
@@ -162,13 +162,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "commands that Redis has not answered": (many(link.MOST_WAITING),),
     "a user's id; `cid`; `rno`": (
-        f"{messages.MAX_ID} and {longest(messages.Send, 'cid')} characters",
-        f"{messages.MAX_RNO} bytes",
+        f"{MAX_ID} and {longest(incoming.Send, 'cid')} characters",
+        f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
     "words for other daemons that wait to be told": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
     "when users went while Redis was away": (many(presence_registry.MAX_LEFT),),
-    "cursors and the like not yet stored, while the store is away": (many(notes.MAX_NOTES),),
+    "cursors and the like not yet stored, while the store is away": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
     "the end of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",

@@ -171,7 +171,7 @@ class TestRunning(ProcessTestCase):
         with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
             self.assertEqual([b'kschat_up{part="store"} 1.0'], re.findall(rb"(?m)^kschat_up\S+ \S+", answer.read()))
         with urllib.request.urlopen(f"{url}readyz", timeout=PATIENCE) as answer:
-            said = {"status": "ready", "router": "none", "store": "up", "replica": "none"}
+            said = {"status": "ready", "router": "none", "store": "up", "bus": "none"}
             self.assertEqual(json.load(answer), said)
 
     def test_metrics_need_not_be_served(self):

@@ -77,7 +77,7 @@ def pages(root: Path) -> dict[str, str]:
 
 
 def _linked(text: str, directory: Path, names: dict[Path, str]) -> str:
-    """``text`` of a page in ``directory``, with the site's links; of one to a file that is not in it the label is left."""
+    """``text`` of a page in ``directory`` with the site's links; where a link leads out of it, the label is left."""
 
     def link(found: re.Match[str]) -> str:
         image, label, path, anchor = found[1], found[2], found[3], found[4] or ""

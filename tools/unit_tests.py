@@ -1,6 +1,6 @@
 """Prints the test modules that need no service (a process, Redis, RabbitMQ, Node.js, a browser), by what they import.
 
-    python -m twisted.trial $(python tools/unit_tests.py)
+python -m twisted.trial $(python tools/unit_tests.py)
 """
 
 import ast

@@ -1,9 +1,9 @@
 """One module for each thing outside the process.
 
 - ``amqp``     the router between daemons: RabbitMQ
-- ``redis``    the store and the replica of daemons that act as one
+- ``redis``    the store and the bus of daemons that act as one
 - ``sqlite``   the default store: an SQLite file, for one daemon
-- ``alone``    the replica of a daemon without Redis
+- ``local``    the bus of a daemon without Redis
 - ``memory``   a store and a router inside this process, for one daemon
 - ``none``     no store: relay mode
 - ``held``     what that store is made of

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from kschat.chat.interfaces import MAX_UNREAD, Stored
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: For bisect.
 BY_NUMBER: Final = attrgetter("number")

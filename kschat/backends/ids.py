@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 
 def ids_of(message: Message) -> int | str:

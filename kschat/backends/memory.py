@@ -24,15 +24,15 @@ from kschat.chat.interfaces import (
     InboxState,
     IRouter,
     IStore,
-    Notes,
     Page,
+    Progress,
     RoomFull,
     RouterListener,
     Stored,
     StoreListener,
     within_page,
 )
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
@@ -114,13 +114,13 @@ class MemoryStore:
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``. There is no other."""
 
-    def note(self, notes: Notes) -> Deferred[None]:
+    def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
-        for user, cursor in notes.cursors.items():
+        for user, cursor in progress.cursors.items():
             inbox = self._inboxes.get(user)
             if inbox is not None:
                 inbox.cursor = max(inbox.cursor, min(cursor, inbox.last))
-        for user, time in notes.seen.items():
+        for user, time in progress.seen.items():
             # Out and in again, so that the first of the dict is the one noted longest ago.
             self._seen[user] = max(self._seen.pop(user, 0), time)
         while len(self._seen) > self._max_messages:

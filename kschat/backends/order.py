@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Hex digits of a mid that tell its order: milliseconds since 1970 and a count (``chat.messages.Mids``).
 DIGITS: Final = 16

@@ -1,12 +1,13 @@
 """What the server is for: knows no socket, no broker, no SQL.
 
 - ``interfaces``   IRouter, IStore: what backends provide
-- ``ireplica``     IReplica: what daemons hear of each other by
-- ``messages``     the typed payloads of every event, and what makes each valid; ``Message``
-- ``bodies``       the JSON of what the server sends; each message is encoded once
+- ``bus``          IBus: what daemons tell each other about sockets
+- ``message``      ``Message``, its id, and why one is refused
+- ``incoming``     the typed payload of each event, and what makes it valid
+- ``outgoing``     the JSON of what the server sends; each message is encoded once
 - ``keys``         what tokens are verified with, parsed once
 - ``tokens``       JWT -> ``Identity``
-- ``handshake``    where a client may put its token, and whose it must be
+- ``connect_request``  where a client may put its token, and whose it must be
 - ``application``  ``Chat``: who may join, which event is which command
 - ``commands``     a table: event name -> function
 - ``stream``       ``DeliveryStream``: an inbox on its way to a socket, in order and each message once; no I/O
@@ -14,13 +15,13 @@
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
 - ``inbox``        a user on this daemon: the cursor and the sockets
 - ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
-- ``adoption``     messages of servers that keep none, taken into the store
+- ``ingest``       messages of servers that keep none, taken into the store
 - ``catchup``      what news did not tell: looked up in the store, told to other daemons later
 - ``hub``          who is connected to this daemon; encode once, write to each socket
-- ``words``        what daemons tell each other about sockets
-- ``telling``      words to a user's sockets, wherever they are
+- ``cluster_commands``  what daemons tell each other about sockets
+- ``notifier``     cluster commands to a user's sockets, wherever they are
 - ``operations``   what can be asked without a socket, and at the word of other daemons
-- ``notes``        cursors and last seen, on their way to the store
+- ``write_behind`` cursors and last seen, on their way to the store
 - ``cursors``      cursors that other daemons have not written yet, asked for when a socket connects
 - ``presence``     who is told when somebody comes or goes
 """

@@ -12,14 +12,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies, commands
+from kschat.chat import commands, outgoing
+from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
+from kschat.chat.connect_request import ConnectRequest, is_pid_of, new_pid
 from kschat.chat.delivery import Delivery
-from kschat.chat.handshake import Greeting, is_pid_of, new_pid
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import InboxState, IStore
-from kschat.chat.ireplica import IReplica
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.session import ChatSession
@@ -52,7 +52,7 @@ class Chat:
         verifier: says whose a token is.
         store: keeps messages.
         hub: knows who is here.
-        replica: knows who is elsewhere.
+        bus: knows who is elsewhere.
         delivery: takes messages.
         mids: makes their ids.
         limits: of the wire.
@@ -74,7 +74,7 @@ class Chat:
         verifier: Verifier,
         store: IStore,
         hub: Hub,
-        replica: IReplica,
+        bus: IBus,
         delivery: Delivery,
         mids: Mids,
         limits: Limits,
@@ -87,33 +87,33 @@ class Chat:
         self.verifier = verifier
         self.store = store
         self.hub = hub
-        self.replica = replica
+        self.bus = bus
         self.delivery = delivery
         self.mids = mids
         self.limits = limits
         self.max_room = max_room
         self.counters = counters
-        self.presence = Presence(hub, replica)
+        self.presence = Presence(hub, bus)
         self.operations = Operations(hub, self.presence, store, counters)
-        replica.attach(self.operations)
+        bus.attach(self.operations)
         self.closing = False
         self._uniform = uniform
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
-        greeting = Greeting.of(socket.connection.handshake, wish)
+        request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = greeting.identify(self.verifier)
+            identity = request.identify(self.verifier)
         except TokenError as error:
             self._deny(socket, error.reason, "Authentication error")
             return
-        options = greeting.options()
+        options = request.options()
         if options.recover and not self.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
         session = socket.record = ChatSession(socket, identity, options)
         joined = self.hub.join(session)
         joined.addCallbacks(
-            self._joined, self._not_bound, callbackArgs=(session, greeting.claim()), errbackArgs=(session,)
+            self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
         )
         joined.addErrback(self._failed)
 
@@ -143,7 +143,7 @@ class Chat:
             self.presence.came(session.user)
         self.hub.begin(session, state, offset)
         if not self.store.keeps and not self.hub.routed:
-            session.socket.emit(bodies.NO_BROKER, ask=True)
+            session.socket.emit(outgoing.NO_BROKER, ask=True)
 
     def _not_bound(self, failure: Failure, session: ChatSession) -> None:
         self.log.warn("a socket could not be bound: {why}", why=failure.getErrorMessage())
@@ -179,7 +179,7 @@ class Chat:
         session = socket.record
         if farewell is not None and session.more:
             name, least, most = farewell
-            socket.emit(bodies.goodbye(name, self._uniform(least, most)))
+            socket.emit(outgoing.goodbye(name, self._uniform(least, most)))
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """See ``wire.connection.Handler``."""

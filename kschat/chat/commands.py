@@ -14,14 +14,15 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies, messages
-from kschat.chat.bodies import Status
+from kschat.chat import incoming, outgoing
 from kschat.chat.clocks import milliseconds
+from kschat.chat.cluster_commands import Receipt, Typing
 from kschat.chat.delivery import Submission, refuse
+from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
-from kschat.chat.messages import MAX_ID, MAX_PAGE, Error, Message, Refused
+from kschat.chat.message import MAX_ID, Error, Message, Refused
+from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession
-from kschat.chat.words import Receipt, Typing
 from kschat.wire.errors import ProtocolError
 from kschat.wire.socketio import Event, renumber
 
@@ -42,13 +43,13 @@ def send(chat: Chat, session: ChatSession, event: Event) -> None:
         chat.delivery.submit(submission)
     except Refused as refused:
         chat.counters.refused[refused.error] += 1
-        refuse(session.socket, event.id, *messages.loose_fields(event.args), refused)
+        refuse(session.socket, event.id, *incoming.loose_fields(event.args), refused)
 
 
 def _submission(chat: Chat, session: ChatSession, event: Event) -> Submission:
     if chat.closing:
         raise Refused(Error.GOING_DOWN, "The server is going down; connect again.")
-    payload = messages.decode_send(event.args)
+    payload = incoming.decode_send(event.args)
     sender = str(payload.uId)
     if sender != session.user:
         raise Refused(Error.NOT_ALLOWED, "uId is not the user of your token.")
@@ -60,17 +61,17 @@ def _submission(chat: Chat, session: ChatSession, event: Event) -> Submission:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         msg = Raw(text)
     else:
-        msg, attachments = messages.readable(payload.msg), ()
+        msg, attachments = incoming.readable(payload.msg), ()
     time = milliseconds(chat.wall)
     message = Message(
         chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
     )
-    return Submission(message, session, event.id, messages.readable(payload.rno))
+    return Submission(message, session, event.id, incoming.readable(payload.rno))
 
 
 def logout(chat: Chat, session: ChatSession, event: Event) -> Deferred[None] | None:
     """``Logout``: an ack, RESPLOGOUT, and the end of this socket; with ``{all: true}`` of all the user's anywhere."""
-    if messages.says_all(event.args):
+    if incoming.says_all(event.args):
         # Whoever has the answer may connect again, and that socket must not be ended by what is told late.
         told = chat.operations.disconnect(session.user, "logout", session)
         return told.addCallback(lambda _: _logged_out(session, event))
@@ -81,47 +82,47 @@ def logout(chat: Chat, session: ChatSession, event: Event) -> Deferred[None] | N
 def _logged_out(session: ChatSession, event: Event) -> None:
     if event.id is not None:
         session.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
-    session.socket.emit(bodies.LOGGED_OUT)
+    session.socket.emit(outgoing.LOGGED_OUT)
     session.socket.disconnect()
 
 
 def typing(chat: Chat, session: ChatSession, event: Event) -> None:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
-    peer = _id(messages.decode(messages.TYPING, event.args, "Typing").pId, "pId")
+    peer = _id(incoming.decode(incoming.TYPING, event.args, "Typing").pId, "pId")
     if peer[0] != "#":
-        chat.hub.telling.tell((peer,), Typing(session.user))
+        chat.hub.notifier.tell((peer,), Typing(session.user))
     _answer(session, event, b'[{"ER":0}]')
 
 
 def presence(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
     """``Presence``: who of some users is online, and from then on each change."""
-    users = tuple(dict.fromkeys(_id(one, "ids") for one in messages.decode(messages.WATCH, event.args, "Presence").ids))
+    users = tuple(dict.fromkeys(_id(one, "ids") for one in incoming.decode(incoming.WATCH, event.args, "Presence").ids))
     return chat.presence.watch(session, users).addCallback(
-        lambda found: _answer(session, event, bodies.presences(found))
+        lambda found: _answer(session, event, outgoing.presences(found))
     )
 
 
 def read(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
     """``Read``: all of a conversation up to ``mid`` is read; the peer is told."""
-    payload = messages.decode(messages.READ, event.args, "Read")
+    payload = incoming.decode(incoming.READ, event.args, "Read")
     peer = _id(payload.pId, "pId")
 
     def marked(moved: bool) -> None:
         _answer(session, event, b'[{"ER":0}]')
         if moved and peer[0] != "#":
-            chat.hub.telling.receipt(peer, Receipt(session.user, False, payload.mid, Status.READ))
+            chat.hub.notifier.receipt(peer, Receipt(session.user, False, payload.mid, Status.READ))
 
     return chat.store.mark_read(session.user, peer, payload.mid).addCallback(marked)
 
 
 def history(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
     """``History``: a page of a conversation, newest last."""
-    payload = messages.decode(messages.HISTORY, event.args, "History")
+    payload = incoming.decode(incoming.HISTORY, event.args, "History")
 
     def found(page: Page) -> None:
         listed = [(None, message) for message in page.messages]
-        pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=True)
-        _answer(session, event, bodies.page(pieces, page.more or cut), attachments)
+        pieces, attachments, cut = outgoing.fit(listed, chat.limits.max_payload, newest=True)
+        _answer(session, event, outgoing.page(pieces, page.more or cut), attachments)
 
     peer = _id(payload.pId, "pId")
     return chat.operations.history(session.user, peer, payload.before, payload.limit).addCallback(found)
@@ -129,17 +130,17 @@ def history(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
 
 def sync(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    payload = messages.decode(messages.SYNC, event.args, "Sync")
+    payload = incoming.decode(incoming.SYNC, event.args, "Sync")
 
     def found(inbox: InboxPage) -> None:
         entries = inbox.entries
         if payload.offset > inbox.last:
             chat.store.is_outdated(payload.offset)
         listed = [(entry.offset, entry.message) for entry in entries]
-        pieces, attachments, cut = bodies.fit(listed, chat.limits.max_payload, newest=False)
+        pieces, attachments, cut = outgoing.fit(listed, chat.limits.max_payload, newest=False)
         # The store may cut a page by bytes as well.
         more = cut or (bool(entries) and entries[-1].offset < inbox.last)
-        _answer(session, event, bodies.page(pieces, more), attachments)
+        _answer(session, event, outgoing.page(pieces, more), attachments)
 
     return chat.store.read(session.user, payload.offset, MAX_PAGE).addCallback(found)
 
@@ -149,7 +150,7 @@ def conversations(chat: Chat, session: ChatSession, event: Event) -> Deferred[No
 
     def found(listed: list[Conversation]) -> None:
         # A list shows what a message says in one line: binary is left to History.
-        _answer(session, event, bodies.conversations(listed, chat.limits.max_payload))
+        _answer(session, event, outgoing.conversations(listed, chat.limits.max_payload))
 
     return chat.store.conversations(session.user, MAX_CONVERSATIONS).addCallback(found)
 
@@ -239,7 +240,7 @@ def _unanswered(failure: Failure, chat: Chat, session: ChatSession, event: Event
 
 def _refuse(chat: Chat, session: ChatSession, event: Event, refused: Refused) -> None:
     chat.counters.refused[refused.error] += 1
-    _answer(session, event, bodies.ack_error(refused.error, refused.why))
+    _answer(session, event, outgoing.ack_error(refused.error, refused.why))
 
 
 def _answer(session: ChatSession, event: Event, body: bytes, attachments: tuple[bytes, ...] = ()) -> None:
@@ -255,7 +256,7 @@ def _id(value: int | str, field: str) -> str:
 
 
 def _room(event: Event, name: str) -> str:
-    room = _id(messages.decode(messages.ROOM, event.args, name).room, "room")
+    room = _id(incoming.decode(incoming.ROOM, event.args, name).room, "room")
     room = room if room[0] == "#" else "#" + room
     if len(room) == 1 or len(room) > MAX_ID:
         raise Refused(Error.INVALID, f"room is not 1 to {MAX_ID - 1} characters long.")

@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.ireplica import IReplica
-from kschat.chat.notes import Notebook
-from kschat.chat.words import CursorRequest, CursorWritten
+from kschat.chat.bus import IBus
+from kschat.chat.cluster_commands import CursorRequest, CursorWritten
+from kschat.chat.write_behind import WriteBehindBuffer
 
 #: Seconds that a socket which connects waits for other daemons to write its user's cursor. One that stands still does
 #: not answer; then messages may come again.
@@ -29,16 +29,16 @@ class Cursors:
 
     Args:
         clock: the reactor.
-        notes: has the cursors of this daemon that the store does not know yet.
-        replica: reaches the others.
+        write_behind: has the cursors of this daemon that the store does not know yet.
+        bus: reaches the others.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, notes: Notebook, replica: IReplica) -> None:
+    def __init__(self, clock: IReactorTime, write_behind: WriteBehindBuffer, bus: IBus) -> None:
         self._clock = clock
-        self._notes = notes
-        self._replica = replica
+        self._write_behind = write_behind
+        self._bus = bus
         self._questions: dict[str, _Question] = {}
 
     def settled(self, user: str) -> Deferred[None]:
@@ -48,13 +48,13 @@ class Cursors:
         """
         id_ = token_urlsafe(6)
         question = _Question()
-        told = self._replica.ask(user, CursorRequest(id_)).addCallback(question.expect)
+        told = self._bus.ask(user, CursorRequest(id_)).addCallback(question.expect)
         if not question.fires.called:
             self._questions[id_] = question
             question.fires.addTimeout(CURSOR_WAIT, self._clock, _give_up)
             question.fires.addBoth(self._done, id_)
         told.addErrback(self._failed)
-        return self._notes.confirmed(user).addCallback(lambda _: question.fires)
+        return self._write_behind.confirmed(user).addCallback(lambda _: question.fires)
 
     def asked(self, user: str, word: CursorRequest) -> None:
         """Another daemon asks: write the cursor of ``user``, then answer."""
@@ -68,8 +68,8 @@ class Cursors:
             question.answered()
 
     def _answer(self, user: str, id_: str) -> None:
-        written = self._notes.confirmed(user)
-        written.addCallback(lambda _: self._replica.tell((user,), CursorWritten(id_))).addErrback(self._failed)
+        written = self._write_behind.confirmed(user)
+        written.addCallback(lambda _: self._bus.tell((user,), CursorWritten(id_))).addErrback(self._failed)
 
     def _done(self, _: object, id_: str) -> None:
         self._questions.pop(id_, None)

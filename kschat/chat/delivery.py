@@ -17,13 +17,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies
-from kschat.chat.bodies import Status
+from kschat.chat import outgoing
+from kschat.chat.cluster_commands import Receipt
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
-from kschat.chat.messages import Error, Message, Refused
+from kschat.chat.message import Error, Message, Refused
+from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession
-from kschat.chat.words import Receipt
 from kschat.counters import Counters
 from kschat.wire.connection import Socket
 
@@ -189,11 +189,11 @@ class Delivery:
 
     def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
-        asking = [one for one in fresh if self._hub.telling.asks_receipts(one.message.sender)]
+        asking = [one for one in fresh if self._hub.notifier.asks_receipts(one.message.sender)]
         # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
         parts = [(fresh, False)]
         if asking:
-            others = [one for one in fresh if not self._hub.telling.asks_receipts(one.message.sender)]
+            others = [one for one in fresh if not self._hub.notifier.asks_receipts(one.message.sender)]
             parts = [(part, exact) for part, exact in ((others, False), (asking, True)) if part]
         began = self._clock.seconds()
         publishes = [self._publish(part, exact).addCallback(self._routed, began) for part, exact in parts]
@@ -212,7 +212,7 @@ class Delivery:
                 for one, carried in zip(asking, words[-1], strict=True):
                     if not carried:
                         message = one.message
-                        self._hub.telling.receipt(message.sender, Receipt.of(message, Status.LOST))
+                        self._hub.notifier.receipt(message.sender, Receipt.of(message, Status.LOST))
 
     def _not_relayed(self, failure: Failure, batch: Sequence[Submission]) -> None:
         reason = failure.value.subFailure if isinstance(failure.value, FirstError) else failure
@@ -223,7 +223,7 @@ class Delivery:
 
     def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
-        carbons = hub.telling.carbons
+        carbons = hub.notifier.carbons
         with hub.writing():
             for submission, one in zip(batch, stored, strict=True):
                 if one.refused is not None:
@@ -234,12 +234,12 @@ class Delivery:
                 socket = session.socket
                 if socket.accepted:
                     if submission.ack is not None:
-                        socket.ack(submission.ack, bodies.ack_sent(message, one.repeat))
-                    socket.emit(bodies.sent(message, submission.rno), message.attachments, True)
+                        socket.ack(submission.ack, outgoing.ack_sent(message, one.repeat))
+                    socket.emit(outgoing.sent(message, submission.rno), message.attachments, True)
                 if one.repeat:
                     counters.repeated += 1
                 elif carbons:
-                    hub.telling.carbon(message, session)
+                    hub.notifier.carbon(message, session)
 
     def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:
@@ -293,5 +293,5 @@ def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.
     RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
     """
     if ack is not None:
-        socket.ack(ack, bodies.ack_failed(uid, refused.error, refused.why))
-    socket.emit(bodies.failed(refused.error, refused.why, rno), ask=True)
+        socket.ack(ack, outgoing.ack_failed(uid, refused.error, refused.why))
+    socket.emit(outgoing.failed(refused.error, refused.why, rno), ask=True)

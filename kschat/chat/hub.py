@@ -11,31 +11,31 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies
-from kschat.chat.adoption import Adoption
-from kschat.chat.bodies import Status
+from kschat.chat import outgoing
+from kschat.chat.bus import IBus
 from kschat.chat.catchup import CatchUp
 from kschat.chat.clocks import WallClock, milliseconds
+from kschat.chat.cluster_commands import Receipt
 from kschat.chat.cursors import Cursors
 from kschat.chat.inbox import Inbox
 from kschat.chat.inflight import Written
+from kschat.chat.ingest import ForeignIngest
 from kschat.chat.interfaces import (
     RETRY_WAIT,
     InboxState,
     IRouter,
     IStore,
-    RouterTurn,
+    RouterEvent,
     RouterUnavailable,
     Stored,
     StoreUnavailable,
 )
-from kschat.chat.ireplica import IReplica
-from kschat.chat.messages import Message
-from kschat.chat.notes import NOTE_WAIT, Notebook
+from kschat.chat.message import Message
+from kschat.chat.notifier import Notifier
+from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import PAGE
-from kschat.chat.telling import Telling
-from kschat.chat.words import Receipt
+from kschat.chat.write_behind import WRITE_BEHIND_WAIT, WriteBehindBuffer
 from kschat.counters import Counters
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
@@ -56,13 +56,13 @@ class Hub:
         wall: says when users were last seen.
         store: has the inboxes.
         router: is told which users are here.
-        replica: tells other daemons what concerns sockets there.
+        bus: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
         counters: counts what was delivered.
 
     Attributes:
-        notes: cursors and the like, on their way to the store.
-        telling: tells users' sockets, here and on other daemons.
+        write_behind: cursors and the like, on their way to the store.
+        notifier: tells users' sockets, here and on other daemons.
         cursors: asks other daemons for users' cursors, and answers them.
         catch_up: what news did not tell.
     """
@@ -75,23 +75,23 @@ class Hub:
         wall: WallClock,
         store: IStore,
         router: IRouter,
-        replica: IReplica,
+        bus: IBus,
         cork: Cork,
         counters: Counters,
     ) -> None:
         self.clock = clock
         self.wall = wall
         self.store = store
-        self.notes = Notebook(clock, store, shared=not router.alone)
-        self.telling = Telling(clock, self.sessions, replica)
-        self.cursors = Cursors(clock, self.notes, replica)
-        self._replica = replica
+        self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
+        self.notifier = Notifier(clock, self.sessions, bus)
+        self.cursors = Cursors(clock, self.write_behind, bus)
+        self._bus = bus
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
         self.catch_up = CatchUp(clock, store, router, self._inboxes)
-        self._adoption = Adoption(clock, store, counters, self.deliver)
+        self._ingest = ForeignIngest(clock, store, counters, self.deliver)
         router.attach(self)
         store.attach(self)
 
@@ -139,10 +139,10 @@ class Hub:
         inbox = self._inboxes.get(user)
         if inbox is None:
             # The store may look before it takes a note that is on its way, and answer after it.
-            inbox = self._inboxes[user] = Inbox(user, self.notes.cursor(user))
+            inbox = self._inboxes[user] = Inbox(user, self.write_behind.cursor(user))
         inbox.sessions[session.socket] = session
         session.join(self)
-        self.telling.joined(session)
+        self.notifier.joined(session)
         self.catch_up.look_now_and_then()
         bound = self._router.bind(user, session.socket.id).addErrback(_none_if_away)
         return gatherResults([bound, self._listen(user)], consumeErrors=True).addCallbacks(
@@ -157,14 +157,14 @@ class Hub:
 
     def _listen(self, user: str) -> Deferred[None]:
         # Whoever was let in may rely on it: what is told to all sockets of a user from then on reaches this one.
-        listens = self._replica.listen(user)
+        listens = self._bus.listen(user)
         if not listens.called:
             listens.addTimeout(LISTEN_WAIT, self.clock, _let_in)
         return listens
 
     def _unlisten(self, user: str) -> None:
         if user not in self._inboxes:
-            self._replica.unlisten(user)
+            self._bus.unlisten(user)
 
     def _look(self, user: str) -> Deferred[InboxState | None]:
         # A socket begins at the cursor that the store has. If it began at one that is not stored yet, and the daemon
@@ -194,13 +194,13 @@ class Hub:
             self.clock.callLater(RETRY_WAIT, self._look_again, session, claim)
             return
         inbox = self._inboxes[session.user]
-        before = inbox.cursor = max(inbox.cursor, state.cursor, self.notes.cursor(session.user))
+        before = inbox.cursor = max(inbox.cursor, state.cursor, self.write_behind.cursor(session.user))
         if claim is None:
             session.stream.on_opened(min(state.cursor, state.last), state.last)
         else:
             self.delivered(session, claim, ())
             session.stream.on_opened(claim, state.last)
-        if claim is not None and claim > before and self.telling.receipts:
+        if claim is not None and claim > before and self.notifier.receipts:
             Deferred.fromCoroutine(self._delivered_before(inbox, before, claim)).addErrback(self._failed)
 
     async def _delivered_before(self, inbox: Inbox, after: int, upto: int) -> None:
@@ -227,20 +227,20 @@ class Hub:
             return False
         session.leave()
         self._router.unbind(user, session.socket.id)
-        self.telling.left(session)
+        self.notifier.left(session)
         if inbox.sessions:
             return False
         del self._inboxes[user]
-        if self.notes.cursor(user):
+        if self.write_behind.cursor(user):
             # Until the store knows it, a daemon that the user comes to next must be able to ask for it.
-            self.clock.callLater(NOTE_WAIT, self._unlisten, user)
+            self.clock.callLater(WRITE_BEHIND_WAIT, self._unlisten, user)
         else:
-            self._replica.unlisten(user)
+            self._bus.unlisten(user)
         if not self._inboxes:
             self.catch_up.rest()
         if not inbox.here:
             return False
-        self.notes.left(user, milliseconds(self.wall))
+        self.write_behind.left(user, milliseconds(self.wall))
         return True
 
     # Delivering.
@@ -261,38 +261,38 @@ class Hub:
                     sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
                     written += len(sessions)
                     if offset and keeps:
-                        piece = bodies.piece(message, offset)
+                        piece = outgoing.piece(message, offset)
                         for session in sessions:
                             session.stream.on_message(offset, message, piece)
                     elif keeps:
                         placeless.append(message)
                     else:
-                        piece = bodies.piece(message, None)
+                        piece = outgoing.piece(message, None)
                         for session in sessions:
                             session.stream.on_transient(message, piece)
         self._counters.delivered += written
         if placeless:
-            self._adoption.take(placeless)
+            self._ingest.take(placeless)
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""
         self.catch_up.resync(users)
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
         """See ``RouterListener``."""
-        self._counters.turns[turn.name.lower()] += 1
-        if turn is RouterTurn.UP:
+        self._counters.router_events[event.name.lower()] += 1
+        if event is RouterEvent.UP:
             self.catch_up.resync(self._inboxes)
             self.catch_up.tell()
-        elif turn is RouterTurn.CANCELLED:
+        elif event is RouterEvent.CANCELLED:
             with self._scope:
                 for session in self.sessions(None):
                     if socket is None or session.socket.id == socket:
-                        session.socket.emit(bodies.CANCELLED, ask=True)
+                        session.socket.emit(outgoing.CANCELLED, ask=True)
 
     def renewed(self) -> None:
         """See ``StoreListener``. Every socket is closed: its client comes back, and begins where the new store says."""
-        self.notes.forget_cursors()
+        self.write_behind.forget_cursors()
         self.catch_up.forget()
         sessions = self.sessions(None)
         self.log.error("the store is another one now: {count} sockets begin anew", count=len(sessions))
@@ -335,17 +335,17 @@ class Hub:
             self._tell_senders(inbox.user, [entry[2] for entry in entries])
         elif upto > inbox.cursor:
             fresh = inbox.confirmed(upto, entries)
-            self.notes.proved(inbox.user, upto)
+            self.write_behind.proved(inbox.user, upto)
             self._tell_senders(inbox.user, fresh)
 
     def _tell_senders(self, user: str, fresh: Sequence[Message]) -> None:
         """The first of the user's sockets has ``fresh``."""
         self._counters.proved += len(fresh)
-        if self.telling.receipts:
+        if self.notifier.receipts:
             with self._scope:
                 for message in fresh:
                     if message.recipient == user:
-                        self.telling.receipt(message.sender, Receipt.of(message, Status.DELIVERED))
+                        self.notifier.receipt(message.sender, Receipt.of(message, Status.DELIVERED))
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("the hub failed", failure)

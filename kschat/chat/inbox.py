@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kschat.chat.inflight import Written
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 from kschat.chat.session import ChatSession
 from kschat.wire.connection import Socket
 

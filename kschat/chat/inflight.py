@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Messages in flight to one socket. The others wait in the store.
 MAX_IN_FLIGHT: Final = 2000

@@ -13,7 +13,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +98,7 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     unread: int
 
 
-class Notes(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True):
     """What is kept beside the messages, and may lose its newest part in a crash.
 
     Attributes:
@@ -154,8 +154,8 @@ class StoreListener(Protocol):
         """The store can be read again, perhaps on another server. Earlier pages and ends may have been out of date."""
 
 
-class RouterTurn(Enum):
-    """What befell a router.
+class RouterEvent(Enum):
+    """What happened to a router.
 
     UP: from here on messages to all who are bound arrive; what was published before may not have.
     DOWN: nothing arrives, and nothing can be published.
@@ -182,8 +182,8 @@ class RouterListener(Protocol):
     def missed(self, users: Iterable[str]) -> None:
         """There is a message to each of ``users`` that can't be brought whole: the store has it."""
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
-        """Something befell the router, or the queue of ``socket`` alone."""
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
+        """Something happened to the router, or the queue of ``socket`` alone."""
 
 
 class IStore(Interface):
@@ -241,7 +241,7 @@ class IStore(Interface):
         no server gave (a mistake, a forgery) changes nothing. May be called often.
         """
 
-    def note(notes: Notes) -> Deferred[None]:
+    def save_progress(progress: Progress) -> Deferred[None]:
         """Keep what is kept beside the messages. A cursor beyond the inbox's end counts as its end."""
 
     def last_seen(users: Sequence[str]) -> Deferred[dict[str, int]]:

@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from kschat.chat.bus import BusEvent, Wants
+from kschat.chat.cluster_commands import ClusterCommand, CursorRequest, CursorWritten, Disconnect, Emit
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page
-from kschat.chat.ireplica import ReplicaTurn, Wants
 from kschat.chat.presence import Presence, State
 from kschat.chat.session import ChatSession
-from kschat.chat.words import CursorRequest, CursorWritten, Disconnect, Emit, Word
 from kschat.counters import Counters
 
 
 class Operations:
-    """The operations of one daemon's chat. It is the replica's ``ReplicaListener``.
+    """The operations of one daemon's chat. It is the bus's ``BusListener``.
 
     Args:
         hub: knows the sockets here.
@@ -45,10 +45,10 @@ class Operations:
 
         Args:
             users: each once.
-            body: the JSON array of the event's name and arguments (``bodies.event``).
+            body: the JSON array of the event's name and arguments (``outgoing.event``).
             attachments: what placeholders in it refer to.
         """
-        self._in_one_write(lambda: self._hub.telling.tell(users, Emit(body, tuple(attachments))))
+        self._in_one_write(lambda: self._hub.notifier.tell(users, Emit(body, tuple(attachments))))
 
     def emit_to_room(self, room: str, body: bytes, attachments: Sequence[bytes] = ()) -> Deferred[int]:
         """Emit an event to each socket of the members of ``room`` (with its ``#``).
@@ -65,7 +65,7 @@ class Operations:
 
     def emit_to_all(self, body: bytes, attachments: Sequence[bytes] = ()) -> None:
         """Emit an event to every socket there is."""
-        self._in_one_write(lambda: self._hub.telling.tell_all(Emit(body, tuple(attachments))))
+        self._in_one_write(lambda: self._hub.notifier.tell_all(Emit(body, tuple(attachments))))
 
     def disconnect(self, user: str, reason: str, but: ChatSession | None = None) -> Deferred[None]:
         """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone.
@@ -73,12 +73,12 @@ class Operations:
         Returns:
             Fires when all daemons were told: sockets that come after that are not meant. Soon in any case; never fails.
         """
-        self._hub.telling.tell((user,), Disconnect(reason), but)
-        return self._hub.telling.flushed()
+        self._hub.notifier.tell((user,), Disconnect(reason), but)
+        return self._hub.notifier.flushed()
 
     def replaced(self, session: ChatSession, pid: str) -> None:
         """The client of ``session`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
-        self._hub.telling.replaced(session, pid)
+        self._hub.notifier.replaced(session, pid)
 
     def presence(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
@@ -94,8 +94,8 @@ class Operations:
 
     # At the word of others.
 
-    def told(self, user: str | None, words: Sequence[Word]) -> None:
-        """See ``ReplicaListener``."""
+    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
+        """See ``BusListener``."""
         self._counters.heard += len(words)
         with self._hub.writing():
             for word in words:
@@ -105,23 +105,23 @@ class Operations:
                     if user is not None:
                         self._hub.cursors.asked(user, word)
                 else:
-                    self._hub.telling.act(user, word)
+                    self._hub.notifier.act(user, word)
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
-        """See ``ReplicaListener``."""
+        """See ``BusListener``."""
         self._presence.changed(user, online, last_seen)
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
-        """See ``ReplicaListener``."""
+        """See ``BusListener``."""
         self._presence.lost(users, last_seen)
 
     def wanted(self, wants: Wants) -> None:
-        """See ``ReplicaListener``."""
-        self._hub.telling.wanted(wants)
+        """See ``BusListener``."""
+        self._hub.notifier.wanted(wants)
 
-    def turned(self, turn: ReplicaTurn) -> None:
-        """See ``ReplicaListener``."""
-        self._counters.replica_turns[turn.name.lower()] += 1
-        if turn is ReplicaTurn.UP:
+    def on_bus_event(self, event: BusEvent) -> None:
+        """See ``BusListener``."""
+        self._counters.bus_events[event.name.lower()] += 1
+        if event is BusEvent.UP:
             self._presence.resync()
             self._hub.catch_up.resync(self._hub.everybody)

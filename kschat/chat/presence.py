@@ -1,6 +1,6 @@
 """Who is online, and who is told when that changes. Nothing of it touches the disk on its way.
 
-The replica knows who is online on whatever daemon. Each socket is told what differs from what it was told before, so
+The bus knows who is online on whatever daemon. Each socket is told what differs from what it was told before, so
 that it makes no difference how often, or by whom, a change is heard of.
 """
 
@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies
+from kschat.chat import outgoing
+from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import RETRY_WAIT
-from kschat.chat.ireplica import IReplica
 from kschat.chat.session import ChatSession
 
 #: Whether a user is online (None: that can't be known now), and when it was last seen, where it is not.
@@ -34,14 +34,14 @@ class Presence:
 
     Args:
         hub: knows who is here.
-        replica: knows who is elsewhere.
+        bus: knows who is elsewhere.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, replica: IReplica) -> None:
+    def __init__(self, hub: Hub, bus: IBus) -> None:
         self._hub = hub
-        self._replica = replica
+        self._bus = bus
         self._watchers: dict[str, dict[ChatSession, None]] = {}
         # Whose state is to be asked for.
         self._unsure: dict[str, None] = {}
@@ -54,11 +54,11 @@ class Presence:
 
     def came(self, user: str) -> None:
         """The first socket of ``user`` on this daemon was let in."""
-        self._replica.here(user)
+        self._bus.here(user)
 
     def left(self, user: str) -> None:
         """The last socket of ``user`` on this daemon is gone."""
-        self._replica.gone(user, self._hub.notes.seen(user) or milliseconds(self._hub.wall))
+        self._bus.gone(user, self._hub.write_behind.seen(user) or milliseconds(self._hub.wall))
 
     # Watching.
 
@@ -74,7 +74,7 @@ class Presence:
             watchers = self._watchers.get(user)
             if watchers is None:
                 watchers = self._watchers[user] = {}
-                self._replica.watch(user)
+                self._bus.watch(user)
             watchers[session] = None
         self._drop(session, [user for user in before if user not in session.watched])
         return self._asked(users).addCallback(self._answered, session.watched)
@@ -98,7 +98,7 @@ class Presence:
                 watchers.pop(session, None)
                 if not watchers:
                     del self._watchers[user]
-                    self._replica.unwatch(user)
+                    self._bus.unwatch(user)
         if not self._watchers:
             self._unsure.clear()
             if self._timer is not None:
@@ -127,7 +127,7 @@ class Presence:
 
     def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users``; what can't be known now is unknown."""
-        return self._replica.online(users).addCallback(self._with_seen)
+        return self._bus.online(users).addCallback(self._with_seen)
 
     def _with_seen(self, online: dict[str, bool | None]) -> Deferred[dict[str, State]]:
         away = [user for user, known in online.items() if not known and not self._hub.is_here(user)]
@@ -138,9 +138,9 @@ class Presence:
                 for user, known in online.items()
             }
 
-        return self._hub.notes.last_seen(away).addCallback(found)
+        return self._hub.write_behind.last_seen(away).addCallback(found)
 
-    # Telling.
+    # Notifier.
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """``user`` came or went: tell who watches and was not told so, but for those that do not keep up."""
@@ -157,12 +157,12 @@ class Presence:
             known = session.watched.get(user)
             if (known is None or known[0] is not state[0]) and not session.congested:
                 session.watched[user] = state
-                body = body or bodies.presence(user, *state)
+                body = body or outgoing.presence(user, *state)
                 session.socket.emit(body)
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
         """``users`` were on a daemon that has died, and are nowhere now: keep when they were last seen."""
-        notes = self._hub.notes
+        notes = self._hub.write_behind
 
         def note(known: dict[str, int]) -> None:
             for user in users:
@@ -171,7 +171,7 @@ class Presence:
 
         notes.last_seen(users).addCallback(note).addErrback(self._failed)
 
-    # After the replica was away.
+    # After the bus was away.
 
     def resync(self) -> None:
         """Changes may have been missed: ask for all who are watched, and tell what differs."""
@@ -179,8 +179,8 @@ class Presence:
         self._ask()
 
     def _ask_again(self, user: str) -> None:
-        # What is unknown while the replica is away is asked for when it is back.
-        if user in self._watchers and self._replica.up:
+        # What is unknown while the bus is away is asked for when it is back.
+        if user in self._watchers and self._bus.up:
             self._unsure[user] = None
             if self._timer is None:
                 self._timer = self._hub.clock.callLater(RETRY_WAIT, self._look)
@@ -190,7 +190,7 @@ class Presence:
         self._ask()
 
     def _ask(self) -> None:
-        if self._asking or not self._unsure or not self._replica.up:
+        if self._asking or not self._unsure or not self._bus.up:
             return
         users = list(islice(self._unsure, MAX_ASKED))
         for user in users:

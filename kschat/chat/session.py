@@ -11,10 +11,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat import bodies
+from kschat.chat import outgoing
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 from kschat.chat.stream import SECONDS, DeliveryStream, StreamState, StreamTimer
 from kschat.chat.tokens import Identity
 from kschat.wire.connection import Socket
@@ -154,8 +154,8 @@ class ChatSession:
             if self._group:
                 self._write_group()
         if options.recover:
-            return self.socket.emit(bodies.received((piece,), offset), message.attachments)
-        return self.socket.emit(bodies.received((piece,)), message.attachments, True)
+            return self.socket.emit(outgoing.received((piece,), offset), message.attachments)
+        return self.socket.emit(outgoing.received((piece,)), message.attachments, True)
 
     def read_page(self, after: int, limit: int) -> None:
         """Ask the store."""
@@ -218,6 +218,6 @@ class ChatSession:
         """Write the messages that were kept, in one event."""
         group, self._group = self._group, []
         if self.options.recover:
-            self.socket.emit(bodies.received(group, self._group_upto))
+            self.socket.emit(outgoing.received(group, self._group_upto))
         else:
-            self.stream.in_flight.number(len(group), self.socket.emit(bodies.received(group), ask=True))
+            self.stream.in_flight.number(len(group), self.socket.emit(outgoing.received(group), ask=True))

@@ -26,10 +26,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
-from kschat.chat import bodies, inflight
+from kschat.chat import inflight, outgoing
 from kschat.chat.inflight import InFlightWindow, Written
 from kschat.chat.interfaces import RETRY_WAIT, InboxPage
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Messages of one page of the backlog. Writing a page blocks the reactor: a page of 200 blocks it about three times as
 #: long as one of 50.
@@ -341,7 +341,7 @@ class DeliveryStream:
                 self._end = max(self._end, page.entries[-1].offset)
                 self._page = max(written, 1)
                 return
-            self._write(entry.offset, entry.message, bodies.piece(entry.message, entry.offset))
+            self._write(entry.offset, entry.message, outgoing.piece(entry.message, entry.offset))
 
     # Messages that were announced, and that the store does not have: its server is out of date, or it was a mistake.
 

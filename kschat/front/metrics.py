@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from kschat.chat.messages import Error
+from kschat.chat.message import Error
 from kschat.counters import Counters
 
 #: Of ``Counters``: the attribute, the metric, what it is.
@@ -27,8 +27,8 @@ COUNTS: Final = (
     ("delivered", "kschat_messages_written", "Messages written to a socket, each socket counted."),
     ("proved", "kschat_messages_delivered", "Messages that a client was proved to have."),
     ("unrouted", "kschat_messages_unrouted", "Messages that were stored, and could not be routed at once."),
-    ("adopted", "kschat_messages_adopted", "Messages of the tutorial's server that were taken into the store here."),
-    ("not_adopted", "kschat_messages_not_adopted", "Those that were lost, since too many waited for the store."),
+    ("ingested", "kschat_messages_ingested", "Messages of the tutorial's server that were taken into the store here."),
+    ("not_ingested", "kschat_messages_not_ingested", "Those that were lost, since too many waited for the store."),
     ("told", "kschat_words_told", "Words (receipts, typing and the like) for other daemons, each user counted."),
     ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
     ("heard", "kschat_words_heard", "Words of other daemons."),
@@ -47,8 +47,8 @@ LABELLED: Final = (
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were not let in."),
     ("closed", "kschat_sessions_closed", "reason", "Sessions that ended."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
-    ("turns", "kschat_router_turns", "turn", "What befell the router: up, down, cancelled."),
-    ("replica_turns", "kschat_replica_turns", "turn", "What befell the replica: up, down."),
+    ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
+    ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
 )
 
 

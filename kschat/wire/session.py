@@ -30,7 +30,7 @@ from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timers, Transport
 
 #: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
-_LATE: Final = 0.25
+LATE: Final = 0.25
 
 #: Signs of life in a row that stand for the pings that do not come: of a page that sleeps, its browser answers alone.
 MAX_SIGNS_OF_LIFE: Final = 8
@@ -284,7 +284,7 @@ class EngineSession:
 
     def _rest(self) -> None:
         times = self._times
-        wait = times.interval + times.timeout * _LATE if self.revision == 3 else times.interval
+        wait = times.interval + times.timeout * LATE if self.revision == 3 else times.interval
         self._timers.schedule(self, wait)
 
     def _lives(self) -> None:
@@ -303,7 +303,7 @@ class EngineSession:
 
     def _ask_for_life(self) -> None:
         # The client's own ping is late, by a little or by much: browsers wake a hidden page once a minute.
-        self._timers.schedule(self, self._times.timeout * (1 - _LATE))
+        self._timers.schedule(self, self._times.timeout * (1 - LATE))
         self.transport.ask_for_life()
 
     def _silence(self) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.chat.interfaces import Stored, StoreUnavailable
-from kschat.chat.messages import Message, Mids
+from kschat.chat.message import Message, Mids
 from tests.backends.turns import Turns
 
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import RedisStore, Settings
 from kschat.chat.interfaces import IStore
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 from tests.support.redis import Redis
 from tests.support.waiting import real_reactor
 

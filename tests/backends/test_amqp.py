@@ -19,7 +19,7 @@ from zope.interface import implementer
 from kschat.backends.amqp import AddressError, AmqpRouter, Settings, queues, session
 from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
 from kschat.backends.amqp.session import AT_ONCE
-from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
+from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
 from tests.contracts.router import Arrivals
@@ -62,7 +62,7 @@ class AmqpTestCase(TestCase):
         """A router that is up, and what arrives there."""
         router, arrivals = self.raw(**changes), listener or Arrivals()
         router.attach(arrivals)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         router.start()
         await self.soon(up)
         return router, arrivals
@@ -98,7 +98,7 @@ class Across:
     def stop(self) -> Deferred[Any]:
         return gatherResults([self.sender.stop(), self.receiver.stop()])
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
         """Nobody asks."""
 
     def missed(self, users: Iterable[str]) -> None:
@@ -305,7 +305,7 @@ class ExchangeTests(AmqpTestCase):
         self.assertIn(f"The exchange 'kschat.{self.exchange}' is there already, otherwise: name another", told[0])
         arrivals = Arrivals()
         second.attach(arrivals)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         link = first._link
         assert link is not None
         channel = await link.channel()
@@ -328,7 +328,7 @@ class BeginningTests(AmqpTestCase):
         while not unanswered:
             await self.soon(_turn())
         self.patch(DaemonQueue, "_send", send)
-        await self.soon(arrivals.next(RouterTurn.UP))
+        await self.soon(arrivals.next(RouterEvent.UP))
         other, _ = await self.started()
         self.assertEqual(await other.publish(stored("ben"), exact=True), [True])
 
@@ -355,7 +355,7 @@ class BeginningTests(AmqpTestCase):
             return bind(queues, user, socket)
 
         self.patch(kind, "bind", binding)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         router.start()
         await self.soon(up)
         self.patch(kind, "bind", bind)
@@ -403,22 +403,22 @@ class BeginningTests(AmqpTestCase):
     async def test_a_listener_that_raises_ends_neither_the_connection_nor_the_tries(self) -> None:
         router, arrivals = self.raw(), Arrivals()
         router.attach(arrivals)
-        turned, raised = arrivals.turned, list[RouterTurn]()
+        on_event, raised = arrivals.on_router_event, list[RouterEvent]()
 
-        def raising(turn: RouterTurn, socket: str | None = None) -> None:
+        def raising(turn: RouterEvent, socket: str | None = None) -> None:
             raised.append(turn)
-            turned(turn, socket)
+            on_event(turn, socket)
             raise ZeroDivisionError
 
-        self.patch(arrivals, "turned", raising)
+        self.patch(arrivals, "on_router_event", raising)
         for lives in (1, 2):
-            up = arrivals.next(RouterTurn.UP)
+            up = arrivals.next(RouterEvent.UP)
             router.start() if lives == 1 else router._link.abort("a test")  # type: ignore[union-attr]
             await self.soon(up)
             await router.bind("ben", "a")
             self.assertTrue(router.up)
         await self.soon(_turn())
-        self.assertEqual(raised, [RouterTurn.UP, RouterTurn.DOWN, RouterTurn.UP])
+        self.assertEqual(raised, [RouterEvent.UP, RouterEvent.DOWN, RouterEvent.UP])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
     async def test_an_error_that_should_not_be_is_followed_by_another_connection(self) -> None:
@@ -430,7 +430,7 @@ class BeginningTests(AmqpTestCase):
             raise ZeroDivisionError
 
         self.patch(router, "_end", raising)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         assert router._link is not None
         router._link.abort("a test")
         await self.soon(up)
@@ -440,7 +440,7 @@ class BeginningTests(AmqpTestCase):
     async def test_what_can_t_be_handed_on_ends_the_connection_and_is_told(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         self.patch(arrivals, "deliver", lambda *_: 1 / 0)
         other, _ = await self.started()
         await other.publish(stored("ben"))
@@ -628,8 +628,8 @@ class BrokenTests(AmqpTestCase):
         other, others = await self.started()
         await gatherResults([router.bind(f"user {number}", "a") for number in range(500)])
         # It crashes, and comes back without its queues.
-        downs = gatherResults([one.next(RouterTurn.DOWN) for one in (arrivals, others)])
-        ups = gatherResults([one.next(RouterTurn.UP) for one in (arrivals, others)])
+        downs = gatherResults([one.next(RouterEvent.DOWN) for one in (arrivals, others)])
+        ups = gatherResults([one.next(RouterEvent.UP) for one in (arrivals, others)])
         self.broker.kill()
         await self.soon(downs)
         self.assertFalse(router.up)
@@ -650,7 +650,7 @@ class BrokenTests(AmqpTestCase):
 
         # It stops answering: what waits for a confirm fails soon, and the connection is given up.
         patient, stalls = await self.started(patience=1.0)
-        down, up = stalls.next(RouterTurn.DOWN), stalls.next(RouterTurn.UP)
+        down, up = stalls.next(RouterEvent.DOWN), stalls.next(RouterEvent.UP)
         self.broker.signal(signal.SIGSTOP)
         published, bound = patient.publish(stored("late")), patient.bind("late", "c")
         for waits in (published, bound):
@@ -664,7 +664,7 @@ class BrokenTests(AmqpTestCase):
     async def test_a_broker_that_is_short_of_memory_takes_nothing_until_it_is_not(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         await self.broker.ctl("set_vm_memory_high_watermark", "0")
         published = router.publish(stored("cem"))  # whoever publishes is told
         with self.assertRaises(RouterUnavailable):
@@ -687,7 +687,7 @@ class BrokenTests(AmqpTestCase):
     async def test_a_broker_that_falls_silent_is_noticed_though_nothing_is_published(self) -> None:
         self.patch(session, "ASK_EVERY", 0.2)
         router, arrivals = await self.started(patience=1.0)
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         with capturedLogs() as events:
             self.broker.signal(signal.SIGSTOP)
             await self.soon(down)
@@ -702,7 +702,7 @@ class BrokenTests(AmqpTestCase):
         await router.bind("ben", "a")
         assert router._session is not None and router._link is not None
         queues, link = router._session._queues, router._link
-        cancelled, up = arrivals.next(RouterTurn.CANCELLED), arrivals.next(RouterTurn.UP)
+        cancelled, up = arrivals.next(RouterEvent.CANCELLED), arrivals.next(RouterEvent.UP)
         channel = await link.channel()
         await channel.queue_delete(queues._queue)  # type: ignore[union-attr]
         await self.soon(cancelled)
@@ -727,7 +727,7 @@ class BrokenTests(AmqpTestCase):
             await again()
 
         self.patch(queues, "_again", came)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         await (await link.channel()).queue_delete(queues._queue)
         await self.soon(up)
         await self.soon(late[0])
@@ -738,7 +738,7 @@ class BrokenTests(AmqpTestCase):
     async def test_a_channel_that_fails_ends_the_connection_and_the_next_one_works(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
-        down, up = arrivals.next(RouterTurn.DOWN), arrivals.next(RouterTurn.UP)
+        down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         assert router._session is not None
         publisher = router._session._publisher
         assert publisher is not None
@@ -752,7 +752,7 @@ class BrokenTests(AmqpTestCase):
 
     async def test_to_stop_while_it_is_away_ends_at_once(self) -> None:
         router, arrivals = await self.started()
-        down = arrivals.next(RouterTurn.DOWN)
+        down = arrivals.next(RouterEvent.DOWN)
         self.broker.kill()
         await self.soon(down)
         await self.soon(router.stop())
@@ -768,7 +768,7 @@ class NeighboursTests(AmqpTestCase):
             for router in routers[:1] * (times - 1):
                 arrivals = Arrivals()
                 router.attach(arrivals)
-                up = arrivals.next(RouterTurn.UP)
+                up = arrivals.next(RouterEvent.UP)
                 assert router._link is not None
                 router._link.abort("a test")
                 await self.soon(up)

@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.amqp import AddressError, AmqpRouter, Settings
-from kschat.chat.interfaces import RouterTurn
+from kschat.chat.interfaces import RouterEvent
 from tests.contracts.made import stored
 from tests.contracts.router import Arrivals
 from tests.support.certificates import Authority
@@ -42,7 +42,7 @@ class AmqpTlsTests(TestCase):
     async def works(self, router: AmqpRouter) -> None:
         arrivals = Arrivals()
         router.attach(arrivals)
-        up = arrivals.next(RouterTurn.UP)
+        up = arrivals.next(RouterEvent.UP)
         router.start()
         await within(up, "the router to be up", str)
         await router.bind("ben", "a")

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
-from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, Page, Stored
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import Entry, InboxState, IStore, Page, Progress, Stored
+from kschat.chat.message import Message
 from tests.contracts import istore, router, unread
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, to
@@ -163,7 +163,7 @@ class TestBounds(MemoryTestCase):
     def test_who_was_seen_longest_ago_is_forgotten_first(self) -> None:
         store = MemoryStore(2, 10**9)
         for user in ("ann", "ben", "ann", "cem"):
-            self.result(store.note(Notes({}, {user: 1})))
+            self.result(store.save_progress(Progress({}, {user: 1})))
         self.assertEqual(self.result(store.last_seen(["ann", "ben", "cem"])), {"ann": 1, "cem": 1})
 
 
@@ -188,7 +188,9 @@ class TestNothingPilesUp(MemoryTestCase):
         def step(store: MemoryStore, n: int) -> None:
             (answer,) = self.append(store, [message(f"from {n}", f"to {n}")])
             self.result(store.mark_read(f"to {n}", f"from {n}", answer.message.mid))
-            self.result(store.note(Notes({f"to {n}": 1, f"nobody {n}": 1}, {f"to {n}": 1, f"other {n}": 2})))
+            self.result(
+                store.save_progress(Progress({f"to {n}": 1, f"nobody {n}": 1}, {f"to {n}": 1, f"other {n}": 2}))
+            )
 
         self.assert_stays(step)
 

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from kschat.backends.memory import MemoryStore
 from kschat.backends.redis.store import write_queue
-from kschat.chat.interfaces import Entry, InboxPage, IStore, Notes, Stored, StoreUnavailable
-from kschat.chat.messages import Error
+from kschat.chat.interfaces import Entry, InboxPage, IStore, Progress, Stored, StoreUnavailable
+from kschat.chat.message import Error
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import istore
 from tests.contracts.istore import offsets
@@ -80,7 +80,7 @@ class ModelTests(StoreTestCase):
             lambda store: store.mark_read(user, peer, which),
             lambda store: store.join(room, user, 3),
             lambda store: store.leave(room, user),
-            lambda store: store.note(Notes({user: number}, {peer: number})),
+            lambda store: store.save_progress(Progress({user: number}, {peer: number})),
             lambda store: store.history(user, peer, which, 5),
             lambda store: store.conversations(user, 10),
             lambda store: store.read(user, number // 3, 5),
@@ -108,7 +108,7 @@ class DaemonsTests(StoreTestCase):
         self.assertEqual((await other.read("ben", 0, 10)).entries, [Entry(1, answer.message)])
         (again,) = await other.append([message("ann", "ben", cid="c1")])
         self.assertEqual((again.message, again.repeat), (answer.message, True))
-        await one.note(Notes({"ben": 1}, {}))
+        await one.save_progress(Progress({"ben": 1}, {}))
         self.assertEqual((await other.inbox("ben")).cursor, 1)
         self.assertEqual(one.epoch, other.epoch)
 

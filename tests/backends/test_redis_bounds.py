@@ -13,8 +13,8 @@ from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store import store as store_module
 from kschat.backends.redis.store import write_queue
 from kschat.backends.redis.store.retention import STEP_ENTRIES
-from kschat.chat.interfaces import Notes, Stored
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import Progress, Stored
+from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message, mid
 from tests.support.redis import Redis, shared_redis
@@ -210,7 +210,7 @@ class ManyTests(BoundsTestCase):
         store = await self.store(self.redis)
         seen = {f"user {number}": number for number in range(3 * store_module.MAX_SCRIPT_USERS + 1)}
         self.redis.do("CONFIG", "RESETSTAT")
-        await store.note(Notes({}, seen))
+        await store.save_progress(Progress({}, seen))
         self.assertGreaterEqual(calls(self.redis)["evalsha"], 4)
         self.assertEqual(await store.last_seen(list(seen)), seen)
 

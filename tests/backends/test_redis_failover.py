@@ -15,7 +15,7 @@ from zope.interface import implementer
 from kschat.backends.redis import RedisStore, link
 from kschat.backends.redis.store.codec import GENERATION
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
-from kschat.chat.messages import Error
+from kschat.chat.message import Error
 from tests.backends.redis_stores import StoreTestCase
 from tests.chat.peers import Client, Daemon
 from tests.contracts.made import to
@@ -125,7 +125,7 @@ class FailoverTests(StoreTestCase):
         for client in (self.alice, self.ben):
             client.drop()
         for daemon in self.daemons:
-            daemon.hub.notes.write()
+            daemon.hub.write_behind.write()
             daemon.hub.catch_up.rest()
 
     async def servers(self) -> tuple[Redis, Redis]:

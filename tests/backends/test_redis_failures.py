@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from kschat.backends.redis.store.codec import BatchEncoder
-from kschat.chat.interfaces import Entry, Notes, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import Entry, Progress, RoomFull, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, mid, to
@@ -149,7 +149,7 @@ class UserTests(FailureTestCase):
             answers = await store.append([*batch, message("ann", "ben", cid="c1")])
             await store.mark_read("ben", "ann", answers[1].message.mid)
             await store.mark_read("ben", "#r", answers[7].message.mid)
-            await store.note(Notes({"ben": 3}, {"ben": 1}))
+            await store.save_progress(Progress({"ben": 3}, {"ben": 1}))
             await store.last_seen(["ben"])
             await store.ends(["ben", "nobody"])
             await store.sweep()
@@ -218,7 +218,7 @@ class OneKeyTests(FailureTestCase):
         await self.goes_on(store)
         # Of many who are asked of together, the others are answered.
         redis.do("SET", f"{self.id()}:u:eve", "somebody's")
-        await store.note(Notes({"eve": 1, "ben": 1}, {"eve": 1, "ben": 2}))
+        await store.save_progress(Progress({"eve": 1, "ben": 1}, {"eve": 1, "ben": 2}))
         self.assertEqual(await store.ends(["eve", "ben"]), {"ben": 1})
         self.assertEqual(await store.last_seen(["eve", "ben"]), {"ben": 2})
         self.assertEqual((await store.inbox("ben")).cursor, 1)
@@ -234,7 +234,7 @@ class LateTests(FailureTestCase):
         redis.signal(signal.SIGSTOP)
         asked: list[Any] = [
             store.append([message("ann", "ben")]),
-            store.note(Notes({}, {"ben": 1})),
+            store.save_progress(Progress({}, {"ben": 1})),
             store.join("#r", "ben", 10),
             store.leave("#r", "ann"),
         ]

@@ -7,7 +7,7 @@ from twisted.internet.task import deferLater
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.restored import restored
-from kschat.chat.interfaces import InboxPage, InboxState, Notes, StoreUnavailable
+from kschat.chat.interfaces import InboxPage, InboxState, Progress, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
@@ -32,7 +32,7 @@ class RestartTests(LostTestCase):
         redis = await self.own_redis("appendonly yes\nappendfsync always\n")
         store, listener = await self.daemon(redis)
         before = await store.append([*to("ben", "ben"), message(cid="c1")])
-        await store.note(Notes({"ben": 2}, {"ben": 1000}))
+        await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
         epoch = store.epoch
         redis.kill()
         await self.up(store, False)
@@ -52,7 +52,7 @@ class RestartTests(LostTestCase):
         page = await store.read("ben", begin + 1, 10)
         self.assertEqual(page, InboxPage(entries(after[1:2]), 1, begin + 2, begin + GENERATION))
         self.assertEqual(await store.inbox("ben"), InboxState(2, 1, begin + 2))
-        await store.note(Notes({"ben": begin + 1}, {}))
+        await store.save_progress(Progress({"ben": begin + 1}, {}))
         self.assertEqual((await store.inbox("ben")).cursor, begin + 1)
 
     async def test_no_offset_that_was_lost_is_given_again(self) -> None:
@@ -72,7 +72,7 @@ class RestartTests(LostTestCase):
         self.assertGreater(offsets(answers)[0], 5)
         # A socket of the other daemon that has all up to 5 hears of it, and its cursor hides nothing.
         self.assertEqual((await one.read("ben", 5, 10)).entries, entries(answers))
-        await one.note(Notes({"ben": 5}, {}))
+        await one.save_progress(Progress({"ben": 5}, {}))
         self.assertEqual((await one.read("ben", (await one.inbox("ben")).cursor, 10)).entries, entries(answers))
 
     async def test_mids_go_on_too(self) -> None:
@@ -126,7 +126,7 @@ class EmptyTests(LostTestCase):
         await store.append(to("ben", "ben"))
         redis.do("FLUSHALL")
         with self.assertRaises(StoreUnavailable):
-            await store.note(Notes({"ben": 2}, {}))
+            await store.save_progress(Progress({"ben": 2}, {}))
         await self.until(lambda: listener.renewals == 1 and store.up, "the store to be renewed")
         self.assertEqual(await store.inbox("ben"), InboxState())
 
@@ -150,7 +150,7 @@ class RestoreTests(LostTestCase):
         redis = await self.own_redis("enable-debug-command yes\n")
         self.old, _ = await self.daemon(redis)
         self.kept = await self.old.append([*to("ben"), message(cid="c1")])
-        await self.old.note(Notes({"ben": 1}, {}))
+        await self.old.save_progress(Progress({"ben": 1}, {}))
         redis.do("SAVE")
         self.copy = (redis.directory / "dump.rdb").read_bytes()
         return redis
@@ -179,7 +179,7 @@ class RestoreTests(LostTestCase):
         self.assertEqual(state.last, offsets(fresh)[-1])
         self.assertLessEqual(state.cursor, 2)
         # A cursor that was noted of what is lost hides nothing.
-        await store.note(Notes({"ben": offset}, {}))
+        await store.save_progress(Progress({"ben": offset}, {}))
         (after,) = await store.append(to("ben"))
         cursor = (await store.inbox("ben")).cursor
         self.assertIn(after.message, [entry.message for entry in (await store.read("ben", cursor, 100)).entries])

@@ -22,7 +22,7 @@ from kschat.backends.redis.store.write_queue import (
     WriteQueue,
 )
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 from tests.contracts.made import awkward_messages, message, mid, to
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)

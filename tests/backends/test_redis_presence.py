@@ -12,9 +12,9 @@ from twisted.trial.unittest import TestCase
 from kschat.backends.memory import MemoryStore
 from kschat.backends.redis.bus.bus import RedisBus
 from kschat.backends.redis.settings import Settings
-from kschat.chat import bodies
+from kschat.chat import outgoing
 from kschat.counters import Counters
-from tests.backends.test_redis_replica import FAST, until
+from tests.backends.test_redis_bus import FAST, until
 from tests.chat.peers import Client, Daemon
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import real_reactor
@@ -27,11 +27,11 @@ class Watched:
 
     def __init__(self, test: TestCase, redis: Redis, prefix: str, store: MemoryStore) -> None:
         settings = Settings(url=redis.url, prefix=prefix, patience=0.6, last_retry=0.2)
-        self.replica = RedisBus(settings, settings, real_reactor(), Counters(), FAST)
-        self.daemon = Daemon(store, clock=real_reactor(), replica=self.replica)
+        self.bus = RedisBus(settings, settings, real_reactor(), Counters(), FAST)
+        self.daemon = Daemon(store, clock=real_reactor(), bus=self.bus)
         self.clients: list[Client] = []
         test.addCleanup(self.end)
-        self.replica.start()
+        self.bus.start()
         self.watcher = self.daemon.joined("watcher")
         self.asked = self.watcher.emit("Presence", {"ids": USERS})
 
@@ -51,10 +51,10 @@ class Watched:
         for client in [*self.clients, self.watcher]:
             client.drop()
         self.clients.clear()
-        timer = self.daemon.hub.notes._timer
+        timer = self.daemon.hub.write_behind._timer
         if timer is not None and timer.active():
             timer.cancel()
-        await self.replica.stop()
+        await self.bus.stop()
 
 
 class RandomWalk(TestCase):
@@ -83,9 +83,9 @@ class RandomWalk(TestCase):
             elif fault < 0.055:
                 daemons.remove(daemon)
                 if chance.random() < 0.5:  # else it ends without a word: nothing of it reaches Redis
-                    daemon.replica._registry.down()
-                    await daemon.replica._link.stop()
-                    await daemon.replica._subscriptions.stop()
+                    daemon.bus._registry.down()
+                    await daemon.bus._link.stop()
+                    await daemon.bus._subscriptions.stop()
                 await daemon.end()
                 daemons.append(Watched(self, redis, prefix, store))
             elif fault < 0.6 or not daemon.clients:
@@ -115,13 +115,13 @@ class Reaching(TestCase):
         one, other = (Watched(self, redis, prefix, store) for _ in range(2))
         ann, ben = other.daemon.joined("ann"), other.daemon.joined("ben", {"goodbye": "1"})
         other.clients += [ann, ben]
-        await until(lambda: one.replica.up and other.replica.up, "both to be up")
-        await other.replica.online(["ann"])  # when that is answered, it listens to all its channels
+        await until(lambda: one.bus.up and other.bus.up, "both to be up")
+        await other.bus.online(["ann"])  # when that is answered, it listens to all its channels
         await store.join("#team", "ben", 10)
         operations = one.daemon.chat.operations
-        operations.emit_to_users(["ann"], bodies.event("News", 1))
-        self.assertEqual(await operations.emit_to_room("#team", bodies.event("News", 2)), 1)
-        operations.emit_to_all(bodies.event("News", {"_placeholder": True, "num": 0}), [b"part"])
+        operations.emit_to_users(["ann"], outgoing.event("News", 1))
+        self.assertEqual(await operations.emit_to_room("#team", outgoing.event("News", 2)), 1)
+        operations.emit_to_all(outgoing.event("News", {"_placeholder": True, "num": 0}), [b"part"])
         await until(lambda: len(ann.events("News") + ben.events("News")) == 4, "the events")
         self.assertEqual((ann.events("News"), ben.events("News")), ([1, b"part"], [2, b"part"]))
         self.assertEqual(one.watcher.events("News"), [b"part"])

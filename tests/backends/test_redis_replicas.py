@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal import SIGCONT, SIGSTOP
 
-from kschat.chat.interfaces import Notes, StoreUnavailable
+from kschat.chat.interfaces import Progress, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
@@ -25,7 +25,7 @@ class ReplicasTests(StoreTestCase):
         for count in range(1, 30):
             await store.append(to("ben"))
             self.assertEqual(replica.do("XLEN", f"{self.id()}:i:ben"), count)
-        await store.note(Notes({"ben": 3}, {}))
+        await store.save_progress(Progress({"ben": 3}, {}))
         self.assertEqual(replica.do("HGET", f"{self.id()}:u:ben", "c"), b"3")
 
     async def test_batches_that_do_not_wait_for_each_other_are_answered_in_order(self) -> None:

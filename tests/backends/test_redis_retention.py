@@ -11,8 +11,8 @@ from twisted.internet.defer import gatherResults
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.retention import STEP_ENTRIES
-from kschat.chat.interfaces import InboxPage, InboxState, IStore, Notes
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
+from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts import unread
 from tests.contracts.istore import entries, kept
@@ -57,7 +57,7 @@ class AgeTests(RetentionTestCase):
     async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         await store.append([self.at(9000 - n) for n in range(5)])
-        await store.note(Notes({"ben": 3}, {}))
+        await store.save_progress(Progress({"ben": 3}, {}))
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 5))
         self.assertEqual(await store.ends(["ben"]), {"ben": 5})
@@ -157,7 +157,7 @@ class UsersTests(RetentionTestCase):
         users = [f"user {number}" for number in range(3000)]
         long_ago = int((time.time() - 9000) * 1000)
         await store.append([self.at(9000 - n / 1000, recipient=user) for n, user in enumerate(users[::2])])
-        await store.note(Notes(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
+        await store.save_progress(Progress(dict.fromkeys(users[::2], 1), dict.fromkeys(users, long_ago)))
         await store.sweep()
         self.assertEqual((await store.inbox("user 0")).last, 1, "they may come back for as long again")
         await self.passes()
@@ -171,7 +171,7 @@ class UsersTests(RetentionTestCase):
         await store.append(
             [self.at(9000, recipient="ben"), self.at(8999, recipient="cem"), self.at(10, recipient="dan")]
         )
-        await store.note(Notes({"ben": 1, "dan": 1}, {"ben": now, "dan": 1000}))
+        await store.save_progress(Progress({"ben": 1, "dan": 1}, {"ben": now, "dan": 1000}))
         for _ in range(3):
             await store.sweep()
             await self.passes("iben", "icem", "idan")

@@ -17,7 +17,7 @@ from kschat.backends.sqlite.database import Versions, connect
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.session import Session
 from kschat.backends.sqlite.store import TIDY_EVERY
-from kschat.chat.interfaces import Entry, InboxState, IStore, Notes, RoomFull, Stored, StoreUnavailable
+from kschat.chat.interfaces import Entry, InboxState, IStore, Progress, RoomFull, Stored, StoreUnavailable
 from tests.backends.turns import StoreTestCase, Turns
 from tests.contracts import istore, unread
 from tests.contracts.istore import entries, kept
@@ -91,7 +91,7 @@ class TestRestart(StoreTestCase):
             answers = result(store.append([*to("ben", "ben"), message(cid="c1", attachments=(b"x",))]))
             (in_room,) = result(store.append([message("ann", "#r", cid="c2")]))
             result(store.mark_read("ben", "ann", answers[1].message.mid))
-            result(store.note(Notes({"ben": 2}, {"ben": 1000})))
+            result(store.save_progress(Progress({"ben": 2}, {"ben": 1000})))
             if indexed:
                 result(store.settle())
             store = self.restarted(store)
@@ -216,8 +216,8 @@ class TestAgreement(StoreTestCase):
                         self.assertEqual([*map(_unordered, answers)], [*map(_unordered, expected)])
                         mids += [answer.message.mid for answer in answers]
                     case ("note", user, cursor):
-                        result(store.note(Notes({user: cursor}, {user: cursor})))
-                        result(memory.note(Notes({user: cursor}, {user: cursor})))
+                        result(store.save_progress(Progress({user: cursor}, {user: cursor})))
+                        result(memory.save_progress(Progress({user: cursor}, {user: cursor})))
                     case ("read", user, peer, which):
                         which_mid = mids[which % len(mids)] if mids else "none"
                         arguments = (user, peer, which_mid)
@@ -304,7 +304,7 @@ class TestPlans(SynchronousTestCase):
             (one,) = session.append([message(cid="c1")])
             session.commit()
             session.begin()
-            session.note(Notes({"ben": 1}, {"ben": 1}))
+            session.save_progress(Progress({"ben": 1}, {"ben": 1}))
             for peer in ("ann", "#r"):
                 session.mark_read("ben", peer, one.message.mid)
             session.leave("#r", "cem")

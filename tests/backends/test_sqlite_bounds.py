@@ -15,7 +15,7 @@ from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.retention import PIECE_ROWS, Retention
 from kschat.backends.sqlite.session import Session
 from kschat.chat.interfaces import PAGE_BYTES, Entry, Stored
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 from tests.backends.test_sqlite_retention import NOW, RetentionTestCase, at
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries

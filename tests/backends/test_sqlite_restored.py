@@ -12,7 +12,7 @@ from kschat.backends.sqlite import SqliteStore
 from kschat.backends.sqlite.backup import back_up, tell_restored
 from kschat.backends.sqlite.database import BASE_STEP, Versions
 from kschat.backends.sqlite.given import SUFFIX
-from kschat.chat.interfaces import InboxState, Notes, StoreUnavailable
+from kschat.chat.interfaces import InboxState, Progress, StoreUnavailable
 from tests.backends.test_sqlite_failures import ANOTHER, FailureTestCase
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries, kept
@@ -40,10 +40,10 @@ class RestoreTestCase(StoreTestCase):
         self.started()
         answers = result(self.store.append([message(cid=f"c{n}") for n in range(1, 11)]))
         self.first = entries(answers)
-        result(self.store.note(Notes({"ben": 8}, {})))
+        result(self.store.save_progress(Progress({"ben": 8}, {})))
         take()
         result(self.store.append([message(cid=f"c{n}") for n in range(11, 21)]))
-        result(self.store.note(Notes({"ben": 20}, {})))
+        result(self.store.save_progress(Progress({"ben": 20}, {})))
         self.epoch = self.store.epoch
         return self.store
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from kschat.backends.sqlite import SqliteStore
 from kschat.backends.sqlite.retention import PIECE_ROWS, STEP_ROWS
 from kschat.backends.sqlite.store import TIDY_EVERY
-from kschat.chat.interfaces import InboxPage, InboxState, Notes
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import InboxPage, InboxState, Progress
+from kschat.chat.message import Message
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
@@ -64,7 +64,7 @@ class TestAge(RetentionTestCase):
         result = self.turns.result
         store = self.started(retention_seconds=3600.0)
         result(store.append([at(NOW - 9000 + n) for n in range(5)]))
-        result(store.note(Notes({"ben": 3}, {})))
+        result(store.save_progress(Progress({"ben": 3}, {})))
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(3, 6, 5))
         self.assertEqual(result(store.read("ben", 0, 10)), InboxPage([], 6, 5))

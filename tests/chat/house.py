@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from twisted.internet.task import Clock
 
-from kschat.backends.alone import LoneReplica
+from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.keys import Keys
-from kschat.chat.messages import Mids
+from kschat.chat.message import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
 from kschat.server import Server
@@ -204,8 +204,8 @@ class House:
         self.counters = Counters()
         self.store = LateStore()
         self.router = LateRouter()
-        self.replica = LoneReplica()
-        self.hub = Hub(self.clock, wall, self.store, self.router, self.replica, self.cork, self.counters)
+        self.bus = LocalBus()
+        self.hub = Hub(self.clock, wall, self.store, self.router, self.bus, self.cork, self.counters)
         self.delivery = Delivery(self.clock, self.store, self.router, self.hub, Bounds(**bounds), self.counters)
         self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
@@ -214,7 +214,7 @@ class House:
             Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             self.store,
             self.hub,
-            self.replica,
+            self.bus,
             self.delivery,
             Mids("0a0b0c0d"),
             limits or Limits(),

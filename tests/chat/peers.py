@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from kschat.backends.alone import LoneReplica
+from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
-from kschat.chat.messages import Message, Mids
+from kschat.chat.message import Message, Mids
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Issuer, Rooms, Verifier
@@ -345,7 +345,7 @@ class Daemon:
         store: as given.
         router: as given, or one that carries nothing.
         clock: as given, or a new one.
-        replica: as given, or one of a daemon that is alone.
+        bus: as given, or one of a daemon that is alone.
     """
 
     def __init__(
@@ -355,7 +355,7 @@ class Daemon:
         clock: Clock | None = None,
         limits: Limits | None = None,
         max_room: int = 1000,
-        replica: Any = None,
+        bus: Any = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -365,11 +365,11 @@ class Daemon:
         self.router = StillRouter() if router is None else router
         self.counters = Counters()
         self.cork = Cork()
-        self.replica = LoneReplica() if replica is None else replica
+        self.bus = LocalBus() if bus is None else bus
         # How far the wall clock was set from where it stood.
         self.step = 0.0
         wall = lambda: clock.seconds() + self.step  # noqa: E731
-        self.hub = Hub(clock, wall, store, self.router, self.replica, self.cork, self.counters)
+        self.hub = Hub(clock, wall, store, self.router, self.bus, self.cork, self.counters)
         self.issuer = Issuer(SECRET, wall)
         self.chat = Chat(
             clock,
@@ -377,7 +377,7 @@ class Daemon:
             Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
             store,
             self.hub,
-            self.replica,
+            self.bus,
             Delivery(clock, store, self.router, self.hub, Bounds(), self.counters),
             Mids("0a0b0c0d"),
             limits or Limits(),

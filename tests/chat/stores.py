@@ -14,13 +14,13 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 
 class Question:
@@ -122,8 +122,8 @@ class AskedStore:
     def is_outdated(self, offset: int) -> None:
         self.asked.append(("is_outdated", offset))
 
-    def note(self, notes: Notes) -> Deferred[None]:
-        return self._ask("note", notes)
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        return self._ask("save_progress", progress)
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self._ask("last_seen", list(users))
@@ -225,8 +225,8 @@ class Shelves:
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return succeed({user: self.shelf(user).last for user in users})
 
-    def note(self, notes: Notes) -> Deferred[None]:
-        for user, cursor in notes.cursors.items():
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        for user, cursor in progress.cursors.items():
             shelf = self.shelf(user)
             shelf.cursor = max(shelf.cursor, min(cursor, shelf.last))
         return succeed(None)
@@ -244,5 +244,5 @@ class Behind:
         for user, shelf in shelves.shelves.items():
             mine = self._old.shelf(user)
             mine.first, mine.kept, mine.cursor = shelf.first, list(shelf.kept), shelf.cursor
-        self.note = shelves.note
+        self.save_progress = shelves.save_progress
         self.inbox, self.ends, self.read = self._old.inbox, self._old.ends, self._old.read

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import catchup
 from kschat.chat.catchup import LOOK_EVERY
-from kschat.chat.interfaces import InboxPage, RouterTurn
+from kschat.chat.interfaces import InboxPage, RouterEvent
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
 
@@ -36,12 +36,12 @@ class CatchUpTests(SynchronousTestCase):
         self.told()
 
 
-class Telling(CatchUpTests):
+class Notifier(CatchUpTests):
     """The users of these messages are on other daemons."""
 
     def back(self) -> None:
         self.router.answers.away = False
-        self.house.hub.turned(RouterTurn.UP)
+        self.house.hub.on_router_event(RouterEvent.UP)
 
     def test_what_could_not_be_routed_is_told_when_the_router_is_back(self) -> None:
         self.send_while_away("ben", "cem")
@@ -59,7 +59,7 @@ class Telling(CatchUpTests):
         self.send_while_away("ben")
         self.router.answers.away = False
         self.router.answers.held = True
-        self.house.hub.turned(RouterTurn.UP)
+        self.house.hub.on_router_event(RouterEvent.UP)
         self.router.answers.away = True
         self.router.answers.held = False
         self.router.answers.give()
@@ -121,7 +121,7 @@ class Telling(CatchUpTests):
         self.send_while_away("ben")
         self.router.answers.away = False
         self.router.answers.broken = "call"
-        self.house.hub.turned(RouterTurn.UP)
+        self.house.hub.on_router_event(RouterEvent.UP)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.router.answers.broken = ""
         self.told()
@@ -158,5 +158,5 @@ class Looking(CatchUpTests):
         self.router.alone = True
         self.send_while_away("ben")
         self.router.answers.away = False
-        self.house.hub.turned(RouterTurn.UP)
+        self.house.hub.on_router_event(RouterEvent.UP)
         self.assertEqual(self.told(), [])

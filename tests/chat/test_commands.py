@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat.commands import COMMANDS, MAX_REQUESTS
-from kschat.chat.messages import Error
+from kschat.chat.message import Error
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from tests.chat.house import NOW, Guest, House
-from tests.chat.test_messages import FIELDS, VALUES
+from tests.chat.test_incoming import FIELDS, VALUES
 from tests.wire.test_jsonnumbers import NUMBERS
 
 REVISIONS: tuple[Revision, ...] = (3, 4)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.commands import MAX_REQUESTS
-from kschat.chat.messages import MAX_PAGE
+from kschat.chat.incoming import MAX_PAGE
 from kschat.wire.limits import Limits
 from tests.chat.peers import Client, Daemon
 from tests.chat.stores import AskedStore

@@ -8,15 +8,15 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import bodies, hub, telling
+from kschat.chat import hub, notifier, outgoing
+from kschat.chat.cluster_commands import CursorRequest, CursorWritten, Receipt, Replaced
 from kschat.chat.cursors import CURSOR_WAIT
 from kschat.chat.hub import LISTEN_WAIT
 from kschat.chat.interfaces import Stored
-from kschat.chat.telling import CLAIM_WAIT, FLUSH_WAIT
-from kschat.chat.words import CursorRequest, CursorWritten, Receipt, Replaced
+from kschat.chat.notifier import CLAIM_WAIT, FLUSH_WAIT
 from kschat.wire.errors import Reason
 from tests.chat.peers import NOW, Client, Daemon
-from tests.contracts.circle import Circle, CircleReplica
+from tests.contracts.circle import Circle, CircleBus
 from tests.contracts.made import message
 
 MS = int(NOW * 1000)
@@ -26,10 +26,10 @@ class Neighbour(Daemon):
     """One of several daemons; of each a turn goes by when a client connects to any."""
 
     def __init__(self, store: MemoryStore, circle: Circle, all_of_them: list[Neighbour]) -> None:
-        super().__init__(store, replica=circle.replica())
+        super().__init__(store, bus=circle.bus())
         self.all = all_of_them
         self.all.append(self)
-        self.replica.start()
+        self.bus.start()
 
     def joined(self, user: str, *arguments: Any, **more: Any) -> Client:
         return self.turn(super().joined(user, *arguments, **more))
@@ -54,10 +54,10 @@ class DaemonsTestCase(SynchronousTestCase):
     def daemon(self) -> Neighbour:
         return Neighbour(self.store, self.circle, self.all)
 
-    def replica(self, daemon: Daemon) -> CircleReplica:
-        replica = daemon.replica
-        assert isinstance(replica, CircleReplica)
-        return replica
+    def bus(self, daemon: Daemon) -> CircleBus:
+        bus = daemon.bus
+        assert isinstance(bus, CircleBus)
+        return bus
 
     def send(self, client: Client, to: str, msg: object = "hi", on: Daemon | None = None, **more: object) -> str:
         """A message; its mid."""
@@ -132,7 +132,7 @@ class Crossing(DaemonsTestCase):
         ann, ben = self.one.joined("ann"), self.other.joined("ben", {"receipts": "1"})
         ben.pipe.congested = True
         ann.ask("Typing", {"pId": "ben"})
-        self.replica(self.one).tell(["ben"], Receipt("ann", False, "0" * 24, 2))
+        self.bus(self.one).tell(["ben"], Receipt("ann", False, "0" * 24, 2))
         self.assertEqual([*ben.events("RESPTYPING"), *ben.events("RESPSTATUS")], [])
 
     def test_who_asked_for_nothing_sees_the_tutorial_s_events_alone(self) -> None:
@@ -199,10 +199,10 @@ class Cost(DaemonsTestCase):
         self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids[5:8])
 
     def test_how_many_are_remembered_to_have_been_delivered_is_bounded(self) -> None:
-        self.patch(telling, "MAX_DELIVERED", 3)
+        self.patch(notifier, "MAX_DELIVERED", 3)
         ann = self.one.joined("ann", {"receipts": "1"})
         for number in (1, 2, 3, 2, 4, 1, 4):
-            self.one.hub.telling.receipt("ann", Receipt("ben", False, f"{number:024x}", 2))
+            self.one.hub.notifier.receipt("ann", Receipt("ben", False, f"{number:024x}", 2))
         self.assertEqual([int(one["mid"]) for one in ann.events("RESPSTATUS")], [1, 2, 3, 4, 1])
 
     def test_who_asks_on_the_same_daemon_alone_costs_no_word(self) -> None:
@@ -215,7 +215,7 @@ class Cost(DaemonsTestCase):
     def test_what_is_heard_is_counted(self) -> None:
         ann, ben = self.one.joined("ann"), self.other.joined("ben")
         ann.ask("Typing", {"pId": "ben"})
-        self.one.chat.operations.emit_to_users(["ben", "cem"], bodies.event("hello"))
+        self.one.chat.operations.emit_to_users(["ben", "cem"], outgoing.event("hello"))
         self.assertEqual((self.one.counters.heard, self.other.counters.heard), (0, 2))
         self.assertTrue(ben.alive)
 
@@ -262,7 +262,7 @@ class PresenceOfAll(DaemonsTestCase):
         self.other.joined("ben")
         self.one.joined("ben")
         self.eve.ask("Presence", {"ids": ["ann", "ben"]})
-        self.replica(self.other).cut(MS + 5)
+        self.bus(self.other).cut(MS + 5)
         self.assertEqual(self.told(), [("ann", False, MS + 5)])
         self.one.clock.advance(1)
         self.assertEqual(self.successResultOf(self.store.last_seen(["ann", "ben"])), {"ann": MS + 5})
@@ -276,7 +276,7 @@ class PresenceOfAll(DaemonsTestCase):
     def test_without_the_others_presence_is_unknown_and_nothing_wrong_is_told(self) -> None:
         self.other.joined("ann")
         self.eve.ask("Presence", {"ids": ["ann", "ben"]})
-        self.replica(self.one).cut(MS)
+        self.bus(self.one).cut(MS)
         unknown = {"online": None, "lastSeen": None}
         here = {"online": True, "lastSeen": None}
         self.assertEqual(
@@ -284,27 +284,27 @@ class PresenceOfAll(DaemonsTestCase):
         )
         self.one.clock.advance(60)
         self.assertEqual(self.told(), [])
-        self.replica(self.one).mend()
+        self.bus(self.one).mend()
         self.assertEqual(self.told(), [("ann", True, None), ("ben", False, None)])
 
     def test_when_the_others_are_heard_again_what_differs_is_told_and_no_more(self) -> None:
         gone, _ = self.other.joined("ann"), self.other.joined("ben")
         self.eve.ask("Presence", {"ids": ["ann", "ben", "cem", "dan"]})
-        self.replica(self.one).cut(MS)
+        self.bus(self.one).cut(MS)
         gone.drop()
         self.other.clock.advance(1)
         self.other.joined("cem")
         self.assertEqual(self.told(), [])
-        self.replica(self.one).mend()
+        self.bus(self.one).mend()
         self.assertEqual(self.told(), [("ann", False, MS), ("cem", True, None)])
 
     def test_who_comes_here_meanwhile_is_told(self) -> None:
         self.eve.ask("Presence", {"ids": ["ann"]})
-        self.replica(self.one).cut(MS)
+        self.bus(self.one).cut(MS)
         ann = self.one.joined("ann")
         self.assertEqual(self.told(), [("ann", True, None)])
         ann.drop()
-        self.replica(self.one).mend()
+        self.bus(self.one).mend()
         self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
 
     def test_what_is_unknown_is_asked_for_until_it_is_known(self) -> None:
@@ -327,27 +327,27 @@ class PresenceOfAll(DaemonsTestCase):
         self.assertEqual(self.one.clock.getDelayedCalls(), [])
 
     def test_what_is_heard_while_the_answer_is_on_its_way_is_newer(self) -> None:
-        replica = self.replica(self.one)
-        replica.answers.held = True
+        bus = self.bus(self.one)
+        bus.answers.held = True
         number = self.eve.emit("Presence", {"ids": ["ann", "ben"]})
         ann = self.other.joined("ann")
-        replica.answers.give()
+        bus.answers.give()
         answer = self.eve.answer(number)
         self.assertEqual([answer[user]["online"] for user in ("ann", "ben")], [True, False])
         number = self.eve.emit("Presence", {"ids": ["ann", "ben"]})
         ann.drop()
-        replica.answers.give()
+        bus.answers.give()
         self.assertEqual(self.eve.answer(number)["ann"], {"online": False, "lastSeen": MS})
         self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
 
     def test_what_is_heard_while_all_are_asked_anew_is_newer(self) -> None:
         self.eve.ask("Presence", {"ids": ["ann"]})
-        replica = self.replica(self.one)
-        replica.cut(MS)
-        replica.answers.held = True
-        replica.mend()
+        bus = self.bus(self.one)
+        bus.cut(MS)
+        bus.answers.held = True
+        bus.mend()
         self.other.joined("ann")
-        replica.answers.give()
+        bus.answers.give()
         self.assertEqual(self.told(), [("ann", True, None)])
 
     def test_to_ask_again_for_the_same_tells_nothing_twice(self) -> None:
@@ -361,9 +361,9 @@ class PresenceOfAll(DaemonsTestCase):
     def test_one_who_watches_nobody_any_more_costs_nothing(self) -> None:
         self.eve.ask("Presence", {"ids": ["ann", "ben"]})
         self.eve.ask("Presence", {"ids": ["ben", "cem"]})
-        self.assertEqual(self.replica(self.one).watched, {"ben", "cem"})
+        self.assertEqual(self.bus(self.one).watched, {"ben", "cem"})
         self.eve.drop()
-        self.assertEqual(self.replica(self.one).watched, set())
+        self.assertEqual(self.bus(self.one).watched, set())
 
 
 class Ending(DaemonsTestCase):
@@ -435,7 +435,7 @@ class Ending(DaemonsTestCase):
             self.assertIs(both[0].pipe.closed, Reason.REPLACED)
             self.assertTrue(self.circle.has("ben"))
             both[1].drop()
-            self.assertEqual([self.one.hub.telling._claims, self.other.hub.telling._claims], [{}, {}])
+            self.assertEqual([self.one.hub.notifier._claims, self.other.hub.notifier._claims], [{}, {}])
 
     def test_of_many_that_come_back_at_once_on_two_daemons_the_last_one_stays(self) -> None:
         ben = self.recovering(self.one)
@@ -462,31 +462,31 @@ class Ending(DaemonsTestCase):
     def test_a_claim_that_is_never_heard_does_not_keep_a_socket_for_ever(self) -> None:
         ben = self.recovering(self.one)
         back = self.recovering(self.one, pid=ben.pid, offset="0")
-        self.assertEqual(self.one.hub.telling._claims, {})
-        self.replica(self.one).listening.clear()  # what is told is lost
+        self.assertEqual(self.one.hub.notifier._claims, {})
+        self.bus(self.one).listening.clear()  # what is told is lost
         again = self.recovering(self.one, pid=ben.pid, offset="0")
         self.assertEqual((back.alive, again.alive), (False, True))
         self.one.clock.advance(CLAIM_WAIT)
-        self.replica(self.one).listening.add("ben")
+        self.bus(self.one).listening.add("ben")
         there = self.recovering(self.other, pid=ben.pid, offset="0")
         self.assertEqual((again.alive, there.alive), (False, True))
 
     def test_logout_of_all_is_answered_when_all_daemons_were_told(self) -> None:
         ann = self.one.joined("ann")
-        self.replica(self.one).flushes.held = True
+        self.bus(self.one).flushes.held = True
         number = ann.emit("Logout", {"all": True})
         self.assertIsNone(ann.answer(number))
-        self.replica(self.one).flushes.give()
+        self.bus(self.one).flushes.give()
         self.assertEqual(ann.answer(number), {"RC": 1, "ERR": 0})
         self.assertTrue(ann.dismissed)
 
     def test_logout_of_all_is_answered_though_others_can_t_be_told(self) -> None:
         ann = self.one.joined("ann")
-        self.replica(self.one).flushes.held = True
+        self.bus(self.one).flushes.held = True
         number = ann.emit("Logout", {"all": True})
         self.one.clock.advance(FLUSH_WAIT)
         self.assertEqual(ann.answer(number), {"RC": 1, "ERR": 0})
-        self.replica(self.one).flushes.give()
+        self.bus(self.one).flushes.give()
 
 
 class LettingIn(DaemonsTestCase):
@@ -498,10 +498,10 @@ class LettingIn(DaemonsTestCase):
 
     def test_a_socket_is_let_in_when_its_daemon_hears_what_is_told_to_its_user(self) -> None:
         ann = self.one.joined("ann")
-        self.replica(self.other).listens.held = True
+        self.bus(self.other).listens.held = True
         there = self.other.joined("ann", {"carbons": "1"})
         self.assertFalse(self.is_in(there))
-        self.replica(self.other).listens.give()
+        self.bus(self.other).listens.give()
         self.one.clock.advance(0)
         self.assertTrue(self.is_in(there))
         self.send(ann, "ben")
@@ -510,26 +510,26 @@ class LettingIn(DaemonsTestCase):
         self.assertFalse(there.alive)
 
     def test_the_second_of_a_user_waits_as_the_first_does(self) -> None:
-        self.replica(self.one).listens.held = True
+        self.bus(self.one).listens.held = True
         both = [self.one.joined("ann") for _ in range(2)]
         self.assertEqual([self.is_in(client) for client in both], [False, False])
-        self.replica(self.one).listens.give()
+        self.bus(self.one).listens.give()
         self.assertEqual([self.is_in(client) for client in both], [True, True])
 
     def test_a_redis_that_stands_still_keeps_a_socket_waiting_for_a_moment_only(self) -> None:
-        self.replica(self.one).listens.held = True
+        self.bus(self.one).listens.held = True
         ann = self.one.joined("ann")
         self.one.clock.advance(LISTEN_WAIT)
         self.assertTrue(self.is_in(ann))
-        self.replica(self.one).listens.give()
+        self.bus(self.one).listens.give()
         self.assertTrue(ann.alive)
 
     def test_without_the_others_a_socket_is_let_in_at_once(self) -> None:
-        self.replica(self.one).cut(MS)
+        self.bus(self.one).cut(MS)
         self.assertTrue(self.is_in(self.one.joined("ann")))
 
     def test_one_that_goes_meanwhile_is_not_let_in_and_leaves_nothing_behind(self) -> None:
-        self.replica(self.one).listens.held = True
+        self.bus(self.one).listens.held = True
         ann = self.one.joined("ann")
         ann.drop()
         self.one.clock.advance(LISTEN_WAIT)
@@ -564,14 +564,14 @@ class SecondDevices(DaemonsTestCase):
         self.ben.drop()
         self.assertEqual(self.other.joined("ben").offsets(), [])
         self.one.clock.advance(1)
-        self.assertNotIn("ben", self.replica(self.one).listening)
+        self.assertNotIn("ben", self.bus(self.one).listening)
 
     def test_nor_where_it_came_back_to_its_daemon_meanwhile(self) -> None:
         self.has_one()
         self.ben.drop()
         again = self.one.joined("ben")
         self.one.clock.advance(1)
-        self.assertIn("ben", self.replica(self.one).listening)
+        self.assertIn("ben", self.bus(self.one).listening)
         self.assertEqual(again.offsets(), [])
 
     def test_a_proof_that_arrives_with_the_question_counts(self) -> None:
@@ -610,19 +610,19 @@ class Operations(DaemonsTestCase):
         return [client.events("News") for client in self.clients]
 
     def test_an_event_for_users(self) -> None:
-        self.operations.emit_to_users(["ben", "cem"], bodies.event("News", Raw(b'{"a":1}')))
+        self.operations.emit_to_users(["ben", "cem"], outgoing.event("News", Raw(b'{"a":1}')))
         self.assertEqual(self.heard(), [[], [], [{"a": 1}], [{"a": 1}]])
 
     def test_an_event_for_everybody_with_binary_in_it(self) -> None:
-        self.operations.emit_to_all(bodies.event("News", {"_placeholder": True, "num": 0}), [b"\0part"])
+        self.operations.emit_to_all(outgoing.event("News", {"_placeholder": True, "num": 0}), [b"\0part"])
         self.assertEqual(self.heard(), [[b"\0part"]] * 4)
 
     def test_an_event_for_the_members_of_a_room(self) -> None:
         for user in ("ben", "cem"):
             self.successResultOf(self.store.join("#team", user, 10))
-        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#team", bodies.event("News", 1))), 2)
+        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#team", outgoing.event("News", 1))), 2)
         self.assertEqual(self.heard(), [[], [], [1], [1]])
-        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#none", bodies.event("News", 1))), 0)
+        self.assertEqual(self.successResultOf(self.operations.emit_to_room("#none", outgoing.event("News", 1))), 0)
 
     def test_a_user_is_disconnected_everywhere(self) -> None:
         self.operations.disconnect("ann", "banned")
@@ -640,23 +640,23 @@ class Operations(DaemonsTestCase):
             self.assertEqual(len(self.successResultOf(operations.history("ann", "ben", None, 10)).messages), 1)
 
     def test_without_the_others_the_sockets_here_are_reached(self) -> None:
-        self.replica(self.one).cut(MS)
-        self.operations.emit_to_all(bodies.event("News", 1))
+        self.bus(self.one).cut(MS)
+        self.operations.emit_to_all(outgoing.event("News", 1))
         self.clients[0].ask("Typing", {"pId": "ben"})
         self.assertEqual(self.heard(), [[1], [], [1], []])
 
 
 class Turns(DaemonsTestCase):
-    """What befalls the replica."""
+    """What befalls the bus."""
 
     def test_it_is_counted(self) -> None:
-        self.replica(self.one).cut(MS)
-        self.replica(self.one).mend()
-        self.assertEqual(self.one.counters.replica_turns, {"up": 2, "down": 1})
+        self.bus(self.one).cut(MS)
+        self.bus(self.one).mend()
+        self.assertEqual(self.one.counters.bus_events, {"up": 2, "down": 1})
 
     def test_when_it_is_up_again_messages_that_were_missed_are_read(self) -> None:
         ben = self.one.joined("ben")
         self.successResultOf(self.store.append([message("ann", "ben")]))
-        self.replica(self.one).cut(MS)
-        self.replica(self.one).mend()
+        self.bus(self.one).cut(MS)
+        self.bus(self.one).mend()
         self.assertEqual(ben.offsets(), [1])

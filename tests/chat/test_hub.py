@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import catchup
-from kschat.chat.interfaces import RETRY_WAIT, RouterTurn, Stored
-from kschat.chat.notes import MAX_NOTES, NOTE_WAIT
+from kschat.chat.interfaces import RETRY_WAIT, RouterEvent, Stored
+from kschat.chat.write_behind import MAX_WRITE_BEHIND, WRITE_BEHIND_WAIT
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from tests.chat.house import Guest, House
@@ -131,11 +131,12 @@ class ComingAndGoing(HubTests):
     def test_many_come_and_go_and_nothing_is_left(self) -> None:
         for number in range(50):
             self.house.guest(f"user {number}").leave()
-        self.house.clock.advance(NOTE_WAIT)
+        self.house.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual((self.hub.users, self.house.router.bound), (0, set()))
         self.assertEqual(self.house.clock.getDelayedCalls(), [])
         self.assertEqual(
-            (len(self.hub.notes._cursors), len(self.hub.notes._seen), len(self.hub.notes._dirty)), (0, 0, 0)
+            (len(self.hub.write_behind._cursors), len(self.hub.write_behind._seen), len(self.hub.write_behind._dirty)),
+            (0, 0, 0),
         )
 
 
@@ -156,7 +157,7 @@ class Renewing(HubTests):
         self.deliver("ann", "ann")
         guest.session.proved(2)
         self.hub.renewed()
-        self.house.clock.advance(NOTE_WAIT)
+        self.house.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 0)
 
     def test_the_hub_is_told_by_its_store(self) -> None:
@@ -175,9 +176,9 @@ class Noting(HubTests):
         guest.session.proved(1)
         guest.leave()
         self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 0)
-        self.house.clock.advance(NOTE_WAIT)
+        self.house.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 1)
-        self.assertEqual(self.seen("ann"), int(self.house.clock.seconds() * 1000 - NOTE_WAIT * 1000))
+        self.assertEqual(self.seen("ann"), int(self.house.clock.seconds() * 1000 - WRITE_BEHIND_WAIT * 1000))
 
     def test_where_there_are_other_daemons_they_find_at_once_how_far_one_who_leaves_was(self) -> None:
         for alone in (True, False):
@@ -196,7 +197,7 @@ class Noting(HubTests):
             self.setUp()
             self.house.store.answers.away, self.house.store.answers.broken = True, broken
             self.house.guest("ann").leave()
-            self.house.clock.advance(NOTE_WAIT)
+            self.house.clock.advance(WRITE_BEHIND_WAIT)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), bool(broken))
             self.house.store.answers.away, self.house.store.answers.broken = False, ""
             self.house.clock.advance(RETRY_WAIT)
@@ -206,7 +207,7 @@ class Noting(HubTests):
     def test_a_store_that_breaks_its_word_is_told_later_as_well(self) -> None:
         self.house.store.answers.broken = "call"
         self.house.guest("ann").leave()
-        self.house.clock.advance(NOTE_WAIT)
+        self.house.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.house.store.answers.broken = ""
         self.house.clock.advance(RETRY_WAIT)
@@ -214,14 +215,14 @@ class Noting(HubTests):
 
     def test_what_waits_for_a_store_that_is_away_has_a_bound(self) -> None:
         self.house.store.answers.away = True
-        for number in range(MAX_NOTES + 100):
-            self.hub.notes._seen[f"user {number}"] = number
-            self.hub.notes._dirty.add(f"user {number}")
+        for number in range(MAX_WRITE_BEHIND + 100):
+            self.hub.write_behind._seen[f"user {number}"] = number
+            self.hub.write_behind._dirty.add(f"user {number}")
         self.house.guest("ann").leave()
-        self.house.clock.advance(NOTE_WAIT)
-        self.assertLessEqual(len(self.hub.notes._seen), MAX_NOTES)
-        self.assertLessEqual(len(self.hub.notes._dirty), MAX_NOTES)
-        self.assertIn("ann", self.hub.notes._seen)
+        self.house.clock.advance(WRITE_BEHIND_WAIT)
+        self.assertLessEqual(len(self.hub.write_behind._seen), MAX_WRITE_BEHIND)
+        self.assertLessEqual(len(self.hub.write_behind._dirty), MAX_WRITE_BEHIND)
+        self.assertIn("ann", self.hub.write_behind._seen)
 
 
 class Resync(HubTests):
@@ -235,19 +236,19 @@ class Resync(HubTests):
         ann, ben = self.house.guest("ann"), self.house.guest("ben")
         self.deliver("ann")
         self.store("ann", "ann", "cem")
-        self.hub.turned(RouterTurn.DOWN)
+        self.hub.on_router_event(RouterEvent.DOWN)
         self.assertEqual(self.offsets(ann), [1])
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         self.assertEqual((self.offsets(ann), self.offsets(ben)), ([2, 3], []))
         self.deliver("ann")
         self.assertEqual(self.offsets(ann), [4])
-        self.assertEqual(self.house.counters.turns, {"down": 1, "up": 1})
+        self.assertEqual(self.house.counters.router_events, {"down": 1, "up": 1})
 
     def test_a_store_that_is_away_is_asked_again(self) -> None:
         ann = self.house.guest("ann")
         self.store("ann")
         self.house.store.looks.away = True
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         self.assertEqual(self.offsets(ann), [])
         self.house.store.looks.away = False
         self.house.clock.advance(RETRY_WAIT)
@@ -258,7 +259,7 @@ class Resync(HubTests):
         guests = [self.house.guest(f"user {number}") for number in range(5)]
         self.store(*[f"user {number}" for number in range(5)])
         self.house.store.looks.held = True
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         for _ in range(5):
             self.assertLessEqual(len(self.house.store.looks), 3)
             self.house.store.looks.give()
@@ -279,5 +280,5 @@ class Resync(HubTests):
         self.store("ann", "ann")
         self.deliver("ann")
         self.assertEqual(self.offsets(ann), [])
-        self.hub.turned(RouterTurn.UP)
+        self.hub.on_router_event(RouterEvent.UP)
         self.assertEqual(self.offsets(ann), [1, 2, 3])

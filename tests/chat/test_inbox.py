@@ -8,9 +8,9 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import inflight, stream
-from kschat.chat.interfaces import RETRY_WAIT, Notes, Stored
-from kschat.chat.notes import NOTE_WAIT
+from kschat.chat.interfaces import RETRY_WAIT, Progress, Stored
 from kschat.chat.stream import GAP_WAIT, MAX_REREADS, StreamState
+from kschat.chat.write_behind import WRITE_BEHIND_WAIT
 from tests.chat.peers import Client, Daemon, message
 from tests.chat.stores import AskedStore, Shelves
 
@@ -47,7 +47,7 @@ class InboxTestCase(SynchronousTestCase):
 
     def cursor(self) -> int:
         """What the store has, once it was told."""
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         return self.shelves.shelf("ben").cursor
 
     def small(self, **bounds: int) -> None:
@@ -124,7 +124,7 @@ class TestGaps(InboxTestCase):
         client = self.joined()
         self.daemon.news(self.put(2)[1])
         client.drop()
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
         self.assertEqual(self.store.calls("read"), [])
 
@@ -251,7 +251,7 @@ class TestOutdatedStore(InboxTestCase):
         self.bring_from_the_new()
         self.daemon.clock.advance(GAP_WAIT)
         self.client.drop()
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
 
     def test_a_recovery_and_a_sync_from_beyond_the_end_tell_the_store(self) -> None:
@@ -443,7 +443,7 @@ class TestReading(InboxTestCase):
         client.drop()
         self.store.answer_all()
         self.store.held = False
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(client.offsets(), [])
         self.assertEqual(self.daemon.clock.getDelayedCalls(), [])
 
@@ -881,7 +881,11 @@ class TestCursor(InboxTestCase):
     """What the store is told of what was proved."""
 
     def notes(self) -> list[dict[str, int]]:
-        return [dict(notes.cursors) for (notes,) in self.store.calls("note") if isinstance(notes, Notes)]
+        return [
+            dict(progress.cursors)
+            for (progress,) in self.store.calls("save_progress")
+            if isinstance(progress, Progress)
+        ]
 
     def test_cursors_are_gathered_for_a_moment(self) -> None:
         client = self.joined()
@@ -889,7 +893,7 @@ class TestCursor(InboxTestCase):
             self.bring()
             client.pong()
         self.assertEqual(self.notes(), [])
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.notes(), [{"ben": 5}])
 
     def test_what_the_store_refused_is_told_again(self) -> None:
@@ -897,12 +901,12 @@ class TestCursor(InboxTestCase):
         self.bring()
         client.pong()
         self.store.away = True
-        self.daemon.clock.advance(NOTE_WAIT)
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
         self.store.away = False
         self.daemon.clock.advance(RETRY_WAIT)
         self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 1}])
         self.assertEqual(self.shelves.shelf("ben").cursor, 1)
-        self.assertEqual(self.daemon.hub.notes._cursors, {})
+        self.assertEqual(self.daemon.hub.write_behind._cursors, {})
 
     def test_a_slow_store_is_told_one_thing_at_a_time(self) -> None:
         client = self.joined()
@@ -910,13 +914,13 @@ class TestCursor(InboxTestCase):
         for _ in range(10):
             self.bring()
             client.pong()
-            self.daemon.clock.advance(NOTE_WAIT)
-        self.assertEqual(len(self.store.pending("note")), 1)
+            self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        self.assertEqual(len(self.store.pending("save_progress")), 1)
         self.store.answer_all()
         self.store.held = False
         self.assertEqual(self.cursor(), 10)
         self.assertEqual(self.notes(), [{"ben": 1}, {"ben": 10}])
-        self.assertEqual((self.daemon.hub.notes._cursors, self.daemon.hub.notes._dirty), ({}, set()))
+        self.assertEqual((self.daemon.hub.write_behind._cursors, self.daemon.hub.write_behind._dirty), ({}, set()))
 
     def test_a_user_who_is_back_before_the_cursor_is_stored_is_not_sent_what_was_proved(self) -> None:
         client = self.joined()
@@ -924,12 +928,12 @@ class TestCursor(InboxTestCase):
         client.pong()
         client.drop()
         self.store.held = True
-        self.daemon.clock.advance(NOTE_WAIT)
-        (note,) = self.store.pending("note")
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        (note,) = self.store.pending("save_progress")
         again = self.joined()
         # The store is told once more, and looked at when it has taken that: it may answer in another order.
         self.assertEqual(self.store.pending("inbox"), [])
-        again_noted = self.store.pending("note")[-1]
+        again_noted = self.store.pending("save_progress")[-1]
         self.assertIsNot(again_noted, note)
         again_noted.answer()
         (stands,) = self.store.pending("inbox")

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import inflight, stream
-from kschat.chat.interfaces import Notes, Stored
+from kschat.chat.interfaces import Progress, Stored
 from kschat.chat.stream import StreamState
 from kschat.wire.errors import Reason
 from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
@@ -286,7 +286,7 @@ class InboxMachine(RuleBasedStateMachine):
             self.remember(device)
         self.devices.clear()
         for one in self.store.questions:
-            if looked and one.name == "note":
+            if looked and one.name == "save_progress":
                 one.look()
         for call in list(self.timers.getDelayedCalls()):
             call.cancel()
@@ -335,9 +335,9 @@ class InboxMachine(RuleBasedStateMachine):
 
     def no_cursor_that_is_noted_goes_back(self) -> None:
         before = dict.fromkeys(USERS, 0)
-        for (notes,) in self.store.calls("note"):
-            assert isinstance(notes, Notes)
-            for user, cursor in notes.cursors.items():
+        for (progress,) in self.store.calls("save_progress"):
+            assert isinstance(progress, Progress)
+            for user, cursor in progress.cursors.items():
                 assert cursor >= before[user]
                 before[user] = cursor
 

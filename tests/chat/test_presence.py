@@ -45,7 +45,7 @@ class TestPresence(PresenceTestCase):
     def test_last_seen_comes_from_the_store_once_it_was_told(self) -> None:
         self.daemon.joined("ben").drop()
         self.daemon.clock.advance(1)
-        self.assertIsNone(self.daemon.hub.notes.seen("ben"))
+        self.assertIsNone(self.daemon.hub.write_behind.seen("ben"))
         self.assertEqual(self.watch("ben"), {"ben": {"online": False, "lastSeen": MS}})
 
     def test_an_id_written_twice_or_as_a_number_is_one(self) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from kschat.backends.none import NoStore
+from kschat.backends.null import NullStore
 from kschat.chat import inflight
-from kschat.chat.interfaces import InboxPage, IStore, Notes, RouterTurn, Stored, StoreUnavailable
-from kschat.chat.messages import Error
+from kschat.chat.interfaces import InboxPage, IStore, Progress, RouterEvent, Stored, StoreUnavailable
+from kschat.chat.message import Error
 from kschat.chat.stream import StreamState
 from tests.chat.peers import Client, Daemon, message
 from tests.contracts.doubles import LateRouter
@@ -18,25 +18,25 @@ from tests.contracts.doubles import LateRouter
 NO_BROKER = {"RC": 1, "ER": 2}
 
 
-class NoStoreTests(TestCase):
+class NullStoreTests(TestCase):
     """It keeps nothing, and says so."""
 
     async def test_it_is_a_store(self) -> None:
-        self.assertTrue(verifyObject(IStore, NoStore()))
+        self.assertTrue(verifyObject(IStore, NullStore()))
 
     async def test_each_message_has_one_place_that_is_in_no_inbox(self) -> None:
         batch = [message("ben"), message("cem")]
         self.assertEqual(
-            await NoStore().append(batch),
+            await NullStore().append(batch),
             [Stored(batch[0], (("ben", 0),)), Stored(batch[1], (("cem", 0),))],
         )
 
     async def test_a_room_has_no_members(self) -> None:
-        (one,) = await NoStore().append([message("#room")])
+        (one,) = await NullStore().append([message("#room")])
         self.assertEqual((one.places, one.refused), ((), Error.NOT_ALLOWED))
 
     async def test_what_was_kept_can_t_be_asked_for(self) -> None:
-        store = NoStore()
+        store = NullStore()
         for asked in (
             store.history("a", "b", None, 1),
             store.conversations("a", 1),
@@ -49,8 +49,8 @@ class NoStoreTests(TestCase):
                 await asked
 
     async def test_inboxes_are_empty(self) -> None:
-        store = NoStore()
-        await store.note(Notes({"a": 1}, {"a": 2}))
+        store = NullStore()
+        await store.save_progress(Progress({"a": 1}, {"a": 2}))
         state = await store.inbox("a")
         self.assertEqual((state.cursor, state.last), (0, 0))
         self.assertEqual(await store.read("a", 0, 10), InboxPage([], 1, 0))
@@ -63,7 +63,7 @@ class RelayTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.router = LateRouter()
-        self.daemon = Daemon(NoStore(), self.router)
+        self.daemon = Daemon(NullStore(), self.router)
 
     def send(self, client: Client, peer: str, msg: Any = "hi") -> Any:
         """Send, and let the batch go; the ack."""
@@ -194,11 +194,11 @@ class WithoutBroker(RelayTestCase):
 
     def test_a_queue_that_was_taken_away_is_told_to_its_sockets(self) -> None:
         first, second = self.daemon.joined("ann"), self.daemon.joined("ben")
-        self.daemon.hub.turned(RouterTurn.CANCELLED)
-        self.daemon.hub.turned(RouterTurn.CANCELLED, second.connection.sockets["/kschat"].id)
+        self.daemon.hub.on_router_event(RouterEvent.CANCELLED)
+        self.daemon.hub.on_router_event(RouterEvent.CANCELLED, second.connection.sockets["/kschat"].id)
         self.assertEqual(first.events("RESPRECEIVER"), [{"RC": 1, "ER": 0}])
         self.assertEqual(second.events("RESPRECEIVER"), [{"RC": 1, "ER": 0}] * 2)
-        self.assertEqual(self.daemon.counters.turns, {"cancelled": 2})
+        self.assertEqual(self.daemon.counters.router_events, {"cancelled": 2})
 
     def test_a_router_s_bug_refuses_what_it_was_given(self) -> None:
         ann = self.daemon.joined("ann")

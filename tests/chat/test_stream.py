@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import bodies, inflight, stream
+from kschat.chat import inflight, outgoing, stream
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import Entry, InboxPage
 from kschat.chat.stream import (
@@ -106,7 +106,7 @@ class StreamTestCase(SynchronousTestCase):
     def arrive(self, *offsets: int) -> None:
         for offset in offsets:
             one = message("ben")
-            self.stream.on_message(offset, one, bodies.piece(one, offset))
+            self.stream.on_message(offset, one, outgoing.piece(one, offset))
 
     def page(self, *offsets: int, last: int = 0, **fields: Any) -> None:
         entries = [Entry(offset, message("ben", **fields)) for offset in offsets]

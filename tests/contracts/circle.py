@@ -1,4 +1,4 @@
-"""Replicas of several daemons in one process, that hear each other at once, and not at all where the test says so."""
+"""Buses of several daemons in one process, that hear each other at once, and not at all where the test says so."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
-from kschat.chat.words import Word, packed, unpacked
+from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
+from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from tests.contracts.doubles import Answers
 
 
@@ -21,14 +21,14 @@ class Circle:
     """
 
     def __init__(self) -> None:
-        self.members: list[CircleReplica] = []
+        self.members: list[CircleBus] = []
         self.settled = True
         self.seen: dict[str, int] = {}
         self.held = False
-        self.unheard: list[tuple[CircleReplica, str | None, Word]] = []
-        self.told: list[tuple[CircleReplica, tuple[str, ...] | None, Word]] = []
+        self.unheard: list[tuple[CircleBus, str | None, ClusterCommand]] = []
+        self.told: list[tuple[CircleBus, tuple[str, ...] | None, ClusterCommand]] = []
 
-    def hear(self, member: CircleReplica, user: str | None, word: Word) -> None:
+    def hear(self, member: CircleBus, user: str | None, word: ClusterCommand) -> None:
         """Let a daemon hear a word, at once; or later, but each in the same order, while ``held``."""
         if self.held:
             self.unheard.append((member, user, word))
@@ -41,9 +41,9 @@ class Circle:
         while self.unheard:
             self.hear(*self.unheard.pop(0))
 
-    def replica(self) -> CircleReplica:
+    def bus(self) -> CircleBus:
         """One more daemon's."""
-        return CircleReplica(self)
+        return CircleBus(self)
 
     def has(self, user: str) -> bool:
         """Whether any daemon of the circle has ``user``."""
@@ -65,8 +65,8 @@ class Circle:
             member.listener.wanted(wants)
 
 
-@implementer(IReplica)
-class CircleReplica:
+@implementer(IBus)
+class CircleBus:
     """One daemon's; ``cut`` and ``mend`` take it out of the circle and put it in again.
 
     Attributes:
@@ -75,7 +75,7 @@ class CircleReplica:
         listening: the users whose words it hears.
     """
 
-    listener: ReplicaListener
+    listener: BusListener
 
     def __init__(self, circle: Circle) -> None:
         self._circle = circle
@@ -95,7 +95,7 @@ class CircleReplica:
     def users(self) -> set[str]:
         return self._here
 
-    def attach(self, listener: ReplicaListener) -> None:
+    def attach(self, listener: BusListener) -> None:
         self.listener = listener
 
     def start(self) -> None:
@@ -112,12 +112,12 @@ class CircleReplica:
         for user in fresh:
             self._circle.heard(user, True, None)
         self._circle.wanted()
-        self.listener.turned(ReplicaTurn.UP)
+        self.listener.on_bus_event(BusEvent.UP)
 
     def cut(self, seen: int) -> None:
         """From now on it hears nothing, and to the others its daemon is dead."""
         self._circle.members.remove(self)
-        self.listener.turned(ReplicaTurn.DOWN)
+        self.listener.on_bus_event(BusEvent.DOWN)
         lost = [user for user in self._here if not self._circle.has(user)]
         for user in lost:
             self._circle.heard(user, False, seen)
@@ -150,7 +150,7 @@ class CircleReplica:
             if self.up and not self._circle.has(user):
                 self._circle.heard(user, False, self._circle.seen.pop(user, latest))
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         self._circle.told.append((self, tuple(users), word))
         if self.up:
             for user in users:
@@ -158,7 +158,7 @@ class CircleReplica:
                     if (echo or member is not self) and user in member.listening:
                         self._circle.hear(member, user, word)
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
         if not self.up:
             return succeed(0)
         self.tell((user,), word)
@@ -167,7 +167,7 @@ class CircleReplica:
     def flush(self) -> Deferred[None]:
         return self.flushes.to(lambda: succeed(None))
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         self._circle.told.append((self, None, word))
         if self.up:
             for member in self._circle.members:

@@ -19,14 +19,14 @@ from kschat.chat.interfaces import (
     InboxState,
     IRouter,
     IStore,
-    Notes,
     Page,
+    Progress,
     RouterUnavailable,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 T = TypeVar("T")
 
@@ -125,8 +125,8 @@ class LateStore:
     def is_outdated(self, offset: int) -> None:
         self._memory.is_outdated(offset)
 
-    def note(self, notes: Notes) -> Deferred[None]:
-        return self.answers.to(lambda: self._memory.note(notes))
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        return self.answers.to(lambda: self._memory.save_progress(progress))
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self.looks.to(lambda: self._memory.last_seen(users))

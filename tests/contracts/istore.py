@@ -12,13 +12,13 @@ from kschat.chat.interfaces import (
     Entry,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     RoomFull,
     Stored,
     StoreUnavailable,
 )
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 from tests.contracts.made import awkward_messages, message, mid, to
 
 if TYPE_CHECKING:
@@ -296,13 +296,13 @@ class InboxContract(Contract):
         store = await self.make_store()
         await store.append(to(*["ben"] * 5))
         for cursor, expected in ((2, 2), (1, 2), (5, 5), (0, 5)):
-            await store.note(Notes({"ben": cursor}, {}))
+            await store.save_progress(Progress({"ben": cursor}, {}))
             self.assertEqual((await store.inbox("ben")).cursor, expected)
 
     async def test_a_cursor_beyond_the_end_counts_as_the_end(self) -> None:
         store = await self.make_store()
         await store.append(to("ben", "ben"))
-        await store.note(Notes({"ben": 100, "nobody": 7}, {}))
+        await store.save_progress(Progress({"ben": 100, "nobody": 7}, {}))
         await store.append(to("ben"))
         self.assertEqual(await store.inbox("ben"), InboxState(2, 1, 3))
         self.assertEqual(await store.inbox("nobody"), InboxState())
@@ -310,8 +310,8 @@ class InboxContract(Contract):
     async def test_who_was_seen_is_known_and_nobody_else(self) -> None:
         store = await self.make_store()
         await store.append(to("ben"))
-        await store.note(Notes({}, {"ben": 1000, "cem": 2**41}))
-        await store.note(Notes({"ben": 1}, {"ben": 2000}))
+        await store.save_progress(Progress({}, {"ben": 1000, "cem": 2**41}))
+        await store.save_progress(Progress({"ben": 1}, {"ben": 2000}))
         self.assertEqual(await store.last_seen(["ann", "cem", "ben", "nobody"]), {"ben": 2000, "cem": 2**41})
         self.assertEqual(await store.last_seen([]), {})
 
@@ -320,13 +320,13 @@ class InboxContract(Contract):
         store = await self.make_store()
         await store.append(to("ben"))
         for time in (2**41, 2**41 - 5, 7):
-            await store.note(Notes({}, {"ben": time, "nobody": time}))
+            await store.save_progress(Progress({}, {"ben": time, "nobody": time}))
         self.assertEqual(await store.last_seen(["ben", "nobody"]), {"ben": 2**41, "nobody": 2**41})
 
     async def test_many_may_be_asked_for_at_once(self) -> None:
         store = await self.make_store()
         seen = {f"user {n}": n for n in range(1200)}
-        await store.note(Notes({}, seen))
+        await store.save_progress(Progress({}, seen))
         self.assertEqual(await store.last_seen(list(seen)), seen)
 
 
@@ -614,7 +614,7 @@ class FailingStoreContract(Contract):
             store.append(to("ben", "cem")),
             store.inbox("ben"),
             store.read("ben", 0, 10),
-            store.note(Notes({"ben": 1}, {"ben": 1})),
+            store.save_progress(Progress({"ben": 1}, {"ben": 1})),
             store.last_seen(["ben"]),
             store.history("ann", "ben", None, 10),
             store.conversations("ann", 10),
@@ -643,7 +643,7 @@ class FailingStoreContract(Contract):
         await store.join("#r", "ann", 10)
         answers = await store.append([*to("ben", "ben"), message(cid="c1")])
         await store.mark_read("ben", "ann", answers[1].message.mid)
-        await store.note(Notes({"ben": 2}, {"ben": 1000}))
+        await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
         await self.break_off(store)
         await self.bring_back(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))

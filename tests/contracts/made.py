@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw
 
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 _numbers = count(1)
 

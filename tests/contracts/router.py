@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
-from kschat.chat.interfaces import IRouter, RouterTurn, RouterUnavailable, Stored
+from kschat.chat.interfaces import IRouter, RouterEvent, RouterUnavailable, Stored
 from tests.contracts.made import awkward_messages, message, stored
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ class Arrivals:
     def __init__(self) -> None:
         self.batches: list[Sequence[Stored]] = []
         self.sockets: list[str | None] = []
-        self.turns: list[RouterTurn] = []
+        self.events: list[RouterEvent] = []
         self.missed_users: list[str] = []
-        self._waiting: list[tuple[RouterTurn, Deferred[None]]] = []
+        self._waiting: list[tuple[RouterEvent, Deferred[None]]] = []
 
     def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
         self.batches.append(list(batch))
@@ -34,19 +34,19 @@ class Arrivals:
     def missed(self, users: Iterable[str]) -> None:
         self.missed_users += users
 
-    def turned(self, turn: RouterTurn, socket: str | None = None) -> None:
-        self.turns.append(turn)
+    def on_router_event(self, event: RouterEvent, socket: str | None = None) -> None:
+        self.events.append(event)
         waiting, self._waiting = self._waiting, []
         for wanted, fires in waiting:
-            if wanted is turn:
+            if wanted is event:
                 fires.callback(None)
             else:
                 self._waiting.append((wanted, fires))
 
-    def next(self, turn: RouterTurn) -> Deferred[None]:
-        """Fires when the router takes this turn."""
+    def next(self, event: RouterEvent) -> Deferred[None]:
+        """Fires when the router says this."""
         fires: Deferred[None] = Deferred()
-        self._waiting.append((turn, fires))
+        self._waiting.append((event, fires))
         return fires
 
     @property

@@ -1,13 +1,13 @@
-"""The tests' own replicas keep the contract, so that what is seen with them is true of others."""
+"""The tests' own buses keep the contract, so that what is seen with them is true of others."""
 
 from twisted.trial.unittest import TestCase
 
-from kschat.chat.ireplica import IReplica
+from kschat.chat.bus import IBus
+from tests.contracts.bus import BusesContract
 from tests.contracts.circle import Circle
-from tests.contracts.replica import ReplicasContract
 
 
-class CircleContractTests(ReplicasContract, TestCase):
-    async def make_replicas(self, count: int) -> list[IReplica]:
+class CircleContractTests(BusesContract, TestCase):
+    async def make_buses(self, count: int) -> list[IBus]:
         circle = Circle()
-        return [circle.replica() for _ in range(count)]
+        return [circle.bus() for _ in range(count)]

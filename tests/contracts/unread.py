@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from kschat.chat.interfaces import MAX_UNREAD, IStore
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 from tests.contracts.made import message
 
 if TYPE_CHECKING:

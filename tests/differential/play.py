@@ -503,7 +503,7 @@ class Play:
     async def _fence(self) -> None:
         """Fires when what daemons have told each other until now was heard."""
         for ask in (lambda bus: bus.flush(), lambda bus: bus.listen("nobody")):
-            waiting = [ask(daemon.replica) for daemon in self._world.daemons]
+            waiting = [ask(daemon.bus) for daemon in self._world.daemons]
             await self._until(lambda: all(one.called and not one.paused for one in waiting), "a fence")  # noqa: B023
         await self._world.turn()
 

@@ -16,22 +16,22 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from kschat.backends.memory import MemoryStore
+from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
+from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.chat.interfaces import (
     Conversation,
     InboxPage,
     InboxState,
     IRouter,
     IStore,
-    Notes,
     Page,
+    Progress,
+    RouterEvent,
     RouterListener,
-    RouterTurn,
     Stored,
     StoreListener,
 )
-from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
-from kschat.chat.messages import Message
-from kschat.chat.words import Word, packed, unpacked
+from kschat.chat.message import Message
 
 T = TypeVar("T")
 
@@ -108,8 +108,8 @@ class FarStore:
     def is_outdated(self, offset: int) -> None:
         self._store.is_outdated(offset)
 
-    def note(self, notes: Notes) -> Deferred[None]:
-        return self._writes.ask(lambda: self._store.note(notes))
+    def save_progress(self, progress: Progress) -> Deferred[None]:
+        return self._writes.ask(lambda: self._store.save_progress(progress))
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self._reads.ask(lambda: self._store.last_seen(users))
@@ -161,7 +161,7 @@ class FarRouter:
 
     def start(self) -> None:
         if self._listener is not None:
-            self._listener.turned(RouterTurn.UP)
+            self._listener.on_router_event(RouterEvent.UP)
 
     def stop(self) -> Deferred[None]:
         self._exchange.routers.remove(self)
@@ -231,11 +231,11 @@ class Hall:
         return wants
 
 
-@implementer(IReplica)
+@implementer(IBus)
 class FarBus:
     """One daemon's bus, as Redis's: a connection that publishes, and one that listens."""
 
-    listener: ReplicaListener
+    listener: BusListener
     up = True
 
     def __init__(self, hall: Hall, clock: IReactorTime, random: Random) -> None:
@@ -247,12 +247,12 @@ class FarBus:
         self.here_now: set[str] = set()
         self.told_wants = Wants.NOTHING
 
-    def attach(self, listener: ReplicaListener) -> None:
+    def attach(self, listener: BusListener) -> None:
         self.listener = listener
 
     def start(self) -> None:
         self._hall.buses.append(self)
-        self.listener.turned(ReplicaTurn.UP)
+        self.listener.on_bus_event(BusEvent.UP)
         for bus in self._hall.buses:
             bus.listener.wanted(self._hall.wants_of_others(bus))
 
@@ -327,20 +327,20 @@ class FarBus:
                 others = self._hall.wants_of_others(bus)
                 bus.hear(lambda bus=bus, others=others: bus.listener.wanted(others))  # type: ignore[misc]
 
-    def _publish(self, user: str | None, word: Word, echo: bool) -> int:
+    def _publish(self, user: str | None, word: ClusterCommand, echo: bool) -> int:
         heard = [bus for bus in self._hall.buses if bus is not self and (user is None or user in bus.listening)]
         for bus in [*heard, *([self] if echo and user in self.listening else [])]:
             bus.hear(lambda bus=bus: bus.listener.told(user, unpacked(b"\x91" + packed(word))))  # type: ignore[misc]
         return len(heard)
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         for user in users:
             self._publishes.up.put(lambda user=user: self._publish(user, word, echo))  # type: ignore[misc]
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         self._publishes.up.put(lambda: self._publish(None, word, False))
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
         return self._publishes.ask(lambda: succeed(self._publish(user, word, False)))
 
     def flush(self) -> Deferred[None]:

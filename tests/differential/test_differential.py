@@ -9,7 +9,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.chat.telling import Telling
+from kschat.chat.notifier import Notifier
 from tests.differential.operations import Sequence_, as_text, random_sequence, shrunk
 from tests.differential.play import Disagreement, Play
 from tests.differential.worlds import OnRedis, OnSqlite, Simulated, World
@@ -103,7 +103,7 @@ class OneDaemonOnRedis(WorldTestCase):
 
 class FaultsAreSeen(WorldTestCase):
     async def test_a_fault_is_found_and_shrunk(self) -> None:
-        self.patch(Telling, "_was_told", lambda self, mid: False)
+        self.patch(Notifier, "_was_told", lambda self, mid: False)
 
         async def fails(part: Sequence_) -> bool:
             world = Simulated(3, 5)

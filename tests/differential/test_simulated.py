@@ -10,10 +10,10 @@ from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.memory import MemoryStore
+from kschat.chat.bus import IBus
 from kschat.chat.interfaces import IRouter, IStore
-from kschat.chat.ireplica import IReplica
+from tests.contracts.bus import BusesContract
 from tests.contracts.istore import StoreContract
-from tests.contracts.replica import ReplicasContract
 from tests.contracts.router import RouterContract
 from tests.differential.simulated import SLOW, Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.support.waiting import real_reactor
@@ -40,8 +40,8 @@ class FarStoreTests(StoreContract, SimulatedTestCase):
         return FarStore(MemoryStore(100_000, 100_000_000), self.clock, self.random)
 
 
-class FarBusTests(ReplicasContract, SimulatedTestCase):
-    async def make_replicas(self, count: int) -> list[IReplica]:
+class FarBusTests(BusesContract, SimulatedTestCase):
+    async def make_buses(self, count: int) -> list[IBus]:
         hall = Hall()
         return [FarBus(hall, self.clock, self.random) for _ in range(count)]
 

@@ -13,9 +13,9 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
-from kschat.backends.alone import LoneReplica
 from kschat.backends.amqp import AmqpRouter
 from kschat.backends.amqp import Settings as AmqpSettings
+from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.redis import RedisBus, RedisStore
 from kschat.backends.redis import Settings as RedisSettings
@@ -81,7 +81,7 @@ class Simulated:
                 FarRouter(exchange, clock, random),
                 clock,
                 max_room=MAX_ROOM,
-                replica=FarBus(hall, clock, random),
+                bus=FarBus(hall, clock, random),
             )
             for _ in range(count)
         ]
@@ -89,12 +89,12 @@ class Simulated:
     async def start(self) -> None:
         for daemon in self.daemons:
             daemon.router.start()
-            daemon.replica.start()
+            daemon.bus.start()
         await self.turn()
 
     async def stop(self) -> None:
         for daemon in self.daemons:
-            daemon.replica.stop()
+            daemon.bus.stop()
         self._clock.advance(1)
 
     async def turn(self) -> None:
@@ -127,14 +127,14 @@ class Real:
 
     async def _is_up(self) -> bool:
         for daemon in self.daemons:
-            known = await daemon.replica.online(["nobody"])
+            known = await daemon.bus.online(["nobody"])
             if not (daemon.store.up and daemon.router.up and known["nobody"] is False):
                 return False
         return True
 
     async def stop(self) -> None:
         deadline = self.now + PATIENCE
-        while any(daemon.hub.notes._timer is not None for daemon in self.daemons) and self.now < deadline:
+        while any(daemon.hub.write_behind._timer is not None for daemon in self.daemons) and self.now < deadline:
             await self.turn()
         for part in self._parts:
             await part.stop()
@@ -160,8 +160,8 @@ class OnSqlite(Real):
         reactor = real_reactor()
         self._directory = Path(tempfile.mkdtemp(prefix="kschat-differential-"))
         store = SqliteStore(SqliteSettings(str(self._directory / "kschat.db"), "normal"), reactor, reactor)
-        replica = LoneReplica()
-        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, replica=replica)]
+        bus = LocalBus()
+        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, bus=bus)]
         self._parts = [store]
 
     async def stop(self) -> None:
@@ -187,13 +187,14 @@ class OnRedis(Real):
             router: Any = FarRouter(exchange, reactor, random)
             if broker is not None:
                 router = AmqpRouter(AmqpSettings(url=broker.url, exchange=name), reactor)
-            replica = RedisBus(settings, settings, reactor, Counters())
-            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, replica=replica))
-            self._parts += [store, router, replica]
+            bus = RedisBus(settings, settings, reactor, Counters())
+            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus))
+            self._parts += [store, router, bus]
 
 
 def all_quiet(daemons: Sequence[Daemon]) -> bool:
     """Whether nothing is under way in the pipelines, and the store was told when users were last seen."""
     return not any(
-        daemon.chat.delivery.waiting or daemon.chat.delivery.in_flight or daemon.hub.notes._seen for daemon in daemons
+        daemon.chat.delivery.waiting or daemon.chat.delivery.in_flight or daemon.hub.write_behind._seen
+        for daemon in daemons
     )

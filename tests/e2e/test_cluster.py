@@ -185,7 +185,7 @@ class Relay(DaemonsTestCase):
         await self.presence(a, bob, carol)
         redis.kill()
         for daemon in (one, other):
-            await self.parts_become(daemon, status="degraded", router="up", store="none", replica="down")
+            await self.parts_become(daemon, status="degraded", router="up", store="none", bus="down")
         await self.passes(a, alice, bob, b, "meanwhile")
         await a.emit("Typing", {"pId": carol})
         self.assertEqual([{"uId": alice}], (await here.next("RESPTYPING")).args)
@@ -217,7 +217,7 @@ class Relay(DaemonsTestCase):
         await self.presence(a, bob)
         broker.kill()
         for daemon in (one, other):
-            await self.parts_become(daemon, status="degraded", router="down", store="none", replica="up")
+            await self.parts_become(daemon, status="degraded", router="down", store="none", bus="up")
         (ack,) = await a.emit("Send", sending(alice, bob, "lost"))
         self.assertEqual(2, ack["ER"])
         await a.emit("Typing", {"pId": bob})
@@ -312,7 +312,7 @@ class Cluster(DaemonsTestCase):
         await self.passes(a, alice, bob, b, "before")
         broker.kill()
         for daemon in (one, other):
-            await self.parts_become(daemon, status="degraded", router="down", store="up", replica="up")
+            await self.parts_become(daemon, status="degraded", router="down", store="up", bus="up")
         await self.passes(a, alice, carol, here, "at once")
         (ack,) = await a.emit("Send", sending(alice, bob, "later"))
         self.assertEqual("Send Emit is success.", ack["RESPONSE"])
@@ -335,7 +335,7 @@ class Cluster(DaemonsTestCase):
         await self.passes(a, alice, bob, b, "before")
         redis.kill()
         for daemon in (one, other):
-            await self.parts_become(daemon, status="degraded", router="up", store="down", replica="down")
+            await self.parts_become(daemon, status="degraded", router="up", store="down", bus="down")
         (ack,) = await a.emit("Send", sending(alice, bob, "refused"))  # an answer that is waited for, and no hang
         self.assertEqual(3, ack["ER"])
         (answer,) = await a.emit("Presence", {"ids": [bob]})

@@ -17,7 +17,7 @@ NOW = 1_700_000_000.0
 
 
 class Sleeper:
-    """Notes when it was woken."""
+    """Progress when it was woken."""
 
     slot: int | None = None
 

@@ -31,7 +31,7 @@ class TestPages(SynchronousTestCase):
 class TestSite(SynchronousTestCase):
     def test_it_is_built_without_a_warning_and_loads_nothing_from_elsewhere(self) -> None:
         directory = Path(self.mktemp()).absolute()
-        code = "import sys; from pathlib import Path; from tools.make_site import main; sys.exit(main(Path(sys.argv[1])))"
+        code = "import pathlib, sys; from tools import make_site; sys.exit(make_site.main(pathlib.Path(sys.argv[1])))"
         ended = subprocess.run(
             [sys.executable, "-c", code, str(directory)],
             cwd=make_site.ROOT,

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
+from kschat.chat.incoming import Id, readable, safe_id
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import MAX_ID, Id, Message, readable, safe_id
+from kschat.chat.message import MAX_ID, Message
 from kschat.wire.jsonnumbers import whole
 
 #: What says that a body is a batch. Its number changes with its form.

@@ -25,8 +25,8 @@ from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.interfaces import IRouter, RouterListener, RouterTurn, RouterUnavailable, Stored
-from kschat.chat.messages import Mids
+from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
+from kschat.chat.message import Mids
 
 #: Seconds between two looks whether RabbitMQ answers.
 LOOK: Final = 1.0
@@ -243,7 +243,7 @@ class AmqpRouter:
         self._told = ""
         ms = round(1000 * (self._reactor.seconds() - began))
         self.log.info("connected to RabbitMQ at {place} in {ms} ms", place=self._place, ms=ms)
-        self._turn(RouterTurn.UP)
+        self._turn(RouterEvent.UP)
         await link.gone
         self._link = self._session = None
         self._end(session, f"RabbitMQ at {self._place} is lost: {link.why}")
@@ -274,7 +274,7 @@ class AmqpRouter:
         if self._running:
             self._say_down(reason)
         if was_up:
-            self._turn(RouterTurn.DOWN)
+            self._turn(RouterEvent.DOWN)
 
     def _say_down(self, reason: str) -> None:
         self._why = reason
@@ -282,10 +282,10 @@ class AmqpRouter:
             self._told = reason
             self.log.error("{reason}", reason=reason)
 
-    def _turn(self, turn: RouterTurn, socket: str | None = None) -> None:
+    def _turn(self, event: RouterEvent, socket: str | None = None) -> None:
         if self._listener is not None:
             try:
-                self._listener.turned(turn, socket)
+                self._listener.on_router_event(event, socket)
             except Exception:  # noqa: BLE001 - and is logged; what the listener does must not end the connection
                 self.log.failure("what became of RabbitMQ could not be handed on")
 
@@ -297,13 +297,13 @@ class AmqpRouter:
     def blocked(self) -> None:
         """Say that nothing can be published."""
         self._say_down(SHORT)
-        self._turn(RouterTurn.DOWN)
+        self._turn(RouterEvent.DOWN)
 
     def unblocked(self) -> None:
         """Say that it can again."""
         self._told = ""
         self.log.info("RabbitMQ takes messages again")
-        self._turn(RouterTurn.UP)
+        self._turn(RouterEvent.UP)
 
     def arrived(self, messages: list[Arrived], socket: str | None) -> None:
         """Hand on what is for users here."""
@@ -364,8 +364,8 @@ class AmqpRouter:
     def cancelled(self, socket: str | None) -> None:
         """Tell whose queue it was, and that there is another."""
         self.log.warn("RabbitMQ took a queue away; there is another")
-        self._turn(RouterTurn.CANCELLED, socket)
-        self._turn(RouterTurn.UP)
+        self._turn(RouterEvent.CANCELLED, socket)
+        self._turn(RouterEvent.UP)
 
     def broken(self, failure: Failure) -> None:
         """End the connection: the next one makes all anew."""

@@ -17,7 +17,7 @@ from kschat.backends.order import renumbered
 from kschat.backends.sqlite.register import Register, User
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 _FIELDS: Final = (
     "id, suffix, conversation, sender, recipient, place, places, total, own, ids, time, cid, msg, attachments"

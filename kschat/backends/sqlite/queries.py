@@ -16,7 +16,7 @@ from kschat.backends.order import number_of
 from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: What is recent, by conversation.
 Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]

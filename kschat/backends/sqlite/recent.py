@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
 from kschat.chat.interfaces import Entry, Stored
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 
 class Recent:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import written
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: What ``message_of`` takes, of a message ``m``.
 COLUMNS: Final = (

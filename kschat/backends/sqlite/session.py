@@ -13,8 +13,8 @@ from kschat.backends.sqlite.index import index, index_places, index_what_was_lef
 from kschat.backends.sqlite.ledger import Ledger
 from kschat.backends.sqlite.recent import Recent, thread_key
 from kschat.backends.sqlite.retention import Retention
-from kschat.chat.interfaces import Notes, RoomFull, Stored
-from kschat.chat.messages import Message
+from kschat.chat.interfaces import Progress, RoomFull, Stored
+from kschat.chat.message import Message
 
 #: How many messages, bytes of them, and places of messages to rooms are written before the inbox and thread tables
 #: follow. The more, the less one costs, since each page that is changed takes in more of them; but so much is kept in
@@ -123,10 +123,10 @@ class Session:
             stored += self._ledger.append(part)
         return stored
 
-    def note(self, notes: Notes) -> None:
+    def save_progress(self, progress: Progress) -> None:
         """Keep cursors and times."""
         cursors = []
-        for name, cursor in notes.cursors.items():
+        for name, cursor in progress.cursors.items():
             user = self._register.user(name, make=False)
             if user is not None:
                 cursors.append((min(cursor, user.last), user.id))
@@ -135,7 +135,7 @@ class Session:
         many(
             "INSERT INTO users (name, seen) VALUES (?, ?) "
             "ON CONFLICT (name) DO UPDATE SET seen = max(coalesce(seen, 0), excluded.seen)",
-            list(notes.seen.items()),
+            list(progress.seen.items()),
         )
 
     def mark_read(self, name: str, peer: str, mid: str) -> bool:

@@ -22,13 +22,13 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Seconds until the file is opened again after it failed; each time twice as long, up to the second number.
 FIRST_RETRY: Final = 0.1
@@ -118,9 +118,9 @@ class SqliteStore:
             return self._writer.do_in_parts(Session.append_in_parts, batch)
         return self._writer.do(Session.append, batch)
 
-    def note(self, notes: Notes) -> Deferred[None]:
+    def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
-        return self._writer.do(Session.note, notes) if self._running else _stopped()
+        return self._writer.do(Session.save_progress, progress) if self._running else _stopped()
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         """See ``IStore``."""

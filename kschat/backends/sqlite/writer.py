@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from kschat.backends.sqlite.database import Which, why
 from kschat.backends.sqlite.session import Session
 from kschat.chat.interfaces import RoomFull, Stored, StoreUnavailable
-from kschat.chat.messages import Error
+from kschat.chat.message import Error
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")

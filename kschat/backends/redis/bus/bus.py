@@ -23,9 +23,9 @@ from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.teller import Teller
+from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.clocks import WallClock
-from kschat.chat.ireplica import IReplica, ReplicaListener, ReplicaTurn, Wants
-from kschat.chat.words import Word, packed, unpacked
+from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.counters import Counters
 
 #: Calls that Redis has not answered, beyond which words wait for the next one.
@@ -41,7 +41,7 @@ ORIGIN: Final = 8
 ECHO: Final = bytes(ORIGIN)
 
 
-@implementer(IReplica)
+@implementer(IBus)
 class RedisBus:
     """What daemons tell each other. Two connections: one publishes and keeps the registry, one listens.
 
@@ -76,7 +76,7 @@ class RedisBus:
         self._presence = self._prefix + b"p:"
         self._all = self._prefix + b"all"
         self._wants = self._prefix + b"w"
-        self._listener: ReplicaListener | None = None
+        self._listener: BusListener | None = None
         teller = Teller("the bus")
         self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
         self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
@@ -100,24 +100,24 @@ class RedisBus:
         for channel in (self._all, self._wants):
             self._subscriptions.add(channel)
 
-    # IReplica.
+    # IBus.
 
     @property
     def up(self) -> bool:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         return self._is_up
 
-    def attach(self, listener: ReplicaListener) -> None:
-        """See ``IReplica``."""
+    def attach(self, listener: BusListener) -> None:
+        """See ``IBus``."""
         self._listener = listener
 
     def start(self) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._subscriptions.start()
         self._link.start()
 
     def stop(self) -> Deferred[None]:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -134,33 +134,33 @@ class RedisBus:
         await self._subscriptions.stop()
 
     def listen(self, user: str) -> Deferred[None]:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._subscriptions.add(self._user + user.encode())
         both = gatherResults([self._registry.wants_told(), self._subscriptions.listening()], consumeErrors=True)
         return both.addCallback(lambda _: None)
 
     def unlisten(self, user: str) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._subscriptions.drop(self._user + user.encode())
 
     def here(self, user: str) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._registry.here(user)
         self._soon()
         if self._listener is not None:
             self._listener.changed(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._registry.gone(user, seen)
         self._soon()
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
-        """See ``IReplica``."""
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
+        """See ``IBus``."""
         self._put([self._user + user.encode() for user in users], word, ECHO if echo else self._origin)
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
-        """See ``IReplica``."""
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
+        """See ``IBus``."""
         if not self._is_up or len(self._asks) >= MAX_ASKS:
             return succeed(0)
         self._counters.told += 1
@@ -172,7 +172,7 @@ class RedisBus:
         return answer
 
     def flush(self) -> Deferred[None]:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         if not self._is_up:
             return succeed(None)
         waits: Deferred[None] = Deferred()
@@ -180,24 +180,24 @@ class RedisBus:
         self._soon()
         return waits
 
-    def tell_all(self, word: Word) -> None:
-        """See ``IReplica``."""
+    def tell_all(self, word: ClusterCommand) -> None:
+        """See ``IBus``."""
         self._put([self._all], word, self._origin)
 
     def want(self, wants: Wants) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._registry.want(wants)
 
     def watch(self, user: str) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._subscriptions.add(self._presence + user.encode())
 
     def unwatch(self, user: str) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._subscriptions.drop(self._presence + user.encode())
 
     def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         return Deferred.fromCoroutine(self._online(users))
 
     async def _online(self, users: Sequence[str]) -> dict[str, bool | None]:
@@ -216,9 +216,9 @@ class RedisBus:
         here = self._registry.users
         return {user: True if user in here else known for user, known in found.items()}
 
-    # Telling.
+    # Notifier.
 
-    def _put(self, channels: Sequence[bytes], word: Word, origin: bytes) -> None:
+    def _put(self, channels: Sequence[bytes], word: ClusterCommand, origin: bytes) -> None:
         self._counters.told += len(channels)
         if self._is_up:
             self._outbox.put(channels, packed(word), origin)
@@ -323,13 +323,13 @@ class RedisBus:
         if is_up is not self._is_up:
             self._is_up = is_up
             if self._listener is not None:
-                self._listener.turned(ReplicaTurn.UP if is_up else ReplicaTurn.DOWN)
+                self._listener.on_bus_event(BusEvent.UP if is_up else BusEvent.DOWN)
 
     def _entered(self) -> None:
         self._soon()
         if self._is_up and self._listener is not None:
             # Redis has forgotten this daemon, and so others' users too perhaps, of whom it said nothing.
-            self._listener.turned(ReplicaTurn.UP)
+            self._listener.on_bus_event(BusEvent.UP)
 
     def _lost(self, users: Sequence[str], seen: int) -> None:
         if self._listener is not None:

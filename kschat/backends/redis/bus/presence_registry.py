@@ -35,8 +35,8 @@ from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import Do, Scripts
+from kschat.chat.bus import Wants
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.ireplica import Wants
 
 #: Users that one call enters, asks for or takes off. Redis does nothing else meanwhile: some milliseconds.
 MAX_CALL_USERS: Final = 500

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeAlias
@@ -57,6 +57,10 @@ class Scripts:
 
     def __getitem__(self, name: str) -> Script:
         return self._scripts[name]
+
+    def items(self) -> Iterable[tuple[str, Script]]:
+        """All, with their names."""
+        return self._scripts.items()
 
     def load(self, do: Do) -> Deferred[Any]:
         """Send all to Redis. Fails as ``do`` does."""

@@ -19,7 +19,7 @@ from kschat.backends.redis.store.write_queue import BatchPart, WriteQueue
 from kschat.backends.redis.teller import Teller
 from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Seconds between two looks whether this is still the Redis that it was.
 CHECK_INTERVAL: Final = 1.0

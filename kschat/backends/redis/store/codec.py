@@ -11,7 +11,7 @@ from msgspec import Raw
 from kschat.backends.ids import ids_of, written
 from kschat.backends.redis import packing
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 #: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
 GENERATION: Final = 1 << 22

@@ -58,14 +58,14 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     RoomFull,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 T = TypeVar("T")
 
@@ -218,18 +218,18 @@ class RedisStore:
             found += await self._client.read("messages", packing.texts([part for one in some for part in one]))
         return found
 
-    def note(self, notes: Notes) -> Deferred[None]:
+    def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
-        users = list(dict.fromkeys((*notes.cursors, *notes.seen)))
+        users = list(dict.fromkeys((*progress.cursors, *progress.seen)))
         parts = [
-            self._note(notes, users[start : start + MAX_SCRIPT_USERS])
+            self._save_progress(progress, users[start : start + MAX_SCRIPT_USERS])
             for start in range(0, max(len(users), 1), MAX_SCRIPT_USERS)
         ]
         return parts[0] if len(parts) == 1 else Deferred.fromCoroutine(_all(parts))
 
-    def _note(self, notes: Notes, users: Sequence[str]) -> Deferred[None]:
-        cursors = [part for user in users if user in notes.cursors for part in (user, notes.cursors[user])]
-        seen = [part for user in users if user in notes.seen for part in (user, notes.seen[user])]
+    def _save_progress(self, progress: Progress, users: Sequence[str]) -> Deferred[None]:
+        cursors = [part for user in users if user in progress.cursors for part in (user, progress.cursors[user])]
+        seen = [part for user in users if user in progress.seen for part in (user, progress.seen[user])]
         noted = self._client.write(
             "note",
             lambda: packing.pack(*self._client.head(), self._client.epoch, cursors, seen),

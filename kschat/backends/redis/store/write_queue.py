@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.link import Link
 from kschat.chat.interfaces import Stored
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 #: Writes of one script call: some 20 milliseconds of Redis's time. One message to a larger room goes beyond.
 MAX_SCRIPT_WRITES: Final = 4000

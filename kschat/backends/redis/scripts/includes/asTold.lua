@@ -1,4 +1,3 @@
--- @include "base"
 -- A message as scripts answer with it: the message without its number, its facts, its packed places in a room ('' if none).
 local function as_told(entry)
   local fields = entry[2]

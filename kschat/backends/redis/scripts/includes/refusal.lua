@@ -1,4 +1,3 @@
--- @include "base"
 -- Why a script that writes must do nothing: 'late' or 'again'; nil if it may go on.
 --
 -- 'late' after the deadline. 'again' if an earlier batch of the same writer was too much for one call: what the writer sent

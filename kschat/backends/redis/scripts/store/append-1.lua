@@ -19,6 +19,7 @@
 --   'error'  why it was undone
 
 -- @include "asTold"
+-- @include "base"
 -- @include "generation"
 -- @include "ownKey"
 -- @include "pageBytes"

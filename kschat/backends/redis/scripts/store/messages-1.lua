@@ -8,6 +8,7 @@
 -- Flags: no-writes
 
 -- @include "asTold"
+-- @include "base"
 -- @include "pageBytes"
 
 local wanted = cmsgpack.unpack(ARGV[1])

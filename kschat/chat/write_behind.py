@@ -10,17 +10,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.chat.interfaces import RETRY_WAIT, IStore, Notes, StoreUnavailable
+from kschat.chat.interfaces import RETRY_WAIT, IStore, Progress, StoreUnavailable
 
 #: Seconds that cursors and the like are gathered before the store is told. What a crash takes
 #: of them is delivered again, with the same ``mid``.
-NOTE_WAIT: Final = 0.25
+WRITE_BEHIND_WAIT: Final = 0.25
 
-#: Notes that are kept for a store that is away; the oldest give way (and are delivered again).
-MAX_NOTES: Final = 100_000
+#: Progress that are kept for a store that is away; the oldest give way (and are delivered again).
+MAX_WRITE_BEHIND: Final = 100_000
 
 
-class Notebook:
+class WriteBehindBuffer:
     """What the store was not told yet, or has not confirmed.
 
     Args:
@@ -34,7 +34,7 @@ class Notebook:
     def __init__(self, clock: IReactorTime, store: IStore, shared: bool) -> None:
         self._clock = clock
         self._store = store
-        self._leave_wait = 0.0 if shared else NOTE_WAIT
+        self._leave_wait = 0.0 if shared else WRITE_BEHIND_WAIT
         self._cursors: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self._dirty: set[str] = set()
@@ -95,13 +95,13 @@ class Notebook:
         if not dirty:
             return succeed(None)
         try:
-            told = self._store.note(Notes(cursors, seen))
+            told = self._store.save_progress(Progress(cursors, seen))
         except Exception:  # noqa: BLE001 - no store may, but what was gathered must not be lost
             told = fail()
         self._telling += 1
         return told.addCallbacks(self._noted, self._not_noted, callbackArgs=(cursors, seen), errbackArgs=(dirty,))
 
-    def _soon(self, wait: float = NOTE_WAIT) -> None:
+    def _soon(self, wait: float = WRITE_BEHIND_WAIT) -> None:
         if self._timer is None:
             self._timer = self._clock.callLater(wait, self._note)
         elif not wait:
@@ -128,9 +128,9 @@ class Notebook:
             self.log.failure("cursors could not be stored", failure)
         self._dirty |= dirty
         for mine in (self._cursors, self._seen):
-            for user in list(mine)[: max(len(mine) - MAX_NOTES, 0)]:
+            for user in list(mine)[: max(len(mine) - MAX_WRITE_BEHIND, 0)]:
                 del mine[user]
-        if len(self._dirty) > MAX_NOTES:
+        if len(self._dirty) > MAX_WRITE_BEHIND:
             self._dirty &= self._cursors.keys() | self._seen.keys()
         self._soon(RETRY_WAIT)
 

@@ -28,7 +28,7 @@ _AUTH = msgspec.json.Decoder(dict[str, Any])
 _YES = frozenset({"1", "true"})
 
 
-class Greeting(msgspec.Struct, frozen=True):
+class ConnectRequest(msgspec.Struct, frozen=True):
     """What a client said.
 
     Attributes:
@@ -44,7 +44,7 @@ class Greeting(msgspec.Struct, frozen=True):
     authorization: str
 
     @classmethod
-    def of(cls, handshake: Handshake, wish: Connect) -> Greeting:
+    def of(cls, handshake: Handshake, wish: Connect) -> ConnectRequest:
         """Take apart what a client said. What can't be read says nothing."""
         auth: Mapping[str, Any] = {}
         if wish.data:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import adoption
+from kschat.chat import ingest
 from kschat.chat.interfaces import RETRY_WAIT, Stored
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
 
@@ -37,7 +37,7 @@ class AdoptionTests(SynchronousTestCase):
         self.ann.send("ann", "ben", "ours again")
         self.house.turn()
         self.assertEqual(self.received(self.ben), [(1, "ours"), (2, *self.texts(theirs)), (3, "ours again")])
-        self.assertEqual(self.house.counters.adopted, 1)
+        self.assertEqual(self.house.counters.ingested, 1)
 
     def test_it_is_there_for_who_comes_back(self) -> None:
         self.ben.leave()
@@ -58,7 +58,7 @@ class AdoptionTests(SynchronousTestCase):
         # The other daemon gave it another mid, as it had none.
         self.arrive(other)
         self.assertEqual(self.received(self.ben), [])
-        self.assertEqual(self.house.counters.adopted, 1)
+        self.assertEqual(self.house.counters.ingested, 1)
         self.assertEqual(self.successResultOf(self.store.ends(["ben"])), {"ben": 1})
 
     def test_of_a_daemon_that_names_its_messages_two_that_say_the_same_are_two(self) -> None:
@@ -66,7 +66,7 @@ class AdoptionTests(SynchronousTestCase):
         other = message("zoe", "ben", cid="2", msg=one.msg, time=one.time)
         self.arrive(one, other, one)
         self.assertEqual([offset for offset, _ in self.received(self.ben)], [1, 2])
-        self.assertEqual(self.house.counters.adopted, 2)
+        self.assertEqual(self.house.counters.ingested, 2)
 
     def test_what_was_said_twice_is_two_messages(self) -> None:
         theirs = message("zoe", "ben")
@@ -76,7 +76,7 @@ class AdoptionTests(SynchronousTestCase):
 
     def test_no_client_s_cid_can_pass_for_one(self) -> None:
         theirs = message("ann", "ben")
-        number = self.ann.send("ann", "ben", "forged", cid=adoption.cid_of(theirs))
+        number = self.ann.send("ann", "ben", "forged", cid=ingest.cid_of(theirs))
         self.house.turn()
         self.assertEqual(self.ann.acks()[number]["ER"], 1)
         self.arrive(theirs)
@@ -97,7 +97,7 @@ class AdoptionTests(SynchronousTestCase):
         self.assertEqual([text for _, text in self.received(self.ben)], self.texts(*messages))
 
     def test_of_too_many_the_oldest_are_lost_and_counted(self) -> None:
-        self.patch(adoption, "MAX_WAITING", 3)
+        self.patch(ingest, "MAX_WAITING", 3)
         messages = [message("zoe", "ben") for _ in range(6)]
         self.store.answers.held = True
         self.arrive(messages[0])
@@ -106,10 +106,10 @@ class AdoptionTests(SynchronousTestCase):
         self.store.answers.give()
         wanted = self.texts(messages[0], *messages[3:])
         self.assertEqual([text for _, text in self.received(self.ben)], wanted)
-        self.assertEqual((self.house.counters.adopted, self.house.counters.not_adopted), (4, 2))
+        self.assertEqual((self.house.counters.ingested, self.house.counters.not_ingested), (4, 2))
 
     def test_many_are_appended_part_by_part(self) -> None:
-        self.patch(adoption, "MAX_BATCH", 2)
+        self.patch(ingest, "MAX_BATCH", 2)
         self.arrive(*[message("zoe", "ben") for _ in range(5)])
         self.assertEqual([len(batch) for batch in self.store.batches], [2, 2, 1])
 

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat.interfaces import RETRY_WAIT, IStore, Stored, StoreUnavailable
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 from kschat.counters import Counters
 
 #: Messages that wait for the store; of more, the oldest are lost, as they would be with the server they came from.
@@ -33,7 +33,7 @@ MAX_BATCH: Final = 500
 PREFIX: Final = "adopted:"
 
 
-class Adoption:
+class ForeignIngest:
     """Appends what came without a place, in its order, and hands it on with the place it has then.
 
     Args:
@@ -61,7 +61,7 @@ class Adoption:
         waiting.extend(msgspec.structs.replace(message, cid=cid_of(message)) for message in messages)
         while len(waiting) > MAX_WAITING:
             waiting.popleft()
-            self._counters.not_adopted += 1
+            self._counters.not_ingested += 1
         self._go_on()
 
     def _go_on(self) -> None:
@@ -76,7 +76,7 @@ class Adoption:
 
     def _stored(self, stored: Sequence[Stored]) -> None:
         self._busy = False
-        self._counters.adopted += sum(1 for one in stored if one.places and not one.repeat)
+        self._counters.ingested += sum(1 for one in stored if one.places and not one.repeat)
         try:
             self._deliver([one for one in stored if one.places])
         finally:

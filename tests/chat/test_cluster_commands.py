@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat.bodies import Status
-from kschat.chat.messages import Message
-from kschat.chat.words import (
+from kschat.chat.cluster_commands import (
     Carbon,
+    ClusterCommand,
+    ClusterCommandError,
     Disconnect,
     Emit,
     Receipt,
     Replaced,
     Typing,
-    Word,
-    WordsError,
     packed,
     unpacked,
 )
+from kschat.chat.message import Message
+from kschat.chat.outgoing import Status
 from tests.contracts.made import message
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=128)
@@ -38,27 +38,27 @@ words = st.one_of(
 
 
 def several(*given_words: bytes) -> bytes:
-    """An array of words, as replicas make it."""
+    """An array of words, as buses make it."""
     return b"\xdd" + len(given_words).to_bytes(4, "big") + b"".join(given_words)
 
 
 class Words(SynchronousTestCase):
     @given(st.lists(words, max_size=5))
-    def test_what_is_packed_is_unpacked(self, told: list[Word]) -> None:
+    def test_what_is_packed_is_unpacked(self, told: list[ClusterCommand]) -> None:
         self.assertEqual(unpacked(several(*map(packed, told))), told)
 
     @given(st.binary(max_size=60))
     def test_any_bytes_are_words_or_an_error_of_their_own(self, data: bytes) -> None:
-        with contextlib.suppress(WordsError):
+        with contextlib.suppress(ClusterCommandError):
             unpacked(data)
 
     @given(words, st.integers(0, 200), st.integers(0, 255))
     def test_a_word_that_was_damaged_is_a_word_none_or_an_error_of_their_own(
-        self, word: Word, place: int, byte: int
+        self, word: ClusterCommand, place: int, byte: int
     ) -> None:
         data = bytearray(several(packed(word)))
         data[place % len(data)] = byte
-        with contextlib.suppress(WordsError):
+        with contextlib.suppress(ClusterCommandError):
             unpacked(bytes(data))
 
     def test_a_word_that_is_not_known_is_passed_over(self) -> None:

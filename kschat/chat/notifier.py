@@ -1,4 +1,4 @@
-"""What is told to a user's sockets, wherever they are: here at once, and on other daemons by the replica.
+"""What is told to a user's sockets, wherever they are: here at once, and on other daemons by the bus.
 
 All of it may be lost: none of it is stored, it is dropped first under pressure, and who is away does not get it.
 """
@@ -11,12 +11,12 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from kschat.chat import bodies
-from kschat.chat.bodies import Status
-from kschat.chat.ireplica import IReplica, Wants
-from kschat.chat.messages import Message
+from kschat.chat import outgoing
+from kschat.chat.bus import IBus, Wants
+from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.message import Message
+from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession, Options
-from kschat.chat.words import Carbon, Disconnect, Emit, Receipt, Replaced, Typing, Word
 from kschat.wire.errors import Reason
 
 #: Messages that are remembered to have been told as delivered. Each daemon that has the recipient tells it.
@@ -29,25 +29,23 @@ FLUSH_WAIT: Final = 1.0
 CLAIM_WAIT: Final = 5.0
 
 
-class Telling:
+class Notifier:
     """Tells words, and does what they say to the sockets here.
 
     Args:
         clock: the reactor.
         sessions: gives the sockets of a user here; of None everybody's.
-        replica: tells other daemons.
+        bus: tells other daemons.
 
     Attributes:
         receipts: whether any socket, on whatever daemon, asked for receipts.
         carbons: the same of carbons.
     """
 
-    def __init__(
-        self, clock: IReactorTime, sessions: Callable[[str | None], Sequence[ChatSession]], replica: IReplica
-    ) -> None:
+    def __init__(self, clock: IReactorTime, sessions: Callable[[str | None], Sequence[ChatSession]], bus: IBus) -> None:
         self._clock = clock
         self._sessions = sessions
-        self._replica = replica
+        self._bus = bus
         # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
         self._delivered: dict[str, None] = {}
         self._claims: dict[str, float] = {}
@@ -79,7 +77,7 @@ class Telling:
             here[Wants.RECEIPTS] += one * options.receipts
             here[Wants.CARBONS] += one * options.carbons
             if (now := self._wants_here()) is not before:
-                self._replica.want(now)
+                self._bus.want(now)
                 self._look()
 
     def _wants_here(self) -> Wants:
@@ -98,14 +96,14 @@ class Telling:
         """Whether a socket of ``user`` here asked for receipts."""
         return bool(self._here[Wants.RECEIPTS]) and any(session.options.receipts for session in self._sessions(user))
 
-    # Telling.
+    # Notifier.
 
     def receipt(self, sender: str, receipt: Receipt) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""
         if self._here[Wants.RECEIPTS]:
             self.act(sender, receipt)
         if Wants.RECEIPTS in self._elsewhere:
-            self._replica.tell((sender,), receipt)
+            self._bus.tell((sender,), receipt)
 
     def carbon(self, message: Message, origin: ChatSession) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent."""
@@ -114,16 +112,16 @@ class Telling:
             session for session in self._sessions(origin.user) if session.options.carbons and session is not origin
         ]
         if elsewhere or others:
-            carbon = Carbon(bodies.carbon(message), message.attachments)
+            carbon = Carbon(outgoing.carbon(message), message.attachments)
             _carbon(others, carbon)
             if elsewhere:
-                self._replica.tell((origin.user,), carbon)
+                self._bus.tell((origin.user,), carbon)
 
-    def tell(self, users: Sequence[str], word: Word, but: ChatSession | None = None) -> None:
+    def tell(self, users: Sequence[str], word: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
         for user in users:
             self.act(user, word, but)
-        self._replica.tell(users, word)
+        self._bus.tell(users, word)
 
     def replaced(self, session: ChatSession, pid: str) -> None:
         """The client of ``session`` has shown ``pid``: end its other sockets, wherever they are.
@@ -135,23 +133,23 @@ class Telling:
         for other in self._sessions(session.user):
             if other is not session and pid in other.pids:
                 _end_replaced(other)
-        if self._replica.up:
+        if self._bus.up:
             self._claims[word.socket] = self._clock.seconds()
-        self._replica.tell((session.user,), word, echo=True)
+        self._bus.tell((session.user,), word, echo=True)
 
     def flushed(self) -> Deferred[None]:
         """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
-        told = self._replica.flush()
+        told = self._bus.flush()
         if not told.called:
             told.addTimeout(FLUSH_WAIT, self._clock, _give_up)
         return told
 
-    def tell_all(self, word: Word) -> None:
+    def tell_all(self, word: ClusterCommand) -> None:
         """Tell everybody on whatever daemon."""
         self.act(None, word)
-        self._replica.tell_all(word)
+        self._bus.tell_all(word)
 
-    def act(self, user: str | None, word: Word, but: ChatSession | None = None) -> None:
+    def act(self, user: str | None, word: ClusterCommand, but: ChatSession | None = None) -> None:
         """Do what a word says to the sockets of a user here, or to everybody's."""
         if type(word) is Replaced:
             self._claimed(user, word)
@@ -189,7 +187,7 @@ def _give_up(_: object, __: float) -> None:
 
 
 def _typing(sessions: Sequence[ChatSession], word: Typing) -> None:
-    body = bodies.typing(word.user)
+    body = outgoing.typing(word.user)
     for session in sessions:
         if session.more and not session.congested:
             session.socket.emit(body)
@@ -199,7 +197,7 @@ def _receipt(sessions: Sequence[ChatSession], word: Receipt) -> None:
     body = b""
     for session in sessions:
         if session.options.receipts and not session.congested:
-            body = body or bodies.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
+            body = body or outgoing.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
             session.socket.emit(body)
 
 
@@ -215,7 +213,7 @@ def _emit(sessions: Sequence[ChatSession], word: Emit) -> None:
 
 
 def _disconnect(sessions: Sequence[ChatSession], word: Disconnect) -> None:
-    body = bodies.goodbye(word.reason, 0)
+    body = outgoing.goodbye(word.reason, 0)
     for session in sessions:
         if session.more:
             session.socket.emit(body)

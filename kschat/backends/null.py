@@ -15,19 +15,19 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
-    Notes,
     Page,
+    Progress,
     Stored,
     StoreListener,
     StoreUnavailable,
 )
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 
 _EMPTY: Final = InboxState()
 
 
 @implementer(IStore)
-class NoStore:
+class NullStore:
     """Keeps nothing: each message has one place, its recipient's, with the offset 0.
 
     A message to a room is refused, since nobody knows who its members are; so is whatever asks for what was kept.
@@ -66,7 +66,7 @@ class NoStore:
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``. There is no other."""
 
-    def note(self, notes: Notes) -> Deferred[None]:
+    def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
         return succeed(None)
 
@@ -109,8 +109,8 @@ def _kept_nothing() -> Deferred[Any]:
     return fail(StoreUnavailable("this server keeps no messages"))
 
 
-def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NoStore:
-    return NoStore()
+def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NullStore:
+    return NullStore()
 
 
 STORE = StoreKind(

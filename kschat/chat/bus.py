@@ -1,4 +1,4 @@
-"""What the chat asks of what daemons hear of each other by: ``IReplica``."""
+"""The bus over which daemons exchange presence and socket-level events: ``IBus``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from kschat.chat.words import Word
+from kschat.chat.cluster_commands import ClusterCommand
 
 
 class Wants(IntFlag):
@@ -20,8 +20,8 @@ class Wants(IntFlag):
     CARBONS = 2
 
 
-class ReplicaTurn(Enum):
-    """What befell a replica.
+class BusEvent(Enum):
+    """What happened to a bus.
 
     UP: from here on all is told and heard; what was told before may not have been. It may come again.
     DOWN: nothing is.
@@ -31,10 +31,10 @@ class ReplicaTurn(Enum):
     DOWN = auto()
 
 
-class ReplicaListener(Protocol):
-    """Who takes what a replica hears (``operations``)."""
+class BusListener(Protocol):
+    """Who takes what a bus hears (``operations``)."""
 
-    def told(self, user: str | None, words: Sequence[Word]) -> None:
+    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
         """Words of other daemons for a user that is here; of None for everybody."""
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
@@ -50,20 +50,20 @@ class ReplicaListener(Protocol):
     def wanted(self, wants: Wants) -> None:
         """What the sockets of all other daemons ask for is another."""
 
-    def turned(self, turn: ReplicaTurn) -> None:
-        """Something befell the replica."""
+    def on_bus_event(self, event: BusEvent) -> None:
+        """Something happened to the bus."""
 
 
-class IReplica(Interface):
+class IBus(Interface):
     """What daemons tell each other about sockets. It may be lost, and never delays a message.
 
-    Where it can't be told (Redis is away), it is dropped at once: nothing is told late. A replica that
+    Where it can't be told (Redis is away), it is dropped at once: nothing is told late. A bus that
     could not, and then can, needs no restart: it enters all who are here anew, and then says UP.
     """
 
     up = Attribute("A bool: whether it tells and hears.")
 
-    def attach(listener: ReplicaListener) -> None:
+    def attach(listener: BusListener) -> None:
         """Say who takes what is heard. Called once, before all else."""
 
     def start() -> None:
@@ -88,14 +88,14 @@ class IReplica(Interface):
     def gone(user: str, seen: int) -> None:
         """It has none any more, since ``seen`` (milliseconds since 1970)."""
 
-    def tell(users: Sequence[str], word: Word, echo: bool = False) -> None:
+    def tell(users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
         """Tell the daemons that listen to any of ``users``.
 
         This one is not told its own words, except with ``echo``: then it hears the word as the others do, where it
         listens. Words with ``echo`` to one user are heard in the same order by all daemons.
         """
 
-    def ask(user: str, word: Word) -> Deferred[int]:
+    def ask(user: str, word: ClusterCommand) -> Deferred[int]:
         """Tell the other daemons that listen to ``user``.
 
         Fires with how many daemons these are, which may answer; with 0 where it can't be told now. Never fails.
@@ -104,7 +104,7 @@ class IReplica(Interface):
     def flush() -> Deferred[None]:
         """Fires when what was told until now is told; soon also where it can't be. Never fails."""
 
-    def tell_all(word: Word) -> None:
+    def tell_all(word: ClusterCommand) -> None:
         """Tell all other daemons."""
 
     def want(wants: Wants) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from kschat.chat.interfaces import Conversation
-from kschat.chat.messages import Error, Message
+from kschat.chat.message import Error, Message
 from kschat.wire import jsontext, socketio
 from kschat.wire.jsonnumbers import as_javascript
 

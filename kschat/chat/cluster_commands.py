@@ -1,6 +1,6 @@
 """What daemons tell each other about sockets: small words, in msgpack. Pure.
 
-Each is for the sockets of one user, or for everybody's; who of them is meant says ``telling``. What this version does
+Each is for the sockets of one user, or for everybody's; who of them is meant says ``notifier``. What this version does
 not know (a newer daemon's word) is passed over.
 """
 
@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from kschat.chat.messages import Message
+from kschat.chat.message import Message
 
 
 class Typing(msgspec.Struct, frozen=True, array_like=True, tag="t", gc=False):
@@ -26,7 +26,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
         peer: to whom it was.
         number: whether its sender wrote that as a number.
         mid: which; of ``READ``, the last one.
-        status: a ``bodies.Status``.
+        status: a ``outgoing.Status``.
     """
 
     peer: str
@@ -88,25 +88,25 @@ class CursorWritten(msgspec.Struct, frozen=True, array_like=True, tag="w", gc=Fa
     id: str
 
 
-Word: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten
+ClusterCommand: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten
 
 _pack: Final = msgspec.msgpack.Encoder().encode
-_words: Final = msgspec.msgpack.Decoder(list[Word]).decode
+_words: Final = msgspec.msgpack.Decoder(list[ClusterCommand]).decode
 _raws: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_word: Final = msgspec.msgpack.Decoder(Word).decode
+_word: Final = msgspec.msgpack.Decoder(ClusterCommand).decode
 
 
-class WordsError(ValueError):
+class ClusterCommandError(ValueError):
     """Bytes that are no words; the text is for the log and shows nothing of them."""
 
 
-def packed(word: Word) -> bytes:
+def packed(word: ClusterCommand) -> bytes:
     """One word as bytes, of which several stand in an array."""
     return _pack(word)
 
 
-def unpacked(data: bytes) -> list[Word]:
-    """The words in an array. Raises WordsError."""
+def unpacked(data: bytes) -> list[ClusterCommand]:
+    """The words in an array. Raises ClusterCommandError."""
     try:
         return _words(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -114,12 +114,12 @@ def unpacked(data: bytes) -> list[Word]:
     try:
         return [word for raw in _raws(data) if (word := _known(raw)) is not None]
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise WordsError(f"words that can't be read: {error}") from None
+        raise ClusterCommandError(f"words that can't be read: {error}") from None
 
 
-def _known(raw: msgspec.Raw) -> Word | None:
+def _known(raw: msgspec.Raw) -> ClusterCommand | None:
     try:
-        word: Word = _word(raw)
+        word: ClusterCommand = _word(raw)
     except (msgspec.MsgspecError, ValueError):
         return None
     return word

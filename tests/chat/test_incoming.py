@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import messages
-from kschat.chat.messages import Error, Mids, Refused, Send, decode, decode_send, loose_fields
+from kschat.chat import incoming
+from kschat.chat.incoming import Send, decode, decode_send, loose_fields
+from kschat.chat.message import Error, Mids, Refused
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
 
@@ -180,12 +181,12 @@ class SendPayloads(SynchronousTestCase):
     def test_any_arguments_of_the_other_events_are_a_payload_or_refused(self, values: list[Any]) -> None:
         args = tuple(Raw(json.dumps(value).encode()) for value in values)
         decoders: list[Any] = [
-            messages.TYPING,
-            messages.READ,
-            messages.WATCH,
-            messages.HISTORY,
-            messages.SYNC,
-            messages.ROOM,
+            incoming.TYPING,
+            incoming.READ,
+            incoming.WATCH,
+            incoming.HISTORY,
+            incoming.SYNC,
+            incoming.ROOM,
         ]
         for decoder in decoders:
             try:
@@ -214,10 +215,10 @@ class OtherPayloads(SynchronousTestCase):
     def test_a_bad_field_is_named(self) -> None:
         mid = "0" * 24
         table: list[tuple[Any, str, list[object]]] = [
-            (messages.TYPING, "pId", [{}, {"pId": ""}, {"pId": 1.5}, {"pId": "x" * 129}]),
-            (messages.READ, "pId", [{"mid": mid}, {"mid": mid, "pId": None}]),
+            (incoming.TYPING, "pId", [{}, {"pId": ""}, {"pId": 1.5}, {"pId": "x" * 129}]),
+            (incoming.READ, "pId", [{"mid": mid}, {"mid": mid, "pId": None}]),
             (
-                messages.READ,
+                incoming.READ,
                 "mid",
                 [
                     {"pId": 1},
@@ -227,11 +228,11 @@ class OtherPayloads(SynchronousTestCase):
                     {"pId": 1, "mid": "G" * 24},
                 ],
             ),
-            (messages.WATCH, "ids", [{}, {"ids": "x"}, {"ids": [None]}, {"ids": [1] * 501}]),
-            (messages.HISTORY, "limit", [{"pId": 1, "limit": n} for n in (0, -1, 101, 2**70, "5", 1.5)]),
-            (messages.HISTORY, "before", [{"pId": 1, "before": n} for n in ("", "x", 5, mid[1:])]),
-            (messages.SYNC, "offset", [{}, {"offset": -1}, {"offset": 2**62}, {"offset": 10**300}, {"offset": "1"}]),
-            (messages.ROOM, "room", [{}, {"room": ""}, {"room": []}]),
+            (incoming.WATCH, "ids", [{}, {"ids": "x"}, {"ids": [None]}, {"ids": [1] * 501}]),
+            (incoming.HISTORY, "limit", [{"pId": 1, "limit": n} for n in (0, -1, 101, 2**70, "5", 1.5)]),
+            (incoming.HISTORY, "before", [{"pId": 1, "before": n} for n in ("", "x", 5, mid[1:])]),
+            (incoming.SYNC, "offset", [{}, {"offset": -1}, {"offset": 2**62}, {"offset": 10**300}, {"offset": "1"}]),
+            (incoming.ROOM, "room", [{}, {"room": ""}, {"room": []}]),
         ]
         for decoder, field, values in table:
             for value in values:
@@ -239,7 +240,7 @@ class OtherPayloads(SynchronousTestCase):
 
     def test_one_object_is_taken(self) -> None:
         for args in ((), raw({"pId": 1}) * 2):
-            refused = self.assertRaises(Refused, decode, messages.TYPING, args, "Typing")
+            refused = self.assertRaises(Refused, decode, incoming.TYPING, args, "Typing")
             self.assertEqual(refused.why, "Typing takes one object.")
 
 

@@ -1,4 +1,4 @@
-"""Replicas of several daemons on a real Redis, which goes away, freezes, forgets, and comes back."""
+"""Buses of several daemons on a real Redis, which goes away, freezes, forgets, and comes back."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from kschat.backends.redis.bus import presence_registry
 from kschat.backends.redis.bus.bus import RedisBus
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.settings import Settings
-from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
-from kschat.chat.words import CursorRequest, Emit, Typing
+from kschat.chat.bus import BusEvent, IBus, Wants
+from kschat.chat.cluster_commands import CursorRequest, Emit, Typing
 from kschat.counters import Counters
-from tests.contracts.replica import Ears, ReplicasContract
+from tests.contracts.bus import BusesContract, Ears
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until
 
@@ -38,59 +38,59 @@ async def until(right: Callable[[], bool], what: str, seconds: float = PATIENCE)
     await repeated_until(look, bool, what, seconds)
 
 
-async def says(replica: RedisBus, online: dict[str, bool | None]) -> None:
-    """Fires when a replica knows this. While it is down it answers without a round trip."""
+async def says(bus: RedisBus, online: dict[str, bool | None]) -> None:
+    """Fires when a bus knows this. While it is down it answers without a round trip."""
 
     async def ask() -> dict[str, bool | None]:
         await deferLater(real_reactor(), 0.01)
-        return await replica.online(list(online))
+        return await bus.online(list(online))
 
     await repeated_until(ask, lambda said: said == online, f"{len(online)} users to be {set(online.values())}")
 
 
-class ReplicaTestCase(TestCase):
+class BusTestCase(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
         self.prefix = uuid4().hex
-        self.replicas: list[RedisBus] = []
+        self.buses: list[RedisBus] = []
         self.redis: Redis
 
-    def replica(self, **changes: Any) -> RedisBus:
+    def bus(self, **changes: Any) -> RedisBus:
         """One more daemon's, that was not started."""
         settings = Settings(
             **{"url": self.redis.url, "prefix": self.prefix, "patience": 1.0, "last_retry": 0.2, **changes}
         )
         counters = Counters()
-        replica = RedisBus(settings, settings, real_reactor(), counters, FAST)
-        replica.counters = counters  # type: ignore[attr-defined]
-        self.replicas.append(replica)
-        self.addCleanup(replica.stop)
-        return replica
+        bus = RedisBus(settings, settings, real_reactor(), counters, FAST)
+        bus.counters = counters  # type: ignore[attr-defined]
+        self.buses.append(bus)
+        self.addCleanup(bus.stop)
+        return bus
 
-    async def are_up(self, replicas: Sequence[Any]) -> None:
+    async def are_up(self, buses: Sequence[Any]) -> None:
         """All are up, and it is known who is nowhere."""
-        for replica in replicas:
-            await says(replica, {"nobody": False})
+        for bus in buses:
+            await says(bus, {"nobody": False})
 
     async def heard_by_all(self) -> None:
         """What each has told until now is heard: a word of each goes the same way behind it."""
-        up = [replica for replica in self.replicas if replica.up]
-        for replica in up:
-            await replica.online(["nobody"])
-        for replica in up:
+        up = [bus for bus in self.buses if bus.up]
+        for bus in up:
+            await bus.online(["nobody"])
+        for bus in up:
             # It was published when that was answered; who listens has it when it has answered another command.
-            await replica._subscriptions._link.do("PING")
+            await bus._subscriptions._link.do("PING")
         await deferLater(real_reactor(), 0)
 
 
-class RedisReplicaContractTests(ReplicasContract, ReplicaTestCase):
-    async def make_replicas(self, count: int) -> list[IReplica]:
+class RedisBusContractTests(BusesContract, BusTestCase):
+    async def make_buses(self, count: int) -> list[IBus]:
         self.redis = await shared_redis()
-        return [self.replica() for _ in range(count)]
+        return [self.bus() for _ in range(count)]
 
-    async def all_up(self, replicas: Sequence[Any]) -> None:
-        await self.are_up(replicas)
+    async def all_up(self, buses: Sequence[Any]) -> None:
+        await self.are_up(buses)
 
     async def settle(self) -> None:
         await deferLater(real_reactor(), 0)
@@ -100,7 +100,7 @@ class RedisReplicaContractTests(ReplicasContract, ReplicaTestCase):
         await until(right, "it to come true")
 
 
-class Together(ReplicaTestCase):
+class Together(BusTestCase):
     """Two daemons and a Redis that this test may harm."""
 
     async def begin(self, config: str = "") -> None:
@@ -109,19 +109,19 @@ class Together(ReplicaTestCase):
         await self.redis.start()
         self.one, self.ears = self.joined()
         self.other, self.other_ears = self.joined()
-        await self.are_up(self.replicas)
+        await self.are_up(self.buses)
 
     def joined(self, **changes: Any) -> tuple[RedisBus, Ears]:
-        replica, ears = self.replica(**changes), Ears()
-        replica.attach(ears)
-        replica.start()
-        return replica, ears
+        bus, ears = self.bus(**changes), Ears()
+        bus.attach(ears)
+        bus.start()
+        return bus, ears
 
     async def down(self) -> None:
         await until(lambda: not self.one.up and not self.other.up, "both to be down")
 
-    async def becomes(self, replica: RedisBus, **online: bool | None) -> None:
-        await says(replica, online)
+    async def becomes(self, bus: RedisBus, **online: bool | None) -> None:
+        await says(bus, online)
 
 
 class Failures(Together):
@@ -139,11 +139,11 @@ class Failures(Together):
         answer: Deferred[Any] = self.one.online(["ann", "ben"])
         self.assertEqual(self.successResultOf(answer), {"ann": None, "ben": True})
         await self.redis.start()
-        await self.are_up(self.replicas)
+        await self.are_up(self.buses)
         self.one.tell(["ann"], Typing("later"))
         await until(lambda: bool(self.other_ears.words), "a word")
         self.assertEqual(self.other_ears.words, [("ann", Typing("later"))])
-        self.assertEqual(self.ears.turns, [ReplicaTurn.UP, ReplicaTurn.DOWN, ReplicaTurn.UP])
+        self.assertEqual(self.ears.events, [BusEvent.UP, BusEvent.DOWN, BusEvent.UP])
 
     async def test_a_redis_that_forgot_all_is_told_again_and_nobody_seems_to_go(self) -> None:
         await self.begin()
@@ -212,7 +212,7 @@ class Failures(Together):
         self.other.listen("ann")
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
-        self.assertEqual(self.ears.turns, [ReplicaTurn.UP])
+        self.assertEqual(self.ears.events, [BusEvent.UP])
 
     async def test_a_listening_connection_that_is_cut_is_made_again_with_all_its_channels(self) -> None:
         await self.begin()
@@ -221,8 +221,8 @@ class Failures(Together):
         self.other.watch("ben")
         await self.becomes(self.other, ann=True, ben=False)
         self.redis.do("CLIENT", "KILL", "TYPE", "pubsub")
-        again = [ReplicaTurn.UP, ReplicaTurn.DOWN, ReplicaTurn.UP]
-        await until(lambda: self.ears.turns == again and self.other_ears.turns == again, "both to listen again")
+        again = [BusEvent.UP, BusEvent.DOWN, BusEvent.UP]
+        await until(lambda: self.ears.events == again and self.other_ears.events == again, "both to listen again")
         self.one.tell(["ann"], Typing("ben"))
         self.one.here("ben")
         await until(lambda: bool(self.other_ears.words and self.other_ears.changes[1:]), "what is told")
@@ -243,12 +243,12 @@ class Failures(Together):
 class Deaths(Together):
     """Daemons that end without a word."""
 
-    async def die(self, replica: RedisBus) -> None:
+    async def die(self, bus: RedisBus) -> None:
         """Say nothing more, as after a SIGKILL or a cut: nothing of it reaches Redis."""
-        self.replicas.remove(replica)
-        replica._registry.down()
-        await replica._link.stop()
-        await replica._subscriptions.stop()
+        self.buses.remove(bus)
+        bus._registry.down()
+        await bus._link.stop()
+        await bus._subscriptions.stop()
 
     async def test_who_was_on_it_is_offline_within_the_bound_unless_another_has_them(self) -> None:
         await self.begin()
@@ -331,7 +331,7 @@ class Networks(Together):
         self.one, self.ears = self.joined()
         self.other, self.other_ears = self.joined(url=f"redis://127.0.0.1:{proxy.port}/0")
         self.addCleanup(proxy.stop)
-        await self.are_up(self.replicas)
+        await self.are_up(self.buses)
         return proxy
 
     async def test_a_daemon_that_is_cut_off_is_taken_off_and_enters_all_again(self) -> None:
@@ -355,10 +355,10 @@ class Networks(Together):
         self.other.listen("ann")
         self.other.here("ann")
         for number in range(2):
-            turns = len(self.other_ears.turns)
+            turns = len(self.other_ears.events)
             link = proxy.links[0]  # the oldest: first one of the two, then the other
             link.stall()
-            await until(lambda: len(self.other_ears.turns) > turns, "the daemon to notice")  # noqa: B023
+            await until(lambda: len(self.other_ears.events) > turns, "the daemon to notice")  # noqa: B023
             link.cut()
             await until(lambda: self.other.up, "another link")
             self.one.tell(["ann"], Typing(f"ben {number}"))
@@ -374,14 +374,14 @@ class Networks(Together):
         (one, _), (other, heard) = (
             self.joined(url=f"redis://ann:secret@127.0.0.1:{self.redis.port}") for _ in range(2)
         )
-        await self.are_up(self.replicas)
+        await self.are_up(self.buses)
         other.listen("ann")
         other.here("ann")
         await self.becomes(one, ann=True)
         one.tell(["ann"], Typing("ben"))
         await until(lambda: bool(heard.words), "a word")
 
-    async def test_one_redis_to_publish_to_and_its_replica_to_listen_at(self) -> None:
+    async def test_one_redis_to_publish_to_and_its_bus_to_listen_at(self) -> None:
         await self.begin()
         copy = Redis(f"replicaof 127.0.0.1 {self.redis.port}\n")
         self.addCleanup(copy.stop)

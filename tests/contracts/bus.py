@@ -1,4 +1,4 @@
-"""What every replica must do. A backend's own tests mix these in and say how some are made."""
+"""What every bus must do. A backend's own tests mix these in and say how some are made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 from zope.interface.verify import verifyObject
 
-from kschat.chat.ireplica import IReplica, ReplicaTurn, Wants
-from kschat.chat.words import Carbon, CursorRequest, CursorWritten, Disconnect, Emit, Receipt, Replaced, Typing, Word
+from kschat.chat.bus import BusEvent, IBus, Wants
+from kschat.chat.cluster_commands import (
+    Carbon,
+    ClusterCommand,
+    CursorRequest,
+    CursorWritten,
+    Disconnect,
+    Emit,
+    Receipt,
+    Replaced,
+    Typing,
+)
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -16,7 +26,7 @@ else:
     TestCase = object
 
 #: One of each kind, with what is odd in it.
-WORDS: Sequence[Word] = (
+WORDS: Sequence[ClusterCommand] = (
     Typing("ann"),
     Typing("a\0b é 😀 \x7f"),
     Receipt("9" * 128, True, "0" * 24, 2),
@@ -34,16 +44,16 @@ ODD_USERS = ("*", "ben", "ben*", "b?n", "[b]en", "Ben", "ben ", "be\0n", "é", "
 
 
 class Ears:
-    """Takes what a replica hears."""
+    """Takes what a bus hears."""
 
     def __init__(self) -> None:
-        self.words: list[tuple[str | None, Word]] = []
+        self.words: list[tuple[str | None, ClusterCommand]] = []
         self.changes: list[tuple[str, bool | None, int | None]] = []
         self.dead: list[tuple[str, int]] = []
         self.wants = Wants.NOTHING
-        self.turns: list[ReplicaTurn] = []
+        self.events: list[BusEvent] = []
 
-    def told(self, user: str | None, words: Sequence[Word]) -> None:
+    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
         self.words += [(user, word) for word in words]
 
     def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
@@ -55,8 +65,8 @@ class Ears:
     def wanted(self, wants: Wants) -> None:
         self.wants = wants
 
-    def turned(self, turn: ReplicaTurn) -> None:
-        self.turns.append(turn)
+    def on_bus_event(self, event: BusEvent) -> None:
+        self.events.append(event)
 
     def of(self, user: str) -> list[tuple[bool | None, int | None]]:
         """How often ``user`` changed; what came twice in a row counts once."""
@@ -67,82 +77,82 @@ class Ears:
         return states
 
 
-class ReplicaContract(TestCase):
-    """Mixed into a ``TestCase``: what a replica does for the daemon that it is of."""
+class BusContract(TestCase):
+    """Mixed into a ``TestCase``: what a bus does for the daemon that it is of."""
 
-    async def make_replicas(self, count: int) -> list[IReplica]:
-        """Replicas of so many daemons that act as one; to none anything is attached. Who makes them cleans up."""
+    async def make_buses(self, count: int) -> list[IBus]:
+        """Buses of so many daemons that act as one; to none anything is attached. Who makes them cleans up."""
         raise NotImplementedError
 
     async def settle(self) -> None:
         """Fires when all that was told is heard."""
 
-    async def together(self, count: int) -> list[tuple[IReplica, Ears]]:
-        """Replicas that are up, and what each hears."""
+    async def together(self, count: int) -> list[tuple[IBus, Ears]]:
+        """Buses that are up, and what each hears."""
         found = []
-        for replica in await self.make_replicas(count):
+        for bus in await self.make_buses(count):
             ears = Ears()
-            replica.attach(ears)
-            replica.start()
-            found.append((replica, ears))
-        await self.all_up([replica for replica, _ in found])
+            bus.attach(ears)
+            bus.start()
+            found.append((bus, ears))
+        await self.all_up([bus for bus, _ in found])
         return found
 
-    async def all_up(self, replicas: Sequence[IReplica]) -> None:
+    async def all_up(self, buses: Sequence[IBus]) -> None:
         """Fires when all are up, and each knows of the others."""
 
     async def test_it_provides_the_interface(self) -> None:
-        (replica,) = await self.make_replicas(1)
-        self.assertTrue(verifyObject(IReplica, replica))
+        (bus,) = await self.make_buses(1)
+        self.assertTrue(verifyObject(IBus, bus))
 
     async def test_who_is_here_is_online_and_who_is_gone_is_not(self) -> None:
-        ((replica, _),) = await self.together(1)
-        replica.here("ann")
-        replica.here("ben")
-        replica.gone("ben", 5)
-        self.assertEqual(await replica.online(["ann", "ben", "cem"]), {"ann": True, "ben": False, "cem": False})
-        self.assertEqual(await replica.online([]), {})
+        ((bus, _),) = await self.together(1)
+        bus.here("ann")
+        bus.here("ben")
+        bus.gone("ben", 5)
+        self.assertEqual(await bus.online(["ann", "ben", "cem"]), {"ann": True, "ben": False, "cem": False})
+        self.assertEqual(await bus.online([]), {})
 
     async def test_who_is_watched_is_heard_to_come_and_to_go(self) -> None:
-        ((replica, ears),) = await self.together(1)
-        replica.watch("ann")
-        self.assertEqual(await replica.online(["ann"]), {"ann": False})
-        replica.here("ann")
+        ((bus, ears),) = await self.together(1)
+        bus.watch("ann")
+        self.assertEqual(await bus.online(["ann"]), {"ann": False})
+        bus.here("ann")
         await self.settle()
-        replica.gone("ann", 1_700_000_000_123)
+        bus.gone("ann", 1_700_000_000_123)
         await self.settle()
-        replica.here("ann")
+        bus.here("ann")
         await self.settle()
         self.assertEqual(ears.of("ann"), [(True, None), (False, 1_700_000_000_123), (True, None)])
 
     async def test_its_own_words_it_does_not_hear(self) -> None:
-        ((replica, ears),) = await self.together(1)
-        replica.here("ann")
+        ((bus, ears),) = await self.together(1)
+        bus.here("ann")
         await self.settle()
-        replica.tell(["ann", "ben"], Typing("ben"))
-        replica.tell_all(Emit(b"[1]"))
-        replica.want(Wants.RECEIPTS)
+        bus.tell(["ann", "ben"], Typing("ben"))
+        bus.tell_all(Emit(b"[1]"))
+        bus.want(Wants.RECEIPTS)
         await self.settle()
         self.assertEqual((ears.words, ears.wants), ([], Wants.NOTHING))
 
     async def test_what_is_not_there_can_be_taken_away(self) -> None:
-        ((replica, _),) = await self.together(1)
-        replica.gone("nobody", 1)
-        replica.watch("ann")
-        replica.unwatch("ann")
-        replica.tell([], Typing("ben"))
+        ((bus, _),) = await self.together(1)
+        bus.gone("nobody", 1)
+        bus.watch("ann")
+        bus.unwatch("ann")
+        bus.tell([], Typing("ben"))
         await self.settle()
-        self.assertEqual(await replica.online(["nobody", "ann"]), {"nobody": False, "ann": False})
+        self.assertEqual(await bus.online(["nobody", "ann"]), {"nobody": False, "ann": False})
 
 
-class ReplicasContract(ReplicaContract):
-    """For replicas that connect several daemons."""
+class BusesContract(BusContract):
+    """For buses that connect several daemons."""
 
     async def comes_true(self, right: Callable[[], bool]) -> None:
         """Fires when something holds that daemons learn now and then."""
         self.assertTrue(right())
 
-    async def two(self, *users: str) -> tuple[IReplica, Ears, IReplica, Ears]:
+    async def two(self, *users: str) -> tuple[IBus, Ears, IBus, Ears]:
         """Two daemons; ``users`` are on the second."""
         (one, heard_by_one), (other, heard_by_other) = await self.together(2)
         for user in users:
@@ -211,9 +221,9 @@ class ReplicasContract(ReplicaContract):
 
     async def test_a_question_is_heard_by_the_daemons_that_it_says_and_by_no_other(self) -> None:
         daemons = await self.together(4)
-        for replica, _ in daemons[:3]:
-            replica.here("ann")
-            await replica.listen("ann")
+        for bus, _ in daemons[:3]:
+            bus.here("ann")
+            await bus.listen("ann")
         await self.settle()
         self.assertEqual(await daemons[0][0].ask("ann", CursorRequest("q")), 2)
         self.assertEqual(await daemons[0][0].ask("ben", CursorRequest("r")), 0)
@@ -223,11 +233,11 @@ class ReplicasContract(ReplicaContract):
 
     async def test_a_word_with_an_echo_is_heard_by_all_in_one_order(self) -> None:
         daemons = await self.together(3)
-        for replica, _ in daemons:
-            await replica.listen("ann")
+        for bus, _ in daemons:
+            await bus.listen("ann")
         for number in range(20):
-            for place, (replica, _) in enumerate(daemons):
-                replica.tell(["ann"], Replaced("pid", f"{number} of {place}"), echo=True)
+            for place, (bus, _) in enumerate(daemons):
+                bus.tell(["ann"], Replaced("pid", f"{number} of {place}"), echo=True)
             if number % 3 == 0:
                 await self.settle()
         await self.settle()
@@ -297,9 +307,9 @@ class ReplicasContract(ReplicaContract):
 
     async def test_all_who_watch_hear_of_a_change_anywhere(self) -> None:
         daemons = await self.together(3)
-        for replica, _ in daemons:
-            replica.watch("ann")
-            await replica.online(["ann"])
+        for bus, _ in daemons:
+            bus.watch("ann")
+            await bus.online(["ann"])
         daemons[1][0].here("ann")
         await self.settle()
         daemons[1][0].gone("ann", 5)
@@ -332,19 +342,19 @@ class ReplicasContract(ReplicaContract):
         await self.comes_true(lambda: (heard.wants, heard_there.wants, third.wants) == expected)
 
     async def test_one_that_begins_later_knows_what_is_wanted_and_who_is_there(self) -> None:
-        replicas = await self.make_replicas(2)
+        buses = await self.make_buses(2)
         ears = [Ears(), Ears()]
-        for replica, listener in zip(replicas, ears, strict=True):
-            replica.attach(listener)
-        replicas[0].start()
-        replicas[0].here("ann")
-        replicas[0].want(Wants.CARBONS)
-        await self.all_up(replicas[:1])
+        for bus, listener in zip(buses, ears, strict=True):
+            bus.attach(listener)
+        buses[0].start()
+        buses[0].here("ann")
+        buses[0].want(Wants.CARBONS)
+        await self.all_up(buses[:1])
         await self.settle()
-        replicas[1].start()
-        await self.all_up(replicas)
+        buses[1].start()
+        await self.all_up(buses)
         self.assertEqual(ears[1].wants, Wants.CARBONS)
-        self.assertEqual(await replicas[1].online(["ann"]), {"ann": True})
+        self.assertEqual(await buses[1].online(["ann"]), {"ann": True})
 
     async def test_who_was_on_a_daemon_that_ends_in_order_is_gone_at_once(self) -> None:
         one, heard, other, _ = await self.two("ann", "ben")

@@ -1,4 +1,4 @@
-"""The replica of a daemon that has no Redis: it is alone, or does not know of the others."""
+"""The bus of a daemon that has no Redis: it is alone, or does not know of the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from kschat.chat.ireplica import IReplica, ReplicaListener, Wants
-from kschat.chat.words import Word
+from kschat.chat.bus import BusListener, IBus, Wants
+from kschat.chat.cluster_commands import ClusterCommand
 
 
-@implementer(IReplica)
-class LoneReplica:
+@implementer(IBus)
+class LocalBus:
     """Tells nobody anything.
 
     Args:
@@ -24,61 +24,61 @@ class LoneReplica:
     def __init__(self, only: bool = True) -> None:
         self._elsewhere = False if only else None
         self._here: set[str] = set()
-        self._listener: ReplicaListener | None = None
+        self._listener: BusListener | None = None
 
-    def attach(self, listener: ReplicaListener) -> None:
-        """See ``IReplica``."""
+    def attach(self, listener: BusListener) -> None:
+        """See ``IBus``."""
         self._listener = listener
 
     def start(self) -> None:
-        """See ``IReplica``. There is nothing to wait for."""
+        """See ``IBus``. There is nothing to wait for."""
 
     def stop(self) -> Deferred[None]:
-        """See ``IReplica``. There is nothing to finish."""
+        """See ``IBus``. There is nothing to finish."""
         return succeed(None)
 
     def listen(self, user: str) -> Deferred[None]:
-        """See ``IReplica``. There is nobody to hear."""
+        """See ``IBus``. There is nobody to hear."""
         return succeed(None)
 
     def unlisten(self, user: str) -> None:
-        """See ``IReplica``. There is nobody to hear."""
+        """See ``IBus``. There is nobody to hear."""
 
     def here(self, user: str) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._here.add(user)
         if self._listener is not None:
             self._listener.changed(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         self._here.discard(user)
         if self._listener is not None:
             self._listener.changed(user, self._elsewhere, seen)
 
-    def tell(self, users: Sequence[str], word: Word, echo: bool = False) -> None:
-        """See ``IReplica``. There is nobody to tell, and nobody else whose words an echo would be ordered with."""
+    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
+        """See ``IBus``. There is nobody to tell, and nobody else whose words an echo would be ordered with."""
 
-    def ask(self, user: str, word: Word) -> Deferred[int]:
-        """See ``IReplica``. There is nobody to ask."""
+    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
+        """See ``IBus``. There is nobody to ask."""
         return succeed(0)
 
     def flush(self) -> Deferred[None]:
-        """See ``IReplica``. There is nothing to wait for."""
+        """See ``IBus``. There is nothing to wait for."""
         return succeed(None)
 
-    def tell_all(self, word: Word) -> None:
-        """See ``IReplica``. There is nobody to tell."""
+    def tell_all(self, word: ClusterCommand) -> None:
+        """See ``IBus``. There is nobody to tell."""
 
     def want(self, wants: Wants) -> None:
-        """See ``IReplica``. There is nobody to tell."""
+        """See ``IBus``. There is nobody to tell."""
 
     def watch(self, user: str) -> None:
-        """See ``IReplica``. All is heard."""
+        """See ``IBus``. All is heard."""
 
     def unwatch(self, user: str) -> None:
-        """See ``IReplica``. All is heard."""
+        """See ``IBus``. All is heard."""
 
     def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
-        """See ``IReplica``."""
+        """See ``IBus``."""
         return succeed({user: True if user in self._here else self._elsewhere for user in users})

@@ -1,0 +1,94 @@
+"""One message, its id, and why one is refused."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+#: Longest id of a user or a room, in characters; it becomes part of a routing key.
+MAX_ID: Final = 128
+
+
+class Error(IntEnum):
+    """The ER codes."""
+
+    DONE = 0
+    INVALID = 1
+    NO_BROKER = 2
+    NO_STORE = 3
+    TOO_MANY = 4
+    TOO_LARGE = 5
+    NOT_ALLOWED = 6
+    GOING_DOWN = 7
+    BUSY = 8
+
+
+class Refused(Exception):
+    """A command is refused. ``why`` is one plain sentence for the client."""
+
+    def __init__(self, error: Error, why: str) -> None:
+        super().__init__(why)
+        self.error = error
+        self.why = why
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message, from the moment it was found valid.
+
+    Attributes:
+        mid: its id, the same for ever; sorts by time.
+        sender, recipient: user ids as strings.
+        uId, pId: the same as the sender wrote them (see ``safe_id``).
+        msg: JSON; ``{"_placeholder": true, "num": n}`` in it means ``attachments[n]``.
+        time: milliseconds since 1970.
+        cid: the sender's own id of it.
+        attachments: binary parts, in the order of their first placeholders.
+    """
+
+    mid: str
+    sender: str
+    recipient: str
+    uId: int | str
+    pId: int | str
+    msg: Raw
+    time: int
+    cid: str | None = None
+    attachments: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of ``msg`` and the attachments."""
+        return len(self.msg) + sum(map(len, self.attachments)) if self.attachments else len(self.msg)
+
+
+class Mids:
+    """Makes message ids that sort by time and never repeat.
+
+    A mid is 12 hex digits of milliseconds since 1970, 4 of a count within the millisecond,
+    and 8 that tell this daemon from others.
+
+    Args:
+        daemon: 8 hex digits, random for each start of a daemon.
+    """
+
+    __slots__ = ("_count", "_daemon", "_last")
+
+    def __init__(self, daemon: str) -> None:
+        self._daemon = daemon
+        self._last = 0
+        self._count = 0
+
+    def make(self, time: int) -> str:
+        """A new mid. ``time`` is milliseconds; where it went back, the last one counts on."""
+        if time > self._last:
+            self._last = time
+            self._count = 0
+        else:
+            self._count += 1
+            if self._count > 0xFFFF:
+                self._last += 1
+                self._count = 0
+        return f"{self._last:012x}{self._count:04x}{self._daemon}"
