@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from OpenSSL import SSL
 from twisted.internet import ssl
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from zope.interface import implementer
+
+from kschat.backends.compat_openssl import verify_result
 
 #: What OpenSSL's verification says by numbers (X509_V_ERR_…), of a certificate.
 _DISTRUST: Final = {
@@ -56,11 +57,7 @@ class Verifying:
     @property
     def distrust(self) -> str:
         """Why OpenSSL did not trust the certificate of the newest connection; "" where it did, or is not asked."""
-        # Its error says only that verification failed. A callback of our own would tell, but it would take the place of
-        # Twisted's, which verifies the name; so the result is read, where pyOpenSSL still lets it be.
-        read = getattr(getattr(SSL, "_lib", None), "SSL_get_verify_result", None)
-        of = getattr(self._connection, "_ssl", None)
-        number = read(of) if read is not None and of is not None else 0
+        number = verify_result(self._connection)
         return _DISTRUST.get(number, f"is not trusted (OpenSSL's error {number})") if number else ""
 
 

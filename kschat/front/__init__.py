@@ -8,7 +8,10 @@ Made and run:
 - ``endpoints``       TLS with a chain of certificates, the PROXY protocol with a line in the log
 - ``port``            listens at one endpoint
 - ``bindable``        whether an endpoint could be listened at
+- ``backlog``         how many connections may wait to be accepted
 - ``readiness``       a line in the log while something that the daemon needs is down
+
+- ``compat_twisted``  what touches privates of Twisted; ``compat_autobahn`` the same of Autobahn
 
 Requests:
 

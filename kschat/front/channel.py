@@ -25,6 +25,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from kschat.counters import Counters
+from kschat.front.compat_twisted import forget_producer, request_line, set_target, take_buffered
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
 
@@ -142,10 +143,6 @@ class Channel(HTTPChannel):
 
     site: BoundedSite
     transport: Any
-    _networkProducer: Any
-    _command: bytes
-    _dataBuffer: list[bytes]
-    _path: bytes
     requestFactory = BoundedRequest
     #: its slot in the timer wheel
     slot: int | None = None
@@ -169,18 +166,19 @@ class Channel(HTTPChannel):
         """A request's head has arrived."""
         self._wait(self.site.bounds.body_timeout)
         request = self.requests[-1]
-        target = parse_target(self._path, self.site.engine_paths)
+        method, uri = request_line(self)
+        target = parse_target(uri, self.site.engine_paths)
         if target is None:
             request.refuse(_BAD_TARGET)
         else:
-            self._path = target.uri
+            set_target(self, target.uri)
             if target.authority is not None:
                 # RFC 9112, 3.2.2: the Host header is ignored then.
                 request.requestHeaders.setRawHeaders(b"Host", [target.authority])
         super().allHeadersReceived()
         if target is not None:
             for told in self.site.heads:
-                told(request, self._command, self._path)
+                told(request, method, target.uri)
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body has arrived, or bytes for the protocol that took the connection over."""
@@ -230,14 +228,13 @@ class Channel(HTTPChannel):
     def let_go(self, heir: IProtocol) -> Any:
         """Give the transport to ``heir``, and release everything but ``early``."""
         self.heir = heir
-        self.early = b"".join(self._dataBuffer)
-        self._dataBuffer = []
+        self.early = take_buffered(self)
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
         self.setTimeout(None)
         transport, self.transport = self.transport, None
         transport.unregisterProducer()
-        self._networkProducer = None
+        forget_producer(self)
         for request in self.requests:
             request.content.close()
         self.requests = []

@@ -26,12 +26,12 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, I
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, CertificateOptions, DiffieHellmanParameters, PrivateCertificate
 from twisted.logger import Logger
-from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
 from kschat.front.backlog import system_backlog, with_backlog
+from kschat.front.compat_twisted import HAProxyProtocolWrapper, HAProxyWrappingFactory, has_proxy_header
 
 #: Seconds between two lines about connections without the PROXY protocol's header; those in between are counted.
 QUIET: Final = 60.0
@@ -192,7 +192,7 @@ class _ProxiedConnection(HAProxyProtocolWrapper):
 
     def loseConnection(self) -> None:
         """Either side ends it: here, while the header is read, because it is none."""
-        if self._reading and self._proxyInfo is None:
+        if self._reading and not has_proxy_header(self):
             self.factory.refused(self.getPeer())
         super().loseConnection()
 

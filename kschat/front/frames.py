@@ -1,8 +1,8 @@
-"""Frames as this side writes them (RFC 6455, section 5.2), and what of them a peer has not taken."""
+"""Frames as this side writes them (RFC 6455, section 5.2)."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 #: Head of an unmasked text frame of that many bytes (RFC 6455, section 5.2).
 _SHORT_TEXT: Final = tuple(bytes((0x81, size)) for size in range(126))
@@ -21,9 +21,3 @@ def frame(payload: bytes, binary: bool = False) -> bytes:
     if size < 0x10000:
         return first + b"\x7e" + size.to_bytes(2, "big") + payload
     return first + b"\x7f" + size.to_bytes(8, "big") + payload
-
-
-def backlog(transport: Any) -> int:
-    """Bytes that Twisted holds for a peer. (TLS passes on at once what it is given.)"""
-    unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return unsent

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -22,23 +21,25 @@ from zope.interface import implementer
 
 from kschat.front import deflate
 from kschat.front.autobahn_log import AutobahnLog
+from kschat.front.compat_autobahn import AutobahnProtocol
+from kschat.front.compat_twisted import unsent, write_now
 from kschat.front.context import TransportContext
-from kschat.front.frames import RSV1, backlog, frame
+from kschat.front.frames import RSV1, frame
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.session import EngineSession
 
-_OPEN: Final = WebSocketServerProtocol.STATE_OPEN
-_CLOSED: Final = WebSocketServerProtocol.STATE_CLOSED
+_OPEN: Final = AutobahnProtocol.STATE_OPEN
+_CLOSED: Final = AutobahnProtocol.STATE_CLOSED
 
 #: Seconds that a client has to read what was written and to answer our close frame, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
 
 
 @implementer(IPushProducer)
-class EngineProtocol(WebSocketServerProtocol):
+class EngineProtocol(AutobahnProtocol):
     """One WebSocket, the ``Transport`` of one session.
 
     Made by ``factory.EngineFactory.for_request``.
@@ -47,23 +48,11 @@ class EngineProtocol(WebSocketServerProtocol):
     logger = Logger()
     log = AutobahnLog()
 
-    # Attributes of Autobahn's, which it declares with no types or with wrong ones.
-    transport: Any
-    data: bytes
-    state: int
-    current_frame: Any
-    inside_message: bool
-    failedByMe: bool
-    maxMessagePayloadSize: int
-    http_headers: Any
-    http_request_params: Any
-    http_request_data: Any
-    http_response_data: Any
-    _perMessageCompress: Any
-
     session: EngineSession | None = None
     #: its slot in the timer wheel, while it ends
     slot: int | None = None
+    #: what was agreed on with the peer, or None
+    compression: Any = None
     #: whether the socket may be written to directly, without two rounds through the reactor (plain TCP)
     _direct = False
     _paused = False
@@ -102,6 +91,7 @@ class EngineProtocol(WebSocketServerProtocol):
         """The handshake is done: the session begins."""
         self.transport.registerProducer(self, True)
         self._direct = isinstance(self.transport, Connection)
+        self.compression = self.agreed_compression()
         # The handshake needed these; an idle connection must not keep them in memory.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""
@@ -118,8 +108,8 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A message by Autobahn's path: binary, fragmented, compressed, or split across reads."""
-        if self._perMessageCompress is not None:
-            self._perMessageCompress._decompressor = None  # the next message needs another
+        if self.compression is not None:
+            self.forget_inflater()
         self._received(payload, isBinary)
 
     def onPong(self, payload: bytes) -> None:
@@ -136,13 +126,13 @@ class EngineProtocol(WebSocketServerProtocol):
                 self.logger.failure("a pong could not be handled")
                 session.close(Reason.SERVER_ERROR)
 
-    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
-        session = self.session
-        if session is None:
-            super()._max_message_size_exceeded(msg_size, max_msg_size, reason)
-        else:
-            self.failedByMe = True  # to Autobahn: throw away what comes of it
-            session.close(Reason.TOO_LARGE, reason)
+    def too_large(self, reason: str) -> bool:
+        """A message is larger than may be."""
+        if self.session is None:
+            return False
+        self.failedByMe = True  # to Autobahn: throw away what comes of it
+        self.session.close(Reason.TOO_LARGE, reason)
+        return True
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket has ended."""
@@ -189,11 +179,11 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes arrived. Whole text frames are handed on here; everything else takes Autobahn's path."""
-        if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
+        if self.state == _OPEN and self.between_frames:
             data = self._text_frames(data)
             if not data:
                 return
-        self._dataReceived(data)
+        self.received_by_autobahn(data)
 
     def _text_frames(self, data: bytes) -> bytes:
         """Hand on the whole text frames at the start of ``data``, and return the rest."""
@@ -278,11 +268,11 @@ class EngineProtocol(WebSocketServerProtocol):
     def send(self, payload: bytes, binary: bool = False) -> None:
         if self.state != _OPEN:
             return
-        compress = self._perMessageCompress
-        if compress is None or len(payload) < self._context.deflate_from:
+        compression = self.compression
+        if compression is None or len(payload) < self._context.deflate_from:
             self._put(frame(payload, binary))
         else:
-            framed = frame(deflate.deflated(payload, compress.server_max_window_bits), binary)
+            framed = frame(deflate.deflated(payload, compression.server_max_window_bits), binary)
             self._put(bytes((framed[0] | RSV1,)) + framed[1:])
 
     def _put(self, framed: bytes) -> None:
@@ -319,19 +309,16 @@ class EngineProtocol(WebSocketServerProtocol):
 
     def _write(self, data: bytes) -> None:
         transport = self.transport
-        if self._direct and transport.connected and not transport.dataBuffer and not transport._tempDataBuffer:
-            sent = transport.writeSomeData(data)
-            if sent == len(data):
+        if self._direct:
+            data = write_now(transport, data)
+            if not data:
                 return
-            if type(sent) is int:
-                data = data[sent:]
-            # else an error, which Twisted meets again on its own path
         transport.write(data)
         if self._paused:
             self._unsent += len(data)
             if self._unsent > self._context.max_unsent and self.session is not None:
                 # Some of it may have left since: Twisted says nothing until all has.
-                self._unsent = backlog(self.transport)
+                self._unsent = unsent(self.transport)
                 if self._unsent > self._context.max_unsent:
                     self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
 

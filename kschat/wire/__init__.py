@@ -12,7 +12,8 @@
 - ``msgpack``     the same packets in msgpack, of clients with another parser
 - ``roles``       what a session knows of its transport, its listener and its timers
 - ``session``     ``EngineSession``: open, heartbeat, upgrade, close as one table of transitions
-- ``connection``  the Socket.IO server's side of one session: sockets in namespaces, each with its ``Handler``
-- ``application`` what a connection knows of who is above it: the ``Application``, the ``Handler`` of a namespace
+- ``handshake``   what the request that began a session said
+- ``connection``  the Socket.IO server's side of one session: sockets in namespaces, and who is above them: the
+  ``Application``, the ``Handler`` of each namespace
 - ``cork``        holds small writes back, so that each socket is written to once a batch
 """

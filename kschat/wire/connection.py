@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from secrets import token_urlsafe
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from kschat.wire import msgpack
-from kschat.wire.application import Application, Handler, Handshake
 from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.handshake import Handshake
 from kschat.wire.limits import Limits
 from kschat.wire.msgpack import MsgpackDecoder
 from kschat.wire.session import EngineSession
@@ -39,6 +39,38 @@ from kschat.wire.socketio import (
 )
 
 __all__ = ["Application", "Connection", "Handler", "Handshake", "Socket"]
+
+
+class Application(Protocol):
+    """What a server is for."""
+
+    def find(self, namespace: str, connection: Connection) -> Handler | None:
+        """Who serves ``namespace``; None where nobody does, and the peer is told so."""
+
+    def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
+        """A session has ended, after its sockets. ``detail`` is for the log."""
+
+
+class Handler(Protocol):
+    """Who serves a namespace. None of these may raise anything but ProtocolError."""
+
+    def connect(self, socket: Socket, wish: Connect) -> None:
+        """A peer wishes to join ``socket.namespace``. Calls ``accept`` or ``refuse``, now or later."""
+
+    def event(self, socket: Socket, event: Event) -> None:
+        """An event arrived on an accepted socket."""
+
+    def acked(self, socket: Socket, ack: Ack) -> None:
+        """The answer to an event arrived that was sent with ``ask`` (or one nobody asked for)."""
+
+    def proved(self, socket: Socket, number: int) -> None:
+        """The peer has read all that was sent before ``socket.prove(number)``."""
+
+    def closing_socket(self, socket: Socket, reason: Reason) -> None:
+        """An accepted socket's session is about to be ended by this side; a last word may be sent."""
+
+    def disconnected(self, socket: Socket, reason: Reason) -> None:
+        """An accepted socket has ended, or one that was not answered yet."""
 
 
 class Socket:

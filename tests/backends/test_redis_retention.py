@@ -54,6 +54,64 @@ class AgeTests(RetentionTestCase):
         repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
         self.assertEqual([one.repeat for one in repeats], [True, False])
 
+    async def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
+        now = time.time()
+        wall = [now]
+        store = await self.begun(retention_seconds=86400.0, wall=lambda: wall[0])
+        number = int((now + 3 * 86400) * 1000) << 16
+        answers = await store.append(
+            [
+                message(mid=mid(number + 32 * n), time=int((now + seconds) * 1000), recipient=recipient)
+                for n, (seconds, recipient) in enumerate([(3 * 86400, "ben"), (10, "ben"), (20, "cem"), (5000, "ben")])
+            ]
+        )
+        for later, ben, cem in (
+            (80_000, answers, answers[2:3]),
+            (86_400 + 1000, answers[3:], []),
+            (86_400 + 6000, [], []),
+        ):
+            wall[0] = now + later
+            for _ in range(2):
+                await store.sweep()
+            self.assertEqual((await store.read("cem", 0, 9)).entries, entries(cem), later)
+            found = [one for one in entries(ben) if one.message.recipient == "ben"]
+            self.assertEqual((await store.read("ben", 0, 9)).entries, found)
+        self.assertEqual([self.held(key) for key in ("c:3:annben", "c:3:anncem", "i:ben")], [0, 0, 0])
+
+    async def test_a_clock_that_was_behind_for_a_moment_makes_nothing_old(self) -> None:
+        now = time.time()
+        store = await self.begun(retention_seconds=86400.0)
+        number = int((now - 100) * 1000) << 16
+        await store.append(
+            [
+                message(mid=mid(number), time=int((now - 100) * 1000)),
+                message(mid=mid(number + 1), time=int((now - 3 * 86400) * 1000)),
+                message(mid=mid(int(now * 1000) << 16), time=int(now * 1000)),
+            ]
+        )
+        await store.sweep()
+        self.assertEqual(len((await store.read("ben", 0, 9)).entries), 3)
+
+    async def test_a_lock_that_ends_later_than_any_does_is_let_go(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000)])
+        # So it is when the server's clock was set back by three days.
+        self.redis.do("SET", f"{self.id()}:x:lock", "another", "PX", 3 * 86_400_000)
+        await store.sweep()
+        self.assertEqual(len((await store.read("ben", 0, 9)).entries), 1)
+        await store.sweep()
+        self.assertEqual((await store.read("ben", 0, 9)).entries, [])
+
+    async def test_an_inbox_that_was_emptied_is_looked_at_again_though_the_server_s_clock_was_ahead(self) -> None:
+        now = time.time()
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000)])
+        await store.sweep()
+        # Its own clock does not say when: what comes next may be as old as the last.
+        for index in ("x:age:i", "x:age:c"):
+            for name in self.redis.do("ZRANGE", f"{self.id()}:{index}", 0, -1):
+                self.assertLess(float(self.redis.do("ZSCORE", f"{self.id()}:{index}", name)), (now - 3000) * 1000)
+
     async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         await store.append([self.at(9000 - n) for n in range(5)])
@@ -137,7 +195,7 @@ class AgeTests(RetentionTestCase):
         store = await self.begun()
         answers = await store.append([self.at(9000), self.at(0)])
         # The conversation was swept, and the inbox not yet.
-        self.redis.do("HSET", f"{self.id()}:g", "age", int((time.time() - 100) * 1000))
+        self.redis.do("HSET", f"{self.id()}:g", "age", f"{int((time.time() - 100) * 1000)}-0")
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
         self.assertEqual((await store.inbox("ben")).first, 2)
         self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers)[1:])

@@ -60,6 +60,53 @@ class TestAge(RetentionTestCase):
         repeats = result(store.append([at(NOW, cid="c3"), at(NOW, cid="c1")]))
         self.assertEqual([one.repeat for one in repeats], [True, False])
 
+    def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
+        result = self.turns.result
+        store = self.started(retention_seconds=86400.0)
+        days = 3 * 86400
+        ahead = at(NOW + days, time=(NOW + days) * 1000)
+        # The clock is right again; mids count on.
+        behind = [
+            message(mid=mid((int((NOW + days) * 1000) << 16) + n), time=int(NOW + wait) * 1000, recipient=recipient)
+            for n, (wait, recipient) in enumerate([(10, "ben"), (20, "cem"), (5000, "ben")], 1)
+        ]
+        answers = result(store.append([ahead, *behind]))
+        self.turns.advance(80_000)
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 4)
+        self.turns.advance(6421 - TIDY_EVERY)
+        self.tidied(store)
+        self.assertEqual(result(store.read("cem", 0, 9)).entries, [])
+        self.assertEqual(result(store.read("ben", 0, 9)).entries, entries(answers)[3:])
+        self.turns.advance(5000)
+        self.tidied(store)
+        self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread")], [0] * 3)
+
+    def test_a_clock_that_was_behind_for_a_moment_makes_nothing_old(self) -> None:
+        store = self.started(retention_seconds=86400.0)
+        days = 3 * 86400
+        self.turns.result(
+            store.append(
+                [
+                    at(NOW - 7000, time=(NOW - 7000) * 1000),
+                    message(mid=mid((int(NOW - 7000) * 1000 << 16) + 1), time=(NOW - days) * 1000),
+                    at(NOW, time=NOW * 1000),
+                ]
+            )
+        )
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 3)
+
+    def test_a_clock_that_jumps_ahead_and_back_does_not_stop_the_rounds(self) -> None:
+        store = self.started(retention_seconds=3600.0)
+        result = self.turns.result
+        result(store.append([at(NOW - 100, time=(NOW - 100) * 1000)]))
+        self.wall = NOW - 3 * 86400.0
+        self.tidied(store)
+        self.wall = NOW + 3600.0
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 0)
+
     def test_no_offset_comes_twice_though_the_inbox_is_empty_and_the_store_was_restarted(self) -> None:
         result = self.turns.result
         store = self.started(retention_seconds=3600.0)

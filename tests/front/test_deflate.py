@@ -183,7 +183,7 @@ class Receiving(Case):
         peer.arrive(self.compressed(f'42/kschat,["e","{LONG}"]'))
         self.daemon.recorder.sockets[-1].emit(b'["%b"]' % LONG.encode())
         peer.frames()
-        compress = cast("EngineProtocol", peer.wire.protocol)._perMessageCompress
+        compress = cast("EngineProtocol", peer.wire.protocol).compression
         self.assertEqual((compress._compressor, compress._decompressor), (None, None))
 
 

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions, KeyPair
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.front.frames import backlog
+from kschat.front.compat_twisted import unsent
 from kschat.front.websocket import CLOSE_TIMEOUT
 from kschat.wire.connection import Socket
 from kschat.wire.errors import ProtocolError, Reason
@@ -857,10 +857,10 @@ class RealSockets(TestCase):
         (connection,) = daemon.sessions.values()
         transport = cast(Any, connection.session.transport).transport
         self.no_delay = hasattr(transport, "getTcpNoDelay") and transport.getTcpNoDelay()
-        self.assertEqual(backlog(transport), 0)
+        self.assertEqual(unsent(transport), 0)
         while not daemon.recorder.of("ended"):
             send(daemon, "x" * 10_000)
-            self.assertLess(backlog(transport), 200_000)
+            self.assertLess(unsent(transport), 200_000)
         self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.SLOW_READER)
         await client.until(b"slow reader")
         client.transport.write(close_frame(1008))

@@ -15,6 +15,7 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     n:#ROOM    hash    how many inboxes still hold a message, where so many are kept only
     x:age:i, x:age:c, x:full, x:lock      what may be to be deleted, and who does it
+    x:late  zset    ids that run ahead of their messages' times, by these
 """
 
 from __future__ import annotations

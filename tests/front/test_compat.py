@@ -1,0 +1,112 @@
+"""Canaries: the privates of Twisted and Autobahn that are touched are there, or one sentence says which is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflate
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import StringTransport
+from twisted.protocols.haproxy import _wrapper
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import HTTPChannel
+
+from kschat.front import compat_autobahn, compat_twisted
+from tests.canary import Canary, Private
+from tests.front.daemon import handshake
+
+
+def channel() -> Any:
+    """An HTTP channel that has read the head of a request, and not its body."""
+    found = HTTPChannel()
+    found.makeConnection(StringTransport())
+    found.dataReceived(b"POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+    return found
+
+
+def proxied() -> Any:
+    """A connection that waits for the PROXY protocol's header."""
+    nothing: Any = None
+    return _wrapper.HAProxyProtocolWrapper(nothing, nothing)
+
+
+def websocket() -> Any:
+    """A WebSocket whose handshake is done, of Autobahn alone."""
+    found = WebSocketServerProtocol()
+    found.factory = WebSocketServerFactory(reactor=Clock())
+    found.makeConnection(StringTransport())
+    found.dataReceived(handshake())
+    return found
+
+
+def inflater() -> Any:
+    """What inflates a peer's messages."""
+    return PerMessageDeflate(True, False, False, 0, 0, 8)
+
+
+class Closed:
+    """What a TCP connection needs to be made."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def setblocking(self, blocking: bool) -> None:
+        pass
+
+
+def connection() -> Any:
+    """A TCP connection of Twisted's, without a socket below."""
+    closed: Any = Closed()
+    nobody: Any = None
+    return Connection(closed, nobody, None)
+
+
+class Twisted(Canary, SynchronousTestCase):
+    module = compat_twisted
+    names = (
+        Private(channel, "_command", "twisted", "request_line needs, to know of a request before its body is there"),
+        Private(channel, "_path", "twisted", "request_line needs, to know of a request before its body is there"),
+        Private(channel, "_dataBuffer", "twisted", "take_buffered needs, or frames behind a handshake are lost"),
+        Private(channel, "_networkProducer", "twisted", "forget_producer needs, or each WebSocket holds its channel"),
+        Private(connection, "_tempDataBuffer", "twisted", "write_now needs, or what waits would be overtaken"),
+        Private(connection, "_tempDataLen", "twisted", "unsent needs, or slow readers are not seen"),
+        Private(connection, "dataBuffer", "twisted", "write_now and unsent need"),
+        Private(connection, "offset", "twisted", "unsent needs"),
+        Private(connection, "writeSomeData", "twisted", "write_now needs"),
+        Private(lambda: _wrapper, "HAProxyProtocolWrapper", "twisted", "haproxy: endpoints stand on"),
+        Private(lambda: _wrapper, "HAProxyWrappingFactory", "twisted", "haproxy: endpoints stand on"),
+        Private(proxied, "_proxyInfo", "twisted", "has_proxy_header needs, or nobody learns why a proxy is refused"),
+    )
+
+    def test_request_line_is_what_arrived(self) -> None:
+        there = channel()
+        self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/x"))
+        compat_twisted.set_target(there, b"/y")
+        self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/y"))
+
+
+class Autobahn(Canary, SynchronousTestCase):
+    module = compat_autobahn
+    names = (
+        Private(websocket, "_dataReceived", "autobahn", "received_by_autobahn needs"),
+        Private(websocket, "_perMessageCompress", "autobahn", "agreed_compression needs, or nothing is compressed"),
+        Private(websocket, "_max_message_size_exceeded", "autobahn", "too_large needs, or sockets are not told why"),
+        Private(inflater, "_decompressor", "autobahn", "forget_inflater needs, or each connection holds an inflater"),
+        *(
+            Private(websocket, name, "autobahn", "EngineProtocol reads or sets")
+            for name in (
+                "data",
+                "state",
+                "current_frame",
+                "inside_message",
+                "failedByMe",
+                "maxMessagePayloadSize",
+                "http_headers",
+                "http_request_params",
+                "http_request_data",
+                "http_response_data",
+            )
+        ),
+    )
