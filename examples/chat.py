@@ -13,7 +13,7 @@ AGAIN = (3, 7, 8)  # no store, going down, busy: worth another try
 
 token, me, peer = sys.argv[1:]
 client = socketio.Client()
-seen = set()  # a message may come twice, after a connection was lost
+seen: set[str] = set()  # a message may come twice, after a connection was lost
 
 
 # Before it connects: what was missed arrives at once. Returning is the ack: from then on it counts as delivered.
