@@ -242,23 +242,24 @@ class Large:
             seen = two.seen()
             seconds = time.perf_counter() - begun
         gone = before - self._kept()
-        self.figures.append(Figure(name, f"{gone / seconds:,.0f} messages/s", seen["p99"], alone["p99"]))
+        self.figures.append(Figure(name, f"{gone / seconds:,.0f} references/s", seen["p99"], alone["p99"]))
         self._tell()
 
     def _kept(self) -> int:
-        """How many messages there are."""
+        """How many references to messages there are, in inboxes and conversations."""
         if self.kind == "sqlite":
             with closing(sqlite3.connect(self.directory / "kschat.db")) as connection:
-                return int(connection.execute("SELECT count(*) FROM thread").fetchone()[0])
+                counts = "SELECT (SELECT count(*) FROM thread) + (SELECT count(*) FROM inbox)"
+                return int(connection.execute(counts).fetchone()[0])
         return sum(self._lengths())
 
     def _lengths(self) -> Iterator[int]:
-        """Of the streams of conversations in Redis."""
+        """Of the streams of inboxes and conversations in Redis."""
         port = self.services.get("redis").port
         with socket.create_connection(("127.0.0.1", port), 60) as link, link.makefile("rb") as answer:
             cursor = "0"
             while True:
-                cursor, keys = asked(link, answer, "SCAN", cursor, "MATCH", "ks:c:*", "COUNT", "1000")
+                cursor, keys = asked(link, answer, "SCAN", cursor, "MATCH", "ks:[ci]:*", "COUNT", "1000")
                 for key in keys:
                     yield int(asked(link, answer, "XLEN", key))
                 if cursor == "0":
@@ -379,7 +380,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--undelivered", type=int, default=100_000, help="messages to one who is away (default 100000)")
     add("--members", type=int, default=1000, help="of the large room (default 1000)")
     add("--rate", type=float, default=100, help="messages a second of the two others (default 100)")
-    add("--watch", type=float, default=20, help="seconds of each kind of retention (default 20)")
+    add("--watch", type=float, default=80, help="seconds of each kind of retention (default 80)")
     add("--write", action="store_true", help="put the table into docs/storage.md")
     return parser.parse_args(arguments)
 
