@@ -101,7 +101,7 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     peer = _id(request.payload.pId, "pId")
     if peer[0] != "#":
-        request.context.hub.notifier.tell((peer,), Typing(request.session.user))
+        request.context.hub.notifier.notify((peer,), Typing(request.session.user))
     return DONE
 
 

@@ -341,7 +341,7 @@ class Hub:
 
     def _tell_senders(self, user: str, fresh: Sequence[Message]) -> None:
         """The first of the user's sockets has ``fresh``."""
-        self._counters.proved += len(fresh)
+        self._counters.confirmed += len(fresh)
         if self.notifier.receipts:
             with self._scope:
                 for message in fresh:
