@@ -12,7 +12,7 @@ class Counters:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
         delivered: messages written to a socket.
-        confirmed: messages that a client is proved to have.
+        confirmed: messages that a client has confirmed.
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
