@@ -63,8 +63,8 @@ class Handler(Protocol):
     def acked(self, socket: Socket, ack: Ack) -> None:
         """The answer to an event arrived that was sent with ``ask`` (or one nobody asked for)."""
 
-    def proved(self, socket: Socket, number: int) -> None:
-        """The peer has read all that was sent before ``socket.prove(number)``."""
+    def confirmed(self, socket: Socket, number: int) -> None:
+        """The peer has read all that was sent before ``socket.ask_confirmation(number)``."""
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
         """An accepted socket's session is about to be ended by this side; a last word may be sent."""
@@ -174,18 +174,18 @@ class Socket:
         """The id after that of the last ack that was asked for."""
         return self._next_id
 
-    def prove(self, number: int) -> bool:
-        """Ask for a proof that the peer has read all that was sent; ``handler.proved`` is told.
+    def ask_confirmation(self, number: int) -> bool:
+        """Ask for a confirmation that the peer has read all that was sent; ``handler.confirmed`` is told.
 
         Returns:
-            Whether it was asked; not while another proof of this connection is awaited, nor of a socket
+            Whether it was asked; not while another confirmation of this connection is awaited, nor of a socket
             that is gone.
         """
         connection = self.connection
-        if connection.proving is not None or not self.accepted:
+        if connection.confirming is not None or not self.accepted:
             return False
-        connection.proving = self
-        connection.session.transport.prove(number)
+        connection.confirming = self
+        connection.session.transport.ask_confirmation(number)
         return True
 
     def disconnect(self) -> None:
@@ -255,9 +255,9 @@ class Connection:
         "_refused",
         "_socket",
         "application",
+        "confirming",
         "first_id",
         "handshake",
-        "proving",
         "session",
         "sockets",
     )
@@ -267,8 +267,8 @@ class Connection:
         self.application = application
         self.handshake = handshake
         self.sockets: dict[str, Socket] = {}
-        #: who awaits the one proof that is asked at a time
-        self.proving: Socket | None = None
+        #: who awaits the one confirmation that is asked at a time
+        self.confirming: Socket | None = None
         #: of the acks that the next socket asks for
         self.first_id = 0
         self._refused = 0
@@ -332,16 +332,16 @@ class Connection:
         if packet is not None:
             self._receive(packet)
 
-    def proved(self, number: int) -> None:
+    def confirmed(self, number: int) -> None:
         """See ``wire.session.Listener``."""
-        socket, self.proving = self.proving, None
+        socket, self.confirming = self.confirming, None
         if socket is not None and socket.accepted:
-            socket.handler.proved(socket, number)
+            socket.handler.confirmed(socket, number)
         else:
             # Who asked is gone; others on this connection were put off meanwhile.
             for other in list(self.sockets.values()):
                 if other.accepted:
-                    other.handler.proved(other, 0)
+                    other.handler.confirmed(other, 0)
 
     def closing(self, reason: Reason) -> None:
         """See ``wire.session.Listener``."""

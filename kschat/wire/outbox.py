@@ -1,4 +1,4 @@
-"""What a session that polls has for its peer: frames that wait, and what of those that went is proved.
+"""What a session that polls has for its peer: frames that wait, and what of those that went is confirmed.
 
 A frame waits, goes in a body, and is read when the peer asks for the next body.
 """
@@ -25,20 +25,31 @@ class Outbox:
 
     Attributes:
         unsent: bytes that wait, and what their frames cost.
-        proof: the number of the proof that is awaited, or None.
+        awaited: the number of the confirmation that is awaited, or None.
     """
 
-    __slots__ = ("_frames", "_limit", "_read", "_revision", "_sent", "_text_only", "_until", "_went", "proof", "unsent")
+    __slots__ = (
+        "_frames",
+        "_limit",
+        "_read",
+        "_revision",
+        "_sent",
+        "_text_only",
+        "_until",
+        "_went",
+        "awaited",
+        "unsent",
+    )
 
     def __init__(self, revision: Revision, limit: int, text_only: bool = False) -> None:
         self.unsent = 0
-        self.proof: int | None = None
+        self.awaited: int | None = None
         self._revision: Revision = revision
         self._limit = limit
         self._text_only = text_only
         self._frames: deque[Frame] = deque()
         # Frames that were ever put in; of them, those that went; of them, those that were read; and how many have to
-        # be for the proof.
+        # be for the confirmation.
         self._sent = self._went = self._read = self._until = 0
 
     def __bool__(self) -> bool:
@@ -69,22 +80,22 @@ class Outbox:
         """A body of this frame, whatever waits."""
         return payload.encode((frame,), self._revision, self._limit)[0]
 
-    def ask(self, number: int) -> bool:
-        """Await the proof that all was read that was put in so far.
+    def await_confirmation(self, number: int) -> bool:
+        """Await the confirmation that all was read that was put in so far.
 
         Returns:
-            Whether it is there already; ``proved`` gives it.
+            Whether it is there already; ``confirmed`` gives it.
         """
-        self.proof, self._until = number, self._sent
+        self.awaited, self._until = number, self._sent
         return self._read == self._sent
 
     def asked_for_more(self) -> None:
         """The peer has read all that went."""
         self._read = self._went
 
-    def proved(self) -> int | None:
-        """The number of the proof that was awaited, if it is there; it is awaited no more."""
-        if self.proof is None or self._until > self._read:
+    def confirmed(self) -> int | None:
+        """The number of the confirmation that was awaited, if it is there; it is awaited no more."""
+        if self.awaited is None or self._until > self._read:
             return None
-        number, self.proof = self.proof, None
+        number, self.awaited = self.awaited, None
         return number

@@ -21,10 +21,10 @@ class Transport(Protocol):
     def release(self) -> None:
         """Let a request that is parked for frames go (with a noop); others: nothing."""
 
-    def prove(self, number: int) -> None:
-        """Ask the peer for a proof that it has read all that was sent so far.
+    def ask_confirmation(self, number: int) -> None:
+        """Ask the peer for a confirmation that it has read all that was sent so far.
 
-        When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
+        When it comes, ``session.confirmed`` is called with ``number``. One is asked at a time.
         """
 
     def ask_for_life(self) -> None:
@@ -46,8 +46,8 @@ class Transport(Protocol):
         Where one of them is none, ProtocolError is raised.
         """
 
-    def take_proof(self) -> int | None:
-        """The number of a proof that was asked for and has not come, which a new transport asks for."""
+    def take_confirmation(self) -> int | None:
+        """The number of a confirmation that was asked for and has not come, which a new transport asks for."""
 
 
 class Listener(Protocol):
@@ -59,8 +59,8 @@ class Listener(Protocol):
     def binary(self, data: bytes) -> None:
         """A binary message arrived. May raise ProtocolError."""
 
-    def proved(self, number: int) -> None:
-        """The peer has read all that was sent before ``prove`` was called with ``number``."""
+    def confirmed(self, number: int) -> None:
+        """The peer has read all that was sent before ``ask_confirmation`` was called with ``number``."""
 
     def closing(self, reason: Reason) -> None:
         """The session is about to be ended by this side; a last word may still be sent."""

@@ -223,10 +223,10 @@ class EngineSession:
         if self.beat is Beat.ASKED and self.revision == 3 and self._signs_of_life < MAX_SIGNS_OF_LIFE:
             self._happens(Input.ALIVE)
 
-    def proved(self, number: int) -> None:
-        """The transport has the proof that was asked for by ``prove``."""
+    def confirmed(self, number: int) -> None:
+        """The transport has the confirmation that was asked for by ``ask_confirmation``."""
         if self.link is not Link.CLOSED:
-            self.listener.proved(number)
+            self.listener.confirmed(number)
 
     # What goes out.
 
@@ -323,9 +323,9 @@ class EngineSession:
             for frame in old.take_unsent():
                 if self.link is not Link.CLOSED:
                     self.transport.send(frame.payload, frame.binary)
-            proof = old.take_proof()
-            if proof is not None and self.link is not Link.CLOSED:
-                self.transport.prove(proof)
+            number = old.take_confirmation()
+            if number is not None and self.link is not Link.CLOSED:
+                self.transport.ask_confirmation(number)
             unread = old.take_unread()
             try:
                 for frame in unread:
