@@ -131,7 +131,7 @@ class MemoryStore:
         """See ``IStore``."""
         return succeed({user: self._seen[user] for user in users if user in self._seen})
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
         thread = self._thread(user, peer)
         number = self._number + 1 if before is None else number_of(before)

@@ -71,6 +71,7 @@ class Hub:
 
     def __init__(
         self,
+        *,
         clock: IReactorTime,
         wall: WallClock,
         store: IStore,
@@ -90,8 +91,8 @@ class Hub:
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
-        self.catch_up = CatchUp(clock, store, router, self._inboxes)
-        self._ingest = ForeignIngest(clock, store, counters, self.deliver)
+        self.catch_up = CatchUp(clock=clock, store=store, router=router, inboxes=self._inboxes)
+        self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
         router.attach(self)
         store.attach(self)
 

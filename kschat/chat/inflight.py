@@ -83,7 +83,7 @@ class InFlightWindow:
         """Whether so much is in flight that no further page is to be read."""
         return len(self._in_flight) >= LAG or self.size >= LAG_BYTES
 
-    def push(self, offset: int, number: int | None, message: Message, size: int) -> None:
+    def push(self, offset: int, number: int | None, message: Message, *, size: int) -> None:
         """A message was written.
 
         Args:

@@ -247,7 +247,7 @@ class IStore(Interface):
     def last_seen(users: Sequence[str]) -> Deferred[dict[str, int]]:
         """When each of ``users`` was last seen, for those of whom it is known."""
 
-    def history(user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """The newest messages of a conversation, or the newest before a ``mid``; fewer if they are large.
 
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.

@@ -410,7 +410,7 @@ class DeliveryStream:
         if message.attachments:
             size += sum(map(len, message.attachments))
         number = self._actions.write(offset, message, piece)
-        self.in_flight.push(offset, number, message, size)
+        self.in_flight.push(offset, number, message, size=size)
 
     def _start(self, timer: StreamTimer) -> None:
         if timer not in self._running:

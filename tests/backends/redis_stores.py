@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import RedisStore, Settings
+from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import IStore
 from kschat.chat.message import Message
 from tests.support.redis import Redis
@@ -39,9 +41,9 @@ class StoreTestCase(TestCase):
         """Of this test's stores."""
         return Settings(**{"url": url, "prefix": self.id(), "patience": 2.0, "last_retry": 0.2, **changes})
 
-    def made(self, url: str, **changes: Any) -> RedisStore:
+    def made(self, url: str, wall: WallClock = time.time, **changes: Any) -> RedisStore:
         """A store that was not started."""
-        store = RedisStore(self.settings(url, **changes), real_reactor())
+        store = RedisStore(self.settings(url, **changes), real_reactor(), wall)
         self.addCleanup(store.stop)
         return store
 
@@ -56,7 +58,7 @@ class StoreTestCase(TestCase):
         """All of a conversation, oldest first."""
         found: list[Message] = []
         while True:
-            page = await store.history(user, peer, found[0].mid if found else None, 1000)
+            page = await store.history(user, peer, before=found[0].mid if found else None, limit=1000)
             found[:0] = page.messages
             if not page.more:
                 return found

@@ -49,10 +49,68 @@ class AgeTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
         self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
-        self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
+        self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [1, 1, 1])
         repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
         self.assertEqual([one.repeat for one in repeats], [True, False])
+
+    async def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
+        now = time.time()
+        wall = [now]
+        store = await self.begun(retention_seconds=86400.0, wall=lambda: wall[0])
+        number = int((now + 3 * 86400) * 1000) << 16
+        answers = await store.append(
+            [
+                message(mid=mid(number + 32 * n), time=int((now + seconds) * 1000), recipient=recipient)
+                for n, (seconds, recipient) in enumerate([(3 * 86400, "ben"), (10, "ben"), (20, "cem"), (5000, "ben")])
+            ]
+        )
+        for later, ben, cem in (
+            (80_000, answers, answers[2:3]),
+            (86_400 + 1000, answers[3:], []),
+            (86_400 + 6000, [], []),
+        ):
+            wall[0] = now + later
+            for _ in range(2):
+                await store.sweep()
+            self.assertEqual((await store.read("cem", 0, 9)).entries, entries(cem), later)
+            found = [one for one in entries(ben) if one.message.recipient == "ben"]
+            self.assertEqual((await store.read("ben", 0, 9)).entries, found)
+        self.assertEqual([self.held(key) for key in ("c:3:annben", "c:3:anncem", "i:ben")], [0, 0, 0])
+
+    async def test_a_clock_that_was_behind_for_a_moment_makes_nothing_old(self) -> None:
+        now = time.time()
+        store = await self.begun(retention_seconds=86400.0)
+        number = int((now - 100) * 1000) << 16
+        await store.append(
+            [
+                message(mid=mid(number), time=int((now - 100) * 1000)),
+                message(mid=mid(number + 1), time=int((now - 3 * 86400) * 1000)),
+                message(mid=mid(int(now * 1000) << 16), time=int(now * 1000)),
+            ]
+        )
+        await store.sweep()
+        self.assertEqual(len((await store.read("ben", 0, 9)).entries), 3)
+
+    async def test_a_lock_that_ends_later_than_any_does_is_let_go(self) -> None:
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000)])
+        # So it is when the server's clock was set back by three days.
+        self.redis.do("SET", f"{self.id()}:x:lock", "another", "PX", 3 * 86_400_000)
+        await store.sweep()
+        self.assertEqual(len((await store.read("ben", 0, 9)).entries), 1)
+        await store.sweep()
+        self.assertEqual((await store.read("ben", 0, 9)).entries, [])
+
+    async def test_an_inbox_that_was_emptied_is_looked_at_again_though_the_server_s_clock_was_ahead(self) -> None:
+        now = time.time()
+        store = await self.begun(retention_seconds=3600.0)
+        await store.append([self.at(9000)])
+        await store.sweep()
+        # Its own clock does not say when: what comes next may be as old as the last.
+        for index in ("x:age:i", "x:age:c"):
+            for name in self.redis.do("ZRANGE", f"{self.id()}:{index}", 0, -1):
+                self.assertLess(float(self.redis.do("ZSCORE", f"{self.id()}:{index}", name)), (now - 3000) * 1000)
 
     async def test_no_offset_comes_twice_though_the_inbox_is_empty(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
@@ -137,7 +195,7 @@ class AgeTests(RetentionTestCase):
         store = await self.begun()
         answers = await store.append([self.at(9000), self.at(0)])
         # The conversation was swept, and the inbox not yet.
-        self.redis.do("HSET", f"{self.id()}:g", "age", int((time.time() - 100) * 1000))
+        self.redis.do("HSET", f"{self.id()}:g", "age", f"{int((time.time() - 100) * 1000)}-0")
         self.redis.do("XTRIM", f"{self.id()}:c:3:annben", "MAXLEN", 1)
         self.assertEqual((await store.inbox("ben")).first, 2)
         self.assertEqual((await store.read("ben", 0, 1)).entries, entries(answers)[1:])
@@ -229,7 +287,7 @@ class CountTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 10))
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers)[7:])
-        page = await store.history("ann", "ben", None, 10)
+        page = await store.history("ann", "ben", before=None, limit=10)
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [3, 3, 3])
 
@@ -240,14 +298,14 @@ class CountTests(RetentionTestCase):
         first = await store.append([message(sender, "ben") for sender in senders for _ in range(2)])
         await store.sweep()
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(first)[5:])
-        self.assertEqual(len((await store.history("ben", "ann", None, 10)).messages), 2)
+        self.assertEqual(len((await store.history("ben", "ann", before=None, limit=10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
         batch = [message("ann", "fay") if n % 3 else message("fay", "ann", cid=f"c{n}") for n in range(9)]
         answers = await store.append(batch)
         await store.sweep()
         theirs = [one for one in answers if one.message.sender == "fay"]
         self.assertEqual((await store.read("ann", 0, 10)).entries, entries(theirs))
-        self.assertEqual((await store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
+        self.assertEqual((await store.history("ann", "fay", before=None, limit=10)).messages, tuple(batch[6:]))
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertTrue(again.repeat, "the inbox still has it")
         # And what both have let go of is gone.
@@ -264,7 +322,7 @@ class CountTests(RetentionTestCase):
         answers = await store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)])
         await store.sweep()
         room = tuple(answer.message for answer in answers)
-        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, room[4:])
+        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
         self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
         self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
@@ -319,7 +377,9 @@ class CountTests(RetentionTestCase):
                 self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
             for key, messages in threads.items():
                 user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-                self.assertEqual((await store.history(user, peer, None, 1000)).messages, tuple(messages[-most:]))
+                self.assertEqual(
+                    (await store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
+                )
             await store.stop()
 
 

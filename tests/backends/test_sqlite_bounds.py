@@ -290,7 +290,7 @@ class TestConversations(StoreTestCase):
             return history(*arguments)
 
         self.patch(Queries, "history", slow)
-        waiting = [store.history("ann", "ben", None, 10) for _ in range(30)]
+        waiting = [store.history("ann", "ben", before=None, limit=10) for _ in range(30)]
         self.assertEqual(self.turns.result(store.inbox("ben")).last, 1)
         self.assertEqual(len(self.turns.result(store.read("ben", 0, 10)).entries), 1)
         free.set()
@@ -317,7 +317,7 @@ class TestPages(StoreTestCase):
             before: str | None = None
             history: list[Message] = []
             while True:
-                older = result(store.history("ann", "ben", before, 100))
+                older = result(store.history("ann", "ben", before=before, limit=100))
                 self.assertLessEqual(len(older.messages), 4)
                 history[:0] = older.messages
                 if not older.more:
@@ -334,5 +334,5 @@ class TestPages(StoreTestCase):
             if settled:
                 result(store.settle())
             self.assertEqual([entry.offset for entry in result(store.read("ben", 0, 10)).entries], [1])
-            page = result(store.history("ann", "ben", None, 10))
+            page = result(store.history("ann", "ben", before=None, limit=10))
             self.assertEqual((len(page.messages), page.more), (2, False))

@@ -55,10 +55,57 @@ class TestAge(RetentionTestCase):
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(0, 3, 3))
         self.assertEqual(result(store.read("ben", 0, 10)), InboxPage(entries(answers)[2:], 3, 3))
-        self.assertEqual(result(store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
+        self.assertEqual(result(store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread", "cids")], [1, 1, 1, 1])
         repeats = result(store.append([at(NOW, cid="c3"), at(NOW, cid="c1")]))
         self.assertEqual([one.repeat for one in repeats], [True, False])
+
+    def test_after_the_clock_was_ahead_messages_are_as_old_as_they_say(self) -> None:
+        result = self.turns.result
+        store = self.started(retention_seconds=86400.0)
+        days = 3 * 86400
+        ahead = at(NOW + days, time=(NOW + days) * 1000)
+        # The clock is right again; mids count on.
+        behind = [
+            message(mid=mid((int((NOW + days) * 1000) << 16) + n), time=int(NOW + wait) * 1000, recipient=recipient)
+            for n, (wait, recipient) in enumerate([(10, "ben"), (20, "cem"), (5000, "ben")], 1)
+        ]
+        answers = result(store.append([ahead, *behind]))
+        self.turns.advance(80_000)
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 4)
+        self.turns.advance(6421 - TIDY_EVERY)
+        self.tidied(store)
+        self.assertEqual(result(store.read("cem", 0, 9)).entries, [])
+        self.assertEqual(result(store.read("ben", 0, 9)).entries, entries(answers)[3:])
+        self.turns.advance(5000)
+        self.tidied(store)
+        self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread")], [0] * 3)
+
+    def test_a_clock_that_was_behind_for_a_moment_makes_nothing_old(self) -> None:
+        store = self.started(retention_seconds=86400.0)
+        days = 3 * 86400
+        self.turns.result(
+            store.append(
+                [
+                    at(NOW - 7000, time=(NOW - 7000) * 1000),
+                    message(mid=mid((int(NOW - 7000) * 1000 << 16) + 1), time=(NOW - days) * 1000),
+                    at(NOW, time=NOW * 1000),
+                ]
+            )
+        )
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 3)
+
+    def test_a_clock_that_jumps_ahead_and_back_does_not_stop_the_rounds(self) -> None:
+        store = self.started(retention_seconds=3600.0)
+        result = self.turns.result
+        result(store.append([at(NOW - 100, time=(NOW - 100) * 1000)]))
+        self.wall = NOW - 3 * 86400.0
+        self.tidied(store)
+        self.wall = NOW + 3600.0
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 0)
 
     def test_no_offset_comes_twice_though_the_inbox_is_empty_and_the_store_was_restarted(self) -> None:
         result = self.turns.result
@@ -133,7 +180,7 @@ class TestCount(RetentionTestCase):
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(0, 8, 10))
         self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers)[7:])
-        page = result(store.history("ann", "ben", None, 10))
+        page = result(store.history("ann", "ben", before=None, limit=10))
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread", "cids")], [3, 3, 3, 3])
 
@@ -146,7 +193,7 @@ class TestCount(RetentionTestCase):
         self.tidied(store)
         self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(first)[5:])
         self.assertEqual(self.rows("messages"), 8)
-        self.assertEqual(len(result(store.history("ben", "ann", None, 10)).messages), 2)
+        self.assertEqual(len(result(store.history("ben", "ann", before=None, limit=10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
         batch = [message("ann", "fay") if n % 3 else message("fay", "ann") for n in range(9)]
         answers = result(store.append(batch))
@@ -154,7 +201,7 @@ class TestCount(RetentionTestCase):
         self.assertEqual(
             result(store.read("ann", 0, 10)).entries, entries([one for one in answers if one.message.sender == "fay"])
         )
-        self.assertEqual(result(store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
+        self.assertEqual(result(store.history("ann", "fay", before=None, limit=10)).messages, tuple(batch[6:]))
 
     def test_a_message_to_a_room_stays_until_no_member_s_inbox_holds_it(self) -> None:
         result = self.turns.result
@@ -164,7 +211,7 @@ class TestCount(RetentionTestCase):
         answers = result(store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)]))
         self.tidied(store)
         room = tuple(answer.message for answer in answers)
-        self.assertEqual(result(store.history("ann", "#r", None, 10)).messages, room[4:])
+        self.assertEqual(result(store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
         self.assertEqual([entry.message for entry in result(store.read("cem", 0, 10)).entries], list(room[4:]))
         self.assertEqual([entry.message for entry in result(store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = result(store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)]))
@@ -209,6 +256,8 @@ class TestCount(RetentionTestCase):
             self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
         for key, messages in threads.items():
             user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-            self.assertEqual(result(store.history(user, peer, None, 1000)).messages, tuple(messages[-most:]))
+            self.assertEqual(
+                result(store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
+            )
         result(store.stop())
         self.path += "x"

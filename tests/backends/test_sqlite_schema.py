@@ -94,7 +94,7 @@ class TestVersions(StoreTestCase):
         self.sql("PRAGMA user_version = 99")
         self.assertEqual(
             self.refusal(Versions.shipped()),
-            "its schema is version 99, and this kschat knows versions up to 2: "
+            "its schema is version 99, and this kschat knows versions up to 3: "
             "run the kschat that wrote it, or a newer one",
         )
         self.assertEqual(self.sql("PRAGMA user_version"), [(99,)])
@@ -140,6 +140,7 @@ class TestVersions(StoreTestCase):
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             for statement in (
                 "DROP INDEX thread_of_member",
+                "DROP INDEX late",
                 "DROP TABLE held",
                 "UPDATE messages SET own = 0 WHERE own < 0",
                 "UPDATE thread SET own = 0 WHERE own < 0",

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from kschat.backends.age import LATE, MOST_LATE, Late, oldest_kept
 from kschat.backends.order import COUNT_BITS
 
 #: What goes in one transaction: as much as is done in so many seconds, or so many rows. Whoever sends meanwhile waits
@@ -71,6 +72,12 @@ OLD: Final = (
     "SELECT id, 3 + coalesce(json_array_length(places), 1) FROM messages WHERE id < ? ORDER BY id "
     f"LIMIT {PIECE_ROWS // 4}"
 )
+
+_LATE: Final = (
+    f"FROM messages WHERE time < (id >> {COUNT_BITS}) - {LATE} AND time >= (id >> {COUNT_BITS}) - {MOST_LATE}"
+)
+LATE_BEFORE: Final = f"SELECT id, time {_LATE} AND time < ? ORDER BY time DESC LIMIT 1"
+NEWEST_LATE: Final = f"SELECT id, time {_LATE} AND time >= ? ORDER BY time DESC LIMIT 1"
 
 DOOM: Final = "INSERT INTO temp.doomed VALUES (?)"
 
@@ -167,8 +174,7 @@ class Retention:
     def _piece(self) -> bool:
         assert self._now is not None
         if self._seconds:
-            cutoff = max(int((self._now - self._seconds) * 1000), 0) << COUNT_BITS
-            old = self._execute(OLD, (cutoff,)).fetchall()
+            old = self._execute(OLD, (self._oldest_kept(),)).fetchall()
             if old:
                 return self._delete_old(old)
         if self._inboxes:
@@ -186,6 +192,17 @@ class Retention:
         else:
             self._now = None
         return False
+
+    def _oldest_kept(self) -> int:
+        assert self._now is not None
+        now = int(self._now * 1000)
+        before = max(now - int(self._seconds * 1000), 0)
+        old = self._execute(LATE_BEFORE, (before,)).fetchone()
+        if old is None:
+            return before << COUNT_BITS
+        newest = self._execute(NEWEST_LATE, (old[1],)).fetchone()
+        (last,) = self._execute("SELECT max(id) FROM messages").fetchone()
+        return oldest_kept(before, now, last, Late(*old), Late(*newest))
 
     def _delete_old(self, old: list[tuple[int, int]]) -> bool:
         doomed = []

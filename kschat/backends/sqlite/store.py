@@ -153,7 +153,7 @@ class SqliteStore:
         """See ``IStore``."""
         return self._reader.ask(Queries.last_seen, users) if self._running else _stopped()
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
         return self._browser.ask(Queries.history, user, peer, before, limit) if self._running else _stopped()
 

@@ -12,7 +12,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kschat.backends.age import MOST_LATE, Late, oldest_kept
+from kschat.backends.order import COUNT_BITS
 from kschat.backends.redis.packing import pack
+from kschat.backends.redis.store.codec import id_of, number_of
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import StoreUnavailable
@@ -96,21 +99,36 @@ class Retention:
     async def _sweep(self) -> None:
         lock = f"{self._prefix}x:lock"
         if await self._do("SET", lock, self._me, "NX", "PX", LOCK_MILLISECONDS) is None:
+            if await self._do("PTTL", lock) > LOCK_MILLISECONDS:
+                # The server's clock was set back meanwhile, and its end by as much; the next round begins.
+                await self._do("DEL", lock)
             return
         if self._most and not self._found:
             # What was written while no such bound was set.
             await self._find_full()
             self._found = True
         if self._seconds:
-            before = milliseconds(self._wall) - int(self._seconds * 1000)
+            kept = await self._oldest_kept()
             # From all inboxes first, so that none names what is gone.
             for script in ("sweepInboxes", "sweepConversations"):
-                await self._steps(lock, script, max(before, 0))
+                await self._steps(lock, script, id_of(kept))
         if self._most:
             await self._steps(lock, "sweepFull", self._most)
         await self._do("DEL", lock)
 
-    async def _steps(self, lock: str, script: str, bound: int) -> None:
+    async def _oldest_kept(self) -> int:
+        """The number from which on messages are kept by their age."""
+        key, now = f"{self._prefix}x:late", milliseconds(self._wall)
+        before = max(now - int(self._seconds * 1000), 0)
+        old = await self._do("ZREVRANGEBYSCORE", key, f"({before}", "-inf", "WITHSCORES", "LIMIT", 0, 1)
+        newest = await self._do("ZREVRANGE", key, 0, 0, "WITHSCORES")
+        last = await self._do("HGET", f"{self._prefix}g", "ms")
+        kept = oldest_kept(before, now, int(last or 0) << COUNT_BITS, _late(old), _late(newest))
+        # Those whose messages are old by their number too tell nothing any more.
+        await self._do("ZREMRANGEBYSCORE", key, "-inf", f"({before - MOST_LATE}")
+        return kept
+
+    async def _steps(self, lock: str, script: str, bound: int | str) -> None:
         argument = pack(bound, STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
         began = self._clock.seconds()
         while await self._run(script, argument):
@@ -133,3 +151,7 @@ class Retention:
     def _failed(self, failure: Failure) -> None:
         if failure.check(StoreUnavailable, CancelledError) is None:
             self.log.failure("old messages could not be deleted", failure)
+
+
+def _late(found: list[bytes]) -> Late | None:
+    return Late(number_of(found[0]), int(float(found[1]))) if found else None

@@ -15,6 +15,7 @@ Keys, each behind the prefix and a colon (conversations are ``#room``, or the tw
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     n:#ROOM    hash    how many inboxes still hold a message, where so many are kept only
     x:age:i, x:age:c, x:full, x:lock      what may be to be deleted, and who does it
+    x:late  zset    ids that run ahead of their messages' times, by these
 """
 
 from __future__ import annotations
@@ -286,7 +287,7 @@ class RedisStore:
         """See ``IStore``."""
         return self._of_each("seen", users)
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
         name, side = self._encoder.conversation(user, peer)
         upto = ""

@@ -13,7 +13,8 @@ local function id_after(id)
   return ms .. '-' .. format('%.0f', count + 1)
 end
 
--- The time of an id, in milliseconds.
+-- The time of an id, in milliseconds; with a fraction that tells some of its count, rounded down.
 local function time_of(id)
-  return tonumber(match(id, '^%d+'))
+  local ms, count = match(id, '^(%d+)-(%d+)$')
+  return ms + floor(count / 32) / 2048
 end

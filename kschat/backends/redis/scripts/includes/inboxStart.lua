@@ -8,7 +8,7 @@ local function inbox_start(key, last)
     for _, entry in ipairs(entries) do
       swept = swept or swept_until()
       local id = entry[2][2]
-      if time_of(id) >= swept or call('XRANGE', prefix .. 'c:' .. entry[2][4], id, id)[1] then
+      if not is_before(id, swept) or call('XRANGE', prefix .. 'c:' .. entry[2][4], id, id)[1] then
         return offset_of(entry[1])
       end
     end

@@ -1,5 +1,5 @@
 -- @include "base"
--- Messages older than this, in milliseconds, may be gone from conversations although an inbox still names them.
+-- Messages before this id may be gone from conversations although an inbox still names them.
 local function swept_until()
-  return tonumber(call('HGET', prefix .. 'g', 'age') or 0)
+  return call('HGET', prefix .. 'g', 'age') or '0-0'
 end

@@ -48,6 +48,9 @@ local added, done = {}, {}
 local states, ordered = {}, {}
 -- Names for the indexes of retention.
 local new_inboxes, new_conversations, full = {}, {}, {}
+-- Own times of messages whose ids run ahead of them, by id (see ``age`` in the package ``backends``).
+local late = {}
+local LATE, MOST_LATE = 60000, 2592000000
 local spilled, repeated_bytes = false, 0
 local offsets = {}
 local answer = {now, 'ok', 0, 0, offsets}
@@ -291,7 +294,20 @@ local function add_to_conversation(state, message, own, place, sender, places)
   to_undo_add(state.stream, id)
 end
 
+-- What is ahead of the server's clock may be ahead of its own time as well. Its rest is looked into then: an array, whose
+-- fifth is the time.
+local function note_late(message)
+  local _, _, _, _, _, time = cmsgpack.unpack_limit(message.rest, 5, 1)
+  local by = message.ms - time
+  if by > LATE and by <= MOST_LATE then
+    late[message.id] = time
+  end
+end
+
 local function count(state, message)
+  if message.ms > now + LATE then
+    pcall(note_late, message)
+  end
   last_ms, last_count = message.ms, message.count
   state.last = message.id
   state.shown = state.shown + 1
@@ -409,6 +425,9 @@ local function write_indexes()
   end
   for name, ms in pairs(new_conversations) do
     pcall_redis('ZADD', prefix .. 'x:age:c', 'NX', ms, name)
+  end
+  for id, time in pairs(late) do
+    pcall_redis('ZADD', prefix .. 'x:late', time, id)
   end
   for name in pairs(full) do
     pcall_redis('SADD', prefix .. 'x:full', name)

@@ -1,7 +1,7 @@
 -- Deletes a little of what is too old in conversations, and conversations in which nothing is left.
 --
 -- Input:
---   ARGV[1]  msgpack: the time before which messages go, in milliseconds; how many entries, how many bytes of messages this
+--   ARGV[1]  msgpack: the id before which messages go; how many entries, how many bytes of messages this
 --            may touch, and for how many milliseconds
 -- Output:
 --   1 if there may be more to do, or 0
@@ -18,7 +18,7 @@ local bound, entries, bytes, milliseconds = unpack(cmsgpack.unpack(ARGV[1]))
 local function forget_conversation(conversation)
   if is_room(conversation) then
     if call('HLEN', prefix .. 'm:' .. conversation) > 0 then
-      return math.max(server_milliseconds(), bound)
+      return empty_until(bound)
     end
   else
     local one, other = users_of(conversation)
@@ -30,19 +30,18 @@ local function forget_conversation(conversation)
 end
 
 local function sweep_conversation(conversation)
-  hide_oldest(conversation, '-', '(' .. format('%.0f', bound) .. '-0', math.huge, function(entry)
+  hide_oldest(conversation, '-', '(' .. bound, math.huge, function(entry)
     remove_message(conversation, entry)
   end)
   local oldest = call('XRANGE', prefix .. 'c:' .. conversation, '-', '+', 'COUNT', 1)[1]
   if not oldest then
     return forget_conversation(conversation)
   end
-  local time = time_of(oldest[1])
-  return time >= bound and time or nil
+  return not is_before(oldest[1], bound) and time_of(oldest[1]) or nil
 end
 
 begin_step(entries, bytes, milliseconds)
-if bound > swept_until() then
-  call('HSET', prefix .. 'g', 'age', format('%.0f', bound))
+if is_before(swept_until(), bound) then
+  call('HSET', prefix .. 'g', 'age', bound)
 end
 return sweep_by_age(prefix .. 'x:age:c', bound, sweep_conversation)

@@ -2,7 +2,7 @@
 -- nothing to do before sweepConversations, so that no inbox names what is deleted.
 --
 -- Input:
---   ARGV[1]  msgpack: the time before which messages go, in milliseconds; how many entries, how many bytes of messages this
+--   ARGV[1]  msgpack: the id before which messages go; how many entries, how many bytes of messages this
 --            may touch, and for how many milliseconds
 -- Output:
 --   1 if there may be more to do, or 0
@@ -17,7 +17,7 @@ local bound, entries, bytes, milliseconds = unpack(cmsgpack.unpack(ARGV[1]))
 -- is kept. New inboxes begin beyond the offsets that this one gave.
 local function forget_user(user)
   local seen = tonumber(call('HGET', prefix .. 'u:' .. user, 's') or 0)
-  if seen >= bound then
+  if seen >= time_of(bound) then
     return seen
   end
   local key = prefix .. 'i:' .. user
@@ -38,12 +38,11 @@ local function sweep_inbox(user)
   local oldest = call('XRANGE', key, '-', '+', 'COUNT', most)
   for _, entry in ipairs(oldest) do
     spend(1, 0)
-    local time = time_of(entry[2][2])
-    if time >= bound then
+    if not is_before(entry[2][2], bound) then
       if old then
         trim_inbox(key, old)
       end
-      return time
+      return time_of(entry[2][2])
     end
     old = entry
   end
@@ -52,7 +51,7 @@ local function sweep_inbox(user)
   end
   trim_inbox(key, old)
   if #oldest < most then
-    return math.max(server_milliseconds(), bound)
+    return empty_until(bound)
   end
 end
 
