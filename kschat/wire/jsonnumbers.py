@@ -1,8 +1,8 @@
-"""Numbers in JSON that stays text: each as JavaScript reads it, which is a double (ECMA-262, 25.5).
+"""Numbers in JSON that is not decoded: JavaScript reads them as doubles (ECMA-262, 25.5).
 
-JSON bounds no number, readers do: some take ``1e400`` for infinity, some refuse it, some refuse integers of more than
-64 bits. So that all readers see the same, a number that no double holds, or one with an exponent, is written as
-``JSON.stringify(JSON.parse(text))`` writes it. All other JSON stays as it came.
+JSON does not bound numbers, but readers do: some read ``1e400`` as infinity, some refuse it, some refuse integers of
+more than 64 bits. So that all readers see the same value, a number that no double holds, or that has an exponent, is
+rewritten as ``JSON.stringify(JSON.parse(text))`` would. All other JSON stays as it is.
 
 ::
 
@@ -20,14 +20,15 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-#: The largest whole number that a double tells from its neighbours: 2**53 - 1 (``Number.MAX_SAFE_INTEGER``).
+#: The largest integer that doubles distinguish from its neighbours, 2**53 - 1 (``Number.MAX_SAFE_INTEGER``).
 MAX_SAFE: Final = 2**53 - 1
 
-#: A number as JSON writes it, where it is all of a text.
+#: A text that is a number of JSON.
 NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
 
 
-# A class for each byte: 0 a digit, e an exponent's letter, - a sign, "," what may stand before a number, else a space.
+# A class for each byte: 0 for digits, e for an exponent's letter, - for a sign, "," for bytes that may precede a
+# number, a space for all others.
 def _class_of(byte: int) -> int:
     if byte in b"0123456789":
         return ord("0")
@@ -44,11 +45,8 @@ _LONG: Final = re.compile(rb"[0-9]{16}")
 
 
 def as_javascript(text: bytes) -> bytes:
-    """JSON with each number that no double holds as JavaScript would write it. Where there is none, ``text`` itself.
-
-    ``text`` is JSON; of anything else nothing worse comes than of ``text``.
-    """
-    # Most messages are one text, and nearly all hold no such number: found out in a microsecond, without decoding.
+    """Rewrite the numbers that no double holds in ``text``, which is JSON. If it has none, return ``text`` itself."""
+    # Most messages are one string, and nearly all others have no such number: this finds out without decoding them.
     if text[:1] == b'"':
         return text
     classes = text.translate(_CLASSES)
@@ -58,15 +56,15 @@ def as_javascript(text: bytes) -> bytes:
 
 
 def whole(text: bytes) -> bytes:
-    """JSON with each whole number as an integer writes it: 42 for ``42.0`` and ``4.2e1``.
+    """Rewrite the whole numbers in ``text``, which is JSON, as integers: ``42.0`` and ``4.2e1`` as 42.
 
-    Numbers beyond ``MAX_SAFE`` stay: a double may have been rounded to such a number, so that it names another.
+    Numbers beyond ``MAX_SAFE`` stay: rounding may have turned one id into another.
     """
     return _rewritten(text, lambda token: not token.lstrip(b"-").isdigit(), _as_whole)
 
 
 def whole_number(value: float) -> int | None:
-    """The integer that ``value`` is; None where it is none, or beyond ``MAX_SAFE``."""
+    """``value`` as an integer; None if it has a fraction or is beyond ``MAX_SAFE``."""
     return int(value) if abs(value) <= MAX_SAFE and value.is_integer() else None
 
 
@@ -79,7 +77,7 @@ def stringified(value: float) -> str:
     mantissa, _, exponent = repr(abs(value)).partition("e")
     before, _, after = mantissa.partition(".")
     digits = (before + after).lstrip("0")
-    # Where the point stands, counted from the first digit that is not 0.
+    # The position of the decimal point, counted from the first digit that is not 0.
     point = len(before) + int(exponent or 0) - (len(before + after) - len(digits))
     digits = digits.rstrip("0")
     sign = "-" if value < 0 else ""
@@ -112,7 +110,7 @@ def _stringified(token: bytes) -> bytes:
     try:
         return stringified(float(token)).encode()
     except ValueError:
-        return token  # no JSON, as whoever decodes it will find
+        return token  # not JSON; its decoder will refuse it
 
 
 def _as_whole(token: bytes) -> bytes:
