@@ -6,11 +6,11 @@ rewritten as ``JSON.stringify(JSON.parse(text))`` would. All other JSON stays as
 
 ::
 
-    9007199254740993    9007199254740992    a run of 16 digits or more: the nearest double
+    9007199254740993    9007199254740992    16 digits or more before the point: the nearest double
     1e400, 10**400      null                beyond all doubles
     1E5, 1e21, 10**120  100000, 1e+21, 1e+120
     -0, -0.0            0
-    42, 0.1, 1.0        stay
+    42, 0.1, 1.0        stay; so does each fraction of up to 23 digits, which all read as the nearest double
 """
 
 from __future__ import annotations
@@ -38,21 +38,38 @@ def _class_of(byte: int) -> int:
 
 
 _CLASSES: Final = bytes(map(_class_of, range(256)))
-_RUN: Final = b"0" * 16
+
+#: Doubles hold all integers of that many digits, and not all of one digit more.
+_SAFE_DIGITS: Final = 15
+#: JavaScript writes no fraction with more digits.
+_FRACTION_DIGITS: Final = 23
+
+_NEGATIVE_ZERO: Final = b",-0"
+_LONG: Final = b"0" * (_SAFE_DIGITS + 1)
+_LONG_NUMBERS: Final = (b"," + _LONG, b",-" + _LONG, b"0" * (_FRACTION_DIGITS + 1))
+
+#: How a number begins.
+_STARTS: Final = frozenset(b"-0123456789"[i : i + 1] for i in range(11))
 
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(-?[0-9][-+.0-9eE]*)', re.DOTALL)
-_LONG: Final = re.compile(rb"[0-9]{16}")
 
 
 def as_javascript(text: bytes) -> bytes:
     """Rewrite the numbers that no double holds in ``text``, which is JSON. If it has none, return ``text`` itself."""
-    # Most messages are one string, and nearly all others have no such number: this finds out without decoding them.
-    if text[:1] == b'"':
+    first = text[:1]
+    if first == b'"' or first == b"n":
         return text
+    if first in _STARTS:
+        return text if len(text) <= _SAFE_DIGITS and text.isdigit() else _stringified(text)
+    # Nearly all messages have no such number: this finds out without decoding them.
     classes = text.translate(_CLASSES)
-    if b"0e" not in classes and _RUN not in classes and b",-0" not in classes and classes[:2] != b"-0":
-        return text
-    return _rewritten(text, _is_strange, _stringified)
+    if (
+        b"0e" in classes
+        or (_LONG in classes and any(one in classes for one in _LONG_NUMBERS))
+        or (b"-0" in text and _NEGATIVE_ZERO in classes)
+    ):
+        return _rewritten(text, _is_strange, _stringified)
+    return text
 
 
 def whole(text: bytes) -> bytes:
@@ -103,10 +120,17 @@ def _rewritten(text: bytes, strange: Callable[[bytes], bool], written: Callable[
 
 
 def _is_strange(token: bytes) -> bool:
-    return b"e" in token or b"E" in token or token[:2] == b"-0" or _LONG.search(token) is not None
+    if b"e" in token or b"E" in token or token[:2] == b"-0":
+        return True
+    if len(token) <= _SAFE_DIGITS:
+        return False
+    whole, _, fraction = token.lstrip(b"-").partition(b".")
+    return len(whole) > _SAFE_DIGITS or len(fraction) > _FRACTION_DIGITS
 
 
 def _stringified(token: bytes) -> bytes:
+    if not _is_strange(token):
+        return token
     try:
         return stringified(float(token)).encode()
     except ValueError:
