@@ -45,7 +45,7 @@ class InboxState(msgspec.Struct, frozen=True, gc=False):
     """Where an inbox stands.
 
     Attributes:
-        cursor: all up to this offset was proved to be delivered; 0 before the first.
+        cursor: all up to this offset was confirmed; 0 before the first.
         first: the smallest offset that is kept; ``last + 1`` where none is.
         last: the greatest offset that was given; 0 before the first.
     """

@@ -26,6 +26,11 @@ ENGINE: Final = "/engine.io/"
 SOCKETS: Final = "/socket.io/"
 
 
+def let_pass(clock: Clock, seconds: float) -> None:
+    """Advance the clock by ``seconds``, a millisecond at a time, so that a timer that sets another one is not late."""
+    clock.pump([0.001] * round(seconds * 1000))
+
+
 class Exchange:
     """A request, and what is answered to it, perhaps later."""
 
