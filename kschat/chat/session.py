@@ -182,13 +182,8 @@ class ChatSession:
 
     def ask_confirmation(self, offset: int) -> None:
         """Ask for a pong, unless more is written in this moment."""
-<<<<<<< HEAD
-        if not self._wrote and not self.closed:
-            self.socket.ask_confirmation(offset)
-=======
         if not self._wrote and self._context is not None:
-            self.socket.prove(offset)
->>>>>>> main
+            self.socket.ask_confirmation(offset)
 
     def unknown(self, offset: int, final: bool) -> None:
         """Tell the store that it may be out of date."""
