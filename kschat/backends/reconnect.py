@@ -331,8 +331,8 @@ class ReconnectingClient(Generic[C]):
 
     async def _give_up(self, candidate: C, error: BaseException) -> None:
         self._error = error
-        if not candidate.ended:
-            self._connector.give_up(candidate, error)
+        if not candidate.ended and not self._told(self._connector.give_up, candidate, error):
+            candidate.abort("an error that should not be")
         await _when_gone(candidate)
         self._machine.put(ReconnectInput.LOST)
 
@@ -376,7 +376,8 @@ class ReconnectingClient(Generic[C]):
     def end(self) -> None:
         """See ``ReconnectActions``."""
         if self.connection is not None:
-            self._told(self._connector.end, self.connection)
+            if not self._told(self._connector.end, self.connection):
+                self.connection.abort("an error that should not be")
         elif self._candidate is not None:
             self._candidate.abort("this daemon ends")
         else:
@@ -388,11 +389,14 @@ class ReconnectingClient(Generic[C]):
             self.announce_failure()
         self._stopped.callback(None)
 
-    def _told(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _told(self, call: Callable[..., None], *arguments: Any) -> bool:
+        """Tell the connector. Whether it raised nothing."""
         try:
             call(*arguments)
         except Exception:  # noqa: BLE001 - and is logged; who is told must not end the tries
             self.log.failure("what became of a connection could not be handed on")
+            return False
+        return True
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
         return Deferred.fromCoroutine(coroutine).addErrback(

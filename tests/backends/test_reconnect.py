@@ -181,9 +181,13 @@ class Server:
         await self.preparing
 
     def end(self, connection: Line) -> None:
+        if self.raises:
+            raise ZeroDivisionError
         connection.abort("in order")
 
     def give_up(self, connection: Line, error: BaseException) -> None:
+        if self.raises:
+            raise ZeroDivisionError
         connection.abort(type(error).__name__)
 
     def _tell(self, what: str) -> None:
@@ -260,6 +264,18 @@ class ClientTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.assertEqual(self.server.told, ["up", "down", "up"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    def test_a_connector_that_can_t_give_up_or_end_a_connection_ends_nothing_either(self) -> None:
+        self.server.raises = True
+        self.server.preparing = Deferred()
+        self.client.start()
+        failing, self.server.preparing = self.server.preparing, succeed(None)
+        failing.errback(ValueError())
+        self.clock.advance(1.0)
+        self.assertIs(self.client.connection, self.server.lines[1])
+        self.successResultOf(self.client.stop())
+        self.assertEqual([line.why for line in self.server.lines], ["an error that should not be"] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
 
     def test_it_ends_whatever_it_is_doing(self) -> None:
         self.client.start()

@@ -168,7 +168,8 @@ class AmqpRouter:
 
     def give_up(self, connection: Link, error: BaseException) -> None:
         """See ``Connector``."""
-        connection.ready.addErrback(lambda _: None)
+        if connection.ready is not None:  # else it was fired, and nobody else waits for it
+            connection.ready.addErrback(lambda _: None)
         if connection.is_open:
             connection.abort(self._explained(why(error)))
         else:  # it knows better itself why
