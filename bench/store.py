@@ -163,9 +163,13 @@ async def questions(reactor: Any, directory: Path, count: int) -> None:
 
     await timed("inbox and read, nothing new:", connect_with_nothing_new)
     await timed("read of 200, anywhere:", lambda: store.read("star", chance.randrange(last), 200))
-    await timed("history of 100, the newest:", lambda: store.history("star", chance.choice(peers), None, 100))
+    await timed(
+        "history of 100, the newest:", lambda: store.history("star", chance.choice(peers), before=None, limit=100)
+    )
     old = f"{(1_700_000_000_000 + count // 2) << 16:016x}00000000"
-    await timed("history of 100, before the middle:", lambda: store.history("star", chance.choice(peers), old, 100))
+    await timed(
+        "history of 100, before the middle:", lambda: store.history("star", chance.choice(peers), before=old, limit=100)
+    )
     await timed(f"conversations, {_MANY}, all unread:", lambda: store.conversations("star", _MANY), 100)
     await store.stop()
     plans(path)

@@ -12,7 +12,7 @@ class Counters:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
         delivered: messages written to a socket.
-        proved: messages that a client is proved to have.
+        confirmed: messages that a client has confirmed.
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
@@ -35,6 +35,7 @@ class Counters:
         "batches",
         "bus_events",
         "closed",
+        "confirmed",
         "delivered",
         "denied",
         "dropped",
@@ -42,7 +43,6 @@ class Counters:
         "heard",
         "ingested",
         "not_ingested",
-        "proved",
         "refused",
         "rejected",
         "repeated",
@@ -58,7 +58,7 @@ class Counters:
         self.sent = 0
         self.repeated = 0
         self.delivered = 0
-        self.proved = 0
+        self.confirmed = 0
         self.batches = 0
         self.turned_away = 0
         self.handed_on = 0

@@ -71,9 +71,9 @@ class Daemon(MultiService):
         self.front = front
         self._chat = chat
         self._clock = clock
-        self._store = BackendService("store", chat.store)
+        self._store = BackendService("store", chat.context.store)
         self._router = BackendService("router", router)
-        self._bus = BackendService("bus", chat.bus)
+        self._bus = BackendService("bus", chat.context.bus)
         for child in (self._store, self._router, self._bus, front):
             child.setServiceParent(self)
 
@@ -85,12 +85,12 @@ class Daemon(MultiService):
 
     async def _end(self) -> None:
         chat, front = self._chat, self.front
-        chat.closing = True
+        chat.close()
         await front.stop_listening()
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
-        await self._step(chat.delivery.drained, DRAIN_TIMEOUT, "messages were still unanswered")
+        await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still unanswered")
         await front.close_connections()
-        await self._step(chat.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
+        await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not ended")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not ended")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not ended")

@@ -26,8 +26,8 @@ from kschat.backends.tls import AddressError
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
-from kschat.chat.delivery import Bounds, Delivery
-from kschat.chat.hub import Hub
+from kschat.chat.context import make_context
+from kschat.chat.delivery import Bounds
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.message import Mids
 from kschat.chat.tokens import Issuer, Verifier
@@ -110,7 +110,16 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     settings = _front_settings(config)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall)
-    chat = _make_chat(config, reactor, wall, store, router, cork, settings.limits, counters)
+    chat = _make_chat(
+        config,
+        reactor=reactor,
+        wall=wall,
+        store=store,
+        router=router,
+        cork=cork,
+        limits=settings.limits,
+        counters=counters,
+    )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -122,7 +131,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         client=ClientDist(client_dist(config.client_dist, FilePath(os.getcwd()))),
         session_ids=_make_session_ids(config),
         wall=wall,
-        busy=lambda: chat.delivery.waiting >= config.max_batch,
+        busy=lambda: chat.context.delivery.waiting >= config.max_batch,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
     site = front.site(_make_root(config, wall, chat, front), f"{base_path}/socket.io/")
@@ -176,7 +185,11 @@ def _front_settings(config: Config) -> FrontSettings:
 
 def _parts(chat: Chat) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
-    return {"the store": bool(chat.store.up), "RabbitMQ": chat.hub.routed, "Redis": bool(chat.bus.up)}
+    return {
+        "the store": bool(chat.context.store.up),
+        "RabbitMQ": chat.context.hub.routed,
+        "Redis": bool(chat.context.bus.up),
+    }
 
 
 def _endpoint(name: str, description: str, reactor: Any) -> IStreamServerEndpoint:
@@ -196,6 +209,7 @@ def _make_session_ids(config: Config) -> SessionIds | None:
 
 def _make_chat(
     config: Config,
+    *,
     reactor: Any,
     wall: WallClock,
     store: IStore,
@@ -204,23 +218,22 @@ def _make_chat(
     limits: Limits,
     counters: Counters,
 ) -> Chat:
-    bus = _make_bus(config, reactor, wall, counters)
-    hub = Hub(reactor, wall, store, router, bus, cork, counters)
-    bounds = Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
-    return Chat(
-        reactor,
-        wall,
-        Verifier(read_keys(config), config.algorithms, wall, config.token_leeway),
-        store,
-        hub,
-        bus,
-        Delivery(reactor, store, router, hub, bounds, counters),
-        Mids(secrets.token_hex(4)),
-        limits,
-        config.max_room,
-        counters,
-        secrets.SystemRandom().uniform,
+    context = make_context(
+        clock=reactor,
+        wall=wall,
+        verifier=Verifier(read_keys(config), config.algorithms, wall, leeway=config.token_leeway),
+        store=store,
+        router=router,
+        bus=_make_bus(config, reactor, wall, counters),
+        cork=cork,
+        mids=Mids(secrets.token_hex(4)),
+        bounds=Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting),
+        limits=limits,
+        max_room=config.max_room,
+        counters=counters,
+        uniform=secrets.SystemRandom().uniform,
     )
+    return Chat(context)
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -257,8 +270,8 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         return {
             "connections": len(front.sessions),
             "open": front.connections.open,
-            "sockets": chat.hub.sockets,
-            "users": chat.hub.users,
+            "sockets": chat.context.hub.sockets,
+            "users": chat.context.hub.users,
         }
 
     bus = bool(config.redis or config.redis_pub or config.redis_sub)
@@ -266,9 +279,9 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
     def parts() -> dict[str, bool | None]:
         # A daemon that is alone has nothing to connect to: "up" would say that there is.
         return {
-            "router": chat.hub.routed if config.amqp else None,
-            "store": bool(chat.store.up) if chat.store.keeps else None,
-            "bus": bool(chat.bus.up) if bus else None,
+            "router": chat.context.hub.routed if config.amqp else None,
+            "store": bool(chat.context.store.up) if chat.context.store.keeps else None,
+            "bus": bool(chat.context.bus.up) if bus else None,
         }
 
     def gauges() -> dict[str, tuple[str, float]]:
@@ -278,10 +291,10 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
             "sessions_polling": ("Those of them that poll.", front.sessions.polls),
             "forwards": ("Requests and WebSockets handed on to other daemons.", forwards),
-            "sockets": ("Sockets in the chat.", chat.hub.sockets),
-            "users": ("Users with a socket here.", chat.hub.users),
-            "messages_waiting": ("Messages that wait for a batch.", chat.delivery.waiting),
-            "batches_in_flight": ("Batches that are being stored or routed.", chat.delivery.in_flight),
+            "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
+            "users": ("Users with a socket here.", chat.context.hub.users),
+            "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
+            "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
         }
 
     issuer = Issuer(config.secret.encode(), wall) if config.demo else None
@@ -290,7 +303,9 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         page = PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)
     except TemplateError as error:
         raise ConfigError(f"templates: {error}") from None
-    collector = DaemonCollector(chat.counters, gauges=gauges, parts=parts, routing=lambda: chat.hub.routing)
+    collector = DaemonCollector(
+        chat.context.counters, gauges=gauges, parts=parts, routing=lambda: chat.context.hub.routing
+    )
     return make_root(
         page=page,
         static=StaticFiles(directory("static", config.static)),

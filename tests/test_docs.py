@@ -25,7 +25,7 @@ from kschat.backends.redis.settings import Settings as RedisSettings
 from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
-from kschat.backends.sqlite import session as sqlite_session
+from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
@@ -148,13 +148,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of newest messages that `Conversations` has from Redis": (size(redis_store.MAX_LISTED_BYTES),),
     "conversations that Redis looks at for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
     "places in inboxes that one transaction of the SQLite store makes for messages to rooms": (
-        many(sqlite_session.TRANSACTION_PLACES),
+        many(sqlite_transactions.TRANSACTION_PLACES),
     ),
     "what the SQLite store keeps in memory before inboxes, conversations and `cid` follow in the file; also what a "
     "restart after SIGKILL does first": (
-        f"{many(sqlite_session.INDEX_MESSAGES)} messages",
-        size(sqlite_session.INDEX_BYTES),
-        f"{many(sqlite_session.INDEX_PLACES)} places",
+        f"{many(sqlite_transactions.INDEX_MESSAGES)} messages",
+        size(sqlite_transactions.INDEX_BYTES),
+        f"{many(sqlite_transactions.INDEX_PLACES)} places",
     ),
     "what retention deletes in one transaction of the SQLite store": (
         seconds(sqlite_retention.STEP_SECONDS),

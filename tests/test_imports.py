@@ -214,6 +214,36 @@ class TestImports(SynchronousTestCase):
         for name in imports(parsed(PACKAGE / "counters.py")):
             self.assertIn(name.split(".")[0], sys.stdlib_module_names)
 
+    def test_no_circle_of_imports_within_the_chat(self):
+        # Those for types count as well: what needs another's type is not apart from it.
+        places = {
+            f"kschat.chat.{path.stem}": path for path in (PACKAGE / "chat").glob("*.py") if path.stem != "__init__"
+        }
+        below = {
+            module: {name for name in places for one in imports(parsed(path)) if belongs(one, {name})}
+            for module, path in places.items()
+        }
+        done: set[str] = set()
+
+        def visit(module: str, path: tuple[str, ...]) -> None:
+            self.assertNotIn(module, path, f"a circle: {' -> '.join((*path, module))}")
+            if module not in done:
+                for name in sorted(below[module]):
+                    visit(name, (*path, module))
+                done.add(module)
+
+        for module in below:
+            visit(module, ())
+
+    def test_more_than_three_parameters_are_named_at_the_call_in_the_chat(self):
+        for path in (PACKAGE / "chat").glob("*.py"):
+            for node in ast.walk(parsed(path)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    names = [
+                        one.arg for one in (*node.args.posonlyargs, *node.args.args) if one.arg not in ("self", "cls")
+                    ]
+                    self.assertLessEqual(len(names), 3, f"{path.name}: {node.name}")
+
     def test_every_package_is_a_floor(self):
         packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
         self.assertEqual(packages, set(ALLOWED))

@@ -74,7 +74,7 @@ class NullStore:
         """See ``IStore``."""
         return succeed({})
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
         return _kept_nothing()
 

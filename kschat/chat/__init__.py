@@ -8,12 +8,15 @@
 - ``keys``         what tokens are verified with, parsed once
 - ``tokens``       JWT -> ``Identity``
 - ``connect_request``  where a client may put its token, and whose it must be
-- ``application``  ``Chat``: who may join, which event is which command
-- ``commands``     a table: event name -> function
+- ``context``      ``ChatContext``: the parts of a chat, built once, given to its commands
+- ``application``  ``Chat``: sockets' coming and going; hands events to their commands
+- ``commands``     the table of events: an entry an event
 - ``stream``       ``DeliveryStream``: an inbox on its way to a socket, in order and each message once; no I/O
 - ``inflight``     ``InFlightWindow``: what was written to a socket, and whether its client has it
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
 - ``inbox``        a user on this daemon: the cursor and the sockets
+- ``composer``     messages, made of what senders give, with a socket or without
+- ``replies``      whom the pipeline answers: a socket, or a Deferred
 - ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
 - ``ingest``       messages of servers that keep none, taken into the store
 - ``catchup``      what news did not tell: looked up in the store, told to other daemons later

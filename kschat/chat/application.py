@@ -5,29 +5,19 @@ It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import commands, outgoing
-from kschat.chat.bus import IBus
-from kschat.chat.clocks import WallClock
 from kschat.chat.connect_request import ConnectRequest, is_pid_of, new_pid
-from kschat.chat.delivery import Delivery
-from kschat.chat.hub import Hub
-from kschat.chat.interfaces import InboxState, IStore
-from kschat.chat.message import Mids
+from kschat.chat.context import ChatContext
+from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
-from kschat.chat.presence import Presence
 from kschat.chat.session import ChatSession
-from kschat.chat.tokens import TokenError, Verifier
-from kschat.counters import Counters
+from kschat.chat.tokens import TokenError
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
-from kschat.wire.limits import Limits
 from kschat.wire.socketio import Ack, Connect, Event
 
 #: The namespace that the chat is on.
@@ -44,74 +34,44 @@ FAREWELLS = {
 
 
 class Chat:
-    """The chat of one daemon.
+    """The chat of one daemon: its sockets' coming and going, and what they say.
 
     Args:
-        clock: the reactor.
-        wall: gives messages their time.
-        verifier: says whose a token is.
-        store: keeps messages.
-        hub: knows who is here.
-        bus: knows who is elsewhere.
-        delivery: takes messages.
-        mids: makes their ids.
-        limits: of the wire.
-        max_room: members of a room.
-        counters: counts.
-        uniform: gives a random number between two others.
-
-    Attributes:
-        operations: what can be asked of it without a socket.
-        closing: whether the daemon is going down; then nothing new is taken.
+        context: its parts.
     """
 
     log = Logger()
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        wall: WallClock,
-        verifier: Verifier,
-        store: IStore,
-        hub: Hub,
-        bus: IBus,
-        delivery: Delivery,
-        mids: Mids,
-        limits: Limits,
-        max_room: int,
-        counters: Counters,
-        uniform: Callable[[float, float], float],
-    ) -> None:
-        self.clock = clock
-        self.wall = wall
-        self.verifier = verifier
-        self.store = store
-        self.hub = hub
-        self.bus = bus
-        self.delivery = delivery
-        self.mids = mids
-        self.limits = limits
-        self.max_room = max_room
-        self.counters = counters
-        self.presence = Presence(hub, bus)
-        self.operations = Operations(hub, self.presence, store, counters)
-        bus.attach(self.operations)
-        self.closing = False
-        self._uniform = uniform
+    def __init__(self, context: ChatContext) -> None:
+        self.context = context
+
+    @property
+    def operations(self) -> Operations:
+        """What can be asked of it without a socket."""
+        return self.context.operations
+
+    @property
+    def closing(self) -> bool:
+        """Whether the daemon is going down; then nothing new is taken."""
+        return self.context.delivery.closed
+
+    def close(self) -> None:
+        """Take nothing new: the daemon is going down."""
+        self.context.delivery.closed = True
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = request.identify(self.verifier)
+            identity = request.identify(self.context.verifier)
         except TokenError as error:
             self._deny(socket, error.reason, "Authentication error")
             return
         options = request.options()
-        if options.recover and not self.store.keeps:
+        if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
         session = socket.record = ChatSession(socket, identity, options)
-        joined = self.hub.join(session)
+        joined = self.context.hub.join(session)
         joined.addCallbacks(
             self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
         )
@@ -122,16 +82,16 @@ class Chat:
             return
         pid, offset = None, None
         if session.options.recover:
-            pid = new_pid(session.user, self.store.epoch)
+            pid = new_pid(session.user, self.context.store.epoch)
             session.pids = (pid,)
-            if claim is not None and is_pid_of(session.user, self.store.epoch, claim[0]):
+            if claim is not None and is_pid_of(session.user, self.context.store.epoch, claim[0]):
                 session.pids = (pid, claim[0])
-                self.operations.replaced(session, claim[0])
+                self.context.operations.replaced(session, claim[0])
                 # All that was missed must still be there, else it is a new beginning.
                 if state is not None and state.first - 1 <= claim[1] <= state.last:
                     pid, offset = claim
                 elif state is not None and claim[1] > state.last:
-                    self.store.is_outdated(claim[1])
+                    self.context.store.is_outdated(claim[1])
         session.socket.accept(pid=pid)
         self.log.info(
             "{user} joined from {peer}",
@@ -139,10 +99,10 @@ class Chat:
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
-        if self.hub.let_in(session):
-            self.presence.came(session.user)
-        self.hub.begin(session, state, offset)
-        if not self.store.keeps and not self.hub.routed:
+        if self.context.hub.let_in(session):
+            self.context.presence.came(session.user)
+        self.context.hub.begin(session, state, offset)
+        if not self.context.store.keeps and not self.context.hub.routed:
             session.socket.emit(outgoing.NO_BROKER, ask=True)
 
     def _not_bound(self, failure: Failure, session: ChatSession) -> None:
@@ -158,12 +118,12 @@ class Chat:
         socket.refuse(message)
 
     def _denied(self, connection: Connection, reason: str) -> None:
-        self.counters.denied[reason] += 1
+        self.context.counters.denied[reason] += 1
         self.log.info("a socket from {peer} was not let in: {reason}", peer=connection.handshake.peer, reason=reason)
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Handler``."""
-        commands.run(self, socket.record, event)
+        commands.run(self.context, socket.record, event)
 
     def acked(self, socket: Socket, ack: Ack) -> None:
         """See ``wire.connection.Handler``."""
@@ -179,19 +139,19 @@ class Chat:
         session = socket.record
         if farewell is not None and session.more:
             name, least, most = farewell
-            socket.emit(outgoing.goodbye(name, self._uniform(least, most)))
+            socket.emit(outgoing.goodbye(name, self.context.uniform(least, most)))
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """See ``wire.connection.Handler``."""
         session = socket.record
         if isinstance(session, ChatSession):
-            self.presence.forget(session)
+            self.context.presence.forget(session)
             self._leave(session)
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
-        if self.hub.leave(session):
-            self.presence.left(session.user)
+        if self.context.hub.leave(session):
+            self.context.presence.left(session.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:
         """See ``server.ServerObserver``."""
@@ -199,7 +159,7 @@ class Chat:
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """See ``server.ServerObserver``."""
-        self.counters.closed[reason.text] += 1
+        self.context.counters.closed[reason.text] += 1
         if detail:
             self.log.info(
                 "a connection from {peer} was closed: {reason} ({detail})",

@@ -45,7 +45,7 @@ class CatchUp:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, store: IStore, router: IRouter, inboxes: Mapping[str, Inbox]) -> None:
+    def __init__(self, *, clock: IReactorTime, store: IStore, router: IRouter, inboxes: Mapping[str, Inbox]) -> None:
         self._clock = clock
         self._store = store
         self._router = router

@@ -1,33 +1,34 @@
-"""What each event does: a table from its name to a function.
+"""What each event does: one table, an entry an event.
 
-A command gets the chat, the session of the socket it came from, and the event. What it raises as
-``Refused`` is told to the sender: by ``Send``'s two answers, or by the ack, ``{ER, WHY}``. A command
-that needs the store returns a Deferred; how many of those a socket may have is bounded.
+To add an event: its payload's type in ``incoming``, a function here, an entry in the table. The payload is decoded in
+``run``, once. A function answers with the arguments of the ack, now or by a Deferred; what it raises as ``Refused``
+is told to the sender by the ack, ``{ER, WHY}``. How many Deferreds a socket may wait for is bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from kschat.chat import incoming, outgoing
-from kschat.chat.clocks import milliseconds
 from kschat.chat.cluster_commands import Receipt, Typing
-from kschat.chat.delivery import Submission, refuse
+from kschat.chat.context import ChatContext
+from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
-from kschat.chat.message import MAX_ID, Error, Message, Refused
+from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
+from kschat.chat.replies import SocketReply
 from kschat.chat.session import ChatSession
-from kschat.wire.errors import ProtocolError
-from kschat.wire.socketio import Event, renumber
+from kschat.wire.socketio import Event
 
-if TYPE_CHECKING:
-    from kschat.chat.application import Chat
+P = TypeVar("P")
 
 #: Answers of the store that one socket may await.
 MAX_REQUESTS: Final = 32
@@ -36,216 +37,263 @@ MAX_REQUESTS: Final = 32
 MAX_CONVERSATIONS: Final = 500
 
 
-def send(chat: Chat, session: ChatSession, event: Event) -> None:
+class Answer(NamedTuple):
+    """An ack: the JSON array of its arguments, and what placeholders in it refer to."""
+
+    body: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+#: The ack of what was done, and has nothing more to say.
+DONE: Final = Answer(b'[{"ER":0}]')
+
+
+class Request(msgspec.Struct, Generic[P], frozen=True, gc=False):
+    """One event of one socket.
+
+    Attributes:
+        context: the chat's parts.
+        session: the socket.
+        payload: what the event carries.
+        event: as it came: with its ack id, and its attachments.
+    """
+
+    context: ChatContext
+    session: ChatSession
+    payload: P
+    event: Event
+
+
+def send(request: Request[incoming.Send]) -> None:
     """``Send``: a message to a user or a room. It is answered when the message is stored."""
-    try:
-        submission = _submission(chat, session, event)
-        chat.delivery.submit(submission)
-    except Refused as refused:
-        chat.counters.refused[refused.error] += 1
-        refuse(session.socket, event.id, *incoming.loose_fields(event.args), refused)
+    context, session, payload, event = request.context, request.session, request.payload, request.event
+    context.delivery.ensure_open()
+    message = context.composer.compose(session.user, payload, event.attachments)
+    reply = SocketReply(session.socket, event.id, message.uId, incoming.readable(payload.rno))
+    context.delivery.submit(Submission(message, reply, session))
 
 
-def _submission(chat: Chat, session: ChatSession, event: Event) -> Submission:
-    if chat.closing:
-        raise Refused(Error.GOING_DOWN, "The server is going down; connect again.")
-    payload = incoming.decode_send(event.args)
-    sender = str(payload.uId)
-    if sender != session.user:
-        raise Refused(Error.NOT_ALLOWED, "uId is not the user of your token.")
-    recipient = _id(payload.pId, "pId")
-    if event.attachments:
-        try:
-            text, attachments = renumber(payload.msg, event.attachments, chat.limits.max_depth)
-        except ProtocolError as error:
-            raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
-        msg = Raw(text)
-    else:
-        msg, attachments = incoming.readable(payload.msg), ()
-    time = milliseconds(chat.wall)
-    message = Message(
-        chat.mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, attachments
-    )
-    return Submission(message, session, event.id, incoming.readable(payload.rno))
+def _refuse_send(session: ChatSession, event: Event, refused: Refused) -> None:
+    if session.socket.accepted:
+        SocketReply(session.socket, event.id, *incoming.loose_fields(event.args)).refused(refused)
 
 
-def logout(chat: Chat, session: ChatSession, event: Event) -> Deferred[None] | None:
+def logout(request: Request[incoming.Logout]) -> Deferred[None] | None:
     """``Logout``: an ack, RESPLOGOUT, and the end of this socket; with ``{all: true}`` of all the user's anywhere."""
-    if incoming.says_all(event.args):
+    context, session, event = request.context, request.session, request.event
+
+    def logged_out(_: None) -> None:
+        if event.id is not None:
+            session.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
+        session.socket.emit(outgoing.LOGGED_OUT)
+        session.socket.disconnect()
+
+    if request.payload.everywhere:
         # Whoever has the answer may connect again, and that socket must not be ended by what is told late.
-        told = chat.operations.disconnect(session.user, "logout", session)
-        return told.addCallback(lambda _: _logged_out(session, event))
-    _logged_out(session, event)
+        return context.operations.disconnect(session.user, "logout", session).addCallback(logged_out)
+    logged_out(None)
     return None
 
 
-def _logged_out(session: ChatSession, event: Event) -> None:
-    if event.id is not None:
-        session.socket.ack(event.id, b'[{"RC":1,"ERR":0}]')
-    session.socket.emit(outgoing.LOGGED_OUT)
-    session.socket.disconnect()
-
-
-def typing(chat: Chat, session: ChatSession, event: Event) -> None:
+def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
-    peer = _id(incoming.decode(incoming.TYPING, event.args, "Typing").pId, "pId")
+    peer = _id(request.payload.pId, "pId")
     if peer[0] != "#":
-        chat.hub.notifier.tell((peer,), Typing(session.user))
-    _answer(session, event, b'[{"ER":0}]')
+        request.context.hub.notifier.tell((peer,), Typing(request.session.user))
+    return DONE
 
 
-def presence(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
     """``Presence``: who of some users is online, and from then on each change."""
-    users = tuple(dict.fromkeys(_id(one, "ids") for one in incoming.decode(incoming.WATCH, event.args, "Presence").ids))
-    return chat.presence.watch(session, users).addCallback(
-        lambda found: _answer(session, event, outgoing.presences(found))
-    )
+    users = tuple(dict.fromkeys(_id(one, "ids") for one in request.payload.ids))
+    watched = request.context.presence.watch(request.session, users)
+    return watched.addCallback(lambda found: Answer(outgoing.presences(found)))
 
 
-def read(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def read(request: Request[incoming.Read]) -> Deferred[Answer]:
     """``Read``: all of a conversation up to ``mid`` is read; the peer is told."""
-    payload = incoming.decode(incoming.READ, event.args, "Read")
-    peer = _id(payload.pId, "pId")
+    context, user, mid = request.context, request.session.user, request.payload.mid
+    peer = _id(request.payload.pId, "pId")
 
-    def marked(moved: bool) -> None:
-        _answer(session, event, b'[{"ER":0}]')
+    def marked(moved: bool) -> Answer:
         if moved and peer[0] != "#":
-            chat.hub.notifier.receipt(peer, Receipt(session.user, False, payload.mid, Status.READ))
+            context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
+        return DONE
 
-    return chat.store.mark_read(session.user, peer, payload.mid).addCallback(marked)
+    return context.store.mark_read(user, peer, mid).addCallback(marked)
 
 
-def history(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def history(request: Request[incoming.History]) -> Deferred[Answer]:
     """``History``: a page of a conversation, newest last."""
-    payload = incoming.decode(incoming.HISTORY, event.args, "History")
+    context, payload = request.context, request.payload
 
-    def found(page: Page) -> None:
+    def found(page: Page) -> Answer:
         listed = [(None, message) for message in page.messages]
-        pieces, attachments, cut = outgoing.fit(listed, chat.limits.max_payload, newest=True)
-        _answer(session, event, outgoing.page(pieces, page.more or cut), attachments)
+        pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=True)
+        return Answer(outgoing.page(pieces, page.more or cut), attachments)
 
     peer = _id(payload.pId, "pId")
-    return chat.operations.history(session.user, peer, payload.before, payload.limit).addCallback(found)
+    asked = context.operations.history(request.session.user, peer, before=payload.before, limit=payload.limit)
+    return asked.addCallback(found)
 
 
-def sync(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    payload = incoming.decode(incoming.SYNC, event.args, "Sync")
+    context, offset = request.context, request.payload.offset
 
-    def found(inbox: InboxPage) -> None:
+    def found(inbox: InboxPage) -> Answer:
         entries = inbox.entries
-        if payload.offset > inbox.last:
-            chat.store.is_outdated(payload.offset)
+        if offset > inbox.last:
+            context.store.is_outdated(offset)
         listed = [(entry.offset, entry.message) for entry in entries]
-        pieces, attachments, cut = outgoing.fit(listed, chat.limits.max_payload, newest=False)
+        pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
         # The store may cut a page by bytes as well.
         more = cut or (bool(entries) and entries[-1].offset < inbox.last)
-        _answer(session, event, outgoing.page(pieces, more), attachments)
+        return Answer(outgoing.page(pieces, more), attachments)
 
-    return chat.store.read(session.user, payload.offset, MAX_PAGE).addCallback(found)
+    return context.store.read(request.session.user, offset, MAX_PAGE).addCallback(found)
 
 
-def conversations(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
     """``Conversations``: with whom the user wrote, the newest first."""
+    context = request.context
 
-    def found(listed: list[Conversation]) -> None:
+    def found(listed: list[Conversation]) -> Answer:
         # A list shows what a message says in one line: binary is left to History.
-        _answer(session, event, outgoing.conversations(listed, chat.limits.max_payload))
+        return Answer(outgoing.conversations(listed, context.limits.max_payload))
 
-    return chat.store.conversations(session.user, MAX_CONVERSATIONS).addCallback(found)
+    return context.store.conversations(request.session.user, MAX_CONVERSATIONS).addCallback(found)
 
 
-def join(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def join(request: Request[incoming.Room]) -> Deferred[Answer]:
     """``Join``: be a member of a room that the token allows."""
-    room = _room(event, "Join")
+    context, session = request.context, request.session
+    room = _room(request.payload)
     rooms = session.identity.rooms
     if rooms != "*" and room not in rooms and room[1:] not in rooms:
         raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
 
-    def full(failure: Failure) -> None:
+    def full(failure: Failure) -> Answer:
         failure.trap(RoomFull)
         raise Refused(Error.TOO_MANY, "The room is full.")
 
-    return chat.store.join(room, session.user, chat.max_room).addCallbacks(
-        lambda _: _answer(session, event, b'[{"ER":0}]'), full
-    )
+    return context.store.join(room, session.user, context.max_room).addCallbacks(lambda _: DONE, full)
 
 
-def leave(chat: Chat, session: ChatSession, event: Event) -> Deferred[None]:
+def leave(request: Request[incoming.Room]) -> Deferred[Answer]:
     """``Leave``: be a member no more."""
-    room = _room(event, "Leave")
-    return chat.store.leave(room, session.user).addCallback(lambda _: _answer(session, event, b'[{"ER":0}]'))
+    room = _room(request.payload)
+    return request.context.store.leave(room, request.session.user).addCallback(lambda _: DONE)
 
 
-Command = Callable[["Chat", ChatSession, Event], Deferred[None] | None]
-
-#: An event whose name is not here is passed over, as with the tutorial's server.
-COMMANDS: Final[dict[str, Command]] = {
-    "Send": send,
-    "Logout": logout,
-    "Typing": typing,
-    "Presence": presence,
-    "Read": read,
-    "History": history,
-    "Sync": sync,
-    "Conversations": conversations,
-    "Join": join,
-    "Leave": leave,
-}
-
-#: The tutorial's own. Who sends another knows more, and is told more.
-_TUTORIALS: Final = frozenset({"Send", "Logout"})
-
-#: These ask for what a store keeps.
-_OF_STORE: Final = frozenset({"Read", "History", "Sync", "Conversations", "Join", "Leave"})
-
-#: These never wait for the store, and so may come however many answers of it are awaited.
-_UNASKING: Final = frozenset({"Send", "Logout", "Typing"})
+def _refuse(session: ChatSession, event: Event, refused: Refused) -> None:
+    _answer(session, event, Answer(outgoing.ack_error(refused.error, refused.why)))
 
 
-def run(chat: Chat, session: ChatSession, event: Event) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Generic[P]):
+    """An event that clients may emit.
+
+    Attributes:
+        name: of the event.
+        payload: the type of what it carries.
+        do: does it. Returns the answer; None where it answers by itself.
+        needs_store: whether it asks for what a store keeps, and so is refused where none does.
+        waits: whether it is answered later, and so is refused where too much is unanswered.
+        tutorial: whether it is the tutorial's. A client that emits another knows more, and is told more.
+        refuse: tells the sender of a refusal.
+        decode: makes the payload of the event's arguments.
+    """
+
+    name: str
+    payload: type[P]
+    do: Callable[[Request[P]], Answer | Deferred[Answer] | Deferred[None] | None]
+    needs_store: bool = True
+    waits: bool = True
+    tutorial: bool = False
+    refuse: Callable[[ChatSession, Event, Refused], None] = _refuse
+    decode: Callable[[tuple[Raw, ...]], P] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decode", incoming.decoder_of(self.payload, self.name))
+
+
+_TABLE: Final[tuple[Command[Any], ...]] = (
+    Command(
+        name="Send",
+        payload=incoming.Send,
+        do=send,
+        needs_store=False,
+        waits=False,
+        tutorial=True,
+        refuse=_refuse_send,
+    ),
+    Command(name="Logout", payload=incoming.Logout, do=logout, needs_store=False, waits=False, tutorial=True),
+    Command(name="Typing", payload=incoming.PeerOnly, do=typing, needs_store=False, waits=False),
+    Command(name="Presence", payload=incoming.Watch, do=presence, needs_store=False),
+    Command(name="Read", payload=incoming.Read, do=read),
+    Command(name="History", payload=incoming.History, do=history),
+    Command(name="Sync", payload=incoming.Sync, do=sync),
+    Command(name="Conversations", payload=incoming.Nothing, do=conversations),
+    Command(name="Join", payload=incoming.Room, do=join),
+    Command(name="Leave", payload=incoming.Room, do=leave),
+)
+
+#: By the event's name. An event that is not here is passed over, as with the tutorial's server.
+COMMANDS: Final[Mapping[str, Command[Any]]] = {command.name: command for command in _TABLE}
+
+
+def run(context: ChatContext, session: ChatSession, event: Event) -> None:
     """Do what ``event`` asks for, and answer it also where that is refused."""
     command = COMMANDS.get(event.name)
     if command is None:
         return
-    if event.name not in _TUTORIALS:
+    if not command.tutorial:
         session.more = True
     try:
-        if event.name in _OF_STORE and not chat.store.keeps:
+        if command.needs_store and not context.store.keeps:
             raise Refused(Error.NO_STORE, "This server keeps no messages.")
-        if session.requests >= MAX_REQUESTS and event.name not in _UNASKING:
+        if command.waits and session.requests >= MAX_REQUESTS:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")
-        answer = command(chat, session, event)
+        request = Request(context, session, command.decode(event.args), event)
+        answer = command.do(request)
     except Refused as refused:
-        _refuse(chat, session, event, refused)
+        context.counters.refused[refused.error] += 1
+        command.refuse(session, event, refused)
         return
-    if answer is not None:
-        session.requests += 1
-        answer.addErrback(_unanswered, chat, session, event)
-        answer.addBoth(_done, session)
+    if isinstance(answer, Deferred):
+        _wait(command, request, answer)
+    elif answer is not None:
+        _answer(session, event, answer)
 
 
-def _done(_: object, session: ChatSession) -> None:
-    session.requests -= 1
+def _wait(command: Command[Any], request: Request[Any], answer: Deferred[Any]) -> None:
+    """Answer when the answer is there."""
+    context, session, event = request.context, request.session, request.event
+    session.requests += 1
+
+    def answered(found: Answer | None) -> None:
+        if found is not None:
+            _answer(session, event, found)
+
+    def failed(failure: Failure) -> None:
+        refused = failure.value
+        if not isinstance(refused, Refused):
+            if failure.check(StoreUnavailable) is None:
+                context.log.failure("{name} failed", failure, name=command.name)
+            refused = Refused(Error.NO_STORE, "The store is not available; try again.")
+        context.counters.refused[refused.error] += 1
+        command.refuse(session, event, refused)
+
+    def done(_: object) -> None:
+        session.requests -= 1
+
+    answer.addCallback(answered).addErrback(failed).addBoth(done)
 
 
-def _unanswered(failure: Failure, chat: Chat, session: ChatSession, event: Event) -> None:
-    refused = failure.value
-    if not isinstance(refused, Refused):
-        if failure.check(StoreUnavailable) is None:
-            chat.log.failure("{name} failed", failure, name=event.name)
-        refused = Refused(Error.NO_STORE, "The store is not available; try again.")
-    _refuse(chat, session, event, refused)
-
-
-def _refuse(chat: Chat, session: ChatSession, event: Event, refused: Refused) -> None:
-    chat.counters.refused[refused.error] += 1
-    _answer(session, event, outgoing.ack_error(refused.error, refused.why))
-
-
-def _answer(session: ChatSession, event: Event, body: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+def _answer(session: ChatSession, event: Event, answer: Answer) -> None:
     if event.id is not None and session.socket.accepted:
-        session.socket.ack(event.id, body, attachments)
+        session.socket.ack(event.id, answer.body, answer.attachments)
 
 
 def _id(value: int | str, field: str) -> str:
@@ -255,8 +303,8 @@ def _id(value: int | str, field: str) -> str:
     return text
 
 
-def _room(event: Event, name: str) -> str:
-    room = _id(incoming.decode(incoming.ROOM, event.args, name).room, "room")
+def _room(payload: incoming.Room) -> str:
+    room = _id(payload.room, "room")
     room = room if room[0] == "#" else "#" + room
     if len(room) == 1 or len(room) > MAX_ID:
         raise Refused(Error.INVALID, f"room is not 1 to {MAX_ID - 1} characters long.")

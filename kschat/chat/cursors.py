@@ -1,7 +1,7 @@
 """Where a user's inbox is read after other daemons have written what they know of its cursor.
 
 Cursors are written behind: a daemon gathers them for a moment. A socket that connects to another daemon in that moment
-would be sent again what the user's first device has just proved to have. So the daemon asks those that have the
+would be sent again what the user's first device has just confirmed. So the daemon asks those that have the
 user, and they write the cursor at once. It costs nothing where no socket connects.
 """
 
@@ -58,7 +58,7 @@ class Cursors:
 
     def asked(self, user: str, word: CursorRequest) -> None:
         """Another daemon asks: write the cursor of ``user``, then answer."""
-        # In a later turn: the proof of a message may have arrived before the question, and be read after it.
+        # In a later turn: the confirmation of a message may have arrived before the question, and be read after it.
         self._clock.callLater(0, self._answer, user, word.id)
 
     def answered(self, word: CursorWritten) -> None:

@@ -9,7 +9,7 @@ messages of a batch, the batches in flight, the messages that wait for a place. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from kschat.chat import outgoing
 from kschat.chat.cluster_commands import Receipt
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
@@ -26,7 +25,6 @@ from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession
 from kschat.counters import Counters
 from kschat.outage_log import OutageLog
-from kschat.wire.connection import Socket
 
 #: What a sender is told where the store refuses its message.
 _REFUSALS: Final = {
@@ -36,20 +34,28 @@ _REFUSALS: Final = {
 }
 
 
+class Reply(Protocol):
+    """Is told what became of a message: one of these, once. It must not raise."""
+
+    def stored(self, stored: Stored) -> None:
+        """The message is durable (in relay mode: the broker has it), or was before: ``stored.repeat``."""
+
+    def refused(self, refused: Refused) -> None:
+        """The message was not taken."""
+
+
 class Submission(msgspec.Struct, frozen=True, gc=False):
     """A message, and whom to answer.
 
     Attributes:
         message: what to deliver.
-        session: the sender's socket; it may be gone by the time of the answer.
-        ack: the id of the ack that was asked for.
-        rno: what RESPSEND returns.
+        reply: is told what became of it.
+        origin: the socket that sent it, which gets no carbon of it; None for a sender without one.
     """
 
     message: Message
-    session: ChatSession
-    ack: int | None
-    rno: msgspec.Raw
+    reply: Reply
+    origin: ChatSession | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +81,16 @@ class Delivery:
         hub: knows the sockets, and lets each be written to once a batch.
         bounds: how much it holds.
         counters: counts.
+
+    Attributes:
+        closed: whether the daemon is going down; then nothing new is taken.
     """
 
     log = Logger()
 
     def __init__(
         self,
+        *,
         clock: IReactorTime,
         store: IStore,
         router: IRouter,
@@ -98,6 +108,7 @@ class Delivery:
         self._in_flight = 0
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
+        self.closed = False
         #: why the store or the router failed, until a batch goes all the way
         self._outages = OutageLog(self.log, LogLevel.warn)
 
@@ -105,8 +116,9 @@ class Delivery:
         """Take a message into the batch of this turn. Its sender is answered later.
 
         Raises:
-            Refused: BUSY, when too many wait already.
+            Refused: BUSY, when too many wait already; GOING_DOWN, when the daemon is.
         """
+        self.ensure_open()
         waiting = self._waiting
         if len(waiting) >= self._bounds.max_waiting:
             raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")
@@ -114,6 +126,11 @@ class Delivery:
         if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
             self._turn_set = True
             self._clock.callLater(0, self._turn)
+
+    def ensure_open(self) -> None:
+        """Raises Refused with GOING_DOWN when the daemon is going down."""
+        if self.closed:
+            raise Refused(Error.GOING_DOWN, "The server is going down; connect again.")
 
     @property
     def waiting(self) -> int:
@@ -199,21 +216,21 @@ class Delivery:
         began = self._clock.seconds()
         publishes = [self._publish(part, exact).addCallback(self._routed, began) for part, exact in parts]
         published = gatherResults(publishes, consumeErrors=True)
-        done: Deferred[None] = published.addCallbacks(
-            self._relayed, self._not_relayed, callbackArgs=(asking, stored, batch), errbackArgs=(batch,)
-        )
+
+        def relayed(carried: list[list[bool]]) -> None:
+            self._answer(batch, stored)
+            if asking:
+                self._tell_lost(asking, carried[-1])
+
+        done: Deferred[None] = published.addCallbacks(relayed, self._not_relayed, errbackArgs=(batch,))
         return done
 
-    def _relayed(
-        self, words: list[list[bool]], asking: list[Stored], stored: list[Stored], batch: Sequence[Submission]
-    ) -> None:
-        self._answer(batch, stored)
-        if asking:
-            with self._hub.writing():
-                for one, carried in zip(asking, words[-1], strict=True):
-                    if not carried:
-                        message = one.message
-                        self._hub.notifier.receipt(message.sender, Receipt.of(message, Status.LOST))
+    def _tell_lost(self, asking: list[Stored], carried: list[bool]) -> None:
+        with self._hub.writing():
+            for one, was_carried in zip(asking, carried, strict=True):
+                if not was_carried:
+                    message = one.message
+                    self._hub.notifier.receipt(message.sender, Receipt.of(message, Status.LOST))
 
     def _not_relayed(self, failure: Failure, batch: Sequence[Submission]) -> None:
         reason = failure.value.subFailure if isinstance(failure.value, FirstError) else failure
@@ -231,16 +248,11 @@ class Delivery:
                     self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused]))
                     continue
                 counters.sent += 1
-                session, message = submission.session, one.message
-                socket = session.socket
-                if socket.accepted:
-                    if submission.ack is not None:
-                        socket.ack(submission.ack, outgoing.ack_sent(message, one.repeat))
-                    socket.emit(outgoing.sent(message, submission.rno), message.attachments, True)
+                submission.reply.stored(one)
                 if one.repeat:
                     counters.repeated += 1
                 elif carbons:
-                    hub.notifier.carbon(message, session)
+                    hub.notifier.carbon(one.message, submission.origin)
 
     def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:
@@ -259,9 +271,7 @@ class Delivery:
 
     def _refuse(self, submission: Submission, refused: Refused) -> None:
         self._counters.refused[refused.error] += 1
-        socket = submission.session.socket
-        if socket.accepted:
-            refuse(socket, submission.ack, submission.message.uId, submission.rno, refused)
+        submission.reply.refused(refused)
 
     def _finish(self, _: object) -> None:
         self._in_flight -= 1
@@ -283,13 +293,3 @@ def _again(stored: Sequence[Stored], fresh: Sequence[Stored]) -> list[Stored]:
     told = {one.message.mid for one in fresh}
     again = {one.message.mid: one for one in stored if one.repeat and one.places and one.message.mid not in told}
     return list(again.values())
-
-
-def refuse(socket: Socket, ack: int | None, uid: int | str | None, rno: msgspec.Raw, refused: Refused) -> None:
-    """Tell a sender why its message is not taken: by the ack, and by RESPSEND.
-
-    RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
-    """
-    if ack is not None:
-        socket.ack(ack, outgoing.ack_failed(uid, refused.error, refused.why))
-    socket.emit(outgoing.failed(refused.error, refused.why, rno), ask=True)

@@ -71,6 +71,7 @@ class Hub:
 
     def __init__(
         self,
+        *,
         clock: IReactorTime,
         wall: WallClock,
         store: IStore,
@@ -90,8 +91,8 @@ class Hub:
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
-        self.catch_up = CatchUp(clock, store, router, self._inboxes)
-        self._ingest = ForeignIngest(clock, store, counters, self.deliver)
+        self.catch_up = CatchUp(clock=clock, store=store, router=router, inboxes=self._inboxes)
+        self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
         router.attach(self)
         store.attach(self)
 
@@ -204,7 +205,7 @@ class Hub:
             Deferred.fromCoroutine(self._delivered_before(inbox, before, claim)).addErrback(self._failed)
 
     async def _delivered_before(self, inbox: Inbox, after: int, upto: int) -> None:
-        """Tell the senders of what a client shows that it has, and no socket had proved."""
+        """Tell the senders of what a client shows that it has, and no socket had confirmed."""
         after = max(after, upto - MAX_CLAIMED)
         while after < upto:
             try:
@@ -335,12 +336,12 @@ class Hub:
             self._tell_senders(inbox.user, [entry[2] for entry in entries])
         elif upto > inbox.cursor:
             fresh = inbox.confirmed(upto, entries)
-            self.write_behind.proved(inbox.user, upto)
+            self.write_behind.moved(inbox.user, upto)
             self._tell_senders(inbox.user, fresh)
 
     def _tell_senders(self, user: str, fresh: Sequence[Message]) -> None:
         """The first of the user's sockets has ``fresh``."""
-        self._counters.proved += len(fresh)
+        self._counters.confirmed += len(fresh)
         if self.notifier.receipts:
             with self._scope:
                 for message in fresh:

@@ -10,6 +10,7 @@ readers would round to another, goes on as a string.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -92,8 +93,19 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     room: Id
 
 
-class _Logout(msgspec.Struct, frozen=True, gc=False):
+class Logout(msgspec.Struct, frozen=True, gc=False):
+    """What ``Logout`` carries. Whatever else stands there means nothing, as in the tutorial."""
+
     all: Any = False
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether all sockets of the user are meant."""
+        return self.all is True
+
+
+class Nothing(msgspec.Struct, frozen=True, gc=False):
+    """What an event carries of which nothing is looked at."""
 
 
 class _Loose(msgspec.Struct, frozen=True, gc=False):
@@ -104,16 +116,10 @@ class _Loose(msgspec.Struct, frozen=True, gc=False):
 
 
 _SEND: Final = msgspec.json.Decoder(Send)
-_LOGOUT: Final = msgspec.json.Decoder(_Logout)
+_LOGOUT: Final = msgspec.json.Decoder(Logout)
 _LOOSE: Final = msgspec.json.Decoder(_Loose)
 T = TypeVar("T")
 
-TYPING: Final = msgspec.json.Decoder(PeerOnly)
-READ: Final = msgspec.json.Decoder(Read)
-WATCH: Final = msgspec.json.Decoder(Watch)
-HISTORY: Final = msgspec.json.Decoder(History)
-SYNC: Final = msgspec.json.Decoder(Sync)
-ROOM: Final = msgspec.json.Decoder(Room)
 _ID: Final = msgspec.json.Decoder(Id)
 
 #: Longest ``rno`` that is returned, in bytes of JSON. It is "a random number".
@@ -177,29 +183,45 @@ def loose_fields(args: tuple[Raw, ...]) -> tuple[int | str | None, Raw]:
     return uid, rno
 
 
-def decode(decoder: msgspec.json.Decoder[T], args: tuple[Raw, ...], name: str) -> T:
-    """The payload of an event ``name`` that takes one object.
+def decoder_of(payload: type[T], name: str) -> Callable[[tuple[Raw, ...]], T]:
+    """What makes the payload of an event ``name`` of its arguments; it raises Refused, INVALID, naming the field."""
+    special: Callable[[tuple[Raw, ...]], Any] | None = _SPECIAL.get(payload)
+    if special is not None:
+        return special
+    decoder = msgspec.json.Decoder(payload)
 
-    Raises:
-        Refused: INVALID, with a sentence that names the field.
-    """
-    if len(args) != 1:
-        raise Refused(Error.INVALID, f"{name} takes one object.")
-    try:
-        return decoder.decode(args[0])
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        pass
-    try:
-        return decoder.decode(whole(bytes(args[0])))
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
+    def decode(args: tuple[Raw, ...]) -> T:
+        if len(args) != 1:
+            raise Refused(Error.INVALID, f"{name} takes one object.")
+        try:
+            return decoder.decode(args[0])
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            pass
+        try:
+            return decoder.decode(whole(bytes(args[0])))
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
+
+    return decode
 
 
-def says_all(args: tuple[Raw, ...]) -> bool:
-    """Whether ``Logout`` says ``{all: true}``. Whatever else it carries means nothing, as in the tutorial."""
-    if not args:
-        return False
-    try:
-        return _LOGOUT.decode(args[0]).all is True
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return False
+def decode_logout(args: tuple[Raw, ...]) -> Logout:
+    """The payload of ``Logout``; what can't be read says nothing."""
+    if args:
+        try:
+            return _LOGOUT.decode(args[0])
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            pass
+    return Logout()
+
+
+def _decode_nothing(args: tuple[Raw, ...]) -> Nothing:
+    return Nothing()
+
+
+#: The events whose payloads are not simply one object.
+_SPECIAL: Final[dict[type, Callable[[tuple[Raw, ...]], Any]]] = {
+    Send: decode_send,
+    Logout: decode_logout,
+    Nothing: _decode_nothing,
+}

@@ -50,13 +50,15 @@ class InFlightWindow:
 
     Attributes:
         size: the bytes of the messages in flight.
+        full: whether nothing more may be written.
     """
 
-    __slots__ = ("_acks", "_in_flight", "_late", "_unacked", "_unacked_size", "size")
+    __slots__ = ("_acks", "_in_flight", "_late", "_unacked", "_unacked_size", "full", "size")
 
     def __init__(self) -> None:
         self._in_flight: deque[Written] = deque()
         self.size = 0
+        self.full = False
         self._acks = False
         # The numbers of acks whose messages pongs alone have confirmed, the newest.
         self._late: deque[int | None] | None = None
@@ -74,16 +76,11 @@ class InFlightWindow:
         return self._in_flight
 
     @property
-    def full(self) -> bool:
-        """Whether nothing more may be written."""
-        return len(self._in_flight) >= MAX_IN_FLIGHT or self.size >= MAX_IN_FLIGHT_BYTES
-
-    @property
     def lags(self) -> bool:
         """Whether so much is in flight that no further page is to be read."""
         return len(self._in_flight) >= LAG or self.size >= LAG_BYTES
 
-    def push(self, offset: int, number: int | None, message: Message, size: int) -> None:
+    def push(self, offset: int, number: int | None, message: Message, *, size: int) -> None:
         """A message was written.
 
         Args:
@@ -92,8 +89,11 @@ class InFlightWindow:
             message: it.
             size: its bytes.
         """
-        self._in_flight.append((offset, number, message, size))
-        self.size += size
+        in_flight = self._in_flight
+        in_flight.append((offset, number, message, size))
+        self.size = size = self.size + size
+        if len(in_flight) >= MAX_IN_FLIGHT or size >= MAX_IN_FLIGHT_BYTES:
+            self.full = True
 
     def number(self, count: int, number: int | None) -> None:
         """The newest ``count`` messages went out in one event, which asked for the ack ``number``."""
@@ -106,6 +106,7 @@ class InFlightWindow:
         """Nobody will be told what became of the oldest message."""
         if self._in_flight:
             self.size -= self._in_flight.popleft()[3]
+            self.full = len(self._in_flight) >= MAX_IN_FLIGHT or self.size >= MAX_IN_FLIGHT_BYTES
 
     def confirm(self, offset: int) -> list[Written]:
         """A pong confirms all up to ``offset``. Returns what counts as delivered now."""
@@ -144,6 +145,7 @@ class InFlightWindow:
         self._in_flight.clear()
         self._unacked = self._late = None
         self.size = self._unacked_size = 0
+        self.full = False
 
     def _take(self, offset: int) -> list[Written]:
         taken = []
@@ -152,6 +154,8 @@ class InFlightWindow:
             entry = in_flight.popleft()
             self.size -= entry[3]
             taken.append(entry)
+        if self.full:
+            self.full = len(in_flight) >= MAX_IN_FLIGHT or self.size >= MAX_IN_FLIGHT_BYTES
         return taken
 
     def _await_acks(self, confirmed: Sequence[Written]) -> list[Written]:

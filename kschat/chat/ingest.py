@@ -46,7 +46,7 @@ class ForeignIngest:
     log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, store: IStore, counters: Counters, deliver: Callable[[Sequence[Stored]], None]
+        self, *, clock: IReactorTime, store: IStore, counters: Counters, deliver: Callable[[Sequence[Stored]], None]
     ) -> None:
         self._clock = clock
         self._store = store

@@ -45,7 +45,7 @@ class InboxState(msgspec.Struct, frozen=True, gc=False):
     """Where an inbox stands.
 
     Attributes:
-        cursor: all up to this offset was proved to be delivered; 0 before the first.
+        cursor: all up to this offset was confirmed; 0 before the first.
         first: the smallest offset that is kept; ``last + 1`` where none is.
         last: the greatest offset that was given; 0 before the first.
     """
@@ -247,7 +247,7 @@ class IStore(Interface):
     def last_seen(users: Sequence[str]) -> Deferred[dict[str, int]]:
         """When each of ``users`` was last seen, for those of whom it is known."""
 
-    def history(user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """The newest messages of a conversation, or the newest before a ``mid``; fewer if they are large.
 
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.

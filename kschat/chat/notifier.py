@@ -96,7 +96,7 @@ class Notifier:
         """Whether a socket of ``user`` here asked for receipts."""
         return bool(self._here[Wants.RECEIPTS]) and any(session.options.receipts for session in self._sessions(user))
 
-    # Notifier.
+    # Telling.
 
     def receipt(self, sender: str, receipt: Receipt) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""
@@ -105,17 +105,17 @@ class Notifier:
         if Wants.RECEIPTS in self._elsewhere:
             self._bus.tell((sender,), receipt)
 
-    def carbon(self, message: Message, origin: ChatSession) -> None:
-        """Show the sender's other sockets, those that asked for it, what was sent."""
+    def carbon(self, message: Message, origin: ChatSession | None) -> None:
+        """Show the sender's other sockets, those that asked for it, what was sent. ``origin``: the one that sent it."""
         elsewhere = Wants.CARBONS in self._elsewhere
         others = [
-            session for session in self._sessions(origin.user) if session.options.carbons and session is not origin
+            session for session in self._sessions(message.sender) if session.options.carbons and session is not origin
         ]
         if elsewhere or others:
             carbon = Carbon(outgoing.carbon(message), message.attachments)
             _carbon(others, carbon)
             if elsewhere:
-                self._bus.tell((origin.user,), carbon)
+                self._bus.tell((message.sender,), carbon)
 
     def tell(self, users: Sequence[str], word: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from kschat.chat.bus import BusEvent, Wants
 from kschat.chat.cluster_commands import ClusterCommand, CursorRequest, CursorWritten, Disconnect, Emit
+from kschat.chat.composer import Composer, Draft
+from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IStore, Page
+from kschat.chat.interfaces import IStore, Page, Stored
+from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
+from kschat.chat.replies import DeferredReply
 from kschat.chat.session import ChatSession
+from kschat.chat.tokens import Identity
 from kschat.counters import Counters
 
 
@@ -27,18 +32,48 @@ class Operations:
         hub: knows the sockets here.
         presence: knows who watches whom.
         store: has messages, and the members of rooms.
+        composer: makes messages of drafts.
+        delivery: stores and routes messages.
         counters: counts.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, presence: Presence, store: IStore, counters: Counters) -> None:
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        presence: Presence,
+        store: IStore,
+        composer: Composer,
+        delivery: Delivery,
+        counters: Counters,
+    ) -> None:
         self._hub = hub
         self._presence = presence
         self._store = store
+        self._composer = composer
+        self._delivery = delivery
         self._counters = counters
 
     # For whoever asks.
+
+    def send(self, identity: Identity, draft: Draft) -> Deferred[Stored]:
+        """Send a message as ``identity``: to the recipient's inbox and sockets, and to the sender's own as carbons.
+
+        Returns:
+            Fires when the message is durable, with its mid and its places in inboxes; ``repeat`` where the sender's
+            ``cid`` was known. Fails with Refused as ``Send`` is refused: INVALID, TOO_LARGE, NOT_ALLOWED (no member of
+            the room), BUSY, NO_STORE, NO_BROKER (relay mode), GOING_DOWN.
+        """
+        reply = DeferredReply()
+        try:
+            self._delivery.ensure_open()
+            self._delivery.submit(Submission(self._composer.compose_draft(identity.user, draft), reply))
+        except Refused as refused:
+            self._counters.refused[refused.error] += 1
+            return fail(refused)
+        return reply.answer
 
     def emit_to_users(self, users: Sequence[str], body: bytes, attachments: Sequence[bytes] = ()) -> None:
         """Emit an event to each socket of ``users``.
@@ -84,9 +119,9 @@ class Operations:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
         return self._presence.of(users)
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """A page of a conversation; see ``IStore.history``."""
-        return self._store.history(user, peer, before, limit)
+        return self._store.history(user, peer, before=before, limit=limit)
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
         with self._hub.writing():

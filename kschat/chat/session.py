@@ -132,7 +132,7 @@ class ChatSession:
     def flush(self) -> None:
         """The end of what was written together: write the last event, and ask for confirmation."""
         self._wrote = False
-        if not self.closed:
+        if self._context is not None:
             if self._group:
                 self._write_group()
             self.stream.on_flushed()
@@ -182,7 +182,7 @@ class ChatSession:
 
     def ask_confirmation(self, offset: int) -> None:
         """Ask for a pong, unless more is written in this moment."""
-        if not self._wrote and not self.closed:
+        if not self._wrote and self._context is not None:
             self.socket.prove(offset)
 
     def unknown(self, offset: int, final: bool) -> None:

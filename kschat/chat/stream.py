@@ -50,7 +50,13 @@ GAP_WAIT: Final = 0.05
 MAX_REREADS: Final = 10
 
 
-class StreamState(Enum):
+class _Hashed(Enum):
+    """Found in a table by identity: the hash of an Enum is a function in Python."""
+
+    __hash__ = object.__hash__
+
+
+class StreamState(_Hashed):
     """How a stream stands to the end of its inbox."""
 
     #: The store has not said yet where the inbox stands.
@@ -66,7 +72,7 @@ class StreamState(Enum):
     CLOSED = auto()
 
 
-class StreamInput(Enum):
+class StreamInput(_Hashed):
     """What can happen to a stream."""
 
     OPENED = auto()
@@ -87,7 +93,7 @@ class StreamInput(Enum):
     FULL = auto()
 
 
-class StreamTimer(Enum):
+class StreamTimer(_Hashed):
     """What a stream waits for, and the input that ends the wait."""
 
     #: A gap may fill.
@@ -186,7 +192,7 @@ class DeliveryStream:
 
     def on_message(self, offset: int, message: Message, piece: bytes) -> None:
         """A message arrived from the router. ``piece`` is its JSON."""
-        if self.state is StreamState.LIVE and offset == self.at + 1 and not self._early and not self.in_flight.full:
+        if self.state is _LIVE and offset == self.at + 1 and not self._early and not self.in_flight.full:
             # The hot path, by the same way that the table gives it.
             self._write(offset, message, piece)
         else:
@@ -215,15 +221,23 @@ class DeliveryStream:
 
     def on_confirmed(self, offset: int) -> None:
         """A pong confirms all up to ``offset``."""
-        self._happens(StreamInput.CONFIRMED, offset)
+        if self.state is _LIVE:
+            # The hot path, as above.
+            self._confirm(offset)
+        else:
+            self._happens(StreamInput.CONFIRMED, offset)
 
     def on_acked(self, number: int) -> None:
         """The client called the ack ``number``."""
-        self._happens(StreamInput.ACKED, number)
+        if self.state is _LIVE:
+            # The hot path, as above.
+            self._ack(number)
+        else:
+            self._happens(StreamInput.ACKED, number)
 
     def on_flushed(self) -> None:
         """All that was written together is on its way. This asks for its confirmation."""
-        if self.in_flight:
+        if self.in_flight.size:
             self._actions.ask_confirmation(self.at)
 
     def on_closed(self) -> None:
@@ -374,26 +388,26 @@ class DeliveryStream:
     # Confirmation.
 
     def _confirm(self, offset: int) -> None:
-        self._tell(self.in_flight.confirm(offset))
-        self.on_flushed()
-
-    def _confirm_and_look(self, offset: int) -> None:
-        self._tell(self.in_flight.confirm(offset))
-        if not self.in_flight.lags:
-            self._go_on()
-        self.on_flushed()
-
-    def _ack(self, number: int) -> None:
-        self._tell(self.in_flight.ack(number))
-
-    def _ack_and_look(self, number: int) -> None:
-        self._tell(self.in_flight.ack(number))
-        if not self.in_flight.lags:
-            self._go_on()
-
-    def _tell(self, delivered: Sequence[Written]) -> None:
+        delivered = self.in_flight.confirm(offset)
         if delivered:
             self._actions.delivered(delivered[-1][0], delivered)
+        if self.in_flight.size:
+            self._actions.ask_confirmation(self.at)
+
+    def _confirm_and_look(self, offset: int) -> None:
+        self._confirm(offset)
+        if not self.in_flight.lags:
+            self._go_on()
+
+    def _ack(self, number: int) -> None:
+        delivered = self.in_flight.ack(number)
+        if delivered:
+            self._actions.delivered(delivered[-1][0], delivered)
+
+    def _ack_and_look(self, number: int) -> None:
+        self._ack(number)
+        if not self.in_flight.lags:
+            self._go_on()
 
     def _close(self) -> None:
         self._early.clear()
@@ -410,7 +424,7 @@ class DeliveryStream:
         if message.attachments:
             size += sum(map(len, message.attachments))
         number = self._actions.write(offset, message, piece)
-        self.in_flight.push(offset, number, message, size)
+        self.in_flight.push(offset, number, message, size=size)
 
     def _start(self, timer: StreamTimer) -> None:
         if timer not in self._running:
@@ -422,6 +436,9 @@ class DeliveryStream:
             self._running = self._running - {timer}
             self._actions.stop(timer)
 
+
+# Enums look their members up in Python.
+_LIVE: Final = StreamState.LIVE
 
 _NO_TIMERS: Final[frozenset[StreamTimer]] = frozenset()
 

@@ -75,7 +75,7 @@ class Verifier:
     `leeway` is in seconds. Raises KeysError when an algorithm is not known, has no key, or a key is too short.
     """
 
-    def __init__(self, keys: Keys, algorithms: Iterable[str], wall: WallClock, leeway: float = 0.0) -> None:
+    def __init__(self, keys: Keys, algorithms: Iterable[str], wall: WallClock, *, leeway: float = 0.0) -> None:
         self._wall = wall
         self._leeway = leeway
         self._by_algorithm = {name: keys.usable_with(name) for name in one_family(algorithms)}
@@ -94,7 +94,7 @@ class Verifier:
         header, payload, signature = match.groups()
         algorithm, keys = self._keys_for(_json_object(header))
         signed = f"{header}.{payload}".encode("ascii")
-        if not _signed_by_any(keys, algorithm, signed, _unbase64(signature)):
+        if not _signed_by_any(keys, algorithm, signed=signed, signature=_unbase64(signature)):
             raise TokenError("signature")
         return self._identity(_json_object(payload))
 
@@ -216,7 +216,7 @@ def _json_object(segment: str) -> dict[str, Any]:
     return value
 
 
-def _signed_by_any(keys: Iterable[Key], algorithm: str, signed: bytes, signature: bytes) -> bool:
+def _signed_by_any(keys: Iterable[Key], algorithm: str, *, signed: bytes, signature: bytes) -> bool:
     try:
         checker = jwt.get_algorithm_by_name(algorithm)
         return any(checker.verify(signed, key.material, signature) for key in keys)

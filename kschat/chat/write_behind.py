@@ -45,8 +45,8 @@ class WriteBehindBuffer:
         """The cursor of ``user`` as far as the store was not told of it; 0 where it was."""
         return self._cursors.get(user, 0)
 
-    def proved(self, user: str, cursor: int) -> None:
-        """All up to ``cursor`` is proved to be delivered."""
+    def moved(self, user: str, cursor: int) -> None:
+        """The cursor of ``user`` has moved: all up to it is delivered."""
         self._cursors[user] = cursor
         self._dirty.add(user)
         self._soon()

@@ -25,7 +25,7 @@ COUNTS: Final = (
     ("sent", "kschat_messages_acknowledged", "Messages that were acknowledged to their senders."),
     ("repeated", "kschat_messages_repeated", "Those of them whose cid was known: stored before."),
     ("delivered", "kschat_messages_written", "Messages written to a socket, each socket counted."),
-    ("proved", "kschat_messages_delivered", "Messages that a client was proved to have."),
+    ("confirmed", "kschat_messages_delivered", "Messages that a client confirmed."),
     ("unrouted", "kschat_messages_unrouted", "Messages that were stored, and could not be routed at once."),
     ("ingested", "kschat_messages_ingested", "Messages of the tutorial's server that were taken into the store here."),
     ("not_ingested", "kschat_messages_not_ingested", "Those that were lost, since too many waited for the store."),

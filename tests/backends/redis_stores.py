@@ -58,7 +58,7 @@ class StoreTestCase(TestCase):
         """All of a conversation, oldest first."""
         found: list[Message] = []
         while True:
-            page = await store.history(user, peer, found[0].mid if found else None, 1000)
+            page = await store.history(user, peer, before=found[0].mid if found else None, limit=1000)
             found[:0] = page.messages
             if not page.more:
                 return found

@@ -139,7 +139,7 @@ class TestBounds(MemoryTestCase):
         self.append(store, to("ben"))
         self.append(store, [message("cem", "ben"), message("cem", "ben")])
         self.assertEqual(self.result(store.conversations("ann", 10)), [])
-        self.assertEqual(self.result(store.history("ann", "ben", None, 10)), Page((), False))
+        self.assertEqual(self.result(store.history("ann", "ben", before=None, limit=10)), Page((), False))
         self.assertEqual([one.unread for one in self.result(store.conversations("ben", 10))], [2])
 
     def test_a_room_outlives_its_messages(self) -> None:
@@ -213,7 +213,7 @@ class TestNothingPilesUp(MemoryTestCase):
             self.read(store, f"user {number}")
             self.result(store.inbox(f"user {number}"))
             self.result(store.conversations(f"user {number}", 10))
-            self.result(store.history("ann", f"user {number}", None, 10))
+            self.result(store.history("ann", f"user {number}", before=None, limit=10))
             self.result(store.mark_read("ann", f"user {number}", "0" * 24))
             self.result(store.leave(f"#nowhere {number}", "ann"))
             self.failureResultOf(store.join(f"#nowhere {number}", "ann", 0))
@@ -244,4 +244,4 @@ class TestAnything(MemoryTestCase):
             self.assertEqual(rising, sorted(set(rising)))
             for peer in "abc":
                 between = tuple(one.message for one in theirs if one.message.sender == peer)
-                self.assertEqual(self.result(store.history(user, peer, None, 100)).messages, between)
+                self.assertEqual(self.result(store.history(user, peer, before=None, limit=100)).messages, between)

@@ -81,7 +81,7 @@ class ModelTests(StoreTestCase):
             lambda store: store.join(room, user, 3),
             lambda store: store.leave(room, user),
             lambda store: store.save_progress(Progress({user: number}, {peer: number})),
-            lambda store: store.history(user, peer, which, 5),
+            lambda store: store.history(user, peer, before=which, limit=5),
             lambda store: store.conversations(user, 10),
             lambda store: store.read(user, number // 3, 5),
             lambda store: store.inbox(user),

@@ -128,7 +128,7 @@ class BytesTests(BoundsTestCase):
 
     async def test_pages_of_a_conversation(self) -> None:
         written = await self.written(25)
-        page = await self.it.history("ann", "ben", None, 100)
+        page = await self.it.history("ann", "ben", before=None, limit=100)
         self.assertTrue(page.more)
         self.assertEqual(await self.whole(self.it, "ben", "ann"), written)
 

@@ -62,7 +62,7 @@ class ReplicasTests(StoreTestCase):
         with self.assertRaises(StoreUnavailable):
             await store.read("ben", 0, 10)
         self.assertEqual((await store.inbox("ben")).last, 2)
-        self.assertEqual((await store.history("ann", "ben", None, 10)).messages[0], answers[0].message)
+        self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages[0], answers[0].message)
 
     async def test_the_log_says_how_many_replicas_are_missing(self) -> None:
         redis = await self.own_redis()

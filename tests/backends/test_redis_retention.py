@@ -49,7 +49,7 @@ class AgeTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 3, 3))
         self.assertEqual(await store.read("ben", 0, 10), InboxPage(entries(answers)[2:], 3, 3, GENERATION))
-        self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
+        self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [1, 1, 1])
         repeats = await store.append([self.at(0, cid="c3"), self.at(0, cid="c1")])
         self.assertEqual([one.repeat for one in repeats], [True, False])
@@ -287,7 +287,7 @@ class CountTests(RetentionTestCase):
         await store.sweep()
         self.assertEqual(await store.inbox("ben"), InboxState(0, 8, 10))
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers)[7:])
-        page = await store.history("ann", "ben", None, 10)
+        page = await store.history("ann", "ben", before=None, limit=10)
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.held(key) for key in ("c:3:annben", "i:ben", "d:ann")], [3, 3, 3])
 
@@ -298,14 +298,14 @@ class CountTests(RetentionTestCase):
         first = await store.append([message(sender, "ben") for sender in senders for _ in range(2)])
         await store.sweep()
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(first)[5:])
-        self.assertEqual(len((await store.history("ben", "ann", None, 10)).messages), 2)
+        self.assertEqual(len((await store.history("ben", "ann", before=None, limit=10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
         batch = [message("ann", "fay") if n % 3 else message("fay", "ann", cid=f"c{n}") for n in range(9)]
         answers = await store.append(batch)
         await store.sweep()
         theirs = [one for one in answers if one.message.sender == "fay"]
         self.assertEqual((await store.read("ann", 0, 10)).entries, entries(theirs))
-        self.assertEqual((await store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
+        self.assertEqual((await store.history("ann", "fay", before=None, limit=10)).messages, tuple(batch[6:]))
         (again,) = await store.append([message("fay", "ann", cid="c0")])
         self.assertTrue(again.repeat, "the inbox still has it")
         # And what both have let go of is gone.
@@ -322,7 +322,7 @@ class CountTests(RetentionTestCase):
         answers = await store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)])
         await store.sweep()
         room = tuple(answer.message for answer in answers)
-        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, room[4:])
+        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
         self.assertEqual([entry.message for entry in (await store.read("cem", 0, 10)).entries], list(room[4:]))
         self.assertEqual([entry.message for entry in (await store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = await store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)])
@@ -377,7 +377,9 @@ class CountTests(RetentionTestCase):
                 self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
             for key, messages in threads.items():
                 user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-                self.assertEqual((await store.history(user, peer, None, 1000)).messages, tuple(messages[-most:]))
+                self.assertEqual(
+                    (await store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
+                )
             await store.stop()
 
 

@@ -35,7 +35,7 @@ class RetentionTestCase(StoreTestCase):
         """Let a whole round of deleting be done."""
         self.turns.result(store.settle())
         self.turns.advance(TIDY_EVERY)
-        while self.turns.result(store._writer.between(lambda session: session.retention.due)):
+        while self.turns.result(store._writer.between(lambda transactions: transactions.retention.due)):
             pass
 
     def rows(self, table: str) -> int:
@@ -55,7 +55,7 @@ class TestAge(RetentionTestCase):
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(0, 3, 3))
         self.assertEqual(result(store.read("ben", 0, 10)), InboxPage(entries(answers)[2:], 3, 3))
-        self.assertEqual(result(store.history("ann", "ben", None, 10)).messages, (answers[2].message,))
+        self.assertEqual(result(store.history("ann", "ben", before=None, limit=10)).messages, (answers[2].message,))
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread", "cids")], [1, 1, 1, 1])
         repeats = result(store.append([at(NOW, cid="c3"), at(NOW, cid="c1")]))
         self.assertEqual([one.repeat for one in repeats], [True, False])
@@ -180,7 +180,7 @@ class TestCount(RetentionTestCase):
         self.tidied(store)
         self.assertEqual(result(store.inbox("ben")), InboxState(0, 8, 10))
         self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers)[7:])
-        page = result(store.history("ann", "ben", None, 10))
+        page = result(store.history("ann", "ben", before=None, limit=10))
         self.assertEqual(page.messages, tuple(answer.message for answer in answers[7:]))
         self.assertEqual([self.rows(table) for table in ("messages", "inbox", "thread", "cids")], [3, 3, 3, 3])
 
@@ -193,7 +193,7 @@ class TestCount(RetentionTestCase):
         self.tidied(store)
         self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(first)[5:])
         self.assertEqual(self.rows("messages"), 8)
-        self.assertEqual(len(result(store.history("ben", "ann", None, 10)).messages), 2)
+        self.assertEqual(len(result(store.history("ben", "ann", before=None, limit=10)).messages), 2)
         # Ann's talk with Fay is long, but what Ann is to get of it is not.
         batch = [message("ann", "fay") if n % 3 else message("fay", "ann") for n in range(9)]
         answers = result(store.append(batch))
@@ -201,7 +201,7 @@ class TestCount(RetentionTestCase):
         self.assertEqual(
             result(store.read("ann", 0, 10)).entries, entries([one for one in answers if one.message.sender == "fay"])
         )
-        self.assertEqual(result(store.history("ann", "fay", None, 10)).messages, tuple(batch[6:]))
+        self.assertEqual(result(store.history("ann", "fay", before=None, limit=10)).messages, tuple(batch[6:]))
 
     def test_a_message_to_a_room_stays_until_no_member_s_inbox_holds_it(self) -> None:
         result = self.turns.result
@@ -211,7 +211,7 @@ class TestCount(RetentionTestCase):
         answers = result(store.append([message("ann" if n < 3 else "ben", "#r", cid=f"c{n}") for n in range(6)]))
         self.tidied(store)
         room = tuple(answer.message for answer in answers)
-        self.assertEqual(result(store.history("ann", "#r", None, 10)).messages, room[4:])
+        self.assertEqual(result(store.history("ann", "#r", before=None, limit=10)).messages, room[4:])
         self.assertEqual([entry.message for entry in result(store.read("cem", 0, 10)).entries], list(room[4:]))
         self.assertEqual([entry.message for entry in result(store.read("ben", 0, 10)).entries], list(room[1:3]))
         repeats = result(store.append([message("ann", "#r", cid=f"c{n}") for n in range(3)]))
@@ -256,6 +256,8 @@ class TestCount(RetentionTestCase):
             self.assertEqual((state.first, state.last), (len(expected) - len(read) + 1, len(expected)))
         for key, messages in threads.items():
             user, peer = ("ann", "#r") if key == "#r" else (min(key), max(key))
-            self.assertEqual(result(store.history(user, peer, None, 1000)).messages, tuple(messages[-most:]))
+            self.assertEqual(
+                result(store.history(user, peer, before=None, limit=1000)).messages, tuple(messages[-most:])
+            )
         result(store.stop())
         self.path += "x"

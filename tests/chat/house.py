@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 
 from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.delivery import Bounds, Delivery
-from kschat.chat.hub import Hub
+from kschat.chat.context import make_context
+from kschat.chat.delivery import Bounds
 from kschat.chat.keys import Keys
 from kschat.chat.message import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
@@ -120,7 +120,7 @@ class Guest:
     def __init__(self, house: House, revision: Revision, handshake: Handshake) -> None:
         self.line = Line(house.cork)
         self.session = EngineSession("sid", revision, self.line, Silent(), HeartbeatTimes(25, 20))
-        self.connection = Connection(self.session, house.server, handshake, house.chat.limits)
+        self.connection = Connection(self.session, house.server, handshake, house.chat.context.limits)
         self.session.listener = self.connection
         self._read = 0
         self._asked = 0
@@ -205,23 +205,25 @@ class House:
         self.store = LateStore()
         self.router = LateRouter()
         self.bus = LocalBus()
-        self.hub = Hub(self.clock, wall, self.store, self.router, self.bus, self.cork, self.counters)
-        self.delivery = Delivery(self.clock, self.store, self.router, self.hub, Bounds(**bounds), self.counters)
         self.issuer = Issuer(SECRET, wall)
-        self.chat = Chat(
-            self.clock,
-            wall,
-            Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
-            self.store,
-            self.hub,
-            self.bus,
-            self.delivery,
-            Mids("0a0b0c0d"),
-            limits or Limits(),
-            max_room,
-            self.counters,
-            lambda least, most: least,
+        self.context = make_context(
+            clock=self.clock,
+            wall=wall,
+            verifier=Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
+            store=self.store,
+            router=self.router,
+            bus=self.bus,
+            cork=self.cork,
+            mids=Mids("0a0b0c0d"),
+            bounds=Bounds(**bounds),
+            limits=limits or Limits(),
+            max_room=max_room,
+            counters=self.counters,
+            uniform=lambda least, most: least,
         )
+        self.chat = Chat(self.context)
+        self.hub = self.context.hub
+        self.delivery = self.context.delivery
         self.server = Server(self.clock, observer=self.chat)
         self.server.mount(NAMESPACE, self.chat)
 

@@ -16,8 +16,8 @@ from zope.interface import implementer
 
 from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.delivery import Bounds, Delivery
-from kschat.chat.hub import Hub
+from kschat.chat.context import make_context
+from kschat.chat.delivery import Bounds
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
 from kschat.chat.message import Message, Mids
@@ -188,9 +188,11 @@ class Client:
         self.token = token
         self.pipe = Pipe()
         self.session = EngineSession("engine", revision, self.pipe, _NoTimers(), HeartbeatTimes(25, 20))
-        server = Server(chat.clock, observer=chat)
+        server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
-        self.connection = Connection(self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.limits)
+        self.connection = Connection(
+            self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.context.limits
+        )
         self.session.listener = self.connection
         self.pid: str | None = None
         self.sid: str | None = None
@@ -369,22 +371,24 @@ class Daemon:
         # How far the wall clock was set from where it stood.
         self.step = 0.0
         wall = lambda: clock.seconds() + self.step  # noqa: E731
-        self.hub = Hub(clock, wall, store, self.router, self.bus, self.cork, self.counters)
         self.issuer = Issuer(SECRET, wall)
-        self.chat = Chat(
-            clock,
-            wall,
-            Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
-            store,
-            self.hub,
-            self.bus,
-            Delivery(clock, store, self.router, self.hub, Bounds(), self.counters),
-            Mids("0a0b0c0d"),
-            limits or Limits(),
-            max_room,
-            self.counters,
-            lambda least, most: (least + most) / 2,
+        self.context = make_context(
+            clock=clock,
+            wall=wall,
+            verifier=Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
+            store=store,
+            router=self.router,
+            bus=self.bus,
+            cork=self.cork,
+            mids=Mids("0a0b0c0d"),
+            bounds=Bounds(),
+            limits=limits or Limits(),
+            max_room=max_room,
+            counters=self.counters,
+            uniform=lambda least, most: (least + most) / 2,
         )
+        self.chat = Chat(self.context)
+        self.hub = self.context.hub
 
     def client(
         self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()

@@ -128,8 +128,8 @@ class AskedStore:
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self._ask("last_seen", list(users))
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
-        return self._ask("history", user, peer, before, limit)
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
+        return self._ask("history", user, peer, before=before, limit=limit)
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         return self._ask("conversations", user, limit)
@@ -143,11 +143,11 @@ class AskedStore:
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._ask("leave", room, user)
 
-    def _ask(self, name: str, *args: Any) -> Deferred[Any]:
-        self.asked.append((name, *args))
+    def _ask(self, name: str, *args: Any, **named: Any) -> Deferred[Any]:
+        self.asked.append((name, *args, *named.values()))
         if self.away:
             return fail(self.error)
-        question = Question(name, args, lambda: getattr(self.inner, name)(*args))
+        question = Question(name, args, lambda: getattr(self.inner, name)(*args, **named))
         if self.held:
             self.questions.append(question)
             if self.prompt:

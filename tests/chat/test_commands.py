@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat.commands import COMMANDS, MAX_REQUESTS
+from kschat.chat import commands
+from kschat.chat.commands import COMMANDS, MAX_REQUESTS, Answer, Command, Request
 from kschat.chat.message import Error
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
@@ -595,3 +598,36 @@ class Anything(CommandTests):
 
     def test_every_er_code_has_a_name(self) -> None:
         self.assertEqual([code.value for code in Error], list(range(9)))
+
+
+class Table(SynchronousTestCase):
+    """What the table of commands says of each event."""
+
+    def test_an_entry_has_its_event_s_name_and_a_payload_that_is_decoded_by_its_type(self) -> None:
+        for name, command in COMMANDS.items():
+            self.assertEqual(command.name, name)
+            self.assertTrue(issubclass(command.payload, msgspec.Struct), name)
+
+    def test_what_each_event_needs(self) -> None:
+        def named(asked: Callable[[Command[Any]], bool]) -> set[str]:
+            return {command.name for command in COMMANDS.values() if asked(command)}
+
+        kept = {"Read", "History", "Sync", "Conversations", "Join", "Leave"}
+        self.assertEqual(named(lambda command: command.needs_store), kept)
+        self.assertEqual(named(lambda command: command.waits), {*kept, "Presence"})
+        self.assertEqual(named(lambda command: command.tutorial), {"Send", "Logout"})
+
+    def test_an_event_is_one_entry_and_its_function(self) -> None:
+        class Echo(msgspec.Struct, frozen=True):
+            text: str
+
+        def echo(request: Request[Echo]) -> Answer:
+            return Answer(msgspec.json.encode([request.payload.text]))
+
+        entry = Command(name="Echo", payload=Echo, do=echo, needs_store=False, waits=False)
+        self.patch(commands, "COMMANDS", {**COMMANDS, "Echo": entry})
+        ann = House().guest("ann")
+        for payload, answer in (({"text": "é"}, "é"), ({"text": 5}, 1)):
+            ann.say("Echo", payload, ack=0)
+            found = ann.acks()[0]
+            self.assertEqual(found["ER"] if isinstance(found, dict) else found, answer)

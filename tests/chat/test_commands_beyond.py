@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -106,11 +107,11 @@ class TestPages(BeyondTestCase):
 
     def test_a_message_that_is_larger_than_a_page_has_one_of_its_own(self) -> None:
         limits = Limits(max_payload=100 * ROOM)
-        self.daemon.chat.limits = limits
+        self.daemon.chat.context = replace(self.daemon.context, limits=limits)
         texts = ["a", "b" * 2 * ROOM, "c"]
         for text in texts:
             self.send(text)
-        self.daemon.chat.limits = Limits(max_payload=ROOM)
+        self.daemon.chat.context = self.daemon.context
         self.check(texts, 3)
 
     def test_attachments_of_a_page_count_through(self) -> None:

@@ -637,7 +637,9 @@ class Operations(DaemonsTestCase):
             operations = daemon.chat.operations
             states = self.successResultOf(operations.presence(["ann", "cem"]))
             self.assertEqual(states, {"ann": (True, None), "cem": (False, None)})
-            self.assertEqual(len(self.successResultOf(operations.history("ann", "ben", None, 10)).messages), 1)
+            self.assertEqual(
+                len(self.successResultOf(operations.history("ann", "ben", before=None, limit=10)).messages), 1
+            )
 
     def test_without_the_others_the_sockets_here_are_reached(self) -> None:
         self.bus(self.one).cut(MS)

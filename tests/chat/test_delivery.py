@@ -419,7 +419,7 @@ class Drains(PipelineTests):
         self.store.answers.held = True
         taken = self.ann.send("ann", "ben")
         self.house.turn()
-        self.house.chat.closing = True
+        self.house.chat.close()
         late = self.ann.send("ann", "ben")
         self.assertEqual({number: ack["ER"] for number, ack in self.ann.acks().items()}, {late: 7})
         self.store.answers.give()

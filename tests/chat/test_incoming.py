@@ -12,7 +12,7 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import incoming
-from kschat.chat.incoming import Send, decode, decode_send, loose_fields
+from kschat.chat.incoming import Send, decode_send, decoder_of, loose_fields
 from kschat.chat.message import Error, Mids, Refused
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
@@ -180,17 +180,17 @@ class SendPayloads(SynchronousTestCase):
     @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES, max_size=2))
     def test_any_arguments_of_the_other_events_are_a_payload_or_refused(self, values: list[Any]) -> None:
         args = tuple(Raw(json.dumps(value).encode()) for value in values)
-        decoders: list[Any] = [
-            incoming.TYPING,
-            incoming.READ,
-            incoming.WATCH,
-            incoming.HISTORY,
-            incoming.SYNC,
-            incoming.ROOM,
+        payloads: list[Any] = [
+            incoming.PeerOnly,
+            incoming.Read,
+            incoming.Watch,
+            incoming.History,
+            incoming.Sync,
+            incoming.Room,
         ]
-        for decoder in decoders:
+        for payload in payloads:
             try:
-                decode(decoder, args, "Event")
+                decoder_of(payload, "Event")(args)
             except Refused as refused:
                 self.assertEqual(refused.error, Error.INVALID)
                 self.assertIn("Event", refused.why)
@@ -209,16 +209,16 @@ class SendPayloads(SynchronousTestCase):
 
 
 class OtherPayloads(SynchronousTestCase):
-    def refused(self, decoder: Any, value: object) -> str:
-        return str(self.assertRaises(Refused, decode, decoder, raw(value), "Event").why)
+    def refused(self, payload: Any, value: object) -> str:
+        return str(self.assertRaises(Refused, decoder_of(payload, "Event"), raw(value)).why)
 
     def test_a_bad_field_is_named(self) -> None:
         mid = "0" * 24
         table: list[tuple[Any, str, list[object]]] = [
-            (incoming.TYPING, "pId", [{}, {"pId": ""}, {"pId": 1.5}, {"pId": "x" * 129}]),
-            (incoming.READ, "pId", [{"mid": mid}, {"mid": mid, "pId": None}]),
+            (incoming.PeerOnly, "pId", [{}, {"pId": ""}, {"pId": 1.5}, {"pId": "x" * 129}]),
+            (incoming.Read, "pId", [{"mid": mid}, {"mid": mid, "pId": None}]),
             (
-                incoming.READ,
+                incoming.Read,
                 "mid",
                 [
                     {"pId": 1},
@@ -228,19 +228,19 @@ class OtherPayloads(SynchronousTestCase):
                     {"pId": 1, "mid": "G" * 24},
                 ],
             ),
-            (incoming.WATCH, "ids", [{}, {"ids": "x"}, {"ids": [None]}, {"ids": [1] * 501}]),
-            (incoming.HISTORY, "limit", [{"pId": 1, "limit": n} for n in (0, -1, 101, 2**70, "5", 1.5)]),
-            (incoming.HISTORY, "before", [{"pId": 1, "before": n} for n in ("", "x", 5, mid[1:])]),
-            (incoming.SYNC, "offset", [{}, {"offset": -1}, {"offset": 2**62}, {"offset": 10**300}, {"offset": "1"}]),
-            (incoming.ROOM, "room", [{}, {"room": ""}, {"room": []}]),
+            (incoming.Watch, "ids", [{}, {"ids": "x"}, {"ids": [None]}, {"ids": [1] * 501}]),
+            (incoming.History, "limit", [{"pId": 1, "limit": n} for n in (0, -1, 101, 2**70, "5", 1.5)]),
+            (incoming.History, "before", [{"pId": 1, "before": n} for n in ("", "x", 5, mid[1:])]),
+            (incoming.Sync, "offset", [{}, {"offset": -1}, {"offset": 2**62}, {"offset": 10**300}, {"offset": "1"}]),
+            (incoming.Room, "room", [{}, {"room": ""}, {"room": []}]),
         ]
-        for decoder, field, values in table:
+        for payload, field, values in table:
             for value in values:
-                self.assertIn(field, self.refused(decoder, value), value)
+                self.assertIn(field, self.refused(payload, value), value)
 
     def test_one_object_is_taken(self) -> None:
         for args in ((), raw({"pId": 1}) * 2):
-            refused = self.assertRaises(Refused, decode, incoming.TYPING, args, "Typing")
+            refused = self.assertRaises(Refused, decoder_of(incoming.PeerOnly, "Typing"), args)
             self.assertEqual(refused.why, "Typing takes one object.")
 
 

@@ -17,7 +17,7 @@ class InFlightWindowTests(SynchronousTestCase):
 
     def push(self, *offsets: int, asks: bool = True, size: int = 10) -> None:
         for offset in offsets:
-            self.window.push(offset, offset + 100 if asks else None, message("ben"), size)
+            self.window.push(offset, offset + 100 if asks else None, message("ben"), size=size)
 
     def offsets(self, entries: list[Written]) -> list[int]:
         return [entry[0] for entry in entries]
@@ -69,7 +69,7 @@ class InFlightWindowTests(SynchronousTestCase):
         self.assertEqual(self.offsets(self.window.ack(101 - 50)), [])
         self.push(3)
         # This number belongs to an event between the second message and the third.
-        self.window.push(4, 200, message("ben"), 10)
+        self.window.push(4, 200, message("ben"), size=10)
         self.assertEqual(self.offsets(self.window.ack(150)), [1, 2, 3])
         self.assertEqual(self.confirm(4), [4])
 

@@ -74,7 +74,7 @@ class TestPresence(PresenceTestCase):
         self.assertEqual(self.watch(), {})
         self.daemon.joined("ann")
         self.assertEqual(self.told(), [])
-        self.assertEqual(self.daemon.chat.presence._watchers, {})
+        self.assertEqual(self.daemon.chat.context.presence._watchers, {})
 
     def test_one_who_watches_itself_is_told_of_its_other_sockets_never(self) -> None:
         self.watch("eve")
@@ -84,7 +84,7 @@ class TestPresence(PresenceTestCase):
     def test_a_watcher_that_is_gone_is_forgotten(self) -> None:
         self.watch("ann", "ben")
         self.watcher.drop()
-        self.assertEqual(self.daemon.chat.presence._watchers, {})
+        self.assertEqual(self.daemon.chat.context.presence._watchers, {})
         self.daemon.joined("ann")
 
     def test_who_does_not_keep_up_is_not_told(self) -> None:
@@ -128,7 +128,7 @@ class TestPresence(PresenceTestCase):
         asked.refuse(ZeroDivisionError("a bug of the store"))
         self.assertEqual(self.watcher.answer(number)["ER"], 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(self.daemon.chat.presence._heard, [])
+        self.assertEqual(self.daemon.chat.context.presence._heard, [])
 
 
 class TestNotLetInYet(PresenceTestCase):

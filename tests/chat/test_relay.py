@@ -38,7 +38,7 @@ class NullStoreTests(TestCase):
     async def test_what_was_kept_can_t_be_asked_for(self) -> None:
         store = NullStore()
         for asked in (
-            store.history("a", "b", None, 1),
+            store.history("a", "b", before=None, limit=1),
             store.conversations("a", 1),
             store.mark_read("a", "b", "x"),
             store.join("#r", "a", 1),

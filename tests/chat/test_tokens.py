@@ -40,7 +40,7 @@ def clock_at(seconds: float) -> Clock:
 
 
 def verifier(leeway: float = 0.0) -> Verifier:
-    return Verifier(Keys.from_secret(SECRET), ("HS256",), clock_at(NOW).seconds, leeway)
+    return Verifier(Keys.from_secret(SECRET), ("HS256",), clock_at(NOW).seconds, leeway=leeway)
 
 
 def pem(private: Any) -> bytes:

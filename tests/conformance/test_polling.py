@@ -16,6 +16,7 @@ from tests.conformance.memory import (
     SOCKETS,
     Application,
     Polling,
+    let_pass,
     packets,
     payload,
 )
@@ -231,10 +232,10 @@ class Heartbeat(Case):
                 session = self.session(revision)
                 if waits:
                     session.get()
-                self.clock.advance(PING_INTERVAL + LATE)
+                let_pass(self.clock, PING_INTERVAL + LATE)
                 if waits and revision == 4:
                     session.get()
-                self.clock.advance(PING_TIMEOUT + LATE)
+                let_pass(self.clock, PING_TIMEOUT + LATE)
                 self.assertTrue(session.ended, (revision, waits))
 
     def test_it_is_over_exactly_then(self) -> None:

@@ -131,8 +131,8 @@ class LateStore:
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self.looks.to(lambda: self._memory.last_seen(users))
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
-        return self.answers.to(lambda: self._memory.history(user, peer, before, limit))
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
+        return self.answers.to(lambda: self._memory.history(user, peer, before=before, limit=limit))
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         return self.answers.to(lambda: self._memory.conversations(user, limit))

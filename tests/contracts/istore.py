@@ -131,7 +131,7 @@ class AppendContract(Contract):
             self.assertEqual(read, Entry(place, one), what)
             self.assertEqual((type(read.message.uId), type(read.message.pId)), (type(one.uId), type(one.pId)), what)
             self.assertEqual(bytes(read.message.msg), bytes(one.msg), what)
-            page = await store.history(one.sender, one.recipient, None, 1)
+            page = await store.history(one.sender, one.recipient, before=None, limit=1)
             self.assertEqual(page.messages, (one,), what)
 
     async def test_a_large_batch_of_odd_messages_is_kept_whole(self) -> None:
@@ -180,7 +180,7 @@ class RepeatContract(Contract):
         await store.append([other])
         await self.settle(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, first), Entry(2, other)])
-        self.assertEqual((await store.history("ann", "ben", None, 10)).messages, (first, other))
+        self.assertEqual((await store.history("ann", "ben", before=None, limit=10)).messages, (first, other))
 
     async def test_a_repeat_to_somebody_else_is_a_repeat_all_the_same(self) -> None:
         store = await self.make_store()
@@ -341,26 +341,26 @@ class ConversationContract(Contract):
         await store.append(both[5:])
         await store.append([message("ann", "cem"), message("cem", "ben")])
         for user, peer in (("ann", "ben"), ("ben", "ann")):
-            self.assertEqual(await store.history(user, peer, None, 10), Page(tuple(both), False))
-            self.assertEqual(await store.history(user, peer, None, 9), Page(tuple(both[1:]), True))
+            self.assertEqual(await store.history(user, peer, before=None, limit=10), Page(tuple(both), False))
+            self.assertEqual(await store.history(user, peer, before=None, limit=9), Page(tuple(both[1:]), True))
             for index in range(10):
                 for limit in (1, 4, 10):
-                    page = await store.history(user, peer, both[index].mid, limit)
+                    page = await store.history(user, peer, before=both[index].mid, limit=limit)
                     start = max(index - limit, 0)
                     self.assertEqual(page, Page(tuple(both[start:index]), start > 0), (index, limit))
 
     async def test_there_is_no_history_of_those_who_never_wrote(self) -> None:
         store = await self.make_store()
         await store.append(to("ben"))
-        self.assertEqual(await store.history("ann", "cem", None, 10), Page((), False))
-        self.assertEqual(await store.history("cem", "dan", None, 10), Page((), False))
+        self.assertEqual(await store.history("ann", "cem", before=None, limit=10), Page((), False))
+        self.assertEqual(await store.history("cem", "dan", before=None, limit=10), Page((), False))
 
     async def test_before_may_be_any_mid(self) -> None:
         store = await self.make_store()
         (answer,) = await store.append(to("ben"))
-        self.assertEqual(await store.history("ann", "ben", mid(2**62), 10), Page((answer.message,), False))
+        self.assertEqual(await store.history("ann", "ben", before=mid(2**62), limit=10), Page((answer.message,), False))
         for before in (mid(0), "f" * 24, "", "no mid"):
-            self.assertEqual(await store.history("ann", "ben", before, 10), Page((), False), before)
+            self.assertEqual(await store.history("ann", "ben", before=before, limit=10), Page((), False), before)
 
     async def test_conversations_come_newest_first(self) -> None:
         store = await self.make_store()
@@ -481,7 +481,7 @@ class RoomContract(Contract):
             ],
         )
         await self.settle(store)
-        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, (before,))
+        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, (before,))
 
     async def test_a_refused_message_is_no_first_of_a_repeat(self) -> None:
         store = await self.make_store()
@@ -496,7 +496,7 @@ class RoomContract(Contract):
         one = message("ann", "#r")
         self.assertEqual(await store.append([one]), [Stored(one)])
         await self.settle(store)
-        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, (one,))
+        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, (one,))
 
     async def test_joining_and_leaving_tell_whether_anything_changed(self) -> None:
         store = await self.make_store()
@@ -530,7 +530,7 @@ class RoomContract(Contract):
         await self.settle(store)
         self.assertEqual(second.places, ())
         self.assertEqual((await store.read("ben", 0, 10)).entries, [Entry(1, first)])
-        self.assertEqual(await store.history("ben", "#r", None, 10), Page((), False))
+        self.assertEqual(await store.history("ben", "#r", before=None, limit=10), Page((), False))
         self.assertEqual(await store.conversations("ben", 10), [])
         self.assertFalse(await store.mark_read("ben", "#r", second.message.mid))
 
@@ -577,7 +577,7 @@ class RoomContract(Contract):
         await store.join("#r", "ann", 10)
         (one,) = await store.conversations("ann", 10)
         self.assertEqual(one.unread, 0)
-        self.assertEqual(len((await store.history("ann", "#r", None, 10)).messages), 2)
+        self.assertEqual(len((await store.history("ann", "#r", before=None, limit=10)).messages), 2)
         await store.append([message("ben", "#r")])
         (one,) = await store.conversations("ann", 10)
         self.assertEqual(one.unread, 1)
@@ -587,8 +587,8 @@ class RoomContract(Contract):
         await store.join("#r", "ann", 10)
         one, two = message("ann", "#r"), message("ann", "r")
         await store.append([one, two])
-        self.assertEqual((await store.history("ann", "#r", None, 10)).messages, (one,))
-        self.assertEqual((await store.history("ann", "r", None, 10)).messages, (two,))
+        self.assertEqual((await store.history("ann", "#r", before=None, limit=10)).messages, (one,))
+        self.assertEqual((await store.history("ann", "r", before=None, limit=10)).messages, (two,))
 
 
 class StoreContract(AppendContract, RepeatContract, InboxContract, ConversationContract, RoomContract):
@@ -616,7 +616,7 @@ class FailingStoreContract(Contract):
             store.read("ben", 0, 10),
             store.save_progress(Progress({"ben": 1}, {"ben": 1})),
             store.last_seen(["ben"]),
-            store.history("ann", "ben", None, 10),
+            store.history("ann", "ben", before=None, limit=10),
             store.conversations("ann", 10),
             store.mark_read("ben", "ann", mid(1)),
             store.join("#r", "ann", 10),

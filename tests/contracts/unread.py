@@ -112,7 +112,7 @@ class UnreadContract(TestCase):
             if len(written) == 10:
                 await store.mark_read("ann", ROOM, written[4].mid)
             await self.tidy(store)
-        page = await store.history("ann", ROOM, None, 100)
+        page = await store.history("ann", ROOM, before=None, limit=100)
         self.assertEqual([one.sender for one in page.messages], [names[letter] for letter in "aaaabaaaab"])
         (one,) = await store.conversations("ann", 10)
         self.assertEqual(one.unread, 2)

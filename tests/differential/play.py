@@ -385,7 +385,7 @@ class Play:
             number = self._mid(player.user, to, before)
             asked["before"] = f"{number:016x}00000000"
         answer = await self._ask(player, "History", asked)
-        listed, more = self._oracle.history(player.user, to, number, limit)
+        listed, more = self._oracle.history(player.user, to, before=number, limit=limit)
         shown = answer["MSG"]
         if _is_cut(listed, shown):
             listed, more = listed[-len(shown) :], True

@@ -114,8 +114,8 @@ class FarStore:
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
         return self._reads.ask(lambda: self._store.last_seen(users))
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
-        return self._reads.ask(lambda: self._store.history(user, peer, before, limit))
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
+        return self._reads.ask(lambda: self._store.history(user, peer, before=before, limit=limit))
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         return self._reads.ask(lambda: self._store.conversations(user, limit))

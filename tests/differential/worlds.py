@@ -195,6 +195,6 @@ class OnRedis(Real):
 def all_quiet(daemons: Sequence[Daemon]) -> bool:
     """Whether nothing is under way in the pipelines, and the store was told when users were last seen."""
     return not any(
-        daemon.chat.delivery.waiting or daemon.chat.delivery.in_flight or daemon.hub.write_behind._seen
+        daemon.chat.context.delivery.waiting or daemon.chat.context.delivery.in_flight or daemon.hub.write_behind._seen
         for daemon in daemons
     )

@@ -287,7 +287,7 @@ class RedisStore:
         """See ``IStore``."""
         return self._of_each("seen", users)
 
-    def history(self, user: str, peer: str, before: str | None, limit: int) -> Deferred[Page]:
+    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
         name, side = self._encoder.conversation(user, peer)
         upto = ""

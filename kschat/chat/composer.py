@@ -1,0 +1,94 @@
+"""Messages, made of what senders give: one rule for those who have a socket and for those who have none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+
+from kschat.chat import incoming
+from kschat.chat.clocks import WallClock, milliseconds
+from kschat.chat.message import MAX_ID, Error, Message, Mids, Refused
+from kschat.wire import jsontext
+from kschat.wire.errors import ProtocolError
+from kschat.wire.limits import Limits
+from kschat.wire.socketio import renumber
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a sender who has no socket.
+
+    Attributes:
+        recipient: a user, or a room with its ``#``. A number and its string mean the same user.
+        msg: any JSON value; ``{"_placeholder": true, "num": n}`` in it means ``attachments[n]``.
+        cid: the sender's own id of the message, 1 to 64 characters: sent again with the same one, it is stored once.
+        attachments: binary parts.
+    """
+
+    recipient: int | str
+    msg: Raw
+    cid: str | None = None
+    attachments: Sequence[bytes] = ()
+
+
+class Composer:
+    """Makes messages.
+
+    Args:
+        mids: makes their ids.
+        wall: gives them their time.
+        limits: on one packet.
+    """
+
+    def __init__(self, mids: Mids, wall: WallClock, limits: Limits) -> None:
+        self._mids = mids
+        self._wall = wall
+        self._limits = limits
+
+    def compose(self, user: str, payload: incoming.Send, attachments: Sequence[bytes] = ()) -> Message:
+        """The message that a valid ``Send`` of ``user`` means.
+
+        Raises:
+            Refused: NOT_ALLOWED, INVALID.
+        """
+        sender = str(payload.uId)
+        if sender != user:
+            raise Refused(Error.NOT_ALLOWED, "uId is not the user of your token.")
+        recipient = str(payload.pId)
+        if len(recipient) > MAX_ID:
+            raise Refused(Error.INVALID, f"pId is longer than {MAX_ID} characters.")
+        if attachments:
+            try:
+                text, parts = renumber(payload.msg, tuple(attachments), self._limits.max_depth)
+            except ProtocolError as error:
+                raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
+            msg = Raw(text)
+        else:
+            msg, parts = incoming.readable(payload.msg), ()
+        time = milliseconds(self._wall)
+        return Message(
+            self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts
+        )
+
+    def compose_draft(self, user: str, draft: Draft) -> Message:
+        """The message that a draft of ``user`` means: as if a socket of the user had sent it.
+
+        Raises:
+            Refused: INVALID, TOO_LARGE.
+        """
+        limits = self._limits
+        if len(draft.msg) + sum(map(len, draft.attachments)) > limits.max_payload:
+            raise Refused(Error.TOO_LARGE, f"The message is larger than {limits.max_payload} bytes.")
+        if len(draft.attachments) > limits.max_attachments:
+            raise Refused(Error.INVALID, f"The message has more than {limits.max_attachments} attachments.")
+        try:
+            jsontext.decode(bytes(draft.msg), limits.max_depth)
+        except ProtocolError as error:
+            raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
+        fields = {"uId": user, "pId": draft.recipient, "msg": draft.msg, "cid": draft.cid}
+        try:
+            payload = Raw(msgspec.json.encode(fields))
+        except UnicodeEncodeError:
+            raise Refused(Error.INVALID, "A text holds half of a surrogate pair.") from None
+        return self.compose(user, incoming.decode_send((payload,)), draft.attachments)

@@ -1,0 +1,117 @@
+"""What a chat is made of: built once, given to its commands, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from kschat.chat.bus import IBus
+from kschat.chat.clocks import WallClock
+from kschat.chat.composer import Composer
+from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.hub import Hub
+from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.message import Mids
+from kschat.chat.operations import Operations
+from kschat.chat.presence import Presence
+from kschat.chat.tokens import Verifier
+from kschat.counters import Counters
+from kschat.wire.cork import Cork
+from kschat.wire.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatContext:
+    """The parts of one daemon's chat.
+
+    Attributes:
+        clock: the reactor.
+        verifier: says whose a token is.
+        store: keeps messages.
+        bus: reaches the sockets on other daemons.
+        hub: has the users and sockets of this daemon.
+        presence: says who is online.
+        composer: makes messages of what senders give.
+        delivery: stores and routes messages.
+        operations: what can be asked of the chat without a socket.
+        limits: on what clients send, and on one packet.
+        max_room: members of a room.
+        counters: counts.
+        uniform: gives a random number between two others.
+    """
+
+    log: ClassVar[Logger] = Logger()
+
+    clock: IReactorTime
+    verifier: Verifier
+    store: IStore
+    bus: IBus
+    hub: Hub
+    presence: Presence
+    composer: Composer
+    delivery: Delivery
+    operations: Operations
+    limits: Limits
+    max_room: int
+    counters: Counters
+    uniform: Callable[[float, float], float]
+
+
+def make_context(
+    *,
+    clock: IReactorTime,
+    wall: WallClock,
+    verifier: Verifier,
+    store: IStore,
+    router: IRouter,
+    bus: IBus,
+    cork: Cork,
+    mids: Mids,
+    bounds: Bounds,
+    limits: Limits,
+    max_room: int,
+    counters: Counters,
+    uniform: Callable[[float, float], float],
+) -> ChatContext:
+    """Build the parts of a chat on its backends, none of which was started.
+
+    Args:
+        clock: the reactor.
+        wall: says when messages were sent, and when users were last seen.
+        verifier: says whose a token is.
+        store, router, bus: what keeps and carries messages.
+        cork: holds writes back while a batch is written.
+        mids: makes the ids of messages.
+        bounds: of the pipeline.
+        limits: on what clients send, and on one packet.
+        max_room: members of a room.
+        counters: counts.
+        uniform: gives a random number between two others.
+    """
+    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
+    presence = Presence(hub, bus)
+    composer = Composer(mids, wall, limits)
+    delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
+    operations = Operations(
+        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+    )
+    bus.attach(operations)
+    return ChatContext(
+        clock=clock,
+        verifier=verifier,
+        store=store,
+        bus=bus,
+        hub=hub,
+        presence=presence,
+        composer=composer,
+        delivery=delivery,
+        operations=operations,
+        limits=limits,
+        max_room=max_room,
+        counters=counters,
+        uniform=uniform,
+    )

@@ -1,0 +1,68 @@
+"""Whom the pipeline answers: a socket, or whoever waits for a Deferred."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+
+from kschat.chat import outgoing
+from kschat.chat.interfaces import Stored
+from kschat.chat.message import Refused
+from kschat.wire.connection import Socket
+
+
+class SocketReply(msgspec.Struct, frozen=True, gc=False):
+    """The answers to a ``Send``: its ack, and RESPSEND. A socket that is gone gets none.
+
+    Attributes:
+        socket: the sender's.
+        ack: the id of the ack that was asked for.
+        uid: the sender, as written.
+        rno: what RESPSEND returns.
+    """
+
+    socket: Socket
+    ack: int | None
+    uid: int | str | None
+    rno: Raw
+
+    def stored(self, stored: Stored) -> None:
+        """See ``Reply``."""
+        socket, message = self.socket, stored.message
+        if socket.accepted:
+            if self.ack is not None:
+                socket.ack(self.ack, outgoing.ack_sent(message, stored.repeat))
+            socket.emit(outgoing.sent(message, self.rno), message.attachments, True)
+
+    def refused(self, refused: Refused) -> None:
+        """See ``Reply``.
+
+        RESPSEND asks for an ack, as the tutorial's does: a client may call its callback without looking.
+        """
+        socket = self.socket
+        if socket.accepted:
+            if self.ack is not None:
+                socket.ack(self.ack, outgoing.ack_failed(self.uid, refused.error, refused.why))
+            socket.emit(outgoing.failed(refused.error, refused.why, self.rno), ask=True)
+
+
+class DeferredReply:
+    """Fires a Deferred.
+
+    Attributes:
+        answer: what is stored; fails with Refused.
+    """
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Stored] = Deferred()
+
+    def stored(self, stored: Stored) -> None:
+        """See ``Reply``."""
+        self.answer.callback(stored)
+
+    def refused(self, refused: Refused) -> None:
+        """See ``Reply``."""
+        self.answer.errback(refused)
