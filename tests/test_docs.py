@@ -167,7 +167,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
-    "words for other daemons that wait to be told": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
+    "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
     "when users went while Redis was away": (many(presence_registry.MAX_LEFT),),
     "cursors and the like not yet stored, while the store is away": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
