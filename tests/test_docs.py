@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon
@@ -23,13 +24,13 @@ from kschat.backends.redis.connection import Connection
 from kschat.backends.redis.settings import Settings as RedisSettings
 from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
-from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
+from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import session as wire_session
 from kschat.wire.limits import Limits
@@ -166,7 +167,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
-    "words for other daemons that wait to be told": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
+    "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
     "when users went while Redis was away": (many(presence_registry.MAX_LEFT),),
     "cursors and the like not yet stored, while the store is away": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
@@ -252,8 +253,8 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         clock = Clock()
         connection = Connection(clock)
         connection.makeConnection(Transport())
-        found = link.Link(RedisSettings(url="redis://localhost"), clock, Teller("the test"))
-        found._connection = connection
+        found = link.Link(RedisSettings(url="redis://localhost"), clock, OutageLog(Logger()))
+        found._client.connection = connection
         found._look.start()
         clock.advance(link.LOOK - heard)
         connection.heard = began = clock.seconds()
