@@ -8,10 +8,10 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import hub, notifier, outgoing
+from kschat.chat import admission, notifier, outgoing
+from kschat.chat.admission import LISTEN_WAIT
 from kschat.chat.cluster_commands import CursorRequest, CursorWritten, Receipt, Replaced
 from kschat.chat.cursors import CURSOR_WAIT
-from kschat.chat.hub import LISTEN_WAIT
 from kschat.chat.interfaces import Stored
 from kschat.chat.notifier import CLAIM_WAIT, FLUSH_WAIT
 from kschat.wire.errors import Reason
@@ -189,7 +189,7 @@ class Cost(DaemonsTestCase):
         self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids)
 
     def test_who_shows_to_have_very_much_makes_no_more_than_so_much_be_told(self) -> None:
-        self.patch(hub, "MAX_CLAIMED", 3)
+        self.patch(admission, "MAX_CLAIMED", 3)
         ann = self.one.joined("ann", {"receipts": "1"})
         ben = self.other.turn(self.other.client("ben").join(recover="1"))
         ben.read()
