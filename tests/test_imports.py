@@ -89,7 +89,7 @@ LIBRARIES = ("twisted", "autobahn", "pika", "txredisapi", "OpenSSL")
 PUBLIC = {"_asdict", "_fields", "_make", "_replace"}
 
 #: Floors whose functions take what is more than three parameters by name. (The others do so in part.)
-BY_NAME = {"front", "server"}
+BY_NAME = {"front", "server", "wire"}
 
 #: Functions that may import the reactor, inside of them: where a process begins.
 BEGINNINGS = {("kschat/tap.py", "makeService"), ("kschat/cli/command.py", "run")}
