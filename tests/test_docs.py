@@ -273,7 +273,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
 
     def test_when_a_killed_daemon_s_users_are_offline(self) -> None:
         self.assert_says("architecture.md", f"{OFF:g} s after the SIGKILL of a daemon at the latest")
-        self.assert_says("clients.md", f"that a daemon was killed, within {OFF:g}")
+        self.assert_says("clients.md", f"after a daemon is killed, within {OFF:g}")
 
     def test_when_there_is_no_broker(self) -> None:
         """ER 2 is relay mode's: a page that says it never occurs contradicts the table of codes."""
