@@ -7,20 +7,24 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Where npm's packages are: the clients of the tests, and the tutorial's server.
 NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
-CODE := kschat tests tools chaos $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools chaos examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test lint types format docs bench chaos differential conformance compatibility clean
+.PHONY: run test unit lint types format docs site bench chaos differential conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
 	@echo "              and http://127.0.0.1:$${PORT:-3000}/?uid=2&rid=1 in another; Ctrl-C ends it"
 	@exec $(BIN)/twistd -n --pidfile= kschat --demo
 
-# A short run; KSCHAT_TESTS_PROFILE=whole takes all examples and faults, as CI does.
+# A short run; KSCHAT_TESTS_PROFILE=whole takes all examples and faults, as CI does. T=tests.chat runs some of them.
 test: $(VENV)/.dev system-packages node peers
-	@$(BIN)/python tools/run_tests.py
+	@$(BIN)/python tools/run_tests.py $(T)
+
+# Those that need no service: no other process, no Redis, RabbitMQ, Node.js or browser. Under a minute.
+unit: $(VENV)/.dev
+	@$(BIN)/python tools/run_tests.py $(or $(T),$$($(BIN)/python tools/unit_tests.py))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(CODE) $(SCRIPTS)
@@ -35,6 +39,10 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
+
+# The documentation as HTML in build/site, with an API reference; needs no network once its packages are there.
+site: $(VENV)/.dev
+	$(BIN)/python tools/make_site.py
 
 # All peers in turns, some minutes; BENCH="node relay --rounds 3" measures less, see `python -m bench --help`.
 bench: $(VENV)/.dev system-packages node

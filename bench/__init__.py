@@ -17,6 +17,10 @@ From the ground up; each knows only what stands above it in this list:
 - ``beside``   one peer's figures as multiples of another's
 - ``report``   rounds in turns, medians, the tables
 - ``backlog``  what a pair sees while others get 10,000 messages that they missed
+- ``asker``    one chat client that asks and waits for the answer
+- ``others``   what two users see who write to each other all the time, a process of its own
+- ``fill``     fills a store as months of use would, a process of its own
+- ``large``    large stores: what each thing takes, and what others see of it
 - ``outage``   a crash of RabbitMQ, and when what of it happened
 - ``bindings`` many users on one daemon, and a restart of RabbitMQ
 - ``profile``  the same load while the daemon is profiled

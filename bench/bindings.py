@@ -114,6 +114,7 @@ class Bindings:
         connection = pika.BlockingConnection(pika.URLParameters(url))
         channel = connection.channel()
         channel.confirm_delivery()
+        settings = Settings(url=url)
         missing = 0
         for link in self.links.all[2:]:
             user = link.client.user
@@ -121,7 +122,7 @@ class Bindings:
                 {"uId": "nobody", "pId": user, "msg": "are you there", "rStatus": 1, "msgTime": 1}
             ).encode()
             try:
-                channel.basic_publish("direct_logs", f"ks_{user}", body, mandatory=True)
+                channel.basic_publish(settings.own_exchange, f"{settings.prefix}{user}", body, mandatory=True)
             except pika.exceptions.UnroutableError:
                 missing += 1
             self.links.turn(0)

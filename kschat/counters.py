@@ -20,9 +20,9 @@ class Counters:
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         router_events: what happened to the router: up, down, cancelled.
         bus_events: what happened to the bus: up, down.
-        told: words for other daemons, one a user.
-        dropped: those of them that were not told: too many at once, or no Redis.
-        heard: words of other daemons.
+        commands_sent: commands for other daemons (receipts, typing and the like), one a user.
+        commands_dropped: those of them that were not sent: too many at once, or no Redis.
+        commands_received: commands of other daemons.
         unrouted: messages that were stored, and not routed at once.
         ingested: messages of servers that keep none (the tutorial's) which were taken into the store here.
         not_ingested: those that were lost, since too many waited for the store.
@@ -35,12 +35,13 @@ class Counters:
         "batches",
         "bus_events",
         "closed",
+        "commands_dropped",
+        "commands_received",
+        "commands_sent",
         "confirmed",
         "delivered",
         "denied",
-        "dropped",
         "handed_on",
-        "heard",
         "ingested",
         "not_ingested",
         "refused",
@@ -49,7 +50,6 @@ class Counters:
         "router_events",
         "sent",
         "steps",
-        "told",
         "turned_away",
         "unrouted",
     )
@@ -66,9 +66,9 @@ class Counters:
         self.ingested = 0
         self.not_ingested = 0
         self.steps: dict[str, tuple[int, float]] = {}
-        self.told = 0
-        self.dropped = 0
-        self.heard = 0
+        self.commands_sent = 0
+        self.commands_dropped = 0
+        self.commands_received = 0
         self.router_events: Counter[str] = Counter()
         self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()

@@ -25,7 +25,7 @@ from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
-from kschat.backends.sqlite import session as sqlite_session
+from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
@@ -147,13 +147,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of newest messages that `Conversations` reads from Redis": (size(redis_store.MAX_LISTED_BYTES),),
     "conversations that Redis considers for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
     "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
-        many(sqlite_session.TRANSACTION_PLACES),
+        many(sqlite_transactions.TRANSACTION_PLACES),
     ),
     "data that the SQLite store keeps in memory until it indexes inboxes, conversations and `cid` in the file; also "
     "the work at a restart after SIGKILL": (
-        f"{many(sqlite_session.INDEX_MESSAGES)} messages",
-        size(sqlite_session.INDEX_BYTES),
-        f"{many(sqlite_session.INDEX_PLACES)} places",
+        f"{many(sqlite_transactions.INDEX_MESSAGES)} messages",
+        size(sqlite_transactions.INDEX_BYTES),
+        f"{many(sqlite_transactions.INDEX_PLACES)} places",
     ),
     "deletions of retention in one transaction of the SQLite store": (
         seconds(sqlite_retention.STEP_SECONDS),
@@ -166,7 +166,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
-    "commands that wait to be sent to other daemons": (many(outbox.MAX_WORDS), size(outbox.MAX_BYTES)),
+    "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),

@@ -21,7 +21,7 @@ from tests.test_tap import environment, first_match
 ROOT = Path(__file__).parent.parent
 PATIENCE = 180
 PARTS = ("kschat", "templates", "static", "twisted", "docs", "deploy", "tools")
-FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "Makefile", "kschat.tac", "README.md")
+FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "Makefile", "kschat.tac", "README.md", "LICENSE")
 
 
 def checked(*command: str, cwd: Path) -> str:

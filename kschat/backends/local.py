@@ -48,18 +48,18 @@ class LocalBus:
         """See ``IBus``."""
         self._here.add(user)
         if self._listener is not None:
-            self._listener.changed(user, True, None)
+            self._listener.on_presence(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
         """See ``IBus``."""
         self._here.discard(user)
         if self._listener is not None:
-            self._listener.changed(user, self._elsewhere, seen)
+            self._listener.on_presence(user, self._elsewhere, seen)
 
-    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
-        """See ``IBus``. There is nobody to tell, and nobody else whose words an echo would be ordered with."""
+    def publish(self, users: Sequence[str], command: ClusterCommand, echo: bool = False) -> None:
+        """See ``IBus``. There is nobody to tell, and nobody else whose commands an echo would be ordered with."""
 
-    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
+    def ask(self, user: str, command: ClusterCommand) -> Deferred[int]:
         """See ``IBus``. There is nobody to ask."""
         return succeed(0)
 
@@ -67,7 +67,7 @@ class LocalBus:
         """See ``IBus``. There is nothing to wait for."""
         return succeed(None)
 
-    def tell_all(self, word: ClusterCommand) -> None:
+    def publish_all(self, command: ClusterCommand) -> None:
         """See ``IBus``. There is nobody to tell."""
 
     def want(self, wants: Wants) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from kschat.backends.held import BY_NUMBER, Inbox, Kept, Thread
 from kschat.backends.kinds import StoreKind
+from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
 from kschat.backends.order import number_of, pair, renumbered
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
@@ -64,11 +64,11 @@ class MemoryStore:
         # Offsets of inboxes that were forgotten whole end here; new ones go on from it, so
         # that an offset never comes twice. (Keeping each would keep every id ever written to.)
         self._floor = 0
-        self._inboxes: dict[str, Inbox] = {}
-        self._pairs: dict[tuple[str, ...], Thread] = {}
-        self._rooms: dict[str, Thread] = {}
-        self._threads_of: dict[str, dict[Thread, None]] = {}
-        self._order: deque[Thread] = deque()
+        self._inboxes: dict[str, MemoryInbox] = {}
+        self._pairs: dict[tuple[str, ...], MemoryConversation] = {}
+        self._rooms: dict[str, MemoryConversation] = {}
+        self._threads_of: dict[str, dict[MemoryConversation, None]] = {}
+        self._order: deque[MemoryConversation] = deque()
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
@@ -172,7 +172,7 @@ class MemoryStore:
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
         """See ``IStore``."""
-        thread = self._rooms.get(room) or Thread((room,))
+        thread = self._rooms.get(room) or MemoryConversation((room,))
         if user in thread.read:
             return succeed(False)
         if len(thread.read) >= most:
@@ -215,7 +215,7 @@ class MemoryStore:
         else:
             places = ((message.recipient, self._place(message.recipient, message)),)
         stored = Stored(message, places)
-        thread.kept.append(Kept(stored, number))
+        thread.kept.append(IndexedMessage(stored, number))
         self._order.append(thread)
         self._bytes += _size(stored)
         if message.cid is not None:
@@ -225,12 +225,12 @@ class MemoryStore:
     def _place(self, user: str, message: Message) -> int:
         inbox = self._inboxes.get(user)
         if inbox is None:
-            inbox = self._inboxes[user] = Inbox(user, self._floor)
+            inbox = self._inboxes[user] = MemoryInbox(user, self._floor)
         inbox.last += 1
         inbox.kept.append(message)
         return inbox.last
 
-    def _thread_for(self, message: Message) -> Thread | None:
+    def _thread_for(self, message: Message) -> MemoryConversation | None:
         """The conversation that ``message`` belongs to; None where its sender is no member of the room."""
         if message.recipient[0] == "#":
             thread = self._rooms.get(message.recipient)
@@ -238,12 +238,12 @@ class MemoryStore:
         key = pair(message.sender, message.recipient)
         thread = self._pairs.get(key)
         if thread is None:
-            thread = self._pairs[key] = Thread(key)
+            thread = self._pairs[key] = MemoryConversation(key)
             for user in key:
                 self._threads_of.setdefault(user, {})[thread] = None
         return thread
 
-    def _thread(self, user: str, peer: str) -> Thread | None:
+    def _thread(self, user: str, peer: str) -> MemoryConversation | None:
         """The conversation of ``user`` with ``peer``, where there is one and it is the user's to see."""
         if peer[:1] != "#":
             return self._pairs.get(pair(user, peer))
@@ -269,20 +269,20 @@ class MemoryStore:
             if not thread.kept:
                 self._drop_if_idle(thread)
 
-    def _forget_rooms(self, newest: Thread) -> None:
+    def _forget_rooms(self, newest: MemoryConversation) -> None:
         """Keep the memberships within their bound: the rooms that were made first lose their members."""
         while self._memberships > self._max_messages:
             thread = next((one for one in self._rooms.values() if one is not newest and one.read), newest)
             for user in list(thread.read)[: self._memberships - self._max_messages]:
                 self._remove(thread, user)
 
-    def _remove(self, thread: Thread, user: str) -> None:
+    def _remove(self, thread: MemoryConversation, user: str) -> None:
         del thread.read[user]
         self._memberships -= 1
         self._unlist(thread, user)
         self._drop_if_idle(thread)
 
-    def _drop_if_idle(self, thread: Thread) -> None:
+    def _drop_if_idle(self, thread: MemoryConversation) -> None:
         if thread.kept or (thread.is_room and thread.read):
             return
         if thread.is_room:
@@ -292,7 +292,7 @@ class MemoryStore:
         for user in set(thread.key):
             self._unlist(thread, user)
 
-    def _unlist(self, thread: Thread, user: str) -> None:
+    def _unlist(self, thread: MemoryConversation, user: str) -> None:
         threads = self._threads_of[user]
         del threads[thread]
         if not threads:

@@ -21,6 +21,7 @@
 - ``ingest``       messages of servers that keep none, taken into the store
 - ``catchup``      what news did not tell: looked up in the store, told to other daemons later
 - ``hub``          who is connected to this daemon; encode once, write to each socket
+- ``admission``    how a socket comes in and leaves
 - ``cluster_commands``  what daemons tell each other about sockets
 - ``notifier``     cluster commands to a user's sockets, wherever they are
 - ``operations``   what can be asked without a socket, and at the word of other daemons

@@ -71,7 +71,7 @@ class Chat:
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
         session = socket.record = ChatSession(socket, identity, options)
-        joined = self.context.hub.join(session)
+        joined = self.context.admission.join(session)
         joined.addCallbacks(
             self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
         )
@@ -99,9 +99,9 @@ class Chat:
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
-        if self.context.hub.let_in(session):
+        if self.context.admission.let_in(session):
             self.context.presence.came(session.user)
-        self.context.hub.begin(session, state, offset)
+        self.context.admission.begin(session, state, offset)
         if not self.context.store.keeps and not self.context.hub.routed:
             session.socket.emit(outgoing.NO_BROKER, ask=True)
 
@@ -150,7 +150,7 @@ class Chat:
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
-        if self.context.hub.leave(session):
+        if self.context.admission.leave(session):
             self.context.presence.left(session.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:

@@ -34,20 +34,20 @@ class BusEvent(Enum):
 class BusListener(Protocol):
     """Who takes what a bus hears (``operations``)."""
 
-    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
-        """Words of other daemons for a user that is here; of None for everybody."""
+    def on_commands(self, user: str | None, commands: Sequence[ClusterCommand]) -> None:
+        """Commands of other daemons for a user that is here; of None for everybody."""
 
-    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
+    def on_presence(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """A user came or went, on whatever daemon, this one too: at least each that is watched.
 
         What is known may come again. ``last_seen`` is in milliseconds since 1970. ``online`` is None where it is
         known no more.
         """
 
-    def lost(self, users: Sequence[str], last_seen: int) -> None:
+    def on_daemon_lost(self, users: Sequence[str], last_seen: int) -> None:
         """A daemon has died, and these users of it are nowhere now. One of the others is told, for the store."""
 
-    def wanted(self, wants: Wants) -> None:
+    def on_wants(self, wants: Wants) -> None:
         """What the sockets of all other daemons ask for is another."""
 
     def on_bus_event(self, event: BusEvent) -> None:
@@ -88,14 +88,14 @@ class IBus(Interface):
     def gone(user: str, seen: int) -> None:
         """It has none any more, since ``seen`` (milliseconds since 1970)."""
 
-    def tell(users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
+    def publish(users: Sequence[str], command: ClusterCommand, echo: bool = False) -> None:
         """Tell the daemons that listen to any of ``users``.
 
-        This one is not told its own words, except with ``echo``: then it hears the word as the others do, where it
-        listens. Words with ``echo`` to one user are heard in the same order by all daemons.
+        A daemon does not hear its own commands, except with ``echo``: then it hears the command as the others do, where
+        it listens. Commands with ``echo`` to one user are heard in the same order by all daemons.
         """
 
-    def ask(user: str, word: ClusterCommand) -> Deferred[int]:
+    def ask(user: str, command: ClusterCommand) -> Deferred[int]:
         """Tell the other daemons that listen to ``user``.
 
         Fires with how many daemons these are, which may answer; with 0 where it can't be told now. Never fails.
@@ -104,7 +104,7 @@ class IBus(Interface):
     def flush() -> Deferred[None]:
         """Fires when what was told until now is told; soon also where it can't be. Never fails."""
 
-    def tell_all(word: ClusterCommand) -> None:
+    def publish_all(command: ClusterCommand) -> None:
         """Tell all other daemons."""
 
     def want(wants: Wants) -> None:

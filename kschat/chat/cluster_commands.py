@@ -1,7 +1,7 @@
-"""What daemons tell each other about sockets: small words, in msgpack. Pure.
+"""What daemons tell each other about sockets: small commands, in msgpack. Pure.
 
 Each is for the sockets of one user, or for everybody's; who of them is meant says ``notifier``. What this version does
-not know (a newer daemon's word) is passed over.
+not know (a newer daemon's command) is passed over.
 """
 
 from __future__ import annotations
@@ -91,35 +91,35 @@ class CursorWritten(msgspec.Struct, frozen=True, array_like=True, tag="w", gc=Fa
 ClusterCommand: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten
 
 _pack: Final = msgspec.msgpack.Encoder().encode
-_words: Final = msgspec.msgpack.Decoder(list[ClusterCommand]).decode
+_commands: Final = msgspec.msgpack.Decoder(list[ClusterCommand]).decode
 _raws: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_word: Final = msgspec.msgpack.Decoder(ClusterCommand).decode
+_command: Final = msgspec.msgpack.Decoder(ClusterCommand).decode
 
 
 class ClusterCommandError(ValueError):
-    """Bytes that are no words; the text is for the log and shows nothing of them."""
+    """Bytes that are no commands; the text is for the log and shows nothing of them."""
 
 
-def packed(word: ClusterCommand) -> bytes:
-    """One word as bytes, of which several stand in an array."""
-    return _pack(word)
+def packed(command: ClusterCommand) -> bytes:
+    """One command as bytes, of which several stand in an array."""
+    return _pack(command)
 
 
 def unpacked(data: bytes) -> list[ClusterCommand]:
-    """The words in an array. Raises ClusterCommandError."""
+    """The commands in an array. Raises ClusterCommandError."""
     try:
-        return _words(data)
+        return _commands(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     try:
-        return [word for raw in _raws(data) if (word := _known(raw)) is not None]
+        return [command for raw in _raws(data) if (command := _known(raw)) is not None]
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ClusterCommandError(f"words that can't be read: {error}") from None
+        raise ClusterCommandError(f"commands that can't be read: {error}") from None
 
 
 def _known(raw: msgspec.Raw) -> ClusterCommand | None:
     try:
-        word: ClusterCommand = _word(raw)
+        command: ClusterCommand = _command(raw)
     except (msgspec.MsgspecError, ValueError):
         return None
-    return word
+    return command

@@ -67,10 +67,12 @@ class Request(msgspec.Struct, Generic[P], frozen=True, gc=False):
 def send(request: Request[incoming.Send]) -> None:
     """``Send``: a message to a user or a room. It is answered when the message is stored."""
     context, session, payload, event = request.context, request.session, request.payload, request.event
-    context.delivery.ensure_open()
+    delivery = context.delivery
+    if delivery.closed:
+        delivery.ensure_open()
     message = context.composer.compose(session.user, payload, event.attachments)
-    reply = SocketReply(session.socket, event.id, message.uId, incoming.readable(payload.rno))
-    context.delivery.submit(Submission(message, reply, session))
+    reply = SocketReply(session.socket, event.id, payload.uId, incoming.readable(payload.rno))
+    delivery.submit(Submission(message, reply, session))
 
 
 def _refuse_send(session: ChatSession, event: Event, refused: Refused) -> None:
@@ -99,7 +101,7 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     peer = _id(request.payload.pId, "pId")
     if peer[0] != "#":
-        request.context.hub.notifier.tell((peer,), Typing(request.session.user))
+        request.context.hub.notifier.notify((peer,), Typing(request.session.user))
     return DONE
 
 
@@ -261,9 +263,11 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
         context.counters.refused[refused.error] += 1
         command.refuse(session, event, refused)
         return
+    if answer is None:
+        return
     if isinstance(answer, Deferred):
         _wait(command, request, answer)
-    elif answer is not None:
+    else:
         _answer(session, event, answer)
 
 

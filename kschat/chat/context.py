@@ -9,6 +9,7 @@ from typing import ClassVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from kschat.chat.admission import Admission
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
@@ -34,6 +35,7 @@ class ChatContext:
         store: keeps messages.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
+        admission: lets sockets in, and out.
         presence: says who is online.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
@@ -51,6 +53,7 @@ class ChatContext:
     store: IStore
     bus: IBus
     hub: Hub
+    admission: Admission
     presence: Presence
     composer: Composer
     delivery: Delivery
@@ -106,6 +109,7 @@ def make_context(
         store=store,
         bus=bus,
         hub=hub,
+        admission=Admission(hub=hub, router=router, bus=bus),
         presence=presence,
         composer=composer,
         delivery=delivery,

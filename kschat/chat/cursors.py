@@ -56,20 +56,20 @@ class Cursors:
         told.addErrback(self._failed)
         return self._write_behind.confirmed(user).addCallback(lambda _: question.fires)
 
-    def asked(self, user: str, word: CursorRequest) -> None:
+    def asked(self, user: str, command: CursorRequest) -> None:
         """Another daemon asks: write the cursor of ``user``, then answer."""
         # In a later turn: the confirmation of a message may have arrived before the question, and be read after it.
-        self._clock.callLater(0, self._answer, user, word.id)
+        self._clock.callLater(0, self._answer, user, command.id)
 
-    def answered(self, word: CursorWritten) -> None:
+    def answered(self, command: CursorWritten) -> None:
         """Another daemon has written a cursor. Those who did not ask hear of it as well."""
-        question = self._questions.get(word.id)
+        question = self._questions.get(command.id)
         if question is not None:
             question.answered()
 
     def _answer(self, user: str, id_: str) -> None:
         written = self._write_behind.confirmed(user)
-        written.addCallback(lambda _: self._bus.tell((user,), CursorWritten(id_))).addErrback(self._failed)
+        written.addCallback(lambda _: self._bus.publish((user,), CursorWritten(id_))).addErrback(self._failed)
 
     def _done(self, _: object, id_: str) -> None:
         self._questions.pop(id_, None)

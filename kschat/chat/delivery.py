@@ -117,7 +117,8 @@ class Delivery:
         Raises:
             Refused: BUSY, when too many wait already; GOING_DOWN, when the daemon is.
         """
-        self.ensure_open()
+        if self.closed:
+            self.ensure_open()
         waiting = self._waiting
         if len(waiting) >= self._bounds.max_waiting:
             raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")

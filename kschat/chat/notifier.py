@@ -30,7 +30,7 @@ CLAIM_WAIT: Final = 5.0
 
 
 class Notifier:
-    """Tells words, and does what they say to the sockets here.
+    """Tells commands, and does what they say to the sockets here.
 
     Args:
         clock: the reactor.
@@ -101,9 +101,9 @@ class Notifier:
     def receipt(self, sender: str, receipt: Receipt) -> None:
         """Tell those sockets of ``sender`` that asked for it what became of a message."""
         if self._here[Wants.RECEIPTS]:
-            self.act(sender, receipt)
+            self.apply(sender, receipt)
         if Wants.RECEIPTS in self._elsewhere:
-            self._bus.tell((sender,), receipt)
+            self._bus.publish((sender,), receipt)
 
     def carbon(self, message: Message, origin: ChatSession | None) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent. ``origin``: the one that sent it."""
@@ -115,13 +115,13 @@ class Notifier:
             carbon = Carbon(outgoing.carbon(message), message.attachments)
             _carbon(others, carbon)
             if elsewhere:
-                self._bus.tell((message.sender,), carbon)
+                self._bus.publish((message.sender,), carbon)
 
-    def tell(self, users: Sequence[str], word: ClusterCommand, but: ChatSession | None = None) -> None:
+    def notify(self, users: Sequence[str], command: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
         for user in users:
-            self.act(user, word, but)
-        self._bus.tell(users, word)
+            self.apply(user, command, but)
+        self._bus.publish(users, command)
 
     def replaced(self, session: ChatSession, pid: str) -> None:
         """The client of ``session`` has shown ``pid``: end its other sockets, wherever they are.
@@ -129,13 +129,13 @@ class Notifier:
         Two may do so at once, on two daemons. All daemons hear the claims in one order, their own among them, and the
         last one stays: what is heard while a claim of this daemon is not heard yet came before that.
         """
-        word = Replaced(pid, session.socket.id)
+        command = Replaced(pid, session.socket.id)
         for other in self._sessions(session.user):
             if other is not session and pid in other.pids:
                 _end_replaced(other)
         if self._bus.up:
-            self._claims[word.socket] = self._clock.seconds()
-        self._bus.tell((session.user,), word, echo=True)
+            self._claims[command.socket] = self._clock.seconds()
+        self._bus.publish((session.user,), command, echo=True)
 
     def flushed(self) -> Deferred[None]:
         """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
@@ -144,19 +144,21 @@ class Notifier:
             told.addTimeout(FLUSH_WAIT, self._clock, _give_up)
         return told
 
-    def tell_all(self, word: ClusterCommand) -> None:
+    def notify_all(self, command: ClusterCommand) -> None:
         """Tell everybody on whatever daemon."""
-        self.act(None, word)
-        self._bus.tell_all(word)
+        self.apply(None, command)
+        self._bus.publish_all(command)
 
-    def act(self, user: str | None, word: ClusterCommand, but: ChatSession | None = None) -> None:
-        """Do what a word says to the sockets of a user here, or to everybody's."""
-        if type(word) is Replaced:
-            self._claimed(user, word)
+    def apply(self, user: str | None, command: ClusterCommand, but: ChatSession | None = None) -> None:
+        """Do what a command says to the sockets of a user here, or to everybody's."""
+        if type(command) is Replaced:
+            self._claimed(user, command)
             return
         sessions = [session for session in self._sessions(user) if session is not but and session.socket.accepted]
-        if sessions and not (type(word) is Receipt and word.status == Status.DELIVERED and self._was_told(word.mid)):
-            _DO[type(word)](sessions, word)
+        if sessions and not (
+            type(command) is Receipt and command.status == Status.DELIVERED and self._was_told(command.mid)
+        ):
+            _DO[type(command)](sessions, command)
 
     def _was_told(self, mid: str) -> bool:
         """Whether the message was told as delivered before; from now on it was."""
@@ -168,12 +170,16 @@ class Notifier:
             del delivered[next(iter(delivered))]
         return False
 
-    def _claimed(self, user: str | None, word: Replaced) -> None:
+    def _claimed(self, user: str | None, command: Replaced) -> None:
         """A claim is heard, in the order in which all daemons hear it."""
-        if self._claims.pop(word.socket, None) is not None:
+        if self._claims.pop(command.socket, None) is not None:
             return  # of a socket here; what its client had here was ended at once
         for session in self._sessions(user):
-            if word.pid in session.pids and session.socket.id != word.socket and not self._is_later(session.socket.id):
+            if (
+                command.pid in session.pids
+                and session.socket.id != command.socket
+                and not self._is_later(session.socket.id)
+            ):
                 _end_replaced(session)
 
     def _is_later(self, socket: str) -> bool:
@@ -186,34 +192,36 @@ def _give_up(_: object, __: float) -> None:
     """Redis stands still: it tells what it can when it goes on."""
 
 
-def _typing(sessions: Sequence[ChatSession], word: Typing) -> None:
-    body = outgoing.typing(word.user)
+def _typing(sessions: Sequence[ChatSession], command: Typing) -> None:
+    body = outgoing.typing(command.user)
     for session in sessions:
         if session.more and not session.congested:
             session.socket.emit(body)
 
 
-def _receipt(sessions: Sequence[ChatSession], word: Receipt) -> None:
+def _receipt(sessions: Sequence[ChatSession], command: Receipt) -> None:
     body = b""
     for session in sessions:
         if session.options.receipts and not session.congested:
-            body = body or outgoing.status(int(word.peer) if word.number else word.peer, word.mid, word.status)
+            body = body or outgoing.status(
+                int(command.peer) if command.number else command.peer, command.mid, command.status
+            )
             session.socket.emit(body)
 
 
-def _carbon(sessions: Sequence[ChatSession], word: Carbon) -> None:
+def _carbon(sessions: Sequence[ChatSession], command: Carbon) -> None:
     for session in sessions:
         if session.options.carbons and session.socket.accepted:
-            session.socket.emit(word.body, word.attachments)
+            session.socket.emit(command.body, command.attachments)
 
 
-def _emit(sessions: Sequence[ChatSession], word: Emit) -> None:
+def _emit(sessions: Sequence[ChatSession], command: Emit) -> None:
     for session in sessions:
-        session.socket.emit(word.body, word.attachments)
+        session.socket.emit(command.body, command.attachments)
 
 
-def _disconnect(sessions: Sequence[ChatSession], word: Disconnect) -> None:
-    body = outgoing.goodbye(word.reason, 0)
+def _disconnect(sessions: Sequence[ChatSession], command: Disconnect) -> None:
+    body = outgoing.goodbye(command.reason, 0)
     for session in sessions:
         if session.more:
             session.socket.emit(body)

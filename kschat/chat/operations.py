@@ -83,7 +83,7 @@ class Operations:
             body: the JSON array of the event's name and arguments (``outgoing.event``).
             attachments: what placeholders in it refer to.
         """
-        self._in_one_write(lambda: self._hub.notifier.tell(users, Emit(body, tuple(attachments))))
+        self._in_one_write(lambda: self._hub.notifier.notify(users, Emit(body, tuple(attachments))))
 
     def emit_to_room(self, room: str, body: bytes, attachments: Sequence[bytes] = ()) -> Deferred[int]:
         """Emit an event to each socket of the members of ``room`` (with its ``#``).
@@ -100,7 +100,7 @@ class Operations:
 
     def emit_to_all(self, body: bytes, attachments: Sequence[bytes] = ()) -> None:
         """Emit an event to every socket there is."""
-        self._in_one_write(lambda: self._hub.notifier.tell_all(Emit(body, tuple(attachments))))
+        self._in_one_write(lambda: self._hub.notifier.notify_all(Emit(body, tuple(attachments))))
 
     def disconnect(self, user: str, reason: str, but: ChatSession | None = None) -> Deferred[None]:
         """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone.
@@ -108,7 +108,7 @@ class Operations:
         Returns:
             Fires when all daemons were told: sockets that come after that are not meant. Soon in any case; never fails.
         """
-        self._hub.notifier.tell((user,), Disconnect(reason), but)
+        self._hub.notifier.notify((user,), Disconnect(reason), but)
         return self._hub.notifier.flushed()
 
     def replaced(self, session: ChatSession, pid: str) -> None:
@@ -127,30 +127,30 @@ class Operations:
         with self._hub.writing():
             do()
 
-    # At the word of others.
+    # At the command of others.
 
-    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
+    def on_commands(self, user: str | None, commands: Sequence[ClusterCommand]) -> None:
         """See ``BusListener``."""
-        self._counters.heard += len(words)
+        self._counters.commands_received += len(commands)
         with self._hub.writing():
-            for word in words:
-                if type(word) is CursorWritten:
-                    self._hub.cursors.answered(word)
-                elif type(word) is CursorRequest:
+            for command in commands:
+                if type(command) is CursorWritten:
+                    self._hub.cursors.answered(command)
+                elif type(command) is CursorRequest:
                     if user is not None:
-                        self._hub.cursors.asked(user, word)
+                        self._hub.cursors.asked(user, command)
                 else:
-                    self._hub.notifier.act(user, word)
+                    self._hub.notifier.apply(user, command)
 
-    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
+    def on_presence(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """See ``BusListener``."""
         self._presence.changed(user, online, last_seen)
 
-    def lost(self, users: Sequence[str], last_seen: int) -> None:
+    def on_daemon_lost(self, users: Sequence[str], last_seen: int) -> None:
         """See ``BusListener``."""
         self._presence.lost(users, last_seen)
 
-    def wanted(self, wants: Wants) -> None:
+    def on_wants(self, wants: Wants) -> None:
         """See ``BusListener``."""
         self._hub.notifier.wanted(wants)
 

@@ -144,7 +144,10 @@ def _keys(config: Config) -> str:
         raise ValueError(str(error)) from None
     kids = ", ".join(key.kid for key in keys if key.kid is not None)
     count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
-    return f"{count} for {', '.join(config.algorithms)}" + (f" ({kids})" if kids else "")
+    said = f"{count} for {', '.join(config.algorithms)}" + (f" ({kids})" if kids else "")
+    if config.secret_file and Path(config.secret_file).stat().st_mode & 0o077:
+        said += f", which others on this machine can read or replace: chmod 600 {config.secret_file}"
+    return said
 
 
 def _templates(config: Config) -> str:

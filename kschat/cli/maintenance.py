@@ -10,7 +10,7 @@ from types import FrameType
 
 from kschat.backends import redis
 from kschat.backends.sqlite.backup import back_up, tell_restored
-from kschat.backends.sqlite.database import Versions
+from kschat.backends.sqlite.database import SchemaVersions
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.cli.options import Options, short_help
 from kschat.settings import SETTINGS
@@ -85,7 +85,7 @@ def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
     # So that what is not whole is removed.
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        copied = back_up(path, copy, Versions.shipped())
+        copied = back_up(path, copy, SchemaVersions.shipped())
     except StoreUnavailable as error:
         raise ConfigError(f"backup: {error}") from None
     finally:
@@ -107,7 +107,7 @@ def restored(
         return _redis_restored(given, tell_redis)
     path = _path(options, environ, "")
     try:
-        base = tell_restored(path, Versions.shipped(), wall)
+        base = tell_restored(path, SchemaVersions.shipped(), wall)
     except StoreUnavailable as error:
         raise ConfigError(f"restored: {error}") from None
     return f"{path} begins a new epoch; offsets go on beyond {base}\n"

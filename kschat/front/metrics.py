@@ -29,9 +29,17 @@ COUNTS: Final = (
     ("unrouted", "kschat_messages_unrouted", "Messages that were stored, and could not be routed at once."),
     ("ingested", "kschat_messages_ingested", "Messages of the tutorial's server that were taken into the store here."),
     ("not_ingested", "kschat_messages_not_ingested", "Those that were lost, since too many waited for the store."),
-    ("told", "kschat_words_told", "Words (receipts, typing and the like) for other daemons, each user counted."),
-    ("dropped", "kschat_words_dropped", "Those of them that were not told: too many at once, or no Redis."),
-    ("heard", "kschat_words_heard", "Words of other daemons."),
+    (
+        "commands_sent",
+        "kschat_cluster_commands_sent",
+        "Commands for other daemons, each user counted.",
+    ),
+    (
+        "commands_dropped",
+        "kschat_cluster_commands_dropped",
+        "Those of them that were dropped: too many, or no Redis.",
+    ),
+    ("commands_received", "kschat_cluster_commands_received", "Commands of other daemons."),
     ("batches", "kschat_batches", "Batches that went through the pipeline."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
     (

@@ -74,7 +74,7 @@ class BusTestCase(TestCase):
             await says(bus, {"nobody": False})
 
     async def heard_by_all(self) -> None:
-        """What each has told until now is heard: a word of each goes the same way behind it."""
+        """What each has told until now is heard: a command of each goes the same way behind it."""
         up = [bus for bus in self.buses if bus.up]
         for bus in up:
             await bus.online(["nobody"])
@@ -133,16 +133,16 @@ class Failures(Together):
         await self.becomes(self.one, ann=True, ben=True)
         self.redis.kill()
         await self.down()
-        self.one.tell(["ann", "cem"], Typing("ben"))
-        self.one.tell_all(Emit(b"[]"))
-        self.assertEqual(self.one.counters.dropped, 3)  # type: ignore[attr-defined]
+        self.one.publish(["ann", "cem"], Typing("ben"))
+        self.one.publish_all(Emit(b"[]"))
+        self.assertEqual(self.one.counters.commands_dropped, 3)  # type: ignore[attr-defined]
         answer: Deferred[Any] = self.one.online(["ann", "ben"])
         self.assertEqual(self.successResultOf(answer), {"ann": None, "ben": True})
         await self.redis.start()
         await self.are_up(self.buses)
-        self.one.tell(["ann"], Typing("later"))
-        await until(lambda: bool(self.other_ears.words), "a word")
-        self.assertEqual(self.other_ears.words, [("ann", Typing("later"))])
+        self.one.publish(["ann"], Typing("later"))
+        await until(lambda: bool(self.other_ears.commands), "a command")
+        self.assertEqual(self.other_ears.commands, [("ann", Typing("later"))])
         self.assertEqual(self.ears.events, [BusEvent.UP, BusEvent.DOWN, BusEvent.UP])
 
     async def test_a_redis_that_forgot_all_is_told_again_and_nobody_seems_to_go(self) -> None:
@@ -199,12 +199,12 @@ class Failures(Together):
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         self.redis.signal(signal.SIGSTOP)
-        self.one.tell(["ann"], Typing("stale"))
+        self.one.publish(["ann"], Typing("stale"))
         await deferLater(real_reactor(), 0.5)
         self.redis.signal(signal.SIGCONT)
-        self.one.tell(["ann"], Typing("fresh"))
-        await until(lambda: bool(self.other_ears.words), "a word")
-        self.assertEqual(self.other_ears.words, [("ann", Typing("fresh"))])
+        self.one.publish(["ann"], Typing("fresh"))
+        await until(lambda: bool(self.other_ears.commands), "a command")
+        self.assertEqual(self.other_ears.commands, [("ann", Typing("fresh"))])
 
     async def test_scripts_that_redis_forgot_are_sent_again(self) -> None:
         await self.begin()
@@ -223,10 +223,10 @@ class Failures(Together):
         self.redis.do("CLIENT", "KILL", "TYPE", "pubsub")
         again = [BusEvent.UP, BusEvent.DOWN, BusEvent.UP]
         await until(lambda: self.ears.events == again and self.other_ears.events == again, "both to listen again")
-        self.one.tell(["ann"], Typing("ben"))
+        self.one.publish(["ann"], Typing("ben"))
         self.one.here("ben")
-        await until(lambda: bool(self.other_ears.words and self.other_ears.changes[1:]), "what is told")
-        self.assertEqual(self.other_ears.words, [("ann", Typing("ben"))])
+        await until(lambda: bool(self.other_ears.commands and self.other_ears.changes[1:]), "what is told")
+        self.assertEqual(self.other_ears.commands, [("ann", Typing("ben"))])
         self.assertEqual(self.other_ears.of("ben"), [(True, None)])
 
     async def test_what_redis_refuses_is_down_until_it_does_no_more(self) -> None:
@@ -241,7 +241,7 @@ class Failures(Together):
 
 
 class Deaths(Together):
-    """Daemons that end without a word."""
+    """Daemons that end without a command."""
 
     async def die(self, bus: RedisBus) -> None:
         """Say nothing more, as after a SIGKILL or a cut: nothing of it reaches Redis."""
@@ -347,8 +347,8 @@ class Networks(Together):
         await proxy.start()
         await until(lambda: self.ears.of("ann")[-1] == (True, None), "ann to be back")
         await until(lambda: self.other.up, "the daemon to listen again")
-        self.one.tell(["ann"], Typing("ben"))
-        await until(lambda: bool(self.other_ears.words), "a word")
+        self.one.publish(["ann"], Typing("ben"))
+        await until(lambda: bool(self.other_ears.commands), "a command")
 
     async def test_a_link_on_which_nothing_comes_any_more_is_noticed_each_of_the_two(self) -> None:
         proxy = await self.begin_with_proxy()
@@ -361,9 +361,9 @@ class Networks(Together):
             await until(lambda: len(self.other_ears.events) > turns, "the daemon to notice")  # noqa: B023
             link.cut()
             await until(lambda: self.other.up, "another link")
-            self.one.tell(["ann"], Typing(f"ben {number}"))
-            await until(lambda: len(self.other_ears.words) > number, "a word")  # noqa: B023
-        self.assertEqual([word for _, word in self.other_ears.words], [Typing("ben 0"), Typing("ben 1")])
+            self.one.publish(["ann"], Typing(f"ben {number}"))
+            await until(lambda: len(self.other_ears.commands) > number, "a command")  # noqa: B023
+        self.assertEqual([command for _, command in self.other_ears.commands], [Typing("ben 0"), Typing("ben 1")])
 
     async def test_a_user_with_the_rights_that_are_documented_is_enough(self) -> None:
         names = f"resetchannels &{self.prefix}:* ~{self.prefix}:*"
@@ -378,8 +378,8 @@ class Networks(Together):
         other.listen("ann")
         other.here("ann")
         await self.becomes(one, ann=True)
-        one.tell(["ann"], Typing("ben"))
-        await until(lambda: bool(heard.words), "a word")
+        one.publish(["ann"], Typing("ben"))
+        await until(lambda: bool(heard.commands), "a command")
 
     async def test_one_redis_to_publish_to_and_its_bus_to_listen_at(self) -> None:
         await self.begin()
@@ -406,13 +406,13 @@ class Networks(Together):
         self.one.here("ann")
         await until(lambda: self.one._registry.remote, "it to be known that one listens elsewhere")
         self.assertEqual(await self.one.ask("ann", CursorRequest("q")), 1)
-        await until(lambda: bool(ears.words), "the question")
-        ears.words.clear()
+        await until(lambda: bool(ears.commands), "the question")
+        ears.commands.clear()
         self.assertEqual(await third.ask("ann", CursorRequest("q")), 1)
-        self.one.tell(["ann"], Typing("ben"))
+        self.one.publish(["ann"], Typing("ben"))
         self.one.here("ben")
-        await until(lambda: bool(ears.words) and (True, None) in ears.of("ben"), "what is told")
-        self.assertEqual(ears.words, [("ann", Typing("ben"))])
+        await until(lambda: bool(ears.commands) and (True, None) in ears.of("ben"), "what is told")
+        self.assertEqual(ears.commands, [("ann", Typing("ben"))])
 
 
 class Bounds(Together):
@@ -422,10 +422,10 @@ class Bounds(Together):
         self.other.here("ann")
         await self.becomes(self.one, ann=True)
         for _ in range(15_000):
-            self.one.tell(["ann"], Typing("ben"))
+            self.one.publish(["ann"], Typing("ben"))
         counters = self.one.counters  # type: ignore[attr-defined]
-        self.assertEqual((counters.told, counters.dropped), (15_000, 5000))
-        await until(lambda: len(self.other_ears.words) == 10_000, "what was not dropped")
+        self.assertEqual((counters.commands_sent, counters.commands_dropped), (15_000, 5000))
+        await until(lambda: len(self.other_ears.commands) == 10_000, "what was not dropped")
 
     async def test_what_is_told_in_a_turn_goes_in_one_call(self) -> None:
         await self.begin()
@@ -435,9 +435,9 @@ class Bounds(Together):
         await self.becomes(self.one, **{f"user {number}": True for number in range(50)})
         self.redis.do("CONFIG", "RESETSTAT")
         for number in range(50):
-            self.one.tell([f"user {number}"], Typing("ben"))
+            self.one.publish([f"user {number}"], Typing("ben"))
             self.one.here(f"mine {number}")
-        await until(lambda: len(self.other_ears.words) == 50, "the words")
+        await until(lambda: len(self.other_ears.commands) == 50, "the commands")
         stats = self.redis.do("INFO", "commandstats").decode()
         calls = [line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:")]
         # One, beside what the daemons say of their lives meanwhile.
@@ -453,6 +453,6 @@ class Bounds(Together):
         for channel in ("u:ann", "p:ann", "all", "w"):
             for body in (b"", b"x", b"0", b"\xff" * 40, b"12345678\xdd\0\0\0\1\xc1"):
                 self.redis.do("PUBLISH", f"{self.prefix}:r:{channel}", body)
-        self.one.tell(["ann"], Typing("ben"))
-        await until(lambda: bool(self.other_ears.words), "the word")
-        self.assertEqual(self.other_ears.words, [("ann", Typing("ben"))])
+        self.one.publish(["ann"], Typing("ben"))
+        await until(lambda: bool(self.other_ears.commands), "the command")
+        self.assertEqual(self.other_ears.commands, [("ann", Typing("ben"))])

@@ -82,7 +82,7 @@ class RandomWalk(TestCase):
                 redis.signal(signal.SIGCONT)
             elif fault < 0.055:
                 daemons.remove(daemon)
-                if chance.random() < 0.5:  # else it ends without a word: nothing of it reaches Redis
+                if chance.random() < 0.5:  # else it ends without a command: nothing of it reaches Redis
                     daemon.bus._registry.down()
                     await daemon.bus._link.stop()
                     await daemon.bus._subscriptions.stop()

@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.backends.memory import MemoryStore
 from kschat.backends.sqlite import Settings, SqliteStore
-from kschat.backends.sqlite.database import Versions, connect
+from kschat.backends.sqlite.database import SchemaVersions, connect
 from kschat.backends.sqlite.queries import Queries
-from kschat.backends.sqlite.session import Session
 from kschat.backends.sqlite.store import TIDY_EVERY
+from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import Entry, InboxState, IStore, Progress, RoomFull, Stored, StoreUnavailable
 from tests.backends.turns import StoreTestCase, Turns
 from tests.contracts import istore, unread
@@ -66,7 +66,7 @@ class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
         assert isinstance(store, SqliteStore)
         await store.settle()
         self.clock.advance(TIDY_EVERY)
-        while await store._writer.between(lambda session: session.retention.due):
+        while await store._writer.between(lambda transactions: transactions.retention.due):
             pass
 
 
@@ -118,7 +118,7 @@ class TestRestart(StoreTestCase):
         self.assertEqual(answer.message.mid, mid((1 << 56) + 1))
 
     def test_it_does_not_matter_that_the_store_remembers_nothing(self) -> None:
-        self.patch(Session, "index", _index_and_forget)
+        self.patch(Transactions, "index", _index_and_forget)
         result = self.turns.result
         store = self.started()
         seen: list[int] = []
@@ -133,12 +133,12 @@ class TestRestart(StoreTestCase):
         self.assertEqual([one.unread for one in result(store.conversations("ann", 10))], [3, 0])
 
 
-_index = Session.index
+_index = Transactions.index
 
 
-def _index_and_forget(session: Session) -> None:
-    _index(session)
-    session._ledger.indexed(session._ledger.number, 0)
+def _index_and_forget(transactions: Transactions) -> None:
+    _index(transactions)
+    transactions._appender.indexed(transactions._appender.number, 0)
 
 
 class TestEnd(StoreTestCase):
@@ -167,9 +167,11 @@ class TestEnd(StoreTestCase):
         store = self.started()
         commits: list[str] = []
         self.turns.result(store.append(to("ben")))
-        session = store._writer.session
-        assert session is not None
-        first = store._writer.between(lambda session: session.database.connection.set_trace_callback(commits.append))
+        transactions = store._writer.transactions
+        assert transactions is not None
+        first = store._writer.between(
+            lambda transactions: transactions.database.connection.set_trace_callback(commits.append)
+        )
         asked = [store.append(to("ben")) for _ in range(50)]
         self.turns.result(first)
         for one in asked:
@@ -274,52 +276,54 @@ class TestPlans(SynchronousTestCase):
 
     def test_nothing_scans_a_table(self) -> None:
         path = str(Path(self.mktemp()).absolute())
-        session = Session(Settings(path, "normal", retention_seconds=10.0, retention_messages=2), Versions.shipped())
-        self.addCleanup(session.close)
+        transactions = Transactions(
+            Settings(path, "normal", retention_seconds=10.0, retention_messages=2), SchemaVersions.shipped()
+        )
+        self.addCleanup(transactions.close)
         said: list[str] = []
-        session.database.connection.set_trace_callback(said.append)
+        transactions.database.connection.set_trace_callback(said.append)
         connection = connect(path, "ro")
         self.addCleanup(connection.close)
         connection.set_trace_callback(said.append)
-        self.use(session, Queries(connection))
+        self.use(transactions, Queries(connection))
         connection.set_trace_callback(None)
-        session.database.connection.set_trace_callback(None)
+        transactions.database.connection.set_trace_callback(None)
         statements = {one for one in said if one.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")}
         self.assertGreater(len(statements), 30)
         for statement in statements:
-            for plan in session.database.connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall():
+            for plan in transactions.database.connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall():
                 self.assertNotIn("(sender=?)", plan[3], statement)
                 if plan[3].startswith("SCAN") and not re.fullmatch(
                     r"SCAN ((\d+ )?CONSTANT ROWS?|\(subquery-\d+\))", plan[3]
                 ):
                     self.assertIn(plan[3].split()[1].removeprefix("temp."), self.SMALL, f"{plan[3]} in {statement}")
 
-    def use(self, session: Session, queries: Queries) -> None:
+    def use(self, transactions: Transactions, queries: Queries) -> None:
         """Do each thing once before and after the tables followed."""
         for _ in range(2):
-            session.begin()
+            transactions.begin()
             for user in ("ann", "ben", "cem"):
-                session.join("#r", user, 10)
-            session.append([message("ann", "#r", cid="c0"), *to(*["ben"] * 9)])
-            (one,) = session.append([message(cid="c1")])
-            session.commit()
-            session.begin()
-            session.save_progress(Progress({"ben": 1}, {"ben": 1}))
+                transactions.join("#r", user, 10)
+            transactions.append([message("ann", "#r", cid="c0"), *to(*["ben"] * 9)])
+            (one,) = transactions.append([message(cid="c1")])
+            transactions.commit()
+            transactions.begin()
+            transactions.save_progress(Progress({"ben": 1}, {"ben": 1}))
             for peer in ("ann", "#r"):
-                session.mark_read("ben", peer, one.message.mid)
-            session.leave("#r", "cem")
-            session.commit()
-            queries.inbox(session.recent, "ben")
-            queries.read(session.recent, "ben", 0, 10)
-            queries.last_seen(session.recent, ["ben", "ann"])
-            queries.ends(session.recent, ["ben", "ann"])
-            queries.members(session.recent, "#room")
+                transactions.mark_read("ben", peer, one.message.mid)
+            transactions.leave("#r", "cem")
+            transactions.commit()
+            queries.inbox(transactions.memtable, "ben")
+            queries.read(transactions.memtable, "ben", 0, 10)
+            queries.last_seen(transactions.memtable, ["ben", "ann"])
+            queries.ends(transactions.memtable, ["ben", "ann"])
+            queries.members(transactions.memtable, "#room")
             for peer in ("ann", "#r"):
-                queries.history(session.recent, "ben", peer, None, 10)
-            queries.conversations(session.recent, "ben", 10)
-            session.index()
-            session._ledger.forget()
+                queries.history(transactions.memtable, "ben", peer, None, 10)
+            queries.conversations(transactions.memtable, "ben", 10)
+            transactions.index()
+            transactions._appender.forget()
         for now in (1.0, 10**10):
-            session.retention.begin(now)
-            while session.retention.due:
-                session.tidy()
+            transactions.retention.begin(now)
+            while transactions.retention.due:
+                transactions.tidy()

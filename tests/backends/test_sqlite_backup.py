@@ -13,7 +13,7 @@ from typing import Any
 
 from kschat.backends.sqlite import backup
 from kschat.backends.sqlite.backup import PARTIAL, Copied, back_up
-from kschat.backends.sqlite.database import Versions
+from kschat.backends.sqlite.database import SchemaVersions
 from kschat.chat.interfaces import StoreUnavailable
 from tests.backends.test_sqlite_failures import ROOT
 from tests.backends.turns import PATIENCE, StoreTestCase
@@ -33,7 +33,7 @@ class BackupTestCase(StoreTestCase):
         """Why no copy can be made; there is none then."""
         before = sorted(os.listdir(self.copies))
         with self.assertRaises(StoreUnavailable) as caught:
-            back_up(path or self.path, self.copy, Versions.shipped())
+            back_up(path or self.path, self.copy, SchemaVersions.shipped())
         self.assertEqual(sorted(os.listdir(self.copies)), before)
         return str(caught.exception)
 
@@ -47,7 +47,7 @@ class TestBackup(BackupTestCase):
         result(store.append(to(*["ben"] * 10)))
         result(store.settle())
         result(store.append(to("ben")))
-        copied = back_up(self.path, self.copy, Versions.shipped())
+        copied = back_up(self.path, self.copy, SchemaVersions.shipped())
         self.assertEqual(copied, Copied(11, os.path.getsize(self.copy)))
         self.assertEqual(os.listdir(self.copies), ["copy.db"])
         self.assertEqual(Path(self.copy).stat().st_mode & 0o777, 0o600)
@@ -72,7 +72,7 @@ class TestBackup(BackupTestCase):
         self.turns.result(self.started().settle())
         self.patch(backup, "_verify", lambda partial, counts: Path(self.copy).write_text("dear"))
         with self.assertRaisesRegex(StoreUnavailable, "is there already"):
-            back_up(self.path, self.copy, Versions.shipped())
+            back_up(self.path, self.copy, SchemaVersions.shipped())
         self.assertEqual(Path(self.copy).read_text(), "dear")
         self.assertEqual(os.listdir(self.copies), ["copy.db"])
 
@@ -87,7 +87,7 @@ class TestBackup(BackupTestCase):
         self.assertIn("is empty", self.refusal(str(empty)))
         self.copy = str(self.directory / "nowhere" / "copy.db")
         with self.assertRaisesRegex(StoreUnavailable, "No such file or directory"):
-            back_up(self.path, self.copy, Versions.shipped())
+            back_up(self.path, self.copy, SchemaVersions.shipped())
 
     def test_a_copy_that_does_not_hold_what_it_should_is_removed(self) -> None:
         self.turns.result(self.started().append(to("ben")))
@@ -105,20 +105,20 @@ class TestBackup(BackupTestCase):
 
             self.patch(backup, "_verify", end)
             with self.assertRaises((KeyboardInterrupt, SystemExit, StoreUnavailable)):
-                back_up(self.path, self.copy, Versions.shipped())
+                back_up(self.path, self.copy, SchemaVersions.shipped())
             self.assertEqual(os.listdir(self.copies), [])
 
     def test_what_a_killed_one_left_is_replaced(self) -> None:
         self.turns.result(self.started().append(to("ben")))
         Path(self.copy + PARTIAL).write_bytes(b"half of a page" * 1000)
         Path(self.copy + PARTIAL + "-journal").write_bytes(b"half of a page" * 1000)
-        self.assertEqual(back_up(self.path, self.copy, Versions.shipped()).messages, 1)
+        self.assertEqual(back_up(self.path, self.copy, SchemaVersions.shipped()).messages, 1)
         self.assertEqual(os.listdir(self.copies), ["copy.db"])
 
     def test_a_link_to_the_store_is_followed(self) -> None:
         self.turns.result(self.started().append(to("ben")))
         os.symlink("kschat.db", self.directory / "link.db")
-        self.assertEqual(back_up(str(self.directory / "link.db"), self.copy, Versions.shipped()).messages, 1)
+        self.assertEqual(back_up(str(self.directory / "link.db"), self.copy, SchemaVersions.shipped()).messages, 1)
 
 
 class TestCommand(BackupTestCase):

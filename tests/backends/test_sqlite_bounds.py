@@ -9,11 +9,11 @@ from typing import Any
 
 from msgspec import Raw
 
-from kschat.backends.sqlite import SqliteStore, retention, session
-from kschat.backends.sqlite.database import Settings, Versions, connect
+from kschat.backends.sqlite import SqliteStore, retention, transactions
+from kschat.backends.sqlite.database import SchemaVersions, Settings, connect
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.retention import PIECE_ROWS, Retention
-from kschat.backends.sqlite.session import Session
+from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import PAGE_BYTES, Entry, Stored
 from kschat.chat.message import Error, Message
 from tests.backends.test_sqlite_retention import NOW, RetentionTestCase, at
@@ -32,9 +32,9 @@ class Changes:
         self._before = 0
         self._store = store
 
-    def watch(self, session: Session) -> None:
+    def watch(self, transactions: Transactions) -> None:
         """From now on. To be called between two transactions, on the store's thread."""
-        self._connection = session.database.connection
+        self._connection = transactions.database.connection
         self._before = self._connection.total_changes
         self._connection.set_trace_callback(self._said)
 
@@ -49,9 +49,9 @@ class RoomTestCase(StoreTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(session, "INDEX_PLACES", 500)
-        self.patch(session, "STEP_PLACES", 60)
-        self.patch(session, "TRANSACTION_PLACES", 40)
+        self.patch(transactions, "INDEX_PLACES", 500)
+        self.patch(transactions, "STEP_PLACES", 60)
+        self.patch(transactions, "TRANSACTION_PLACES", 40)
 
     def with_room(self) -> SqliteStore:
         """A store that has it."""
@@ -89,13 +89,13 @@ class TestRooms(RoomTestCase):
     def test_what_waits_in_memory_is_bounded_by_rows(self) -> None:
         store = self.with_room()
         waiting: list[int] = []
-        commit = Session.commit
+        commit = Transactions.commit
 
-        def watched(session: Session) -> None:
-            commit(session)
-            waiting.append(session._ledger.waiting)
+        def watched(transactions: Transactions) -> None:
+            commit(transactions)
+            waiting.append(transactions._appender.waiting)
 
-        self.patch(Session, "commit", watched)
+        self.patch(Transactions, "commit", watched)
         for _ in range(20):
             self.turns.result(store.append([message("u0", "#r") for _ in range(50)]))
         self.assertGreater(max(waiting), 400)
@@ -105,16 +105,16 @@ class TestRooms(RoomTestCase):
         result = self.turns.result
         store = self.with_room()
         commits: list[int] = []
-        commit = Session.commit
+        commit = Transactions.commit
 
-        def failing(session: Session) -> None:
+        def failing(transactions: Transactions) -> None:
             commits.append(1)
             if len(commits) == 3:
                 raise sqlite3.OperationalError("the test took the disk away")
-            commit(session)
+            commit(transactions)
 
         batch = [message("u0", "#r", cid=f"c{n}") for n in range(10)]
-        patched = self.patch(Session, "commit", failing)
+        patched = self.patch(Transactions, "commit", failing)
         answers = result(store.append(batch))
         patched.restore()
         self.assertEqual([answer.refused for answer in answers], [None] * 4 + [Error.NO_STORE] * 6)
@@ -129,7 +129,7 @@ class TestRooms(RoomTestCase):
         store = self.with_room()
         sent = [one.message for one in result(store.append([message("u0", "#r", cid=f"c{n}") for n in range(20)]))]
         for step in range(30):
-            result(store._writer.between(Session.index_some))
+            result(store._writer.between(Transactions.index_some))
             if step % 3 == 0:
                 sent += [one.message for one in result(store.append([message("u0", "#r"), message("u1", "u0")]))][:1]
             for user in ("u1", "u9", "u19"):
@@ -156,7 +156,7 @@ class TestRooms(RoomTestCase):
             result(left.stop())
             with closing(sqlite3.connect(self.path)) as connection:
                 self.assertEqual(connection.execute("SELECT count(*) FROM inbox").fetchone(), (19 * 20,))
-            result(store._writer.between(Session.index_some))
+            result(store._writer.between(Transactions.index_some))
 
 
 class TestRetention(RetentionTestCase):
@@ -193,7 +193,7 @@ class TestRetention(RetentionTestCase):
             now += 1.0
             return now
 
-        opened = Session(Settings(self.path, "normal"), Versions.shipped())
+        opened = Transactions(Settings(self.path, "normal"), SchemaVersions.shipped())
         self.addCleanup(opened.close)
         opened.retention = Retention(connect(self.path, "rw"), 3600.0, 0, 0, late)
         opened.retention.begin(NOW)
@@ -234,11 +234,11 @@ class TestConversations(StoreTestCase):
             count += 1
             return 0
 
-        opened = store._writer.session
+        opened = store._writer.transactions
         assert opened is not None
         with closing(connect(self.path, "ro")) as connection:
             connection.set_progress_handler(one_more, 1)
-            Queries(connection).conversations(opened.recent, user, 500)
+            Queries(connection).conversations(opened.memtable, user, 500)
         return count
 
     def test_own_messages_in_a_room_are_not_counted_one_by_one(self) -> None:
@@ -270,12 +270,12 @@ class TestConversations(StoreTestCase):
         result(store.append([message("ann", f"u{n}") for n in range(2000)]))
         listed = result(store.conversations("ann", 3))
         self.assertEqual([one.peer for one in listed], ["u1999", "u1998", "u1997"])
-        opened = store._writer.session
+        opened = store._writer.transactions
         assert opened is not None
         with closing(connect(self.path, "ro")) as connection:
             said: list[str] = []
             connection.set_trace_callback(said.append)
-            Queries(connection).conversations(opened.recent, "ann", 3)
+            Queries(connection).conversations(opened.memtable, "ann", 3)
         self.assertLess(len(said), 10)
 
     def test_whoever_connects_does_not_wait_for_whoever_leafs_through_history(self) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from kschat.backends.sqlite import SqliteStore
 from kschat.backends.sqlite.backup import back_up, tell_restored
-from kschat.backends.sqlite.database import BASE_STEP, Versions
-from kschat.backends.sqlite.given import SUFFIX
+from kschat.backends.sqlite.database import BASE_STEP, SchemaVersions
+from kschat.backends.sqlite.highwater import SUFFIX
 from kschat.chat.interfaces import InboxState, Progress, StoreUnavailable
 from tests.backends.test_sqlite_failures import ANOTHER, FailureTestCase
 from tests.backends.turns import StoreTestCase
@@ -82,7 +82,7 @@ class TestRestored(RestoreTestCase):
     """However a file is put back."""
 
     def back_up(self) -> None:
-        back_up(self.path, self.copy, Versions.shipped())
+        back_up(self.path, self.copy, SchemaVersions.shipped())
 
     def vacuum(self) -> None:
         """What an operator does by hand, which leaves no mark in the copy."""
@@ -161,16 +161,16 @@ class TestRestored(RestoreTestCase):
         self.turns.result(self.store.settle())
         self.epoch = self.store.epoch
         self.stop()
-        base = tell_restored(self.path, Versions.shipped(), lambda: 0.0)
+        base = tell_restored(self.path, SchemaVersions.shipped(), lambda: 0.0)
         self.assertGreaterEqual(base, BASE_STEP)
         self.assert_nothing_is_missed()
 
     def test_it_can_not_be_told_while_a_daemon_has_the_file(self) -> None:
         self.began(self.back_up)
         with self.assertRaisesRegex(StoreUnavailable, f"another kschat uses it .process {os.getpid()}"):
-            tell_restored(self.path, Versions.shipped(), lambda: 0.0)
+            tell_restored(self.path, SchemaVersions.shipped(), lambda: 0.0)
         with self.assertRaisesRegex(StoreUnavailable, "there is no file"):
-            tell_restored(self.path + ".not", Versions.shipped(), lambda: 0.0)
+            tell_restored(self.path + ".not", SchemaVersions.shipped(), lambda: 0.0)
 
     def test_the_same_copy_is_put_back_twice(self) -> None:
         offsets = []
@@ -216,9 +216,9 @@ class TestNotRestored(RestoreTestCase):
 
     def test_a_backup_and_its_readers_are_none(self) -> None:
         store = self.began(lambda: None)
-        back_up(self.path, self.copy, Versions.shipped())
+        back_up(self.path, self.copy, SchemaVersions.shipped())
         self.turns.result(store.stop())
-        back_up(self.path, self.copy + "2", Versions.shipped())
+        back_up(self.path, self.copy + "2", SchemaVersions.shipped())
         with closing(sqlite3.connect(self.path)) as connection:
             connection.execute("SELECT count(*) FROM messages").fetchone()
         self.assertEqual(self.turns.result(self.started().append(to("ben")))[0].places, (("ben", 21),))
@@ -238,7 +238,7 @@ class TestWhileItRuns(FailureTestCase):
         store = self.started()
         self.turns.result(store.append(to("ben")))
         copy = str(self.directory / "copy.db")
-        back_up(self.path, copy, Versions.shipped())
+        back_up(self.path, copy, SchemaVersions.shipped())
         self.turns.result(store.append(to("ben")))
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

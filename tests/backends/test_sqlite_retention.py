@@ -35,7 +35,7 @@ class RetentionTestCase(StoreTestCase):
         """Let a whole round of deleting be done."""
         self.turns.result(store.settle())
         self.turns.advance(TIDY_EVERY)
-        while self.turns.result(store._writer.between(lambda session: session.retention.due)):
+        while self.turns.result(store._writer.between(lambda transactions: transactions.retention.due)):
             pass
 
     def rows(self, table: str) -> int:

@@ -1,4 +1,4 @@
-"""Versions of the SQLite store's schema."""
+"""SchemaVersions of the SQLite store's schema."""
 
 import sqlite3
 from contextlib import closing
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kschat.backends.sqlite import database
-from kschat.backends.sqlite.database import Database, Settings, Versions
+from kschat.backends.sqlite.database import Database, SchemaVersions, Settings
 from kschat.chat.interfaces import StoreUnavailable
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries
@@ -16,7 +16,7 @@ from tests.contracts.made import message, to
 class TestVersions(StoreTestCase):
     """From each version to the newest, and no further."""
 
-    def opened(self, versions: Versions) -> None:
+    def opened(self, versions: SchemaVersions) -> None:
         """Open the file of this test with these versions, and close it."""
         Database(Settings(self.path), versions).close()
 
@@ -29,21 +29,21 @@ class TestVersions(StoreTestCase):
         """The tables and indexes of the file."""
         return self.sql("SELECT type, name, sql FROM sqlite_master ORDER BY name")
 
-    def refusal(self, versions: Versions) -> str:
+    def refusal(self, versions: SchemaVersions) -> str:
         """Why the file can't be opened."""
         with self.assertRaises(StoreUnavailable) as caught:
             self.opened(versions)
         return str(caught.exception)
 
     def test_the_shipped_steps_are_numbered_without_a_hole(self) -> None:
-        shipped = Versions.shipped()
+        shipped = SchemaVersions.shipped()
         directory = Path(database.__file__).parent / "schema"
         names = sorted(path.name for path in directory.iterdir())
         self.assertEqual(names, sorted(f"{number + 1}.sql" for number in range(len(shipped.steps))))
         self.assertTrue(shipped.steps)
 
     def test_every_earlier_version_comes_to_the_newest(self) -> None:
-        shipped = Versions.shipped()
+        shipped = SchemaVersions.shipped()
         self.opened(shipped)
         newest = self.schema()
         for earlier in range(len(shipped.steps)):
@@ -57,7 +57,7 @@ class TestVersions(StoreTestCase):
         """Make the file of this test one that an earlier kschat left."""
         with closing(sqlite3.connect(self.path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            for step in Versions.shipped().steps[:version]:
+            for step in SchemaVersions.shipped().steps[:version]:
                 connection.executescript(step)
             connection.execute(f"PRAGMA user_version = {version}")
 
@@ -66,11 +66,11 @@ class TestVersions(StoreTestCase):
         store = self.started()
         answers = result(store.append(to("ben", "ben")))
         result(store.stop())
-        shipped = Versions.shipped().steps
+        shipped = SchemaVersions.shipped().steps
         more = ["ALTER TABLE messages ADD COLUMN color TEXT", "CREATE TABLE palette (color TEXT)"]
-        self.opened(Versions([*shipped, more[0]]))
+        self.opened(SchemaVersions([*shipped, more[0]]))
         self.assertEqual(self.sql("PRAGMA user_version"), [(len(shipped) + 1,)])
-        self.opened(Versions([*shipped, *more]))
+        self.opened(SchemaVersions([*shipped, *more]))
         self.assertEqual(self.sql("PRAGMA user_version"), [(len(shipped) + 2,)])
         self.assertEqual(self.sql("SELECT color FROM messages"), [(None,), (None,)])
         self.sql("DROP TABLE palette")
@@ -79,21 +79,21 @@ class TestVersions(StoreTestCase):
         self.assertEqual(result(store.read("ben", 0, 10)).entries, entries(answers))
 
     def test_a_step_that_fails_leaves_the_version_before(self) -> None:
-        shipped = Versions.shipped().steps
-        self.opened(Versions(shipped))
+        shipped = SchemaVersions.shipped().steps
+        self.opened(SchemaVersions(shipped))
         before = self.schema()
         refusal = self.refusal(
-            Versions([*shipped, "CREATE TABLE palette (color TEXT); INSERT INTO nowhere VALUES (1)"])
+            SchemaVersions([*shipped, "CREATE TABLE palette (color TEXT); INSERT INTO nowhere VALUES (1)"])
         )
         self.assertIn("no such table: nowhere", refusal)
         self.assertEqual((self.schema(), self.sql("PRAGMA user_version")), (before, [(len(shipped),)]))
-        self.opened(Versions(shipped))
+        self.opened(SchemaVersions(shipped))
 
     def test_a_newer_version_is_refused_and_left_alone(self) -> None:
-        self.opened(Versions.shipped())
+        self.opened(SchemaVersions.shipped())
         self.sql("PRAGMA user_version = 99")
         self.assertEqual(
-            self.refusal(Versions.shipped()),
+            self.refusal(SchemaVersions.shipped()),
             "its schema is version 99, and this kschat knows versions up to 3: "
             "run the kschat that wrote it, or a newer one",
         )
@@ -101,12 +101,12 @@ class TestVersions(StoreTestCase):
 
     def test_a_database_of_something_else_is_refused_and_left_alone(self) -> None:
         self.sql("CREATE TABLE recipes (name TEXT)")
-        self.assertIn("a database of something else than kschat", self.refusal(Versions.shipped()))
+        self.assertIn("a database of something else than kschat", self.refusal(SchemaVersions.shipped()))
         self.assertEqual([row[1] for row in self.schema()], ["recipes"])
         self.assertEqual(self.sql("PRAGMA journal_mode"), [("delete",)])
 
     def test_the_file_is_for_its_owner_alone(self) -> None:
-        self.opened(Versions.shipped())
+        self.opened(SchemaVersions.shipped())
         self.assertEqual(Path(self.path).stat().st_mode & 0o077, 0)
 
     def test_unread_messages_of_rooms_are_counted_in_a_file_of_the_first_version(self) -> None:

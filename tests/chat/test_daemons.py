@@ -8,10 +8,10 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import hub, notifier, outgoing
+from kschat.chat import admission, notifier, outgoing
+from kschat.chat.admission import LISTEN_WAIT
 from kschat.chat.cluster_commands import CursorRequest, CursorWritten, Receipt, Replaced
 from kschat.chat.cursors import CURSOR_WAIT
-from kschat.chat.hub import LISTEN_WAIT
 from kschat.chat.interfaces import Stored
 from kschat.chat.notifier import CLAIM_WAIT, FLUSH_WAIT
 from kschat.wire.errors import Reason
@@ -74,8 +74,8 @@ class DaemonsTestCase(SynchronousTestCase):
         client.pong()
 
     @property
-    def words(self) -> list[Any]:
-        return [word for _, _, word in self.circle.told if type(word) not in (CursorRequest, CursorWritten)]
+    def commands(self) -> list[Any]:
+        return [command for _, _, command in self.circle.told if type(command) not in (CursorRequest, CursorWritten)]
 
 
 class Crossing(DaemonsTestCase):
@@ -111,7 +111,7 @@ class Crossing(DaemonsTestCase):
     def test_typing_to_a_room_goes_nowhere(self) -> None:
         ann = self.one.joined("ann")
         self.assertEqual(ann.ask("Typing", {"pId": "#room"}), {"ER": 0})
-        self.assertEqual(self.words, [])
+        self.assertEqual(self.commands, [])
 
     def test_carbons_reach_the_sender_s_other_sockets_once(self) -> None:
         ann, here, there = (on.joined("ann", {"carbons": "1"}) for on in (self.one, self.one, self.other))
@@ -132,7 +132,7 @@ class Crossing(DaemonsTestCase):
         ann, ben = self.one.joined("ann"), self.other.joined("ben", {"receipts": "1"})
         ben.pipe.congested = True
         ann.ask("Typing", {"pId": "ben"})
-        self.bus(self.one).tell(["ben"], Receipt("ann", False, "0" * 24, 2))
+        self.bus(self.one).publish(["ben"], Receipt("ann", False, "0" * 24, 2))
         self.assertEqual([*ben.events("RESPTYPING"), *ben.events("RESPSTATUS")], [])
 
     def test_who_asked_for_nothing_sees_the_tutorial_s_events_alone(self) -> None:
@@ -150,17 +150,17 @@ class Cost(DaemonsTestCase):
     def test_a_message_costs_no_word_while_nobody_asks(self) -> None:
         ann, ben = self.one.joined("ann"), self.other.joined("ben")
         self.brought(ben, self.send(ann, "ben"), self.other)
-        self.assertEqual(self.words, [])
+        self.assertEqual(self.commands, [])
 
     def test_receipts_are_told_while_any_socket_anywhere_asks(self) -> None:
         ben = self.other.joined("ben")
         ann = self.one.joined("ann")
         asking = self.one.joined("cem", {"receipts": "1"})
         self.brought(ben, self.send(ann, "ben"), self.other)
-        self.assertEqual([type(word) for word in self.words], [Receipt])
+        self.assertEqual([type(command) for command in self.commands], [Receipt])
         asking.drop()
         self.brought(ben, self.send(ann, "ben"), self.other)
-        self.assertEqual(len(self.words), 1)
+        self.assertEqual(len(self.commands), 1)
 
     def test_a_message_is_told_as_delivered_once_wherever_its_recipient_and_its_sender_are(self) -> None:
         third = self.daemon()
@@ -189,7 +189,7 @@ class Cost(DaemonsTestCase):
         self.assertEqual([one["mid"] for one in ann.events("RESPSTATUS")], mids)
 
     def test_who_shows_to_have_very_much_makes_no_more_than_so_much_be_told(self) -> None:
-        self.patch(hub, "MAX_CLAIMED", 3)
+        self.patch(admission, "MAX_CLAIMED", 3)
         ann = self.one.joined("ann", {"receipts": "1"})
         ben = self.other.turn(self.other.client("ben").join(recover="1"))
         ben.read()
@@ -210,13 +210,13 @@ class Cost(DaemonsTestCase):
         mid = self.send(ann, "ben")
         self.brought(ben, mid, self.one)
         self.assertEqual(len(ann.events("RESPSTATUS")), 1)
-        self.assertEqual(self.words, [])
+        self.assertEqual(self.commands, [])
 
     def test_what_is_heard_is_counted(self) -> None:
         ann, ben = self.one.joined("ann"), self.other.joined("ben")
         ann.ask("Typing", {"pId": "ben"})
         self.one.chat.operations.emit_to_users(["ben", "cem"], outgoing.event("hello"))
-        self.assertEqual((self.one.counters.heard, self.other.counters.heard), (0, 2))
+        self.assertEqual((self.one.counters.commands_received, self.other.counters.commands_received), (0, 2))
         self.assertTrue(ben.alive)
 
 
@@ -269,7 +269,7 @@ class PresenceOfAll(DaemonsTestCase):
 
     def test_what_is_known_to_be_later_is_not_overwritten_by_a_daemon_s_death(self) -> None:
         self.one.joined("ann").drop()
-        self.one.chat.operations.lost(["ann"], MS - 9000)
+        self.one.chat.operations.on_daemon_lost(["ann"], MS - 9000)
         self.one.clock.advance(1)
         self.assertEqual(self.successResultOf(self.store.last_seen(["ann"])), {"ann": MS})
 
@@ -404,7 +404,7 @@ class Ending(DaemonsTestCase):
         self.assertEqual(ben.events("Goodbye"), [{"reason": "replaced", "retryIn": 0.0}])
         self.assertIsNone(bystander.pipe.closed)
         self.assertIsNone(back.pipe.closed)
-        self.assertEqual([word.pid for word in self.words if isinstance(word, Replaced)], [pid])
+        self.assertEqual([command.pid for command in self.commands if isinstance(command, Replaced)], [pid])
 
     def test_a_client_that_comes_back_on_the_same_daemon_does_so_too_and_was_never_away(self) -> None:
         eve = self.other.joined("eve")
@@ -419,7 +419,7 @@ class Ending(DaemonsTestCase):
         ben = self.recovering(self.one)
         self.other.turn(self.other.client("cem").join(recover="1", pid=ben.pid, offset="0"))
         self.assertIsNone(ben.pipe.closed)
-        self.assertEqual(self.words, [])
+        self.assertEqual(self.commands, [])
 
     def test_of_two_that_come_back_at_once_on_two_daemons_the_last_one_stays(self) -> None:
         for order in (1, -1):

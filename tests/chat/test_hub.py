@@ -121,10 +121,10 @@ class ComingAndGoing(HubTests):
 
     def test_to_leave_twice_is_to_leave_once(self) -> None:
         guest = self.house.guest("ann")
-        feed = next(iter(guest.connection.sockets.values())).record
+        session = next(iter(guest.connection.sockets.values())).record
         self.house.guest("ann")
-        self.assertFalse(self.hub.leave(feed))
-        self.assertFalse(self.hub.leave(feed))
+        self.assertFalse(self.house.context.admission.leave(session))
+        self.assertFalse(self.house.context.admission.leave(session))
         self.assertEqual(self.hub.sockets, 1)
         self.assertTrue(self.hub.is_here("ann"))
 

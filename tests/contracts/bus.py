@@ -26,7 +26,7 @@ else:
     TestCase = object
 
 #: One of each kind, with what is odd in it.
-WORDS: Sequence[ClusterCommand] = (
+COMMANDS: Sequence[ClusterCommand] = (
     Typing("ann"),
     Typing("a\0b é 😀 \x7f"),
     Receipt("9" * 128, True, "0" * 24, 2),
@@ -47,22 +47,22 @@ class Ears:
     """Takes what a bus hears."""
 
     def __init__(self) -> None:
-        self.words: list[tuple[str | None, ClusterCommand]] = []
+        self.commands: list[tuple[str | None, ClusterCommand]] = []
         self.changes: list[tuple[str, bool | None, int | None]] = []
         self.dead: list[tuple[str, int]] = []
         self.wants = Wants.NOTHING
         self.events: list[BusEvent] = []
 
-    def told(self, user: str | None, words: Sequence[ClusterCommand]) -> None:
-        self.words += [(user, word) for word in words]
+    def on_commands(self, user: str | None, commands: Sequence[ClusterCommand]) -> None:
+        self.commands += [(user, command) for command in commands]
 
-    def changed(self, user: str, online: bool | None, last_seen: int | None) -> None:
+    def on_presence(self, user: str, online: bool | None, last_seen: int | None) -> None:
         self.changes.append((user, online, last_seen))
 
-    def lost(self, users: Sequence[str], last_seen: int) -> None:
+    def on_daemon_lost(self, users: Sequence[str], last_seen: int) -> None:
         self.dead += [(user, last_seen) for user in users]
 
-    def wanted(self, wants: Wants) -> None:
+    def on_wants(self, wants: Wants) -> None:
         self.wants = wants
 
     def on_bus_event(self, event: BusEvent) -> None:
@@ -129,18 +129,18 @@ class BusContract(TestCase):
         ((bus, ears),) = await self.together(1)
         bus.here("ann")
         await self.settle()
-        bus.tell(["ann", "ben"], Typing("ben"))
-        bus.tell_all(Emit(b"[1]"))
+        bus.publish(["ann", "ben"], Typing("ben"))
+        bus.publish_all(Emit(b"[1]"))
         bus.want(Wants.RECEIPTS)
         await self.settle()
-        self.assertEqual((ears.words, ears.wants), ([], Wants.NOTHING))
+        self.assertEqual((ears.commands, ears.wants), ([], Wants.NOTHING))
 
     async def test_what_is_not_there_can_be_taken_away(self) -> None:
         ((bus, _),) = await self.together(1)
         bus.gone("nobody", 1)
         bus.watch("ann")
         bus.unwatch("ann")
-        bus.tell([], Typing("ben"))
+        bus.publish([], Typing("ben"))
         await self.settle()
         self.assertEqual(await bus.online(["nobody", "ann"]), {"nobody": False, "ann": False})
 
@@ -163,48 +163,48 @@ class BusesContract(BusContract):
 
     async def test_a_word_is_heard_where_its_user_is(self) -> None:
         one, heard, other, heard_there = await self.two("ann", "ben")
-        for word in WORDS:
-            one.tell(["ann"], word)
+        for command in COMMANDS:
+            one.publish(["ann"], command)
         await self.settle()
-        self.assertEqual(heard_there.words, [("ann", word) for word in WORDS])
-        self.assertEqual(heard.words, [])
-        other.tell(["ann"], Typing("x"))
+        self.assertEqual(heard_there.commands, [("ann", command) for command in COMMANDS])
+        self.assertEqual(heard.commands, [])
+        other.publish(["ann"], Typing("x"))
         await self.settle()
-        self.assertEqual(heard.words, [])
+        self.assertEqual(heard.commands, [])
 
     async def test_a_word_to_many_is_heard_for_each_of_them(self) -> None:
         users = [f"user {number}" for number in range(300)]
         one, _, _, heard = await self.two(*users[::2])
-        one.tell(users, Emit(b'["hello"]'))
+        one.publish(users, Emit(b'["hello"]'))
         await self.settle()
-        self.assertEqual(sorted(heard.words), sorted((user, Emit(b'["hello"]')) for user in users[::2]))
+        self.assertEqual(sorted(heard.commands), sorted((user, Emit(b'["hello"]')) for user in users[::2]))
 
     async def test_a_word_to_all_is_heard_by_all_others(self) -> None:
         daemons = await self.together(3)
-        for word in WORDS:
-            daemons[0][0].tell_all(word)
+        for command in COMMANDS:
+            daemons[0][0].publish_all(command)
         await self.settle()
-        self.assertEqual([ears.words for _, ears in daemons], [[], *[[(None, word) for word in WORDS]] * 2])
+        self.assertEqual([ears.commands for _, ears in daemons], [[], *[[(None, command) for command in COMMANDS]] * 2])
 
     async def test_who_is_gone_hears_nothing_more_and_who_is_back_does(self) -> None:
         one, _, other, heard = await self.two("ann")
         other.unlisten("ann")
         await self.settle()
-        one.tell(["ann"], Typing("lost"))
+        one.publish(["ann"], Typing("lost"))
         await self.settle()
         await other.listen("ann")
-        one.tell(["ann"], Typing("heard"))
+        one.publish(["ann"], Typing("heard"))
         await self.settle()
-        self.assertEqual(heard.words, [("ann", Typing("heard"))])
+        self.assertEqual(heard.commands, [("ann", Typing("heard"))])
 
     async def test_whatever_is_told_once_a_user_is_listened_to_is_heard(self) -> None:
         one, _, other, heard = await self.two()
         users = [f"user {number}" for number in range(20)]
         for user in users:
             await other.listen(user)
-            one.tell([user], Typing(user))
+            one.publish([user], Typing(user))
         await self.settle()
-        self.assertEqual(heard.words, [(user, Typing(user)) for user in users])
+        self.assertEqual(heard.commands, [(user, Typing(user)) for user in users])
 
     async def test_what_a_daemon_wants_is_known_to_the_others_once_it_listens(self) -> None:
         one, heard, other, heard_there = await self.two()
@@ -213,11 +213,11 @@ class BusesContract(BusContract):
             await other.listen("ann")
             # What is published once that was answered is heard behind it.
             await one.listen("ben")
-            other.tell(["ben"], Typing("ann"))
-            await self.comes_true(lambda: bool(heard.words))
+            other.publish(["ben"], Typing("ann"))
+            await self.comes_true(lambda: bool(heard.commands))
             self.assertEqual(heard.wants, wants)
-            heard.words.clear()
-        self.assertEqual(heard_there.words, [])
+            heard.commands.clear()
+        self.assertEqual(heard_there.commands, [])
 
     async def test_a_question_is_heard_by_the_daemons_that_it_says_and_by_no_other(self) -> None:
         daemons = await self.together(4)
@@ -229,7 +229,7 @@ class BusesContract(BusContract):
         self.assertEqual(await daemons[0][0].ask("ben", CursorRequest("r")), 0)
         await self.settle()
         asked = [("ann", CursorRequest("q"))]
-        self.assertEqual([ears.words for _, ears in daemons], [[], asked, asked, []])
+        self.assertEqual([ears.commands for _, ears in daemons], [[], asked, asked, []])
 
     async def test_a_word_with_an_echo_is_heard_by_all_in_one_order(self) -> None:
         daemons = await self.together(3)
@@ -237,34 +237,34 @@ class BusesContract(BusContract):
             await bus.listen("ann")
         for number in range(20):
             for place, (bus, _) in enumerate(daemons):
-                bus.tell(["ann"], Replaced("pid", f"{number} of {place}"), echo=True)
+                bus.publish(["ann"], Replaced("pid", f"{number} of {place}"), echo=True)
             if number % 3 == 0:
                 await self.settle()
         await self.settle()
-        orders = [ears.words for _, ears in daemons]
+        orders = [ears.commands for _, ears in daemons]
         self.assertEqual(len(orders[0]), 60)
         self.assertEqual(orders, [orders[0]] * 3)
 
     async def test_what_was_told_before_a_flush_is_published_when_it_fires(self) -> None:
         one, _, other, heard = await self.two("ann")
         for number in range(3):
-            one.tell(["ann"], Typing(str(number)))
+            one.publish(["ann"], Typing(str(number)))
             await one.flush()
             # A user's channel is in the order of what was published.
-            other.tell(["ann"], Replaced("pid", str(number)), echo=True)
+            other.publish(["ann"], Replaced("pid", str(number)), echo=True)
             await other.flush()
         await self.settle()
         self.assertEqual(
-            [word for _, word in heard.words],
-            [word for number in "012" for word in (Typing(number), Replaced("pid", number))],
+            [command for _, command in heard.commands],
+            [command for number in "012" for command in (Typing(number), Replaced("pid", number))],
         )
 
     async def test_no_user_s_id_means_another_s(self) -> None:
         one, _, _, heard = await self.two(*ODD_USERS)
         for user in ODD_USERS:
-            one.tell([user], Typing(user))
+            one.publish([user], Typing(user))
         await self.settle()
-        self.assertEqual(sorted(heard.words), sorted((user, Typing(user)) for user in ODD_USERS))
+        self.assertEqual(sorted(heard.commands), sorted((user, Typing(user)) for user in ODD_USERS))
         self.assertEqual(await one.online([*ODD_USERS, "b"]), {**dict.fromkeys(ODD_USERS, True), "b": False})
 
     async def test_who_is_elsewhere_is_online(self) -> None:

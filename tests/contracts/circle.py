@@ -28,12 +28,12 @@ class Circle:
         self.unheard: list[tuple[CircleBus, str | None, ClusterCommand]] = []
         self.told: list[tuple[CircleBus, tuple[str, ...] | None, ClusterCommand]] = []
 
-    def hear(self, member: CircleBus, user: str | None, word: ClusterCommand) -> None:
-        """Let a daemon hear a word, at once; or later, but each in the same order, while ``held``."""
+    def hear(self, member: CircleBus, user: str | None, command: ClusterCommand) -> None:
+        """Let a daemon hear a command, at once; or later, but each in the same order, while ``held``."""
         if self.held:
-            self.unheard.append((member, user, word))
+            self.unheard.append((member, user, command))
         else:
-            member.listener.told(user, unpacked(b"\x91" + packed(word)))
+            member.listener.on_commands(user, unpacked(b"\x91" + packed(command)))
 
     def release(self) -> None:
         """Let all hear what they did not yet."""
@@ -53,7 +53,7 @@ class Circle:
         """Tell who watches."""
         for member in self.members:
             if user in member.watched:
-                member.listener.changed(user, online, seen)
+                member.listener.on_presence(user, online, seen)
 
     def wanted(self) -> None:
         """Tell each what the others want."""
@@ -62,7 +62,7 @@ class Circle:
             for other in self.members:
                 if other is not member:
                     wants |= other.wants
-            member.listener.wanted(wants)
+            member.listener.on_wants(wants)
 
 
 @implementer(IBus)
@@ -72,7 +72,7 @@ class CircleBus:
     Attributes:
         answers: to ``online``; what is found when it is asked may be told later.
         listens: to ``listen``; ``flushes``: to ``flush``.
-        listening: the users whose words it hears.
+        listening: the users whose commands it hears.
     """
 
     listener: BusListener
@@ -122,7 +122,7 @@ class CircleBus:
         for user in lost:
             self._circle.heard(user, False, seen)
         if self._circle.members:
-            self._circle.members[0].listener.lost(lost, seen)
+            self._circle.members[0].listener.on_daemon_lost(lost, seen)
         self._circle.wanted()
 
     def listen(self, user: str) -> Deferred[None]:
@@ -141,7 +141,7 @@ class CircleBus:
         if self.up and fresh:
             self._circle.heard(user, True, None)
         elif not self.up:
-            self.listener.changed(user, True, None)
+            self.listener.on_presence(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
         if user in self._here:
@@ -150,29 +150,29 @@ class CircleBus:
             if self.up and not self._circle.has(user):
                 self._circle.heard(user, False, self._circle.seen.pop(user, latest))
 
-    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
-        self._circle.told.append((self, tuple(users), word))
+    def publish(self, users: Sequence[str], command: ClusterCommand, echo: bool = False) -> None:
+        self._circle.told.append((self, tuple(users), command))
         if self.up:
             for user in users:
                 for member in self._circle.members:
                     if (echo or member is not self) and user in member.listening:
-                        self._circle.hear(member, user, word)
+                        self._circle.hear(member, user, command)
 
-    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
+    def ask(self, user: str, command: ClusterCommand) -> Deferred[int]:
         if not self.up:
             return succeed(0)
-        self.tell((user,), word)
+        self.publish((user,), command)
         return succeed(sum(member is not self and user in member.listening for member in self._circle.members))
 
     def flush(self) -> Deferred[None]:
         return self.flushes.to(lambda: succeed(None))
 
-    def tell_all(self, word: ClusterCommand) -> None:
-        self._circle.told.append((self, None, word))
+    def publish_all(self, command: ClusterCommand) -> None:
+        self._circle.told.append((self, None, command))
         if self.up:
             for member in self._circle.members:
                 if member is not self:
-                    self._circle.hear(member, None, word)
+                    self._circle.hear(member, None, command)
 
     def want(self, wants: Wants) -> None:
         self.wants = wants

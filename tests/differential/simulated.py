@@ -221,7 +221,7 @@ class Hall:
     def changed(self, user: str, online: bool, seen: int | None) -> None:
         for bus in self.buses:
             if user in bus.watching:
-                bus.hear(lambda bus=bus: bus.listener.changed(user, online, seen))  # type: ignore[misc]
+                bus.hear(lambda bus=bus: bus.listener.on_presence(user, online, seen))  # type: ignore[misc]
 
     def wants_of_others(self, of: FarBus) -> Wants:
         wants = Wants.NOTHING
@@ -254,7 +254,7 @@ class FarBus:
         self._hall.buses.append(self)
         self.listener.on_bus_event(BusEvent.UP)
         for bus in self._hall.buses:
-            bus.listener.wanted(self._hall.wants_of_others(bus))
+            bus.listener.on_wants(self._hall.wants_of_others(bus))
 
     def stop(self) -> Deferred[None]:
         def now() -> Deferred[None]:
@@ -303,7 +303,7 @@ class FarBus:
                 self._hall.changed(user, True, None)
 
         self._publishes.up.put(now)
-        self.listener.changed(user, True, None)
+        self.listener.on_presence(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
         self.here_now.discard(user)
@@ -325,23 +325,23 @@ class FarBus:
         for bus in self._hall.buses:
             if bus is not self:
                 others = self._hall.wants_of_others(bus)
-                bus.hear(lambda bus=bus, others=others: bus.listener.wanted(others))  # type: ignore[misc]
+                bus.hear(lambda bus=bus, others=others: bus.listener.on_wants(others))  # type: ignore[misc]
 
-    def _publish(self, user: str | None, word: ClusterCommand, echo: bool) -> int:
+    def _publish(self, user: str | None, command: ClusterCommand, echo: bool) -> int:
         heard = [bus for bus in self._hall.buses if bus is not self and (user is None or user in bus.listening)]
         for bus in [*heard, *([self] if echo and user in self.listening else [])]:
-            bus.hear(lambda bus=bus: bus.listener.told(user, unpacked(b"\x91" + packed(word))))  # type: ignore[misc]
+            bus.hear(lambda bus=bus: bus.listener.on_commands(user, unpacked(b"\x91" + packed(command))))  # type: ignore[misc]
         return len(heard)
 
-    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
+    def publish(self, users: Sequence[str], command: ClusterCommand, echo: bool = False) -> None:
         for user in users:
-            self._publishes.up.put(lambda user=user: self._publish(user, word, echo))  # type: ignore[misc]
+            self._publishes.up.put(lambda user=user: self._publish(user, command, echo))  # type: ignore[misc]
 
-    def tell_all(self, word: ClusterCommand) -> None:
-        self._publishes.up.put(lambda: self._publish(None, word, False))
+    def publish_all(self, command: ClusterCommand) -> None:
+        self._publishes.up.put(lambda: self._publish(None, command, False))
 
-    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
-        return self._publishes.ask(lambda: succeed(self._publish(user, word, False)))
+    def ask(self, user: str, command: ClusterCommand) -> Deferred[int]:
+        return self._publishes.ask(lambda: succeed(self._publish(user, command, False)))
 
     def flush(self) -> Deferred[None]:
         return self._publishes.ask(lambda: succeed(None))

@@ -17,7 +17,14 @@ from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import Redis
 
 #: In the order that a reader follows.
-PAGES = ("README.md", "docs/tokens.md", "docs/guide.md", "docs/operations.md", "docs/migration.md")
+PAGES = (
+    "README.md",
+    "docs/tokens.md",
+    "docs/guide.md",
+    "docs/operations.md",
+    "docs/migration.md",
+    "examples/README.md",
+)
 
 
 class PagesTests(unittest.TestCase):

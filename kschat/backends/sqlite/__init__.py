@@ -1,22 +1,22 @@
-"""The default store: an SQLite file, for one daemon.
+"""The default store: one SQLite file, used by one daemon.
 
-- ``store``     ``SqliteStore``: the threads behind ``IStore``, and what is done while the file can't be used
-- ``writer``    the thread that writes, and shares a commit among all that wait
-- ``reader``    a thread that reads
-- ``session``   what is written in a transaction, from opening the file to its first failure
-- ``ledger``    what messages become on their way into the tables: ids, offsets, repeats, rows
-- ``register``  who has which id, how far each inbox goes and who is in which room
-- ``index``     how the inbox, thread and cid tables follow
-- ``retention`` deletes what is older or more than is to be kept
-- ``recent``    the newest messages, in memory
-- ``queries``   what is asked of the tables and of the newest messages together
-- ``rows``      a message as a row, and back
-- ``database``  opening the file: one daemon alone, versions of the schema, failures as sentences
-- ``given``     the file beside it that tells a file that was put back to an older state
-- ``backup``    copies the file while it is used, for the command line
-- ``kind``      what the store says of itself to the settings and the daemon
-- ``probe``     whether the file could be used, looked at without a change
-- ``schema/``   the steps from each version of the schema to the next
+- ``store``        ``SqliteStore``: ``IStore`` on top of the threads; what happens while the file cannot be used
+- ``writer``       the writer thread; all jobs that wait share one commit
+- ``reader``       a reader thread with a connection of its own
+- ``transactions`` what is written in a transaction, from opening the file to its first failure
+- ``appender``     ``MessageAppender``: gives messages ids and offsets, recognises repeats, makes rows
+- ``identities``   ``IdentityMap``: ids of users, the ends of inboxes, members of rooms
+- ``memtable``     ``MemTable``: messages that are durable and not yet in the index tables
+- ``index``        moves messages into the index tables (inbox, thread, cids)
+- ``retention``    deletes messages that are too old or too many
+- ``queries``      reads from the tables and the ``MemTable`` together
+- ``rows``         converts a message to a row and back
+- ``database``     opens the file: one daemon at a time, schema versions, errors as sentences
+- ``highwater``    the file beside the database that reveals a restored database
+- ``backup``       copies the file while it is used; for the command line
+- ``kind``         what settings and daemon need to know about the store
+- ``probe``        checks whether the file could be used, without changing it
+- ``schema/``      the upgrade steps of the schema
 """
 
 from kschat.backends.sqlite.database import Settings

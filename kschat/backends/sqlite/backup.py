@@ -1,9 +1,9 @@
-"""Copies a database while a daemon uses it, and tells a database that it was restored. For the command line.
+"""Copies a database while a daemon uses it; marks a database as restored. For the command line.
 
-A copy is made by SQLite's backup interface inside one read transaction: writers go on, and what they write meanwhile is
-not in the copy. (The sqlite3 shell's ``.backup`` has a transaction for each step, and begins again after each commit of
-another process, so that it does not end while messages come.) A copy has its name only once it is whole, counted and on
-the disk.
+SQLite's backup API copies inside one read transaction: writers continue, and the copy does not contain what they
+write meanwhile. (The ``.backup`` command of the sqlite3 shell uses one transaction a step and starts over after each
+commit of another process, so that it does not finish while messages arrive.) A copy gets its name only when it is
+complete, counted and on the disk.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Final
 
 import msgspec
 
-from kschat.backends.sqlite.database import Database, Settings, Versions, connect, why
+from kschat.backends.sqlite.database import Database, SchemaVersions, Settings, connect, why
 from kschat.chat.interfaces import StoreUnavailable
 
-#: What the name of a copy has in addition until it is whole. One that was left by a process that was killed is
-#: replaced by the next backup to the same name.
+#: The suffix of a copy's name until it is complete. A killed process leaves such a file; the next backup to the same
+#: name replaces it.
 PARTIAL: Final = ".partial"
 
-#: Pages that are copied between two looks for signals.
+#: Pages that are copied between two checks for signals.
 STEP_PAGES: Final = 4096
 
 _TABLES: Final = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What a copy holds.
+    """The contents of a copy.
 
     Attributes:
         messages: how many.
@@ -44,13 +44,13 @@ class Copied(msgspec.Struct, frozen=True):
     size: int
 
 
-def back_up(path: str, copy: str, versions: Versions) -> Copied:
-    """Copy the database at ``path`` to ``copy``, which must not be there. A daemon may use it meanwhile.
+def back_up(path: str, copy: str, versions: SchemaVersions) -> Copied:
+    """Copy the database at ``path`` to ``copy``, which must not exist. A daemon may use the database meanwhile.
 
-    What is raised amid it, KeyboardInterrupt and SystemExit too, leaves no file behind.
+    No file is left behind after an exception, KeyboardInterrupt and SystemExit included.
 
     Raises:
-        StoreUnavailable: it could not be done, for the reason that it says.
+        StoreUnavailable: the copy could not be made; the text says why.
     """
     try:
         source = os.path.realpath(path)
@@ -72,9 +72,9 @@ def back_up(path: str, copy: str, versions: Versions) -> Copied:
 
 
 def _reserve(copy: str, undo: ExitStack) -> str:
-    """An empty file beside ``copy`` that is this process's alone, and goes with ``undo``."""
+    """Create an empty, locked file beside ``copy``, which ``undo`` deletes."""
     partial = copy + PARTIAL
-    # A signal that comes between the two would leave it there.
+    # A signal between creation and registration would leave the file behind.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         _claim(copy, partial, undo)
@@ -100,25 +100,25 @@ def _remove(partial: str) -> None:
             os.unlink(partial + suffix)
 
 
-def _copy(source: str, partial: str, versions: Versions) -> dict[str, int]:
-    """Copy all of it in one step; how many rows each table has."""
+def _copy(source: str, partial: str, versions: SchemaVersions) -> dict[str, int]:
+    """Copy everything; return how many rows each table has."""
     with closing(connect(source, "rw")) as origin, closing(connect(partial, "rw")) as target:
         origin.execute("PRAGMA query_only = ON")
         version = versions.check(origin)
         if not version:
             raise StoreUnavailable(f"{source} is empty")
-        # What is not whole is removed: so nothing has to be undone, nor to wait for the disk.
+        # An incomplete copy is deleted, so it needs neither a journal nor syncs.
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
         origin.execute("BEGIN")
         try:
             counts = _counts(origin)
-            # Python handles signals in the callback; and what another process writes begins nothing again, since this
-            # transaction is one.
+            # Python handles signals in the callback. Other processes' commits do not restart the copy, because this
+            # connection holds a read transaction.
             origin.backup(target, pages=STEP_PAGES, progress=lambda status, remaining, total: None)
         finally:
             origin.execute("ROLLBACK")
-        # One file that needs no other beside it.
+        # The copy is a single file, without a log.
         target.execute("PRAGMA journal_mode = DELETE")
         if version > 1:
             target.execute("UPDATE progress SET copied = 1")
@@ -131,14 +131,14 @@ def _counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def _verify(partial: str, counts: dict[str, int]) -> None:
-    """Open what was written, anew, and count."""
+    """Open the copy and count its rows."""
     with closing(connect(partial, "ro")) as copied:
         if _counts(copied) != counts:
             raise StoreUnavailable("the copy does not hold what it should, and was removed: is the disk sound?")
 
 
 def _publish(partial: str, copy: str) -> None:
-    """Give it its name, once it is on the disk; raises FileExistsError where something has the name."""
+    """Flush the copy to the disk and give it its name. Raises FileExistsError if the name is taken."""
     _sync(partial)
     try:
         os.link(partial, copy)
@@ -160,14 +160,14 @@ def _sync(path: str) -> None:
         os.close(file)
 
 
-def tell_restored(path: str, versions: Versions, wall: Callable[[], float]) -> int:
-    """Begin a new epoch in a database that was put back to an older state, while no daemon uses it.
+def tell_restored(path: str, versions: SchemaVersions, wall: Callable[[], float]) -> int:
+    """Begin a new epoch in a restored database, while no daemon uses it.
 
     Returns:
-        The offset beyond which those of the new epoch are.
+        The base: offsets of the new epoch are greater.
 
     Raises:
-        StoreUnavailable: it could not be done, for the reason that it says.
+        StoreUnavailable: it could not be done; the text says why.
     """
     if not os.path.isfile(path):
         raise StoreUnavailable(f"there is no file {path}")

@@ -1,4 +1,4 @@
-"""Opens the file: one daemon alone, the schema brought up to date, and every failure a sentence.
+"""Opens the file: one daemon at a time, the schema up to date, each error as a sentence.
 
 A version of the schema is a file in ``schema/``: ``N.sql`` makes version N of version N - 1 (and 0
 is an empty file), all of it in one transaction with the new ``PRAGMA user_version``.
@@ -12,41 +12,47 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from kschat.backends.sqlite.given import SUFFIX, Given, GivenFile, this_boot
+from kschat.backends.sqlite.highwater import SUFFIX, HighWaterFile, HighWaterMark, this_boot
 from kschat.chat.interfaces import StoreUnavailable
 
-#: How long another process (a backup, the sqlite3 shell) may hold the file before it counts as locked, in seconds.
+#: Seconds for which another process (the sqlite3 shell, say) may lock the file before jobs fail.
 BUSY_SECONDS: Final = 1.0
 
 #: Memory for pages of the file, in each of the two connections.
 CACHE_KILOBYTES: Final = 16_000
 
-#: The write-ahead log is cut back to this many bytes when it begins again from its start, and to nothing when all is
-#: quiet. Whoever reads for long, such as a backup, makes it grow.
-WAL_BYTES: Final = 8_000_000
+#: The write-ahead log is truncated to this many bytes when it restarts, and to nothing when nobody writes. A long read,
+#: such as a backup, makes it grow.
+WAL_BYTES: Final = 16_000_000
 
-#: How far a new epoch's offsets are beyond those of the one before, at least: more than anybody has messages.
+#: Changed rows after which another thread checkpoints the log, which waits for the disk twice.
+CHECKPOINT_ROWS: Final = 1000
+
+#: Pages of the log after which the writer checkpoints what the other thread has left, so that the log can restart.
+CHECKPOINT_PAGES: Final = 3000
+
+#: The least distance between the offsets of two epochs: more messages than any user has.
 BASE_STEP: Final = 1 << 32
 
-#: A clock that says more microseconds than this is wrong; half of what a client's double can count.
+#: A clock with more microseconds than this is wrong. It is half of the largest integer that a double holds exactly.
 LAST_BASE: Final = 1 << 52
 
-#: The oldest SQLite that knows all that is asked of it.
+#: The oldest SQLite that has all features that are used here.
 OLDEST_SQLITE: Final = (3, 35)
 
 Sync = Literal["full", "normal"]
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How the file is used.
+    """Settings of the store.
 
     Attributes:
         path: the file; beside it lie ``-wal``, ``-shm``, ``.lock`` and ``.given``.
@@ -61,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True):
     retention_messages: int = 0
 
 
-class Versions:
+class SchemaVersions:
     """The steps from each version of the schema to the next.
 
     Args:
@@ -72,7 +78,7 @@ class Versions:
         self.steps = steps
 
     @classmethod
-    def shipped(cls) -> Versions:
+    def shipped(cls) -> SchemaVersions:
         """Those that come with this package."""
         directory = resources.files(__package__) / "schema"
         steps: list[str] = []
@@ -105,11 +111,11 @@ class Versions:
 
 
 class Lock:
-    """Keeps other daemons away from the file, as long as it is held or this process lives.
+    """Keeps other daemons away from the file, until released or until this process ends.
 
     Raises:
-        StoreUnavailable: another one holds it.
-        OSError: the lock's file can't be made.
+        StoreUnavailable: another process holds it.
+        OSError: the lock file cannot be created.
     """
 
     def __init__(self, path: str) -> None:
@@ -127,12 +133,12 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         os.close(self._file)
 
 
-class Which(msgspec.Struct, frozen=True):
-    """Tells one file from another: by what stands in it, and by where it lies on the disk."""
+class FileIdentity(msgspec.Struct, frozen=True):
+    """Identifies a file: by its epoch, and by its place on the disk."""
 
     epoch: str
     device: int
@@ -143,17 +149,17 @@ class Database:
     """The file, opened for writing, and locked.
 
     Args:
-        settings: which, and how. A symbolic link is followed, once, here.
+        settings: of the store. A symbolic link is resolved once, here.
         versions: of the schema.
-        known: the file that was opened before. A daemon that has told its clients offsets of one file must not
-            go on with another, nor with an older copy, where those mean something else.
+        known: the file that was opened before. A daemon whose clients know offsets of one file must not continue
+            with another file or with an older copy.
         wall: the time of day, in seconds since 1970.
-        restored: the file was replaced by an older state of itself, whatever it looks like.
+        restored: treat the file as restored, whatever it looks like.
 
     Attributes:
         connection: for the thread that opened it.
-        which: which file it is.
-        renewed: why a new epoch began with this opening; None where none did.
+        which: identifies the file.
+        renewed: why a new epoch began at this opening; None if none did.
 
     Raises:
         StoreUnavailable: with a sentence that says why.
@@ -162,8 +168,8 @@ class Database:
     def __init__(
         self,
         settings: Settings,
-        versions: Versions,
-        known: Which | None = None,
+        versions: SchemaVersions,
+        known: FileIdentity | None = None,
         *,
         wall: Callable[[], float] = time.time,
         restored: bool = False,
@@ -173,6 +179,7 @@ class Database:
         self._wall = wall
         self._opener = secrets.token_hex(8)
         self._mine = True
+        self._changes = 0
         self.renewed: str | None = None
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
@@ -181,14 +188,14 @@ class Database:
         with ExitStack() as opened:
             try:
                 opened.callback(Lock(self.path + ".lock").release)
-                # What it holds is for nobody else to read; SQLite gives the files beside it the same mode.
+                # Only the owner may read messages; SQLite gives the files beside it the same mode.
                 create = os.O_CREAT if known is None else 0
                 self._file = os.open(self.path, os.O_RDONLY | create | os.O_CLOEXEC, 0o600)
-                # Closed after SQLite's own: to close any descriptor of a file lets go of what SQLite locked.
+                # Closed after SQLite's descriptors: closing any descriptor of a file drops SQLite's locks on it.
                 opened.callback(os.close, self._file)
                 _lock_itself(self._file)
-                self._given_file = GivenFile(self.path + SUFFIX)
-                opened.callback(self._given_file.close)
+                self._high_water_file = HighWaterFile(self.path + SUFFIX)
+                opened.callback(self._high_water_file.close)
                 self.connection = connect(self.path, "rw")
                 opened.callback(self.connection.close)
                 self._prepare(settings, versions, known, restored)
@@ -196,7 +203,9 @@ class Database:
                 raise StoreUnavailable(why(error)) from error
             self._opened = opened.pop_all()
 
-    def _prepare(self, settings: Settings, versions: Versions, known: Which | None, restored: bool) -> None:
+    def _prepare(
+        self, settings: Settings, versions: SchemaVersions, known: FileIdentity | None, restored: bool
+    ) -> None:
         execute = self.connection.execute
         version = versions.check(self.connection)
         if known is not None and not (version and self._which() == known):
@@ -204,10 +213,12 @@ class Database:
         (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreUnavailable(f"its disk can't do SQLite's write-ahead log (journal mode {mode})")
+        self._sync = settings.sync
         execute(f"PRAGMA synchronous = {settings.sync}")
         execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         versions.upgrade(self.connection, version)
-        found = self._given_file.read()
+        found = self._high_water_file.read()
         reason = _TOLD if restored else self._went_back(settings, found, fresh=not version, known=known is not None)
         if reason is not None and known is not None:
             raise StoreUnavailable(_ANOTHER)
@@ -219,8 +230,8 @@ class Database:
         self.opened()
         self._files = self._identities()
 
-    def _went_back(self, settings: Settings, found: Given | None, *, fresh: bool, known: bool) -> str | None:
-        """Why this file may be an older state of the one whose offsets were last given; None where it is not."""
+    def _went_back(self, settings: Settings, found: HighWaterMark | None, *, fresh: bool, known: bool) -> str | None:
+        """Why this file may be older than the offsets that clients know; None if it is not."""
         epoch, copied, number = self.connection.execute(
             "SELECT epoch, copied, max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
         ).fetchone()
@@ -244,15 +255,15 @@ class Database:
         return None
 
     def renew(self, reason: str, base: int = 0) -> None:
-        """Begin a new epoch, in the transaction that is open, whose offsets are greater than any that was given.
+        """Begin a new epoch, in the open transaction, with offsets greater than all that clients may know.
 
-        Nobody knows how far the lost ones went. The time in microseconds is beyond all that was given until now, in
-        whatever file, as long as nobody gets a million messages a second; where the clock is wrong,
-        ``BASE_STEP`` beyond the last such jump is. ``opened`` is to be called after the commit.
+        How far the lost offsets went is unknown. The time in microseconds is greater than any offset so far, in any
+        copy of the file, unless a user receives a million messages a second. If the clock is wrong, ``BASE_STEP``
+        beyond the last base is. Call ``opened`` after the commit.
 
         Args:
-            reason: why, for the log.
-            base: the greatest that is known from outside of the file.
+            reason: for the log.
+            base: the greatest base that is known from outside the file.
         """
         now = int(self._wall() * 1_000_000)
         (before,) = self.connection.execute("SELECT base FROM progress").fetchone()
@@ -264,12 +275,12 @@ class Database:
         self.renewed = reason
 
     def opened(self) -> None:
-        """Say beside the file what was last given. Raises sqlite3.Error, OSError."""
+        """Write the high-water mark. Raises sqlite3.Error, OSError."""
         epoch, base, number = self.connection.execute(
             "SELECT epoch, base, max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
         ).fetchone()
-        self._given = Given(epoch, base, os.fstat(self._file).st_ino, this_boot(), 0, number)
-        self._given_file.write(self._given)
+        self._high_water = HighWaterMark(epoch, base, os.fstat(self._file).st_ino, this_boot(), 0, number)
+        self._high_water_file.write(self._high_water)
         self._number = number
         self.base: int = base
         self.which = self._which()
@@ -278,7 +289,7 @@ class Database:
         """Begin a transaction.
 
         Raises:
-            StoreUnavailable: the file is not the one that was opened, or another daemon has opened it since.
+            StoreUnavailable: the file was replaced, or another daemon has opened it since.
         """
         self.check()
         self.connection.execute("BEGIN IMMEDIATE")
@@ -286,15 +297,37 @@ class Database:
             self._mine = False
             raise StoreUnavailable(_TAKEN)
 
+    @contextmanager
+    def in_passing(self) -> Iterator[None]:
+        """A background transaction. It is durable no later than the next one that a sender waits for.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: as of ``begin``, and as of the commit.
+        """
+        execute = self.connection.execute
+        execute("PRAGMA synchronous = normal")
+        self.begin()
+        yield
+        execute("COMMIT")
+        execute(f"PRAGMA synchronous = {self._sync}")
+
+    def has_written_much(self) -> bool:
+        """Whether ``CHECKPOINT_ROWS`` were written since this last returned True."""
+        changes = self.connection.total_changes
+        much = changes - self._changes >= CHECKPOINT_ROWS
+        if much:
+            self._changes = changes
+        return much
+
     def gave(self, number: int) -> None:
-        """All messages up to the one with this number are durable, and about to be acknowledged. Raises OSError."""
-        self._given_file.gave(number)
+        """Raise the high-water mark: messages up to this number are about to be acknowledged. Raises OSError."""
+        self._high_water_file.gave(number)
         self._number = number
 
     def check(self) -> None:
-        """Look whether the files are still the ones that were opened.
+        """Check that the files are still the ones that were opened.
 
-        SQLite goes on writing to a file that was deleted, and all of it would be gone with the process.
+        SQLite would continue to write to a deleted file, and everything would be lost with the process.
 
         Raises:
             StoreUnavailable: they are not.
@@ -307,46 +340,48 @@ class Database:
             raise StoreUnavailable(_ANOTHER)
 
     def look_after(self, quiet: bool) -> None:
-        """What is done every second.
+        """Maintenance, once a second.
 
         Args:
-            quiet: nobody has written since the last time; then the write-ahead log is cut back to nothing.
+            quiet: nothing was written since the last call; then the write-ahead log is truncated.
 
         Raises:
             StoreUnavailable: see ``check``.
             sqlite3.Error, OSError: the disk fails.
         """
         self.check()
-        self._given_file.keep(msgspec.structs.replace(self._given, number=self._number))
+        self._high_water_file.keep(msgspec.structs.replace(self._high_water, number=self._number))
         if quiet and os.path.getsize(self.path + "-wal"):
-            # Whoever reads just now is not waited for: there is another second.
+            # Do not wait for readers: the next second is soon enough.
             self.connection.execute("PRAGMA busy_timeout = 0")
             try:
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self.connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
-    def _which(self) -> Which:
+    def _which(self) -> FileIdentity:
         (epoch,) = self.connection.execute("SELECT epoch FROM progress").fetchone()
         stat = os.stat(self.path)
-        return Which(epoch, stat.st_dev, stat.st_ino)
+        return FileIdentity(epoch, stat.st_dev, stat.st_ino)
 
     def _identities(self) -> tuple[tuple[int, int], ...]:
         stats = (os.stat(self.path), os.stat(self.path + "-wal"))
         return tuple([(stat.st_dev, stat.st_ino) for stat in stats])
 
     def close(self) -> None:
-        """Close the file and let others have it. Errors are of no interest any more."""
+        """Close the file and release it. Errors are ignored."""
         with self._opened, suppress(sqlite3.Error, OSError):
             self.connection.close()
-            # Where another process still reads it, what is in the log goes into the file later, and changes it.
+            # If another process still reads, the log is checkpointed later, which changes the file.
             if self._mine and not os.path.exists(self.path + "-wal"):
                 closed = os.fstat(self._file).st_ctime_ns
-                self._given_file.write(msgspec.structs.replace(self._given, closed=closed, number=self._number))
+                self._high_water_file.write(
+                    msgspec.structs.replace(self._high_water, closed=closed, number=self._number)
+                )
 
 
 def _lock_itself(file: int) -> None:
-    """Lock the database itself, by whatever name it was opened, and whatever became of the lock beside it."""
+    """Lock the database file itself: this also works by a hard link, and after the ``.lock`` was removed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -356,7 +391,7 @@ def _lock_itself(file: int) -> None:
 
 
 def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
-    """A connection that begins no transaction by itself. Raises sqlite3.Error."""
+    """A connection in autocommit mode. Raises sqlite3.Error."""
     connection = sqlite3.connect(
         f"{Path(path).absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -364,7 +399,7 @@ def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
         isolation_level=None,
         cached_statements=64,
     )
-    # A page that is damaged shall be noticed where it is read, not where it breaks something else.
+    # Detect a damaged page when it is read.
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
@@ -372,7 +407,7 @@ def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 
 def why(error: Exception) -> str:
-    """Why the file could not be used, in words that an operator can act on."""
+    """Why the file could not be used, in a sentence that an operator can act on."""
     if isinstance(error, StoreUnavailable):
         return str(error)
     if isinstance(error, OSError):

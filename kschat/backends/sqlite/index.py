@@ -1,7 +1,7 @@
-"""How the inbox, thread and cid tables follow what was written to the table of messages.
+"""Moves messages from the message table into the index tables: inbox, thread, cids.
 
-Of messages to rooms the inboxes come first, since those are many rows, in as many transactions as it takes; then all
-the rest up to a message, with ``progress.indexed``, in one.
+A message to a room is many inbox rows. These are inserted first, in as many transactions as needed. The last
+transaction inserts all other rows up to a message and advances ``progress.indexed``.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ _THREADS: Final = (
     "UPDATE progress SET indexed = max(indexed, :upto)",
 )
 
-#: Rows of one statement, most first; see ``ledger``.
+#: Rows of one statement, most first; see ``appender``.
 _ROWS: Final = (256, 64, 16, 4, 1)
 _PLACES: Final = {count: "INSERT INTO inbox VALUES " + ", ".join(["(?, ?, ?)"] * count) for count in _ROWS}
 
 
 def index_what_was_left(connection: sqlite3.Connection) -> None:
-    """Let the other tables follow up to the last message, in the transaction that is open. Raises sqlite3.Error."""
+    """Index all messages, in the open transaction, after a crash. Raises sqlite3.Error."""
     connection.execute(_LEFT)
     (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
     index(connection, last)
 
 
 def index(connection: sqlite3.Connection, upto: int) -> None:
-    """Let the other tables follow up to a message, whose room's places, and those before, are in the inboxes already.
+    """Finish indexing up to the message ``upto``, in the open transaction; rooms' inbox rows are there already.
 
-    In the transaction that is open. Raises sqlite3.Error.
+    Raises:
+        sqlite3.Error: as SQLite does.
     """
     connection.execute(f"{_DIRECT} AND id <= ?", (upto,))
     for statement in _THREADS:
@@ -53,15 +54,18 @@ def index(connection: sqlite3.Connection, upto: int) -> None:
 
 
 def index_places(connection: sqlite3.Connection, places: Iterator[int], most: int) -> bool:
-    """Put some into inboxes, in the transaction that is open. Raises sqlite3.Error.
+    """Insert inbox rows of messages to rooms, in the open transaction.
 
     Args:
         connection: in a transaction.
-        places: user, offset and message of each, in turn.
-        most: how many to take.
+        places: user, offset, message, user, ….
+        most: how many rows to insert.
 
     Returns:
         Whether there may be more.
+
+    Raises:
+        sqlite3.Error: as SQLite does.
     """
     while most > 0:
         values = list(islice(places, 3 * min(most, _ROWS[0])))
@@ -77,14 +81,14 @@ def index_places(connection: sqlite3.Connection, places: Iterator[int], most: in
 
 
 def renumber(connection: sqlite3.Connection) -> None:
-    """Give what the other tables do not have yet other offsets and counts, in the order of the messages.
+    """Give all messages that are not indexed new offsets and counts, in the order of their ids.
 
-    For a file to which two daemons wrote at once, each of which thought that it was alone: they gave the same offsets.
-    Clients know both; so ``progress.base`` has to be raised first, with a new epoch. Of two messages with the same
-    sender and cid the second one loses its cid.
+    This repairs a file to which two daemons wrote at the same time: both used the same offsets. Clients know both, so
+    the caller must first raise ``progress.base`` and begin a new epoch. Of two messages with the same sender and cid
+    the second loses its cid.
 
     Raises:
-        sqlite3.Error: it can't be done.
+        sqlite3.Error: as SQLite does.
     """
     execute = connection.execute
     base: int = execute("SELECT base FROM progress").fetchone()[0]

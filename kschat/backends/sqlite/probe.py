@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from kschat.backends.sqlite.database import Versions, connect, why
+from kschat.backends.sqlite.database import SchemaVersions, connect, why
 from kschat.chat.interfaces import StoreUnavailable
 
 
@@ -37,7 +37,7 @@ def probe(path: str) -> str:
         if not os.access(file, os.R_OK | os.W_OK):
             raise StoreUnavailable("it can't be read and written to by this user")
         with closing(connect(str(file), "ro")) as connection:
-            version = Versions.shipped().check(connection)
+            version = SchemaVersions.shipped().check(connection)
         _check_lock(file.with_name(file.name + ".lock"))
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(why(error)) from error

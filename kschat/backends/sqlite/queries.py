@@ -1,6 +1,6 @@
 """What is asked of the tables and of the newest messages together. The reader's thread alone uses it.
 
-Each method takes what was ``recent`` before it began: all else is in the tables.
+Each method takes what was ``memtable`` before it began: all else is in the tables.
 No statement scans a table; a test looks at their plans.
 """
 
@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from kschat.backends.order import number_of
-from kschat.backends.sqlite.recent import Recent, thread_key
+from kschat.backends.sqlite.memtable import MemTable, thread_key
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
 from kschat.chat.message import Message
@@ -106,33 +106,33 @@ class Queries:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
 
-    def inbox(self, recent: Recent, user: str) -> InboxState:
+    def inbox(self, memtable: MemTable, user: str) -> InboxState:
         """See ``IStore``."""
         row = self._execute(INBOX, (user,)).fetchone()
         if row is None:
             return InboxState()
         cursor, floor, last = row
-        newest = recent.inboxes.get(user)
+        newest = memtable.inboxes.get(user)
         if newest:
             last = max(last, newest[-1].offset)
         return InboxState(cursor, floor + 1, last)
 
-    def ends(self, recent: Recent, users: Sequence[str]) -> dict[str, int]:
+    def ends(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
         """See ``IStore``."""
-        return {user: self.inbox(recent, user).last for user in users}
+        return {user: self.inbox(memtable, user).last for user in users}
 
-    def members(self, recent: Recent, room: str) -> list[str]:
+    def members(self, memtable: MemTable, room: str) -> list[str]:
         """See ``IStore``."""
         return [name for (name,) in self._execute(MEMBERS, (room,)).fetchall()]
 
-    def read(self, recent: Recent, user: str, after: int, limit: int) -> InboxPage:
+    def read(self, memtable: MemTable, user: str, after: int, limit: int) -> InboxPage:
         """See ``IStore``."""
         # The ends first: what is kept while the entries are read is beyond them, and not taken for deleted.
-        state = self.inbox(recent, user)
-        return InboxPage(self._entries(recent, user, after, limit), state.first, state.last)
+        state = self.inbox(memtable, user)
+        return InboxPage(self._entries(memtable, user, after, limit), state.first, state.last)
 
-    def _entries(self, recent: Recent, user: str, after: int, limit: int) -> list[Entry]:
-        newest = recent.inboxes.get(user)
+    def _entries(self, memtable: MemTable, user: str, after: int, limit: int) -> list[Entry]:
+        newest = memtable.inboxes.get(user)
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
             return within_page(newest[skip : skip + limit])
@@ -149,7 +149,7 @@ class Queries:
             entries += [entry for entry in newest if entry.offset > at][: limit - len(entries)]
         return within_page(entries)
 
-    def last_seen(self, recent: Recent, users: Sequence[str]) -> dict[str, int]:
+    def last_seen(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
         """See ``IStore``."""
         seen: dict[str, int] = {}
         for start in range(0, len(users), _NAMES):
@@ -157,7 +157,7 @@ class Queries:
             seen.update(self._execute(SEEN.format(", ".join("?" * len(some))), list(some)).fetchall())
         return seen
 
-    def history(self, recent: Recent, user: str, peer: str, before: str | None, limit: int) -> Page:
+    def history(self, memtable: MemTable, user: str, peer: str, before: str | None, limit: int) -> Page:
         """See ``IStore``."""
         number = 2**63 - 1 if before is None else number_of(before)
         mine = self._execute(
@@ -166,7 +166,7 @@ class Queries:
         if number is None or mine is None:
             return Page((), False)
         bound = f"{number:016x}"
-        newest = [one for one in recent.threads.get(thread_key(user, peer), ()) if one.mid < bound][-limit - 1 :]
+        newest = [one for one in memtable.threads.get(thread_key(user, peer), ()) if one.mid < bound][-limit - 1 :]
         upto = int(newest[0].mid[:16], 16) if newest else number
         # One more than asked for tells whether there are more.
         older = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))) if len(newest) <= limit else ()
@@ -179,11 +179,11 @@ class Queries:
             size += message.size
         return Page(tuple(reversed(page)), False)
 
-    def conversations(self, recent: Recent, user: str, limit: int) -> list[Conversation]:
+    def conversations(self, memtable: MemTable, user: str, limit: int) -> list[Conversation]:
         """See ``IStore``."""
-        threads = recent.threads
+        threads = memtable.threads
         # At once, since another thread may sort what is recent meanwhile.
-        mine: set[tuple[str, str] | str] = set(recent.direct.get(user, ()))
+        mine: set[tuple[str, str] | str] = set(memtable.direct.get(user, ()))
         # In one transaction, since unread messages are counted here by what is beyond the tables.
         self._execute("BEGIN")
         try:

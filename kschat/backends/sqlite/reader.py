@@ -1,4 +1,4 @@
-"""A thread that reads: answers questions in turn, on a connection of its own, so that none waits for a commit."""
+"""A reader thread. It has a connection of its own, so that no query waits for a commit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from kschat.backends.sqlite.database import connect, why
+from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.queries import Queries
-from kschat.backends.sqlite.recent import Recent
 from kschat.backends.sqlite.writer import Writer
 from kschat.chat.interfaces import StoreUnavailable
 
@@ -24,16 +24,26 @@ T = TypeVar("T")
 
 
 class Reader:
-    """A thread that reads.
+    """A reader thread.
 
     Args:
-        reactor: where answers go.
-        writer: has the database; while it has not, every question fails.
-        failed: called on the reactor's thread with the reason when a question fails by itself.
+        reactor: its thread gets the results.
+        writer: owns the database; while it has none, each query fails.
+        failed: called on the reactor thread with the reason if a query fails by itself.
         name: of the thread.
+        mode: of its connection; ``rw`` allows checkpoints.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, writer: Writer, failed: Callable[[str], None], name: str) -> None:
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        writer: Writer,
+        failed: Callable[[str], None],
+        name: str,
+        mode: Literal["ro", "rw"] = "ro",
+    ) -> None:
+        self._mode = mode
+        self._told = False
         self._reactor = reactor
         self._writer = writer
         self._failed = failed
@@ -44,22 +54,22 @@ class Reader:
         self._stopping = False
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def refuse(self) -> None:
-        """Take no questions any more."""
+        """Refuse new queries."""
         self._stopping = True
 
     def stop(self) -> Deferred[None]:
-        """Answer what was asked until now, and end."""
+        """Answer all queries that wait, and end the thread."""
         self.refuse()
         ended: Deferred[None] = Deferred()
         self._queue.put(lambda: self._stop(ended))
         return ended
 
     def let_go(self) -> None:
-        """Close the connection; returns when it is closed. Called on another thread."""
+        """Close the connection, from another thread; return when it is closed."""
         closed = threading.Event()
 
         def close() -> None:
@@ -69,15 +79,34 @@ class Reader:
         self._queue.put(close)
         closed.wait()
 
-    def ask(self, question: Callable[[Queries, Recent, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
-        """Ask by a method of ``Queries``. Fails with StoreUnavailable."""
+    def ask(self, question: Callable[[Queries, MemTable, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
+        """Call a method of ``Queries``. Fails with StoreUnavailable."""
         if self._stopping:
             return fail(StoreUnavailable("the store was stopped"))
         answer: Deferred[T] = Deferred()
         self._queue.put(lambda: self._answer(question, arguments, answer))
         return answer
 
-    # On the thread.
+    def checkpoint(self) -> None:
+        """Checkpoint the write-ahead log soon. May be called on any thread, at any rate."""
+        if not self._told and not self._stopping:
+            self._told = True
+            self._queue.put(self._checkpoint)
+
+    # On the reader thread.
+
+    def _checkpoint(self) -> None:
+        self._told = False
+        transactions = self._writer.transactions
+        if transactions is None:
+            return
+        try:
+            if self._connection is None:
+                self._connection = connect(transactions.database.path, self._mode)
+            # PASSIVE waits for nobody and blocks nobody. If the disk fails, the writer will see it too.
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            self._close()
 
     def _run(self) -> None:
         while not self._ended:
@@ -86,14 +115,14 @@ class Reader:
     def _answer(self, question: Callable[..., Any], arguments: tuple[Any, ...], answer: Deferred[Any]) -> None:
         result: Any
         self._writer.tried.wait()
-        session = self._writer.session
-        if session is None:
+        transactions = self._writer.transactions
+        if transactions is None:
             result = Failure(StoreUnavailable(self._writer.why))
         else:
             try:
                 if self._connection is None:
-                    self._connection = connect(session.database.path, "ro")
-                result = question(Queries(self._connection), session.recent, *arguments)
+                    self._connection = connect(transactions.database.path, self._mode)
+                result = question(Queries(self._connection), transactions.memtable, *arguments)
             except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
                 reason = why(error) if isinstance(error, sqlite3.Error) else f"an error that should not be: {error!r}"
                 result = Failure(StoreUnavailable(reason))

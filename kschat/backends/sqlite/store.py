@@ -1,4 +1,4 @@
-"""``SqliteStore``: the two threads behind ``IStore``, and what is done while the file can't be used."""
+"""``SqliteStore``: ``IStore`` on top of the threads; what happens while the file cannot be used."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kschat.backends.sqlite.database import Settings, Versions, Which
+from kschat.backends.sqlite.database import FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.reader import Reader
-from kschat.backends.sqlite.session import Session
+from kschat.backends.sqlite.transactions import Transactions
 from kschat.backends.sqlite.writer import Writer
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
@@ -30,20 +30,20 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Message
 
-#: Seconds until the file is opened again after it failed; each time twice as long, up to the second number.
+#: Seconds between attempts to open a file that failed: doubled each time, from the first number up to the second.
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 5.0
 
-#: How often messages are looked for that are to be deleted, in seconds.
+#: Seconds between rounds of retention.
 TIDY_EVERY: Final = 60.0
 
-#: How often the file is looked after when nobody writes, in seconds.
+#: Seconds between two checks of the file.
 CHECK_EVERY: Final = 1.0
 
 
 @implementer(IStore)
 class SqliteStore:
-    """Keeps messages in a file.
+    """Keeps messages in an SQLite file.
 
     Args:
         settings: which, and how.
@@ -61,20 +61,29 @@ class SqliteStore:
         settings: Settings,
         reactor: IReactorFromThreads,
         clock: IReactorTime,
-        versions: Versions | None = None,
+        versions: SchemaVersions | None = None,
         wall: WallClock = time.time,
     ) -> None:
-        #: See ``IStore``: the file's own, "" until it is open.
+        #: See ``IStore``; "" until the file is open.
         self.epoch = ""
-        self._file: Which | None = None
+        self._file: FileIdentity | None = None
         self._settings = settings
         self._clock = clock
         self._wall = wall
-        versions = versions or Versions.shipped()
-        self._writer = Writer(reactor, lambda: Session(settings, versions, self._file, wall=wall), self._let_go, self)
-        # Whoever connects is not to wait for those who leaf through what is old.
+        versions = versions or SchemaVersions.shipped()
+        self._writer = Writer(
+            reactor,
+            lambda: Transactions(settings, versions, self._file, wall=wall),
+            self._let_go,
+            lambda: self._checkpointer.checkpoint(),
+            self,
+        )
+        # Clients that connect must not wait for history queries of others.
         self._reader = Reader(reactor, self._writer, self._not_read, "kschat store reader")
         self._browser = Reader(reactor, self._writer, self._not_read, "kschat store browser")
+        # Senders must not wait for checkpoints.
+        self._checkpointer = Reader(reactor, self._writer, self._not_read, "kschat store checkpointer", "rw")
+        self._readers = (self._reader, self._browser, self._checkpointer)
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
         self._told: str | None = None
@@ -94,8 +103,8 @@ class SqliteStore:
     def start(self) -> None:
         """See ``IStore``."""
         self._running = True
-        self._reader.start()
-        self._browser.start()
+        for reader in self._readers:
+            reader.start()
         self._writer.start()
 
     def stop(self) -> Deferred[None]:
@@ -104,10 +113,10 @@ class SqliteStore:
             return succeed(None)
         self._running = False
         self._set_timer(None)
-        # The writer first: it makes the readers let go, so that its own connection is the last to be closed.
-        self._reader.refuse()
-        self._browser.refuse()
-        stopped = self._writer.stop().addCallback(lambda _: gatherResults([self._reader.stop(), self._browser.stop()]))
+        # The writer first: it closes the readers' connections, so that its own is the last to close.
+        for reader in self._readers:
+            reader.refuse()
+        stopped = self._writer.stop().addCallback(lambda _: gatherResults([one.stop() for one in self._readers]))
         return stopped.addCallback(lambda _: None)
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
@@ -115,24 +124,24 @@ class SqliteStore:
         if not self._running:
             return _stopped()
         if any(message.recipient[0] == "#" for message in batch):
-            return self._writer.do_in_parts(Session.append_in_parts, batch)
-        return self._writer.do(Session.append, batch)
+            return self._writer.do_in_parts(Transactions.append_in_parts, batch)
+        return self._writer.do(Transactions.append, batch)
 
     def save_progress(self, progress: Progress) -> Deferred[None]:
         """See ``IStore``."""
-        return self._writer.do(Session.save_progress, progress) if self._running else _stopped()
+        return self._writer.do(Transactions.save_progress, progress) if self._running else _stopped()
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         """See ``IStore``."""
-        return self._writer.do(Session.mark_read, user, peer, mid) if self._running else _stopped()
+        return self._writer.do(Transactions.mark_read, user, peer, mid) if self._running else _stopped()
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
         """See ``IStore``."""
-        return self._writer.do(Session.join, room, user, most) if self._running else _stopped()
+        return self._writer.do(Transactions.join, room, user, most) if self._running else _stopped()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         """See ``IStore``."""
-        return self._writer.do(Session.leave, room, user) if self._running else _stopped()
+        return self._writer.do(Transactions.leave, room, user) if self._running else _stopped()
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         """See ``IStore``."""
@@ -166,17 +175,17 @@ class SqliteStore:
         return self._reader.ask(Queries.members, room) if self._running else _stopped()
 
     def settle(self) -> Deferred[None]:
-        """Do now what is done by and by: let the inbox and thread tables follow. For tests and benches."""
-        return self._writer.between(Session.index) if self._running else _stopped()
+        """Index all messages now. For tests and benches."""
+        return self._writer.between(Transactions.index) if self._running else _stopped()
 
-    # From the threads, by the reactor.
+    # Called by the threads, on the reactor thread.
 
     def _let_go(self) -> None:
-        self._reader.let_go()
-        self._browser.let_go()
+        for reader in self._readers:
+            reader.let_go()
 
-    def opened(self, which: Which, renewed: str | None) -> None:
-        """See ``writer.Keeper``."""
+    def opened(self, which: FileIdentity, renewed: str | None) -> None:
+        """See ``writer.DatabaseListener``."""
         self._file, self.epoch = which, which.epoch
         self._open = True
         if self._told is None:
@@ -190,7 +199,7 @@ class SqliteStore:
         self._set_timer(CHECK_EVERY)
 
     def lost(self, why: str) -> None:
-        """See ``writer.Keeper``."""
+        """See ``writer.DatabaseListener``."""
         self._open = False
         if why != self._told:
             self._told = why
@@ -208,7 +217,7 @@ class SqliteStore:
         if not self._open:
             self._writer.open()
             return
-        # A full disk lets the file be opened, and fails the first batch: it counts as back once it stayed for a while.
+        # On a full disk opening succeeds and the first batch fails: the store counts as back once it has stayed open.
         if self._told is not None:
             self._told = None
             self.log.info("the store {path} is available again", path=self._settings.path)

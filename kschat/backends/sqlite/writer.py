@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
-from kschat.backends.sqlite.database import Which, why
-from kschat.backends.sqlite.session import Session
+from kschat.backends.sqlite.database import FileIdentity, why
+from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import RoomFull, Stored, StoreUnavailable
 from kschat.chat.message import Error
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Job:
-    """Something to do in a transaction, and whom to answer."""
+    """A method to call in a transaction, and the Deferred that gets its result."""
 
     __slots__ = ("answer", "arguments", "work")
 
@@ -35,77 +35,84 @@ class Job:
         self.answer = answer
 
 
-class Keeper(Protocol):
-    """Who is told, on the reactor's thread, how the database is."""
+class DatabaseListener(Protocol):
+    """Is told about the state of the database, on the reactor thread."""
 
-    def opened(self, which: Which, renewed: str | None) -> None:
-        """It is open. From now on it must be that file. ``renewed``: why its epoch is a new one, if it is."""
+    def opened(self, which: FileIdentity, renewed: str | None) -> None:
+        """The database is open; from now on it must be this file. ``renewed``: why a new epoch began, or None."""
 
     def lost(self, why: str) -> None:
-        """It could not be opened, or has failed: ``Writer.open`` tries again."""
+        """The database could not be opened, or failed. ``Writer.open`` tries again."""
 
 
 class Writer:
-    """The thread that writes.
+    """The writer thread.
 
     Args:
-        reactor: where answers go.
-        make: opens the database; called on the thread.
-        let_go: makes the other threads let go of the database, and returns when they have.
-        keeper: is told of changes.
+        reactor: its thread gets the results.
+        make: opens the database; called on the writer thread.
+        let_go: closes the connections of the other threads; returns when they are closed.
+        checkpoint: called when another thread should checkpoint the write-ahead log.
+        listener: is told of changes.
 
     Attributes:
-        session: the open database, or None. Other threads may look whether it is there, and at its ``recent``.
+        transactions: the open database, or None. Other threads may look whether it is there, and at its ``memtable``.
         why: why there is none.
         tried: set once it was tried to open it, so that whoever comes before that can wait.
     """
 
     def __init__(
-        self, reactor: IReactorFromThreads, make: Callable[[], Session], let_go: Callable[[], None], keeper: Keeper
+        self,
+        reactor: IReactorFromThreads,
+        make: Callable[[], Transactions],
+        let_go: Callable[[], None],
+        checkpoint: Callable[[], None],
+        listener: DatabaseListener,
     ) -> None:
         self._reactor = reactor
         self._make = make
         self._let_go = let_go
-        self._keeper = keeper
+        self._checkpoint = checkpoint
+        self._listener = listener
         self._queue: SimpleQueue[Job | Callable[[], None]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="kschat store writer", daemon=True)
         self._ended = False
         self._stopping = False
-        self.session: Session | None = None
+        self.transactions: Transactions | None = None
         self.why = "it is not open yet"
         self.tried = threading.Event()
 
     def start(self) -> None:
-        """Begin, and open the database."""
+        """Start the thread, and open the database."""
         self._thread.start()
         self.open()
 
     def open(self) -> None:
-        """Open the database, unless it is open."""
+        """Open the database if it is closed."""
         self._queue.put(self._open)
 
     def check(self) -> None:
-        """Look after the database, though nobody may want to write. To be called every second."""
+        """Maintain the database; call this once a second."""
         self._queue.put(self._check)
 
     def tidy(self, now: float) -> None:
-        """Delete by and by what is kept no longer at ``now``, in seconds since 1970."""
+        """Begin a round of retention. ``now`` is in seconds since 1970."""
 
         def begin() -> None:
-            if self.session is not None:
-                self.session.retention.begin(now)
+            if self.transactions is not None:
+                self.transactions.retention.begin(now)
 
         self._queue.put(begin)
 
     def stop(self) -> Deferred[None]:
-        """Do what was asked for until now, close the database, and end."""
+        """Finish all jobs, close the database, and end the thread."""
         ended: Deferred[None] = Deferred()
         self._stopping = True
         self._queue.put(lambda: self._stop(ended))
         return ended
 
-    def do(self, work: Callable[[Session, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
-        """Do a method of ``Session`` in a transaction; answers once it is durable. Fails with StoreUnavailable."""
+    def do(self, work: Callable[[Transactions, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
+        """Call a method of ``Transactions`` in a transaction; fires once it is durable. Fails with StoreUnavailable."""
         if self._stopping:
             return fail(StoreUnavailable("the store was stopped"))
         answer: Deferred[T] = Deferred()
@@ -113,19 +120,19 @@ class Writer:
         return answer
 
     def do_in_parts(
-        self, work: Callable[[Session, Unpack[Ts]], Generator[Any, None, T]], *arguments: *Ts
+        self, work: Callable[[Transactions, Unpack[Ts]], Generator[Any, None, T]], *arguments: *Ts
     ) -> Deferred[T]:
-        """The same of a method that may write very much, and yields where a transaction is to end."""
+        """Like ``do``, for a generator that yields where its transaction should end."""
         answer: Deferred[Any] = self.do(work, *arguments)
         return answer
 
-    def between(self, work: Callable[[Session], T]) -> Deferred[T]:
-        """Do a method of ``Session`` that is no part of a transaction, after all that was asked for until now."""
+    def between(self, work: Callable[[Transactions], T]) -> Deferred[T]:
+        """Call a method of ``Transactions`` outside of a transaction, after all earlier jobs."""
         answer: Deferred[T] = Deferred()
         self._queue.put(lambda: self._do_between(work, answer))
         return answer
 
-    # On the thread.
+    # On the writer thread.
 
     def _run(self) -> None:
         queue = self._queue
@@ -147,37 +154,37 @@ class Writer:
             self._look_after()
 
     def _do(self, jobs: list[Job]) -> None:
-        """Do jobs in one transaction, or in several where they write very much, and answer each when it is durable."""
-        session = self.session
-        if session is None:
+        """Do jobs in one transaction, or in several if they write very much; answer each once it is durable."""
+        transactions = self.transactions
+        if transactions is None:
             self._answer_all(jobs, [Failure(StoreUnavailable(self.why))] * len(jobs))
             return
         answered = 0
         results: list[Any] = []
-        # Of a batch that goes on in another transaction, what is durable.
+        # The durable part of a batch that continues in another transaction.
         kept: list[Stored] = []
         try:
-            session.begin()
+            transactions.begin()
             for job in jobs:
-                if session.full:
-                    self._share(session)
+                if transactions.full:
+                    self._share(transactions)
                     answered = self._answer_next(jobs, answered, results)
-                    session.begin()
+                    transactions.begin()
                 try:
-                    result = job.work(session, *job.arguments)
+                    result = job.work(transactions, *job.arguments)
                     if isinstance(result, Generator):
                         while True:
                             part = list(next(result))
-                            self._share(session)
+                            self._share(transactions)
                             answered, kept = self._answer_next(jobs, answered, results), part
-                            session.begin()
+                            transactions.begin()
                 except RoomFull as full:
                     result = Failure(full)
                 except StopIteration as end:
                     result = end.value
                 results.append(result)
                 kept = []
-            session.commit()
+            transactions.commit()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was kept, and each caller must hear of it
             self._lose(error)
             failures: list[Any] = [Failure(StoreUnavailable(self.why))] * (len(jobs) - answered)
@@ -189,14 +196,14 @@ class Writer:
             return
         self._answer_next(jobs, answered, results)
 
-    def _share(self, session: Session) -> None:
-        """End a transaction amid the jobs."""
-        session.commit()
-        if session.index_due:
-            session.index_some()
+    def _share(self, transactions: Transactions) -> None:
+        """End a transaction between jobs, or within one."""
+        transactions.commit()
+        if transactions.index_due:
+            transactions.index_some()
 
     def _answer_next(self, jobs: list[Job], answered: int, results: list[Any]) -> int:
-        """Answer those jobs of which there are results; how many are answered now."""
+        """Answer the jobs that have results; return how many jobs are answered in total."""
         upto = answered + len(results)
         self._answer_all(jobs[answered:upto], results[:])
         results.clear()
@@ -205,51 +212,53 @@ class Writer:
     def _answer_all(self, jobs: list[Job], results: list[Any]) -> None:
         self._reactor.callFromThread(_answer, jobs, results)
 
-    def _do_between(self, work: Callable[[Session], T], answer: Deferred[T]) -> None:
+    def _do_between(self, work: Callable[[Transactions], T], answer: Deferred[T]) -> None:
         result: T | Failure
-        if self.session is None:
+        if self.transactions is None:
             result = Failure(StoreUnavailable(self.why))
         else:
             try:
-                result = work(self.session)
+                result = work(self.transactions)
             except Exception as error:  # noqa: BLE001 - as above
                 self._lose(error)
                 result = Failure(StoreUnavailable(self.why))
         self._reactor.callFromThread(answer.callback, result)
 
     def _look_after(self) -> None:
-        """What is done when those who wait are answered: a little at a time."""
-        session = self.session
-        if session is None:
+        """Do a step of background work, after the jobs are answered."""
+        transactions = self.transactions
+        if transactions is None:
             return
         try:
-            if session.index_due:
-                session.index_some()
-            if session.retention.due:
-                session.tidy()
+            if transactions.index_due:
+                transactions.index_some()
+            if transactions.retention.due:
+                transactions.tidy()
+            if transactions.database.has_written_much():
+                self._checkpoint()
         except Exception as error:  # noqa: BLE001 - as above
             self._lose(error)
 
     @property
     def _busy(self) -> bool:
-        """Whether there is something to do though nobody asks."""
-        return self.session is not None and (self.session.index_due or self.session.retention.due)
+        """Whether there is background work."""
+        return self.transactions is not None and (self.transactions.index_due or self.transactions.retention.due)
 
     def _open(self) -> None:
-        if self.session is None:
+        if self.transactions is None:
             try:
-                self.session = self._make()
+                self.transactions = self._make()
             except Exception as error:  # noqa: BLE001 - as above
                 self._lose(error)
             else:
                 self.tried.set()
-                database = self.session.database
-                self._reactor.callFromThread(self._keeper.opened, database.which, database.renewed)
+                database = self.transactions.database
+                self._reactor.callFromThread(self._listener.opened, database.which, database.renewed)
 
     def _check(self) -> None:
-        if self.session is not None:
+        if self.transactions is not None:
             try:
-                self.session.look_after()
+                self.transactions.look_after()
             except Exception as error:  # noqa: BLE001 - as above
                 self._lose(error)
 
@@ -258,14 +267,14 @@ class Writer:
         self.why = why(error) if known else f"an error that should not be: {error!r}"
         self.tried.set()
         self._close()
-        self._reactor.callFromThread(self._keeper.lost, self.why)
+        self._reactor.callFromThread(self._listener.lost, self.why)
 
     def _close(self) -> None:
-        session, self.session = self.session, None
-        # The others first: the last connection to be closed removes the write-ahead log by its name.
+        transactions, self.transactions = self.transactions, None
+        # The other connections first: the last one to close deletes the write-ahead log by name.
         self._let_go()
-        if session is not None:
-            session.close()
+        if transactions is not None:
+            transactions.close()
 
     def _stop(self, ended: Deferred[None]) -> None:
         self._close()

@@ -28,16 +28,16 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.counters import Counters
 
-#: Calls that Redis has not answered, beyond which words wait for the next one.
+#: Calls that Redis has not answered, beyond which commands wait for the next one.
 MAX_IN_FLIGHT: Final = 8
 
 #: Questions that wait to be told. Each is of a socket that connects.
 MAX_ASKS: Final = 10_000
 
-#: Bytes of what says whose words they are.
+#: Bytes of what says whose commands they are.
 ORIGIN: Final = 8
 
-#: The origin of words that are heard by the daemon that tells them, too.
+#: The origin of commands that are heard by the daemon that tells them, too.
 ECHO: Final = bytes(ORIGIN)
 
 
@@ -148,24 +148,24 @@ class RedisBus:
         self._registry.here(user)
         self._soon()
         if self._listener is not None:
-            self._listener.changed(user, True, None)
+            self._listener.on_presence(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
         """See ``IBus``."""
         self._registry.gone(user, seen)
         self._soon()
 
-    def tell(self, users: Sequence[str], word: ClusterCommand, echo: bool = False) -> None:
+    def publish(self, users: Sequence[str], command: ClusterCommand, echo: bool = False) -> None:
         """See ``IBus``."""
-        self._put([self._user + user.encode() for user in users], word, ECHO if echo else self._origin)
+        self._put([self._user + user.encode() for user in users], command, ECHO if echo else self._origin)
 
-    def ask(self, user: str, word: ClusterCommand) -> Deferred[int]:
+    def ask(self, user: str, command: ClusterCommand) -> Deferred[int]:
         """See ``IBus``."""
         if not self._is_up or len(self._asks) >= MAX_ASKS:
             return succeed(0)
-        self._counters.told += 1
+        self._counters.commands_sent += 1
         name = user.encode()
-        body = self._origin + packing.array([packed(word)])
+        body = self._origin + packing.array([packed(command)])
         answer: Deferred[int] = Deferred()
         self._asks.append((name, self._user + name, body, answer))
         self._soon()
@@ -180,9 +180,9 @@ class RedisBus:
         self._soon()
         return waits
 
-    def tell_all(self, word: ClusterCommand) -> None:
+    def publish_all(self, command: ClusterCommand) -> None:
         """See ``IBus``."""
-        self._put([self._all], word, self._origin)
+        self._put([self._all], command, self._origin)
 
     def want(self, wants: Wants) -> None:
         """See ``IBus``."""
@@ -218,13 +218,13 @@ class RedisBus:
 
     # Notifier.
 
-    def _put(self, channels: Sequence[bytes], word: ClusterCommand, origin: bytes) -> None:
-        self._counters.told += len(channels)
+    def _put(self, channels: Sequence[bytes], command: ClusterCommand, origin: bytes) -> None:
+        self._counters.commands_sent += len(channels)
         if self._is_up:
-            self._outbox.put(channels, packed(word), origin)
+            self._outbox.put(channels, packed(command), origin)
             self._soon()
         else:
-            self._counters.dropped += len(channels)
+            self._counters.commands_dropped += len(channels)
 
     def _soon(self) -> None:
         if not self._turn_set and self._link.up:
@@ -247,21 +247,21 @@ class RedisBus:
         Deferred.fromCoroutine(self._tell()).addErrback(self._not_told)
 
     async def _tell(self) -> None:
-        words, count = self._outbox.take()
+        commands, count = self._outbox.take()
         asks, self._asks = self._asks[:MAX_CALL_USERS], self._asks[MAX_CALL_USERS:]
         flushing: list[Deferred[None]] = []
         asked = packing.texts([part for ask in asks for part in ask[:3]])
         others: list[int] = []
         self._in_flight += 1
         try:
-            told = self._registry.turn(words, asked)
+            told = self._registry.turn(commands, asked)
             if not self._registry.moved and not self._asks:
                 flushing, self._flushing = self._flushing, []
             elif self._in_flight < MAX_IN_FLIGHT:
                 self._soon()  # there was more than one call tells
             others = await told
         except Exception:
-            self._counters.dropped += count + len(asks)
+            self._counters.commands_dropped += count + len(asks)
             raise
         finally:
             self._in_flight -= 1
@@ -284,7 +284,7 @@ class RedisBus:
             elif channel.startswith(self._presence):
                 online = body[:1] == b"1"
                 seen = None if online else int(float(body[1:]))
-                self._listener.changed(channel[len(self._presence) :].decode(), online, seen)
+                self._listener.on_presence(channel[len(self._presence) :].decode(), online, seen)
             elif channel == self._all:
                 self._hear(None, body)
             elif channel == self._wants:
@@ -298,7 +298,7 @@ class RedisBus:
 
     def _hear(self, user: str | None, body: bytes) -> None:
         if body[:ORIGIN] != self._origin and self._listener is not None:
-            self._listener.told(user, unpacked(body[ORIGIN:]))
+            self._listener.on_commands(user, unpacked(body[ORIGIN:]))
 
     # What befalls it.
 
@@ -312,7 +312,7 @@ class RedisBus:
         else:
             self._registry.down()
             self._registry.keep_moves()
-            self._counters.dropped += self._outbox.take()[1] + len(self._asks)
+            self._counters.commands_dropped += self._outbox.take()[1] + len(self._asks)
             asks, self._asks = self._asks, []
             flushing, self._flushing = self._flushing, []
             _fire(asks, (), flushing)
@@ -333,11 +333,11 @@ class RedisBus:
 
     def _lost(self, users: Sequence[str], seen: int) -> None:
         if self._listener is not None:
-            self._listener.lost(users, seen)
+            self._listener.on_daemon_lost(users, seen)
 
     def _wanted(self, wants: Wants) -> None:
         if self._listener is not None:
-            self._listener.wanted(wants)
+            self._listener.on_wants(wants)
 
 
 def _fire(

@@ -8,15 +8,15 @@ from typing import Final
 from kschat.backends.redis import packing
 from kschat.counters import Counters
 
-#: Words that wait to be told, each user counted.
-MAX_WORDS: Final = 10_000
+#: Commands that wait to be told, each user counted.
+MAX_COMMANDS: Final = 10_000
 
 #: Bytes that they have.
 MAX_BYTES: Final = 8_000_000
 
 
 class Outbox:
-    """Words by their channels.
+    """Commands by their channels.
 
     Args:
         counters: counts what is dropped.
@@ -25,30 +25,30 @@ class Outbox:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         # By channel and origin.
-        self._words: dict[tuple[bytes, bytes], list[bytes]] = {}
+        self._commands: dict[tuple[bytes, bytes], list[bytes]] = {}
         self._count = 0
         self._bytes = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def put(self, channels: Sequence[bytes], word: bytes, origin: bytes) -> None:
-        """Have ``word``, in msgpack, told on each channel as ``origin``'s; beyond the bounds it is dropped."""
+    def put(self, channels: Sequence[bytes], command: bytes, origin: bytes) -> None:
+        """Have ``command``, in msgpack, told on each channel as ``origin``'s; beyond the bounds it is dropped."""
         count = len(channels)
-        size = count * len(word)
-        if self._count + count > MAX_WORDS or self._bytes + size > MAX_BYTES:
-            self._counters.dropped += count
+        size = count * len(command)
+        if self._count + count > MAX_COMMANDS or self._bytes + size > MAX_BYTES:
+            self._counters.commands_dropped += count
             return
         self._count += count
         self._bytes += size
         for channel in channels:
-            self._words.setdefault((channel, origin), []).append(word)
+            self._commands.setdefault((channel, origin), []).append(command)
 
     def take(self) -> tuple[bytes, int]:
-        """All that waits, as a script publishes it, and how many words that are."""
-        words, self._words = self._words, {}
+        """All that waits, as a script publishes it, and how many commands that are."""
+        commands, self._commands = self._commands, {}
         count, self._count, self._bytes = self._count, 0, 0
         parts: list[bytes] = []
-        for (channel, origin), told in words.items():
+        for (channel, origin), told in commands.items():
             parts += (channel, origin + packing.array(told))
         return packing.texts(parts), count

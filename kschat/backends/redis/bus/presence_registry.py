@@ -44,7 +44,7 @@ MAX_CALL_USERS: Final = 500
 #: Users that went while Redis was away, of whom it is told when.
 MAX_LEFT: Final = 10_000
 
-#: Milliseconds after which a word is not told any more, by a Redis that stood still meanwhile.
+#: Milliseconds after which a command is not told any more, by a Redis that stood still meanwhile.
 STALE_AFTER: Final = 5000
 
 #: Stands among a daemon's ``Wants`` in Redis: it listens at another server than the one that is published to.
@@ -173,20 +173,20 @@ class PresenceRegistry:
         """Whether anybody came or went since."""
         return bool(self._moves)
 
-    def turn(self, words: bytes, asks: bytes) -> Deferred[list[int]]:
-        """Tell who came and went, and publish ``words`` and ``asks``. Fails as the link does.
+    def turn(self, commands: bytes, asks: bytes) -> Deferred[list[int]]:
+        """Tell who came and went, and publish ``commands`` and ``asks``. Fails as the link does.
 
         Where many moved, some are left for the next call.
 
         Args:
-            words: packed, each after its channel.
+            commands: packed, each after its channel.
             asks: packed, each after its user and its channel.
 
         Returns:
             Of each of ``asks``, how many other daemons there are to answer; nothing where it was too late to ask.
         """
         moves = _taken(self._moves)
-        arguments = (self.id, _packed(moves), words, self._deadline(), asks, int(self.remote))
+        arguments = (self.id, _packed(moves), commands, self._deadline(), asks, int(self.remote))
         told = self._run(self._link().do, "turn", *arguments)
         return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
 

@@ -1,4 +1,4 @@
-"""What the memory store is made of: inboxes and conversations, each a deque of what is kept."""
+"""The indexes of the memory store: inboxes and conversations, each a deque of messages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kschat.chat.message import Message
 BY_NUMBER: Final = attrgetter("number")
 
 
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """A message in its conversation, with the number that its mid is ordered by."""
+class IndexedMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message in its conversation. ``number`` orders it, as its mid does."""
 
     stored: Stored
     number: int
 
 
-class Inbox:
-    """One user's messages: those kept have the offsets ``last - len(kept) + 1`` to ``last``."""
+class MemoryInbox:
+    """The inbox of a user. Messages in ``kept`` have the offsets ``last - len(kept) + 1`` to ``last``."""
 
     __slots__ = ("cursor", "kept", "last", "user")
 
@@ -41,14 +41,14 @@ class Inbox:
         return self.last - len(self.kept) + 1
 
 
-class Thread:
-    """A conversation: its messages, and up to which number each user has read; of a room these are its members."""
+class MemoryConversation:
+    """A conversation: its messages, and each user's read mark. In a room, the users with a mark are the members."""
 
     __slots__ = ("kept", "key", "last", "read")
 
     def __init__(self, key: tuple[str, ...]) -> None:
         self.key = key
-        self.kept: deque[Kept] = deque()
+        self.kept: deque[IndexedMessage] = deque()
         self.last = 0
         self.read: dict[str, int] = {}
 

@@ -1,8 +1,8 @@
-"""The newest messages, in memory: those that are durable, but not in the inbox and thread tables yet.
+"""The newest messages in memory: durable in the message table, and not yet in the index tables.
 
-Written by the writer's thread alone, and read by all. Nothing is ever taken out: once the first messages of a
-``Recent`` are in the tables, another with the rest takes its place. So whoever takes the ``Recent`` first and then asks
-the tables finds each message in at least one of the two.
+Only the writer thread changes a ``MemTable``; all threads read it. Messages are never removed from one. Once the first
+messages are in the index tables, a new ``MemTable`` with the rest replaces it. A reader that takes the ``MemTable``
+first and then queries the tables therefore finds each message in at least one of the two.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from kschat.chat.interfaces import Entry, Stored
 from kschat.chat.message import Message
 
 
-class Recent:
+class MemTable:
     """The newest messages.
 
-    They are sorted by inbox and conversation once somebody asks: under load most are in the tables before that.
+    They are sorted by inbox and conversation on first use. Under load most reach the index tables before that.
     """
 
     __slots__ = ("_direct", "_inboxes", "_lock", "_messages", "_sorted", "_threads")
@@ -33,31 +33,31 @@ class Recent:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def after(self, count: int) -> Recent:
-        """Another, without the first ``count`` messages."""
-        rest = Recent()
+    def after(self, count: int) -> MemTable:
+        """A new one without the first ``count`` messages."""
+        rest = MemTable()
         rest._messages = self._messages[count:]
         return rest
 
     def extend(self, fresh: Iterable[Stored]) -> None:
-        """Take in messages that are durable now."""
+        """Add messages that are durable."""
         self._messages.extend(fresh)
 
     @property
     def inboxes(self) -> Mapping[str, Sequence[Entry]]:
-        """By user, by rising offset, without a hole."""
+        """Entries by user, by rising offset, dense."""
         self._sort()
         return self._inboxes
 
     @property
     def threads(self) -> Mapping[tuple[str, str] | str, Sequence[Message]]:
-        """By conversation: the two users in order, or a room."""
+        """Messages by conversation: the sorted pair of users, or the room."""
         self._sort()
         return self._threads
 
     @property
     def direct(self) -> Mapping[str, Sequence[tuple[str, str]]]:
-        """By user, the conversations of two in which there are messages, each once."""
+        """Keys of the direct conversations of each user, each once."""
         self._sort()
         return self._direct
 

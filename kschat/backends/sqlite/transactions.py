@@ -1,4 +1,4 @@
-"""What the writer's thread does to an open database, in transactions. Each method is called on that thread."""
+"""The transactions of the writer thread. All methods are called on that thread."""
 
 from __future__ import annotations
 
@@ -8,66 +8,66 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
 from kschat.backends.order import number_of
-from kschat.backends.sqlite.database import Database, Settings, Versions, Which
+from kschat.backends.sqlite.appender import MessageAppender
+from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
-from kschat.backends.sqlite.ledger import Ledger
-from kschat.backends.sqlite.recent import Recent, thread_key
+from kschat.backends.sqlite.memtable import MemTable, thread_key
 from kschat.backends.sqlite.retention import Retention
 from kschat.chat.interfaces import Progress, RoomFull, Stored
 from kschat.chat.message import Message
 
-#: How many messages, bytes of them, and places of messages to rooms are written before the inbox and thread tables
-#: follow. The more, the less one costs, since each page that is changed takes in more of them; but so much is kept in
-#: memory, and after a crash so much is done before the file is open. (By microseconds a message, of 100 users: 2.0 at
-#: 2,000, 1.5 at 5,000, 1.35 at 20,000.)
+#: Messages, bytes of messages, and inbox rows of messages to rooms after which a round of indexing begins. A larger
+#: round costs less a message, because each changed page takes in more rows. But the ``MemTable`` holds so much, and
+#: after a crash so much is indexed before the file is open. (Microseconds a message, 100 users: 2.0 at 2,000 messages,
+#: 1.5 at 5,000, 1.35 at 20,000.)
 INDEX_MESSAGES: Final = 5000
 INDEX_BYTES: Final = 8_000_000
 INDEX_PLACES: Final = 100_000
 
-#: Places that are put into inboxes in one transaction. Between two of them what was sent meanwhile is written.
+#: Inbox rows of one transaction of indexing. New messages are written between two such transactions.
 STEP_PLACES: Final = 6_000
 
-#: Places beyond which a batch goes on in another transaction. With fewer than ``STEP_PLACES`` the tables catch up
-#: however much is sent.
+#: Inbox rows after which a batch continues in another transaction. This is less than ``STEP_PLACES``, so that indexing
+#: keeps up with any load.
 TRANSACTION_PLACES: Final = 4_000
 
-#: Users, pairs of them and room members that are remembered, at about 300 bytes each.
+#: Users, directions and room members that are cached, at about 300 bytes each.
 MOST_REMEMBERED: Final = 100_000
 
 
-class Session:
-    """An open database, from opening to the first failure.
+class Transactions:
+    """The transactions of an open database, from opening to its first failure.
 
     Attributes:
-        retention: deletes old messages.
-        recent: what is committed and not in all tables yet. Other threads may take it, and read it.
+        retention: deletes messages that are too old or too many.
+        recent: messages that are committed and not indexed yet. Other threads may read it.
 
     Raises:
-        StoreUnavailable: it can't be opened.
-        sqlite3.Error: it fails in use; so may each method. Then only ``close`` is left.
+        StoreUnavailable: the file cannot be opened.
+        sqlite3.Error: the database failed. Each method may raise this; afterwards only ``close`` may be called.
     """
 
     def __init__(
         self,
         settings: Settings,
-        versions: Versions,
-        known: Which | None = None,
+        versions: SchemaVersions,
+        known: FileIdentity | None = None,
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.database = Database(settings, versions, known, wall=wall)
         self._execute = self.database.connection.execute
-        self._recent_bytes = 0
-        # Of a round of indexing: how many messages of ``recent`` it has, up to which, and the places that are left.
+        self._memtable_bytes = 0
+        # The round of indexing: messages of ``memtable`` in it, the last one's id, and the inbox rows that are left.
         self._round = 0
         self._upto = 0
         self._places: Iterator[int] = iter(())
         self._quiet = False
-        self.recent = Recent()
+        self.memtable = MemTable()
         try:
             self._index_what_was_left(known)
-            self._ledger = Ledger(self.database.connection, self.database.base)
-            self._register = self._ledger.register
+            self._appender = MessageAppender(self.database.connection, self.database.base)
+            self._identities = self._appender.identities
             self.retention = Retention(
                 self.database.connection,
                 settings.retention_seconds,
@@ -79,55 +79,55 @@ class Session:
             raise
 
     def begin(self) -> None:
-        """Begin a transaction. Raises StoreUnavailable where the file is not the one that was opened."""
+        """Begin a transaction. Raises StoreUnavailable if the file is no longer this daemon's."""
         self.database.begin()
         self._quiet = False
 
     def commit(self) -> None:
-        """What was done since ``begin`` is durable when this returns."""
-        fresh, size = self._ledger.flush()
+        """Make everything since ``begin`` durable."""
+        fresh, size = self._appender.flush()
         self._execute("COMMIT")
         if fresh:
-            self.database.gave(self._ledger.number)
-            self.recent.extend(fresh)
-            self._recent_bytes += size
+            self.database.gave(self._appender.number)
+            self.memtable.extend(fresh)
+            self._memtable_bytes += size
 
     @property
     def full(self) -> bool:
-        """Whether the open transaction has so many places that it should end."""
-        return self._ledger.rows >= TRANSACTION_PLACES
+        """Whether the open transaction has so many inbox rows that it should end."""
+        return self._appender.rows >= TRANSACTION_PLACES
 
     def close(self) -> None:
-        """Let go of the file; what was not committed is gone."""
+        """Close the file. What was not committed is lost."""
         self.database.close()
 
-    # In a transaction, each as the method of IStore.
+    # Inside a transaction; see the methods of IStore.
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
-        """Keep a batch."""
-        return self._ledger.append(batch)
+        """Append a batch."""
+        return self._appender.append(batch)
 
     def append_in_parts(self, batch: Sequence[Message]) -> Generator[list[Stored], None, list[Stored]]:
-        """Keep a batch that may make many rows: where it yields what is kept until then, a commit is due."""
+        """Append a batch that may need many rows. Yields what is appended so far whenever a commit is due."""
         stored: list[Stored] = []
         part: list[Message] = []
-        rows = self._ledger.rows
+        rows = self._appender.rows
         for message in batch:
             part.append(message)
-            rows += self._ledger.rows_of(message)
+            rows += self._appender.rows_of(message)
             if rows >= TRANSACTION_PLACES:
-                stored += self._ledger.append(part)
+                stored += self._appender.append(part)
                 part, rows = [], 0
                 yield stored
         if part:
-            stored += self._ledger.append(part)
+            stored += self._appender.append(part)
         return stored
 
     def save_progress(self, progress: Progress) -> None:
         """Keep cursors and times."""
         cursors = []
         for name, cursor in progress.cursors.items():
-            user = self._register.user(name, make=False)
+            user = self._identities.user(name, make=False)
             if user is not None:
                 cursors.append((min(cursor, user.last), user.id))
         many = self.database.connection.executemany
@@ -139,7 +139,7 @@ class Session:
         )
 
     def mark_read(self, name: str, peer: str, mid: str) -> bool:
-        """Mark a conversation as read; whether anything was not."""
+        """Mark a conversation as read; return whether anything was unread."""
         number = number_of(mid)
         found = self._conversation(name, peer)
         if number is None or found is None:
@@ -165,10 +165,10 @@ class Session:
         return row is not None
 
     def _recent_since(self, name: str, peer: str, read: int, upto: int) -> tuple[int, bool]:
-        """The newest recent message of a conversation (0 for none), and whether another wrote one between the two."""
+        """The newest message of a conversation in the MemTable (0 for none); whether a peer wrote one in the range."""
         newest, fresh = 0, False
-        # From the newest backwards: what is marked is seldom far from it.
-        for message in reversed(self.recent.threads.get(thread_key(name, peer), ())):
+        # Newest first: a read mark is seldom far from the end.
+        for message in reversed(self.memtable.threads.get(thread_key(name, peer), ())):
             number = int(message.mid[:16], 16)
             newest = newest or number
             fresh = number > read and number <= upto and message.sender != name
@@ -177,23 +177,23 @@ class Session:
         return newest, fresh
 
     def join(self, name: str, user_name: str, most: int) -> bool:
-        """Make somebody a member. Raises RoomFull, and has done nothing then."""
-        room = self._register.room(name)
+        """Add a member. Raises RoomFull, without any change."""
+        room = self._identities.room(name)
         if room is not None and user_name in room.members:
             return False
         if most <= (0 if room is None else len(room.members)):
             raise RoomFull
-        room = self._register.room(name, make=True)
-        user = self._register.user(user_name)
+        room = self._identities.room(name, make=True)
+        user = self._identities.user(user_name)
         assert room is not None and user is not None
         # What was written before counts as read.
-        self._execute("INSERT INTO participants VALUES (?, ?, ?)", (user.id, room.id, self._ledger.number))
+        self._execute("INSERT INTO participants VALUES (?, ?, ?)", (user.id, room.id, self._appender.number))
         room.members[user_name] = user
         return True
 
     def leave(self, name: str, user_name: str) -> bool:
-        """Make somebody no member."""
-        room = self._register.room(name)
+        """Remove a member."""
+        room = self._identities.room(name)
         user = room.members.pop(user_name, None) if room is not None else None
         if room is None or user is None:
             return False
@@ -201,15 +201,15 @@ class Session:
         return True
 
     def _conversation(self, name: str, peer: str) -> tuple[int, int, int] | None:
-        """The ids of a user and of a conversation that is the user's, and up to which message it is read."""
-        user = self._register.user(name, make=False)
+        """The ids of a user and of one of the user's conversations, and its read mark."""
+        user = self._identities.user(name, make=False)
         if user is None:
             return None
         arguments: tuple[Any, ...]
         if peer[:1] == "#":
             which, arguments = "room = ?", (peer,)
         else:
-            other = self._register.user(peer, make=False)
+            other = self._identities.user(peer, make=False)
             if other is None:
                 return None
             which, arguments = "one = ? AND other = ?", (min(user.id, other.id), max(user.id, other.id))
@@ -224,61 +224,60 @@ class Session:
 
     @property
     def index_due(self) -> bool:
-        """Whether so much was written that the other tables should follow, or so much is remembered that they must."""
+        """Whether a round of indexing is under way or should begin."""
         return (
             self._round > 0
-            or len(self.recent) >= INDEX_MESSAGES
-            or self._recent_bytes >= INDEX_BYTES
-            or self._ledger.waiting >= INDEX_PLACES
-            or self._register.size > MOST_REMEMBERED
+            or len(self.memtable) >= INDEX_MESSAGES
+            or self._memtable_bytes >= INDEX_BYTES
+            or self._appender.waiting >= INDEX_PLACES
+            or self._identities.size > MOST_REMEMBERED
         )
 
     def index_some(self) -> None:
-        """Let the other tables follow a step."""
+        """Do one step of indexing."""
         if not self._round:
-            self._round, self._upto = len(self.recent), self._ledger.number
-            self._places = self._ledger.take_places()
-            self._recent_bytes = 0
+            self._round, self._upto = len(self.memtable), self._appender.number
+            self._places = self._appender.take_places()
+            self._memtable_bytes = 0
         connection = self.database.connection
-        self.database.begin()
-        if index_places(connection, self._places, STEP_PLACES):
-            self._execute("COMMIT")
+        with self.database.in_passing():
+            more = index_places(connection, self._places, STEP_PLACES)
+            if not more:
+                index(connection, self._upto)
+        if more:
             return
-        index(connection, self._upto)
-        self._execute("COMMIT")
-        self.recent = self.recent.after(self._round)
-        self._ledger.indexed(self._upto, MOST_REMEMBERED)
+        self.memtable = self.memtable.after(self._round)
+        self._appender.indexed(self._upto, MOST_REMEMBERED)
         self._round = 0
 
     def index(self) -> None:
-        """Let the other tables follow up to the last message."""
+        """Index all messages."""
         self.index_some()
-        while self._round or len(self.recent):
+        while self._round or len(self.memtable):
             self.index_some()
 
     def look_after(self) -> None:
-        """What is done every second."""
+        """Maintenance, once a second."""
         self.database.look_after(self._quiet)
         self._quiet = True
 
     def tidy(self) -> None:
-        """Delete a little of what is to be kept no longer."""
-        if len(self.recent):
+        """Do one step of retention."""
+        if len(self.memtable):
             self.index()
-        self.database.begin()
-        gone = self.retention.step()
-        self._execute("COMMIT")
+        with self.database.in_passing():
+            gone = self.retention.step()
         if gone:
-            self._ledger.forget()
+            self._appender.forget()
 
-    def _index_what_was_left(self, known: Which | None) -> None:
-        """Let the other tables follow what was written before a crash."""
+    def _index_what_was_left(self, known: FileIdentity | None) -> None:
+        """Index the messages that a crash left unindexed."""
         database = self.database
         database.begin()
         try:
             index_what_was_left(database.connection)
         except sqlite3.IntegrityError:
-            # Two daemons had the file at once, and gave the same offsets.
+            # Two daemons wrote at the same time, and used the same offsets.
             self._execute("ROLLBACK")
             if known is not None:
                 raise

@@ -1,6 +1,6 @@
-"""Who has which number, how far each inbox goes and who is in which room: remembered, so that a message asks nothing.
+"""Caches ids of users, ends of inboxes and members of rooms, so that appending a message needs no query.
 
-What is remembered is right only as long as all that was written is committed: after a failure a new one begins.
+The cache is valid only while every write is committed. After a failure a new one is made.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ import sqlite3
 
 
 class User:
-    """Who has which id, and the offset in that inbox beyond which the next one is given.
+    """A user.
 
-    ``behind``: of messages to rooms that the inbox does not have yet, offset and message in turn.
+    Attributes:
+        id: the row's.
+        name: the user's id in the chat.
+        last: the next offset in this inbox is greater by one.
+        behind: entries that the inbox table does not have yet, of messages to rooms: offset, message, offset, ….
     """
 
     __slots__ = ("behind", "id", "last", "name")
@@ -23,8 +27,8 @@ class User:
         self.behind: list[int] = []
 
 
-class Talk:
-    """A conversation of two."""
+class DirectConversation:
+    """A conversation of two users. ``total``: how many messages it has had."""
 
     __slots__ = ("id", "total")
 
@@ -33,20 +37,20 @@ class Talk:
         self.total = total
 
 
-class Route:
-    """From one user to another: all that a message between them needs."""
+class Direction:
+    """One direction of a ``DirectConversation``. ``own``: how many messages the sender has written in it."""
 
-    __slots__ = ("own", "recipient", "sender", "talk")
+    __slots__ = ("conversation", "own", "recipient", "sender")
 
-    def __init__(self, talk: Talk, sender: User, recipient: User, own: int) -> None:
-        self.talk = talk
+    def __init__(self, conversation: DirectConversation, sender: User, recipient: User, own: int) -> None:
+        self.conversation = conversation
         self.sender = sender
         self.recipient = recipient
         self.own = own
 
 
 class Room:
-    """A room, with its members by name, and how many messages those who wrote have written, by their ids."""
+    """A room: its members by name, and by user id how many messages a member has written (once known)."""
 
     __slots__ = ("id", "members", "own", "total")
 
@@ -57,12 +61,12 @@ class Room:
         self.own: dict[int, int] = {}
 
 
-class Register:
-    """What is remembered of one open database.
+class IdentityMap:
+    """The cache of one open database.
 
     Args:
-        connection: in a transaction, whenever something may be made.
-        base: offsets that are given are greater.
+        connection: must be in a transaction whenever a method may insert.
+        base: new offsets are greater than this.
     """
 
     def __init__(self, connection: sqlite3.Connection, base: int) -> None:
@@ -71,15 +75,15 @@ class Register:
         self._users: dict[str, User] = {}
         self._rooms: dict[str, Room] = {}
         self._members = 0
-        self.routes: dict[tuple[str, str], Route] = {}
+        self.directions: dict[tuple[str, str], Direction] = {}
 
     @property
     def size(self) -> int:
-        """How many users, routes and members of rooms are remembered, about."""
-        return len(self._users) + len(self.routes) + self._members
+        """About how many users, directions and members are cached."""
+        return len(self._users) + len(self.directions) + self._members
 
     def user(self, name: str, make: bool = True) -> User | None:
-        """Who ``name`` is; None for one who is not known, unless one is made."""
+        """The user ``name``; None if unknown and not ``make``."""
         user = self._users.get(name)
         if user is not None:
             return user
@@ -96,7 +100,7 @@ class Register:
         return user
 
     def room(self, name: str, make: bool = False) -> Room | None:
-        """The room ``name`` (with its ``#``); None where there is none, unless one is made."""
+        """The room ``name`` (with its ``#``); None if unknown and not ``make``."""
         room = self._rooms.get(name)
         if room is not None:
             return room
@@ -118,7 +122,7 @@ class Register:
         return room
 
     def count_own(self, room: Room, sender: User) -> int:
-        """One more message of ``sender`` to ``room``; which number of theirs it is."""
+        """Count one more message of ``sender`` in ``room``, and return the sender's count."""
         own = room.own.get(sender.id)
         if own is None:
             row = self._execute(
@@ -131,8 +135,8 @@ class Register:
         room.own[sender.id] = own = own + 1
         return own
 
-    def open_route(self, sender_name: str, recipient_name: str) -> Route:
-        """The route from one to the other, and the one back, of which neither is known yet."""
+    def open_direction(self, sender_name: str, recipient_name: str) -> Direction:
+        """Cache the direction from sender to recipient, and the one back; neither is cached yet."""
         sender, recipient = self._sure_user(sender_name), self._sure_user(recipient_name)
         pair = (min(sender.id, recipient.id), max(sender.id, recipient.id))
         row = self._execute("SELECT id FROM conversations WHERE one = ? AND other = ?", pair).fetchone()
@@ -150,18 +154,18 @@ class Register:
                 total = last[1]
                 own, theirs = (last[2], total - last[2]) if last[0] == sender.id else (total - last[2], last[2])
         assert id_ is not None
-        talk = Talk(id_, total)
+        conversation = DirectConversation(id_, total)
         if recipient is not sender:
-            self.routes[(recipient_name, sender_name)] = Route(talk, recipient, sender, theirs)
-        route = self.routes[(sender_name, recipient_name)] = Route(talk, sender, recipient, own)
-        return route
+            self.directions[(recipient_name, sender_name)] = Direction(conversation, recipient, sender, theirs)
+        direction = self.directions[(sender_name, recipient_name)] = Direction(conversation, sender, recipient, own)
+        return direction
 
     def forget(self) -> None:
-        """Forget what the tables tell as well. All that was written must be in all of them."""
+        """Empty the cache. All messages must be in the index tables."""
         self._users.clear()
         self._rooms.clear()
         self._members = 0
-        self.routes.clear()
+        self.directions.clear()
 
     def _sure_user(self, name: str) -> User:
         user = self.user(name)

@@ -1,10 +1,10 @@
-"""The file beside the database that says what was last given out, so that a database that went back is noticed.
+"""The high-water mark: a file beside the database that reveals a restored database.
 
-A database that is replaced by an older state of itself would give offsets a second time, in an epoch whose clients
-already have messages at these offsets. Nothing inside the database can tell. So each commit also writes the number of
-the newest message to this file, without waiting for the disk: 16 bytes, once a transaction.
+A restored database would assign offsets a second time, in an epoch in which clients already have messages at these
+offsets. Nothing inside the database can reveal that. So each commit also writes the number of its last message to this
+file: 16 bytes a transaction, without waiting for the disk.
 
-The file holds the number as 16 hex digits on a line, and then one line of JSON.
+The file holds the number as 16 hex digits on one line, and a line of JSON.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Final
 
 import msgspec
 
-#: What the file's name has beyond that of the database.
+#: The file's name is the database's with this suffix.
 SUFFIX: Final = ".given"
 
 _DIGITS: Final = 16
 _MOST_BYTES: Final = 1000
 
 
-class Given(msgspec.Struct, frozen=True):
-    """What was last given out, and of which file.
+class HighWaterMark(msgspec.Struct, frozen=True):
+    """The last message that was acknowledged, and the database that holds it.
 
     Attributes:
         epoch: of the offsets.
         base: of the offsets; see the table ``progress``.
         inode: of the database.
-        boot: which start of the machine; "" where it can't be told.
-        closed: when the database was last changed (``st_ctime_ns``), if it was closed in order; else 0.
+        boot: the machine's boot id; "" if unknown.
+        closed: the database's ``st_ctime_ns`` after an orderly close; else 0.
         number: of the newest message that was acknowledged.
     """
 
@@ -42,42 +42,42 @@ class Given(msgspec.Struct, frozen=True):
     number: int = 0
 
 
-class GivenFile:
+class HighWaterFile:
     """The file, open.
 
     Args:
-        path: of the file. It is made where there is none.
+        path: of the file, which is created if missing.
 
     Raises:
-        OSError: it can't be opened; so may each method but ``close``.
+        OSError: the file cannot be opened. Each method but ``close`` may raise it too.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._file = _opened(path)
 
-    def read(self) -> Given | None:
-        """What it says; None of a new file, and of one that is damaged."""
+    def read(self) -> HighWaterMark | None:
+        """The mark; None if the file is new or damaged."""
         digits, _, line = os.pread(self._file, _MOST_BYTES, 0).partition(b"\n")
         try:
-            given = msgspec.json.decode(line, type=Given)
+            given = msgspec.json.decode(line, type=HighWaterMark)
             return msgspec.structs.replace(given, number=int(digits, 16))
         except (msgspec.DecodeError, ValueError):
             return None
 
-    def write(self, given: Given) -> None:
-        """Write all of it, and wait for the disk."""
+    def write(self, given: HighWaterMark) -> None:
+        """Write the whole mark, and wait for the disk."""
         text = b"%016x\n%s\n" % (given.number, msgspec.json.encode(given))
         os.pwrite(self._file, text, 0)
         os.ftruncate(self._file, len(text))
         os.fdatasync(self._file)
 
     def gave(self, number: int) -> None:
-        """Write the number of the newest message alone. It survives this process, not the machine."""
+        """Write only the number of the newest message. It survives a crash of this process, not of the machine."""
         os.pwrite(self._file, b"%016x" % number, 0)
 
-    def keep(self, given: Given) -> None:
-        """Make it again, with ``given``, if it was deleted."""
+    def keep(self, given: HighWaterMark) -> None:
+        """Make it again, with ``highwater``, if it was deleted."""
         with suppress(FileNotFoundError):
             if os.path.samestat(os.stat(self._path), os.fstat(self._file)):
                 return
@@ -86,7 +86,7 @@ class GivenFile:
         self.write(given)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         os.close(self._file)
 
 
@@ -95,7 +95,7 @@ def _opened(path: str) -> int:
 
 
 def this_boot() -> str:
-    """Which start of the machine this is, where the system says."""
+    """FileIdentity start of the machine this is, where the system says."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

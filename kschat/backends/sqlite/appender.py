@@ -1,6 +1,6 @@
-"""What messages become on their way into the tables: ids, offsets, repeats, rows. The writer's thread alone uses it.
+"""Turns messages into rows: ids, offsets, repeats. Only the writer thread uses it.
 
-What it knows is right only as long as all it was told to keep is committed: after a failure a new one begins.
+Its caches are valid only while every write is committed. After a failure a new one is made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from kschat.backends.ids import ids_of
 from kschat.backends.order import renumbered
-from kschat.backends.sqlite.register import Register, User
+from kschat.backends.sqlite.identities import IdentityMap, User
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message
@@ -36,18 +36,18 @@ _json: Final = msgspec.json.Encoder().encode
 _CIDS: Final = 64
 
 
-class Ledger:
-    """Keeps the books of one open database.
+class MessageAppender:
+    """Appends messages to one open database.
 
     Args:
-        connection: in a transaction, whenever something is appended or flushed.
-        base: offsets that are given are greater.
+        connection: must be in a transaction while messages are appended or flushed.
+        base: new offsets are greater than this.
 
     Attributes:
-        number: the greatest id that a message has.
-        register: who has which id.
-        waiting: how many places in inboxes messages to rooms have made since the last ``take_places``.
-        rows: the same since the last ``flush``.
+        number: the greatest id of a message.
+        identities: the cache of users, directions and rooms.
+        waiting: inbox rows of messages to rooms since the last ``take_places``.
+        rows: inbox rows of messages to rooms since the last ``flush``.
     """
 
     def __init__(self, connection: sqlite3.Connection, base: int) -> None:
@@ -55,8 +55,8 @@ class Ledger:
         (self.number,) = connection.execute(
             "SELECT max(indexed, coalesce((SELECT max(id) FROM messages), 0)) FROM progress"
         ).fetchone()
-        self.register = Register(connection, base)
-        self._routes = self.register.routes
+        self.identities = IdentityMap(connection, base)
+        self._directions = self.identities.directions
         # By sender and cid, what is not in all tables yet.
         self._known: dict[tuple[str, str], Stored] = {}
         # What ``flush`` has yet to write: messages, the columns of their rows, bytes of their bodies.
@@ -69,15 +69,15 @@ class Ledger:
         self.rows = 0
 
     def rows_of(self, message: Message) -> int:
-        """How many places in inboxes a message to a room would have."""
-        room = self.register.room(message.recipient) if message.recipient[0] == "#" else None
+        """About how many inbox rows ``message`` will need, if it is to a room; else 0."""
+        room = self.identities.room(message.recipient) if message.recipient[0] == "#" else None
         return 0 if room is None else len(room.members)
 
     def take_places(self) -> Iterator[int]:
-        """What is to be put into inboxes of the messages to rooms that were flushed, in the order of the inboxes.
+        """The inbox rows of flushed messages to rooms, sorted by user and offset.
 
         Returns:
-            User, offset and message of each place in turn.
+            User, offset, message, user, ….
         """
         behind = sorted([(user.id, user.behind) for user in self._behind])
         for user in self._behind:
@@ -87,7 +87,7 @@ class Ledger:
         return _in_turn(behind)
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
-        """Take a batch in. It is written by the next ``flush``."""
+        """Append a batch. The next ``flush`` writes it."""
         numbers = [int(message.mid[:16], 16) for message in batch]
         earlier = self._look_up_cids(batch)
         known = self._known
@@ -112,15 +112,15 @@ class Ledger:
         name = message.recipient
         if name[0] == "#":
             return self._append_to_room(message, number)
-        route = self._routes.get((message.sender, name)) or self.register.open_route(message.sender, name)
+        direction = self._directions.get((message.sender, name)) or self.identities.open_direction(message.sender, name)
         if number <= self.number:
             number = self.number + 1
             message = renumbered(message, number)
         self.number = number
-        talk = route.talk
-        recipient = route.recipient
-        talk.total += 1
-        route.own += 1
+        conversation = direction.conversation
+        recipient = direction.recipient
+        conversation.total += 1
+        direction.own += 1
         recipient.last = place = recipient.last + 1
         body = message.msg
         attachments = packed(message.attachments) if message.attachments else None
@@ -128,13 +128,13 @@ class Ledger:
         self._values += (
             number,
             message.mid[16:],
-            talk.id,
-            route.sender.id,
+            conversation.id,
+            direction.sender.id,
             recipient.id,
             place,
             None,
-            talk.total,
-            route.own,
+            conversation.total,
+            direction.own,
             0 if message.uId == message.sender and message.pId == name else ids_of(message),
             message.time,
             message.cid,
@@ -146,7 +146,7 @@ class Ledger:
         return stored
 
     def _append_to_room(self, message: Message, number: int) -> Stored:
-        room = self.register.room(message.recipient)
+        room = self.identities.room(message.recipient)
         sender = room.members.get(message.sender) if room is not None else None
         if room is None or sender is None:
             return Stored(message, (), False, Error.NOT_ALLOWED)
@@ -155,7 +155,7 @@ class Ledger:
             message = renumbered(message, number)
         self.number = number
         room.total += 1
-        own = self.register.count_own(room, sender)
+        own = self.identities.count_own(room, sender)
         places = []
         pairs = []
         for name, user in room.members.items():
@@ -191,7 +191,7 @@ class Ledger:
         return stored
 
     def flush(self) -> tuple[list[Stored], int]:
-        """Write what was taken in; which messages those are, and how many bytes their bodies have."""
+        """Write all appended messages; return them, and the bytes of their bodies."""
         values = self._values
         execute = self._connection.execute
         start = 0
@@ -206,26 +206,26 @@ class Ledger:
         return fresh, size
 
     def indexed(self, upto: int, most: int) -> None:
-        """All up to a message is in all tables now. If that is all: remember ``most`` users, routes and members."""
+        """Messages up to ``upto`` are indexed. If these are all, keep at most ``most`` identities cached."""
         if upto < self.number:
             bound = f"{upto + 1:016x}"
             self._known = {key: one for key, one in self._known.items() if one.message.mid >= bound}
             return
         self._known.clear()
-        if self.register.size > most:
-            self.register.forget()
+        if self.identities.size > most:
+            self.identities.forget()
 
     def forget(self) -> None:
-        """Ids may mean something else now. All that was written is in all tables."""
+        """Empty the caches, since ids may have changed their meaning. All messages are indexed."""
         self._known.clear()
-        self.register.forget()
+        self.identities.forget()
 
     def _look_up_cids(self, batch: Sequence[Message]) -> dict[tuple[str, str], Stored]:
         """The messages in the tables that messages of ``batch`` are repeats of, by sender and cid."""
         asked: list[tuple[int, str]] = []
         for message in batch:
             if message.cid is not None and (message.sender, message.cid) not in self._known:
-                sender = self.register.user(message.sender, make=False)
+                sender = self.identities.user(message.sender, make=False)
                 if sender is not None:
                     asked.append((sender.id, message.cid))
         earlier: dict[tuple[str, str], Stored] = {}
