@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon
@@ -23,13 +24,13 @@ from kschat.backends.redis.connection import Connection
 from kschat.backends.redis.settings import Settings as RedisSettings
 from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
-from kschat.backends.redis.teller import Teller
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
+from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import session as wire_session
 from kschat.wire.limits import Limits
@@ -252,8 +253,8 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         clock = Clock()
         connection = Connection(clock)
         connection.makeConnection(Transport())
-        found = link.Link(RedisSettings(url="redis://localhost"), clock, Teller("the test"))
-        found._connection = connection
+        found = link.Link(RedisSettings(url="redis://localhost"), clock, OutageLog(Logger()))
+        found._client.connection = connection
         found._look.start()
         clock.advance(link.LOOK - heard)
         connection.heard = began = clock.seconds()

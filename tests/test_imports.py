@@ -34,6 +34,7 @@ ALLOWED = {
         "twisted.logger",
         "twisted.python.failure",
         "kschat.counters",
+        "kschat.outage_log",
         "kschat.wire",
     },
     "backends": {
@@ -46,6 +47,7 @@ ALLOWED = {
         "hiredis",
         "kschat.chat",
         "kschat.counters",
+        "kschat.outage_log",
         "kschat.wire",
     },
     "front": {

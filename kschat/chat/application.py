@@ -129,7 +129,7 @@ class Chat:
         """See ``wire.connection.Handler``."""
         socket.record.stream.on_acked(ack.id)
 
-    def proved(self, socket: Socket, number: int) -> None:
+    def confirmed(self, socket: Socket, number: int) -> None:
         """See ``wire.connection.Handler``."""
         socket.record.stream.on_confirmed(number)
 

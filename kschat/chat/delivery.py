@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from kschat.chat.cluster_commands import Receipt
@@ -24,6 +24,7 @@ from kschat.chat.message import Error, Message, Refused
 from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession
 from kschat.counters import Counters
+from kschat.outage_log import OutageLog
 
 #: What a sender is told where the store refuses its message.
 _REFUSALS: Final = {
@@ -108,8 +109,8 @@ class Delivery:
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
         self.closed = False
-        #: why the store or the router last failed, as the log was told
-        self._said = ""
+        #: why the store or the router failed, until a batch goes all the way
+        self._outages = OutageLog(self.log, LogLevel.warn)
 
     def submit(self, submission: Submission) -> None:
         """Take a message into the batch of this turn. Its sender is answered later.
@@ -192,7 +193,7 @@ class Delivery:
 
     def _routed(self, words: list[bool], began: float) -> list[bool]:
         self._counters.took("route", self._clock.seconds() - began)
-        self._said = ""
+        self._outages.up()
         return words
 
     def _not_routed(self, failure: Failure, batch: Sequence[Stored]) -> list[bool]:
@@ -200,7 +201,7 @@ class Delivery:
         if failure.check(RouterUnavailable) is None:
             self.log.failure("the router failed", failure)
         else:
-            self._say("messages are stored but not routed: {why}", failure)
+            self._say("messages are stored but not routed: {reason}", failure)
         self._counters.unrouted += len(batch)
         self._hub.catch_up.not_routed(batch)
         return []
@@ -258,16 +259,13 @@ class Delivery:
         if failure.check(StoreUnavailable) is None:
             self.log.failure("the store failed", failure)
         else:
-            self._say("messages are refused: {why}", failure)
+            self._say("messages are refused: {reason}", failure)
         for submission in batch:
             self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
 
     def _say(self, text: str, failure: Failure) -> None:
-        # Once for each reason until it goes well again: under load there are hundreds of batches a second.
-        why = failure.getErrorMessage()
-        if why != self._said:
-            self._said = why
-            self.log.warn(text, why=why)
+        # Under load there are hundreds of batches a second.
+        self._outages.down(text, failure.getErrorMessage())
 
     def _not_answered(self, failure: Failure) -> None:
         self.log.failure("a batch could not be answered", failure)

@@ -141,12 +141,17 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
     if len(bytes(send.rno)) > MAX_RNO:
         raise Refused(Error.INVALID, f"rno is longer than {MAX_RNO} bytes.")
     if type(send.uId) is int or type(send.pId) is int:
-        for number in (send.uId, send.pId):
-            if type(number) is int and abs(number) >= 10**MAX_ID:
-                raise Refused(Error.INVALID, f"An id has more than {MAX_ID} digits.")
-        if not (safe_id(send.uId) is send.uId and safe_id(send.pId) is send.pId):
-            send = msgspec.structs.replace(send, uId=safe_id(send.uId), pId=safe_id(send.pId))
+        numbers = [number for number in (send.uId, send.pId) if type(number) is int]
+        for number in numbers:
+            if not -MAX_SAFE <= number <= MAX_SAFE:
+                return _with_long_ids(send, numbers)
     return send
+
+
+def _with_long_ids(send: Send, numbers: list[int]) -> Send:
+    if any(abs(number) >= 10**MAX_ID for number in numbers):
+        raise Refused(Error.INVALID, f"An id has more than {MAX_ID} digits.")
+    return msgspec.structs.replace(send, uId=safe_id(send.uId), pId=safe_id(send.pId))
 
 
 def safe_id(value: int | str) -> int | str:

@@ -183,7 +183,7 @@ class ChatSession:
     def ask_confirmation(self, offset: int) -> None:
         """Ask for a pong, unless more is written in this moment."""
         if not self._wrote and self._context is not None:
-            self.socket.prove(offset)
+            self.socket.ask_confirmation(offset)
 
     def unknown(self, offset: int, final: bool) -> None:
         """Tell the store that it may be out of date."""

@@ -4,7 +4,7 @@ Source: socketio/socket.io, ``docs/engine.io-protocol`` ("HTTP long-polling", "P
 reference server.
 
 A session has one outbox, and it is here: frames wait in it for a GET, which takes what fits into one
-body. A GET that finds it empty is parked. That a peer has read an answer is proved by its next GET.
+body. A GET that finds it empty is parked. That a peer has read an answer is confirmed by its next GET.
 
 ::
 
@@ -159,7 +159,7 @@ class Polling:
             self._refuse(request)
             return
         self._park(request, query)
-        self._prove_read(session)
+        self._confirm_read(session)
         self.flush()
         if not request.finished:
             if session.link is Link.PROBED:
@@ -170,7 +170,7 @@ class Polling:
     def _comes_again(self, query: EngineRequest) -> bool:
         """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
 
-        Nobody knows what became of that answer, and this one must not prove that it was read. (The stamps of some
+        Nobody knows what became of that answer, and this one must not confirm that it was read. (The stamps of some
         clients repeat by chance; their connections do not break then.)
         """
         return query.stamp is not None and query.stamp == self._stamp and self._answered.lost
@@ -310,16 +310,16 @@ class Polling:
         self._context.refusals.refused(BAD_REQUEST, request)
         answer(request, BAD_REQUEST.body, b"application/json", status=BAD_REQUEST.status)
 
-    def _prove_read(self, session: EngineSession) -> None:
-        """A GET proves that the answers before it were read."""
+    def _confirm_read(self, session: EngineSession) -> None:
+        """A GET confirms that the answers before it were read."""
         self._outbox.asked_for_more()
         self._holding = True
-        # The listener may ask for the next proof at once.
-        while (number := self._outbox.proved()) is not None:
+        # The listener may ask for the next confirmation at once.
+        while (number := self._outbox.confirmed()) is not None:
             try:
-                session.proved(number)
+                session.confirmed(number)
             except Exception:  # noqa: BLE001 - see ``_receive``
-                self.log.failure("a proof could not be handled")
+                self.log.failure("a confirmation could not be handled")
                 session.close(Reason.SERVER_ERROR)
         self._holding = False
 
@@ -389,9 +389,9 @@ class Polling:
         if not self._holding:
             self._answer_one(_NOOP)
 
-    def prove(self, number: int) -> None:
-        """The GET after the one that takes these frames proves that they were read."""
-        if self.ended is None and self._outbox.ask(number):
+    def ask_confirmation(self, number: int) -> None:
+        """The GET after the one that takes these frames confirms that they were read."""
+        if self.ended is None and self._outbox.await_confirmation(number):
             self.release()
 
     def ask_for_life(self) -> None:
@@ -409,8 +409,8 @@ class Polling:
         for _, frames in self._bodies:
             yield from frames
 
-    def take_proof(self) -> int | None:
-        return self._outbox.proof
+    def take_confirmation(self) -> int | None:
+        return self._outbox.awaited
 
 
 def _channel_of(request: Request) -> Channel:

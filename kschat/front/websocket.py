@@ -121,7 +121,7 @@ class EngineProtocol(AutobahnProtocol):
         if session is not None and self._asked and payload == self._asked and self.state == _OPEN:
             self._asked = b""
             try:
-                session.proved(int(payload))
+                session.confirmed(int(payload))
             except Exception:  # noqa: BLE001 - see ``_received``
                 self.logger.failure("a pong could not be handled")
                 session.close(Reason.SERVER_ERROR)
@@ -283,7 +283,7 @@ class EngineProtocol(AutobahnProtocol):
         else:
             self._write(framed)
 
-    def prove(self, number: int) -> None:
+    def ask_confirmation(self, number: int) -> None:
         """Every client's WebSocket answers a ping by itself."""
         if self.state == _OPEN:
             self._asked = payload = b"%d" % number
@@ -342,6 +342,6 @@ class EngineProtocol(AutobahnProtocol):
         """Nothing waits here: every frame is handed on as it arrives."""
         return iter(())
 
-    def take_proof(self) -> int | None:
+    def take_confirmation(self) -> int | None:
         """None: a session never changes from WebSocket to another transport."""
         return None

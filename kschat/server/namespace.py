@@ -232,8 +232,8 @@ class Namespace:
     def acked(self, socket: connection.Socket, ack: Ack) -> None:
         socket.record.acks.came(ack)
 
-    def proved(self, socket: connection.Socket, number: int) -> None:
-        """Never called: no proofs are asked for here."""
+    def confirmed(self, socket: connection.Socket, number: int) -> None:
+        """Never called: no confirmation is asked for here."""
 
     def closing_socket(self, socket: connection.Socket, reason: Reason) -> None:
         """Nothing is sent at the end."""

@@ -3,13 +3,12 @@
 Source: socketio/socket.io, ``docs/socket.io-protocol/v4.md`` ("Connection to a namespace",
 which revision 3 of Engine.IO goes with) and ``v5-current.md``.
 
-A client says by its first packet which parser it has: JSON's begin with text, those of ``socket.io-msgpack-parser``
-are binary.
+The first packet of a client tells its parser: the first of the JSON parser is text, that of
+``socket.io-msgpack-parser`` is binary.
 
-Knows no user and no token: an ``Application`` says who serves a namespace, and that ``Handler``
-decides who may join and what events mean. A socket holds its handler, so that an event goes straight
-to it. What has no place here (an event for a namespace that was not joined, say) is a
-``ProtocolError``, as with npm's server.
+This module knows no users and no tokens: the ``Application`` finds the ``Handler`` of a namespace, which decides who
+may join and what events mean. A socket holds its handler, so an event goes straight to it. A packet that is out of
+place (an event for a namespace that was not joined, for example) is a ``ProtocolError``, as with npm's server.
 """
 
 from __future__ import annotations
@@ -42,48 +41,48 @@ __all__ = ["Application", "Connection", "Handler", "Handshake", "Socket"]
 
 
 class Application(Protocol):
-    """What a server is for."""
+    """The server above the connections."""
 
     def find(self, namespace: str, connection: Connection) -> Handler | None:
-        """Who serves ``namespace``; None where nobody does, and the peer is told so."""
+        """The handler of ``namespace``; None refuses the peer with ``Invalid namespace``."""
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         """A session has ended, after its sockets. ``detail`` is for the log."""
 
 
 class Handler(Protocol):
-    """Who serves a namespace. None of these may raise anything but ProtocolError."""
+    """Serves a namespace. Its methods may raise ProtocolError, and nothing else."""
 
     def connect(self, socket: Socket, wish: Connect) -> None:
-        """A peer wishes to join ``socket.namespace``. Calls ``accept`` or ``refuse``, now or later."""
+        """A peer asks to join ``socket.namespace``. The handler calls ``accept`` or ``refuse``, now or later."""
 
     def event(self, socket: Socket, event: Event) -> None:
         """An event arrived on an accepted socket."""
 
     def acked(self, socket: Socket, ack: Ack) -> None:
-        """The answer to an event arrived that was sent with ``ask`` (or one nobody asked for)."""
+        """The ack of an event arrived that was sent with ``ask``, or one that was not asked for."""
 
-    def proved(self, socket: Socket, number: int) -> None:
-        """The peer has read all that was sent before ``socket.prove(number)``."""
+    def confirmed(self, socket: Socket, number: int) -> None:
+        """The peer has read all that was sent before ``socket.ask_confirmation(number)``."""
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
-        """An accepted socket's session is about to be ended by this side; a last word may be sent."""
+        """This side is about to end the session of an accepted socket; one more event may be sent."""
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
-        """An accepted socket has ended, or one that was not answered yet."""
+        """A socket has ended that was accepted or not yet answered."""
 
 
 class Socket:
     """One peer in one namespace.
 
     Attributes:
-        connection: what it is on.
+        connection: the connection that it is on.
         namespace: with its leading slash.
-        handler: who serves the namespace.
+        handler: the namespace's.
         id: its own id, which is not the session's.
-        accepted: whether the handler let it in and it is still there.
+        accepted: whether the handler let it in and it has not ended.
         serves: whether being in this namespace is a reason for the connection to stay.
-        record: the handler's own, about this socket.
+        record: for the handler's own use.
     """
 
     __slots__ = (
@@ -114,7 +113,7 @@ class Socket:
         self._next_id = connection.first_id
 
     def accept(self, serves: bool = True, pid: str | None = None) -> None:
-        """Let the peer in and tell it so. On a socket that is gone: nothing happens.
+        """Let the peer in and tell it so. A socket that has ended stays ended.
 
         Args:
             serves: whether the connection may stay for the sake of this namespace.
@@ -132,8 +131,8 @@ class Socket:
         """Do not let the peer in, and tell it why.
 
         Args:
-            message: what a program may look at and a person read.
-            data: more of it, as JSON. In revision 3 it stands in the message's place, as with npm's server.
+            message: for programs and people.
+            data: more details, as JSON. Revision 3 sends them in place of the message, as npm's server does.
         """
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
@@ -141,12 +140,12 @@ class Socket:
             connection.refuse(self.namespace, message, data)
 
     def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
-        """Send an event. On a socket that is gone, or not let in yet: nothing happens.
+        """Send an event. Nothing is sent if the socket has ended or was not accepted yet.
 
         Args:
             body: the JSON array of the event's name and arguments.
-            attachments: what placeholders in it refer to.
-            ask: for an ack; the handler's ``acked`` is told.
+            attachments: those that its placeholders refer to.
+            ask: whether to ask for an ack, which arrives at the handler's ``acked``.
 
         Returns:
             The id of the ack that was asked for.
@@ -160,7 +159,7 @@ class Socket:
         return number
 
     def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
-        """Answer the event that asked for ack ``number``. On a socket that is gone: nothing happens.
+        """Answer the event that asked for ack ``number``. Nothing is sent if the socket has ended.
 
         Args:
             number: the id.
@@ -174,22 +173,21 @@ class Socket:
         """The id after that of the last ack that was asked for."""
         return self._next_id
 
-    def prove(self, number: int) -> bool:
-        """Ask for a proof that the peer has read all that was sent; ``handler.proved`` is told.
+    def ask_confirmation(self, number: int) -> bool:
+        """Ask the peer to confirm that it has read all that was sent; ``handler.confirmed`` is called then.
 
         Returns:
-            Whether it was asked; not while another proof of this connection is awaited, nor of a socket
-            that is gone.
+            Whether it was asked: not while the connection awaits another confirmation, nor on a socket that has ended.
         """
         connection = self.connection
-        if connection.proving is not None or not self.accepted:
+        if connection.confirming is not None or not self.accepted:
             return False
-        connection.proving = self
-        connection.session.transport.prove(number)
+        connection.confirming = self
+        connection.session.transport.ask_confirmation(number)
         return True
 
     def disconnect(self) -> None:
-        """End this socket and tell the peer, which then does not come back by itself."""
+        """End this socket and tell the peer, which does not reconnect by itself then."""
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
             connection.forget(self)
@@ -212,12 +210,11 @@ class Socket:
 
 
 class _MsgpackSocket(Socket):
-    """One whose client has the msgpack parser: each packet is one binary message."""
+    """A socket of a client with the msgpack parser: each packet is one binary message."""
 
     __slots__ = ()
 
     def emit(self, body: bytes, attachments: Sequence[bytes] = (), ask: bool = False) -> int | None:
-        """See ``Socket``."""
         number: int | None = None
         if ask:
             number = self._next_id
@@ -226,7 +223,6 @@ class _MsgpackSocket(Socket):
         return number
 
     def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
-        """See ``Socket``."""
         self._send_packet(ACK, number, body, attachments)
 
     def _send_packet(self, kind: int, number: int | None, body: bytes, attachments: Sequence[bytes]) -> None:
@@ -236,16 +232,16 @@ class _MsgpackSocket(Socket):
 
 
 class Connection:
-    """All that one session carries. It is the session's ``Listener``.
+    """The sockets of one session. It is the session's ``Listener``.
 
     Args:
-        session: sends what is given to it.
-        application: is asked who serves a namespace, and told of the end.
-        handshake: what the peer said first.
-        limits: on what the peer sends.
+        session: carries the packets.
+        application: finds the handlers of namespaces, and is told of the end.
+        handshake: the facts of the first request.
+        limits: of what the peer may send.
 
     Attributes:
-        sockets: those that are accepted or not answered yet, by namespace.
+        sockets: those that are accepted or not yet answered, by namespace.
     """
 
     __slots__ = (
@@ -255,9 +251,9 @@ class Connection:
         "_refused",
         "_socket",
         "application",
+        "confirming",
         "first_id",
         "handshake",
-        "proving",
         "session",
         "sockets",
     )
@@ -267,9 +263,9 @@ class Connection:
         self.application = application
         self.handshake = handshake
         self.sockets: dict[str, Socket] = {}
-        #: who awaits the one proof that is asked at a time
-        self.proving: Socket | None = None
-        #: of the acks that the next socket asks for
+        #: the socket that awaits a confirmation; there is one at a time
+        self.confirming: Socket | None = None
+        #: the first ack id of the next socket
         self.first_id = 0
         self._refused = 0
         self._limits = limits
@@ -280,11 +276,11 @@ class Connection:
 
     @property
     def serves(self) -> bool:
-        """Whether a socket is accepted for whose sake the connection stays."""
+        """Whether an accepted socket gives the connection a reason to stay."""
         return any(socket.serves and socket.accepted for socket in self.sockets.values())
 
     def opened(self) -> None:
-        """The session stands. Clients of revision 3 are joined to ``/`` unasked."""
+        """The session is open. Clients of revision 3 join ``/`` without asking."""
         if self.session.revision == 3:
             self._connect(Connect(_DEFAULT))
 
@@ -294,7 +290,7 @@ class Connection:
         self.first_id = max(self.first_id, socket.asked)
 
     def dismiss(self, namespace: str) -> None:
-        """This side ends a socket: what the peer said before it heard of that may still come, and is nothing."""
+        """This side ends a socket: packets that the peer sent before it learns of that are ignored."""
         dismissed = self._dismissed = self._dismissed or {}
         dismissed[namespace] = None
         if len(dismissed) > self._limits.max_namespaces:
@@ -318,39 +314,37 @@ class Connection:
         self.send(ConnectError(namespace, msgspec.json.encode(answer)))
 
     def text(self, data: bytes) -> None:
-        """Text of the session. Raises ProtocolError."""
+        """A text message arrived. Raises ProtocolError."""
         packet = self._decoder.text(data)
         if packet is not None:
             self._receive(packet)
 
     def binary(self, data: bytes) -> None:
-        """An attachment. Raises ProtocolError."""
+        """A binary message arrived. Raises ProtocolError."""
         if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
-            # The first packet of a client. That of JSON is text; and one of revision 3 has had JSON from us by then.
+            # The first packet is binary: the parser is not JSON's. (A client of revision 3 has received JSON by then.)
             self._decoder, self._socket = MsgpackDecoder(self._limits), _MsgpackSocket
         packet = self._decoder.binary(data)
         if packet is not None:
             self._receive(packet)
 
-    def proved(self, number: int) -> None:
-        """See ``wire.session.Listener``."""
-        socket, self.proving = self.proving, None
+    def confirmed(self, number: int) -> None:
+        socket, self.confirming = self.confirming, None
         if socket is not None and socket.accepted:
-            socket.handler.proved(socket, number)
+            socket.handler.confirmed(socket, number)
         else:
-            # Who asked is gone; others on this connection were put off meanwhile.
+            # The socket that asked has ended; others on this connection have waited for their turn.
             for other in list(self.sockets.values()):
                 if other.accepted:
-                    other.handler.proved(other, 0)
+                    other.handler.confirmed(other, 0)
 
     def closing(self, reason: Reason) -> None:
-        """See ``wire.session.Listener``."""
         for socket in list(self.sockets.values()):
             if socket.accepted:
                 socket.handler.closing_socket(socket, reason)
 
     def closed(self, reason: Reason, detail: str) -> None:
-        """The session has ended, and so have its sockets."""
+        """The session has ended, and its sockets with it."""
         sockets, self.sockets = self.sockets, {}
         for socket in sockets.values():
             socket.accepted = False
@@ -372,7 +366,7 @@ class Connection:
         elif type(packet) is Connect:
             self._connect(packet)
         elif type(packet) is Disconnect:
-            # A socket that the server ended a moment ago may cross this on its way; after it the peer knows.
+            # This may cross the end of the socket by this side; afterwards the peer knows of it.
             if self._dismissed is not None:
                 self._dismissed.pop(packet.namespace, None)
             if socket is not None:
@@ -383,7 +377,7 @@ class Connection:
             raise ProtocolError("an error packet from a client")
 
     def _crosses(self, packet: Event | Ack) -> bool:
-        """Whether the peer may have sent ``packet`` before it heard of the end of its socket."""
+        """Whether the peer may have sent ``packet`` before it learnt of the end of its socket."""
         return self._dismissed is not None and packet.namespace in self._dismissed
 
     def _connect(self, wish: Connect) -> None:
@@ -407,5 +401,5 @@ class Connection:
 
 _DEFAULT: Final = "/"
 
-#: What is sent is as deep as what was let in, and some levels more.
+#: Packets that are sent are as deep as those that were accepted, and some levels more.
 _ANY_DEPTH: Final = 1000

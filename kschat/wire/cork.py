@@ -1,7 +1,7 @@
-"""Holds small writes back, so that each socket is written to once a batch.
+"""Holds small writes back, so that each transport writes once a batch.
 
-A transport that finds the cork held appends to a list of its own and enters itself in
-``dirty`` once; ``release`` lets each of them write what it has as one piece.
+While the cork is held, a transport collects its writes and enters itself in ``dirty`` once; ``release`` lets each of
+them write its collection in one piece.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ class Corked(Protocol):
     """A transport that can hold its writes back."""
 
     def flush(self) -> None:
-        """Write what was held back, as one piece. Must not raise."""
+        """Write in one piece what was held back. Must not raise."""
 
 
 class Cork:
-    """One a daemon. Not reentrant: the pipeline alone holds it, from one batch to its end."""
+    """There is one in a daemon. It is not reentrant: only the pipeline holds it, for one batch."""
 
     __slots__ = ("dirty", "held")
 
@@ -26,11 +26,11 @@ class Cork:
         self.dirty: list[Corked] = []
 
     def hold(self) -> None:
-        """From here to ``release``, transports keep what they are given."""
+        """Transports collect their writes from now on, until ``release``."""
         self.held = True
 
     def release(self) -> None:
-        """Let each transport write what it was given meanwhile."""
+        """Let each transport write what it has collected."""
         try:
             # Held until the last has written: what is sent from within a flush follows what waits there.
             while self.dirty:

@@ -2,8 +2,7 @@
 
 Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` and ``v4-current.md``.
 
-Text is UTF-8 in bytes throughout: it comes so from the socket and goes so to it. Who
-reads the socket has checked that it is UTF-8.
+Text is UTF-8 in bytes throughout, as it arrives and as it is sent. The transport has checked that it is UTF-8.
 
 ::
 
@@ -56,7 +55,7 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """What a message-framed transport carries: ``payload`` as text or as binary."""
+    """One message of a transport: ``payload`` as text or as binary."""
 
     payload: bytes
     binary: bool = False
@@ -80,7 +79,7 @@ def encode(packet: Packet, revision: Revision, base64: bool = False) -> Frame:
 
 
 def base64_prefix(revision: Revision) -> bytes:
-    """What stands before the base64 of a binary message in text."""
+    """The prefix of a binary message that is sent as base64 in text."""
     return b"b4" if revision == 3 else b"b"
 
 
@@ -88,7 +87,7 @@ def decode_text(payload: bytes, revision: Revision) -> Packet:
     """Decode one text frame.
 
     Raises:
-        ProtocolError: empty, an unknown type, or base64 that is none.
+        ProtocolError: it is empty, its type is unknown, or its base64 is invalid.
     """
     if not payload:
         raise ProtocolError("an empty text frame")
@@ -112,7 +111,7 @@ def decode_binary(payload: bytes, revision: Revision) -> Packet:
     """Decode one binary frame.
 
     Raises:
-        ProtocolError: in revision 3, a frame that does not start with the byte of a message.
+        ProtocolError: in revision 3, the frame does not start with the byte of a message.
     """
     if revision == 4:
         return Packet(MESSAGE, payload, True)
@@ -134,7 +133,7 @@ def open_data(
         sid: the session's id.
         upgrades: transports the client may change to.
         ping_interval, ping_timeout: seconds; announced as whole milliseconds.
-        max_payload: bytes of one packet. Clients of revision 3 pass over it.
+        max_payload: bytes of one packet. Clients of revision 3 ignore it.
     """
     return msgspec.json.encode(
         {

@@ -1,7 +1,6 @@
-"""Why a connection ends. Each reason is named once, here.
+"""The reasons for which connections end.
 
-Knows nothing of sockets: ``close_code`` is the code a WebSocket transport puts
-into its close frame (RFC 6455, section 7.4.1); other transports have their own way.
+``close_code`` is the code of a WebSocket's close frame (RFC 6455, section 7.4.1); other transports have no use for it.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ class Reason(Enum):
 
 
 class ProtocolError(Exception):
-    """The peer sent bytes that are no packet, or a packet that has no place here.
+    """The peer sent bytes that are not a packet, or a packet that is out of place.
 
-    Its connection alone is closed with ``reason``. ``detail`` is for the log; it never
-    holds what the peer sent. Any other exception out of ``wire`` is a bug of ours.
+    Only its connection is closed, with ``reason``. ``detail`` is for the log and never contains data of the peer. Any
+    other exception from ``wire`` is a bug of ours.
     """
 
     def __init__(self, detail: str, reason: Reason = Reason.PARSE_ERROR) -> None:

@@ -1,4 +1,4 @@
-"""What the HTTP request that began a session said: ``Handshake``."""
+"""The facts of the HTTP request that began a session: ``Handshake``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Handshake(msgspec.Struct, frozen=True, kw_only=True):
-    """What the HTTP request that began a session said.
+    """The facts of the HTTP request that began a session.
 
     Attributes:
         query: the URL's query, the first value of each name.
         authorization: the header of that name, or "".
         peer: the address it came from, for the log: ``192.0.2.7:54321``, ``::1:54321``, ``unix``.
-        time: when that was, in seconds since the epoch; 0 where nobody looked at a clock.
-        secure: whether it came by TLS (to this server; what a proxy has taken off is not known).
-        headers: by their names in lower case, those of one name joined by ``, ``; empty where they are not kept.
-        url: path and query; "" where it is not kept.
+        time: when it arrived, in seconds since the epoch; 0 if unknown.
+        secure: whether it came by TLS to this server (a proxy may have ended TLS before).
+        headers: by their names in lower case, those of one name joined by ``, ``; empty if they are not kept.
+        url: path and query; "" if it is not kept.
     """
 
     query: Mapping[str, str] = {}
@@ -35,5 +35,5 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def address(self) -> str:
-        """The peer's IP address alone; "" where it has none."""
+        """The peer's IP address; "" if it has none."""
         return self.peer.rpartition(":")[0]

@@ -1,16 +1,16 @@
-"""Numbers in JSON that stays text: each as JavaScript reads it, which is a double (ECMA-262, 25.5).
+"""Numbers in JSON that is not decoded: JavaScript reads them as doubles (ECMA-262, 25.5).
 
-JSON bounds no number, readers do: some take ``1e400`` for infinity, some refuse it, some refuse integers of more than
-64 bits. So that all readers see the same, a number that no double holds, or one with an exponent, is written as
-``JSON.stringify(JSON.parse(text))`` writes it. All other JSON stays as it came.
+JSON does not bound numbers, but readers do: some read ``1e400`` as infinity, some refuse it, some refuse integers of
+more than 64 bits. So that all readers see the same value, a number that no double holds, or that has an exponent, is
+rewritten as ``JSON.stringify(JSON.parse(text))`` would. All other JSON stays as it is.
 
 ::
 
-    9007199254740993    9007199254740992    a run of 16 digits or more: the nearest double
+    9007199254740993    9007199254740992    16 digits or more before the point: the nearest double
     1e400, 10**400      null                beyond all doubles
     1E5, 1e21, 10**120  100000, 1e+21, 1e+120
     -0, -0.0            0
-    42, 0.1, 1.0        stay
+    42, 0.1, 1.0        stay; so does each fraction of up to 23 digits, which all read as the nearest double
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-#: The largest whole number that a double tells from its neighbours: 2**53 - 1 (``Number.MAX_SAFE_INTEGER``).
+#: The largest integer that doubles distinguish from its neighbours, 2**53 - 1 (``Number.MAX_SAFE_INTEGER``).
 MAX_SAFE: Final = 2**53 - 1
 
-#: A number as JSON writes it, where it is all of a text.
+#: A text that is a number of JSON.
 NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
 
 
-# A class for each byte: 0 a digit, e an exponent's letter, - a sign, "," what may stand before a number, else a space.
+# A class for each byte: 0 for digits, e for an exponent's letter, - for a sign, "," for bytes that may precede a
+# number, a space for all others.
 def _class_of(byte: int) -> int:
     if byte in b"0123456789":
         return ord("0")
@@ -37,36 +38,50 @@ def _class_of(byte: int) -> int:
 
 
 _CLASSES: Final = bytes(map(_class_of, range(256)))
-_RUN: Final = b"0" * 16
+
+#: Doubles hold all integers of that many digits, and not all of one digit more.
+_SAFE_DIGITS: Final = 15
+#: JavaScript writes no fraction with more digits.
+_FRACTION_DIGITS: Final = 23
+
+_NEGATIVE_ZERO: Final = b",-0"
+_LONG: Final = b"0" * (_SAFE_DIGITS + 1)
+_LONG_NUMBERS: Final = (b"," + _LONG, b",-" + _LONG, b"0" * (_FRACTION_DIGITS + 1))
+
+#: How a number begins.
+_STARTS: Final = frozenset(b"-0123456789"[i : i + 1] for i in range(11))
 
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(-?[0-9][-+.0-9eE]*)', re.DOTALL)
-_LONG: Final = re.compile(rb"[0-9]{16}")
 
 
 def as_javascript(text: bytes) -> bytes:
-    """JSON with each number that no double holds as JavaScript would write it. Where there is none, ``text`` itself.
-
-    ``text`` is JSON; of anything else nothing worse comes than of ``text``.
-    """
-    # Most messages are one text, and nearly all hold no such number: found out in a microsecond, without decoding.
-    if text[:1] == b'"':
+    """Rewrite the numbers that no double holds in ``text``, which is JSON. If it has none, return ``text`` itself."""
+    first = text[:1]
+    if first == b'"' or first == b"n":
         return text
+    if first in _STARTS:
+        return text if len(text) <= _SAFE_DIGITS and text.isdigit() else _stringified(text)
+    # Nearly all messages have no such number: this finds out without decoding them.
     classes = text.translate(_CLASSES)
-    if b"0e" not in classes and _RUN not in classes and b",-0" not in classes and classes[:2] != b"-0":
-        return text
-    return _rewritten(text, _is_strange, _stringified)
+    if (
+        b"0e" in classes
+        or (_LONG in classes and any(one in classes for one in _LONG_NUMBERS))
+        or (b"-0" in text and _NEGATIVE_ZERO in classes)
+    ):
+        return _rewritten(text, _is_strange, _stringified)
+    return text
 
 
 def whole(text: bytes) -> bytes:
-    """JSON with each whole number as an integer writes it: 42 for ``42.0`` and ``4.2e1``.
+    """Rewrite the whole numbers in ``text``, which is JSON, as integers: ``42.0`` and ``4.2e1`` as 42.
 
-    Numbers beyond ``MAX_SAFE`` stay: a double may have been rounded to such a number, so that it names another.
+    Numbers beyond ``MAX_SAFE`` stay: rounding may have turned one id into another.
     """
     return _rewritten(text, lambda token: not token.lstrip(b"-").isdigit(), _as_whole)
 
 
 def whole_number(value: float) -> int | None:
-    """The integer that ``value`` is; None where it is none, or beyond ``MAX_SAFE``."""
+    """``value`` as an integer; None if it has a fraction or is beyond ``MAX_SAFE``."""
     return int(value) if abs(value) <= MAX_SAFE and value.is_integer() else None
 
 
@@ -79,7 +94,7 @@ def stringified(value: float) -> str:
     mantissa, _, exponent = repr(abs(value)).partition("e")
     before, _, after = mantissa.partition(".")
     digits = (before + after).lstrip("0")
-    # Where the point stands, counted from the first digit that is not 0.
+    # The position of the decimal point, counted from the first digit that is not 0.
     point = len(before) + int(exponent or 0) - (len(before + after) - len(digits))
     digits = digits.rstrip("0")
     sign = "-" if value < 0 else ""
@@ -105,14 +120,21 @@ def _rewritten(text: bytes, strange: Callable[[bytes], bool], written: Callable[
 
 
 def _is_strange(token: bytes) -> bool:
-    return b"e" in token or b"E" in token or token[:2] == b"-0" or _LONG.search(token) is not None
+    if b"e" in token or b"E" in token or token[:2] == b"-0":
+        return True
+    if len(token) <= _SAFE_DIGITS:
+        return False
+    whole, _, fraction = token.lstrip(b"-").partition(b".")
+    return len(whole) > _SAFE_DIGITS or len(fraction) > _FRACTION_DIGITS
 
 
 def _stringified(token: bytes) -> bytes:
+    if not _is_strange(token):
+        return token
     try:
         return stringified(float(token)).encode()
     except ValueError:
-        return token  # no JSON, as whoever decodes it will find
+        return token  # not JSON; its decoder will refuse it
 
 
 def _as_whole(token: bytes) -> bytes:

@@ -1,9 +1,8 @@
-"""JSON that stays text: checked and split, decoded by the one that knows its type.
+"""JSON that is checked and split here, and decoded by code that knows its type.
 
-msgspec reads all of it, so what passes here is JSON to the letter (RFC 8259), with two
-exceptions made on purpose: bounded depth, and halves of surrogate pairs, which
-JavaScript's strings may hold and ``JSON.stringify`` writes as an escape. Strict decoders refuse
-those; they are replaced by U+FFFD, the way browsers do it for text on the wire (WIRE.md, 8).
+msgspec reads all of it, so only JSON passes (RFC 8259), with two deliberate exceptions. Depth is bounded. Halves of
+surrogate pairs, which strings of JavaScript may contain and ``JSON.stringify`` escapes, are replaced by U+FFFD, as
+browsers do in text frames; strict decoders would refuse them.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from kschat.wire.errors import ProtocolError
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
 
-# Escapes in order of their appearance, so that "\\ud800" (an escaped backslash, then text) is
-# passed over; then a whole pair; then a half, which is the one that is caught.
+# Other escapes, so that "\\ud800" (an escaped backslash, then text) is skipped; then whole pairs; then halves, which
+# alone are captured.
 _ESCAPES: Final = re.compile(
     rb"\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -35,7 +34,7 @@ def check_depth(text: bytes, limit: int) -> None:
     """Refuse JSON nested deeper than ``limit`` arrays and objects, in time linear to its size.
 
     Raises:
-        ProtocolError: too deep. (Text that is no JSON may pass or not: its decoder tells.)
+        ProtocolError: it is too deep. (Text that is not JSON may pass; its decoder refuses it.)
     """
     if text.count(b"[") + text.count(b"{") <= limit:
         return
@@ -71,7 +70,7 @@ def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
 
 
 def decode(text: bytes | msgspec.Raw, max_depth: int) -> Any:
-    """The value that ``text`` stands for, its numbers as JavaScript reads them (``jsonnumbers``).
+    """The value of ``text``, with its numbers as JavaScript reads them (``jsonnumbers``).
 
     Raises:
         ProtocolError: not JSON, or nested deeper than ``max_depth``.

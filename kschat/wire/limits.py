@@ -1,4 +1,4 @@
-"""Every bound on what a peer may send, in one place."""
+"""All bounds on what a peer may send."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of the wire. Beyond them a ``ProtocolError`` closes that connection alone.
+    """Bounds of the wire. A peer that exceeds one loses its connection, by a ``ProtocolError``.
 
     Attributes:
         max_payload: bytes of one packet, and of all attachments of one packet together.
         max_attachments: attachments of one packet.
         max_depth: nested arrays and objects in a packet's JSON.
         max_namespaces: namespaces joined at once on one connection.
-        max_refused: namespaces that one connection may be refused, again and again. Each costs a look at a token, and a
-            line in the log.
-        max_arguments: arguments of one event or ack; each is an object of ours.
+        max_refused: refused joins of one connection. Each costs the verification of a token, and a line in the log.
+        max_arguments: arguments of one event or ack; each becomes an object.
         max_event_name: bytes of an event's name, as JSON.
-        max_namespace: bytes of a namespace with its query (a token may stand there).
+        max_namespace: bytes of a namespace with its query, which may contain a token.
     """
 
     max_payload: int = 1_000_000

@@ -1,13 +1,13 @@
 """Socket.IO packets as npm's ``socket.io-msgpack-parser`` writes them: each is one binary message, a map in msgpack.
 
-Source: github.com/socketio/socket.io-msgpack-parser, ``index.js``; github.com/msgpack/msgpack, ``spec.md``; and, for
-what JavaScript has and msgpack has not, ``notepack.io``, which that parser stands on.
+Source: github.com/socketio/socket.io-msgpack-parser, ``index.js``; github.com/msgpack/msgpack, ``spec.md``; and
+``notepack.io``, on which that parser is built, for the values of JavaScript that msgpack lacks.
 
 ::
 
     {"type": 2, "nsp": "/kschat", "id": 7, "data": ["Send", {"msg": "hi"}]}    EVENT that asks for ack 7
 
-What is above knows JSON with attachments alone, so packets are turned into that and made of it here.
+The layers above know only JSON with attachments, so packets are converted from and to that here.
 
 ::
 
@@ -61,7 +61,7 @@ _INTEGERS: Final = {
     0xD3: struct.Struct(">q"),
 }
 _FLOATS: Final = {0xCA: struct.Struct(">f"), 0xCB: struct.Struct(">d")}
-#: How long what follows is: of text, binary, arrays, maps, extensions.
+#: The forms of lengths: of text, binary, arrays, maps, extensions.
 _LENGTHS: Final = {
     0xC4: struct.Struct(">B"),
     0xC5: struct.Struct(">H"),
@@ -80,19 +80,19 @@ _LENGTHS: Final = {
 _FIXED_EXTENSIONS: Final = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
 _CONSTANTS: Final = {0xC0: b"null", 0xC2: b"false", 0xC3: b"true"}
 
-#: JSON in place of JavaScript's undefined, which JSON has not: a member of an object that is it is left out.
+#: Stands for JavaScript's undefined, which JSON lacks: null in an array; members of an object are left out.
 _UNDEFINED: Final = b"null "
 
 
-#: Half of a surrogate pair, as JavaScript's programs write it into what should be UTF-8.
+#: Half of a surrogate pair in what should be UTF-8, as programs in JavaScript write it.
 _HALVES: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
 
 class MsgpackDecoder:
-    """Reads the packets of one connection. ``socketio.Decoder`` for another parser.
+    """Decodes the packets of one connection, in place of ``socketio.Decoder``.
 
     Args:
-        limits: beyond them, ``ProtocolError``. The depth is that of a packet's data.
+        limits: bounds of packets; the depth is that of a packet's data.
     """
 
     __slots__ = ("_json", "_limits")
@@ -102,14 +102,14 @@ class MsgpackDecoder:
         self._json = Decoder(limits)
 
     def text(self, text: bytes) -> Packet:
-        """No packet of this parser is text. Raises ProtocolError."""
+        """Raises ProtocolError: no packet of this parser is text."""
         raise ProtocolError("text from a client of the msgpack parser")
 
     def binary(self, data: bytes) -> Packet:
         """Decode one packet.
 
         Raises:
-            ProtocolError: no packet, or one that breaks a limit.
+            ProtocolError: it is not a packet, or breaks a limit.
         """
         reader = _Reader(data, self._limits)
         try:
@@ -149,7 +149,7 @@ class MsgpackDecoder:
 
 
 class _Reader:
-    """Turns the msgpack of one packet into JSON. ``attachments`` are what its placeholders mean."""
+    """Converts the msgpack of one packet to JSON. Its placeholders refer to ``attachments``."""
 
     __slots__ = ("_data", "_limits", "attachments", "position")
 
@@ -190,7 +190,7 @@ class _Reader:
         return number
 
     def _size(self, first: int, short: int, *longer: int) -> int:
-        """How many there are in an array or a map that begins with ``first``."""
+        """The number of elements of an array or a map that begins with ``first``."""
         size = first & 0x0F if first & 0xF0 == short else -1
         if first in longer:
             size = self._number(_LENGTHS[first])
@@ -209,7 +209,7 @@ class _Reader:
         raise ProtocolError("a name in an object that is no text")
 
     def _value(self, depth: int) -> bytes:
-        """The JSON of the next value, which stands in so many arrays and objects."""
+        """The JSON of the next value, which is nested in ``depth`` arrays and objects."""
         first = self._byte()
         if first < 0x80:
             return b"%d" % first

@@ -1,6 +1,6 @@
-"""What a session that polls has for its peer: frames that wait, and what of those that went is proved.
+"""The frames of a session that polls: those that wait, and those that were sent and are not confirmed.
 
-A frame waits, goes in a body, and is read when the peer asks for the next body.
+A frame waits, is sent in a body, and is confirmed when the peer asks for the next body.
 """
 
 from __future__ import annotations
@@ -25,34 +25,44 @@ class Outbox:
 
     Attributes:
         unsent: bytes that wait, and what their frames cost.
-        proof: the number of the proof that is awaited, or None.
+        awaited: the number of the confirmation that is awaited, or None.
     """
 
-    __slots__ = ("_frames", "_limit", "_read", "_revision", "_sent", "_text_only", "_until", "_went", "proof", "unsent")
+    __slots__ = (
+        "_frames",
+        "_limit",
+        "_read",
+        "_revision",
+        "_sent",
+        "_text_only",
+        "_until",
+        "_went",
+        "awaited",
+        "unsent",
+    )
 
     def __init__(self, revision: Revision, limit: int, text_only: bool = False) -> None:
         self.unsent = 0
-        self.proof: int | None = None
+        self.awaited: int | None = None
         self._revision: Revision = revision
         self._limit = limit
         self._text_only = text_only
         self._frames: deque[Frame] = deque()
-        # Frames that were ever put in; of them, those that went; of them, those that were read; and how many have to
-        # be for the proof.
+        # Counts: frames put in; of these, frames sent; of these, frames read; frames to be read for the confirmation.
         self._sent = self._went = self._read = self._until = 0
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """Whether a frame waits."""
         return bool(self._frames)
 
     def put(self, data: bytes, binary: bool = False) -> None:
-        """One more frame waits."""
+        """Add a frame."""
         self._frames.append(Frame(data, binary))
         self._sent += 1
         self.unsent += FRAME_COST + len(data)
 
     def take(self, text_only: bool = False) -> Frame:
-        """A body of as much as fits. ``text_only`` holds for this one."""
+        """Take a body of as many frames as fit. ``text_only`` holds for this body alone."""
         body, count = payload.encode(self._frames, self._revision, self._limit, text_only or self._text_only)
         for _ in range(count):
             self.unsent -= FRAME_COST + len(self._frames.popleft().payload)
@@ -60,31 +70,31 @@ class Outbox:
         return body
 
     def take_frames(self) -> deque[Frame]:
-        """All that waits, as it was put in."""
+        """Take all frames that wait."""
         frames, self._frames = self._frames, deque()
         self.unsent = 0
         return frames
 
     def alone(self, frame: Frame) -> Frame:
-        """A body of this frame, whatever waits."""
+        """A body of this frame alone; the others go on waiting."""
         return payload.encode((frame,), self._revision, self._limit)[0]
 
-    def ask(self, number: int) -> bool:
-        """Await the proof that all was read that was put in so far.
+    def await_confirmation(self, number: int) -> bool:
+        """Await the confirmation that the peer has read all frames that were put in so far.
 
         Returns:
-            Whether it is there already; ``proved`` gives it.
+            Whether it has; then ``confirmed`` returns the number.
         """
-        self.proof, self._until = number, self._sent
+        self.awaited, self._until = number, self._sent
         return self._read == self._sent
 
     def asked_for_more(self) -> None:
-        """The peer has read all that went."""
+        """The peer has read all frames that were sent."""
         self._read = self._went
 
-    def proved(self) -> int | None:
-        """The number of the proof that was awaited, if it is there; it is awaited no more."""
-        if self.proof is None or self._until > self._read:
+    def confirmed(self) -> int | None:
+        """Return the number of the awaited confirmation once it is there, and await it no longer."""
+        if self.awaited is None or self._until > self._read:
             return None
-        number, self.proof = self.proof, None
+        number, self.awaited = self.awaited, None
         return number

@@ -1,4 +1,4 @@
-"""What an ``EngineSession`` knows of those around it: below, above, and beside it."""
+"""The interfaces of an ``EngineSession`` to its surroundings: below, above and beside it."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from kschat.wire.errors import Reason
 
 
 class Transport(Protocol):
-    """What carries the frames of a session."""
+    """Carries the frames of a session."""
 
     def send(self, payload: bytes, binary: bool = False) -> None:
-        """Write one frame. Must not raise, also when the peer is gone."""
+        """Write one frame. Must not raise, even if the peer is gone."""
 
     def close(self, reason: Reason) -> None:
-        """Write what was sent, then end. Must not call back into the session."""
+        """Write what was sent, then close. Must not call back into the session."""
 
     def release(self) -> None:
-        """Let a request that is parked for frames go (with a noop); others: nothing."""
+        """Answer a request that is parked for frames with a noop. Transports without such requests do nothing."""
 
-    def prove(self, number: int) -> None:
-        """Ask the peer for a proof that it has read all that was sent so far.
+    def ask_confirmation(self, number: int) -> None:
+        """Ask the peer to confirm that it has read all that was sent so far.
 
-        When it comes, ``session.proved`` is called with ``number``. One is asked at a time.
+        The confirmation arrives as ``session.confirmed(number)``. At most one is awaited at a time.
         """
 
     def ask_for_life(self) -> None:
-        """Ask the peer for a sign of life that its library gives without the program; ``session.alive`` is called.
+        """Ask the peer for a sign of life, which arrives as ``session.alive()``.
 
-        That of revision 3 answers nothing by itself.
+        The client's transport gives it, not its program: clients of revision 3 do not answer packets of Engine.IO.
         """
 
     @property
     def congested(self) -> bool:
-        """Whether the peer does not take what is sent as fast as it comes."""
+        """Whether the peer reads more slowly than frames are sent."""
 
     def take_unsent(self) -> Iterable[Frame]:
-        """Frames that were sent but have not left, which a new transport takes over."""
+        """Frames that were sent and not written yet; a new transport takes them over."""
 
     def take_unread(self) -> Iterator[Frame]:
-        """Frames that came and that it has not handed on yet, of which the session reads before a new transport's.
+        """Frames that arrived and were not handed on yet; the session reads them before those of a new transport.
 
-        Where one of them is none, ProtocolError is raised.
+        Raises ProtocolError at a frame that is invalid.
         """
 
-    def take_proof(self) -> int | None:
-        """The number of a proof that was asked for and has not come, which a new transport asks for."""
+    def take_confirmation(self) -> int | None:
+        """The number of a confirmation that is still awaited; a new transport asks for it again."""
 
 
 class Listener(Protocol):
-    """Who is above a session."""
+    """The layer above a session."""
 
     def text(self, data: bytes) -> None:
-        """A message of UTF-8 text arrived. May raise ProtocolError."""
+        """A text message arrived, in UTF-8. May raise ProtocolError."""
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. May raise ProtocolError."""
 
-    def proved(self, number: int) -> None:
-        """The peer has read all that was sent before ``prove`` was called with ``number``."""
+    def confirmed(self, number: int) -> None:
+        """The peer has read all that was sent before ``ask_confirmation`` was called with ``number``."""
 
     def closing(self, reason: Reason) -> None:
-        """The session is about to be ended by this side; a last word may still be sent."""
+        """This side is about to end the session; one more message may be sent."""
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The session has ended; nothing can be sent. ``detail`` is for the log."""

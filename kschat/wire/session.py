@@ -3,10 +3,8 @@
 Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` and ``v4-current.md``
 ("Handshake", "Heartbeat", "Upgrade").
 
-It has no clock and no socket. Two transports (WebSocket, long-polling) put frames in and
-are told what to write; timers are told when to call ``alarm``; a listener above is told what
-arrived. What may happen when is in ``TRANSITIONS``, the one table at the end, in two
-regions that do not touch each other:
+It has no clock and no socket. Two transports (WebSocket, long-polling) hand it frames and write frames for it; timers
+call ``alarm``; a listener receives messages. All transitions are in the tables at the end, for two independent regions:
 
 ::
 
@@ -29,15 +27,15 @@ from kschat.wire.engineio import Packet, Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.roles import Listener, Timers, Transport
 
-#: The part of the timeout after which a client of revision 3, whose ping has not come, is asked for a sign of life.
+#: The part of the timeout after which a client of revision 3 is asked for a sign of life if its ping has not arrived.
 LATE: Final = 0.25
 
-#: Signs of life in a row that stand for the pings that do not come: of a page that sleeps, its browser answers alone.
+#: Signs of life in a row that replace missing pings. The browser of a page that sleeps goes on giving them.
 MAX_SIGNS_OF_LIFE: Final = 8
 
 
 class Link(Enum):
-    """Whether a session has its transport alone, or one that it may change to."""
+    """Whether a session has one transport, or a candidate beside it."""
 
     ALONE = auto()
     PROBING = auto()
@@ -46,7 +44,7 @@ class Link(Enum):
 
 
 class Beat(Enum):
-    """Whether an answer to a ping of ours, or a sign of life, is awaited."""
+    """Whether the answer to a ping, or a sign of life, is awaited."""
 
     QUIET = auto()
     ASKED = auto()
@@ -62,17 +60,17 @@ class Input(Enum):
     MESSAGE = engineio.MESSAGE
     UPGRADE = engineio.UPGRADE
     NOOP = engineio.NOOP
-    #: from a transport that the session may change to
+    #: from the candidate
     CANDIDATE = auto()
     CANDIDATE_PROBE = auto()
     CANDIDATE_UPGRADE = auto()
     CANDIDATE_OTHER = auto()
     CANDIDATE_GONE = auto()
-    #: from the timers, from the transport, from above
+    #: from the timers, the transport, the layer above
     ALARM = auto()
     LOST = auto()
     END = auto()
-    #: from the transport: what it was asked for by ``ask_for_life``
+    #: from the transport: the sign of life that ``ask_for_life`` asked for
     ALIVE = auto()
 
 
@@ -80,7 +78,7 @@ _OF_PACKET: Final = {kind.value: kind for kind in list(Input)[:7]}
 
 
 class HeartbeatTimes:
-    """How often a peer is asked, and how long an answer may take, in seconds. One a daemon."""
+    """The seconds between pings, and until their answers. There is one in a daemon."""
 
     __slots__ = ("interval", "timeout")
 
@@ -93,14 +91,14 @@ class EngineSession:
     """One session of Engine.IO.
 
     Args:
-        sid: its id, which the peer is told.
+        sid: its id.
         revision: 3 or 4.
-        transport: what carries it now.
-        timers: calls ``alarm``.
+        transport: carries it at first.
+        timers: call ``alarm``.
         times: of its heartbeat.
-        base64: the peer asked for binary as text (``b64=1``).
+        base64: whether binary is sent as text (``b64=1``).
 
-    ``listener`` is set by who is above, before the first frame arrives.
+    ``listener`` must be set before the first frame arrives.
     """
 
     __slots__ = (
@@ -151,25 +149,25 @@ class EngineSession:
         self._detail = ""
         #: since the last ping of a client of revision 3
         self._signs_of_life = 0
-        #: whether this side is about to end it, and last words are said
+        #: whether this side is ending it; the listener may still send
         self.ending = False
 
     def open(self, upgrades: tuple[str, ...], max_payload: int) -> None:
-        """Tell the peer that the session stands, and begin its heartbeat."""
+        """Send the open packet, and begin the heartbeat."""
         times = self._times
         data = engineio.open_data(self.sid, upgrades, times.interval, times.timeout, max_payload)
         self._rest()
         self.transport.send(b"0" + data)
 
-    # What comes in.
+    # Input.
 
     def receive(self, payload: bytes, binary: bool = False) -> None:
-        """A frame came on the session's transport. What is no packet closes the session."""
+        """A frame arrived on the session's transport. An invalid one closes the session."""
         try:
             if binary:
                 self._packet(engineio.decode_binary(payload, self.revision))
             elif payload and payload[0] == engineio.MESSAGE_DIGIT and self.link is not Link.CLOSED:
-                # The one packet on the hot path, by the same way that the table gives it.
+                # The packet of the hot path; the table has the same transition.
                 self.listener.text(payload[1:])
             else:
                 self._packet(engineio.decode_text(payload, self.revision))
@@ -177,7 +175,7 @@ class EngineSession:
             self.close(error.reason, error.detail)
 
     def receive_candidate(self, payload: bytes, binary: bool = False) -> None:
-        """A frame came on the transport that was offered."""
+        """A frame arrived on the candidate."""
         if binary:
             self._happens(Input.CANDIDATE_OTHER)
         elif payload == b"2probe":
@@ -188,14 +186,14 @@ class EngineSession:
             self._happens(Input.CANDIDATE_OTHER)
 
     def offer(self, candidate: Transport, base64: bool = False) -> bool:
-        """A second transport came for this session.
+        """Offer a second transport to this session.
 
         Args:
-            candidate: it.
-            base64: it is to carry binary as text.
+            candidate: the transport.
+            base64: whether it carries binary as text.
 
         Returns:
-            Whether it may try; else the one who brought it refuses it.
+            Whether it may try. If not, the caller closes it.
         """
         if self.link is not Link.ALONE:
             return False
@@ -205,11 +203,11 @@ class EngineSession:
         return True
 
     def candidate_gone(self) -> None:
-        """The transport that was offered has ended, or was too slow."""
+        """The candidate has ended, or was too slow."""
         self._happens(Input.CANDIDATE_GONE)
 
     def lost(self, reason: Reason = Reason.TRANSPORT_CLOSE) -> None:
-        """The session's transport has ended by itself."""
+        """The session's transport has ended."""
         if self.link is not Link.CLOSED:
             self._reason = reason
             self._happens(Input.LOST)
@@ -219,32 +217,32 @@ class EngineSession:
         self._happens(Input.ALARM)
 
     def alive(self) -> None:
-        """The transport has a sign of life that no packet is: a pong of RFC 6455, another GET."""
+        """The transport has a sign of life that is not a packet: a pong of RFC 6455, another GET."""
         if self.beat is Beat.ASKED and self.revision == 3 and self._signs_of_life < MAX_SIGNS_OF_LIFE:
             self._happens(Input.ALIVE)
 
-    def proved(self, number: int) -> None:
-        """The transport has the proof that was asked for by ``prove``."""
+    def confirmed(self, number: int) -> None:
+        """The transport has received the confirmation that ``ask_confirmation`` asked for."""
         if self.link is not Link.CLOSED:
-            self.listener.proved(number)
+            self.listener.confirmed(number)
 
-    # What goes out.
+    # Output.
 
     def send_text(self, data: bytes) -> None:
-        """Send a message of UTF-8 text. After the end: nothing happens."""
+        """Send a text message, in UTF-8. Nothing is sent after the end."""
         if self.link is not Link.CLOSED:
             self.transport.send(b"4" + data)
 
     def send_binary(self, data: bytes) -> None:
-        """Send a binary message. After the end: nothing happens."""
+        """Send a binary message. Nothing is sent after the end."""
         if self.link is not Link.CLOSED:
             packet = Packet(engineio.MESSAGE, data, True)
             frame = engineio.encode(packet, self.revision, self.base64)
             self.transport.send(frame.payload, frame.binary)
 
     def close(self, reason: Reason, detail: str = "") -> None:
-        """End the session. A second time: nothing happens."""
-        # A last word may be what fills a slow reader's buffer, and so bring a second end within the first.
+        """End the session. Further calls do nothing."""
+        # What the listener sends now may fill a slow reader's buffer, and so end the session a second time.
         if self.link is not Link.CLOSED and not self.ending:
             self.ending = True
             self._reason = reason
@@ -254,8 +252,8 @@ class EngineSession:
             finally:
                 self._happens(Input.END)
 
-    # The machine. To send is the last thing an action does, or it looks afterwards whether the session
-    # still stands: a transport that finds its reader too slow closes the session from within ``send``.
+    # The machine. An action sends last, or checks afterwards that the session is still open: a transport whose reader
+    # is too slow closes the session from within ``send``.
 
     def _packet(self, packet: Packet) -> None:
         self._data = packet
@@ -277,7 +275,7 @@ class EngineSession:
             (self.listener.binary if packet.binary else self.listener.text)(packet.data)
 
     def _nothing(self) -> None:
-        """What may come, and means nothing here."""
+        """An input without effect."""
 
     def _refuse(self) -> None:
         raise ProtocolError("an Engine.IO packet that has no place here")
@@ -302,7 +300,7 @@ class EngineSession:
         self.transport.send(b"2")
 
     def _ask_for_life(self) -> None:
-        # The client's own ping is late, by a little or by much: browsers wake a hidden page once a minute.
+        # The client's ping is late: browsers run the timers of a hidden page once a minute.
         self._timers.schedule(self, self._times.timeout * (1 - LATE))
         self.transport.ask_for_life()
 
@@ -323,9 +321,9 @@ class EngineSession:
             for frame in old.take_unsent():
                 if self.link is not Link.CLOSED:
                     self.transport.send(frame.payload, frame.binary)
-            proof = old.take_proof()
-            if proof is not None and self.link is not Link.CLOSED:
-                self.transport.prove(proof)
+            number = old.take_confirmation()
+            if number is not None and self.link is not Link.CLOSED:
+                self.transport.ask_confirmation(number)
             unread = old.take_unread()
             try:
                 for frame in unread:
@@ -358,9 +356,9 @@ class EngineSession:
 Action = Callable[[EngineSession], None]
 _S = EngineSession
 
-#: What happens to the link: (state, input) -> (next state, what is done).
+#: Transitions of the link: (state, input) -> (next state, action).
 TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
-    # A session that has one transport.
+    # There is one transport.
     (Link.ALONE, Input.MESSAGE): (Link.ALONE, _S._deliver),
     (Link.ALONE, Input.NOOP): (Link.ALONE, _S._nothing),
     (Link.ALONE, Input.OPEN): (Link.ALONE, _S._refuse),
@@ -373,7 +371,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.ALONE, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
     (Link.ALONE, Input.LOST): (Link.CLOSED, _S._end),
     (Link.ALONE, Input.END): (Link.CLOSED, _S._end),
-    # One that was offered another, which has not shown itself yet.
+    # There is a candidate that has not probed yet.
     (Link.PROBING, Input.MESSAGE): (Link.PROBING, _S._deliver),
     (Link.PROBING, Input.NOOP): (Link.PROBING, _S._nothing),
     (Link.PROBING, Input.OPEN): (Link.PROBING, _S._refuse),
@@ -386,7 +384,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.PROBING, Input.CLOSE): (Link.CLOSED, _S._peer_closed),
     (Link.PROBING, Input.LOST): (Link.CLOSED, _S._end),
     (Link.PROBING, Input.END): (Link.CLOSED, _S._end),
-    # One whose other transport works both ways; the peer says when to change.
+    # The candidate works both ways; the peer decides when to change.
     (Link.PROBED, Input.MESSAGE): (Link.PROBED, _S._deliver),
     (Link.PROBED, Input.NOOP): (Link.PROBED, _S._nothing),
     (Link.PROBED, Input.OPEN): (Link.PROBED, _S._refuse),
@@ -401,7 +399,7 @@ TRANSITIONS: Final[dict[tuple[Link, Input], tuple[Link, Action]]] = {
     (Link.PROBED, Input.END): (Link.CLOSED, _S._end),
 }
 
-#: What happens to the heartbeat, by revision: the client's side asks in 3, ours in 4.
+#: Transitions of the heartbeat, by revision: the client pings in 3, the server in 4.
 BEATS: Final[dict[Revision, dict[tuple[Beat, Input], tuple[Beat, Action]]]] = {
     3: {
         (Beat.QUIET, Input.PING): (Beat.QUIET, _S._answer_ping),

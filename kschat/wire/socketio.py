@@ -14,9 +14,9 @@ not in how a packet is written.
     3/kschat,7["done"]               ACK 7
     51-["Send",{"msg":{"_placeholder":true,"num":0}}]   BINARY_EVENT, one attachment follows
 
-The arguments of events and acks stay raw JSON (``msgspec.Raw``) until the one that knows
-their type decodes them. Attachments stand beside them: ``placeholders`` finds which argument
-refers to which, ``renumber`` moves one part of a packet into another.
+The arguments of events and acks stay raw JSON (``msgspec.Raw``) until code that knows their types decodes them.
+Attachments are kept beside them: ``placeholders`` finds those that an argument refers to, ``renumber`` moves a part of
+one packet into another.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ CONNECT_ERROR: Final = 4
 BINARY_EVENT: Final = 5
 BINARY_ACK: Final = 6
 
-#: Names that the clients' own machinery uses; an event of that name is refused (v5, "EVENT").
+#: Names that client libraries use themselves; events of these names are refused (v5, "EVENT").
 RESERVED_EVENTS: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
 
-#: Ids have as many digits as JavaScript counts exactly (2**53 - 1).
+#: Ids have no more digits than 2**53 - 1, up to which JavaScript counts exactly.
 _HEAD: Final = re.compile(rb"([0-6])(?:([0-9]{1,6})-)?(?:(/[^,]*),?)?([0-9]{1,16})?")
 _name: Final = msgspec.json.Decoder(str | int)
 
 
 class Connect(msgspec.Struct, frozen=True, gc=False):
-    """A wish to join ``namespace``, or the answer that it was joined.
+    """A request to join ``namespace``, or the confirmation.
 
     Attributes:
         namespace: with its leading slash.
         data: the payload's JSON (v5), or nothing.
-        query: what stood behind the namespace's ``?`` (v4), undecoded, or nothing.
+        query: the text after the namespace's ``?`` (v4), undecoded, or nothing.
     """
 
     namespace: str = "/"
@@ -75,8 +75,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         name: the first element of the packet's array.
         args: the other elements, each raw JSON.
-        id: the ack that is asked for; 0 is one.
-        attachments: what the placeholders in ``args`` refer to, by number.
+        id: of the ack that is asked for; None for none (0 is an id).
+        attachments: those that the placeholders in ``args`` refer to, by number.
     """
 
     name: str
@@ -106,7 +106,7 @@ Packet = Connect | Disconnect | Event | Ack | ConnectError
 
 
 def encode(packet: Packet) -> tuple[bytes, tuple[bytes, ...]]:
-    """``packet`` as its text and the binary attachments that must follow it."""
+    """The text of ``packet``, and the binary attachments that must follow it."""
     match packet:
         case Event():
             return _encode_array(packet, EVENT, (msgspec.json.encode(packet.name), *packet.args))
@@ -145,10 +145,10 @@ def _head(kind: int, namespace: str, attachments: int = 0) -> bytes:
 
 
 class Decoder:
-    """Puts the packets of one connection together. It holds what a binary packet still waits for.
+    """Decodes the packets of one connection. It holds a binary packet until its attachments have arrived.
 
     Args:
-        limits: beyond them, ``ProtocolError``.
+        limits: bounds of packets.
     """
 
     __slots__ = ("_limits", "_missing", "_parts", "_pending", "_room")
@@ -164,10 +164,10 @@ class Decoder:
         """Decode the text of a packet.
 
         Returns:
-            The packet, or None where attachments must follow first.
+            The packet; None if attachments must follow first.
 
         Raises:
-            ProtocolError: no packet, one that breaks a limit, or attachments were awaited.
+            ProtocolError: it is not a packet, breaks a limit, or arrived in place of an attachment.
         """
         if self._pending is not None:
             raise ProtocolError("text where a binary attachment was awaited")
@@ -190,7 +190,7 @@ class Decoder:
             self._await_attachments(packet, int(count))
             return None
         if digits is not None:
-            # No ack id belongs here; what looked like one is the payload's beginning.
+            # These packets have no ack id; the digits begin the payload.
             rest = digits + rest
         if kind == DISCONNECT:
             if rest:
@@ -209,10 +209,10 @@ class Decoder:
         """Take the next attachment.
 
         Returns:
-            The packet, or None where more must follow.
+            The packet; None if more must follow.
 
         Raises:
-            ProtocolError: none was awaited, or together they are too large.
+            ProtocolError: no attachment was awaited, or the attachments together are too large.
         """
         pending = self._pending
         if pending is None:
@@ -227,7 +227,7 @@ class Decoder:
         return msgspec.structs.replace(pending, attachments=parts)
 
     def event(self, namespace: str, number: int | None, rest: bytes) -> Event:
-        """An event whose name and arguments are the JSON array ``rest``, ``number`` its ack. Raises ProtocolError."""
+        """The event of the JSON array ``rest``; ``number`` is the id of its ack. Raises ProtocolError."""
         elements = jsontext.split_array(rest, self._limits.max_depth)
         if not elements:
             raise ProtocolError("an event without a name")
@@ -245,7 +245,7 @@ class Decoder:
         return Event(name, tuple(elements[1:]), namespace, number)
 
     def ack(self, namespace: str, number: int | None, rest: bytes) -> Ack:
-        """The ack ``number`` whose arguments are the JSON array ``rest``. Raises ProtocolError."""
+        """The ack of the JSON array ``rest``; ``number`` is its id. Raises ProtocolError."""
         if number is None:
             raise ProtocolError("an ack without an id")
         elements = jsontext.split_array(rest, self._limits.max_depth)
@@ -271,7 +271,7 @@ class Decoder:
         return namespace, query
 
     def _json(self, text: bytes) -> bytes:
-        """``text``, checked: nothing, or one JSON value."""
+        """``text``, after a check that it is empty or one JSON value."""
         if not text:
             return b""
         elements = jsontext.split_array(b"[%b]" % text, self._limits.max_depth + 1)
@@ -284,7 +284,7 @@ def placeholders(value: Any) -> Iterator[int]:
     """The numbers of the attachments that ``value``, decoded JSON, refers to, in its order.
 
     Raises:
-        ProtocolError: a placeholder whose number is none.
+        ProtocolError: the number of a placeholder is invalid.
     """
     if isinstance(value, dict):
         if value.get("_placeholder") is True:
@@ -308,14 +308,14 @@ def renumber(
         text: the value's JSON.
         attachments: the packet's.
         max_depth: of the JSON.
-        first: the number that the first of the value's own attachments shall have.
+        first: the new number of the first attachment of the value.
 
     Returns:
-        The JSON with placeholders that count from ``first``, its numbers as JavaScript writes them, and the
-        attachments they mean. Both as given where that is the case already.
+        The JSON with placeholders that count from ``first`` and numbers as JavaScript writes them, and the attachments.
+        Both are the given ones if nothing had to change.
 
     Raises:
-        ProtocolError: a placeholder whose number is none, or not that of an attachment.
+        ProtocolError: the number of a placeholder is invalid, or that of no attachment.
     """
     text = jsonnumbers.as_javascript(bytes(text))
     value = jsontext.decode(text, max_depth)
@@ -340,7 +340,7 @@ def _moved(value: Any, numbers: dict[int, int]) -> Any:
 
 
 def without_binary(value: Any) -> Any:
-    """``value``, decoded JSON, with null where it refers to an attachment."""
+    """``value``, decoded JSON, with null in place of attachments."""
     if isinstance(value, dict):
         if value.get("_placeholder") is True:
             return None

@@ -9,13 +9,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import Settings
 from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError, Subscriber
 from kschat.backends.redis.link import Link
-from kschat.backends.redis.teller import Teller
+from kschat.outage_log import OutageLog
 from tests.support.redis import Redis, Saying, shared_redis
 from tests.support.waiting import real_reactor, within
 
@@ -61,7 +61,7 @@ class LinkTestCase(TestCase):
         """A link that was not started, and what befalls it."""
         turns = Turns()
         settings = Settings(**{"url": url, "patience": 1.0, "last_retry": 0.2, **changes})
-        link = Link(settings, real_reactor(), Teller("the test"), make, prepare, turns)
+        link = Link(settings, real_reactor(), OutageLog(Logger(), name="the test"), make, prepare, turns)
         self.addCleanup(link.stop)
         return link, turns
 
@@ -248,11 +248,15 @@ class LinkTests(LinkTestCase):
             if len(turns.all) < 3:
                 raise ZeroDivisionError("a bug of who listens")
 
-        link = Link(Settings(url=redis.url, first_retry=0.01), real_reactor(), Teller("the test"), turned=turned)
+        outages = OutageLog(Logger(), name="the test")
+        link = Link(Settings(url=redis.url, first_retry=0.01), real_reactor(), outages, turned=turned)
         self.addCleanup(link.stop)
-        link.start()
-        while not link.up or len(turns.all) < 3:
-            await turns.next(True)
+        for life in (1, 2):
+            up = turns.next(True)
+            link.start() if life == 1 else link.abort("a test")
+            await up
+        await deferLater(real_reactor(), 0)
+        self.assertEqual(turns.all, [True, False, True])
         self.assertEqual(await link.do("PING"), b"PONG")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 

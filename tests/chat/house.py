@@ -81,7 +81,7 @@ class Line:
             self.writes.append(self._held)
             self._held = []
 
-    def prove(self, number: int) -> None:
+    def ask_confirmation(self, number: int) -> None:
         self.pings.append(number)
 
     def close(self, reason: Reason) -> None:
@@ -100,7 +100,7 @@ class Line:
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
-    def take_proof(self) -> int | None:
+    def take_confirmation(self) -> int | None:
         return None
 
 

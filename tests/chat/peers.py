@@ -146,7 +146,7 @@ class Pipe:
     def release(self) -> None:
         pass
 
-    def prove(self, number: int) -> None:
+    def ask_confirmation(self, number: int) -> None:
         assert self.asked is None, "a second proof is asked for while one is awaited"
         self.asked = (number, len(self.frames))
         self.proofs += 1
@@ -160,7 +160,7 @@ class Pipe:
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
-    def take_proof(self) -> int | None:
+    def take_confirmation(self) -> int | None:
         return None
 
 
@@ -267,7 +267,7 @@ class Client:
         """Answer the RFC 6455 ping, if one came."""
         asked, self.pipe.asked = self.pipe.asked, None
         if asked is not None:
-            self.session.proved(asked[0])
+            self.session.confirmed(asked[0])
         return asked is not None
 
     def drop(self) -> None:

@@ -231,7 +231,7 @@ class Leaving(SynchronousTestCase):
         guest = self.house.guest("ann")
         guest.text("3/kschat,0[]")
         guest.text('3/kschat,999999999999999["x",{"y":1}]')
-        guest.session.proved(5)
+        guest.session.confirmed(5)
         self.assertIsNone(guest.line.closed)
 
 

@@ -17,7 +17,7 @@ class NextDevice(SynchronousTestCase):
         for number in range(3):
             self.ann.send("ann", "ben", number)
         self.house.turn()
-        self.first.session.proved(self.first.line.pings[-1])
+        self.first.session.confirmed(self.first.line.pings[-1])
 
     def stored_cursor(self) -> int:
         """What a daemon after a crash would go on from."""
@@ -45,7 +45,7 @@ class NextDevice(SynchronousTestCase):
         self.house.turn()
         self.house.store.looks.held = True
         second = self.house.stranger().join({"token": self.house.token("ben")})
-        self.first.session.proved(self.first.line.pings[-1])
+        self.first.session.confirmed(self.first.line.pings[-1])
         self.house.store.looks.held = False
         self.house.store.looks.give()
         self.assertEqual(["later"], [body["MSG"][0]["msg"] for body in second.events("RESPRECEIVER")])

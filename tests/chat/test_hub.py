@@ -155,7 +155,7 @@ class Renewing(HubTests):
     def test_cursors_of_the_old_one_are_not_told_to_the_new_one(self) -> None:
         guest = self.house.guest("ann")
         self.deliver("ann", "ann")
-        guest.session.proved(2)
+        guest.session.confirmed(2)
         self.hub.renewed()
         self.house.clock.advance(WRITE_BEHIND_WAIT)
         self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 0)
@@ -173,7 +173,7 @@ class Noting(HubTests):
     def test_it_is_told_after_a_moment_all_at_once(self) -> None:
         guest = self.house.guest("ann")
         self.deliver("ann")
-        guest.session.proved(1)
+        guest.session.confirmed(1)
         guest.leave()
         self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, 0)
         self.house.clock.advance(WRITE_BEHIND_WAIT)
@@ -186,7 +186,7 @@ class Noting(HubTests):
             self.setUp()
             guest = self.house.guest("ann")
             self.deliver("ann")
-            guest.session.proved(1)
+            guest.session.confirmed(1)
             guest.leave()
             self.house.turn()
             self.assertEqual(self.successResultOf(self.house.store.inbox("ann")).cursor, int(not alone))

@@ -33,7 +33,7 @@ class Nobody:
 
     binary = text
 
-    def proved(self, number: int) -> None:
+    def confirmed(self, number: int) -> None:
         """Never called."""
 
     def closing(self, reason: Reason) -> None:

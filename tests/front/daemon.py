@@ -51,7 +51,7 @@ class Recorder:
         self.sockets: list[Socket] = []
         self.on_event: Callable[[Socket, Event], None] | None = None
         self.on_disconnected: Callable[[Socket, Reason], None] | None = None
-        self.on_proved: Callable[[Socket, int], None] | None = None
+        self.on_confirmed: Callable[[Socket, int], None] | None = None
         self.on_closing: Callable[[Socket, Reason], None] | None = None
 
     def find(self, namespace: str, connection: Connection) -> Recorder:
@@ -72,10 +72,10 @@ class Recorder:
     def acked(self, socket: Socket, ack: Ack) -> None:
         self.log.append(("acked", ack.id))
 
-    def proved(self, socket: Socket, number: int) -> None:
-        self.log.append(("proved", number))
-        if self.on_proved is not None:
-            self.on_proved(socket, number)
+    def confirmed(self, socket: Socket, number: int) -> None:
+        self.log.append(("confirmed", number))
+        if self.on_confirmed is not None:
+            self.on_confirmed(socket, number)
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
         self.log.append(("closing", socket.namespace, reason))

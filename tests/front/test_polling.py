@@ -502,12 +502,12 @@ class ReceivingData(PollingTests):
             socket = daemon.recorder.sockets[-1]
             waiting = poller.get("&t=a")
             socket.emit(b'["x"]')
-            socket.prove(7)
+            socket.ask_confirmation(7)
             self.assertEqual(len(poller.texts(waiting)), 1)
             waiting.wire.hang_up()
             again = poller.get("&t=a")
             self.assertEqual((again.status, again.code), (400, 3))
-            self.assertEqual(daemon.recorder.of("proved"), [])
+            self.assertEqual(daemon.recorder.of("confirmed"), [])
             self.assertEnded(poller, Reason.TRANSPORT_ERROR)
 
     def test_stamps_that_repeat_by_chance_mean_nothing(self) -> None:
@@ -797,34 +797,34 @@ class Proof(PollingTests):
             socket = daemon.recorder.sockets[-1]
             waiting = poller.get()
             socket.emit(b'["x"]')
-            self.assertTrue(socket.prove(7))
+            self.assertTrue(socket.ask_confirmation(7))
             self.assertEqual(len(poller.texts(waiting)), 1)
             poller.post('42/kschat,["y"]')
-            self.assertEqual(daemon.recorder.of("proved"), [])
+            self.assertEqual(daemon.recorder.of("confirmed"), [])
             self.assertTrue(poller.get().parked)
-            self.assertEqual(daemon.recorder.of("proved"), [(7,)])
+            self.assertEqual(daemon.recorder.of("confirmed"), [(7,)])
 
     def test_what_waits_in_the_outbox_is_not_proved_by_the_get_that_takes_it(self) -> None:
         for daemon, poller in self.each():
             socket = daemon.recorder.sockets[-1]
             socket.emit(b'["x"]')
-            socket.prove(7)
+            socket.ask_confirmation(7)
             self.assertEqual(len(poller.take()), 1)
-            self.assertEqual(daemon.recorder.of("proved"), [])
+            self.assertEqual(daemon.recorder.of("confirmed"), [])
             poller.get()
-            self.assertEqual(daemon.recorder.of("proved"), [(7,)])
+            self.assertEqual(daemon.recorder.of("confirmed"), [(7,)])
 
     def test_of_what_was_cut_the_whole_is_awaited(self) -> None:
         for daemon, poller in self.each(limits=Limits(max_payload=1000)):
             socket = daemon.recorder.sockets[-1]
             for _ in range(3):
                 socket.emit(b'["x","%b"]' % (b"y" * 700))
-            socket.prove(7)
+            socket.ask_confirmation(7)
             for _ in range(3):
                 self.assertEqual(len(poller.take()), 1)
-                self.assertEqual(daemon.recorder.of("proved"), [])
+                self.assertEqual(daemon.recorder.of("confirmed"), [])
             poller.get()
-            self.assertEqual(daemon.recorder.of("proved"), [(7,)])
+            self.assertEqual(daemon.recorder.of("confirmed"), [(7,)])
 
     def test_who_is_told_may_ask_for_the_next_at_once(self) -> None:
         for daemon, poller in self.each():
@@ -832,23 +832,23 @@ class Proof(PollingTests):
 
             def ask_again(socket: Socket, number: int) -> None:
                 if number:
-                    socket.prove(number - 1)
+                    socket.ask_confirmation(number - 1)
 
-            daemon.recorder.on_proved = ask_again
+            daemon.recorder.on_confirmed = ask_again
             socket.emit(b'["x"]')
-            socket.prove(3)
+            socket.ask_confirmation(3)
             poller.take()
             poller.get()
-            self.assertEqual(daemon.recorder.of("proved"), [(3,), (2,), (1,), (0,)])
+            self.assertEqual(daemon.recorder.of("confirmed"), [(3,), (2,), (1,), (0,)])
 
     def test_asked_of_what_was_read_already_a_get_is_let_go_for_its_answer(self) -> None:
         for daemon, poller in self.each():
             socket = daemon.recorder.sockets[-1]
             waiting = poller.get()
-            socket.prove(7)
+            socket.ask_confirmation(7)
             self.assertEqual(poller.texts(waiting), ["6"])
             poller.get()
-            self.assertEqual(daemon.recorder.of("proved"), [(7,)])
+            self.assertEqual(daemon.recorder.of("confirmed"), [(7,)])
 
     def test_a_bug_in_who_is_told_ends_this_session_alone(self) -> None:
         for daemon, poller in self.each():
@@ -856,9 +856,9 @@ class Proof(PollingTests):
             def fail(*_: Any) -> None:
                 raise ZeroDivisionError
 
-            daemon.recorder.on_proved = fail
+            daemon.recorder.on_confirmed = fail
             daemon.recorder.sockets[-1].emit(b'["x"]')
-            daemon.recorder.sockets[-1].prove(1)
+            daemon.recorder.sockets[-1].ask_confirmation(1)
             poller.take()
             self.assertEqual(poller.texts(poller.get()), ["1"])
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

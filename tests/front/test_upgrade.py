@@ -143,13 +143,13 @@ class Changing(UpgradeTests):
         for daemon, poller in self.each():
             socket = daemon.recorder.sockets[-1]
             socket.emit(b'["x"]')
-            socket.prove(7)
+            socket.ask_confirmation(7)
             peer = self.changed(poller)
             message, ping = peer.frames()
             self.assertEqual((message.payload, ping.payload), (b'42/kschat,["x"]', b"7"))
-            self.assertEqual(daemon.recorder.of("proved"), [])
+            self.assertEqual(daemon.recorder.of("confirmed"), [])
             peer.arrive(client_frame(b"7", 0xA))
-            self.assertEqual(daemon.recorder.of("proved"), [(7,)])
+            self.assertEqual(daemon.recorder.of("confirmed"), [(7,)])
 
     def test_the_heartbeat_goes_on(self) -> None:
         for daemon, poller in self.each(ping_interval=1, ping_timeout=1):

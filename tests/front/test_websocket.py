@@ -327,7 +327,7 @@ class Heartbeats(SessionTests):
             peer.arrive(client_frame(asked.payload, PONG))
         peer.send("2")
         self.assertEqual(peer.texts(), ["3"])
-        self.assertEqual(daemon.recorder.of("proved"), [])
+        self.assertEqual(daemon.recorder.of("confirmed"), [])
 
     def test_who_was_pinged_and_answers_nothing_is_closed(self) -> None:
         daemon = Daemon(ping_interval=25, ping_timeout=20)
@@ -586,17 +586,17 @@ class Proofs(SessionTests):
 
     def test_a_ping_goes_out_behind_what_was_sent_and_its_pong_is_told(self) -> None:
         send(self.daemon, "one")
-        self.assertTrue(self.socket.prove(42))
+        self.assertTrue(self.socket.ask_confirmation(42))
         text, ping = self.peer.frames()
         self.assertEqual((text.opcode, ping), (TEXT, Seen(PING, b"42")))
-        self.assertEqual(self.daemon.recorder.of("proved"), [])
+        self.assertEqual(self.daemon.recorder.of("confirmed"), [])
         self.peer.arrive(client_frame(ping.payload, PONG))
-        self.assertEqual(self.daemon.recorder.of("proved"), [(42,)])
+        self.assertEqual(self.daemon.recorder.of("confirmed"), [(42,)])
 
     def test_it_keeps_its_place_while_writes_are_held(self) -> None:
         self.daemon.cork.hold()
         send(self.daemon, "one")
-        self.socket.prove(42)
+        self.socket.ask_confirmation(42)
         send(self.daemon, "two")
         self.daemon.cork.release()
         self.assertEqual([frame.opcode for frame in self.peer.frames()], [TEXT, PING, TEXT])
@@ -610,23 +610,23 @@ class Proofs(SessionTests):
                 [client_frame(event().encode()) + pong + client_frame(event().encode())],
                 [client_frame(event().encode()[:9], fin=False), pong, client_frame(event().encode()[9:], 0)],
             ):
-                self.socket.prove(number)
+                self.socket.ask_confirmation(number)
                 for read in reads:
                     self.peer.arrive(read)
-                self.assertEqual(self.daemon.recorder.of("proved"), [(number,)])
+                self.assertEqual(self.daemon.recorder.of("confirmed"), [(number,)])
                 self.daemon.recorder.log.clear()
 
     def test_one_is_asked_at_a_time(self) -> None:
-        self.assertTrue(self.socket.prove(1))
-        self.assertFalse(self.socket.prove(2))
+        self.assertTrue(self.socket.ask_confirmation(1))
+        self.assertFalse(self.socket.ask_confirmation(2))
         self.peer.arrive(client_frame(b"1", PONG))
-        self.assertTrue(self.socket.prove(3))
+        self.assertTrue(self.socket.ask_confirmation(3))
 
     def test_pongs_that_answer_nothing_prove_nothing_and_harm_nobody(self) -> None:
         """A pong may come unasked (RFC 6455, 5.5.3), and some browsers send one now and then."""
         for asked in (False, True):
             if asked:
-                self.socket.prove(42)
+                self.socket.ask_confirmation(42)
             for payload in (b"", b"4", b"042", b"42 ", b"x", b"\xff", b"1" * 125):
                 pong = client_frame(payload, PONG)
                 self.peer.arrive(pong)
@@ -634,30 +634,30 @@ class Proofs(SessionTests):
                 self.peer.arrive(pong[3:])
         self.assertEqual(self.daemon.recorder.log, [])
         self.peer.arrive(client_frame(b"42", PONG) * 3)
-        self.assertEqual(self.daemon.recorder.of("proved"), [(42,)])
+        self.assertEqual(self.daemon.recorder.of("confirmed"), [(42,)])
 
     def test_unmasked_and_fragmented_pongs_are_faults(self) -> None:
         for bad in (client_frame(b"42", PONG, mask=None), client_frame(b"42", PONG, fin=False)):
             self.setUp()
-            self.socket.prove(42)
+            self.socket.ask_confirmation(42)
             self.peer.arrive(bad)
             self.assertEqual(self.peer.closing().code, 1002)
-            self.assertEqual(self.daemon.recorder.of("proved"), [])
+            self.assertEqual(self.daemon.recorder.of("confirmed"), [])
 
     def test_a_pong_after_the_end_is_nothing(self) -> None:
-        self.socket.prove(42)
+        self.socket.ask_confirmation(42)
         self.peer.send("9")
         self.peer.arrive(client_frame(b"42", PONG))
-        self.assertEqual(self.daemon.recorder.of("proved"), [])
+        self.assertEqual(self.daemon.recorder.of("confirmed"), [])
 
     def test_nothing_is_asked_after_the_end(self) -> None:
         self.peer.send("9")
-        self.socket.prove(42)
+        self.socket.ask_confirmation(42)
         self.assertEqual([frame.opcode for frame in self.peer.frames()], [CLOSE])
 
     def test_one_that_ends_the_session_ends_the_reading(self) -> None:
-        self.daemon.recorder.on_proved = lambda socket, _: socket.connection.session.close(Reason.FORCED_CLOSE)
-        self.socket.prove(42)
+        self.daemon.recorder.on_confirmed = lambda socket, _: socket.connection.session.close(Reason.FORCED_CLOSE)
+        self.socket.ask_confirmation(42)
         self.peer.arrive(client_frame(b"42", PONG) + client_frame(event().encode()) + close_frame())
         self.assertEqual(self.daemon.recorder.of("event"), [])
         self.assertIsNotNone(self.peer.wire.lost)
@@ -776,8 +776,8 @@ class Faults(SessionTests):
         for cut in (None, 3):
             daemon = Daemon()
             peer = daemon.joined()
-            daemon.recorder.on_proved = self.raises
-            daemon.recorder.sockets[-1].prove(1)
+            daemon.recorder.on_confirmed = self.raises
+            daemon.recorder.sockets[-1].ask_confirmation(1)
             pong = client_frame(b"1", PONG)
             peer.arrive(pong[:cut])
             peer.arrive(pong[cut:] if cut else b"")

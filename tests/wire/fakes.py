@@ -22,7 +22,7 @@ class FakeTransport:
         releases: how often a parked request was let go.
         unsent: what ``take_unsent`` gives away.
         asked_for_life: how often it was asked for a sign of life.
-        asked: the numbers that ``prove`` was called with.
+        asked: the numbers that ``ask_confirmation`` was called with.
     """
 
     congested = False
@@ -51,7 +51,7 @@ class FakeTransport:
         if self.on_close is not None:
             self.on_close()
 
-    def prove(self, number: int) -> None:
+    def ask_confirmation(self, number: int) -> None:
         self.asked.append(number)
 
     def release(self) -> None:
@@ -67,7 +67,7 @@ class FakeTransport:
     def take_unread(self) -> Iterator[Frame]:
         return iter(())
 
-    def take_proof(self) -> int | None:
+    def take_confirmation(self) -> int | None:
         return self.asked.pop() if self.asked else None
 
     def take(self) -> list[bytes | Frame]:
@@ -127,7 +127,7 @@ class FakeListener:
         self.received.append(Frame(data, True))
         self._fail()
 
-    def proved(self, number: int) -> None:
+    def confirmed(self, number: int) -> None:
         self.proofs.append(number)
 
     def closing(self, reason: Reason) -> None:
@@ -185,8 +185,8 @@ class FakeApplication:
     def acked(self, socket: Socket, ack: Ack) -> None:
         self.log.append(("acked", socket.namespace, ack))
 
-    def proved(self, socket: Socket, number: int) -> None:
-        self.log.append(("proved", socket.namespace, number))
+    def confirmed(self, socket: Socket, number: int) -> None:
+        self.log.append(("confirmed", socket.namespace, number))
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:
         self.last_words.append((socket.namespace, reason))

@@ -39,7 +39,7 @@ class Welcome:
     def acked(self, socket: Socket, ack: Ack) -> None:
         """Nobody asked."""
 
-    def proved(self, socket: Socket, number: int) -> None:
+    def confirmed(self, socket: Socket, number: int) -> None:
         """Nobody asked."""
 
     def closing_socket(self, socket: Socket, reason: Reason) -> None:

@@ -698,29 +698,29 @@ class ProofsTests(ConnectionTestCase):
 
     def test_the_application_is_told_of_the_proof_that_was_asked_for(self) -> None:
         socket = self.joined()
-        self.assertTrue(socket.prove(5))
+        self.assertTrue(socket.ask_confirmation(5))
         self.assertEqual(self.transport.asked, [5])
-        self.session.proved(5)
-        self.assertEqual(self.application.take(), [("proved", "/kschat", 5)])
+        self.session.confirmed(5)
+        self.assertEqual(self.application.take(), [("confirmed", "/kschat", 5)])
 
     def test_one_is_asked_for_at_a_time(self) -> None:
         one, other = self.two()
-        self.assertTrue(one.prove(5))
-        self.assertFalse(one.prove(6))
-        self.assertFalse(other.prove(7))
-        self.session.proved(5)
-        self.assertTrue(other.prove(7))
+        self.assertTrue(one.ask_confirmation(5))
+        self.assertFalse(one.ask_confirmation(6))
+        self.assertFalse(other.ask_confirmation(7))
+        self.session.confirmed(5)
+        self.assertTrue(other.ask_confirmation(7))
         self.assertEqual(self.transport.asked, [5, 7])
 
     def test_who_was_put_off_is_told_when_who_asked_is_gone(self) -> None:
         one, other = self.two()
-        one.prove(5)
-        other.prove(7)
+        one.ask_confirmation(5)
+        other.ask_confirmation(7)
         self.session.receive(b"41/kschat,")
         self.application.take()
-        self.session.proved(5)
-        self.assertEqual(self.application.take(), [("proved", "/other", 0)])
-        self.assertTrue(other.prove(7))
+        self.session.confirmed(5)
+        self.assertEqual(self.application.take(), [("confirmed", "/other", 0)])
+        self.assertTrue(other.ask_confirmation(7))
 
     def test_a_socket_that_is_gone_or_was_not_let_in_asks_for_none(self) -> None:
         for end in (
@@ -731,9 +731,9 @@ class ProofsTests(ConnectionTestCase):
         ):
             socket = self.joined()
             end(socket)
-            self.assertFalse(socket.prove(5))
+            self.assertFalse(socket.ask_confirmation(5))
             self.assertEqual(self.transport.asked, [])
-        self.assertFalse(self.joined(namespace="/later").prove(5))
+        self.assertFalse(self.joined(namespace="/later").ask_confirmation(5))
         self.assertEqual(self.transport.asked, [])
 
 
@@ -842,8 +842,8 @@ class AnyCourseTests(ConnectionTestCase):
             case "ack":
                 socket.ack(number, b'[{"_placeholder":true,"num":0}]', (b"data",))
             case "prove":
-                if not socket.prove(number):
-                    self.session.proved(number)
+                if not socket.ask_confirmation(number):
+                    self.session.confirmed(number)
 
     def check_books(self, revision: Revision) -> None:
         """The application was told once of the end of each socket that it did not refuse, and last of the session's."""
@@ -851,7 +851,7 @@ class AnyCourseTests(ConnectionTestCase):
         self.assertEqual([what[0] for what in log].index("ended"), len(log) - 1)
         open_now: set[str] = {"/"} if revision == 3 else set()
         for what, namespace, _ in log[:-1]:
-            if what == "proved":
+            if what == "confirmed":
                 self.assertIn(namespace, open_now)
             elif what == "connect":
                 # One that was refused went without a word.

@@ -41,8 +41,8 @@ class OutboxTests(SynchronousTestCase):
 
     def test_of_nothing_the_proof_is_there_at_once(self) -> None:
         outbox = Outbox(4, 1000)
-        self.assertTrue(outbox.ask(7))
-        self.assertEqual((outbox.proved(), outbox.proved()), (7, None))
+        self.assertTrue(outbox.await_confirmation(7))
+        self.assertEqual((outbox.confirmed(), outbox.confirmed()), (7, None))
 
     @given(steps, st.sampled_from((3, 4)), st.integers(1, 200))
     def test_all_comes_once_and_in_order_and_a_proof_never_before_it_was_read(
@@ -60,14 +60,14 @@ class OutboxTests(SynchronousTestCase):
                     outbox.put(frame, bool(binary))
                 case ("take",) if outbox:
                     came += [one.payload for one in decode(outbox.take().payload, revision)]
-                case ("ask",) if outbox.proof is None:
+                case ("ask",) if outbox.awaited is None:
                     asked = len(put)
-                    self.assertEqual(outbox.ask(asked), read == asked)
+                    self.assertEqual(outbox.await_confirmation(asked), read == asked)
                 case ("prove",):
                     outbox.asked_for_more()
                     read = len(came)
-                    awaited = outbox.proof is not None
-                    self.assertEqual(outbox.proved(), asked if awaited and read >= asked else None)
+                    awaited = outbox.awaited is not None
+                    self.assertEqual(outbox.confirmed(), asked if awaited and read >= asked else None)
         while outbox:
             came += [one.payload for one in decode(outbox.take().payload, revision)]
         self.assertEqual(len(came), len(put))

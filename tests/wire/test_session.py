@@ -639,12 +639,12 @@ class ProofsTests(SessionTestCase):
     def test_a_proof_is_handed_on(self) -> None:
         for link in (Link.ALONE, Link.PROBING, Link.PROBED):
             session = self.begin_in(link)
-            session.proved(7)
+            session.confirmed(7)
             self.assertEqual(self.listener.proofs, [7])
 
     def test_a_proof_that_comes_after_the_end_is_none(self) -> None:
         session = self.begin_in(Link.CLOSED)
-        session.proved(7)
+        session.confirmed(7)
         self.assertEqual(self.listener.proofs, [])
 
 
@@ -705,7 +705,7 @@ _happenings = st.one_of(
     st.tuples(st.just("send_text"), st.just(b"hi")),
     st.tuples(st.just("send_binary"), st.just(b"hi")),
     st.tuples(st.just("close"), st.sampled_from(Reason), st.just("detail")),
-    st.tuples(st.just("proved"), st.integers(0, 2)),
+    st.tuples(st.just("confirmed"), st.integers(0, 2)),
     st.tuples(st.just("alive")),
 )
 

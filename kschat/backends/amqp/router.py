@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from random import uniform
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pika.exceptions import AMQPError
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -23,10 +21,12 @@ from kschat.backends.amqp.neighbours import Card
 from kschat.backends.amqp.queues import Arrived
 from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
+from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from kschat.chat.message import Mids
+from kschat.outage_log import OutageLog
 
 #: Seconds between two looks whether RabbitMQ answers.
 LOOK: Final = 1.0
@@ -62,18 +62,18 @@ class AmqpRouter:
         self._direct = settings.queue == "daemon" and settings.format == "kschat"
         self._listener: RouterListener | None = None
         self._bound: dict[str, dict[str, None]] = {}
-        self._connecting: Deferred[Any] = succeed(None)
+        policy = RetryPolicy(settings.first_retry, settings.last_retry)
+        self._client: ReconnectingClient[Link] = ReconnectingClient(self, reactor, policy, 2 * settings.patience)
+        self._began = 0.0
         self._link: Link | None = None
+        self._opening: Session | None = None
         self._session: Session | None = None
-        self._running = False
-        self._told = ""
         self._why = "it is not connected yet"
-        self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
-        self._ended: Deferred[None] = succeed(None)
         self._look = Ticker(reactor, LOOK, self._look_after, "RabbitMQ could not be looked after")
-        self._said: set[str] = set()
+        self._outages = OutageLog(self.log)
+        # What is said once for as long as the daemon lives.
+        self._warnings = OutageLog(self.log, LogLevel.warn)
         self._met = 0
-        self._tries = 0
         self._connections = 0
         self._malformed = 0
         self._returned = 0
@@ -90,7 +90,7 @@ class AmqpRouter:
         """See ``IRouter``."""
         returned = self._returned + (0 if self._session is None else self._session.returned)
         return {
-            "tries": self._tries,
+            "tries": self._client.tries,
             "connections": self._connections,
             "returned": returned,
             "malformed": self._malformed,
@@ -104,30 +104,13 @@ class AmqpRouter:
 
     def start(self) -> None:
         """See ``IRouter``."""
-        self._running = True
         self._look.start()
-        self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
+        self._client.start()
 
     def stop(self) -> Deferred[None]:
         """See ``IRouter``."""
-        if not self._running:
-            return succeed(None)
-        self._running = False
         self._look.stop()
-        if self._pause is not None:
-            call, fires = self._pause
-            call.cancel()
-            fires.callback(None)
-        self._connecting.cancel()
-        link = self._link
-        if link is not None:
-            if link.is_open:
-                link.close()
-                cut = self._reactor.callLater(self._settings.patience, link.abort, "it did not end")
-                self._ended.addBoth(lambda result: (cut.active() and cut.cancel(), result)[1])
-            else:
-                link.abort("this daemon ends")
-        return self._ended
+        return self._client.stop()
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
         """See ``IRouter``."""
@@ -170,84 +153,61 @@ class AmqpRouter:
 
     # The connection.
 
-    async def _run(self) -> None:
-        wait = 0.0
-        while self._running:
-            try:
-                if await self._once():
-                    wait = 0.0
-            except Exception:  # noqa: BLE001 - a router that does not try again is dead
-                self.log.failure("a connection to RabbitMQ failed by an error that should not be")
-                self._drop()
-            wait = min(1.6 * wait, self._settings.last_retry) or self._settings.first_retry
-            if self._stopping():
-                break
-            fires: Deferred[None] = Deferred()
-            self._pause = (self._reactor.callLater(wait * uniform(0.7, 1.3), fires.callback, None), fires)
-            await fires
-            self._pause = None
+    async def connect(self) -> Link:
+        """See ``Connector``."""
+        self._began = self._reactor.seconds()
+        factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
+        factory.noisy = False
+        return cast(Link, await self._endpoint.connect(factory))
 
-    def _drop(self) -> None:
-        """Let go of a connection about which nothing is certain."""
-        link, session = self._link, self._session
-        self._link = self._session = None
-        if link is not None:
-            link.abort("an error that should not be")
-        if session is not None:
-            self._end(session, "RabbitMQ is lost: an error that should not be")
+    async def prepare(self, connection: Link, progress: Callable[[], object]) -> None:
+        """See ``Connector``."""
+        self._link = connection
+        self._opening = Session(connection, self._settings, self._keys, self.app_id, self, self._reactor)
+        await self._opening.open(self._wanted, progress)
 
-    def _stopping(self) -> bool:
-        return not self._running
+    def give_up(self, connection: Link, error: BaseException) -> None:
+        """See ``Connector``."""
+        if connection.ready is not None:  # else it was fired, and nobody else waits for it
+            connection.ready.addErrback(lambda _: None)
+        if connection.is_open:
+            connection.abort(self._explained(why(error)))
+        else:  # it knows better itself why
+            connection.transport.abortConnection()
 
-    async def _once(self) -> bool:
-        """One connection, from beginning to end; whether it has worked."""
-        began = self._reactor.seconds()
-        self._tries += 1
-        try:
-            factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
-            factory.noisy = False
-            self._connecting = self._endpoint.connect(factory)
-            link = cast(Link, await self._connecting)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
-            self._say_down(f"RabbitMQ at {self._place} can't be reached: {why(error)}")
-            return False
-        self._link = link
-        session = Session(link, self._settings, self._keys, self.app_id, self, self._reactor)
-        patience = 2 * self._settings.patience
-        timer = self._reactor.callLater(patience, link.abort, "it did not answer")
-        try:
-            if not self._running:
-                link.ready.addErrback(lambda _: None)
-                raise RouterUnavailable("this daemon ends")
-            opening = Deferred.fromCoroutine(
-                session.open(self._wanted, lambda: timer.active() and timer.reset(patience))
-            )
-            # What it waits for may be answered by nobody, once the connection has ended.
-            link.gone.addCallback(lambda _: opening.cancel())
-            await opening
-        except Exception as error:  # noqa: BLE001 - as above
-            if link.is_open:
-                link.abort(self._explained(why(error)))
-            elif not link.ended:
-                link.transport.abortConnection()
-            await link.gone
-            self._link = None
-            session.end(link.why)
-            self._say_down(f"RabbitMQ at {self._place} can't be used: {link.why}")
-            return False
-        finally:
-            if timer.active():
-                timer.cancel()
-        self._session = session
+    def end(self, connection: Link) -> None:
+        """See ``Connector``."""
+        if connection.is_open:
+            connection.close()
+            cut = self._reactor.callLater(self._settings.patience, connection.abort, "it did not end")
+            connection.gone.addCallback(lambda _: cut.active() and cut.cancel())
+        else:
+            connection.abort("this daemon ends")
+
+    def on_up(self, connection: Link) -> None:
+        """See ``Connector``."""
+        self._session, self._opening = self._opening, None
         self._connections += 1
-        self._told = ""
-        ms = round(1000 * (self._reactor.seconds() - began))
+        self._outages.up()
+        ms = round(1000 * (self._reactor.seconds() - self._began))
         self.log.info("connected to RabbitMQ at {place} in {ms} ms", place=self._place, ms=ms)
         self._turn(RouterEvent.UP)
-        await link.gone
-        self._link = self._session = None
-        self._end(session, f"RabbitMQ at {self._place} is lost: {link.why}")
-        return True
+
+    def on_down(self, connection: Link) -> None:
+        """See ``Connector``."""
+        session, self._link, self._session = self._session, None, None
+        if session is not None:
+            self._end(session, f"RabbitMQ at {self._place} is lost: {connection.why}")
+
+    def on_failure(self, connection: Link | None, error: BaseException) -> None:
+        """See ``Connector``."""
+        session, self._link, self._opening = self._opening, None, None
+        if connection is None:
+            self._down(f"RabbitMQ at {self._place} can't be reached: {why(error)}")
+            return
+        if session is not None:
+            session.end(connection.why)
+        self._down(f"RabbitMQ at {self._place} can't be used: {connection.why}")
 
     def _wanted(self) -> set[tuple[str, str]]:
         if self._settings.queue == "daemon":
@@ -271,16 +231,14 @@ class AmqpRouter:
         self._why = reason
         self._returned += session.returned
         session.end(reason)
-        if self._running:
-            self._say_down(reason)
+        self._down(reason)
         if was_up:
             self._turn(RouterEvent.DOWN)
 
-    def _say_down(self, reason: str) -> None:
+    def _down(self, reason: str) -> None:
         self._why = reason
-        if reason != self._told and self._running:
-            self._told = reason
-            self.log.error("{reason}", reason=reason)
+        if self._client.running:
+            self._outages.down("{reason}", reason)
 
     def _turn(self, event: RouterEvent, socket: str | None = None) -> None:
         if self._listener is not None:
@@ -289,19 +247,16 @@ class AmqpRouter:
             except Exception:  # noqa: BLE001 - and is logged; what the listener does must not end the connection
                 self.log.failure("what became of RabbitMQ could not be handed on")
 
-    def _failed(self, failure: Failure) -> None:
-        self.log.failure("the router ended", failure)
-
     # Of the session: see ``session.Owner``.
 
     def blocked(self) -> None:
         """Say that nothing can be published."""
-        self._say_down(SHORT)
+        self._down(SHORT)
         self._turn(RouterEvent.DOWN)
 
     def unblocked(self) -> None:
         """Say that it can again."""
-        self._told = ""
+        self._outages.up()
         self.log.info("RabbitMQ takes messages again")
         self._turn(RouterEvent.UP)
 
@@ -357,9 +312,7 @@ class AmqpRouter:
         )
 
     def _say_once(self, what: str) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            self.log.warn("{what}", what=what)
+        self._warnings.down("{reason}", what)
 
     def cancelled(self, socket: str | None) -> None:
         """Tell whose queue it was, and that there is another."""

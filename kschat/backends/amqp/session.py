@@ -87,7 +87,7 @@ class Session:
         """How many publishes came back, since nobody was bound."""
         return 0 if self._publisher is None else self._publisher.returned
 
-    async def open(self, wanted: Callable[[], set[tuple[str, str]]], progress: Callable[[], None]) -> None:
+    async def open(self, wanted: Callable[[], set[tuple[str, str]]], progress: Callable[[], object]) -> None:
         """Make the exchange and what is bound to it, and get ready to publish.
 
         Args:

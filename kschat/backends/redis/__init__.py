@@ -9,7 +9,6 @@
 - ``finder``      where Redis is now: at its address, or where Sentinels say that the master is
 - ``connection``  one connection: txredisapi's, mended; and one that is told what is published
 - ``faults``      why Redis can't be used, in words
-- ``teller``      says it in the log, once
 - ``link``        connects again and again; a command fails at once while it is down
 - ``kind``        what the store says of itself to the settings and the daemon
 - ``probe``       whether a daemon that starts now could use it

@@ -44,9 +44,8 @@ class Found(msgspec.Struct, frozen=True):
         """Host and port."""
         return f"{self.host}:{self.port}"
 
-    async def end_of(self, connection: Connection) -> str:
-        """Wait for the end of a connection to it; why it has ended."""
-        await connection.gone
+    def end_of(self, connection: Connection) -> str:
+        """Why a connection to it has ended."""
         if connection.why:
             return connection.why
         return why(connection.reason.value, self.verifying.distrust if self.verifying is not None else "")
@@ -148,7 +147,7 @@ class Finder:
         except RedisUnavailable:
             if not link.ended:
                 raise
-            raise RedisUnavailable(await sentinel.end_of(link)) from None
+            raise RedisUnavailable(sentinel.end_of(link)) from None
         finally:
             if timer.active():
                 timer.cancel()

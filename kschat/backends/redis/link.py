@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from random import uniform
 from typing import Any, Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
 from kschat.backends.redis.connection import Connection, RedisUnavailable
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.finder import Finder, Found, log_in
 from kschat.backends.redis.settings import Settings
-from kschat.backends.redis.teller import Teller
 from kschat.backends.ticker import Ticker
+from kschat.outage_log import OutageLog
 
 #: Seconds between two looks whether Redis answers; of a silent link each look is a PING.
 LOOK: Final = 1.0
@@ -41,14 +40,13 @@ class Link:
     Args:
         settings: where Redis is.
         reactor: the real one.
-        teller: says in the log what becomes of it.
+        outages: says in the log why Redis can't be used.
         make: makes the connection's protocol.
         prepare: called with a connection that is logged in, before the link is up; what it fails with is told, and
             the next connection is tried.
         turned: called with True when the link is up, and with False when it is not any more.
 
     Attributes:
-        tries: how often it was tried to connect.
         why: why it is not up.
 
     Raises:
@@ -61,23 +59,21 @@ class Link:
         self,
         settings: Settings,
         reactor: Any,
-        teller: Teller,
+        outages: OutageLog,
         make: Callable[[], Connection] | None = None,
         prepare: Callable[[Connection], Awaitable[object]] | None = None,
         turned: Callable[[bool], None] | None = None,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
-        self._teller = teller
+        self._outages = outages
         self._make = make or (lambda: Connection(reactor))
         self._prepare = prepare
         self._turned = turned
         self._finder = Finder(settings, reactor)
-        self._connection: Connection | None = None
-        self._setting_up: Connection | None = None
-        self._running = False
-        self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
-        self._ended: Deferred[None] = succeed(None)
+        self._found: Found | None = None
+        policy = RetryPolicy(settings.first_retry, settings.last_retry)
+        self._client: ReconnectingClient[Connection] = ReconnectingClient(self, reactor, policy, 2 * settings.patience)
         self._look = Ticker(reactor, LOOK, self._look_after, "Redis could not be looked after")
         self._place = ""
         self._asked = 0.0
@@ -85,36 +81,34 @@ class Link:
         self._searched = -SEARCH_EVERY
         self._searching = False
         self._aside_running: set[Deferred[None]] = set()
-        self.tries = 0
         self.why = "Redis is not connected yet"
 
     @property
     def up(self) -> bool:
         """Whether commands are taken."""
-        return self._connection is not None and not self._connection.why
+        connection = self._client.connection
+        return connection is not None and not connection.why
+
+    @property
+    def tries(self) -> int:
+        """How often it was tried to connect."""
+        return self._client.tries
 
     def start(self) -> None:
         """Begin; what is not there yet is waited for."""
-        self._running = True
-        self._teller.begins(self)
+        self._outages.begin(self)
         self._look.start()
-        self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._failed)
+        self._client.start()
 
     def stop(self) -> Deferred[None]:
         """End, and what is on its way with it."""
-        if not self._running:
+        if not self._client.running:
             return succeed(None)
-        self._running = False
         self._look.stop()
-        if self._pause is not None:
-            call, fires = self._pause
-            call.cancel()
-            fires.callback(None)
-        self.abort("this daemon ends")
         aside = list(self._aside_running)
         for one in aside:
             one.cancel()
-        return gatherResults([self._ended, *aside]).addCallback(lambda _: None)
+        return gatherResults([self._client.stop(), *aside]).addCallback(lambda _: None)
 
     def do(self, *arguments: str | bytes | int) -> Deferred[Any]:
         """Send a command, if that can be done now.
@@ -123,7 +117,7 @@ class Link:
             What Redis answers: bytes, an int, None, or a list of such. Fails with RedisUnavailable, at once where the
             link is down; or with ResponseError, which is what Redis says.
         """
-        connection = self._connection
+        connection = self._client.connection
         if connection is None:
             return fail(RedisUnavailable(self.why))
         if connection.waiting >= MOST_WAITING:
@@ -132,9 +126,7 @@ class Link:
 
     def abort(self, reason: str) -> None:
         """End the connection, if there is one; the next is tried."""
-        for connection in (self._connection, self._setting_up):
-            if connection is not None:
-                connection.abort(reason)
+        self._client.abort(reason)
 
     def look_for_newer(self) -> None:
         """See whether another server has taken the place of this link's: one with a later generation of offsets.
@@ -142,7 +134,7 @@ class Link:
         The search covers the link's own address and each place that a Sentinel names. A link whose server has an
         earlier generation connects anew. There is at most one search every ``SEARCH_EVERY`` seconds.
         """
-        connection, now = self._connection, self._reactor.seconds()
+        connection, now = self._client.connection, self._reactor.seconds()
         if connection is None or self._searching or now - self._searched < SEARCH_EVERY:
             return
         self._searched, self._searching = now, True
@@ -156,7 +148,7 @@ class Link:
             return
         finally:
             self._searching = False
-        if max(standings) > own and connection is self._connection:
+        if max(standings) > own and connection is self._client.connection:
             connection.abort("another server has taken its place")
 
     async def _choose(self) -> Found:
@@ -192,72 +184,61 @@ class Link:
     def _generation_asked(self) -> tuple[str, ...]:
         return ("HGET", f"{self._settings.prefix}:g", "generation")
 
-    async def _run(self) -> None:
-        wait = 0.0
-        while self._running:
-            try:
-                if await self._once():
-                    wait = 0.0
-            except Exception:  # noqa: BLE001 - of who is told that it turned; a link that is not tried again is dead
-                self.log.failure("a link to Redis stumbled")
-                self.abort("it stumbled")
-                self._connection = None
-            wait = min(1.6 * wait, self._settings.last_retry) or self._settings.first_retry
-            if not self._is_running():
-                break
-            fires: Deferred[None] = Deferred()
-            self._pause = (self._reactor.callLater(wait * uniform(0.7, 1.3), fires.callback, None), fires)
-            await fires
-            self._pause = None
+    # Connector.
 
-    def _is_running(self) -> bool:
-        return self._running
+    async def connect(self) -> Connection:
+        """See ``Connector``."""
+        self._found = None
+        self._found = found = await self._choose()
+        factory = Factory.forProtocol(self._make)
+        factory.noisy = False
+        connection = cast(Connection, await found.endpoint.connect(factory))
+        self._place = found.place
+        return connection
 
-    async def _once(self) -> bool:
-        """One connection, from beginning to end; whether it was up."""
-        self.tries += 1
-        at = ""  # which Sentinels were asked, their own sentence says
-        try:
-            found = await self._choose()
-            at = f" at {found.place}"
-            factory = Factory.forProtocol(self._make)
-            factory.noisy = False
-            connection = cast(Connection, await found.endpoint.connect(factory))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
-            self._down(f"Redis{at} can't be reached", why(error))
-            return False
-        self._place = place = found.place
-        self._setting_up = connection
-        timer = self._reactor.callLater(2 * self._settings.patience, connection.abort, "it did not answer")
-        try:
-            if not self._running:
-                raise RedisUnavailable("this daemon ends")
-            await self._set_up(connection)
-        except Exception as error:  # noqa: BLE001 - as above
-            if not connection.ended:
-                connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
-            reason = await found.end_of(connection)
-            self._down(f"Redis at {place} can't be used", reason)
-            return False
-        finally:
-            self._setting_up = None
-            if timer.active():
-                timer.cancel()
-        self._connection = connection
-        self._teller.up(self, place)
-        self._turn(True)
-        reason = await found.end_of(connection)
-        self._connection = None
-        self._down(f"Redis at {place} is lost", reason)
-        self._turn(False)
-        return True
-
-    async def _set_up(self, connection: Connection) -> None:
+    async def prepare(self, connection: Connection, progress: Callable[[], object]) -> None:
+        """See ``Connector``."""
         await self._enter(connection)
         if self._prepare is not None:
             await self._prepare(connection)
         if connection.ended:
             raise RedisUnavailable(connection.why)
+
+    def end(self, connection: Connection) -> None:
+        """See ``Connector``."""
+        connection.abort("this daemon ends")
+
+    def give_up(self, connection: Connection, error: BaseException) -> None:
+        """See ``Connector``."""
+        connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
+
+    def on_up(self, connection: Connection) -> None:
+        """See ``Connector``."""
+        back = " again" if self._outages.is_open else ""
+        if self._outages.up(self):
+            name = self._outages.name
+            self.log.info("{name}: connected to Redis at {place}{back}", name=name, place=self._place, back=back)
+        self._turn(True)
+
+    def on_down(self, connection: Connection) -> None:
+        """See ``Connector``."""
+        self._down(f"Redis at {self._place} is lost", self._end_of(connection))
+        self._turn(False)
+
+    def on_failure(self, connection: Connection | None, error: BaseException) -> None:
+        """See ``Connector``."""
+        if connection is not None:
+            self._down(f"Redis at {self._at} can't be used", self._end_of(connection))
+        else:
+            at = f" at {self._at}" if self._found is not None else ""  # which Sentinels were asked, they say themselves
+            self._down(f"Redis{at} can't be reached", why(error))
+
+    @property
+    def _at(self) -> str:
+        return self._found.place if self._found is not None else ""
+
+    def _end_of(self, connection: Connection) -> str:
+        return self._found.end_of(connection) if self._found is not None else connection.why
 
     async def _enter(self, connection: Connection) -> None:
         """Log in; raises RedisUnavailable where Sentinels named it and it is no master."""
@@ -274,7 +255,7 @@ class Link:
                 raise RedisUnavailable("it is not the master any more, or not yet")
 
     def _look_after(self) -> None:
-        connection = self._connection
+        connection = self._client.connection
         if connection is None:
             return
         now, oldest = self._reactor.seconds(), connection.oldest
@@ -295,7 +276,7 @@ class Link:
             return
         finally:
             self._asking = False
-        if found.place != self._place and connection is self._connection:
+        if found.place != self._place and connection is self._client.connection:
             connection.abort("Sentinels know another master now")
 
     def _aside(self, question: Coroutine[Deferred[Any], Any, None]) -> None:
@@ -314,15 +295,12 @@ class Link:
 
     def _down(self, what: str, reason: str) -> None:
         self.why = f"{what}: {reason}"
-        if self._running:
-            self._teller.down(self, what, reason)
+        if self._client.running:
+            self._outages.down("{name}: {what}: {reason}", reason, self, what=what)
 
     def _turn(self, up: bool) -> None:
         if self._turned is not None:
             self._turned(up)
-
-    def _failed(self, failure: Failure) -> None:
-        self.log.failure("a link to Redis ended", failure)
 
 
 def _number(answer: bytes | None) -> int:

@@ -45,7 +45,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
         except RedisUnavailable:
             if not connection.ended:
                 raise
-            raise RedisUnavailable(await found.end_of(connection)) from None
+            raise RedisUnavailable(found.end_of(connection)) from None
         finally:
             if timer.active():
                 timer.cancel()

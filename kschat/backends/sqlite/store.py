@@ -29,6 +29,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Message
+from kschat.outage_log import OutageLog
 
 #: Seconds between attempts to open a file that failed: doubled each time, from the first number up to the second.
 FIRST_RETRY: Final = 0.1
@@ -86,8 +87,9 @@ class SqliteStore:
         self._readers = (self._reader, self._browser, self._checkpointer)
         self._timer: IDelayedCall | None = None
         self._retry = FIRST_RETRY
-        self._told: str | None = None
-        self._told_of_reading: str | None = None
+        self._outages = OutageLog(self.log, name=settings.path)
+        # Of reading: never over, since nothing tells when it is.
+        self._reading_outages = OutageLog(self.log, name=settings.path)
         self._tidy_at = 0.0
         self._running = False
         self._open = False
@@ -188,7 +190,7 @@ class SqliteStore:
         """See ``writer.DatabaseListener``."""
         self._file, self.epoch = which, which.epoch
         self._open = True
-        if self._told is None:
+        if not self._outages.is_open:
             self.log.info("the store is {path}", path=self._settings.path)
         if renewed is not None:
             self.log.warn(
@@ -201,16 +203,12 @@ class SqliteStore:
     def lost(self, why: str) -> None:
         """See ``writer.DatabaseListener``."""
         self._open = False
-        if why != self._told:
-            self._told = why
-            self.log.error("the store {path} is not available: {why}", path=self._settings.path, why=why)
+        self._outages.down("the store {name} is not available: {reason}", why)
         self._set_timer(self._retry)
         self._retry = min(2 * self._retry, LAST_RETRY)
 
     def _not_read(self, why: str) -> None:
-        if why != self._told_of_reading:
-            self._told_of_reading = why
-            self.log.error("the store {path} could not be read: {why}", path=self._settings.path, why=why)
+        self._reading_outages.down("the store {name} could not be read: {reason}", why)
 
     def _look_after(self) -> None:
         self._timer = None
@@ -218,8 +216,8 @@ class SqliteStore:
             self._writer.open()
             return
         # On a full disk opening succeeds and the first batch fails: the store counts as back once it has stayed open.
-        if self._told is not None:
-            self._told = None
+        if self._outages.is_open:
+            self._outages.up()
             self.log.info("the store {path} is available again", path=self._settings.path)
         self._retry = FIRST_RETRY
         self._writer.check()

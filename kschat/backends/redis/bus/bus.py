@@ -22,11 +22,11 @@ from kschat.backends.redis.connection import Connection, RedisUnavailable, Respo
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.settings import Settings
-from kschat.backends.redis.teller import Teller
 from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.counters import Counters
+from kschat.outage_log import OutageLog
 
 #: Calls that Redis has not answered, beyond which commands wait for the next one.
 MAX_IN_FLIGHT: Final = 8
@@ -77,9 +77,9 @@ class RedisBus:
         self._all = self._prefix + b"all"
         self._wants = self._prefix + b"w"
         self._listener: BusListener | None = None
-        teller = Teller("the bus")
-        self._subscriptions = Subscriptions(subscribe, reactor, teller, self._arrived, self._turned)
-        self._link = Link(publish, reactor, teller, None, self._prepare, self._published)
+        outages = OutageLog(self.log, name="the bus")
+        self._subscriptions = Subscriptions(subscribe, reactor, outages, self._arrived, self._turned)
+        self._link = Link(publish, reactor, outages, None, self._prepare, self._published)
         self._registry = PresenceRegistry(
             lambda: self._link,
             self._prefix,

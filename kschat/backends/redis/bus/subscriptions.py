@@ -13,7 +13,7 @@ from kschat.backends.redis.connection import Connection, RedisUnavailable, Subsc
 from kschat.backends.redis.faults import why
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.settings import Settings
-from kschat.backends.redis.teller import Teller
+from kschat.outage_log import OutageLog
 
 #: Channels of one command.
 MAX_COMMAND_CHANNELS: Final = 1000
@@ -25,7 +25,7 @@ class Subscriptions:
     Args:
         settings: of the Redis to subscribe at.
         reactor: the real one.
-        teller: says in the log what becomes of the link.
+        outages: says in the log why Redis can't be used.
         arrived: called with a channel and what was published there; must not raise.
         turned: called with True when all is listened to, and with False when nothing is.
     """
@@ -34,7 +34,7 @@ class Subscriptions:
         self,
         settings: Settings,
         reactor: Any,
-        teller: Teller,
+        outages: OutageLog,
         arrived: Callable[[bytes, bytes], None],
         turned: Callable[[bool], None],
     ) -> None:
@@ -52,7 +52,7 @@ class Subscriptions:
         # Who waits for what is asked for at the end of this turn, and never fails.
         self._listening: list[Deferred[None]] = []
         self._link = Link(
-            settings, reactor, teller, lambda: Subscriber(reactor, arrived), self._prepare, self._link_turned
+            settings, reactor, outages, lambda: Subscriber(reactor, arrived), self._prepare, self._link_turned
         )
         self.start = self._link.start
         self.stop = self._link.stop

@@ -7,7 +7,7 @@ from secrets import token_urlsafe
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
@@ -16,10 +16,10 @@ from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import Scripts
 from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store.write_queue import BatchPart, WriteQueue
-from kschat.backends.redis.teller import Teller
 from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.message import Message
+from kschat.outage_log import OutageLog
 
 #: Seconds between two looks whether this is still the Redis that it was.
 CHECK_INTERVAL: Final = 1.0
@@ -71,9 +71,9 @@ class StoreClient:
         self._renewed = renewed
         self._reconnected = reconnected
         self._scripts = Scripts("store")
-        teller = Teller("the store")
-        self._writes = Link(settings, reactor, teller, prepare=self._hello, turned=self._turned)
-        self._reads = Link(settings, reactor, teller, prepare=self._prepare_reading, turned=self._reads_turned)
+        outages = OutageLog(self.log, name="the store")
+        self._writes = Link(settings, reactor, outages, prepare=self._hello, turned=self._turned)
+        self._reads = Link(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)
         self._replicas = settings.replicas
         # Less than ``patience``, so that too few replicas are told from a Redis that does not answer.
         self.queue = WriteQueue(self._writes, settings.replicas, self._patience // 2)
@@ -87,7 +87,8 @@ class StoreClient:
         self._read_run = ""
         # What the server's clock says more than this one, in milliseconds.
         self._ahead = 0
-        self._warned: set[str] = set()
+        # What is said once for as long as the daemon lives.
+        self._warnings = OutageLog(self.log, LogLevel.warn)
 
     @property
     def up(self) -> bool:
@@ -250,9 +251,7 @@ class StoreClient:
             self._reconnected()
 
     def _warn(self, what: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            self.log.warn("the store: {what}", what=what)
+        self._warnings.down("the store: {reason}", what)
 
     def _look_after(self) -> None:
         if self._writes.up:

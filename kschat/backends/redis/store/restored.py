@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 
 from kschat.backends.redis.connection import Connection
 from kschat.backends.redis.link import Link
 from kschat.backends.redis.scripts import Scripts
 from kschat.backends.redis.settings import Settings
-from kschat.backends.redis.teller import Teller
 from kschat.chat.interfaces import StoreUnavailable
+from kschat.outage_log import OutageLog
 
 
 async def restored(settings: Settings, reactor: Any) -> bool:
@@ -34,7 +35,7 @@ async def restored(settings: Settings, reactor: Any) -> bool:
         scripts = Scripts("store")
         answer.callback(await scripts.run(connection.execute_command, "restored", f"{settings.prefix}:"))
 
-    link = Link(settings, reactor, Teller("the store"), prepare=tell)
+    link = Link(settings, reactor, OutageLog(Logger(), name="the store"), prepare=tell)
     link.start()
     timer = reactor.callLater(2 * settings.patience, answer.cancel)
     try:
