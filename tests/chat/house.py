@@ -119,8 +119,8 @@ class Guest:
 
     def __init__(self, house: House, revision: Revision, handshake: Handshake) -> None:
         self.line = Line(house.cork)
-        self.session = EngineSession("sid", revision, self.line, Silent(), HeartbeatTimes(25, 20))
-        self.connection = Connection(self.session, house.server, handshake, house.chat.context.limits)
+        self.session = EngineSession("sid", revision, self.line, timers=Silent(), times=HeartbeatTimes(25, 20))
+        self.connection = Connection(self.session, house.server, handshake, limits=house.chat.context.limits)
         self.session.listener = self.connection
         self._read = 0
         self._asked = 0

@@ -188,11 +188,11 @@ class Client:
         self.user = user
         self.token = token
         self.pipe = Pipe()
-        self.session = EngineSession("engine", revision, self.pipe, _NoTimers(), HeartbeatTimes(25, 20))
+        self.session = EngineSession("engine", revision, self.pipe, timers=_NoTimers(), times=HeartbeatTimes(25, 20))
         server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(
-            self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.context.limits
+            self.session, server, Handshake(query=query, peer="192.0.2.7"), limits=chat.context.limits
         )
         self.session.listener = self.connection
         self.pid: str | None = None
