@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kschat.backends.age import LATE, MOST_LATE, Late, oldest_kept
-from kschat.backends.order import COUNT_BITS
+from kschat.chat.mids import COUNT_BITS
 
 #: What goes in one transaction: as much as is done in so many seconds, or so many rows. Whoever sends meanwhile waits
 #: for it.
