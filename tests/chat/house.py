@@ -14,7 +14,7 @@ from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.keys import Keys
-from kschat.chat.message import Mids
+from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
 from kschat.server import Server

@@ -20,7 +20,8 @@ from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
-from kschat.chat.message import Message, Mids
+from kschat.chat.message import Message
+from kschat.chat.mids import Mids
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Issuer, Rooms, Verifier

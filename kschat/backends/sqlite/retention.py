@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from kschat.backends.age import LATE, MOST_LATE, Late, oldest_kept
-from kschat.backends.order import COUNT_BITS
+from kschat.chat.mids import COUNT_BITS
 
 #: A step, which is one transaction, ends after so many seconds or rows. Senders wait for it.
 STEP_SECONDS: Final = 0.008
