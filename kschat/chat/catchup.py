@@ -165,9 +165,9 @@ class CatchUp:
         except Exception as error:  # noqa: BLE001 - gatherResults wraps what was raised; all are tried again
             inner = getattr(getattr(error, "subFailure", None), "value", error)
             if not isinstance(inner, StoreUnavailable | RouterUnavailable):
-                self.log.failure("other daemons could not be told")
+                self.log.failure("a command could not be sent to other daemons")
         finally:
             self._telling = False
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("to catch up with the store failed", failure)
+        self.log.failure("catching up with the store failed", failure)

@@ -133,7 +133,7 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
         Refused: INVALID, with a sentence that names the field.
     """
     if len(args) != 1:
-        raise Refused(Error.INVALID, "Send takes one object.")
+        raise Refused(Error.INVALID, "Send accepts one object.")
     try:
         send = _SEND.decode(args[0])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -197,7 +197,7 @@ def decoder_of(payload: type[T], name: str) -> Callable[[tuple[Raw, ...]], T]:
 
     def decode(args: tuple[Raw, ...]) -> T:
         if len(args) != 1:
-            raise Refused(Error.INVALID, f"{name} takes one object.")
+            raise Refused(Error.INVALID, f"{name} accepts one object.")
         try:
             return decoder.decode(args[0])
         except (msgspec.MsgspecError, RecursionError, ValueError):

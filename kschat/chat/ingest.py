@@ -84,7 +84,7 @@ class ForeignIngest:
 
     def _not_stored(self, failure: Failure, batch: Sequence[Message]) -> None:
         if failure.check(StoreUnavailable) is None:
-            self.log.failure("messages of another server could not be stored", failure)
+            self.log.failure("messages from another server could not be stored", failure)
         self._waiting.extendleft(reversed(batch))
         self._clock.callLater(RETRY_WAIT, self._again)
 
@@ -93,7 +93,7 @@ class ForeignIngest:
         self.take(())
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("messages of another server could not be handed on", failure)
+        self.log.failure("messages from another server could not be passed to the router", failure)
 
 
 def cid_of(message: Message) -> str:

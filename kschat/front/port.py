@@ -82,7 +82,7 @@ class ListeningService(Service):
         if backlog is not None and self._setting == "listen":
             self.log.warn(
                 "only {backlog} connections can wait to be accepted (net.core.somaxconn): when more clients than that "
-                "connect at once, the others try again after a second or later; {enough} is the system's usual value",
+                "connect at once, the others retry after a second or later; {enough} is the usual value",
                 backlog=backlog,
                 enough=ENOUGH,
             )
