@@ -1,6 +1,6 @@
 """Canaries: what ``redis/connection`` replaces of txredisapi's protocol is called there by these names.
 
-They are not private, and no page documents them: under another name Redis's answers would be mangled, or come to nobody.
+They are not private, and no page documents them: under another name answers would be mangled, or come to nobody.
 """
 
 from __future__ import annotations
