@@ -22,7 +22,8 @@ from twisted.internet.task import deferLater, react
 from kschat.backends import redis
 from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.chat.interfaces import IStore
-from kschat.chat.message import Message, Mids
+from kschat.chat.message import Message
+from kschat.chat.mids import Mids
 
 DAYS: Final = 30
 STAR: Final = "star"

@@ -32,7 +32,8 @@ from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.backends.sqlite import queries as sql
 from kschat.backends.sqlite.database import connect
 from kschat.chat.interfaces import IStore
-from kschat.chat.message import Message, Mids
+from kschat.chat.message import Message
+from kschat.chat.mids import Mids
 
 _BODY = Raw(b'"' + b"x" * 150 + b'"')
 

@@ -18,7 +18,8 @@ from twisted.internet.task import deferLater, react
 from bench import services
 from kschat.backends.redis import RedisStore, Settings
 from kschat.chat.interfaces import Progress
-from kschat.chat.message import Message, Mids
+from kschat.chat.message import Message
+from kschat.chat.mids import Mids
 
 #: Seconds for which messages are kept here.
 KEPT = 1.0

@@ -29,7 +29,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
-from kschat.chat.message import Mids
+from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
 from kschat.counters import Counters

@@ -77,28 +77,28 @@ PAGE_BYTES = int(re.findall(r"^local PAGE_BYTES = (\d+)$", _PAGE_BYTES, re.MULTI
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
-    "a compressed packet, where `deflate` is set": (),
+    "a compressed packet, with `deflate`": (),
     "attachments of a packet": (many(CONFIG.max_attachments),),
     "depth of JSON": (many(CONFIG.max_depth),),
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
-    "namespaces that one connection is refused, in its life": (many(LIMITS.max_refused),),
+    "refused namespaces of one connection": (many(LIMITS.max_refused),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
-    "an HTTP body; its time": (seconds(CHANNEL.body_timeout),),
+    "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
-    "sessions that poll": (many(CONFIG.max_polls),),
-    "time until a session that polls is asked for again the first time": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
-    "files that are kept compressed, in each of two directories": (
+    "polling sessions": (many(CONFIG.max_polls),),
+    "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
+    "compressed files that are cached, for each of two directories": (
         size(static.GZIP_KEPT),
         size(static.GZIP_FILES.start),
         size(static.GZIP_FILES.stop),
     ),
-    "packets of one body that are read in a turn of the reactor": (many(polling.SLICE),),
+    "packets of one body that are read in one turn of the reactor": (many(polling.SLICE),),
     "answers that wait for a GET while a body is read": (),
-    "time to change to WebSocket": (seconds(CONFIG.upgrade_timeout),),
-    "last words for a GET": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
-    "requests handed on to other daemons; the wait for such a daemon; silence": (
+    "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
+    "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
+    "requests forwarded to other daemons; the wait for such a daemon; silence": (
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
     ),
@@ -111,16 +111,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(CONFIG.ping_interval + wire_session.LATE * CONFIG.ping_timeout),
     ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
-    "messages in flight, a socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
-    "messages that came before others, a socket": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
-    "messages of a batch; batches on their way": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
+    "messages in flight, per socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
+    "messages of a socket that arrived before earlier ones": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
+    "messages of a batch; batches in flight": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),
     ),
-    "bindings that RabbitMQ is asked for at once": (many(amqp_session.AT_ONCE),),
+    "bindings requested from RabbitMQ at once": (many(amqp_session.AT_ONCE),),
     "recipients of one publish": (many(parted.MAX_KEYS), size(parted.MAX_KEYS_BYTES)),
-    "messages that RabbitMQ sends ahead": (many(queues.PREFETCH),),
+    "messages that RabbitMQ prefetches": (many(queues.PREFETCH),),
     "messages that wait for a batch": (many(CONFIG.max_waiting),),
     "unanswered requests of a socket, other than `Send`": (many(commands.MAX_REQUESTS),),
     "`Presence` ids of a socket": (many(incoming.MAX_WATCHED),),
@@ -131,32 +131,32 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of messages that the other stores read for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "members of a room": (many(CONFIG.max_room),),
-    "writes, and bytes of messages, of one script that keeps a batch in Redis": (
+    "writes, and bytes of messages, of one script that appends a batch in Redis": (
         many(write_queue.MAX_SCRIPT_WRITES),
         size(write_queue.MAX_SCRIPT_BYTES),
     ),
-    "bytes of messages that one script of Redis answers with": (size(PAGE_BYTES),),
+    "bytes of messages in the answer of one Redis script": (size(PAGE_BYTES),),
     "one step of retention in Redis": (
         f"{many(retention.STEP_ENTRIES)} entries",
         size(retention.STEP_BYTES),
         f"{retention.STEP_MILLISECONDS} ms",
     ),
-    "users of one script that notes cursors, or looks at inboxes' ends; of one that tells who came and went": (
+    "users of one script that writes cursors, or reads the ends of inboxes; of one that publishes presence": (
         many(redis_store.MAX_SCRIPT_USERS),
         many(presence_registry.MAX_CALL_USERS),
     ),
-    "bytes of newest messages that `Conversations` has from Redis": (size(redis_store.MAX_LISTED_BYTES),),
-    "conversations that Redis looks at for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
-    "places in inboxes that one transaction of the SQLite store makes for messages to rooms": (
+    "bytes of newest messages that `Conversations` reads from Redis": (size(redis_store.MAX_LISTED_BYTES),),
+    "conversations that Redis considers for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
+    "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
         many(sqlite_transactions.TRANSACTION_PLACES),
     ),
-    "what the SQLite store keeps in memory before inboxes, conversations and `cid` follow in the file; also what a "
-    "restart after SIGKILL does first": (
+    "data that the SQLite store keeps in memory until it indexes inboxes, conversations and `cid` in the file; also "
+    "the work at a restart after SIGKILL": (
         f"{many(sqlite_transactions.INDEX_MESSAGES)} messages",
         size(sqlite_transactions.INDEX_BYTES),
         f"{many(sqlite_transactions.INDEX_PLACES)} places",
     ),
-    "what retention deletes in one transaction of the SQLite store": (
+    "deletions of retention in one transaction of the SQLite store": (
         seconds(sqlite_retention.STEP_SECONDS),
         f"{many(sqlite_retention.STEP_ROWS)} rows",
         f"{many(sqlite_retention.PIECE_ROWS)} rows",
@@ -168,10 +168,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
     "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
-    "when users went while Redis was away": (many(presence_registry.MAX_LEFT),),
-    "cursors and the like not yet stored, while the store is away": (many(write_behind.MAX_WRITE_BEHIND),),
+    "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
+    "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
-    "the end of the daemon": (
+    "shutdown of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",
         f"{seconds(daemon.DRAIN_TIMEOUT)} for cursors",
@@ -241,7 +241,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         self.assert_says("clients.md", f"{commands.MAX_REQUESTS} of your requests are unanswered")
 
     def test_when_a_silent_redis_is_noticed(self) -> None:
-        both = f"after {ASKED:g} s where something was asked, else after {SILENT:g}"
+        both = f"after {ASKED:g} s if a command is pending, otherwise after {SILENT:g}"
         self.assert_says("storage.md", both)
         self.assert_says("architecture.md", both, f"senders get ER 3 within {ASKED:g} seconds")
         doc = " ".join((inspect.getdoc(link.Link) or "").split())
@@ -274,7 +274,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
 
     def test_when_a_killed_daemon_s_users_are_offline(self) -> None:
         self.assert_says("architecture.md", f"{OFF:g} s after the SIGKILL of a daemon at the latest")
-        self.assert_says("clients.md", f"that a daemon was killed, within {OFF:g}")
+        self.assert_says("clients.md", f"after a daemon is killed, within {OFF:g}")
 
     def test_when_there_is_no_broker(self) -> None:
         """ER 2 is relay mode's: a page that says it never occurs contradicts the table of codes."""

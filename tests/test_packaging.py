@@ -138,6 +138,13 @@ class TestInstalls(PackagingTestCase):
         with zipfile.ZipFile(wheel) as archive:
             tops = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" not in name}
             plugins = [name for name in archive.namelist() if name.startswith("twisted/")]
+            self.assertIn("kschat/py.typed", archive.namelist())
+            (about,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+            metadata = archive.read(about).decode()
+            self.assertTrue(any(name.endswith("/licenses/LICENSE") for name in archive.namelist()))
+        for field in ("License-Expression: MIT", "Author: kschat contributors", "Typing :: Typed", "# kschat"):
+            self.assertIn(field, metadata)
+        self.assertNotIn("-URL:", metadata)
         self.assertEqual((tops, plugins), ({"kschat", "twisted"}, ["twisted/plugins/kschat_plugin.py"]))
         programs = self.environment()
         self.install(programs, str(wheel))

@@ -11,5 +11,5 @@
 - ``kinds``    what a store says of itself to the settings and the daemon; ``table``: those that there are
 - ``tls``      what is reached by TLS: whom to trust, and why one is not trusted
 - ``compat_openssl``  what touches privates of pyOpenSSL
-- ``order``    the numbers that mids are ordered by, for every store
+- ``age``      how old messages are whose numbers run ahead of the clock
 """

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from kschat.backends.order import COUNT_BITS
+from kschat.chat.mids import COUNT_BITS
 
 #: Milliseconds by which a number may be ahead of its message's time: clocks of several machines differ.
 LATE: Final = 60_000

@@ -14,8 +14,8 @@ from zope.interface import implementer
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
-from kschat.backends.order import number_of, pair, renumbered
 from kschat.chat.clocks import WallClock
+from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
     PAGE_BYTES,
     Conversation,
@@ -33,6 +33,7 @@ from kschat.chat.interfaces import (
     within_page,
 )
 from kschat.chat.message import Error, Message
+from kschat.chat.mids import number_of, parse_number, renumbered
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
@@ -134,7 +135,7 @@ class MemoryStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """See ``IStore``."""
         thread = self._thread(user, peer)
-        number = self._number + 1 if before is None else number_of(before)
+        number = self._number + 1 if before is None else parse_number(before)
         if thread is None or number is None:
             return succeed(Page((), False))
         kept = thread.kept
@@ -160,7 +161,7 @@ class MemoryStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         """See ``IStore``."""
         thread = self._thread(user, peer)
-        number = number_of(mid)
+        number = parse_number(mid)
         if thread is None or number is None:
             return succeed(False)
         upto = min(number, thread.last)
@@ -205,7 +206,7 @@ class MemoryStore:
         thread = self._thread_for(message)
         if thread is None:
             return Stored(message, (), False, Error.NOT_ALLOWED)
-        number = int(message.mid[:16], 16)
+        number = number_of(message.mid)
         if number <= self._number:
             number = self._number + 1
             message = renumbered(message, number)
@@ -232,10 +233,10 @@ class MemoryStore:
 
     def _thread_for(self, message: Message) -> MemoryConversation | None:
         """The conversation that ``message`` belongs to; None where its sender is no member of the room."""
-        if message.recipient[0] == "#":
+        if is_room(message.recipient):
             thread = self._rooms.get(message.recipient)
             return thread if thread is not None and message.sender in thread.read else None
-        key = pair(message.sender, message.recipient)
+        key = pair_key(message.sender, message.recipient)
         thread = self._pairs.get(key)
         if thread is None:
             thread = self._pairs[key] = MemoryConversation(key)
@@ -245,8 +246,8 @@ class MemoryStore:
 
     def _thread(self, user: str, peer: str) -> MemoryConversation | None:
         """The conversation of ``user`` with ``peer``, where there is one and it is the user's to see."""
-        if peer[:1] != "#":
-            return self._pairs.get(pair(user, peer))
+        if not is_room(peer):
+            return self._pairs.get(pair_key(user, peer))
         thread = self._rooms.get(peer)
         return thread if thread is not None and user in thread.read else None
 

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from kschat.backends.kinds import StoreKind
 from kschat.chat.clocks import WallClock
+from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
     Conversation,
     InboxPage,
@@ -100,7 +101,7 @@ class NullStore:
 
 
 def _placed(message: Message) -> Stored:
-    if message.recipient[0] == "#":
+    if is_room(message.recipient):
         return Stored(message, (), False, Error.NOT_ALLOWED)
     return Stored(message, ((message.recipient, 0),))
 

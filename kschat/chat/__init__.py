@@ -2,7 +2,10 @@
 
 - ``interfaces``   IRouter, IStore: what backends provide
 - ``bus``          IBus: what daemons tell each other about sockets
-- ``message``      ``Message``, its id, and why one is refused
+- ``message``      ``Message``, and why one is refused
+- ``mids``         message ids, and the number in each that orders messages
+- ``conversations``  what a conversation is called: by two users, or by a room
+- ``clocks``       the wall clock, beside the reactor's
 - ``incoming``     the typed payload of each event, and what makes it valid
 - ``outgoing``     the JSON of what the server sends; each message is encoded once
 - ``keys``         what tokens are verified with, parsed once

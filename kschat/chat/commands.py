@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from kschat.chat import incoming, outgoing
 from kschat.chat.cluster_commands import Receipt, Typing
 from kschat.chat.context import ChatContext
+from kschat.chat.conversations import is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
@@ -100,7 +101,7 @@ def logout(request: Request[incoming.Logout]) -> Deferred[None] | None:
 def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     peer = _id(request.payload.pId, "pId")
-    if peer[0] != "#":
+    if not is_room(peer):
         request.context.hub.notifier.notify((peer,), Typing(request.session.user))
     return DONE
 
@@ -118,7 +119,7 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
     peer = _id(request.payload.pId, "pId")
 
     def marked(moved: bool) -> Answer:
-        if moved and peer[0] != "#":
+        if moved and not is_room(peer):
             context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
         return DONE
 
@@ -309,7 +310,7 @@ def _id(value: int | str, field: str) -> str:
 
 def _room(payload: incoming.Room) -> str:
     room = _id(payload.room, "room")
-    room = room if room[0] == "#" else "#" + room
+    room = room_name(room)
     if len(room) == 1 or len(room) > MAX_ID:
         raise Refused(Error.INVALID, f"room is not 1 to {MAX_ID - 1} characters long.")
     return room

@@ -9,7 +9,8 @@ from msgspec import Raw
 
 from kschat.chat import incoming
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.message import MAX_ID, Error, Message, Mids, Refused
+from kschat.chat.message import MAX_ID, Error, Message, Refused
+from kschat.chat.mids import Mids
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
 from kschat.wire.limits import Limits

@@ -16,7 +16,7 @@ from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
-from kschat.chat.message import Mids
+from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.tokens import Verifier

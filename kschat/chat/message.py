@@ -62,33 +62,3 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def size(self) -> int:
         """Bytes of ``msg`` and the attachments."""
         return len(self.msg) + sum(map(len, self.attachments)) if self.attachments else len(self.msg)
-
-
-class Mids:
-    """Makes message ids that sort by time and never repeat.
-
-    A mid is 12 hex digits of milliseconds since 1970, 4 of a count within the millisecond,
-    and 8 that tell this daemon from others.
-
-    Args:
-        daemon: 8 hex digits, random for each start of a daemon.
-    """
-
-    __slots__ = ("_count", "_daemon", "_last")
-
-    def __init__(self, daemon: str) -> None:
-        self._daemon = daemon
-        self._last = 0
-        self._count = 0
-
-    def make(self, time: int) -> str:
-        """A new mid. ``time`` is milliseconds; where it went back, the last one counts on."""
-        if time > self._last:
-            self._last = time
-            self._count = 0
-        else:
-            self._count += 1
-            if self._count > 0xFFFF:
-                self._last += 1
-                self._count = 0
-        return f"{self._last:012x}{self._count:04x}{self._daemon}"

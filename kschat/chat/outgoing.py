@@ -208,7 +208,7 @@ def fit(
     parts: tuple[bytes, ...] = ()
     for offset, message, text in chosen:
         if message.attachments and parts:
-            moved, _ = socketio.renumber(message.msg, message.attachments, _ANY_DEPTH, len(parts))
+            moved, _ = socketio.renumber(message.msg, message.attachments, _ANY_DEPTH, first=len(parts))
             pieces.append(piece(msgspec.structs.replace(message, msg=Raw(moved)), offset))
         else:
             pieces.append(text)

@@ -19,6 +19,7 @@ import jwt
 import msgspec
 
 from kschat.chat.clocks import WallClock
+from kschat.chat.conversations import is_room
 from kschat.chat.keys import Key, Keys, KeysError, one_family
 from kschat.wire.jsonnumbers import whole_number
 
@@ -166,7 +167,7 @@ def as_user(value: object) -> str | None:
         if value.bit_length() > 4 * MAX_USER:  # str() of thousands of digits is slow, then a ValueError
             return None
         value = str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_USER or value[0] == "#":
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_USER or is_room(value):
         return None
     try:
         value.encode("utf-8")

@@ -159,8 +159,8 @@ class SessionRegistry:
             upgrades: names of the transports that the session may change to.
         """
         sid = self._new_id()
-        session = EngineSession(sid, revision, transport, self.timers, self._times, base64)
-        connection = self._connection(session, self._application, handshake, self._limits)
+        session = EngineSession(sid, revision, transport, timers=self.timers, times=self._times, base64=base64)
+        connection = self._connection(session, self._application, handshake, limits=self._limits)
         connection.forget_session = self._forget
         session.listener = connection
         self._connections[sid] = connection

@@ -219,15 +219,17 @@ class _MsgpackSocket(Socket):
         if ask:
             number = self._next_id
             self._next_id = number + 1
-        self._send_packet(EVENT, number, body, attachments)
+        self._send_packet(EVENT, body, attachments, number=number)
         return number
 
     def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
-        self._send_packet(ACK, number, body, attachments)
+        self._send_packet(ACK, body, attachments, number=number)
 
-    def _send_packet(self, kind: int, number: int | None, body: bytes, attachments: Sequence[bytes]) -> None:
+    def _send_packet(self, kind: int, body: bytes, attachments: Sequence[bytes], *, number: int | None) -> None:
         if self.accepted:
-            packet = msgpack.encode_array(kind, self.namespace, number, body, attachments, _ANY_DEPTH)
+            packet = msgpack.encode_array(
+                kind, body, attachments, namespace=self.namespace, number=number, max_depth=_ANY_DEPTH
+            )
             self.connection.session.send_binary(packet)
 
 
@@ -258,7 +260,9 @@ class Connection:
         "sockets",
     )
 
-    def __init__(self, session: EngineSession, application: Application, handshake: Handshake, limits: Limits) -> None:
+    def __init__(
+        self, session: EngineSession, application: Application, handshake: Handshake, *, limits: Limits
+    ) -> None:
         self.session = session
         self.application = application
         self.handshake = handshake

@@ -122,6 +122,7 @@ def decode_binary(payload: bytes, revision: Revision) -> Packet:
 
 def open_data(
     sid: str,
+    *,
     upgrades: Sequence[str],
     ping_interval: float,
     ping_timeout: float,

@@ -291,15 +291,15 @@ def encode(packet: Connect | Disconnect | ConnectError) -> bytes:
 
 
 def encode_array(
-    kind: int, namespace: str, number: int | None, body: bytes, attachments: Sequence[bytes], max_depth: int
+    kind: int, body: bytes, attachments: Sequence[bytes], *, namespace: str, number: int | None, max_depth: int
 ) -> bytes:
     """An EVENT or ACK as one binary message.
 
     Args:
         kind: ``EVENT`` or ``ACK``.
-        namespace, number: its namespace, and the ack that it asks for or gives.
         body: the JSON array of its name and arguments.
-        attachments: what placeholders in it refer to.
+        attachments: those that its placeholders refer to.
+        namespace, number: its namespace, and the ack that it asks for or gives.
         max_depth: of ``body``.
     """
     data = jsontext.decode(body, max_depth)

@@ -63,7 +63,7 @@ class Outbox:
 
     def take(self, text_only: bool = False) -> Frame:
         """Take a body of as many frames as fit. ``text_only`` holds for this body alone."""
-        body, count = payload.encode(self._frames, self._revision, self._limit, text_only or self._text_only)
+        body, count = payload.encode(self._frames, self._revision, self._limit, text_only=text_only or self._text_only)
         for _ in range(count):
             self.unsent -= FRAME_COST + len(self._frames.popleft().payload)
         self._went += count

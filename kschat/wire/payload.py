@@ -37,7 +37,7 @@ _MAX_DIGITS: Final = 10
 _PAIRED: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
-def encode(frames: Iterable[Frame], revision: Revision, limit: int, text_only: bool = False) -> tuple[Frame, int]:
+def encode(frames: Iterable[Frame], revision: Revision, limit: int, *, text_only: bool = False) -> tuple[Frame, int]:
     """Put as many of ``frames`` into one body as fit, and one at least.
 
     Args:

@@ -128,6 +128,7 @@ class EngineSession:
         sid: str,
         revision: Revision,
         transport: Transport,
+        *,
         timers: Timers,
         times: HeartbeatTimes,
         base64: bool = False,
@@ -155,7 +156,13 @@ class EngineSession:
     def open(self, upgrades: tuple[str, ...], max_payload: int) -> None:
         """Send the open packet, and begin the heartbeat."""
         times = self._times
-        data = engineio.open_data(self.sid, upgrades, times.interval, times.timeout, max_payload)
+        data = engineio.open_data(
+            self.sid,
+            upgrades=upgrades,
+            ping_interval=times.interval,
+            ping_timeout=times.timeout,
+            max_payload=max_payload,
+        )
         self._rest()
         self.transport.send(b"0" + data)
 

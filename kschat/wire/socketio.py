@@ -300,7 +300,7 @@ def placeholders(value: Any) -> Iterator[int]:
 
 
 def renumber(
-    text: bytes | msgspec.Raw, attachments: Sequence[bytes], max_depth: int, first: int = 0
+    text: bytes | msgspec.Raw, attachments: Sequence[bytes], max_depth: int, *, first: int = 0
 ) -> tuple[bytes, tuple[bytes, ...]]:
     """Cut one value out of a packet with attachments.
 

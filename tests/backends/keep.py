@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 
 from kschat.backends.sqlite import Settings, SqliteStore
 from kschat.chat.interfaces import Stored, StoreUnavailable
-from kschat.chat.message import Message, Mids
+from kschat.chat.message import Message
+from kschat.chat.mids import Mids
 from tests.backends.turns import Turns
 
 

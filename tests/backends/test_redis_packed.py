@@ -13,7 +13,15 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.redis.connection import RedisUnavailable
-from kschat.backends.redis.store.codec import GENERATION, BatchEncoder, answers, id_of, message_of, number_of, peer_of
+from kschat.backends.redis.store.codec import (
+    GENERATION,
+    BatchEncoder,
+    answers,
+    id_of,
+    message_of,
+    number_of_id,
+    peer_of,
+)
 from kschat.backends.redis.store.write_queue import (
     ASSUMED_ROOM_SIZE,
     MAX_SCRIPT_BYTES,
@@ -23,6 +31,7 @@ from kschat.backends.redis.store.write_queue import (
 )
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message
+from kschat.chat.mids import number_of
 from tests.contracts.made import awkward_messages, message, mid, to
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -81,7 +90,7 @@ class TestPacking(SynchronousTestCase):
 
     @given(st.integers(0, 2**63 - 1))
     def test_a_number_is_an_id_and_back(self, number: int) -> None:
-        self.assertEqual(number_of(id_of(number).encode()), number)
+        self.assertEqual(number_of_id(id_of(number).encode()), number)
 
     def test_what_the_script_answers_is_what_is_told(self) -> None:
         plain, later, room, repeat, stranger = (message() for _ in range(5))
@@ -90,8 +99,8 @@ class TestPacking(SynchronousTestCase):
         places = msgspec.msgpack.encode(["ben", 1, "cem", GENERATION + 2])
         told = [
             [2, b"n", b"5-3", 9],
-            [3, b"p", id_of(int(room.mid[:16], 16)).encode(), places],
-            [4, b"r", id_of(int(first.mid[:16], 16)).encode(), rest, b"7 3 - ann", places],
+            [3, b"p", id_of(number_of(room.mid)).encode(), places],
+            [4, b"r", id_of(number_of(first.mid)).encode(), rest, b"7 3 - ann", places],
             [5, b"x"],
         ]
         self.assertEqual(

@@ -244,17 +244,19 @@ class TestAgreement(StoreTestCase):
     def assert_the_same(self, store: IStore, memory: IStore, mids: list[str]) -> None:
         result = self.turns.result
         for user in ("ann", "ben", "cem"):
-            asked: list[tuple[str, Any]] = [
-                ("inbox", (user,)),
-                ("read", (user, 1, 3)),
-                ("conversations", (user, 2)),
-                ("last_seen", ([user],)),
+            asked: list[Any] = [
+                lambda one, user=user: one.inbox(user),
+                lambda one, user=user: one.read(user, 1, 3),
+                lambda one, user=user: one.conversations(user, 2),
+                lambda one, user=user: one.last_seen([user]),
             ]
-            for peer in ("ann", "ben", "cem", "#r", "#s"):
-                asked += [("history", (user, peer, before, 2)) for before in (None, *mids[-1:])]
-            for name, arguments in asked:
-                told = [result(getattr(one, name)(*arguments)) for one in (store, memory)]
-                self.assertEqual(told[0], told[1], (name, arguments))
+            asked += [
+                lambda one, user=user, peer=peer, before=before: one.history(user, peer, before=before, limit=2)
+                for peer in ("ann", "ben", "cem", "#r", "#s")
+                for before in (None, *mids[-1:])
+            ]
+            for place, ask in enumerate(asked):
+                self.assertEqual(result(ask(store)), result(ask(memory)), (user, place))
 
 
 def _unordered(stored: Stored) -> Any:

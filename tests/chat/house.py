@@ -14,7 +14,7 @@ from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.keys import Keys
-from kschat.chat.message import Mids
+from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
 from kschat.server import Server
@@ -119,8 +119,8 @@ class Guest:
 
     def __init__(self, house: House, revision: Revision, handshake: Handshake) -> None:
         self.line = Line(house.cork)
-        self.session = EngineSession("sid", revision, self.line, Silent(), HeartbeatTimes(25, 20))
-        self.connection = Connection(self.session, house.server, handshake, house.chat.context.limits)
+        self.session = EngineSession("sid", revision, self.line, timers=Silent(), times=HeartbeatTimes(25, 20))
+        self.connection = Connection(self.session, house.server, handshake, limits=house.chat.context.limits)
         self.session.listener = self.connection
         self._read = 0
         self._asked = 0

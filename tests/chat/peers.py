@@ -20,7 +20,8 @@ from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.keys import Keys
-from kschat.chat.message import Message, Mids
+from kschat.chat.message import Message
+from kschat.chat.mids import Mids
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Issuer, Rooms, Verifier
@@ -187,11 +188,11 @@ class Client:
         self.user = user
         self.token = token
         self.pipe = Pipe()
-        self.session = EngineSession("engine", revision, self.pipe, _NoTimers(), HeartbeatTimes(25, 20))
+        self.session = EngineSession("engine", revision, self.pipe, timers=_NoTimers(), times=HeartbeatTimes(25, 20))
         server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(
-            self.session, server, Handshake(query=query, peer="192.0.2.7"), chat.context.limits
+            self.session, server, Handshake(query=query, peer="192.0.2.7"), limits=chat.context.limits
         )
         self.session.listener = self.connection
         self.pid: str | None = None

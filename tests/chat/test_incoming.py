@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import incoming
 from kschat.chat.incoming import Send, decode_send, decoder_of, loose_fields
-from kschat.chat.message import Error, Mids, Refused
+from kschat.chat.message import Error, Refused
+from kschat.chat.mids import Mids
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
 

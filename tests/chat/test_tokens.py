@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from typing import Any
 
 import jwt
@@ -119,7 +120,8 @@ class RefusedTokens(SynchronousTestCase):
             "claims that are a list": ("malformed", signed(b"[]")),
             "claims that are null": ("malformed", signed(b"null")),
             "claims that are a number": ("malformed", signed(b"1")),
-            "deep claims": ("malformed", signed(deep)),
+            # Python 3.13 reads deeper than those before it: then it is a user's id that is none.
+            "deep claims": ("no_user" if sys.version_info >= (3, 13) else "malformed", signed(deep)),
             "an integer of 5000 digits": ("malformed", signed(b'{"data":{"id":' + b"9" * 5000 + b"}}")),
             "exp NaN": ("malformed", signed(b'{"data":{"id":1},"exp":NaN}')),
             "exp Infinity": ("malformed", signed(b'{"data":{"id":1},"exp":Infinity}')),

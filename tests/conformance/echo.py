@@ -56,7 +56,7 @@ class EchoRegistry(SessionRegistry):
         upgrades: tuple[str, ...] = (),
     ) -> EngineSession:
         """An echo on a transport that stands."""
-        session = EchoSession("", revision, transport, self.timers, HeartbeatTimes(25, 20))
+        session = EchoSession("", revision, transport, timers=self.timers, times=HeartbeatTimes(25, 20))
         session.listener = Nobody()
         return session
 

@@ -24,9 +24,9 @@ class Client:
 
     def __init__(self, server: Server, revision: Revision = 4, query: Mapping[str, str] | None = None) -> None:
         self.wire = FakeTransport()
-        self.session = EngineSession("engine", revision, self.wire, FakeTimers(), HeartbeatTimes(25, 20))
+        self.session = EngineSession("engine", revision, self.wire, timers=FakeTimers(), times=HeartbeatTimes(25, 20))
         handshake = Handshake(query=query or {}, peer="192.0.2.7:1")
-        self.connection = Connection(self.session, server, handshake, Limits())
+        self.connection = Connection(self.session, server, handshake, limits=Limits())
         self.session.listener = self.connection
         self.connection.opened()
 

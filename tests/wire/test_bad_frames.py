@@ -61,8 +61,10 @@ class Target:
         self.session = self._new()
 
     def _new(self) -> EngineSession:
-        session = EngineSession("sid", self.revision, FakeTransport(), FakeTimers(), HeartbeatTimes(25, 20))
-        connection = Connection(session, Welcome(), Handshake(), Limits())
+        session = EngineSession(
+            "sid", self.revision, FakeTransport(), timers=FakeTimers(), times=HeartbeatTimes(25, 20)
+        )
+        connection = Connection(session, Welcome(), Handshake(), limits=Limits())
         session.listener = connection
         session.open((), 1_000_000)
         connection.opened()

@@ -33,8 +33,9 @@ class ConnectionTestCase(SynchronousTestCase):
         self.transport = FakeTransport()
         self.timers = FakeTimers()
         self.application = FakeApplication()
-        self.session = EngineSession("sid", revision, self.transport, self.timers, HeartbeatTimes(25, 20), base64)
-        connection = Connection(self.session, self.application, Handshake(), limits or Limits())
+        times = HeartbeatTimes(25, 20)
+        self.session = EngineSession("sid", revision, self.transport, timers=self.timers, times=times, base64=base64)
+        connection = Connection(self.session, self.application, Handshake(), limits=limits or Limits())
         self.session.listener = connection
         self.session.open((), 1_000_000)
         connection.opened()
@@ -123,7 +124,7 @@ class JoiningTests(ConnectionTestCase):
 
     def test_revision_3_is_joined_to_the_default_namespace_unasked(self) -> None:
         self.begin(3)
-        connection = Connection(self.session, self.application, Handshake(), Limits())
+        connection = Connection(self.session, self.application, Handshake(), limits=Limits())
         connection.opened()
         self.assertEqual(self.transport.take(), [b"40"])
         self.assertEqual(self.application.take(), [("connect", "/", Connect("/"))])
@@ -887,6 +888,6 @@ class FakesTests(SynchronousTestCase):
 
     def test_they_fit(self) -> None:
         application: Application = FakeApplication()
-        session = EngineSession("sid", 4, FakeTransport(), FakeTimers(), HeartbeatTimes(25, 20))
-        listener: Listener = Connection(session, application, Handshake(), Limits())
+        session = EngineSession("sid", 4, FakeTransport(), timers=FakeTimers(), times=HeartbeatTimes(25, 20))
+        listener: Listener = Connection(session, application, Handshake(), limits=Limits())
         self.assertTrue(listener)

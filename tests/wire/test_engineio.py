@@ -131,7 +131,11 @@ class OpenPacketTests(SynchronousTestCase):
 
     def test_it_says_what_clients_read(self) -> None:
         self.assertEqual(
-            json.loads(engineio.open_data("abc", ("websocket",), 25, 20, 1_000_000)),
+            json.loads(
+                engineio.open_data(
+                    "abc", upgrades=("websocket",), ping_interval=25, ping_timeout=20, max_payload=1_000_000
+                )
+            ),
             {
                 "sid": "abc",
                 "upgrades": ["websocket"],
@@ -146,6 +150,9 @@ class OpenPacketTests(SynchronousTestCase):
     @example(1001, 25)  # 1.001 * 1000 is a little less than 1001
     def test_times_are_announced_in_milliseconds_exactly(self, interval: int, timeout: int) -> None:
         """Also below a second, and however the division comes out in binary."""
-        announced = json.loads(engineio.open_data("abc", (), interval / 1000, timeout / 1000, 1))
+        data = engineio.open_data(
+            "abc", upgrades=(), ping_interval=interval / 1000, ping_timeout=timeout / 1000, max_payload=1
+        )
+        announced = json.loads(data)
         self.assertEqual((announced["pingInterval"], announced["pingTimeout"]), (interval, timeout))
         self.assertIs(type(announced["pingInterval"]), int)

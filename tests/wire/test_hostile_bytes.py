@@ -110,8 +110,8 @@ class HostileTestCase(SynchronousTestCase):
     def begin(self, revision: Revision = 4) -> EngineSession:
         self.transport = FakeTransport()
         self.application = FakeApplication()
-        session = EngineSession("sid", revision, self.transport, FakeTimers(), HeartbeatTimes(25, 20))
-        self.connection = Connection(session, self.application, Handshake(), Limits())
+        session = EngineSession("sid", revision, self.transport, timers=FakeTimers(), times=HeartbeatTimes(25, 20))
+        self.connection = Connection(session, self.application, Handshake(), limits=Limits())
         session.listener = self.connection
         session.open((), MEGABYTE)
         self.connection.opened()

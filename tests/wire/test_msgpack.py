@@ -170,12 +170,15 @@ class Writing(SynchronousTestCase):
 
     def test_events_and_acks(self) -> None:
         body = b'["e",{"a":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":0},9007199254740993]'
+        event = msgpack.encode_array(EVENT, body, (b"x", b"y"), namespace="/a", number=7, max_depth=64)
         self.assertEqual(
-            msgspec.msgpack.decode(msgpack.encode_array(EVENT, "/a", 7, body, (b"x", b"y"), 64)),
+            msgspec.msgpack.decode(event),
             {"type": 2, "nsp": "/a", "id": 7, "data": ["e", {"a": b"y"}, b"x", 9007199254740992]},
         )
         self.assertEqual(
-            msgspec.msgpack.decode(msgpack.encode_array(ACK, "/", 0, b'[{"_placeholder":true,"num":0}]', (), 64)),
+            msgspec.msgpack.decode(
+                msgpack.encode_array(ACK, b'[{"_placeholder":true,"num":0}]', (), namespace="/", number=0, max_depth=64)
+            ),
             {"type": 3, "nsp": "/", "id": 0, "data": [{"_placeholder": True, "num": 0}]},
         )
 
@@ -186,7 +189,7 @@ class Writing(SynchronousTestCase):
             "d.on('decoded',x=>console.log(new p.Encoder().encode(x)[0].toString('hex')));"
             "d.add(Buffer.from(process.argv[1],'hex'))"
         )
-        written = msgpack.encode_array(EVENT, "/kschat", 7, body, (), 64)
+        written = msgpack.encode_array(EVENT, body, (), namespace="/kschat", number=7, max_depth=64)
         command = [require_node(), "-e", script, written.hex()]
         node = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=NODE_DIRECTORY)
         packet = decode(bytes.fromhex(node.stdout))

@@ -61,10 +61,10 @@ class EngineTests(SynchronousTestCase):
             announced = json.loads(vector["packets"][0]["data"])
             ours = engineio.open_data(
                 announced["sid"],
-                announced["upgrades"],
-                announced["pingInterval"] / 1000,
-                announced["pingTimeout"] / 1000,
-                1_000_000,
+                upgrades=announced["upgrades"],
+                ping_interval=announced["pingInterval"] / 1000,
+                ping_timeout=announced["pingTimeout"] / 1000,
+                max_payload=1_000_000,
             )
             if revision == 4:
                 self.assertEqual(ours.decode(), vector["packets"][0]["data"])
@@ -96,7 +96,7 @@ class PollingTests(SynchronousTestCase):
             (body,) = vector["frames"]
             revision = vector["revision"]
             frames = [engineio.encode(engine_packet(packet), revision) for packet in vector["packets"]]
-            written, count = payload.encode(frames, revision, 10**6, "b64" in vector["carrier"])
+            written, count = payload.encode(frames, revision, 10**6, text_only="b64" in vector["carrier"])
             self.assertEqual(count, len(frames))
             self.assertEqual(written.payload if written.binary else written.payload.decode(), body, vector["name"])
 
@@ -188,8 +188,8 @@ class ConnectionTests(SynchronousTestCase):
         """What an application is told of a vector, whose sender is in the namespace where it must be."""
         revision: engineio.Revision = 3 if vector["revision"] == 3 else 4
         application = FakeApplication()
-        session = EngineSession("sid", revision, FakeTransport(), FakeTimers(), HeartbeatTimes(25, 20))
-        connection = session.listener = Connection(session, application, Handshake(), Limits())
+        session = EngineSession("sid", revision, FakeTransport(), timers=FakeTimers(), times=HeartbeatTimes(25, 20))
+        connection = session.listener = Connection(session, application, Handshake(), limits=Limits())
         session.open((), 1_000_000)
         if not isinstance(expected, socketio.Connect):
             session.receive(b"40" + expected.namespace.encode() + b",")

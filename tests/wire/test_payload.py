@@ -44,7 +44,7 @@ class RoundTrips(SynchronousTestCase):
     def test_what_one_side_encodes_the_other_decodes(
         self, sent: list[Packet], revision: Revision, text_only: bool
     ) -> None:
-        body, count = encode([encode_packet(one, revision) for one in sent], revision, NO_LIMIT, text_only)
+        body, count = encode([encode_packet(one, revision) for one in sent], revision, NO_LIMIT, text_only=text_only)
         self.assertEqual(count, len(sent))
         self.assertEqual(read(body.payload, revision), sent)
         binary = revision == 3 and not text_only and any(one.binary for one in sent)
@@ -59,7 +59,7 @@ class RoundTrips(SynchronousTestCase):
         frames = [encode_packet(one, revision) for one in sent]
         received: list[Packet] = []
         while frames:
-            body, count = encode(frames, revision, limit, text_only)
+            body, count = encode(frames, revision, limit, text_only=text_only)
             self.assertGreaterEqual(count, 1)
             if count > 1:
                 self.assertLessEqual(len(body.payload), limit)

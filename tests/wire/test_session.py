@@ -32,7 +32,7 @@ class SessionTestCase(SynchronousTestCase):
         self.timers = FakeTimers()
         self.listener = FakeListener()
         times = HeartbeatTimes(INTERVAL, TIMEOUT)
-        session = EngineSession("sid", revision, self.transport, self.timers, times, base64)
+        session = EngineSession("sid", revision, self.transport, timers=self.timers, times=times, base64=base64)
         session.listener = self.listener
         session.open((), 1_000_000)
         self.opened = self.transport.take()

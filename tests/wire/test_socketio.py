@@ -378,7 +378,7 @@ class RenumberTests(SynchronousTestCase):
         for place, data in zip(order, own + others, strict=True):
             attachments[place] = data
         text = stringify(moved(marked, order))
-        rest, taken = renumber(text, attachments, 64, first)
+        rest, taken = renumber(text, attachments, 64, first=first)
         self.assertEqual(list(placeholders(json.loads(rest))), list(range(first, first + len(own))))
         self.assertEqual(with_binary(json.loads(rest), (b"",) * first + taken), as_read(value))
 
@@ -406,7 +406,7 @@ class RenumberTests(SynchronousTestCase):
 
     def test_one_attachment_that_is_meant_twice_is_carried_once(self) -> None:
         text = b'[{"_placeholder":true,"num":1},{"_placeholder":true,"num":1}]'
-        rest, taken = renumber(text, (b"a", b"b"), 64, 5)
+        rest, taken = renumber(text, (b"a", b"b"), 64, first=5)
         self.assertEqual([one["num"] for one in json.loads(rest)], [5, 5])
         self.assertEqual(taken, (b"b",))
 

@@ -25,7 +25,7 @@ from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
-from kschat.chat.message import Mids
+from kschat.chat.mids import Mids
 from kschat.outage_log import OutageLog
 
 #: Seconds between two looks whether RabbitMQ answers.

@@ -13,11 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from kschat.backends.ids import ids_of
-from kschat.backends.order import renumbered
 from kschat.backends.sqlite.identities import IdentityMap, User
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
+from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message
+from kschat.chat.mids import first_mid, number_of, renumbered, suffix_of
 
 _FIELDS: Final = (
     "id, suffix, conversation, sender, recipient, place, places, total, own, ids, time, cid, msg, attachments"
@@ -70,7 +71,7 @@ class MessageAppender:
 
     def rows_of(self, message: Message) -> int:
         """About how many inbox rows ``message`` will need, if it is to a room; else 0."""
-        room = self.identities.room(message.recipient) if message.recipient[0] == "#" else None
+        room = self.identities.room(message.recipient) if is_room(message.recipient) else None
         return 0 if room is None else len(room.members)
 
     def take_places(self) -> Iterator[int]:
@@ -88,7 +89,7 @@ class MessageAppender:
 
     def append(self, batch: Sequence[Message]) -> list[Stored]:
         """Append a batch. The next ``flush`` writes it."""
-        numbers = [int(message.mid[:16], 16) for message in batch]
+        numbers = [number_of(message.mid) for message in batch]
         earlier = self._look_up_cids(batch)
         known = self._known
         stored = []
@@ -110,7 +111,7 @@ class MessageAppender:
 
     def _append(self, message: Message, number: int) -> Stored:
         name = message.recipient
-        if name[0] == "#":
+        if is_room(name):
             return self._append_to_room(message, number)
         direction = self._directions.get((message.sender, name)) or self.identities.open_direction(message.sender, name)
         if number <= self.number:
@@ -127,7 +128,7 @@ class MessageAppender:
         self._size += len(body) if attachments is None else len(body) + len(attachments)
         self._values += (
             number,
-            message.mid[16:],
+            suffix_of(message.mid),
             conversation.id,
             direction.sender.id,
             recipient.id,
@@ -172,7 +173,7 @@ class MessageAppender:
         self.rows += len(pairs)
         self._values += (
             number,
-            message.mid[16:],
+            suffix_of(message.mid),
             room.id,
             sender.id,
             None,
@@ -208,7 +209,7 @@ class MessageAppender:
     def indexed(self, upto: int, most: int) -> None:
         """Messages up to ``upto`` are indexed. If these are all, keep at most ``most`` identities cached."""
         if upto < self.number:
-            bound = f"{upto + 1:016x}"
+            bound = first_mid(upto + 1)
             self._known = {key: one for key, one in self._known.items() if one.message.mid >= bound}
             return
         self._known.clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
+from kschat.chat.conversations import conversation_key
 from kschat.chat.interfaces import Entry, Stored
 from kschat.chat.message import Message
 
@@ -73,7 +74,7 @@ class MemTable:
                     if entries is None:
                         entries = inboxes[user] = []
                     entries.append(Entry(offset, message))
-                key = thread_key(message.sender, message.recipient)
+                key = conversation_key(message.sender, message.recipient)
                 messages = threads.get(key)
                 if messages is None:
                     messages = threads[key] = []
@@ -82,10 +83,3 @@ class MemTable:
                             self._direct.setdefault(user, []).append(key)
                 messages.append(message)
                 self._sorted += 1
-
-
-def thread_key(user: str, peer: str) -> tuple[str, str] | str:
-    """The key of a conversation: its two users in order, or the room."""
-    if peer[0] == "#":
-        return peer
-    return (user, peer) if user < peer else (peer, user)

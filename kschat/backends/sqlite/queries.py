@@ -12,11 +12,12 @@ from heapq import nlargest
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from kschat.backends.order import number_of
-from kschat.backends.sqlite.memtable import MemTable, thread_key
+from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
+from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
 from kschat.chat.message import Message
+from kschat.chat.mids import MAX_NUMBER, first_mid, number_of, parse_number
 
 #: What is recent, by conversation.
 Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]
@@ -159,15 +160,17 @@ class Queries:
 
     def history(self, memtable: MemTable, user: str, peer: str, before: str | None, limit: int) -> Page:
         """See ``IStore``."""
-        number = 2**63 - 1 if before is None else number_of(before)
+        number = MAX_NUMBER if before is None else parse_number(before)
         mine = self._execute(
-            _MINE_OF_ROOM if peer[:1] == "#" else _MINE_WITH_USER, {"user": user, "peer": peer}
+            _MINE_OF_ROOM if is_room(peer) else _MINE_WITH_USER, {"user": user, "peer": peer}
         ).fetchone()
         if number is None or mine is None:
             return Page((), False)
-        bound = f"{number:016x}"
-        newest = [one for one in memtable.threads.get(thread_key(user, peer), ()) if one.mid < bound][-limit - 1 :]
-        upto = int(newest[0].mid[:16], 16) if newest else number
+        bound = first_mid(number)
+        newest = [one for one in memtable.threads.get(conversation_key(user, peer), ()) if one.mid < bound][
+            -limit - 1 :
+        ]
+        upto = number_of(newest[0].mid) if newest else number
         # One more than asked for tells whether there are more.
         older = self._execute(HISTORY, (mine[1], upto, limit + 1 - len(newest))) if len(newest) <= limit else ()
         page: list[Message] = []
@@ -213,8 +216,8 @@ def _conversation(user: str, row: Sequence[Any], threads: Threads) -> Conversati
     _, read, peer, unread, *rest = row
     last = message_of(rest) if rest[0] is not None else None
     assert len(rest) == WIDTH
-    beyond, unread_from = last.mid if last is not None else "", f"{read + 1:016x}"
-    for message in threads.get(thread_key(user, peer), ()):
+    beyond, unread_from = last.mid if last is not None else "", first_mid(read + 1)
+    for message in threads.get(conversation_key(user, peer), ()):
         if message.mid > beyond:
             last = message
             if message.sender != user and message.mid >= unread_from and unread < MAX_UNREAD:

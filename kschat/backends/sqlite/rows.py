@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from kschat.backends.ids import written
 from kschat.chat.message import Message
+from kschat.chat.mids import mid_of
 
 #: What ``message_of`` takes, of a message ``m``.
 COLUMNS: Final = (
@@ -25,11 +26,6 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
 
 
-def mid_of(number: int, suffix: str) -> str:
-    """The mid whose number and rest these are."""
-    return f"{number:016x}{suffix}"
-
-
 def packed(attachments: tuple[bytes, ...]) -> bytes | None:
     """Attachments as they are kept; without any: NULL."""
     return _pack(attachments) if attachments else None
@@ -40,7 +36,7 @@ def message_of(row: Sequence[Any]) -> Message:
     number, suffix, sender, recipient, ids, msg, time, cid, attachments = row
     uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
     return Message(
-        f"{number:016x}{suffix}",
+        mid_of(number, suffix),
         sender,
         recipient,
         uid,

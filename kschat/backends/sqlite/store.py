@@ -17,6 +17,7 @@ from kschat.backends.sqlite.reader import Reader
 from kschat.backends.sqlite.transactions import Transactions
 from kschat.backends.sqlite.writer import Writer
 from kschat.chat.clocks import WallClock
+from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
     Conversation,
     InboxPage,
@@ -125,7 +126,7 @@ class SqliteStore:
         """See ``IStore``. What is answered is on the disk."""
         if not self._running:
             return _stopped()
-        if any(message.recipient[0] == "#" for message in batch):
+        if any(is_room(message.recipient) for message in batch):
             return self._writer.do_in_parts(Transactions.append_in_parts, batch)
         return self._writer.do(Transactions.append, batch)
 

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
-from kschat.backends.order import number_of
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
-from kschat.backends.sqlite.memtable import MemTable, thread_key
+from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.retention import Retention
+from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import Progress, RoomFull, Stored
 from kschat.chat.message import Message
+from kschat.chat.mids import number_of, parse_number
 
 #: Messages, bytes of messages, and inbox rows of messages to rooms after which a round of indexing begins. A larger
 #: round costs less a message, because each changed page takes in more rows. But the ``MemTable`` holds so much, and
@@ -140,7 +141,7 @@ class Transactions:
 
     def mark_read(self, name: str, peer: str, mid: str) -> bool:
         """Mark a conversation as read; return whether anything was unread."""
-        number = number_of(mid)
+        number = parse_number(mid)
         found = self._conversation(name, peer)
         if number is None or found is None:
             return False
@@ -168,8 +169,8 @@ class Transactions:
         """The newest message of a conversation in the MemTable (0 for none); whether a peer wrote one in the range."""
         newest, fresh = 0, False
         # Newest first: a read mark is seldom far from the end.
-        for message in reversed(self.memtable.threads.get(thread_key(name, peer), ())):
-            number = int(message.mid[:16], 16)
+        for message in reversed(self.memtable.threads.get(conversation_key(name, peer), ())):
+            number = number_of(message.mid)
             newest = newest or number
             fresh = number > read and number <= upto and message.sender != name
             if fresh or number <= read:
@@ -206,7 +207,7 @@ class Transactions:
         if user is None:
             return None
         arguments: tuple[Any, ...]
-        if peer[:1] == "#":
+        if is_room(peer):
             which, arguments = "room = ?", (peer,)
         else:
             other = self._identities.user(peer, make=False)
@@ -263,10 +264,11 @@ class Transactions:
 
     def tidy(self) -> None:
         """Do one step of retention."""
-        if len(self.memtable):
-            self.index()
-        with self.database.in_passing():
-            gone = self.retention.step()
+        with self.retention.timed():
+            if len(self.memtable):
+                self.index()
+            with self.database.in_passing():
+                gone = self.retention.step()
         if gone:
             self._appender.forget()
 

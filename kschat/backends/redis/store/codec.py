@@ -10,8 +10,10 @@ from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
 from kschat.backends.redis import packing
+from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message
+from kschat.chat.mids import COUNT_BITS, MAX_COUNT, MidNumber, mid_of, number_of, suffix_of
 
 #: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
 GENERATION: Final = 1 << 22
@@ -40,7 +42,7 @@ class BatchEncoder:
         if found is None:
             if len(self._names) >= MAX_NAMES:
                 self._names.clear()
-            if peer[:1] == "#":
+            if is_room(peer):
                 found = (peer, 0)
             elif user <= peer:
                 found = (f"{len(user.encode())}:{user}{peer}", 1)
@@ -56,10 +58,11 @@ class BatchEncoder:
         for message in batch:
             mid, sender, recipient, cid = message.mid, message.sender, message.recipient, message.cid
             name, side = conversation_of(sender, recipient)
+            number = number_of(mid)
             plain = message.uId == sender and message.pId == recipient
             rest = encode(
                 (
-                    mid[16:],
+                    suffix_of(mid),
                     sender,
                     recipient,
                     0 if plain else ids_of(message),
@@ -75,8 +78,8 @@ class BatchEncoder:
                 name,
                 side,
                 cid or "",
-                int(mid[:12], 16),
-                int(mid[12:16], 16),
+                number >> COUNT_BITS,
+                number & MAX_COUNT,
                 packing.text(rest),
             )
         return packing.pack(*values)
@@ -94,18 +97,18 @@ def message_of(id_: bytes, rest: bytes) -> Message:
     """The message with this id in its conversation's stream."""
     suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
     uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
-    return Message(f"{number_of(id_):016x}{suffix}", sender, recipient, uid, pid, Raw(msg), time, cid, attachments)
+    return Message(mid_of(number_of_id(id_), suffix), sender, recipient, uid, pid, Raw(msg), time, cid, attachments)
 
 
-def number_of(id_: bytes) -> int:
-    """The number that mids are ordered by, of an id."""
+def number_of_id(id_: bytes) -> MidNumber:
+    """The number of a message, of its id in a stream."""
     ms, _, count = id_.partition(b"-")
-    return (int(ms) << 16) | int(count)
+    return (int(ms) << COUNT_BITS) | int(count)
 
 
-def id_of(number: int) -> str:
+def id_of(number: MidNumber) -> str:
     """The id of a number."""
-    return f"{number >> 16}-{number & 0xFFFF}"
+    return f"{number >> COUNT_BITS}-{number & MAX_COUNT}"
 
 
 def missing(told: Sequence[Sequence[Any]]) -> list[tuple[bytes, bytes]]:
@@ -137,20 +140,20 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
     if kind == b"r":
         id_, *found = facts
         if not found:  # it was deleted in this very moment
-            return Stored(_numbered(message, number_of(id_)), (), True)
+            return Stored(_numbered(message, number_of_id(id_)), (), True)
         rest, said, places = found
         first = message_of(id_, rest)
-        if first.recipient[0] == "#":
+        if is_room(first.recipient):
             return Stored(first, _unpacked(places), True)
         return Stored(first, ((first.recipient, _offset_of(said.split(b" ", 3)[2])),), True)
-    message = _numbered(message, number_of(facts[0]))
+    message = _numbered(message, number_of_id(facts[0]))
     if kind == b"n":
         return Stored(message, ((message.recipient, facts[1]),))
     return Stored(message, _unpacked(facts[1]))
 
 
 def _numbered(message: Message, number: int) -> Message:
-    mid = f"{number:016x}{message.mid[16:]}"
+    mid = mid_of(number, suffix_of(message.mid))
     return message if mid == message.mid else msgspec.structs.replace(message, mid=mid)
 
 

@@ -13,12 +13,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.backends.age import MOST_LATE, Late, oldest_kept
-from kschat.backends.order import COUNT_BITS
 from kschat.backends.redis.packing import pack
-from kschat.backends.redis.store.codec import id_of, number_of
+from kschat.backends.redis.store.codec import id_of, number_of_id
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.mids import COUNT_BITS
 
 #: Seconds between two rounds.
 ROUND_INTERVAL: Final = 60.0
@@ -154,4 +154,4 @@ class Retention:
 
 
 def _late(found: list[bytes]) -> Late | None:
-    return Late(number_of(found[0]), int(float(found[1]))) if found else None
+    return Late(number_of_id(found[0]), int(float(found[1]))) if found else None

@@ -32,7 +32,6 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kschat.backends.order import number_of
 from kschat.backends.redis import packing
 from kschat.backends.redis.connection import ResponseError
 from kschat.backends.redis.settings import Settings
@@ -67,6 +66,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Error, Message
+from kschat.chat.mids import parse_number
 
 T = TypeVar("T")
 
@@ -240,7 +240,7 @@ class RedisStore:
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         """See ``IStore``."""
-        number = number_of(mid)
+        number = parse_number(mid)
         if number is None:
             return succeed(False)
         name, side = self._encoder.conversation(user, peer)
@@ -292,7 +292,7 @@ class RedisStore:
         name, side = self._encoder.conversation(user, peer)
         upto = ""
         if before is not None:
-            number = number_of(before)
+            number = parse_number(before)
             if not number:
                 return succeed(Page((), False))
             upto = id_of(number)

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.link import Link
+from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Message
 
@@ -158,7 +159,7 @@ class WriteQueue:
         """How many members rooms have is seen by what became of messages to them."""
         for one in stored:
             recipient = one.message.recipient
-            if recipient[0] == "#" and not one.repeat:
+            if is_room(recipient) and not one.repeat:
                 self._learn(recipient, len(one.places) + 1)
 
     def _learn(self, room: str, size: int) -> None:
@@ -171,7 +172,7 @@ class WriteQueue:
         start = writes = size = 0
         for at, message in enumerate(batch):
             recipient = message.recipient
-            more = 1 if recipient[0] != "#" else self._rooms.get(recipient, ASSUMED_ROOM_SIZE)
+            more = 1 if not is_room(recipient) else self._rooms.get(recipient, ASSUMED_ROOM_SIZE)
             length = len(message.msg)
             if message.attachments:
                 length += sum(map(len, message.attachments))
