@@ -370,7 +370,7 @@ class BeginningTests(AmqpTestCase):
         router, arrivals = await self.started()
         await router.bind("ben", "a")
         assert router._session is not None and router._session._queues is not None
-        channel, acked = router._session._queues._channel._channel, list[int]()
+        channel, acked = router._session._queues._plain, list[int]()
         acknowledge = channel.basic_ack
 
         def ack(tag: int, multiple: bool) -> None:

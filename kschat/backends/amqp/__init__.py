@@ -5,6 +5,7 @@
 - ``keys``        routing keys and bindings of each exchange type
 - ``parted``      which messages of a batch travel together, by which keys
 - ``carried``     batches, and the tutorial's messages, as bytes
+- ``compat``      what touches privates of pika
 - ``link``        one connection: pika's, mended
 - ``publisher``   confirms and returns
 - ``queues``      what is bound, and what arrives
