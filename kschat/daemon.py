@@ -1,4 +1,4 @@
-"""The daemon's life: what starts after what, and in which order everything ends."""
+"""The daemon's life: the order in which its parts start and stop."""
 
 from __future__ import annotations
 

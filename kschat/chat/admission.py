@@ -1,4 +1,4 @@
-"""``Admission``: how a socket comes in and leaves: bound, listening, and begun where its user's inbox is."""
+"""``Admission``: connects a socket (binding, subscription, cursor) and disconnects it."""
 
 from __future__ import annotations
 

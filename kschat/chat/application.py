@@ -1,4 +1,4 @@
-"""``Chat``: who may join, what is counted and logged; hands events to their commands.
+"""``Chat``: admits sockets, counts and logs, and passes events to their commands.
 
 It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``ServerObserver``.
 """

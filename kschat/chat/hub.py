@@ -1,4 +1,4 @@
-"""Who is connected to this daemon; encode once, write to each socket."""
+"""``Hub``: the users of this daemon; encodes once, writes to each socket."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Messages of servers that keep none, taken into the store: the tutorial's own server on the same exchange, say.
+"""Stores messages from servers without a store, such as the tutorial's server on the same exchange.
 
-They come without a place in any inbox, and each daemon where the recipient has a socket hears of them. The first to
-append one gives it its place; the others are answered with that, as repeats: it goes by a ``cid`` made of all
-that it says. No client's own ``cid`` is as long, so that none can pass for it.
+They arrive without an offset, at each daemon where the recipient has a socket. The first append assigns the offset; the
+others get it back as repeats, because the ``cid`` is made from the whole message. No client's own ``cid`` is as long,
+so none can collide with it.
 """
 
 from __future__ import annotations

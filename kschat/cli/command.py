@@ -1,6 +1,6 @@
 """The console command ``kschat``: makes tokens, checks a configuration, backs up the store.
 
-It takes the daemon's own options and reads the same file and environment, so that what it says is true of the daemon.
+It accepts the daemon's options and reads the same file and environment, so that its output holds for the daemon.
 """
 
 import difflib

@@ -1,6 +1,6 @@
-"""``kschat backup`` and ``kschat restored``: what is done to the store beside the daemon.
+"""``kschat backup`` and ``kschat restored``: work on the store without the daemon.
 
-Both read the daemon's own settings, of which they need ``store`` alone: no key has to be there.
+Both read the daemon's settings, and only need ``store``: no key is required.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""``/metrics``: what the daemon counts, in the form that Prometheus reads.
+"""``/metrics``: the daemon's counters in Prometheus' format.
 
 Names, kinds and labels follow Prometheus' conventions ("Metric and label naming"): a counter ends in ``_total``, times
-are seconds. Every label's values come from a list that this code knows; nothing a client says becomes one.
+are in seconds. Label values come from a fixed set; nothing that a client sends becomes a label.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pages may connect: origins that were named, compared in the one spelling that browsers send.
+"""Decides which pages may connect: compares origins in the spelling that browsers send.
 
 Source: RFC 6454 ("The Web Origin Concept", sections 4 and 6.2), RFC 9110 (section 7.2, Host); host names as browsers
 write them, by UTS 46 (IDNA).

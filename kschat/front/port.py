@@ -1,6 +1,6 @@
-"""Listens at an endpoint for as long as the service runs, and ends the daemon if it cannot.
+"""Listens at an endpoint while the service runs, and stops the daemon if it cannot.
 
-Knows nothing of what is served there.
+It does not know what is served there.
 """
 
 from typing import Any

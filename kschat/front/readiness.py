@@ -1,4 +1,4 @@
-"""Says in the log when a daemon that serves can't do what it is for, since something it stands on can't be used."""
+"""Logs when a part that the daemon needs (store, router, bus) cannot be used, and when it can again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front's life: it listens, and ends in good order."""
+"""The front's life: it listens, and shuts down in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An application's functions, and how many arguments each takes."""
+"""An application's functions, and how many arguments each accepts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """All settings: the fields of one frozen ``Config``.
 
-What stands there makes the options of twistd, the validation, the masking and the table in the documentation.
+The options of twistd, the validation, the masking and the table in the documentation are made from them.
 """
 
 from collections.abc import Mapping

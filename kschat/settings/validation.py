@@ -1,4 +1,4 @@
-"""What no setting can know alone: that they go together, and that what they name is there."""
+"""Checks across settings: valid combinations, and files that must exist."""
 
 import ipaddress
 import re

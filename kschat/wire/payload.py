@@ -11,7 +11,7 @@ Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` ("Payload") and ``
                     length in bytes as bytes 00 to 09, ff, packet  00 06 ff 4hello 01 04 ff 04 01 02 03
       b64=1, JSONP  binary as base64, all of it text               6:4hello6:b4AQID
 
-A body is made of frames, as a WebSocket carries them, and read to frames; what is in one, ``engineio`` knows.
+A body is encoded from frames, as on a WebSocket, and decoded to frames; ``engineio`` decodes a frame.
 """
 
 from __future__ import annotations
