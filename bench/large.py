@@ -38,9 +38,6 @@ from bench.stats import percentile
 TIMES: Final = 3.0
 BOUND: Final = 50.0
 
-#: Seconds for which the two are alone before each thing, and for which retention is watched.
-ALONE: Final = 4.0
-
 #: What disturbs the two more than it may is done so often, since other work on the machine may have been what did.
 TRIES: Final = 3
 
@@ -107,9 +104,9 @@ class Large:
 
     def measure(self) -> None:
         """Do all of it. Raises AskError, PeerError, OSError, subprocess.CalledProcessError."""
-        self._fill()
-        with self._daemon() as running:
-            self._questions(running.ports[0])
+        self.fill()
+        with self.daemon() as running:
+            self.questions(running.ports[0])
         self._after_kill()
         for name, setting in (
             (f"retention by age, a sixth of all ({fill.DAYS * 5 // 6} of {fill.DAYS} days)", "retention_days"),
@@ -118,7 +115,8 @@ class Large:
             value = str(fill.DAYS * 5 // 6) if setting == "retention_days" else "1000"
             self._retention(name, {setting: value})
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
+        """Fill the store. Raises CalledProcessError."""
         argv = [sys.executable, "-m", "bench.fill", self.store, "--messages", str(self.count)]
         argv += ["--undelivered", str(self.undelivered), "--members", str(self.options.members)]
         done = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
@@ -139,7 +137,7 @@ class Large:
             return asked(link, answer, *command)
 
     @contextmanager
-    def _daemon(self, **settings: str) -> Iterator[Running]:
+    def daemon(self, **settings: str) -> Iterator[Running]:
         """The daemon, which serves."""
         if self.kind == "sqlite":
             there = [("store", self.store)]
@@ -154,10 +152,11 @@ class Large:
 
     def _started(self) -> float:
         begun = time.perf_counter()
-        with self._daemon():
+        with self.daemon():
             return time.perf_counter() - begun
 
-    def _questions(self, port: int) -> None:
+    def questions(self, port: int) -> None:
+        """Do what clients do, at a daemon. Raises AskError, PeerError, OSError."""
         members = self.options.members
         with self._two(port) as two:
             star = Asker(port, self.secret, fill.STAR)
@@ -172,10 +171,10 @@ class Large:
                 two,
                 lambda n: star.ask("History", {"pId": peers[n % len(peers)], "before": middle})[0],
             )
-            self._many("Conversations, 500, all unread", two, lambda n: star.ask("Conversations")[0], 30)
+            self._many("Conversations, 500, all unread", two, lambda n: star.ask("Conversations")[0], 0.3)
             self._many("Read of an old message", two, lambda n: star.ask("Read", {"pId": fill.OWN_ROOM, "mid": old})[0])
             sender = Asker(port, self.secret, fill.member(0))
-            self._many(f"Send to a room of {members:,}", two, lambda n: sender.send(fill.LARGE_ROOM, "to all"), 300)
+            self._many(f"Send to a room of {members:,}", two, lambda n: sender.send(fill.LARGE_ROOM, "to all"), 3.0)
             for asker in (star, sender):
                 asker.close()
             self._undelivered(port, two)
@@ -222,7 +221,7 @@ class Large:
 
     def _after_kill(self) -> None:
         """Kill the daemon amid messages to the large room, and start it again; and once more in good order."""
-        with self._daemon() as running:
+        with self.daemon() as running:
             sender = Asker(running.ports[0], self.secret, fill.member(0))
             for _ in range(60):
                 sender.send(fill.LARGE_ROOM, "to all")
@@ -233,42 +232,43 @@ class Large:
 
     def _retention(self, name: str, settings: Mapping[str, str]) -> None:
         before = self._kept()
-        with self._daemon() as running, self._two(running.ports[0]) as two:
-            time.sleep(ALONE)
+        with self.daemon() as running, self._two(running.ports[0]) as two:
+            time.sleep(self.options.alone)
             alone = two.seen()
-        with self._daemon(**settings) as running, self._two(running.ports[0]) as two:
+        with self.daemon(**settings) as running, self._two(running.ports[0]) as two:
             begun = time.perf_counter()
             time.sleep(self.options.watch)
             seen = two.seen()
             seconds = time.perf_counter() - begun
         gone = before - self._kept()
-        self.figures.append(Figure(name, f"{gone / seconds:,.0f} messages/s", seen["p99"], alone["p99"]))
+        self.figures.append(Figure(name, f"{gone / seconds:,.0f} references/s", seen["p99"], alone["p99"]))
         self._tell()
 
     def _kept(self) -> int:
-        """How many messages there are."""
+        """How many references to messages there are, in inboxes and conversations."""
         if self.kind == "sqlite":
             with closing(sqlite3.connect(self.directory / "kschat.db")) as connection:
-                return int(connection.execute("SELECT count(*) FROM thread").fetchone()[0])
+                counts = "SELECT (SELECT count(*) FROM thread) + (SELECT count(*) FROM inbox)"
+                return int(connection.execute(counts).fetchone()[0])
         return sum(self._lengths())
 
     def _lengths(self) -> Iterator[int]:
-        """Of the streams of conversations in Redis."""
+        """Of the streams of inboxes and conversations in Redis."""
         port = self.services.get("redis").port
         with socket.create_connection(("127.0.0.1", port), 60) as link, link.makefile("rb") as answer:
             cursor = "0"
             while True:
-                cursor, keys = asked(link, answer, "SCAN", cursor, "MATCH", "ks:c:*", "COUNT", "1000")
+                cursor, keys = asked(link, answer, "SCAN", cursor, "MATCH", "ks:[ci]:*", "COUNT", "1000")
                 for key in keys:
                     yield int(asked(link, answer, "XLEN", key))
                 if cursor == "0":
                     return
 
-    def _many(self, name: str, two: Two, one: Callable[[int], float], times: int = 100) -> None:
+    def _many(self, name: str, two: Two, one: Callable[[int], float], share: float = 1.0) -> None:
         """Do something again and again, each after the other."""
 
         def all_of_them() -> str:
-            ordered = sorted(one(number) for number in range(times))
+            ordered = sorted(one(number) for number in range(int(share * self.options.times)))
             return f"p50 {1000 * percentile(ordered, 0.5):.1f}, p99 {1000 * percentile(ordered, 0.99):.1f} ms"
 
         self._during(name, two, all_of_them)
@@ -278,11 +278,11 @@ class Large:
         two.seen()
         found: list[Figure] = []
         while not found or (len(found) < tries and not found[-1].held):
-            time.sleep(ALONE)
+            time.sleep(self.options.alone)
             alone = two.seen()
             took = work()
             # Short work has few messages beside it: what comes right after it counts as well.
-            time.sleep(1.0)
+            time.sleep(self.options.alone / 4)
             found.append(Figure(name, took, two.seen()["p99"], alone["p99"]))
         self.figures.append(min(found, key=lambda figure: (not figure.held, figure.during)))
         self._tell()
@@ -379,7 +379,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--undelivered", type=int, default=100_000, help="messages to one who is away (default 100000)")
     add("--members", type=int, default=1000, help="of the large room (default 1000)")
     add("--rate", type=float, default=100, help="messages a second of the two others (default 100)")
-    add("--watch", type=float, default=20, help="seconds of each kind of retention (default 20)")
+    add("--times", type=int, default=100, help="how often small things are done (default 100)")
+    add("--alone", type=float, default=4, help="seconds of the two others alone before each thing (default 4)")
+    add("--watch", type=float, default=80, help="seconds of each kind of retention (default 80)")
     add("--write", action="store_true", help="put the table into docs/storage.md")
     return parser.parse_args(arguments)
 

@@ -82,7 +82,7 @@ ALLOWED = {
 KNOWN_CIRCLES: set[frozenset[str]] = set()
 
 #: Modules that touch privates of a library without being its compat module yet. It only gets shorter.
-KNOWN_PRIVATES = {f"backends/amqp/{name}.py" for name in ("link", "neighbours", "queues", "session")}
+KNOWN_PRIVATES: set[str] = set()
 
 #: Libraries whose privates compat modules alone may touch.
 LIBRARIES = ("twisted", "autobahn", "pika", "txredisapi", "OpenSSL")

@@ -76,6 +76,7 @@ class Hub:
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
+        self.wrote = self._scope.wrote.append
         self.catch_up = CatchUp(clock=clock, store=store, router=router, inboxes=self._inboxes)
         self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
         router.attach(self)
@@ -217,10 +218,6 @@ class Hub:
         """What is written within is sent together: one write a socket, at the end of the outermost."""
         return self._scope
 
-    def wrote(self, session: ChatSession) -> None:
-        """Call ``session.flush`` at the end of what is written together."""
-        self._scope.wrote.append(session)
-
     def delivered(self, session: ChatSession, upto: int, entries: Sequence[Written]) -> None:
         """The client of ``session`` has all up to this offset. ``entries`` are the newest of it."""
         inbox = self._inboxes.get(session.user)
@@ -264,9 +261,9 @@ class _WriteScope:
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            wrote, self.wrote = self.wrote, []
             try:
-                for session in wrote:
+                for session in self.wrote:
                     session.flush()
             finally:
+                self.wrote.clear()
                 self._cork.release()

@@ -110,7 +110,14 @@ class InFlightWindow:
 
     def confirm(self, offset: int) -> list[Written]:
         """A pong confirms all up to ``offset``. Returns what counts as delivered now."""
-        confirmed = self._take(offset)
+        confirmed = []
+        in_flight = self._in_flight
+        while in_flight and in_flight[0][0] <= offset:
+            entry = in_flight.popleft()
+            self.size -= entry[3]
+            confirmed.append(entry)
+        if self.full:
+            self.full = len(in_flight) >= MAX_IN_FLIGHT or self.size >= MAX_IN_FLIGHT_BYTES
         if self._acks:
             return self._await_acks(confirmed)
         if confirmed:
@@ -133,8 +140,9 @@ class InFlightWindow:
                 if asked is None or asked > number:
                     break
                 upto = offset
-            if upto:
-                delivered += self._take(upto)
+            while self._in_flight and self._in_flight[0][0] <= upto:
+                delivered.append(self._in_flight[0])
+                self.drop_oldest()
         if not self._acks and ((delivered and delivered[-1][1] == number) or (self._late and number in self._late)):
             self._acks = True  # it is the ack of a RESPRECEIVER, and not of another event
             self._late = None
@@ -146,17 +154,6 @@ class InFlightWindow:
         self._unacked = self._late = None
         self.size = self._unacked_size = 0
         self.full = False
-
-    def _take(self, offset: int) -> list[Written]:
-        taken = []
-        in_flight = self._in_flight
-        while in_flight and in_flight[0][0] <= offset:
-            entry = in_flight.popleft()
-            self.size -= entry[3]
-            taken.append(entry)
-        if self.full:
-            self.full = len(in_flight) >= MAX_IN_FLIGHT or self.size >= MAX_IN_FLIGHT_BYTES
-        return taken
 
     def _await_acks(self, confirmed: Sequence[Written]) -> list[Written]:
         """Keep what is not acked. Returns the oldest of what is too much."""

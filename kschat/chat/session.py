@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -45,12 +45,11 @@ class SessionContext(Protocol):
 
     clock: IReactorTime
     store: IStore
+    #: Called with a session: to call its ``flush`` at the end of what is written together.
+    wrote: Callable[[ChatSession], None]
 
     def writing(self) -> AbstractContextManager[None]:
         """What is written within is sent together."""
-
-    def wrote(self, session: ChatSession) -> None:
-        """Call ``session.flush`` at the end of what is written together."""
 
     def delivered(self, session: ChatSession, upto: int, entries: Sequence[Written]) -> None:
         """The client of ``session`` has all up to this offset. ``entries`` are the newest of it."""
@@ -135,7 +134,9 @@ class ChatSession:
         if self._context is not None:
             if self._group:
                 self._write_group()
-            self.stream.on_flushed()
+            stream = self.stream
+            if stream.in_flight.size:
+                self.socket.ask_confirmation(stream.at)
 
     # ``StreamActions``.
 

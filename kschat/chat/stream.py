@@ -235,11 +235,6 @@ class DeliveryStream:
         else:
             self._happens(StreamInput.ACKED, number)
 
-    def on_flushed(self) -> None:
-        """All that was written together is on its way. This asks for its confirmation."""
-        if self.in_flight.size:
-            self._actions.ask_confirmation(self.at)
-
     def on_closed(self) -> None:
         """The socket is gone."""
         self._happens(StreamInput.CLOSED)

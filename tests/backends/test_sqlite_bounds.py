@@ -12,7 +12,7 @@ from msgspec import Raw
 from kschat.backends.sqlite import SqliteStore, retention, transactions
 from kschat.backends.sqlite.database import SchemaVersions, Settings, connect
 from kschat.backends.sqlite.queries import Queries
-from kschat.backends.sqlite.retention import PIECE_ROWS, Retention
+from kschat.backends.sqlite.retention import HURRIED_REST, PIECE_ROWS, REST, Retention
 from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import PAGE_BYTES, Entry, Stored
 from kschat.chat.message import Error, Message
@@ -205,6 +205,25 @@ class TestRetention(RetentionTestCase):
         opened.retention.begin(NOW)
         opened.retention.step()
         self.assertLess(self.rows("messages"), before)
+
+    def test_it_rests_after_a_step_in_proportion_and_less_where_a_round_is_late(self) -> None:
+        now = 0.0
+        opened = Transactions(Settings(self.path, "normal"), SchemaVersions.shipped())
+        self.addCleanup(opened.close)
+        resting = Retention(connect(self.path, "rw"), 3600.0, 0, 0, lambda: now)
+        self.assertIsNone(resting.rest)
+        resting.begin(NOW)
+        self.assertEqual(resting.rest, 0.0)
+        for _ in range(2):
+            with resting.timed():
+                now += 2.0
+            self.assertEqual(resting.rest, 2.0 * REST)
+            now += 2.0 * REST
+            self.assertEqual(resting.rest, 0.0)
+        resting.begin(NOW + 60)
+        with resting.timed():
+            now += 2.0
+        self.assertEqual(resting.rest, 2.0 * HURRIED_REST)
 
     def test_count_retention_after_offsets_jumped_keeps_the_newest(self) -> None:
         result = self.turns.result

@@ -136,6 +136,7 @@ class TestConflict(StoreTestCase):
             "SELECT id + 1, suffix, conversation, sender, recipient, place, total, own, ids, time, msg FROM messages",
             "UPDATE progress SET indexed = 0",
             "DROP INDEX thread_of_member",
+            "DROP INDEX late",
             "DROP TABLE held",
             *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
             "PRAGMA user_version = 1",

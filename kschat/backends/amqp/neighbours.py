@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 import msgspec
 import pika
 
+from kschat.backends.amqp.compat import answered, plain_channel
+
 #: What says that a body is a ``Card``.
 CARD: Final = "application/x-kschat-card"
 
@@ -57,13 +59,12 @@ class Neighbours:
         declared = await channel.queue_declare("", exclusive=True, auto_delete=True)
         self._queue = declared.method.queue
         await channel.queue_bind(self._queue, self._exchange)
-        consume = channel._wrap_channel_method("basic_consume")
-        await consume(queue=self._queue, on_message_callback=self._heard, auto_ack=True)
+        await answered(channel, "basic_consume", queue=self._queue, on_message_callback=self._heard, auto_ack=True)
         self._say(self._exchange, "", self._queue)
 
     def _say(self, exchange: str, key: str, reply_to: str | None) -> None:
         properties = pika.BasicProperties(content_type=CARD, reply_to=reply_to)
-        self._channel._channel.basic_publish(exchange, key, msgspec.json.encode(self._card), properties)
+        plain_channel(self._channel).basic_publish(exchange, key, msgspec.json.encode(self._card), properties)
 
     def _heard(self, _: object, __: object, properties: pika.BasicProperties, body: bytes) -> None:
         try:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from kschat.backends.amqp.compat import answered, plain_channel
 from kschat.backends.amqp.keys import Keys
 
 #: Messages that the broker sends ahead of their being acknowledged: batches, as a rule.
@@ -42,7 +43,7 @@ class Consumer(Protocol):
         """The channel can't be used any more."""
 
 
-class _Channel:
+class _Queues:
     """What both kinds do with a channel.
 
     It stands on pika's own channel, below the wrapper for Twisted, which has a Deferred for each message that arrives.
@@ -66,13 +67,13 @@ class _Channel:
         self._unacked = 0
         self._newest = 0
         self._timer: IDelayedCall | None = None
-        channel._channel.add_on_cancel_callback(self._taken_away)
+        self._plain = plain_channel(channel)
+        self._plain.add_on_cancel_callback(self._taken_away)
 
     async def _consume(self, queue: str, socket: str | None, again: Callable[[], Deferred[None]]) -> None:
         """Begin to consume. What arrives together is handed on together."""
         self._consumers[queue] = (socket, again)
-        consume = self._channel._wrap_channel_method("basic_consume")
-        await consume(queue=queue, on_message_callback=self._came, consumer_tag=queue)
+        await answered(self._channel, "basic_consume", queue=queue, on_message_callback=self._came, consumer_tag=queue)
 
     def _came(self, _: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
         self._unacked += 1
@@ -103,7 +104,7 @@ class _Channel:
         self._timer = None
         self._unacked = 0
         if self._channel.is_open:
-            self._channel._channel.basic_ack(self._newest, multiple=True)
+            self._plain.basic_ack(self._newest, multiple=True)
 
     def close(self) -> None:
         """The connection has ended."""
@@ -117,7 +118,7 @@ class _Channel:
             again().addErrback(self._consumer.broken)
 
 
-class DaemonQueue(_Channel):
+class DaemonQueue(_Queues):
     """One queue for the daemon, with a binding for each key of a user here.
 
     What is wished in one turn of the reactor, or while RabbitMQ does what was wished before, goes out together: it does
@@ -206,7 +207,7 @@ class DaemonQueue(_Channel):
                 bind, key, arguments = self._wishes.popleft()
                 if bind:
                     # pika's wrapper asks for an answer of each, which is three times as slow.
-                    self._channel._channel.queue_bind(self._queue, self._exchange, key, dict(arguments))
+                    self._plain.queue_bind(self._queue, self._exchange, key, dict(arguments))
                 else:
                     self._ignore(self._channel.queue_unbind(self._queue, self._exchange, key, dict(arguments)))
             bind, key, arguments = self._wishes.popleft()
@@ -239,7 +240,7 @@ class _Own:
         self.queue = ""
 
 
-class SocketQueues(_Channel):
+class SocketQueues(_Queues):
     """The tutorial's way: an exclusive queue for each socket, deleted when it ends."""
 
     def __init__(self, channel: Any, exchange: str, keys: Keys, consumer: Consumer, clock: IReactorTime) -> None:
@@ -272,8 +273,8 @@ class SocketQueues(_Channel):
             own.queue = f"{self._prefix}.{next(self._numbers)}"
             key, arguments = self._keys.binding(own.user)
             # Below pika's wrapper, which asks for an answer of each: that of the third comes when all is done.
-            self._channel._channel.queue_declare(own.queue, exclusive=True)
-            self._channel._channel.queue_bind(own.queue, self._exchange, key, dict(arguments))
+            self._plain.queue_declare(own.queue, exclusive=True)
+            self._plain.queue_bind(own.queue, self._exchange, key, dict(arguments))
             await self._consume(own.queue, own.socket, lambda: Deferred.fromCoroutine(self._again(own)))
         finally:
             self._began.pop(own, None)

@@ -34,10 +34,10 @@ CACHE_KILOBYTES: Final = 16_000
 WAL_BYTES: Final = 16_000_000
 
 #: Changed rows after which another thread checkpoints the log, which waits for the disk twice.
-CHECKPOINT_ROWS: Final = 1000
+CHECKPOINT_ROWS: Final = 4000
 
 #: Pages of the log after which the writer checkpoints what the other thread has left, so that the log can restart.
-CHECKPOINT_PAGES: Final = 3000
+CHECKPOINT_PAGES: Final = 4000
 
 #: The least distance between the offsets of two epochs: more messages than any user has.
 BASE_STEP: Final = 1 << 32

@@ -1,7 +1,7 @@
-"""Deletes what is older or more than is to be kept, a little at a time. The writer's thread alone uses it.
+"""Deletes messages that are too old or too many, in small steps. Only the writer thread uses it.
 
-An inbox and a conversation lose their oldest messages first, so that what is left of both is without a hole. A
-message itself goes when neither refers to it any more.
+An inbox and a conversation lose their oldest messages first, so that both stay dense. A message itself is deleted when
+neither refers to it any more.
 """
 
 from __future__ import annotations
@@ -9,22 +9,27 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from kschat.backends.age import LATE, MOST_LATE, Late, oldest_kept
 from kschat.chat.mids import COUNT_BITS
 
-#: What goes in one transaction: as much as is done in so many seconds, or so many rows. Whoever sends meanwhile waits
-#: for it.
+#: A step, which is one transaction, ends after so many seconds or rows. Senders wait for it.
 STEP_SECONDS: Final = 0.008
 STEP_ROWS: Final = 4000
 
-#: Rows that go at once within a step, between two looks at the time; more only where one message has more.
+#: After a step retention rests for so many times as long as the step took: the disk must write what the step changed,
+#: and senders wait for the disk. The second number holds once a round takes longer than the time between two rounds.
+REST: Final = 3.0
+HURRIED_REST: Final = 1.0
+
+#: Rows that are deleted between two checks of the time; more only if a single message has more.
 PIECE_ROWS: Final = 250
 
-#: Users, or conversations, that are looked at at once.
-LOOK: Final = 500
+#: Users, or conversations, that are checked by one query.
+SCAN_BATCH: Final = 500
 
 _OF_DOOMED: Final = "messages m WHERE m.id IN (SELECT id FROM temp.doomed)"
 #: Takes what is doomed out of the inboxes and conversations.
@@ -141,6 +146,8 @@ class Retention:
         self._base = base
         self._stopwatch = stopwatch
         self._now: float | None = None
+        self._hurried = False
+        self._rested_at = 0.0
         self._rows = 0
         # Where each table was looked at up to, and which of what was looked at has too much.
         self._inboxes_after: int | None = 0
@@ -153,17 +160,31 @@ class Retention:
 
     @property
     def due(self) -> bool:
-        """Whether a round is on its way."""
+        """Whether a round is under way."""
         return self._now is not None
 
+    @property
+    def rest(self) -> float | None:
+        """Seconds until the next step may begin; None if no round is under way."""
+        return max(0.0, self._rested_at - self._stopwatch()) if self.due else None
+
     def begin(self, now: float) -> None:
-        """Begin a round, unless one is on its way. ``now`` is in seconds since 1970."""
+        """Begin a round, unless one is under way. ``now`` is in seconds since 1970."""
+        self._hurried = self.due
         if self._now is None and (self._seconds or self._most):
             self._now = now
             self._inboxes_after = self._threads_after = 0 if self._most else None
 
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Time a step, with its commit, and rest after it."""
+        begun = self._stopwatch()
+        yield
+        ended = self._stopwatch()
+        self._rested_at = ended + (HURRIED_REST if self._hurried else REST) * (ended - begun)
+
     def step(self) -> bool:
-        """Delete some messages. Whether a conversation is gone, so that its id means nothing any more."""
+        """Delete some messages. Returns whether a conversation was deleted, so that its id is no longer valid."""
         begun = self._stopwatch()
         self._rows = 0
         gone = False
@@ -226,9 +247,9 @@ class Retention:
 
     def _look(self, query: str, table: str, after: int) -> tuple[list[tuple[int, int, int]], int | None]:
         """Those of the next of a table that may be too full, and after which one to go on; None at the end."""
-        self._rows += LOOK
-        full = self._execute(query, {"most": self._most, "after": after, "look": LOOK}).fetchall()
-        return full, self._execute(_NEXT.format(table), (after, LOOK)).fetchone()[0]
+        self._rows += SCAN_BATCH
+        full = self._execute(query, {"most": self._most, "after": after, "look": SCAN_BATCH}).fetchall()
+        return full, self._execute(_NEXT.format(table), (after, SCAN_BATCH)).fetchone()[0]
 
     def _beyond(self, user: int, floor: int, last: int) -> int | None:
         """The greatest offset of an inbox that is to go; None where none is."""

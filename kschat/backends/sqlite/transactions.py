@@ -264,10 +264,11 @@ class Transactions:
 
     def tidy(self) -> None:
         """Do one step of retention."""
-        if len(self.memtable):
-            self.index()
-        with self.database.in_passing():
-            gone = self.retention.step()
+        with self.retention.timed():
+            if len(self.memtable):
+                self.index()
+            with self.database.in_passing():
+                gone = self.retention.step()
         if gone:
             self._appender.forget()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from twisted.internet.defer import Deferred, fail
@@ -141,7 +141,10 @@ class Writer:
                 self._look_after()
                 continue
             jobs: list[Job] = []
-            one = queue.get()
+            try:
+                one = queue.get(timeout=self._rest)
+            except Empty:
+                continue
             while isinstance(one, Job):
                 jobs.append(one)
                 if queue.empty():
@@ -232,7 +235,7 @@ class Writer:
         try:
             if transactions.index_due:
                 transactions.index_some()
-            if transactions.retention.due:
+            if transactions.retention.rest == 0:
                 transactions.tidy()
             if transactions.database.has_written_much():
                 self._checkpoint()
@@ -242,7 +245,12 @@ class Writer:
     @property
     def _busy(self) -> bool:
         """Whether there is background work."""
-        return self.transactions is not None and (self.transactions.index_due or self.transactions.retention.due)
+        return self.transactions is not None and (self.transactions.index_due or self._rest == 0)
+
+    @property
+    def _rest(self) -> float | None:
+        """Seconds until there is background work; None if there is none."""
+        return None if self.transactions is None else self.transactions.retention.rest
 
     def _open(self) -> None:
         if self.transactions is None:

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from kschat.backends.amqp.compat import last_error
 from kschat.backends.tls import refusal
 
 #: Seconds between two looks at a connection that is to end.
@@ -26,7 +27,7 @@ LOOK: Final = 1.0
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
-class Link(TwistedProtocolConnection):  # type: ignore[misc]
+class AmqpProtocol(TwistedProtocolConnection):  # type: ignore[misc]
     """A connection, from TCP's beginning to its end.
 
     Args:
@@ -80,7 +81,7 @@ class Link(TwistedProtocolConnection):  # type: ignore[misc]
         self.ended = True
         if self._look is not None and self._look.active():
             self._look.cancel()
-        error = getattr(self._impl, "_error", None) or reason.value
+        error = last_error(self) or reason.value
         self.why = self.why or why(error, self._distrust())
         super().connectionLost(reason)
         self.gone.callback(None)

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from kschat.backends.amqp.compat import answered, plain_channel
 from kschat.backends.amqp.keys import Keys
-from kschat.backends.amqp.link import Link, why
 from kschat.backends.amqp.neighbours import Card, Neighbours
+from kschat.backends.amqp.protocol import AmqpProtocol, why
 from kschat.backends.amqp.publisher import Publisher
 from kschat.backends.amqp.queues import PREFETCH, Consumer, DaemonQueue, SocketQueues
 from kschat.backends.amqp.settings import Settings
@@ -47,7 +48,7 @@ class Owner(Consumer, Protocol):
         """The tutorial's exchange is there, which this daemon does not use."""
 
 
-class Session:
+class AmqpConnection:
     """A connection, from TCP's beginning on.
 
     Args:
@@ -58,7 +59,7 @@ class Session:
     """
 
     def __init__(
-        self, link: Link, settings: Settings, keys: Keys, app_id: str, owner: Owner, clock: IReactorTime
+        self, link: AmqpProtocol, settings: Settings, keys: Keys, app_id: str, owner: Owner, clock: IReactorTime
     ) -> None:
         self.link = link
         self._settings = settings
@@ -105,8 +106,8 @@ class Session:
         link.after_read = queues.hand_on
         await queues.open()
         publishing = await link.channel()
-        publisher = Publisher(publishing._channel, settings.own_exchange, self._app_id, self._clock)
-        await publishing._wrap_channel_method("confirm_delivery")(ack_nack_callback=publisher.confirmed)
+        publisher = Publisher(plain_channel(publishing), settings.own_exchange, self._app_id, self._clock)
+        await answered(publishing, "confirm_delivery", ack_nack_callback=publisher.confirmed)
         for one in (channel, publishing):
             one.on_closed.addBoth(self._channel_closed)
         await self._look_around()
@@ -139,7 +140,7 @@ class Session:
             await looking.exchange_declare(settings.exchange, settings.exchange_type, passive=True)
         except ChannelClosed:
             return  # there is none
-        looking._channel.close()  # (pika's wrapper answers this by the exception that it was closed)
+        plain_channel(looking).close()  # (pika's wrapper answers this by the exception that it was closed)
         self._owner.met_exchange()
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
