@@ -165,7 +165,8 @@ class Channel(HTTPChannel):
     def headerReceived(self, line: bytes) -> bool:
         """A header has arrived. Returns whether the request may go on."""
         try:
-            return super().headerReceived(line)
+            received: bool = super().headerReceived(line)
+            return received
         except ValueError:
             # A Content-Length of thousands of digits, which Python refuses to convert and twisted.web does not catch.
             self.requests[-1].refuse(_TOO_LARGE)

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.backends.amqp import carried
+from kschat.backends.amqp.carried import as_tutorial, from_tutorial, packed, unpacked
 from kschat.chat.ingest import cid_of
 from kschat.wire.jsonnumbers import MAX_SAFE
 
@@ -20,9 +20,9 @@ class TutorialTests(SynchronousTestCase):
             ("1.5e3", 1500),
         ):
             body = f'{{"uId":7,"pId":"8","msg":"x","msgTime":{text}}}'.encode()
-            read = carried.from_tutorial(body, lambda: "0" * 24)
+            read = from_tutorial(body, lambda: "0" * 24)
             self.assertEqual(read.message.time, time, text)
             # Each of these packs the message's time.
             self.assertTrue(cid_of(read.message))
-            self.assertEqual(carried.unpacked(carried.packed([read])), [read])
-            self.assertIn(b'"msg":"x"', carried.as_tutorial(read.message))
+            self.assertEqual(unpacked(packed([read])), [read])
+            self.assertIn(b'"msg":"x"', as_tutorial(read.message))
