@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.backends.amqp.carried import as_tutorial, from_tutorial, packed, unpacked
+from kschat.backends.amqp.codec import as_tutorial, from_tutorial, packed, unpacked
 from kschat.chat.ingest import cid_of
 from kschat.wire.jsonnumbers import MAX_SAFE
 
