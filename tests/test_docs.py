@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon
-from kschat.backends.amqp import parted, publisher, queues
-from kschat.backends.amqp import session as amqp_session
+from kschat.backends.amqp import connection as amqp_connection
+from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis import link
 from kschat.backends.redis.bus import outbox, presence_registry
 from kschat.backends.redis.bus.heartbeat import Heartbeat
@@ -118,8 +118,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),
     ),
-    "bindings requested from RabbitMQ at once": (many(amqp_session.AT_ONCE),),
-    "recipients of one publish": (many(parted.MAX_KEYS), size(parted.MAX_KEYS_BYTES)),
+    "bindings requested from RabbitMQ at once": (many(amqp_connection.AT_ONCE),),
+    "recipients of one publish": (many(publish_plan.MAX_KEYS), size(publish_plan.MAX_KEYS_BYTES)),
     "messages that RabbitMQ prefetches": (many(queues.PREFETCH),),
     "messages that wait for a batch": (many(CONFIG.max_waiting),),
     "unanswered requests of a socket, other than `Send`": (many(commands.MAX_REQUESTS),),

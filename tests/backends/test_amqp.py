@@ -16,9 +16,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from kschat.backends.amqp import AddressError, AmqpRouter, Settings, queues, session
+from kschat.backends.amqp import AddressError, AmqpRouter, Settings, connection, queues
+from kschat.backends.amqp.connection import AT_ONCE
 from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
-from kschat.backends.amqp.session import AT_ONCE
 from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
@@ -685,7 +685,7 @@ class BrokenTests(AmqpTestCase):
         self.assertEqual(router.figures["connections"], 1)
 
     async def test_a_broker_that_falls_silent_is_noticed_though_nothing_is_published(self) -> None:
-        self.patch(session, "ASK_EVERY", 0.2)
+        self.patch(connection, "ASK_EVERY", 0.2)
         router, arrivals = await self.started(patience=1.0)
         down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
         with capturedLogs() as events:

@@ -270,19 +270,24 @@ class SideBySideTests(_Servers):
         require_node()
         amqp, redis = rabbitmq(), (await shared_redis()).url
         self.server = await TutorialServer.start(self, amqp)
+        self.sockets: dict[str, NodeSocket] = {}
+        # It makes its exchange when its first socket comes.
+        await self.two_users(self.server.url)
+        await self.server.bound(2)
         relay = await Daemon.start(self, store="none", amqp=amqp, **settings)
         cluster = await Daemon.start(
             self, store="redis", amqp=amqp, redis=redis, redis_prefix=new_user("beside"), **settings
         )
         self.daemons = [relay, cluster]
-        self.sockets: dict[str, NodeSocket] = {}
         for daemon in self.daemons:
             await daemon.ready_becomes("ready")
-        for url in (self.server.url, *(f"{daemon.url}/kschat" for daemon in self.daemons)):
-            for version in (2, 4):
-                user = new_user()
-                self.sockets[user] = await self.connect(url, user, version)
-        await self.server.bound(2)
+            await self.two_users(f"{daemon.url}/kschat")
+
+    async def two_users(self, url: str) -> None:
+        """One with a client of the tutorial's generation, one with the newest."""
+        for version in (2, 4):
+            user = new_user()
+            self.sockets[user] = await self.connect(url, user, version)
 
     async def all_write(self, times: int = 5) -> None:
         """Everybody writes to everybody, and has the answers of its server."""

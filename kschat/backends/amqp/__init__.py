@@ -3,14 +3,14 @@
 - ``settings``    what an operator chooses
 - ``address``     the endpoint that a URL means, TLS with the name verified
 - ``keys``        routing keys and bindings of each exchange type
-- ``parted``      which messages of a batch travel together, by which keys
-- ``carried``     batches, and the tutorial's messages, as bytes
+- ``publish_plan`` which messages of a batch travel together, by which keys
+- ``codec``       batches, and the tutorial's messages, as bytes
 - ``compat``      what touches privates of pika
-- ``link``        one connection: pika's, mended
+- ``protocol``    one connection: pika's, mended
 - ``publisher``   confirms and returns
 - ``queues``      what is bound, and what arrives
 - ``neighbours`` which other daemons there are, and whether they go together with this one
-- ``session``     one connection in use, and whether it answers
+- ``connection``  one connection in use, and whether it answers
 - ``kind``        what the configuration means for it
 - ``probe``       whether a daemon that starts now could use it
 - ``router``      ``AmqpRouter``: connects again and again, and says what became of it

@@ -8,7 +8,7 @@ from pika.exceptions import ChannelClosedByBroker
 from twisted.internet.protocol import Factory
 
 from kschat.backends.amqp import address
-from kschat.backends.amqp.link import Link, why
+from kschat.backends.amqp.protocol import AmqpProtocol, why
 from kschat.backends.amqp.settings import Settings
 from kschat.chat.interfaces import RouterUnavailable
 
@@ -33,11 +33,11 @@ async def probe(settings: Settings, reactor: Any) -> str:
     parameters = address.parameters(settings, "kschat check-config")
     endpoint, distrust = address.endpoint(reactor, settings, parameters)
     place = f"{parameters.host}:{parameters.port}"
-    link: Link | None = None
+    link: AmqpProtocol | None = None
     try:
-        factory = Factory.forProtocol(lambda: Link(parameters, reactor, distrust))
+        factory = Factory.forProtocol(lambda: AmqpProtocol(parameters, reactor, distrust))
         factory.noisy = False
-        link = cast(Link, await endpoint.connect(factory))
+        link = cast(AmqpProtocol, await endpoint.connect(factory))
         timer = reactor.callLater(2 * settings.patience, link.abort, "it did not answer")
         try:
             await link.ready
@@ -60,7 +60,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
     return f"{place}, {found}"
 
 
-async def _look(link: Link, settings: Settings) -> str:
+async def _look(link: AmqpProtocol, settings: Settings) -> str:
     channel = await link.channel()
     try:
         await channel.exchange_declare(settings.own_exchange, settings.exchange_type, passive=True)

@@ -14,12 +14,12 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kschat.backends.amqp import address, carried, parted
+from kschat.backends.amqp import address, codec, publish_plan
+from kschat.backends.amqp.connection import SHORT, AmqpConnection
 from kschat.backends.amqp.keys import Keys
-from kschat.backends.amqp.link import Link, why
 from kschat.backends.amqp.neighbours import Card
+from kschat.backends.amqp.protocol import AmqpProtocol, why
 from kschat.backends.amqp.queues import Arrived
-from kschat.backends.amqp.session import SHORT, Session
 from kschat.backends.amqp.settings import Settings
 from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
 from kschat.backends.ticker import Ticker
@@ -63,11 +63,13 @@ class AmqpRouter:
         self._listener: RouterListener | None = None
         self._bound: dict[str, dict[str, None]] = {}
         policy = RetryPolicy(settings.first_retry, settings.last_retry)
-        self._client: ReconnectingClient[Link] = ReconnectingClient(self, reactor, policy, 2 * settings.patience)
+        self._client: ReconnectingClient[AmqpProtocol] = ReconnectingClient(
+            self, reactor, policy, 2 * settings.patience
+        )
         self._began = 0.0
-        self._link: Link | None = None
-        self._opening: Session | None = None
-        self._session: Session | None = None
+        self._link: AmqpProtocol | None = None
+        self._opening: AmqpConnection | None = None
+        self._session: AmqpConnection | None = None
         self._why = "it is not connected yet"
         self._look = Ticker(reactor, LOOK, self._look_after, "RabbitMQ could not be looked after")
         self._outages = OutageLog(self.log)
@@ -141,11 +143,13 @@ class AmqpRouter:
         if session is None or not up:
             return fail(RouterUnavailable(self._why))
         words = [self._direct and any(user in bound for user, _ in one.places) for one in batch]
-        ways = (
-            parted.as_tutorial if self._settings.format == "tutorial" else parted.by_key if exact else parted.together
-        )
+        plan = publish_plan.together
+        if self._settings.format == "tutorial":
+            plan = publish_plan.as_tutorial
+        elif exact:
+            plan = publish_plan.by_key
         sent = []
-        for one in ways(batch, self._keys):
+        for one in plan(batch, self._keys):
             confirmed = session.publish(one.key, one.headers, one.content_type, one.body)
             sent.append(confirmed.addCallback(_say, words, one.indices))
         done: Deferred[list[bool]] = gatherResults(sent, consumeErrors=True).addCallbacks(lambda _: words, _unwrapped)
@@ -153,20 +157,20 @@ class AmqpRouter:
 
     # The connection.
 
-    async def connect(self) -> Link:
+    async def connect(self) -> AmqpProtocol:
         """See ``Connector``."""
         self._began = self._reactor.seconds()
-        factory = Factory.forProtocol(lambda: Link(self._parameters, self._reactor, self._distrust))
+        factory = Factory.forProtocol(lambda: AmqpProtocol(self._parameters, self._reactor, self._distrust))
         factory.noisy = False
-        return cast(Link, await self._endpoint.connect(factory))
+        return cast(AmqpProtocol, await self._endpoint.connect(factory))
 
-    async def prepare(self, connection: Link, progress: Callable[[], object]) -> None:
+    async def prepare(self, connection: AmqpProtocol, progress: Callable[[], object]) -> None:
         """See ``Connector``."""
         self._link = connection
-        self._opening = Session(connection, self._settings, self._keys, self.app_id, self, self._reactor)
+        self._opening = AmqpConnection(connection, self._settings, self._keys, self.app_id, self, self._reactor)
         await self._opening.open(self._wanted, progress)
 
-    def give_up(self, connection: Link, error: BaseException) -> None:
+    def give_up(self, connection: AmqpProtocol, error: BaseException) -> None:
         """See ``Connector``."""
         if connection.ready is not None:  # else it was fired, and nobody else waits for it
             connection.ready.addErrback(lambda _: None)
@@ -175,7 +179,7 @@ class AmqpRouter:
         else:  # it knows better itself why
             connection.transport.abortConnection()
 
-    def end(self, connection: Link) -> None:
+    def end(self, connection: AmqpProtocol) -> None:
         """See ``Connector``."""
         if connection.is_open:
             connection.close()
@@ -184,7 +188,7 @@ class AmqpRouter:
         else:
             connection.abort("this daemon ends")
 
-    def on_up(self, connection: Link) -> None:
+    def on_up(self, connection: AmqpProtocol) -> None:
         """See ``Connector``."""
         self._session, self._opening = self._opening, None
         self._connections += 1
@@ -193,13 +197,13 @@ class AmqpRouter:
         self.log.info("connected to RabbitMQ at {place} in {ms} ms", place=self._place, ms=ms)
         self._turn(RouterEvent.UP)
 
-    def on_down(self, connection: Link) -> None:
+    def on_down(self, connection: AmqpProtocol) -> None:
         """See ``Connector``."""
         session, self._link, self._session = self._session, None, None
         if session is not None:
             self._end(session, f"RabbitMQ at {self._place} is lost: {connection.why}")
 
-    def on_failure(self, connection: Link | None, error: BaseException) -> None:
+    def on_failure(self, connection: AmqpProtocol | None, error: BaseException) -> None:
         """See ``Connector``."""
         session, self._link, self._opening = self._opening, None, None
         if connection is None:
@@ -226,7 +230,7 @@ class AmqpRouter:
         if self._session is not None:
             self._session.look()
 
-    def _end(self, session: Session, reason: str) -> None:
+    def _end(self, session: AmqpConnection, reason: str) -> None:
         was_up = session.up
         self._why = reason
         self._returned += session.returned
@@ -247,7 +251,7 @@ class AmqpRouter:
             except Exception:  # noqa: BLE001 - and is logged; what the listener does must not end the connection
                 self.log.failure("what became of RabbitMQ could not be handed on")
 
-    # Of the session: see ``session.Owner``.
+    # Of the session: see ``connection.Owner``.
 
     def blocked(self) -> None:
         """Say that nothing can be published."""
@@ -267,8 +271,8 @@ class AmqpRouter:
             if self._direct and properties.app_id == self.app_id:
                 continue  # they had it when it was published
             try:
-                found, lacks = carried.read(properties.content_type, properties.headers, body, self._mid)
-            except carried.CarriedError as error:
+                found, lacks = codec.read(properties.content_type, properties.headers, body, self._mid)
+            except codec.CodecError as error:
                 self._malformed += 1
                 self.log.warn("from RabbitMQ came {error}", error=error)
                 continue

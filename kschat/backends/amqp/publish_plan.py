@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kschat.backends.amqp import carried
+from kschat.backends.amqp import codec
 from kschat.backends.amqp.keys import Keys
 from kschat.chat.interfaces import Stored
 
@@ -41,11 +41,11 @@ def as_tutorial(batch: Sequence[Stored], keys: Keys) -> list[Publish]:
     """A publish for each place of each message, in the tutorial's form."""
     publishes = []
     for index, one in enumerate(batch):
-        body = carried.as_tutorial(one.message)
+        body = codec.as_tutorial(one.message)
         for user, offset in one.places:
             key = keys.of(user)
-            headers = {**keys.headers([key]), **carried.place_header(one.message, user, offset)}
-            publishes.append(Publish((index,), key, headers, carried.TUTORIAL, body))
+            headers = {**keys.headers([key]), **codec.place_header(one.message, user, offset)}
+            publishes.append(Publish((index,), key, headers, codec.TUTORIAL, body))
     return publishes
 
 
@@ -66,8 +66,8 @@ def by_key(batch: Sequence[Stored], keys: Keys) -> list[Publish]:
 
 
 def _packed(batch: Sequence[Stored], indices: Sequence[int], names: Sequence[str], keys: Keys) -> Publish:
-    body = carried.packed([batch[index] for index in indices])
-    return Publish(indices, names[0], keys.headers(names), carried.BATCH, body)
+    body = codec.packed([batch[index] for index in indices])
+    return Publish(indices, names[0], keys.headers(names), codec.BATCH, body)
 
 
 def _together(batch: Sequence[Stored], keys: Keys) -> list[tuple[list[int], list[str]]]:

@@ -21,7 +21,7 @@ BATCH: Final = "application/x-kschat-1"
 TUTORIAL: Final = "application/json"
 
 
-class CarriedError(ValueError):
+class CodecError(ValueError):
     """A body that is neither; the text is for the log and shows nothing of it."""
 
 
@@ -71,11 +71,11 @@ def packed(batch: Sequence[Stored]) -> bytes:
 
 
 def unpacked(body: bytes) -> list[Stored]:
-    """The batch that ``packed`` made. Raises CarriedError."""
+    """The batch that ``packed`` made. Raises CodecError."""
     try:
         return [Stored(_message(one), one.places) for one in _unpack(body)]
     except (msgspec.MsgspecError, ValueError) as error:
-        raise CarriedError(f"a batch that can't be read: {error}") from None
+        raise CodecError(f"a batch that can't be read: {error}") from None
 
 
 def _message(one: _One) -> Message:
@@ -126,7 +126,7 @@ def read(
         make_mid: makes an id for what has none.
 
     Raises:
-        CarriedError: it can't be read.
+        CodecError: it can't be read.
     """
     if content_type == BATCH:
         return [_named(one) for one in unpacked(body)], False
@@ -137,7 +137,7 @@ def read(
     try:
         mid, user, offset, lacks = _unpack_place(header)
     except (msgspec.MsgspecError, TypeError) as error:
-        raise CarriedError(f"a place that can't be read: {error}") from None
+        raise CodecError(f"a place that can't be read: {error}") from None
     return [_named(Stored(msgspec.structs.replace(found.message, mid=mid), ((user, offset),)))], lacks
 
 
@@ -153,14 +153,14 @@ def _named(stored: Stored) -> Stored:
 
 
 def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
-    """A message of the tutorial's server. It has no place in an inbox. Raises CarriedError."""
+    """A message of the tutorial's server. It has no place in an inbox. Raises CodecError."""
     try:
         said = _said(body)
         sender, recipient = str(said.uId), str(said.pId)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise CarriedError(f"a message that can't be read: {error}") from None
+        raise CodecError(f"a message that can't be read: {error}") from None
     if max(len(sender), len(recipient)) > MAX_ID:
-        raise CarriedError("a message whose ids are too long")
+        raise CodecError("a message whose ids are too long")
     uid, pid = safe_id(said.uId), safe_id(said.pId)
     message = Message(make_mid(), sender, recipient, uid, pid, readable(said.msg), int(said.msgTime))
     return Stored(message, ((recipient, 0),))

@@ -27,7 +27,7 @@ LOOK: Final = 1.0
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
-class Link(TwistedProtocolConnection):  # type: ignore[misc]
+class AmqpProtocol(TwistedProtocolConnection):  # type: ignore[misc]
     """A connection, from TCP's beginning to its end.
 
     Args:

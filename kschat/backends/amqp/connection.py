@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 from kschat.backends.amqp.compat import answered, plain_channel
 from kschat.backends.amqp.keys import Keys
-from kschat.backends.amqp.link import Link, why
 from kschat.backends.amqp.neighbours import Card, Neighbours
+from kschat.backends.amqp.protocol import AmqpProtocol, why
 from kschat.backends.amqp.publisher import Publisher
 from kschat.backends.amqp.queues import PREFETCH, Consumer, DaemonQueue, SocketQueues
 from kschat.backends.amqp.settings import Settings
@@ -48,7 +48,7 @@ class Owner(Consumer, Protocol):
         """The tutorial's exchange is there, which this daemon does not use."""
 
 
-class Session:
+class AmqpConnection:
     """A connection, from TCP's beginning on.
 
     Args:
@@ -59,7 +59,7 @@ class Session:
     """
 
     def __init__(
-        self, link: Link, settings: Settings, keys: Keys, app_id: str, owner: Owner, clock: IReactorTime
+        self, link: AmqpProtocol, settings: Settings, keys: Keys, app_id: str, owner: Owner, clock: IReactorTime
     ) -> None:
         self.link = link
         self._settings = settings
