@@ -286,9 +286,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         named = re.compile(r"`((?:\w[\w.-]*/)+[\w.-]*\.(?:py|lua|md|conf|cfg|service|js|html))`")
         places = (ROOT, ROOT / "kschat", ROOT / "kschat" / "backends")
         for path in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]:
-            for name in re.findall(
-                r"`((?:\w[\w.-]*/)+[\w.-]*\.(?:py|lua|md|conf|cfg|service|js|html))`", path.read_text("utf-8")
-            ):
+            for name in named.findall(path.read_text("utf-8")):
                 self.assertTrue(any((place / name).exists() for place in places), f"{path.name}: {name}")
 
     def test_no_page_replaces_a_package_that_it_installed(self) -> None:

@@ -319,7 +319,7 @@ class ReconnectingClient(Generic[C]):
         candidate.gone.addCallback(lambda _: preparing.cancel())
         try:
             await preparing
-            # The client may have been stopped meanwhile, even by ``prepare`` itself: it then waits for the connection's end.
+            # The client may have been stopped meanwhile, even by ``prepare`` itself: then it waits for this end.
             if candidate.ended or self.state is ReconnectState.STOPPING:
                 raise CancelledError
         except Exception as error:  # noqa: BLE001 - as above
