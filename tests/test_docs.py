@@ -17,11 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat import daemon
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
-from kschat.backends.redis import link
 from kschat.backends.redis.bus import outbox, presence_registry
 from kschat.backends.redis.bus.heartbeat import Heartbeat
-from kschat.backends.redis.connection import Connection
-from kschat.backends.redis.settings import Settings as RedisSettings
+from kschat.backends.redis.client import redis_client
+from kschat.backends.redis.client.connection import Connection
+from kschat.backends.redis.client.settings import Settings as RedisSettings
 from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
@@ -161,7 +161,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(sqlite_retention.STEP_ROWS)} rows",
         f"{many(sqlite_retention.PIECE_ROWS)} rows",
     ),
-    "commands that Redis has not answered": (many(link.MOST_WAITING),),
+    "commands that Redis has not answered": (many(redis_client.MAX_UNANSWERED),),
     "a user's id; `cid`; `rno`": (
         f"{MAX_ID} and {longest(incoming.Send, 'cid')} characters",
         f"{incoming.MAX_RNO} bytes",
@@ -180,8 +180,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
 }
 
 #: Seconds until a silent Redis is noticed, at most: where a command waits, and where none does.
-ASKED = RedisSettings(url="").patience + link.LOOK
-SILENT = ASKED + 2 * link.LOOK
+ASKED = RedisSettings(url="").patience + redis_client.CHECK_INTERVAL
+SILENT = ASKED + 2 * redis_client.CHECK_INTERVAL
 
 #: Seconds until who was on a daemon that was killed is known to be offline, at most.
 OFF = math.ceil(Heartbeat().dead + Heartbeat().beat)
@@ -244,7 +244,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         both = f"after {ASKED:g} s if a command is pending, otherwise after {SILENT:g}"
         self.assert_says("storage.md", both)
         self.assert_says("architecture.md", both, f"senders get ER 3 within {ASKED:g} seconds")
-        doc = " ".join((inspect.getdoc(link.Link) or "").split())
+        doc = " ".join((inspect.getdoc(redis_client.RedisClient) or "").split())
         self.assertIn(f"({ASKED:g} seconds)", doc)
         self.assertIn(f"({SILENT:g} seconds)", doc)
 
@@ -253,10 +253,10 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         clock = Clock()
         connection = Connection(clock)
         connection.makeConnection(Transport())
-        found = link.Link(RedisSettings(url="redis://localhost"), clock, OutageLog(Logger()))
+        found = redis_client.RedisClient(RedisSettings(url="redis://localhost"), clock, OutageLog(Logger()))
         found._client.connection = connection
         found._look.start()
-        clock.advance(link.LOOK - heard)
+        clock.advance(redis_client.CHECK_INTERVAL - heard)
         connection.heard = began = clock.seconds()
         if asks:
             connection.execute_command("PING").addErrback(lambda _: None)
@@ -270,7 +270,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         heard = [step / 16 for step in range(1, 17)]
         self.assertLessEqual(max(self.silence(one, True) for one in heard), ASKED)
         self.assertLessEqual(max(self.silence(one, False) for one in heard), SILENT)
-        self.assertGreater(max(self.silence(one, False) for one in heard), SILENT - link.LOOK)
+        self.assertGreater(max(self.silence(one, False) for one in heard), SILENT - redis_client.CHECK_INTERVAL)
 
     def test_when_a_killed_daemon_s_users_are_offline(self) -> None:
         self.assert_says("architecture.md", f"{OFF:g} s after the SIGKILL of a daemon at the latest")
@@ -280,6 +280,23 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         """ER 2 is relay mode's: a page that says it never occurs contradicts the table of codes."""
         self.assertNotIn("does not occur; there is none", page("clients.md"))
         self.assert_says("clients.md", "| 2 | there is no broker (relay mode) |")
+
+    def test_each_file_that_a_page_names_is_there(self) -> None:
+        """A path between backquotes is one of the tree, or of ``kschat/``, or of ``kschat/backends/``."""
+        named = re.compile(r"`((?:\w[\w.-]*/)+[\w.-]*\.(?:py|lua|md|conf|cfg|service|js|html))`")
+        places = (ROOT, ROOT / "kschat", ROOT / "kschat" / "backends")
+        for path in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]:
+            for name in named.findall(path.read_text("utf-8")):
+                self.assertTrue(any((place / name).exists() for place in places), f"{path.name}: {name}")
+
+    def test_no_page_replaces_a_package_that_it_installed(self) -> None:
+        """Two versions of one npm package need two names: what came before must go on working."""
+        for path in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "examples" / "README.md"]:
+            installed = re.findall(r"(?m)^npm install (.*?)(?: +#.*)?$", path.read_text("utf-8"))
+            for one in installed:
+                self.assertRegex(one, r"^--prefix \. ", f"{path.name}: else npm may put it elsewhere")
+            names = [re.sub(r"(?<=\w)@.*", "", one.split()[-1]) for one in installed]
+            self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
         known = "token|check-config|settings-table|backup|restored|--version"

@@ -11,7 +11,7 @@ import txredisapi
 from twisted.trial.unittest import SynchronousTestCase
 from txredisapi import HiredisProtocol
 
-from kschat.backends.redis.connection import Connection
+from kschat.backends.redis.client.connection import Connection
 from tests.canary import Private, Without, gone
 
 NAMES = (

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.redis import AddressError
-from kschat.backends.redis.address import Address, parse
+from kschat.backends.redis.client.address import Address, parse
 
 
 class TestAddresses(SynchronousTestCase):

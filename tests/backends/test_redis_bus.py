@@ -16,7 +16,7 @@ from chaos.proxy import Proxy
 from kschat.backends.redis.bus import presence_registry
 from kschat.backends.redis.bus.bus import RedisBus
 from kschat.backends.redis.bus.heartbeat import Heartbeat
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.settings import Settings
 from kschat.chat.bus import BusEvent, IBus, Wants
 from kschat.chat.cluster_commands import CursorRequest, Emit, Typing
 from kschat.counters import Counters
@@ -80,7 +80,7 @@ class BusTestCase(TestCase):
             await bus.online(["nobody"])
         for bus in up:
             # It was published when that was answered; who listens has it when it has answered another command.
-            await bus._subscriptions._link.do("PING")
+            await bus._subscriptions._client.do("PING")
         await deferLater(real_reactor(), 0)
 
 
@@ -247,7 +247,7 @@ class Deaths(Together):
         """Say nothing more, as after a SIGKILL or a cut: nothing of it reaches Redis."""
         self.buses.remove(bus)
         bus._registry.down()
-        await bus._link.stop()
+        await bus._client.stop()
         await bus._subscriptions.stop()
 
     async def test_who_was_on_it_is_offline_within_the_bound_unless_another_has_them(self) -> None:
@@ -297,7 +297,7 @@ class Deaths(Together):
         await self.becomes(self.one, ann=True)
         # As if it had been stopped for a while: its connection stands, and others take it off.
         before = self.other._registry.id
-        await self.one._registry._run(self.one._link.do, "retire", before)
+        await self.one._registry._run(self.one._client.do, "retire", before)
         await until(lambda: self.other._registry.id != before and self.other._registry.ready, "another id")
         await until(lambda: not self.redis.do("EXISTS", f"{self.prefix}:r:dead"), "the old one to be taken off")
         await self.becomes(self.one, ann=True)

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
-from kschat.backends.redis import RedisStore, link
+from kschat.backends.redis import RedisStore
+from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.store.codec import GENERATION
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
 from kschat.chat.message import Error
@@ -165,7 +166,7 @@ class FailoverTests(StoreTestCase):
         replica.do("REPLICAOF", "NO", "ONE")
 
     async def test_what_the_new_master_has_is_delivered_once_the_late_sentinel_knows_it(self) -> None:
-        self.patch(link, "SENTINELS_ASKED", 0.1)
+        self.patch(redis_client, "SENTINEL_INTERVAL", 0.1)
         master, replica = await self.servers()
         early, late = self.sentinel(master), self.sentinel(master)
         await self.begin(first=[early], second=[late])
@@ -187,7 +188,7 @@ class FailoverTests(StoreTestCase):
         self.assertEqual(master.do("EXISTS", f"{self.id()}:i:alice"), 0)
 
     async def test_any_sentinel_that_knows_better_is_believed_once_news_of_the_new_master_come(self) -> None:
-        self.patch(link, "SENTINELS_ASKED", 3600.0)
+        self.patch(redis_client, "SENTINEL_INTERVAL", 3600.0)
         master, replica = await self.servers()
         early, late = self.sentinel(master), self.sentinel(master)
         await self.begin(first=[early], second=[late, early])
@@ -203,13 +204,13 @@ class FailoverTests(StoreTestCase):
         await self.send(self.alice, "ben", "m3")
         await self.has(self.ben, "m1", "m2", "m3")
         # It stays there, though its first Sentinel still names the old master.
-        self.patch(link, "SENTINELS_ASKED", 0.0)
+        self.patch(redis_client, "SENTINEL_INTERVAL", 0.0)
         await self.send(self.ben, "alice", "m4")
         await self.has(self.alice, "m4")
         self.assertEqual(replica.do("EXISTS", f"{self.id()}:i:alice"), 1)
 
     async def test_a_reader_on_the_old_master_beside_a_writer_on_the_new_goes_over_too(self) -> None:
-        self.patch(link, "SENTINELS_ASKED", 3600.0)
+        self.patch(redis_client, "SENTINEL_INTERVAL", 3600.0)
         master, replica = await self.servers()
         sentinel = self.sentinel(master)
         await self.begin(first=[sentinel], second=[sentinel])

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from kschat.backends.memory import MemoryStore
 from kschat.backends.redis.bus.bus import RedisBus
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.settings import Settings
 from kschat.chat import outgoing
 from kschat.counters import Counters
 from tests.backends.test_redis_bus import FAST, until
@@ -84,7 +84,7 @@ class RandomWalk(TestCase):
                 daemons.remove(daemon)
                 if chance.random() < 0.5:  # else it ends without a command: nothing of it reaches Redis
                     daemon.bus._registry.down()
-                    await daemon.bus._link.stop()
+                    await daemon.bus._client.stop()
                     await daemon.bus._subscriptions.stop()
                 await daemon.end()
                 daemons.append(Watched(self, redis, prefix, store))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import capturedLogs
 
-from kschat.backends.redis import link
+from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.store.codec import GENERATION
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, offsets
@@ -73,7 +73,7 @@ class SentinelTests(StoreTestCase):
     async def test_a_master_that_sentinels_have_given_up_is_left_though_it_answers(self) -> None:
         master, replica = await self.pair()
         (sentinel,) = await self.sentinels(master, 1)
-        self.patch(link, "SENTINELS_ASKED", 0.1)
+        self.patch(redis_client, "SENTINEL_INTERVAL", 0.1)
         store = self.made(self.url([sentinel]))
         store.start()
         await self.up(store)

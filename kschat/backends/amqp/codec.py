@@ -144,7 +144,7 @@ def read(
 def _named(stored: Stored) -> Stored:
     """A message without a place in an inbox, with a ``cid``: so that several daemons that store it know it for one.
 
-    Of what says no id of its own (the tutorial's server) all that it says must do; see ``chat.adoption``.
+    Of what says no id of its own (the tutorial's server) all that it says must do; see ``chat.ingest``.
     """
     message = stored.message
     if message.cid is not None or not stored.places or stored.places[0][1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from kschat.backends.kinds import StoreKind
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.store.store import RedisStore
 from kschat.chat.clocks import WallClock
 

@@ -13,15 +13,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kschat.backends.redis import packing
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.bus.outbox import Outbox
 from kschat.backends.redis.bus.presence_registry import MAX_CALL_USERS, PresenceRegistry
 from kschat.backends.redis.bus.subscriptions import Subscriptions
-from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
-from kschat.backends.redis.faults import why
-from kschat.backends.redis.link import Link
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client import packing
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable, ResponseError
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.redis_client import RedisClient
+from kschat.backends.redis.client.settings import Settings
 from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
@@ -79,9 +79,9 @@ class RedisBus:
         self._listener: BusListener | None = None
         outages = OutageLog(self.log, name="the bus")
         self._subscriptions = Subscriptions(subscribe, reactor, outages, self._arrived, self._turned)
-        self._link = Link(publish, reactor, outages, None, self._prepare, self._published)
+        self._client = RedisClient(publish, reactor, outages, None, self._prepare, self._published)
         self._registry = PresenceRegistry(
-            lambda: self._link,
+            lambda: self._client,
             self._prefix,
             heartbeat or Heartbeat(),
             reactor,
@@ -114,14 +114,14 @@ class RedisBus:
     def start(self) -> None:
         """See ``IBus``."""
         self._subscriptions.start()
-        self._link.start()
+        self._client.start()
 
     def stop(self) -> Deferred[None]:
         """See ``IBus``."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._link.up and self._registry.ready:
+        if self._client.up and self._registry.ready:
             try:
                 await self._tell()
                 while self._registry.moved:
@@ -130,7 +130,7 @@ class RedisBus:
             except Exception as error:  # noqa: BLE001 - the others take this daemon off by themselves
                 self.log.info("this daemon could not be taken off: {why}", why=why(error))
         self._registry.down()
-        await self._link.stop()
+        await self._client.stop()
         await self._subscriptions.stop()
 
     def listen(self, user: str) -> Deferred[None]:
@@ -211,7 +211,7 @@ class RedisBus:
             except RedisUnavailable:
                 pass  # then it is unknown, which is what ``found`` says already
             except ResponseError as error:
-                self._link.abort(why(error))  # the next connection finds out whether it refuses that still
+                self._client.abort(why(error))  # the next connection finds out whether it refuses that still
         # Who came or went while it was asked: the one is known, the other is told.
         here = self._registry.users
         return {user: True if user in here else known for user, known in found.items()}
@@ -227,13 +227,13 @@ class RedisBus:
             self._counters.commands_dropped += len(channels)
 
     def _soon(self) -> None:
-        if not self._turn_set and self._link.up:
+        if not self._turn_set and self._client.up:
             self._turn_set = True
             self._reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:
         self._turn_set = False
-        if not self._link.up:
+        if not self._client.up:
             self._registry.keep_moves()
         elif self._registry.ready and self._in_flight < MAX_IN_FLIGHT and self._waits:
             self._flush()
@@ -271,7 +271,7 @@ class RedisBus:
 
     def _not_told(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable) is None:
-            self._link.abort(why(failure.value))
+            self._client.abort(why(failure.value))
 
     # Hearing.
 
@@ -319,7 +319,7 @@ class RedisBus:
         self._turned(up)
 
     def _turned(self, _: bool) -> None:
-        is_up = self._link.up and self._subscriptions.up
+        is_up = self._client.up and self._subscriptions.up
         if is_up is not self._is_up:
             self._is_up = is_up
             if self._listener is not None:

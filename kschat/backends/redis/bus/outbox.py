@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from kschat.backends.redis import packing
+from kschat.backends.redis.client import packing
 from kschat.counters import Counters
 
 #: Commands that wait to be told, each user counted.

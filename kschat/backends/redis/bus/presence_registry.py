@@ -29,11 +29,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat.backends.redis import packing
 from kschat.backends.redis.bus.heartbeat import Heartbeat
-from kschat.backends.redis.connection import RedisUnavailable
-from kschat.backends.redis.faults import why
-from kschat.backends.redis.link import Link
+from kschat.backends.redis.client import packing
+from kschat.backends.redis.client.connection import RedisUnavailable
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.redis_client import RedisClient
 from kschat.backends.redis.scripts import Do, Scripts
 from kschat.chat.bus import Wants
 from kschat.chat.clocks import WallClock, milliseconds
@@ -57,7 +57,7 @@ class PresenceRegistry:
     """This daemon's users, entered under an id that is good for one connection.
 
     Args:
-        link: to Redis.
+        client: of Redis.
         prefix: of all names.
         heartbeat: how often, how long.
         reactor: the real one.
@@ -78,7 +78,7 @@ class PresenceRegistry:
 
     def __init__(
         self,
-        link: Callable[[], Link],
+        client: Callable[[], RedisClient],
         prefix: bytes,
         heartbeat: Heartbeat,
         reactor: Any,
@@ -90,7 +90,7 @@ class PresenceRegistry:
     ) -> None:
         self._remote = REMOTE if remote else 0
         self._scripts = Scripts("bus")
-        self._link = link
+        self._client = client
         self._prefix = prefix
         self._heartbeat = heartbeat
         self._reactor = reactor
@@ -153,11 +153,11 @@ class PresenceRegistry:
         self._ready()
 
     def up(self) -> None:
-        """The link is up: say now and then that this daemon lives."""
+        """The connection is up: say now and then that this daemon lives."""
         self._beat_later()
 
     def down(self) -> None:
-        """The link is down."""
+        """The connection is down."""
         self._entered = False
         if self._timer is not None:
             self._timer.cancel()
@@ -174,7 +174,7 @@ class PresenceRegistry:
         return bool(self._moves)
 
     def turn(self, commands: bytes, asks: bytes) -> Deferred[list[int]]:
-        """Tell who came and went, and publish ``commands`` and ``asks``. Fails as the link does.
+        """Tell who came and went, and publish ``commands`` and ``asks``. Fails as the client does.
 
         Where many moved, some are left for the next call.
 
@@ -187,7 +187,7 @@ class PresenceRegistry:
         """
         moves = _taken(self._moves)
         arguments = (self.id, _packed(moves), commands, self._deadline(), asks, int(self.remote))
-        told = self._run(self._link().do, "turn", *arguments)
+        told = self._run(self._client().do, "turn", *arguments)
         return told.addCallbacks(self._turned, self._not_turned, callbackArgs=(self.id,), errbackArgs=(moves,))
 
     def _turned(self, answer: list[int], of: str) -> list[int]:
@@ -231,7 +231,7 @@ class PresenceRegistry:
         for start in range(0, len(users), MAX_CALL_USERS):
             some = users[start : start + MAX_CALL_USERS]
             packed = packing.texts([user.encode() for user in some])
-            settled, flags = await self._run(self._link().do, "online", packed)
+            settled, flags = await self._run(self._client().do, "online", packed)
             absent = False if settled else None
             found.update({user: True if flag == 0x31 else absent for user, flag in zip(some, flags, strict=True)})
         return found
@@ -239,7 +239,7 @@ class PresenceRegistry:
     async def leave(self) -> None:
         """Take all who are here off, and this daemon: it ends in good order."""
         now = b"0%d" % milliseconds(self._wall)
-        do, users = self._link().do, list(self.users)
+        do, users = self._client().do, list(self.users)
         for start in range(0, len(users), MAX_CALL_USERS):
             await self._turn(do, dict.fromkeys(users[start : start + MAX_CALL_USERS], now))
         await self._run(do, "retire", self.id)
@@ -298,7 +298,7 @@ class PresenceRegistry:
             if self._timer.active():
                 self._timer.cancel()
             self._timer = None
-        if self._link().up:
+        if self._client().up:
             self._beat_later()
             if not self._entering:
                 Deferred.fromCoroutine(self._live()).addErrback(self._failed)
@@ -306,7 +306,7 @@ class PresenceRegistry:
     async def _live(self) -> None:
         self._beating += 1
         try:
-            known = await self._beat(self._link().do)
+            known = await self._beat(self._client().do)
         finally:
             self._beating -= 1
             if not self._beating:
@@ -318,9 +318,9 @@ class PresenceRegistry:
 
     def _again(self) -> None:
         """Others took this daemon for dead, or Redis forgot all."""
-        if not self._entering and self._link().up:
+        if not self._entering and self._client().up:
             self.log.warn("this daemon was taken for dead: {count} users are entered again", count=len(self.users))
-            Deferred.fromCoroutine(self.enter(self._link().do)).addErrback(self._failed)
+            Deferred.fromCoroutine(self.enter(self._client().do)).addErrback(self._failed)
 
     async def _take_all_off(self, do: Do, dead: Iterable[bytes]) -> None:
         try:
@@ -340,7 +340,7 @@ class PresenceRegistry:
     def _failed(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable) is None:
             # Whatever Redis refuses: the next connection finds out whether it still does.
-            self._link().abort(why(failure.value))
+            self._client().abort(why(failure.value))
 
 
 def _taken(moves: dict[str, bytes]) -> dict[str, bytes]:

@@ -9,10 +9,10 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from kschat.backends.redis.connection import Connection, RedisUnavailable, Subscriber
-from kschat.backends.redis.faults import why
-from kschat.backends.redis.link import Link
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable, Subscriber
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.redis_client import RedisClient
+from kschat.backends.redis.client.settings import Settings
 from kschat.outage_log import OutageLog
 
 #: Channels of one command.
@@ -51,16 +51,16 @@ class Subscriptions:
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         # Who waits for what is asked for at the end of this turn, and never fails.
         self._listening: list[Deferred[None]] = []
-        self._link = Link(
-            settings, reactor, outages, lambda: Subscriber(reactor, arrived), self._prepare, self._link_turned
+        self._client = RedisClient(
+            settings, reactor, outages, lambda: Subscriber(reactor, arrived), self._prepare, self._client_turned
         )
-        self.start = self._link.start
-        self.stop = self._link.stop
+        self.start = self._client.start
+        self.stop = self._client.stop
 
     @property
     def up(self) -> bool:
         """Whether all that is wanted is listened to, or will be in a moment."""
-        return self._link.up
+        return self._client.up
 
     def add(self, channel: bytes) -> None:
         """Listen to ``channel`` as well."""
@@ -75,8 +75,8 @@ class Subscriptions:
     def settled(self) -> Deferred[None]:
         """Fires when all that was added until now is listened to. Fails with RedisUnavailable."""
         self._flush()
-        if not self._link.up:
-            return fail(RedisUnavailable(self._link.why))
+        if not self._client.up:
+            return fail(RedisUnavailable(self._client.why))
         if self._answered == self._sent:
             return succeed(None)
         waits: Deferred[None] = Deferred()
@@ -89,7 +89,7 @@ class Subscriptions:
         What many ask for in one turn of the reactor is one command. It fires in a later turn also where there is
         nothing to ask for: what had arrived here before is then handed on.
         """
-        if not self._link.up:
+        if not self._client.up:
             return succeed(None)
         waits: Deferred[None] = Deferred()
         self._listening.append(waits)
@@ -101,7 +101,7 @@ class Subscriptions:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
-        if not self._flush_set and self._link.up:
+        if not self._flush_set and self._client.up:
             self._flush_set = True
             self._reactor.callLater(0, self._flush_of_turn)
 
@@ -113,13 +113,13 @@ class Subscriptions:
             self.settled().addErrback(_none_if_away).chainDeferred(waits)
 
     def _flush(self) -> None:
-        if not self._link.up or not self._changed:
+        if not self._client.up or not self._changed:
             return
         changed, self._changed = self._changed, {}
         wanted, asked = self._wanted, self._asked
         for part in self._parts([one for one in changed if (one in wanted) != (one in asked)]):
             self._sent += 1
-            self._link.do(*part).addCallbacks(self._done, self._failed)
+            self._client.do(*part).addCallbacks(self._done, self._failed)
 
     def _done(self, _: object) -> None:
         self._answered += 1
@@ -128,14 +128,14 @@ class Subscriptions:
 
     def _failed(self, failure: Failure) -> None:
         # The next connection asks for all anew.
-        self._link.abort(why(failure.value))
+        self._client.abort(why(failure.value))
         self._give_up()
 
     def _give_up(self) -> None:
         self._answered = self._sent
         waiting, self._waiting = self._waiting, deque()
         for _, waits in waiting:
-            waits.errback(RedisUnavailable(self._link.why))
+            waits.errback(RedisUnavailable(self._client.why))
 
     def _parts(self, channels: Sequence[bytes]) -> list[tuple[str | bytes, ...]]:
         """The commands that make of what Redis was asked for what is wanted."""
@@ -155,7 +155,7 @@ class Subscriptions:
         for part in self._parts(sorted(self._wanted)):
             await connection.execute_command(*part)
 
-    def _link_turned(self, up: bool) -> None:
+    def _client_turned(self, up: bool) -> None:
         if up:
             self._flush()
         else:

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
-from txredisapi import ResponseError
+
+from kschat.backends.redis.client.connection import ResponseError
 
 #: Sends a command, as ``execute_command`` of a connection.
 Do: TypeAlias = Callable[..., Deferred[Any]]

@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError
-from kschat.backends.redis.faults import is_forbidden, said
-from kschat.backends.redis.link import Link
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable, ResponseError
+from kschat.backends.redis.client.faults import is_forbidden, said
+from kschat.backends.redis.client.redis_client import RedisClient
+from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.scripts import Scripts
-from kschat.backends.redis.settings import Settings
 from kschat.backends.redis.store.write_queue import BatchPart, WriteQueue
 from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
@@ -72,8 +72,8 @@ class StoreClient:
         self._reconnected = reconnected
         self._scripts = Scripts("store")
         outages = OutageLog(self.log, name="the store")
-        self._writes = Link(settings, reactor, outages, prepare=self._hello, turned=self._turned)
-        self._reads = Link(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)
+        self._writes = RedisClient(settings, reactor, outages, prepare=self._hello, turned=self._turned)
+        self._reads = RedisClient(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)
         self._replicas = settings.replicas
         # Less than ``patience``, so that too few replicas are told from a Redis that does not answer.
         self.queue = WriteQueue(self._writes, settings.replicas, self._patience // 2)
@@ -172,12 +172,12 @@ class StoreClient:
         """What the server's clock said, a moment ago."""
         self._ahead = server - self._milliseconds()
 
-    def refused(self, error: ResponseError, link: Link | None = None) -> StoreUnavailable:
+    def refused(self, error: ResponseError, client: RedisClient | None = None) -> StoreUnavailable:
         """What Redis said instead of doing it."""
         reason = said(error)
         if str(error).startswith(_WHOLE) or is_forbidden(error):
             # The next connection is prepared anew, which fails for as long as Redis takes no writes.
-            (link or self._writes).abort(reason)
+            (client or self._writes).abort(reason)
         else:
             self._warn(f"Redis could not do it: {reason}")
         return StoreUnavailable(f"Redis refused: {reason}")
@@ -197,11 +197,11 @@ class StoreClient:
             self._writes.look_for_newer()
             self._reads.look_for_newer()
 
-    def _unavailable(self, failure: Failure, link: Link) -> Failure:
+    def _unavailable(self, failure: Failure, client: RedisClient) -> Failure:
         if failure.check(RedisUnavailable) is not None:
             return Failure(StoreUnavailable(str(failure.value)))
         failure.trap(ResponseError)
-        return Failure(self.refused(failure.value, link))
+        return Failure(self.refused(failure.value, client))
 
     def _turned(self, up: bool) -> None:
         if not up:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
-from kschat.backends.redis import packing
+from kschat.backends.redis.client import packing
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message

@@ -7,10 +7,11 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from kschat.backends.redis.connection import Connection
-from kschat.backends.redis.link import Link
+from kschat.backends.redis.client.connection import RedisUnavailable, ResponseError
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.redis_client import RedisClient
+from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.scripts import Scripts
-from kschat.backends.redis.settings import Settings
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.outage_log import OutageLog
 
@@ -29,20 +30,23 @@ async def restored(settings: Settings, reactor: Any) -> bool:
         AddressError: the settings can't be used.
         StoreUnavailable: Redis can't be reached, or refuses.
     """
-    answer: Deferred[int] = Deferred()
+    connected: Deferred[None] = Deferred()
 
-    async def tell(connection: Connection) -> None:
-        scripts = Scripts("store")
-        answer.callback(await scripts.run(connection.execute_command, "restored", f"{settings.prefix}:"))
+    def turned(up: bool) -> None:
+        if up and not connected.called:
+            connected.callback(None)
 
-    link = Link(settings, reactor, OutageLog(Logger(), name="the store"), prepare=tell)
-    link.start()
-    timer = reactor.callLater(2 * settings.patience, answer.cancel)
+    client = RedisClient(settings, reactor, OutageLog(Logger(), name="the store"), turned=turned)
+    client.start()
+    timer = reactor.callLater(2 * settings.patience, connected.cancel)
     try:
-        return bool(await answer)
+        await connected
+        return bool(await Scripts("store").run(client.do, "restored", f"{settings.prefix}:"))
     except CancelledError:
-        raise StoreUnavailable(link.why) from None
+        raise StoreUnavailable(client.why) from None
+    except (RedisUnavailable, ResponseError) as error:
+        raise StoreUnavailable(why(error)) from None
     finally:
         if timer.active():
             timer.cancel()
-        await link.stop()
+        await client.stop()

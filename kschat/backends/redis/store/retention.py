@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.backends.age import MOST_LATE, Late, oldest_kept
-from kschat.backends.redis.packing import pack
+from kschat.backends.redis.client.packing import pack
 from kschat.backends.redis.store.codec import id_of, number_of_id
 from kschat.backends.ticker import Ticker
 from kschat.chat.clocks import WallClock, milliseconds

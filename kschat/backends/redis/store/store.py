@@ -32,9 +32,9 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kschat.backends.redis import packing
-from kschat.backends.redis.connection import ResponseError
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client import packing
+from kschat.backends.redis.client.connection import ResponseError
+from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.store import write_queue
 from kschat.backends.redis.store.client import StoreClient
 from kschat.backends.redis.store.codec import (

@@ -18,8 +18,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
-from kschat.backends.redis.connection import RedisUnavailable
-from kschat.backends.redis.link import Link
+from kschat.backends.redis.client.connection import RedisUnavailable
+from kschat.backends.redis.client.redis_client import RedisClient
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Message
@@ -79,10 +79,10 @@ class _Write:
 
 
 class WriteQueue:
-    """Sends commands over a link in order. What waits here fails as soon as the link is down: nothing is done later.
+    """Sends commands in order. What waits here fails as soon as the connection is down: nothing is done later.
 
     Args:
-        link: over which.
+        client: sends them.
         replicas: how many replicas must have what was written before it is answered; 0 for none.
         replicas_wait: milliseconds that they may take.
 
@@ -91,8 +91,8 @@ class WriteQueue:
         turn: rises when what was sent is sent again.
     """
 
-    def __init__(self, link: Link, replicas: int = 0, replicas_wait: int = 0) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient, replicas: int = 0, replicas_wait: int = 0) -> None:
+        self._client = client
         self._replicas = replicas
         self._replicas_wait = replicas_wait
         self._waiting: deque[_Write] = deque()
@@ -104,7 +104,7 @@ class WriteQueue:
         self.turn = 1
 
     def do(self, writes: int, command: Command) -> Deferred[Any]:
-        """Send a command that makes so many writes, about. See ``Link.do``."""
+        """Send a command that makes so many writes, about. See ``RedisClient.do``."""
         answer: Deferred[Any] = Deferred()
         self._put(_Write(writes, command, answer.callback))
         return answer
@@ -150,10 +150,10 @@ class WriteQueue:
         return all_done
 
     def down(self) -> None:
-        """The link is down."""
+        """The connection is down."""
         waiting, again, self._waiting, self._again = self._waiting, self._again, deque(), []
         for write in (*again, *waiting):
-            write.done(Failure(RedisUnavailable(self._link.why)))
+            write.done(Failure(RedisUnavailable(self._client.why)))
 
     def learn(self, stored: Sequence[Stored]) -> None:
         """How many members rooms have is seen by what became of messages to them."""
@@ -195,10 +195,10 @@ class WriteQueue:
     def _send(self, write: _Write) -> None:
         self._on_the_way += write.writes
         self._unanswered += 1
-        answer = self._link.do(*write.command())
+        answer = self._client.do(*write.command())
         if self._replicas:
             # Over the same connection and right behind it: so it waits for this write, and for whatever was before it.
-            waited = self._link.do("WAIT", self._replicas, self._replicas_wait)
+            waited = self._client.do("WAIT", self._replicas, self._replicas_wait)
             answer = gatherResults([answer, waited], consumeErrors=True).addCallbacks(self._replicated, _unwrapped)
         answer.addBoth(self._answered, write)
 
@@ -207,7 +207,7 @@ class WriteQueue:
         if count < self._replicas:
             # A replica is gone, or has become the master. The next connection says which.
             reason = f"only {count} of {self._replicas} replicas have what was written"
-            self._link.abort(reason)
+            self._client.abort(reason)
             raise RedisUnavailable(reason)
         return answer
 
@@ -225,7 +225,7 @@ class WriteQueue:
             self.turn += 1
             self._waiting.extendleft(reversed(self._again))
             self._again = []
-        if isinstance(result, Failure) and not self._link.up:
+        if isinstance(result, Failure) and not self._client.up:
             self.down()
         while self._waiting and self._has_room(self._waiting[0]):
             self._send(self._waiting.popleft())

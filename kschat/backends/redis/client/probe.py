@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from twisted.internet.protocol import Factory
 
-from kschat.backends.redis.connection import Connection, RedisUnavailable
-from kschat.backends.redis.faults import why
-from kschat.backends.redis.finder import Finder, log_in
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.sentinels import SentinelResolver, log_in
+from kschat.backends.redis.client.settings import Settings
 
 #: The oldest that has all that the scripts ask of it.
 OLDEST = 7
@@ -30,7 +30,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
         RedisUnavailable: a daemon could not use it; the text is one sentence, with host and port.
         AddressError: the settings can't be used.
     """
-    finder = Finder(settings, reactor)
+    finder = SentinelResolver(settings, reactor)
     place = ", ".join(f"{host}:{port}" for host, port in finder.address.places)
     connection: Connection | None = None
     try:
@@ -58,7 +58,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
     return f"{place}, Redis {version}"
 
 
-async def _look(connection: Connection, finder: Finder) -> str:
+async def _look(connection: Connection, finder: SentinelResolver) -> str:
     address = finder.address
     if address.password:
         await log_in(connection, address.user, address.password)

@@ -1,7 +1,7 @@
 """One connection to Redis: txredisapi's protocol, mended where it is not to be relied on.
 
 - A failed AUTH or SELECT ends its factory's tries for good; here who made the connection logs in, and tries again.
-- It has a timer a command; here one look a second finds what was not answered (``Link``).
+- It has a timer a command; here one look a second finds what was not answered (``RedisClient``).
 - Its replies are mangled by default, each element by a call; here they are what hiredis makes of them: bytes, integers,
   lists, None, and ``ResponseError``.
 - What Redis says unasked (that it has too many clients) would be the next command's answer.

@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from kschat.backends.redis.address import Address, parse
-from kschat.backends.redis.connection import Connection, RedisUnavailable
-from kschat.backends.redis.faults import why
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.address import Address, parse
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.settings import Settings
 from kschat.backends.tls import Verifying
 
 #: Seconds that a TCP connection may take.
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT: Final = 3.0
 OTHERS_WAIT: Final = 0.5
 
 
-class Found(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True):
     """A place to connect to.
 
     Attributes:
@@ -51,7 +51,7 @@ class Found(msgspec.Struct, frozen=True):
         return why(connection.reason.value, self.verifying.distrust if self.verifying is not None else "")
 
 
-class Finder:
+class SentinelResolver:
     """Finds the Redis that settings mean.
 
     Args:
@@ -71,7 +71,7 @@ class Finder:
         self._reactor = reactor
         self._place(*self.address.places[0])  # whether the files for TLS can be used
 
-    async def find(self) -> list[Found]:
+    async def find(self) -> list[Endpoint]:
         """Each place where the master may be, without repeats.
 
         After a failover the Sentinels learn of it one after the other, and for some seconds they name several. All are
@@ -84,7 +84,7 @@ class Finder:
         if not address.service:
             return [self._place(*address.places[0])]
         answers = await self._ask_all([self._place(*place) for place in address.places])
-        found = {one.place: one for one in answers if isinstance(one, Found)}
+        found = {one.place: one for one in answers if isinstance(one, Endpoint)}
         if found:
             return list(found.values())
         reasons = [
@@ -94,21 +94,21 @@ class Finder:
         ]
         raise RedisUnavailable(f"no Sentinel tells where {address.service!r} is ({'; '.join(reasons)})")
 
-    async def _ask_all(self, sentinels: Sequence[Found]) -> list[Found | Failure | None]:
+    async def _ask_all(self, sentinels: Sequence[Endpoint]) -> list[Endpoint | Failure | None]:
         """What each Sentinel answers; None where it is not waited for any longer."""
-        answers: list[Found | Failure | None] = [None] * len(sentinels)
+        answers: list[Endpoint | Failure | None] = [None] * len(sentinels)
         enough: Deferred[None] = Deferred()
         asked = [Deferred.fromCoroutine(self._ask(one)) for one in sentinels]
         timer: IDelayedCall | None = None
 
-        def answered(answer: Found | Failure, at: int) -> None:
+        def answered(answer: Endpoint | Failure, at: int) -> None:
             nonlocal timer
             answers[at] = answer
             if enough.called:
                 return
             if None not in answers:
                 enough.callback(None)
-            elif timer is None and isinstance(answer, Found):
+            elif timer is None and isinstance(answer, Endpoint):
                 timer = self._reactor.callLater(OTHERS_WAIT, enough.callback, None)
 
         for at, one in enumerate(asked):
@@ -122,39 +122,39 @@ class Finder:
             for one in asked:
                 one.cancel()
 
-    def _place(self, host: str, port: int) -> Found:
+    def _place(self, host: str, port: int) -> Endpoint:
         settings = self._settings
         plain = HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_TIMEOUT)
         if not self.address.tls:
-            return Found(host, port, plain, None)
+            return Endpoint(host, port, plain, None)
         verifying = Verifying(host, settings.ca, settings.cert, settings.key, "redis")
-        return Found(host, port, verifying.wrap(plain), verifying)
+        return Endpoint(host, port, verifying.wrap(plain), verifying)
 
-    async def _ask(self, sentinel: Found) -> Found:
+    async def _ask(self, sentinel: Endpoint) -> Endpoint:
         """Ask one Sentinel."""
         address, patience = self.address, self._settings.patience
         factory = Factory.forProtocol(lambda: Connection(self._reactor))
         factory.noisy = False
-        link = cast(Connection, await sentinel.endpoint.connect(factory))
-        timer = self._reactor.callLater(patience, link.abort, "it did not answer")
+        connection = cast(Connection, await sentinel.endpoint.connect(factory))
+        timer = self._reactor.callLater(patience, connection.abort, "it did not answer")
         try:
             if address.sentinel_password:
-                await log_in(link, address.sentinel_user, address.sentinel_password)
-            answer = await link.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
+                await log_in(connection, address.sentinel_user, address.sentinel_password)
+            answer = await connection.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
             if not answer:
                 raise RedisUnavailable("it knows no master of this name")
             return self._place(answer[0].decode(), int(answer[1]))
         except RedisUnavailable:
-            if not link.ended:
+            if not connection.ended:
                 raise
-            raise RedisUnavailable(sentinel.end_of(link)) from None
+            raise RedisUnavailable(sentinel.end_of(connection)) from None
         finally:
             if timer.active():
                 timer.cancel()
-            link.abort("it was asked")
-            await link.gone
+            connection.abort("it was asked")
+            await connection.gone
 
 
-async def log_in(link: Connection, user: str, password: str) -> None:
+async def log_in(connection: Connection, user: str, password: str) -> None:
     """Say who we are. Fails with what Redis says."""
-    await link.execute_command("AUTH", *([user] if user else []), password)
+    await connection.execute_command("AUTH", *([user] if user else []), password)

@@ -1,4 +1,4 @@
-"""A link to Redis that is there again and again, whatever befalls it, and that never keeps a command for later."""
+"""A connection to Redis that is made again and again, whatever happens, and that never keeps a command for later."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
-from kschat.backends.redis.connection import Connection, RedisUnavailable
-from kschat.backends.redis.faults import why
-from kschat.backends.redis.finder import Finder, Found, log_in
-from kschat.backends.redis.settings import Settings
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.sentinels import Endpoint, SentinelResolver, log_in
+from kschat.backends.redis.client.settings import Settings
 from kschat.backends.ticker import Ticker
 from kschat.outage_log import OutageLog
 
-#: Seconds between two looks whether Redis answers; of a silent link each look is a PING.
-LOOK: Final = 1.0
+#: Seconds between two looks whether Redis answers; of a silent connection each look is a PING.
+CHECK_INTERVAL: Final = 1.0
 
 #: Seconds between two times that Sentinels are asked whether the master is still the same.
-SENTINELS_ASKED: Final = 5.0
+SENTINEL_INTERVAL: Final = 5.0
 
 #: Seconds between two searches for a server that has taken this one's place, however often one is asked for.
-SEARCH_EVERY: Final = 1.0
+SEARCH_INTERVAL: Final = 1.0
 
 #: Commands that may wait for their answers.
-MOST_WAITING: Final = 10_000
+MAX_UNANSWERED: Final = 10_000
 
 
-class Link:
+class RedisClient:
     """One connection at a time.
 
     A peer that is dead, or stopped, is noticed ``patience`` and a look after a command at the latest (4 seconds), or
@@ -42,9 +42,9 @@ class Link:
         reactor: the real one.
         outages: says in the log why Redis can't be used.
         make: makes the connection's protocol.
-        prepare: called with a connection that is logged in, before the link is up; what it fails with is told, and
-            the next connection is tried.
-        turned: called with True when the link is up, and with False when it is not any more.
+        prepare: called with a connection that is logged in, before commands are accepted; what it fails with is told,
+            and the next connection is tried.
+        turned: called with True when commands are accepted, and with False when no more.
 
     Attributes:
         why: why it is not up.
@@ -70,15 +70,15 @@ class Link:
         self._make = make or (lambda: Connection(reactor))
         self._prepare = prepare
         self._turned = turned
-        self._finder = Finder(settings, reactor)
-        self._found: Found | None = None
+        self._resolver = SentinelResolver(settings, reactor)
+        self._found: Endpoint | None = None
         policy = RetryPolicy(settings.first_retry, settings.last_retry)
         self._client: ReconnectingClient[Connection] = ReconnectingClient(self, reactor, policy, 2 * settings.patience)
-        self._look = Ticker(reactor, LOOK, self._look_after, "Redis could not be looked after")
+        self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "Redis could not be looked after")
         self._place = ""
         self._asked = 0.0
         self._asking = False
-        self._searched = -SEARCH_EVERY
+        self._searched = -SEARCH_INTERVAL
         self._searching = False
         self._aside_running: set[Deferred[None]] = set()
         self.why = "Redis is not connected yet"
@@ -114,13 +114,13 @@ class Link:
         """Send a command, if that can be done now.
 
         Returns:
-            What Redis answers: bytes, an int, None, or a list of such. Fails with RedisUnavailable, at once where the
-            link is down; or with ResponseError, which is what Redis says.
+            What Redis answers: bytes, an int, None, or a list of such. Fails with RedisUnavailable, at once while
+            there is no connection; or with ResponseError, which is what Redis says.
         """
         connection = self._client.connection
         if connection is None:
             return fail(RedisUnavailable(self.why))
-        if connection.waiting >= MOST_WAITING:
+        if connection.waiting >= MAX_UNANSWERED:
             return fail(RedisUnavailable("too much waits for Redis's answers"))
         return connection.execute_command(*arguments)
 
@@ -129,13 +129,13 @@ class Link:
         self._client.abort(reason)
 
     def look_for_newer(self) -> None:
-        """See whether another server has taken the place of this link's: one with a later generation of offsets.
+        """See whether another server has taken the place of this client's: one with a later generation of offsets.
 
-        The search covers the link's own address and each place that a Sentinel names. A link whose server has an
-        earlier generation connects anew. There is at most one search every ``SEARCH_EVERY`` seconds.
+        The search covers the client's own address and each place that a Sentinel names. A client whose server has an
+        earlier generation connects anew. There is at most one search every ``SEARCH_INTERVAL`` seconds.
         """
         connection, now = self._client.connection, self._reactor.seconds()
-        if connection is None or self._searching or now - self._searched < SEARCH_EVERY:
+        if connection is None or self._searching or now - self._searched < SEARCH_INTERVAL:
             return
         self._searched, self._searching = now, True
         self._aside(self._search(connection))
@@ -143,7 +143,7 @@ class Link:
     async def _search(self, connection: Connection) -> None:
         try:
             own = _number(await connection.execute_command(*self._generation_asked))
-            standings = [await self._standing(found) for found in await self._finder.find()]
+            standings = [await self._standing(found) for found in await self._resolver.find()]
         except Exception:  # noqa: BLE001 - nobody can be asked now; whoever saw the later generation asks again
             return
         finally:
@@ -151,16 +151,16 @@ class Link:
         if max(standings) > own and connection is self._client.connection:
             connection.abort("another server has taken its place")
 
-    async def _choose(self) -> Found:
+    async def _choose(self) -> Endpoint:
         """Where the master is. Where Sentinels disagree, they and what they name are asked."""
-        found = await self._finder.find()
+        found = await self._resolver.find()
         if len(found) == 1:
             return found[0]
         standings = [await self._standing(one) for one in found]
         # A promoted replica has the same generation as its old master until the first daemon writes to it.
         return max(zip(standings, found, strict=True), key=lambda one: (one[0], one[1].place != self._place))[1]
 
-    async def _standing(self, found: Found) -> int:
+    async def _standing(self, found: Endpoint) -> int:
         """The generation of offsets that a server is in; -1 where it is no master, or can't be asked."""
         factory = Factory.forProtocol(lambda: Connection(self._reactor))
         factory.noisy = False
@@ -242,7 +242,7 @@ class Link:
 
     async def _enter(self, connection: Connection) -> None:
         """Log in; raises RedisUnavailable where Sentinels named it and it is no master."""
-        address = self._finder.address
+        address = self._resolver.address
         if address.password:
             await log_in(connection, address.user, address.password)
         # A subscriber's PING is answered otherwise, but so early it is none yet. It fails while Redis is loading.
@@ -259,11 +259,11 @@ class Link:
         if connection is None:
             return
         now, oldest = self._reactor.seconds(), connection.oldest
-        if self._finder.address.service and now - self._asked >= SENTINELS_ASKED and not self._asking:
+        if self._resolver.address.service and now - self._asked >= SENTINEL_INTERVAL and not self._asking:
             self._asked, self._asking = now, True
             self._aside(self._ask_sentinels(connection))
         if oldest is None:
-            if now - connection.heard >= LOOK:
+            if now - connection.heard >= CHECK_INTERVAL:
                 connection.execute_command("PING").addErrback(self._no_pong, connection)
         elif now - oldest > self._settings.patience:
             connection.abort(f"it answered nothing for {self._settings.patience:g} seconds")
@@ -287,7 +287,7 @@ class Link:
 
     def _aside_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
-            self.log.failure("a link to Redis could not ask where its master is", failure)
+            self.log.failure("it could not be asked where the master of Redis is", failure)
 
     def _no_pong(self, failure: Failure, connection: Connection) -> None:
         if failure.check(RedisUnavailable) is None:

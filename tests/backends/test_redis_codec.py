@@ -1,18 +1,14 @@
-"""Messages as Redis keeps them, and batches in the lane, without a Redis."""
+"""Messages as Redis keeps them, without a Redis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw
-from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.backends.redis.connection import RedisUnavailable
 from kschat.backends.redis.store.codec import (
     GENERATION,
     BatchEncoder,
@@ -22,17 +18,10 @@ from kschat.backends.redis.store.codec import (
     number_of_id,
     peer_of,
 )
-from kschat.backends.redis.store.write_queue import (
-    ASSUMED_ROOM_SIZE,
-    MAX_SCRIPT_BYTES,
-    MAX_SCRIPT_WRITES,
-    MAX_WRITES_IN_FLIGHT,
-    WriteQueue,
-)
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import number_of
-from tests.contracts.made import awkward_messages, message, mid, to
+from tests.contracts.made import awkward_messages, message, mid
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
@@ -135,112 +124,3 @@ def _texts(argument: bytes) -> list[Any]:
         values.append(value.encode() if isinstance(value, str) else value)
         at = end
     return values
-
-
-class FakeLink:
-    """A link whose answers the test gives."""
-
-    def __init__(self) -> None:
-        self.up = True
-        self.why = "it is down"
-        self.sent: list[tuple[Any, Deferred[Any]]] = []
-
-    def do(self, *command: Any) -> Deferred[Any]:
-        if not self.up:
-            return fail(RedisUnavailable(self.why))
-        answer: Deferred[Any] = Deferred()
-        self.sent.append((command, answer))
-        return answer
-
-    def answer(self) -> None:
-        """Answer the oldest."""
-        command, answer = self.sent.pop(0)
-        answer.callback(command[0])
-
-
-class TestLane(SynchronousTestCase):
-    """What is sent when."""
-
-    def setUp(self) -> None:
-        self.link = FakeLink()
-        self.queue = WriteQueue(self.link)  # type: ignore[arg-type]
-
-    def do(self, writes: int, name: str) -> Deferred[Any]:
-        return self.queue.do(writes, lambda: (name,))
-
-    def sent(self) -> list[str]:
-        return [command[0] for command, _ in self.link.sent]
-
-    def test_small_ones_are_sent_at_once(self) -> None:
-        asked = [self.do(1, str(number)) for number in range(100)]
-        self.assertEqual(len(self.link.sent), 100)
-        for _ in range(100):
-            self.link.answer()
-        self.assertEqual([self.successResultOf(one) for one in asked], [str(number) for number in range(100)])
-
-    def test_large_ones_wait_and_small_ones_behind_them_too(self) -> None:
-        large = MAX_WRITES_IN_FLIGHT // 2 + 1
-        asked = [self.do(large, "a"), self.do(large, "b"), self.do(1, "c")]
-        self.assertEqual(self.sent(), ["a"])
-        self.link.answer()
-        self.assertEqual(self.sent(), ["b", "c"])
-        self.link.answer()
-        self.link.answer()
-        self.assertEqual([self.successResultOf(one) for one in asked], ["a", "b", "c"])
-
-    def test_one_that_is_larger_than_all_that_may_be_is_sent_alone(self) -> None:
-        self.do(1, "a")
-        self.do(10 * MAX_WRITES_IN_FLIGHT, "b")
-        self.assertEqual(self.sent(), ["a"])
-        self.link.answer()
-        self.assertEqual(self.sent(), ["b"])
-
-    def test_what_waits_fails_with_the_link_and_is_never_sent(self) -> None:
-        asked = [self.do(MAX_WRITES_IN_FLIGHT, name) for name in "abc"]
-        self.link.up = False
-        self.link.sent.pop()[1].errback(RedisUnavailable("lost"))
-        self.queue.down()
-        for one in asked:
-            self.failureResultOf(one, RedisUnavailable)
-        self.link.up = True
-        self.assertEqual(self.link.sent, [])
-        self.do(1, "d")
-        self.assertEqual(self.sent(), ["d"])
-
-    def test_what_is_sent_is_made_when_it_is_sent(self) -> None:
-        made: list[str] = []
-        self.do(MAX_WRITES_IN_FLIGHT, "a")
-
-        def make() -> tuple[str]:
-            made.append("b")
-            return ("b",)
-
-        self.queue.do(1, make)
-        self.assertEqual(made, [])
-        self.link.answer()
-        self.assertEqual(made, ["b"])
-
-    def test_a_usual_batch_is_one_part(self) -> None:
-        batch = to(*["ben"] * 500)
-        self.assertEqual([(writes, len(part)) for writes, part in self.queue.parts(batch)], [(500, 500)])
-
-    def test_a_batch_to_large_rooms_is_parted(self) -> None:
-        batch = [message("ann", "#r") for _ in range(100)]
-        parts = list(self.queue.parts(batch))
-        self.assertEqual([one for _, part in parts for one in part], batch)
-        self.assertEqual({writes for writes, _ in parts}, {MAX_SCRIPT_WRITES})
-        self.assertEqual(len(parts), 100 * ASSUMED_ROOM_SIZE // MAX_SCRIPT_WRITES)
-
-    def test_how_large_a_room_is_is_learned(self) -> None:
-        self.queue.learn([Stored(message("ann", "#r"), (("ben", 1),))])
-        self.assertEqual(self.weights([message("ann", "#r") for _ in range(100)]), [200])
-
-    def test_a_batch_of_many_bytes_is_parted(self) -> None:
-        big = Raw(b'"%b"' % (b"x" * (MAX_SCRIPT_BYTES // 3)))
-        batch = [message(msg=big) for _ in range(5)] + [
-            message(attachments=(b"x" * MAX_SCRIPT_BYTES,)) for _ in range(2)
-        ]
-        self.assertEqual(self.weights(batch), [2, 2, 1, 1, 1])
-
-    def weights(self, batch: Sequence[Message]) -> list[int]:
-        return [writes for writes, _ in self.queue.parts(batch)]

@@ -13,8 +13,8 @@ from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from kschat.backends.redis import Settings
-from kschat.backends.redis.connection import Connection, RedisUnavailable, ResponseError, Subscriber
-from kschat.backends.redis.link import Link
+from kschat.backends.redis.client.connection import Connection, RedisUnavailable, ResponseError, Subscriber
+from kschat.backends.redis.client.redis_client import RedisClient
 from kschat.outage_log import OutageLog
 from tests.support.redis import Redis, Saying, shared_redis
 from tests.support.waiting import real_reactor, within
@@ -41,7 +41,7 @@ class Turns:
         return within(fires, f"a link to be {'up' if up else 'down'}", lambda: str(self.all))
 
 
-class LinkTestCase(TestCase):
+class ClientTestCase(TestCase):
     timeout = 120
 
     async def own_redis(self, config: str = "") -> Redis:
@@ -57,15 +57,15 @@ class LinkTestCase(TestCase):
         make: Any = None,
         prepare: Callable[[Connection], Awaitable[object]] | None = None,
         **changes: Any,
-    ) -> tuple[Link, Turns]:
+    ) -> tuple[RedisClient, Turns]:
         """A link that was not started, and what befalls it."""
         turns = Turns()
         settings = Settings(**{"url": url, "patience": 1.0, "last_retry": 0.2, **changes})
-        link = Link(settings, real_reactor(), OutageLog(Logger(), name="the test"), make, prepare, turns)
+        link = RedisClient(settings, real_reactor(), OutageLog(Logger(), name="the test"), make, prepare, turns)
         self.addCleanup(link.stop)
         return link, turns
 
-    async def started(self, url: str, **changes: Any) -> tuple[Link, Turns]:
+    async def started(self, url: str, **changes: Any) -> tuple[RedisClient, Turns]:
         """A link that is up."""
         link, turns = self.link(url, **changes)
         up = turns.next(True)
@@ -73,7 +73,7 @@ class LinkTestCase(TestCase):
         await up
         return link, turns
 
-    async def refusal(self, link: Link) -> str:
+    async def refusal(self, link: RedisClient) -> str:
         """The one line that the log has of a link that can't be up, also after another try."""
         with capturedLogs() as events:
             link.start()
@@ -83,7 +83,7 @@ class LinkTestCase(TestCase):
         self.assertNotIn("\n", text)
         return text
 
-    async def tried(self, link: Link, times: int) -> None:
+    async def tried(self, link: RedisClient, times: int) -> None:
         """Wait until it was tried so often to connect."""
         for _ in range(1000):
             if link.tries >= times:
@@ -92,7 +92,7 @@ class LinkTestCase(TestCase):
         raise AssertionError(f"it was tried {link.tries} times only")
 
 
-class LinkTests(LinkTestCase):
+class RedisClientTests(ClientTestCase):
     """A link to one Redis."""
 
     async def test_commands_are_answered_in_their_order_as_redis_says_it(self) -> None:
@@ -249,7 +249,7 @@ class LinkTests(LinkTestCase):
                 raise ZeroDivisionError("a bug of who listens")
 
         outages = OutageLog(Logger(), name="the test")
-        link = Link(Settings(url=redis.url, first_retry=0.01), real_reactor(), outages, turned=turned)
+        link = RedisClient(Settings(url=redis.url, first_retry=0.01), real_reactor(), outages, turned=turned)
         self.addCleanup(link.stop)
         for life in (1, 2):
             up = turns.next(True)
@@ -274,7 +274,7 @@ class LinkTests(LinkTestCase):
         await link.stop()
 
 
-class SubscriberTests(LinkTestCase):
+class SubscriberTests(ClientTestCase):
     """A link that is told what is published."""
 
     async def test_it_subscribes_anew_at_each_connection_and_hears_in_order(self) -> None:
