@@ -329,12 +329,12 @@ class DemoNotice(Service):
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
 #: writes a file, SIGUSR1 is its own: it begins another file.)
-IGNORED = (signal.SIGHUP, signal.SIGUSR1)
+IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class CleanExit(Service):
     """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
-    SIGHUP and SIGUSR1 are ignored, where nobody else has a use for them.
+    SIGHUP, SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.

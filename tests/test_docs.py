@@ -281,6 +281,23 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         self.assertNotIn("does not occur; there is none", page("clients.md"))
         self.assert_says("clients.md", "| 2 | there is no broker (relay mode) |")
 
+    def test_each_file_that_a_page_names_is_there(self) -> None:
+        """A path between backquotes is one of the tree, or of ``kschat/``, or of ``kschat/backends/``."""
+        named = re.compile(r"`((?:\w[\w.-]*/)+[\w.-]*\.(?:py|lua|md|conf|cfg|service|js|html))`")
+        places = (ROOT, ROOT / "kschat", ROOT / "kschat" / "backends")
+        for path in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]:
+            for name in named.findall(path.read_text("utf-8")):
+                self.assertTrue(any((place / name).exists() for place in places), f"{path.name}: {name}")
+
+    def test_no_page_replaces_a_package_that_it_installed(self) -> None:
+        """Two versions of one npm package need two names: what came before must go on working."""
+        for path in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "examples" / "README.md"]:
+            installed = re.findall(r"(?m)^npm install (.*?)(?: +#.*)?$", path.read_text("utf-8"))
+            for one in installed:
+                self.assertRegex(one, r"^--prefix \. ", f"{path.name}: else npm may put it elsewhere")
+            names = [re.sub(r"(?<=\w)@.*", "", one.split()[-1]) for one in installed]
+            self.assertEqual(len(names), len(set(names)), path.name)
+
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
         known = "token|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:

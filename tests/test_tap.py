@@ -203,6 +203,7 @@ class TestRunning(ProcessTestCase):
             self.assertNotIn("Traceback", printed)
 
     def test_signals_that_mean_nothing_do_not_end_it(self):
+        self.assertIn(signal.SIGUSR2, IGNORED)
         daemon, url = self.started("--listen", "tcp:0:interface=127.0.0.1", KSCHAT_SECRET=SECRET)
         for number in IGNORED:
             daemon.send_signal(number)
@@ -224,6 +225,7 @@ class TestRunning(ProcessTestCase):
         log = self.directory / "kschat.log"
         self.eventually(lambda: "serving on" in log.read_text())
         os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGUSR2)
         os.kill(pid, signal.SIGUSR1)
         self.eventually((self.directory / "kschat.log.1").exists)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE) as answer:

@@ -319,7 +319,8 @@ class ReconnectingClient(Generic[C]):
         candidate.gone.addCallback(lambda _: preparing.cancel())
         try:
             await preparing
-            if candidate.ended:
+            # The client may have been stopped meanwhile, even by ``prepare`` itself: then it waits for this end.
+            if candidate.ended or self.state is ReconnectState.STOPPING:
                 raise CancelledError
         except Exception as error:  # noqa: BLE001 - as above
             await self._give_up(candidate, error)

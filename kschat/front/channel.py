@@ -162,6 +162,16 @@ class Channel(HTTPChannel):
         super().connectionMade()
         self._wait(bounds.head_timeout)
 
+    def headerReceived(self, line: bytes) -> bool:
+        """A header has arrived. Returns whether the request may go on."""
+        try:
+            received: bool = super().headerReceived(line)
+            return received
+        except ValueError:
+            # A Content-Length of thousands of digits, which Python refuses to convert and twisted.web does not catch.
+            self.requests[-1].refuse(_TOO_LARGE)
+            return False
+
     def allHeadersReceived(self) -> None:
         """A request's head has arrived."""
         self._wait(self.site.bounds.body_timeout)

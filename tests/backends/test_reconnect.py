@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
@@ -294,6 +295,29 @@ class ClientTests(SynchronousTestCase):
         self.successResultOf(self.client.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIs(self.client.state, ReconnectState.IDLE)
+
+    def test_a_preparation_may_stop_the_client(self) -> None:
+        """As ``kschat restored`` does. A real connection ends some time after it was aborted."""
+        stopped: list[Deferred[None]] = []
+
+        class Later(Line):
+            def abort(self, why: str) -> None:
+                self.why = why
+
+        async def connect() -> Line:
+            self.server.lines.append(Later())
+            return self.server.lines[-1]
+
+        async def prepare(connection: Line, progress: Callable[[], object]) -> None:
+            stopped.append(self.client.stop())
+
+        with patch.object(self.server, "connect", connect), patch.object(self.server, "prepare", prepare):
+            self.client.start()
+        self.assertNoResult(stopped[0])
+        self.server.lines[0].end()
+        self.successResultOf(stopped[0])
+        self.assertNotIn("up", self.server.told)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_connection_that_comes_when_it_shall_end_is_ended(self) -> None:
         late: Deferred[None] = Deferred(lambda _: None)  # it can't be cancelled

@@ -115,6 +115,24 @@ class TestBackup(BackupTestCase):
         self.assertEqual(back_up(self.path, self.copy, SchemaVersions.shipped()).messages, 1)
         self.assertEqual(os.listdir(self.copies), ["copy.db"])
 
+    def test_a_store_that_stands_at_the_name_of_an_incomplete_copy_is_not_emptied(self) -> None:
+        store = self.started()
+        self.turns.result(store.append(to("ben")))
+        self.turns.result(store.stop())
+        for make in (os.link, os.symlink):
+            make(os.path.abspath(self.path), self.copy + PARTIAL)
+            self.assertEqual(self.refusal(), f"{self.copy + PARTIAL} is the store itself: name another file")
+            os.unlink(self.copy + PARTIAL)
+        self.assertEqual(back_up(self.path, self.copy, SchemaVersions.shipped()).messages, 1)
+
+    def test_a_link_at_the_name_of_an_incomplete_copy_is_not_followed(self) -> None:
+        self.turns.result(self.started().append(to("ben")))
+        dear = self.directory / "dear"
+        dear.write_text("dear")
+        os.symlink(dear, self.copy + PARTIAL)
+        self.assertIn("symbolic link", self.refusal())
+        self.assertEqual(dear.read_text(), "dear")
+
     def test_a_link_to_the_store_is_followed(self) -> None:
         self.turns.result(self.started().append(to("ben")))
         os.symlink("kschat.db", self.directory / "link.db")

@@ -21,6 +21,7 @@ PAGES = (
     "README.md",
     "docs/tokens.md",
     "docs/guide.md",
+    "docs/storage.md",
     "docs/operations.md",
     "docs/migration.md",
     "examples/README.md",

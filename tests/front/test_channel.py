@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from hypothesis import example, given
@@ -235,6 +236,14 @@ class Sizes(ChannelTests):
         self.refused(post(b"", Content_Length="1001"), 413)
         self.refused(post(b"x" * 5000, Content_Length="5000"), 413)
         self.refused(post(b"", Content_Length="9" * 30), 413)
+
+    def test_a_length_of_more_digits_than_python_converts_is_too_large(self) -> None:
+        # Python's own bound is larger than a head here.
+        self.addCleanup(sys.set_int_max_str_digits, sys.get_int_max_str_digits())
+        sys.set_int_max_str_digits(640)
+        # As the last header, and in front of another.
+        self.refused(post(b"", Content_Length="9" * 1000), 413)
+        self.refused(post(b"", Content_Length="0" * 1000 + "1", X="y"), 413)
 
     def test_a_body_in_chunks_that_are_too_large_together(self) -> None:
         self.refused(post(chunked(b"x" * 1001), Transfer_Encoding="chunked"), 413)

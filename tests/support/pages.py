@@ -36,7 +36,7 @@ PORTS: Final = ("3000", "3001", "5672", "6379")
 #: npm's packages, by what pages ask npm for, where the checkout has them for its own tests.
 NPM: Final = {
     "socket.io-client": NODE_DIRECTORY / "node_modules" / "sio4",
-    "socket.io-client@2.5.0": NODE_DIRECTORY / "node_modules" / "sio2",
+    "socket.io-client-2@npm:socket.io-client@2.5.0": NODE_DIRECTORY / "node_modules" / "sio2",
     "jsonwebtoken": REPOSITORY / "bench" / "peers" / "node" / "node_modules" / "jsonwebtoken",
 }
 
@@ -269,7 +269,7 @@ shift
 mkdir -p node_modules
 for link in {links}; do
     if [ "${{link%%=*}}" = "$1" ]; then
-        name=${{1%@*}}
+        name=${{1%%@*}}
         rm -rf "node_modules/$name"
         ln -s "${{link#*=}}" "node_modules/$name" && exit 0
     fi

@@ -12,7 +12,7 @@ from kschat.backends.ids import ids_of, written
 from kschat.chat.incoming import Id, readable, safe_id
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import MAX_ID, Message
-from kschat.wire.jsonnumbers import whole
+from kschat.wire.jsonnumbers import MAX_SAFE, whole
 
 #: What says that a body is a batch. Its number changes with its form.
 BATCH: Final = "application/x-kschat-1"
@@ -144,7 +144,7 @@ def read(
 def _named(stored: Stored) -> Stored:
     """A message without a place in an inbox, with a ``cid``: so that several daemons that store it know it for one.
 
-    Of what says no id of its own (the tutorial's server) all that it says must do; see ``chat.adoption``.
+    Of what says no id of its own (the tutorial's server) all that it says must do; see ``chat.ingest``.
     """
     message = stored.message
     if message.cid is not None or not stored.places or stored.places[0][1]:
@@ -162,7 +162,9 @@ def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
     if max(len(sender), len(recipient)) > MAX_ID:
         raise CodecError("a message whose ids are too long")
     uid, pid = safe_id(said.uId), safe_id(said.pId)
-    message = Message(make_mid(), sender, recipient, uid, pid, readable(said.msg), int(said.msgTime))
+    # Stores and encoders take 64 bits, and JavaScript's dates are far within.
+    time = max(-MAX_SAFE, min(int(said.msgTime), MAX_SAFE))
+    message = Message(make_mid(), sender, recipient, uid, pid, readable(said.msg), time)
     return Stored(message, ((recipient, 0),))
 
 

@@ -59,6 +59,8 @@ def back_up(path: str, copy: str, versions: SchemaVersions) -> Copied:
         if os.path.lexists(copy):
             raise StoreUnavailable(f"{copy} is there already: name another file, or move it away")
         with ExitStack() as undo:
+            if os.path.exists(copy + PARTIAL) and os.path.samefile(copy + PARTIAL, source):
+                raise StoreUnavailable(f"{copy + PARTIAL} is the store itself: name another file")
             partial = _reserve(copy, undo)
             counts = _copy(source, partial, versions)
             _verify(partial, counts)
@@ -84,7 +86,7 @@ def _reserve(copy: str, undo: ExitStack) -> str:
 
 
 def _claim(copy: str, partial: str, undo: ExitStack) -> None:
-    file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     undo.callback(os.close, file)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
