@@ -1,14 +1,14 @@
 """kschat: a Socket.IO chat server daemon on Twisted and Autobahn.
 
-Imports point down only (``tests/test_imports.py`` holds that):
+Imports point down only (``tests/test_imports.py`` enforces this):
 
 - ``tap``      wires the parts together; the only place that knows them all
-- ``daemon``   its life: what starts after what, and in which order everything ends
+- ``daemon``   the daemon's life: the order in which its parts start and stop
 - ``cli``      the command ``kschat``, and the options of ``twistd kschat``
 - ``settings`` one frozen ``Config`` from defaults < TOML file < environment < command line
-- ``front``    sockets and HTTP come in here
+- ``front``    HTTP and sockets
 - ``backends`` one module for each thing outside the process
-- ``chat``     what the server is for; knows no socket, no broker, no SQL
+- ``chat``     the chat itself; knows no socket, no broker, no SQL
 - ``server``   a Socket.IO server for any application: namespaces, rooms, acks; the chat is mounted on one
 - ``wire``     bytes <-> packets, no I/O: the ground floor
 """

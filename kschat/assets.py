@@ -1,4 +1,4 @@
-"""Finds the templates and static files that come with kschat, in a checkout as in an installed package.
+"""Finds kschat's templates and static files, in a checkout or in an installed package.
 
 In a wheel they lie inside the package, where ``setup.py`` copies them; in a checkout, and so in an editable install,
 beside it.

@@ -1,4 +1,4 @@
-"""What is counted, in one place."""
+"""All counters, in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's life: what starts after what, and in which order everything ends."""
+"""The daemon's life: the order in which its parts start and stop."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class Daemon(MultiService):
         chat.close()
         await front.stop_listening()
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
-        await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still unanswered")
+        await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         await front.close_connections()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
-        await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not ended")
-        await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not ended")
-        await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not ended")
+        await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
+        await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")
+        await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not stopped")
 
     async def _step(self, step: Callable[[], Deferred[Any] | None], seconds: float, late: str) -> None:
         await bounded_step(step, seconds=seconds, late=late, clock=self._clock, log=self.log)

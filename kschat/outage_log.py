@@ -1,4 +1,4 @@
-"""Logs why something can't be used: each reason once, until it can be used again."""
+"""Logs the reasons of an outage: each reason once, until the part can be used again."""
 
 from __future__ import annotations
 

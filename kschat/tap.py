@@ -290,7 +290,7 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
             "connections": ("TCP connections.", front.connections.open),
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
             "sessions_polling": ("Those of them that poll.", front.sessions.polls),
-            "forwards": ("Requests and WebSockets handed on to other daemons.", forwards),
+            "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
@@ -324,7 +324,7 @@ class DemoNotice(Service):
     def startService(self) -> None:
         """twistd logs from here on."""
         super().startService()
-        self.log.warn("this is a demo: its page gives a token to whoever asks, for whatever user")
+        self.log.warn("this is a demo: its page gives anyone a token, for any user")
 
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd

@@ -1,11 +1,11 @@
-// The page: a conversation of two users. How an event gets to the server is the business of socketio.js.
-// All that comes from others is put into the document as text, never as markup.
+// The page: a conversation of two users. socketio.js carries events to and from the server.
+// Received data is put into the document as text, never as markup.
 
 import {Late, Lost, Socket, TooLarge} from "./socketio.js";
 
-const KEPT_MESSAGES = 500; // elements in the document; the oldest leave
-const KNOWN_MIDS = 2000; // ids by which a repeated delivery is told from a new one
-const TRIES = 5; // connections that one message is sent on by itself, before the user is asked
+const KEPT_MESSAGES = 500; // elements in the document; the oldest are removed
+const KNOWN_MIDS = 2000; // ids that show whether a delivery is a repeat
+const TRIES = 5; // automatic attempts to send one message, each on a new connection, before the user is asked
 const TITLE = document.title;
 
 const chat = document.getElementById("chat");
@@ -54,7 +54,7 @@ socket.on("refused", async (why) => {
     tellNotice(`The server refuses this page: ${why}.`);
     return;
   }
-  // The token may have ended, or the demo was started anew with another secret: the page is given a new one.
+  // The token may have expired, or the demo was restarted with another secret: fetch the page again for a new one.
   const fresh = asked === token ? "" : await freshToken();
   asked = fresh || token;
   if (fresh && fresh !== token) {
@@ -63,8 +63,8 @@ socket.on("refused", async (why) => {
     return;
   }
   show("refused", "Not connected");
-  tellNotice("The server does not accept this page’s token. It may have expired, or be another user’s: "
-    + "come here again from where you got it.");
+  tellNotice("The server does not accept this page’s token. It may have expired, or belong to another user: "
+    + "open the page again from your application.");
 });
 
 async function freshToken() {
@@ -94,7 +94,7 @@ document.addEventListener("visibilitychange", () => {
 function bubble(words, {own, from, time}) {
   const element = document.createElement("li");
   element.className = own ? "own" : "other";
-  // Who speaks is seen by the side, and so said to those who do not see; a third user is named to all.
+  // The side shows the sender, so the name is for screen readers only; a third user's name is shown to everybody.
   const by = element.appendChild(document.createElement("bdi"));
   by.className = own || from === rid ? "unseen" : "from";
   by.textContent = own ? "You: " : `${from}: `;
@@ -163,7 +163,7 @@ function send(words) {
     msg: words,
     rno: Number(random) + sent,
     time: Math.floor(time / 1000), // seconds, as the tutorial's page
-    cid: crypto.getRandomValues(new Uint32Array(4)).join("-"), // makes sending it again harmless
+    cid: crypto.getRandomValues(new Uint32Array(4)).join("-"), // makes a retry harmless
   };
   const message = {payload, ...bubble(words, {own: true}), tries: 0, underWay: false};
   waiting.add(message);
@@ -210,7 +210,7 @@ function fail(message, why) {
   });
 }
 
-/** Whether this id is new. Those known longest are forgotten first. */
+/** Whether this id is new. The oldest ids are forgotten first. */
 function isNew(mid) {
   if (mid === undefined) return true;
   if (known.has(mid)) return false;
@@ -220,7 +220,7 @@ function isNew(mid) {
 }
 
 socket.on("RESPRECEIVER", (received, ack) => {
-  if (received?.ER) tellNotice("The server cannot receive messages just now.");
+  if (received?.ER) tellNotice("The server cannot receive messages at the moment.");
   for (const message of Array.isArray(received?.MSG) ? received.MSG : []) {
     if (!message || !isNew(message.mid)) continue;
     const own = String(message.uId) === uid && uid !== rid;

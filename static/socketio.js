@@ -1,4 +1,4 @@
-// A small Socket.IO client: Engine.IO revision 4, Socket.IO revision 5, over WebSocket alone, one namespace.
+// A small Socket.IO client: Engine.IO revision 4, Socket.IO revision 5, over WebSocket only, one namespace.
 //
 //   const socket = new Socket("ws://127.0.0.1:3000/socket.io/", {namespace: "/kschat", auth: {token}});
 //   socket.on("connect", () => …);             also: "disconnect" (reason, seconds), "refused" (message)
@@ -6,19 +6,19 @@
 //   await socket.request("Send", {…});         resolves with the ack's first argument
 //   socket.connect();
 //
-// It connects again by itself, sooner or later, until close() is called or the namespace refuses it. It keeps no
-// message: what was requested while the connection was lost is rejected with Lost, and its sender decides.
+// It reconnects automatically, with a growing delay, until close() is called or the namespace refuses it. It keeps no
+// messages: a request made while the connection is lost is rejected with Lost, and the caller decides what to do.
 // Follows socketio/socket.io, docs/engine.io-protocol/v4-current.md and docs/socket.io-protocol/v5-current.md.
 
 const OPEN = "0", CLOSE = "1", PING = "2", PONG = "3", MESSAGE = "4";
 const CONNECT = 0, DISCONNECT = 1, EVENT = 2, ACK = 3, CONNECT_ERROR = 4, BINARY_EVENT = 5, BINARY_ACK = 6;
 const RESERVED = new Set(["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]);
 
-/** The connection went before the answer came: whether it was received is not known. */
+/** The connection was lost before the answer arrived: it is unknown whether the server received the event. */
 export class Lost extends Error {}
-/** The packet is larger than the server takes; it was not sent. */
+/** The packet is larger than the server accepts; it was not sent. */
 export class TooLarge extends Error {}
-/** No answer came in time. */
+/** No answer arrived in time. */
 export class Late extends Error {}
 
 const DEFAULTS = {
@@ -27,9 +27,9 @@ const DEFAULTS = {
   query: {},
   handshakeTimeout: 10, // seconds until the namespace must be joined
   ackTimeout: 20, // seconds until a request must be answered
-  firstDelay: 0.5, // seconds before the first try to connect again; doubles, give or take half
+  firstDelay: 0.5, // seconds before the first reconnect; doubles each time, plus or minus half
   longestDelay: 20,
-  // Everything outside of this file, so that a test can put others in place.
+  // Everything from outside this file, so that a test can replace it.
   WebSocket: globalThis.WebSocket,
   setTimeout: (run, milliseconds) => setTimeout(run, milliseconds),
   clearTimeout: (timer) => clearTimeout(timer),
@@ -46,14 +46,14 @@ export class Socket {
   #retryTimer = null;
   #joinTimer = null;
   #silenceTimer = null;
-  #heard = 0; // when the server was last heard, milliseconds
+  #heard = 0; // time of the last frame from the server, milliseconds
   #silence = 0; // how long it may be silent, milliseconds
   #tries = 0;
   #wait = null; // seconds that the server asked to wait
   #nextId = 0;
   #requests = new Map(); // ack id -> {resolve, reject, timer}
   #incoming = null; // a packet that waits for its attachments
-  maxPayload = Infinity; // bytes of one packet, as the server says
+  maxPayload = Infinity; // bytes of one packet, as announced by the server
 
   constructor(url, options = {}) {
     this.#url = new URL(url);
@@ -65,7 +65,7 @@ export class Socket {
 
   on(event, listener) { this.#listeners.set(event, listener); }
 
-  /** Connects, at once if it was waiting for the next try. */
+  /** Connects; if it is waiting for the next try, it connects at once. */
   connect() {
     if (this.#state === "opening" || this.#state === "open") return;
     this.#options.clearTimeout(this.#retryTimer);
@@ -79,23 +79,23 @@ export class Socket {
       return;
     }
     websocket.binaryType = "arraybuffer";
-    // A socket that was given up may still have events under way: they are nobody's.
+    // An abandoned socket may still deliver events: ignore them.
     websocket.onmessage = ({data}) => { if (websocket === this.#websocket) this.#received(data); };
     websocket.onclose = () => { if (websocket === this.#websocket) this.#lose("the connection was closed"); };
     this.#websocket = websocket;
   }
 
-  /** Disconnects for good; connect() begins anew. */
+  /** Disconnects permanently; connect() connects again. */
   close() {
     if (this.#state === "open") this.#write(this.#packet(DISCONNECT));
     this.#drop(new Lost("closed"));
     this.#state = "closed";
   }
 
-  /** The next try to connect waits this many seconds, as a server that goes down asks. */
+  /** Delays the next try to connect by this many seconds, as requested by a server that shuts down. */
   waitBeforeNext(seconds) { this.#wait = seconds; }
 
-  /** Sends an event without an answer; says whether it went out. */
+  /** Sends an event without an answer; returns whether it was sent. */
   emit(event, ...args) {
     if (!this.connected) return false;
     this.#send(EVENT, [event, ...args]);
@@ -148,14 +148,14 @@ export class Socket {
       this.#write(this.#packet(CONNECT, typeof auth === "function" ? auth() : auth));
     } else if (type === CLOSE) {
       this.#lose("the server closed the connection");
-    } // Anything else, a noop among them, asks for nothing.
+    } // Anything else, such as a noop, needs no answer.
   }
 
-  /** Gives the connection up when nothing was heard for a ping's interval and timeout. */
+  /** Closes the connection if nothing arrived for the ping interval plus the ping timeout. */
   #watch(milliseconds) {
     this.#silenceTimer = this.#options.setTimeout(() => {
       const left = this.#heard + this.#silence - this.#options.now();
-      if (left > 0) this.#watch(left); // One timer that looks again, instead of a new one for each packet.
+      if (left > 0) this.#watch(left); // One timer that checks again, instead of a new one for each packet.
       else this.#lose("the server fell silent");
     }, milliseconds);
   }
@@ -278,7 +278,7 @@ function decode(text) {
 const isBinary = (value) =>
   value instanceof ArrayBuffer || ArrayBuffer.isView(value) || (typeof Blob === "function" && value instanceof Blob);
 
-/** A copy of `value` with placeholders where binary was, which is appended to `attachments`. */
+/** A copy of `value` with placeholders for binary data, which is appended to `attachments`. */
 function takeOut(value, attachments) {
   if (isBinary(value)) return {_placeholder: true, num: attachments.push(value) - 1};
   if (Array.isArray(value)) return value.map((inner) => takeOut(inner, attachments));
@@ -286,7 +286,7 @@ function takeOut(value, attachments) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, takeOut(inner, attachments)]));
 }
 
-/** A copy of `value` with the attachments where their placeholders stand. */
+/** A copy of `value` with the attachments in place of their placeholders. */
 function putIn(value, attachments) {
   if (value === null || typeof value !== "object") return value;
   if (value._placeholder === true) {

@@ -251,7 +251,7 @@ class TestRestored(CommandTestCase):
     def test_redis_is_told_and_no_key_is_needed(self):
         status, output, errors = self.run_restored()
         self.assertEqual((status, errors), (0, ""))
-        self.assertEqual(output, "Redis begins another generation; offsets go on beyond all that were given\n")
+        self.assertEqual(output, "Redis begins another generation; offsets continue beyond all earlier ones\n")
         ((url, prefix),) = [(settings.url, settings.prefix) for settings in self.told]
         self.assertEqual((url, prefix), (self.URL, "mine"))
 

@@ -590,10 +590,10 @@ class TestKeys(ConfigTestCase):
             "systemd:domain=INET:index=0",
             "127.0.0.1",
         ]:
-            self.assertIn("cannot go with demo", self.refusal({"demo": "true", "listen": listen}, {}))
+            self.assertIn("cannot be used with demo", self.refusal({"demo": "true", "listen": listen}, {}))
 
     def test_a_demo_never_gives_out_tokens_of_a_real_secret(self):
-        self.assertIn("cannot go with demo", self.refusal({"demo": "yes"}, KEY))
+        self.assertIn("cannot be used with demo", self.refusal({"demo": "yes"}, KEY))
 
 
 class TestBackends(ConfigTestCase):
@@ -608,7 +608,7 @@ class TestBackends(ConfigTestCase):
         self.assertIn("give redis too", self.refusal({"store": "redis"}, KEY))
         self.assertIn("give redis too", self.refusal({"store": "redis", "amqp": "amqp://localhost/"}, KEY))
         sentence = self.refusal({"store": "redis", "redis": "redis://localhost/"}, KEY)
-        self.assertIn("users on other daemons would hear nothing", sentence)
+        self.assertIn("users on other daemons would not get their messages", sentence)
         given = {"store": "redis", "redis": "redis://localhost/", "amqp": "amqp://localhost/"}
         self.assertEqual(config.load(given, KEY).store, "redis")
 

@@ -193,7 +193,7 @@ class TestRedis(ConnectTestCase):
         found = await self.found(**relay, redis=f"{url}?sentinel_user=default&sentinel_password=watch")
         self.assertTrue(found["redis"].ok, found)
         text = await self.failed("redis", **relay, redis=url)
-        self.assertIn(f"127.0.0.1:{sentinel.port}: it wants a password, and the URL has none", text)
+        self.assertIn(f"127.0.0.1:{sentinel.port}: it requires a password, and the URL has none", text)
         text = await self.failed("redis", **relay, redis=f"{url}?sentinel_password=wrong")
         self.assertIn("the user or the password is wrong", text)
 

@@ -164,7 +164,7 @@ class Ending(ServiceTests):
             self.pass_time(CLOSE_TIMEOUT + 2 * DRAIN_TIMEOUT + 0.5)
         self.successResultOf(stopped)
         lines = [formatEvent(event) for event in events]
-        self.assertEqual(len([line for line in lines if "messages were still unanswered" in line]), 1)
+        self.assertEqual(len([line for line in lines if "messages were still not answered" in line]), 1)
         self.assertEqual(self.daemon.connections.open, 0)
 
     def test_where_peers_do_not_answer_it_ends_in_time(self) -> None:

@@ -380,7 +380,7 @@ class ReconnectingClient(Generic[C]):
             if not self._told(self._connector.end, self.connection):
                 self.connection.abort("an error that should not be")
         elif self._candidate is not None:
-            self._candidate.abort("this daemon ends")
+            self._candidate.abort("this daemon is shutting down")
         else:
             self._connecting.cancel()
 
@@ -395,7 +395,7 @@ class ReconnectingClient(Generic[C]):
         try:
             call(*arguments)
         except Exception:  # noqa: BLE001 - and is logged; who is told must not end the tries
-            self.log.failure("what became of a connection could not be handed on")
+            self.log.failure("a connection event could not be handled")
             return False
         return True
 

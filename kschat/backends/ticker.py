@@ -16,7 +16,7 @@ class Ticker:
         clock: the reactor.
         seconds: between two calls.
         tick: the function. What it raises is logged.
-        what: what it does, as the log's sentence says it: "RabbitMQ could not be looked after".
+        what: what it does, as the log's sentence says it: "the check of RabbitMQ failed".
     """
 
     log = Logger()

@@ -16,7 +16,7 @@ from kschat.backends.compat_openssl import verify_result
 _DISTRUST: Final = {
     9: "is not valid yet",
     10: "has expired",
-    18: "is signed by itself",
+    18: "is self-signed",
     19: "is of an authority that is not known here",
     20: "is of an authority that is not known here",
     21: "is of an authority that is not known here",

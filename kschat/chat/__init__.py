@@ -1,34 +1,34 @@
-"""What the server is for: knows no socket, no broker, no SQL.
+"""The chat itself. It knows no socket, no broker and no SQL.
 
 - ``interfaces``   IRouter, IStore: what backends provide
-- ``bus``          IBus: what daemons tell each other about sockets
+- ``bus``          IBus: how daemons exchange presence and socket-level events
 - ``message``      ``Message``, and why one is refused
 - ``mids``         message ids, and the number in each that orders messages
-- ``conversations``  what a conversation is called: by two users, or by a room
+- ``conversations``  the key of a conversation: two users, or a room
 - ``clocks``       the wall clock, beside the reactor's
 - ``incoming``     the typed payload of each event, and what makes it valid
 - ``outgoing``     the JSON of what the server sends; each message is encoded once
-- ``keys``         what tokens are verified with, parsed once
+- ``keys``         the keys that tokens are verified with, parsed once
 - ``tokens``       JWT -> ``Identity``
-- ``connect_request``  where a client may put its token, and whose it must be
+- ``connect_request``  token and options of a client that connects
 - ``context``      ``ChatContext``: the parts of a chat, built once, given to its commands
-- ``application``  ``Chat``: sockets' coming and going; hands events to their commands
-- ``commands``     the table of events: an entry an event
+- ``application``  ``Chat``: sockets connect and disconnect; passes events to their commands
+- ``commands``     the table of events, one entry per event
 - ``stream``       ``DeliveryStream``: an inbox on its way to a socket, in order and each message once; no I/O
 - ``inflight``     ``InFlightWindow``: what was written to a socket, and whether its client has it
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
 - ``inbox``        a user on this daemon: the cursor and the sockets
-- ``composer``     messages, made of what senders give, with a socket or without
-- ``replies``      whom the pipeline answers: a socket, or a Deferred
-- ``delivery``     the pipeline: one batch a turn of the reactor, stored, routed, acknowledged
-- ``ingest``       messages of servers that keep none, taken into the store
-- ``catchup``      what news did not tell: looked up in the store, told to other daemons later
-- ``hub``          who is connected to this daemon; encode once, write to each socket
-- ``admission``    how a socket comes in and leaves
-- ``cluster_commands``  what daemons tell each other about sockets
-- ``notifier``     cluster commands to a user's sockets, wherever they are
-- ``operations``   what can be asked without a socket, and at the word of other daemons
-- ``write_behind`` cursors and last seen, on their way to the store
-- ``cursors``      cursors that other daemons have not written yet, asked for when a socket connects
-- ``presence``     who is told when somebody comes or goes
+- ``composer``     makes messages from drafts, with a socket or without
+- ``replies``      the receivers of the pipeline's answers: a socket, or a Deferred
+- ``delivery``     the pipeline: one batch per turn of the reactor, stored, routed, acknowledged
+- ``ingest``       stores messages from servers without a store
+- ``catchup``      reads missed messages from the store, and republishes to other daemons
+- ``hub``          the users of this daemon; encodes once, writes to each socket
+- ``admission``    connects and disconnects sockets
+- ``cluster_commands``  the commands that daemons send each other
+- ``notifier``     sends cluster commands to a user's sockets on all daemons
+- ``operations``   the operations that need no socket, also for other daemons
+- ``write_behind`` buffers cursors and last seen until they are written to the store
+- ``cursors``      requests cursors that other daemons have buffered when a socket connects
+- ``presence``     reports presence changes to the sockets that watch them
 """

@@ -1,4 +1,4 @@
-"""``Admission``: how a socket comes in and leaves: bound, listening, and begun where its user's inbox is."""
+"""``Admission``: connects a socket (binding, subscription, cursor) and disconnects it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Admission:
 
     def _not_known(self, failure: Failure) -> None:
         if failure.check(StoreUnavailable) is None:
-            self.log.failure("where an inbox stands could not be read", failure)
+            self.log.failure("the end of an inbox could not be read", failure)
 
     def begin(self, session: ChatSession, state: InboxState | None, claim: int | None = None) -> None:
         """A socket was let in: write what it missed, then what comes.
@@ -149,7 +149,7 @@ class Admission:
         return True
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("a socket could not be let in, or out", failure)
+        self.log.failure("a socket could not be connected or disconnected", failure)
 
 
 def _none_if_away(failure: Failure) -> None:

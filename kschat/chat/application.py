@@ -1,4 +1,4 @@
-"""``Chat``: who may join, what is counted and logged; hands events to their commands.
+"""``Chat``: admits sockets, counts and logs, and passes events to their commands.
 
 It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for, and that server's ``ServerObserver``.
 """
@@ -111,7 +111,7 @@ class Chat:
         self._deny(session.socket, "not_bound", "The server is not available")
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("a socket could not be let in", failure)
+        self.log.failure("a socket could not be connected", failure)
 
     def _deny(self, socket: Socket, reason: str, message: str) -> None:
         self._denied(socket.connection, reason)
@@ -119,7 +119,7 @@ class Chat:
 
     def _denied(self, connection: Connection, reason: str) -> None:
         self.context.counters.denied[reason] += 1
-        self.log.info("a socket from {peer} was not let in: {reason}", peer=connection.handshake.peer, reason=reason)
+        self.log.info("a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=reason)
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Handler``."""

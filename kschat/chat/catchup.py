@@ -1,8 +1,8 @@
-"""What news did not tell: looked up in the store for the users here, and told to other daemons once that can be done.
+"""Catches up after an outage of the router: reads missed messages from the store, and republishes to other daemons.
 
-The store has every message; the router only carries the news of it. Where a router failed to, there are two sides
-to mend: this daemon asks the store how far the inboxes of its users reach; and what it could
-not publish it publishes when the router is up again, since the other daemons may have had no reason to ask.
+The store has every message; the router only announces it. After an outage two things are repaired: this daemon reads
+the ends of its users' inboxes from the store; and it publishes the messages that it could not publish, since the other
+daemons may have had no reason to look.
 """
 
 from __future__ import annotations
@@ -165,9 +165,9 @@ class CatchUp:
         except Exception as error:  # noqa: BLE001 - gatherResults wraps what was raised; all are tried again
             inner = getattr(getattr(error, "subFailure", None), "value", error)
             if not isinstance(inner, StoreUnavailable | RouterUnavailable):
-                self.log.failure("other daemons could not be told")
+                self.log.failure("a command could not be sent to other daemons")
         finally:
             self._telling = False
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("to catch up with the store failed", failure)
+        self.log.failure("catching up with the store failed", failure)

@@ -1,6 +1,6 @@
-"""The two clocks. Waits and time-outs go by the reactor's, which is monotonic; people and tokens go by the wall's.
+"""The two clocks. Waits and time-outs use the reactor's clock, which is monotonic; users and tokens use the wall clock.
 
-The wall clock can be set, forwards and backwards, while the daemon runs. Nothing may wait by it.
+The wall clock can be set, forwards and backwards, while the daemon runs. No wait may use it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What daemons tell each other about sockets: small commands, in msgpack. Pure.
+"""The commands that daemons send each other about sockets, in msgpack. Pure.
 
-Each is for the sockets of one user, or for everybody's; who of them is meant says ``notifier``. What this version does
-not know (a newer daemon's command) is passed over.
+A command is for the sockets of one user, or for all sockets; ``notifier`` selects them. An unknown command (from a
+newer daemon) is ignored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What each event does: one table, an entry an event.
+"""The commands of all events: one table, one entry per event.
 
 To add an event: its payload's type in ``incoming``, a function here, an entry in the table. The payload is decoded in
-``run``, once. A function answers with the arguments of the ack, now or by a Deferred; what it raises as ``Refused``
-is told to the sender by the ack, ``{ER, WHY}``. How many Deferreds a socket may wait for is bounded.
+``run``, once. A function answers with the arguments of the ack, now or by a Deferred; a ``Refused`` that
+it raises is sent in the ack, ``{ER, WHY}``. How many Deferreds a socket may wait for is bounded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages, made of what senders give: one rule for those who have a socket and for those who have none."""
+"""Makes messages from drafts, by the same rules for senders with and without a socket."""
 
 from __future__ import annotations
 

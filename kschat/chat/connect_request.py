@@ -1,9 +1,9 @@
-"""What a client says when it connects: whose it is, what it asks for, where it was.
+"""The connect request of a client: its token, its options, its recovery offset.
 
 The token is looked for in these places, in this order (PROTOCOL.md, "Connecting"):
 ``auth.token`` of the CONNECT packet (clients 3 and 4), ``token`` of the handshake's query,
-``token`` of the namespace's query (revision 3), ``Authorization: Bearer``. The first that is there
-counts, also when it is wrong. A ``ksId`` names the token's user: the one that came in the token's own place, or else
+``token`` of the namespace's query (revision 3), ``Authorization: Bearer``. The first one found
+counts, even if it is invalid. A ``ksId`` names the token's user: the one that came in the token's own place, or else
 one that came without a token beside it. (A client that joins ``/`` and ``/kschat`` on one connection says who it is in
 the handshake's query and again in ``auth``; the query's ``ksId`` belongs to the query's token then.)
 """

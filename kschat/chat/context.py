@@ -1,4 +1,4 @@
-"""What a chat is made of: built once, given to its commands, never changed."""
+"""``ChatContext``: the parts of a chat, built once, passed to its commands, never changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a conversation is called: by its two users, whoever of them writes, or by its room."""
+"""The key of a conversation: its two users, in either direction, or its room."""
 
 from __future__ import annotations
 

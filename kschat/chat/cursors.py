@@ -1,8 +1,8 @@
-"""Where a user's inbox is read after other daemons have written what they know of its cursor.
+"""Reads a user's cursor after other daemons have written what they have buffered.
 
-Cursors are written behind: a daemon gathers them for a moment. A socket that connects to another daemon in that moment
-would be sent again what the user's first device has just confirmed. So the daemon asks those that have the
-user, and they write the cursor at once. It costs nothing where no socket connects.
+A daemon buffers cursors for a moment before it writes them. A socket that connects to another daemon in that moment
+would receive again what the user's first device has just confirmed. So the daemon asks the daemons that have the user,
+and they write the cursor at once. This costs nothing while no socket connects.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The pipeline: what arrives in one turn of the reactor is stored, routed and acknowledged together.
+"""The pipeline: messages of one turn of the reactor are stored, routed and acknowledged together.
 
-At rest a batch is one message and waits for nothing; under load batches grow by
-themselves, and the price of a commit, a publish and a write is shared. All is bounded: the
-messages of a batch, the batches in flight, the messages that wait for a place. Beyond that
-``submit`` refuses, and the client is told.
+When the daemon is idle, a batch is one message and waits for nothing; under load, batches grow and share the cost of a
+commit, a publish and a write. The messages of a batch, the batches in flight and the waiting messages are bounded.
+Beyond that ``submit`` refuses, and the client gets a refusal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is connected to this daemon; encode once, write to each socket."""
+"""``Hub``: the users of this daemon; encodes once, writes to each socket."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class Hub:
         self.write_behind.forget_cursors()
         self.catch_up.forget()
         sessions = self.sessions(None)
-        self.log.error("the store is another one now: {count} sockets begin anew", count=len(sessions))
+        self.log.error("the store was replaced: {count} sockets are closed and reconnect", count=len(sessions))
         for session in sessions:
             session.socket.connection.session.close(Reason.SERVER_ERROR)
 

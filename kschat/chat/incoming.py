@@ -1,11 +1,11 @@
-"""What clients send: the typed payload of each event, and what makes it valid.
+"""The payloads that clients send: the type of each event's payload, and its validation.
 
 Payloads come from clients as raw JSON and are decoded here, once. ``msg`` is never
-decoded: it goes to the recipient as the bytes that came (``msgspec.Raw``), but for numbers that no double
-holds, which are as JavaScript would write them. The spelling is the tutorial's (PROTOCOL.md).
+decoded: it goes to the recipient as the bytes that arrived (``msgspec.Raw``), except for numbers that do not fit a
+double, which are written as in JavaScript. The spelling is the tutorial's (PROTOCOL.md).
 
-A whole number may be written as ``42.0`` or ``4.2e1`` wherever one is taken. Ids are exact: one of 2**53 or more, which
-readers would round to another, goes on as a string.
+A whole number may be written as ``42.0`` or ``4.2e1`` wherever one is accepted. Ids are exact: an id of 2**53 or
+more, which readers would round to another, is sent as a string.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
         Refused: INVALID, with a sentence that names the field.
     """
     if len(args) != 1:
-        raise Refused(Error.INVALID, "Send takes one object.")
+        raise Refused(Error.INVALID, "Send accepts one object.")
     try:
         send = _SEND.decode(args[0])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -197,7 +197,7 @@ def decoder_of(payload: type[T], name: str) -> Callable[[tuple[Raw, ...]], T]:
 
     def decode(args: tuple[Raw, ...]) -> T:
         if len(args) != 1:
-            raise Refused(Error.INVALID, f"{name} takes one object.")
+            raise Refused(Error.INVALID, f"{name} accepts one object.")
         try:
             return decoder.decode(args[0])
         except (msgspec.MsgspecError, RecursionError, ValueError):

@@ -1,8 +1,8 @@
-"""Messages of servers that keep none, taken into the store: the tutorial's own server on the same exchange, say.
+"""Stores messages from servers without a store, such as the tutorial's server on the same exchange.
 
-They come without a place in any inbox, and each daemon where the recipient has a socket hears of them. The first to
-append one gives it its place; the others are answered with that, as repeats: it goes by a ``cid`` made of all
-that it says. No client's own ``cid`` is as long, so that none can pass for it.
+They arrive without an offset, at each daemon where the recipient has a socket. The first append assigns the offset; the
+others get it back as repeats, because the ``cid`` is made from the whole message. No client's own ``cid`` is as long,
+so none can collide with it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ForeignIngest:
 
     def _not_stored(self, failure: Failure, batch: Sequence[Message]) -> None:
         if failure.check(StoreUnavailable) is None:
-            self.log.failure("messages of another server could not be stored", failure)
+            self.log.failure("messages from another server could not be stored", failure)
         self._waiting.extendleft(reversed(batch))
         self._clock.callLater(RETRY_WAIT, self._again)
 
@@ -93,7 +93,7 @@ class ForeignIngest:
         self.take(())
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("messages of another server could not be handed on", failure)
+        self.log.failure("messages from another server could not be passed to the router", failure)
 
 
 def cid_of(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""What the chat asks of the things outside the process.
+"""The interfaces of the backends that the chat uses.
 
 Every backend passes the tests in ``tests/contracts``, the in-memory ones included.
 """

@@ -1,7 +1,7 @@
 """The keys that tokens are signed with: a shared secret, a PEM public key, or a JWK Set, each parsed once.
 
-Several keys at once, told apart by their `kid`, make a rotation. Whatever cannot be used is one sentence at start
-(KeysError), so that checking a token later cannot fail for a reason of ours. Knows no token, file or setting.
+Several keys at once, distinguished by their `kid`, allow rotation. An unusable key is a one-line error at startup
+(KeysError), so that verifying a token later cannot fail because of a key. Knows no token, file or setting.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One message, its id, and why one is refused."""
+"""``Message``, its id, and the reasons for refusing one."""
 
 from __future__ import annotations
 

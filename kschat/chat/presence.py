@@ -216,4 +216,4 @@ class Presence:
             self._ask()
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("who is online could not be found out", failure)
+        self.log.failure("presence could not be read", failure)

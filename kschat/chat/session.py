@@ -191,7 +191,7 @@ class ChatSession:
         if self._context is not None:
             self._context.store.is_outdated(offset)
         if final:
-            self.log.warn("a message for {user} was announced that the store does not have", user=self.user)
+            self.log.warn("the store does not have a message that was announced for {user}", user=self.user)
 
     # Answers.
 

@@ -1,6 +1,6 @@
 """The console command ``kschat``: makes tokens, checks a configuration, backs up the store.
 
-It takes the daemon's own options and reads the same file and environment, so that what it says is true of the daemon.
+It accepts the daemon's options and reads the same file and environment, so that its output holds for the daemon.
 """
 
 import difflib
@@ -82,11 +82,11 @@ class CheckOptions(Options):
 
     synopsis = "[settings]"
     longdesc = (
-        "Checks the configuration that the daemon would have, and prints it as TOML with secrets masked; with "
-        "--connect, opens what it names in place of that, and prints a line for each."
+        "Checks the configuration that the daemon would use, and prints it as TOML with secrets masked; with "
+        "--connect, opens the parts that it names instead, and prints a line for each."
     )
     optFlags: ClassVar[list[list[Any]]] = [
-        ["connect", None, "Open what it names: the store, RabbitMQ, Redis, the ports, key files and certificates."],
+        ["connect", None, "Open the store, RabbitMQ, Redis, the ports, key files and certificates."],
     ]
 
     def getSynopsis(self) -> str:
@@ -96,7 +96,7 @@ class CheckOptions(Options):
     def getUsage(self, width: int | None = None) -> str:
         """What ``--help`` prints: its own options."""
         rows = [
-            ("    --connect", f"{self.optFlags[0][2]} The status is 1 where the daemon could not use one of them."),
+            ("    --connect", f"{self.optFlags[0][2]} The status is 1 if the daemon could not use one of them."),
             ("-c, --config FILE", "TOML file with the daemon's settings."),
             ("    --help", "This help."),
         ]
@@ -118,7 +118,7 @@ class CommandOptions(usage.Options):
         ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
         ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
         ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
-        ["restored", None, RestoredOptions, "Say that the store was put back to an older state."],
+        ["restored", None, RestoredOptions, "Report that the store was restored to an older state."],
     ]
     longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
 
@@ -170,9 +170,7 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
         raise usage.UsageError("--user is missing: whom is the token for?")
     config = load(options.given(), environ)
     if config.demo:
-        raise ConfigError(
-            "demo makes itself another secret at each start: take a token from its page, or name a secret"
-        )
+        raise ConfigError("demo makes a new secret at each start: take a token from its page, or name a secret")
     secret = read_secret(config)
     if secret is None or "HS256" not in config.algorithms:
         raise ConfigError(

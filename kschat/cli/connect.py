@@ -1,6 +1,6 @@
-"""``kschat check-config --connect``: opens what a configuration names, as the daemon would, and says what came of it.
+"""``kschat check-config --connect``: opens each part of a configuration as the daemon would, and reports the result.
 
-Nothing is changed anywhere: a file that is not there is not made, no exchange is declared, a port is let go of at once.
+It changes nothing: it creates no file, declares no exchange, and releases each port at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``kschat backup`` and ``kschat restored``: what is done to the store beside the daemon.
+"""``kschat backup`` and ``kschat restored``: work on the store without the daemon.
 
-Both read the daemon's own settings, of which they need ``store`` alone: no key has to be there.
+Both read the daemon's settings, and only need ``store``: no key is required.
 """
 
 import os
@@ -45,19 +45,19 @@ class BackupOptions(_StoreOptions):
 
     synopsis = "kschat backup COPY [settings]"
     longdesc = (
-        "Copies the SQLite store to the file COPY while the daemon runs, opens the copy and counts what is in it. "
-        "COPY must not be there; it has its name once it is whole."
+        "Copies the SQLite store to the file COPY while the daemon runs, opens the copy and counts its messages. "
+        "COPY must not exist; the file gets this name once it is complete."
     )
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Reads COPY before settings as well as behind them."""
+        """Accept COPY before the settings or after them."""
         given = list(options or ())
         if given and not given[0].startswith("-"):
             given.append(given.pop(0))
         super().parseOptions(given)
 
     def parseArgs(self, *arguments: str) -> None:
-        """Takes COPY."""
+        """Accept COPY."""
         self["copy"] = arguments[0] if arguments else ""
         super().parseArgs(*arguments[1:])
 
@@ -67,20 +67,20 @@ class RestoredOptions(_StoreOptions):
 
     synopsis = "kschat restored [settings]"
     longdesc = (
-        "Says that the store was put back to an older state: offsets then go on beyond all that were given. "
-        "A daemon sees by itself that a copy by kschat backup, or any other SQLite file, was put in the place of the "
-        "one that was used last; not that a whole disk was put back to a snapshot. Say that while the daemon is "
-        "stopped. Daemons see by themselves that Redis was started again, and that it has less than they know; not "
-        "that a copy was loaded into a running Redis while no daemon was there. Say that at any time."
+        "Reports that the store was restored to an older state: offsets then continue beyond all earlier ones. "
+        "A daemon detects that a copy by kschat backup, or any other SQLite file, has replaced the file that was used "
+        "last. It cannot detect that a whole disk was reset to a snapshot: then run this while the daemon is stopped. "
+        "Daemons detect that Redis was restarted, and that it has less data than before. They cannot detect that a "
+        "copy was loaded into a running Redis while no daemon ran: then run this at any time."
     )
 
 
 def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
-    """Does it; the line that says what the copy holds. Raises ``ConfigError``."""
+    """Copy the store; returns a line that describes the copy. Raises ``ConfigError``."""
     copy = options["copy"]
     if not copy:
         raise ConfigError("backup: name the file that is to be written: kschat backup COPY")
-    path = _path(options, environ, "back it up with Redis's own means, as docs/storage.md tells")
+    path = _path(options, environ, "back it up with Redis's own tools, as docs/storage.md describes")
     os.nice(NICE)
     # So that what is not whole is removed.
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -110,7 +110,7 @@ def restored(
         base = tell_restored(path, SchemaVersions.shipped(), wall)
     except StoreUnavailable as error:
         raise ConfigError(f"restored: {error}") from None
-    return f"{path} begins a new epoch; offsets go on beyond {base}\n"
+    return f"{path} begins a new epoch; offsets continue beyond {base}\n"
 
 
 def _redis_restored(given: Mapping[str, str], tell_redis: TellRedis) -> str:
@@ -124,7 +124,7 @@ def _redis_restored(given: Mapping[str, str], tell_redis: TellRedis) -> str:
         raise ConfigError(f"restored: {error}") from None
     if not kept:
         raise ConfigError(f"restored: kschat has kept nothing there with the prefix {settings.prefix}")
-    return "Redis begins another generation; offsets go on beyond all that were given\n"
+    return "Redis begins another generation; offsets continue beyond all earlier ones\n"
 
 
 def _path(options: Options, environ: Mapping[str, str], of_redis: str) -> str:

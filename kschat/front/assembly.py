@@ -1,4 +1,4 @@
-"""The front put together: the one way to make it, for the daemon, for ``standalone`` and for tests."""
+"""Assembles the front: the only way to make it, for the daemon, ``standalone`` and tests."""
 
 from __future__ import annotations
 

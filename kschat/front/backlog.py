@@ -1,9 +1,9 @@
-"""How many connections may wait to be accepted: as many as the system allows, unless an endpoint says otherwise.
+"""The listen backlog: as long as the system allows, unless an endpoint sets another.
 
-Twisted's own default is 50. Where more clients than that connect within one turn of the reactor, the kernel drops their
-SYNs, and they try again after 1, 3, 7, … seconds: of 5,000 that came at once the last had joined after 49 s.
+Twisted's default is 50. If more clients connect within one turn of the reactor, the kernel drops their SYNs, and they
+retry after 1, 3, 7, … seconds: of 5,000 that connected at once, the last had joined after 49 s.
 
-The system's bound is ``net.core.somaxconn``, to which it cuts whatever is asked for (listen(2)).
+The system caps the backlog at ``net.core.somaxconn`` (listen(2)).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether a server endpoint could be listened at now: tried without a reactor, and let go of at once.
+"""Checks whether a server endpoint is free: binds it without a reactor, and releases it at once.
 
-``twistd`` forks before services start, and what fails after that reaches the terminal as the repr of some bytes; so
-ports are tried before. Somebody else may still take the port in between: ``port`` has a sentence for that.
+``twistd`` forks before services start, and a later failure reaches the terminal as the repr of some bytes; so ports are
+checked before. Another process may still take the port in between: ``port`` has an error sentence for that.
 """
 
 from __future__ import annotations

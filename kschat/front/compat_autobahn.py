@@ -1,6 +1,6 @@
-"""What touches privates of Autobahn, each with the symptom that made it necessary.
+"""All uses of Autobahn's private names, each with the symptom that made it necessary.
 
-``tests/front/test_compat.py`` names each of them, and fails with one sentence where one is gone.
+``tests/front/test_compat.py`` lists them, and fails with one sentence if a name is gone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the transports of sessions need from the daemon that they are part of."""
+"""``TransportContext``: what a session's transport needs from its daemon."""
 
 from __future__ import annotations
 

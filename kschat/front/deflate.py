@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692), with bounded memory: what is agreed on, and how a message is compressed.
+"""permessage-deflate (RFC 7692) with bounded memory: negotiation and compression.
 
-Of a connection that waits nothing is kept: no message refers to one before it, on either side. How large a message may
-become when it is inflated, Autobahn watches while it inflates.
+An idle connection keeps no compression state: no message refers to an earlier one, on either side. Autobahn checks the
+size of a message while it inflates it.
 """
 
 from __future__ import annotations

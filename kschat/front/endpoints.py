@@ -1,9 +1,9 @@
-"""Server endpoints from their descriptions, where Twisted's own leave something to wish for.
+"""Server endpoints from their descriptions, with fixes for some of Twisted's.
 
-- ``ssl:``      a certificate's file may hold its chain, as authorities give it: Twisted's serves the first certificate
-  alone, and clients that do not know the one between cannot verify it (OpenSSL's error 21).
-- ``haproxy:``  a connection without the PROXY protocol's header is closed: here a line in the log says so.
-- both          a factory may turn a connection away (its ``buildProtocol`` gives None), which Twisted's wrappers do not
+- ``ssl:``      the certificate file may hold the whole chain, as authorities deliver it: Twisted's endpoint serves only
+  the first certificate, and clients without the intermediate one cannot verify it (OpenSSL's error 21).
+- ``haproxy:``  a connection without the PROXY protocol's header is closed, with a line in the log.
+- both          a factory may refuse a connection (its ``buildProtocol`` returns None), which Twisted's wrappers do not
   expect.
 - any           as many connections may wait to be accepted as the system allows (see ``backlog``).
 

@@ -1,4 +1,4 @@
-"""Requests for sessions: which are served, and how a session on HTTP requests begins."""
+"""Decides which session requests are served, and begins polling sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request on ``/socket.io/`` asks for.
+"""The parsed query of a request on ``/socket.io/``.
 
 Source: socketio/socket.io, ``docs/engine.io-protocol`` ("URLs", "Query parameters", "Headers").
 """

@@ -1,4 +1,4 @@
-"""Makes the WebSocket protocols, with Autobahn's options as they must be on the internet."""
+"""Makes the WebSocket protocols, with Autobahn's options set for clients on the internet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames as this side writes them (RFC 6455, section 5.2)."""
+"""Encodes outgoing WebSocket frames (RFC 6455, section 5.2)."""
 
 from __future__ import annotations
 

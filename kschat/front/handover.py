@@ -1,4 +1,4 @@
-"""Gives the connection of an HTTP request over to another protocol."""
+"""Hands the connection of an HTTP request to another protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests may begin a session or belong to one: pure, from facts to a refusal.
+"""Decides whether a request may begin or use a session. Pure: from facts to a refusal.
 
 Source: socketio/socket.io, ``docs/engine.io-protocol`` ("Handshake"); the errors and their order are those of the
 reference server.

@@ -1,7 +1,7 @@
-"""``/metrics``: what the daemon counts, in the form that Prometheus reads.
+"""``/metrics``: the daemon's counters in Prometheus' format.
 
 Names, kinds and labels follow Prometheus' conventions ("Metric and label naming"): a counter ends in ``_total``, times
-are seconds. Every label's values come from a list that this code knows; nothing a client says becomes one.
+are in seconds. Label values come from a fixed set; nothing that a client sends becomes a label.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COUNTS: Final = (
         "Those of them that were dropped: too many, or no Redis.",
     ),
     ("commands_received", "kschat_cluster_commands_received", "Commands of other daemons."),
-    ("batches", "kschat_batches", "Batches that went through the pipeline."),
+    ("batches", "kschat_batches", "Batches that passed through the pipeline."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
     (
         "turned_away",
@@ -52,8 +52,8 @@ COUNTS: Final = (
 #: Of ``Counters``: the attribute, the metric, its label, what it is.
 LABELLED: Final = (
     ("refused", "kschat_refusals", "error", "Requests of clients that were answered with an ER code."),
-    ("denied", "kschat_sockets_denied", "reason", "Sockets that were not let in."),
-    ("closed", "kschat_sessions_closed", "reason", "Sessions that ended."),
+    ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
+    ("closed", "kschat_sessions_closed", "reason", "Sessions that were closed."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),

@@ -1,7 +1,7 @@
-"""Makes a reactor wait by a clock that nobody can set.
+"""Makes a reactor use the monotonic clock.
 
-Twisted's reactors take ``time.time`` for their clock (twisted #2424). When the machine's clock is set back by an hour,
-every call that was to come later comes an hour later still: reconnects, heartbeats, time-outs, and even the next turn.
+Twisted's reactors use ``time.time`` as their clock (twisted #2424). When the machine's clock is set back by an hour,
+every delayed call is an hour late: reconnects, heartbeats, time-outs, and even the next turn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pages may connect: origins that were named, compared in the one spelling that browsers send.
+"""Decides which pages may connect: compares origins in the spelling that browsers send.
 
 Source: RFC 6454 ("The Web Origin Concept", sections 4 and 6.2), RFC 9110 (section 7.2, Host); host names as browsers
 write them, by UTS 46 (IDNA).
@@ -99,7 +99,9 @@ class Origins:
         scheme, mark, host = text.partition("://*.")
         if not mark:
             if "*" in text:
-                raise OriginError("has a * where none may be: alone for all origins, or like https://*.example.org")
+                raise OriginError(
+                    "has a * in the wrong place: use it alone for all origins, or like https://*.example.org"
+                )
             self._exact.add(Origin.of(text))
             return
         try:
@@ -107,7 +109,7 @@ class Origins:
         except OriginError as error:
             raise OriginError(str(error).replace(f"{scheme.lower()}://", f"{scheme.lower()}://*.")) from None
         if "*" in host or domain.host.startswith("[") or _is_address(domain.host):
-            raise OriginError("has a * where none may be: alone for all origins, or like https://*.example.org")
+            raise OriginError("has a * in the wrong place: use it alone for all origins, or like https://*.example.org")
         self._domains.add(domain)
 
     def allow(self, origin: bytes | None, host: bytes | None) -> bool:
@@ -167,7 +169,7 @@ def _host(text: str) -> str:
         try:
             return f"[{ipaddress.IPv6Address(text[1:-1])}]"
         except ValueError:
-            raise OriginError("has an IPv6 address that is none") from None
+            raise OriginError("has an invalid IPv6 address") from None
     name = text.lower()
     if not name.isascii():
         try:

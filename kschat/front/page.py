@@ -1,8 +1,8 @@
 """The page at `/`: templates/index.html with the four values that the tutorial's page has.
 
-`uid`, `rid`, `random` and `tokenId` come into the document as text and attributes by twisted.web.template, which
-escapes them: nothing of a URL can become markup, and the Content-Security-Policy forbids inline script besides.
-Knows how a token is issued (the demo), never whether one is good: that is the daemon's answer to the page's socket.
+twisted.web.template inserts `uid`, `rid`, `random` and `tokenId` as escaped text and attributes: no part of a URL can
+become markup, and the Content-Security-Policy also forbids inline scripts. This module issues tokens (in a demo) and
+never verifies one: the daemon does when the page's socket connects.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """Forwards requests for sessions of other daemons to those daemons, byte by byte.
 
-Daemons behind a round-robin proxy thus act as one server, also for clients that poll and for those that change to
-WebSocket. The session's id identifies the daemon (``session_ids``), without Redis or
-RabbitMQ. The request is sent with all its headers, a proof that it comes from a daemon, and
-``Connection: close``; then bytes flow both ways until either side ends, whether they are an answer or a WebSocket.
+So daemons behind a round-robin proxy act as one server, also for clients that poll or upgrade to WebSocket. The session
+id identifies the daemon (``session_ids``), without Redis or RabbitMQ. The request is sent with all its headers, a proof
+that it comes from a daemon, and ``Connection: close``; then bytes flow both ways, as an answer or as a WebSocket, until
+either side closes.
 
 ::
 

@@ -3,8 +3,8 @@
 Source: socketio/socket.io, ``docs/engine.io-protocol`` ("HTTP long-polling", "Polling"); where they are silent, the
 reference server.
 
-A session has one outbox, and it is here: frames wait in it for a GET, which takes what fits into one
-body. A GET that finds it empty is parked. That a peer has read an answer is confirmed by its next GET.
+A session has one outbox: frames wait in it for a GET, which fetches as many as fit into one body. If it is empty, the
+GET is parked. The next GET confirms that the peer has read an answer.
 
 ::
 

@@ -1,6 +1,6 @@
-"""Listens at an endpoint for as long as the service runs, and ends the daemon if it cannot.
+"""Listens at an endpoint while the service runs, and stops the daemon if it cannot.
 
-Knows nothing of what is served there.
+It does not know what is served there.
 """
 
 from typing import Any
@@ -82,7 +82,7 @@ class ListeningService(Service):
         if backlog is not None and self._setting == "listen":
             self.log.warn(
                 "only {backlog} connections can wait to be accepted (net.core.somaxconn): when more clients than that "
-                "connect at once, the others try again after a second or later; {enough} is the system's usual value",
+                "connect at once, the others retry after a second or later; {enough} is the usual value",
                 backlog=backlog,
                 enough=ENOUGH,
             )

@@ -1,4 +1,4 @@
-"""Says in the log when a daemon that serves can't do what it is for, since something it stands on can't be used."""
+"""Logs when a part that the daemon needs (store, router, bus) cannot be used, and when it can again."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class ReadyNotice(Service):
             if not self._told:
                 self._told = True
                 self.log.error(
-                    "not ready: {missing} can't be used. What needs it is refused, and it is tried again; "
-                    "`kschat check-config --connect` with the same settings says what is wrong",
+                    "not ready: {missing} can't be used. Requests that need it are refused, and the daemon retries; "
+                    "`kschat check-config --connect` with the same settings shows the reason",
                     missing=" and ".join(missing),
                 )
             self._call = self._clock.callLater(LOOK_EVERY, self._look)
         elif self._told:
-            self.log.info("ready: all that this daemon stands on can be used")
+            self.log.info("ready: all parts of this daemon can be used")

@@ -1,4 +1,4 @@
-"""Counts and logs the requests that are refused, and words the refusal of a bad WebSocket handshake."""
+"""Counts and logs refused requests, and answers bad WebSocket handshakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sessions of one daemon: begun here, found by their ids, forgotten at their end."""
+"""``SessionRegistry``: the open sessions of one daemon, by their ids."""
 
 from __future__ import annotations
 

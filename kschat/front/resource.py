@@ -1,4 +1,4 @@
-"""``/socket.io/``: hands each request to the session it is for, or to the engine to begin one."""
+"""``/socket.io/``: passes each request to its session, or to the engine to begin one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a request on ``/socket.io/`` is answered: headers, CORS, gzip, JSONP.
+"""Answers to requests on ``/socket.io/``: headers, CORS, gzip, JSONP.
 
 Source: socketio/socket.io, ``docs/engine.io-protocol`` ("Headers", "JSONP").
 """

@@ -1,4 +1,4 @@
-"""The front's life: it listens, and ends in good order."""
+"""The front's life: it listens, and shuts down in order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FrontService(Service):
 
     async def close_connections(self) -> None:
         """Tell each client why, and wait until its connection has ended."""
-        await self._step(self._close, "connections did not end by themselves")
+        await self._step(self._close, "connections had not closed")
 
     async def _step(self, step: Callable[[], Deferred[Any] | None], late: str) -> None:
         await bounded_step(step, seconds=CLOSE_TIMEOUT, late=late, clock=self._clock, log=self.log)
@@ -86,4 +86,4 @@ async def bounded_step(
     except TimeoutError:
         log.warn("{what} after {seconds} seconds", what=late, seconds=seconds)
     except Exception:  # noqa: BLE001 - and is logged
-        log.failure("a step of the end failed")
+        log.failure("a step of the shutdown failed")

@@ -1,7 +1,7 @@
-"""Session ids that tell the daemons of one cluster, and nobody else, which daemon has the session.
+"""Session ids that identify a session's daemon, readable only by the daemons of one cluster.
 
-An id is sealed with a key that all daemons share: an invented or altered id names no daemon. So no client can make a
-daemon connect to an address of its choice, nor learn from its id where daemons are.
+An id is encrypted and authenticated with a key that all daemons share: a forged or altered id names no daemon. So a
+client can neither make a daemon connect to an address of its choice nor learn the daemons' addresses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Puts a ``Server`` of one's own on a port: Socket.IO alone, by the same front as the chat's."""
+"""Puts a ``Server`` on a port: Socket.IO without the chat, on the same front."""
 
 from __future__ import annotations
 

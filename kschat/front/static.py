@@ -1,7 +1,7 @@
 """Files over HTTP: the page's script and style, and npm's build of socket.io-client where it is installed.
 
-Validators (ETag, Last-Modified) and ranges, gzip for text, no listing of directories, no way out of the directory that
-is served.
+It supports validators (ETag, Last-Modified), ranges and gzip for text. It lists no directory, and serves nothing
+outside its own.
 """
 
 from __future__ import annotations

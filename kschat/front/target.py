@@ -1,4 +1,4 @@
-"""What a request line names: every form of it as the path and query that resources are found by.
+"""The target of a request line: each of its forms as a path and a query.
 
 Source: RFC 9112, section 3.2 ("Request Target").
 """

@@ -1,4 +1,4 @@
-"""One timer wheel for all sessions: no session holds a timer of its own.
+"""One timer wheel for all sessions; no session has a timer of its own.
 
 Twisted's timers cost a delayed call, a closure and a place in a heap each. Here a timer costs one integer, the slot in
 which it expires, and one delayed call waits for the earliest slot. Slots are 1 ms wide; timers that expire in a second

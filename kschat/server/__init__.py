@@ -1,15 +1,15 @@
-"""A Socket.IO server for applications of one's own: namespaces, rooms, acks. docs/library.md shows how.
+"""A Socket.IO server for any application: namespaces, rooms, acks. docs/library.md shows how to use it.
 
-- ``server``     ``Server``: which namespace is served by whom; the wire's ``Application``
+- ``server``     ``Server``: namespaces and their handlers; the wire's ``Application``
 - ``namespace``  ``Namespace``: middleware and handlers of events, by their names
-- ``functions``  an application's functions, and how many arguments each takes
-- ``socket``     ``Socket``: one client in one namespace; ``BroadcastOperator``: some of them
-- ``rooms``      who is in which room
-- ``acks``       acks that are awaited
+- ``functions``  an application's functions, and how many arguments each accepts
+- ``socket``     ``Socket``: one client in one namespace; ``BroadcastOperator``: a set of sockets
+- ``rooms``      the members of each room
+- ``acks``       pending acks
 - ``values``     Python values to JSON with attachments, and back
-- ``errors``     what is raised, and what may be
+- ``errors``     exceptions that the library or an application raises
 
-Stands on ``wire`` alone: it knows no port and no chat. The chat is one handler that is mounted on a ``Server``.
+It uses ``wire`` only, and knows neither ports nor the chat. The chat is a handler that is mounted on a ``Server``.
 """
 
 from kschat.server.errors import Gone, Refused, TimedOut, TooMany, Unanswered

@@ -1,4 +1,4 @@
-"""Acks that one socket was asked for and has not given yet: each comes, or fails, in bounded time."""
+"""The pending acks of one socket: each arrives, or fails, in bounded time."""
 
 from __future__ import annotations
 

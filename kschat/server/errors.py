@@ -1,4 +1,4 @@
-"""What the library raises, and what an application's functions may raise."""
+"""Exceptions that the library raises, and those that an application's functions may raise."""
 
 from __future__ import annotations
 

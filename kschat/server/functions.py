@@ -1,4 +1,4 @@
-"""An application's functions, and how many arguments each takes."""
+"""An application's functions, and how many arguments each accepts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, function: Callable[..., Any], once: bool = False) -> Entry:
-        """Look at a function. Raises TypeError where it does not take a socket."""
+        """Look at a function. Raises TypeError where it does not accept a socket."""
         return cls(function, *_arity(function), once)
 
 
@@ -61,5 +61,5 @@ def _arity(function: Callable[..., Any]) -> tuple[int, float]:
             most += 1
             least += parameter.default is parameter.empty
     if most < 0:
-        raise TypeError(f"{function!r} does not take a socket")
+        raise TypeError(f"{function!r} does not accept a socket")
     return max(least, 0), most

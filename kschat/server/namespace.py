@@ -256,7 +256,7 @@ class Namespace:
             return
         args = tuple(args)
         if not entry.least <= len(args) <= entry.most:
-            self.log.info("{event} arrived with a wrong number of arguments: {count}", event=name, count=len(args))
+            self.log.info("{event} arrived with the wrong number of arguments: {count}", event=name, count=len(args))
             return
         if entry.once:
             del place[name]

@@ -1,4 +1,4 @@
-"""Who is in which room of a namespace. A room is there while somebody is in it."""
+"""The rooms of a namespace and their members. A room exists while it has a member."""
 
 from __future__ import annotations
 

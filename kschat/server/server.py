@@ -1,4 +1,4 @@
-"""``Server``: which namespace is served by whom. It is the ``Application`` that the wire's connections ask."""
+"""``Server``: namespaces and their handlers. It is the ``Application`` of the wire's connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client in one namespace, as an application sees it; and many of them, to be written to at once."""
+"""``Socket``: one client in one namespace; ``BroadcastOperator``: many of them, written to at once."""
 
 from __future__ import annotations
 

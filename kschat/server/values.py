@@ -1,7 +1,7 @@
 """Python values to JSON with binary attachments, and back.
 
-Source: socketio/socket.io, ``docs/socket.io-protocol/v5-current.md`` ("BINARY_EVENT"): where binary stands in the
-arguments, the JSON has ``{"_placeholder": true, "num": N}``.
+Source: socketio/socket.io, ``docs/socket.io-protocol/v5-current.md`` ("BINARY_EVENT"): in place of binary
+data the JSON has ``{"_placeholder": true, "num": N}``.
 """
 
 from __future__ import annotations

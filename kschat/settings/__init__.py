@@ -1,12 +1,12 @@
-"""Settings: one frozen ``Config`` from defaults < TOML file < environment < command line, or one sentence on why not.
+"""Settings: one frozen ``Config`` from defaults < TOML file < environment < command line, or a one-line error.
 
 - ``setting``     what one setting is: its names, how its text is read, its bounds
 - ``model``       ``Config``: all of them
 - ``given``       a value and where it came from; ``ConfigError``
-- ``loading``     ``load``: reads the three places
-- ``validation``  what no setting can know alone: that they go together, and that what they name is there
+- ``loading``     ``load``: reads the three sources
+- ``validation``  checks across settings: combinations, and files that must exist
 - ``keyfiles``    the key that tokens are verified with
-- ``hints``       how a value that cannot be used was probably meant
+- ``hints``       likely corrections of an invalid value
 - ``table``       a configuration as TOML; the table of settings in the documentation
 
 Nothing here opens a socket; the files that settings name are only looked at.

@@ -1,4 +1,4 @@
-"""A value and where it came from, and the sentence that says why it cannot be used."""
+"""A value and its source, and the error sentence for an invalid one."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""How a value that cannot be used was probably meant: what a sentence adds after its fault.
+"""Likely corrections of an invalid value, which an error sentence ends with.
 
-Pure functions from a text to a hint such as ``write 25``, or "" where nothing can be guessed. Nothing here decides
-whether a value is taken.
+Pure functions from a text to a hint such as ``write 25``, or "" if there is none. This module does not
+decide whether a value is valid.
 """
 
 from __future__ import annotations

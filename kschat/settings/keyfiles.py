@@ -1,4 +1,4 @@
-"""What tokens are verified with, read from whichever setting names it."""
+"""Reads the key that tokens are verified with, from the setting that names it."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Loads the configuration: a TOML file, the environment, the command line; a later one wins.
+"""Loads the configuration: a TOML file, the environment, the command line; a later source overrides an earlier one.
 
-Knows no particular setting but ``listen``, which the variable PORT of hosting platforms sets as well, and what a demo
-changes.
+Knows no particular setting but ``listen``, which the variable PORT of hosting platforms also sets, and the settings
+that a demo changes.
 """
 
 import difflib

@@ -1,6 +1,6 @@
 """All settings: the fields of one frozen ``Config``.
 
-What stands there makes the options of twistd, the validation, the masking and the table in the documentation.
+The options of twistd, the validation, the masking and the table in the documentation are made from them.
 """
 
 from collections.abc import Mapping
@@ -18,68 +18,71 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     listen: Annotated[
         str,
         About(
-            "Where to listen: a Twisted endpoint string, such as `tcp:3000`, `tcp:3000:interface=127.0.0.1`, `ssl:…`, "
-            "`unix:…`, `systemd:…`; `haproxy:tcp:…` behind a proxy that speaks the PROXY protocol. The variable PORT "
-            "makes it `tcp:$PORT`, unless it is set by KSCHAT_LISTEN or --listen. In a demo its default is on "
-            "127.0.0.1."
+            "Where to listen: a Twisted endpoint string, such as `tcp:3000`, `tcp:3000:interface=127.0.0.1`, "
+            "`ssl:…`, `unix:…`, `systemd:…`; `haproxy:tcp:…` behind a proxy that speaks the PROXY protocol. The "
+            "variable PORT sets it to `tcp:$PORT`, unless KSCHAT_LISTEN or --listen is given. In a demo the "
+            "default listens on 127.0.0.1."
         ),
     ] = "tcp:3000"
     demo: Annotated[
         bool,
         About(
-            "Try it out on this machine: a secret made anew at each start, and the page gives a token to whoever asks. "
-            "Refused with an address that other machines can reach, and together with a key."
+            "Try kschat on this machine: a new secret at each start, and the page gives a token to anyone. Refused "
+            "with an address that other machines can reach, and together with a key."
         ),
     ] = False
     secret: Annotated[
         str,
         About(
-            "The secret shared with whoever issues tokens (HS256: 32 bytes or more). Prefer `secret_file` or the "
-            "environment: others on the machine can read a command line.",
+            "The secret shared with the issuer of tokens (HS256: 32 bytes or more). Prefer `secret_file` or the "
+            "environment: other users of the machine can read a command line.",
             masked=True,
         ),
     ] = ""
-    secret_file: Annotated[str, About("File that holds the secret; a newline at its end is left out.")] = ""
-    public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and their kin.")] = ""
+    secret_file: Annotated[str, About("File that holds the secret; a trailing newline is ignored.")] = ""
+    public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and so on.")] = ""
     jwks_file: Annotated[str, About("File with a JSON Web Key Set: several keys at once, chosen by `kid`.")] = ""
     algorithms: Annotated[
         tuple[str, ...],
         About(
-            "The algorithms a token may be signed with; those with a shared secret (HS…) and those with a public key "
-            "are never mixed.",
+            "The algorithms that a token may be signed with; shared-secret algorithms (HS…) and public-key "
+            "algorithms are never mixed.",
             choices=HMAC + ASYMMETRIC,
         ),
     ] = ("HS256",)
     token_leeway: Annotated[
-        float, About("How long a token is still taken after its end, for clocks that differ.", "seconds", 0, 3600)
+        float,
+        About(
+            "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
+        ),
     ] = 0.0
     store: Annotated[
         str,
         About(
             "Where messages are kept: `sqlite:PATH`, a file (with `-wal`, `-shm`, `.lock` and `.given` beside it), "
-            "made if it is not there, for one daemon; `redis`, for any number of daemons (needs `redis` and `amqp`); "
-            "`memory`, from where they are gone with the process; or `none`: relay mode (see `amqp`), in which nothing "
-            "is kept. In a demo its default is `memory`."
+            "created if it does not exist, for one daemon; `redis`, for any number of daemons (needs `redis` and "
+            "`amqp`); `memory`, lost when the process exits; or `none`: relay mode (see `amqp`), which stores "
+            "nothing. In a demo the default is `memory`."
         ),
     ] = "sqlite:kschat.db"
     store_sync: Annotated[
         str,
         About(
-            "`full`: a message is acknowledged once it is on the disk. `normal`: once the system has it; what was "
-            "acknowledged survives a crash of the daemon, but the last seconds may be lost when the machine crashes or "
-            "loses power.",
+            "`full`: a message is acknowledged once it is on the disk. `normal`: once the operating system has it; "
+            "acknowledged messages survive a crash of the daemon, but the last seconds may be lost if the machine "
+            "crashes or loses power.",
             choices=("full", "normal"),
         ),
     ] = "full"
     retention_days: Annotated[
         float,
-        About("Messages older than this are deleted; 0 for none.", "days", 0, 36500),
+        About("Messages older than this are deleted; 0 means no limit.", "days", 0, 36500),
     ] = 0.0
     retention_messages: Annotated[
         int,
         About(
-            "The newest messages that are kept in each inbox, and in each conversation; older ones are deleted, "
-            "undelivered ones too. 0 for no bound.",
+            "How many messages are kept in each inbox, and in each conversation; older ones are deleted, "
+            "undelivered ones too. 0 means no limit.",
             "messages",
             0,
             10**9,
@@ -88,83 +91,91 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     amqp: Annotated[
         str,
         About(
-            "RabbitMQ, which carries messages between daemons: `amqp://user:password@host:5672/vhost?heartbeat=60`, or "
-            "`amqps://…`. Needs the store `redis` or `none`. Empty: this daemon is alone.",
+            "RabbitMQ, which carries messages between daemons: "
+            "`amqp://user:password@host:5672/vhost?heartbeat=60`, or `amqps://…`. Needs the store `redis` or "
+            "`none`. Empty: this daemon works alone.",
             masked=True,
         ),
     ] = ""
     amqp_exchange: Annotated[
         str,
         About(
-            "The tutorial's exchange. With the format `kschat` another one is used, whose name is `kschat.` and this."
+            "The tutorial's exchange. With the format `kschat` the name of the exchange is `kschat.` followed by this."
         ),
     ] = "direct_logs"
     amqp_exchange_type: Annotated[
         str, About("The type of the exchange.", choices=("direct", "topic", "fanout", "headers"))
     ] = "direct"
-    amqp_durable: Annotated[bool, About("Whether the exchange outlives a restart of the broker.")] = False
-    amqp_prefix: Annotated[str, About("What routing keys begin with; the user's id follows.")] = "ks_"
+    amqp_durable: Annotated[bool, About("Whether the exchange survives a restart of the broker.")] = False
+    amqp_prefix: Annotated[str, About("The prefix of routing keys; the user's id follows.")] = "ks_"
     amqp_queue: Annotated[
         str,
         About(
-            "`daemon`: one queue for each daemon, with a binding for each user there. `connection`: one for each "
-            "socket, as the tutorial's server has it.",
+            "`daemon`: one queue for each daemon, with a binding for each of its users. `connection`: one for each "
+            "socket, as in the tutorial's server.",
             choices=("daemon", "connection"),
         ),
     ] = "daemon"
     amqp_format: Annotated[
         str,
         About(
-            "What is published: `kschat`, batches on an exchange of their own; or `tutorial`, the tutorial's JSON "
-            "on its exchange, beside its Node server. All daemons need the same.",
+            "The format of published messages: `kschat`, batches on an exchange of their own; or `tutorial`, the "
+            "tutorial's JSON on its exchange, beside its Node server. All daemons need the same format.",
             choices=("kschat", "tutorial"),
         ),
     ] = "kschat"
     amqp_ca: Annotated[
-        str, About("File with the PEM certificates that RabbitMQ's is trusted by, not the system's.")
+        str,
+        About(
+            "File with the PEM certificates that RabbitMQ's certificate is verified against, instead of the system's."
+        ),
     ] = ""
     amqp_cert: Annotated[
-        str, About("File with this daemon's PEM certificate for RabbitMQ, its key in it or in `amqp_key`.")
+        str,
+        About("File with this daemon's PEM certificate for RabbitMQ; its key is in the same file or in `amqp_key`."),
     ] = ""
     amqp_key: Annotated[str, About("File with the PEM key of `amqp_cert`.")] = ""
     redis: Annotated[
         str,
         About(
-            "Redis, which keeps messages (see `store`), and by which daemons know of each other: "
-            "`redis://user:password@host:6379/0`; by TLS `rediss://…`; where Sentinels know the master, "
+            "Redis, which keeps messages (see `store`) and connects the daemons: "
+            "`redis://user:password@host:6379/0`; with TLS `rediss://…`; with Sentinels "
             "`redis+sentinel://user:password@host:26379,host:26379/service/0` (or `rediss+sentinel://…`). User and "
-            "password are those of Redis; Sentinels that want their own get them by "
-            "`?sentinel_user=USER&sentinel_password=PASSWORD` at the end. Needs `amqp`.",
+            "password are those of Redis; if the Sentinels have their own, add "
+            "`?sentinel_user=USER&sentinel_password=PASSWORD`. Needs `amqp`.",
             masked=True,
         ),
     ] = ""
     redis_pub: Annotated[
-        str, About("The Redis to publish to, where it is not that of `redis`. A URL as there.", masked=True)
+        str, About("The Redis to publish to, if it is not the one in `redis`. A URL of the same form.", masked=True)
     ] = ""
     redis_sub: Annotated[
-        str, About("The Redis to subscribe at, where it is not that of `redis`. A URL as there.", masked=True)
+        str, About("The Redis to subscribe at, if it is not the one in `redis`. A URL of the same form.", masked=True)
     ] = ""
     redis_prefix: Annotated[
         str,
         About(
-            "What the names of keys and channels in Redis begin with: another one for each cluster on a server, since "
+            "The prefix of keys and channels in Redis: use a different one for each cluster on a server, since "
             "channels belong to no database."
         ),
     ] = "ks"
     redis_replicas: Annotated[
         int,
         About(
-            "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a failover "
-            "loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: none is waited "
-            "for.",
+            "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a "
+            "failover loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: the "
+            "daemon waits for none.",
             "replicas",
             0,
             100,
         ),
     ] = 0
-    redis_ca: Annotated[str, About("File with the PEM certificates that Redis's is trusted by, not the system's.")] = ""
+    redis_ca: Annotated[
+        str,
+        About("File with the PEM certificates that Redis's certificate is verified against, instead of the system's."),
+    ] = ""
     redis_cert: Annotated[
-        str, About("File with this daemon's PEM certificate for Redis, its key in it or in `redis_key`.")
+        str, About("File with this daemon's PEM certificate for Redis; its key is in the same file or in `redis_key`.")
     ] = ""
     redis_key: Annotated[str, About("File with the PEM key of `redis_cert`.")] = ""
     ping_interval: Annotated[float, About("How often a connection is probed.", "seconds", 0.001, 86400)] = 25.0
@@ -172,12 +183,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float,
         About("How long the answer to a probe may take before the connection is closed.", "seconds", 0.001, 86400),
     ] = 20.0
-    max_payload: Annotated[int, About("Largest packet taken from a client.", "bytes", 100, 2**30)] = 1_000_000
-    max_connections: Annotated[int, About("Connections at once; more are refused.", "connections", 1, 2**24)] = 10_000
+    max_payload: Annotated[int, About("Largest packet accepted from a client.", "bytes", 100, 2**30)] = 1_000_000
+    max_connections: Annotated[
+        int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
+    ] = 10_000
     max_polls: Annotated[
         int,
         About(
-            "Sessions on long-polling at once; more are refused. Between requests such a session has no connection.",
+            "Long-polling sessions at the same time; more are refused. Between requests such a session has no "
+            "connection.",
             "sessions",
             1,
             2**24,
@@ -185,31 +199,32 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10_000
     upgrade_timeout: Annotated[
         float,
-        About("How long a session may take to change from long-polling to WebSocket.", "seconds", 0.001, 86400),
+        About("How long the upgrade of a session from long-polling to WebSocket may take.", "seconds", 0.001, 86400),
     ] = 10.0
     peer_listen: Annotated[
         str,
         About(
-            "Where other daemons hand requests on to this one: a Twisted endpoint such as "
-            "`tcp:3001:interface=10.0.0.3`, which only they can reach. Empty: a proxy before several daemons has to "
-            "send all requests of a client that polls to the same daemon."
+            "Where other daemons forward requests to this one: a Twisted endpoint such as "
+            "`tcp:3001:interface=10.0.0.3`, which only they can reach. Empty: a proxy before several daemons must "
+            "send all requests of a polling client to the same daemon."
         ),
     ] = ""
     peer_url: Annotated[
         str,
         About(
-            "Where they reach that, such as `http://10.0.0.3:3001`. Empty: at the interface and port of `peer_listen`."
+            "The URL at which other daemons reach that endpoint, such as `http://10.0.0.3:3001`. Empty: the "
+            "interface and port of `peer_listen`."
         ),
     ] = ""
     peer_secret: Annotated[
         str,
         About(
-            "A secret that the daemons share, of 32 bytes or more. Empty: one that is made from the tokens' secret.",
+            "A secret that the daemons share, of 32 bytes or more. Empty: it is derived from the tokens' secret.",
             masked=True,
         ),
     ] = ""
     max_forwards: Annotated[
-        int, About("Requests and WebSockets that are handed on to other daemons at once.", "connections", 1, 2**24)
+        int, About("Requests and WebSockets forwarded to other daemons at the same time.", "connections", 1, 2**24)
     ] = 5000
     handshake_timeout: Annotated[
         float, About("How long the HTTP and WebSocket handshake may take.", "seconds", 0.001, 86400)
@@ -217,17 +232,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: Annotated[
         float,
         About(
-            "How long a connection may stay without having joined a namespace that serves something.",
+            "How long a connection may stay open without joining a namespace that serves something.",
             "seconds",
             0.001,
             86400,
         ),
     ] = 45.0
-    max_header: Annotated[int, About("Largest HTTP request line and headers together.", "bytes", 1024, 2**20)] = 16_384
+    max_header: Annotated[
+        int, About("Largest total size of the HTTP request line and headers.", "bytes", 1024, 2**20)
+    ] = 16_384
     max_unsent: Annotated[
         int,
         About(
-            "What may wait to be sent to a slow reader before it is closed; at least twice `max_payload`.",
+            "How many bytes may wait for a slow reader before its connection is closed; at least twice `max_payload`.",
             "bytes",
             200,
             2**32,
@@ -235,71 +252,71 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4_000_000
     max_attachments: Annotated[
         int,
-        About("Binary attachments of one packet; npm's clients of version 4 take no more.", "attachments", 0, 1000),
+        About("Binary attachments of one packet; npm's 4.x clients accept no more than 10.", "attachments", 0, 1000),
     ] = 10
     max_depth: Annotated[int, About("How deep arrays and objects may be nested.", "levels", 4, 512)] = 64
-    max_namespaces: Annotated[int, About("Namespaces on one connection, `/` among them.", "namespaces", 2, 1000)] = 8
+    max_namespaces: Annotated[int, About("Namespaces on one connection, including `/`.", "namespaces", 2, 1000)] = 8
     max_event_name: Annotated[int, About("Longest name of an event, as JSON.", "bytes", 16, 10_000)] = 128
     max_batch: Annotated[
-        int, About("Messages that are stored and published together at the most.", "messages", 1, 100_000)
+        int, About("The most messages that are stored and published together.", "messages", 1, 100_000)
     ] = 500
     max_in_flight: Annotated[
-        int, About("Batches on their way to the store and the router at once.", "batches", 1, 10_000)
+        int, About("Batches that are being stored or routed at the same time.", "batches", 1, 10_000)
     ] = 8
     max_waiting: Annotated[
-        int, About("Messages that wait for a batch; beyond it a Send is refused (ER 8).", "messages", 1, 10**7)
+        int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
-    store_messages: Annotated[int, About("Messages that are kept; the oldest give way.", "messages", 1, 10**9)] = (
-        100_000
-    )
+    store_messages: Annotated[
+        int, About("Messages that are kept; the oldest are deleted first.", "messages", 1, 10**9)
+    ] = 100_000
     store_bytes: Annotated[
         int, About("Bytes of messages that are kept; at least `max_payload`.", "bytes", 100, 2**50)
     ] = 256 * 2**20
     origins: Annotated[
         tuple[str, ...],
         About(
-            "Origins (`scheme://host[:port]`) whose pages may connect beside the daemon's own. `https://*.example.org` "
-            "names all subdomains of example.org, and not itself; `null`, pages without an origin of their own (files, "
-            "sandboxed frames); `*`, all."
+            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own. "
+            "`https://*.example.org` matches all subdomains of example.org, but not example.org; `null` matches "
+            "pages without an origin (files, sandboxed frames); `*` matches all."
         ),
     ] = ("*",)
     base_path: Annotated[
         str,
         About(
-            "The path below which everything is served, such as `/chat`, for a proxy that passes requests for it on as "
-            'they are: the page is at `/chat/`, and clients connect with the option `path: "/chat/socket.io/"`. Empty: '
-            "at `/`."
+            "The path below which everything is served, such as `/chat`, for a proxy that passes the request path "
+            'unchanged: the page is at `/chat/`, and clients connect with the option `path: "/chat/socket.io/"`. '
+            "Empty: at `/`."
         ),
     ] = ""
-    templates: Annotated[str, About("Directory of the page's templates, instead of the shipped one.")] = ""
-    static: Annotated[str, About("Directory of the page's static files, instead of the shipped one.")] = ""
+    templates: Annotated[str, About("Directory with the page's templates, instead of the shipped ones.")] = ""
+    static: Annotated[str, About("Directory with the page's static files, instead of the shipped ones.")] = ""
     client_dist: Annotated[
         str,
         About(
-            "Directory with the build of npm's socket.io-client, to serve at `/socket.io/socket.io.js`. Empty: "
-            "`node_modules/socket.io-client/dist` of the working directory, if it is there."
+            "Directory with the build of npm's socket.io-client, served at `/socket.io/socket.io.js`. Empty: "
+            "`node_modules/socket.io-client/dist` of the working directory, if it exists."
         ),
     ] = ""
     deflate: Annotated[
         bool,
         About(
-            "Whether WebSocket messages are compressed where a client offers it (permessage-deflate). It spares bytes "
-            "on the network, and costs much more of the processor."
+            "Whether WebSocket messages are compressed if a client offers it (permessage-deflate). Compression "
+            "saves network bytes, and costs much CPU."
         ),
     ] = False
     deflate_from: Annotated[
         int,
-        About("Messages of fewer bytes are sent as they are: they gain little by compression.", "bytes", 0, 2**30),
+        About("Messages of fewer bytes are not compressed, since they gain little.", "bytes", 0, 2**30),
     ] = 256
     metrics: Annotated[
         bool,
         About(
-            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names; a proxy should not pass "
-            "it on to the world all the same."
+            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names, but a proxy should "
+            "not expose it to the internet."
         ),
     ] = True
-    access_log: Annotated[bool, About("Log every HTTP request, its token left out.")] = True
+    access_log: Annotated[bool, About("Log every HTTP request, without its token.")] = True
 
     def __repr__(self) -> str:
         # The struct's own would put the secret into any log line or traceback that shows a Config.

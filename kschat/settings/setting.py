@@ -1,4 +1,4 @@
-"""What one setting is: its name in each place, how its text is read, its bounds, and how it is shown.
+"""``Setting``: its name in each source, its parsing, its bounds, and its display.
 
 Knows nothing of any particular setting (``model`` does) nor of files and environments.
 """

@@ -1,4 +1,4 @@
-"""A configuration as it is shown: as a TOML file, and the table of all settings in the documentation."""
+"""How settings are shown: the effective ones as a TOML file, and all of them as a table in the documentation."""
 
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
@@ -12,17 +12,17 @@ def describe(config: Config) -> str:
 
 
 def meaning(setting: Setting, backends: Backends = BACKENDS) -> str:
-    """What a setting means, and of which stores it is, where it is not of all."""
+    """What a setting means, and the stores it applies to if not all."""
     stores = [f"`{kind.name}`" for kind in backends.stores if setting.name in kind.settings]
     if not stores:
         return setting.about.doc
     named = " and ".join([*filter(None, [", ".join(stores[:-1])]), stores[-1]])
-    return f"{setting.about.doc} Of the store{'s' if len(stores) > 1 else ''} {named}."
+    return f"{setting.about.doc} Applies to the store{'s' if len(stores) > 1 else ''} {named}."
 
 
 def settings_table() -> str:
     """All settings as a table in Markdown, for the documentation."""
-    lines = ["| setting | default | takes | meaning |", "| --- | --- | --- | --- |"]
+    lines = ["| setting | default | values | meaning |", "| --- | --- | --- | --- |"]
     for name, setting in SETTINGS.items():
         cells = (f"`{name}`", f"`{setting.to_toml(setting.default)}`", setting.span(), meaning(setting))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

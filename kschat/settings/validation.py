@@ -1,4 +1,4 @@
-"""What no setting can know alone: that they go together, and that what they name is there."""
+"""Checks across settings: valid combinations, and files that must exist."""
 
 import ipaddress
 import re
@@ -92,8 +92,8 @@ def _check_backends(config: Config, backends: Backends, fault: Callable[[str, st
     if config.amqp and not kind.shared:
         raise fault(
             "amqp",
-            "cannot go with a store that other daemons cannot read: give the store redis (and redis), or none (relay "
-            "mode, as the tutorial's server: at most once), or leave amqp out",
+            "cannot be used with a store that other daemons cannot read: give the store redis (and redis), or none "
+            "(relay mode, as the tutorial's server: at most once), or leave amqp out",
         )
     if config.amqp:
         _check_amqp(config.amqp, fault)
@@ -164,7 +164,7 @@ def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> No
             if hint == f"write {config.peer_url.rstrip('/')}":
                 hint = "give its port too"
             raise fault("peer_url", f"is not like http://10.0.0.3:3001: {hint}")
-        raise fault("peer_listen", "has no interface and port that tell other daemons where it is: give peer_url too")
+        raise fault("peer_listen", "has no interface and port at which other daemons can reach it: give peer_url too")
     if config.peer_secret:
         if len(config.peer_secret.encode()) < 32:
             raise fault("peer_secret", "is shorter than 32 bytes")
@@ -184,12 +184,13 @@ def _check_keys(
         if named:
             raise fault(
                 named[0],
-                "cannot go with demo, which gives tokens to whoever asks: leave out one of the two",
+                "cannot be used with demo, which gives tokens to anyone: leave out one of the two",
             )
         if not _is_loopback(config.listen):
             raise fault(
                 "listen",
-                "cannot go with demo, which serves its own machine only: leave it out, or add :interface=127.0.0.1",
+                "cannot be used with demo, which serves its own machine only: leave it out, or add "
+                ":interface=127.0.0.1",
             )
         return
     if not named:

@@ -1,4 +1,4 @@
-"""Holds small writes back, so that each transport writes once a batch.
+"""Holds small writes back, so that each transport writes once per batch.
 
 While the cork is held, a transport collects its writes and enters itself in ``dirty`` once; ``release`` lets each of
 them write its collection in one piece.

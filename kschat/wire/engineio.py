@@ -104,7 +104,7 @@ def decode_text(payload: bytes, revision: Revision) -> Packet:
     try:
         return Packet(MESSAGE, binascii.a2b_base64(payload[start:], strict_mode=True), True)
     except binascii.Error:
-        raise ProtocolError("base64 that is none") from None
+        raise ProtocolError("invalid base64") from None
 
 
 def decode_binary(payload: bytes, revision: Revision) -> Packet:

@@ -1,6 +1,6 @@
-"""The reasons for which connections end.
+"""The reasons for closing a connection.
 
-``close_code`` is the code of a WebSocket's close frame (RFC 6455, section 7.4.1); other transports have no use for it.
+``close_code`` is the code of a WebSocket's close frame (RFC 6455, section 7.4.1); other transports do not use it.
 """
 
 from __future__ import annotations

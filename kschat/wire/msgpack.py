@@ -115,7 +115,7 @@ class MsgpackDecoder:
         try:
             fields = reader.packet()
         except (IndexError, struct.error):
-            raise ProtocolError("msgpack that ends too early") from None
+            raise ProtocolError("truncated msgpack") from None
         if reader.position != len(data):
             raise ProtocolError("msgpack with more behind it")
         kind, namespace, number = fields.get("type"), fields.get("nsp"), fields.get("id")

@@ -1,4 +1,4 @@
-"""The frames of a session that polls: those that wait, and those that were sent and are not confirmed.
+"""The frames of a polling session: those that wait, and those that were sent and are not confirmed.
 
 A frame waits, is sent in a body, and is confirmed when the peer asks for the next body.
 """

@@ -11,7 +11,7 @@ Source: socketio/socket.io, ``docs/engine.io-protocol/v3.md`` ("Payload") and ``
                     length in bytes as bytes 00 to 09, ff, packet  00 06 ff 4hello 01 04 ff 04 01 02 03
       b64=1, JSONP  binary as base64, all of it text               6:4hello6:b4AQID
 
-A body is made of frames, as a WebSocket carries them, and read to frames; what is in one, ``engineio`` knows.
+A body is encoded from frames, as on a WebSocket, and decoded to frames; ``engineio`` decodes a frame.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _cut(body: bytes) -> Iterator[Frame]:
             raise ProtocolError("a length that is no number")
         position = colon + 1 + int(digits)
         if position > len(text):
-            raise ProtocolError("a body that ends too early")
+            raise ProtocolError("a truncated body")
         packet = text[colon + 1 : position]
         if paired:
             packet = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -157,7 +157,7 @@ def _unpack(body: bytes) -> Iterator[Frame]:
             raise ProtocolError("a packed length that is no number")
         stop = end + 1 + int("".join(map(str, digits)))
         if stop > len(body):
-            raise ProtocolError("a packed body that ends too early")
+            raise ProtocolError("a truncated packed body")
         payload = body[end + 1 : stop]
         position = stop
         yield Frame(payload, True) if kind else Frame(payload if payload.isascii() else _mended(payload))

@@ -1,4 +1,4 @@
-"""The interfaces of an ``EngineSession`` to its surroundings: below, above and beside it."""
+"""The interfaces between an ``EngineSession`` and its transport, its listener and its timers."""
 
 from __future__ import annotations
 

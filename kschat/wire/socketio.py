@@ -170,7 +170,7 @@ class Decoder:
             ProtocolError: it is not a packet, breaks a limit, or arrived in place of an attachment.
         """
         if self._pending is not None:
-            raise ProtocolError("text where a binary attachment was awaited")
+            raise ProtocolError("text instead of a binary attachment")
         head = _HEAD.match(text)
         if head is None:
             raise ProtocolError("an unknown packet type")
@@ -290,7 +290,7 @@ def placeholders(value: Any) -> Iterator[int]:
         if value.get("_placeholder") is True:
             number = value.get("num")
             if type(number) is not int:
-                raise ProtocolError("a placeholder that is none")
+                raise ProtocolError("an invalid placeholder")
             yield number
             return
         value = list(value.values())

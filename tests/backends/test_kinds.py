@@ -52,7 +52,7 @@ class NewcomerTests(unittest.TestCase):
             ({"store": "logged"}, "is none of memory, redis and none, nor like sqlite:kschat.db and logged:chat.log"),
             ({"store": "loged:x"}, "use logged:chat.log"),
             ({"amqp_exchange": ""}, "needs a name for nothing"),
-            ({"amqp": "amqp://localhost/"}, "cannot go with a store that other daemons cannot read"),
+            ({"amqp": "amqp://localhost/"}, "cannot be used with a store that other daemons cannot read"),
         ]:
             self.assertIn(reason, str(self.assertRaises(ConfigError, self.config, **settings)))
         with self.assertRaises(ConfigError):

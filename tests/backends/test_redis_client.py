@@ -172,7 +172,7 @@ class RedisClientTests(ClientTestCase):
     async def test_a_password_that_is_missing_or_one_too_many_is_told(self) -> None:
         redis = await self.own_redis("requirepass right\n")
         link, _ = self.link(redis.url)
-        self.assertIn("it wants a password", await self.refusal(link))
+        self.assertIn("it requires a password", await self.refusal(link))
         link, _ = self.link((await shared_redis()).url.replace("//", "//:secret@"))
         self.assertIn("Redis has none", await self.refusal(link))
 

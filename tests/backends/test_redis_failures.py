@@ -92,7 +92,7 @@ class TakesNoWritesTests(FailureTestCase):
         redis.do("BGSAVE")
         await self.until(lambda: b"rdb_last_bgsave_status:err" in redis.do("INFO", "persistence"), "a failure to save")
         with capturedLogs() as events:
-            self.assertIn("it takes no writes", await self.refuses(store))
+            self.assertIn("it accepts no writes", await self.refuses(store))
             await self.up(store, False)
             redis.do("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
             await self.goes_on(store)

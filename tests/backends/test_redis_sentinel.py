@@ -100,7 +100,7 @@ class SentinelTests(StoreTestCase):
         master, _ = await self.pair()
         (sentinel,) = await self.sentinels(master, 1)
         text = await self.refusal(self.made(self.url([sentinel]).replace("/chat/", "/other/")))
-        self.assertIn("no Sentinel tells where 'other' is", text)
+        self.assertIn("no Sentinel knows where 'other' is", text)
         self.assertIn("it knows no master of this name", text)
         text = await self.refusal(self.made(self.url([sentinel]).replace("watch", "wrong")))
         self.assertIn("the user or the password is wrong", text)

@@ -223,6 +223,6 @@ class TestCommand(BackupTestCase):
         self.assertEqual((said, errors), ("", f"kschat: restored: another kschat uses it (process {os.getpid()})\n"))
         self.doCleanups()
         said, errors = self.run_beside("restored").communicate()
-        self.assertRegex(said, r"begins a new epoch; offsets go on beyond \d{16}\n$")
+        self.assertRegex(said, r"begins a new epoch; offsets continue beyond \d{16}\n$")
         ((_, offset),) = self.turns.result(self.started().append(to("ben")))[0].places
         self.assertEqual(offset, int(said.split()[-1]) + 1)

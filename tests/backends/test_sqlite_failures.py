@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 DELETED = "it was deleted: put it back, or restart kschat to begin with an empty one"
-ANOTHER = "another file has taken its place: put the right one back, or restart kschat to go on with this one"
+ANOTHER = "another file has replaced it: put the right one back, or restart kschat to use this one"
 
 
 class FailureTestCase(StoreTestCase):

@@ -251,7 +251,7 @@ class Logging(SynchronousTestCase):
             [
                 "ann joined from 192.0.2.7:1",
                 "ann left: transport close",
-                "a socket from 192.0.2.7:1 was not let in: malformed",
+                "a socket from 192.0.2.7:1 was rejected: malformed",
             ],
         )
 

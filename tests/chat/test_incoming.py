@@ -110,7 +110,7 @@ class SendPayloads(SynchronousTestCase):
 
     def test_one_argument_is_taken(self) -> None:
         for args in ((), raw(GOOD) * 2, raw(GOOD) * 100):
-            self.assertEqual(self.refused(args), "Send takes one object.")
+            self.assertEqual(self.refused(args), "Send accepts one object.")
 
     def test_msg_is_kept_as_it_came(self) -> None:
         for text in (
@@ -242,7 +242,7 @@ class OtherPayloads(SynchronousTestCase):
     def test_one_object_is_taken(self) -> None:
         for args in ((), raw({"pId": 1}) * 2):
             refused = self.assertRaises(Refused, decoder_of(incoming.PeerOnly, "Typing"), args)
-            self.assertEqual(refused.why, "Typing takes one object.")
+            self.assertEqual(refused.why, "Typing accepts one object.")
 
 
 class MessageIds(SynchronousTestCase):

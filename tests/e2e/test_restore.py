@@ -101,7 +101,7 @@ class RestoreTests(unittest.TestCase):
         alice, bob = new_user("alice"), new_user("bob")
         await send(await self.join(alice), alice, bob, *range(3))
         await self.daemon.stop()
-        self.assertIn("offsets go on beyond", self.kschat("restored"))
+        self.assertIn("offsets continue beyond", self.kschat("restored"))
         await self.daemon.restart()
         await send(await self.join(alice), alice, bob, "new")
         (page,) = await (await self.join(bob)).emit("Sync", {"offset": 3})
@@ -175,7 +175,7 @@ class RedisRestoreTests(ClusterTestCase):
         self.redis.do("DEBUG", "RELOAD", "NOSAVE")
         command = ("-c", "from kschat.cli import run; run()", "restored", "--store", "redis", "--redis", self.redis.url)
         done = await getProcessOutput(sys.executable, command, environment(SECRET))
-        self.assertIn(b"offsets go on beyond all that were given", done)
+        self.assertIn(b"offsets continue beyond all earlier ones", done)
         for daemon in self.daemons_here:
             await daemon.restart()
             await daemon.ready_becomes("ready")

@@ -31,7 +31,7 @@ class TestReadyNotice(SynchronousTestCase):
         self.assertIn("kschat check-config --connect", line)
         self.assertEqual(self.lines(LOOK_EVERY), [])
         self.parts["RabbitMQ"] = True
-        self.assertEqual(self.lines(LOOK_EVERY), ["ready: all that this daemon stands on can be used"])
+        self.assertEqual(self.lines(LOOK_EVERY), ["ready: all parts of this daemon can be used"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_daemon_that_ends_says_nothing(self):

@@ -82,7 +82,7 @@ CHEAP: Final[dict[str, Callable[[int], bytes]]] = {
     "bytes that are no UTF-8": filled(b'42["', b"\xff", b'"]'),
     "bytes of surrogates": filled(b'42["x","', b"\xed\xa0\x80", b'"]'),
     "base64": filled(b"b", b"AAAA"),
-    "base64 that is none": filled(b"b", b"="),
+    "invalid base64": filled(b"b", b"="),
     "unknown type": filled(b"", b"x"),
     "ones": filled(b"", b"1"),
     "pongs": filled(b"", b"3"),

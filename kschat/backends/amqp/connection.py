@@ -26,7 +26,7 @@ AT_ONCE: Final = 500
 #: Seconds after which RabbitMQ is asked something, where nothing else was: whether it is still there.
 ASK_EVERY: Final = 5.0
 
-SHORT: Final = "RabbitMQ takes no messages now: it is short of memory or disk"
+SHORT: Final = "RabbitMQ accepts no messages at the moment: it is short of memory or disk"
 
 
 class Owner(Consumer, Protocol):

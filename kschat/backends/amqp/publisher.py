@@ -126,4 +126,4 @@ class Publisher:
         if taken:
             waiting[2].callback(not back)
         else:
-            waiting[2].errback(RouterUnavailable("RabbitMQ did not take it"))
+            waiting[2].errback(RouterUnavailable("RabbitMQ did not accept it"))

@@ -71,7 +71,7 @@ class AmqpRouter:
         self._opening: AmqpConnection | None = None
         self._session: AmqpConnection | None = None
         self._why = "it is not connected yet"
-        self._look = Ticker(reactor, LOOK, self._look_after, "RabbitMQ could not be looked after")
+        self._look = Ticker(reactor, LOOK, self._look_after, "the check of RabbitMQ failed")
         self._outages = OutageLog(self.log)
         # What is said once for as long as the daemon lives.
         self._warnings = OutageLog(self.log, LogLevel.warn)
@@ -186,7 +186,7 @@ class AmqpRouter:
             cut = self._reactor.callLater(self._settings.patience, connection.abort, "it did not end")
             connection.gone.addCallback(lambda _: cut.active() and cut.cancel())
         else:
-            connection.abort("this daemon ends")
+            connection.abort("this daemon is shutting down")
 
     def on_up(self, connection: AmqpProtocol) -> None:
         """See ``Connector``."""
@@ -249,7 +249,7 @@ class AmqpRouter:
             try:
                 self._listener.on_router_event(event, socket)
             except Exception:  # noqa: BLE001 - and is logged; what the listener does must not end the connection
-                self.log.failure("what became of RabbitMQ could not be handed on")
+                self.log.failure("a RabbitMQ event could not be handled")
 
     # Of the session: see ``connection.Owner``.
 
@@ -261,7 +261,7 @@ class AmqpRouter:
     def unblocked(self) -> None:
         """Say that it can again."""
         self._outages.up()
-        self.log.info("RabbitMQ takes messages again")
+        self.log.info("RabbitMQ accepts messages again")
         self._turn(RouterEvent.UP)
 
     def arrived(self, messages: list[Arrived], socket: str | None) -> None:
@@ -274,7 +274,7 @@ class AmqpRouter:
                 found, lacks = codec.read(properties.content_type, properties.headers, body, self._mid)
             except codec.CodecError as error:
                 self._malformed += 1
-                self.log.warn("from RabbitMQ came {error}", error=error)
+                self.log.warn("a message from RabbitMQ could not be decoded: {error}", error=error)
                 continue
             if lacks and self._settings.keeps:  # else the tutorial's form of it must do
                 missed += [user for one in found for user, _ in one.places if user in bound]
@@ -320,7 +320,7 @@ class AmqpRouter:
 
     def cancelled(self, socket: str | None) -> None:
         """Tell whose queue it was, and that there is another."""
-        self.log.warn("RabbitMQ took a queue away; there is another")
+        self.log.warn("RabbitMQ deleted a queue; another one is declared")
         self._turn(RouterEvent.CANCELLED, socket)
         self._turn(RouterEvent.UP)
 
@@ -329,7 +329,7 @@ class AmqpRouter:
         if self._link is not None and self._link.ended:
             return  # that is all that is wrong, and it is told
         if failure.check(AMQPError) is None:
-            self.log.failure("what came from RabbitMQ could not be handed on", failure)
+            self.log.failure("a message from RabbitMQ could not be handled", failure)
         if self._link is not None:
             self._link.abort(why(failure.value))
 

@@ -70,8 +70,8 @@ STORE = StoreKind(
     shared=True,
     keeps=True,
     needs={
-        "redis": "needs to know where Redis is: give redis too, such as redis://localhost:6379/0",
-        "amqp": "needs RabbitMQ: without it users on other daemons would hear nothing of their messages; give amqp "
+        "redis": "needs the URL of Redis: give redis too, such as redis://localhost:6379/0",
+        "amqp": "needs RabbitMQ: without it users on other daemons would not get their messages; give amqp "
         "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
     },
     settings=("retention_days", "retention_messages", "redis_replicas"),

@@ -247,7 +247,7 @@ class Database:
         if found is None:
             return f"{Path(self.path).name}{SUFFIX}, which tells what was last given, is not beside it"
         if found.epoch != epoch or found.inode != stat.st_ino:
-            return "it was put in the place of another"
+            return "it replaced another file"
         if found.closed and found.closed != stat.st_ctime_ns:
             return "it was changed since kschat closed it"
         if not found.closed and found.boot != this_boot() and settings.sync != "full":
@@ -420,9 +420,9 @@ def why(error: Exception) -> str:
 
 
 _DELETED: Final = "it was deleted: put it back, or restart kschat to begin with an empty one"
-_ANOTHER: Final = "another file has taken its place: put the right one back, or restart kschat to go on with this one"
+_ANOTHER: Final = "another file has replaced it: put the right one back, or restart kschat to use this one"
 _TAKEN: Final = "another kschat has opened it since"
-_TOLD: Final = "kschat restored said so"
+_TOLD: Final = "kschat restored was run"
 
 #: What to say of an SQLite error, by the begin of its name.
 _SENTENCES: Final = {

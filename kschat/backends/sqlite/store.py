@@ -195,7 +195,7 @@ class SqliteStore:
             self.log.info("the store is {path}", path=self._settings.path)
         if renewed is not None:
             self.log.warn(
-                "the store {path} begins a new epoch, with offsets beyond all that were given: {why}",
+                "the store {path} begins a new epoch, with offsets beyond all earlier ones: {why}",
                 path=self._settings.path,
                 why=renewed,
             )

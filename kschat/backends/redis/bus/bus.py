@@ -128,7 +128,7 @@ class RedisBus:
                     await self._tell()
                 await self._registry.leave()
             except Exception as error:  # noqa: BLE001 - the others take this daemon off by themselves
-                self.log.info("this daemon could not be taken off: {why}", why=why(error))
+                self.log.info("this daemon could not be removed from the presence registry: {why}", why=why(error))
         self._registry.down()
         await self._client.stop()
         await self._subscriptions.stop()
@@ -292,9 +292,9 @@ class RedisBus:
                 if origin != self._registry.id:
                     self._registry.heard_wants(wants)
         except (ValueError, msgspec.MsgspecError) as error:
-            self.log.warn("from Redis came what can't be read: {error}", error=error)
+            self.log.warn("a command from Redis could not be decoded: {error}", error=error)
         except Exception:  # noqa: BLE001 - and is logged; the connection serves others as well
-            self.log.failure("what came from Redis could not be handed on")
+            self.log.failure("a command from Redis could not be handled")
 
     def _hear(self, user: str | None, body: bytes) -> None:
         if body[:ORIGIN] != self._origin and self._listener is not None:

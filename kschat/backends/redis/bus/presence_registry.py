@@ -319,7 +319,9 @@ class PresenceRegistry:
     def _again(self) -> None:
         """Others took this daemon for dead, or Redis forgot all."""
         if not self._entering and self._client().up:
-            self.log.warn("this daemon was taken for dead: {count} users are entered again", count=len(self.users))
+            self.log.warn(
+                "other daemons took this daemon for dead: {count} users are registered again", count=len(self.users)
+            )
             Deferred.fromCoroutine(self.enter(self._client().do)).addErrback(self._failed)
 
     async def _take_all_off(self, do: Do, dead: Iterable[bytes]) -> None:

@@ -62,7 +62,7 @@ def check_url(url: str) -> Address:
     """The same as ``parse``. Raises ValueError, whose text is one sentence and holds no password."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("redis", "rediss", "redis+sentinel", "rediss+sentinel"):
-        raise ValueError("it begins with none of redis://, rediss://, redis+sentinel:// and rediss+sentinel://")
+        raise ValueError("it does not begin with redis://, rediss://, redis+sentinel:// or rediss+sentinel://")
     return _parsed(scheme, rest)
 
 

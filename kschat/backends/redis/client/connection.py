@@ -102,7 +102,7 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
     def replyReceived(self, reply: Any) -> None:
         """The answer to the oldest command."""
         if not self._waiting:
-            self.abort(str(reply) if isinstance(reply, Exception) else "it said what it was not asked")
+            self.abort(str(reply) if isinstance(reply, Exception) else "it sent a reply without a request")
             return
         _, answer = self._waiting.popleft()
         answer.callback(reply if not isinstance(reply, Exception) else Failure(reply))

@@ -11,7 +11,7 @@ from kschat.backends import tls
 #: By the word that Redis's error begins with.
 _SAID: Final = {
     "WRONGPASS": "the user or the password is wrong",
-    "NOAUTH": "it wants a password, and the URL has none",
+    "NOAUTH": "it requires a password, and the URL has none",
     "LOADING": "it is loading its data",
     "READONLY": "it is a replica, which can't be written to",
     "MASTERDOWN": "it is a replica that has lost its master",
@@ -36,7 +36,7 @@ def said(error: ResponseError) -> str:
     if is_forbidden(error):
         return "its user may not do all that is needed (ACL)"
     if word == "MISCONF":
-        return f"it takes no writes: {text.removeprefix('MISCONF ')}"
+        return f"it accepts no writes: {text.removeprefix('MISCONF ')}"
     return f"it said: {text}"
 
 
@@ -55,7 +55,7 @@ def why(error: BaseException | None, distrust: str = "") -> str:
     if isinstance(error, ResponseError):
         return said(error)
     if error is None:
-        return "nobody knows why"
+        return "the reason is unknown"
     refused = tls.refusal(error, distrust)
     if refused:
         return refused

@@ -74,7 +74,7 @@ class RedisClient:
         self._found: Endpoint | None = None
         policy = RetryPolicy(settings.first_retry, settings.last_retry)
         self._client: ReconnectingClient[Connection] = ReconnectingClient(self, reactor, policy, 2 * settings.patience)
-        self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "Redis could not be looked after")
+        self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the check of Redis failed")
         self._place = ""
         self._asked = 0.0
         self._asking = False
@@ -206,7 +206,7 @@ class RedisClient:
 
     def end(self, connection: Connection) -> None:
         """See ``Connector``."""
-        connection.abort("this daemon ends")
+        connection.abort("this daemon is shutting down")
 
     def give_up(self, connection: Connection, error: BaseException) -> None:
         """See ``Connector``."""
@@ -287,7 +287,7 @@ class RedisClient:
 
     def _aside_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
-            self.log.failure("it could not be asked where the master of Redis is", failure)
+            self.log.failure("a Redis connection could not look up the master", failure)
 
     def _no_pong(self, failure: Failure, connection: Connection) -> None:
         if failure.check(RedisUnavailable) is None:

@@ -92,7 +92,7 @@ class SentinelResolver:
             for (host, port), one in zip(address.places, answers, strict=True)
             if isinstance(one, Failure)
         ]
-        raise RedisUnavailable(f"no Sentinel tells where {address.service!r} is ({'; '.join(reasons)})")
+        raise RedisUnavailable(f"no Sentinel knows where {address.service!r} is ({'; '.join(reasons)})")
 
     async def _ask_all(self, sentinels: Sequence[Endpoint]) -> list[Endpoint | Failure | None]:
         """What each Sentinel answers; None where it is not waited for any longer."""

@@ -77,7 +77,7 @@ class StoreClient:
         self._replicas = settings.replicas
         # Less than ``patience``, so that too few replicas are told from a Redis that does not answer.
         self.queue = WriteQueue(self._writes, settings.replicas, self._patience // 2)
-        self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the store could not be looked after")
+        self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the check of the store failed")
         self._running = False
         # The generation of offsets that was last known, and the life of the server that it was learned from.
         self._generation = 0
@@ -226,24 +226,24 @@ class StoreClient:
         self._generation, self._run, self.last = generation, about["run_id"], (last[0], last[1])
         if about.get("maxmemory", "0") != "0" and about.get("maxmemory_policy") != "noeviction":
             self._warn(
-                f"Redis deletes what it likes when memory is short: set maxmemory-policy noeviction, "
+                f"Redis evicts data when memory is short: set maxmemory-policy noeviction, "
                 f"and not {about.get('maxmemory_policy')}"
             )
         if about.get("aof_enabled") != "1":
             self._warn("Redis keeps what was acknowledged only up to its last snapshot: set appendonly yes")
         if before and before != self.epoch:
-            self._warn("Redis has lost its data, or other data are there now: all begins anew")
+            self._warn("Redis has lost its data, or has other data now: all sockets are closed")
             self._renewed()
 
         # What is written on one server must not be looked for on another.
         if self._reads.up and self._read_run != self._run:
-            self._reads.abort("another server takes the writes now")
+            self._reads.abort("another server is the master now")
 
     async def _prepare_reading(self, connection: Connection) -> None:
         self._read_run = _about(await connection.execute_command("INFO", "server")).get("run_id", "")
         if self._writes.up and self._read_run != self._run:
             self._writes.look_for_newer()
-            raise RedisUnavailable("another server takes the writes")
+            raise RedisUnavailable("another server is the master")
         await self._scripts.load(connection.execute_command)
 
     def _reads_turned(self, up: bool) -> None:
@@ -275,7 +275,7 @@ class StoreClient:
 
     def _not_looked(self, failure: Failure) -> None:
         if failure.check(RedisUnavailable, ResponseError) is None:
-            self.log.failure("the store could not be looked after", failure)
+            self.log.failure("the check of the store failed", failure)
 
     def _milliseconds(self) -> int:
         return int(self._reactor.seconds() * 1000)
