@@ -193,7 +193,7 @@ class Large:
             away.close()
             return f"{time.perf_counter() - begun:.1f} s"
 
-        self._during(f"{self.away:,} undelivered messages", two, come, 1)
+        self._during(f"{self.undelivered:,} undelivered messages, about", two, come, 1)
 
     def _backup(self, two: Two) -> None:
         if self.kind == "sqlite":
@@ -409,7 +409,8 @@ def main(arguments: Sequence[str]) -> int:
     made = table(measured)
     print(f"\n{made}")
     if options.write:
-        text = f"\n{machine()}\n\n{made}\n"
+        busy = f"load average meanwhile {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores"
+        text = f"\n{machine()}; {busy}\n\n{made}\n"
         page = _PAGE.read_text("utf-8")
         _PAGE.write_text(_BETWEEN.sub(lambda found: f"{found[1]}{text}{found[2]}", page), "utf-8")
     return 0 if all(figure.held for one in measured for figure in one.figures) else 1
