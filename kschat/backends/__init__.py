@@ -1,15 +1,17 @@
-"""One module for each thing outside the process.
+"""Adapters to everything outside the process: stores, routers and buses.
 
 - ``amqp``     the router between daemons: RabbitMQ
-- ``redis``    the store and the bus of daemons that act as one
+- ``redis``    the store and the bus of a cluster: Redis
 - ``sqlite``   the default store: an SQLite file, for one daemon
 - ``local``    the bus of a daemon without Redis
 - ``memory``   a store and a router inside this process, for one daemon
-- ``none``     no store: relay mode
-- ``held``     what that store is made of
-- ``ids``      how a sender wrote the names in a message, in few bytes
-- ``kinds``    what a store says of itself to the settings and the daemon; ``table``: those that there are
-- ``tls``      what is reached by TLS: whom to trust, and why one is not trusted
-- ``compat_openssl``  what touches privates of pyOpenSSL
-- ``age``      how old messages are whose numbers run ahead of the clock
+- ``null``     no store: relay mode
+- ``memory_index``  the indexes of the memory store
+- ``ids``      a compact encoding of the user and room ids in a message
+- ``kinds``    how a backend describes itself to the settings and the daemon; ``table`` lists the backends
+- ``reconnect``  keeps a connection to a server and reconnects when it is lost
+- ``ticker``   a periodic call that survives exceptions
+- ``tls``      endpoints reached by TLS: trusted authorities, and the reason why a certificate is rejected
+- ``compat_openssl``  uses of private parts of pyOpenSSL
+- ``age``      the age of messages whose ids run ahead of the clock
 """

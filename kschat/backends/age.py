@@ -1,10 +1,11 @@
-"""How old messages are whose numbers run ahead of the clock.
+"""The age of messages whose ids run ahead of the clock.
 
-Mids never go back. When the machine's clock was ahead for a while, all later mids count on from there until the clock
-has caught up; the messages themselves say the right time. Such a message is *late*: its number says later than it was.
+Message ids never go back. If the machine's clock was ahead for a while, all later ids count on from there until the
+clock has caught up; the messages themselves carry the right time. Such a message is *late*: its id says a later time
+than its own timestamp.
 
-Whether the clock was wrong before, or is wrong now, a late message alone does not say. It is believed when the clock
-ran on like that for long enough: one that is wrong for a moment only must not make the messages before it look old.
+A late message alone does not show whether the clock was wrong before or is wrong now. It counts only once the clock has
+run on like that for long enough: a clock that is wrong for a moment must not make earlier messages look old.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What touches privates of pyOpenSSL, with the symptom that made it necessary.
+"""Uses of private parts of pyOpenSSL, each with the symptom that made it necessary.
 
-``tests/backends/test_compat.py`` names each of them, and fails with one sentence where one is gone.
+``tests/backends/test_compat.py`` checks each of them and fails with a one-line message if one has disappeared.
 """
 
 from __future__ import annotations

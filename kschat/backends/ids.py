@@ -1,4 +1,4 @@
-"""How a sender wrote the names in a message, in few bytes: numbers stay numbers, however large."""
+"""A compact encoding of the user and room ids in a message. Numbers stay numbers, however large."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a backend says of itself, for whoever chooses, checks and makes one: the settings, the daemon, the command.
+"""How a backend describes itself to the code that chooses, checks and creates it: settings, daemon, command line.
 
-To add a store: a module that implements ``IStore`` and exports a ``StoreKind``, and a line in ``table``.
+To add a store, write a module that implements ``IStore`` and exports a ``StoreKind``, and add a line to ``table``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bus of a daemon that has no Redis: it is alone, or does not know of the others."""
+"""The bus of a daemon without Redis: the daemon runs alone, or does not know about the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ class LocalBus:
         self._listener: BusListener | None = None
 
     def attach(self, listener: BusListener) -> None:
-        """See ``IBus``."""
         self._listener = listener
 
     def start(self) -> None:
@@ -45,13 +44,11 @@ class LocalBus:
         """See ``IBus``. There is nobody to hear."""
 
     def here(self, user: str) -> None:
-        """See ``IBus``."""
         self._here.add(user)
         if self._listener is not None:
             self._listener.on_presence(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
-        """See ``IBus``."""
         self._here.discard(user)
         if self._listener is not None:
             self._listener.on_presence(user, self._elsewhere, seen)
@@ -80,5 +77,4 @@ class LocalBus:
         """See ``IBus``. All is heard."""
 
     def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
-        """See ``IBus``."""
         return succeed({user: True if user in self._here else self._elsewhere for user in users})

@@ -1,4 +1,4 @@
-"""A store and a router inside this process: for one daemon, and gone with it."""
+"""A store and a router inside this process, for one daemon. The messages are lost when the process exits."""
 
 from __future__ import annotations
 
@@ -92,16 +92,13 @@ class MemoryStore:
         return succeed(result)
 
     def inbox(self, user: str) -> Deferred[InboxState]:
-        """See ``IStore``."""
         inbox = self._inboxes.get(user)
         return succeed(InboxState() if inbox is None else InboxState(inbox.cursor, inbox.first, inbox.last))
 
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return succeed({user: self._inboxes[user].last for user in users if user in self._inboxes})
 
     def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
-        """See ``IStore``."""
         inbox = self._inboxes.get(user)
         if inbox is None:
             # Forgotten whole, perhaps: its offsets ended at the floor at the latest, and go on behind it.
@@ -116,7 +113,6 @@ class MemoryStore:
         """See ``IStore``. There is no other."""
 
     def save_progress(self, progress: Progress) -> Deferred[None]:
-        """See ``IStore``."""
         for user, cursor in progress.cursors.items():
             inbox = self._inboxes.get(user)
             if inbox is not None:
@@ -129,11 +125,9 @@ class MemoryStore:
         return succeed(None)
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return succeed({user: self._seen[user] for user in users if user in self._seen})
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """See ``IStore``."""
         thread = self._thread(user, peer)
         number = self._number + 1 if before is None else parse_number(before)
         if thread is None or number is None:
@@ -148,7 +142,6 @@ class MemoryStore:
         return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        """See ``IStore``."""
         threads = [thread for thread in self._threads_of.get(user, ()) if thread.kept]
         threads.sort(key=lambda thread: thread.last, reverse=True)
         return succeed(
@@ -159,7 +152,6 @@ class MemoryStore:
         )
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
-        """See ``IStore``."""
         thread = self._thread(user, peer)
         number = parse_number(mid)
         if thread is None or number is None:
@@ -172,7 +164,6 @@ class MemoryStore:
         return succeed(any(message.sender != user for message in thread.between(read, upto)))
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        """See ``IStore``."""
         thread = self._rooms.get(room) or MemoryConversation((room,))
         if user in thread.read:
             return succeed(False)
@@ -186,7 +177,6 @@ class MemoryStore:
         return succeed(True)
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
-        """See ``IStore``."""
         thread = self._rooms.get(room)
         if thread is None or user not in thread.read:
             return succeed(False)
@@ -194,7 +184,6 @@ class MemoryStore:
         return succeed(True)
 
     def members(self, room: str) -> Deferred[list[str]]:
-        """See ``IStore``."""
         thread = self._rooms.get(room)
         return succeed([] if thread is None else list(thread.read))
 
@@ -318,7 +307,6 @@ class MemoryRouter:
         self._bound: dict[str, set[str]] = {}
 
     def attach(self, listener: RouterListener) -> None:
-        """See ``IRouter``."""
         self._listener = listener
 
     def start(self) -> None:
@@ -329,12 +317,10 @@ class MemoryRouter:
         return succeed(None)
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
-        """See ``IRouter``."""
         self._bound.setdefault(user, set()).add(socket)
         return succeed(None)
 
     def unbind(self, user: str, socket: str) -> None:
-        """See ``IRouter``."""
         sockets = self._bound.get(user)
         if sockets is not None:
             sockets.discard(socket)

@@ -1,4 +1,4 @@
-"""No store: relay mode, the tutorial's own way. What nobody is there for is gone."""
+"""No store: relay mode, as in the tutorial. A message to an offline user is lost."""
 
 from __future__ import annotations
 
@@ -49,54 +49,42 @@ class NullStore:
         return succeed(None)
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
-        """See ``IStore``."""
         return succeed([_placed(message) for message in batch])
 
     def inbox(self, user: str) -> Deferred[InboxState]:
-        """See ``IStore``."""
         return succeed(_EMPTY)
 
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return succeed({})
 
     def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
-        """See ``IStore``."""
         return succeed(InboxPage([]))
 
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``. There is no other."""
 
     def save_progress(self, progress: Progress) -> Deferred[None]:
-        """See ``IStore``."""
         return succeed(None)
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return succeed({})
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """See ``IStore``."""
         return _kept_nothing()
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        """See ``IStore``."""
         return _kept_nothing()
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
-        """See ``IStore``."""
         return _kept_nothing()
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        """See ``IStore``."""
         return _kept_nothing()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
-        """See ``IStore``."""
         return _kept_nothing()
 
     def members(self, room: str) -> Deferred[list[str]]:
-        """See ``IStore``."""
         return _kept_nothing()
 
 

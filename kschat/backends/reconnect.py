@@ -286,7 +286,6 @@ class ReconnectingClient(Generic[C]):
     # What the machine asks for.
 
     def connect(self) -> None:
-        """See ``ReconnectActions``."""
         self.tries += 1
         self._connecting = self._run(self._connect())
 
@@ -303,7 +302,6 @@ class ReconnectingClient(Generic[C]):
             self._machine.put(ReconnectInput.CONNECTED)
 
     def prepare(self) -> None:
-        """See ``ReconnectActions``."""
         assert self._candidate is not None
         self._run(self._prepare(self._candidate))
 
@@ -338,7 +336,6 @@ class ReconnectingClient(Generic[C]):
         self._machine.put(ReconnectInput.LOST)
 
     def announce_up(self) -> None:
-        """See ``ReconnectActions``."""
         connection, self._candidate = self._candidate, None
         assert connection is not None
         self.connection = connection
@@ -350,17 +347,14 @@ class ReconnectingClient(Generic[C]):
         self._machine.put(ReconnectInput.LOST)
 
     def announce_down(self) -> None:
-        """See ``ReconnectActions``."""
         connection, self.connection = self.connection, None
         self._told(self._connector.on_down, connection)
 
     def announce_failure(self) -> None:
-        """See ``ReconnectActions``."""
         candidate, self._candidate = self._candidate, None
         self._told(self._connector.on_failure, candidate, self._error)
 
     def wait(self, seconds: float) -> None:
-        """See ``ReconnectActions``."""
         low, high = self._policy.spread
         self._timer = self._clock.callLater(seconds * uniform(low, high), self._wake)
 
@@ -369,13 +363,11 @@ class ReconnectingClient(Generic[C]):
         self._machine.put(ReconnectInput.TIMER)
 
     def cancel_wait(self) -> None:
-        """See ``ReconnectActions``."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def end(self) -> None:
-        """See ``ReconnectActions``."""
         if self.connection is not None:
             if not self._told(self._connector.end, self.connection):
                 self.connection.abort("an error that should not be")
@@ -385,7 +377,6 @@ class ReconnectingClient(Generic[C]):
             self._connecting.cancel()
 
     def announce_end(self) -> None:
-        """See ``ReconnectActions``."""
         if self._candidate is not None:
             self.announce_failure()
         self._stopped.callback(None)

@@ -1,4 +1,4 @@
-"""Does something again and again, whatever it raises. A ``LoopingCall`` ends for good at the first exception."""
+"""Repeats a call even if it raises. A ``LoopingCall`` stops for good at the first exception."""
 
 from __future__ import annotations
 

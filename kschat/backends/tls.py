@@ -1,4 +1,4 @@
-"""Where a service of the outside is, when it is reached by TLS: the certificate and its name are verified."""
+"""Endpoints of external services reached by TLS: the certificate and its name are verified."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class Verifying:
         return wrapClientTLS(self, endpoint)
 
     def clientConnectionForTLS(self, protocol: Any) -> Any:
-        """See ``IOpenSSLClientConnectionCreator``."""
         self._connection = self._inner.clientConnectionForTLS(protocol)
         return self._connection
 

@@ -1,6 +1,7 @@
-"""What is told to a user's sockets, wherever they are: here at once, and on other daemons by the bus.
+"""Transient events to a user's sockets: delivered here at once, and to other daemons by the bus.
 
-All of it may be lost: none of it is stored, it is dropped first under pressure, and who is away does not get it.
+All of these events may be lost: they are not stored, they are dropped first under pressure, and offline users do not
+receive them.
 """
 
 from __future__ import annotations

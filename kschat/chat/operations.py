@@ -1,7 +1,7 @@
-"""What can be asked of the chat without a socket: by its own commands, and at the word of other daemons.
+"""Chat operations without a socket: used by the chat's own commands and by requests from other daemons.
 
-Each reaches the sockets on all daemons. A socket that asked for nothing gets what is emitted here as well: who emits an
-event of its own knows its clients.
+Each reaches the sockets on all daemons. A socket receives these events without asking for them, because an application
+that emits its own events knows its clients.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who is online, and who is told when that changes. Nothing of it touches the disk on its way.
+"""Tracks online users and notifies the sockets that follow them. No notification waits for the disk.
 
-The bus knows who is online on whatever daemon. Each socket is told what differs from what it was told before, so
-that it makes no difference how often, or by whom, a change is heard of.
+The bus knows which users are online on any daemon. Each socket receives only differences from what it was sent before,
+so it does not matter how often, or from where, a change is reported.
 """
 
 from __future__ import annotations

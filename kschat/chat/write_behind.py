@@ -1,4 +1,4 @@
-"""What is kept beside the messages: cursors, and when users were last seen. The store is told now and then."""
+"""The write-behind buffer: cursors and last-seen times, written to the store at intervals."""
 
 from __future__ import annotations
 

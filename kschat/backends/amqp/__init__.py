@@ -1,21 +1,21 @@
-"""Messages between daemons, by RabbitMQ.
+"""The router between daemons, over RabbitMQ.
 
-- ``settings``    what an operator chooses
-- ``address``     the endpoint that a URL means, TLS with the name verified
-- ``keys``        routing keys and bindings of each exchange type
-- ``publish_plan`` which messages of a batch travel together, by which keys
-- ``codec``       batches, and the tutorial's messages, as bytes
-- ``compat``      what touches privates of pika
-- ``protocol``    one connection: pika's, mended
-- ``publisher``   confirms and returns
-- ``queues``      what is bound, and what arrives
-- ``neighbours`` which other daemons there are, and whether they go together with this one
-- ``connection``  one connection in use, and whether it answers
-- ``kind``        what the configuration means for it
-- ``probe``       whether a daemon that starts now could use it
-- ``router``      ``AmqpRouter``: connects again and again, and says what became of it
+- ``settings``    the operator's settings
+- ``address``     converts a URL to an endpoint; TLS verifies the host name
+- ``keys``        routing keys and bindings for each exchange type
+- ``publish_plan`` groups the messages of a batch into publishes and chooses their routing keys
+- ``codec``       encodes batches, and the tutorial's messages, as bytes
+- ``compat``      uses of private parts of pika
+- ``protocol``    one connection: pika's protocol with its faults fixed
+- ``publisher``   publisher confirms and returned messages
+- ``queues``      bindings and incoming messages
+- ``neighbours``  finds the other daemons and checks that they are compatible with this one
+- ``connection``  one connection in use, and its liveness check
+- ``kind``        how RabbitMQ describes itself to the settings and the daemon
+- ``probe``       checks whether a daemon that starts now could use RabbitMQ
+- ``router``      ``AmqpRouter``: reconnects, publishes and reports the result
 
-pika's Twisted adapter is used nowhere else.
+No other package uses pika's Twisted adapter.
 """
 
 from kschat.backends.amqp.address import check_url

@@ -1,4 +1,4 @@
-"""The endpoint that a URL means. pika's adapter leaves it, and TLS, to its user."""
+"""Converts an AMQP URL to a Twisted endpoint. pika's adapter leaves the endpoint and TLS to its user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels: batches of messages in msgpack between kschat daemons, and the tutorial's one message in JSON."""
+"""The wire formats: msgpack batches between kschat daemons, and the tutorial's single JSON message."""
 
 from __future__ import annotations
 

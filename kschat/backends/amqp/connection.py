@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ in use: what is bound and published there, and whether it answers."""
+"""One RabbitMQ connection in use: its bindings, its publishes and its liveness check."""
 
 from __future__ import annotations
 

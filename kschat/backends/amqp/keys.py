@@ -1,8 +1,8 @@
-"""Routing keys, and how a queue is bound, in each type of exchange.
+"""Routing keys and queue bindings for each exchange type.
 
-No user's id may mean another's: in a topic exchange ``.``, ``*`` and ``#`` have meanings, and a key has at most
-255 bytes. An id that would not do goes by its hash, so that what arrives is looked at once more: the messages
-themselves say for whom they are.
+Two users' ids must never share a key by accident: in a topic exchange ``.``, ``*`` and ``#`` are special, and a key is
+limited to 255 bytes. An id that does not fit is replaced by its hash. The receiver therefore checks the recipients of
+each message as well.
 """
 
 from __future__ import annotations

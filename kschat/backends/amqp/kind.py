@@ -1,4 +1,4 @@
-"""RabbitMQ as the settings and the daemon see it."""
+"""How RabbitMQ describes itself to the settings and the daemon."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What daemons on one exchange tell each other of themselves, so that those that do not go together say so in the log.
+"""Announcements between the daemons on one exchange, so that incompatible daemons are reported in the log.
 
-Each has a queue of its own at a fanout exchange. It says there what it is when it connects, and whoever hears of a new
-one answers it. Messages to users do not go this way.
+Each daemon has its own queue on a fanout exchange. It announces itself there when it connects, and every daemon that
+hears a new one replies. Messages to users do not use this exchange.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a RabbitMQ could be used by a daemon that starts now: connects as it would, looks, and makes nothing."""
+"""Checks whether a daemon that starts now could use RabbitMQ: connects and inspects, and creates nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One connection to RabbitMQ: pika's protocol, mended where its adapter for Twisted is not to be relied on.
+"""One connection to RabbitMQ: pika's protocol with the faults of its Twisted adapter fixed.
 
-- ``connectionLost`` of the adapter forgets why: a wrong password, vhost or certificate all read the same.
-- After a missed heartbeat it calls ``loseConnection``, which never ends while unsent data is queued.
+- The adapter's ``connectionLost`` discards the reason: a wrong password, vhost or certificate all look the same.
+- After a missed heartbeat it calls ``loseConnection``, which never completes while unsent data is queued.
 """
 
 from __future__ import annotations

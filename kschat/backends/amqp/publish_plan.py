@@ -1,4 +1,4 @@
-"""How a batch is parted into publishes: which of its messages each carries, by which keys."""
+"""Splits a batch into publishes and chooses the messages and routing keys of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishes with confirms, and knows what came back. One a connection."""
+"""Publishes with confirms and tracks returned messages. Each connection has one publisher."""
 
 from __future__ import annotations
 

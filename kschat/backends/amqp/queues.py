@@ -1,4 +1,4 @@
-"""What is bound at the broker, and what arrives. One a connection; of two kinds."""
+"""The queue of one connection: bindings and incoming messages. There are two kinds of queue."""
 
 from __future__ import annotations
 

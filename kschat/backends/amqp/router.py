@@ -1,4 +1,4 @@
-"""``AmqpRouter``: connects again and again, binds all anew, publishes, and says what became of it."""
+"""``AmqpRouter``: reconnects, restores all bindings, publishes, and reports the result of each message."""
 
 from __future__ import annotations
 
@@ -84,12 +84,10 @@ class AmqpRouter:
 
     @property
     def up(self) -> bool:
-        """See ``IRouter``."""
         return self._session is not None and self._session.up
 
     @property
     def figures(self) -> Mapping[str, int]:
-        """See ``IRouter``."""
         returned = self._returned + (0 if self._session is None else self._session.returned)
         return {
             "tries": self._client.tries,
@@ -101,28 +99,23 @@ class AmqpRouter:
     # IRouter.
 
     def attach(self, listener: RouterListener) -> None:
-        """See ``IRouter``."""
         self._listener = listener
 
     def start(self) -> None:
-        """See ``IRouter``."""
         self._look.start()
         self._client.start()
 
     def stop(self) -> Deferred[None]:
-        """See ``IRouter``."""
         self._look.stop()
         return self._client.stop()
 
     def bind(self, user: str, socket: str) -> Deferred[None]:
-        """See ``IRouter``."""
         self._bound.setdefault(user, {})[socket] = None
         if self._session is None:
             return fail(RouterUnavailable(self._why))
         return self._session.bind(user, socket)
 
     def unbind(self, user: str, socket: str) -> None:
-        """See ``IRouter``."""
         sockets = self._bound.get(user)
         if sockets is None or socket not in sockets:
             return
@@ -133,7 +126,6 @@ class AmqpRouter:
             self._session.unbind(user, socket)
 
     def publish(self, batch: Sequence[Stored], exact: bool = False) -> Deferred[list[bool]]:
-        """See ``IRouter``."""
         bound, session = self._bound, self._session
         up = session is not None and session.up
         if self._direct and self._listener is not None:
@@ -158,20 +150,17 @@ class AmqpRouter:
     # The connection.
 
     async def connect(self) -> AmqpProtocol:
-        """See ``Connector``."""
         self._began = self._reactor.seconds()
         factory = Factory.forProtocol(lambda: AmqpProtocol(self._parameters, self._reactor, self._distrust))
         factory.noisy = False
         return cast(AmqpProtocol, await self._endpoint.connect(factory))
 
     async def prepare(self, connection: AmqpProtocol, progress: Callable[[], object]) -> None:
-        """See ``Connector``."""
         self._link = connection
         self._opening = AmqpConnection(connection, self._settings, self._keys, self.app_id, self, self._reactor)
         await self._opening.open(self._wanted, progress)
 
     def give_up(self, connection: AmqpProtocol, error: BaseException) -> None:
-        """See ``Connector``."""
         if connection.ready is not None:  # else it was fired, and nobody else waits for it
             connection.ready.addErrback(lambda _: None)
         if connection.is_open:
@@ -180,7 +169,6 @@ class AmqpRouter:
             connection.transport.abortConnection()
 
     def end(self, connection: AmqpProtocol) -> None:
-        """See ``Connector``."""
         if connection.is_open:
             connection.close()
             cut = self._reactor.callLater(self._settings.patience, connection.abort, "it did not end")
@@ -189,7 +177,6 @@ class AmqpRouter:
             connection.abort("this daemon is shutting down")
 
     def on_up(self, connection: AmqpProtocol) -> None:
-        """See ``Connector``."""
         self._session, self._opening = self._opening, None
         self._connections += 1
         self._outages.up()
@@ -198,13 +185,11 @@ class AmqpRouter:
         self._turn(RouterEvent.UP)
 
     def on_down(self, connection: AmqpProtocol) -> None:
-        """See ``Connector``."""
         session, self._link, self._session = self._session, None, None
         if session is not None:
             self._end(session, f"RabbitMQ at {self._place} is lost: {connection.why}")
 
     def on_failure(self, connection: AmqpProtocol | None, error: BaseException) -> None:
-        """See ``Connector``."""
         session, self._link, self._opening = self._opening, None, None
         if connection is None:
             self._down(f"RabbitMQ at {self._place} can't be reached: {why(error)}")

@@ -1,4 +1,4 @@
-"""What an operator chooses."""
+"""The operator's settings for RabbitMQ."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What many daemons keep and tell each other, by Redis.
+"""The store and the bus of a cluster, over Redis.
 
-- ``client/``   connections to Redis, made again and again
+- ``client/``   reconnecting connections to Redis
 - ``store/``    ``RedisStore``: messages in Redis
-- ``bus/``      ``RedisBus``: what daemons tell each other, and who is on which of them
-- ``scripts/``  what Redis does in one step, for both
-- ``kind``      what the store says of itself to the settings and the daemon
+- ``bus/``      ``RedisBus``: events between daemons, and the presence registry
+- ``scripts/``  the atomic Lua scripts of both
+- ``kind``      how the store describes itself to the settings and the daemon
 """
 
 from kschat.backends.redis.bus.bus import RedisBus

@@ -1,4 +1,4 @@
-"""Redis as the settings and the daemon see it: the store, and the bus between daemons."""
+"""How Redis, as the store and the bus, describes itself to the settings and the daemon."""
 
 from __future__ import annotations
 

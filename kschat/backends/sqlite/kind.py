@@ -1,4 +1,4 @@
-"""The SQLite store as the settings and the daemon see it."""
+"""How the SQLite store describes itself to the settings and the daemon."""
 
 from __future__ import annotations
 

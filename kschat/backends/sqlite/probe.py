@@ -1,4 +1,4 @@
-"""Whether the file could be used by a daemon that starts now. Nothing is made, written or brought up to date."""
+"""Checks whether a daemon that starts now could use the file, without creating, writing or upgrading it."""
 
 from __future__ import annotations
 

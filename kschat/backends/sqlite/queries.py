@@ -1,7 +1,7 @@
-"""What is asked of the tables and of the newest messages together. The reader's thread alone uses it.
+"""Reads the tables and the newest messages together. Only the reader thread uses it.
 
-Each method takes what was ``memtable`` before it began: all else is in the tables.
-No statement scans a table; a test looks at their plans.
+Each method uses the ``memtable`` from before it began: every other message is in the tables.
+No statement scans a table; a test checks the query plans.
 """
 
 from __future__ import annotations
@@ -108,7 +108,6 @@ class Queries:
         self._execute = connection.execute
 
     def inbox(self, memtable: MemTable, user: str) -> InboxState:
-        """See ``IStore``."""
         row = self._execute(INBOX, (user,)).fetchone()
         if row is None:
             return InboxState()
@@ -119,15 +118,12 @@ class Queries:
         return InboxState(cursor, floor + 1, last)
 
     def ends(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
-        """See ``IStore``."""
         return {user: self.inbox(memtable, user).last for user in users}
 
     def members(self, memtable: MemTable, room: str) -> list[str]:
-        """See ``IStore``."""
         return [name for (name,) in self._execute(MEMBERS, (room,)).fetchall()]
 
     def read(self, memtable: MemTable, user: str, after: int, limit: int) -> InboxPage:
-        """See ``IStore``."""
         # The ends first: what is kept while the entries are read is beyond them, and not taken for deleted.
         state = self.inbox(memtable, user)
         return InboxPage(self._entries(memtable, user, after, limit), state.first, state.last)
@@ -151,7 +147,6 @@ class Queries:
         return within_page(entries)
 
     def last_seen(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
-        """See ``IStore``."""
         seen: dict[str, int] = {}
         for start in range(0, len(users), _NAMES):
             some = users[start : start + _NAMES]
@@ -159,7 +154,6 @@ class Queries:
         return seen
 
     def history(self, memtable: MemTable, user: str, peer: str, before: str | None, limit: int) -> Page:
-        """See ``IStore``."""
         number = MAX_NUMBER if before is None else parse_number(before)
         mine = self._execute(
             _MINE_OF_ROOM if is_room(peer) else _MINE_WITH_USER, {"user": user, "peer": peer}
@@ -183,7 +177,6 @@ class Queries:
         return Page(tuple(reversed(page)), False)
 
     def conversations(self, memtable: MemTable, user: str, limit: int) -> list[Conversation]:
-        """See ``IStore``."""
         threads = memtable.threads
         # At once, since another thread may sort what is recent meanwhile.
         mine: set[tuple[str, str] | str] = set(memtable.direct.get(user, ()))

@@ -1,4 +1,4 @@
-"""A message as a row, and back."""
+"""Converts a message to a row and back."""
 
 from __future__ import annotations
 

@@ -97,21 +97,18 @@ class SqliteStore:
 
     @property
     def up(self) -> bool:
-        """See ``IStore``."""
         return self._open
 
     def attach(self, listener: StoreListener) -> None:
         """See ``IStore``. It stays the same for as long as it runs."""
 
     def start(self) -> None:
-        """See ``IStore``."""
         self._running = True
         for reader in self._readers:
             reader.start()
         self._writer.start()
 
     def stop(self) -> Deferred[None]:
-        """See ``IStore``."""
         if not self._running:
             return succeed(None)
         self._running = False
@@ -131,50 +128,39 @@ class SqliteStore:
         return self._writer.do(Transactions.append, batch)
 
     def save_progress(self, progress: Progress) -> Deferred[None]:
-        """See ``IStore``."""
         return self._writer.do(Transactions.save_progress, progress) if self._running else _stopped()
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
-        """See ``IStore``."""
         return self._writer.do(Transactions.mark_read, user, peer, mid) if self._running else _stopped()
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        """See ``IStore``."""
         return self._writer.do(Transactions.join, room, user, most) if self._running else _stopped()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
-        """See ``IStore``."""
         return self._writer.do(Transactions.leave, room, user) if self._running else _stopped()
 
     def inbox(self, user: str) -> Deferred[InboxState]:
-        """See ``IStore``."""
         return self._reader.ask(Queries.inbox, user) if self._running else _stopped()
 
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return self._reader.ask(Queries.ends, users) if self._running else _stopped()
 
     def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
-        """See ``IStore``."""
         return self._reader.ask(Queries.read, user, after, limit) if self._running else _stopped()
 
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``. There is no other."""
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return self._reader.ask(Queries.last_seen, users) if self._running else _stopped()
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """See ``IStore``."""
         return self._browser.ask(Queries.history, user, peer, before, limit) if self._running else _stopped()
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        """See ``IStore``."""
         return self._browser.ask(Queries.conversations, user, limit) if self._running else _stopped()
 
     def members(self, room: str) -> Deferred[list[str]]:
-        """See ``IStore``."""
         return self._reader.ask(Queries.members, room) if self._running else _stopped()
 
     def settle(self) -> Deferred[None]:
@@ -188,7 +174,6 @@ class SqliteStore:
             reader.let_go()
 
     def opened(self, which: FileIdentity, renewed: str | None) -> None:
-        """See ``writer.DatabaseListener``."""
         self._file, self.epoch = which, which.epoch
         self._open = True
         if not self._outages.is_open:
@@ -202,7 +187,6 @@ class SqliteStore:
         self._set_timer(CHECK_EVERY)
 
     def lost(self, why: str) -> None:
-        """See ``writer.DatabaseListener``."""
         self._open = False
         self._outages.down("the store {name} is not available: {reason}", why)
         self._set_timer(self._retry)

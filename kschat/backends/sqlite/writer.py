@@ -1,6 +1,6 @@
-"""The writer's thread: takes jobs, does all that wait in one transaction, and answers them together.
+"""The writer thread: takes all waiting jobs, runs them in one transaction, and answers them together.
 
-So a commit is shared by whatever arrived while the one before it was on its way to the disk.
+All jobs that arrive during one commit therefore share the next.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What daemons tell each other by Redis's publish and subscribe, and who is on which of them.
+"""Events between daemons over Redis publish and subscribe, and the registry of online users.
 
-- ``bus``                ``RedisBus``: two connections, one that publishes and one that listens
-- ``subscriptions``      the channels that are listened to
-- ``outbox``             what is told in one turn of the reactor
-- ``presence_registry``  this daemon's part of who is where
-- ``heartbeat``          how often a daemon says that it lives, and when it is dead
+- ``bus``                ``RedisBus``: two connections, one that publishes and one that subscribes
+- ``subscriptions``      the subscribed channels
+- ``outbox``             the events of one reactor turn
+- ``presence_registry``  this daemon's part of the presence registry
+- ``heartbeat``          the heartbeat interval, and the silence after which a daemon is dead
 """

@@ -1,4 +1,4 @@
-"""``RedisBus``: what daemons tell each other, by Redis's publish and subscribe."""
+"""``RedisBus``: exchanges events between daemons by Redis publish and subscribe."""
 
 from __future__ import annotations
 
@@ -104,20 +104,16 @@ class RedisBus:
 
     @property
     def up(self) -> bool:
-        """See ``IBus``."""
         return self._is_up
 
     def attach(self, listener: BusListener) -> None:
-        """See ``IBus``."""
         self._listener = listener
 
     def start(self) -> None:
-        """See ``IBus``."""
         self._subscriptions.start()
         self._client.start()
 
     def stop(self) -> Deferred[None]:
-        """See ``IBus``."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -134,33 +130,27 @@ class RedisBus:
         await self._subscriptions.stop()
 
     def listen(self, user: str) -> Deferred[None]:
-        """See ``IBus``."""
         self._subscriptions.add(self._user + user.encode())
         both = gatherResults([self._registry.wants_told(), self._subscriptions.listening()], consumeErrors=True)
         return both.addCallback(lambda _: None)
 
     def unlisten(self, user: str) -> None:
-        """See ``IBus``."""
         self._subscriptions.drop(self._user + user.encode())
 
     def here(self, user: str) -> None:
-        """See ``IBus``."""
         self._registry.here(user)
         self._soon()
         if self._listener is not None:
             self._listener.on_presence(user, True, None)
 
     def gone(self, user: str, seen: int) -> None:
-        """See ``IBus``."""
         self._registry.gone(user, seen)
         self._soon()
 
     def publish(self, users: Sequence[str], command: ClusterCommand, echo: bool = False) -> None:
-        """See ``IBus``."""
         self._put([self._user + user.encode() for user in users], command, ECHO if echo else self._origin)
 
     def ask(self, user: str, command: ClusterCommand) -> Deferred[int]:
-        """See ``IBus``."""
         if not self._is_up or len(self._asks) >= MAX_ASKS:
             return succeed(0)
         self._counters.commands_sent += 1
@@ -172,7 +162,6 @@ class RedisBus:
         return answer
 
     def flush(self) -> Deferred[None]:
-        """See ``IBus``."""
         if not self._is_up:
             return succeed(None)
         waits: Deferred[None] = Deferred()
@@ -181,23 +170,18 @@ class RedisBus:
         return waits
 
     def publish_all(self, command: ClusterCommand) -> None:
-        """See ``IBus``."""
         self._put([self._all], command, self._origin)
 
     def want(self, wants: Wants) -> None:
-        """See ``IBus``."""
         self._registry.want(wants)
 
     def watch(self, user: str) -> None:
-        """See ``IBus``."""
         self._subscriptions.add(self._presence + user.encode())
 
     def unwatch(self, user: str) -> None:
-        """See ``IBus``."""
         self._subscriptions.drop(self._presence + user.encode())
 
     def online(self, users: Sequence[str]) -> Deferred[dict[str, bool | None]]:
-        """See ``IBus``."""
         return Deferred.fromCoroutine(self._online(users))
 
     async def _online(self, users: Sequence[str]) -> dict[str, bool | None]:

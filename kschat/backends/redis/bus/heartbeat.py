@@ -1,4 +1,4 @@
-"""How often daemons say that they live, and after what silence they are dead."""
+"""The heartbeat interval of daemons, and the silence after which a daemon counts as dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one daemon tells the others in a turn of the reactor: gathered, bounded, and told in one call."""
+"""The events that a daemon sends in one reactor turn: collected, bounded, and sent in one call."""
 
 from __future__ import annotations
 

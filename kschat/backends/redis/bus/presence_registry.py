@@ -1,20 +1,20 @@
-"""Who is where: this daemon's part of what the scripts in ``scripts/bus`` keep in Redis, each in one step.
+"""The presence registry: this daemon's part of the data that the scripts in ``scripts/bus`` keep in Redis, atomically.
 
-Names, after the prefix and ``:r:``: ::
+Keys, after the prefix and ``:r:``: ::
 
-    daemons    sorted set: each daemon that lives, by when it last said so (the server's clock, milliseconds)
-    dead       sorted set: those that live no more and are being taken off, by when they last said that they do
-    wants      hash: what the sockets of each daemon ask for, and whether it listens at another server (``REMOTE``)
-    beat       when any daemon last said that it lives
-    settled    from when on whoever is on no daemon is known to be offline (after Redis was down, or forgot all)
+    daemons    sorted set: the live daemons, by their last heartbeat (the server's clock, milliseconds)
+    dead       sorted set: dead daemons whose users are being removed, by their last heartbeat
+    wants      hash: the events each daemon's sockets ask for, and whether it listens at another server (``REMOTE``)
+    beat       the last heartbeat of any daemon
+    settled    the time from which a user on no daemon counts as offline (after Redis was down, or lost its data)
     of:ID      set: the users on a daemon
-    on:USER    set: the daemons that a user is on; a user on none has none
-    seen       hash: of users who left one daemon and are on another, the latest time that they left one
+    on:USER    set: the daemons that a user is on; the key is missing if there are none
+    seen       hash: for users who left one daemon and are on another, the latest time that they left one
     p:USER     channel: "1" the user is online; "0" and milliseconds: offline since then
-    w          channel: what a daemon's sockets ask for now: its id, and the number
+    w          channel: the events that a daemon's sockets ask for now: the daemon's id, and the number
 
-A daemon that is taken for dead and is not (it was stopped, or cut off) comes again under a new id. The old one is never
-used again, so that taking it off disturbs nobody.
+A daemon that was declared dead by mistake (it was stopped, or cut off) returns under a new id. The old id is never used
+again, so that removing its users affects no live daemon.
 """
 
 from __future__ import annotations

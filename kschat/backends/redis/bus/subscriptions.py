@@ -1,4 +1,4 @@
-"""The channels that one daemon listens to: asked for turn by turn, and all anew when a connection is."""
+"""The channels of one daemon: subscribed once a reactor turn, and all again on a new connection."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""A connection to Redis that is made again and again: for the store and for the bus.
+"""A reconnecting connection to Redis, for the store and for the bus.
 
 - ``redis_client``  one connection at a time; a command fails at once while there is none
-- ``connection``    one connection: txredisapi's, mended; and one that is told what is published
-- ``sentinels``     where Redis is now: at its address, or where Sentinels say that the master is
-- ``address``       what a URL means
-- ``settings``      what an operator chooses
-- ``packing``       values as one argument of a script
-- ``faults``        why Redis can't be used, in words
-- ``probe``         whether a daemon that starts now could use it
+- ``connection``    one connection: txredisapi's with its faults fixed, and a variant for subscriptions
+- ``sentinels``     finds the current master: a fixed address, or the answer of the Sentinels
+- ``address``       parses a Redis URL
+- ``settings``      the operator's settings
+- ``packing``       packs values into one script argument
+- ``faults``        explains why Redis cannot be used
+- ``probe``         checks whether a daemon that starts now could use Redis
 
-txredisapi is used nowhere else.
+No other package uses txredisapi.
 """

@@ -1,4 +1,4 @@
-"""What a URL of Redis means: where it is, as whom, which database."""
+"""Parses a Redis URL: the address, the credentials and the database number."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""One connection to Redis: txredisapi's protocol, mended where it is not to be relied on.
+"""One connection to Redis: txredisapi's protocol with its faults fixed.
 
-- A failed AUTH or SELECT ends its factory's tries for good; here who made the connection logs in, and tries again.
-- It has a timer a command; here one look a second finds what was not answered (``RedisClient``).
-- Its replies are mangled by default, each element by a call; here they are what hiredis makes of them: bytes, integers,
-  lists, None, and ``ResponseError``.
-- What Redis says unasked (that it has too many clients) would be the next command's answer.
+- After a failed AUTH or SELECT its factory stops reconnecting for good. Here the caller logs in and retries.
+- It runs a timer for each command. Here one check a second finds unanswered commands (``RedisClient``).
+- By default it converts each element of a reply with a separate call. Here replies stay as hiredis returns them: bytes,
+  integers, lists, None, and ``ResponseError``.
+- An unsolicited error from Redis (too many clients) would be taken for the reply to the next command.
 """
 
 from __future__ import annotations

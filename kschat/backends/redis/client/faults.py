@@ -1,4 +1,4 @@
-"""Why Redis can't be used, in words that an operator can act on. None holds a password."""
+"""Explains why Redis cannot be used, in words an operator can act on. No text contains a password."""
 
 from __future__ import annotations
 

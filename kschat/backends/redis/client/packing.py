@@ -1,4 +1,4 @@
-"""Values as one argument of a script, in msgpack. Each argument of its own would cost as much as a publish."""
+"""Packs values into one msgpack script argument. A separate argument would cost as much as a publish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a Redis could be used by a daemon that starts now: connects as it would, looks, and changes nothing."""
+"""Checks whether a daemon that starts now could use Redis: connects and inspects, and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection to Redis that is made again and again, whatever happens, and that never keeps a command for later."""
+"""A connection to Redis that reconnects after every failure and never keeps a command for later."""
 
 from __future__ import annotations
 
@@ -187,7 +187,6 @@ class RedisClient:
     # Connector.
 
     async def connect(self) -> Connection:
-        """See ``Connector``."""
         self._found = None
         self._found = found = await self._choose()
         factory = Factory.forProtocol(self._make)
@@ -197,7 +196,6 @@ class RedisClient:
         return connection
 
     async def prepare(self, connection: Connection, progress: Callable[[], object]) -> None:
-        """See ``Connector``."""
         await self._enter(connection)
         if self._prepare is not None:
             await self._prepare(connection)
@@ -205,15 +203,12 @@ class RedisClient:
             raise RedisUnavailable(connection.why)
 
     def end(self, connection: Connection) -> None:
-        """See ``Connector``."""
         connection.abort("this daemon is shutting down")
 
     def give_up(self, connection: Connection, error: BaseException) -> None:
-        """See ``Connector``."""
         connection.abort(str(error) if isinstance(error, RedisUnavailable) else why(error))
 
     def on_up(self, connection: Connection) -> None:
-        """See ``Connector``."""
         back = " again" if self._outages.is_open else ""
         if self._outages.up(self):
             name = self._outages.name
@@ -221,12 +216,10 @@ class RedisClient:
         self._turn(True)
 
     def on_down(self, connection: Connection) -> None:
-        """See ``Connector``."""
         self._down(f"Redis at {self._place} is lost", self._end_of(connection))
         self._turn(False)
 
     def on_failure(self, connection: Connection | None, error: BaseException) -> None:
-        """See ``Connector``."""
         if connection is not None:
             self._down(f"Redis at {self._at} can't be used", self._end_of(connection))
         else:

@@ -1,4 +1,4 @@
-"""Where Redis is now: at its own address, or where Sentinels say that the master is."""
+"""Finds Redis: at its own address, or at the master's address that Sentinels report."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What Redis does in one step each: Lua, run by its hash.
+"""The atomic operations in Redis: Lua scripts, run by their hashes.
 
-``store/`` and ``bus/`` have a file a command, with the number of its keys behind its name, and its input and output at
-its top. ``includes/`` has what several use; ``-- @include "name"`` takes it in. The one key is the prefix of all names,
-so a cluster of Redis's own kind is not for them.
+``store/`` and ``bus/`` hold one file per command. The file name ends in the number of keys, and the header comment
+describes input and output. ``includes/`` holds shared parts, included by ``-- @include "name"``. The only key is the
+prefix of all names, so the scripts do not work on Redis Cluster.
 """
 
 from __future__ import annotations

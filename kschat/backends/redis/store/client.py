@@ -1,4 +1,4 @@
-"""The store's two connections to Redis, its scripts, and whether Redis is still the same and takes writes."""
+"""The store's two connections and scripts, and the check that Redis is the same server and accepts writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages as Redis keeps them, and back. What stands around them is for the scripts alone."""
+"""Converts messages to their form in Redis and back. Only the scripts use the fields around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells a Redis that a copy was put in its place, where nobody can notice it: ``kschat restored``."""
+"""Marks a Redis as restored from a copy, which no daemon can detect by itself: ``kschat restored``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes what is to be kept no longer: in rounds of small steps, by one daemon at a time."""
+"""Deletes expired messages: in rounds of small steps, by one daemon at a time."""
 
 from __future__ import annotations
 

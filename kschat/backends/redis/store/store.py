@@ -1,21 +1,21 @@
-"""``RedisStore``: the scripts behind ``IStore``, and what is done while Redis can't be used.
+"""``RedisStore``: implements ``IStore`` with the scripts, and handles the time when Redis cannot be used.
 
-Keys, each behind the prefix and a colon (conversations are ``#room``, or the two users behind the first one's length):
+Keys, each after the prefix and a colon (a conversation is ``#room``, or the two users after the first one's length):
 
 ::
 
-    g          hash    epoch, run id of the server, generation of offsets, the greatest number (ms, seq)
-    i:USER     stream  the inbox: an offset is the id; which message (n) of which conversation (c)
+    g          hash    epoch, run id of the server, generation of offsets, the greatest message id (ms, seq)
+    i:USER     stream  the inbox: the entry id is the offset; which message (n) of which conversation (c)
     u:USER     hash    cursor (c), last seen (s)
-    v:USER     zset    the conversations, by when they were written to, but for a minute
-    d:USER     hash    cids of what the user sent: which message of which conversation
-    c:CONV     stream  the conversation: a number is the id; the message (m), facts (s), cid (d), places in a room (p)
-    h:CONV     hash    its counts (t, a), read marks (r1, r2), what of it is hidden (f, ft, fa), when it was listed (z)
-    m:#ROOM    hash    the members: how many messages are their own, how many of others they have read
+    v:USER     zset    the conversations, by their last message, up to a minute out of date
+    d:USER     hash    cids of the user's own messages: which message of which conversation
+    c:CONV     stream  the conversation; entry id = message id; message (m), facts (s), cid (d), room places (p)
+    h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
+    m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
-    n:#ROOM    hash    how many inboxes still hold a message, where so many are kept only
-    x:age:i, x:age:c, x:full, x:lock      what may be to be deleted, and who does it
-    x:late  zset    ids that run ahead of their messages' times, by these
+    n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
+    x:age:i, x:age:c, x:full, x:lock      candidates for deletion, and the lock of the daemon that deletes
+    x:late  zset    ids that run ahead of their messages' times, by those times
 """
 
 from __future__ import annotations
@@ -123,20 +123,16 @@ class RedisStore:
 
     @property
     def up(self) -> bool:
-        """See ``IStore``."""
         return self._client.up
 
     def attach(self, listener: StoreListener) -> None:
-        """See ``IStore``."""
         self._listener = listener
 
     def start(self) -> None:
-        """See ``IStore``."""
         self._client.start()
         self._retention.start()
 
     def stop(self) -> Deferred[None]:
-        """See ``IStore``."""
         self._retention.stop()
         return self._client.stop()
 
@@ -220,7 +216,6 @@ class RedisStore:
         return found
 
     def save_progress(self, progress: Progress) -> Deferred[None]:
-        """See ``IStore``."""
         users = list(dict.fromkeys((*progress.cursors, *progress.seen)))
         parts = [
             self._save_progress(progress, users[start : start + MAX_SCRIPT_USERS])
@@ -239,7 +234,6 @@ class RedisStore:
         return noted.addCallback(lambda answer: self._done(answer, None))
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
-        """See ``IStore``."""
         number = parse_number(mid)
         if number is None:
             return succeed(False)
@@ -248,27 +242,22 @@ class RedisStore:
         return marked.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        """See ``IStore``."""
         joined = self._client.write("membership", lambda: packing.pack(*self._client.head(), "join", room, user, most))
         return joined.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
-        """See ``IStore``."""
         left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
     # IStore: what reads.
 
     def inbox(self, user: str) -> Deferred[InboxState]:
-        """See ``IStore``."""
         return self._client.read("inbox", user).addCallback(lambda answer: InboxState(*answer))
 
     def ends(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return self._of_each("ends", users)
 
     def read(self, user: str, after: int, limit: int) -> Deferred[InboxPage]:
-        """See ``IStore``."""
         return Deferred.fromCoroutine(self._read(user, after, limit))
 
     async def _read(self, user: str, after: int, limit: int) -> InboxPage:
@@ -284,11 +273,9 @@ class RedisStore:
         self._client.is_outdated(generation_of(offset))
 
     def last_seen(self, users: Sequence[str]) -> Deferred[dict[str, int]]:
-        """See ``IStore``."""
         return self._of_each("seen", users)
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """See ``IStore``."""
         name, side = self._encoder.conversation(user, peer)
         upto = ""
         if before is not None:
@@ -299,7 +286,6 @@ class RedisStore:
         return self._client.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        """See ``IStore``."""
         return Deferred.fromCoroutine(self._conversations(user, limit))
 
     async def _conversations(self, user: str, limit: int) -> list[Conversation]:
@@ -328,7 +314,6 @@ class RedisStore:
         return found
 
     def members(self, room: str) -> Deferred[list[str]]:
-        """See ``IStore``."""
         found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
 

@@ -1,11 +1,13 @@
-"""What writes is sent in order, and no more at once than Redis does in a moment.
+"""Sends writes in order, each call small enough to take Redis only a moment.
 
-A message to a room of a thousand is a thousand writes. Batches of such would keep Redis from all else for seconds, and
-what waits for it that long counts as lost. So batches are split, and the parts of a batch wait for each other.
+A message to a room of a thousand members is a thousand writes. A batch of such messages would block Redis for seconds,
+and commands that wait that long count as lost. The queue therefore splits batches and sends their parts one after
+another.
 
-How many members a room has is known from what became of messages to it, and others may have joined since. So a script
-that finds its batch to be too much does nothing, and says so; then it is split again. What was sent behind it does
-nothing either: the script has left the writer's turn in Redis, and all that was sent in it is sent again in the next.
+The queue knows the size of a room from the results of earlier messages, and more members may have joined since. A
+script that finds its batch too large therefore does nothing and reports that; the queue splits the batch again. The
+calls already sent behind it do nothing either: the script has recorded the writer's turn in Redis, and the queue
+sends everything from that turn again in the next.
 """
 
 from __future__ import annotations

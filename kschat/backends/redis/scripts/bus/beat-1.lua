@@ -1,14 +1,15 @@
--- A daemon lives.
+-- Records the heartbeat of a daemon.
 --
 -- Input:
 --   ARGV[1]  its id
---   ARGV[2]  1 if that is new
---   ARGV[3]  what its sockets ask for
+--   ARGV[2]  1 if the id is new
+--   ARGV[3]  the events that its sockets ask for
 --   ARGV[4]  milliseconds of silence after which a daemon is dead
---   ARGV[5]  milliseconds of silence of all daemons after which Redis itself was away
---   ARGV[6]  milliseconds that all daemons then have to come back
+--   ARGV[5]  milliseconds of silence of all daemons after which Redis itself counts as having been down
+--   ARGV[6]  milliseconds that all daemons then have to reconnect
 -- Output:
---   1 if it was known, or 0; the server's time, in milliseconds; what the sockets of all others ask for; ids of dead daemons
+--   1 if the daemon was known, or 0; the server's time, in milliseconds; the events that the sockets of all others ask
+--   for; ids of dead daemons
 
 -- @include "bury"
 -- @include "serverMilliseconds"

@@ -1,9 +1,9 @@
--- Who is on any daemon.
+-- Reports which users are on any daemon.
 --
 -- Input:
 --   ARGV[1]  msgpack: the users
 -- Output:
---   1 if whoever is on none is known to be offline, or 0; a text with '1' or '0' for each user
+--   1 if a user on no daemon is known to be offline, or 0; a string with '1' or '0' for each user
 
 -- @include "serverMilliseconds"
 

@@ -1,4 +1,4 @@
--- An id of a daemon is used no more: its users are to be taken off.
+-- Retires the id of a daemon: its users will be removed.
 --
 -- Input:
 --   ARGV[1]  the id

@@ -1,10 +1,10 @@
--- Takes some users off a dead daemon.
+-- Removes some users from a dead daemon.
 --
 -- Input:
 --   ARGV[1]  the daemon's id
---   ARGV[2]  how many
+--   ARGV[2]  how many users at most
 -- Output:
---   1 if these were all, or 0; when the daemon last lived, in milliseconds; those of the users who are nowhere now
+--   1 if these were all, or 0; the daemon's last heartbeat, in milliseconds; the removed users who are on no daemon now
 
 -- @include "publishOffline"
 

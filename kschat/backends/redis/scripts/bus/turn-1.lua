@@ -1,14 +1,15 @@
--- What happened at a daemon in one turn of its reactor.
+-- Applies the events of one reactor turn of a daemon.
 --
 -- Input:
 --   ARGV[1]  the daemon's id
---   ARGV[2]  msgpack: of each user that came or went the name, and '1', or '0' and when, in milliseconds
---   ARGV[3]  msgpack: what is published, each after its channel
---   ARGV[4]  the server's time, in milliseconds, after which that is stale (the server stood still) and is dropped
---   ARGV[5]  msgpack: what other daemons are asked, each after its user and its channel
---   ARGV[6]  1 if any daemon listens at another server than this, so that this one does not see who listens
+--   ARGV[2]  msgpack: for each user that came or went the name, and '1', or '0' and the time, in milliseconds
+--   ARGV[3]  msgpack: the messages to publish, each after its channel
+--   ARGV[4]  the server's time, in milliseconds, after which ARGV[3] is stale (the server was blocked) and is dropped
+--   ARGV[5]  msgpack: the questions to other daemons, each after its user and its channel
+--   ARGV[6]  1 if any daemon listens at another server than this, so that this one does not see all subscribers
 -- Output:
---   1 if the daemon was known, or 0: then nobody came; of each question, how many other daemons there are to answer it
+--   1 if the daemon was known, or 0: then no user was added; for each question, the number of other
+--   daemons that can answer
 
 -- @include "publishOffline"
 -- @include "serverMilliseconds"

@@ -1,4 +1,5 @@
--- A message as scripts answer with it: the message without its number, its facts, its packed places in a room ('' if none).
+-- A message in the form that scripts return: the message without its number, its facts,
+-- its packed places in a room ('' if none).
 local function as_told(entry)
   local fields = entry[2]
   for at = 5, #fields, 2 do

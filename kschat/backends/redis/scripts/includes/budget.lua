@@ -1,5 +1,6 @@
 -- @include "base"
--- What one step of retention may still do. A server whose clock stands still within a script is bounded by the others.
+-- The remaining budget of one retention step. If the server's clock does not advance within a script, the other limits
+-- bound it.
 local entries_left, bytes_left, stop_at
 
 local function microseconds()

@@ -1,5 +1,5 @@
 -- @include "base"
--- A daemon lives no more. ``beat``: when it last said that it does.
+-- Marks a daemon as dead. ``beat``: its last heartbeat.
 local function bury(id, beat)
   call('ZREM', prefix .. 'daemons', id)
   call('HDEL', prefix .. 'wants', id)

@@ -1,5 +1,5 @@
 -- @include "offsets"
--- The greatest offset that was given in an inbox; 0 if none was.
+-- The greatest offset assigned in an inbox; 0 if there is none.
 local function inbox_end(key)
   local newest = call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
   if newest then

@@ -1,6 +1,6 @@
 -- @include "firstSince"
 -- @include "sweptUntil"
--- The smallest offset of an inbox that is kept; ``last`` + 1 if none is.
+-- The smallest offset of an inbox that is kept; ``last`` + 1 if the inbox is empty.
 local function inbox_start(key, last)
   local swept, from = nil, '-'
   for count = 1, 10, 9 do

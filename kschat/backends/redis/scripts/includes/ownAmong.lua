@@ -1,6 +1,6 @@
 -- @include "ownKey"
--- How many of the first ``total`` messages of a room are a member's own. ``own`` is how many all are. Those that are
--- deleted are listed no more, so that the list begins with the first that is kept.
+-- How many of the first ``total`` messages of a room are a member's own. ``own`` is the total of the member's
+-- messages. Deleted messages leave the list, so it begins with the first message that is kept.
 local function own_among(room, user, total, own)
   local key = own_key(room, user)
   local last = call('ZREVRANGEBYSCORE', key, total, '-inf', 'LIMIT', 0, 1)[1]

@@ -1,6 +1,6 @@
 -- @include "base"
--- A user has left a daemon, at ``seen``. If the user is on no other, publish that, with the latest time that any daemon has
--- said; true then. Else keep the time until the user leaves the last daemon, whose clock may be behind.
+-- A user has left a daemon, at ``seen``. If the user is on no other, publishes that, with the latest time reported by any
+-- daemon, and returns true. Otherwise keeps the time until the user leaves the last daemon, whose clock may be behind.
 local function publish_offline(user, seen)
   local before = call('HGET', prefix .. 'seen', user)
   if before and tonumber(before) > tonumber(seen) then

@@ -1,5 +1,5 @@
 -- @include "isRoom"
--- Delete a message, with its cid.
+-- Deletes a message and its cid.
 local function remove_message(conversation, entry)
   for at = 5, #entry[2], 2 do
     if entry[2][at] == 'd' then

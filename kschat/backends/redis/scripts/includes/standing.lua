@@ -1,9 +1,9 @@
 -- @include "hidden"
 -- @include "membership"
 -- @include "ownAmong"
--- How a conversation stands for a user on a side of it (1 or 2; 0: a room); nil if it is not the user's to see.
--- others: how many messages of others there were; read: how many of them are read or hidden; from: the id that what is
--- not hidden begins with; member: of a room, the membership.
+-- The state of a conversation for a user on a side of it (1 or 2; 0: a room); nil if the user may not see it.
+-- others: how many messages of others there were; read: how many of them are read or hidden; from: the id of
+-- the first message that is not hidden; member: the membership, in a room.
 local function standing(conversation, side, user)
   local gone = hidden(conversation)
   if side == 0 then

@@ -1,11 +1,13 @@
 -- @include "budget"
 -- @include "emptyUntil"
 -- @include "ids"
--- Look at what an index says to be before the id ``bound``, and let ``sweep`` delete what is: it returns 'gone', or the
--- time of the oldest that it left, or nil if there may be more to do. 1 if there may be more to do, or 0.
+-- Visits the entries that an index lists before the id ``bound``, and lets ``sweep`` delete the old ones: it returns
+-- 'gone', or the time of the oldest that it left, or nil if there may be more to do.
 --
--- To look at one that has nothing to delete counts as an entry. Somebody else's key is left alone, and keeps no other from
--- being looked at.
+-- Returns 1 if there may be more to do, or 0.
+--
+-- A visit that deletes nothing counts as an entry. A key of another application is left alone and does not block the
+-- others.
 local function sweep_by_age(index, bound, sweep)
   -- (Of messages whose ids are so close that they have the same time, some may wait for a later bound.)
   local upto = time_of(bound)

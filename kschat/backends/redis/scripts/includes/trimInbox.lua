@@ -1,5 +1,5 @@
 -- @include "ids"
--- Take an entry out of an inbox, and all before it.
+-- Removes an entry of an inbox, and all before it.
 local function trim_inbox(key, entry)
   call('XTRIM', key, 'MINID', '=', id_after(entry[1]))
 end

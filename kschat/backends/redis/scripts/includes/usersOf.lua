@@ -1,5 +1,5 @@
 -- @include "base"
--- The two users of a conversation: of side 1, and of side 2.
+-- The two users of a conversation: side 1, then side 2.
 local function users_of(conversation)
   local length, both = match(conversation, '^(%d+):(.*)$')
   return sub(both, 1, length), sub(both, length + 1)

@@ -1,22 +1,22 @@
--- Keeps a batch: all of it, or nothing.
+-- Appends a batch: all of it, or nothing.
 --
 -- Input:
 --   ARGV[1]  msgpack: deadline, writer, turn (see refusal); how many writes this may make; how many messages a
---            conversation keeps (0: all); the last number that the writer knows (milliseconds, count); and of each message
+--            conversation keeps (0: all); the last number that the writer knows (milliseconds, count); and for each message
 --            its sender, its recipient, its conversation, the sender's side of that (1 or 2; 0: a room), its cid ('' for
---            none), its number (milliseconds, count), and the message without its number, which is not looked into
+--            none), its number (milliseconds, count), and the message without its number, which the script does not parse
 -- Output:
 --   the server's time, in milliseconds; and one of
---   'ok'     the last number (milliseconds, count); a list of each message's offset, 0 for those that are told of behind:
---            {which, 'n', id, offset}          it has a later number than was given
+--   'ok'     the last number (milliseconds, count); a list of each message's offset, 0 for those described after it:
+--            {which, 'n', id, offset}          it got a later number than proposed
 --            {which, 'p', id, places}          it went to a room; packed users and offsets
 --            {which, 'r', id, message, facts, places}  it is a repeat of that one
---            {which, 'l', id, conversation}    it is a repeat of that one, which is to be looked up by messages
---            {which, 'x'}                      its sender is no member of the room
+--            {which, 'l', id, conversation}    it is a repeat of that one; the caller looks it up with messages
+--            {which, 'x'}                      its sender is not a member of the room
 --   'late', 'again'  see refusal; nothing was done
---   'new'    the data are others, or older; nothing was done
---   'much'   rooms and their sizes: it would be too many writes; nothing was done
---   'error'  why it was undone
+--   'new'    the data was replaced, or is older; nothing was done
+--   'much'   rooms and their sizes: the batch needs too many writes; nothing was done
+--   'error'  the reason for the rollback
 
 -- @include "asTold"
 -- @include "base"

@@ -3,9 +3,9 @@
 -- Input:
 --   ARGV[1]  the user
 --   ARGV[2]  how many at most
---   ARGV[3]  how many are looked at: the user's list is up to date but for a minute
+--   ARGV[3]  how many are examined: the user's list may be up to a minute out of date
 -- Output:
---   of each its side and name; the newest message's id; that message without its number ('' beyond some bytes: see
+--   for each its side and name; the newest message's id; that message without its number ('' beyond some bytes: see
 --   messages); how many messages of others are unread
 --
 -- Flags: no-writes

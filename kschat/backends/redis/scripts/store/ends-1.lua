@@ -3,7 +3,7 @@
 -- Input:
 --   ARGV[1]  msgpack: the users
 -- Output:
---   the last offset of each, in their order; '' where somebody else's key is in the way
+--   the last offset of each, in their order; '' if a key of another application is in the way
 --
 -- Flags: no-writes
 

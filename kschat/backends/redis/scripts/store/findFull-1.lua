@@ -1,7 +1,7 @@
--- Finds inboxes and conversations that hold too much although nothing is written to them: the bound was not set, or another.
+-- Finds inboxes and conversations that exceed a limit that was set or lowered after their last write.
 --
 -- Input:
---   ARGV[1]  msgpack: how many messages an inbox and a conversation keep; names, as they are in x:age:i and x:age:c
+--   ARGV[1]  msgpack: how many messages an inbox and a conversation keep; names, as in x:age:i and x:age:c
 
 -- @include "hidden"
 

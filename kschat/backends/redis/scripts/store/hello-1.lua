@@ -1,12 +1,12 @@
--- A daemon has connected: which offsets may be given from now on?
+-- Greets a daemon that has connected and decides which offsets may be assigned from now on.
 --
--- The last of what was acknowledged may be gone if the store is new, or on another server or in another life of it than
--- before, or older than it was. Then offsets go on in another generation, and none is given twice.
+-- The last acknowledged messages may be lost if the store is new, on another server, restarted, or older than it was.
+-- Offsets then continue in another generation, so that no offset is assigned twice.
 --
 -- Input:
 --   ARGV[1]  the server's run id
---   ARGV[2..6]  what this daemon knows: the epoch, the generation, the run id, the last number (milliseconds, count);
---            '', 0, '', 0 and 0 for nothing
+--   ARGV[2..6]  the state that this daemon knows: the epoch, the generation, the run id, the last number
+--            (milliseconds, count); '', 0, '', 0 and 0 if it knows none
 --   ARGV[7]  a new epoch
 -- Output:
 --   the epoch; the generation; the server's time, in milliseconds; the last number (milliseconds, count)

@@ -1,11 +1,11 @@
--- A page of a conversation, newest first. It is cut by bytes.
+-- Returns a page of a conversation, newest first, limited in bytes.
 --
 -- Input:
 --   ARGV[1]  the user
 --   ARGV[2]  the conversation
 --   ARGV[3]  1 if it is a room
 --   ARGV[4]  the id before which it begins; '' for the end
---   ARGV[5]  how many messages it has at most
+--   ARGV[5]  how many messages at most
 -- Output:
 --   1 if there are older ones, or 0; a list of each message's id, and the message without its number
 --

@@ -1,9 +1,9 @@
--- Where an inbox stands.
+-- Returns the state of an inbox.
 --
 -- Input:
 --   ARGV[1]  the user
 -- Output:
---   the cursor; the first offset that is kept; the last that was given
+--   the cursor; the first offset that is kept; the last that was assigned
 --
 -- Flags: no-writes
 

@@ -1,10 +1,10 @@
--- All messages of others in a conversation, up to one, are read.
+-- Marks all messages of others in a conversation, up to one, as read.
 --
 -- Input:
 --   ARGV[1]  msgpack: deadline, writer, turn (see refusal); the user, the conversation, the user's side of it (1 or 2;
---            0: a room), the id up to which
+--            0: a room), the last id to mark
 -- Output:
---   1 if any was not read before, or 0; 'late' or 'again'
+--   1 if any was unread before, or 0; 'late' or 'again'
 
 -- @include "facts"
 -- @include "refusal"

@@ -1,10 +1,10 @@
--- Makes a user a member of a room, or none.
+-- Adds a user to a room, or removes it.
 --
 -- Input:
 --   ARGV[1]  msgpack: deadline, writer, turn (see refusal); 'join' or 'leave', the room with its #, the user, how many
 --            members the room may have
 -- Output:
---   1 if anything changed, or 0; 'full', 'late', 'again', or 'new' if the data are gone
+--   1 if anything changed, or 0; 'full', 'late', 'again', or 'new' if the data is gone
 
 -- @include "ownKey"
 -- @include "refusal"

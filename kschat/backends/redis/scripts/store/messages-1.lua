@@ -1,9 +1,9 @@
--- Messages by where they are. What is beyond some bytes is left out at the end.
+-- Returns messages by conversation and id. Messages beyond the byte limit are left out at the end.
 --
 -- Input:
---   ARGV[1]  msgpack: of each its conversation and its id
+--   ARGV[1]  msgpack: for each its conversation and its id
 -- Output:
---   of each the message without its number, its facts, its packed places ('' if none); an empty list for one that is gone
+--   for each the message without its number, its facts, its packed places ('' if none); an empty list for a deleted one
 --
 -- Flags: no-writes
 

@@ -1,10 +1,10 @@
--- Keeps cursors, and when users were last seen. Neither falls.
+-- Stores cursors and last-seen times. Neither ever decreases.
 --
 -- Input:
 --   ARGV[1]  msgpack: deadline, writer, turn (see refusal); the epoch of the cursors; a list of users and cursors; a list of
 --            users and times, in milliseconds
 -- Output:
---   'ok', 'late', 'again', or 'new' if the data are others
+--   'ok', 'late', 'again', or 'new' if the data was replaced
 
 -- @include "inboxEnd"
 -- @include "refusal"

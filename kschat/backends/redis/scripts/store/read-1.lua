@@ -1,11 +1,11 @@
--- A page of an inbox. It is cut by bytes.
+-- Returns a page of an inbox, limited in bytes.
 --
 -- Input:
 --   ARGV[1]  the user
 --   ARGV[2]  the offset after which it begins
---   ARGV[3]  how many messages it has at most
+--   ARGV[3]  how many messages at most
 -- Output:
---   the first offset that is kept; the last that was given; the generation of offsets that this server is in; and a
+--   the first offset that is kept; the last that was assigned; this server's generation of offsets; and a
 --   list of each message's offset, id, and the message without its number
 --
 -- Flags: no-writes

@@ -1,7 +1,7 @@
--- An operator says that a copy was put in the place of this data: another generation of offsets begins.
+-- Records that an operator restored this data from a copy: another generation of offsets begins.
 --
 -- Output:
---   the generation; 0 if kschat has kept nothing here
+--   the generation; 0 if kschat has stored nothing here
 
 -- @include "nextGeneration"
 

@@ -1,9 +1,9 @@
--- When many users were last seen.
+-- Returns the last-seen times of many users.
 --
 -- Input:
 --   ARGV[1]  msgpack: the users
 -- Output:
---   the time of each, in milliseconds, in their order; '' for none
+--   the time of each, in milliseconds, in their order; '' if unknown
 --
 -- Flags: no-writes
 

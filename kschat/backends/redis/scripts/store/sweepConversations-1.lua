@@ -1,8 +1,8 @@
--- Deletes a little of what is too old in conversations, and conversations in which nothing is left.
+-- Deletes some of the expired messages in conversations, and conversations that have become empty.
 --
 -- Input:
---   ARGV[1]  msgpack: the id before which messages go; how many entries, how many bytes of messages this
---            may touch, and for how many milliseconds
+--   ARGV[1]  msgpack: the id before which messages go; how many entries and how many bytes of messages
+--            this may touch, and for how many milliseconds
 -- Output:
 --   1 if there may be more to do, or 0
 

@@ -1,11 +1,11 @@
--- Deletes a little of what is too much in inboxes and conversations.
+-- Deletes some of the messages that exceed the limits of inboxes and conversations.
 --
--- A message goes when neither its conversation nor an inbox holds it. So what a conversation holds no longer is hidden
--- there, and deleted by whichever lets go of it last.
+-- A message is deleted when neither its conversation nor an inbox holds it. A message that exceeds its conversation's
+-- limit is therefore hidden there first; the last holder to release it deletes it.
 --
 -- Input:
---   ARGV[1]  msgpack: how many messages an inbox and a conversation keep; how many entries, how many bytes of messages this
---            may touch, and for how many milliseconds
+--   ARGV[1]  msgpack: how many messages an inbox and a conversation keep; how many entries and how many bytes of messages
+--            this may touch, and for how many milliseconds
 -- Output:
 --   1 if there may be more to do, or 0
 

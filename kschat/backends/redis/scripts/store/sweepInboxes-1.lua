@@ -1,9 +1,9 @@
--- Deletes a little of what is too old in inboxes, and inboxes that are empty and unused for as long. Run until it has
--- nothing to do before sweepConversations, so that no inbox names what is deleted.
+-- Deletes some of the expired messages in inboxes, and inboxes that have been empty and unused for as long. Run it until
+-- it has nothing to do before sweepConversations, so that no inbox refers to a deleted message.
 --
 -- Input:
---   ARGV[1]  msgpack: the id before which messages go; how many entries, how many bytes of messages this
---            may touch, and for how many milliseconds
+--   ARGV[1]  msgpack: the id before which messages go; how many entries and how many bytes of messages
+--            this may touch, and for how many milliseconds
 -- Output:
 --   1 if there may be more to do, or 0
 
