@@ -37,37 +37,28 @@ local deadline, writer, turn, most_writes, most_kept, known_ms, known_count = un
 local BEGIN = 8
 
 local now = server_milliseconds()
-local global_key = prefix .. 'g'
 
--- Read before anything is written.
-local generation, base, any_id, digits, inbox_floor, last_ms, last_count
-
--- What was written, to undo it: ids of streams, and commands.
-local added, done = {}, {}
--- Conversations that are written to, by name and in order.
-local states, ordered = {}, {}
--- Names for the indexes of retention.
-local new_inboxes, new_conversations, full = {}, {}, {}
 -- Own times of messages whose ids run ahead of them, by id (see ``age`` in the package ``backends``).
 local late = {}
 local LATE, MOST_LATE = 60000, 2592000000
-local spilled, repeated_bytes = false, 0
+-- Names for the indexes of retention.
+local new_inboxes, new_conversations, full = {}, {}, {}
+-- Conversations that are written to, by name and in order.
+local states, ordered, state_count = {}, {}, 0
+-- What was written, to undo it: keys and ids of streams, and commands.
+local added, added_count, done = {}, 0, {}
 local offsets = {}
 local answer = {now, 'ok', 0, 0, offsets}
+local spilled, repeated_bytes = false, 0
+-- Read before anything is written.
+local generation, base, any_id, digits, inbox_floor, last_ms, last_count
+-- The number of the message that is being kept.
+local ms, count
 
--- Undoing.
-
-local function to_undo_add(key, id)
-  added[#added + 1] = key
-  added[#added + 1] = id
-end
-
-local function to_undo(...)
-  done[#done + 1] = {...}
-end
+-- Each call defines these functions anew. What is done once stands below them, where it costs less.
 
 local function undo(failure)
-  for at = 1, #added, 2 do
+  for at = 1, added_count, 2 do
     pcall_redis('XDEL', added[at], added[at + 1])
   end
   for at = #done, 1, -1 do
@@ -75,8 +66,6 @@ local function undo(failure)
   end
   return {now, 'error', type(failure) == 'table' and failure.err or tostring(failure)}
 end
-
--- Before anything is written.
 
 -- Rooms and their sizes, if the batch would be too many writes. One message never is.
 local function too_much()
@@ -100,65 +89,25 @@ local function too_much()
   return listed
 end
 
--- Why nothing may be done; nil if it may.
-local function refused()
-  local field = 'w:' .. writer
-  local global = call('HMGET', global_key, 'epoch', 'generation', 'ms', 'seq', 'floor', field)
-  local held = global[6]
-  local outcome = refusal(now, deadline, turn, held)
-  if outcome then
-    return {now, outcome}
-  end
-  if held then
-    call('HDEL', global_key, field)
-  end
-  last_ms, last_count = tonumber(global[3]) or 0, tonumber(global[4]) or 0
-  if not global[1] or last_ms < known_ms or (last_ms == known_ms and last_count < known_count) then
-    return {now, 'new'}
-  end
-  local sizes = too_much()
-  if sizes then
-    call('HSET', global_key, field, turn)
-    return {now, 'much', sizes}
-  end
-  generation, inbox_floor = global[2], tonumber(global[5]) or 0
-  base, any_id, digits = (generation - 1) * GENERATION + 1, generation .. '-*', #generation + 2
-end
-
--- Numbers and conversations.
-
--- The number that a message gets, and whether that is later than the one it has.
-local function number_of(ms, count)
-  if ms > last_ms or (ms == last_ms and count > last_count) then
-    return ms, count, false
-  end
-  if last_count < 65535 then
-    return last_ms, last_count + 1, true
-  end
-  return last_ms + 1, 0, true
-end
-
+-- A conversation, as the messages before have left it. ``message`` is the first of this batch.
 local function state_of(message)
   local state = states[message.conversation]
   if not state then
-    local key = prefix .. 'h:' .. message.conversation
-    local found = call('HMGET', key, 't', 'a', 'z', 'ft')
+    local counts = prefix .. 'h:' .. message.conversation
+    local found = call('HMGET', counts, 't', 'a', 'z', 'ft')
     local total = tonumber(found[1]) or 0
     state = {
-      conversation = message.conversation,
-      sender = message.sender,
-      recipient = message.recipient,
-      side = message.side,
-      counts = key,
-      stream = prefix .. 'c:' .. message.conversation,
+      message = message,
+      counts = counts,
       total = total,
       first = tonumber(found[2]) or 0,
       listed = tonumber(found[3]) or 0,
       shown = total - (tonumber(found[4]) or 0),
       is_new = not found[1],
+      last = false,
     }
-    states[message.conversation] = state
-    ordered[#ordered + 1] = state
+    state_count = state_count + 1
+    states[message.conversation], ordered[state_count] = state, state
   end
   return state
 end
@@ -166,7 +115,7 @@ end
 -- The members of a room, and their inboxes.
 local function find_members(state)
   if not state.members then
-    local members, inboxes = call('HKEYS', prefix .. 'm:' .. state.conversation), {}
+    local members, inboxes = call('HKEYS', prefix .. 'm:' .. state.message.conversation), {}
     for nth = 1, #members do
       inboxes[nth] = prefix .. 'i:' .. members[nth]
     end
@@ -174,14 +123,12 @@ local function find_members(state)
   end
 end
 
--- Repeats.
-
 -- The message that this one repeats: its id, its conversation, and its entry if that was looked at; nil if there is none,
 -- and then this one is the first from now on, if ``remember``.
 local function find_first(message, remember)
   local key, mine = prefix .. 'd:' .. message.sender, message.id .. ' ' .. message.conversation
   if remember and call('HSETNX', key, message.cid, mine) == 1 then
-    to_undo('HDEL', key, message.cid)
+    done[#done + 1] = {'HDEL', key, message.cid}
     return
   end
   local earlier = call('HGET', key, message.cid)
@@ -200,34 +147,23 @@ local function find_first(message, remember)
   if remember then
     -- What it was of is kept no longer.
     call('HSET', key, message.cid, mine)
-    to_undo('HSET', key, message.cid, earlier)
+    done[#done + 1] = {'HSET', key, message.cid, earlier}
   end
 end
-
-local function tell_repeat(which, id, conversation, entry)
-  if entry then
-    local told = as_told(entry)
-    answer[#answer + 1] = {which, 'r', id, told[1], told[2], told[3]}
-  else
-    answer[#answer + 1] = {which, 'l', id, conversation}
-  end
-end
-
--- Inboxes.
 
 -- Put a message into an inbox; its offset there, and its id.
 local function give(user, key, message)
   local id = call('XADD', key, any_id, 'n', message.id, 'c', message.conversation)
-  to_undo_add(key, id)
+  added[added_count + 1], added[added_count + 2], added_count = key, id, added_count + 2
   local offset = base + tonumber(sub(id, digits))
   if offset == base then
-    new_inboxes['i' .. user] = message.ms
+    new_inboxes['i' .. user] = ms
     if inbox_floor > 0 then
       -- An inbox of this user may have been deleted, and no offset is given twice.
       local first = id
       id = generation .. '-' .. format('%.0f', inbox_floor)
       call('XADD', key, id, 'n', message.id, 'c', message.conversation)
-      to_undo_add(key, id)
+      added[added_count + 1], added[added_count + 2], added_count = key, id, added_count + 2
       call('XDEL', key, first)
       offset = base + inbox_floor
     end
@@ -240,99 +176,77 @@ local function give(user, key, message)
   return offset, id
 end
 
--- Put a message into the inboxes of a room's members, and count it as its sender's own. Its number among these, and the
--- packed users and offsets.
-local function give_to_room(state, message, member)
-  local places, members, inboxes = {}, state.members, state.inboxes
-  for nth = 1, #members do
-    local user = members[nth]
-    if user ~= message.sender then
-      local offset = give(user, inboxes[nth], message)
-      places[#places + 1] = user
-      places[#places + 1] = offset
-    end
-  end
-  local mine, read = match(member, '^(%d+) (%d+)$')
-  local own, key = mine + 1, prefix .. 'm:' .. state.conversation
-  call('HSET', key, message.sender, own .. ' ' .. read)
-  to_undo('HSET', key, message.sender, member)
-  key = own_key(state.conversation, message.sender)
-  call('ZADD', key, state.total, own)
-  to_undo('ZREM', key, own)
-  if most_kept > 0 and #places > 0 then
-    key = prefix .. 'n:' .. state.conversation
-    call('HSET', key, message.id, #places / 2)
-    to_undo('HDEL', key, message.id)
-  end
-  return own, cmsgpack.pack(places)
-end
-
--- The number of a message among its sender's, in a conversation of two.
-local function count_own(state, side)
-  if side == 1 then
-    state.first = state.first + 1
-    return state.first
-  end
-  return state.total - state.first
-end
-
--- Conversations.
-
-local function add_to_conversation(state, message, own, place, sender, places)
-  local facts = state.total .. ' ' .. own .. ' ' .. place .. ' ' .. sender
+-- Put a message into its conversation, and count it. own: its number among its sender's; place: its id in the recipient's
+-- inbox; sender: the side of two, or the member of a room; places: of a room, packed.
+local function add(state, message, own, place, sender, places)
+  local key, facts = prefix .. 'c:' .. message.conversation, state.total .. ' ' .. own .. ' ' .. place .. ' ' .. sender
   local id, cid = message.id, message.cid
   if cid == '' then
-    call('XADD', state.stream, id, 'm', message.rest, 's', facts)
+    call('XADD', key, id, 'm', message.rest, 's', facts)
   else
     local of = #message.sender .. ' ' .. message.sender .. cid
     if places then
-      call('XADD', state.stream, id, 'm', message.rest, 's', facts, 'd', of, 'p', places)
+      call('XADD', key, id, 'm', message.rest, 's', facts, 'd', of, 'p', places)
     else
-      call('XADD', state.stream, id, 'm', message.rest, 's', facts, 'd', of)
+      call('XADD', key, id, 'm', message.rest, 's', facts, 'd', of)
     end
   end
-  to_undo_add(state.stream, id)
-end
-
--- What is ahead of the server's clock may be ahead of its own time as well. Its rest is looked into then: an array, whose
--- fifth is the time.
-local function note_late(message)
-  local _, _, _, _, _, time = cmsgpack.unpack_limit(message.rest, 5, 1)
-  local by = message.ms - time
-  if by > LATE and by <= MOST_LATE then
-    late[message.id] = time
-  end
-end
-
-local function count(state, message)
-  if message.ms > now + LATE then
-    pcall(note_late, message)
-  end
-  last_ms, last_count = message.ms, message.count
-  state.last = message.id
+  added[added_count + 1], added[added_count + 2], added_count = key, id, added_count + 2
+  last_ms, last_count, state.last = ms, count, id
   state.shown = state.shown + 1
   if state.is_new then
-    new_conversations['c' .. state.conversation] = message.ms
+    new_conversations['c' .. message.conversation] = ms
     state.is_new = false
   end
   if most_kept > 0 and state.shown > most_kept then
-    full['c' .. state.conversation] = true
+    full['c' .. message.conversation] = true
   end
 end
 
--- One message.
-
+-- Keep a message for all members of a room but its sender, whose own it is.
 local function keep_in_room(which, state, message, member)
+  find_members(state)
   state.total = state.total + 1
-  local own, places = give_to_room(state, message, member)
-  add_to_conversation(state, message, own, '-', message.sender, places)
-  answer[#answer + 1] = {which, 'p', message.id, places}
+  local conversation, sender = message.conversation, message.sender
+  local members, inboxes = state.members, state.inboxes
+  local places, filled = {}, 0
+  for nth = 1, #members do
+    local user = members[nth]
+    if user ~= sender then
+      places[filled + 1], places[filled + 2] = user, (give(user, inboxes[nth], message))
+      filled = filled + 2
+    end
+  end
+  local mine, read = match(member, '^(%d+) (%d+)$')
+  local own, key = mine + 1, prefix .. 'm:' .. conversation
+  call('HSET', key, sender, own .. ' ' .. read)
+  done[#done + 1] = {'HSET', key, sender, member}
+  key = own_key(conversation, sender)
+  call('ZADD', key, state.total, own)
+  done[#done + 1] = {'ZREM', key, own}
+  if most_kept > 0 and filled > 0 then
+    key = prefix .. 'n:' .. conversation
+    call('HSET', key, message.id, filled / 2)
+    done[#done + 1] = {'HDEL', key, message.id}
+  end
+  local packed = cmsgpack.pack(places)
+  add(state, message, own, '-', sender, packed)
+  answer[#answer + 1] = {which, 'p', message.id, packed}
 end
 
+-- Keep a message for a user.
 local function keep_for_user(which, state, message)
   state.total = state.total + 1
-  local offset, place = give(message.recipient, prefix .. 'i:' .. message.recipient, message)
-  add_to_conversation(state, message, count_own(state, message.side), place, message.side)
+  local own
+  if message.side == 1 then
+    own = state.first + 1
+    state.first = own
+  else
+    own = state.total - state.first
+  end
+  local recipient = message.recipient
+  local offset, place = give(recipient, prefix .. 'i:' .. recipient, message)
+  add(state, message, own, place, message.side)
   if message.is_later then
     answer[#answer + 1] = {which, 'n', message.id, offset}
   else
@@ -340,109 +254,141 @@ local function keep_for_user(which, state, message)
   end
 end
 
-local function keep(which, message)
-  offsets[which] = 0
-  local state, member = state_of(message), nil
-  local is_to_room = message.side == 0
-  if is_to_room then
-    member = call('HGET', prefix .. 'm:' .. message.conversation, message.sender)
+-- What is ahead of the server's clock may be ahead of its own time as well. Its rest is looked into then: an array, whose
+-- fifth is the time.
+local function note_late(message)
+  local _, _, _, _, _, time = cmsgpack.unpack_limit(message.rest, 5, 1)
+  local by = ms - time
+  if by > LATE and by <= MOST_LATE then
+    late[message.id] = time
   end
+end
+
+-- Keep a message, unless it is a repeat, or its sender no member of the room.
+local function keep(which, message)
+  local is_to_room = message.side == 0
+  local member = is_to_room and call('HGET', prefix .. 'm:' .. message.conversation, message.sender)
+  offsets[which] = 0
   if message.cid ~= '' then
     -- A sender that was a member at the first try, and is none any more, is told what became of that.
     local id, conversation, entry = find_first(message, not is_to_room or member)
-    if id then
-      return tell_repeat(which, id, conversation, entry)
+    if entry then
+      local told = as_told(entry)
+      answer[#answer + 1] = {which, 'r', id, told[1], told[2], told[3]}
+      return
+    elseif id then
+      answer[#answer + 1] = {which, 'l', id, conversation}
+      return
     end
   end
   if not is_to_room then
-    keep_for_user(which, state, message)
+    keep_for_user(which, state_of(message), message)
   elseif member then
-    find_members(state)
-    keep_in_room(which, state, message, member)
+    keep_in_room(which, state_of(message), message, member)
   else
     answer[#answer + 1] = {which, 'x'}
     return
   end
-  count(state, message)
-end
-
-local function keep_all()
-  local which = 0
-  for at = BEGIN, #batch, FIELDS do
-    which = which + 1
-    local ms, count_of, is_later = number_of(batch[at + 5], batch[at + 6])
-    keep(which, {
-      sender = batch[at],
-      recipient = batch[at + 1],
-      conversation = batch[at + 2],
-      side = batch[at + 3],
-      cid = batch[at + 4],
-      ms = ms,
-      count = count_of,
-      id = format('%.0f-%.0f', ms, count_of),
-      is_later = is_later,
-      rest = batch[at + 7],
-    })
+  if ms > now + LATE then
+    pcall(note_late, message)
   end
 end
-
--- Afterwards. What is written here was read before, or is an index that can do without: nothing of it can fail.
 
 -- Put a conversation into its users' lists.
 local function list(state)
+  local message = state.message
   state.listed = now
-  if state.side == 0 then
+  if message.side == 0 then
     for _, user in ipairs(state.members) do
-      pcall_redis('ZADD', prefix .. 'v:' .. user, now, '0' .. state.conversation)
+      pcall_redis('ZADD', prefix .. 'v:' .. user, now, '0' .. message.conversation)
     end
   else
-    pcall_redis('ZADD', prefix .. 'v:' .. state.sender, now, state.side .. state.conversation)
-    if state.sender ~= state.recipient then
-      pcall_redis('ZADD', prefix .. 'v:' .. state.recipient, now, 3 - state.side .. state.conversation)
+    pcall_redis('ZADD', prefix .. 'v:' .. message.sender, now, message.side .. message.conversation)
+    if message.sender ~= message.recipient then
+      pcall_redis('ZADD', prefix .. 'v:' .. message.recipient, now, 3 - message.side .. message.conversation)
     end
   end
 end
 
-local function write_counts()
-  for _, state in ipairs(ordered) do
-    if state.last then
-      -- (The server's clock may have been set back since.)
-      if now - state.listed >= LISTED_EVERY or now < state.listed then
-        list(state)
-      end
-      call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last)
-    end
-  end
-  call('HSET', global_key, 'ms', format('%.0f', last_ms), 'seq', last_count)
-  if spilled then
-    call('HSET', global_key, 'generation', format('%.0f', generation + 1), 'floor', 0)
-  end
-end
+-- May it be done?
 
-local function write_indexes()
-  for name, ms in pairs(new_inboxes) do
-    pcall_redis('ZADD', prefix .. 'x:age:i', 'NX', ms, name)
-  end
-  for name, ms in pairs(new_conversations) do
-    pcall_redis('ZADD', prefix .. 'x:age:c', 'NX', ms, name)
-  end
-  for id, time in pairs(late) do
-    pcall_redis('ZADD', prefix .. 'x:late', time, id)
-  end
-  for name in pairs(full) do
-    pcall_redis('SADD', prefix .. 'x:full', name)
-  end
-end
-
-local outcome = refused()
+local global_key, held_key = prefix .. 'g', 'w:' .. writer
+local global = call('HMGET', global_key, 'epoch', 'generation', 'ms', 'seq', 'floor', held_key)
+local held = global[6]
+local outcome = refusal(now, deadline, turn, held)
 if outcome then
-  return outcome
+  return {now, outcome}
 end
-local fine, failure = pcall(keep_all)
-if not fine then
-  return undo(failure)
+if held then
+  call('HDEL', global_key, held_key)
 end
-write_counts()
-write_indexes()
+last_ms, last_count = tonumber(global[3]) or 0, tonumber(global[4]) or 0
+if not global[1] or last_ms < known_ms or (last_ms == known_ms and last_count < known_count) then
+  return {now, 'new'}
+end
+local sizes = too_much()
+if sizes then
+  call('HSET', global_key, held_key, turn)
+  return {now, 'much', sizes}
+end
+generation, inbox_floor = global[2], tonumber(global[5]) or 0
+base, any_id, digits = (generation - 1) * GENERATION + 1, generation .. '-*', #generation + 2
+
+-- Keep each message.
+
+local which = 0
+for at = BEGIN, #batch, FIELDS do
+  which = which + 1
+  local is_later = false
+  ms, count = batch[at + 5], batch[at + 6]
+  if ms < last_ms or (ms == last_ms and count <= last_count) then
+    is_later = true
+    if last_count < 65535 then
+      ms, count = last_ms, last_count + 1
+    else
+      ms, count = last_ms + 1, 0
+    end
+  end
+  local fine, failure = pcall(keep, which, {
+    sender = batch[at],
+    recipient = batch[at + 1],
+    conversation = batch[at + 2],
+    side = batch[at + 3],
+    cid = batch[at + 4],
+    id = format('%.0f-%.0f', ms, count),
+    is_later = is_later,
+    rest = batch[at + 7],
+  })
+  if not fine then
+    return undo(failure)
+  end
+end
+
+-- Write counts and indexes. What is written here was read before, or is an index that can do without: none of it can fail.
+
+for at = 1, state_count do
+  local state = ordered[at]
+  -- (The server's clock may have been set back since.)
+  if now - state.listed >= LISTED_EVERY or now < state.listed then
+    list(state)
+  end
+  call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last)
+end
+for name, time in pairs(new_inboxes) do
+  pcall_redis('ZADD', prefix .. 'x:age:i', 'NX', time, name)
+end
+for name, time in pairs(new_conversations) do
+  pcall_redis('ZADD', prefix .. 'x:age:c', 'NX', time, name)
+end
+for id, time in pairs(late) do
+  pcall_redis('ZADD', prefix .. 'x:late', time, id)
+end
+for name in pairs(full) do
+  pcall_redis('SADD', prefix .. 'x:full', name)
+end
+call('HSET', global_key, 'ms', format('%.0f', last_ms), 'seq', last_count)
+if spilled then
+  call('HSET', global_key, 'generation', format('%.0f', generation + 1), 'floor', 0)
+end
 answer[3], answer[4] = last_ms, last_count
 return answer
