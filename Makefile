@@ -22,7 +22,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.dev system-packages node peers
 	@$(BIN)/python tools/run_tests.py $(T)
 
-# Those that need no service: no other process, no Redis, RabbitMQ, Node.js or browser. Under a minute.
+# Those that need no service: no other process, no Redis, RabbitMQ, Node.js or browser.
 unit: $(VENV)/.dev
 	@$(BIN)/python tools/run_tests.py $(or $(T),$$($(BIN)/python tools/unit_tests.py))
 
