@@ -30,6 +30,9 @@ class Admission:
         hub: knows who is here.
         router: is told which users are here.
         bus: brings what other daemons tell a user.
+
+    Attributes:
+        lingering: how many users who left are still listened for, until the store has their cursors.
     """
 
     log = Logger()
@@ -38,6 +41,7 @@ class Admission:
         self._hub = hub
         self._router = router
         self._bus = bus
+        self.lingering = 0
 
     def join(self, session: ChatSession) -> Deferred[InboxState | None]:
         """Bind a socket's user, then look where the inbox stands.
@@ -71,6 +75,10 @@ class Admission:
         if not listens.called:
             listens.addTimeout(LISTEN_WAIT, self._hub.clock, _let_in)
         return listens
+
+    def _lingered(self, user: str) -> None:
+        self.lingering -= 1
+        self._unlisten(user)
 
     def _unlisten(self, user: str) -> None:
         if self._hub.inbox(user) is None:
@@ -140,7 +148,8 @@ class Admission:
             return False
         if self._hub.write_behind.cursor(user):
             # Until the store knows it, a daemon that the user comes to next must be able to ask for it.
-            self._hub.clock.callLater(WRITE_BEHIND_WAIT, self._unlisten, user)
+            self.lingering += 1
+            self._hub.clock.callLater(WRITE_BEHIND_WAIT, self._lingered, user)
         else:
             self._bus.unlisten(user)
         if not inbox.here:

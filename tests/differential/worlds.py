@@ -109,6 +109,11 @@ class Simulated:
         return int(self._clock.seconds() * 1000)
 
 
+def _has_timers(daemon: Daemon) -> bool:
+    """Whether the chat waits for something: cursors to write, users who left and are still listened for."""
+    return daemon.hub.write_behind._timer is not None or bool(daemon.context.admission.lingering)
+
+
 class Real:
     """Daemons on the real reactor. Subclasses say what they are made of."""
 
@@ -134,7 +139,7 @@ class Real:
 
     async def stop(self) -> None:
         deadline = self.now + PATIENCE
-        while any(daemon.hub.write_behind._timer is not None for daemon in self.daemons) and self.now < deadline:
+        while any(map(_has_timers, self.daemons)) and self.now < deadline:
             await self.turn()
         for part in self._parts:
             await part.stop()
