@@ -15,7 +15,7 @@ from kschat.chat.interfaces import IStore
 
 
 class UnknownStore(ValueError):
-    """No store is meant by a text. Its own text ends a sentence: "is none of memory, …"."""
+    """A text names no store. The error's own text completes a sentence: "is not a store: write memory, …"."""
 
 
 class MakeStore(Protocol):
@@ -108,9 +108,8 @@ class Backends(msgspec.Struct, frozen=True):
         for kind in self.stores:
             if kind.name == name and bool(kind.argument) == bool(colon) == bool(argument):
                 return kind, argument
-        bare = [kind.name for kind in self.stores if not kind.argument]
-        like = [kind.example for kind in self.stores if kind.argument]
-        raise UnknownStore(f"is none of {_listed(bare)}, nor like {_listed(like)}")
+        examples = sorted(self.stores, key=lambda kind: bool(kind.argument))
+        raise UnknownStore(f"is not a store: write {_listed([kind.example for kind in examples])}")
 
     @property
     def examples(self) -> dict[str, str]:
@@ -119,4 +118,4 @@ class Backends(msgspec.Struct, frozen=True):
 
 
 def _listed(names: list[str]) -> str:
-    return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
+    return " or ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])

@@ -16,7 +16,8 @@ class LocalBus:
     """Tells nobody anything.
 
     Args:
-        only: whether there is no other daemon; else of whoever is not here nothing is known (relay mode without Redis).
+        only: whether this is the only daemon. Otherwise (relay mode without Redis) users elsewhere have no known
+            presence.
     """
 
     up = True

@@ -58,7 +58,7 @@ class IBus(Interface):
     """What daemons tell each other about sockets. It may be lost, and never delays a message.
 
     Where it can't be told (Redis is away), it is dropped at once: nothing is told late. A bus that
-    could not, and then can, needs no restart: it enters all who are here anew, and then says UP.
+    could not, and then can, needs no restart: it registers every user who is here again, and then reports UP.
     """
 
     up = Attribute("A bool: whether it tells and hears.")

@@ -193,7 +193,7 @@ class IStore(Interface):
     not, and then can, needs no restart.
     """
 
-    epoch = Attribute("A str: another one where offsets began anew, so that those of before mean nothing now.")
+    epoch = Attribute("A str: it changes when offsets start over, which makes earlier offsets void.")
     keeps = Attribute("A bool: whether messages are kept. Where not, offsets are all 0 and inboxes empty (relay mode).")
     up = Attribute("A bool: whether it answered when it was last asked, or looked at in the background.")
 

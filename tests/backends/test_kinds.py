@@ -49,7 +49,7 @@ class NewcomerTests(unittest.TestCase):
 
     async def test_it_is_checked_by_what_it_says(self) -> None:
         for settings, reason in [
-            ({"store": "logged"}, "is none of memory, redis and none, nor like sqlite:kschat.db and logged:chat.log"),
+            ({"store": "logged"}, "is not a store: write memory, redis, none, sqlite:kschat.db or logged:chat.log"),
             ({"store": "loged:x"}, "use logged:chat.log"),
             ({"amqp_exchange": ""}, "needs a name for nothing"),
             ({"amqp": "amqp://localhost/"}, "cannot be used with a store that other daemons cannot read"),

@@ -197,7 +197,7 @@ class RestoreTests(LostTestCase):
         redis = await self.copied()
         offset = await self.lose(redis, self.old)
         for _ in range(2):
-            # Each life after the copy began the same generations anew.
+            # Each run after the copy would otherwise repeat the same generations.
             await self.old.stop()
             await self.put_back(redis)
             # A generation is told from another by the second in which it begins.

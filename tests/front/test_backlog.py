@@ -11,7 +11,6 @@ import struct
 import tempfile
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
 from twisted.internet import endpoints
 from twisted.internet.interfaces import IListeningPort
@@ -24,6 +23,7 @@ from kschat.front import backlog as backlogs
 from kschat.front.backlog import ENOUGH, system_backlog, with_backlog
 from kschat.front.endpoints import server_endpoint
 from kschat.front.port import ListeningService
+from tests.support.needs import require
 from tests.support.waiting import PATIENCE, real_reactor
 
 #: Clients that connect at once.
@@ -115,10 +115,10 @@ class ManyAtOnce(TestCase):
 
     def setUp(self) -> None:
         if system_backlog() < CLIENTS:
-            raise SkipTest(f"net.core.somaxconn is {system_backlog()}: no listener may have {CLIENTS} clients wait")
+            require(f"net.core.somaxconn is {system_backlog()}: no listener may have {CLIENTS} clients wait")
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if hard < 2 * CLIENTS + 200:
-            raise SkipTest(f"this process may have no more than {hard} descriptors")
+            require(f"this process may have no more than {hard} descriptors")
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * CLIENTS + 200), hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
 

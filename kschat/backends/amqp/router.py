@@ -310,7 +310,7 @@ class AmqpRouter:
         self._turn(RouterEvent.UP)
 
     def broken(self, failure: Failure) -> None:
-        """End the connection: the next one makes all anew."""
+        """Close the connection. The next one declares the queue and its bindings again."""
         if self._link is not None and self._link.ended:
             return  # that is all that is wrong, and it is told
         if failure.check(AMQPError) is None:

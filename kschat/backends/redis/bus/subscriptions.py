@@ -127,7 +127,7 @@ class Subscriptions:
             self._waiting.popleft()[1].callback(None)
 
     def _failed(self, failure: Failure) -> None:
-        # The next connection asks for all anew.
+        # The next connection subscribes to every channel again.
         self._client.abort(why(failure.value))
         self._give_up()
 

@@ -132,7 +132,7 @@ class RedisClient:
         """See whether another server has taken the place of this client's: one with a later generation of offsets.
 
         The search covers the client's own address and each place that a Sentinel names. A client whose server has an
-        earlier generation connects anew. There is at most one search every ``SEARCH_INTERVAL`` seconds.
+        earlier generation reconnects. There is at most one search every ``SEARCH_INTERVAL`` seconds.
         """
         connection, now = self._client.connection, self._reactor.seconds()
         if connection is None or self._searching or now - self._searched < SEARCH_INTERVAL:

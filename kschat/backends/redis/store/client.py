@@ -176,14 +176,14 @@ class StoreClient:
         """What Redis said instead of doing it."""
         reason = said(error)
         if str(error).startswith(_WHOLE) or is_forbidden(error):
-            # The next connection is prepared anew, which fails for as long as Redis takes no writes.
+            # The next connection is prepared again, which fails while Redis accepts no writes.
             (client or self._writes).abort(reason)
         else:
             self._warn(f"Redis could not do it: {reason}")
         return StoreUnavailable(f"Redis refused: {reason}")
 
     def lost(self) -> StoreUnavailable:
-        """Its data are gone, or others: all is looked at anew."""
+        """The data was lost or replaced: every inbox is read again."""
         self._writes.abort("its data are gone, or others")
         return StoreUnavailable("Redis has lost its data")
 
