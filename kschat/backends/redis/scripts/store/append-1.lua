@@ -55,7 +55,7 @@ local generation, base, any_id, digits, inbox_floor, last_ms, last_count
 -- The number of the message that is being kept.
 local ms, count
 
--- Each call defines these functions anew. What is done once stands below them, where it costs less.
+-- Each call defines these functions again, so that code that runs once is written below them, where it costs less.
 
 local function undo(failure)
   for at = 1, added_count, 2 do
