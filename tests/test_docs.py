@@ -33,6 +33,7 @@ from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import session as wire_session
+from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from kschat.wire.limits import Limits
 from kschat.wire.outbox import FRAME_COST
 
@@ -79,6 +80,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
     "a compressed packet, with `deflate`": (),
     "attachments of a packet": (many(CONFIG.max_attachments),),
+    "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
     "depth of JSON": (many(CONFIG.max_depth),),
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
