@@ -79,12 +79,8 @@ def as_javascript(text: bytes, most: int | None = None) -> bytes:
     first = text[:1]
     if first == b'"' or first == b"n":
         return text
-    if first in _STARTS:
-        return (
-            text
-            if len(text) <= _SAFE_DIGITS and text.isdigit()
-            else _rewritten(text, _STRANGE, written=_stringified, most=most)
-        )
+    if first in _STARTS and len(text) <= _SAFE_DIGITS and text.isdigit():
+        return text
     # Nearly all messages have no such number: this finds out without decoding them.
     classes = text.translate(_CLASSES)
     if (
