@@ -85,7 +85,7 @@ class TestToken(CommandTestCase):
         return Verifier(Keys.from_secret(SECRET.encode()), ["HS256"], self.clock.seconds).verify(output.strip())
 
     def test_a_token_names_its_user_and_is_good_for_an_hour(self):
-        self.assertEqual(self.verified("--user", "42"), Identity("42", NOW + 3600.0))
+        self.assertEqual(self.verified("--user", "42"), Identity("42", NOW + 3600.0, issued=NOW))
 
     def test_a_token_ends_when_it_was_told_to(self):
         self.assertEqual(self.verified("--user", "42", "--expires", "2d").expires, NOW + 2 * 86400)
