@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.python.usage import UsageError
@@ -133,7 +133,6 @@ class TestToken(CommandTestCase):
             ),
         )
 
-    @settings(deadline=None)
     @given(st.text())
     def test_any_text_is_a_time_or_refused(self, text: str):
         with contextlib.suppress(UsageError):

@@ -168,17 +168,17 @@ class RefusedTokens(SynchronousTestCase):
         self.assertTrue(error.__suppress_context__ or error.__context__ is None)
         self.assertNotIn("secret", repr(Keys.from_secret(SECRET)))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
     def test_junk_is_refused(self, junk: object) -> None:
         self.assertRaises(TokenError, verifier().verify, junk)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.binary(max_size=200), st.one_of(st.just(b'{"alg":"HS256"}'), st.binary(max_size=60)))
     def test_any_bytes_rightly_signed_are_an_identity_or_refused(self, payload: bytes, header: bytes) -> None:
         self.identity_or_refused(signed(payload, header))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
