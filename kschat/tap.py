@@ -232,6 +232,7 @@ def _make_chat(
         max_room=config.max_room,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
+        revocation_days=config.revocation_days,
     )
     return Chat(context)
 

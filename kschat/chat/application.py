@@ -61,9 +61,20 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        revoker = self.context.revoker
+        if not revoker.ready:
+            # Right after the start. (``connect_timeout`` ends a connection that waits too long.)
+            revoker.known().addCallback(lambda _: self._connect(socket, wish)).addErrback(self._failed)
+            return
+        self._connect(socket, wish)
+
+    def _connect(self, socket: Socket, wish: Connect) -> None:
+        if socket.ended:
+            return
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
             identity = request.identify(self.context.verifier)
+            self.context.revoker.check(identity)
         except TokenError as error:
             self._deny(socket, error.reason, "Authentication error")
             return
@@ -79,6 +90,10 @@ class Chat:
 
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
+            return
+        if self.context.revoker.refuses(session.identity):  # meanwhile
+            self._leave(session)
+            self._deny(session.socket, "revoked", "Authentication error")
             return
         pid, offset = None, None
         if session.options.recover:

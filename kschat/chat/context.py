@@ -19,6 +19,7 @@ from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.wire.cork import Cork
@@ -37,6 +38,7 @@ class ChatContext:
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
         presence: says who is online.
+        revoker: refuses revoked tokens.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
@@ -55,6 +57,7 @@ class ChatContext:
     hub: Hub
     admission: Admission
     presence: Presence
+    revoker: Revoker
     composer: Composer
     delivery: Delivery
     operations: Operations
@@ -79,6 +82,7 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    revocation_days: float = 365.0,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -94,13 +98,22 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
     """
     hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
+    revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
-        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+        hub=hub,
+        presence=presence,
+        store=store,
+        composer=composer,
+        delivery=delivery,
+        revoker=revoker,
+        revocation_days=revocation_days,
+        counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
@@ -111,6 +124,7 @@ def make_context(
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),
         presence=presence,
+        revoker=revoker,
         composer=composer,
         delivery=delivery,
         operations=operations,

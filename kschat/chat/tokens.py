@@ -46,6 +46,7 @@ Reason: TypeAlias = Literal[
     "no_user",
     "bad_user",
     "other_user",
+    "revoked",
 ]
 Rooms: TypeAlias = tuple[str, ...] | Literal["*"]
 

@@ -127,6 +127,11 @@ class Socket:
             data = b"" if connection.session.revision == 3 else msgspec.json.encode(answer)
             connection.send(Connect(self.namespace, data))
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, or was refused."""
+        return self.connection.sockets.get(self.namespace) is not self
+
     def refuse(self, message: str, data: msgspec.Raw | None = None) -> None:
         """Do not let the peer in, and tell it why.
 
