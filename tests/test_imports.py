@@ -64,7 +64,7 @@ ALLOWED = {
         "kschat.wire",
         "kschat.__version__",
     },
-    "settings": {"msgspec", "kschat.backends", "kschat.chat", "kschat.front.origins"},
+    "settings": {"msgspec", "kschat.backends", "kschat.chat", "kschat.front.clients", "kschat.front.origins"},
     "cli": {
         "msgspec",
         "cryptography",
