@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -685,7 +685,6 @@ class TestShowing(ConfigTestCase):
         for name, setting in SETTINGS.items():
             self.assertIn(f"| `{name}` | `{setting.to_toml(setting.default)}` |", table)
 
-    @settings(deadline=None)
     @given(st.text(st.characters(exclude_categories=["Cs"])))
     def test_any_text_survives_toml(self, text):
         written = SETTINGS["listen"].to_toml(text)
@@ -695,7 +694,6 @@ class TestShowing(ConfigTestCase):
 class TestReading(SynchronousTestCase):
     """The text of one setting."""
 
-    @settings(deadline=None)
     @given(st.sampled_from(list(SETTINGS.values())), st.text())
     def test_any_text_is_a_value_of_its_kind_or_unfit(self, setting: Setting, text: str):
         try:
@@ -704,7 +702,6 @@ class TestReading(SynchronousTestCase):
             return
         self.assertIs(type(value), type(setting.default))
 
-    @settings(deadline=None)
     @given(
         st.sampled_from(list(SETTINGS.values())),
         st.recursive(
