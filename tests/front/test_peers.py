@@ -365,8 +365,8 @@ class HandingOn(TestCase):
             if event.get("log_namespace") == "kschat.access":
                 logged.append(event["peer"])
 
-        globalLogPublisher.addObserver(note)
-        self.addCleanup(globalLogPublisher.removeObserver, note)
+        globalLogPublisher.addObserver(cast(Any, note))
+        self.addCleanup(globalLogPublisher.removeObserver, cast(Any, note))
         lie = "X-Kschat-Client: 6.6.6.6 6"
         await self.ask(two.port, "POST", query, b"40", "X-Forwarded-For: 6.6.6.6, 203.0.113.9", lie)
         await self.ask(owner.port, "GET", query, b"", "X-Forwarded-For: 6.6.6.6", lie)
