@@ -68,7 +68,7 @@ class Replicas:
             one.stop()
 
     async def fail_over(self, kind: str) -> None:
-        """Let the replica take the master's place; the old master is its replica when this returns.
+        """Let the replica take the master's place. When this returns, one server is the master of the other, in step.
 
         Args:
             kind: one of ``KINDS``.
@@ -103,6 +103,9 @@ class Replicas:
         return all(sentinel.do(*asked)[1] == str(one.port).encode() for sentinel in self._sentinels)
 
     def _in_step(self) -> bool:
+        if self._names(self.replica):
+            # A busy machine kept the master from answering for a second, so the Sentinels replaced it once more.
+            self.master, self.replica = self.replica, self.master
         master, replica = self.master.do("INFO", "replication"), self.replica.do("INFO", "replication")
         if b"role:slave" not in replica or b"master_link_status:up" not in replica or b"role:master" not in master:
             return False

@@ -33,7 +33,9 @@ from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import session as wire_session
+from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from kschat.wire.limits import Limits
+from kschat.wire.msgpack import MAX_VALUES
 from kschat.wire.outbox import FRAME_COST
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +81,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
     "a compressed packet, with `deflate`": (),
     "attachments of a packet": (many(CONFIG.max_attachments),),
+    "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
+    "values of a msgpack packet with binary, or with bytes from 0xc4 to 0xd8": (many(MAX_VALUES),),
     "depth of JSON": (many(CONFIG.max_depth),),
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),

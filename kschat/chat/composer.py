@@ -13,6 +13,7 @@ from kschat.chat.message import MAX_ID, Error, Message, Refused
 from kschat.chat.mids import Mids
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from kschat.wire.limits import Limits
 from kschat.wire.socketio import renumber
 
@@ -59,14 +60,16 @@ class Composer:
         recipient = str(payload.pId)
         if len(recipient) > MAX_ID:
             raise Refused(Error.INVALID, f"pId is longer than {MAX_ID} characters.")
-        if attachments:
-            try:
-                text, parts = renumber(payload.msg, tuple(attachments), self._limits.max_depth)
-            except ProtocolError as error:
-                raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
-            msg = Raw(text)
-        else:
-            msg, parts = incoming.readable(payload.msg), ()
+        parts: tuple[bytes, ...] = ()
+        try:
+            if attachments:
+                depth = self._limits.max_depth
+                text, parts = renumber(payload.msg, tuple(attachments), depth, most=MAX_REWRITTEN)
+                msg = Raw(text)
+            else:
+                msg = incoming.readable(payload.msg)
+        except ProtocolError as error:
+            raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         time = milliseconds(self._wall)
         return Message(
             self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts
@@ -84,7 +87,7 @@ class Composer:
         if len(draft.attachments) > limits.max_attachments:
             raise Refused(Error.INVALID, f"The message has more than {limits.max_attachments} attachments.")
         try:
-            jsontext.decode(bytes(draft.msg), limits.max_depth)
+            jsontext.decode(bytes(draft.msg), limits.max_depth, MAX_REWRITTEN)
         except ProtocolError as error:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         fields = {"uId": user, "pId": draft.recipient, "msg": draft.msg, "cid": draft.cid}

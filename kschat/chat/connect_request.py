@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,7 +22,8 @@ import msgspec
 from kschat.chat.session import Options
 from kschat.chat.tokens import Identity, TokenError, Verifier, as_user
 from kschat.wire.connection import Handshake
-from kschat.wire.jsonnumbers import NUMBER, as_javascript
+from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_REWRITTEN, NUMBER, as_javascript
 from kschat.wire.socketio import Connect
 
 _AUTH = msgspec.json.Decoder(dict[str, Any])
@@ -48,13 +50,12 @@ class ConnectRequest(msgspec.Struct, frozen=True):
         """Take apart what a client said. What can't be read says nothing."""
         auth: Mapping[str, Any] = {}
         if wish.data:
-            # As it is, since a ksId is exact; then without numbers that nobody can read.
-            for text in (wish.data, as_javascript(wish.data)):
-                try:
-                    auth = _AUTH.decode(text)
-                    break
-                except (msgspec.MsgspecError, RecursionError, ValueError):
-                    continue
+            # As it is, since a ksId is exact; else without numbers that nobody can read.
+            try:
+                auth = _AUTH.decode(wish.data)
+            except (msgspec.MsgspecError, RecursionError, ValueError):
+                with suppress(msgspec.MsgspecError, RecursionError, ValueError, ProtocolError):
+                    auth = _AUTH.decode(as_javascript(wish.data, MAX_REWRITTEN))
         return cls(auth, handshake.query, _first_values(wish.query), handshake.authorization)
 
     def identify(self, verifier: Verifier) -> Identity:

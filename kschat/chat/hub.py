@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus
@@ -239,9 +238,6 @@ class Hub:
                 for message in fresh:
                     if message.recipient == user:
                         self.notifier.receipt(message.sender, Receipt.of(message, Status.DELIVERED))
-
-    def _failed(self, failure: Failure) -> None:
-        self.log.failure("the hub failed", failure)
 
 
 class _WriteScope:

@@ -19,7 +19,7 @@ from msgspec import Meta, Raw
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
-from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
+from kschat.wire.jsonnumbers import MAX_REWRITTEN, MAX_SAFE, as_javascript, whole
 
 #: As clients write ids: a number and its string mean the same user.
 Id = int | Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -108,6 +108,16 @@ class Nothing(msgspec.Struct, frozen=True, gc=False):
     """What an event carries of which nothing is looked at."""
 
 
+class _RawSend(msgspec.Struct, frozen=True, gc=False):
+    """The fields of a ``Send``, undecoded; those that are missing stay missing."""
+
+    uId: Raw | msgspec.UnsetType = msgspec.UNSET
+    pId: Raw | msgspec.UnsetType = msgspec.UNSET
+    msg: Raw | msgspec.UnsetType = msgspec.UNSET
+    rno: Raw | msgspec.UnsetType = msgspec.UNSET
+    cid: Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Loose(msgspec.Struct, frozen=True, gc=False):
     """What can be said of a ``Send`` that is not valid."""
 
@@ -118,6 +128,7 @@ class _Loose(msgspec.Struct, frozen=True, gc=False):
 _SEND: Final = msgspec.json.Decoder(Send)
 _LOGOUT: Final = msgspec.json.Decoder(Logout)
 _LOOSE: Final = msgspec.json.Decoder(_Loose)
+_RAW_SEND: Final = msgspec.json.Decoder(_RawSend)
 T = TypeVar("T")
 
 _ID: Final = msgspec.json.Decoder(Id)
@@ -160,18 +171,31 @@ def safe_id(value: int | str) -> int | str:
 
 
 def readable(raw: Raw) -> Raw:
-    """``raw`` with its numbers as JavaScript would write them; a copy, which does not keep the frame it came in."""
-    return Raw(as_javascript(bytes(raw)))
+    """``raw`` with its numbers as JavaScript would write them; a copy, which does not keep the frame it came in.
+
+    Raises:
+        ProtocolError: more than ``MAX_REWRITTEN`` numbers would have to be written otherwise.
+    """
+    return Raw(as_javascript(bytes(raw), MAX_REWRITTEN))
 
 
 def _second_try(raw: Raw, error: Exception) -> Send:
-    mended = whole(jsontext.mend_surrogates(bytes(raw)))
     try:
-        return _SEND.decode(mended)
-    except (msgspec.ValidationError, msgspec.DecodeError) as mended_error:
+        fields = _RAW_SEND.decode(jsontext.mend_surrogates(bytes(raw)))
+        msg = fields.msg
+        if isinstance(msg, msgspec.UnsetType):
+            return _SEND.decode(msgspec.json.encode(fields))  # which says that it is missing
+        # The ids alone: a msg may be large, and is not looked into.
+        small = msgspec.structs.replace(fields, uId=_whole(fields.uId), pId=_whole(fields.pId), msg=_NULL)
+        return msgspec.structs.replace(_SEND.decode(msgspec.json.encode(small)), msg=msg)
+    except msgspec.MsgspecError as mended_error:
         raise Refused(Error.INVALID, f"The payload of Send is not valid: {mended_error}.") from None
-    except (RecursionError, ValueError):
+    except (RecursionError, ValueError, ProtocolError):
         raise Refused(Error.INVALID, f"The payload of Send is not valid: {error}.") from None
+
+
+def _whole(field: Raw | msgspec.UnsetType) -> Raw | msgspec.UnsetType:
+    return field if isinstance(field, msgspec.UnsetType) else Raw(whole(bytes(field)))
 
 
 def loose_fields(args: tuple[Raw, ...]) -> tuple[int | str | None, Raw]:
@@ -204,6 +228,8 @@ def decoder_of(payload: type[T], name: str) -> Callable[[tuple[Raw, ...]], T]:
             pass
         try:
             return decoder.decode(whole(bytes(args[0])))
+        except ProtocolError as error:
+            raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error.detail}.") from None
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise Refused(Error.INVALID, f"The payload of {name} is not valid: {error}.") from None
 

@@ -20,6 +20,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from kschat.wire.errors import ProtocolError
+
 #: The largest integer that doubles distinguish from its neighbours, 2**53 - 1 (``Number.MAX_SAFE_INTEGER``).
 MAX_SAFE: Final = 2**53 - 1
 
@@ -51,24 +53,43 @@ _LONG_NUMBERS: Final = (b"," + _LONG, b",-" + _LONG, b"0" * (_FRACTION_DIGITS + 
 #: How a number begins.
 _STARTS: Final = frozenset(b"-0123456789"[i : i + 1] for i in range(11))
 
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(-?[0-9][-+.0-9eE]*)', re.DOTALL)
+# A pattern per rule: what stays (strings, punctuation, names, plain numbers), then one number to rewrite. What stays is
+# skipped by the regular expression alone, without backtracking, since a client may send a megabyte of it.
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_NUMBER: Final = rb"(-?[0-9][-+.0-9eE]*+)"
+_PLAIN: Final = rb"(?!-0)-?[0-9]{1,%d}+(?:\.[0-9]{0,%d}+)?(?![-+.0-9eE])" % (_SAFE_DIGITS, _FRACTION_DIGITS)
+_INTEGER: Final = rb"-?[0-9]++(?![-+.0-9eE])"
+_STRANGE: Final = re.compile(rb"(?:" + _STRING + rb'|[^-"0-9]++|' + _PLAIN + rb")*+" + _NUMBER, re.DOTALL)
+_NO_INTEGER: Final = re.compile(rb"(?:" + _STRING + rb'|[^-"0-9]++|' + _INTEGER + rb")*+" + _NUMBER, re.DOTALL)
+
+#: Numbers that are rewritten in one text of a client. Each takes some microseconds, and nobody is served meanwhile.
+MAX_REWRITTEN: Final = 5000
 
 
-def as_javascript(text: bytes) -> bytes:
-    """Rewrite the numbers that no double holds in ``text``, which is JSON. If it has none, return ``text`` itself."""
+def as_javascript(text: bytes, most: int | None = None) -> bytes:
+    """Rewrite the numbers that no double holds in ``text``, which is JSON. If it has none, return ``text`` itself.
+
+    Args:
+        text: JSON.
+        most: how many numbers may have to be rewritten, as ``MAX_REWRITTEN`` where a client chose them; None for any.
+
+    Raises:
+        ProtocolError: there are more.
+    """
     first = text[:1]
     if first == b'"' or first == b"n":
         return text
-    if first in _STARTS:
-        return text if len(text) <= _SAFE_DIGITS and text.isdigit() else _stringified(text)
+    if first in _STARTS and len(text) <= _SAFE_DIGITS and text.isdigit():
+        return text
     # Nearly all messages have no such number: this finds out without decoding them.
     classes = text.translate(_CLASSES)
     if (
-        b"0e" in classes
+        first in _STARTS
+        or b"0e" in classes
         or (_LONG in classes and any(one in classes for one in _LONG_NUMBERS))
         or (b"-0" in text and _NEGATIVE_ZERO in classes)
     ):
-        return _rewritten(text, _is_strange, _stringified)
+        return _rewritten(text, _STRANGE, written=_stringified, most=most)
     return text
 
 
@@ -76,8 +97,11 @@ def whole(text: bytes) -> bytes:
     """Rewrite the whole numbers in ``text``, which is JSON, as integers: ``42.0`` and ``4.2e1`` as 42.
 
     Numbers beyond ``MAX_SAFE`` stay: rounding may have turned one id into another.
+
+    Raises:
+        ProtocolError: more than ``MAX_REWRITTEN`` numbers have a fraction or an exponent.
     """
-    return _rewritten(text, lambda token: not token.lstrip(b"-").isdigit(), _as_whole)
+    return _rewritten(text, _NO_INTEGER, written=_as_whole, most=MAX_REWRITTEN)
 
 
 def whole_number(value: float) -> int | None:
@@ -108,29 +132,21 @@ def stringified(value: float) -> str:
     return f"{sign}{digits[0]}{rest}e{point - 1:+d}"
 
 
-def _rewritten(text: bytes, strange: Callable[[bytes], bool], written: Callable[[bytes], bytes]) -> bytes:
+def _rewritten(
+    text: bytes, pattern: re.Pattern[bytes], *, written: Callable[[bytes], bytes], most: int | None
+) -> bytes:
     pieces: list[bytes] = []
-    position = 0
-    for match in _TOKENS.finditer(text):
-        token = match[1]
-        if token is not None and strange(token):
-            pieces += (text[position : match.start()], written(token))
-            position = match.end()
+    position = count = 0
+    while (match := pattern.match(text, position)) is not None:
+        count += 1
+        if most is not None and count > most:
+            raise ProtocolError(f"more than {most} numbers that JavaScript would write otherwise")
+        pieces += (text[position : match.start(1)], written(match[1]))
+        position = match.end()
     return b"".join((*pieces, text[position:])) if pieces else text
 
 
-def _is_strange(token: bytes) -> bool:
-    if b"e" in token or b"E" in token or token[:2] == b"-0":
-        return True
-    if len(token) <= _SAFE_DIGITS:
-        return False
-    whole, _, fraction = token.lstrip(b"-").partition(b".")
-    return len(whole) > _SAFE_DIGITS or len(fraction) > _FRACTION_DIGITS
-
-
 def _stringified(token: bytes) -> bytes:
-    if not _is_strange(token):
-        return token
     try:
         return stringified(float(token)).encode()
     except ValueError:

@@ -69,13 +69,13 @@ def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
         raise ProtocolError("a payload that is no JSON array") from None
 
 
-def decode(text: bytes | msgspec.Raw, max_depth: int) -> Any:
-    """The value of ``text``, with its numbers as JavaScript reads them (``jsonnumbers``).
+def decode(text: bytes | msgspec.Raw, max_depth: int, most: int | None = None) -> Any:
+    """The value of ``text``, with its numbers as JavaScript reads them (``jsonnumbers``, with ``most``).
 
     Raises:
-        ProtocolError: not JSON, or nested deeper than ``max_depth``.
+        ProtocolError: not JSON, nested deeper than ``max_depth``, or with too many numbers to rewrite.
     """
-    raw = jsonnumbers.as_javascript(bytes(text))
+    raw = jsonnumbers.as_javascript(bytes(text), most)
     check_depth(raw, max_depth)
     try:
         return _any.decode(raw)
@@ -85,3 +85,17 @@ def decode(text: bytes | msgspec.Raw, max_depth: int) -> Any:
         return _any.decode(mend_surrogates(raw))
     except (msgspec.DecodeError, RecursionError, ValueError):
         raise ProtocolError("a payload that is no JSON") from None
+
+
+def structure(text: bytes | msgspec.Raw, max_depth: int) -> Any:
+    """The value of ``text``, to look at its structure: its numbers may be read otherwise than JavaScript reads them.
+
+    Raises:
+        ProtocolError: as ``decode``, with ``MAX_REWRITTEN``.
+    """
+    raw = bytes(text)
+    check_depth(raw, max_depth)
+    try:
+        return _any.decode(raw)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return decode(raw, max_depth, jsonnumbers.MAX_REWRITTEN)

@@ -259,7 +259,7 @@ class Decoder:
         if count > self._limits.max_attachments:
             raise ProtocolError("too many attachments")
         for argument in packet.args:
-            for number in placeholders(jsontext.decode(argument, self._limits.max_depth)):
+            for number in placeholders(jsontext.structure(argument, self._limits.max_depth)):
                 if not 0 <= number < count:
                     raise ProtocolError("a placeholder for an attachment that is not announced")
         self._pending, self._missing, self._room = packet, count, self._limits.max_payload
@@ -300,7 +300,12 @@ def placeholders(value: Any) -> Iterator[int]:
 
 
 def renumber(
-    text: bytes | msgspec.Raw, attachments: Sequence[bytes], max_depth: int, *, first: int = 0
+    text: bytes | msgspec.Raw,
+    attachments: Sequence[bytes],
+    max_depth: int,
+    *,
+    first: int = 0,
+    most: int | None = None,
 ) -> tuple[bytes, tuple[bytes, ...]]:
     """Cut one value out of a packet with attachments.
 
@@ -309,15 +314,16 @@ def renumber(
         attachments: the packet's.
         max_depth: of the JSON.
         first: the new number of the first attachment of the value.
+        most: how many numbers may be rewritten (``jsonnumbers``); None for any.
 
     Returns:
         The JSON with placeholders that count from ``first`` and numbers as JavaScript writes them, and the attachments.
         Both are the given ones if nothing had to change.
 
     Raises:
-        ProtocolError: the number of a placeholder is invalid, or that of no attachment.
+        ProtocolError: the number of a placeholder is invalid, or that of no attachment; too many numbers to rewrite.
     """
-    text = jsonnumbers.as_javascript(bytes(text))
+    text = jsonnumbers.as_javascript(bytes(text), most)
     value = jsontext.decode(text, max_depth)
     used = list(dict.fromkeys(placeholders(value)))
     if any(not 0 <= number < len(attachments) for number in used):

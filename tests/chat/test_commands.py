@@ -16,6 +16,7 @@ from kschat.chat.commands import COMMANDS, MAX_REQUESTS, Answer, Command, Reques
 from kschat.chat.message import Error
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
+from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from tests.chat.house import NOW, Guest, House
 from tests.chat.test_incoming import FIELDS, VALUES
 from tests.wire.test_jsonnumbers import NUMBERS
@@ -142,6 +143,22 @@ class Sending(CommandTests):
         self.house.turn()
         self.assertIn(b'"msg":[1e+21,0,', self.ben.line.writes[-1][0].payload)
         self.assertIn(b",9007199254740992,null]", self.ben.line.writes[-1][0].payload)
+
+    def test_so_many_of_them_are_rewritten_and_a_message_with_more_is_refused(self) -> None:
+        for count, error in ((MAX_REWRITTEN, 0), (MAX_REWRITTEN + 1, 1)):
+            for head, tail, parts in (("2", "", []), ("51-", ',{"_placeholder":true,"num":0}', [b"x"])):
+                msg = f"[{','.join(['1e5'] * count)}{tail}]"
+                self.ann.text(f'{head}/kschat,["Send",{{"uId":"ann","pId":"ben","msg":{msg}}}]', *parts)
+                self.house.turn()
+                self.assertEqual(self.ann.events("RESPSEND")[0]["ER"], error)
+
+    def test_a_large_message_beside_ids_with_a_point_is_not_looked_into(self) -> None:
+        guest = self.house.guest("42")
+        msg = f"[{','.join(['0.5', '1.0'] * MAX_REWRITTEN)}]"
+        guest.text(f'2/kschat,["Send",{{"uId":42.0,"pId":42.0,"msg":{msg},"rno":1.5,"cid":"c1"}}]')
+        self.house.turn()
+        self.assertEqual(guest.events("RESPSEND")[0]["ER"], 0)
+        self.assertIn(f'"msg":{msg},', guest.line.writes[-1][0].payload.decode())
 
     def test_other_fields_of_a_send_may_hold_any_number(self) -> None:
         for text in NUMBERS:

@@ -1,12 +1,14 @@
 """Whether an endpoint can be listened at is found out without a reactor, and nothing stays behind."""
 
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.front.bindable import cannot_listen
+from kschat.front.bindable import MAX_UNIX_PATH, cannot_listen
 
 
 class TestCannotListen(SynchronousTestCase):
@@ -28,8 +30,9 @@ class TestCannotListen(SynchronousTestCase):
         self.assertEqual(cannot_listen("tcp:0:interface=192.0.2.1"), "Cannot assign requested address")
 
     def test_a_unix_socket(self):
-        directory = Path(self.mktemp()).absolute()
-        directory.mkdir()
+        # Not below mktemp(), whose names can be longer than the 107 bytes that a socket's path may have.
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
         path = Path(os.path.relpath(directory / "s"))
         self.assertEqual(cannot_listen(f"unix:{directory / 's'}"), "")
         self.assertEqual(os.listdir(directory), [])
@@ -42,6 +45,18 @@ class TestCannotListen(SynchronousTestCase):
         (directory / "file").write_text("x")
         self.assertEqual(cannot_listen(f"unix:{directory / 'file'}"), "it is a file, and no socket")
         self.assertEqual(cannot_listen("unix:/nowhere/s"), "there is no directory /nowhere")
+
+    def test_a_path_that_is_too_long_for_a_socket(self):
+        path = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, path)
+        longest = f"{path}/{'s' * (MAX_UNIX_PATH - len(str(path)) - 1)}"
+        self.assertEqual(cannot_listen(f"unix:{longest}"), "")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(longest)
+            self.assertRaises(OSError, server.bind, f"{longest}s")
+        self.assertEqual(
+            cannot_listen(f"unix:{longest}s"), "its path is longer than 107 bytes, the most that a socket can have"
+        )
 
     def test_what_is_no_endpoint(self):
         self.assertEqual(cannot_listen("carrier:pigeon"), "Unknown endpoint type: 'carrier'")

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, stringified, whole, whole_number
+from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_REWRITTEN, MAX_SAFE, as_javascript, stringified, whole, whole_number
 from tests.support.needs import require_node
 from tests.wire.costs import calls
 from tests.wire.strategies import PROPERTY, any_bytes, mutated, stringify, values
@@ -114,6 +115,22 @@ class AsJavascriptTests(SynchronousTestCase):
     def test_json_without_such_numbers_is_not_taken_apart(self) -> None:
         text = json.dumps({"text": "Hello there, how are you? " * 40, "at": 1795398416145, "list": [1, 2.5] * 100})
         self.assertLess(calls(as_javascript, text.encode()), 8)
+
+    def test_a_client_may_have_so_many_numbers_rewritten_and_no_more(self) -> None:
+        for number in (b"1e5", b"-0", b"1" * 16):
+            most = b"[" + b",".join([number] * MAX_REWRITTEN) + b"]"
+            as_javascript(most, MAX_REWRITTEN)
+            with self.assertRaises(ProtocolError):
+                as_javascript(b"[0,1e5," + most[1:], MAX_REWRITTEN)
+            as_javascript(b"[0,1e5," + most[1:])
+
+    def test_what_stays_is_skipped_without_a_call_for_each_value(self) -> None:
+        for value in (b"1", b"0.5", b"-7", b'""', b'"1e5"', b"null", b"[]"):
+            text = b"[" + b",".join([value] * 10_000) + b",1e5]"
+            self.assertEqual(as_javascript(text), text[:-4] + b"100000]")
+            self.assertLess(calls(as_javascript, text), 40)
+            if value != b"0.5":  # which is not whole
+                self.assertLess(calls(whole, text), 40)
 
 
 class WholeTests(SynchronousTestCase):

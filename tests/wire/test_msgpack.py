@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.wire import msgpack
 from kschat.wire.errors import ProtocolError
 from kschat.wire.limits import Limits
-from kschat.wire.msgpack import MsgpackDecoder
+from kschat.wire.msgpack import MAX_VALUES, MsgpackDecoder
 from kschat.wire.socketio import ACK, EVENT, Ack, Connect, ConnectError, Disconnect, Event, Packet
 from tests.support.needs import NODE_DIRECTORY, require_node
 from tests.wire.strategies import PROPERTY, any_bytes, as_read, binary_values, mended, mutated, with_binary
@@ -147,6 +147,25 @@ class Reading(SynchronousTestCase):
         packet = decode(event("x", value), max_attachments=1000)
         assert isinstance(packet, Event)
         self.assertEqual(with_binary(json.loads(bytes(packet.args[0])), packet.attachments), as_read(value))
+
+    @PROPERTY
+    @given(javascript_values)
+    def test_a_packet_without_binary_is_read_alike_at_both_speeds(self, value: Any) -> None:
+        plain, beside = decode(event("x", value)), decode(event("x", value, b""), max_attachments=1000)
+        assert isinstance(plain, Event) and isinstance(beside, Event)
+        if not plain.attachments:
+            self.assertEqual(json.loads(bytes(plain.args[0])), json.loads(bytes(beside.args[0])))
+
+    def test_values_are_bounded_where_each_is_read_by_itself(self) -> None:
+        values = [1] * (MAX_VALUES - 20)
+        self.args([b"", values])
+        with self.assertRaises(ProtocolError):
+            self.args([b"", values, [1] * 20])
+        argument, _ = self.args([1] * 400_000)
+        self.assertEqual(len(argument), 800_001)
+
+    def test_a_packet_is_bounded_by_its_size_as_json(self) -> None:
+        self.assertRaises(ProtocolError, decode, event("x", [[]] * 400_000))
 
     @PROPERTY
     @given(mutated(javascript_values.map(lambda value: event("x", value))) | any_bytes)

@@ -9,10 +9,11 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
-from kschat.chat.incoming import Id, readable, safe_id
+from kschat.chat.incoming import Id, safe_id
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import MAX_ID, Message
-from kschat.wire.jsonnumbers import MAX_SAFE, whole
+from kschat.wire.errors import ProtocolError
+from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
 
 #: What says that a body is a batch. Its number changes with its form.
 BATCH: Final = "application/x-kschat-1"
@@ -164,7 +165,7 @@ def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
     uid, pid = safe_id(said.uId), safe_id(said.pId)
     # Stores and encoders take 64 bits, and JavaScript's dates are far within.
     time = max(-MAX_SAFE, min(int(said.msgTime), MAX_SAFE))
-    message = Message(make_mid(), sender, recipient, uid, pid, readable(said.msg), time)
+    message = Message(make_mid(), sender, recipient, uid, pid, Raw(as_javascript(bytes(said.msg))), time)
     return Stored(message, ((recipient, 0),))
 
 
@@ -172,4 +173,7 @@ def _said(body: bytes) -> _Tutorial:
     try:
         return _decode(body)
     except msgspec.ValidationError:
-        return _decode(whole(body))  # ids as 42.0, which JavaScript reads as 42
+        try:
+            return _decode(whole(body))  # ids as 42.0, which JavaScript reads as 42
+        except ProtocolError as error:
+            raise CodecError(f"a message that can't be read: {error.detail}") from None
