@@ -7,6 +7,7 @@ after ``$ `` and, below each, lines that it must print (``…`` stands for anyth
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -216,11 +217,8 @@ class Shell:
     def end(self) -> None:
         """End it, and what it left running."""
         for pid in re.findall(r"(?m)^\d+$", "\n".join(p.read_text() for p in self.place.clone.glob("*.pid"))):
-            with_no_such = int(pid)
-            try:
-                os.kill(with_no_such, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         self._reader.join(PATIENCE)
