@@ -61,12 +61,21 @@ class TokenError(Exception):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whom a token proves, until when (seconds since the epoch, leeway included; None: for ever), and the rooms
-    that may be joined ("*": all)."""
+    """Whom a token proves, and for how long.
+
+    Attributes:
+        user: the claim ``data.id``.
+        expires: ``exp`` and the leeway, in seconds since the epoch; None: it never expires.
+        rooms: that may be joined; "*": all.
+        issued: ``iat``, in seconds since the epoch; None where the token does not say it, or not as a number.
+        token_id: ``jti``; None where the token has none, or one that is neither text nor a whole number.
+    """
 
     user: str
     expires: float | None
     rooms: Rooms = ()
+    issued: float | None = None
+    token_id: str | None = None
 
 
 class Verifier:
@@ -117,7 +126,7 @@ class Verifier:
         return algorithm, chosen[:MAX_TRIED]
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
-        """The claims that are looked at: `exp` and `data`. The tutorial's tokens carry no rule on the others."""
+        """The claims that are looked at. The tutorial's tokens carry no rule on any but `exp` and `data`."""
         expires = None
         if "exp" in claims:
             expires = _seconds(claims["exp"]) + self._leeway
@@ -129,7 +138,9 @@ class Verifier:
         user = as_user(data["id"])
         if user is None:
             raise TokenError("bad_user")
-        return Identity(user, expires, _rooms(data.get("rooms")))
+        return Identity(
+            user, expires, _rooms(data.get("rooms")), issued=_issued(claims.get("iat")), token_id=_token_id(claims)
+        )
 
 
 class Issuer:
@@ -183,6 +194,23 @@ def _rooms(value: object) -> Rooms:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return tuple(value)
     return ()
+
+
+def _issued(value: object) -> float | None:
+    """The claim `iat`, which only a revocation looks at. Nobody is refused for a strange one."""
+    try:
+        return None if value is None else _seconds(value)
+    except TokenError:
+        return None
+
+
+def _token_id(claims: dict[str, Any]) -> str | None:
+    """The claim `jti` (RFC 7519, section 4.1.7), as text: some libraries write a number."""
+    value = claims.get("jti")
+    if isinstance(value, str):
+        return value
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 4 * MAX_USER
+    return str(value) if is_number else None
 
 
 def _seconds(value: object) -> float:

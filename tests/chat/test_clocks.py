@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.chat.house import NOW, Guest, House
+from tests.chat.daemon import NOW
+from tests.chat.house import Guest, House
 
 HOUR = 3600
 

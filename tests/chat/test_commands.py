@@ -17,7 +17,8 @@ from kschat.chat.message import Error
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
-from tests.chat.house import NOW, Guest, House
+from tests.chat.daemon import NOW
+from tests.chat.house import Guest, House
 from tests.chat.test_incoming import FIELDS, VALUES
 from tests.wire.test_jsonnumbers import NUMBERS
 
@@ -576,7 +577,7 @@ class Anything(CommandTests):
         self.assertEqual(self.ann.heard(), [])
         self.assertIsNone(self.ann.line.closed)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         st.lists(
             st.tuples(
@@ -604,7 +605,7 @@ class Anything(CommandTests):
         self.house.turn()
         self.assertEqual(len(self.ben.heard()), 3)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.binary(max_size=80).map(lambda noise: noise.decode("utf-8", "replace")))
     def test_any_text_is_an_event_or_ends_that_connection_alone(self, text: str) -> None:
         self.setUp()

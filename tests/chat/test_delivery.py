@@ -120,7 +120,7 @@ class Batches(PipelineTests):
         self.house.turn()
         self.assertEqual([one["MSG"][0]["msg"] for one in self.ben.events("RESPRECEIVER")], [0])
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         st.integers(1, 4),
         st.integers(1, 3),

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
 from kschat.chat.interfaces import RouterUnavailable
-from tests.chat.peers import NOW, Client, Daemon
+from tests.chat.daemon import NOW
+from tests.chat.peers import Client, Daemon
 from tests.chat.stores import AskedStore
 
 MS = int(NOW * 1000)

@@ -168,17 +168,17 @@ class RefusedTokens(SynchronousTestCase):
         self.assertTrue(error.__suppress_context__ or error.__context__ is None)
         self.assertNotIn("secret", repr(Keys.from_secret(SECRET)))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
     def test_junk_is_refused(self, junk: object) -> None:
         self.assertRaises(TokenError, verifier().verify, junk)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.binary(max_size=200), st.one_of(st.just(b'{"alg":"HS256"}'), st.binary(max_size=60)))
     def test_any_bytes_rightly_signed_are_an_identity_or_refused(self, payload: bytes, header: bytes) -> None:
         self.identity_or_refused(signed(payload, header))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -205,11 +205,25 @@ class RefusedTokens(SynchronousTestCase):
 class AcceptedTokens(SynchronousTestCase):
     def test_a_token_as_the_tutorials_back_end_makes_it(self) -> None:
         token = jwt.encode({"data": {"id": 42, "name": "x"}, "iat": NOW + 5, "exp": NOW + 9}, SECRET)
-        self.assertEqual(verifier().verify(token), Identity("42", NOW + 9, ()))
+        self.assertEqual(verifier().verify(token), Identity("42", NOW + 9, (), issued=NOW + 5))
 
     def test_claims_without_a_rule_are_not_looked_at(self) -> None:
         odd = {"nbf": NOW + 1000, "iat": "yesterday", "aud": "others", "sub": 7, "iss": None, "jti": []}
         self.assertEqual(verifier().verify(signed(claims(**odd))).user, "alice")
+
+    def test_when_it_was_issued_and_its_own_id_are_known(self) -> None:
+        def told(**odd: Any) -> tuple[float | None, str | None]:
+            identity = verifier().verify(signed(claims(**odd)))
+            return identity.issued, identity.token_id
+
+        self.assertEqual(told(), (None, None))
+        self.assertEqual(told(iat=NOW - 5, jti="a1"), (NOW - 5, "a1"))
+        self.assertEqual(told(iat=1.5, jti=17), (1.5, "17"))
+        neither: list[Any] = [None, True, [], {}, 10**400]
+        for odd in ("1", *neither):
+            self.assertEqual(told(iat=odd), (None, None))
+        for odd in (1.5, *neither):
+            self.assertEqual(told(jti=odd), (None, None))
 
     def test_a_number_and_its_string_are_the_same_user(self) -> None:
         for value in (7, "7"):
@@ -255,7 +269,7 @@ class AcceptedTokens(SynchronousTestCase):
     def test_an_issued_token_is_accepted_until_its_end(self) -> None:
         clock = clock_at(NOW + 0.5)
         issuer, checker = Issuer(SECRET, clock.seconds), Verifier(Keys.from_secret(SECRET), ("HS256",), clock.seconds)
-        self.assertEqual(checker.verify(issuer.issue("zoë", 60)), Identity("zoë", NOW + 61, ()))
+        self.assertEqual(checker.verify(issuer.issue("zoë", 60)), Identity("zoë", NOW + 61, (), issued=NOW))
         self.assertEqual(checker.verify(issuer.issue("1", 0.5, ("a", "b"))).rooms, ("a", "b"))
         self.assertEqual(checker.verify(issuer.issue("1", 1, "*")).rooms, "*")
 

@@ -1,0 +1,82 @@
+"""The chat of one daemon in memory, on a clock that the test turns: what ``house`` and ``peers`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from kschat.backends.local import LocalBus
+from kschat.chat.application import Chat
+from kschat.chat.context import make_context
+from kschat.chat.delivery import Bounds
+from kschat.chat.keys import Keys
+from kschat.chat.mids import Mids
+from kschat.chat.tokens import Issuer, Verifier
+from kschat.counters import Counters
+from kschat.wire.cork import Cork
+from kschat.wire.limits import Limits
+
+NOW = 1_700_000_000.0
+SECRET = b"a secret of the tests, 32 bytes or more"
+
+
+class ChatDaemon:
+    """One daemon's chat, without a front.
+
+    Args:
+        store: as given.
+        router: as given.
+        bus: as given, or one of a daemon that is alone.
+        clock: as given, or a new one that stands at ``NOW``.
+        limits: on what clients send, in the place of the defaults.
+        max_room: members of a room.
+        bounds: of the pipeline, in the place of the defaults.
+        uniform: gives a number between two others; the lesser one, unless another is given.
+
+    Attributes:
+        step: seconds that the wall clock was set from where it stood.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Any,
+        router: Any,
+        bus: Any = None,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        max_room: int = 1000,
+        bounds: Bounds | None = None,
+        uniform: Callable[[float, float], float] = min,
+    ) -> None:
+        if clock is None:
+            clock = Clock()
+            clock.advance(NOW)
+        self.clock = clock
+        self.store: Any = store
+        self.router: Any = router
+        self.bus: Any = LocalBus() if bus is None else bus
+        self.counters = Counters()
+        self.cork = Cork()
+        self.step = 0.0
+        wall = lambda: clock.seconds() + self.step  # noqa: E731
+        self.issuer = Issuer(SECRET, wall)
+        self.context = make_context(
+            clock=clock,
+            wall=wall,
+            verifier=Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
+            store=store,
+            router=router,
+            bus=self.bus,
+            cork=self.cork,
+            mids=Mids("0a0b0c0d"),
+            bounds=bounds or Bounds(),
+            limits=limits or Limits(),
+            max_room=max_room,
+            counters=self.counters,
+            uniform=uniform,
+        )
+        self.chat = Chat(self.context)
+        self.hub = self.context.hub
