@@ -295,6 +295,8 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
+            "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
+            "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
         }
 

@@ -19,6 +19,7 @@ from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.reads import ReadQueue
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.wire.cork import Cork
@@ -33,6 +34,7 @@ class ChatContext:
         clock: the reactor.
         verifier: says whose a token is.
         store: keeps messages.
+        reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
@@ -51,6 +53,7 @@ class ChatContext:
     clock: IReactorTime
     verifier: Verifier
     store: IStore
+    reads: ReadQueue
     bus: IBus
     hub: Hub
     admission: Admission
@@ -95,18 +98,26 @@ def make_context(
         counters: counts.
         uniform: gives a random number between two others.
     """
-    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
+    reads = ReadQueue(clock)
+    hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
-        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+        hub=hub,
+        presence=presence,
+        store=store,
+        reads=reads,
+        composer=composer,
+        delivery=delivery,
+        counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
         clock=clock,
         verifier=verifier,
         store=store,
+        reads=reads,
         bus=bus,
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),
