@@ -181,6 +181,7 @@ def _front_settings(config: Config) -> FrontSettings:
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
+        trusted_proxies=config.trusted_proxies,
     )
 
 
@@ -298,6 +299,8 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
+            "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
+            "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
         }
 

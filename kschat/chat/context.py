@@ -21,6 +21,7 @@ from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.reads import ReadQueue
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.wire.cork import Cork
@@ -36,6 +37,7 @@ class ChatContext:
         authenticator: says whose a token is.
         expiry: ends sockets whose tokens have expired.
         store: keeps messages.
+        reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
@@ -55,6 +57,7 @@ class ChatContext:
     authenticator: Authenticator
     expiry: TokenExpiry
     store: IStore
+    reads: ReadQueue
     bus: IBus
     hub: Hub
     admission: Admission
@@ -103,12 +106,19 @@ def make_context(
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
     """
-    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
+    reads = ReadQueue(clock)
+    hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
-        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+        hub=hub,
+        presence=presence,
+        store=store,
+        reads=reads,
+        composer=composer,
+        delivery=delivery,
+        counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
@@ -118,6 +128,7 @@ def make_context(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
         ),
         store=store,
+        reads=reads,
         bus=bus,
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),

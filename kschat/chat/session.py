@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,6 +16,7 @@ from kschat.chat import outgoing
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
 from kschat.chat.message import Message
+from kschat.chat.reads import ReadQueue
 from kschat.chat.stream import SECONDS, DeliveryStream, StreamState, StreamTimer
 from kschat.chat.tokens import Identity
 from kschat.wire.connection import Socket
@@ -45,6 +47,7 @@ class SessionContext(Protocol):
 
     clock: IReactorTime
     store: IStore
+    reads: ReadQueue
     #: Called with a session: to call its ``flush`` at the end of what is written together.
     wrote: Callable[[ChatSession], None]
 
@@ -136,7 +139,9 @@ class ChatSession:
         """The socket is gone."""
         self.stream.on_closed()
         self._group.clear()
-        self._context = None
+        context, self._context = self._context, None
+        if context is not None:
+            context.reads.forget(self.user, self)
 
     def flush(self) -> None:
         """The end of what was written together: write the last event, and ask for confirmation."""
@@ -170,8 +175,11 @@ class ChatSession:
 
     def read_page(self, after: int, limit: int) -> None:
         """Ask the store."""
-        if self._context is not None:
-            page = self._context.store.read(self.user, after, limit)
+        context = self._context
+        if context is not None:
+            page = context.reads.ask(
+                self.user, lambda: context.store.read(self.user, after, limit), reader=self, backlog=True
+            )
             page.addCallbacks(self._page, self._no_page).addErrback(self._failed)
 
     def start(self, timer: StreamTimer) -> None:
@@ -211,7 +219,7 @@ class ChatSession:
                 self.stream.on_page(page)
 
     def _no_page(self, failure: Failure) -> None:
-        if failure.check(StoreUnavailable) is None:
+        if failure.check(StoreUnavailable, CancelledError) is None:
             self.log.failure("an inbox could not be read", failure)
         self.stream.on_page_failed()
 
