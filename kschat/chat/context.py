@@ -10,15 +10,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kschat.chat.admission import Admission
+from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.reads import ReadQueue
 from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
@@ -32,8 +35,10 @@ class ChatContext:
 
     Attributes:
         clock: the reactor.
-        verifier: says whose a token is.
+        authenticator: says whose a token is.
+        expiry: ends sockets whose tokens have expired.
         store: keeps messages.
+        reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
@@ -51,8 +56,10 @@ class ChatContext:
     log: ClassVar[Logger] = Logger()
 
     clock: IReactorTime
-    verifier: Verifier
+    authenticator: Authenticator
+    expiry: TokenExpiry
     store: IStore
+    reads: ReadQueue
     bus: IBus
     hub: Hub
     admission: Admission
@@ -83,6 +90,8 @@ def make_context(
     counters: Counters,
     uniform: Callable[[float, float], float],
     revocation_days: float = 365.0,
+    key_source: KeySource | None = None,
+    token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -99,8 +108,11 @@ def make_context(
         counters: counts.
         uniform: gives a random number between two others.
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
+        key_source: is asked for newer keys than the verifier has.
+        token_times: how the end of a token is announced.
     """
-    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
+    reads = ReadQueue(clock)
+    hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
@@ -109,6 +121,7 @@ def make_context(
         hub=hub,
         presence=presence,
         store=store,
+        reads=reads,
         composer=composer,
         delivery=delivery,
         revoker=revoker,
@@ -118,8 +131,12 @@ def make_context(
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        verifier=verifier,
+        authenticator=Authenticator(verifier, check=revoker.check, source=key_source, counters=counters),
+        expiry=TokenExpiry(
+            clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
+        ),
         store=store,
+        reads=reads,
         bus=bus,
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),

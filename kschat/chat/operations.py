@@ -20,6 +20,7 @@ from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page, Stored
 from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
+from kschat.chat.reads import ReadQueue
 from kschat.chat.replies import DeferredReply
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.revoker import Revoker
@@ -35,6 +36,7 @@ class Operations:
         hub: knows the sockets here.
         presence: knows who watches whom.
         store: has messages, and the members of rooms.
+        reads: asks it for messages, in turns.
         composer: makes messages of drafts.
         delivery: stores and routes messages.
         revoker: refuses revoked tokens.
@@ -50,6 +52,7 @@ class Operations:
         hub: Hub,
         presence: Presence,
         store: IStore,
+        reads: ReadQueue,
         composer: Composer,
         delivery: Delivery,
         revoker: Revoker,
@@ -59,6 +62,7 @@ class Operations:
         self._hub = hub
         self._presence = presence
         self._store = store
+        self._reads = reads
         self._composer = composer
         self._delivery = delivery
         self._revoker = revoker
@@ -144,7 +148,7 @@ class Operations:
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """A page of a conversation; see ``IStore.history``."""
-        return self._store.history(user, peer, before=before, limit=limit)
+        return self._reads.ask(user, lambda: self._store.history(user, peer, before=before, limit=limit))
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
         with self._hub.writing():

@@ -42,9 +42,6 @@ class Revoker:
         bus: tells other daemons.
         counters: counts.
         shared: whether other daemons write to the store.
-
-    Attributes:
-        ready: whether the list was read: from then on every revocation that the store keeps is known here.
     """
 
     log = Logger()
@@ -63,10 +60,15 @@ class Revoker:
         self._timer: IDelayedCall | None = None
         self._stopped = False
         self._outages = OutageLog(self.log, name="the list of revoked tokens")
-        self.ready = not hub.store.keeps
+        self._was_read = False
         hub.store_listeners.append(self)
 
     # At connect.
+
+    @property
+    def ready(self) -> bool:
+        """Whether the list was read: from then on every revocation that the store keeps is known here."""
+        return self._was_read or not self._hub.store.keeps
 
     def known(self) -> Deferred[None]:
         """Fires when the list was read. Until then nobody can be let in: a revoked token must not count."""
@@ -186,7 +188,7 @@ class Revoker:
                     self._after = page[-1].number
                 self.heard([one.revocation for one in page])
                 more = self._again or len(page) >= MAX_PAGE
-            self._was_read()
+            self._done()
         except StoreUnavailable as error:
             if not self.ready:
                 self._outages.down("{name} can't be read, so that nobody is let in: {reason}", str(error))
@@ -194,9 +196,9 @@ class Revoker:
         finally:
             self._reading = False
 
-    def _was_read(self) -> None:
-        if not self.ready:
-            self.ready = True
+    def _done(self) -> None:
+        if not self._was_read:
+            self._was_read = True
             self._outages.up()
             waiting, self._waiting = self._waiting, []
             for waits in waiting:

@@ -66,6 +66,34 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             36500,
         ),
     ] = 365.0
+    token_notice: Annotated[
+        float,
+        About(
+            "How long before its token expires a connected client gets `TokenExpiring`; at the latest when half of the "
+            "token's time is over. 0: never.",
+            "seconds",
+            0,
+            86400,
+        ),
+    ] = 60.0
+    token_grace: Annotated[
+        float,
+        About(
+            "How long a connected client may stay after its token has expired, before it is disconnected.",
+            "seconds",
+            0,
+            86400,
+        ),
+    ] = 0.0
+    require_exp: Annotated[bool, About("Refuse tokens that never expire: those without the claim `exp`.")] = False
+    audience: Annotated[
+        tuple[str, ...],
+        About("The claim `aud` of a token must name one of these. Empty: `aud` is not checked."),
+    ] = ()
+    issuer: Annotated[
+        tuple[str, ...],
+        About("The claim `iss` of a token must be one of these. Empty: `iss` is not checked."),
+    ] = ()
     store: Annotated[
         str,
         About(
@@ -197,6 +225,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Annotated[
         int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
     ] = 10_000
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        About(
+            "Proxies whose X-Forwarded-For header is believed: addresses, networks (`10.0.0.0/8`), or `unix` for those "
+            "that connect to a UNIX socket. The client is the rightmost address in it that is not one of these. The "
+            "header is ignored from anyone else."
+        ),
+    ] = ()
     max_polls: Annotated[
         int,
         About(
