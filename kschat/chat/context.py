@@ -21,6 +21,7 @@ from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -44,6 +45,7 @@ class ChatContext:
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -62,6 +64,7 @@ class ChatContext:
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
+    repeated: RepeatedLog
 
 
 def make_context(
@@ -118,4 +121,5 @@ def make_context(
         max_room=max_room,
         counters=counters,
         uniform=uniform,
+        repeated=RepeatedLog(clock),
     )
