@@ -109,7 +109,7 @@ def make_context(
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
     """
-    reads = ReadQueue(clock)
+    reads, repeated = ReadQueue(clock), RepeatedLog(clock)
     hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
     composer = Composer(mids, wall, limits)
@@ -126,7 +126,7 @@ def make_context(
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        authenticator=Authenticator(verifier, source=key_source, counters=counters),
+        authenticator=Authenticator(verifier, source=key_source, counters=counters, repeated=repeated),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
         ),
@@ -143,5 +143,5 @@ def make_context(
         max_room=max_room,
         counters=counters,
         uniform=uniform,
-        repeated=RepeatedLog(clock),
+        repeated=repeated,
     )
