@@ -25,6 +25,7 @@ from kschat.chat.reads import ReadQueue
 from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -51,6 +52,7 @@ class ChatContext:
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -72,6 +74,7 @@ class ChatContext:
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
+    repeated: RepeatedLog
 
 
 def make_context(
@@ -111,7 +114,7 @@ def make_context(
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
     """
-    reads = ReadQueue(clock)
+    reads, repeated = ReadQueue(clock), RepeatedLog(clock)
     hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
@@ -131,7 +134,9 @@ def make_context(
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        authenticator=Authenticator(verifier, check=revoker.check, source=key_source, counters=counters),
+        authenticator=Authenticator(
+            verifier, check=revoker.check, source=key_source, counters=counters, repeated=repeated
+        ),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
         ),
@@ -149,4 +154,5 @@ def make_context(
         max_room=max_room,
         counters=counters,
         uniform=uniform,
+        repeated=repeated,
     )
