@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
+from kschat.api.control import ControlSocket, make_site
 from kschat.assets import directory
 from kschat.backends import amqp, redis
 from kschat.backends.kinds import Backends
@@ -51,7 +52,17 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.server import Server
-from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
+from kschat.settings import (
+    Config,
+    ConfigError,
+    claim_rules,
+    control_path,
+    hints,
+    load,
+    peer_place,
+    read_keys,
+    read_secret,
+)
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -173,6 +184,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             setting="peer_listen",
         )
         inner_port.setServiceParent(ports)
+    if (path := control_path(config.control, config.store)) is not None:
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
     ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
     return Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
 
