@@ -6,6 +6,7 @@ It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for,
 from __future__ import annotations
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,7 +16,7 @@ from kschat.chat.context import ChatContext
 from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
-from kschat.chat.tokens import TokenError
+from kschat.chat.tokens import Identity, TokenError
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -61,12 +62,43 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        revoker = self.context.revoker
+        if not revoker.ready:
+            # Right after the start. (``connect_timeout`` ends a connection that waits too long.)
+            revoker.known().addCallback(lambda _: self._connect(socket, wish)).addErrback(self._failed)
+            return
+        self._connect(socket, wish)
+
+    def _connect(self, socket: Socket, wish: Connect) -> None:
+        if not socket.is_asking:
+            return  # it has left meanwhile
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = request.identify(self.context.verifier)
+            identity = self.context.authenticator.identify(request.identify)
         except TokenError as error:
-            self._deny(socket, error.reason, "Authentication error")
+            self._not_identified(error, socket)
             return
+        if isinstance(identity, Deferred):
+            identity.addCallbacks(
+                self._identified, self._not_identified_later, callbackArgs=(socket, request), errbackArgs=(socket,)
+            )
+            identity.addErrback(self._failed)
+        else:
+            self._identified(identity, socket, request)
+
+    def _not_identified(self, error: TokenError, socket: Socket) -> None:
+        self.context.authenticator.refused(socket.connection, error)
+        socket.refuse("Authentication error")
+
+    def _not_identified_later(self, failure: Failure, socket: Socket) -> None:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        self._not_identified(error, socket)
+
+    def _identified(self, identity: Identity, socket: Socket, request: ConnectRequest) -> None:
+        if not socket.is_asking:
+            return  # it has left while newer keys were asked for
         options = request.options()
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
@@ -79,6 +111,10 @@ class Chat:
 
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
+            return
+        if self.context.revoker.refuses(session.identity):  # meanwhile
+            self._leave(session)
+            self._deny(session.socket, "revoked", "Authentication error")
             return
         pid, offset = None, None
         if session.options.recover:
@@ -99,6 +135,7 @@ class Chat:
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
+        self.context.expiry.watch(session)
         if self.context.admission.let_in(session):
             self.context.presence.came(session.user)
         self.context.admission.begin(session, state, offset)
@@ -119,7 +156,13 @@ class Chat:
 
     def _denied(self, connection: Connection, reason: str) -> None:
         self.context.counters.denied[reason] += 1
-        self.log.info("a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=reason)
+        self.context.repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {reason}",
+            peer=connection.handshake.peer,
+            reason=reason,
+        )
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Handler``."""
@@ -150,6 +193,7 @@ class Chat:
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
+        self.context.expiry.forget(session)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)
 
@@ -161,8 +205,10 @@ class Chat:
         """See ``server.ServerObserver``."""
         self.context.counters.closed[reason.text] += 1
         if detail:
-            self.log.info(
+            self.context.repeated.info(
+                self.log,
                 "a connection from {peer} was closed: {reason} ({detail})",
+                kind=f"connections that were closed: {reason.text}",
                 peer=connection.handshake.peer,
                 reason=reason.text,
                 detail=detail,

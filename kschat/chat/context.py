@@ -10,17 +10,22 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kschat.chat.admission import Admission
+from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.reads import ReadQueue
+from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -31,12 +36,15 @@ class ChatContext:
 
     Attributes:
         clock: the reactor.
-        verifier: says whose a token is.
+        authenticator: says whose a token is.
+        expiry: ends sockets whose tokens have expired.
         store: keeps messages.
+        reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
         presence: says who is online.
+        revoker: refuses revoked tokens.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
@@ -44,17 +52,21 @@ class ChatContext:
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     log: ClassVar[Logger] = Logger()
 
     clock: IReactorTime
-    verifier: Verifier
+    authenticator: Authenticator
+    expiry: TokenExpiry
     store: IStore
+    reads: ReadQueue
     bus: IBus
     hub: Hub
     admission: Admission
     presence: Presence
+    revoker: Revoker
     composer: Composer
     delivery: Delivery
     operations: Operations
@@ -62,6 +74,7 @@ class ChatContext:
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
+    repeated: RepeatedLog
 
 
 def make_context(
@@ -79,6 +92,9 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    revocation_days: float = 365.0,
+    key_source: KeySource | None = None,
+    token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -94,23 +110,43 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
+        key_source: is asked for newer keys than the verifier has.
+        token_times: how the end of a token is announced.
     """
-    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
+    reads, repeated = ReadQueue(clock), RepeatedLog(clock)
+    hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
+    revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
-        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+        hub=hub,
+        presence=presence,
+        store=store,
+        reads=reads,
+        composer=composer,
+        delivery=delivery,
+        revoker=revoker,
+        revocation_days=revocation_days,
+        counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        verifier=verifier,
+        authenticator=Authenticator(
+            verifier, check=revoker.check, source=key_source, counters=counters, repeated=repeated
+        ),
+        expiry=TokenExpiry(
+            clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
+        ),
         store=store,
+        reads=reads,
         bus=bus,
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),
         presence=presence,
+        revoker=revoker,
         composer=composer,
         delivery=delivery,
         operations=operations,
@@ -118,4 +154,5 @@ def make_context(
         max_room=max_room,
         counters=counters,
         uniform=uniform,
+        repeated=repeated,
     )

@@ -22,10 +22,12 @@ from kschat.chat.interfaces import (
     IStore,
     RouterEvent,
     Stored,
+    StoreListener,
 )
 from kschat.chat.message import Message
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
+from kschat.chat.reads import ReadQueue
 from kschat.chat.session import ChatSession
 from kschat.chat.write_behind import WriteBehindBuffer
 from kschat.counters import Counters
@@ -40,6 +42,7 @@ class Hub:
         clock: the reactor.
         wall: says when users were last seen.
         store: has the inboxes.
+        reads: asks the store for pages of them, in turns.
         router: is told which users are here.
         bus: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
@@ -50,6 +53,7 @@ class Hub:
         notifier: tells users' sockets, here and on other daemons.
         cursors: asks other daemons for users' cursors, and answers them.
         catch_up: what news did not tell.
+        store_listeners: who else is told what happens to the store, after the hub.
     """
 
     log = Logger()
@@ -60,6 +64,7 @@ class Hub:
         clock: IReactorTime,
         wall: WallClock,
         store: IStore,
+        reads: ReadQueue,
         router: IRouter,
         bus: IBus,
         cork: Cork,
@@ -68,6 +73,7 @@ class Hub:
         self.clock = clock
         self.wall = wall
         self.store = store
+        self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
         self.notifier = Notifier(clock, self.sessions, bus)
         self.cursors = Cursors(clock, self.write_behind, bus)
@@ -76,8 +82,9 @@ class Hub:
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
-        self.catch_up = CatchUp(clock=clock, store=store, router=router, inboxes=self._inboxes)
+        self.catch_up = CatchUp(clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes)
         self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
+        self.store_listeners: list[StoreListener] = []
         router.attach(self)
         store.attach(self)
 
@@ -194,11 +201,15 @@ class Hub:
         self.log.error("the store was replaced: {count} sockets are closed and reconnect", count=len(sessions))
         for session in sessions:
             session.socket.connection.session.close(Reason.SERVER_ERROR)
+        for listener in self.store_listeners:
+            listener.renewed()
 
     def reconnected(self) -> None:
         """See ``StoreListener``. What the store said before may have been out of date, so all is looked at again."""
         self.catch_up.resync(self._inboxes)
         self.catch_up.tell()
+        for listener in self.store_listeners:
+            listener.reconnected()
 
     @property
     def routed(self) -> bool:
