@@ -96,6 +96,15 @@ def cannot_listen(description: str, relative: bool = False) -> str | None:
     return "" if trial.tried else None
 
 
+def unreadable(description: str) -> str:
+    """Why Twisted takes a text for no endpoint; "" where it is one. Of ``ssl:`` it reads the files."""
+    try:
+        serverFromString(None, description)  # only what listens needs a reactor
+    except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
+        return endpoint_fault(error)
+    return ""
+
+
 def endpoint_fault(error: Exception) -> str:
     """Why Twisted takes a text for no endpoint, in words for whoever wrote it."""
     text = " ".join(str(error).split())
