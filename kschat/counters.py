@@ -16,6 +16,7 @@ class Counters:
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
+        tokens: what happened to the tokens of live sockets: expiring (told), renewed, refused, expired (ended).
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         router_events: what happened to the router: up, down, cancelled.
@@ -50,6 +51,7 @@ class Counters:
         "router_events",
         "sent",
         "steps",
+        "tokens",
         "turned_away",
         "unrouted",
     )
@@ -73,6 +75,7 @@ class Counters:
         self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 

@@ -26,7 +26,19 @@ from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
-from kschat.chat import commands, incoming, inflight, interfaces, lines, outgoing, reads, stream, tokens, write_behind
+from kschat.chat import (
+    commands,
+    expiry,
+    incoming,
+    inflight,
+    interfaces,
+    lines,
+    outgoing,
+    reads,
+    stream,
+    tokens,
+    write_behind,
+)
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
@@ -179,6 +191,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
+    "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
     "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
@@ -238,7 +252,7 @@ class TestBounds(SynchronousTestCase):
 
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
-            for name in re.findall(r"`((?:max|ping|store|connect|handshake|upgrade)_\w+)`", " ".join(row)):
+            for name in re.findall(r"`((?:max|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)):
                 self.assertTrue(hasattr(CONFIG, name), name)
 
 

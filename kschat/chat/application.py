@@ -6,6 +6,7 @@ It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for,
 from __future__ import annotations
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,7 +16,7 @@ from kschat.chat.context import ChatContext
 from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
-from kschat.chat.tokens import TokenError
+from kschat.chat.tokens import Identity, TokenError
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -63,10 +64,31 @@ class Chat:
         """See ``wire.connection.Handler``."""
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = request.identify(self.context.verifier)
+            identity = self.context.authenticator.identify(request.identify)
         except TokenError as error:
-            self._deny(socket, error.reason, "Authentication error")
+            self._not_identified(error, socket)
             return
+        if isinstance(identity, Deferred):
+            identity.addCallbacks(
+                self._identified, self._not_identified_later, callbackArgs=(socket, request), errbackArgs=(socket,)
+            )
+            identity.addErrback(self._failed)
+        else:
+            self._identified(identity, socket, request)
+
+    def _not_identified(self, error: TokenError, socket: Socket) -> None:
+        self.context.authenticator.refused(socket.connection, error)
+        socket.refuse("Authentication error")
+
+    def _not_identified_later(self, failure: Failure, socket: Socket) -> None:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        self._not_identified(error, socket)
+
+    def _identified(self, identity: Identity, socket: Socket, request: ConnectRequest) -> None:
+        if not socket.is_asking:
+            return  # it has left while newer keys were asked for
         options = request.options()
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
@@ -99,6 +121,7 @@ class Chat:
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
+        self.context.expiry.watch(session)
         if self.context.admission.let_in(session):
             self.context.presence.came(session.user)
         self.context.admission.begin(session, state, offset)
@@ -150,6 +173,7 @@ class Chat:
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
+        self.context.expiry.forget(session)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)
 

@@ -28,6 +28,7 @@ from kschat.chat.outgoing import Status
 from kschat.chat.reads import SMALL_READ
 from kschat.chat.replies import SocketReply
 from kschat.chat.session import ChatSession
+from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.wire.socketio import Event
 
 P = TypeVar("P")
@@ -201,6 +202,43 @@ def _ask(request: Request[Any], begin: Callable[[], Deferred[T]], expected: int 
     return request.context.reads.ask(session.user, begin, expected=expected, reader=session)
 
 
+def token(request: Request[incoming.Token]) -> Answer | Deferred[Answer]:
+    """``Token``: a token of the same user in the place of the one that the socket has. One that is refused changes
+    nothing."""
+    context, session, text = request.context, request.session, request.payload.token
+
+    def of_same_user(verifier: Verifier) -> Identity:
+        identity = verifier.verify(text)
+        if identity.user != session.user:
+            raise TokenError("other_user")
+        return identity
+
+    def renewed(identity: Identity) -> Answer:
+        context.counters.tokens["renewed"] += 1
+        session.renew(identity)
+        context.expiry.watch(session)
+        return DONE
+
+    def refused(error: TokenError) -> Refused:
+        context.authenticator.not_renewed(session.socket.connection, error)
+        whose = "is of another user" if error.reason == "other_user" else "is not valid"
+        return Refused(Error.NOT_ALLOWED, f"The token {whose}; the one before still holds.")
+
+    def later_refused(failure: Failure) -> Answer:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        raise refused(error)
+
+    try:
+        identity = context.authenticator.identify(of_same_user)
+    except TokenError as error:
+        raise refused(error) from None
+    if isinstance(identity, Deferred):
+        return identity.addCallbacks(renewed, later_refused)
+    return renewed(identity)
+
+
 def _refuse(session: ChatSession, event: Event, refused: Refused) -> None:
     _answer(session, event, Answer(outgoing.ack_error(refused.error, refused.why)))
 
@@ -252,6 +290,7 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="Conversations", payload=incoming.Nothing, do=conversations),
     Command(name="Join", payload=incoming.Room, do=join),
     Command(name="Leave", payload=incoming.Room, do=leave),
+    Command(name="Token", payload=incoming.Token, do=token, needs_store=False),
 )
 
 #: By the event's name. An event that is not here is passed over, as with the tutorial's server.

@@ -10,10 +10,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kschat.chat.admission import Admission
+from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.mids import Mids
@@ -32,7 +34,8 @@ class ChatContext:
 
     Attributes:
         clock: the reactor.
-        verifier: says whose a token is.
+        authenticator: says whose a token is.
+        expiry: ends sockets whose tokens have expired.
         store: keeps messages.
         reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
@@ -51,7 +54,8 @@ class ChatContext:
     log: ClassVar[Logger] = Logger()
 
     clock: IReactorTime
-    verifier: Verifier
+    authenticator: Authenticator
+    expiry: TokenExpiry
     store: IStore
     reads: ReadQueue
     bus: IBus
@@ -82,6 +86,8 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    key_source: KeySource | None = None,
+    token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -97,6 +103,8 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        key_source: is asked for newer keys than the verifier has.
+        token_times: how the end of a token is announced.
     """
     reads = ReadQueue(clock)
     hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
@@ -115,7 +123,10 @@ def make_context(
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        verifier=verifier,
+        authenticator=Authenticator(verifier, source=key_source, counters=counters),
+        expiry=TokenExpiry(
+            clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
+        ),
         store=store,
         reads=reads,
         bus=bus,

@@ -31,7 +31,7 @@ class Options(msgspec.Struct, frozen=True):
         receipts: RESPSTATUS.
         carbons: RESPCARBON.
         recover: connection state recovery.
-        more: events that the tutorial does not know (Goodbye, RESPTYPING): ``goodbye=1`` or
+        more: events that the tutorial does not know (Goodbye, TokenExpiring, RESPTYPING): ``goodbye=1`` or
             ``typing=1``, or any of the above. One that asked for nothing sees the tutorial's alone.
     """
 
@@ -72,6 +72,8 @@ class ChatSession:
         requests: answers of the store that this socket awaits.
         more: whether it is told what the tutorial does not know. A client that uses such an event is told, too.
         watched: users whose presence it is told, and how each stood when it was last told.
+        due: the second of the wall clock in which something is due because of its token; see ``TokenExpiry``.
+        is_told: whether it was told that its token is about to expire.
         pids: what its client shows when it comes back, and what it has shown now; none where it can't come back.
     """
 
@@ -81,7 +83,9 @@ class ChatSession:
         "_group_upto",
         "_timers",
         "_wrote",
+        "due",
         "identity",
+        "is_told",
         "more",
         "options",
         "pids",
@@ -101,6 +105,8 @@ class ChatSession:
         self.options = options
         self.more = options.more
         self.requests = 0
+        self.due: int | None = None
+        self.is_told = False
         self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
         self.pids: tuple[str, ...] = ()
         self.stream = DeliveryStream(self)
@@ -120,6 +126,10 @@ class ChatSession:
     def closed(self) -> bool:
         """Whether it has left."""
         return self.stream.state is StreamState.CLOSED
+
+    def renew(self, identity: Identity) -> None:
+        """The client has another token, of the same user: what that allows holds from now on."""
+        self.identity = identity
 
     def join(self, context: SessionContext) -> None:
         """It is one of this daemon's from now on."""
