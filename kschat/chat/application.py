@@ -62,6 +62,16 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        revoker = self.context.revoker
+        if not revoker.ready:
+            # Right after the start. (``connect_timeout`` ends a connection that waits too long.)
+            revoker.known().addCallback(lambda _: self._connect(socket, wish)).addErrback(self._failed)
+            return
+        self._connect(socket, wish)
+
+    def _connect(self, socket: Socket, wish: Connect) -> None:
+        if not socket.is_asking:
+            return  # it has left meanwhile
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
             identity = self.context.authenticator.identify(request.identify)
@@ -101,6 +111,10 @@ class Chat:
 
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
+            return
+        if self.context.revoker.refuses(session.identity):  # meanwhile
+            self._leave(session)
+            self._deny(session.socket, "revoked", "Authentication error")
             return
         pid, offset = None, None
         if session.options.recover:
@@ -142,7 +156,13 @@ class Chat:
 
     def _denied(self, connection: Connection, reason: str) -> None:
         self.context.counters.denied[reason] += 1
-        self.log.info("a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=reason)
+        self.context.repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {reason}",
+            peer=connection.handshake.peer,
+            reason=reason,
+        )
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Handler``."""
@@ -185,8 +205,10 @@ class Chat:
         """See ``server.ServerObserver``."""
         self.context.counters.closed[reason.text] += 1
         if detail:
-            self.log.info(
+            self.context.repeated.info(
+                self.log,
                 "a connection from {peer} was closed: {reason} ({detail})",
+                kind=f"connections that were closed: {reason.text}",
                 peer=connection.handshake.peer,
                 reason=reason.text,
                 detail=detail,

@@ -144,6 +144,8 @@ class TestVersions(StoreTestCase):
                 "DROP TABLE held",
                 "DROP TABLE lines",
                 "ALTER TABLE users DROP COLUMN rooms",
+                "DROP TABLE revocations",
+                "DROP TABLE blocks",
                 "UPDATE messages SET own = 0 WHERE own < 0",
                 "UPDATE thread SET own = 0 WHERE own < 0",
                 *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],

@@ -1,14 +1,20 @@
--- From version 3 to version 4: what lists of conversations show, and how many rooms a user is in.
+-- From version 3 to version 4: revoked tokens, and block lists.
 
--- The line of a message whose msg is long or has binary (see `kschat/chat/lines.py`). Other messages have no row here.
-CREATE TABLE lines (
-    message INTEGER PRIMARY KEY,
-    line BLOB NOT NULL
+-- Each change of a revocation is another row, with a greater number than all before.
+CREATE TABLE revocations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    -- Times in milliseconds since 1970: see `chat/revocation.py`.
+    before INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    lifted INTEGER NOT NULL
 );
 
--- How many rooms a user is a member of.
-ALTER TABLE users ADD COLUMN rooms INTEGER NOT NULL DEFAULT 0;
-UPDATE users SET rooms = counted.rooms FROM (
-    SELECT p.user, count(*) AS rooms FROM conversations c CROSS JOIN participants p ON p.conversation = c.id
-    WHERE c.room IS NOT NULL GROUP BY p.user
-) AS counted WHERE counted.user = users.id;
+CREATE INDEX revocations_until ON revocations (until);
+
+-- Whose messages a user does not want.
+CREATE TABLE blocks (
+    user INTEGER NOT NULL,
+    peer INTEGER NOT NULL,
+    PRIMARY KEY (user, peer)
+) WITHOUT ROWID;
