@@ -16,6 +16,7 @@ class Counters:
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
+        limited: what was refused, or not passed on, since a limit of a rate was exceeded, by limit.
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         router_events: what happened to the router: up, down, cancelled.
@@ -43,6 +44,7 @@ class Counters:
         "denied",
         "handed_on",
         "ingested",
+        "limited",
         "not_ingested",
         "refused",
         "rejected",
@@ -73,6 +75,7 @@ class Counters:
         self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 

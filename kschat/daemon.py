@@ -90,6 +90,7 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         await front.close_connections()
+        chat.context.presence.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")

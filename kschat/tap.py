@@ -48,6 +48,7 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
+from kschat.rates import AddressLimits, RateSettings
 from kschat.server import Server
 from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
@@ -108,6 +109,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
     settings = _front_settings(config)
+    rates = _rate_settings(config)
+    addresses = AddressLimits(rates, reactor.seconds, counters)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall)
     chat = _make_chat(
@@ -119,6 +122,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         cork=cork,
         limits=settings.limits,
         counters=counters,
+        rates=rates,
+        addresses=addresses,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -132,6 +137,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         session_ids=_make_session_ids(config),
         wall=wall,
         busy=lambda: chat.context.delivery.waiting >= config.max_batch,
+        handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
     site = front.site(_make_root(config, wall, chat, front), f"{base_path}/socket.io/")
@@ -183,6 +189,25 @@ def _front_settings(config: Config) -> FrontSettings:
     )
 
 
+def _rate_settings(config: Config) -> RateSettings:
+    return RateSettings(
+        burst=config.rate_burst,
+        socket_events=config.rate_socket_events,
+        socket_bytes=config.rate_socket_bytes,
+        user_events=config.rate_user_events,
+        user_bytes=config.rate_user_bytes,
+        user_sends=config.rate_user_sends,
+        user_copies=config.rate_user_copies,
+        user_joins=config.rate_user_joins,
+        address_handshakes=config.rate_address_handshakes,
+        address_joins=config.rate_address_joins,
+        address_failed_tokens=config.rate_address_failed_tokens,
+        user_sockets=config.max_user_sockets,
+        typing_interval=config.typing_interval,
+        presence_interval=config.presence_interval,
+    )
+
+
 def _parts(chat: Chat) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
     return {
@@ -217,6 +242,8 @@ def _make_chat(
     cork: Cork,
     limits: Limits,
     counters: Counters,
+    rates: RateSettings,
+    addresses: AddressLimits,
 ) -> Chat:
     context = make_context(
         clock=reactor,
@@ -232,6 +259,8 @@ def _make_chat(
         max_room=config.max_room,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
+        rates=rates,
+        addresses=addresses,
     )
     return Chat(context)
 

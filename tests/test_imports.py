@@ -35,6 +35,7 @@ ALLOWED = {
         "twisted.python.failure",
         "kschat.counters",
         "kschat.outage_log",
+        "kschat.rates",
         "kschat.wire",
     },
     "backends": {
@@ -60,6 +61,7 @@ ALLOWED = {
         "prometheus_client",
         "kschat.chat",
         "kschat.counters",
+        "kschat.rates",
         "kschat.server",
         "kschat.wire",
         "kschat.__version__",

@@ -16,8 +16,9 @@ from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import TokenError
+from kschat.rates import host_of
 from kschat.wire.connection import Connection, Socket
-from kschat.wire.errors import Reason
+from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.socketio import Ack, Connect, Event
 
 #: The namespace that the chat is on.
@@ -61,21 +62,53 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        host = host_of(socket.connection.handshake.peer)
+        if self.context.addresses.join(host):
+            raise self._too_often(socket, "too many joins, or failed tokens, of its address")
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
             identity = request.identify(self.context.verifier)
         except TokenError as error:
+            self.context.addresses.failed_token(host)
             self._deny(socket, error.reason, "Authentication error")
             return
+        allowance, wait = self.context.limiter.join(identity.user)
+        if wait:
+            raise self._too_often(socket, "too many joins of its user")
         options = request.options()
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
-        session = socket.record = ChatSession(socket, identity, options)
+        self._make_place(identity.user)
+        session = socket.record = ChatSession(socket, identity, options, allowance)
         joined = self.context.admission.join(session)
         joined.addCallbacks(
             self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
         )
         joined.addErrback(self._failed)
+
+    def _too_often(self, socket: Socket, why: str) -> ProtocolError:
+        """The end of a connection that joins too often.
+
+        Stock clients of all versions connect again by themselves, later each time, when a connection ends; after a
+        CONNECT_ERROR none does.
+        """
+        self.context.counters.denied["rate"] += 1
+        return ProtocolError(why, Reason.RATE)
+
+    def _make_place(self, user: str) -> None:
+        """Let the oldest socket of a user go where it has as many as it may.
+
+        The newest stays: the oldest may be a connection that the client has lost and the daemon not noticed yet. No
+        stock client connects again by itself after that, or the sockets would replace each other for ever.
+        """
+        inbox = self.context.hub.inbox(user)
+        most = self.context.limiter.max_sockets
+        if inbox is not None and 0 < most <= len(inbox.sessions):
+            self.context.counters.limited["user_sockets"] += 1
+            oldest = next(iter(inbox.sessions.values()))
+            if oldest.more:
+                oldest.socket.emit(outgoing.goodbye("replaced", 0))
+            oldest.socket.disconnect()
 
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
@@ -137,6 +170,8 @@ class Chat:
         """See ``wire.connection.Handler``."""
         farewell = FAREWELLS.get(reason)
         session = socket.record
+        if reason is Reason.RATE:
+            farewell = ("rate", session.allowance.retry_in, session.allowance.retry_in)
         if farewell is not None and session.more:
             name, least, most = farewell
             socket.emit(outgoing.goodbye(name, self.context.uniform(least, most)))
@@ -150,6 +185,7 @@ class Chat:
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
+        self.context.limiter.leave(session.allowance)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)
 

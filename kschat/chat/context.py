@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -16,13 +16,18 @@ from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.rates import AddressLimits, RateSettings
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
+
+#: No limits.
+UNLIMITED_RATES: Final = RateSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class ChatContext:
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
         limits: on what clients send, and on one packet.
+        limiter: says how much sockets and users may do.
+        addresses: says what may come from one address.
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
@@ -59,6 +66,8 @@ class ChatContext:
     delivery: Delivery
     operations: Operations
     limits: Limits
+    limiter: Limiter
+    addresses: AddressLimits
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
@@ -79,6 +88,8 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    rates: RateSettings = UNLIMITED_RATES,
+    addresses: AddressLimits | None = None,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -94,9 +105,16 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        rates: what sockets, users and addresses may do; anything, unless given.
+        addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
     """
-    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
-    presence = Presence(hub, bus)
+    limiter = Limiter(rates, clock.seconds, counters)
+    if addresses is None:
+        addresses = AddressLimits(rates, clock.seconds, counters)
+    hub = Hub(
+        clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters, limiter=limiter
+    )
+    presence = Presence(hub, bus, rates.presence_interval)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
@@ -115,6 +133,8 @@ def make_context(
         delivery=delivery,
         operations=operations,
         limits=limits,
+        limiter=limiter,
+        addresses=addresses,
         max_room=max_room,
         counters=counters,
         uniform=uniform,

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from kschat.chat import outgoing
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
+from kschat.chat.limiter import Allowance
 from kschat.chat.message import Message
 from kschat.chat.stream import SECONDS, DeliveryStream, StreamState, StreamTimer
 from kschat.chat.tokens import Identity
@@ -62,6 +63,7 @@ class ChatSession:
         socket: it.
         identity: whose it is.
         options: what it asked for.
+        allowance: what it may do before the limiter is asked.
 
     Attributes:
         user: the id of whose it is.
@@ -78,6 +80,7 @@ class ChatSession:
         "_group_upto",
         "_timers",
         "_wrote",
+        "allowance",
         "identity",
         "more",
         "options",
@@ -91,8 +94,9 @@ class ChatSession:
 
     log = Logger()
 
-    def __init__(self, socket: Socket, identity: Identity, options: Options) -> None:
+    def __init__(self, socket: Socket, identity: Identity, options: Options, allowance: Allowance) -> None:
         self.socket = socket
+        self.allowance = allowance
         self.identity = identity
         self.user = identity.user
         self.options = options

@@ -15,6 +15,7 @@ from kschat.chat.keys import Keys
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.counters import Counters
+from kschat.rates import RateSettings
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -34,6 +35,7 @@ class ChatDaemon:
         max_room: members of a room.
         bounds: of the pipeline, in the place of the defaults.
         uniform: gives a number between two others; the lesser one, unless another is given.
+        rates: what users and addresses may do; anything, unless given.
 
     Attributes:
         step: seconds that the wall clock was set from where it stood.
@@ -50,6 +52,7 @@ class ChatDaemon:
         max_room: int = 1000,
         bounds: Bounds | None = None,
         uniform: Callable[[float, float], float] = min,
+        rates: RateSettings | None = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -77,6 +80,7 @@ class ChatDaemon:
             max_room=max_room,
             counters=self.counters,
             uniform=uniform,
+            rates=rates or RateSettings(),
         )
         self.chat = Chat(self.context)
         self.hub = self.context.hub
