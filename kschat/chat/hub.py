@@ -72,7 +72,7 @@ class Hub:
         self.wall = wall
         self.store = store
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
-        self.notifier = Notifier(clock, self.sessions, bus, limiter)
+        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter)
         self.cursors = Cursors(clock, self.write_behind, bus)
         self._router = router
         self._counters = counters

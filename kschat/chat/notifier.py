@@ -50,6 +50,7 @@ class Notifier:
         clock: IReactorTime,
         sessions: Callable[[str | None], Sequence[ChatSession]],
         bus: IBus,
+        *,
         limiter: Limiter,
     ) -> None:
         self._clock = clock
