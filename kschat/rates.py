@@ -10,7 +10,6 @@ Addresses are limited here, since both the front (handshakes) and the chat (join
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -208,7 +207,7 @@ class AddressBuckets:
 
 
 class AddressLimits:
-    """What may come from one address. One a daemon.
+    """What may come from one address (``Handshake.client``; of "" anything may). One a daemon.
 
     Args:
         settings: how much.
@@ -228,58 +227,36 @@ class AddressLimits:
         self._joins = Rate("address_joins", settings.address_joins, burst)
         self._failed_tokens = Rate("address_failed_tokens", settings.address_failed_tokens, burst)
 
-    def handshake(self, host: str) -> float:
+    def handshake(self, client: str) -> float:
         """A request begins a session. Seconds until it may; 0.0 if now."""
-        if not self._handshakes.cost:
+        if not self._handshakes.cost or not client:
             return 0.0
         now = self._seconds()
-        return self._counted(self._handshakes, self._handshakes.take(self._of(host, now).handshakes, now))
+        return self._counted(self._handshakes, self._handshakes.take(self._of(client, now).handshakes, now))
 
-    def join(self, host: str) -> float:
+    def join(self, client: str) -> float:
         """A client asks to join the chat. Seconds until its token may be looked at; 0.0 if now."""
-        if not self._joins.cost and not self._failed_tokens.cost:
+        if not client or not (self._joins.cost or self._failed_tokens.cost):
             return 0.0
         now = self._seconds()
-        buckets = self._of(host, now)
+        buckets = self._of(client, now)
         wait = self._failed_tokens.wait(buckets.failed_tokens, now)
         if wait:
             return self._counted(self._failed_tokens, wait)
         return self._counted(self._joins, self._joins.take(buckets.joins, now))
 
-    def failed_token(self, host: str) -> None:
+    def failed_token(self, client: str) -> None:
         """A token was not valid."""
-        if self._failed_tokens.cost:
+        if self._failed_tokens.cost and client:
             now = self._seconds()
-            bucket = self._of(host, now).failed_tokens
+            bucket = self._of(client, now).failed_tokens
             # One that is over its limit is asked for no token any more; so the bucket is never far in debt.
             self._failed_tokens.charge(bucket, now, 1)
 
-    def _of(self, host: str, now: float) -> AddressBuckets:
-        return self._addresses.get(network_of(host), now)
+    def _of(self, client: str, now: float) -> AddressBuckets:
+        return self._addresses.get(client, now)
 
     def _counted(self, rate: Rate, wait: float) -> float:
         if wait:
             self._counters.limited[rate.name] += 1
         return wait
-
-
-def host_of(peer: str) -> str:
-    """The address of a peer that is written with its port (``Handshake.peer``)."""
-    return peer.rpartition(":")[0] or peer
-
-
-def network_of(host: str) -> str:
-    """What is limited as one address: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has.
-
-    Args:
-        host: an address; anything else stays as it is.
-    """
-    if ":" not in host:
-        return host
-    try:
-        address = ipaddress.IPv6Address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))

@@ -186,6 +186,7 @@ def _front_settings(config: Config) -> FrontSettings:
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
+        trusted_proxies=config.trusted_proxies,
     )
 
 

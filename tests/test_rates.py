@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.counters import Counters
-from kschat.rates import MULTIPLE, AddressLimits, Bucket, Rate, RateSettings, Subjects, host_of, network_of
+from kschat.rates import MULTIPLE, AddressLimits, Bucket, Rate, RateSettings, Subjects
 
 
 class TestRate(SynchronousTestCase):
@@ -126,17 +126,6 @@ class TestAddresses(SynchronousTestCase):
     def limits(self, **settings: float) -> AddressLimits:
         return AddressLimits(RateSettings(burst=2, **settings), self.clock.seconds, self.counters)
 
-    def test_an_address_is_one_of_ipv4_or_a_network_of_ipv6(self) -> None:
-        self.assertEqual(network_of("192.0.2.7"), "192.0.2.7")
-        self.assertEqual(network_of("2001:db8:1:2:3:4:5:6"), network_of("2001:db8:1:2::9"))
-        self.assertNotEqual(network_of("2001:db8:1:2::9"), network_of("2001:db8:1:3::9"))
-        self.assertEqual(network_of("::ffff:192.0.2.7"), "192.0.2.7")
-        self.assertEqual(network_of("fe80::1%eth0"), network_of("fe80::2"))
-        self.assertEqual(network_of("unix"), "unix")
-
-    def test_the_host_of_a_peer(self) -> None:
-        self.assertEqual([host_of(peer) for peer in ("192.0.2.7:80", "::1:80", "unix")], ["192.0.2.7", "::1", "unix"])
-
     def test_handshakes(self) -> None:
         limits = self.limits(address_handshakes=5)
         self.assertEqual([limits.handshake("192.0.2.7") for _ in range(10)], [0.0] * 10)
@@ -146,11 +135,11 @@ class TestAddresses(SynchronousTestCase):
         self.clock.advance(0.2)
         self.assertEqual(limits.handshake("192.0.2.7"), 0.0)
 
-    def test_a_network_of_ipv6_shares_them(self) -> None:
-        limits = self.limits(address_handshakes=1)
-        for number in range(2):
-            self.assertFalse(limits.handshake(f"2001:db8::{number}"))
-        self.assertTrue(limits.handshake("2001:db8::9"))
+    def test_nobody_s_address_has_no_limits(self) -> None:
+        limits = self.limits(address_handshakes=1, address_joins=1, address_failed_tokens=1)
+        for _ in range(10):
+            limits.failed_token("")
+            self.assertFalse(limits.handshake("") or limits.join(""))
 
     def test_joins(self) -> None:
         limits = self.limits(address_joins=1)

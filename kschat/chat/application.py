@@ -16,7 +16,6 @@ from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import TokenError
-from kschat.rates import host_of
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -62,14 +61,14 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
-        host = host_of(socket.connection.handshake.peer)
-        if self.context.addresses.join(host):
+        client = socket.connection.handshake.client
+        if self.context.addresses.join(client):
             raise self._too_often(socket, "too many joins, or failed tokens, of its address")
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
             identity = request.identify(self.context.verifier)
         except TokenError as error:
-            self.context.addresses.failed_token(host)
+            self.context.addresses.failed_token(client)
             self._deny(socket, error.reason, "Authentication error")
             return
         allowance, wait = self.context.limiter.join(identity.user)

@@ -11,6 +11,7 @@ from twisted.web.resource import IResource, Resource
 
 from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.clients import ClientAddresses
 from kschat.front.context import TransportContext
 from kschat.front.engine import AllowRequest, Engine, EngineSettings
 from kschat.front.peers import Peers
@@ -41,6 +42,7 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
         bounds: of HTTP connections.
         max_forwards: requests and WebSockets that are handed on to other daemons at once.
         access_log: whether each answered request is logged.
+        trusted_proxies: whose X-Forwarded-For is believed; see ``ClientAddresses``.
     """
 
     engine: EngineSettings = EngineSettings()
@@ -48,6 +50,7 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
     bounds: ChannelBounds = ChannelBounds()
     max_forwards: int = 5000
     access_log: bool = True
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class Front:
@@ -137,6 +140,7 @@ class Front:
         self._settings = settings
         self._counters = counters
         self._session_ids = session_ids
+        self._addresses = ClientAddresses(settings.trusted_proxies)
 
     def site(self, root: Resource, path: str = "/socket.io/") -> BoundedSite:
         """The site for clients.
@@ -175,5 +179,6 @@ class Front:
             timers=self.timers,
             counters=self._counters,
             connections=self.connections,
+            addresses=self._addresses,
             access_log=self._settings.access_log,
         )

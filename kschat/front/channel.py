@@ -25,6 +25,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from kschat.counters import Counters
+from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
 from kschat.front.compat_twisted import forget_producer, request_line, set_target, take_buffered
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
@@ -99,9 +100,14 @@ class _Nowhere(BytesIO):
 
 
 class BoundedRequest(Request):
-    """A request with a bounded body: a larger one is answered with 413 and the connection closed."""
+    """A request with a bounded body: a larger one is answered with 413 and the connection closed.
+
+    Attributes:
+        client_address: whose it is; known once its head is there.
+    """
 
     channel: Channel
+    client_address: ClientAddress = NOBODY
     _refused = False
     _received = 0
 
@@ -176,6 +182,9 @@ class Channel(HTTPChannel):
         """A request's head has arrived."""
         self._wait(self.site.bounds.body_timeout)
         request = self.requests[-1]
+        addresses = self.site.addresses
+        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
+        request.client_address = addresses.of_request(addresses.of_connection(self.getPeer()), forwarded)
         method, uri = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
         if target is None:
@@ -265,6 +274,7 @@ class BoundedSite(Site):
         timers: end connections.
         counters: counts.
         connections: counts connections, whatever they speak.
+        addresses: say whose a request is.
         access_log: whether each answered request is logged.
 
     Attributes:
@@ -286,6 +296,7 @@ class BoundedSite(Site):
         timers: TimerWheel,
         counters: Counters,
         connections: ConnectionCount,
+        addresses: ClientAddresses,
         access_log: bool = True,
     ) -> None:
         # Otherwise twisted.web would parse forms, and their fields would pass for the URL's.
@@ -297,6 +308,7 @@ class BoundedSite(Site):
         self.bounds = bounds
         self.timers = timers
         self.connections = connections
+        self.addresses = addresses
         self.channels: set[Channel] = set()
         self._counters = counters
         # A Logger on the class would have the class's name as its namespace.
@@ -319,10 +331,10 @@ class BoundedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Log one line for each answered request."""
-        if self._access_log is not None:
+        if self._access_log is not None and isinstance(request, BoundedRequest):
             self._access_log.info(
                 "{peer} {method} {uri} {code} {length}",
-                peer=getattr(request.getClientAddress(), "host", "unix"),
+                peer=request.client_address.host,
                 method=_text(request.method),
                 uri=_text(redacted(request.uri)),
                 code=request.code,

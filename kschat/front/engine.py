@@ -11,13 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from kschat.front.context import TransportContext
-from kschat.front.engine_request import EngineRequest, handshake_of, is_upgrade, peer
+from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_upgrade
 from kschat.front.factory import EngineFactory
 from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of, too_often
 from kschat.front.origins import Origins
 from kschat.front.polling import Polling
 from kschat.front.registry import SessionRegistry
-from kschat.rates import host_of
 from kschat.wire.connection import Handshake
 from kschat.wire.errors import Reason
 
@@ -114,7 +113,7 @@ class Engine:
         """Why a request with which nothing else is wrong may not begin a session now; None if it may, which counts."""
         if self._handshake_wait is None:
             return None
-        wait = self._handshake_wait(host_of(peer(request)))
+        wait = self._handshake_wait(client_of(request).key)
         return too_often(wait) if wait else None
 
     def may_come_from(self, request: Request) -> bool:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from kschat.counters import Counters
-from kschat.front.engine_request import peer
+from kschat.front.engine_request import client_of
 from kschat.front.handshake import BAD_REQUEST, Refusal
 
 #: Statuses of what is refused since there is too much of it, not since it is wrong.
@@ -35,7 +35,7 @@ class RefusalLog:
             self._counters.turned_away += 1
         else:
             self._counters.rejected[refusal.code] += 1
-        self.log.info("a request from {peer} was refused: {why}", peer=peer(request), why=refusal.message)
+        self.log.info("a request from {peer} was refused: {why}", peer=str(client_of(request)), why=refusal.message)
 
     def bad_handshake(self, status: int, headers: Iterable[tuple[str, str]] | None) -> bytes:
         """Count a handshake that RFC 6455 forbids.

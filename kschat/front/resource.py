@@ -12,11 +12,13 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from kschat.front.channel import BoundedRequest
+from kschat.front.clients import ClientAddress
 from kschat.front.engine import AllowRequest, Engine
 from kschat.front.engine_request import EngineRequest, is_upgrade
 from kschat.front.handover import hand_over
 from kschat.front.handshake import FORBIDDEN, TOO_MANY, UNKNOWN_SID, Refusal
-from kschat.front.peers import PROOF, Peers
+from kschat.front.peers import CLIENT, PROOF, Peers
 from kschat.front.responses import allow_origin, answer, answer_preflight
 from kschat.front.session_ids import SessionIds
 from kschat.server import Refused
@@ -171,7 +173,10 @@ class PeerResource(Resource):
 
     def render(self, request: Request) -> Any:
         """Serve a request of a peer."""
-        if not self._session_ids.is_proof(request.getHeader(PROOF) or b"", request.method, request.uri):
+        assert isinstance(request, BoundedRequest)
+        proof, client = request.getHeader(PROOF) or b"", request.getHeader(CLIENT) or b""
+        if not self._session_ids.is_proof(proof, method=request.method, uri=request.uri, client=client):
             request.setResponseCode(403)
             return b""
+        request.client_address = ClientAddress.from_header(client)
         return self._resource.serve(request)

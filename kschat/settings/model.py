@@ -187,6 +187,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Annotated[
         int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
     ] = 10_000
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        About(
+            "Proxies whose X-Forwarded-For header is believed: addresses, networks (`10.0.0.0/8`), or `unix` for those "
+            "that connect to a UNIX socket. The client is the rightmost address in it that is not one of these. The "
+            "header is ignored from anyone else."
+        ),
+    ] = ()
     max_polls: Annotated[
         int,
         About(

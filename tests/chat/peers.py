@@ -184,7 +184,10 @@ class Client:
         server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
         self.connection = Connection(
-            self.session, server, Handshake(query=query, peer="192.0.2.7"), limits=chat.context.limits
+            self.session,
+            server,
+            Handshake(query=query, peer="192.0.2.7", client="192.0.2.7"),
+            limits=chat.context.limits,
         )
         self.session.listener = self.connection
         self.pid: str | None = None

@@ -164,6 +164,7 @@ class Daemon:
         base_path: see ``site.make_root``.
         house: the chat that it is the front of, in the place of a ``Recorder``.
         busy: see ``Engine``.
+        trusted_proxies: see ``FrontSettings``.
         settings: of the engine.
     """
 
@@ -177,6 +178,7 @@ class Daemon:
         house: House | None = None,
         busy: Callable[[], bool] = lambda: False,
         base_path: str = "",
+        trusted_proxies: tuple[str, ...] = (),
         **settings: Any,
     ) -> None:
         self.recorder = Recorder()
@@ -194,6 +196,7 @@ class Daemon:
                 limits=limits or Limits(),
                 bounds=bounds or ChannelBounds(),
                 access_log=access_log,
+                trusted_proxies=trusted_proxies,
             ),
             counters=self.counters,
             cork=self.cork,
@@ -212,9 +215,9 @@ class Daemon:
         )
         self.site = front.site(root, f"{base_path}/socket.io/")
 
-    def connect(self, room: int | None = None) -> Wire:
+    def connect(self, room: int | None = None, peer: str = "192.0.2.7") -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""
-        wire = Wire(self.clock)
+        wire = Wire(self.clock, peer)
         wire.room = room
         protocol = self.site.buildProtocol(wire.getPeer())
         if protocol is None:

@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 
 from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.clients import ClientAddresses
 from kschat.front.endpoints import QUIET, server_endpoint
 from kschat.front.timers import TimerWheel
 from tests.front.wires import Wire
@@ -46,6 +47,7 @@ def site(reactor: Any, **bounds: Any) -> BoundedSite:
         bounds=ChannelBounds(**bounds),
         timers=timers,
         counters=counters,
+        addresses=ClientAddresses(),
         connections=connections,
         access_log=False,
     )
