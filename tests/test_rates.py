@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -124,7 +126,8 @@ class TestAddresses(SynchronousTestCase):
         self.counters = Counters()
 
     def limits(self, **settings: float) -> AddressLimits:
-        return AddressLimits(RateSettings(burst=2, **settings), self.clock.seconds, self.counters)
+        rates: Any = {"burst": 2.0, **settings}
+        return AddressLimits(RateSettings(**rates), self.clock.seconds, self.counters)
 
     def test_handshakes(self) -> None:
         limits = self.limits(address_handshakes=5)

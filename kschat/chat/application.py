@@ -78,7 +78,7 @@ class Chat:
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
         self._make_place(identity.user)
-        session = socket.record = ChatSession(socket, identity, options, allowance)
+        session = socket.record = ChatSession(socket, identity, options, allowance=allowance)
         joined = self.context.admission.join(session)
         joined.addCallbacks(
             self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)

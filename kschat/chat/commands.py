@@ -271,7 +271,7 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
     if allowance.events < 0 or allowance.bytes < 0:
         exceeded = context.limiter.renew(allowance, size)
         if exceeded is not None:
-            _refuse_rate(context, session, event, exceeded)
+            _refuse_rate(context, session, event, exceeded=exceeded)
             return
     if command is None:
         return
@@ -285,7 +285,7 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
         request = Request(context, session, command.decode(event.args), event)
         answer = command.do(request)
     except RateExceeded as exceeded:
-        _refuse_rate(context, session, event, exceeded)
+        _refuse_rate(context, session, event, exceeded=exceeded)
         return
     except Refused as refused:
         context.counters.refused[refused.error] += 1
@@ -304,7 +304,7 @@ def _size(event: Event) -> int:
     return sum(map(len, event.args)) + sum(map(len, event.attachments))
 
 
-def _refuse_rate(context: ChatContext, session: ChatSession, event: Event, exceeded: RateExceeded) -> None:
+def _refuse_rate(context: ChatContext, session: ChatSession, event: Event, *, exceeded: RateExceeded) -> None:
     """An event is refused for its rate; where a multiple of the limit is tried for, the connection ends."""
     command = COMMANDS.get(event.name)
     if command is not None:

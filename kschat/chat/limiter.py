@@ -153,7 +153,7 @@ class Limiter:
             allowance.socket_events, allowance.socket_bytes = Bucket(), Bucket()
         if allowance.events < 0:
             of_socket = (self._socket_events, allowance.socket_events)
-            taken = self._take(of_socket, (self._user_events, user.events), now, 1)
+            taken = self._take(of_socket, (self._user_events, user.events), now=now, least=1)
             if isinstance(taken, RateExceeded):
                 allowance.events += 1
                 allowance.bytes += size
@@ -161,7 +161,7 @@ class Limiter:
             allowance.events += taken
         if allowance.bytes < 0:
             of_socket = (self._socket_bytes, allowance.socket_bytes)
-            taken = self._take(of_socket, (self._user_bytes, user.bytes), now, -allowance.bytes)
+            taken = self._take(of_socket, (self._user_bytes, user.bytes), now=now, least=-allowance.bytes)
             if isinstance(taken, RateExceeded):
                 allowance.events += 1
                 allowance.bytes += size
@@ -241,7 +241,7 @@ class Limiter:
         return self.may_copy(user)
 
     def _take(
-        self, of_socket: tuple[Rate, Bucket], of_user: tuple[Rate, Bucket], now: float, least: int
+        self, of_socket: tuple[Rate, Bucket], of_user: tuple[Rate, Bucket], *, now: float, least: int
     ) -> int | RateExceeded:
         """Take as much as may be taken ahead, or else ``least``, from both."""
         rate, bucket = of_socket

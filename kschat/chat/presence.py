@@ -88,14 +88,8 @@ class Presence:
 
     def _tell_gathered(self) -> None:
         try:
-            moved, self._moved = self._moved, {}
-            left, self._left = self._left, {}
-            for user, was_here in moved.items():
-                is_here = self._hub.is_here(user)
-                if is_here and not was_here:
-                    self._bus.here(user)
-                elif was_here and not is_here:
-                    self._bus.gone(user, left[user])
+            for user in tuple(self._moved):
+                self._tell_bus(user)
             # A bus has told of those that came here by now.
             changes, self._changes = self._changes, {}
             if changes:
@@ -104,6 +98,14 @@ class Presence:
                         self._tell(self._watchers.get(user, ()), user, state)
         finally:
             self._due = None
+
+    def _tell_bus(self, user: str) -> None:
+        was_here, left = self._moved.pop(user), self._left.pop(user, 0)
+        is_here = self._hub.is_here(user)
+        if is_here and not was_here:
+            self._bus.here(user)
+        elif was_here and not is_here:
+            self._bus.gone(user, left)
 
     # Watching.
 
@@ -172,6 +174,10 @@ class Presence:
 
     def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users``; what can't be known now is unknown."""
+        if self._moved:
+            for user in users:
+                if user in self._moved:
+                    self._tell_bus(user)
         return self._bus.online(users).addCallback(self._with_seen)
 
     def _with_seen(self, online: dict[str, bool | None]) -> Deferred[dict[str, State]]:

@@ -94,7 +94,7 @@ class ChatSession:
 
     log = Logger()
 
-    def __init__(self, socket: Socket, identity: Identity, options: Options, allowance: Allowance) -> None:
+    def __init__(self, socket: Socket, identity: Identity, options: Options, *, allowance: Allowance) -> None:
         self.socket = socket
         self.allowance = allowance
         self.identity = identity

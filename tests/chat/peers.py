@@ -183,12 +183,8 @@ class Client:
         self.session = EngineSession("engine", revision, self.pipe, timers=_NoTimers(), times=HeartbeatTimes(25, 20))
         server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
-        self.connection = Connection(
-            self.session,
-            server,
-            Handshake(query=query, peer="192.0.2.7", client="192.0.2.7"),
-            limits=chat.context.limits,
-        )
+        handshake = Handshake(query=query, peer="192.0.2.7", client="192.0.2.7")
+        self.connection = Connection(self.session, server, handshake, limits=chat.context.limits)
         self.session.listener = self.connection
         self.pid: str | None = None
         self.sid: str | None = None
