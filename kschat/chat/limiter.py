@@ -15,8 +15,8 @@ from kschat.counters import Counters
 from kschat.rates import UNLIMITED, Bucket, Rate, RateSettings, Subjects
 
 #: Events that a socket takes ahead; bytes.
-EVENT_LEASE: Final = 32
-BYTE_LEASE: Final = 65_536
+EVENT_LEASE: Final = 128
+BYTE_LEASE: Final = 131_072
 
 #: Users to whom one user types within an interval.
 MAX_TYPED: Final = 100
