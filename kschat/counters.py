@@ -17,6 +17,7 @@ class Counters:
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
         limited: what was refused, or not passed on, since a limit of a rate was exceeded, by limit.
+        tokens: what happened to the tokens of live sockets: expiring (told), renewed, refused, expired (ended).
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         router_events: what happened to the router: up, down, cancelled.
@@ -52,6 +53,7 @@ class Counters:
         "router_events",
         "sent",
         "steps",
+        "tokens",
         "turned_away",
         "unrouted",
     )
@@ -76,6 +78,7 @@ class Counters:
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 

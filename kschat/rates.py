@@ -236,14 +236,20 @@ class AddressLimits:
 
     def join(self, client: str) -> float:
         """A client asks to join the chat. Seconds until its token may be looked at; 0.0 if now."""
-        if not client or not (self._joins.cost or self._failed_tokens.cost):
+        wait = self.token(client)
+        if wait:
+            return wait
+        if not self._joins.cost or not client:
             return 0.0
         now = self._seconds()
-        buckets = self._of(client, now)
-        wait = self._failed_tokens.wait(buckets.failed_tokens, now)
-        if wait:
-            return self._counted(self._failed_tokens, wait)
-        return self._counted(self._joins, self._joins.take(buckets.joins, now))
+        return self._counted(self._joins, self._joins.take(self._of(client, now).joins, now))
+
+    def token(self, client: str) -> float:
+        """A client shows a token. Seconds until it may be looked at; 0.0 if now."""
+        if not self._failed_tokens.cost or not client:
+            return 0.0
+        now = self._seconds()
+        return self._counted(self._failed_tokens, self._failed_tokens.wait(self._of(client, now).failed_tokens, now))
 
     def failed_token(self, client: str) -> None:
         """A token was not valid."""

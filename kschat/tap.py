@@ -28,6 +28,7 @@ from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
+from kschat.chat.expiry import TokenTimes
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
@@ -50,7 +51,7 @@ from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
 from kschat.server import Server
-from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
+from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -249,7 +250,9 @@ def _make_chat(
     context = make_context(
         clock=reactor,
         wall=wall,
-        verifier=Verifier(read_keys(config), config.algorithms, wall, leeway=config.token_leeway),
+        verifier=Verifier(
+            read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
+        ),
         store=store,
         router=router,
         bus=_make_bus(config, reactor, wall, counters),
@@ -260,6 +263,7 @@ def _make_chat(
         max_room=config.max_room,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
+        token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
     )
@@ -324,10 +328,12 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
+            "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
+            "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
         }
 
-    issuer = Issuer(config.secret.encode(), wall) if config.demo else None
+    issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     randint = secrets.SystemRandom().randint
     try:
         page = PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)

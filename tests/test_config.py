@@ -24,6 +24,11 @@ KEY = {"KSCHAT_SECRET": SECRET}
 SAMPLES: dict[str, tuple[str, Any]] = {
     "listen": ("tcp:4000", "tcp:4000"),
     "token_leeway": ("1.5", 1.5),
+    "token_notice": ("30", 30.0),
+    "token_grace": ("2.5", 2.5),
+    "require_exp": ("true", True),
+    "audience": ("chat, app", ("chat", "app")),
+    "issuer": ("https://login.example.org/", ("https://login.example.org/",)),
     "store": ("memory", "memory"),
     "store_sync": ("normal", "normal"),
     "metrics": ("false", False),

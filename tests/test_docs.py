@@ -26,7 +26,19 @@ from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
-from kschat.chat import commands, incoming, inflight, interfaces, limiter, outgoing, stream, tokens, write_behind
+from kschat.chat import (
+    commands,
+    expiry,
+    incoming,
+    inflight,
+    interfaces,
+    limiter,
+    outgoing,
+    reads,
+    stream,
+    tokens,
+    write_behind,
+)
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
@@ -132,6 +144,14 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "messages that RabbitMQ prefetches": (many(queues.PREFETCH),),
     "messages that wait for a batch": (many(CONFIG.max_waiting),),
     "unanswered requests of a socket, other than `Send`": (many(commands.MAX_REQUESTS),),
+    "requests to the store of one user, and pages of its backlogs, on a daemon": (),
+    "requests of a user that wait, other than `Send` and pages of backlogs": (many(reads.MAX_WAITING),),
+    "bytes of answers that a daemon expects from the store at once": (
+        size(reads.MAX_READ_BYTES),
+        size(interfaces.PAGE_BYTES),
+        size(commands.MAX_LIST_BYTES),
+        size(reads.SMALL_READ),
+    ),
     "`Presence` ids of a socket": (many(incoming.MAX_WATCHED),),
     "events of a socket, and of a user": (
         rate(CONFIG.rate_socket_events),
@@ -154,7 +174,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(incoming.MAX_PAGE)} messages",
         f"{many(outgoing.MAX_ATTACHMENTS_SENT)} attachments",
     ),
-    "bytes of messages that the other stores read for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
+    "bytes of messages that a store reads for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "members of a room": (many(CONFIG.max_room),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
@@ -193,6 +213,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
+    "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
     "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
@@ -253,7 +275,7 @@ class TestBounds(SynchronousTestCase):
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
             for name in re.findall(
-                r"`((?:max|rate|typing|presence|ping|store|connect|handshake|upgrade)_\w+)`", " ".join(row)
+                r"`((?:max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)
             ):
                 self.assertTrue(hasattr(CONFIG, name), name)
 

@@ -106,7 +106,7 @@ class MemoryStore:
         first = inbox.first
         begin = max(after + 1, first)
         offsets = range(begin, min(begin + limit, inbox.last + 1))
-        entries = within_page([Entry(offset, inbox.kept[offset - first]) for offset in offsets])
+        entries = within_page(Entry(offset, inbox.kept[offset - first]) for offset in offsets)
         return succeed(InboxPage(entries, first, inbox.last))
 
     def is_outdated(self, offset: int) -> None:
@@ -136,9 +136,11 @@ class MemoryStore:
         end = bisect_left(kept, number, key=BY_NUMBER)
         start = end
         size = 0
-        while start > max(end - limit, 0) and size < PAGE_BYTES:
+        while start > max(end - limit, 0):
+            size += kept[start - 1].stored.message.size
+            if size > PAGE_BYTES and start < end:
+                break
             start -= 1
-            size += kept[start].stored.message.size
         return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:

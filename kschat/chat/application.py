@@ -6,6 +6,7 @@ It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for,
 from __future__ import annotations
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,9 +16,9 @@ from kschat.chat.context import ChatContext
 from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
-from kschat.chat.tokens import TokenError
+from kschat.chat.tokens import Identity, TokenError
 from kschat.wire.connection import Connection, Socket
-from kschat.wire.errors import ProtocolError, Reason
+from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
 
 #: The namespace that the chat is on.
@@ -63,17 +64,39 @@ class Chat:
         """See ``wire.connection.Handler``."""
         client = socket.connection.handshake.client
         if self.context.addresses.join(client):
-            raise self._too_often(socket, "too many joins, or failed tokens, of its address")
+            self._too_often(socket, "too many joins, or failed tokens, of its address")
+            return
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = request.identify(self.context.verifier)
+            identity = self.context.authenticator.identify(request.identify)
         except TokenError as error:
-            self.context.addresses.failed_token(client)
-            self._deny(socket, error.reason, "Authentication error")
+            self._not_identified(error, socket)
             return
+        if isinstance(identity, Deferred):
+            identity.addCallbacks(
+                self._identified, self._not_identified_later, callbackArgs=(socket, request), errbackArgs=(socket,)
+            )
+            identity.addErrback(self._failed)
+        else:
+            self._identified(identity, socket, request)
+
+    def _not_identified(self, error: TokenError, socket: Socket) -> None:
+        self.context.authenticator.refused(socket.connection, error)
+        socket.refuse("Authentication error")
+
+    def _not_identified_later(self, failure: Failure, socket: Socket) -> None:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        self._not_identified(error, socket)
+
+    def _identified(self, identity: Identity, socket: Socket, request: ConnectRequest) -> None:
+        if not socket.is_asking:
+            return  # it has left while newer keys were asked for
         allowance, wait = self.context.limiter.join(identity.user)
         if wait:
-            raise self._too_often(socket, "too many joins of its user")
+            self._too_often(socket, "too many joins of its user")
+            return
         options = request.options()
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
@@ -85,14 +108,14 @@ class Chat:
         )
         joined.addErrback(self._failed)
 
-    def _too_often(self, socket: Socket, why: str) -> ProtocolError:
-        """The end of a connection that joins too often.
+    def _too_often(self, socket: Socket, why: str) -> None:
+        """End a connection that joins too often.
 
         Stock clients of all versions connect again by themselves, later each time, when a connection ends; after a
         CONNECT_ERROR none does.
         """
         self.context.counters.denied["rate"] += 1
-        return ProtocolError(why, Reason.RATE)
+        socket.connection.session.close(Reason.RATE, why)
 
     def _make_place(self, user: str) -> None:
         """Let the oldest socket of a user go where it has as many as it may.
@@ -131,6 +154,7 @@ class Chat:
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
+        self.context.expiry.watch(session)
         if self.context.admission.let_in(session):
             self.context.presence.came(session.user)
         self.context.admission.begin(session, state, offset)
@@ -185,6 +209,7 @@ class Chat:
 
     def _leave(self, session: ChatSession) -> None:
         self.context.limiter.leave(session.allowance)
+        self.context.expiry.forget(session)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from kschat.chat import incoming, outgoing
@@ -22,22 +22,28 @@ from kschat.chat.context import ChatContext
 from kschat.chat.conversations import is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
-from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
-from kschat.chat.limiter import RateExceeded
+from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable
+from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
+from kschat.chat.reads import SMALL_READ
 from kschat.chat.replies import RoomReply, SocketReply
 from kschat.chat.session import ChatSession
+from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Event
 
 P = TypeVar("P")
+T = TypeVar("T")
 
 #: Answers of the store that one socket may await.
 MAX_REQUESTS: Final = 32
 
 #: Conversations that ``Conversations`` lists.
 MAX_CONVERSATIONS: Final = 500
+
+#: Bytes that are expected of such a list, in round figures.
+MAX_LIST_BYTES: Final = 1_000_000
 
 
 class Answer(NamedTuple):
@@ -123,7 +129,7 @@ def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
     users = tuple(dict.fromkeys(_id(one, "ids") for one in request.payload.ids))
     context.limiter.check_copies(session.allowance)
     context.limiter.copied(session.allowance.user, len(users))
-    watched = context.presence.watch(session, users)
+    watched = _ask(request, lambda: context.presence.watch(session, users), SMALL_READ)
     return watched.addCallback(lambda found: Answer(outgoing.presences(found)))
 
 
@@ -137,12 +143,12 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
             context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
         return DONE
 
-    return context.store.mark_read(user, peer, mid).addCallback(marked)
+    return _ask(request, lambda: context.store.mark_read(user, peer, mid), SMALL_READ).addCallback(marked)
 
 
 def history(request: Request[incoming.History]) -> Deferred[Answer]:
     """``History``: a page of a conversation, newest last."""
-    context, payload = request.context, request.payload
+    context, user, payload = request.context, request.session.user, request.payload
 
     def found(page: Page) -> Answer:
         listed = [(None, message) for message in page.messages]
@@ -150,13 +156,13 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
         return Answer(outgoing.page(pieces, page.more or cut), attachments)
 
     peer = _id(payload.pId, "pId")
-    asked = context.operations.history(request.session.user, peer, before=payload.before, limit=payload.limit)
-    return asked.addCallback(found)
+    before, limit = payload.before, payload.limit
+    return _ask(request, lambda: context.store.history(user, peer, before=before, limit=limit)).addCallback(found)
 
 
 def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    context, offset = request.context, request.payload.offset
+    context, user, offset = request.context, request.session.user, request.payload.offset
 
     def found(inbox: InboxPage) -> Answer:
         entries = inbox.entries
@@ -168,18 +174,19 @@ def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
         more = cut or (bool(entries) and entries[-1].offset < inbox.last)
         return Answer(outgoing.page(pieces, more), attachments)
 
-    return context.store.read(request.session.user, offset, MAX_PAGE).addCallback(found)
+    return _ask(request, lambda: context.store.read(user, offset, MAX_PAGE)).addCallback(found)
 
 
 def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
     """``Conversations``: with whom the user wrote, the newest first."""
-    context = request.context
+    context, user = request.context, request.session.user
 
     def found(listed: list[Conversation]) -> Answer:
         # A list shows what a message says in one line: binary is left to History.
         return Answer(outgoing.conversations(listed, context.limits.max_payload))
 
-    return context.store.conversations(request.session.user, MAX_CONVERSATIONS).addCallback(found)
+    asked = _ask(request, lambda: context.store.conversations(user, MAX_CONVERSATIONS), MAX_LIST_BYTES)
+    return asked.addCallback(found)
 
 
 def join(request: Request[incoming.Room]) -> Deferred[Answer]:
@@ -194,13 +201,60 @@ def join(request: Request[incoming.Room]) -> Deferred[Answer]:
         failure.trap(RoomFull)
         raise Refused(Error.TOO_MANY, "The room is full.")
 
-    return context.store.join(room, session.user, context.max_room).addCallbacks(lambda _: DONE, full)
+    joined = _ask(request, lambda: context.store.join(room, session.user, context.max_room), SMALL_READ)
+    return joined.addCallbacks(lambda _: DONE, full)
 
 
 def leave(request: Request[incoming.Room]) -> Deferred[Answer]:
     """``Leave``: be a member no more."""
-    room = _room(request.payload)
-    return request.context.store.leave(room, request.session.user).addCallback(lambda _: DONE)
+    context, user, room = request.context, request.session.user, _room(request.payload)
+    return _ask(request, lambda: context.store.leave(room, user), SMALL_READ).addCallback(lambda _: DONE)
+
+
+def _ask(request: Request[Any], begin: Callable[[], Deferred[T]], expected: int = PAGE_BYTES) -> Deferred[T]:
+    """Ask the store when it is the user's turn. ``expected``: bytes of the answer."""
+    session = request.session
+    return request.context.reads.ask(session.user, begin, expected=expected, reader=session)
+
+
+def token(request: Request[incoming.Token]) -> Answer | Deferred[Answer]:
+    """``Token``: a token of the same user in the place of the one that the socket has. One that is refused changes
+    nothing."""
+    context, session, text = request.context, request.session, request.payload.token
+
+    def of_same_user(verifier: Verifier) -> Identity:
+        identity = verifier.verify(text)
+        if identity.user != session.user:
+            raise TokenError("other_user")
+        return identity
+
+    def renewed(identity: Identity) -> Answer:
+        context.counters.tokens["renewed"] += 1
+        session.renew(identity)
+        context.expiry.watch(session)
+        return DONE
+
+    def refused(error: TokenError) -> Refused:
+        context.authenticator.not_renewed(session.socket.connection, error)
+        whose = "is of another user" if error.reason == "other_user" else "is not valid"
+        return Refused(Error.NOT_ALLOWED, f"The token {whose}; the one before still holds.")
+
+    def later_refused(failure: Failure) -> Answer:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        raise refused(error)
+
+    wait = context.addresses.token(session.socket.connection.handshake.client)
+    if wait:
+        raise Refused(Error.TOO_MANY, "Too many tokens from your address were not valid; try again.", rounded(wait))
+    try:
+        identity = context.authenticator.identify(of_same_user)
+    except TokenError as error:
+        raise refused(error) from None
+    if isinstance(identity, Deferred):
+        return identity.addCallbacks(renewed, later_refused)
+    return renewed(identity)
 
 
 def _refuse(session: ChatSession, event: Event, refused: Refused) -> None:
@@ -254,6 +308,7 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="Conversations", payload=incoming.Nothing, do=conversations),
     Command(name="Join", payload=incoming.Room, do=join),
     Command(name="Leave", payload=incoming.Room, do=leave),
+    Command(name="Token", payload=incoming.Token, do=token, needs_store=False),
 )
 
 #: By the event's name. An event that is not here is passed over, as with the tutorial's server.
@@ -324,6 +379,8 @@ def _wait(command: Command[Any], request: Request[Any], answer: Deferred[Any]) -
             _answer(session, event, found)
 
     def failed(failure: Failure) -> None:
+        if failure.check(CancelledError) is not None:
+            return  # the socket is gone
         refused = failure.value
         if not isinstance(refused, Refused):
             if failure.check(StoreUnavailable) is None:

@@ -10,16 +10,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kschat.chat.admission import Admission
+from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.reads import ReadQueue
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.rates import AddressLimits, RateSettings
@@ -36,8 +39,10 @@ class ChatContext:
 
     Attributes:
         clock: the reactor.
-        verifier: says whose a token is.
+        authenticator: says whose a token is.
+        expiry: ends sockets whose tokens have expired.
         store: keeps messages.
+        reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
@@ -56,8 +61,10 @@ class ChatContext:
     log: ClassVar[Logger] = Logger()
 
     clock: IReactorTime
-    verifier: Verifier
+    authenticator: Authenticator
+    expiry: TokenExpiry
     store: IStore
+    reads: ReadQueue
     bus: IBus
     hub: Hub
     admission: Admission
@@ -88,6 +95,8 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    key_source: KeySource | None = None,
+    token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
     rates: RateSettings = UNLIMITED_RATES,
     addresses: AddressLimits | None = None,
 ) -> ChatContext:
@@ -105,26 +114,47 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        key_source: is asked for newer keys than the verifier has.
+        token_times: how the end of a token is announced.
         rates: what sockets, users and addresses may do; anything, unless given.
         addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
     """
     limiter = Limiter(rates, clock.seconds, counters)
     if addresses is None:
         addresses = AddressLimits(rates, clock.seconds, counters)
+    reads = ReadQueue(clock)
     hub = Hub(
-        clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters, limiter=limiter
+        clock=clock,
+        wall=wall,
+        store=store,
+        reads=reads,
+        router=router,
+        bus=bus,
+        cork=cork,
+        counters=counters,
+        limiter=limiter,
     )
     presence = Presence(hub, bus, rates.presence_interval)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
-        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+        hub=hub,
+        presence=presence,
+        store=store,
+        reads=reads,
+        composer=composer,
+        delivery=delivery,
+        counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        verifier=verifier,
+        authenticator=Authenticator(verifier, source=key_source, counters=counters, addresses=addresses),
+        expiry=TokenExpiry(
+            clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
+        ),
         store=store,
+        reads=reads,
         bus=bus,
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),

@@ -27,6 +27,7 @@ from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
+from kschat.chat.reads import ReadQueue
 from kschat.chat.session import ChatSession
 from kschat.chat.write_behind import WriteBehindBuffer
 from kschat.counters import Counters
@@ -41,6 +42,7 @@ class Hub:
         clock: the reactor.
         wall: says when users were last seen.
         store: has the inboxes.
+        reads: asks the store for pages of them, in turns.
         router: is told which users are here.
         bus: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
@@ -62,6 +64,7 @@ class Hub:
         clock: IReactorTime,
         wall: WallClock,
         store: IStore,
+        reads: ReadQueue,
         router: IRouter,
         bus: IBus,
         cork: Cork,
@@ -71,6 +74,7 @@ class Hub:
         self.clock = clock
         self.wall = wall
         self.store = store
+        self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
         self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter)
         self.cursors = Cursors(clock, self.write_behind, bus)
@@ -79,7 +83,7 @@ class Hub:
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
-        self.catch_up = CatchUp(clock=clock, store=store, router=router, inboxes=self._inboxes)
+        self.catch_up = CatchUp(clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes)
         self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
         router.attach(self)
         store.attach(self)

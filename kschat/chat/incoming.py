@@ -93,6 +93,12 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     room: Id
 
 
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """What ``Token`` carries: the token that holds from now on."""
+
+    token: str
+
+
 class Logout(msgspec.Struct, frozen=True, gc=False):
     """What ``Logout`` carries. Whatever else stands there means nothing, as in the tutorial."""
 

@@ -114,18 +114,20 @@ class Progress(msgspec.Struct, frozen=True):
 MAX_UNREAD = 1000
 
 
-#: Bytes of messages with which a page of an inbox or a conversation ends, in stores that read as much as they like.
-PAGE_BYTES = 1_000_000
+#: Bytes of the messages in a page of an inbox or a conversation. A larger message has a page of its own.
+PAGE_BYTES = 256_000
 
 
-def within_page(entries: Sequence[Entry]) -> list[Entry]:
-    """The first entries, up to the one with which they have ``PAGE_BYTES``."""
+def within_page(entries: Iterable[Entry]) -> list[Entry]:
+    """The first entries that have no more than ``PAGE_BYTES``; at least one, where there is any."""
+    page: list[Entry] = []
     size = 0
-    for count, entry in enumerate(entries, 1):
+    for entry in entries:
         size += entry.message.size
-        if size >= PAGE_BYTES:
-            return list(entries[:count])
-    return list(entries)
+        if size > PAGE_BYTES and page:
+            break
+        page.append(entry)
+    return page
 
 
 #: Seconds after which a call that failed with StoreUnavailable is made again.
@@ -230,7 +232,7 @@ class IStore(Interface):
     def read(user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """A page of an inbox: what is kept beyond ``after``, ``limit`` entries at the most, and how far the inbox goes.
 
-        A store cuts pages by bytes, too, but not to less than one entry. An empty page says that nothing beyond
+        A page holds at most ``PAGE_BYTES`` of messages, or one larger message. An empty page says that nothing beyond
         ``after`` is kept.
         """
 
@@ -248,7 +250,9 @@ class IStore(Interface):
         """When each of ``users`` was last seen, for those of whom it is known."""
 
     def history(user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """The newest messages of a conversation, or the newest before a ``mid``; fewer if they are large.
+        """The newest messages of a conversation, or the newest before a ``mid``.
+
+        A page holds at most ``PAGE_BYTES`` of messages, or one larger message.
 
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
         """

@@ -19,6 +19,7 @@ from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page, Stored
 from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
+from kschat.chat.reads import ReadQueue
 from kschat.chat.replies import DeferredReply
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity
@@ -32,6 +33,7 @@ class Operations:
         hub: knows the sockets here.
         presence: knows who watches whom.
         store: has messages, and the members of rooms.
+        reads: asks it for messages, in turns.
         composer: makes messages of drafts.
         delivery: stores and routes messages.
         counters: counts.
@@ -45,6 +47,7 @@ class Operations:
         hub: Hub,
         presence: Presence,
         store: IStore,
+        reads: ReadQueue,
         composer: Composer,
         delivery: Delivery,
         counters: Counters,
@@ -52,6 +55,7 @@ class Operations:
         self._hub = hub
         self._presence = presence
         self._store = store
+        self._reads = reads
         self._composer = composer
         self._delivery = delivery
         self._counters = counters
@@ -121,7 +125,7 @@ class Operations:
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """A page of a conversation; see ``IStore.history``."""
-        return self._store.history(user, peer, before=before, limit=limit)
+        return self._reads.ask(user, lambda: self._store.history(user, peer, before=before, limit=limit))
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
         with self._hub.writing():

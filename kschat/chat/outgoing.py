@@ -189,6 +189,11 @@ def goodbye(reason: str, retry_in: float) -> bytes:
     return _encode(("Goodbye", {"reason": reason, "retryIn": round(retry_in, 1)}))
 
 
+def token_expiring(seconds: float) -> bytes:
+    """The body of TokenExpiring. ``seconds``: until the socket's token expires."""
+    return _encode(("TokenExpiring", {"in": max(round(seconds), 0)}))
+
+
 def fit(
     found: Sequence[tuple[int | None, Message]], room: int, newest: bool
 ) -> tuple[list[bytes], tuple[bytes, ...], bool]:

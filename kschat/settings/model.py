@@ -56,6 +56,34 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    token_notice: Annotated[
+        float,
+        About(
+            "How long before its token expires a connected client gets `TokenExpiring`; at the latest when half of the "
+            "token's time is over. 0: never.",
+            "seconds",
+            0,
+            86400,
+        ),
+    ] = 60.0
+    token_grace: Annotated[
+        float,
+        About(
+            "How long a connected client may stay after its token has expired, before it is disconnected.",
+            "seconds",
+            0,
+            86400,
+        ),
+    ] = 0.0
+    require_exp: Annotated[bool, About("Refuse tokens that never expire: those without the claim `exp`.")] = False
+    audience: Annotated[
+        tuple[str, ...],
+        About("The claim `aud` of a token must name one of these. Empty: `aud` is not checked."),
+    ] = ()
+    issuer: Annotated[
+        tuple[str, ...],
+        About("The claim `iss` of a token must be one of these. Empty: `iss` is not checked."),
+    ] = ()
     store: Annotated[
         str,
         About(

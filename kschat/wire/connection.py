@@ -169,6 +169,11 @@ class Socket:
         self._send(self._ack_head, b"%d%b" % (number, body), attachments)
 
     @property
+    def is_asking(self) -> bool:
+        """Whether the peer still waits to be let in."""
+        return not self.accepted and self.connection.sockets.get(self.namespace) is self
+
+    @property
     def asked(self) -> int:
         """The id after that of the last ack that was asked for."""
         return self._next_id
@@ -186,15 +191,15 @@ class Socket:
         connection.session.transport.ask_confirmation(number)
         return True
 
-    def disconnect(self) -> None:
-        """End this socket and tell the peer, which does not reconnect by itself then."""
+    def disconnect(self, reason: Reason = Reason.SERVER_DISCONNECT) -> None:
+        """End this socket and tell the peer, which does not reconnect by itself then. ``reason`` is for the handler."""
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
             connection.forget(self)
             connection.dismiss(self.namespace)
             self.accepted = False
             connection.send(Disconnect(self.namespace))
-            self.handler.disconnected(self, Reason.SERVER_DISCONNECT)
+            self.handler.disconnected(self, reason)
 
     def _send(self, head: bytes, rest: bytes, attachments: Sequence[bytes]) -> None:
         if not self.accepted:

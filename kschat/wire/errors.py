@@ -25,6 +25,7 @@ class Reason(Enum):
     SLOW_READER = ("slow reader", 1008)
     RATE = ("rate", 1008)
     REPLACED = ("replaced", 1000)
+    TOKEN_EXPIRED = ("token expired", 1008)
     SHUTTING_DOWN = ("server shutting down", 1001)
     SERVER_ERROR = ("server error", 1011)
     CLIENT_DISCONNECT = ("client namespace disconnect", 1000)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 from twisted.internet.task import Clock
 
 from kschat.backends.local import LocalBus
 from kschat.chat.application import Chat
+from kschat.chat.authentication import KeySource
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
+from kschat.chat.expiry import TokenTimes
 from kschat.chat.keys import Keys
 from kschat.chat.mids import Mids
-from kschat.chat.tokens import Issuer, Verifier
+from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
 from kschat.rates import RateSettings
 from kschat.wire.cork import Cork
@@ -36,6 +39,8 @@ class ChatDaemon:
         bounds: of the pipeline, in the place of the defaults.
         uniform: gives a number between two others; the lesser one, unless another is given.
         rates: what users and addresses may do; anything, unless given.
+        leeway, token_times: for tokens that expire.
+        key_source: is asked for newer keys.
 
     Attributes:
         step: seconds that the wall clock was set from where it stood.
@@ -53,6 +58,9 @@ class ChatDaemon:
         bounds: Bounds | None = None,
         uniform: Callable[[float, float], float] = min,
         rates: RateSettings | None = None,
+        leeway: float = 0.0,
+        token_times: TokenTimes | None = None,
+        key_source: KeySource | None = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -66,10 +74,13 @@ class ChatDaemon:
         self.step = 0.0
         wall = lambda: clock.seconds() + self.step  # noqa: E731
         self.issuer = Issuer(SECRET, wall)
+        self.verifier = Verifier(Keys.from_secret(SECRET), ("HS256",), wall, leeway=leeway)
         self.context = make_context(
             clock=clock,
             wall=wall,
-            verifier=Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
+            verifier=self.verifier,
+            key_source=key_source,
+            token_times=token_times or TokenTimes(),
             store=store,
             router=router,
             bus=self.bus,
@@ -84,3 +95,9 @@ class ChatDaemon:
         )
         self.chat = Chat(self.context)
         self.hub = self.context.hub
+
+    def token(self, user: str, rooms: Rooms = (), lasts: float | None = None) -> str:
+        """A token that lets ``user`` in, for so many seconds; None: for ever, so that no call waits for its end."""
+        if lasts is not None:
+            return self.issuer.issue(user, lasts, rooms)
+        return jwt.encode({"data": {"id": user, "rooms": rooms}}, SECRET, "HS256")

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from kschat.chat.application import NAMESPACE
+from kschat.chat.authentication import KeySource
 from kschat.chat.delivery import Bounds
+from kschat.chat.expiry import TokenTimes
 from kschat.chat.tokens import Rooms
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
@@ -182,23 +184,36 @@ class House(ChatDaemon):
     """The chat of one daemon whose store and router answer when told.
 
     Args:
+        leeway, token_times, key_source: see ``ChatDaemon``.
         bounds: of the pipeline, in the place of the defaults.
     """
 
     store: LateStore
     router: LateRouter
 
-    def __init__(self, limits: Limits | None = None, max_room: int = 1000, **bounds: int) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        max_room: int = 1000,
+        *,
+        leeway: float = 0.0,
+        token_times: TokenTimes | None = None,
+        key_source: KeySource | None = None,
+        **bounds: int,
+    ) -> None:
         super().__init__(
-            store=LateStore(), router=LateRouter(), limits=limits, max_room=max_room, bounds=Bounds(**bounds)
+            store=LateStore(),
+            router=LateRouter(),
+            limits=limits,
+            max_room=max_room,
+            bounds=Bounds(**bounds),
+            leeway=leeway,
+            token_times=token_times,
+            key_source=key_source,
         )
         self.delivery = self.context.delivery
         self.server = Server(self.clock, observer=self.chat)
         self.server.mount(NAMESPACE, self.chat)
-
-    def token(self, user: str, rooms: Rooms = ()) -> str:
-        """A token that lets ``user`` in."""
-        return self.issuer.issue(user, 3600, rooms)
 
     def stranger(self, revision: Revision = 4, authorization: str = "", **query: str) -> Guest:
         """A client that has not asked to be let in yet."""

@@ -370,7 +370,7 @@ class Daemon(ChatDaemon):
         self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()
     ) -> Client:
         """A client that has opened a session, and joined nothing."""
-        return Client(self.chat, user, self.issuer.issue(user, 3600, rooms), revision, query or {})
+        return Client(self.chat, user, self.token(user, rooms), revision, query or {})
 
     def joined(
         self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()

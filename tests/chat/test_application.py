@@ -43,7 +43,7 @@ class Joining(SynchronousTestCase):
 
     def test_the_reason_is_counted_and_not_told(self) -> None:
         self.house.clock.advance(0)
-        token = self.house.token("ann")
+        token = self.house.token("ann", lasts=3600)
         self.house.clock.advance(3600)
         guest = self.asked(4, token)
         self.assertEqual(guest.heard()[0].data, {"message": "Authentication error"})

@@ -54,7 +54,7 @@ class ClocksTests(SynchronousTestCase):
         self.assertEqual(len(self.got(ben)), 1)
 
     def test_a_token_ends_by_the_wall_clock(self) -> None:
-        token = self.house.token("dan")
+        token = self.house.token("dan", lasts=HOUR)
         self.house.clock.advance(HOUR - 1)
         self.house.step = 2.0
         late = self.house.stranger().join({"token": token})

@@ -325,6 +325,7 @@ class PresenceOfAll(DaemonsTestCase):
         self.circle.settled = False
         self.eve.ask("Presence", {"ids": ["ann"]})
         self.eve.ask("Presence", {"ids": []})
+        self.one.clock.advance(0)
         self.assertEqual(self.one.clock.getDelayedCalls(), [])
 
     def test_what_is_heard_while_the_answer_is_on_its_way_is_newer(self) -> None:

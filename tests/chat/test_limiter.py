@@ -278,8 +278,11 @@ class TestJoins(LimitTestCase):
     def test_an_address_s_are_refused_before_the_token_is_looked_at(self) -> None:
         daemon = self.daemon_with(address_joins=3)
         self.assertTrue(all(daemon.joined(user).alive for user in ("ann", "ben", "cem")))
-        daemon.context.verifier.verify = None  # type: ignore[method-assign, assignment]
+        looked_at: list[object] = []
+        authenticator = daemon.context.authenticator
+        self.patch(authenticator, "identify", looked_at.append)
         self.assertEqual(daemon.joined("dan").pipe.closed, Reason.RATE)
+        self.assertEqual(looked_at, [])
         self.assertEqual(self.limited, {"address_joins": 1})
 
     def test_an_address_that_shows_wrong_tokens(self) -> None:
@@ -297,6 +300,14 @@ class TestJoins(LimitTestCase):
         self.assertEqual(daemon.joined("ann").pipe.closed, Reason.RATE)
         daemon.clock.advance(1)
         self.assertTrue(daemon.joined("ann").alive)
+
+    def test_tokens_of_live_sockets_count_too(self) -> None:
+        ann = self.daemon_with(address_failed_tokens=5).joined("ann")
+        found = [ann.ask("Token", {"token": "wrong"})["ER"] for _ in range(7)]
+        self.assertEqual(found, [6] * 6 + [4])
+        self.assertAlmostEqual(ann.ask("Token", {"token": ann.token})["retryIn"], 0.2, places=2)
+        self.daemon.clock.advance(0.21)
+        self.assertEqual(ann.ask("Token", {"token": ann.token}), {"ER": 0})
 
     def test_the_end_of_a_socket_lets_its_user_be_forgotten(self) -> None:
         daemon = self.daemon_with(user_joins=100)

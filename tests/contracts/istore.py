@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import (
     MAX_UNREAD,
+    PAGE_BYTES,
     Entry,
     InboxState,
     IStore,
@@ -330,6 +332,52 @@ class InboxContract(Contract):
         self.assertEqual(await store.last_seen(list(seen)), seen)
 
 
+class PageContract(Contract):
+    """Pages are cut by bytes where they are read."""
+
+    #: More of these than two do not fit into one page.
+    LARGE = PAGE_BYTES * 2 // 5
+
+    async def make_large(self) -> tuple[IStore, list[Message]]:
+        """A store with messages of Ann to Ben: large ones, one that is larger than a page, with binary, small ones."""
+        store = await self.make_store()
+        large = Raw(b'"%b"' % (b"x" * self.LARGE))
+        batch = [message(msg=large) for _ in range(5)]
+        batch += [message(msg=Raw(b'"%b"' % (b"y" * (PAGE_BYTES + 1)))), message()]
+        placeholder = Raw(b'{"_placeholder":true,"num":0}')
+        batch += [message(msg=placeholder, attachments=(bytes(self.LARGE),)) for _ in range(3)]
+        batch += to("ben", "ben")
+        half = len(batch) // 2
+        answers = [*await store.append(batch[:half]), *await store.append(batch[half:])]
+        await self.settle(store)
+        return store, [answer.message for answer in answers]
+
+    def assertWithinPage(self, page: list[Message]) -> None:
+        self.assertTrue(len(page) == 1 or sum(one.size for one in page) <= PAGE_BYTES, [one.size for one in page])
+
+    async def test_a_page_of_an_inbox_has_so_many_bytes_or_one_message(self) -> None:
+        store, written = await self.make_large()
+        found: list[Message] = []
+        pages = 0
+        while page := [entry.message for entry in (await store.read("ben", len(found), 100)).entries]:
+            self.assertWithinPage(page)
+            found += page
+            pages += 1
+        self.assertEqual(found, written)
+        self.assertEqual(pages, 6)
+
+    async def test_a_page_of_a_conversation_has_so_many_bytes_or_one_message(self) -> None:
+        store, written = await self.make_large()
+        found: list[Message] = []
+        more = True
+        while more:
+            page = await store.history("ben", "ann", before=found[0].mid if found else None, limit=100)
+            self.assertWithinPage(list(page.messages))
+            found[:0] = page.messages
+            more = page.more
+        self.assertEqual(found, written)
+
+
 class ConversationContract(Contract):
     """History, conversations, and what is read."""
 
@@ -591,7 +639,7 @@ class RoomContract(Contract):
         self.assertEqual((await store.history("ann", "r", before=None, limit=10)).messages, (two,))
 
 
-class StoreContract(AppendContract, RepeatContract, InboxContract, ConversationContract, RoomContract):
+class StoreContract(AppendContract, RepeatContract, InboxContract, PageContract, ConversationContract, RoomContract):
     """All of it."""
 
 

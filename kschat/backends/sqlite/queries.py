@@ -7,9 +7,9 @@ No statement scans a table; a test checks the query plans.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
 from kschat.backends.sqlite.memtable import MemTable
@@ -133,18 +133,16 @@ class Queries:
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
             return within_page(newest[skip : skip + limit])
-        entries: list[Entry] = []
-        size = 0
-        for row in self._execute(READ, (user, after, limit)):
-            entry = Entry(row[0], message_of(row[1:]))
-            entries.append(entry)
-            size += entry.message.size
-            if size >= PAGE_BYTES:
-                return entries
-        if newest and len(entries) < limit:
-            at = entries[-1].offset if entries else after
-            entries += [entry for entry in newest if entry.offset > at][: limit - len(entries)]
-        return within_page(entries)
+        return within_page(islice(self._indexed_and_newest(newest or (), user, after, limit), limit))
+
+    def _indexed_and_newest(self, newest: Sequence[Entry], user: str, after: int, limit: int) -> Iterator[Entry]:
+        at = after
+        # No more rows are read than the page takes, and the one that is too large for it.
+        for at, *row in self._execute(READ, (user, after, limit)):
+            yield Entry(at, message_of(row))
+        for entry in newest:
+            if entry.offset > at:
+                yield entry
 
     def last_seen(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
         seen: dict[str, int] = {}
@@ -170,10 +168,10 @@ class Queries:
         page: list[Message] = []
         size = 0
         for message in chain(reversed(newest), map(message_of, older)):
-            if len(page) == limit or size >= PAGE_BYTES:
+            size += message.size
+            if len(page) == limit or (size > PAGE_BYTES and page):
                 return Page(tuple(reversed(page)), True)
             page.append(message)
-            size += message.size
         return Page(tuple(reversed(page)), False)
 
     def conversations(self, memtable: MemTable, user: str, limit: int) -> list[Conversation]:
