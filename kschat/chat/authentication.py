@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.counters import Counters
 from kschat.rates import AddressLimits
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Connection
 
 #: Reasons that other keys may end.
@@ -43,17 +44,25 @@ class Authenticator:
         source: is asked for newer keys; None: there is nobody to ask.
         counters: counts refusals.
         addresses: counts refusals of each address.
+        repeated: gathers lines about them.
     """
 
     log = Logger()
 
     def __init__(
-        self, verifier: Verifier, *, source: KeySource | None, counters: Counters, addresses: AddressLimits
+        self,
+        verifier: Verifier,
+        *,
+        source: KeySource | None,
+        counters: Counters,
+        addresses: AddressLimits,
+        repeated: RepeatedLog,
     ) -> None:
         self._addresses = addresses
         self._verifier = verifier
         self._source = source
         self._counters = counters
+        self._repeated = repeated
 
     def identify(self, find: Find) -> Identity | Deferred[Identity]:
         """Whose a token is, which ``find`` takes from a request.
@@ -76,15 +85,20 @@ class Authenticator:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""
         self._counters.denied[error.reason] += 1
         self._addresses.failed_token(connection.handshake.client)
-        self.log.info(
-            "a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=error.reason
+        self._repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {error.reason}",
+            peer=connection.handshake.peer,
+            reason=error.reason,
         )
 
     def not_renewed(self, connection: Connection, error: TokenError) -> None:
         """A token that a live socket gave for its next one was refused."""
         self._counters.tokens["refused"] += 1
         self._addresses.failed_token(connection.handshake.client)
-        self.log.info(
+        self._repeated.info(
+            self.log,
             "a token from {peer} was rejected, and its socket keeps the one before: {reason}",
             peer=connection.handshake.peer,
             reason=error.reason,

@@ -84,7 +84,7 @@ def send(request: Request[incoming.Send]) -> None:
     if allowance.sends < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
-    reply = SocketReply(session.socket, event.id, payload.uId, incoming.readable(payload.rno))
+    reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
     if is_room(message.recipient):
         reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
     delivery.submit(Submission(message, reply, session))

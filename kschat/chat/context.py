@@ -26,6 +26,7 @@ from kschat.chat.reads import ReadQueue
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.rates import AddressLimits, RateSettings
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -56,6 +57,7 @@ class ChatContext:
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -78,6 +80,7 @@ class ChatContext:
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
+    repeated: RepeatedLog
 
 
 def make_context(
@@ -122,7 +125,7 @@ def make_context(
     limiter = Limiter(rates, clock.seconds, counters)
     if addresses is None:
         addresses = AddressLimits(rates, clock.seconds, counters)
-    reads = ReadQueue(clock)
+    reads, repeated = ReadQueue(clock), RepeatedLog(clock)
     hub = Hub(
         clock=clock,
         wall=wall,
@@ -149,7 +152,9 @@ def make_context(
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        authenticator=Authenticator(verifier, source=key_source, counters=counters, addresses=addresses),
+        authenticator=Authenticator(
+            verifier, source=key_source, counters=counters, addresses=addresses, repeated=repeated
+        ),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
         ),
@@ -168,4 +173,5 @@ def make_context(
         max_room=max_room,
         counters=counters,
         uniform=uniform,
+        repeated=repeated,
     )
