@@ -35,6 +35,7 @@ from kschat.chat import (
     limiter,
     outgoing,
     reads,
+    revocation,
     stream,
     tokens,
     write_behind,
@@ -220,6 +221,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "revocations of tokens; a `jti` that can be revoked": (
+        many(revocation.MAX_REVOCATIONS),
+        many(revocation.MAX_TOKEN_ID),
+    ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
     "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),

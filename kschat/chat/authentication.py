@@ -41,6 +41,7 @@ class Authenticator:
 
     Args:
         verifier: knows keys and rules.
+        check: refuses a token that is revoked: raises TokenError.
         source: is asked for newer keys; None: there is nobody to ask.
         counters: counts refusals.
         addresses: counts refusals of each address.
@@ -53,6 +54,7 @@ class Authenticator:
         self,
         verifier: Verifier,
         *,
+        check: Callable[[Identity], None],
         source: KeySource | None,
         counters: Counters,
         addresses: AddressLimits,
@@ -60,6 +62,7 @@ class Authenticator:
     ) -> None:
         self._addresses = addresses
         self._verifier = verifier
+        self._check = check
         self._source = source
         self._counters = counters
         self._repeated = repeated
@@ -74,12 +77,17 @@ class Authenticator:
             TokenError: it is nobody's.
         """
         try:
-            return find(self._verifier)
+            return self._found(find)
         except TokenError as error:
             newer = self._source.newer() if self._source is not None and error.reason in _CURABLE else None
             if newer is None:
                 raise
-        return newer.addCallback(lambda _: find(self._verifier))
+        return newer.addCallback(lambda _: self._found(find))
+
+    def _found(self, find: Find) -> Identity:
+        identity = find(self._verifier)
+        self._check(identity)
+        return identity
 
     def refused(self, connection: Connection, error: TokenError) -> None:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""

@@ -23,6 +23,7 @@ from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.reads import ReadQueue
+from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.rates import AddressLimits, RateSettings
@@ -48,6 +49,7 @@ class ChatContext:
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
         presence: says who is online.
+        revoker: refuses revoked tokens.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
@@ -71,6 +73,7 @@ class ChatContext:
     hub: Hub
     admission: Admission
     presence: Presence
+    revoker: Revoker
     composer: Composer
     delivery: Delivery
     operations: Operations
@@ -98,6 +101,7 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    revocation_days: float = 365.0,
     key_source: KeySource | None = None,
     token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
     rates: RateSettings = UNLIMITED_RATES,
@@ -117,6 +121,7 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
         rates: what sockets, users and addresses may do; anything, unless given.
@@ -138,6 +143,7 @@ def make_context(
         limiter=limiter,
     )
     presence = Presence(hub, bus, rates.presence_interval)
+    revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
@@ -147,13 +153,20 @@ def make_context(
         reads=reads,
         composer=composer,
         delivery=delivery,
+        revoker=revoker,
+        revocation_days=revocation_days,
         counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
         clock=clock,
         authenticator=Authenticator(
-            verifier, source=key_source, counters=counters, addresses=addresses, repeated=repeated
+            verifier,
+            check=revoker.check,
+            source=key_source,
+            counters=counters,
+            addresses=addresses,
+            repeated=repeated,
         ),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
@@ -164,6 +177,7 @@ def make_context(
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),
         presence=presence,
+        revoker=revoker,
         composer=composer,
         delivery=delivery,
         operations=operations,
