@@ -139,7 +139,7 @@ class Member:
             store="memory",
             **{"access_log": False, **settings},
         )
-        self.service = cast(Daemon, make_service(config, real_reactor()))
+        self.service = make_service(config, real_reactor())
         self._running = True
         self.service.privilegedStartService()
         self.service.startService()
