@@ -94,6 +94,7 @@ class Daemon(MultiService):
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not stopped")
+        chat.context.repeated.flush()
 
     async def _step(self, step: Callable[[], Deferred[Any] | None], seconds: float, late: str) -> None:
         await bounded_step(step, seconds=seconds, late=late, clock=self._clock, log=self.log)

@@ -39,7 +39,12 @@ from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
+<<<<<<< HEAD
 from kschat.front.endpoints import server_endpoint, tls_of
+=======
+from kschat.front.descriptors import LEAST, connections_within, raise_limit
+from kschat.front.endpoints import server_endpoint
+>>>>>>> main
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.monotonic import use_monotonic_clock
@@ -75,6 +80,7 @@ def makeService(options: Options) -> IService:
         config = load(options.given(), os.environ)
         if config.demo:
             config = msgspec.structs.replace(config, secret=secrets.token_urlsafe(32))
+        config, notice = _within_descriptors(config)
         service = make_service(config, reactor)
         for name, description in (("listen", config.listen), ("peer_listen", config.peer_listen)):
             if description and (why := cannot_listen(description)):
@@ -93,14 +99,43 @@ def makeService(options: Options) -> IService:
     gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
+<<<<<<< HEAD
     ReloadSignal(reactor, service.getServiceNamed(Reloading.name).reload).setServiceParent(whole)
+=======
+    if notice:
+        sys.stderr.write(f"kschat: {notice}\n")
+        StartNotice(notice).setServiceParent(whole)
+>>>>>>> main
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
     return whole
 
 
+<<<<<<< HEAD
 def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> Daemon:
+=======
+def _within_descriptors(config: Config) -> tuple[Config, str]:
+    """The config with no more connections than this process can have descriptors, and a sentence if that is fewer."""
+    limit = raise_limit()
+    forwards = config.max_forwards if config.peer_listen else 0
+    room = connections_within(limit, wanted=config.max_connections, forwards=forwards)
+    if room == config.max_connections:
+        return config, ""
+    if room < LEAST:
+        raise ConfigError(
+            f"max_connections: this process may open no more than {limit} files (ulimit -n), which is too few to serve "
+            "clients: raise the limit"
+        )
+    notice = (
+        f"max_connections: {config.max_connections} is lowered to {room}, since this process may open no more than "
+        f"{limit} files: raise the limit (ulimit -n, LimitNOFILE), or set max_connections to {room}"
+    )
+    return msgspec.structs.replace(config, max_connections=room), notice
+
+
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> IService:
+>>>>>>> main
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
 
     Args:
@@ -144,7 +179,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         busy=lambda: chat.context.delivery.waiting >= config.max_batch,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site = front.site(_make_root(config, wall, chat, front), f"{base_path}/socket.io/")
+    site = front.site(_make_root(config, reactor, wall=wall, chat=chat, front=front), f"{base_path}/socket.io/")
     ports = MultiService()
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
@@ -282,7 +317,7 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Resource:
+def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front) -> Resource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -330,7 +365,7 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         static=StaticFiles(directory("static", config.static)),
         health=Health(numbers),
         ready=Ready(parts, lambda: chat.closing),
-        metrics=Metrics(collector) if config.metrics else None,
+        metrics=Metrics(collector, reactor) if config.metrics else None,
         base_path=config.base_path,
     )
 
@@ -346,6 +381,7 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives anyone a token, for any user")
 
 
+<<<<<<< HEAD
 class ReloadSignal(Service):
     """Makes SIGHUP read keys and certificates again.
 
@@ -370,6 +406,20 @@ class ReloadSignal(Service):
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._reload)
+=======
+class StartNotice(Service):
+    """Says in the log what was said on stderr at the start."""
+
+    log = Logger()
+
+    def __init__(self, notice: str) -> None:
+        self._notice = notice
+
+    def startService(self) -> None:
+        """twistd logs from here on."""
+        super().startService()
+        self.log.warn("{notice}", notice=self._notice)
+>>>>>>> main
 
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon
+from kschat import daemon, repeated_log
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -28,7 +28,7 @@ from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import commands, expiry, incoming, inflight, interfaces, outgoing, reads, stream, tokens, write_behind
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, peers, polling, registry, service, static
+from kschat.front import backlog, descriptors, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -90,6 +90,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
+    "an HTTP body that no resource reads": (),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
     "polling sessions": (many(CONFIG.max_polls),),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
@@ -108,6 +109,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind": (many(CONFIG.max_connections),),
+    "file descriptors": (str(descriptors.RESERVED),),
+    "lines of the log about refused requests, rejected sockets and closed connections": (
+        f"{repeated_log.LINES} of a kind",
+        seconds(repeated_log.PERIOD),
+    ),
+    "`/metrics`": (),
     "time to join the chat": (seconds(CONFIG.connect_timeout),),
     "silence": (
         f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",

@@ -142,7 +142,13 @@ class Chat:
 
     def _denied(self, connection: Connection, reason: str) -> None:
         self.context.counters.denied[reason] += 1
-        self.log.info("a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=reason)
+        self.context.repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {reason}",
+            peer=connection.handshake.peer,
+            reason=reason,
+        )
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Handler``."""
@@ -185,8 +191,10 @@ class Chat:
         """See ``server.ServerObserver``."""
         self.context.counters.closed[reason.text] += 1
         if detail:
-            self.log.info(
+            self.context.repeated.info(
+                self.log,
                 "a connection from {peer} was closed: {reason} ({detail})",
+                kind=f"connections that were closed: {reason.text}",
                 peer=connection.handshake.peer,
                 reason=reason.text,
                 detail=detail,

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.counters import Counters
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Connection
 
 #: Reasons that other keys may end.
@@ -41,14 +42,18 @@ class Authenticator:
         verifier: knows keys and rules.
         source: is asked for newer keys; None: there is nobody to ask.
         counters: counts refusals.
+        repeated: gathers lines about them.
     """
 
     log = Logger()
 
-    def __init__(self, verifier: Verifier, *, source: KeySource | None, counters: Counters) -> None:
+    def __init__(
+        self, verifier: Verifier, *, source: KeySource | None, counters: Counters, repeated: RepeatedLog
+    ) -> None:
         self._verifier = verifier
         self._source = source
         self._counters = counters
+        self._repeated = repeated
 
     def identify(self, find: Find) -> Identity | Deferred[Identity]:
         """Whose a token is, which ``find`` takes from a request.
@@ -70,14 +75,19 @@ class Authenticator:
     def refused(self, connection: Connection, error: TokenError) -> None:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""
         self._counters.denied[error.reason] += 1
-        self.log.info(
-            "a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=error.reason
+        self._repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {error.reason}",
+            peer=connection.handshake.peer,
+            reason=error.reason,
         )
 
     def not_renewed(self, connection: Connection, error: TokenError) -> None:
         """A token that a live socket gave for its next one was refused."""
         self._counters.tokens["refused"] += 1
-        self.log.info(
+        self._repeated.info(
+            self.log,
             "a token from {peer} was rejected, and its socket keeps the one before: {reason}",
             peer=connection.handshake.peer,
             reason=error.reason,

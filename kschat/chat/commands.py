@@ -78,7 +78,7 @@ def send(request: Request[incoming.Send]) -> None:
     if delivery.closed:
         delivery.ensure_open()
     message = context.composer.compose(session.user, payload, event.attachments)
-    reply = SocketReply(session.socket, event.id, payload.uId, incoming.readable(payload.rno))
+    reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
     delivery.submit(Submission(message, reply, session))
 
 

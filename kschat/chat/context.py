@@ -24,6 +24,7 @@ from kschat.chat.presence import Presence
 from kschat.chat.reads import ReadQueue
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -49,6 +50,7 @@ class ChatContext:
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -69,6 +71,7 @@ class ChatContext:
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
+    repeated: RepeatedLog
 
 
 def make_context(
@@ -106,7 +109,7 @@ def make_context(
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
     """
-    reads = ReadQueue(clock)
+    reads, repeated = ReadQueue(clock), RepeatedLog(clock)
     hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
     composer = Composer(mids, wall, limits)
@@ -123,7 +126,7 @@ def make_context(
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        authenticator=Authenticator(verifier, source=key_source, counters=counters),
+        authenticator=Authenticator(verifier, source=key_source, counters=counters, repeated=repeated),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
         ),
@@ -140,4 +143,5 @@ def make_context(
         max_room=max_room,
         counters=counters,
         uniform=uniform,
+        repeated=repeated,
     )

@@ -21,6 +21,7 @@ from kschat.front.resource import EngineResource, PeerResource
 from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
@@ -77,6 +78,7 @@ class Front:
         connections: the count of TCP connections.
         timers: wake sessions and connections.
         peers: the other daemons; None where there are none.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Front:
         beside: Front | None = None,
     ) -> None:
         engine = settings.engine
+        self.repeated = RepeatedLog(reactor)
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
         self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
         self.sessions = registry(
@@ -114,7 +117,7 @@ class Front:
             cork=cork,
             clock=reactor,
             connections=self.connections,
-            refusals=RefusalLog(counters),
+            refusals=RefusalLog(counters, self.repeated),
             max_payload=settings.limits.max_payload,
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
@@ -178,5 +181,6 @@ class Front:
             counters=self._counters,
             connections=self.connections,
             addresses=self._addresses,
+            repeated=self.repeated,
             access_log=self._settings.access_log,
         )

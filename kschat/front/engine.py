@@ -89,8 +89,8 @@ class Engine:
         transport = None if connection is None else connection.session.transport
         return transport if isinstance(transport, Polling) else None
 
-    def check(self, request: Request, query: EngineRequest) -> Refusal | None:
-        """Why a request is not served; None if it is."""
+    def check(self, request: Request, query: EngineRequest, method: bytes | None = None) -> Refusal | None:
+        """Why a request is not served; None if it is. ``method``: the request's, if only its head is there."""
         self.context.timers.catch_up()  # a session whose time is over must not be found
         connection = self.sessions.get(query.sid)
         session = None
@@ -98,7 +98,7 @@ class Engine:
             transport = connection.session.transport
             session = KnownSession(connection.session.revision, isinstance(transport, Polling))
         facts = Facts(
-            method=request.method,
+            method=request.method if method is None else method,
             upgrade=is_upgrade(request),
             session=session,
             origin_allowed=lambda: self.may_come_from(request),

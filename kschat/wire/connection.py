@@ -155,7 +155,10 @@ class Socket:
             number = self._next_id
             self._next_id = number + 1
             body = b"%d%b" % (number, body)
-        self._send(self._event_head, body, attachments)
+        if attachments:
+            self._send(self._event_head, body, attachments)
+        elif self.accepted:
+            self.connection.session.transport.send(self._event_head + body)
         return number
 
     def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
@@ -166,7 +169,10 @@ class Socket:
             body: the JSON array of the answer's arguments.
             attachments: what placeholders in it refer to.
         """
-        self._send(self._ack_head, b"%d%b" % (number, body), attachments)
+        if attachments:
+            self._send(self._ack_head, b"%d%b" % (number, body), attachments)
+        elif self.accepted:
+            self.connection.session.transport.send(b"%b%d%b" % (self._ack_head, number, body))
 
     @property
     def is_asking(self) -> bool:
@@ -205,9 +211,6 @@ class Socket:
         if not self.accepted:
             return
         session = self.connection.session
-        if not attachments:
-            session.transport.send(head + rest)
-            return
         # 42/kschat,… becomes 451-/kschat,… : one type for text, one for text with attachments
         session.transport.send(b"4%d%d-%b%b" % (head[1] - 0x30 + 3, len(attachments), head[2:], rest))
         for attachment in attachments:

@@ -15,7 +15,6 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.daemon import Daemon
 from kschat.front.peers import CLIENT, PROOF
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.settings import Config
