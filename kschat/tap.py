@@ -39,12 +39,8 @@ from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
-<<<<<<< HEAD
-from kschat.front.endpoints import server_endpoint, tls_of
-=======
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
-from kschat.front.endpoints import server_endpoint
->>>>>>> main
+from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.monotonic import use_monotonic_clock
@@ -99,22 +95,16 @@ def makeService(options: Options) -> IService:
     gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
-<<<<<<< HEAD
     ReloadSignal(reactor, service.getServiceNamed(Reloading.name).reload).setServiceParent(whole)
-=======
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
->>>>>>> main
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
     return whole
 
 
-<<<<<<< HEAD
-def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> Daemon:
-=======
 def _within_descriptors(config: Config) -> tuple[Config, str]:
     """The config with no more connections than this process can have descriptors, and a sentence if that is fewer."""
     limit = raise_limit()
@@ -134,8 +124,7 @@ def _within_descriptors(config: Config) -> tuple[Config, str]:
     return msgspec.structs.replace(config, max_connections=room), notice
 
 
-def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> IService:
->>>>>>> main
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> Daemon:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
 
     Args:
@@ -381,7 +370,6 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives anyone a token, for any user")
 
 
-<<<<<<< HEAD
 class ReloadSignal(Service):
     """Makes SIGHUP read keys and certificates again.
 
@@ -406,7 +394,8 @@ class ReloadSignal(Service):
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._reload)
-=======
+
+
 class StartNotice(Service):
     """Says in the log what was said on stderr at the start."""
 
@@ -419,7 +408,6 @@ class StartNotice(Service):
         """twistd logs from here on."""
         super().startService()
         self.log.warn("{notice}", notice=self._notice)
->>>>>>> main
 
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
