@@ -16,6 +16,7 @@ class Counters:
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
+        revoked: sockets that were disconnected because their tokens were revoked.
         tokens: what happened to the tokens of live sockets: expiring (told), renewed, refused, expired (ended).
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
@@ -48,6 +49,7 @@ class Counters:
         "refused",
         "rejected",
         "repeated",
+        "revoked",
         "router_events",
         "sent",
         "steps",
@@ -59,6 +61,7 @@ class Counters:
     def __init__(self) -> None:
         self.sent = 0
         self.repeated = 0
+        self.revoked = 0
         self.delivered = 0
         self.confirmed = 0
         self.batches = 0

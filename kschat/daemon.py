@@ -77,6 +77,11 @@ class Daemon(MultiService):
         for child in (self._store, self._router, self._bus, front):
             child.setServiceParent(self)
 
+    def startService(self) -> None:
+        """Start all, and read the list of revoked tokens as soon as the store can."""
+        super().startService()
+        self._chat.context.revoker.start()
+
     def stopService(self) -> Deferred[Any]:
         """Take nothing new, finish what was accepted, then close each connection with its reason."""
         # Not as a MultiService, which would end all children at once.
@@ -90,6 +95,7 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         await front.close_connections()
+        chat.context.revoker.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")

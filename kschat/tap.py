@@ -272,6 +272,7 @@ def _make_chat(
         max_room=config.max_room,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
+        revocation_days=config.revocation_days,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
     )
     return Chat(context)

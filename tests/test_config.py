@@ -51,6 +51,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_cert": (__file__, __file__),
     "redis_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
+    "revocation_days": ("30", 30.0),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),

@@ -26,7 +26,19 @@ from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
-from kschat.chat import commands, expiry, incoming, inflight, interfaces, outgoing, reads, stream, tokens, write_behind
+from kschat.chat import (
+    commands,
+    expiry,
+    incoming,
+    inflight,
+    interfaces,
+    outgoing,
+    reads,
+    revocation,
+    stream,
+    tokens,
+    write_behind,
+)
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, descriptors, peers, polling, registry, service, static
 from kschat.front.channel import ChannelBounds
@@ -186,6 +198,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "revocations of tokens; a `jti` that can be revoked": (
+        many(revocation.MAX_REVOCATIONS),
+        many(revocation.MAX_TOKEN_ID),
+    ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
     "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),

@@ -62,6 +62,16 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        revoker = self.context.revoker
+        if not revoker.ready:
+            # Right after the start. (``connect_timeout`` ends a connection that waits too long.)
+            revoker.known().addCallback(lambda _: self._connect(socket, wish)).addErrback(self._failed)
+            return
+        self._connect(socket, wish)
+
+    def _connect(self, socket: Socket, wish: Connect) -> None:
+        if not socket.is_asking:
+            return  # it has left meanwhile
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
             identity = self.context.authenticator.identify(request.identify)
@@ -101,6 +111,10 @@ class Chat:
 
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
+            return
+        if self.context.revoker.refuses(session.identity):  # meanwhile
+            self._leave(session)
+            self._deny(session.socket, "revoked", "Authentication error")
             return
         pid, offset = None, None
         if session.options.recover:

@@ -40,6 +40,7 @@ class Authenticator:
 
     Args:
         verifier: knows keys and rules.
+        check: refuses a token that is revoked: raises TokenError.
         source: is asked for newer keys; None: there is nobody to ask.
         counters: counts refusals.
         repeated: gathers lines about them.
@@ -48,9 +49,16 @@ class Authenticator:
     log = Logger()
 
     def __init__(
-        self, verifier: Verifier, *, source: KeySource | None, counters: Counters, repeated: RepeatedLog
+        self,
+        verifier: Verifier,
+        *,
+        check: Callable[[Identity], None],
+        source: KeySource | None,
+        counters: Counters,
+        repeated: RepeatedLog,
     ) -> None:
         self._verifier = verifier
+        self._check = check
         self._source = source
         self._counters = counters
         self._repeated = repeated
@@ -65,12 +73,17 @@ class Authenticator:
             TokenError: it is nobody's.
         """
         try:
-            return find(self._verifier)
+            return self._found(find)
         except TokenError as error:
             newer = self._source.newer() if self._source is not None and error.reason in _CURABLE else None
             if newer is None:
                 raise
-        return newer.addCallback(lambda _: find(self._verifier))
+        return newer.addCallback(lambda _: self._found(find))
+
+    def _found(self, find: Find) -> Identity:
+        identity = find(self._verifier)
+        self._check(identity)
+        return identity
 
     def refused(self, connection: Connection, error: TokenError) -> None:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""

@@ -22,6 +22,7 @@ from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.reads import ReadQueue
+from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.repeated_log import RepeatedLog
@@ -43,6 +44,7 @@ class ChatContext:
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
         presence: says who is online.
+        revoker: refuses revoked tokens.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
@@ -64,6 +66,7 @@ class ChatContext:
     hub: Hub
     admission: Admission
     presence: Presence
+    revoker: Revoker
     composer: Composer
     delivery: Delivery
     operations: Operations
@@ -89,6 +92,7 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    revocation_days: float = 365.0,
     key_source: KeySource | None = None,
     token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
 ) -> ChatContext:
@@ -106,12 +110,14 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
     """
     reads, repeated = ReadQueue(clock), RepeatedLog(clock)
     hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
     presence = Presence(hub, bus)
+    revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
@@ -121,12 +127,16 @@ def make_context(
         reads=reads,
         composer=composer,
         delivery=delivery,
+        revoker=revoker,
+        revocation_days=revocation_days,
         counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        authenticator=Authenticator(verifier, source=key_source, counters=counters, repeated=repeated),
+        authenticator=Authenticator(
+            verifier, check=revoker.check, source=key_source, counters=counters, repeated=repeated
+        ),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
         ),
@@ -136,6 +146,7 @@ def make_context(
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),
         presence=presence,
+        revoker=revoker,
         composer=composer,
         delivery=delivery,
         operations=operations,

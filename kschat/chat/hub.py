@@ -22,6 +22,7 @@ from kschat.chat.interfaces import (
     IStore,
     RouterEvent,
     Stored,
+    StoreListener,
 )
 from kschat.chat.message import Message
 from kschat.chat.notifier import Notifier
@@ -52,6 +53,7 @@ class Hub:
         notifier: tells users' sockets, here and on other daemons.
         cursors: asks other daemons for users' cursors, and answers them.
         catch_up: what news did not tell.
+        store_listeners: who else is told what happens to the store, after the hub.
     """
 
     log = Logger()
@@ -82,6 +84,7 @@ class Hub:
         self.wrote = self._scope.wrote.append
         self.catch_up = CatchUp(clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes)
         self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
+        self.store_listeners: list[StoreListener] = []
         router.attach(self)
         store.attach(self)
 
@@ -198,11 +201,15 @@ class Hub:
         self.log.error("the store was replaced: {count} sockets are closed and reconnect", count=len(sessions))
         for session in sessions:
             session.socket.connection.session.close(Reason.SERVER_ERROR)
+        for listener in self.store_listeners:
+            listener.renewed()
 
     def reconnected(self) -> None:
         """See ``StoreListener``. What the store said before may have been out of date, so all is looked at again."""
         self.catch_up.resync(self._inboxes)
         self.catch_up.tell()
+        for listener in self.store_listeners:
+            listener.reconnected()
 
     @property
     def routed(self) -> bool:

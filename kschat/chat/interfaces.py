@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -138,8 +139,16 @@ class StoreUnavailable(Exception):
     """The store can't do it now. Of a batch, nothing was stored."""
 
 
-class RoomFull(Exception):
+class LimitReached(Exception):
+    """There is as much of something as there may be; nothing was changed."""
+
+
+class RoomFull(LimitReached):
     """A room has as many members as it may have."""
+
+
+class RevocationsFull(LimitReached):
+    """As many revocations are kept as may be kept."""
 
 
 class RouterUnavailable(Exception):
@@ -278,6 +287,21 @@ class IStore(Interface):
 
     def members(room: str) -> Deferred[list[str]]:
         """Who is a member of ``room`` (with its ``#``), in no order."""
+
+    def revoke(revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        """Keep a revocation, or that one was lifted, with a greater number than all that were kept before.
+
+        If one with the same key is kept, what holds is ``revocation.after`` it. Those that are kept no longer
+        (``until``) may be deleted. Fails with RevocationsFull if ``most`` others are there.
+
+        Args:
+            revocation: what is revoked.
+            now: milliseconds since 1970.
+            most: how many are kept.
+        """
+
+    def revocations(after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        """Revocations with numbers greater than ``after``, by rising number; ``limit`` at the most."""
 
 
 class IRouter(Interface):

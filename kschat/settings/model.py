@@ -56,6 +56,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    revocation_days: Annotated[
+        float,
+        About(
+            "How long a revocation without an end of its own is kept (see `kschat revoke`): at least as long as "
+            "tokens are valid. 0 means no limit.",
+            "days",
+            0,
+            36500,
+        ),
+    ] = 365.0
     token_notice: Annotated[
         float,
         About(

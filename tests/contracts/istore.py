@@ -16,11 +16,13 @@ from kschat.chat.interfaces import (
     IStore,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     Stored,
     StoreUnavailable,
 )
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import FOREVER, Revocation
 from tests.contracts.made import awkward_messages, message, mid, to
 
 if TYPE_CHECKING:
@@ -639,7 +641,84 @@ class RoomContract(Contract):
         self.assertEqual((await store.history("ann", "r", before=None, limit=10)).messages, (two,))
 
 
-class StoreContract(AppendContract, RepeatContract, InboxContract, PageContract, ConversationContract, RoomContract):
+class RevocationContract(Contract):
+    """Revoked tokens."""
+
+    async def kept(self, store: IStore, after: int = 0, limit: int = 100) -> list[Revocation]:
+        """What is kept, in its order."""
+        found = await store.revocations(after, limit)
+        self.assertEqual([one.number for one in found], sorted({one.number for one in found}))
+        return [one.revocation for one in found]
+
+    async def test_revocations_are_kept_as_they_were_given_in_their_order(self) -> None:
+        store = await self.make_store()
+        self.assertEqual(await self.kept(store), [])
+        given = [
+            Revocation("uann"),
+            Revocation("tan id", 0, 1_800_000_000_000),
+            Revocation("i", 1_700_000_000_001, FOREVER),
+            Revocation("i\U0001f600 \t#\x00'%", 1_700_000_000_002, FOREVER),
+        ]
+        for one in given:
+            await store.revoke(one, now=0, most=10)
+        self.assertEqual(await self.kept(store), given)
+
+    async def test_they_are_read_in_pages_after_a_number(self) -> None:
+        store = await self.make_store()
+        given = [Revocation(f"u{number}") for number in range(7)]
+        for one in given:
+            await store.revoke(one, now=0, most=10)
+        found: list[Revocation] = []
+        after = 0
+        while page := await store.revocations(after, 3):
+            self.assertLessEqual(len(page), 3)
+            found += [one.revocation for one in page]
+            after = page[-1].number
+        self.assertEqual(found, given)
+        await store.revoke(Revocation("u7"), now=0, most=10)
+        self.assertEqual(await self.kept(store, after), [Revocation("u7")])
+
+    async def test_a_change_comes_after_all_others_and_revoking_less_lifts_nothing(self) -> None:
+        store = await self.make_store()
+        await store.revoke(Revocation("i", 5000, 9000), now=0, most=10)
+        await store.revoke(Revocation("uann"), now=0, most=10)
+        (_, last) = await store.revocations(0, 10)
+        await store.revoke(Revocation("i", 4000, 9500), now=0, most=10)
+        self.assertEqual(await self.kept(store, last.number), [Revocation("i", 5000, 9500)])
+        self.assertEqual(await self.kept(store), [Revocation("uann"), Revocation("i", 5000, 9500)])
+
+    async def test_one_that_is_lifted_says_so_and_may_be_revoked_again(self) -> None:
+        store = await self.make_store()
+        await store.revoke(Revocation("i", 5000, FOREVER), now=0, most=10)
+        await store.revoke(Revocation("i", 0, 9000, True), now=0, most=10)
+        self.assertEqual(await self.kept(store), [Revocation("i", 0, 9000, True)])
+        await store.revoke(Revocation("i", 10, 20), now=0, most=10)
+        self.assertEqual(await self.kept(store), [Revocation("i", 10, 20)])
+
+    async def test_what_is_kept_no_longer_is_deleted_when_another_is_kept(self) -> None:
+        store = await self.make_store()
+        for number in range(4):
+            await store.revoke(Revocation(f"t{number}", 0, 1000 + number), now=0, most=10)
+        await store.revoke(Revocation("uann"), now=1001, most=10)
+        self.assertEqual(
+            await self.kept(store), [Revocation("t2", 0, 1002), Revocation("t3", 0, 1003), Revocation("uann")]
+        )
+
+    async def test_beyond_the_bound_another_one_is_refused_and_a_change_is_not(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben"):
+            await store.revoke(Revocation(f"u{user}", 0, 2000), now=0, most=2)
+        with self.assertRaises(RevocationsFull):
+            await store.revoke(Revocation("ucem"), now=1000, most=2)
+        await store.revoke(Revocation("uann", 0, 3000), now=1000, most=2)
+        self.assertEqual(await self.kept(store), [Revocation("uben", 0, 2000), Revocation("uann", 0, 3000)])
+        await store.revoke(Revocation("ucem"), now=2000, most=2)
+        self.assertEqual(await self.kept(store), [Revocation("uann", 0, 3000), Revocation("ucem")])
+
+
+class StoreContract(
+    AppendContract, RepeatContract, InboxContract, PageContract, ConversationContract, RoomContract, RevocationContract
+):
     """All of it."""
 
 
@@ -669,6 +748,8 @@ class FailingStoreContract(Contract):
             store.mark_read("ben", "ann", mid(1)),
             store.join("#r", "ann", 10),
             store.leave("#r", "ann"),
+            store.revoke(Revocation("uann"), now=0, most=10),
+            store.revocations(0, 10),
         ):
             with self.assertRaises(StoreUnavailable):
                 await asked
@@ -692,6 +773,7 @@ class FailingStoreContract(Contract):
         answers = await store.append([*to("ben", "ben"), message(cid="c1")])
         await store.mark_read("ben", "ann", answers[1].message.mid)
         await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
+        await store.revoke(Revocation("uann"), now=0, most=10)
         await self.break_off(store)
         await self.bring_back(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
@@ -700,3 +782,4 @@ class FailingStoreContract(Contract):
         self.assertEqual(await store.last_seen(["ben"]), {"ben": 1000})
         self.assertEqual([one.unread for one in await store.conversations("ben", 10)], [1])
         self.assertFalse(await store.join("#r", "ann", 10))
+        self.assertEqual([one.revocation for one in await store.revocations(0, 10)], [Revocation("uann")])

@@ -12,12 +12,14 @@ from heapq import nlargest
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
+from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
 from kschat.chat.message import Message
 from kschat.chat.mids import MAX_NUMBER, first_mid, number_of, parse_number
+from kschat.chat.revocation import NumberedRevocation
 
 #: What is recent, by conversation.
 Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]
@@ -105,6 +107,7 @@ class Queries:
     """The questions of one connection, which is open for reading."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._execute = connection.execute
 
     def inbox(self, memtable: MemTable, user: str) -> InboxState:
@@ -193,6 +196,9 @@ class Queries:
             if one is not None:
                 found[one.peer] = one
         return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
+
+    def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
+        return revoked.after(self._connection, after, limit)
 
     def _overview_of(self, user: str, key: tuple[str, str] | str) -> Any:
         """What is known of a recent conversation, where it is one of ``user``'s."""
