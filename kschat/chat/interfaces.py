@@ -27,12 +27,14 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
             hole. One for a message to a user; for one to a room, each member but the sender.
         repeat: the same sender and ``cid`` were known; nothing was stored now.
         refused: why this message alone was not kept; the others of its batch were.
+        retry_in: seconds until it may be, where its sender has sent too many (TOO_MANY).
     """
 
     message: Message
     places: tuple[tuple[str, int], ...] = ()
     repeat: bool = False
     refused: Error | None = None
+    retry_in: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -90,13 +92,15 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         peer: the other user, or a room with its ``#``.
-        last: the newest message.
+        last: the newest message, with its line (``lines``) for its ``msg``, and without attachments.
         unread: messages of others that the user did not mark as read, ``MAX_UNREAD`` at the most.
+        cut: whether the line is not the whole ``msg``.
     """
 
     peer: str
     last: Message
     unread: int
+    cut: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -269,7 +273,7 @@ class IStore(Interface):
     def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
         """The conversations of ``user``, the one with the newest message first, rooms among them.
 
-        If the newest messages are very large together, the last ones' ``msg`` may be null, without attachments.
+        Lines are made when messages are stored: to list conversations, no large message is read.
         """
 
     def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:

@@ -135,7 +135,7 @@ def _done(
         try:
             revoke_in(path, SchemaVersions.shipped(), revocation, now)
         except StoreUnavailable as error:
-            raise ConfigError(f"revoke: {path}: {error}; no daemon answers at {control}") from None
+            raise ConfigError(f"revoke: {error} (no daemon answers at {control})") from None
         return f"in {path}, which no daemon uses now"
     where = f"no daemon answers at {control}" if control else "name the daemon's control socket: --control PATH"
     raise ConfigError(f"revoke: the store {store} keeps nothing while no daemon runs: {where}")

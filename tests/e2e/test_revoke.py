@@ -57,13 +57,14 @@ class RevokeTestCase(DaemonsTestCase):
 
     def file(self) -> str:
         """A path for a store, whatever directory a daemon runs in."""
-        return os.path.abspath(self.mktemp())
+        return os.path.abspath(str(self.mktemp()))
 
     async def opened(self, daemon: Daemon, user: str, version: int, **claims: Any) -> NodeSocket:
         if version not in self._clients:
             await (await self.join(daemon, new_user("nobody"), version)).disconnect()
         text = token(user, **claims)
-        return await self._clients[version].open(f"{daemon.url}/kschat", query=f"token={text}")
+        socket: NodeSocket = await self._clients[version].open(f"{daemon.url}/kschat", query=f"token={text}")
+        return socket
 
     async def off(self, socket: NodeSocket) -> Event:
         """The Goodbye of a socket that is disconnected by the server."""

@@ -14,6 +14,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     t, t:n, t:u  hash, zsets  revoked tokens: each by its key; their numbers; when they are forgotten
+    q:USER     text    when the user may send a full burst again, in milliseconds; only if sending is limited
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
     x:age:i, x:age:c, x:full, x:lock      candidates for deletion, and the lock of the daemon that deletes
     x:late  zset    ids that run ahead of their messages' times, by those times
@@ -27,8 +28,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-import msgspec
-from msgspec import Raw
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -44,6 +43,7 @@ from kschat.backends.redis.store.codec import (
     ceiling_of,
     generation_of,
     id_of,
+    listed_of,
     looked_up,
     message_of,
     missing,
@@ -84,9 +84,6 @@ MAX_LOOKUPS: Final = 100
 #: Conversations that are looked at for those that are listed. Their order is known but for a minute.
 MAX_CANDIDATES: Final = 1500
 
-#: Bytes of messages that ``conversations`` lists; what is beyond is listed without what it says.
-MAX_LISTED_BYTES: Final = 4_000_000
-
 
 @implementer(IStore)
 class RedisStore:
@@ -109,6 +106,9 @@ class RedisStore:
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._client = client = StoreClient(settings, reactor, self._renewed, self._reconnected)
         self._most = settings.retention_messages
+        # Milliseconds: what a message costs its sender, and what a sender may spend at once.
+        cost = 1000 / settings.send_rate if settings.send_rate else 0.0
+        self._send_rate = (cost, max(settings.send_burst * 1000, cost))
         self._encoder = BatchEncoder()
         self._retention = Retention(
             client.ask,
@@ -158,7 +158,9 @@ class RedisStore:
 
     def _argument(self, part: Sequence[Message]) -> bytes:
         client = self._client
-        return self._encoder.encode(part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last)
+        return self._encoder.encode(
+            part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last, *self._send_rate
+        )
 
     def _appended(self, parts: Sequence[BatchPart]) -> list[Stored] | Deferred[list[Stored]]:
         if len(parts) == 1:
@@ -299,11 +301,10 @@ class RedisStore:
 
     async def _conversations(self, user: str, limit: int) -> list[Conversation]:
         listed = await self._client.read("conversations", user, limit, max(limit, MAX_CANDIDATES))
-        left = MAX_LISTED_BYTES
         found: list[Conversation] = []
-        beyond = deque((name[1:], id_) for name, id_, rest, _ in listed if not rest)
+        beyond = deque((name[1:], id_) for name, id_, rest, *_ in listed if not rest)
         looked_up: deque[list[bytes]] = deque()
-        for name, id_, rest, unread in listed:
+        for name, id_, rest, unread, cut in listed:
             if not rest:
                 # One script's worth at a time, and no more of it is kept than is listed.
                 if not looked_up:
@@ -315,11 +316,8 @@ class RedisStore:
                 if not told:
                     continue  # it was deleted in this very moment
                 rest = told[0]
-            left -= len(rest)
-            last = message_of(id_, rest)
-            if left < 0:
-                last = msgspec.structs.replace(last, msg=Raw(b"null"), attachments=())
-            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD)))
+            last, is_cut = listed_of(id_, rest, bool(cut))
+            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD), is_cut))
         return found
 
     def members(self, room: str) -> Deferred[list[str]]:
