@@ -15,6 +15,21 @@ from tests.support.launch import SERVING, command, environment, free_port
 _READY: Final = 30.0
 """Seconds until it must have found its services."""
 
+_FAR: Final = {
+    "rate_socket_events": "1000000",
+    "rate_socket_bytes": "10000000000",
+    "rate_user_events": "1000000",
+    "rate_user_bytes": "10000000000",
+    "rate_user_sends": "1000000",
+    "rate_user_copies": "10000000",
+    "rate_user_joins": "1000000",
+    "rate_address_handshakes": "1000000",
+    "rate_address_joins": "1000000",
+    "max_user_sockets": "10000000",
+}
+"""Rates that no load reaches: a load has one address and few users, each of whom does what thousands do otherwise. They
+are not off (0), so that their cost is measured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
@@ -42,7 +57,7 @@ class Daemon:
         port = free_port()
         running = {name: services.get(name) for name in self._needs()}
         places = {"directory": directory, **{name: service.url for name, service in running.items()}}
-        settings = {name: value.format_map(places) for name, value in self.settings}
+        settings = {name: value.format_map(places) for name, value in (*_FAR.items(), *self.settings)}
         argv = command(port, settings, self.twistd)
         process = spawn(argv, directory / "daemon.log", SERVING, environment(secret))
         started = Running((port,), (process,), {name: service.pid for name, service in running.items()})

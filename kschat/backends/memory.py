@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from secrets import token_urlsafe
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
@@ -26,14 +28,17 @@ from kschat.chat.interfaces import (
     IStore,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     RouterListener,
     Stored,
     StoreListener,
     within_page,
 )
+from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import number_of, parse_number, renumbered
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
@@ -73,6 +78,9 @@ class MemoryStore:
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
+        # By their keys, in the order of their numbers.
+        self._revocations: dict[str, NumberedRevocation] = {}
+        self._revoked = 0
         self.epoch = token_urlsafe(6)
 
     def attach(self, listener: StoreListener) -> None:
@@ -146,12 +154,7 @@ class MemoryStore:
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         threads = [thread for thread in self._threads_of.get(user, ()) if thread.kept]
         threads.sort(key=lambda thread: thread.last, reverse=True)
-        return succeed(
-            [
-                Conversation(thread.peer_of(user), thread.kept[-1].stored.message, thread.unread(user))
-                for thread in threads[:limit]
-            ]
-        )
+        return succeed([_listed(thread, user) for thread in threads[:limit]])
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         thread = self._thread(user, peer)
@@ -189,6 +192,21 @@ class MemoryStore:
         thread = self._rooms.get(room)
         return succeed([] if thread is None else list(thread.read))
 
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        kept = {key: one for key, one in self._revocations.items() if one.revocation.until > now}
+        earlier = kept.pop(revocation.key, None)
+        if earlier is None and len(kept) >= most:
+            return fail(RevocationsFull())
+        self._revoked += 1
+        after = revocation.after(None if earlier is None else earlier.revocation)
+        kept[after.key] = NumberedRevocation(self._revoked, after)
+        self._revocations = kept
+        return succeed(None)
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        newer = (one for one in self._revocations.values() if one.number > after)
+        return succeed(list(islice(newer, limit)))
+
     def _append(self, message: Message) -> Stored:
         if message.cid is not None:
             known = self._known.get((message.sender, message.cid))
@@ -207,7 +225,8 @@ class MemoryStore:
         else:
             places = ((message.recipient, self._place(message.recipient, message)),)
         stored = Stored(message, places)
-        thread.kept.append(IndexedMessage(stored, number))
+        line = line_of(message) if len(message.msg) > MAX_LINE or message.attachments else None
+        thread.kept.append(IndexedMessage(stored, number, line))
         self._order.append(thread)
         self._bytes += _size(stored)
         if message.cid is not None:
@@ -289,6 +308,14 @@ class MemoryStore:
         del threads[thread]
         if not threads:
             del self._threads_of[user]
+
+
+def _listed(thread: MemoryConversation, user: str) -> Conversation:
+    newest = thread.kept[-1]
+    last, line = newest.stored.message, newest.line
+    if line is not None:
+        last = msgspec.structs.replace(last, msg=line, attachments=())
+    return Conversation(thread.peer_of(user), last, thread.unread(user), line is not None)
 
 
 def _size(stored: Stored) -> int:

@@ -14,6 +14,8 @@ from twisted.logger import Logger
 
 from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.counters import Counters
+from kschat.rates import AddressLimits
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Connection
 
 #: Reasons that other keys may end.
@@ -39,16 +41,31 @@ class Authenticator:
 
     Args:
         verifier: knows keys and rules.
+        check: refuses a token that is revoked: raises TokenError.
         source: is asked for newer keys; None: there is nobody to ask.
         counters: counts refusals.
+        addresses: counts refusals of each address.
+        repeated: gathers lines about them.
     """
 
     log = Logger()
 
-    def __init__(self, verifier: Verifier, *, source: KeySource | None, counters: Counters) -> None:
+    def __init__(
+        self,
+        verifier: Verifier,
+        *,
+        check: Callable[[Identity], None],
+        source: KeySource | None,
+        counters: Counters,
+        addresses: AddressLimits,
+        repeated: RepeatedLog,
+    ) -> None:
+        self._addresses = addresses
         self._verifier = verifier
+        self._check = check
         self._source = source
         self._counters = counters
+        self._repeated = repeated
 
     def identify(self, find: Find) -> Identity | Deferred[Identity]:
         """Whose a token is, which ``find`` takes from a request.
@@ -60,24 +77,36 @@ class Authenticator:
             TokenError: it is nobody's.
         """
         try:
-            return find(self._verifier)
+            return self._found(find)
         except TokenError as error:
             newer = self._source.newer() if self._source is not None and error.reason in _CURABLE else None
             if newer is None:
                 raise
-        return newer.addCallback(lambda _: find(self._verifier))
+        return newer.addCallback(lambda _: self._found(find))
+
+    def _found(self, find: Find) -> Identity:
+        identity = find(self._verifier)
+        self._check(identity)
+        return identity
 
     def refused(self, connection: Connection, error: TokenError) -> None:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""
         self._counters.denied[error.reason] += 1
-        self.log.info(
-            "a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=error.reason
+        self._addresses.failed_token(connection.handshake.client)
+        self._repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {error.reason}",
+            peer=connection.handshake.peer,
+            reason=error.reason,
         )
 
     def not_renewed(self, connection: Connection, error: TokenError) -> None:
         """A token that a live socket gave for its next one was refused."""
         self._counters.tokens["refused"] += 1
-        self.log.info(
+        self._addresses.failed_token(connection.handshake.client)
+        self._repeated.info(
+            self.log,
             "a token from {peer} was rejected, and its socket keeps the one before: {reason}",
             peer=connection.handshake.peer,
             reason=error.reason,

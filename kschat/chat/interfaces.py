@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -26,12 +27,14 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
             hole. One for a message to a user; for one to a room, each member but the sender.
         repeat: the same sender and ``cid`` were known; nothing was stored now.
         refused: why this message alone was not kept; the others of its batch were.
+        retry_in: seconds until it may be, where its sender has sent too many (TOO_MANY).
     """
 
     message: Message
     places: tuple[tuple[str, int], ...] = ()
     repeat: bool = False
     refused: Error | None = None
+    retry_in: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -89,13 +92,15 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         peer: the other user, or a room with its ``#``.
-        last: the newest message.
+        last: the newest message, with its line (``lines``) for its ``msg``, and without attachments.
         unread: messages of others that the user did not mark as read, ``MAX_UNREAD`` at the most.
+        cut: whether the line is not the whole ``msg``.
     """
 
     peer: str
     last: Message
     unread: int
+    cut: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -138,8 +143,16 @@ class StoreUnavailable(Exception):
     """The store can't do it now. Of a batch, nothing was stored."""
 
 
-class RoomFull(Exception):
+class LimitReached(Exception):
+    """There is as much of something as there may be; nothing was changed."""
+
+
+class RoomFull(LimitReached):
     """A room has as many members as it may have."""
+
+
+class RevocationsFull(LimitReached):
+    """As many revocations are kept as may be kept."""
 
 
 class RouterUnavailable(Exception):
@@ -260,7 +273,7 @@ class IStore(Interface):
     def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
         """The conversations of ``user``, the one with the newest message first, rooms among them.
 
-        If the newest messages are very large together, the last ones' ``msg`` may be null, without attachments.
+        Lines are made when messages are stored: to list conversations, no large message is read.
         """
 
     def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:
@@ -278,6 +291,21 @@ class IStore(Interface):
 
     def members(room: str) -> Deferred[list[str]]:
         """Who is a member of ``room`` (with its ``#``), in no order."""
+
+    def revoke(revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        """Keep a revocation, or that one was lifted, with a greater number than all that were kept before.
+
+        If one with the same key is kept, what holds is ``revocation.after`` it. Those that are kept no longer
+        (``until``) may be deleted. Fails with RevocationsFull if ``most`` others are there.
+
+        Args:
+            revocation: what is revoked.
+            now: milliseconds since 1970.
+            most: how many are kept.
+        """
+
+    def revocations(after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        """Revocations with numbers greater than ``after``, by rising number; ``limit`` at the most."""
 
 
 class IRouter(Interface):

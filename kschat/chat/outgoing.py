@@ -14,7 +14,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from kschat.chat.interfaces import Conversation
-from kschat.chat.message import Error, Message
+from kschat.chat.lines import NO_LINE
+from kschat.chat.message import Message, Refused
 from kschat.wire import jsontext, socketio
 from kschat.wire.jsonnumbers import as_javascript
 
@@ -23,8 +24,6 @@ MAX_ATTACHMENTS_SENT: Final = 10
 
 #: Of messages that were let in, and so are within the limit that held then.
 _ANY_DEPTH: Final = 600
-
-_NULL: Final = Raw(b"null")
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -73,6 +72,7 @@ class _Failed(msgspec.Struct, frozen=True, gc=False):
     ER: int
     RANDOMNO: Raw
     WHY: str
+    retryIn: float | UnsetType = UNSET
 
 
 class _AckSent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -88,6 +88,13 @@ class _AckFailed(msgspec.Struct, frozen=True, gc=False):
     uId: int | str | None
     ER: int
     WHY: str
+    retryIn: float | UnsetType = UNSET
+
+
+class _Error(msgspec.Struct, frozen=True, gc=False):
+    ER: int
+    WHY: str
+    retryIn: float | UnsetType = UNSET
 
 
 def piece(message: Message, offset: int | None) -> bytes:
@@ -118,9 +125,9 @@ def sent(message: Message, rno: Raw) -> bytes:
     return b'["RESPSEND",' + _encode(one) + b"]"
 
 
-def failed(error: Error, why: str, rno: Raw) -> bytes:
+def failed(refused: Refused, rno: Raw) -> bytes:
     """The body of RESPSEND for a ``Send`` that was refused."""
-    return b'["RESPSEND",' + _encode(_Failed(1, error, rno, why)) + b"]"
+    return b'["RESPSEND",' + _encode(_Failed(1, refused.error, rno, refused.why, _retry_in(refused))) + b"]"
 
 
 def ack_sent(message: Message, repeat: bool) -> bytes:
@@ -128,14 +135,19 @@ def ack_sent(message: Message, repeat: bool) -> bytes:
     return b"[" + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat)) + b"]"
 
 
-def ack_failed(uid: int | str | None, error: Error, why: str) -> bytes:
+def ack_failed(uid: int | str | None, refused: Refused) -> bytes:
     """The ack of a ``Send`` that was refused."""
-    return b"[" + _encode(_AckFailed("Send Emit is failed.", uid, error, why)) + b"]"
+    answer = _AckFailed("Send Emit is failed.", uid, refused.error, refused.why, _retry_in(refused))
+    return b"[" + _encode(answer) + b"]"
 
 
-def ack_error(error: Error, why: str) -> bytes:
+def ack_error(refused: Refused) -> bytes:
     """The ack of a command, other than ``Send``, that was refused."""
-    return _encode([{"ER": error, "WHY": why}])
+    return b"[" + _encode(_Error(refused.error, refused.why, _retry_in(refused))) + b"]"
+
+
+def _retry_in(refused: Refused) -> float | UnsetType:
+    return UNSET if refused.retry_in is None else refused.retry_in
 
 
 def status(peer: int | str, mid: str, what: int) -> bytes:
@@ -239,22 +251,18 @@ def conversations(found: Sequence[Conversation], room: int) -> bytes:
 
     Args:
         found: the newest first.
-        room: bytes. What the newest messages of the others say is left out (null) where it does not fit,
-            and binary always: History has it.
+        room: bytes. Lines that do not fit are null.
     """
     listed = []
     for one in found:
-        last = _text_only(one.last)
-        room -= len(bytes(last.msg))
-        if room < 0:
-            room += len(bytes(last.msg))
-            last = msgspec.structs.replace(last, msg=_NULL)
-        listed.append(b'{"pId":%b,"last":%b,"unread":%d}' % (_encode(one.peer), piece(last, None), one.unread))
+        last, cut = one.last, one.cut
+        size = len(last.msg)
+        if size > room:
+            last, cut = msgspec.structs.replace(last, msg=NO_LINE), True
+        else:
+            room -= size
+        shown = piece(last, None)
+        if cut:
+            shown = shown[:-1] + b',"cut":true}'
+        listed.append(b'{"pId":%b,"last":%b,"unread":%d}' % (_encode(one.peer), shown, one.unread))
     return b"[[%b]]" % b",".join(listed)
-
-
-def _text_only(message: Message) -> Message:
-    if not message.attachments:
-        return message
-    value = socketio.without_binary(jsontext.decode(message.msg, _ANY_DEPTH))
-    return msgspec.structs.replace(message, msg=Raw(_encode(value)))

@@ -61,6 +61,7 @@ Reason: TypeAlias = Literal[
     "no_user",
     "bad_user",
     "other_user",
+    "revoked",
 ]
 Rooms: TypeAlias = tuple[str, ...] | Literal["*"]
 

@@ -21,6 +21,7 @@ from kschat.front.resource import EngineResource, PeerResource
 from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
@@ -67,6 +68,7 @@ class Front:
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session.
         busy: whether what the application was given waits.
+        handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
         beside: another front, whose timers and count of connections this one shares.
@@ -77,6 +79,7 @@ class Front:
         connections: the count of TCP connections.
         timers: wake sessions and connections.
         peers: the other daemons; None where there are none.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     def __init__(
@@ -92,11 +95,13 @@ class Front:
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
         busy: Callable[[], bool] = lambda: False,
+        handshake_wait: Callable[[str], float] | None = None,
         connection: type[TrackedConnection] = TrackedConnection,
         registry: Callable[..., SessionRegistry] = SessionRegistry,
         beside: Front | None = None,
     ) -> None:
         engine = settings.engine
+        self.repeated = RepeatedLog(reactor)
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
         self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
         self.sessions = registry(
@@ -114,14 +119,14 @@ class Front:
             cork=cork,
             clock=reactor,
             connections=self.connections,
-            refusals=RefusalLog(counters),
+            refusals=RefusalLog(counters, self.repeated),
             max_payload=settings.limits.max_payload,
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,
             busy=busy,
         )
-        self.engine = Engine(context, engine, wall=wall, allow=allow)
+        self.engine = Engine(context, engine, wall=wall, allow=allow, handshake_wait=handshake_wait)
         self.peers: Peers | None = None
         if session_ids is not None:
             self.peers = Peers(
@@ -178,5 +183,6 @@ class Front:
             counters=self._counters,
             connections=self.connections,
             addresses=self._addresses,
+            repeated=self.repeated,
             access_log=self._settings.access_log,
         )

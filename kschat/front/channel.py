@@ -2,7 +2,7 @@
 
 twisted.web restarts its timeout with every byte, so a peer that sends a byte now and then keeps its connection forever;
 and it spools bodies of any size to disk. Here each phase of a request is bounded: its head, its body, its answer, and
-the wait for the next request.
+the wait for the next request. A body that nobody reads is not waited for.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from kschat.counters import Counters
 from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
-from kschat.front.compat_twisted import forget_producer, request_line, set_target, take_buffered
+from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
+from kschat.repeated_log import RepeatedLog
 
 #: The value of a query argument whose name contains this must not appear in any log.
 SECRET: Final = b"token"
@@ -116,7 +117,8 @@ class BoundedRequest(Request):
         if length is not None and length > self.channel.site.bounds.max_body:
             self.refuse(_TOO_LARGE)
         elif not self._refused:
-            super().gotLength(length)
+            # Twisted's own spools bodies of 100 kB or more, and all chunked ones, to a file, which takes a descriptor.
+            self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """A part of the body has arrived."""
@@ -190,6 +192,11 @@ class Channel(HTTPChannel):
         if target is None:
             request.refuse(_BAD_TARGET)
         else:
+            if self.length != 0 and not takes_body(self.site.resource, request, method=method, uri=target.uri):
+                # It is answered at once, as if it had no body, and what comes behind it is not read.
+                forget_body(self)
+                request.requestHeaders.removeHeader(b"Expect")
+                request.requestHeaders.setRawHeaders(b"Connection", [b"close"])
             set_target(self, target.uri)
             if target.authority is not None:
                 # RFC 9112, 3.2.2: the Host header is ignored then.
@@ -275,6 +282,7 @@ class BoundedSite(Site):
         counters: counts.
         connections: counts connections, whatever they speak.
         addresses: say whose a request is.
+        repeated: gathers lines about requests that were refused.
         access_log: whether each answered request is logged.
 
     Attributes:
@@ -297,6 +305,7 @@ class BoundedSite(Site):
         counters: Counters,
         connections: ConnectionCount,
         addresses: ClientAddresses,
+        repeated: RepeatedLog,
         access_log: bool = True,
     ) -> None:
         # Otherwise twisted.web would parse forms, and their fields would pass for the URL's.
@@ -309,6 +318,7 @@ class BoundedSite(Site):
         self.timers = timers
         self.connections = connections
         self.addresses = addresses
+        self._repeated = repeated
         self.channels: set[Channel] = set()
         self._counters = counters
         # A Logger on the class would have the class's name as its namespace.
@@ -330,16 +340,50 @@ class BoundedSite(Site):
         return super().buildProtocol(addr)
 
     def log(self, request: http.Request) -> None:
-        """Log one line for each answered request."""
-        if self._access_log is not None and isinstance(request, BoundedRequest):
-            self._access_log.info(
-                "{peer} {method} {uri} {code} {length}",
-                peer=request.client_address.host,
-                method=_text(request.method),
-                uri=_text(redacted(request.uri)),
-                code=request.code,
-                length=request.sentLength,
-            )
+        """Log one line for each answered request. Lines of those that were refused are gathered."""
+        log = self._access_log
+        if log is None or not isinstance(request, BoundedRequest):
+            return
+        text, code = "{peer} {method} {uri} {code} {length}", request.code
+        fields = {
+            "peer": request.client_address.host,
+            "method": _text(request.method),
+            "uri": _text(redacted(request.uri)),
+            "code": code,
+            "length": request.sentLength,
+        }
+        if code < http.BAD_REQUEST:
+            log.info(text, **fields)
+        else:
+            self._repeated.info(log, text, kind=f"requests that were answered with {code}", **fields)
+
+
+def takes_body(root: IResource, request: Request, *, method: bytes, uri: bytes) -> bool:
+    """Whether a request's body may matter to the resource that will answer it.
+
+    It does not where there is no such resource (404), where that has no such method (405), in a GET or HEAD (RFC 9110,
+    section 9.3.1), and where the resource's own ``takes_body(request, method, uri)`` denies it.
+    """
+    resource: Any = root
+    for segment in uri.partition(b"?")[0].split(b"/")[1:]:
+        if resource.isLeaf:
+            break
+        child = getattr(resource, "children", {}).get(unquote_to_bytes(segment))
+        if child is None:
+            # Only a resource that makes its children as they are asked for can have one.
+            return _makes_children(type(resource))
+        resource = child
+    decides = getattr(resource, "takes_body", None)
+    if decides is not None:
+        return bool(decides(request, method, uri))
+    if method in (b"GET", b"HEAD"):
+        return False
+    overridden = getattr(type(resource), "render", None) is not Resource.render
+    return overridden or hasattr(resource, "render_" + method.decode("latin-1"))
+
+
+def _makes_children(kind: type) -> bool:
+    return any(getattr(kind, name, None) is not getattr(Resource, name) for name in ("getChild", "getChildWithDefault"))
 
 
 def redacted(uri: bytes) -> bytes:

@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     PAGE_BYTES,
+    Conversation,
     Entry,
     InboxState,
     IStore,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     Stored,
     StoreUnavailable,
 )
+from kschat.chat.lines import MAX_LINE
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import FOREVER, Revocation
 from tests.contracts.made import awkward_messages, message, mid, to
 
 if TYPE_CHECKING:
@@ -378,6 +383,68 @@ class PageContract(Contract):
         self.assertEqual(found, written)
 
 
+class ListContract(Contract):
+    """What a list of conversations shows of messages that are large, or have binary."""
+
+    async def listed(self, *batch: Message) -> list[tuple[str, object, bool]]:
+        """With whom Ann's conversations are, what is shown of the newest message, and whether it is cut."""
+        store = await self.make_store()
+        answers = await store.append(batch)
+        found: list[list[Conversation]] = []
+        for _ in range(2):
+            found.append(await store.conversations("ann", 100))
+            await self.settle(store)
+        self.assertEqual(found[0], found[1])
+        sent = {answer.message.recipient: answer.message for answer in answers}
+        for one in found[0]:
+            shown = replace(sent[one.peer], msg=one.last.msg, attachments=())
+            self.assertEqual(one.last, shown, "all else is the message's")
+            self.assertLessEqual(len(one.last.msg), MAX_LINE)
+        return [(one.peer, bytes(one.last.msg), one.cut) for one in found[0]]
+
+    async def test_a_short_message_is_shown_whole(self) -> None:
+        just = b'"%b"' % (b"x" * (MAX_LINE - 2))
+        self.assertEqual(
+            await self.listed(message(msg=Raw(b'{ "a" : 1 }')), message("ann", "cem", msg=Raw(just))),
+            [("cem", just, False), ("ben", b'{ "a" : 1 }', False)],
+        )
+
+    async def test_of_a_long_string_its_beginning_is_shown(self) -> None:
+        long = message(msg=Raw(b'"%b"' % (b"x" * (MAX_LINE - 1))), cid="c")
+        huge = message("ann", "cem", msg=Raw(b'"%b"' % (b"x" * 1_000_000)))
+        shown = b'"%b"' % (b"x" * (MAX_LINE - 2))
+        self.assertEqual(await self.listed(long, huge), [("cem", shown, True), ("ben", shown, True)])
+
+    async def test_of_another_long_value_nothing_is_shown(self) -> None:
+        self.assertEqual(await self.listed(message(msg=Raw(b"[%b0]" % (b"0," * MAX_LINE)))), [("ben", b"null", True)])
+
+    async def test_binary_is_null(self) -> None:
+        placeholder = b'{"_placeholder":true,"num":0}'
+        small = message(msg=Raw(b'{"a":[%b],"b":1}' % placeholder), attachments=(bytes(100_000),))
+        long = message(
+            "ann", "cem", msg=Raw(b'{"a":%b,"b":"%b"}' % (placeholder, b"x" * MAX_LINE)), attachments=(b"x",)
+        )
+        self.assertEqual(await self.listed(small, long), [("cem", b"null", True), ("ben", b'{"a":[null],"b":1}', True)])
+
+    async def test_a_message_to_a_room_is_shown_likewise(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        await store.append([message("ann", "#r", msg=Raw(b'"%b"' % (b"x" * MAX_LINE)))])
+        await self.settle(store)
+        (one,) = await store.conversations("ann", 10)
+        self.assertEqual((bytes(one.last.msg), one.cut), (b'"%b"' % (b"x" * (MAX_LINE - 2)), True))
+
+    async def test_the_newest_message_is_the_one_that_is_shown(self) -> None:
+        store = await self.make_store()
+        large = message(msg=Raw(b'"%b"' % (b"x" * MAX_LINE)))
+        for one, cut in ((large, True), (message(), False), (message(msg=large.msg), True), (message(), False)):
+            (answer,) = await store.append([one])
+            for _ in range(2):
+                (listed,) = await store.conversations("ann", 10)
+                self.assertEqual((listed.last.mid, listed.cut), (answer.message.mid, cut))
+                await self.settle(store)
+
+
 class ConversationContract(Contract):
     """History, conversations, and what is read."""
 
@@ -639,7 +706,91 @@ class RoomContract(Contract):
         self.assertEqual((await store.history("ann", "r", before=None, limit=10)).messages, (two,))
 
 
-class StoreContract(AppendContract, RepeatContract, InboxContract, PageContract, ConversationContract, RoomContract):
+class RevocationContract(Contract):
+    """Revoked tokens."""
+
+    async def kept(self, store: IStore, after: int = 0, limit: int = 100) -> list[Revocation]:
+        """What is kept, in its order."""
+        found = await store.revocations(after, limit)
+        self.assertEqual([one.number for one in found], sorted({one.number for one in found}))
+        return [one.revocation for one in found]
+
+    async def test_revocations_are_kept_as_they_were_given_in_their_order(self) -> None:
+        store = await self.make_store()
+        self.assertEqual(await self.kept(store), [])
+        given = [
+            Revocation("uann"),
+            Revocation("tan id", 0, 1_800_000_000_000),
+            Revocation("i", 1_700_000_000_001, FOREVER),
+            Revocation("i\U0001f600 \t#\x00'%", 1_700_000_000_002, FOREVER),
+        ]
+        for one in given:
+            await store.revoke(one, now=0, most=10)
+        self.assertEqual(await self.kept(store), given)
+
+    async def test_they_are_read_in_pages_after_a_number(self) -> None:
+        store = await self.make_store()
+        given = [Revocation(f"u{number}") for number in range(7)]
+        for one in given:
+            await store.revoke(one, now=0, most=10)
+        found: list[Revocation] = []
+        after = 0
+        while page := await store.revocations(after, 3):
+            self.assertLessEqual(len(page), 3)
+            found += [one.revocation for one in page]
+            after = page[-1].number
+        self.assertEqual(found, given)
+        await store.revoke(Revocation("u7"), now=0, most=10)
+        self.assertEqual(await self.kept(store, after), [Revocation("u7")])
+
+    async def test_a_change_comes_after_all_others_and_revoking_less_lifts_nothing(self) -> None:
+        store = await self.make_store()
+        await store.revoke(Revocation("i", 5000, 9000), now=0, most=10)
+        await store.revoke(Revocation("uann"), now=0, most=10)
+        (_, last) = await store.revocations(0, 10)
+        await store.revoke(Revocation("i", 4000, 9500), now=0, most=10)
+        self.assertEqual(await self.kept(store, last.number), [Revocation("i", 5000, 9500)])
+        self.assertEqual(await self.kept(store), [Revocation("uann"), Revocation("i", 5000, 9500)])
+
+    async def test_one_that_is_lifted_says_so_and_may_be_revoked_again(self) -> None:
+        store = await self.make_store()
+        await store.revoke(Revocation("i", 5000, FOREVER), now=0, most=10)
+        await store.revoke(Revocation("i", 0, 9000, True), now=0, most=10)
+        self.assertEqual(await self.kept(store), [Revocation("i", 0, 9000, True)])
+        await store.revoke(Revocation("i", 10, 20), now=0, most=10)
+        self.assertEqual(await self.kept(store), [Revocation("i", 10, 20)])
+
+    async def test_what_is_kept_no_longer_is_deleted_when_another_is_kept(self) -> None:
+        store = await self.make_store()
+        for number in range(4):
+            await store.revoke(Revocation(f"t{number}", 0, 1000 + number), now=0, most=10)
+        await store.revoke(Revocation("uann"), now=1001, most=10)
+        self.assertEqual(
+            await self.kept(store), [Revocation("t2", 0, 1002), Revocation("t3", 0, 1003), Revocation("uann")]
+        )
+
+    async def test_beyond_the_bound_another_one_is_refused_and_a_change_is_not(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben"):
+            await store.revoke(Revocation(f"u{user}", 0, 2000), now=0, most=2)
+        with self.assertRaises(RevocationsFull):
+            await store.revoke(Revocation("ucem"), now=1000, most=2)
+        await store.revoke(Revocation("uann", 0, 3000), now=1000, most=2)
+        self.assertEqual(await self.kept(store), [Revocation("uben", 0, 2000), Revocation("uann", 0, 3000)])
+        await store.revoke(Revocation("ucem"), now=2000, most=2)
+        self.assertEqual(await self.kept(store), [Revocation("uann", 0, 3000), Revocation("ucem")])
+
+
+class StoreContract(
+    AppendContract,
+    RepeatContract,
+    InboxContract,
+    PageContract,
+    ListContract,
+    ConversationContract,
+    RoomContract,
+    RevocationContract,
+):
     """All of it."""
 
 
@@ -669,6 +820,8 @@ class FailingStoreContract(Contract):
             store.mark_read("ben", "ann", mid(1)),
             store.join("#r", "ann", 10),
             store.leave("#r", "ann"),
+            store.revoke(Revocation("uann"), now=0, most=10),
+            store.revocations(0, 10),
         ):
             with self.assertRaises(StoreUnavailable):
                 await asked
@@ -692,6 +845,7 @@ class FailingStoreContract(Contract):
         answers = await store.append([*to("ben", "ben"), message(cid="c1")])
         await store.mark_read("ben", "ann", answers[1].message.mid)
         await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
+        await store.revoke(Revocation("uann"), now=0, most=10)
         await self.break_off(store)
         await self.bring_back(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
@@ -700,3 +854,4 @@ class FailingStoreContract(Contract):
         self.assertEqual(await store.last_seen(["ben"]), {"ben": 1000})
         self.assertEqual([one.unread for one in await store.conversations("ben", 10)], [1])
         self.assertFalse(await store.join("#r", "ann", 10))
+        self.assertEqual([one.revocation for one in await store.revocations(0, 10)], [Revocation("uann")])

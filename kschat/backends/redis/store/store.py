@@ -13,6 +13,8 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
+    t, t:n, t:u  hash, zsets  revoked tokens: each by its key; their numbers; when they are forgotten
+    q:USER     text    when the user may send a full burst again, in milliseconds; only if sending is limited
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
     x:age:i, x:age:c, x:full, x:lock      candidates for deletion, and the lock of the daemon that deletes
     x:late  zset    ids that run ahead of their messages' times, by those times
@@ -26,8 +28,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-import msgspec
-from msgspec import Raw
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,12 +43,14 @@ from kschat.backends.redis.store.codec import (
     ceiling_of,
     generation_of,
     id_of,
+    listed_of,
     looked_up,
     message_of,
     missing,
     peer_of,
 )
 from kschat.backends.redis.store.retention import Retention
+from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
 from kschat.backends.redis.store.write_queue import BatchPart
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
@@ -58,8 +60,10 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
+    LimitReached,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     Stored,
     StoreListener,
@@ -67,6 +71,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import parse_number
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 T = TypeVar("T")
 
@@ -78,9 +83,6 @@ MAX_LOOKUPS: Final = 100
 
 #: Conversations that are looked at for those that are listed. Their order is known but for a minute.
 MAX_CANDIDATES: Final = 1500
-
-#: Bytes of messages that ``conversations`` lists; what is beyond is listed without what it says.
-MAX_LISTED_BYTES: Final = 4_000_000
 
 
 @implementer(IStore)
@@ -104,6 +106,9 @@ class RedisStore:
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._client = client = StoreClient(settings, reactor, self._renewed, self._reconnected)
         self._most = settings.retention_messages
+        # Milliseconds: what a message costs its sender, and what a sender may spend at once.
+        cost = 1000 / settings.send_rate if settings.send_rate else 0.0
+        self._send_rate = (cost, max(settings.send_burst * 1000, cost))
         self._encoder = BatchEncoder()
         self._retention = Retention(
             client.ask,
@@ -153,7 +158,9 @@ class RedisStore:
 
     def _argument(self, part: Sequence[Message]) -> bytes:
         client = self._client
-        return self._encoder.encode(part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last)
+        return self._encoder.encode(
+            part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last, *self._send_rate
+        )
 
     def _appended(self, parts: Sequence[BatchPart]) -> list[Stored] | Deferred[list[Stored]]:
         if len(parts) == 1:
@@ -249,6 +256,10 @@ class RedisStore:
         left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        asked = self._client.write("revoke", lambda: revoke_argument(self._client.head(), revocation, now, most))
+        return asked.addCallback(lambda answer: self._done(answer, None, RevocationsFull))
+
     # IStore: what reads.
 
     def inbox(self, user: str) -> Deferred[InboxState]:
@@ -290,11 +301,10 @@ class RedisStore:
 
     async def _conversations(self, user: str, limit: int) -> list[Conversation]:
         listed = await self._client.read("conversations", user, limit, max(limit, MAX_CANDIDATES))
-        left = MAX_LISTED_BYTES
         found: list[Conversation] = []
-        beyond = deque((name[1:], id_) for name, id_, rest, _ in listed if not rest)
+        beyond = deque((name[1:], id_) for name, id_, rest, *_ in listed if not rest)
         looked_up: deque[list[bytes]] = deque()
-        for name, id_, rest, unread in listed:
+        for name, id_, rest, unread, cut in listed:
             if not rest:
                 # One script's worth at a time, and no more of it is kept than is listed.
                 if not looked_up:
@@ -306,16 +316,16 @@ class RedisStore:
                 if not told:
                     continue  # it was deleted in this very moment
                 rest = told[0]
-            left -= len(rest)
-            last = message_of(id_, rest)
-            if left < 0:
-                last = msgspec.structs.replace(last, msg=Raw(b"null"), attachments=())
-            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD)))
+            last, is_cut = listed_of(id_, rest, bool(cut))
+            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD), is_cut))
         return found
 
     def members(self, room: str) -> Deferred[list[str]]:
         found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        return self._client.read("revocations", after, limit).addCallback(listed_revocations)
 
     def sweep(self) -> Deferred[None]:
         """Delete now what is deleted by and by, unless another daemon does. For tests and benches."""
@@ -326,10 +336,10 @@ class RedisStore:
         asked = [(part, self._client.read(script, packing.pack(*part))) for part in parts]
         return Deferred.fromCoroutine(_known(asked))
 
-    def _done(self, answer: Any, result: T) -> T:
+    def _done(self, answer: Any, result: T, full: type[LimitReached] = RoomFull) -> T:
         """What a script that writes has answered; ``result`` is for the good case."""
         if answer == b"full":
-            raise RoomFull
+            raise full
         if answer == b"late":
             raise StoreUnavailable("Redis came to it too late, and did nothing")
         if answer == b"new":
