@@ -45,6 +45,8 @@ class Daemon:
         environ.pop("PORT", None)
         environ["PYTHONPATH"] = str(ROOT)  # this checkout is measured, whatever is installed
         environ["KSCHAT_SECRET"] = secret
+        # All clients of a load are at one address.
+        environ["KSCHAT_MAX_CONNECTIONS_PER_ADDRESS"] = environ["KSCHAT_MAX_POLLS_PER_ADDRESS"] = str(2**24)
         argv = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *self.twistd]
         argv += ["kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
         running = {name: services.get(name) for name in self._needs()}

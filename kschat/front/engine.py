@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from kschat.front.context import TransportContext
-from kschat.front.engine_request import EngineRequest, handshake_of, is_upgrade
+from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_upgrade
 from kschat.front.factory import EngineFactory
 from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of
 from kschat.front.origins import Origins
@@ -37,6 +37,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_unsent: int = 4_000_000
     upgrade_timeout: float = 10
     max_polls: int = 10_000
+    max_polls_per_address: int = 1_000
     origins: tuple[str, ...] = ("*",)
     deflate: bool = False
     deflate_from: int = 256
@@ -102,7 +103,7 @@ class Engine:
             upgrade=is_upgrade(request),
             session=session,
             origin_allowed=lambda: self.may_come_from(request),
-            polling_full=self.sessions.polls >= self._settings.max_polls,
+            polling_full=lambda: not self.context.polls.has_room(client_of(request).key),
         )
         return refusal_of(query, facts)
 
