@@ -16,6 +16,7 @@ class Counters:
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
+        limited: what was refused, or not passed on, since a limit of a rate was exceeded, by limit.
         revoked: sockets that were disconnected because their tokens were revoked.
         tokens: what happened to the tokens of live sockets: expiring (told), renewed, refused, expired (ended).
         closed: sessions that ended, by reason.
@@ -49,6 +50,7 @@ class Counters:
         "full",
         "handed_on",
         "ingested",
+        "limited",
         "not_ingested",
         "refused",
         "rejected",
@@ -84,6 +86,7 @@ class Counters:
         self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()

@@ -95,6 +95,7 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         await front.close_connections()
+        chat.context.presence.stop()
         chat.context.revoker.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")

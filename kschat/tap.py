@@ -50,6 +50,7 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
+from kschat.rates import AddressLimits, RateSettings
 from kschat.server import Server
 from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
@@ -133,6 +134,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
     settings = _front_settings(config)
+    rates = _rate_settings(config)
+    addresses = AddressLimits(rates, reactor.seconds, counters)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall)
     chat = _make_chat(
@@ -144,6 +147,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         cork=cork,
         limits=settings.limits,
         counters=counters,
+        rates=rates,
+        addresses=addresses,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -157,6 +162,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         session_ids=_make_session_ids(config),
         wall=wall,
         busy=lambda: chat.context.delivery.waiting >= config.max_batch,
+        handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
     site = front.site(_make_root(config, reactor, wall=wall, chat=chat, front=front), f"{base_path}/socket.io/")
@@ -211,6 +217,25 @@ def _front_settings(config: Config) -> FrontSettings:
     )
 
 
+def _rate_settings(config: Config) -> RateSettings:
+    return RateSettings(
+        burst=config.rate_burst,
+        socket_events=config.rate_socket_events,
+        socket_bytes=config.rate_socket_bytes,
+        user_events=config.rate_user_events,
+        user_bytes=config.rate_user_bytes,
+        user_sends=config.rate_user_sends,
+        user_copies=config.rate_user_copies,
+        user_joins=config.rate_user_joins,
+        address_handshakes=config.rate_address_handshakes,
+        address_joins=config.rate_address_joins,
+        address_failed_tokens=config.rate_address_failed_tokens,
+        user_sockets=config.max_user_sockets,
+        typing_interval=config.typing_interval,
+        presence_interval=config.presence_interval,
+    )
+
+
 def _parts(chat: Chat) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
     return {
@@ -245,6 +270,8 @@ def _make_chat(
     cork: Cork,
     limits: Limits,
     counters: Counters,
+    rates: RateSettings,
+    addresses: AddressLimits,
 ) -> Chat:
     context = make_context(
         clock=reactor,
@@ -264,6 +291,8 @@ def _make_chat(
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
+        rates=rates,
+        addresses=addresses,
     )
     return Chat(context)
 

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, repeated_log
+from kschat import daemon, rates, repeated_log
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -32,6 +32,7 @@ from kschat.chat import (
     incoming,
     inflight,
     interfaces,
+    limiter,
     outgoing,
     reads,
     revocation,
@@ -73,6 +74,11 @@ def size(number: int) -> str:
     if number % 2**20 == 0:
         return f"{number // 2**20} MiB"
     return f"{number // 10**6} MB" if number >= 10**6 else f"{number // 1000} kB"
+
+
+def rate(number: float) -> str:
+    """``500 a second``."""
+    return f"{many(number)} a second"
 
 
 def longest(struct: Any, field: str) -> int:
@@ -158,6 +164,23 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         size(reads.SMALL_READ),
     ),
     "`Presence` ids of a socket": (many(incoming.MAX_WATCHED),),
+    "events of a socket, and of a user": (
+        rate(CONFIG.rate_socket_events),
+        rate(CONFIG.rate_user_events),
+        seconds(CONFIG.rate_burst),
+    ),
+    "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
+    "`Send` of a user": (rate(CONFIG.rate_user_sends),),
+    "copies that a user's events cause: inboxes of a room's members, sockets that are told of typing, receipts and "
+    "carbons, ids of `Presence`": (rate(CONFIG.rate_user_copies),),
+    "sockets of a user": (many(CONFIG.max_user_sockets),),
+    "joins of a user": (rate(CONFIG.rate_user_joins),),
+    "joins of an address (an IPv6 address: its /64)": (rate(CONFIG.rate_address_joins),),
+    "failed tokens of an address": (rate(CONFIG.rate_address_failed_tokens),),
+    "sessions that an address begins": (rate(CONFIG.rate_address_handshakes),),
+    "users, and addresses, whose rates are remembered": (many(rates.MAX_SUBJECTS),),
+    "`Typing` of a user": (seconds(CONFIG.typing_interval), many(limiter.MAX_TYPED)),
+    "changes of presence": (seconds(CONFIG.presence_interval),),
     "a page of `History` or `Sync`": (
         f"{many(incoming.MAX_PAGE)} messages",
         f"{many(outgoing.MAX_ATTACHMENTS_SENT)} attachments",
@@ -266,7 +289,9 @@ class TestBounds(SynchronousTestCase):
 
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
-            for name in re.findall(r"`((?:max|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)):
+            for name in re.findall(
+                r"`((?:max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)
+            ):
                 self.assertTrue(hasattr(CONFIG, name), name)
 
 

@@ -62,6 +62,10 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        client = socket.connection.handshake.client
+        if self.context.addresses.join(client):
+            self._too_often(socket, "too many joins, or failed tokens, of its address")
+            return
         revoker = self.context.revoker
         if not revoker.ready:
             # Right after the start. (``connect_timeout`` ends a connection that waits too long.)
@@ -99,15 +103,44 @@ class Chat:
     def _identified(self, identity: Identity, socket: Socket, request: ConnectRequest) -> None:
         if not socket.is_asking:
             return  # it has left while newer keys were asked for
+        allowance, wait = self.context.limiter.join(identity.user)
+        if wait:
+            self._too_often(socket, "too many joins of its user")
+            return
         options = request.options()
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
-        session = socket.record = ChatSession(socket, identity, options)
+        self._make_place(identity.user)
+        session = socket.record = ChatSession(socket, identity, options, allowance=allowance)
         joined = self.context.admission.join(session)
         joined.addCallbacks(
             self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
         )
         joined.addErrback(self._failed)
+
+    def _too_often(self, socket: Socket, why: str) -> None:
+        """End a connection that joins too often.
+
+        Stock clients of all versions connect again by themselves, later each time, when a connection ends; after a
+        CONNECT_ERROR none does.
+        """
+        self.context.counters.denied["rate"] += 1
+        socket.connection.session.close(Reason.RATE, why)
+
+    def _make_place(self, user: str) -> None:
+        """Let the oldest socket of a user go where it has as many as it may.
+
+        The newest stays: the oldest may be a connection that the client has lost and the daemon not noticed yet. No
+        stock client connects again by itself after that, or the sockets would replace each other for ever.
+        """
+        inbox = self.context.hub.inbox(user)
+        most = self.context.limiter.max_sockets
+        if inbox is not None and 0 < most <= len(inbox.sessions):
+            self.context.counters.limited["user_sockets"] += 1
+            oldest = next(iter(inbox.sessions.values()))
+            if oldest.more:
+                oldest.socket.emit(outgoing.goodbye("replaced", 0))
+            oldest.socket.disconnect()
 
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
@@ -180,6 +213,8 @@ class Chat:
         """See ``wire.connection.Handler``."""
         farewell = FAREWELLS.get(reason)
         session = socket.record
+        if reason is Reason.RATE:
+            farewell = ("rate", session.allowance.retry_in, session.allowance.retry_in)
         if farewell is not None and session.more:
             name, least, most = farewell
             socket.emit(outgoing.goodbye(name, self.context.uniform(least, most)))
@@ -193,6 +228,7 @@ class Chat:
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
+        self.context.limiter.leave(session.allowance)
         self.context.expiry.forget(session)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.counters import Counters
+from kschat.rates import AddressLimits
 from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Connection
 
@@ -43,6 +44,7 @@ class Authenticator:
         check: refuses a token that is revoked: raises TokenError.
         source: is asked for newer keys; None: there is nobody to ask.
         counters: counts refusals.
+        addresses: counts refusals of each address.
         repeated: gathers lines about them.
     """
 
@@ -55,8 +57,10 @@ class Authenticator:
         check: Callable[[Identity], None],
         source: KeySource | None,
         counters: Counters,
+        addresses: AddressLimits,
         repeated: RepeatedLog,
     ) -> None:
+        self._addresses = addresses
         self._verifier = verifier
         self._check = check
         self._source = source
@@ -88,6 +92,7 @@ class Authenticator:
     def refused(self, connection: Connection, error: TokenError) -> None:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""
         self._counters.denied[error.reason] += 1
+        self._addresses.failed_token(connection.handshake.client)
         self._repeated.info(
             self.log,
             "a socket from {peer} was rejected: {reason}",
@@ -99,6 +104,7 @@ class Authenticator:
     def not_renewed(self, connection: Connection, error: TokenError) -> None:
         """A token that a live socket gave for its next one was refused."""
         self._counters.tokens["refused"] += 1
+        self._addresses.failed_token(connection.handshake.client)
         self._repeated.info(
             self.log,
             "a token from {peer} was rejected, and its socket keeps the one before: {reason}",

@@ -23,12 +23,14 @@ from kschat.chat.conversations import is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable
+from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import SMALL_READ
-from kschat.chat.replies import SocketReply
+from kschat.chat.replies import RoomReply, SocketReply
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError, Verifier
+from kschat.wire.errors import Reason
 from kschat.wire.socketio import Event
 
 P = TypeVar("P")
@@ -77,8 +79,14 @@ def send(request: Request[incoming.Send]) -> None:
     delivery = context.delivery
     if delivery.closed:
         delivery.ensure_open()
+    allowance = session.allowance
+    allowance.sends -= 1
+    if allowance.sends < 0 or allowance.user.copies_over:
+        context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
+    if is_room(message.recipient):
+        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
     delivery.submit(Submission(message, reply, session))
 
 
@@ -106,16 +114,22 @@ def logout(request: Request[incoming.Logout]) -> Deferred[None] | None:
 
 def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
+    context, session = request.context, request.session
     peer = _id(request.payload.pId, "pId")
-    if not is_room(peer):
-        request.context.hub.notifier.notify((peer,), Typing(request.session.user))
+    user = session.allowance.user
+    if not is_room(peer) and context.limiter.may_type(user, peer):
+        context.limiter.copied(user, len(context.hub.sessions(peer)))
+        context.hub.notifier.notify((peer,), Typing(session.user))
     return DONE
 
 
 def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
     """``Presence``: who of some users is online, and from then on each change."""
+    context, session = request.context, request.session
     users = tuple(dict.fromkeys(_id(one, "ids") for one in request.payload.ids))
-    watched = _ask(request, lambda: request.context.presence.watch(request.session, users), SMALL_READ)
+    context.limiter.check_copies(session.allowance)
+    context.limiter.copied(session.allowance.user, len(users))
+    watched = _ask(request, lambda: context.presence.watch(session, users), SMALL_READ)
     return watched.addCallback(lambda found: Answer(outgoing.presences(found)))
 
 
@@ -231,6 +245,9 @@ def token(request: Request[incoming.Token]) -> Answer | Deferred[Answer]:
             failure.raiseException()
         raise refused(error)
 
+    wait = context.addresses.token(session.socket.connection.handshake.client)
+    if wait:
+        raise Refused(Error.TOO_MANY, "Too many tokens from your address were not valid; try again.", rounded(wait))
     try:
         identity = context.authenticator.identify(of_same_user)
     except TokenError as error:
@@ -241,7 +258,7 @@ def token(request: Request[incoming.Token]) -> Answer | Deferred[Answer]:
 
 
 def _refuse(session: ChatSession, event: Event, refused: Refused) -> None:
-    _answer(session, event, Answer(outgoing.ack_error(refused.error, refused.why)))
+    _answer(session, event, Answer(outgoing.ack_error(refused)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +318,16 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {command.name: command for command
 def run(context: ChatContext, session: ChatSession, event: Event) -> None:
     """Do what ``event`` asks for, and answer it also where that is refused."""
     command = COMMANDS.get(event.name)
+    # What is passed over is counted as well.
+    args, allowance = event.args, session.allowance
+    size = len(args[0]) if len(args) == 1 and not event.attachments else _size(event)
+    allowance.events -= 1
+    allowance.bytes -= size
+    if allowance.events < 0 or allowance.bytes < 0:
+        exceeded = context.limiter.renew(allowance, size)
+        if exceeded is not None:
+            _refuse_rate(context, session, event, exceeded=exceeded)
+            return
     if command is None:
         return
     if not command.tutorial:
@@ -312,6 +339,9 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")
         request = Request(context, session, command.decode(event.args), event)
         answer = command.do(request)
+    except RateExceeded as exceeded:
+        _refuse_rate(context, session, event, exceeded=exceeded)
+        return
     except Refused as refused:
         context.counters.refused[refused.error] += 1
         command.refuse(session, event, refused)
@@ -322,6 +352,21 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
         _wait(command, request, answer)
     else:
         _answer(session, event, answer)
+
+
+def _size(event: Event) -> int:
+    """Bytes of an event: its arguments, as JSON, and its attachments."""
+    return sum(map(len, event.args)) + sum(map(len, event.attachments))
+
+
+def _refuse_rate(context: ChatContext, session: ChatSession, event: Event, *, exceeded: RateExceeded) -> None:
+    """An event is refused for its rate; where a multiple of the limit is tried for, the connection ends."""
+    command = COMMANDS.get(event.name)
+    if command is not None:
+        context.counters.refused[exceeded.error] += 1
+        command.refuse(session, event, exceeded)
+    if exceeded.overrun:
+        session.socket.connection.session.close(Reason.RATE, f"a multiple of {exceeded.limit}")
 
 
 def _wait(command: Command[Any], request: Request[Any], answer: Deferred[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,6 +18,7 @@ from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
@@ -25,9 +26,13 @@ from kschat.chat.reads import ReadQueue
 from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.rates import AddressLimits, RateSettings
 from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
+
+#: No limits.
+UNLIMITED_RATES: Final = RateSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class ChatContext:
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
         limits: on what clients send, and on one packet.
+        limiter: says how much sockets and users may do.
+        addresses: says what may come from one address.
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
@@ -71,6 +78,8 @@ class ChatContext:
     delivery: Delivery
     operations: Operations
     limits: Limits
+    limiter: Limiter
+    addresses: AddressLimits
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
@@ -95,6 +104,8 @@ def make_context(
     revocation_days: float = 365.0,
     key_source: KeySource | None = None,
     token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
+    rates: RateSettings = UNLIMITED_RATES,
+    addresses: AddressLimits | None = None,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -113,10 +124,25 @@ def make_context(
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         key_source: is asked for newer keys than the verifier has.
         token_times: how the end of a token is announced.
+        rates: what sockets, users and addresses may do; anything, unless given.
+        addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
     """
+    limiter = Limiter(rates, clock.seconds, counters)
+    if addresses is None:
+        addresses = AddressLimits(rates, clock.seconds, counters)
     reads, repeated = ReadQueue(clock), RepeatedLog(clock)
-    hub = Hub(clock=clock, wall=wall, store=store, reads=reads, router=router, bus=bus, cork=cork, counters=counters)
-    presence = Presence(hub, bus)
+    hub = Hub(
+        clock=clock,
+        wall=wall,
+        store=store,
+        reads=reads,
+        router=router,
+        bus=bus,
+        cork=cork,
+        counters=counters,
+        limiter=limiter,
+    )
+    presence = Presence(hub, bus, rates.presence_interval)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
@@ -135,7 +161,12 @@ def make_context(
     return ChatContext(
         clock=clock,
         authenticator=Authenticator(
-            verifier, check=revoker.check, source=key_source, counters=counters, repeated=repeated
+            verifier,
+            check=revoker.check,
+            source=key_source,
+            counters=counters,
+            addresses=addresses,
+            repeated=repeated,
         ),
         expiry=TokenExpiry(
             clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
@@ -151,6 +182,8 @@ def make_context(
         delivery=delivery,
         operations=operations,
         limits=limits,
+        limiter=limiter,
+        addresses=addresses,
         max_room=max_room,
         counters=counters,
         uniform=uniform,

@@ -24,6 +24,7 @@ from kschat.chat.interfaces import (
     Stored,
     StoreListener,
 )
+from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
@@ -47,6 +48,7 @@ class Hub:
         bus: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
         counters: counts what was delivered.
+        limiter: says how many copies a user may cause.
 
     Attributes:
         write_behind: cursors and the like, on their way to the store.
@@ -69,13 +71,14 @@ class Hub:
         bus: IBus,
         cork: Cork,
         counters: Counters,
+        limiter: Limiter,
     ) -> None:
         self.clock = clock
         self.wall = wall
         self.store = store
         self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
-        self.notifier = Notifier(clock, self.sessions, bus)
+        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter)
         self.cursors = Cursors(clock, self.write_behind, bus)
         self._router = router
         self._counters = counters

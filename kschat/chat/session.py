@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from kschat.chat import outgoing
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
+from kschat.chat.limiter import Allowance
 from kschat.chat.message import Message
 from kschat.chat.reads import ReadQueue
 from kschat.chat.stream import SECONDS, DeliveryStream, StreamState, StreamTimer
@@ -65,6 +66,7 @@ class ChatSession:
         socket: it.
         identity: whose it is.
         options: what it asked for.
+        allowance: what it may do before the limiter is asked.
 
     Attributes:
         user: the id of whose it is.
@@ -83,6 +85,7 @@ class ChatSession:
         "_group_upto",
         "_timers",
         "_wrote",
+        "allowance",
         "due",
         "identity",
         "is_told",
@@ -98,8 +101,9 @@ class ChatSession:
 
     log = Logger()
 
-    def __init__(self, socket: Socket, identity: Identity, options: Options) -> None:
+    def __init__(self, socket: Socket, identity: Identity, options: Options, *, allowance: Allowance) -> None:
         self.socket = socket
+        self.allowance = allowance
         self.identity = identity
         self.user = identity.user
         self.options = options

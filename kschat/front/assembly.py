@@ -69,6 +69,7 @@ class Front:
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session.
         busy: whether what the application was given waits.
+        handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
         beside: another front, whose timers and count of connections this one shares.
@@ -96,6 +97,7 @@ class Front:
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
         busy: Callable[[], bool] = lambda: False,
+        handshake_wait: Callable[[str], float] | None = None,
         connection: type[TrackedConnection] = TrackedConnection,
         registry: Callable[..., SessionRegistry] = SessionRegistry,
         beside: Front | None = None,
@@ -146,7 +148,7 @@ class Front:
             deflate_from=engine.deflate_from,
             busy=busy,
         )
-        self.engine = Engine(context, engine, wall=wall, allow=allow)
+        self.engine = Engine(context, engine, wall=wall, allow=allow, handshake_wait=handshake_wait)
         self.peers: Peers | None = None
         if session_ids is not None:
             self.peers = Peers(

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_upgrade
 from kschat.front.factory import EngineFactory
-from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of
+from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of, too_often
 from kschat.front.origins import Origins
 from kschat.front.polling import Polling
 from kschat.front.registry import SessionRegistry
@@ -52,6 +52,7 @@ class Engine:
         settings: what peers may do.
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session, once nothing else is wrong with it.
+        handshake_wait: the seconds until an address may begin a session; 0.0 if it may now, which counts.
 
     Attributes:
         sessions: the open sessions.
@@ -65,8 +66,10 @@ class Engine:
         *,
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
+        handshake_wait: Callable[[str], float] | None = None,
     ) -> None:
         self.context = context
+        self._handshake_wait = handshake_wait
         self.sessions: SessionRegistry = context.sessions
         self.factory = EngineFactory(context, settings.deflate)
         self.allow = allow
@@ -106,6 +109,13 @@ class Engine:
             polling_full=lambda: not self.context.polls.has_room(client_of(request).key),
         )
         return refusal_of(query, facts)
+
+    def check_rate(self, request: Request) -> Refusal | None:
+        """Why a request with which nothing else is wrong may not begin a session now; None if it may, which counts."""
+        if self._handshake_wait is None:
+            return None
+        wait = self._handshake_wait(client_of(request).key)
+        return too_often(wait) if wait else None
 
     def may_come_from(self, request: Request) -> bool:
         """Whether the request's page may connect: no origin is named, it is allowed, or it is the daemon's own."""

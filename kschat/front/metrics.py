@@ -55,6 +55,7 @@ COUNTS: Final = (
 LABELLED: Final = (
     ("refused", "kschat_refusals", "error", "Requests of clients that were answered with an ER code."),
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
+    ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     (
         "full",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 
 from twisted.logger import Logger
 from twisted.web.server import Request
 
 from kschat.counters import Counters
 from kschat.front.engine_request import client_of
-from kschat.front.handshake import BAD_REQUEST, TOO_MANY, Refusal
+from kschat.front.handshake import BAD_REQUEST, Refusal
 from kschat.repeated_log import RepeatedLog
+
+#: Statuses of what is refused since there is too much of it, not since it is wrong.
+_TURNED_AWAY: Final = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class RefusalLog:
@@ -30,7 +34,7 @@ class RefusalLog:
 
     def refused(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""
-        if refusal is TOO_MANY:
+        if refusal.status in _TURNED_AWAY:
             self._counters.turned_away += 1
         else:
             self._counters.rejected[refusal.code] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from math import ceil
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -77,6 +78,8 @@ class EngineResource(Resource):
                 return answer_preflight(request)
         query = EngineRequest.of(request.args)
         refusal = self._engine.check(request, query)
+        if refusal is None and query.sid is None:
+            refusal = self._engine.check_rate(request)
         if refusal is None:
             if query.sid is None and self._engine.allow is not None:
                 Deferred.fromCoroutine(self._ask(self._engine.allow, request, query)).addErrback(self._failed)
@@ -135,6 +138,8 @@ class EngineResource(Resource):
         if is_upgrade(request):
             request.setHeader(b"connection", b"close")
             request.channel.persistent = False
+        if refusal.retry_in is not None:
+            request.setHeader(b"retry-after", b"%d" % ceil(refusal.retry_in))
         answer(request, refusal.body, b"application/json", status=refusal.status)
         return NOT_DONE_YET
 

@@ -23,6 +23,7 @@ class Reason(Enum):
     FORCED_CLOSE = ("forced close", 1000)
     CONNECT_TIMEOUT = ("connect timeout", 1008)
     SLOW_READER = ("slow reader", 1008)
+    RATE = ("rate", 1008)
     REPLACED = ("replaced", 1000)
     TOKEN_EXPIRED = ("token expired", 1008)
     SHUTTING_DOWN = ("server shutting down", 1001)

@@ -18,6 +18,7 @@ from kschat.chat.keys import Keys
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Rooms, Verifier
 from kschat.counters import Counters
+from kschat.rates import RateSettings
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -37,6 +38,7 @@ class ChatDaemon:
         max_room: members of a room.
         bounds: of the pipeline, in the place of the defaults.
         uniform: gives a number between two others; the lesser one, unless another is given.
+        rates: what users and addresses may do; anything, unless given.
         leeway, token_times: for tokens that expire.
         key_source: is asked for newer keys.
 
@@ -55,6 +57,7 @@ class ChatDaemon:
         max_room: int = 1000,
         bounds: Bounds | None = None,
         uniform: Callable[[float, float], float] = min,
+        rates: RateSettings | None = None,
         leeway: float = 0.0,
         token_times: TokenTimes | None = None,
         key_source: KeySource | None = None,
@@ -88,6 +91,7 @@ class ChatDaemon:
             max_room=max_room,
             counters=self.counters,
             uniform=uniform,
+            rates=rates or RateSettings(),
         )
         self.chat = Chat(self.context)
         self.hub = self.context.hub

@@ -20,6 +20,7 @@ from kschat.chat.message import Message
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import DeliveryStream
 from kschat.chat.tokens import Rooms
+from kschat.rates import RateSettings
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.engineio import Frame, Revision
@@ -182,9 +183,8 @@ class Client:
         self.session = EngineSession("engine", revision, self.pipe, timers=_NoTimers(), times=HeartbeatTimes(25, 20))
         server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
-        self.connection = Connection(
-            self.session, server, Handshake(query=query, peer="192.0.2.7"), limits=chat.context.limits
-        )
+        handshake = Handshake(query=query, peer="192.0.2.7", client="192.0.2.7")
+        self.connection = Connection(self.session, server, handshake, limits=chat.context.limits)
         self.session.listener = self.connection
         self.pid: str | None = None
         self.sid: str | None = None
@@ -342,6 +342,7 @@ class Daemon(ChatDaemon):
         limits: on what clients send, in the place of the defaults.
         max_room: members of a room.
         bus: as given, or one of a daemon that is alone.
+        rates: what users and addresses may do; anything, unless given.
     """
 
     def __init__(
@@ -352,6 +353,7 @@ class Daemon(ChatDaemon):
         limits: Limits | None = None,
         max_room: int = 1000,
         bus: Any = None,
+        rates: RateSettings | None = None,
     ) -> None:
         super().__init__(
             store=store,
@@ -360,6 +362,7 @@ class Daemon(ChatDaemon):
             limits=limits,
             max_room=max_room,
             bus=bus,
+            rates=rates,
             uniform=lambda least, most: (least + most) / 2,
         )
 

@@ -15,6 +15,7 @@ from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
 from kschat.front.engine import EngineSettings
 from kschat.front.site import Health, Ready, make_root
+from kschat.rates import AddressLimits, RateSettings
 from kschat.wire.connection import Application, Connection, Socket
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
@@ -165,6 +166,7 @@ class Daemon:
         house: the chat that it is the front of, in the place of a ``Recorder``.
         busy: see ``Engine``.
         trusted_proxies: see ``FrontSettings``.
+        rates: what an address may do; anything, unless given.
         settings: of the engine.
     """
 
@@ -179,6 +181,7 @@ class Daemon:
         busy: Callable[[], bool] = lambda: False,
         base_path: str = "",
         trusted_proxies: tuple[str, ...] = (),
+        rates: RateSettings | None = None,
         **settings: Any,
     ) -> None:
         self.recorder = Recorder()
@@ -202,6 +205,7 @@ class Daemon:
             cork=self.cork,
             client=Data(b"a script", "text/javascript"),
             busy=busy,
+            handshake_wait=AddressLimits(rates or RateSettings(), self.clock.seconds, self.counters).handshake,
         )
         self.front = front
         self.engine, self.sessions = front.engine, front.sessions
