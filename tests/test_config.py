@@ -88,6 +88,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "rate_address_handshakes": ("37", 37.0),
     "rate_address_joins": ("38", 38.0),
     "rate_address_failed_tokens": ("0", 0.0),
+    "rate_cluster_sends": ("7", 7.0),
     "max_user_sockets": ("39", 39),
     "typing_interval": ("0", 0.0),
     "presence_interval": ("0.3", 0.3),

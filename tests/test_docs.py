@@ -172,6 +172,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
+    "`Send` of a user to all daemons together, with the store `redis`": (),
     "copies that a user's events cause: inboxes of a room's members, sockets that are told of typing, receipts and "
     "carbons, ids of `Presence`": (rate(CONFIG.rate_user_copies),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),

@@ -440,6 +440,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             10**6,
         ),
     ] = 10.0
+    rate_cluster_sends: Annotated[
+        float,
+        About(
+            "Messages of a user to all daemons together, which Redis counts as it stores them. 0 means no limit.",
+            "messages a second",
+            0,
+            10**6,
+        ),
+    ] = 0.0
     max_user_sockets: Annotated[
         int,
         About(

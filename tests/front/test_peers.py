@@ -15,7 +15,6 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.daemon import Daemon
 from kschat.front.peers import CLIENT, PROOF
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.settings import Config
@@ -139,7 +138,7 @@ class Member:
             store="memory",
             **{"access_log": False, **settings},
         )
-        self.service = cast(Daemon, make_service(config, real_reactor()))
+        self.service = make_service(config, real_reactor())
         self._running = True
         self.service.privilegedStartService()
         self.service.startService()
