@@ -26,6 +26,8 @@ _FAR: Final = {
     "rate_address_handshakes": "1000000",
     "rate_address_joins": "1000000",
     "max_user_sockets": "10000000",
+    "max_connections_per_address": str(2**24),
+    "max_polls_per_address": str(2**24),
 }
 """Rates that no load reaches: a load has one address and few users, each of whom does what thousands do otherwise. They
 are not off (0), so that their cost is measured."""
