@@ -61,6 +61,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_payload": ("5000", 5000),
     "max_connections": ("17", 17),
     "max_polls": ("19", 19),
+    "max_connections_per_address": ("16", 16),
+    "max_polls_per_address": ("18", 18),
     "upgrade_timeout": ("4.5", 4.5),
     "peer_listen": ("tcp:3001:interface=127.0.0.1", "tcp:3001:interface=127.0.0.1"),
     "peer_url": ("http://10.0.0.3:3001", "http://10.0.0.3:3001"),
