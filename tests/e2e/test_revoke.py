@@ -14,7 +14,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 from tests.e2e.chatting import new_user
 from tests.e2e.test_cluster import DaemonsTestCase
 from tests.support import NodeSocket, token
-from tests.support.daemon import Daemon, environment
+from tests.support.daemon import Daemon
+from tests.support.launch import environment
 from tests.support.npm import Event
 from tests.support.tokens import SECRET
 from tests.support.waiting import real_reactor, within
