@@ -20,6 +20,7 @@ from kschat.front.resource import EngineResource, PeerResource
 from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
@@ -66,13 +67,14 @@ class Front:
         busy: whether what the application was given waits.
         connection: what is above each session.
         registry: makes what keeps the sessions.
-        beside: another front, whose timers and count of connections this one shares.
+        beside: another front, whose timers, turns and count of connections this one shares.
 
     Attributes:
         engine: the policy for requests.
         sessions: the open sessions.
         connections: the count of TCP connections.
         timers: wake sessions and connections.
+        turns: of what clients sent at once.
         peers: the other daemons; None where there are none.
     """
 
@@ -95,6 +97,7 @@ class Front:
     ) -> None:
         engine = settings.engine
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
+        self.turns: Turns = Turns(reactor) if beside is None else beside.turns
         self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
         self.sessions = registry(
             application,
@@ -108,11 +111,13 @@ class Front:
         context = TransportContext(
             sessions=self.sessions,
             timers=self.timers,
+            turns=self.turns,
             cork=cork,
             clock=reactor,
             connections=self.connections,
             refusals=RefusalLog(counters),
             max_payload=settings.limits.max_payload,
+            max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,
@@ -171,6 +176,7 @@ class Front:
             self._reactor,
             bounds=bounds,
             timers=self.timers,
+            turns=self.turns,
             counters=self._counters,
             connections=self.connections,
             access_log=self._settings.access_log,

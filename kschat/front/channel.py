@@ -28,6 +28,7 @@ from kschat.counters import Counters
 from kschat.front.compat_twisted import forget_producer, request_line, set_target, take_buffered
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 
 #: The value of a query argument whose name contains this must not appear in any log.
 SECRET: Final = b"token"
@@ -152,6 +153,12 @@ class Channel(HTTPChannel):
     early = b""
     #: whether the connection has ended
     lost = False
+    #: requests that came behind one, and wait for another turn
+    rest = b""
+    #: whether they are in the rotation
+    waits = False
+    #: whether the client does not read its answers
+    congested = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -190,6 +197,38 @@ class Channel(HTTPChannel):
             for told in self.site.heads:
                 told(request, method, target.uri)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived. Of several requests the first is read, and the others in turns of their own."""
+        if self.rest:
+            self.rest += data
+            self.transport.pauseProducing()
+        else:
+            super().dataReceived(data)
+
+    def read_on(self, until: float) -> None:
+        """It is this connection's turn. See ``turns.Reader``."""
+        self.waits = False
+        if self.rest and not self.congested and not self.lost:
+            rest, self.rest = self.rest, b""
+            self.transport.resumeProducing()
+            super().dataReceived(rest)
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: answer nothing more until it does."""
+        self.congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """All answers have left."""
+        self.congested = False
+        super().resumeProducing()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self.rest and not self.waits:
+            self.waits = True
+            self.site.turns.enter(self)
+
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body has arrived, or bytes for the protocol that took the connection over."""
         if self.heir is None:
@@ -203,9 +242,16 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """The request is answered; the connection may carry another."""
+        """The request is answered; the connection may carry another, which waits for its turn."""
         self._wait(self.site.bounds.answer_timeout)
+        self.paused = True
         super().requestDone(request)
+        self.paused = False
+        rest: bytes = self.clearLineBuffer()
+        if rest and self.persistent:
+            self.rest = rest
+            self.transport.pauseProducing()
+            self._enter()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended."""
@@ -263,6 +309,7 @@ class BoundedSite(Site):
         reactor: for twisted.web.
         bounds: of each connection and of all.
         timers: end connections.
+        turns: of requests that arrived at once.
         counters: counts.
         connections: counts connections, whatever they speak.
         access_log: whether each answered request is logged.
@@ -284,6 +331,7 @@ class BoundedSite(Site):
         *,
         bounds: ChannelBounds,
         timers: TimerWheel,
+        turns: Turns,
         counters: Counters,
         connections: ConnectionCount,
         access_log: bool = True,
@@ -296,6 +344,7 @@ class BoundedSite(Site):
         self.engine_paths: list[bytes] = []
         self.bounds = bounds
         self.timers = timers
+        self.turns = turns
         self.connections = connections
         self.channels: set[Channel] = set()
         self._counters = counters

@@ -22,6 +22,7 @@ class Reason(Enum):
     PING_TIMEOUT = ("ping timeout", 1008)
     FORCED_CLOSE = ("forced close", 1000)
     CONNECT_TIMEOUT = ("connect timeout", 1008)
+    TOO_MANY_JOINS = ("too many joins", 1008)
     SLOW_READER = ("slow reader", 1008)
     REPLACED = ("replaced", 1000)
     SHUTTING_DOWN = ("server shutting down", 1001)

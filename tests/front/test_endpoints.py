@@ -19,6 +19,7 @@ from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.endpoints import QUIET, server_endpoint
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from tests.front.wires import Wire
 from tests.support.certificates import Authority
 from tests.support.waiting import PATIENCE, real_reactor, within
@@ -45,6 +46,7 @@ def site(reactor: Any, **bounds: Any) -> BoundedSite:
         reactor,
         bounds=ChannelBounds(**bounds),
         timers=timers,
+        turns=Turns(reactor),
         counters=counters,
         connections=connections,
         access_log=False,
