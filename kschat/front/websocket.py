@@ -45,8 +45,10 @@ _CLOSED: Final = AutobahnProtocol.STATE_CLOSED
 #: Seconds that a client has to read what was written and to answer our close frame, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
 
-#: Fragments of one message. Each is kept until the last one, and an empty one is no byte of the message.
+#: Fragments of one message, and one more for so many bytes of it. Each is kept until the last one, and an empty one is
+#: no byte of the message.
 MAX_FRAGMENTS: Final = 1_000
+FRAGMENT_BYTES: Final = 32
 
 #: A compressed packet counts as so many times its size when it is asked whether it is large.
 INFLATES: Final = 64
@@ -311,14 +313,14 @@ class EngineProtocol(AutobahnProtocol):
             data, self._head = self._head + data, b""
             self._left = 0
         position, end = 0, len(data)
-        while True:
+        while packets:
             if not self._left and self.state == _OPEN and not self.inside_message and self.session is not None:
                 position = self._whole_frames(data, position, packets=packets, large=large, until=until)
                 if position == end:
                     return
                 packets, until = self._packets, self._until
-            if not packets:
-                break
+                if not packets:
+                    break
             if position == end or self.state == _CLOSED:
                 return
             before, position = position, self._frame(data, position, large)
@@ -419,8 +421,8 @@ class EngineProtocol(AutobahnProtocol):
                 self._fragments = 0 if head.begins else self._fragments + 1
                 if compressed or total > self.maxMessagePayloadSize:
                     self._raise_limit()
-                if self._fragments > MAX_FRAGMENTS:
-                    self.too_large(f"more than {MAX_FRAGMENTS} fragments")
+                if self._fragments > MAX_FRAGMENTS + total // FRAGMENT_BYTES:
+                    self.too_large("too many fragments")
         self._left = start + size - stop
         self.received_by_autobahn(data[position:stop])
         return stop

@@ -115,6 +115,8 @@ class FakeListener:
         error: raised at the next message.
     """
 
+    max_payload = 1_000_000
+
     def __init__(self) -> None:
         self.received: list[bytes | Frame] = []
         self.endings: list[tuple[Reason, str]] = []
