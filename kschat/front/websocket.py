@@ -81,6 +81,8 @@ class EngineProtocol(AutobahnProtocol):
     _rest = b""
     #: whether this is in the rotation
     _waits = False
+    #: whether the next byte begins a frame and a message, for a session, and nothing waits before it
+    _fresh = False
     #: frames of the transport before this one, which are read before those that arrived here
     _first: Iterator[Frame] | None = None
     #: payload of the current frame that has not arrived; -1 while its head has not arrived whole
@@ -240,13 +242,17 @@ class EngineProtocol(AutobahnProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes arrived: read what this turn may, and the rest in others."""
-        if self._waits:
+        turns = self._turns
+        if self._fresh and self.state == _OPEN:
+            position = self._whole_frames(data, 0, packets=turns.packets, large=turns.large, until=0.0)
+            if position != len(data):
+                self._read(data[position:], packets=self._packets, large=turns.large, until=self._until)
+        elif self._waits:
             self._rest += data
         elif self.state == _CONNECTING:
             self.received_by_autobahn(data)
         else:
-            turns = self._turns
-            self._read(data, turns.packets, turns.large, 0.0)
+            self._read(data, packets=turns.packets, large=turns.large, until=0.0)
 
     def read_on(self, until: float) -> None:
         """It is this connection's turn. See ``turns.Reader``."""
@@ -255,7 +261,7 @@ class EngineProtocol(AutobahnProtocol):
         if self._first is not None and not self._read_first(self._first, until):
             self._wait(rest)
             return
-        self._read(rest, PACKETS, _ANY_SIZE, until)
+        self._read(rest, packets=PACKETS, large=_ANY_SIZE, until=until)
         if self._waits:
             return
         lost, self._lost = self._lost, None
@@ -300,7 +306,7 @@ class EngineProtocol(AutobahnProtocol):
         self._first = None
         return True
 
-    def _read(self, data: bytes, packets: int, large: int, until: float) -> None:
+    def _read(self, data: bytes, *, packets: int, large: int, until: float) -> None:
         """Read the frames in ``data``; let the rest wait.
 
         Args:
@@ -309,6 +315,13 @@ class EngineProtocol(AutobahnProtocol):
             large: bytes of a packet that must wait.
             until: when to stop; 0 for ``ARRIVAL_SECONDS`` from the first look at the clock.
         """
+        rest = self._read_frames(data, packets=packets, large=large, until=until)
+        if rest is not None and self.state != _CLOSED:
+            self._wait(rest)
+        self._fresh = not (self._waits or self._left or self.inside_message or self.session is None)
+
+    def _read_frames(self, data: bytes, *, packets: int, large: int, until: float) -> bytes | None:
+        """The same. Returns what has to wait; None for nothing."""
         if self._head:
             data, self._head = self._head + data, b""
             self._left = 0
@@ -317,20 +330,19 @@ class EngineProtocol(AutobahnProtocol):
             if not self._left and self.state == _OPEN and not self.inside_message and self.session is not None:
                 position = self._whole_frames(data, position, packets=packets, large=large, until=until)
                 if position == end:
-                    return
+                    return None
                 packets, until = self._packets, self._until
                 if not packets:
                     break
             if position == end or self.state == _CLOSED:
-                return
+                return None
             before, position = position, self._frame(data, position, large)
             if position == before:
                 break
             packets, until = self._look(packets - 1, until)
             if self._first is not None:
                 break
-        if self.state != _CLOSED:
-            self._wait(data[position:])
+        return data[position:]
 
     def _look(self, packets: int, until: float) -> tuple[int, float]:
         """How many packets may be read still, and until when."""
