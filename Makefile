@@ -98,6 +98,7 @@ system-packages:
 	@tools/system_packages.sh services
 	@tools/system_packages.sh proxies
 	@tools/system_packages.sh clock
+	@tools/system_packages.sh readme
 
 node: $(NODE:=/node_modules/.installed)
 

@@ -16,6 +16,9 @@ class Counters:
         batches: batches that went through the pipeline.
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
+        limited: what was refused, or not passed on, since a limit of a rate was exceeded, by limit.
+        revoked: sockets that were disconnected because their tokens were revoked.
+        tokens: what happened to the tokens of live sockets: expiring (told), renewed, refused, expired (ended).
         closed: sessions that ended, by reason.
         rejected: HTTP requests for a session that were refused, by Engine.IO's code.
         router_events: what happened to the router: up, down, cancelled.
@@ -43,13 +46,16 @@ class Counters:
         "denied",
         "handed_on",
         "ingested",
+        "limited",
         "not_ingested",
         "refused",
         "rejected",
         "repeated",
+        "revoked",
         "router_events",
         "sent",
         "steps",
+        "tokens",
         "turned_away",
         "unrouted",
     )
@@ -57,6 +63,7 @@ class Counters:
     def __init__(self) -> None:
         self.sent = 0
         self.repeated = 0
+        self.revoked = 0
         self.delivered = 0
         self.confirmed = 0
         self.batches = 0
@@ -73,6 +80,8 @@ class Counters:
         self.bus_events: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 

@@ -77,6 +77,11 @@ class Daemon(MultiService):
         for child in (self._store, self._router, self._bus, front):
             child.setServiceParent(self)
 
+    def startService(self) -> None:
+        """Start all, and read the list of revoked tokens as soon as the store can."""
+        super().startService()
+        self._chat.context.revoker.start()
+
     def stopService(self) -> Deferred[Any]:
         """Take nothing new, finish what was accepted, then close each connection with its reason."""
         # Not as a MultiService, which would end all children at once.
@@ -90,10 +95,13 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         await front.close_connections()
+        chat.context.presence.stop()
+        chat.context.revoker.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not stopped")
+        chat.context.repeated.flush()
 
     async def _step(self, step: Callable[[], Deferred[Any] | None], seconds: float, late: str) -> None:
         await bounded_step(step, seconds=seconds, late=late, clock=self._clock, log=self.log)

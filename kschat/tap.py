@@ -28,6 +28,7 @@ from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
+from kschat.chat.expiry import TokenTimes
 from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
@@ -37,6 +38,7 @@ from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
+from kschat.front.descriptors import LEAST, connections_within, raise_limit
 from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
@@ -48,8 +50,9 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
+from kschat.rates import AddressLimits, RateSettings
 from kschat.server import Server
-from kschat.settings import Config, ConfigError, hints, load, peer_place, read_keys, read_secret
+from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -72,6 +75,7 @@ def makeService(options: Options) -> IService:
         config = load(options.given(), os.environ)
         if config.demo:
             config = msgspec.structs.replace(config, secret=secrets.token_urlsafe(32))
+        config, notice = _within_descriptors(config)
         service = make_service(config, reactor)
         for name, description in (("listen", config.listen), ("peer_listen", config.peer_listen)):
             if description and (why := cannot_listen(description)):
@@ -90,10 +94,32 @@ def makeService(options: Options) -> IService:
     gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
+    if notice:
+        sys.stderr.write(f"kschat: {notice}\n")
+        StartNotice(notice).setServiceParent(whole)
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
     return whole
+
+
+def _within_descriptors(config: Config) -> tuple[Config, str]:
+    """The config with no more connections than this process can have descriptors, and a sentence if that is fewer."""
+    limit = raise_limit()
+    forwards = config.max_forwards if config.peer_listen else 0
+    room = connections_within(limit, wanted=config.max_connections, forwards=forwards)
+    if room == config.max_connections:
+        return config, ""
+    if room < LEAST:
+        raise ConfigError(
+            f"max_connections: this process may open no more than {limit} files (ulimit -n), which is too few to serve "
+            "clients: raise the limit"
+        )
+    notice = (
+        f"max_connections: {config.max_connections} is lowered to {room}, since this process may open no more than "
+        f"{limit} files: raise the limit (ulimit -n, LimitNOFILE), or set max_connections to {room}"
+    )
+    return msgspec.structs.replace(config, max_connections=room), notice
 
 
 def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> IService:
@@ -108,6 +134,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
     settings = _front_settings(config)
+    rates = _rate_settings(config)
+    addresses = AddressLimits(rates, reactor.seconds, counters)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall)
     chat = _make_chat(
@@ -119,6 +147,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         cork=cork,
         limits=settings.limits,
         counters=counters,
+        rates=rates,
+        addresses=addresses,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -132,9 +162,10 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         session_ids=_make_session_ids(config),
         wall=wall,
         busy=lambda: chat.context.delivery.waiting >= config.max_batch,
+        handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site = front.site(_make_root(config, wall, chat, front), f"{base_path}/socket.io/")
+    site = front.site(_make_root(config, reactor, wall=wall, chat=chat, front=front), f"{base_path}/socket.io/")
     ports = MultiService()
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
@@ -182,6 +213,26 @@ def _front_settings(config: Config) -> FrontSettings:
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
+        trusted_proxies=config.trusted_proxies,
+    )
+
+
+def _rate_settings(config: Config) -> RateSettings:
+    return RateSettings(
+        burst=config.rate_burst,
+        socket_events=config.rate_socket_events,
+        socket_bytes=config.rate_socket_bytes,
+        user_events=config.rate_user_events,
+        user_bytes=config.rate_user_bytes,
+        user_sends=config.rate_user_sends,
+        user_copies=config.rate_user_copies,
+        user_joins=config.rate_user_joins,
+        address_handshakes=config.rate_address_handshakes,
+        address_joins=config.rate_address_joins,
+        address_failed_tokens=config.rate_address_failed_tokens,
+        user_sockets=config.max_user_sockets,
+        typing_interval=config.typing_interval,
+        presence_interval=config.presence_interval,
     )
 
 
@@ -219,11 +270,15 @@ def _make_chat(
     cork: Cork,
     limits: Limits,
     counters: Counters,
+    rates: RateSettings,
+    addresses: AddressLimits,
 ) -> Chat:
     context = make_context(
         clock=reactor,
         wall=wall,
-        verifier=Verifier(read_keys(config), config.algorithms, wall, leeway=config.token_leeway),
+        verifier=Verifier(
+            read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
+        ),
         store=store,
         router=router,
         bus=_make_bus(config, reactor, wall, counters),
@@ -234,6 +289,10 @@ def _make_chat(
         max_room=config.max_room,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
+        revocation_days=config.revocation_days,
+        token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
+        rates=rates,
+        addresses=addresses,
     )
     return Chat(context)
 
@@ -267,7 +326,7 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Resource:
+def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front) -> Resource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -296,10 +355,12 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
+            "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
+            "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
         }
 
-    issuer = Issuer(config.secret.encode(), wall) if config.demo else None
+    issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     randint = secrets.SystemRandom().randint
     try:
         page = PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)
@@ -313,7 +374,7 @@ def _make_root(config: Config, wall: WallClock, chat: Chat, front: Front) -> Res
         static=StaticFiles(directory("static", config.static)),
         health=Health(numbers),
         ready=Ready(parts, lambda: chat.closing),
-        metrics=Metrics(collector) if config.metrics else None,
+        metrics=Metrics(collector, reactor) if config.metrics else None,
         base_path=config.base_path,
     )
 
@@ -327,6 +388,20 @@ class DemoNotice(Service):
         """twistd logs from here on."""
         super().startService()
         self.log.warn("this is a demo: its page gives anyone a token, for any user")
+
+
+class StartNotice(Service):
+    """Says in the log what was said on stderr at the start."""
+
+    log = Logger()
+
+    def __init__(self, notice: str) -> None:
+        self._notice = notice
+
+    def startService(self) -> None:
+        """twistd logs from here on."""
+        super().startService()
+        self.log.warn("{notice}", notice=self._notice)
 
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd

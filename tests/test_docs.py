@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon
+from kschat import daemon, rates, repeated_log
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -26,9 +26,22 @@ from kschat.backends.redis.store import retention, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
-from kschat.chat import commands, incoming, inflight, interfaces, outgoing, stream, tokens, write_behind
+from kschat.chat import (
+    commands,
+    expiry,
+    incoming,
+    inflight,
+    interfaces,
+    limiter,
+    outgoing,
+    reads,
+    revocation,
+    stream,
+    tokens,
+    write_behind,
+)
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, peers, polling, registry, service, static, turns, websocket
+from kschat.front import backlog, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -63,6 +76,11 @@ def size(number: int) -> str:
     return f"{number // 10**6} MB" if number >= 10**6 else f"{number // 1000} kB"
 
 
+def rate(number: float) -> str:
+    """``500 a second``."""
+    return f"{many(number)} a second"
+
+
 def longest(struct: Any, field: str) -> int:
     """The longest text that a field takes, by its declaration."""
     hint = get_type_hints(struct, include_extras=True)[field]
@@ -93,6 +111,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
+    "an HTTP body that no resource reads": (),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
     "polling sessions": (many(CONFIG.max_polls),),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
@@ -119,6 +138,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind": (many(CONFIG.max_connections),),
+    "file descriptors": (str(descriptors.RESERVED),),
+    "lines of the log about refused requests, rejected sockets and closed connections": (
+        f"{repeated_log.LINES} of a kind",
+        seconds(repeated_log.PERIOD),
+    ),
+    "`/metrics`": (),
     "time to join the chat": (seconds(CONFIG.connect_timeout),),
     "silence": (
         f"{CONFIG.ping_interval:g} + {CONFIG.ping_timeout:g} s",
@@ -138,12 +163,37 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "messages that RabbitMQ prefetches": (many(queues.PREFETCH),),
     "messages that wait for a batch": (many(CONFIG.max_waiting),),
     "unanswered requests of a socket, other than `Send`": (many(commands.MAX_REQUESTS),),
+    "requests to the store of one user, and pages of its backlogs, on a daemon": (),
+    "requests of a user that wait, other than `Send` and pages of backlogs": (many(reads.MAX_WAITING),),
+    "bytes of answers that a daemon expects from the store at once": (
+        size(reads.MAX_READ_BYTES),
+        size(interfaces.PAGE_BYTES),
+        size(commands.MAX_LIST_BYTES),
+        size(reads.SMALL_READ),
+    ),
     "`Presence` ids of a socket": (many(incoming.MAX_WATCHED),),
+    "events of a socket, and of a user": (
+        rate(CONFIG.rate_socket_events),
+        rate(CONFIG.rate_user_events),
+        seconds(CONFIG.rate_burst),
+    ),
+    "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
+    "`Send` of a user": (rate(CONFIG.rate_user_sends),),
+    "copies that a user's events cause: inboxes of a room's members, sockets that are told of typing, receipts and "
+    "carbons, ids of `Presence`": (rate(CONFIG.rate_user_copies),),
+    "sockets of a user": (many(CONFIG.max_user_sockets),),
+    "joins of a user": (rate(CONFIG.rate_user_joins),),
+    "joins of an address (an IPv6 address: its /64)": (rate(CONFIG.rate_address_joins),),
+    "failed tokens of an address": (rate(CONFIG.rate_address_failed_tokens),),
+    "sessions that an address begins": (rate(CONFIG.rate_address_handshakes),),
+    "users, and addresses, whose rates are remembered": (many(rates.MAX_SUBJECTS),),
+    "`Typing` of a user": (seconds(CONFIG.typing_interval), many(limiter.MAX_TYPED)),
+    "changes of presence": (seconds(CONFIG.presence_interval),),
     "a page of `History` or `Sync`": (
         f"{many(incoming.MAX_PAGE)} messages",
         f"{many(outgoing.MAX_ATTACHMENTS_SENT)} attachments",
     ),
-    "bytes of messages that the other stores read for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
+    "bytes of messages that a store reads for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "members of a room": (many(CONFIG.max_room),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
@@ -182,6 +232,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "revocations of tokens; a `jti` that can be revoked": (
+        many(revocation.MAX_REVOCATIONS),
+        many(revocation.MAX_TOKEN_ID),
+    ),
+    "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
+    "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
     "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
@@ -241,7 +297,9 @@ class TestBounds(SynchronousTestCase):
 
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
-            for name in re.findall(r"`((?:max|ping|store|connect|handshake|upgrade)_\w+)`", " ".join(row)):
+            for name in re.findall(
+                r"`((?:max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)
+            ):
                 self.assertTrue(hasattr(CONFIG, name), name)
 
 

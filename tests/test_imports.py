@@ -22,6 +22,7 @@ ALLOWED = {
         "twisted.internet.interfaces",
         "twisted.logger",
         "twisted.python.failure",
+        "kschat.repeated_log",
         "kschat.wire",
     },
     "chat": {
@@ -35,6 +36,8 @@ ALLOWED = {
         "twisted.python.failure",
         "kschat.counters",
         "kschat.outage_log",
+        "kschat.rates",
+        "kschat.repeated_log",
         "kschat.wire",
     },
     "backends": {
@@ -48,6 +51,7 @@ ALLOWED = {
         "kschat.chat",
         "kschat.counters",
         "kschat.outage_log",
+        "kschat.repeated_log",
         "kschat.wire",
     },
     "front": {
@@ -60,11 +64,13 @@ ALLOWED = {
         "prometheus_client",
         "kschat.chat",
         "kschat.counters",
+        "kschat.rates",
+        "kschat.repeated_log",
         "kschat.server",
         "kschat.wire",
         "kschat.__version__",
     },
-    "settings": {"msgspec", "kschat.backends", "kschat.chat", "kschat.front.origins"},
+    "settings": {"msgspec", "kschat.backends", "kschat.chat", "kschat.front.clients", "kschat.front.origins"},
     "cli": {
         "msgspec",
         "cryptography",

@@ -17,11 +17,13 @@ from typing import IO, Any
 from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat import tap
 from kschat.cli.options import Options as PlainOptions
+from kschat.front.descriptors import RESERVED
 from kschat.settings import SETTINGS, Config, ConfigError
 from kschat.tap import IGNORED, CleanExit, DemoNotice, Options, make_service, makeService
 
@@ -181,6 +183,23 @@ class TestRunning(ProcessTestCase):
         error = self.assertRaises(urllib.error.HTTPError, urllib.request.urlopen, f"{url}metrics", timeout=PATIENCE)
         self.assertEqual(error.code, 404)
         error.close()
+
+    def test_connections_that_the_limit_of_files_can_not_hold_are_said_and_lowered(self):
+        def wanted(limit, **settings):
+            with mock.patch.object(tap, "raise_limit", lambda: limit):
+                config, notice = tap._within_descriptors(Config(**settings))
+            return config.max_connections, notice
+
+        self.assertEqual(wanted(20_000), (10_000, ""))
+        self.assertEqual(wanted(1024)[0], 1024 - RESERVED)
+        self.assertIn("10000 is lowered to 874, since this process may open no more than 1024 files", wanted(1024)[1])
+        self.assertEqual(wanted(1024, peer_listen="tcp:1")[0], (1024 - RESERVED) // 2)
+        self.assertEqual(wanted(1024, max_connections=800), (800, ""))
+        error = self.assertRaises(ConfigError, wanted, 180)
+        self.assertIn("max_connections: this process may open no more than 180 files", str(error))
+        with capturedLogs() as logged:
+            tap.StartNotice("lowered").startService()
+        self.assertEqual(formatEvent(logged[0]), "lowered")
 
     def test_a_demo_says_in_the_log_that_it_is_one(self):
         environ = environment(PORT="0")

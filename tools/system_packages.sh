@@ -7,6 +7,7 @@
 #     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
+#     system_packages.sh readme         Debian's Python and make, from which a test makes a bare machine
 set -u
 
 wanted=""
@@ -36,8 +37,15 @@ case "${1:-}" in
         # Its library alone, which lies in a directory of the machine's kind.
         find /usr/lib /usr/lib64 -name libfaketimeMT.so.1 2>/dev/null | grep -q . || wanted="libfaketime"
         ;;
+    readme)
+        # Debian's own, whatever Python runs the tests. On other systems that test is skipped.
+        command -v dpkg-query >/dev/null || exit 0
+        for name in python3 python3-venv make ca-certificates; do
+            dpkg-query --show --showformat='${db:Status-Abbrev}' "$name" 2>/dev/null | grep -q '^ii' || wanted="$wanted $name"
+        done
+        ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services | proxies | clock" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies | clock | readme" >&2
         exit 2
         ;;
 esac

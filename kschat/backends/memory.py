@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from secrets import token_urlsafe
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from kschat.chat.interfaces import (
     IStore,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     RouterListener,
     Stored,
@@ -34,6 +36,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import number_of, parse_number, renumbered
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
@@ -73,6 +76,9 @@ class MemoryStore:
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
+        # By their keys, in the order of their numbers.
+        self._revocations: dict[str, NumberedRevocation] = {}
+        self._revoked = 0
         self.epoch = token_urlsafe(6)
 
     def attach(self, listener: StoreListener) -> None:
@@ -106,7 +112,7 @@ class MemoryStore:
         first = inbox.first
         begin = max(after + 1, first)
         offsets = range(begin, min(begin + limit, inbox.last + 1))
-        entries = within_page([Entry(offset, inbox.kept[offset - first]) for offset in offsets])
+        entries = within_page(Entry(offset, inbox.kept[offset - first]) for offset in offsets)
         return succeed(InboxPage(entries, first, inbox.last))
 
     def is_outdated(self, offset: int) -> None:
@@ -136,9 +142,11 @@ class MemoryStore:
         end = bisect_left(kept, number, key=BY_NUMBER)
         start = end
         size = 0
-        while start > max(end - limit, 0) and size < PAGE_BYTES:
+        while start > max(end - limit, 0):
+            size += kept[start - 1].stored.message.size
+            if size > PAGE_BYTES and start < end:
+                break
             start -= 1
-            size += kept[start].stored.message.size
         return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
 
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
@@ -186,6 +194,21 @@ class MemoryStore:
     def members(self, room: str) -> Deferred[list[str]]:
         thread = self._rooms.get(room)
         return succeed([] if thread is None else list(thread.read))
+
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        kept = {key: one for key, one in self._revocations.items() if one.revocation.until > now}
+        earlier = kept.pop(revocation.key, None)
+        if earlier is None and len(kept) >= most:
+            return fail(RevocationsFull())
+        self._revoked += 1
+        after = revocation.after(None if earlier is None else earlier.revocation)
+        kept[after.key] = NumberedRevocation(self._revoked, after)
+        self._revocations = kept
+        return succeed(None)
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        newer = (one for one in self._revocations.values() if one.number > after)
+        return succeed(list(islice(newer, limit)))
 
     def _append(self, message: Message) -> Stored:
         if message.cid is not None:

@@ -23,6 +23,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 _EMPTY: Final = InboxState()
 
@@ -86,6 +87,13 @@ class NullStore:
 
     def members(self, room: str) -> Deferred[list[str]]:
         return _kept_nothing()
+
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        """See ``IStore``. Each daemon remembers it as long as it runs."""
+        return succeed(None)
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        return succeed([])
 
 
 def _placed(message: Message) -> Stored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -19,8 +20,9 @@ from kschat.chat.write_behind import WRITE_BEHIND_WAIT
 #: Seconds that a socket waits until it hears what other daemons tell its user. Beyond that it is let in without.
 LISTEN_WAIT: Final = 1.0
 
-#: Messages of which a client shows by one offset that it has them, and whose senders are told.
+#: Messages, and bytes of them, of which a client shows by one offset that it has them, and whose senders are told.
 MAX_CLAIMED: Final = 1000
+MAX_CLAIMED_BYTES: Final = 4_000_000
 
 
 class Admission:
@@ -123,13 +125,17 @@ class Admission:
 
     async def _delivered_before(self, user: str, after: int, upto: int) -> None:
         """Tell the senders of what a client shows that it has, and no socket had confirmed."""
+        hub = self._hub
         after = max(after, upto - MAX_CLAIMED)
-        while after < upto:
+        size = 0
+        while after < upto and size < MAX_CLAIMED_BYTES:
+            read = partial(hub.store.read, user, after, PAGE)
             try:
-                page = await self._hub.store.read(user, after, PAGE)
+                page = await hub.reads.ask(user, read, backlog=True)
             except StoreUnavailable:
                 return  # receipts may be lost
-            self._hub.tell_senders(user, [entry.message for entry in page.entries if entry.offset <= upto])
+            size += sum(entry.message.size for entry in page.entries)
+            hub.tell_senders(user, [entry.message for entry in page.entries if entry.offset <= upto])
             after = page.entries[-1].offset if page.entries else upto
 
     def _look_again(self, session: ChatSession, claim: int | None) -> None:

@@ -6,6 +6,7 @@ It is the ``Handler`` of one namespace, which it is mounted on a ``Server`` for,
 from __future__ import annotations
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,7 +16,7 @@ from kschat.chat.context import ChatContext
 from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
-from kschat.chat.tokens import TokenError
+from kschat.chat.tokens import Identity, TokenError
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -61,24 +62,92 @@ class Chat:
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""
+        client = socket.connection.handshake.client
+        if self.context.addresses.join(client):
+            self._too_often(socket, "too many joins, or failed tokens, of its address")
+            return
+        revoker = self.context.revoker
+        if not revoker.ready:
+            # Right after the start. (``connect_timeout`` ends a connection that waits too long.)
+            revoker.known().addCallback(lambda _: self._connect(socket, wish)).addErrback(self._failed)
+            return
+        self._connect(socket, wish)
+
+    def _connect(self, socket: Socket, wish: Connect) -> None:
+        if not socket.is_asking:
+            return  # it has left meanwhile
         request = ConnectRequest.of(socket.connection.handshake, wish)
         try:
-            identity = request.identify(self.context.verifier)
+            identity = self.context.authenticator.identify(request.identify)
         except TokenError as error:
-            self._deny(socket, error.reason, "Authentication error")
+            self._not_identified(error, socket)
+            return
+        if isinstance(identity, Deferred):
+            identity.addCallbacks(
+                self._identified, self._not_identified_later, callbackArgs=(socket, request), errbackArgs=(socket,)
+            )
+            identity.addErrback(self._failed)
+        else:
+            self._identified(identity, socket, request)
+
+    def _not_identified(self, error: TokenError, socket: Socket) -> None:
+        self.context.authenticator.refused(socket.connection, error)
+        socket.refuse("Authentication error")
+
+    def _not_identified_later(self, failure: Failure, socket: Socket) -> None:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        self._not_identified(error, socket)
+
+    def _identified(self, identity: Identity, socket: Socket, request: ConnectRequest) -> None:
+        if not socket.is_asking:
+            return  # it has left while newer keys were asked for
+        allowance, wait = self.context.limiter.join(identity.user)
+        if wait:
+            self._too_often(socket, "too many joins of its user")
             return
         options = request.options()
         if options.recover and not self.context.store.keeps:
             options = msgspec.structs.replace(options, recover=False)  # there is nothing to recover from
-        session = socket.record = ChatSession(socket, identity, options)
+        self._make_place(identity.user)
+        session = socket.record = ChatSession(socket, identity, options, allowance=allowance)
         joined = self.context.admission.join(session)
         joined.addCallbacks(
             self._joined, self._not_bound, callbackArgs=(session, request.claim()), errbackArgs=(session,)
         )
         joined.addErrback(self._failed)
 
+    def _too_often(self, socket: Socket, why: str) -> None:
+        """End a connection that joins too often.
+
+        Stock clients of all versions connect again by themselves, later each time, when a connection ends; after a
+        CONNECT_ERROR none does.
+        """
+        self.context.counters.denied["rate"] += 1
+        socket.connection.session.close(Reason.RATE, why)
+
+    def _make_place(self, user: str) -> None:
+        """Let the oldest socket of a user go where it has as many as it may.
+
+        The newest stays: the oldest may be a connection that the client has lost and the daemon not noticed yet. No
+        stock client connects again by itself after that, or the sockets would replace each other for ever.
+        """
+        inbox = self.context.hub.inbox(user)
+        most = self.context.limiter.max_sockets
+        if inbox is not None and 0 < most <= len(inbox.sessions):
+            self.context.counters.limited["user_sockets"] += 1
+            oldest = next(iter(inbox.sessions.values()))
+            if oldest.more:
+                oldest.socket.emit(outgoing.goodbye("replaced", 0))
+            oldest.socket.disconnect()
+
     def _joined(self, state: InboxState | None, session: ChatSession, claim: tuple[str, int] | None) -> None:
         if session.closed:
+            return
+        if self.context.revoker.refuses(session.identity):  # meanwhile
+            self._leave(session)
+            self._deny(session.socket, "revoked", "Authentication error")
             return
         pid, offset = None, None
         if session.options.recover:
@@ -99,6 +168,7 @@ class Chat:
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
+        self.context.expiry.watch(session)
         if self.context.admission.let_in(session):
             self.context.presence.came(session.user)
         self.context.admission.begin(session, state, offset)
@@ -119,7 +189,13 @@ class Chat:
 
     def _denied(self, connection: Connection, reason: str) -> None:
         self.context.counters.denied[reason] += 1
-        self.log.info("a socket from {peer} was rejected: {reason}", peer=connection.handshake.peer, reason=reason)
+        self.context.repeated.info(
+            self.log,
+            "a socket from {peer} was rejected: {reason}",
+            kind=f"sockets that were rejected: {reason}",
+            peer=connection.handshake.peer,
+            reason=reason,
+        )
 
     def event(self, socket: Socket, event: Event) -> None:
         """See ``wire.connection.Handler``."""
@@ -137,6 +213,8 @@ class Chat:
         """See ``wire.connection.Handler``."""
         farewell = FAREWELLS.get(reason)
         session = socket.record
+        if reason is Reason.RATE:
+            farewell = ("rate", session.allowance.retry_in, session.allowance.retry_in)
         if farewell is not None and session.more:
             name, least, most = farewell
             socket.emit(outgoing.goodbye(name, self.context.uniform(least, most)))
@@ -150,6 +228,8 @@ class Chat:
             self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
+        self.context.limiter.leave(session.allowance)
+        self.context.expiry.forget(session)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)
 
@@ -161,8 +241,10 @@ class Chat:
         """See ``server.ServerObserver``."""
         self.context.counters.closed[reason.text] += 1
         if detail:
-            self.log.info(
+            self.context.repeated.info(
+                self.log,
                 "a connection from {peer} was closed: {reason} ({detail})",
+                kind=f"connections that were closed: {reason.text}",
                 peer=connection.handshake.peer,
                 reason=reason.text,
                 detail=detail,

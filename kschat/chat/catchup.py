@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from kschat.chat.inbox import Inbox
 from kschat.chat.interfaces import RETRY_WAIT, InboxPage, IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
+from kschat.chat.reads import ReadQueue
 
 #: Users whose inboxes' ends are asked for in one call.
 MAX_ENDS: Final = 1000
@@ -25,8 +26,8 @@ MAX_ENDS: Final = 1000
 #: Users of whom it is remembered that other daemons were not told; of those beyond it these see for themselves.
 MAX_UNTOLD: Final = 10_000
 
-#: Messages that are read and told together.
-TOLD_AT_ONCE: Final = 100
+#: Messages that are read and told together. Each may have a megabyte.
+TOLD_AT_ONCE: Final = 20
 
 #: Seconds between two looks at all inboxes of this daemon, where another one may have failed to tell of a message
 #: (it may have been killed between store and router).
@@ -39,15 +40,25 @@ class CatchUp:
     Args:
         clock: the reactor.
         store: has the inboxes.
+        reads: asks the store for messages, in turns.
         router: carries the news.
         inboxes: of the users here; the hub's own.
     """
 
     log = Logger()
 
-    def __init__(self, *, clock: IReactorTime, store: IStore, router: IRouter, inboxes: Mapping[str, Inbox]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        store: IStore,
+        reads: ReadQueue,
+        router: IRouter,
+        inboxes: Mapping[str, Inbox],
+    ) -> None:
         self._clock = clock
         self._store = store
+        self._reads = reads
         self._router = router
         self._inboxes = inboxes
         # Of whom news may have been missed, and whether the store is being asked.
@@ -145,7 +156,7 @@ class CatchUp:
             while self._untold and self._router.up:
                 users = dict(islice(self._untold.items(), TOLD_AT_ONCE))
                 # The newest is enough: whoever sees a gap before it reads that from the store.
-                reads = [self._store.read(user, offset - 1, 1) for user, offset in users.items()]
+                reads = [self._read(user, offset) for user, offset in users.items()]
                 found: list[InboxPage] = await gatherResults(reads, consumeErrors=True)
                 batch = []
                 behind = set()
@@ -168,6 +179,9 @@ class CatchUp:
                 self.log.failure("a command could not be sent to other daemons")
         finally:
             self._telling = False
+
+    def _read(self, user: str, offset: int) -> Deferred[InboxPage]:
+        return self._reads.ask(user, lambda: self._store.read(user, offset - 1, 1), backlog=True)
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("catching up with the store failed", failure)

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from kschat.chat.message import Message
+from kschat.chat.revocation import Revocation
 
 
 class Typing(msgspec.Struct, frozen=True, array_like=True, tag="t", gc=False):
@@ -88,7 +89,28 @@ class CursorWritten(msgspec.Struct, frozen=True, array_like=True, tag="w", gc=Fa
     id: str
 
 
-ClusterCommand: TypeAlias = Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten
+class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
+    """Tokens are revoked, or are so no more. See ``Revocation``."""
+
+    key: str
+    before: int
+    until: int
+    lifted: bool
+
+    @classmethod
+    def of(cls, revocation: Revocation) -> Revoked:
+        """The command that tells of a revocation."""
+        return cls(revocation.key, revocation.before, revocation.until, revocation.lifted)
+
+    @property
+    def revocation(self) -> Revocation:
+        """What it tells of."""
+        return Revocation(self.key, self.before, self.until, self.lifted)
+
+
+ClusterCommand: TypeAlias = (
+    Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten | Revoked
+)
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _commands: Final = msgspec.msgpack.Decoder(list[ClusterCommand]).decode

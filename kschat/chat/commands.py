@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from kschat.chat import incoming, outgoing
@@ -22,20 +22,28 @@ from kschat.chat.context import ChatContext
 from kschat.chat.conversations import is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
-from kschat.chat.interfaces import Conversation, InboxPage, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable
+from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
-from kschat.chat.replies import SocketReply
+from kschat.chat.reads import SMALL_READ
+from kschat.chat.replies import RoomReply, SocketReply
 from kschat.chat.session import ChatSession
+from kschat.chat.tokens import Identity, TokenError, Verifier
+from kschat.wire.errors import Reason
 from kschat.wire.socketio import Event
 
 P = TypeVar("P")
+T = TypeVar("T")
 
 #: Answers of the store that one socket may await.
 MAX_REQUESTS: Final = 32
 
 #: Conversations that ``Conversations`` lists.
 MAX_CONVERSATIONS: Final = 500
+
+#: Bytes that are expected of such a list, in round figures.
+MAX_LIST_BYTES: Final = 1_000_000
 
 
 class Answer(NamedTuple):
@@ -71,8 +79,14 @@ def send(request: Request[incoming.Send]) -> None:
     delivery = context.delivery
     if delivery.closed:
         delivery.ensure_open()
+    allowance = session.allowance
+    allowance.sends -= 1
+    if allowance.sends < 0 or allowance.user.copies_over:
+        context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
-    reply = SocketReply(session.socket, event.id, payload.uId, incoming.readable(payload.rno))
+    reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
+    if is_room(message.recipient):
+        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
     delivery.submit(Submission(message, reply, session))
 
 
@@ -100,16 +114,22 @@ def logout(request: Request[incoming.Logout]) -> Deferred[None] | None:
 
 def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
+    context, session = request.context, request.session
     peer = _id(request.payload.pId, "pId")
-    if not is_room(peer):
-        request.context.hub.notifier.notify((peer,), Typing(request.session.user))
+    user = session.allowance.user
+    if not is_room(peer) and context.limiter.may_type(user, peer):
+        context.limiter.copied(user, len(context.hub.sessions(peer)))
+        context.hub.notifier.notify((peer,), Typing(session.user))
     return DONE
 
 
 def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
     """``Presence``: who of some users is online, and from then on each change."""
+    context, session = request.context, request.session
     users = tuple(dict.fromkeys(_id(one, "ids") for one in request.payload.ids))
-    watched = request.context.presence.watch(request.session, users)
+    context.limiter.check_copies(session.allowance)
+    context.limiter.copied(session.allowance.user, len(users))
+    watched = _ask(request, lambda: context.presence.watch(session, users), SMALL_READ)
     return watched.addCallback(lambda found: Answer(outgoing.presences(found)))
 
 
@@ -123,12 +143,12 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
             context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
         return DONE
 
-    return context.store.mark_read(user, peer, mid).addCallback(marked)
+    return _ask(request, lambda: context.store.mark_read(user, peer, mid), SMALL_READ).addCallback(marked)
 
 
 def history(request: Request[incoming.History]) -> Deferred[Answer]:
     """``History``: a page of a conversation, newest last."""
-    context, payload = request.context, request.payload
+    context, user, payload = request.context, request.session.user, request.payload
 
     def found(page: Page) -> Answer:
         listed = [(None, message) for message in page.messages]
@@ -136,13 +156,13 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
         return Answer(outgoing.page(pieces, page.more or cut), attachments)
 
     peer = _id(payload.pId, "pId")
-    asked = context.operations.history(request.session.user, peer, before=payload.before, limit=payload.limit)
-    return asked.addCallback(found)
+    before, limit = payload.before, payload.limit
+    return _ask(request, lambda: context.store.history(user, peer, before=before, limit=limit)).addCallback(found)
 
 
 def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    context, offset = request.context, request.payload.offset
+    context, user, offset = request.context, request.session.user, request.payload.offset
 
     def found(inbox: InboxPage) -> Answer:
         entries = inbox.entries
@@ -154,18 +174,19 @@ def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
         more = cut or (bool(entries) and entries[-1].offset < inbox.last)
         return Answer(outgoing.page(pieces, more), attachments)
 
-    return context.store.read(request.session.user, offset, MAX_PAGE).addCallback(found)
+    return _ask(request, lambda: context.store.read(user, offset, MAX_PAGE)).addCallback(found)
 
 
 def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
     """``Conversations``: with whom the user wrote, the newest first."""
-    context = request.context
+    context, user = request.context, request.session.user
 
     def found(listed: list[Conversation]) -> Answer:
         # A list shows what a message says in one line: binary is left to History.
         return Answer(outgoing.conversations(listed, context.limits.max_payload))
 
-    return context.store.conversations(request.session.user, MAX_CONVERSATIONS).addCallback(found)
+    asked = _ask(request, lambda: context.store.conversations(user, MAX_CONVERSATIONS), MAX_LIST_BYTES)
+    return asked.addCallback(found)
 
 
 def join(request: Request[incoming.Room]) -> Deferred[Answer]:
@@ -180,17 +201,64 @@ def join(request: Request[incoming.Room]) -> Deferred[Answer]:
         failure.trap(RoomFull)
         raise Refused(Error.TOO_MANY, "The room is full.")
 
-    return context.store.join(room, session.user, context.max_room).addCallbacks(lambda _: DONE, full)
+    joined = _ask(request, lambda: context.store.join(room, session.user, context.max_room), SMALL_READ)
+    return joined.addCallbacks(lambda _: DONE, full)
 
 
 def leave(request: Request[incoming.Room]) -> Deferred[Answer]:
     """``Leave``: be a member no more."""
-    room = _room(request.payload)
-    return request.context.store.leave(room, request.session.user).addCallback(lambda _: DONE)
+    context, user, room = request.context, request.session.user, _room(request.payload)
+    return _ask(request, lambda: context.store.leave(room, user), SMALL_READ).addCallback(lambda _: DONE)
+
+
+def _ask(request: Request[Any], begin: Callable[[], Deferred[T]], expected: int = PAGE_BYTES) -> Deferred[T]:
+    """Ask the store when it is the user's turn. ``expected``: bytes of the answer."""
+    session = request.session
+    return request.context.reads.ask(session.user, begin, expected=expected, reader=session)
+
+
+def token(request: Request[incoming.Token]) -> Answer | Deferred[Answer]:
+    """``Token``: a token of the same user in the place of the one that the socket has. One that is refused changes
+    nothing."""
+    context, session, text = request.context, request.session, request.payload.token
+
+    def of_same_user(verifier: Verifier) -> Identity:
+        identity = verifier.verify(text)
+        if identity.user != session.user:
+            raise TokenError("other_user")
+        return identity
+
+    def renewed(identity: Identity) -> Answer:
+        context.counters.tokens["renewed"] += 1
+        session.renew(identity)
+        context.expiry.watch(session)
+        return DONE
+
+    def refused(error: TokenError) -> Refused:
+        context.authenticator.not_renewed(session.socket.connection, error)
+        whose = "is of another user" if error.reason == "other_user" else "is not valid"
+        return Refused(Error.NOT_ALLOWED, f"The token {whose}; the one before still holds.")
+
+    def later_refused(failure: Failure) -> Answer:
+        error = failure.value
+        if not isinstance(error, TokenError):
+            failure.raiseException()
+        raise refused(error)
+
+    wait = context.addresses.token(session.socket.connection.handshake.client)
+    if wait:
+        raise Refused(Error.TOO_MANY, "Too many tokens from your address were not valid; try again.", rounded(wait))
+    try:
+        identity = context.authenticator.identify(of_same_user)
+    except TokenError as error:
+        raise refused(error) from None
+    if isinstance(identity, Deferred):
+        return identity.addCallbacks(renewed, later_refused)
+    return renewed(identity)
 
 
 def _refuse(session: ChatSession, event: Event, refused: Refused) -> None:
-    _answer(session, event, Answer(outgoing.ack_error(refused.error, refused.why)))
+    _answer(session, event, Answer(outgoing.ack_error(refused)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +308,7 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="Conversations", payload=incoming.Nothing, do=conversations),
     Command(name="Join", payload=incoming.Room, do=join),
     Command(name="Leave", payload=incoming.Room, do=leave),
+    Command(name="Token", payload=incoming.Token, do=token, needs_store=False),
 )
 
 #: By the event's name. An event that is not here is passed over, as with the tutorial's server.
@@ -249,6 +318,16 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {command.name: command for command
 def run(context: ChatContext, session: ChatSession, event: Event) -> None:
     """Do what ``event`` asks for, and answer it also where that is refused."""
     command = COMMANDS.get(event.name)
+    # What is passed over is counted as well.
+    args, allowance = event.args, session.allowance
+    size = len(args[0]) if len(args) == 1 and not event.attachments else _size(event)
+    allowance.events -= 1
+    allowance.bytes -= size
+    if allowance.events < 0 or allowance.bytes < 0:
+        exceeded = context.limiter.renew(allowance, size)
+        if exceeded is not None:
+            _refuse_rate(context, session, event, exceeded=exceeded)
+            return
     if command is None:
         return
     if not command.tutorial:
@@ -260,6 +339,9 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
             raise Refused(Error.BUSY, "Too many of your requests are unanswered; try again.")
         request = Request(context, session, command.decode(event.args), event)
         answer = command.do(request)
+    except RateExceeded as exceeded:
+        _refuse_rate(context, session, event, exceeded=exceeded)
+        return
     except Refused as refused:
         context.counters.refused[refused.error] += 1
         command.refuse(session, event, refused)
@@ -272,6 +354,21 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
         _answer(session, event, answer)
 
 
+def _size(event: Event) -> int:
+    """Bytes of an event: its arguments, as JSON, and its attachments."""
+    return sum(map(len, event.args)) + sum(map(len, event.attachments))
+
+
+def _refuse_rate(context: ChatContext, session: ChatSession, event: Event, *, exceeded: RateExceeded) -> None:
+    """An event is refused for its rate; where a multiple of the limit is tried for, the connection ends."""
+    command = COMMANDS.get(event.name)
+    if command is not None:
+        context.counters.refused[exceeded.error] += 1
+        command.refuse(session, event, exceeded)
+    if exceeded.overrun:
+        session.socket.connection.session.close(Reason.RATE, f"a multiple of {exceeded.limit}")
+
+
 def _wait(command: Command[Any], request: Request[Any], answer: Deferred[Any]) -> None:
     """Answer when the answer is there."""
     context, session, event = request.context, request.session, request.event
@@ -282,6 +379,8 @@ def _wait(command: Command[Any], request: Request[Any], answer: Deferred[Any]) -
             _answer(session, event, found)
 
     def failed(failure: Failure) -> None:
+        if failure.check(CancelledError) is not None:
+            return  # the socket is gone
         refused = failure.value
         if not isinstance(refused, Refused):
             if failure.check(StoreUnavailable) is None:

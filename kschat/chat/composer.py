@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from kschat.chat import incoming
-from kschat.chat.clocks import WallClock, milliseconds
+from kschat.chat.clocks import WallClock
 from kschat.chat.message import MAX_ID, Error, Message, Refused
 from kschat.chat.mids import Mids
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
-from kschat.wire.jsonnumbers import MAX_REWRITTEN
+from kschat.wire.jsonnumbers import MAX_REWRITTEN, as_javascript
 from kschat.wire.limits import Limits
 from kschat.wire.socketio import renumber
+
+_QUOTE: Final = ord('"')
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +70,12 @@ class Composer:
                 text, parts = renumber(payload.msg, tuple(attachments), depth, most=MAX_REWRITTEN)
                 msg = Raw(text)
             else:
-                msg = incoming.readable(payload.msg)
+                # A copy: what was decoded keeps the whole frame alive. Most messages are strings, and hold no number.
+                text = bytes(payload.msg)
+                msg = Raw(text if text[0] == _QUOTE else as_javascript(text, MAX_REWRITTEN))
         except ProtocolError as error:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
-        time = milliseconds(self._wall)
+        time = int(self._wall() * 1000)
         return Message(
             self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts
         )

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kschat.chat.admission import Admission
+from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.reads import ReadQueue
+from kschat.chat.revoker import Revoker
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.rates import AddressLimits, RateSettings
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
+
+#: No limits.
+UNLIMITED_RATES: Final = RateSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,37 +41,49 @@ class ChatContext:
 
     Attributes:
         clock: the reactor.
-        verifier: says whose a token is.
+        authenticator: says whose a token is.
+        expiry: ends sockets whose tokens have expired.
         store: keeps messages.
+        reads: what users ask of the store, in turns.
         bus: reaches the sockets on other daemons.
         hub: has the users and sockets of this daemon.
         admission: lets sockets in, and out.
         presence: says who is online.
+        revoker: refuses revoked tokens.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
         limits: on what clients send, and on one packet.
+        limiter: says how much sockets and users may do.
+        addresses: says what may come from one address.
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     log: ClassVar[Logger] = Logger()
 
     clock: IReactorTime
-    verifier: Verifier
+    authenticator: Authenticator
+    expiry: TokenExpiry
     store: IStore
+    reads: ReadQueue
     bus: IBus
     hub: Hub
     admission: Admission
     presence: Presence
+    revoker: Revoker
     composer: Composer
     delivery: Delivery
     operations: Operations
     limits: Limits
+    limiter: Limiter
+    addresses: AddressLimits
     max_room: int
     counters: Counters
     uniform: Callable[[float, float], float]
+    repeated: RepeatedLog
 
 
 def make_context(
@@ -79,6 +101,11 @@ def make_context(
     max_room: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
+    revocation_days: float = 365.0,
+    key_source: KeySource | None = None,
+    token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
+    rates: RateSettings = UNLIMITED_RATES,
+    addresses: AddressLimits | None = None,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -94,28 +121,71 @@ def make_context(
         max_room: members of a room.
         counters: counts.
         uniform: gives a random number between two others.
+        revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
+        key_source: is asked for newer keys than the verifier has.
+        token_times: how the end of a token is announced.
+        rates: what sockets, users and addresses may do; anything, unless given.
+        addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
     """
-    hub = Hub(clock=clock, wall=wall, store=store, router=router, bus=bus, cork=cork, counters=counters)
-    presence = Presence(hub, bus)
+    limiter = Limiter(rates, clock.seconds, counters)
+    if addresses is None:
+        addresses = AddressLimits(rates, clock.seconds, counters)
+    reads, repeated = ReadQueue(clock), RepeatedLog(clock)
+    hub = Hub(
+        clock=clock,
+        wall=wall,
+        store=store,
+        reads=reads,
+        router=router,
+        bus=bus,
+        cork=cork,
+        counters=counters,
+        limiter=limiter,
+    )
+    presence = Presence(hub, bus, rates.presence_interval)
+    revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
     operations = Operations(
-        hub=hub, presence=presence, store=store, composer=composer, delivery=delivery, counters=counters
+        hub=hub,
+        presence=presence,
+        store=store,
+        reads=reads,
+        composer=composer,
+        delivery=delivery,
+        revoker=revoker,
+        revocation_days=revocation_days,
+        counters=counters,
     )
     bus.attach(operations)
     return ChatContext(
         clock=clock,
-        verifier=verifier,
+        authenticator=Authenticator(
+            verifier,
+            check=revoker.check,
+            source=key_source,
+            counters=counters,
+            addresses=addresses,
+            repeated=repeated,
+        ),
+        expiry=TokenExpiry(
+            clock=clock, wall=wall, times=token_times, writing=hub.writing, counters=counters, uniform=uniform
+        ),
         store=store,
+        reads=reads,
         bus=bus,
         hub=hub,
         admission=Admission(hub=hub, router=router, bus=bus),
         presence=presence,
+        revoker=revoker,
         composer=composer,
         delivery=delivery,
         operations=operations,
         limits=limits,
+        limiter=limiter,
+        addresses=addresses,
         max_room=max_room,
         counters=counters,
         uniform=uniform,
+        repeated=repeated,
     )

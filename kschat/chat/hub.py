@@ -22,10 +22,13 @@ from kschat.chat.interfaces import (
     IStore,
     RouterEvent,
     Stored,
+    StoreListener,
 )
+from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
+from kschat.chat.reads import ReadQueue
 from kschat.chat.session import ChatSession
 from kschat.chat.write_behind import WriteBehindBuffer
 from kschat.counters import Counters
@@ -40,16 +43,19 @@ class Hub:
         clock: the reactor.
         wall: says when users were last seen.
         store: has the inboxes.
+        reads: asks the store for pages of them, in turns.
         router: is told which users are here.
         bus: tells other daemons what concerns sockets there.
         cork: holds writes back while a batch is written.
         counters: counts what was delivered.
+        limiter: says how many copies a user may cause.
 
     Attributes:
         write_behind: cursors and the like, on their way to the store.
         notifier: tells users' sockets, here and on other daemons.
         cursors: asks other daemons for users' cursors, and answers them.
         catch_up: what news did not tell.
+        store_listeners: who else is told what happens to the store, after the hub.
     """
 
     log = Logger()
@@ -60,24 +66,28 @@ class Hub:
         clock: IReactorTime,
         wall: WallClock,
         store: IStore,
+        reads: ReadQueue,
         router: IRouter,
         bus: IBus,
         cork: Cork,
         counters: Counters,
+        limiter: Limiter,
     ) -> None:
         self.clock = clock
         self.wall = wall
         self.store = store
+        self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
-        self.notifier = Notifier(clock, self.sessions, bus)
+        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter)
         self.cursors = Cursors(clock, self.write_behind, bus)
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
-        self.catch_up = CatchUp(clock=clock, store=store, router=router, inboxes=self._inboxes)
+        self.catch_up = CatchUp(clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes)
         self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
+        self.store_listeners: list[StoreListener] = []
         router.attach(self)
         store.attach(self)
 
@@ -194,11 +204,15 @@ class Hub:
         self.log.error("the store was replaced: {count} sockets are closed and reconnect", count=len(sessions))
         for session in sessions:
             session.socket.connection.session.close(Reason.SERVER_ERROR)
+        for listener in self.store_listeners:
+            listener.renewed()
 
     def reconnected(self) -> None:
         """See ``StoreListener``. What the store said before may have been out of date, so all is looked at again."""
         self.catch_up.resync(self._inboxes)
         self.catch_up.tell()
+        for listener in self.store_listeners:
+            listener.reconnected()
 
     @property
     def routed(self) -> bool:

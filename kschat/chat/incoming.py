@@ -93,6 +93,12 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     room: Id
 
 
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """What ``Token`` carries: the token that holds from now on."""
+
+    token: str
+
+
 class Logout(msgspec.Struct, frozen=True, gc=False):
     """What ``Logout`` carries. Whatever else stands there means nothing, as in the tutorial."""
 
@@ -133,12 +139,15 @@ T = TypeVar("T")
 
 _ID: Final = msgspec.json.Decoder(Id)
 
+#: Doubles hold all integers of that many digits.
+_SAFE_DIGITS: Final = 15
+
 #: Longest ``rno`` that is returned, in bytes of JSON. It is "a random number".
 MAX_RNO: Final = 256
 
 
 def decode_send(args: tuple[Raw, ...]) -> Send:
-    """The payload of ``Send``.
+    """The payload of ``Send``, whose ids and ``rno`` any client can read.
 
     Raises:
         Refused: INVALID, with a sentence that names the field.
@@ -149,8 +158,12 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
         send = _SEND.decode(args[0])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         send = _second_try(args[0], error)
-    if len(bytes(send.rno)) > MAX_RNO:
-        raise Refused(Error.INVALID, f"rno is longer than {MAX_RNO} bytes.")
+    rno = bytes(send.rno)
+    if len(rno) > _SAFE_DIGITS or not rno.isdigit():
+        if len(rno) > MAX_RNO:
+            raise Refused(Error.INVALID, f"rno is longer than {MAX_RNO} bytes.")
+        if (written := as_javascript(rno)) is not rno:
+            send = msgspec.structs.replace(send, rno=Raw(written))
     if type(send.uId) is int or type(send.pId) is int:
         numbers = [number for number in (send.uId, send.pId) if type(number) is int]
         for number in numbers:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -114,18 +115,20 @@ class Progress(msgspec.Struct, frozen=True):
 MAX_UNREAD = 1000
 
 
-#: Bytes of messages with which a page of an inbox or a conversation ends, in stores that read as much as they like.
-PAGE_BYTES = 1_000_000
+#: Bytes of the messages in a page of an inbox or a conversation. A larger message has a page of its own.
+PAGE_BYTES = 256_000
 
 
-def within_page(entries: Sequence[Entry]) -> list[Entry]:
-    """The first entries, up to the one with which they have ``PAGE_BYTES``."""
+def within_page(entries: Iterable[Entry]) -> list[Entry]:
+    """The first entries that have no more than ``PAGE_BYTES``; at least one, where there is any."""
+    page: list[Entry] = []
     size = 0
-    for count, entry in enumerate(entries, 1):
+    for entry in entries:
         size += entry.message.size
-        if size >= PAGE_BYTES:
-            return list(entries[:count])
-    return list(entries)
+        if size > PAGE_BYTES and page:
+            break
+        page.append(entry)
+    return page
 
 
 #: Seconds after which a call that failed with StoreUnavailable is made again.
@@ -136,8 +139,16 @@ class StoreUnavailable(Exception):
     """The store can't do it now. Of a batch, nothing was stored."""
 
 
-class RoomFull(Exception):
+class LimitReached(Exception):
+    """There is as much of something as there may be; nothing was changed."""
+
+
+class RoomFull(LimitReached):
     """A room has as many members as it may have."""
+
+
+class RevocationsFull(LimitReached):
+    """As many revocations are kept as may be kept."""
 
 
 class RouterUnavailable(Exception):
@@ -230,7 +241,7 @@ class IStore(Interface):
     def read(user: str, after: int, limit: int) -> Deferred[InboxPage]:
         """A page of an inbox: what is kept beyond ``after``, ``limit`` entries at the most, and how far the inbox goes.
 
-        A store cuts pages by bytes, too, but not to less than one entry. An empty page says that nothing beyond
+        A page holds at most ``PAGE_BYTES`` of messages, or one larger message. An empty page says that nothing beyond
         ``after`` is kept.
         """
 
@@ -248,7 +259,9 @@ class IStore(Interface):
         """When each of ``users`` was last seen, for those of whom it is known."""
 
     def history(user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """The newest messages of a conversation, or the newest before a ``mid``; fewer if they are large.
+        """The newest messages of a conversation, or the newest before a ``mid``.
+
+        A page holds at most ``PAGE_BYTES`` of messages, or one larger message.
 
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
         """
@@ -274,6 +287,21 @@ class IStore(Interface):
 
     def members(room: str) -> Deferred[list[str]]:
         """Who is a member of ``room`` (with its ``#``), in no order."""
+
+    def revoke(revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        """Keep a revocation, or that one was lifted, with a greater number than all that were kept before.
+
+        If one with the same key is kept, what holds is ``revocation.after`` it. Those that are kept no longer
+        (``until``) may be deleted. Fails with RevocationsFull if ``most`` others are there.
+
+        Args:
+            revocation: what is revoked.
+            now: milliseconds since 1970.
+            most: how many are kept.
+        """
+
+    def revocations(after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        """Revocations with numbers greater than ``after``, by rising number; ``limit`` at the most."""
 
 
 class IRouter(Interface):

@@ -4,7 +4,7 @@ Several keys at once, distinguished by their `kid`, allow rotation. An unusable 
 (KeysError), so that verifying a token later cannot fail because of a key. Knows no token, file or setting.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import jwt
@@ -18,6 +18,9 @@ RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 EDDSA: Final = ("EdDSA",)
 ASYMMETRIC: Final = (*RSA, *CURVES.values(), *EDDSA)
+
+MAX_KEYS: Final = 100
+"""Keys of one JWK Set: they are parsed in one turn of the reactor, some 0.1 ms each."""
 
 _JWK_KINDS: Final = {
     ("oct", None): "HS256",
@@ -75,11 +78,15 @@ class Keys(msgspec.Struct, frozen=True):
         return cls((Key(None, material, algorithms),))
 
     @classmethod
-    def from_jwks(cls, document: bytes) -> "Keys":
-        """A JWK Set (RFC 7517, section 5): `oct`, `RSA`, `EC` and `OKP` keys at once.
+    def from_jwks(cls, document: bytes, *, strict: bool = True) -> "Keys":
+        """A JWK Set (RFC 7517, section 5): `oct`, `RSA`, `EC` and `OKP` keys at once. Raises KeysError.
 
-        Keys for other uses than signatures and of unknown kinds are passed over, as the RFC asks; a broken key of a
-        known kind raises KeysError, since a typing error in a file should be heard of at start.
+        Keys for other uses than signatures and of unknown kinds are passed over, as the RFC asks.
+
+        Args:
+            document: the JSON text.
+            strict: whether a broken key of a known kind raises KeysError, since a typing error in a file should be
+                heard of at start. A set that others publish may hold keys that are not for us: those are passed over.
         """
         try:
             parsed = msgspec.json.decode(document)
@@ -88,10 +95,37 @@ class Keys(msgspec.Struct, frozen=True):
         entries = parsed.get("keys") if isinstance(parsed, dict) else None
         if not isinstance(entries, list):
             raise KeysError('the JWK Set is not of the form {"keys": [...]}')
-        keys = tuple(key for place, entry in enumerate(entries, 1) if (key := _from_jwk(place, entry)) is not None)
+        if len(entries) > MAX_KEYS:
+            raise KeysError(f"the JWK Set holds more than {MAX_KEYS} keys")
+        keys = []
+        for place, entry in enumerate(entries, 1):
+            try:
+                key = _from_jwk(place, entry)
+            except KeysError:
+                if strict:
+                    raise
+                continue
+            if key is not None:
+                keys.append(key)
         if not keys:
             raise KeysError("the JWK Set holds no key that signatures can be checked with")
-        return cls(keys)
+        return cls(tuple(keys))
+
+    def by_algorithm(self, algorithms: Iterable[str], *, strict: bool = True) -> Mapping[str, tuple[Key, ...]]:
+        """The keys for each of `algorithms`. Raises KeysError.
+
+        Args:
+            algorithms: of one family (see `one_family`).
+            strict: whether each algorithm needs a key, and no key may be too short. Otherwise such keys are passed
+                over, and one algorithm with a key is enough.
+        """
+        if strict:
+            return {name: self.usable_with(name) for name in algorithms}
+        names = tuple(algorithms)
+        found = {name: tuple(key for key in self.keys if _is_fit(key, name)) for name in names}
+        if not any(found.values()):
+            raise KeysError(f"there is no key for the algorithms {', '.join(names)}")
+        return found
 
     def usable_with(self, algorithm: str) -> tuple[Key, ...]:
         """The keys for `algorithm`, at least one. Raises KeysError when there is none or one is too short."""
@@ -99,7 +133,7 @@ class Keys(msgspec.Struct, frozen=True):
         if not keys:
             raise KeysError(f"there is no key for the algorithm {algorithm}")
         for key in keys:
-            if jwt.get_algorithm_by_name(algorithm).check_key_length(key.material) is not None:
+            if not _is_fit(key, algorithm):
                 raise KeysError(_too_short(key, algorithm))
         return keys
 
@@ -118,6 +152,12 @@ def one_family(algorithms: Iterable[str]) -> tuple[str, ...]:
     if len({name in HMAC for name in names}) > 1:
         raise KeysError("HMAC and asymmetric algorithms are never mixed: a public key would pass for a secret")
     return names
+
+
+def _is_fit(key: Key, algorithm: str) -> bool:
+    """Whether a key may be used with an algorithm, and is long enough for it."""
+    long_enough = lambda: jwt.get_algorithm_by_name(algorithm).check_key_length(key.material) is None  # noqa: E731
+    return algorithm in key.algorithms and long_enough()
 
 
 def _too_short(key: Key, algorithm: str) -> str:

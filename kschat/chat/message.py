@@ -27,12 +27,19 @@ class Error(IntEnum):
 
 
 class Refused(Exception):
-    """A command is refused. ``why`` is one plain sentence for the client."""
+    """A command is refused.
 
-    def __init__(self, error: Error, why: str) -> None:
+    Attributes:
+        error: the code.
+        why: one plain sentence for the client.
+        retry_in: seconds until it may be done, where that is known.
+    """
+
+    def __init__(self, error: Error, why: str, retry_in: float | None = None) -> None:
         super().__init__(why)
         self.error = error
         self.why = why
+        self.retry_in = retry_in
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

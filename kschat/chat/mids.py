@@ -89,4 +89,4 @@ class Mids:
             if self._count > MAX_COUNT:
                 self._last += 1
                 self._count = 0
-        return mid_of(self._last << COUNT_BITS | self._count, self._daemon)
+        return f"{self._last << COUNT_BITS | self._count:016x}{self._daemon}"

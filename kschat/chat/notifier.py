@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus, Wants
 from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.outgoing import Status
 from kschat.chat.session import ChatSession, Options
@@ -37,14 +38,23 @@ class Notifier:
         clock: the reactor.
         sessions: gives the sockets of a user here; of None everybody's.
         bus: tells other daemons.
+        limiter: says how often what may be lost is multiplied for a user.
 
     Attributes:
         receipts: whether any socket, on whatever daemon, asked for receipts.
         carbons: the same of carbons.
     """
 
-    def __init__(self, clock: IReactorTime, sessions: Callable[[str | None], Sequence[ChatSession]], bus: IBus) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        sessions: Callable[[str | None], Sequence[ChatSession]],
+        bus: IBus,
+        *,
+        limiter: Limiter,
+    ) -> None:
         self._clock = clock
+        self._limiter = limiter
         self._sessions = sessions
         self._bus = bus
         # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
@@ -114,7 +124,8 @@ class Notifier:
         ]
         if elsewhere or others:
             carbon = Carbon(outgoing.carbon(message), message.attachments)
-            _carbon(others, carbon)
+            if others:
+                self._multiply(others, carbon)
             if elsewhere:
                 self._bus.publish((message.sender,), carbon)
 
@@ -159,7 +170,17 @@ class Notifier:
         if sessions and not (
             type(command) is Receipt and command.status == Status.DELIVERED and self._was_told(command.mid)
         ):
-            _DO[type(command)](sessions, command)
+            if type(command) is Receipt or type(command) is Carbon:
+                self._multiply(sessions, command)
+            else:
+                _DO[type(command)](sessions, command)
+
+    def _multiply(self, sessions: Sequence[ChatSession], command: Receipt | Carbon) -> None:
+        """Show a user's sockets what came of its messages, unless they have caused too much already."""
+        user = sessions[0].allowance.user
+        if self._limiter.may_copy(user):
+            written = _receipt(sessions, command) if isinstance(command, Receipt) else _carbon(sessions, command)
+            self._limiter.copied(user, written)
 
     def _was_told(self, mid: str) -> bool:
         """Whether the message was told as delivered before; from now on it was."""
@@ -200,20 +221,26 @@ def _typing(sessions: Sequence[ChatSession], command: Typing) -> None:
             session.socket.emit(body)
 
 
-def _receipt(sessions: Sequence[ChatSession], command: Receipt) -> None:
+def _receipt(sessions: Sequence[ChatSession], command: Receipt) -> int:
     body = b""
+    count = 0
     for session in sessions:
         if session.options.receipts and not session.congested:
             body = body or outgoing.status(
                 int(command.peer) if command.number else command.peer, command.mid, command.status
             )
             session.socket.emit(body)
+            count += 1
+    return count
 
 
-def _carbon(sessions: Sequence[ChatSession], command: Carbon) -> None:
+def _carbon(sessions: Sequence[ChatSession], command: Carbon) -> int:
+    count = 0
     for session in sessions:
         if session.options.carbons and session.socket.accepted:
             session.socket.emit(command.body, command.attachments)
+            count += 1
+    return count
 
 
 def _emit(sessions: Sequence[ChatSession], command: Emit) -> None:
@@ -235,8 +262,6 @@ def _end_replaced(session: ChatSession) -> None:
 
 _DO: Final[dict[type, Callable[..., None]]] = {
     Typing: _typing,
-    Receipt: _receipt,
-    Carbon: _carbon,
     Emit: _emit,
     Disconnect: _disconnect,
 }

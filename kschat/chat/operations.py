@@ -12,14 +12,18 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from kschat.chat.bus import BusEvent, Wants
-from kschat.chat.cluster_commands import ClusterCommand, CursorRequest, CursorWritten, Disconnect, Emit
+from kschat.chat.clocks import milliseconds
+from kschat.chat.cluster_commands import ClusterCommand, CursorRequest, CursorWritten, Disconnect, Emit, Revoked
 from kschat.chat.composer import Composer, Draft
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IStore, Page, Stored
 from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
+from kschat.chat.reads import ReadQueue
 from kschat.chat.replies import DeferredReply
+from kschat.chat.revocation import RevocationRequest
+from kschat.chat.revoker import Revoker
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity
 from kschat.counters import Counters
@@ -32,8 +36,11 @@ class Operations:
         hub: knows the sockets here.
         presence: knows who watches whom.
         store: has messages, and the members of rooms.
+        reads: asks it for messages, in turns.
         composer: makes messages of drafts.
         delivery: stores and routes messages.
+        revoker: refuses revoked tokens.
+        revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         counters: counts.
     """
 
@@ -45,15 +52,21 @@ class Operations:
         hub: Hub,
         presence: Presence,
         store: IStore,
+        reads: ReadQueue,
         composer: Composer,
         delivery: Delivery,
+        revoker: Revoker,
+        revocation_days: float,
         counters: Counters,
     ) -> None:
         self._hub = hub
         self._presence = presence
         self._store = store
+        self._reads = reads
         self._composer = composer
         self._delivery = delivery
+        self._revoker = revoker
+        self._keep = int(revocation_days * 86_400_000)
         self._counters = counters
 
     # For whoever asks.
@@ -111,6 +124,20 @@ class Operations:
         self._hub.notifier.notify((user,), Disconnect(reason), but)
         return self._hub.notifier.flushed()
 
+    def revoke(self, request: RevocationRequest) -> Deferred[None]:
+        """Revoke tokens on all daemons, or lift that: their sockets get Goodbye, and no other is let in with them.
+
+        Returns:
+            Fires when it is in the store and all daemons were told; a daemon that could not be told reads it within
+            ``LOOK_INTERVAL`` of being back. Fails with ValueError (the request is not valid; one sentence),
+            StoreUnavailable, or RevocationsFull; then nothing was revoked.
+        """
+        try:
+            revocation = request.revocation(milliseconds(self._hub.wall), self._keep)
+        except ValueError:
+            return fail()
+        return self._revoker.revoke(revocation)
+
     def replaced(self, session: ChatSession, pid: str) -> None:
         """The client of ``session`` has shown that it had a socket with this ``pid``: end that one, wherever it is."""
         self._hub.notifier.replaced(session, pid)
@@ -121,7 +148,7 @@ class Operations:
 
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         """A page of a conversation; see ``IStore.history``."""
-        return self._store.history(user, peer, before=before, limit=limit)
+        return self._reads.ask(user, lambda: self._store.history(user, peer, before=before, limit=limit))
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
         with self._hub.writing():
@@ -132,8 +159,13 @@ class Operations:
     def on_commands(self, user: str | None, commands: Sequence[ClusterCommand]) -> None:
         """See ``BusListener``."""
         self._counters.commands_received += len(commands)
+        revoked = [command.revocation for command in commands if type(command) is Revoked]
+        if revoked:
+            self._revoker.heard(revoked)
         with self._hub.writing():
             for command in commands:
+                if type(command) is Revoked:
+                    continue
                 if type(command) is CursorWritten:
                     self._hub.cursors.answered(command)
                 elif type(command) is CursorRequest:
@@ -158,5 +190,6 @@ class Operations:
         """See ``BusListener``."""
         self._counters.bus_events[event.name.lower()] += 1
         if event is BusEvent.UP:
+            self._revoker.refresh()
             self._presence.resync()
             self._hub.catch_up.resync(self._hub.everybody)

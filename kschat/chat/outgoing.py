@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from kschat.chat.interfaces import Conversation
-from kschat.chat.message import Error, Message
+from kschat.chat.message import Message, Refused
 from kschat.wire import jsontext, socketio
 from kschat.wire.jsonnumbers import as_javascript
 
@@ -73,6 +73,7 @@ class _Failed(msgspec.Struct, frozen=True, gc=False):
     ER: int
     RANDOMNO: Raw
     WHY: str
+    retryIn: float | UnsetType = UNSET
 
 
 class _AckSent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -88,6 +89,13 @@ class _AckFailed(msgspec.Struct, frozen=True, gc=False):
     uId: int | str | None
     ER: int
     WHY: str
+    retryIn: float | UnsetType = UNSET
+
+
+class _Error(msgspec.Struct, frozen=True, gc=False):
+    ER: int
+    WHY: str
+    retryIn: float | UnsetType = UNSET
 
 
 def piece(message: Message, offset: int | None) -> bytes:
@@ -118,9 +126,9 @@ def sent(message: Message, rno: Raw) -> bytes:
     return b'["RESPSEND",' + _encode(one) + b"]"
 
 
-def failed(error: Error, why: str, rno: Raw) -> bytes:
+def failed(refused: Refused, rno: Raw) -> bytes:
     """The body of RESPSEND for a ``Send`` that was refused."""
-    return b'["RESPSEND",' + _encode(_Failed(1, error, rno, why)) + b"]"
+    return b'["RESPSEND",' + _encode(_Failed(1, refused.error, rno, refused.why, _retry_in(refused))) + b"]"
 
 
 def ack_sent(message: Message, repeat: bool) -> bytes:
@@ -128,14 +136,19 @@ def ack_sent(message: Message, repeat: bool) -> bytes:
     return b"[" + _encode(_AckSent("Send Emit is success.", message.uId, message.mid, message.time, repeat)) + b"]"
 
 
-def ack_failed(uid: int | str | None, error: Error, why: str) -> bytes:
+def ack_failed(uid: int | str | None, refused: Refused) -> bytes:
     """The ack of a ``Send`` that was refused."""
-    return b"[" + _encode(_AckFailed("Send Emit is failed.", uid, error, why)) + b"]"
+    answer = _AckFailed("Send Emit is failed.", uid, refused.error, refused.why, _retry_in(refused))
+    return b"[" + _encode(answer) + b"]"
 
 
-def ack_error(error: Error, why: str) -> bytes:
+def ack_error(refused: Refused) -> bytes:
     """The ack of a command, other than ``Send``, that was refused."""
-    return _encode([{"ER": error, "WHY": why}])
+    return b"[" + _encode(_Error(refused.error, refused.why, _retry_in(refused))) + b"]"
+
+
+def _retry_in(refused: Refused) -> float | UnsetType:
+    return UNSET if refused.retry_in is None else refused.retry_in
 
 
 def status(peer: int | str, mid: str, what: int) -> bytes:
@@ -174,6 +187,11 @@ def event(name: str, *args: Any) -> bytes:
 def goodbye(reason: str, retry_in: float) -> bytes:
     """The body of Goodbye. ``retry_in``: seconds until a new connection is welcome."""
     return _encode(("Goodbye", {"reason": reason, "retryIn": round(retry_in, 1)}))
+
+
+def token_expiring(seconds: float) -> bytes:
+    """The body of TokenExpiring. ``seconds``: until the socket's token expires."""
+    return _encode(("TokenExpiring", {"in": max(round(seconds), 0)}))
 
 
 def fit(

@@ -35,13 +35,22 @@ class Presence:
     Args:
         hub: knows who is here.
         bus: knows who is elsewhere.
+        interval: seconds for which changes are gathered. Of a user who comes and goes all the time, each watcher is
+            told the last state, once an interval, and the bus as well.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, bus: IBus) -> None:
+    def __init__(self, hub: Hub, bus: IBus, interval: float = 0.0) -> None:
         self._hub = hub
         self._bus = bus
+        self._interval = interval
+        # What is gathered: who came or went here, and whether the bus has each as here; when those who went were last
+        # seen; and the changes to tell.
+        self._moved: dict[str, bool] = {}
+        self._left: dict[str, int] = {}
+        self._changes: dict[str, State] = {}
+        self._due: IDelayedCall | None = None
         self._watchers: dict[str, dict[ChatSession, None]] = {}
         # Whose state is to be asked for.
         self._unsure: dict[str, None] = {}
@@ -54,11 +63,49 @@ class Presence:
 
     def came(self, user: str) -> None:
         """The first socket of ``user`` on this daemon was let in."""
-        self._bus.here(user)
+        self._move(user, False)
 
     def left(self, user: str) -> None:
         """The last socket of ``user`` on this daemon is gone."""
-        self._bus.gone(user, self._hub.write_behind.seen(user) or milliseconds(self._hub.wall))
+        self._left[user] = self._hub.write_behind.seen(user) or milliseconds(self._hub.wall)
+        self._move(user, True)
+
+    def _move(self, user: str, was_here: bool) -> None:
+        self._moved.setdefault(user, was_here)
+        self._gather()
+
+    def _gather(self) -> None:
+        if not self._interval:
+            self._tell_gathered()
+        elif self._due is None:
+            self._due = self._hub.clock.callLater(self._interval, self._tell_gathered)
+
+    def stop(self) -> None:
+        """The daemon ends: what was gathered is told now."""
+        if self._due is not None:
+            self._due.cancel()
+            self._tell_gathered()
+
+    def _tell_gathered(self) -> None:
+        try:
+            for user in tuple(self._moved):
+                self._tell_bus(user)
+            # A bus has told of those that came here by now.
+            changes, self._changes = self._changes, {}
+            if changes:
+                with self._hub.writing():
+                    for user, state in changes.items():
+                        self._tell(self._watchers.get(user, ()), user, state)
+        finally:
+            self._due = None
+
+    def _tell_bus(self, user: str) -> None:
+        was_here, left = self._moved.pop(user), self._left.pop(user, 0)
+        is_here = self._hub.is_here(user)
+        if is_here and not was_here:
+            self._bus.here(user)
+        elif was_here and not is_here:
+            self._bus.gone(user, left)
 
     # Watching.
 
@@ -127,6 +174,10 @@ class Presence:
 
     def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users``; what can't be known now is unknown."""
+        if self._moved:
+            for user in users:
+                if user in self._moved:
+                    self._tell_bus(user)
         return self._bus.online(users).addCallback(self._with_seen)
 
     def _with_seen(self, online: dict[str, bool | None]) -> Deferred[dict[str, State]]:
@@ -149,7 +200,11 @@ class Presence:
             return
         for heard in self._heard:
             heard[user] = (online, last_seen)
-        self._tell(watchers, user, (online, last_seen))
+        self._changes[user] = (online, last_seen)
+        if self._interval:
+            self._gather()
+        else:
+            self._tell_gathered()
 
     def _tell(self, sessions: Iterable[ChatSession], user: str, state: State) -> None:
         body = b""

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from kschat.chat import outgoing
 from kschat.chat.interfaces import Stored
+from kschat.chat.limiter import Limiter, UserBuckets
 from kschat.chat.message import Refused
 from kschat.wire.connection import Socket
 
@@ -43,8 +44,26 @@ class SocketReply(msgspec.Struct, frozen=True, gc=False):
         socket = self.socket
         if socket.accepted:
             if self.ack is not None:
-                socket.ack(self.ack, outgoing.ack_failed(self.uid, refused.error, refused.why))
-            socket.emit(outgoing.failed(refused.error, refused.why, self.rno), ask=True)
+                socket.ack(self.ack, outgoing.ack_failed(self.uid, refused))
+            socket.emit(outgoing.failed(refused, self.rno), ask=True)
+
+
+class RoomReply(SocketReply, frozen=True, gc=False):
+    """The answers to a ``Send`` to a room, whose members are counted among what the sender causes.
+
+    Attributes:
+        limiter: counts.
+        user: the sender's buckets.
+    """
+
+    limiter: Limiter
+    user: UserBuckets
+
+    def stored(self, stored: Stored) -> None:
+        """See ``Reply``."""
+        if not stored.repeat:
+            self.limiter.copied(self.user, len(stored.places))
+        SocketReply.stored(self, stored)
 
 
 class DeferredReply:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,7 +15,9 @@ from twisted.python.failure import Failure
 from kschat.chat import outgoing
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
+from kschat.chat.limiter import Allowance
 from kschat.chat.message import Message
+from kschat.chat.reads import ReadQueue
 from kschat.chat.stream import SECONDS, DeliveryStream, StreamState, StreamTimer
 from kschat.chat.tokens import Identity
 from kschat.wire.connection import Socket
@@ -29,7 +32,7 @@ class Options(msgspec.Struct, frozen=True):
         receipts: RESPSTATUS.
         carbons: RESPCARBON.
         recover: connection state recovery.
-        more: events that the tutorial does not know (Goodbye, RESPTYPING): ``goodbye=1`` or
+        more: events that the tutorial does not know (Goodbye, TokenExpiring, RESPTYPING): ``goodbye=1`` or
             ``typing=1``, or any of the above. One that asked for nothing sees the tutorial's alone.
     """
 
@@ -45,6 +48,7 @@ class SessionContext(Protocol):
 
     clock: IReactorTime
     store: IStore
+    reads: ReadQueue
     #: Called with a session: to call its ``flush`` at the end of what is written together.
     wrote: Callable[[ChatSession], None]
 
@@ -62,6 +66,7 @@ class ChatSession:
         socket: it.
         identity: whose it is.
         options: what it asked for.
+        allowance: what it may do before the limiter is asked.
 
     Attributes:
         user: the id of whose it is.
@@ -69,6 +74,8 @@ class ChatSession:
         requests: answers of the store that this socket awaits.
         more: whether it is told what the tutorial does not know. A client that uses such an event is told, too.
         watched: users whose presence it is told, and how each stood when it was last told.
+        due: the second of the wall clock in which something is due because of its token; see ``TokenExpiry``.
+        is_told: whether it was told that its token is about to expire.
         pids: what its client shows when it comes back, and what it has shown now; none where it can't come back.
     """
 
@@ -78,7 +85,10 @@ class ChatSession:
         "_group_upto",
         "_timers",
         "_wrote",
+        "allowance",
+        "due",
         "identity",
+        "is_told",
         "more",
         "options",
         "pids",
@@ -91,13 +101,16 @@ class ChatSession:
 
     log = Logger()
 
-    def __init__(self, socket: Socket, identity: Identity, options: Options) -> None:
+    def __init__(self, socket: Socket, identity: Identity, options: Options, *, allowance: Allowance) -> None:
         self.socket = socket
+        self.allowance = allowance
         self.identity = identity
         self.user = identity.user
         self.options = options
         self.more = options.more
         self.requests = 0
+        self.due: int | None = None
+        self.is_told = False
         self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
         self.pids: tuple[str, ...] = ()
         self.stream = DeliveryStream(self)
@@ -118,6 +131,10 @@ class ChatSession:
         """Whether it has left."""
         return self.stream.state is StreamState.CLOSED
 
+    def renew(self, identity: Identity) -> None:
+        """The client has another token, of the same user: what that allows holds from now on."""
+        self.identity = identity
+
     def join(self, context: SessionContext) -> None:
         """It is one of this daemon's from now on."""
         self._context = context
@@ -126,7 +143,9 @@ class ChatSession:
         """The socket is gone."""
         self.stream.on_closed()
         self._group.clear()
-        self._context = None
+        context, self._context = self._context, None
+        if context is not None:
+            context.reads.forget(self.user, self)
 
     def flush(self) -> None:
         """The end of what was written together: write the last event, and ask for confirmation."""
@@ -160,8 +179,11 @@ class ChatSession:
 
     def read_page(self, after: int, limit: int) -> None:
         """Ask the store."""
-        if self._context is not None:
-            page = self._context.store.read(self.user, after, limit)
+        context = self._context
+        if context is not None:
+            page = context.reads.ask(
+                self.user, lambda: context.store.read(self.user, after, limit), reader=self, backlog=True
+            )
             page.addCallbacks(self._page, self._no_page).addErrback(self._failed)
 
     def start(self, timer: StreamTimer) -> None:
@@ -201,7 +223,7 @@ class ChatSession:
                 self.stream.on_page(page)
 
     def _no_page(self, failure: Failure) -> None:
-        if failure.check(StoreUnavailable) is None:
+        if failure.check(StoreUnavailable, CancelledError) is None:
             self.log.failure("an inbox could not be read", failure)
         self.stream.on_page_failed()
 

@@ -12,7 +12,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import jwt
@@ -23,7 +23,18 @@ from kschat.chat.conversations import is_room
 from kschat.chat.keys import Key, Keys, KeysError, one_family
 from kschat.wire.jsonnumbers import whole_number
 
-__all__ = ["MAX_TOKEN", "MAX_USER", "Identity", "Issuer", "Keys", "KeysError", "TokenError", "Verifier", "as_user"]
+__all__ = [
+    "MAX_TOKEN",
+    "MAX_USER",
+    "ClaimRules",
+    "Identity",
+    "Issuer",
+    "Keys",
+    "KeysError",
+    "TokenError",
+    "Verifier",
+    "as_user",
+]
 
 MAX_TOKEN: Final = 8192
 """Characters of a token; a longer one is refused before anything of it is read."""
@@ -39,13 +50,18 @@ Reason: TypeAlias = Literal[
     "too_long",
     "malformed",
     "algorithm",
+    "no_keys",
     "unknown_key",
     "signature",
     "bad_expiry",
     "expired",
+    "no_expiry",
+    "audience",
+    "issuer",
     "no_user",
     "bad_user",
     "other_user",
+    "revoked",
 ]
 Rooms: TypeAlias = tuple[str, ...] | Literal["*"]
 
@@ -61,25 +77,76 @@ class TokenError(Exception):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whom a token proves, until when (seconds since the epoch, leeway included; None: for ever), and the rooms
-    that may be joined ("*": all)."""
+    """Whom a token proves, and for how long.
+
+    Attributes:
+        user: the claim ``data.id``.
+        expires: ``exp`` and the leeway, in seconds since the epoch; None: it never expires.
+        rooms: that may be joined; "*": all.
+        issued: ``iat``, in seconds since the epoch; None where the token does not say it, or not as a number.
+        token_id: ``jti``; None where the token has none, or one that is neither text nor a whole number.
+    """
 
     user: str
     expires: float | None
     rooms: Rooms = ()
+    issued: float | None = None
+    token_id: str | None = None
+
+
+class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token must claim, beside its user.
+
+    Attributes:
+        audience: `aud` (RFC 7519, section 4.1.3), a text or a list of texts, must name one of these; none: whatever it
+            says.
+        issuer: `iss` must be one of these; none: whatever it says.
+        require_exp: whether a token without `exp` is refused.
+    """
+
+    audience: tuple[str, ...] = ()
+    issuer: tuple[str, ...] = ()
+    require_exp: bool = False
 
 
 class Verifier:
-    """Checks tokens against keys. Holds no state of its own: nothing that was verified is remembered.
+    """Checks tokens against keys. Nothing that was verified is remembered.
 
-    `algorithms` are all HMAC or all asymmetric: mixed, a public key could be passed off as a shared secret.
-    `leeway` is in seconds. Raises KeysError when an algorithm is not known, has no key, or a key is too short.
+    Raises KeysError when an algorithm is not known, has no key, or a key is too short.
+
+    Args:
+        keys: None: there are none yet, and every token is refused (`no_keys`) until `use` is called.
+        algorithms: all HMAC or all asymmetric: mixed, a public key could be passed off as a shared secret.
+        wall: the clock that `exp` is compared with.
+        leeway: seconds that a token is accepted after its `exp`.
+        rules: what a token must claim.
     """
 
-    def __init__(self, keys: Keys, algorithms: Iterable[str], wall: WallClock, *, leeway: float = 0.0) -> None:
+    def __init__(
+        self,
+        keys: Keys | None,
+        algorithms: Iterable[str],
+        wall: WallClock,
+        *,
+        leeway: float = 0.0,
+        rules: ClaimRules = ClaimRules(),  # noqa: B008 - it is frozen
+    ) -> None:
         self._wall = wall
         self._leeway = leeway
-        self._by_algorithm = {name: keys.usable_with(name) for name in one_family(algorithms)}
+        self._rules = rules
+        self._algorithms = one_family(algorithms)
+        self._by_algorithm: Mapping[str, tuple[Key, ...]] = {}
+        if keys is not None:
+            self.use(keys)
+
+    def use(self, keys: Keys, *, strict: bool = True) -> None:
+        """Check tokens against these keys from now on. Raises KeysError, and keeps the ones before.
+
+        Args:
+            keys: all that there are.
+            strict: see `Keys.by_algorithm`.
+        """
+        self._by_algorithm = keys.by_algorithm(self._algorithms, strict=strict)
 
     def verify(self, token: object) -> Identity:
         """Whom `token` proves. Whatever it is, the only exception is TokenError."""
@@ -102,13 +169,15 @@ class Verifier:
     def _keys_for(self, header: dict[str, Any]) -> tuple[str, tuple[Key, ...]]:
         """The algorithm and the keys to try, as the header asks and the configuration allows."""
         algorithm, kid = header.get("alg"), header.get("kid")
-        if not isinstance(algorithm, str) or algorithm not in self._by_algorithm:
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise TokenError("algorithm")
         # "crit" lists extensions that must be understood (RFC 7515, 4.1.11); none is known here.
         if "crit" in header or not (kid is None or isinstance(kid, str)):
             raise TokenError("malformed")
+        if not self._by_algorithm:
+            raise TokenError("no_keys")
         keys = self._by_algorithm[algorithm]
-        if kid is None:
+        if kid is None and keys:
             return algorithm, keys[:MAX_TRIED]
         # A secret or a PEM file has no kid, while its issuer may well name one.
         chosen = tuple(key for key in keys if key.kid == kid) or tuple(key for key in keys if key.kid is None)
@@ -117,28 +186,37 @@ class Verifier:
         return algorithm, chosen[:MAX_TRIED]
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
-        """The claims that are looked at: `exp` and `data`. The tutorial's tokens carry no rule on the others."""
+        """The claims that are looked at. The tutorial's tokens carry no rule on any but `exp` and `data`."""
         expires = None
         if "exp" in claims:
             expires = _seconds(claims["exp"]) + self._leeway
             if self._wall() >= expires:
                 raise TokenError("expired")
+        elif self._rules.require_exp:
+            raise TokenError("no_expiry")
+        if self._rules.audience and not _names_any(claims.get("aud"), self._rules.audience):
+            raise TokenError("audience")
+        if self._rules.issuer and claims.get("iss") not in self._rules.issuer:
+            raise TokenError("issuer")
         data = claims.get("data")
         if not isinstance(data, dict) or data.get("id") is None:
             raise TokenError("no_user")
         user = as_user(data["id"])
         if user is None:
             raise TokenError("bad_user")
-        return Identity(user, expires, _rooms(data.get("rooms")))
+        return Identity(
+            user, expires, _rooms(data.get("rooms")), issued=_issued(claims.get("iat")), token_id=_token_id(claims)
+        )
 
 
 class Issuer:
-    """Makes HS256 tokens that a Verifier with the same secret accepts. Raises KeysError for a weak secret."""
+    """Makes HS256 tokens that a Verifier with the same secret and rules accepts. Raises KeysError for a weak secret."""
 
-    def __init__(self, secret: bytes, wall: WallClock) -> None:
+    def __init__(self, secret: bytes, wall: WallClock, rules: ClaimRules = ClaimRules()) -> None:  # noqa: B008 - as above
         (key,) = Keys.from_secret(secret).usable_with("HS256")
         self._secret: bytes = key.material
         self._wall = wall
+        self._rules = rules
 
     def issue(self, user: str, ttl_seconds: float, rooms: Rooms = ()) -> str:
         """A token for `user` that lasts `ttl_seconds`, rounded up to a whole second of the epoch.
@@ -152,6 +230,10 @@ class Issuer:
         if rooms:
             data["rooms"] = rooms if rooms == "*" else list(rooms)
         claims = {"data": data, "iat": int(now), "exp": math.ceil(now + ttl_seconds)}
+        if self._rules.audience:
+            claims["aud"] = self._rules.audience[0]
+        if self._rules.issuer:
+            claims["iss"] = self._rules.issuer[0]
         return jwt.encode(claims, self._secret, algorithm="HS256")
 
 
@@ -183,6 +265,30 @@ def _rooms(value: object) -> Rooms:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return tuple(value)
     return ()
+
+
+def _names_any(claim: object, names: tuple[str, ...]) -> bool:
+    """Whether `aud` names one of `names`. A list that holds anything but texts is no `aud`."""
+    if isinstance(claim, list):
+        return all(isinstance(one, str) for one in claim) and any(one in names for one in claim)
+    return claim in names
+
+
+def _issued(value: object) -> float | None:
+    """The claim `iat`, which only a revocation looks at. Nobody is refused for a strange one."""
+    try:
+        return None if value is None else _seconds(value)
+    except TokenError:
+        return None
+
+
+def _token_id(claims: dict[str, Any]) -> str | None:
+    """The claim `jti` (RFC 7519, section 4.1.7), as text: some libraries write a number."""
+    value = claims.get("jti")
+    if isinstance(value, str):
+        return value
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 4 * MAX_USER
+    return str(value) if is_number else None
 
 
 def _seconds(value: object) -> float:

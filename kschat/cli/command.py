@@ -24,7 +24,16 @@ from kschat.cli.connect import Finding, try_all
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import Options, short_help
 from kschat.front.monotonic import use_monotonic_clock
-from kschat.settings import SETTINGS, Config, ConfigError, describe, load, read_secret, settings_table
+from kschat.settings import (
+    SETTINGS,
+    Config,
+    ConfigError,
+    claim_rules,
+    describe,
+    load,
+    read_secret,
+    settings_table,
+)
 
 T = TypeVar("T")
 
@@ -177,7 +186,8 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
             "a token can be made with a shared secret and HS256 only: have its issuer make one for other keys"
         )
     try:
-        return Issuer(secret, wall).issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
+        issuer = Issuer(secret, wall, claim_rules(config))
+        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:

@@ -11,6 +11,7 @@ from twisted.web.resource import IResource, Resource
 
 from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.clients import ClientAddresses
 from kschat.front.context import TransportContext
 from kschat.front.engine import AllowRequest, Engine, EngineSettings
 from kschat.front.peers import Peers
@@ -21,6 +22,7 @@ from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
 from kschat.front.turns import Turns
+from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
@@ -42,6 +44,7 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
         bounds: of HTTP connections.
         max_forwards: requests and WebSockets that are handed on to other daemons at once.
         access_log: whether each answered request is logged.
+        trusted_proxies: whose X-Forwarded-For is believed; see ``ClientAddresses``.
     """
 
     engine: EngineSettings = EngineSettings()
@@ -49,6 +52,7 @@ class FrontSettings(msgspec.Struct, frozen=True, kw_only=True):
     bounds: ChannelBounds = ChannelBounds()
     max_forwards: int = 5000
     access_log: bool = True
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class Front:
@@ -65,6 +69,7 @@ class Front:
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session.
         busy: whether what the application was given waits.
+        handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
         beside: another front, whose timers, turns and count of connections this one shares.
@@ -76,6 +81,7 @@ class Front:
         timers: wake sessions and connections.
         turns: of what clients sent at once.
         peers: the other daemons; None where there are none.
+        repeated: gathers lines of the log; to be flushed at the end.
     """
 
     def __init__(
@@ -91,11 +97,13 @@ class Front:
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
         busy: Callable[[], bool] = lambda: False,
+        handshake_wait: Callable[[str], float] | None = None,
         connection: type[TrackedConnection] = TrackedConnection,
         registry: Callable[..., SessionRegistry] = SessionRegistry,
         beside: Front | None = None,
     ) -> None:
         engine = settings.engine
+        self.repeated = RepeatedLog(reactor)
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
         self.turns: Turns = Turns(reactor) if beside is None else beside.turns
         self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
@@ -115,7 +123,7 @@ class Front:
             cork=cork,
             clock=reactor,
             connections=self.connections,
-            refusals=RefusalLog(counters),
+            refusals=RefusalLog(counters, self.repeated),
             max_payload=settings.limits.max_payload,
             max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
             max_unsent=engine.max_unsent,
@@ -123,7 +131,7 @@ class Front:
             deflate_from=engine.deflate_from,
             busy=busy,
         )
-        self.engine = Engine(context, engine, wall=wall, allow=allow)
+        self.engine = Engine(context, engine, wall=wall, allow=allow, handshake_wait=handshake_wait)
         self.peers: Peers | None = None
         if session_ids is not None:
             self.peers = Peers(
@@ -140,6 +148,7 @@ class Front:
         self._settings = settings
         self._counters = counters
         self._session_ids = session_ids
+        self._addresses = ClientAddresses(settings.trusted_proxies)
 
     def site(self, root: Resource, path: str = "/socket.io/") -> BoundedSite:
         """The site for clients.
@@ -179,5 +188,7 @@ class Front:
             turns=self.turns,
             counters=self._counters,
             connections=self.connections,
+            addresses=self._addresses,
+            repeated=self.repeated,
             access_log=self._settings.access_log,
         )

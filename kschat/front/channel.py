@@ -2,7 +2,7 @@
 
 twisted.web restarts its timeout with every byte, so a peer that sends a byte now and then keeps its connection forever;
 and it spools bodies of any size to disk. Here each phase of a request is bounded: its head, its body, its answer, and
-the wait for the next request.
+the wait for the next request. A body that nobody reads is not waited for.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from kschat.counters import Counters
-from kschat.front.compat_twisted import forget_producer, request_line, set_target, take_buffered
+from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
+from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
 from kschat.front.turns import Turns
+from kschat.repeated_log import RepeatedLog
 
 #: The value of a query argument whose name contains this must not appear in any log.
 SECRET: Final = b"token"
@@ -100,9 +102,14 @@ class _Nowhere(BytesIO):
 
 
 class BoundedRequest(Request):
-    """A request with a bounded body: a larger one is answered with 413 and the connection closed."""
+    """A request with a bounded body: a larger one is answered with 413 and the connection closed.
+
+    Attributes:
+        client_address: whose it is; known once its head is there.
+    """
 
     channel: Channel
+    client_address: ClientAddress = NOBODY
     _refused = False
     _received = 0
 
@@ -111,7 +118,8 @@ class BoundedRequest(Request):
         if length is not None and length > self.channel.site.bounds.max_body:
             self.refuse(_TOO_LARGE)
         elif not self._refused:
-            super().gotLength(length)
+            # Twisted's own spools bodies of 100 kB or more, and all chunked ones, to a file, which takes a descriptor.
+            self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """A part of the body has arrived."""
@@ -183,11 +191,19 @@ class Channel(HTTPChannel):
         """A request's head has arrived."""
         self._wait(self.site.bounds.body_timeout)
         request = self.requests[-1]
+        addresses = self.site.addresses
+        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
+        request.client_address = addresses.of_request(addresses.of_connection(self.getPeer()), forwarded)
         method, uri = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
         if target is None:
             request.refuse(_BAD_TARGET)
         else:
+            if self.length != 0 and not takes_body(self.site.resource, request, method=method, uri=target.uri):
+                # It is answered at once, as if it had no body, and what comes behind it is not read.
+                forget_body(self)
+                request.requestHeaders.removeHeader(b"Expect")
+                request.requestHeaders.setRawHeaders(b"Connection", [b"close"])
             set_target(self, target.uri)
             if target.authority is not None:
                 # RFC 9112, 3.2.2: the Host header is ignored then.
@@ -312,6 +328,8 @@ class BoundedSite(Site):
         turns: of requests that arrived at once.
         counters: counts.
         connections: counts connections, whatever they speak.
+        addresses: say whose a request is.
+        repeated: gathers lines about requests that were refused.
         access_log: whether each answered request is logged.
 
     Attributes:
@@ -334,6 +352,8 @@ class BoundedSite(Site):
         turns: Turns,
         counters: Counters,
         connections: ConnectionCount,
+        addresses: ClientAddresses,
+        repeated: RepeatedLog,
         access_log: bool = True,
     ) -> None:
         # Otherwise twisted.web would parse forms, and their fields would pass for the URL's.
@@ -346,6 +366,8 @@ class BoundedSite(Site):
         self.timers = timers
         self.turns = turns
         self.connections = connections
+        self.addresses = addresses
+        self._repeated = repeated
         self.channels: set[Channel] = set()
         self._counters = counters
         # A Logger on the class would have the class's name as its namespace.
@@ -367,16 +389,50 @@ class BoundedSite(Site):
         return super().buildProtocol(addr)
 
     def log(self, request: http.Request) -> None:
-        """Log one line for each answered request."""
-        if self._access_log is not None:
-            self._access_log.info(
-                "{peer} {method} {uri} {code} {length}",
-                peer=getattr(request.getClientAddress(), "host", "unix"),
-                method=_text(request.method),
-                uri=_text(redacted(request.uri)),
-                code=request.code,
-                length=request.sentLength,
-            )
+        """Log one line for each answered request. Lines of those that were refused are gathered."""
+        log = self._access_log
+        if log is None or not isinstance(request, BoundedRequest):
+            return
+        text, code = "{peer} {method} {uri} {code} {length}", request.code
+        fields = {
+            "peer": request.client_address.host,
+            "method": _text(request.method),
+            "uri": _text(redacted(request.uri)),
+            "code": code,
+            "length": request.sentLength,
+        }
+        if code < http.BAD_REQUEST:
+            log.info(text, **fields)
+        else:
+            self._repeated.info(log, text, kind=f"requests that were answered with {code}", **fields)
+
+
+def takes_body(root: IResource, request: Request, *, method: bytes, uri: bytes) -> bool:
+    """Whether a request's body may matter to the resource that will answer it.
+
+    It does not where there is no such resource (404), where that has no such method (405), in a GET or HEAD (RFC 9110,
+    section 9.3.1), and where the resource's own ``takes_body(request, method, uri)`` denies it.
+    """
+    resource: Any = root
+    for segment in uri.partition(b"?")[0].split(b"/")[1:]:
+        if resource.isLeaf:
+            break
+        child = getattr(resource, "children", {}).get(unquote_to_bytes(segment))
+        if child is None:
+            # Only a resource that makes its children as they are asked for can have one.
+            return _makes_children(type(resource))
+        resource = child
+    decides = getattr(resource, "takes_body", None)
+    if decides is not None:
+        return bool(decides(request, method, uri))
+    if method in (b"GET", b"HEAD"):
+        return False
+    overridden = getattr(type(resource), "render", None) is not Resource.render
+    return overridden or hasattr(resource, "render_" + method.decode("latin-1"))
+
+
+def _makes_children(kind: type) -> bool:
+    return any(getattr(kind, name, None) is not getattr(Resource, name) for name in ("getChild", "getChildWithDefault"))
 
 
 def redacted(uri: bytes) -> bytes:

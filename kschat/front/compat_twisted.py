@@ -14,6 +14,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWr
 __all__ = [
     "HAProxyProtocolWrapper",
     "HAProxyWrappingFactory",
+    "forget_body",
     "forget_producer",
     "has_proxy_header",
     "request_line",
@@ -41,6 +42,15 @@ def request_line(channel: Any) -> tuple[bytes, bytes]:
 def set_target(channel: Any, target: bytes) -> None:
     """Another target for the request whose head was read."""
     channel._path = target
+
+
+def forget_body(channel: Any) -> None:
+    """Let the request whose head was read have no body. For ``allHeadersReceived``.
+
+    Hundreds of requests whose bodies did not come held as many connections, whatever they were for.
+    """
+    channel.length = 0
+    channel._transferDecoder = None
 
 
 def take_buffered(channel: Any) -> bytes:

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from kschat.front.context import TransportContext
-from kschat.front.engine_request import EngineRequest, handshake_of, is_upgrade
+from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_upgrade
 from kschat.front.factory import EngineFactory
-from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of
+from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of, too_often
 from kschat.front.origins import Origins
 from kschat.front.polling import Polling
 from kschat.front.registry import SessionRegistry
@@ -51,6 +51,7 @@ class Engine:
         settings: what peers may do.
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session, once nothing else is wrong with it.
+        handshake_wait: the seconds until an address may begin a session; 0.0 if it may now, which counts.
 
     Attributes:
         sessions: the open sessions.
@@ -64,8 +65,10 @@ class Engine:
         *,
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
+        handshake_wait: Callable[[str], float] | None = None,
     ) -> None:
         self.context = context
+        self._handshake_wait = handshake_wait
         self.sessions: SessionRegistry = context.sessions
         self.factory = EngineFactory(context, settings.deflate)
         self.allow = allow
@@ -89,8 +92,8 @@ class Engine:
         transport = None if connection is None else connection.session.transport
         return transport if isinstance(transport, Polling) else None
 
-    def check(self, request: Request, query: EngineRequest) -> Refusal | None:
-        """Why a request is not served; None if it is."""
+    def check(self, request: Request, query: EngineRequest, method: bytes | None = None) -> Refusal | None:
+        """Why a request is not served; None if it is. ``method``: the request's, if only its head is there."""
         self.context.timers.catch_up()  # a session whose time is over must not be found
         connection = self.sessions.get(query.sid)
         session = None
@@ -98,13 +101,20 @@ class Engine:
             transport = connection.session.transport
             session = KnownSession(connection.session.revision, isinstance(transport, Polling))
         facts = Facts(
-            method=request.method,
+            method=request.method if method is None else method,
             upgrade=is_upgrade(request),
             session=session,
             origin_allowed=lambda: self.may_come_from(request),
             polling_full=self.sessions.polls >= self._settings.max_polls,
         )
         return refusal_of(query, facts)
+
+    def check_rate(self, request: Request) -> Refusal | None:
+        """Why a request with which nothing else is wrong may not begin a session now; None if it may, which counts."""
+        if self._handshake_wait is None:
+            return None
+        wait = self._handshake_wait(client_of(request).key)
+        return too_often(wait) if wait else None
 
     def may_come_from(self, request: Request) -> bool:
         """Whether the request's page may connect: no origin is named, it is allowed, or it is the daemon's own."""

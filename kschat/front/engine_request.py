@@ -13,6 +13,8 @@ import msgspec
 from twisted.web.http import parse_qs
 from twisted.web.server import Request
 
+from kschat.front.channel import BoundedRequest
+from kschat.front.clients import ClientAddress
 from kschat.wire.connection import Handshake
 from kschat.wire.engineio import Revision
 
@@ -69,6 +71,7 @@ def handshake_of(request: Request, time: float = 0.0, whole: bool = False) -> Ha
         time: now, in seconds since the epoch.
         whole: include all headers and the URL, which the session then keeps in memory.
     """
+    client = client_of(request)
     more: dict[str, Any] = {}
     if whole:
         headers = request.requestHeaders.getAllRawHeaders()
@@ -77,18 +80,19 @@ def handshake_of(request: Request, time: float = 0.0, whole: bool = False) -> Ha
     return Handshake(
         query={name.decode("utf-8", "replace"): _text(values) for name, values in request.args.items()},
         authorization=(request.getHeader(b"authorization") or b"").decode("latin-1"),
-        peer=peer(request),
+        peer=str(client),
+        address=client.host if client.key else "",
+        client=client.key,
         time=time,
         secure=request.isSecure(),
         **more,
     )
 
 
-def peer(request: Request) -> str:
-    """The address a request comes from, for the log."""
-    address = request.getClientAddress()
-    host = getattr(address, "host", None)
-    return f"{host}:{address.port}" if host else "unix"
+def client_of(request: Request) -> ClientAddress:
+    """The client that a request comes from."""
+    assert isinstance(request, BoundedRequest)
+    return request.client_address
 
 
 def is_upgrade(request: Request) -> bool:

@@ -23,11 +23,13 @@ class Refusal(msgspec.Struct, frozen=True):
         code: Engine.IO's.
         message: for the client's program and its reader.
         status: of the HTTP response.
+        retry_in: seconds until the client may try again, where that is known.
     """
 
     code: int
     message: str
     status: int = HTTPStatus.BAD_REQUEST
+    retry_in: float | None = None
 
     @property
     def body(self) -> bytes:
@@ -43,6 +45,12 @@ FORBIDDEN: Final = Refusal(4, "Forbidden", HTTPStatus.FORBIDDEN)
 UNSUPPORTED_VERSION: Final = Refusal(5, "Unsupported protocol version")
 #: Not one of Engine.IO's: clients try again after a while, as with any status but 200.
 TOO_MANY: Final = Refusal(4, "Too many sessions", HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def too_often(retry_in: float) -> Refusal:
+    """An address begins too many sessions. Stock clients of all versions try again, later each time."""
+    return Refusal(FORBIDDEN.code, "Too many sessions from this address", HTTPStatus.TOO_MANY_REQUESTS, retry_in)
+
 
 _TRANSPORTS: Final = ("polling", "websocket")
 

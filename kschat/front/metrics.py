@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, exposition
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -40,6 +41,7 @@ COUNTS: Final = (
         "Those of them that were dropped: too many, or no Redis.",
     ),
     ("commands_received", "kschat_cluster_commands_received", "Commands of other daemons."),
+    ("revoked", "kschat_sockets_revoked", "Sockets that were disconnected because their tokens were revoked."),
     ("batches", "kschat_batches", "Batches that passed through the pipeline."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
     (
@@ -53,6 +55,8 @@ COUNTS: Final = (
 LABELLED: Final = (
     ("refused", "kschat_refusals", "error", "Requests of clients that were answered with an ER code."),
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
+    ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
+    ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     ("closed", "kschat_sessions_closed", "reason", "Sessions that were closed."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
@@ -117,18 +121,26 @@ def _shown(value: object) -> str:
     return value.name.lower() if isinstance(value, Error) else str(value)
 
 
+#: Seconds for which a text is given out again. Making one takes some milliseconds, during which nobody is served.
+KEPT: Final = 1.0
+
+
 class Metrics(Resource):
-    """``/metrics``.
+    """``/metrics``, made once a second at most.
 
     Args:
         collector: of the daemon; beside it stand the figures of the process, of Python and of its garbage collection.
+        clock: the reactor.
     """
 
     # No leaf: a proxy that keeps ``/metrics`` to itself does not know of ``/metrics/``.
     isLeaf = False
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, clock: IReactorTime) -> None:
         super().__init__()
+        self._clock = clock
+        # By the two content types: when each text was made, and the text.
+        self._made: dict[str, tuple[float, bytes]] = {}
         # One of its own: the library's is the whole process's, and a process may hold two daemons.
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(collector)
@@ -138,10 +150,18 @@ class Metrics(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """The text form, or OpenMetrics where it is asked for."""
-        accept = (request.getHeader(b"accept") or b"").decode("latin-1")
-        encode, content_type = choose_encoder(accept)
+        # Not the library's choice: it puts the version that a client asks for into the content type, so that a client
+        # could ask for another text each time.
+        kinds = [one.partition(b";")[0].strip() for one in (request.getHeader(b"accept") or b"").split(b",")]
+        is_open = b"application/openmetrics-text" in kinds
+        content_type = openmetrics.CONTENT_TYPE_LATEST if is_open else exposition.CONTENT_TYPE_PLAIN_0_0_4
         request.setResponseCode(HTTPStatus.OK)
         request.setHeader(b"content-type", content_type.encode())
         request.setHeader(b"cache-control", b"no-store")
-        text: Any = encode(self._registry)
-        return bytes(text)
+        now = self._clock.seconds()
+        made, text = self._made.get(content_type, (-KEPT, b""))
+        if now - made >= KEPT:
+            generate: Any = openmetrics.generate_latest if is_open else exposition.generate_latest
+            text = bytes(generate(self._registry))
+            self._made[content_type] = (now, text)
+        return text

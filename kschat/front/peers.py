@@ -1,9 +1,9 @@
 """Forwards requests for sessions of other daemons to those daemons, byte by byte.
 
 So daemons behind a round-robin proxy act as one server, also for clients that poll or upgrade to WebSocket. The session
-id identifies the daemon (``session_ids``), without Redis or RabbitMQ. The request is sent with all its headers, a proof
-that it comes from a daemon, and ``Connection: close``; then bytes flow both ways, as an answer or as a WebSocket, until
-either side closes.
+id identifies the daemon (``session_ids``), without Redis or RabbitMQ. The request is sent with all its headers, the
+client's address, a proof that both come from a daemon, and ``Connection: close``; then bytes flow both ways, as an
+answer or as a WebSocket, until either side closes.
 
 ::
 
@@ -23,7 +23,7 @@ from twisted.web.server import Request
 
 from kschat.counters import Counters
 from kschat.front.channel import Channel, ConnectionCount
-from kschat.front.engine_request import is_upgrade
+from kschat.front.engine_request import client_of, is_upgrade
 from kschat.front.handover import take_over
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.timers import TimerWheel
@@ -34,10 +34,13 @@ CONNECT_TIMEOUT: Final = 3.0
 #: The header with the proof. A client's header of this name is not forwarded.
 PROOF: Final = b"X-Kschat-Peer"
 
+#: The header with the client's address, which the proof covers. A client's header of this name is not forwarded.
+CLIENT: Final = b"X-Kschat-Client"
+
 #: Headers of one connection (RFC 9110, section 7.6.1), and headers that are written again.
 _NOT_HANDED_ON: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
-    | {b"content-length", b"expect", PROOF.lower()}
+    | {b"content-length", b"expect", PROOF.lower(), CLIENT.lower()}
 )
 
 
@@ -217,7 +220,9 @@ class Peers:
             body = b""  # it has no meaning, and without a length it would be read as WebSocket frames
         else:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
-        lines += [PROOF + b": " + self.session_ids.proof(request.method, uri), b"", body]
+        client = client_of(request).to_header()
+        lines += [CLIENT + b": " + client]
+        lines += [PROOF + b": " + self.session_ids.proof(request.method, uri, client), b"", body]
         return b"\r\n".join(lines)
 
     def ended(self, downstream: Downstream) -> None:

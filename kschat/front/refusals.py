@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 
 from twisted.logger import Logger
 from twisted.web.server import Request
 
 from kschat.counters import Counters
-from kschat.front.engine_request import peer
-from kschat.front.handshake import BAD_REQUEST, TOO_MANY, Refusal
+from kschat.front.engine_request import client_of
+from kschat.front.handshake import BAD_REQUEST, Refusal
+from kschat.repeated_log import RepeatedLog
+
+#: Statuses of what is refused since there is too much of it, not since it is wrong.
+_TURNED_AWAY: Final = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class RefusalLog:
@@ -18,20 +23,28 @@ class RefusalLog:
 
     Args:
         counters: counts.
+        repeated: gathers lines.
     """
 
     log = Logger()
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, repeated: RepeatedLog) -> None:
         self._counters = counters
+        self._repeated = repeated
 
     def refused(self, refusal: Refusal, request: Request) -> None:
         """Count and log a request that was refused."""
-        if refusal is TOO_MANY:
+        if refusal.status in _TURNED_AWAY:
             self._counters.turned_away += 1
         else:
             self._counters.rejected[refusal.code] += 1
-        self.log.info("a request from {peer} was refused: {why}", peer=peer(request), why=refusal.message)
+        self._repeated.info(
+            self.log,
+            "a request from {peer} was refused: {why}",
+            kind=f"requests that were refused, code {refusal.code}",
+            peer=str(client_of(request)),
+            why=refusal.message,
+        )
 
     def bad_handshake(self, status: int, headers: Iterable[tuple[str, str]] | None) -> bytes:
         """Count a handshake that RFC 6455 forbids.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from math import ceil
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,11 +12,13 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from kschat.front.channel import BoundedRequest
+from kschat.front.clients import ClientAddress
 from kschat.front.engine import AllowRequest, Engine
 from kschat.front.engine_request import EngineRequest, is_upgrade
 from kschat.front.handover import hand_over
 from kschat.front.handshake import FORBIDDEN, TOO_MANY, UNKNOWN_SID, Refusal
-from kschat.front.peers import PROOF, Peers
+from kschat.front.peers import CLIENT, PROOF, Peers
 from kschat.front.responses import allow_origin, answer, answer_preflight
 from kschat.front.session_ids import SessionIds
 from kschat.server import Refused
@@ -46,6 +49,19 @@ class EngineResource(Resource):
             if polling is not None:
                 polling.head_arrived(request)
 
+    def takes_body(self, request: Request, method: bytes, uri: bytes) -> bool:
+        """Whether a request's body has to be read: it is a POST to a session that is here, or on another daemon.
+
+        So has the body of a handshake: what stands behind it are frames.
+        """
+        query = EngineRequest.of_uri(uri)
+        if not is_upgrade(request) and (method != b"POST" or query.sid is None):
+            return False
+        if self._engine.check(request, query, method) is None:
+            return True
+        peers = self._peers
+        return peers is not None and query.sid is not None and peers.session_ids.elsewhere(query.sid) is not None
+
     def render(self, request: Request) -> Any:
         """Answer a request: by a session, by another daemon, by a script, or by Engine.IO's error."""
         return self.serve(request, self._peers)
@@ -62,6 +78,8 @@ class EngineResource(Resource):
                 return answer_preflight(request)
         query = EngineRequest.of(request.args)
         refusal = self._engine.check(request, query)
+        if refusal is None and query.sid is None:
+            refusal = self._engine.check_rate(request)
         if refusal is None:
             if query.sid is None and self._engine.allow is not None:
                 Deferred.fromCoroutine(self._ask(self._engine.allow, request, query)).addErrback(self._failed)
@@ -120,6 +138,8 @@ class EngineResource(Resource):
         if is_upgrade(request):
             request.setHeader(b"connection", b"close")
             request.channel.persistent = False
+        if refusal.retry_in is not None:
+            request.setHeader(b"retry-after", b"%d" % ceil(refusal.retry_in))
         answer(request, refusal.body, b"application/json", status=refusal.status)
         return NOT_DONE_YET
 
@@ -164,9 +184,19 @@ class PeerResource(Resource):
         self._session_ids = session_ids
         self._resource = resource
 
+    def takes_body(self, request: Request, method: bytes, uri: bytes) -> bool:
+        """Whether a request's body has to be read: it is another daemon's."""
+        return self._is_proved(request, method, uri)
+
+    def _is_proved(self, request: Request, method: bytes, uri: bytes) -> bool:
+        proof, client = request.getHeader(PROOF) or b"", request.getHeader(CLIENT) or b""
+        return self._session_ids.is_proof(proof, method=method, uri=uri, client=client)
+
     def render(self, request: Request) -> Any:
         """Serve a request of a peer."""
-        if not self._session_ids.is_proof(request.getHeader(PROOF) or b"", request.method, request.uri):
+        assert isinstance(request, BoundedRequest)
+        if not self._is_proved(request, request.method, request.uri):
             request.setResponseCode(403)
             return b""
+        request.client_address = ClientAddress.from_header(request.getHeader(CLIENT) or b"")
         return self._resource.serve(request)

@@ -50,6 +50,7 @@ class FrontService(Service):
     async def close_connections(self) -> None:
         """Tell each client why, and wait until its connection has ended."""
         await self._step(self._close, "connections had not closed")
+        self.front.repeated.flush()
 
     async def _step(self, step: Callable[[], Deferred[Any] | None], late: str) -> None:
         await bounded_step(step, seconds=CLOSE_TIMEOUT, late=late, clock=self._clock, log=self.log)

@@ -61,13 +61,13 @@ class SessionIds:
             return None
         return None if address == self._here else PeerAddress(*msgspec.msgpack.decode(address, type=tuple[str, int]))
 
-    def proof(self, method: bytes, uri: bytes) -> bytes:
-        """Proof to another daemon that a request comes from a daemon of the cluster."""
-        return hmac.new(self._proof, method + b" " + uri, "sha256").hexdigest().encode()
+    def proof(self, method: bytes, uri: bytes, client: bytes) -> bytes:
+        """Proof to another daemon that a request, and what is said of its client, come from a daemon of the cluster."""
+        return hmac.new(self._proof, b"\n".join((method, uri, client)), "sha256").hexdigest().encode()
 
-    def is_proof(self, proof: bytes, method: bytes, uri: bytes) -> bool:
+    def is_proof(self, proof: bytes, *, method: bytes, uri: bytes, client: bytes) -> bool:
         """Whether ``proof`` is that of the request."""
-        return hmac.compare_digest(proof, self.proof(method, uri))
+        return hmac.compare_digest(proof, self.proof(method, uri, client))
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

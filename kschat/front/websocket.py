@@ -493,7 +493,18 @@ class EngineProtocol(AutobahnProtocol):
             return
         compression = self.compression
         if compression is None or len(payload) < self._context.deflate_from:
-            self._put(frame(payload, binary))
+            # As ``frame`` and ``_put``, without their calls.
+            size = len(payload)
+            if size < 126 or size >= 0x10000 or binary:
+                framed = frame(payload, binary)
+            else:
+                framed = b"\x81\x7e" + size.to_bytes(2, "big") + payload
+            if self._cork.held:
+                if not self._held:
+                    self._cork.dirty.append(self)
+                self._held.append(framed)
+            else:
+                self._write(framed)
         else:
             framed = frame(deflate.deflated(payload, compression.server_max_window_bits), binary)
             self._put(bytes((framed[0] | RSV1,)) + framed[1:])

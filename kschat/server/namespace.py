@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kschat.repeated_log import RepeatedLog
 from kschat.server import values
 from kschat.server.errors import Refused
 from kschat.server.functions import Entry, Function, Handlers
@@ -64,6 +65,7 @@ class Namespace:
     def __init__(self, name: str, *, clock: IReactorTime, bounds: Bounds, handlers: Handlers | None = None) -> None:
         self.name = name
         self.clock = clock
+        self._repeated = RepeatedLog(clock)
         self.bounds = bounds
         self.rooms: Rooms[Socket] = Rooms(bounds.max_rooms)
         self._handlers = Handlers() if handlers is None else handlers
@@ -256,7 +258,9 @@ class Namespace:
             return
         args = tuple(args)
         if not entry.least <= len(args) <= entry.most:
-            self.log.info("{event} arrived with the wrong number of arguments: {count}", event=name, count=len(args))
+            self._repeated.info(
+                self.log, "{event} arrived with the wrong number of arguments: {count}", event=name, count=len(args)
+            )
             return
         if entry.once:
             del place[name]

@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from kschat.repeated_log import RepeatedLog
 from kschat.server.functions import Handlers
 from kschat.server.namespace import Bounds, Namespace
 from kschat.wire.connection import Connection, Handler, Socket
@@ -48,6 +49,7 @@ class Server:
         self, clock: IReactorTime, bounds: Bounds | None = None, observer: ServerObserver | None = None
     ) -> None:
         self._clock = clock
+        self._repeated = RepeatedLog(clock)
         self._bounds = Bounds() if bounds is None else bounds
         self._observer = observer
         self._handlers: dict[str, Handler] = {_DEFAULT: Lobby()}
@@ -93,16 +95,20 @@ class Server:
             if self._observer is not None:
                 self._observer.not_served(connection, namespace)
             else:
-                self.log.info("a request for an unknown namespace was refused", peer=connection.handshake.peer)
+                self._repeated.info(
+                    self.log, "a request for an unknown namespace was refused", peer=connection.handshake.peer
+                )
         return handler
 
     def ended(self, connection: Connection, reason: Reason, detail: str) -> None:
         if self._observer is not None:
             self._observer.ended(connection, reason, detail)
         elif detail:
-            self.log.info(
+            self._repeated.info(
+                self.log,
                 "a connection from {peer} was closed: {reason} ({detail})",
                 peer=connection.handshake.peer,
+                kind=f"connections that were closed: {reason.text}",
                 reason=reason.text,
                 detail=detail,
             )

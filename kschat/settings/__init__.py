@@ -13,7 +13,7 @@ Nothing here opens a socket; the files that settings name are only looked at.
 """
 
 from kschat.settings.given import ConfigError
-from kschat.settings.keyfiles import read_keys, read_secret
+from kschat.settings.keyfiles import claim_rules, read_keys, read_secret
 from kschat.settings.loading import load
 from kschat.settings.model import SETTINGS, Config
 from kschat.settings.table import describe, settings_table
@@ -23,6 +23,7 @@ __all__ = [
     "SETTINGS",
     "Config",
     "ConfigError",
+    "claim_rules",
     "describe",
     "load",
     "peer_place",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kschat.chat.keys import Keys, KeysError
+from kschat.chat.tokens import ClaimRules
 from kschat.settings.model import Config
 
 #: The settings that name the key tokens are verified with, of which there is exactly one.
@@ -14,6 +15,11 @@ def read_secret(config: Config) -> bytes | None:
     if config.secret:
         return config.secret.encode("utf-8", "surrogateescape")
     return Path(config.secret_file).read_bytes().rstrip(b"\r\n") if config.secret_file else None
+
+
+def claim_rules(config: Config) -> ClaimRules:
+    """What a token must claim."""
+    return ClaimRules(audience=config.audience, issuer=config.issuer, require_exp=config.require_exp)
 
 
 def read_keys(config: Config) -> Keys:

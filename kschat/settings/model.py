@@ -56,6 +56,44 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    revocation_days: Annotated[
+        float,
+        About(
+            "How long a revocation without an end of its own is kept (see `kschat revoke`): at least as long as "
+            "tokens are valid. 0 means no limit.",
+            "days",
+            0,
+            36500,
+        ),
+    ] = 365.0
+    token_notice: Annotated[
+        float,
+        About(
+            "How long before its token expires a connected client gets `TokenExpiring`; at the latest when half of the "
+            "token's time is over. 0: never.",
+            "seconds",
+            0,
+            86400,
+        ),
+    ] = 60.0
+    token_grace: Annotated[
+        float,
+        About(
+            "How long a connected client may stay after its token has expired, before it is disconnected.",
+            "seconds",
+            0,
+            86400,
+        ),
+    ] = 0.0
+    require_exp: Annotated[bool, About("Refuse tokens that never expire: those without the claim `exp`.")] = False
+    audience: Annotated[
+        tuple[str, ...],
+        About("The claim `aud` of a token must name one of these. Empty: `aud` is not checked."),
+    ] = ()
+    issuer: Annotated[
+        tuple[str, ...],
+        About("The claim `iss` of a token must be one of these. Empty: `iss` is not checked."),
+    ] = ()
     store: Annotated[
         str,
         About(
@@ -206,6 +244,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Annotated[
         int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
     ] = 10_000
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        About(
+            "Proxies whose X-Forwarded-For header is believed: addresses, networks (`10.0.0.0/8`), or `unix` for those "
+            "that connect to a UNIX socket. The client is the rightmost address in it that is not one of these. The "
+            "header is ignored from anyone else."
+        ),
+    ] = ()
     max_polls: Annotated[
         int,
         About(
@@ -286,6 +332,137 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
+    rate_burst: Annotated[
+        float,
+        About(
+            "For each setting `rate_…`: how many seconds' worth may be done at once, before the average counts.",
+            "seconds",
+            0.001,
+            3600,
+        ),
+    ] = 10.0
+    rate_socket_events: Annotated[
+        float,
+        About(
+            "Events that one connection may send, on average a second, whatever they are; beyond it they are "
+            "refused with ER 4 and `retryIn`, and a connection that tries for four times as many is closed "
+            "(`Goodbye rate`). 0 means no limit, here and in the settings below.",
+            "events a second",
+            0,
+            10**6,
+        ),
+    ] = 1000.0
+    rate_socket_bytes: Annotated[
+        float,
+        About(
+            "The same of the bytes of its events, with their attachments.",
+            "bytes a second",
+            0,
+            10**10,
+        ),
+    ] = 2_000_000.0
+    rate_user_events: Annotated[
+        float,
+        About(
+            "Events of all connections of a user to this daemon.",
+            "events a second",
+            0,
+            10**6,
+        ),
+    ] = 2000.0
+    rate_user_bytes: Annotated[
+        float,
+        About(
+            "Bytes of events of all connections of a user to this daemon.",
+            "bytes a second",
+            0,
+            10**10,
+        ),
+    ] = 4_000_000.0
+    rate_user_sends: Annotated[
+        float,
+        About(
+            "Messages (`Send`) of a user to this daemon. A few a second are enough for people.",
+            "messages a second",
+            0,
+            10**6,
+        ),
+    ] = 500.0
+    rate_user_copies: Annotated[
+        float,
+        About(
+            "What a user's events are multiplied by: each inbox that a message to a room goes to, each socket "
+            "that is told of typing or shown a receipt or carbon, each id of `Presence`.",
+            "copies a second",
+            0,
+            10**7,
+        ),
+    ] = 5000.0
+    rate_user_joins: Annotated[
+        float,
+        About(
+            "Sockets of a user that join the chat on this daemon; beyond it a connection that asks is closed, and "
+            "its client tries again later.",
+            "joins a second",
+            0,
+            10**6,
+        ),
+    ] = 10.0
+    rate_address_handshakes: Annotated[
+        float,
+        About(
+            "Sessions that an IP address may begin (an IPv6 address: its /64); beyond it they are refused with "
+            "status 429 and `Retry-After`. Clients behind a proxy share its address, unless the proxy is named as "
+            "trusted.",
+            "sessions a second",
+            0,
+            10**6,
+        ),
+    ] = 500.0
+    rate_address_joins: Annotated[
+        float,
+        About(
+            "Joins that an IP address may ask for; beyond it a connection that asks is closed before its token is "
+            "looked at.",
+            "joins a second",
+            0,
+            10**6,
+        ),
+    ] = 500.0
+    rate_address_failed_tokens: Annotated[
+        float,
+        About(
+            "Tokens that are not valid, of an IP address; beyond it none of its tokens is looked at, and "
+            "connections that ask to join are closed.",
+            "tokens a second",
+            0,
+            10**6,
+        ),
+    ] = 10.0
+    max_user_sockets: Annotated[
+        int,
+        About(
+            "Sockets of a user on this daemon; for one more the oldest is ended (`Goodbye replaced`). 0 means no "
+            "limit.",
+            "sockets",
+            0,
+            2**24,
+        ),
+    ] = 100
+    typing_interval: Annotated[
+        float,
+        About("How often `Typing` of one user to another is passed on; 0: always.", "seconds", 0, 3600),
+    ] = 1.0
+    presence_interval: Annotated[
+        float,
+        About(
+            "How long changes of presence are gathered, so that users who come and go again are told of once; 0: not "
+            "at all.",
+            "seconds",
+            0,
+            60,
+        ),
+    ] = 0.1
     store_messages: Annotated[
         int, About("Messages that are kept; the oldest are deleted first.", "messages", 1, 10**9)
     ] = 100_000

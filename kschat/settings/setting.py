@@ -150,7 +150,7 @@ class Setting(msgspec.Struct, frozen=True):
                 reason = f"is not one of: {', '.join(about.choices)}"
                 raise Unfit(hints.added(reason, hints.choice(value, about.choices)))
         elif isinstance(value, tuple):
-            if not value:
+            if not value and self.default:
                 raise Unfit("is an empty list")
             strange = [part for part in value if about.choices and part not in about.choices]
             if strange:

@@ -8,6 +8,7 @@ from pathlib import Path
 from kschat.backends import amqp, redis
 from kschat.backends.kinds import Backends, UnknownStore
 from kschat.chat.keys import KeysError, one_family
+from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OriginError, Origins
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
@@ -45,6 +46,11 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
         except OriginError as error:
             hint = "" if "write " in str(error) else hints.origin(origin)
             raise fault("origins", hints.added(f"holds {origin!r}, which {error}", hint)) from None
+    for proxy in config.trusted_proxies:
+        try:
+            ClientAddresses((proxy,))
+        except ProxyError as error:
+            raise fault("trusted_proxies", f"holds {proxy!r}, which {error}") from None
     if not BASE_PATH.fullmatch(config.base_path) or {".", ".."} & set(config.base_path.split("/")):
         reason = "is not like /chat: letters, digits, - . _ and ~ between slashes"
         raise fault("base_path", hints.added(reason, hints.base_path(config.base_path)))

@@ -155,7 +155,10 @@ class Socket:
             number = self._next_id
             self._next_id = number + 1
             body = b"%d%b" % (number, body)
-        self._send(self._event_head, body, attachments)
+        if attachments:
+            self._send(self._event_head, body, attachments)
+        elif self.accepted:
+            self.connection.session.transport.send(self._event_head + body)
         return number
 
     def ack(self, number: int, body: bytes, attachments: Sequence[bytes] = ()) -> None:
@@ -166,7 +169,15 @@ class Socket:
             body: the JSON array of the answer's arguments.
             attachments: what placeholders in it refer to.
         """
-        self._send(self._ack_head, b"%d%b" % (number, body), attachments)
+        if attachments:
+            self._send(self._ack_head, b"%d%b" % (number, body), attachments)
+        elif self.accepted:
+            self.connection.session.transport.send(b"%b%d%b" % (self._ack_head, number, body))
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the peer still waits to be let in."""
+        return not self.accepted and self.connection.sockets.get(self.namespace) is self
 
     @property
     def asked(self) -> int:
@@ -186,23 +197,20 @@ class Socket:
         connection.session.transport.ask_confirmation(number)
         return True
 
-    def disconnect(self) -> None:
-        """End this socket and tell the peer, which does not reconnect by itself then."""
+    def disconnect(self, reason: Reason = Reason.SERVER_DISCONNECT) -> None:
+        """End this socket and tell the peer, which does not reconnect by itself then. ``reason`` is for the handler."""
         connection = self.connection
         if connection.sockets.get(self.namespace) is self:
             connection.forget(self)
             connection.dismiss(self.namespace)
             self.accepted = False
             connection.send(Disconnect(self.namespace))
-            self.handler.disconnected(self, Reason.SERVER_DISCONNECT)
+            self.handler.disconnected(self, reason)
 
     def _send(self, head: bytes, rest: bytes, attachments: Sequence[bytes]) -> None:
         if not self.accepted:
             return
         session = self.connection.session
-        if not attachments:
-            session.transport.send(head + rest)
-            return
         # 42/kschat,… becomes 451-/kschat,… : one type for text, one for text with attachments
         session.transport.send(b"4%d%d-%b%b" % (head[1] - 0x30 + 3, len(attachments), head[2:], rest))
         for attachment in attachments:
@@ -405,7 +413,7 @@ class Connection:
         if len(self.sockets) >= self._limits.max_namespaces:
             raise ProtocolError("too many namespaces")
         if not self.may_join():
-            raise ProtocolError("joins in too quick a succession", Reason.TOO_MANY_JOINS)
+            raise ProtocolError("joins in too quick a succession", Reason.RATE)
         if self._refused >= self._limits.max_refused:
             raise ProtocolError("too many namespaces that were refused")
         if self._dismissed is not None:

@@ -18,7 +18,11 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         query: the URL's query, the first value of each name.
         authorization: the header of that name, or "".
-        peer: the address it came from, for the log: ``192.0.2.7:54321``, ``::1:54321``, ``unix``.
+        peer: the client's address, for the log: ``192.0.2.7:54321``, ``::1:54321``; without the port where a proxy
+            named the client; ``unix``.
+        address: the client's IP address; "" if it has none.
+        client: whose it counts as where limits are counted by address: an IPv4 address, or the /64 network of an IPv6
+            address; "" where nobody knows whose it is, and such limits do not hold.
         time: when it arrived, in seconds since the epoch; 0 if unknown.
         secure: whether it came by TLS to this server (a proxy may have ended TLS before).
         headers: by their names in lower case, those of one name joined by ``, ``; empty if they are not kept.
@@ -28,12 +32,9 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     authorization: str = ""
     peer: str = ""
+    address: str = ""
+    client: str = ""
     time: float = 0.0
     secure: bool = False
     headers: Mapping[str, str] = _NO_HEADERS
     url: str = ""
-
-    @property
-    def address(self) -> str:
-        """The peer's IP address; "" if it has none."""
-        return self.peer.rpartition(":")[0]

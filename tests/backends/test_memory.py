@@ -225,7 +225,7 @@ class TestAnything(MemoryTestCase):
 
     texts = st.tuples(st.sampled_from("abc"), st.sampled_from("def"), st.sampled_from([None, "1", "2"]))
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.integers(1, 6), st.integers(1, 6), st.lists(st.lists(texts, min_size=1, max_size=5), max_size=12))
     def test_offsets_rise_and_the_newest_are_kept(
         self, most: int, most_kilobytes: int, batches: list[list[tuple[str, str, Any]]]

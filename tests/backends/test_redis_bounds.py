@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store import store as store_module
 from kschat.backends.redis.store import write_queue
-from kschat.backends.redis.store.retention import STEP_ENTRIES
+from kschat.backends.redis.store.retention import STEP_BYTES, STEP_ENTRIES
 from kschat.chat.interfaces import Progress, Stored
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
@@ -20,8 +20,8 @@ from tests.contracts.made import message, mid
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import real_reactor
 
-#: Bytes of a page (``common.lua``), and of each large message here.
-PAGE_BYTES = 1_000_000
+#: Bytes of a page (``pageBytes.lua``), and of each large message here.
+PAGE_BYTES = 256_000
 LARGE = 100_000
 
 
@@ -106,7 +106,7 @@ class BytesTests(BoundsTestCase):
         return answer
 
     def tearDown(self) -> None:
-        self.assertLess(max(self.answers), PAGE_BYTES + 2 * LARGE)
+        self.assertLess(max(self.answers), PAGE_BYTES + LARGE)
 
     async def written(self, count: int, **changes: Any) -> list[Message]:
         batch = [
@@ -200,7 +200,7 @@ class StepsTests(BoundsTestCase):
             self.assertLess((await store.inbox("ben")).last - (await store.inbox("ben")).first, 1)
             removed = [commands.get("xdel", 0) for commands in steps]
             self.assertGreaterEqual(sum(removed), 39)
-            self.assertLessEqual(max(removed), PAGE_BYTES // LARGE + 1)
+            self.assertLessEqual(max(removed), STEP_BYTES // LARGE + 1)
 
 
 class ManyTests(BoundsTestCase):

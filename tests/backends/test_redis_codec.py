@@ -50,7 +50,7 @@ class TestPacking(SynchronousTestCase):
         seen, _ = self.rest(message("ben", "#r"))
         self.assertEqual(seen[1:5], [b"#r", b"#r", 0, b""])
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(NAMES, NAMES)
     def test_both_users_know_a_conversation_by_one_name_and_each_other_by_it(self, one: str, other: str) -> None:
         encoder = BatchEncoder()
@@ -63,7 +63,7 @@ class TestPacking(SynchronousTestCase):
         self.assertEqual(peer_of(side, name.encode()), other)
         self.assertEqual(peer_of(other_side, name.encode()), one)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(NAMES, NAMES, NAMES, NAMES)
     def test_no_two_conversations_have_one_name(self, one: str, two: str, three: str, four: str) -> None:
         encoder = BatchEncoder()

@@ -199,7 +199,7 @@ class TestAgreement(StoreTestCase):
         max_size=20,
     )
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(steps)
     def test_whatever_is_done_both_tell_the_same(self, steps: list[Any]) -> None:
         self.path = str(self.directory / f"{len(os.listdir(self.directory))}.db")

@@ -227,7 +227,7 @@ class TestCount(RetentionTestCase):
     users = st.sampled_from(["ann", "ben", "cem", "#r"])
     rounds = st.lists(st.lists(st.tuples(users.filter(lambda one: one != "#r"), users), max_size=12), max_size=5)
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, suppress_health_check=list(HealthCheck))
     @given(rounds, st.integers(1, 4))
     def test_whatever_is_written_the_newest_stay_without_a_hole(self, rounds: list[Any], most: int) -> None:
         result = self.turns.result

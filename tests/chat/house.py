@@ -7,16 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from twisted.internet.task import Clock
-
-from kschat.backends.local import LocalBus
-from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.context import make_context
+from kschat.chat.application import NAMESPACE
+from kschat.chat.authentication import KeySource
 from kschat.chat.delivery import Bounds
-from kschat.chat.keys import Keys
-from kschat.chat.mids import Mids
-from kschat.chat.tokens import Issuer, Rooms, Verifier
-from kschat.counters import Counters
+from kschat.chat.expiry import TokenTimes
+from kschat.chat.tokens import Rooms
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork
@@ -25,10 +20,8 @@ from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from kschat.wire.roles import Timer
 from kschat.wire.session import EngineSession, HeartbeatTimes
+from tests.chat.daemon import ChatDaemon
 from tests.contracts.doubles import LateRouter, LateStore
-
-NOW = 1_700_000_000.0
-SECRET = b"a secret of the tests, 32 bytes and more"
 
 _PACKET = re.compile(r"4([0-6])(?:(\d+)-)?(?:(/[^,]*),)?(\d+)?(.*)", re.DOTALL)
 _KINDS = ("connect", "disconnect", "event", "ack", "connect_error", "event", "ack")
@@ -190,49 +183,40 @@ class Guest:
         return {one.id: one.body for one in self.heard() if one.kind == "ack" and one.id is not None}
 
 
-class House:
-    """The chat of one daemon.
+class House(ChatDaemon):
+    """The chat of one daemon whose store and router answer when told.
 
     Args:
+        leeway, token_times, key_source: see ``ChatDaemon``.
         bounds: of the pipeline, in the place of the defaults.
     """
 
-    def __init__(self, limits: Limits | None = None, max_room: int = 1000, **bounds: int) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW)
-        # How far the wall clock was set from where it stood.
-        self.step = 0.0
-        wall = lambda: self.clock.seconds() + self.step  # noqa: E731
-        self.cork = Cork()
-        self.counters = Counters()
-        self.store = LateStore()
-        self.router = LateRouter()
-        self.bus = LocalBus()
-        self.issuer = Issuer(SECRET, wall)
-        self.context = make_context(
-            clock=self.clock,
-            wall=wall,
-            verifier=Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
-            store=self.store,
-            router=self.router,
-            bus=self.bus,
-            cork=self.cork,
-            mids=Mids("0a0b0c0d"),
-            bounds=Bounds(**bounds),
-            limits=limits or Limits(),
+    store: LateStore
+    router: LateRouter
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        max_room: int = 1000,
+        *,
+        leeway: float = 0.0,
+        token_times: TokenTimes | None = None,
+        key_source: KeySource | None = None,
+        **bounds: int,
+    ) -> None:
+        super().__init__(
+            store=LateStore(),
+            router=LateRouter(),
+            limits=limits,
             max_room=max_room,
-            counters=self.counters,
-            uniform=lambda least, most: least,
+            bounds=Bounds(**bounds),
+            leeway=leeway,
+            token_times=token_times,
+            key_source=key_source,
         )
-        self.chat = Chat(self.context)
-        self.hub = self.context.hub
         self.delivery = self.context.delivery
         self.server = Server(self.clock, observer=self.chat)
         self.server.mount(NAMESPACE, self.chat)
-
-    def token(self, user: str, rooms: Rooms = ()) -> str:
-        """A token that lets ``user`` in."""
-        return self.issuer.issue(user, 3600, rooms)
 
     def stranger(self, revision: Revision = 4, authorization: str = "", **query: str) -> Guest:
         """A client that has not asked to be let in yet."""

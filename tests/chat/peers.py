@@ -14,29 +14,21 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from kschat.backends.local import LocalBus
 from kschat.chat.application import NAMESPACE, Chat
-from kschat.chat.context import make_context
-from kschat.chat.delivery import Bounds
 from kschat.chat.interfaces import IRouter, RouterListener, Stored
-from kschat.chat.keys import Keys
 from kschat.chat.message import Message
-from kschat.chat.mids import Mids
 from kschat.chat.session import ChatSession
 from kschat.chat.stream import DeliveryStream
-from kschat.chat.tokens import Issuer, Rooms, Verifier
-from kschat.counters import Counters
+from kschat.chat.tokens import Rooms
+from kschat.rates import RateSettings
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
-from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from kschat.wire.roles import Timer
 from kschat.wire.session import EngineSession, HeartbeatTimes
-
-NOW = 1_700_000_000.0
-SECRET = b"a secret of the tests, 32 bytes or more"
+from tests.chat.daemon import ChatDaemon
 
 _numbers = count(1)
 
@@ -194,9 +186,8 @@ class Client:
         self.session = EngineSession("engine", revision, self.pipe, timers=_NoTimers(), times=HeartbeatTimes(25, 20))
         server = Server(chat.context.clock, observer=chat)
         server.mount(NAMESPACE, chat)
-        self.connection = Connection(
-            self.session, server, Handshake(query=query, peer="192.0.2.7"), limits=chat.context.limits
-        )
+        handshake = Handshake(query=query, peer="192.0.2.7", client="192.0.2.7")
+        self.connection = Connection(self.session, server, handshake, limits=chat.context.limits)
         self.session.listener = self.connection
         self.pid: str | None = None
         self.sid: str | None = None
@@ -344,14 +335,17 @@ def _with_parts(value: Any, parts: list[bytes]) -> Any:
     return value
 
 
-class Daemon:
-    """One daemon's chat.
+class Daemon(ChatDaemon):
+    """One daemon's chat, whose clients are ``Client``.
 
     Args:
         store: as given.
         router: as given, or one that carries nothing.
         clock: as given, or a new one.
+        limits: on what clients send, in the place of the defaults.
+        max_room: members of a room.
         bus: as given, or one of a daemon that is alone.
+        rates: what users and addresses may do; anything, unless given.
     """
 
     def __init__(
@@ -362,43 +356,24 @@ class Daemon:
         limits: Limits | None = None,
         max_room: int = 1000,
         bus: Any = None,
+        rates: RateSettings | None = None,
     ) -> None:
-        if clock is None:
-            clock = Clock()
-            clock.advance(NOW)
-        self.clock = clock
-        self.store = store
-        self.router = StillRouter() if router is None else router
-        self.counters = Counters()
-        self.cork = Cork()
-        self.bus = LocalBus() if bus is None else bus
-        # How far the wall clock was set from where it stood.
-        self.step = 0.0
-        wall = lambda: clock.seconds() + self.step  # noqa: E731
-        self.issuer = Issuer(SECRET, wall)
-        self.context = make_context(
-            clock=clock,
-            wall=wall,
-            verifier=Verifier(Keys.from_secret(SECRET), ("HS256",), wall),
+        super().__init__(
             store=store,
-            router=self.router,
-            bus=self.bus,
-            cork=self.cork,
-            mids=Mids("0a0b0c0d"),
-            bounds=Bounds(),
-            limits=limits or Limits(),
+            router=StillRouter() if router is None else router,
+            clock=clock,
+            limits=limits,
             max_room=max_room,
-            counters=self.counters,
+            bus=bus,
+            rates=rates,
             uniform=lambda least, most: (least + most) / 2,
         )
-        self.chat = Chat(self.context)
-        self.hub = self.context.hub
 
     def client(
         self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()
     ) -> Client:
         """A client that has opened a session, and joined nothing."""
-        return Client(self.chat, user, self.issuer.issue(user, 3600, rooms), revision, query or {})
+        return Client(self.chat, user, self.token(user, rooms), revision, query or {})
 
     def joined(
         self, user: str, query: Mapping[str, str] | None = None, revision: Revision = 4, rooms: Rooms = ()

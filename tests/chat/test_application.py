@@ -9,6 +9,7 @@ from typing import Any
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.repeated_log import LINES
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import Reason
 from tests.chat.house import Guest, Heard, House
@@ -43,7 +44,7 @@ class Joining(SynchronousTestCase):
 
     def test_the_reason_is_counted_and_not_told(self) -> None:
         self.house.clock.advance(0)
-        token = self.house.token("ann")
+        token = self.house.token("ann", lasts=3600)
         self.house.clock.advance(3600)
         guest = self.asked(4, token)
         self.assertEqual(guest.heard()[0].data, {"message": "Authentication error"})
@@ -253,6 +254,18 @@ class Logging(SynchronousTestCase):
                 "ann left: transport close",
                 "a socket from 192.0.2.7:1 was rejected: malformed",
             ],
+        )
+
+    def test_a_flood_of_bad_tokens_is_no_flood_of_lines(self) -> None:
+        house = House()
+        with capturedLogs() as events:
+            for _ in range(5 * LINES):
+                house.stranger().join({"token": "bad"})
+            house.context.repeated.flush()
+        lines = self.lines(events)
+        self.assertEqual(len(lines), LINES + 1)
+        self.assertEqual(
+            lines[-1], f"{4 * LINES} more like this in the last 10 s: sockets that were rejected: malformed"
         )
 
     def test_no_token_and_no_text_is_in_it(self) -> None:

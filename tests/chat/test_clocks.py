@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.chat.house import NOW, Guest, House
+from tests.chat.daemon import NOW
+from tests.chat.house import Guest, House
 
 HOUR = 3600
 
@@ -53,7 +54,7 @@ class ClocksTests(SynchronousTestCase):
         self.assertEqual(len(self.got(ben)), 1)
 
     def test_a_token_ends_by_the_wall_clock(self) -> None:
-        token = self.house.token("dan")
+        token = self.house.token("dan", lasts=HOUR)
         self.house.clock.advance(HOUR - 1)
         self.house.step = 2.0
         late = self.house.stranger().join({"token": token})

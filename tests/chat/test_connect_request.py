@@ -152,7 +152,7 @@ class PlacesOfAToken(SynchronousTestCase):
     def test_ks_id_alone_lets_nobody_in(self) -> None:
         self.assertEqual(self.refused(request(query={"ksId": "42"})), "missing")
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         st.binary(max_size=60)
         | st.text(max_size=30).map(lambda text: json.dumps({"token": text, "pid": text}).encode()),

@@ -15,7 +15,8 @@ from kschat.chat.cursors import CURSOR_WAIT
 from kschat.chat.interfaces import Stored
 from kschat.chat.notifier import CLAIM_WAIT, FLUSH_WAIT
 from kschat.wire.errors import Reason
-from tests.chat.peers import NOW, Client, Daemon
+from tests.chat.daemon import NOW
+from tests.chat.peers import Client, Daemon
 from tests.contracts.circle import Circle, CircleBus
 from tests.contracts.made import message
 
@@ -324,6 +325,7 @@ class PresenceOfAll(DaemonsTestCase):
         self.circle.settled = False
         self.eve.ask("Presence", {"ids": ["ann"]})
         self.eve.ask("Presence", {"ids": []})
+        self.one.clock.advance(0)
         self.assertEqual(self.one.clock.getDelayedCalls(), [])
 
     def test_what_is_heard_while_the_answer_is_on_its_way_is_newer(self) -> None:

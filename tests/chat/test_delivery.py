@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ SUCCESS, FAILURE = "Send Emit is success.", "Send Emit is failed."
 
 
 class PipelineTests(SynchronousTestCase):
-    def setUp(self, **bounds: int) -> None:
+    def setUp(self, **bounds: Any) -> None:
         self.house = House(None, 1000, **bounds)
         self.store = self.house.store
         self.router = self.house.router
@@ -120,7 +121,7 @@ class Batches(PipelineTests):
         self.house.turn()
         self.assertEqual([one["MSG"][0]["msg"] for one in self.ben.events("RESPRECEIVER")], [0])
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         st.integers(1, 4),
         st.integers(1, 3),

@@ -22,7 +22,8 @@ from kschat.chat import inflight, stream
 from kschat.chat.interfaces import Progress, Stored
 from kschat.chat.stream import StreamState
 from kschat.wire.errors import Reason
-from tests.chat.peers import NOW, Client, Daemon, StillRouter, message
+from tests.chat.daemon import NOW
+from tests.chat.peers import Client, Daemon, StillRouter, message
 from tests.chat.stores import AskedStore, Behind, Shelves
 
 USERS = ("ben", "cem")
@@ -472,7 +473,6 @@ class TestInboxModel(SynchronousTestCase):
             settings=settings(
                 max_examples=120,
                 stateful_step_count=50,
-                deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             ),
         )

@@ -157,7 +157,7 @@ class SendPayloads(SynchronousTestCase):
                 with contextlib.suppress(Refused):
                     decode_send((Raw(text.encode()),))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES, max_size=2))
     def test_any_arguments_are_a_payload_or_refused(self, values: list[Any]) -> None:
         args = tuple(Raw(json.dumps(value).encode()) for value in values)
@@ -177,7 +177,7 @@ class SendPayloads(SynchronousTestCase):
         self.assertLessEqual(len(bytes(rno)), 256)
         json.loads(bytes(rno))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES, max_size=2))
     def test_any_arguments_of_the_other_events_are_a_payload_or_refused(self, values: list[Any]) -> None:
         args = tuple(Raw(json.dumps(value).encode()) for value in values)
@@ -197,7 +197,7 @@ class SendPayloads(SynchronousTestCase):
                 self.assertIn("Event", refused.why)
                 refused.why.encode()
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.binary(max_size=60).map(lambda noise: b'{"uId":"a","pId":"b","msg":' + noise + b"}"))
     def test_any_text_that_passes_the_wire_is_json_to_the_letter(self, text: bytes) -> None:
         """What a recipient's parser would choke on must not come as far as here."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
 from kschat.chat.interfaces import RouterUnavailable
-from tests.chat.peers import NOW, Client, Daemon
+from kschat.rates import RateSettings
+from tests.chat.daemon import NOW
+from tests.chat.peers import Client, Daemon
 from tests.chat.stores import AskedStore
 
 MS = int(NOW * 1000)
@@ -166,3 +169,93 @@ class TestNotLetInYet(PresenceTestCase):
         first.drop()
         self.router.binding.pop().errback(ZeroDivisionError("a bug of the router"))
         self.assertEqual(self.told(), [("ann", True, None), ("ann", False, MS)])
+
+
+class TestGathered(PresenceTestCase):
+    """Changes are gathered for 100 ms: small in, a little out."""
+
+    def setUp(self) -> None:
+        self.store = AskedStore(MemoryStore(1000, 1_000_000))
+        self.daemon = Daemon(self.store, rates=RateSettings(presence_interval=0.1))
+        self.router = self.daemon.router
+        self.watcher = self.daemon.joined("eve")
+        self.moves: list[tuple[str, str]] = []
+        bus = self.daemon.bus
+        for name in ("here", "gone"):
+            self.patch(bus, name, self.noting(name, getattr(bus, name)))
+
+    def noting(self, name: str, do: Callable[..., None]) -> Callable[..., None]:
+        def noted(user: str, *args: int) -> None:
+            self.moves.append((name, user))
+            do(user, *args)
+
+        return noted
+
+    def test_a_change_is_told_after_the_interval(self) -> None:
+        self.watch("ann")
+        ann = self.daemon.joined("ann")
+        self.daemon.clock.advance(0.09)
+        self.assertEqual(self.told(), [])
+        self.daemon.clock.advance(0.02)
+        self.assertEqual(self.told(), [("ann", True, None)])
+        self.daemon.clock.advance(9.89)
+        ann.drop()
+        self.daemon.clock.advance(0.11)
+        # When it left, and not when that was told.
+        self.assertEqual(self.told()[1:], [("ann", False, MS + 10_000)])
+
+    def test_one_who_comes_and_goes_all_the_time_is_told_of_once_an_interval(self) -> None:
+        watchers = [self.daemon.joined(f"w{number}") for number in range(5)]
+        self.daemon.clock.advance(1)
+        self.moves.clear()
+        for watcher in watchers:
+            self.watch("ann", client=watcher)
+        for _ in range(10):
+            for _ in range(20):
+                self.daemon.joined("ann").drop()
+            ann = self.daemon.joined("ann")
+            self.daemon.clock.advance(0.11)
+            ann.drop()
+            self.daemon.clock.advance(0.11)
+        for watcher in watchers:
+            self.assertEqual([online for _, online, _ in self.told(watcher)], [True, False] * 10)
+        self.assertEqual(self.moves, [("here", "ann"), ("gone", "ann")] * 10)
+
+    def test_what_cancels_out_is_not_told_to_anybody(self) -> None:
+        self.watch("ann")
+        ann = self.daemon.joined("ann")
+        self.daemon.clock.advance(1)
+        self.moves.clear()
+        ann.drop()
+        ann = self.daemon.joined("ann")
+        self.daemon.joined("ben").drop()
+        self.daemon.clock.advance(1)
+        self.assertEqual((self.told(), self.moves), ([("ann", True, None)], []))
+
+    def test_an_answer_knows_what_is_not_told_yet(self) -> None:
+        ann = self.daemon.joined("ann")
+        self.assertEqual(self.watch("ann"), {"ann": {"online": True, "lastSeen": None}})
+        self.daemon.clock.advance(1)
+        ann.drop()
+        self.assertEqual(self.watch("ann", "ben")["ann"], {"online": False, "lastSeen": MS + 1000})
+        self.daemon.joined("ben")
+        self.daemon.clock.advance(0.11)
+        self.assertEqual(self.told(), [("ben", True, None)])
+
+    def test_changes_on_other_daemons_are_gathered_too(self) -> None:
+        self.watch("ann", "ben")
+        for _ in range(10):
+            self.daemon.context.operations.on_presence("ann", True, None)
+            self.daemon.context.operations.on_presence("ben", True, None)
+            self.daemon.context.operations.on_presence("ben", False, MS)
+        self.daemon.clock.advance(0.11)
+        self.assertEqual(self.told(), [("ann", True, None)])
+
+    def test_what_was_gathered_is_told_at_the_end(self) -> None:
+        self.watch("ann")
+        self.daemon.joined("ann")
+        self.daemon.context.presence.stop()
+        self.assertEqual(self.told(), [("ann", True, None)])
+        self.daemon.context.presence.stop()
+        self.daemon.clock.advance(1)
+        self.assertEqual(len(self.told()), 1)

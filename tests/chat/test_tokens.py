@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat.keys import Keys
-from kschat.chat.tokens import MAX_TOKEN, MAX_TRIED, Identity, Issuer, TokenError, Verifier, as_user
+from kschat.chat.keys import Keys, KeysError
+from kschat.chat.tokens import MAX_TOKEN, MAX_TRIED, ClaimRules, Identity, Issuer, TokenError, Verifier, as_user
 
 SECRET = b"a secret of the tests, 32 bytes and more"
 NOW = 1_700_000_000.0
@@ -168,17 +168,17 @@ class RefusedTokens(SynchronousTestCase):
         self.assertTrue(error.__suppress_context__ or error.__context__ is None)
         self.assertNotIn("secret", repr(Keys.from_secret(SECRET)))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*")))
     def test_junk_is_refused(self, junk: object) -> None:
         self.assertRaises(TokenError, verifier().verify, junk)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.binary(max_size=200), st.one_of(st.just(b'{"alg":"HS256"}'), st.binary(max_size=60)))
     def test_any_bytes_rightly_signed_are_an_identity_or_refused(self, payload: bytes, header: bytes) -> None:
         self.identity_or_refused(signed(payload, header))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -205,11 +205,75 @@ class RefusedTokens(SynchronousTestCase):
 class AcceptedTokens(SynchronousTestCase):
     def test_a_token_as_the_tutorials_back_end_makes_it(self) -> None:
         token = jwt.encode({"data": {"id": 42, "name": "x"}, "iat": NOW + 5, "exp": NOW + 9}, SECRET)
-        self.assertEqual(verifier().verify(token), Identity("42", NOW + 9, ()))
+        self.assertEqual(verifier().verify(token), Identity("42", NOW + 9, (), issued=NOW + 5))
 
     def test_claims_without_a_rule_are_not_looked_at(self) -> None:
         odd = {"nbf": NOW + 1000, "iat": "yesterday", "aud": "others", "sub": 7, "iss": None, "jti": []}
         self.assertEqual(verifier().verify(signed(claims(**odd))).user, "alice")
+
+    def test_a_token_must_claim_what_the_rules_say(self) -> None:
+        def outcome(rules: ClaimRules, **odd: Any) -> str:
+            checker = Verifier(Keys.from_secret(SECRET), ("HS256",), clock_at(NOW).seconds, rules=rules)
+            try:
+                return checker.verify(signed(claims(**odd))).user
+            except TokenError as error:
+                return error.reason
+
+        audience = ClaimRules(audience=("chat", "app"))
+        good: list[Any] = ["chat", "app", ["chat"], ["x", "app"]]
+        bad: list[Any] = ["x", "", "chat ", "Chat", ["x"], [], None, 1, {}, {"chat": 1}, ["chat", 1], [["chat"]], True]
+        for aud in good:
+            self.assertEqual(outcome(audience, aud=aud), "alice", aud)
+        for aud in bad:
+            self.assertEqual(outcome(audience, aud=aud), "audience", aud)
+        self.assertEqual(outcome(audience), "audience")
+        issuer = ClaimRules(issuer=("https://a.example/", "b"))
+        self.assertEqual(outcome(issuer, iss="b"), "alice")
+        odd_issuers: list[Any] = ["https://a.example", "c", "", ["b"], None, 1, {}]
+        for iss in odd_issuers:
+            self.assertEqual(outcome(issuer, iss=iss), "issuer", iss)
+        self.assertEqual(outcome(issuer), "issuer")
+        checker = Verifier(
+            Keys.from_secret(SECRET), ("HS256",), clock_at(NOW).seconds, rules=ClaimRules(require_exp=True)
+        )
+        error = self.assertRaises(TokenError, checker.verify, signed(b'{"data":{"id":"alice"}}'))
+        self.assertEqual(error.reason, "no_expiry")
+        self.assertEqual(checker.verify(signed(claims())).user, "alice")
+
+    def test_an_issuer_with_the_same_rules_makes_tokens_that_pass(self) -> None:
+        rules = ClaimRules(audience=("chat", "app"), issuer=("us",), require_exp=True)
+        clock = clock_at(NOW)
+        checker = Verifier(Keys.from_secret(SECRET), ("HS256",), clock.seconds, rules=rules)
+        self.assertEqual(checker.verify(Issuer(SECRET, clock.seconds, rules).issue("zoë", 60)).user, "zoë")
+
+    def test_other_keys_hold_from_then_on_and_unfit_ones_change_nothing(self) -> None:
+        checker, old, new = verifier(), signed(claims()), signed(claims(), secret=b"n" * 32)
+        self.assertRaises(KeysError, checker.use, Keys.from_secret(b"short"))
+        self.assertEqual(checker.verify(old).user, "alice")
+        checker.use(Keys.from_secret(b"n" * 32))
+        self.assertEqual(checker.verify(new).user, "alice")
+        self.assertRaises(TokenError, checker.verify, old)
+
+    def test_without_keys_nobody_is_believed(self) -> None:
+        checker = Verifier(None, ("HS256",), clock_at(NOW).seconds)
+        for token in (signed(claims()), signed(claims(), b'{"alg":"HS256","kid":"a"}')):
+            self.assertEqual(self.assertRaises(TokenError, checker.verify, token).reason, "no_keys")
+        error = self.assertRaises(TokenError, checker.verify, signed(claims(), b'{"alg":"RS256"}'))
+        self.assertEqual(error.reason, "algorithm")
+
+    def test_when_it_was_issued_and_its_own_id_are_known(self) -> None:
+        def told(**odd: Any) -> tuple[float | None, str | None]:
+            identity = verifier().verify(signed(claims(**odd)))
+            return identity.issued, identity.token_id
+
+        self.assertEqual(told(), (None, None))
+        self.assertEqual(told(iat=NOW - 5, jti="a1"), (NOW - 5, "a1"))
+        self.assertEqual(told(iat=1.5, jti=17), (1.5, "17"))
+        neither: list[Any] = [None, True, [], {}, 10**400]
+        for odd in ("1", *neither):
+            self.assertEqual(told(iat=odd), (None, None))
+        for odd in (1.5, *neither):
+            self.assertEqual(told(jti=odd), (None, None))
 
     def test_a_number_and_its_string_are_the_same_user(self) -> None:
         for value in (7, "7"):
@@ -255,7 +319,7 @@ class AcceptedTokens(SynchronousTestCase):
     def test_an_issued_token_is_accepted_until_its_end(self) -> None:
         clock = clock_at(NOW + 0.5)
         issuer, checker = Issuer(SECRET, clock.seconds), Verifier(Keys.from_secret(SECRET), ("HS256",), clock.seconds)
-        self.assertEqual(checker.verify(issuer.issue("zoë", 60)), Identity("zoë", NOW + 61, ()))
+        self.assertEqual(checker.verify(issuer.issue("zoë", 60)), Identity("zoë", NOW + 61, (), issued=NOW))
         self.assertEqual(checker.verify(issuer.issue("1", 0.5, ("a", "b"))).rooms, ("a", "b"))
         self.assertEqual(checker.verify(issuer.issue("1", 1, "*")).rooms, "*")
 

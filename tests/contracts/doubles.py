@@ -27,6 +27,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class LateStore:
 
     Attributes:
         answers: to everything but ``inbox``, ``read`` and ``last_seen``, whose are ``looks``.
+        lists: those to ``revocations``.
         batches: what it was asked to append, also what failed.
     """
 
@@ -88,6 +90,7 @@ class LateStore:
         self.epoch = self._memory.epoch
         self.answers = Answers(StoreUnavailable("the test took it away"))
         self.looks = Answers(StoreUnavailable("the test took it away"))
+        self.lists = Answers(StoreUnavailable("the test took it away"))
         self.batches: list[list[Message]] = []
         self.running = False
         self.keeps = True
@@ -145,6 +148,12 @@ class LateStore:
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self.answers.to(lambda: self._memory.leave(room, user))
+
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        return self.answers.to(lambda: self._memory.revoke(revocation, now=now, most=most))
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        return self.lists.to(lambda: self._memory.revocations(after, limit))
 
 
 @implementer(IRouter)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import (
     MAX_UNREAD,
+    PAGE_BYTES,
     Entry,
     InboxState,
     IStore,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     Stored,
     StoreUnavailable,
 )
 from kschat.chat.message import Error, Message
+from kschat.chat.revocation import FOREVER, Revocation
 from tests.contracts.made import awkward_messages, message, mid, to
 
 if TYPE_CHECKING:
@@ -330,6 +334,52 @@ class InboxContract(Contract):
         self.assertEqual(await store.last_seen(list(seen)), seen)
 
 
+class PageContract(Contract):
+    """Pages are cut by bytes where they are read."""
+
+    #: More of these than two do not fit into one page.
+    LARGE = PAGE_BYTES * 2 // 5
+
+    async def make_large(self) -> tuple[IStore, list[Message]]:
+        """A store with messages of Ann to Ben: large ones, one that is larger than a page, with binary, small ones."""
+        store = await self.make_store()
+        large = Raw(b'"%b"' % (b"x" * self.LARGE))
+        batch = [message(msg=large) for _ in range(5)]
+        batch += [message(msg=Raw(b'"%b"' % (b"y" * (PAGE_BYTES + 1)))), message()]
+        placeholder = Raw(b'{"_placeholder":true,"num":0}')
+        batch += [message(msg=placeholder, attachments=(bytes(self.LARGE),)) for _ in range(3)]
+        batch += to("ben", "ben")
+        half = len(batch) // 2
+        answers = [*await store.append(batch[:half]), *await store.append(batch[half:])]
+        await self.settle(store)
+        return store, [answer.message for answer in answers]
+
+    def assertWithinPage(self, page: list[Message]) -> None:
+        self.assertTrue(len(page) == 1 or sum(one.size for one in page) <= PAGE_BYTES, [one.size for one in page])
+
+    async def test_a_page_of_an_inbox_has_so_many_bytes_or_one_message(self) -> None:
+        store, written = await self.make_large()
+        found: list[Message] = []
+        pages = 0
+        while page := [entry.message for entry in (await store.read("ben", len(found), 100)).entries]:
+            self.assertWithinPage(page)
+            found += page
+            pages += 1
+        self.assertEqual(found, written)
+        self.assertEqual(pages, 6)
+
+    async def test_a_page_of_a_conversation_has_so_many_bytes_or_one_message(self) -> None:
+        store, written = await self.make_large()
+        found: list[Message] = []
+        more = True
+        while more:
+            page = await store.history("ben", "ann", before=found[0].mid if found else None, limit=100)
+            self.assertWithinPage(list(page.messages))
+            found[:0] = page.messages
+            more = page.more
+        self.assertEqual(found, written)
+
+
 class ConversationContract(Contract):
     """History, conversations, and what is read."""
 
@@ -591,7 +641,84 @@ class RoomContract(Contract):
         self.assertEqual((await store.history("ann", "r", before=None, limit=10)).messages, (two,))
 
 
-class StoreContract(AppendContract, RepeatContract, InboxContract, ConversationContract, RoomContract):
+class RevocationContract(Contract):
+    """Revoked tokens."""
+
+    async def kept(self, store: IStore, after: int = 0, limit: int = 100) -> list[Revocation]:
+        """What is kept, in its order."""
+        found = await store.revocations(after, limit)
+        self.assertEqual([one.number for one in found], sorted({one.number for one in found}))
+        return [one.revocation for one in found]
+
+    async def test_revocations_are_kept_as_they_were_given_in_their_order(self) -> None:
+        store = await self.make_store()
+        self.assertEqual(await self.kept(store), [])
+        given = [
+            Revocation("uann"),
+            Revocation("tan id", 0, 1_800_000_000_000),
+            Revocation("i", 1_700_000_000_001, FOREVER),
+            Revocation("i\U0001f600 \t#\x00'%", 1_700_000_000_002, FOREVER),
+        ]
+        for one in given:
+            await store.revoke(one, now=0, most=10)
+        self.assertEqual(await self.kept(store), given)
+
+    async def test_they_are_read_in_pages_after_a_number(self) -> None:
+        store = await self.make_store()
+        given = [Revocation(f"u{number}") for number in range(7)]
+        for one in given:
+            await store.revoke(one, now=0, most=10)
+        found: list[Revocation] = []
+        after = 0
+        while page := await store.revocations(after, 3):
+            self.assertLessEqual(len(page), 3)
+            found += [one.revocation for one in page]
+            after = page[-1].number
+        self.assertEqual(found, given)
+        await store.revoke(Revocation("u7"), now=0, most=10)
+        self.assertEqual(await self.kept(store, after), [Revocation("u7")])
+
+    async def test_a_change_comes_after_all_others_and_revoking_less_lifts_nothing(self) -> None:
+        store = await self.make_store()
+        await store.revoke(Revocation("i", 5000, 9000), now=0, most=10)
+        await store.revoke(Revocation("uann"), now=0, most=10)
+        (_, last) = await store.revocations(0, 10)
+        await store.revoke(Revocation("i", 4000, 9500), now=0, most=10)
+        self.assertEqual(await self.kept(store, last.number), [Revocation("i", 5000, 9500)])
+        self.assertEqual(await self.kept(store), [Revocation("uann"), Revocation("i", 5000, 9500)])
+
+    async def test_one_that_is_lifted_says_so_and_may_be_revoked_again(self) -> None:
+        store = await self.make_store()
+        await store.revoke(Revocation("i", 5000, FOREVER), now=0, most=10)
+        await store.revoke(Revocation("i", 0, 9000, True), now=0, most=10)
+        self.assertEqual(await self.kept(store), [Revocation("i", 0, 9000, True)])
+        await store.revoke(Revocation("i", 10, 20), now=0, most=10)
+        self.assertEqual(await self.kept(store), [Revocation("i", 10, 20)])
+
+    async def test_what_is_kept_no_longer_is_deleted_when_another_is_kept(self) -> None:
+        store = await self.make_store()
+        for number in range(4):
+            await store.revoke(Revocation(f"t{number}", 0, 1000 + number), now=0, most=10)
+        await store.revoke(Revocation("uann"), now=1001, most=10)
+        self.assertEqual(
+            await self.kept(store), [Revocation("t2", 0, 1002), Revocation("t3", 0, 1003), Revocation("uann")]
+        )
+
+    async def test_beyond_the_bound_another_one_is_refused_and_a_change_is_not(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben"):
+            await store.revoke(Revocation(f"u{user}", 0, 2000), now=0, most=2)
+        with self.assertRaises(RevocationsFull):
+            await store.revoke(Revocation("ucem"), now=1000, most=2)
+        await store.revoke(Revocation("uann", 0, 3000), now=1000, most=2)
+        self.assertEqual(await self.kept(store), [Revocation("uben", 0, 2000), Revocation("uann", 0, 3000)])
+        await store.revoke(Revocation("ucem"), now=2000, most=2)
+        self.assertEqual(await self.kept(store), [Revocation("uann", 0, 3000), Revocation("ucem")])
+
+
+class StoreContract(
+    AppendContract, RepeatContract, InboxContract, PageContract, ConversationContract, RoomContract, RevocationContract
+):
     """All of it."""
 
 
@@ -621,6 +748,8 @@ class FailingStoreContract(Contract):
             store.mark_read("ben", "ann", mid(1)),
             store.join("#r", "ann", 10),
             store.leave("#r", "ann"),
+            store.revoke(Revocation("uann"), now=0, most=10),
+            store.revocations(0, 10),
         ):
             with self.assertRaises(StoreUnavailable):
                 await asked
@@ -644,6 +773,7 @@ class FailingStoreContract(Contract):
         answers = await store.append([*to("ben", "ben"), message(cid="c1")])
         await store.mark_read("ben", "ann", answers[1].message.mid)
         await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
+        await store.revoke(Revocation("uann"), now=0, most=10)
         await self.break_off(store)
         await self.bring_back(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
@@ -652,3 +782,4 @@ class FailingStoreContract(Contract):
         self.assertEqual(await store.last_seen(["ben"]), {"ben": 1000})
         self.assertEqual([one.unread for one in await store.conversations("ben", 10)], [1])
         self.assertFalse(await store.join("#r", "ann", 10))
+        self.assertEqual([one.revocation for one in await store.revocations(0, 10)], [Revocation("uann")])

@@ -13,11 +13,11 @@ class LateStoreTests(istore.StoreContract, istore.FailingStoreContract, TestCase
 
     async def break_off(self, store: IStore) -> None:
         assert isinstance(store, LateStore)
-        store.answers.away = store.looks.away = True
+        store.answers.away = store.looks.away = store.lists.away = True
 
     async def bring_back(self, store: IStore) -> None:
         assert isinstance(store, LateStore)
-        store.answers.away = store.looks.away = False
+        store.answers.away = store.looks.away = store.lists.away = False
 
 
 class LateRouterTests(router.RouterContract, router.FailingRouterContract, TestCase):

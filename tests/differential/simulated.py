@@ -32,6 +32,7 @@ from kschat.chat.interfaces import (
     StoreListener,
 )
 from kschat.chat.message import Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 T = TypeVar("T")
 
@@ -131,6 +132,12 @@ class FarStore:
 
     def members(self, room: str) -> Deferred[list[str]]:
         return self._reads.ask(lambda: self._store.members(room))
+
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        return self._writes.ask(lambda: self._store.revoke(revocation, now=now, most=most))
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        return self._reads.ask(lambda: self._store.revocations(after, limit))
 
 
 class Exchange:

@@ -22,7 +22,8 @@ from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
 from kschat.counters import Counters
-from tests.chat.peers import NOW, Daemon
+from tests.chat.daemon import NOW
+from tests.chat.peers import Daemon
 from tests.differential.simulated import Exchange, FarBus, FarRouter, FarStore, Hall
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis

@@ -15,6 +15,7 @@ from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
 from kschat.front.engine import EngineSettings
 from kschat.front.site import Health, Ready, make_root
+from kschat.rates import AddressLimits, RateSettings
 from kschat.wire.connection import Application, Connection, Socket
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
@@ -165,6 +166,8 @@ class Daemon:
         base_path: see ``site.make_root``.
         house: the chat that it is the front of, in the place of a ``Recorder``.
         busy: see ``Engine``.
+        trusted_proxies: see ``FrontSettings``.
+        rates: what an address may do; anything, unless given.
         settings: of the engine.
     """
 
@@ -178,6 +181,8 @@ class Daemon:
         house: House | None = None,
         busy: Callable[[], bool] = lambda: False,
         base_path: str = "",
+        trusted_proxies: tuple[str, ...] = (),
+        rates: RateSettings | None = None,
         **settings: Any,
     ) -> None:
         self.recorder = Recorder()
@@ -196,11 +201,13 @@ class Daemon:
                 limits=limits or Limits(),
                 bounds=bounds or ChannelBounds(),
                 access_log=access_log,
+                trusted_proxies=trusted_proxies,
             ),
             counters=self.counters,
             cork=self.cork,
             client=Data(b"a script", "text/javascript"),
             busy=busy,
+            handshake_wait=AddressLimits(rates or RateSettings(), self.clock.seconds, self.counters).handshake,
         )
         self.front = front
         self.engine, self.sessions = front.engine, front.sessions
@@ -221,9 +228,9 @@ class Daemon:
             for wire in self._wires:
                 wire.pump()
 
-    def connect(self, room: int | None = None) -> Wire:
+    def connect(self, room: int | None = None, peer: str = "192.0.2.7") -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""
-        wire = Wire(self.clock)
+        wire = Wire(self.clock, peer)
         self._wires.append(wire)
         wire.room = room
         protocol = self.site.buildProtocol(wire.getPeer())

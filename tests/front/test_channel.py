@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from typing import Any
 
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from kschat.front.channel import ChannelBounds, redacted
+from kschat.repeated_log import LINES, PERIOD
 from tests.front.daemon import V4, Daemon, Response, handshake
 from tests.front.wires import Wire
 
@@ -292,6 +294,81 @@ class Sizes(ChannelTests):
         self.assertIsNotNone(wire.lost)
 
 
+class BodiesThatNobodyReads(ChannelTests):
+    """The head is answered at once, and the connection ends: nobody waits for the body."""
+
+    def answered(self, head: str, status: int, json: object = None, **settings: Any) -> None:
+        for lines in (
+            "Content-Length: 500",
+            "Transfer-Encoding: chunked",
+            "Content-Length: 500\r\nExpect: 100-continue",
+        ):
+            daemon = Daemon(bounds=self.bounds, **settings)
+            wire = daemon.connect()
+            wire.arrive(f"{head} HTTP/1.1\r\nHost: chat.example\r\n{lines}\r\n\r\n".encode())
+            (response,) = responses(wire)
+            self.assertEqual(response.status, status, (head, lines))
+            if json is not None:
+                self.assertEqual(response.json["code"], json)
+            self.assertEqual(response.headers.get("connection"), "close")
+            self.assertIsNotNone(wire.lost)
+            self.assertEqual((daemon.connections.open, len(daemon.timers)), (0, 0))
+
+    def test_where_there_is_nothing(self) -> None:
+        for path in ("/nothing", "/static/", "/healthz/", "//", "/socket.io", "/%2e%2e/x", "/%73ocket.iox/"):
+            if path not in ("/static/", "/socket.io"):
+                self.answered(f"POST {path}", 404)
+        self.answered("POST /chat/nothing", 404, base_path="/chat")
+
+    def test_where_that_is_not_done(self) -> None:
+        for method in ("POST", "PUT", "DELETE", "PATCH", "X"):
+            for path in ("/", "/healthz", "/readyz", "/static", "/socket.io/socket.io.js"):
+                self.answered(f"{method} {path}", 405 if method == "POST" else 501)
+
+    def test_with_what_is_only_fetched(self) -> None:
+        for path in ("/", "/healthz", "/static"):
+            self.answered(f"GET {path}", 200)
+        self.answered("GET /socket.io/?EIO=4&transport=polling&sid=x", 400, 1)
+
+    def test_for_a_session_that_is_not_there(self) -> None:
+        self.answered("POST /socket.io/?EIO=4&transport=polling&sid=x", 400, 1)
+        self.answered("POST /socket.io/?EIO=4&transport=polling", 400, 2)
+        self.answered("POST /socket.io/?EIO=4&transport=x&sid=x", 400, 0)
+        self.answered("POST /socket.io/", 400, 0)
+        self.answered("OPTIONS /socket.io/?EIO=4&transport=polling", 400, 2)
+
+    def test_a_resource_that_takes_them_is_given_them(self) -> None:
+        page = Page()
+        daemon = self.daemon(page)
+        self.assertEqual(daemon.request(post(b"12345", Content_Length="5")).status, 200)
+        self.assertEqual(page.bodies, [b"12345"])
+
+    def test_so_is_one_that_makes_its_children(self) -> None:
+        page = Page()
+
+        class Maker(Resource):
+            def getChild(self, path: bytes, request: Request) -> Resource:
+                return page
+
+        daemon = self.daemon()
+        daemon.site.resource.putChild(b"made", Maker())
+        wire = daemon.connect()
+        wire.arrive(post(b"12345", Content_Length="5").replace(b"POST /", b"POST /made/x"))
+        self.assertEqual(page.bodies, [b"12345"])
+
+    def test_no_body_is_put_into_a_file(self) -> None:
+        def fail(*_: object) -> None:
+            raise AssertionError("a file was opened")
+
+        self.patch(tempfile, "TemporaryFile", fail)
+        page = Page()
+        daemon = Daemon(bounds=ChannelBounds(), page=page)
+        body = b"x" * 900_000
+        self.assertEqual(daemon.request(post(body, Content_Length=str(len(body)))).status, 200)
+        self.assertEqual(daemon.request(post(chunked(body), Transfer_Encoding="chunked")).status, 200)
+        self.assertEqual(page.bodies, [body, body])
+
+
 class Numbers(ChannelTests):
     def test_who_is_one_too_many_is_turned_away_until_another_leaves(self) -> None:
         daemon = self.daemon()
@@ -493,6 +570,29 @@ class AccessLog(SynchronousTestCase):
         (event,) = [event for event in events if event["log_namespace"] == "kschat.access"]
         fields = {name: event[name] for name in ("peer", "method", "uri", "code", "length")}
         self.assertEqual(fields, {"peer": "192.0.2.7", "method": "GET", "uri": "/", "code": 200, "length": 8})
+
+    def test_a_flood_of_requests_that_are_refused_is_no_flood_of_lines(self) -> None:
+        daemon = Daemon()
+        with capturedLogs() as logs:
+            for _ in range(1000):
+                daemon.request(b"GET /socket.io/ HTTP/1.0\r\n\r\n")
+            daemon.clock.advance(PERIOD)
+        lines = [formatEvent(event) for event in logs]
+        self.assertEqual(len(lines), 2 * (LINES + 1))
+        self.assertEqual(
+            sorted(line for line in lines if "more like this" in line),
+            [
+                f"{1000 - LINES} more like this in the last 10 s: requests that were answered with 400",
+                f"{1000 - LINES} more like this in the last 10 s: requests that were refused, code 0",
+            ],
+        )
+
+    def test_lines_of_requests_that_were_served_are_not_gathered(self) -> None:
+        daemon = Daemon()
+        with capturedLogs() as logs:
+            for _ in range(50):
+                daemon.request(b"GET /healthz HTTP/1.0\r\n\r\n")
+        self.assertEqual(len(logs), 50)
 
     def test_it_can_be_left_out(self) -> None:
         self.assertEqual(self.lines(GET, access_log=False), [])

@@ -68,6 +68,9 @@ class Twisted(Canary, SynchronousTestCase):
     names = (
         Private(channel, "_command", "twisted", "request_line needs, to know of a request before its body is there"),
         Private(channel, "_path", "twisted", "request_line needs, to know of a request before its body is there"),
+        Private(
+            channel, "_transferDecoder", "twisted", "forget_body needs, or bodies that nobody reads are waited for"
+        ),
         Private(channel, "_dataBuffer", "twisted", "take_buffered needs, or frames behind a handshake are lost"),
         Private(channel, "_networkProducer", "twisted", "forget_producer needs, or each WebSocket holds its channel"),
         Private(connection, "_tempDataBuffer", "twisted", "write_now needs, or what waits would be overtaken"),

@@ -17,9 +17,11 @@ from twisted.web.resource import Resource
 
 from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
+from kschat.front.clients import ClientAddresses
 from kschat.front.endpoints import QUIET, server_endpoint
 from kschat.front.timers import TimerWheel
 from kschat.front.turns import Turns
+from kschat.repeated_log import RepeatedLog
 from tests.front.wires import Wire
 from tests.support.certificates import Authority
 from tests.support.waiting import PATIENCE, real_reactor, within
@@ -48,6 +50,8 @@ def site(reactor: Any, **bounds: Any) -> BoundedSite:
         timers=timers,
         turns=Turns(reactor),
         counters=counters,
+        addresses=ClientAddresses(),
+        repeated=RepeatedLog(Clock()),
         connections=connections,
         access_log=False,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.rates import RateSettings
 from kschat.wire.connection import Handshake
 from kschat.wire.errors import Reason
 from tests.front.daemon import V3, V4, Daemon, Response, handshake
@@ -67,6 +68,30 @@ class Refusals(EngineTests):
         for sid in ("x", "AAAAAAAAAAAAAAAAAAAA", "%FF", "../x"):
             for data in (plain(f"{V4}&sid={sid}"), handshake(f"{V4}&sid={sid}"), handshake(f"{V3}&sid={sid}")):
                 self.assertEqual(self.assertRefused(daemon, data, 1, sid).status, 400)
+
+    def test_an_address_that_begins_too_many_sessions_is_told_when_it_may(self) -> None:
+        for query, begin in ((V4, handshake(V4)), (V3, handshake(V3)), ("poll", plain("EIO=4&transport=polling"))):
+            daemon = Daemon(rates=RateSettings(burst=2, address_handshakes=0.5))
+            self.assertIn(daemon.request(begin).status, (101, 200), query)
+            refused = daemon.request(begin)
+            self.assertEqual((refused.status, refused.headers["retry-after"]), (429, "2"), query)
+            self.assertEqual(refused.json, {"code": 4, "message": "Too many sessions from this address"})
+            self.assertEqual(
+                (dict(daemon.counters.limited), daemon.counters.turned_away), ({"address_handshakes": 1}, 1)
+            )
+            self.assertEqual(len(daemon.sessions), 1)
+            # What is refused for another reason is not counted, nor what belongs to a session.
+            self.assertEqual(daemon.request(plain("EIO=4&transport=smoke")).status, 400)
+            daemon.clock.advance(2)
+            self.assertIn(daemon.request(begin).status, (101, 200), query)
+
+    def test_each_client_behind_a_trusted_proxy_begins_its_own(self) -> None:
+        daemon = Daemon(rates=RateSettings(burst=1, address_handshakes=1), trusted_proxies=("192.0.2.7",))
+        found = [
+            daemon.request(plain("EIO=4&transport=polling", "GET", f"X-Forwarded-For: 198.51.100.{number}")).status
+            for number in (1, 2, 3, 1)
+        ]
+        self.assertEqual(found, [200, 200, 200, 429])
 
     def test_a_session_that_has_a_websocket_takes_no_second_one(self) -> None:
         daemon = Daemon()

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as of_text
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
-from kschat.front.metrics import COUNTS, LABELLED, DaemonCollector, Metrics
+from kschat.front.metrics import COUNTS, KEPT, LABELLED, DaemonCollector, Metrics
 from tests.chat.house import House
 from tests.contracts.made import message
 
@@ -30,7 +30,7 @@ class MetricsTests(SynchronousTestCase):
             parts=lambda: {"store": self.up},
             routing=lambda: self.house.hub.routing,
         )
-        self.resource = Metrics(collector)
+        self.resource = Metrics(collector, self.house.clock)
 
     def answer(self, accept: bytes = b"") -> tuple[bytes, bytes]:
         """The content type and the body."""
@@ -88,6 +88,7 @@ class MetricsTests(SynchronousTestCase):
     def test_parts_that_can_t_be_used_are_0(self) -> None:
         self.assertEqual(self.samples()["kschat_up", "store"], 1)
         self.up = False
+        self.house.clock.advance(KEPT)
         self.assertEqual(self.samples()["kschat_up", "store"], 0)
 
     def test_the_process_is_told_of_as_well(self) -> None:
@@ -101,6 +102,17 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.samples(of_openmetrics, accept)["kschat_up", "store"], 1)
         self.assertTrue(self.answer()[0].startswith(b"text/plain"))
 
+    def test_a_text_is_made_once_a_second_at_most(self) -> None:
+        made = []
+        for accept in (b"", b"application/openmetrics-text", b"application/openmetrics-text; version=1.0.1", b"text/*"):
+            self.counters.sent += 1
+            made.append(self.answer(accept)[1])
+        self.assertEqual(len(set(made)), 2)
+        self.house.clock.advance(KEPT * 0.9)
+        self.assertEqual(self.answer()[1], made[0])
+        self.house.clock.advance(KEPT * 0.1)
+        self.assertEqual(self.samples()["kschat_messages_acknowledged_total",], 4)
+
     def test_nothing_that_clients_say_becomes_a_label(self) -> None:
         guest = self.house.stranger()
         guest.join({"token": "a token of nobody's"}, namespace="/a namespace of mine")
@@ -113,7 +125,8 @@ class MetricsTests(SynchronousTestCase):
         self.assertNotIn(b"nobody", self.answer()[1])
 
     def test_two_daemons_in_one_process_have_figures_of_their_own(self) -> None:
-        other = Metrics(DaemonCollector(House().counters, gauges=dict, parts=dict, routing=dict))
+        collector = DaemonCollector(House().counters, gauges=dict, parts=dict, routing=dict)
+        other = Metrics(collector, self.house.clock)
         self.counters.sent = 7
         mine, self.resource = self.samples(), other
         self.assertEqual(

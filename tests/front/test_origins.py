@@ -86,7 +86,7 @@ class Subdomains(Case):
             "null",
         )
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.lists(LABELS, min_size=1, max_size=4), st.lists(LABELS, min_size=1, max_size=3))
     def test_label_by_label(self, labels: list[str], domain: list[str]) -> None:
         below = len(labels) > len(domain) and labels[-len(domain) :] == domain
@@ -175,7 +175,7 @@ class Refused(SynchronousTestCase):
         ):
             self.assertTrue(self.reason(named), named)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.binary(max_size=40) | st.text(max_size=40).map(lambda text: ("https://" + text).encode()))
     def test_whatever_a_peer_sends_is_let_in_or_not(self, origin: bytes) -> None:
         self.assertFalse(Origins(("https://*.example.org",)).allow(origin, origin.partition(b"://")[2] + b"x"))

@@ -11,11 +11,12 @@ from twisted.internet import defer
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kschat.daemon import Daemon
-from kschat.front.peers import PROOF
+from kschat.front.peers import CLIENT, PROOF
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.settings import Config
 from kschat.tap import make_service
@@ -67,11 +68,22 @@ class SidsTests(SynchronousTestCase):
         self.assertIsNone(SessionIds(SECRET, PeerAddress("10.0.0.1", 3001)).elsewhere(text))
 
     def test_a_proof_is_of_one_request(self) -> None:
-        proof = self.one.proof(b"GET", b"/a")
-        self.assertTrue(self.other.is_proof(proof, b"GET", b"/a"))
-        for method, uri in ((b"POST", b"/a"), (b"GET", b"/b")):
-            self.assertFalse(self.other.is_proof(proof, method, uri))
-        self.assertFalse(SessionIds(b"x" * 36, self.places[0]).is_proof(proof, b"GET", b"/a"))
+        proof = self.one.proof(b"GET", b"/a", b"192.0.2.7 80")
+        self.assertTrue(self.other.is_proof(proof, method=b"GET", uri=b"/a", client=b"192.0.2.7 80"))
+        for method, uri, client in (
+            (b"POST", b"/a", b"192.0.2.7 80"),
+            (b"GET", b"/b", b"192.0.2.7 80"),
+            (b"GET", b"/a", b"192.0.2.8 80"),
+            (b"GET", b"/a", b""),
+        ):
+            self.assertFalse(self.other.is_proof(proof, method=method, uri=uri, client=client))
+        stranger = SessionIds(b"x" * 36, self.places[0])
+        self.assertFalse(stranger.is_proof(proof, method=b"GET", uri=b"/a", client=b"192.0.2.7 80"))
+
+
+def proved(proof: bytes, client: bytes) -> tuple[str, str]:
+    """The headers that another daemon adds."""
+    return f"{PROOF.decode()}: {proof.decode()}", f"{CLIENT.decode()}: {client.decode()}"
 
 
 class Line(Protocol):
@@ -125,8 +137,7 @@ class Member:
             peer_listen=f"tcp:{self.inner}:interface=127.0.0.1",
             secret=SECRET.decode(),
             store="memory",
-            access_log=False,
-            **settings,
+            **{"access_log": False, **settings},
         )
         self.service = cast(Daemon, make_service(config, real_reactor()))
         self._running = True
@@ -331,15 +342,35 @@ class HandingOn(TestCase):
         uri = f"/socket.io/?{query}"
         sids = SessionIds(SECRET, PeerAddress("127.0.0.1", 1))
         stranger = SessionIds(b"x" * 36, PeerAddress("a", 1))
-        for proof in (b"", b"x", sids.proof(b"POST", uri.encode()), stranger.proof(b"GET", b"/")):
-            answer = await self.ask(one.inner, "GET", query, b"", f"{PROOF.decode()}: {proof.decode()}")
+        client = b"203.0.113.9 5"
+        for proof in (b"", b"x", sids.proof(b"POST", uri.encode(), client), stranger.proof(b"GET", b"/", client)):
+            answer = await self.ask(one.inner, "GET", query, b"", *proved(proof, client))
             self.assertEqual((answer.status, answer.body), (403, b""))
-        good = sids.proof(b"GET", uri.encode()).decode()
-        answer = await self.ask(two.inner, "GET", query, b"", f"{PROOF.decode()}: {good}")
+        good = sids.proof(b"GET", uri.encode(), client)
+        answer = await self.ask(two.inner, "GET", query, b"", *proved(good, b"203.0.113.8 5"))
+        self.assertEqual((answer.status, answer.body), (403, b""))
+        answer = await self.ask(two.inner, "GET", query, b"", *proved(good, client))
         self.assertEqual((answer.status, answer.json["code"]), (400, 1))
         line = await self.line(one.inner, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await within(line.ended, "the answer", lambda: repr(line.received), 20)
         self.assertEqual(Response(line.received).status, 404)
+
+    async def test_the_client_s_address_is_handed_on(self) -> None:
+        owner = Member(self, access_log=True)
+        two = Member(self, trusted_proxies=("127.0.0.1",))
+        query = await self.open(owner)
+        logged: list[str] = []
+
+        def note(event: LogEvent) -> None:
+            if event.get("log_namespace") == "kschat.access":
+                logged.append(event["peer"])
+
+        globalLogPublisher.addObserver(cast(Any, note))
+        self.addCleanup(globalLogPublisher.removeObserver, cast(Any, note))
+        lie = "X-Kschat-Client: 6.6.6.6 6"
+        await self.ask(two.port, "POST", query, b"40", "X-Forwarded-For: 6.6.6.6, 203.0.113.9", lie)
+        await self.ask(owner.port, "GET", query, b"", "X-Forwarded-For: 6.6.6.6", lie)
+        self.assertEqual(logged, ["203.0.113.9", "127.0.0.1"])
 
     async def test_what_is_handed_on_is_bounded(self) -> None:
         one, two = self.members(2, max_forwards=1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as CollectorBase
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.static import Data
 
@@ -40,7 +41,11 @@ class Spelling(SynchronousTestCase):
     def test_what_proxies_keep_to_themselves_is_at_its_own_path_alone(self) -> None:
         other = Data(b"", "")
         root = make_root(
-            page=other, static=other, health=Health(dict), ready=Ready(dict, bool), metrics=Metrics(Collector())
+            page=other,
+            static=other,
+            health=Health(dict),
+            ready=Ready(dict, bool),
+            metrics=Metrics(Collector(), Clock()),
         )
         daemon = Daemon()
         daemon.site.resource = root

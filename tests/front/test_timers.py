@@ -240,7 +240,7 @@ class Alarming(SynchronousTestCase):
         self.assertLess(len(self.timers._slots), 10)
         self.assertLess(len(self.timers._order), 10)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         st.lists(
             st.tuples(st.sampled_from(["schedule", "cancel", "advance"]), st.integers(0, 4), st.integers(0, 400)),

@@ -404,8 +404,8 @@ class Joins(SynchronousTestCase):
         peer.arrive(again * 6)
         self.assertEqual(len(daemon.recorder.of("connect")), 11)
         closing = peer.closing()
-        self.assertEqual((closing.code, closing.reason), (1008, "too many joins"))
-        self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.TOO_MANY_JOINS)
+        self.assertEqual((closing.code, closing.reason), (1008, "rate"))
+        self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.RATE)
 
 
 class Bodies(SynchronousTestCase):

@@ -449,4 +449,4 @@ class Course(RuleBasedStateMachine):
 
 class AnyCourse(SynchronousTestCase):
     def test_nothing_is_lost_and_nothing_comes_twice_or_out_of_order(self) -> None:
-        run_state_machine_as_test(Course, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
+        run_state_machine_as_test(Course, settings=settings(max_examples=60, stateful_step_count=30))

@@ -213,7 +213,7 @@ class FramesThatWeRead(SynchronousTestCase):
                 peer.frames(), [Seen(TEXT, b'451-/kschat,["x",{"_placeholder":true,"num":0}]'), expected], query
             )
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         st.lists(
             st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'), max_size=300), max_size=6

@@ -25,7 +25,7 @@ class Client:
     def __init__(self, server: Server, revision: Revision = 4, query: Mapping[str, str] | None = None) -> None:
         self.wire = FakeTransport()
         self.session = EngineSession("engine", revision, self.wire, timers=FakeTimers(), times=HeartbeatTimes(25, 20))
-        handshake = Handshake(query=query or {}, peer="192.0.2.7:1")
+        handshake = Handshake(query=query or {}, peer="192.0.2.7:1", address="192.0.2.7")
         self.connection = Connection(self.session, server, handshake, limits=Limits())
         self.session.listener = self.connection
         self.connection.opened()

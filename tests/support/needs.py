@@ -1,7 +1,7 @@
 """What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, nginx, haproxy, libfaketime.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
-fail it: a run that tested nothing must not look like one that passed.
+fail it: a run that tested nothing must not look like one that passed. What a machine does not allow skips it always.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 from unittest import SkipTest
+
+from tools.run_tests import ALLOWED_SKIP
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NODE_DIRECTORY = REPOSITORY / "tests" / "node"
@@ -74,6 +76,15 @@ def require(lacking: str) -> None:
     """SkipTest or AssertionError where ``lacking`` says in a sentence what is not there."""
     if lacking:
         _missing(lacking)
+
+
+def allowed_skip(lacking: str) -> None:
+    """SkipTest where ``lacking`` says in a sentence what this machine does not allow, also with KSCHAT_TESTS_REQUIRE=1.
+
+    It is for what no package can bring, such as the leave to mount.
+    """
+    if lacking:
+        raise SkipTest(f"{ALLOWED_SKIP} {lacking}")
 
 
 def _missing(what: str) -> NoReturn:

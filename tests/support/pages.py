@@ -7,6 +7,7 @@ after ``$ `` and, below each, lines that it must print (``…`` stands for anyth
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -110,23 +111,23 @@ class Place:
         self._home = root / "home"
         for path in (self._programs, self._home, root / "opt", root / "etc" / "systemd" / "system"):
             path.mkdir(parents=True)
-        git = ["git", "clone", "--quiet", "--no-hardlinks", str(REPOSITORY), str(self.clone)]
-        subprocess.run(git, check=True, timeout=PATIENCE)
-        self._changed()
-        self.ports = {port: str(free_port()) for port in PORTS}
+        self._clone()
         self._write("python3", _PYTHON.format(real=sys.executable, seed=Path(__file__).with_name("seed.py")))
         self._write("npm", _NPM.format(links=" ".join(f"{name}={path}" for name, path in NPM.items())))
         for name in ("useradd", "systemctl", "journalctl"):
             self._write(name, "#!/bin/sh\nexit 0\n")
 
-    def _changed(self) -> None:
-        """A clone has what was committed; the tests are of what is there."""
+    def _clone(self) -> None:
+        git = ["git", "clone", "--quiet", "--no-hardlinks", str(REPOSITORY), str(self.clone)]
+        subprocess.run(git, check=True, timeout=PATIENCE)
+        # A clone has what was committed; the tests are of what is there.
         listed = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
         for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):
             source = REPOSITORY / name
             if name and source.is_file():
                 (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, self.clone / name)
+        self.ports = {port: str(free_port()) for port in PORTS}
 
     def _write(self, name: str, text: str) -> None:
         path = self._programs / name
@@ -135,10 +136,17 @@ class Place:
 
     def adapted(self, text: str) -> str:
         """A command, with ports that are free here, and the directories of the system below the root."""
+        return re.sub(r"(?<![\w.])/(opt|etc)/", rf"{self.root}/\1/", self._with_ports(text))
+
+    def _with_ports(self, text: str) -> str:
         if re.match(r"(\w+=\S+ )*(make run|\S+/twistd )", text):
             text = f"PORT=3000 {text}"
-        text = re.sub(rf"(?<![\w.])({'|'.join(self.ports)})(?![\w.])", lambda found: self.ports[found[1]], text)
-        return re.sub(r"(?<![\w.])/(opt|etc)/", rf"{self.root}/\1/", text)
+        return re.sub(rf"(?<![\w.])({'|'.join(self.ports)})(?![\w.])", lambda found: self.ports[found[1]], text)
+
+    @property
+    def command(self) -> list[str]:
+        """The shell."""
+        return ["bash", "--noprofile", "--norc"]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -161,7 +169,7 @@ class Shell:
         self.place = place
         self.said = ""
         self._process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
+            place.command,
             cwd=place.clone,
             env=place.environment,
             stdin=subprocess.PIPE,
@@ -177,8 +185,12 @@ class Shell:
         # Jobs in groups of their own, so that an interrupt reaches all of a command and not the shell.
         self._type("set -m")
 
-    def run(self, command: Command) -> str:
-        """What a command printed. AssertionError where it fails, or does not print what the page says."""
+    def run(self, command: Command, meanwhile: Callable[[], object] | None = None) -> str:
+        """What a command printed. AssertionError where it fails, or does not print what the page says.
+
+        Args:
+            meanwhile: called while a command runs that is ended by an interrupt.
+        """
         text = self.place.adapted(command.text)
         self._count += 1
         begin = len(self._output)
@@ -194,19 +206,19 @@ class Shell:
         for sign in signs:
             found, printed = self._until(rf"{sign}|<{self._count} ended>", begin, text)
             self._check(not found[0].endswith(" ended>"), text, printed)
-        os.killpg(int(number[1]), signal.SIGINT)
-        self._type(f"wait {number[1]}; printf '\\n<{self._count}>%s\\n' $?")
-        _, printed = self._until(rf"\n<{self._count}>(\d+)\n", begin, text)
+        count = self._count
+        if meanwhile is not None:
+            meanwhile()
+        # By the shell, to which the number may mean another process than out here.
+        self._type(f"kill -INT -{number[1]}; wait {number[1]}; printf '\\n<{count}>%s\\n' $?")
+        _, printed = self._until(rf"\n<{count}>(\d+)\n", begin, text)
         return printed
 
     def end(self) -> None:
         """End it, and what it left running."""
         for pid in re.findall(r"(?m)^\d+$", "\n".join(p.read_text() for p in self.place.clone.glob("*.pid"))):
-            with_no_such = int(pid)
-            try:
-                os.kill(with_no_such, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         self._reader.join(PATIENCE)

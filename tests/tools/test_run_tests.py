@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tools.run_tests import closing_line, counts_of
+from tools.run_tests import ALLOWED_SKIP, closing_line, counts_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -21,7 +21,7 @@ class Some(SynchronousTestCase):
     def test_is_skipped(self):
         pass
     if {skip}:
-        test_is_skipped.skip = "for a reason"
+        test_is_skipped.skip = "{reason}"
 """
 
 
@@ -65,11 +65,17 @@ class TestRun(SynchronousTestCase):
         return ended.returncode, ended.stdout.splitlines()[-1]
 
     def test_the_status_is_trial_s(self):
-        self.assertEqual(self.run_some(SOME_TESTS.format(answer=2, skip=False)), (0, "3 passed, 0 failed"))
-        self.assertEqual(self.run_some(SOME_TESTS.format(answer=3, skip=False)), (1, "2 passed, 1 failed"))
+        self.assertEqual(self.run_some(SOME_TESTS.format(answer=2, skip=False, reason="")), (0, "3 passed, 0 failed"))
+        self.assertEqual(self.run_some(SOME_TESTS.format(answer=3, skip=False, reason="")), (1, "2 passed, 1 failed"))
         self.assertEqual(self.run_some("syntax error"), (1, "0 passed, 1 failed"))
 
     def test_a_skipped_test_fails_the_run_where_all_are_required(self):
-        skipping = SOME_TESTS.format(answer=2, skip=True)
+        skipping = SOME_TESTS.format(answer=2, skip=True, reason="for a reason")
         self.assertEqual(self.run_some(skipping), (0, "2 passed, 0 failed, 1 skipped"))
         self.assertEqual(self.run_some(skipping, KSCHAT_TESTS_REQUIRE="1"), (1, "2 passed, 0 failed, 1 skipped"))
+
+    def test_what_a_machine_does_not_allow_never_fails_the_run(self):
+        allowed = SOME_TESTS.format(answer=2, skip=True, reason=f"{ALLOWED_SKIP} mounts")
+        self.assertEqual(self.run_some(allowed, KSCHAT_TESTS_REQUIRE="1"), (0, "2 passed, 0 failed, 1 skipped"))
+        other = 'class Other(SynchronousTestCase):\n    def test_it(self): pass\n    test_it.skip = "for a reason"\n'
+        self.assertEqual(self.run_some(allowed + other, KSCHAT_TESTS_REQUIRE="1"), (1, "2 passed, 0 failed, 2 skipped"))

@@ -24,7 +24,6 @@ _EXAMPLES: Final = os.environ.get("KSCHAT_TESTS_EXAMPLES")
 
 PROPERTY: Final = settings(
     # No wall time decides a test; and what is found is reported with its example, so no directory of finds is kept.
-    deadline=None,
     database=None,
     derandomize=_EXAMPLES is None,
     max_examples=int(_EXAMPLES or 80),

@@ -10,6 +10,7 @@
 - ``index``        moves messages into the index tables (inbox, thread, cids)
 - ``retention``    deletes messages that are too old or too many
 - ``queries``      reads from the tables and the ``MemTable`` together
+- ``revoked``      the table of revoked tokens
 - ``rows``         converts a message to a row and back
 - ``database``     opens the file: one daemon at a time, schema versions, errors as sentences
 - ``highwater``    the file beside the database that reveals a restored database

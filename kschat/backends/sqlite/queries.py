@@ -7,17 +7,19 @@ No statement scans a table; a test checks the query plans.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
+from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
 from kschat.chat.message import Message
 from kschat.chat.mids import MAX_NUMBER, first_mid, number_of, parse_number
+from kschat.chat.revocation import NumberedRevocation
 
 #: What is recent, by conversation.
 Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]
@@ -105,6 +107,7 @@ class Queries:
     """The questions of one connection, which is open for reading."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._execute = connection.execute
 
     def inbox(self, memtable: MemTable, user: str) -> InboxState:
@@ -133,18 +136,16 @@ class Queries:
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
             return within_page(newest[skip : skip + limit])
-        entries: list[Entry] = []
-        size = 0
-        for row in self._execute(READ, (user, after, limit)):
-            entry = Entry(row[0], message_of(row[1:]))
-            entries.append(entry)
-            size += entry.message.size
-            if size >= PAGE_BYTES:
-                return entries
-        if newest and len(entries) < limit:
-            at = entries[-1].offset if entries else after
-            entries += [entry for entry in newest if entry.offset > at][: limit - len(entries)]
-        return within_page(entries)
+        return within_page(islice(self._indexed_and_newest(newest or (), user, after, limit), limit))
+
+    def _indexed_and_newest(self, newest: Sequence[Entry], user: str, after: int, limit: int) -> Iterator[Entry]:
+        at = after
+        # No more rows are read than the page takes, and the one that is too large for it.
+        for at, *row in self._execute(READ, (user, after, limit)):
+            yield Entry(at, message_of(row))
+        for entry in newest:
+            if entry.offset > at:
+                yield entry
 
     def last_seen(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
         seen: dict[str, int] = {}
@@ -170,10 +171,10 @@ class Queries:
         page: list[Message] = []
         size = 0
         for message in chain(reversed(newest), map(message_of, older)):
-            if len(page) == limit or size >= PAGE_BYTES:
+            size += message.size
+            if len(page) == limit or (size > PAGE_BYTES and page):
                 return Page(tuple(reversed(page)), True)
             page.append(message)
-            size += message.size
         return Page(tuple(reversed(page)), False)
 
     def conversations(self, memtable: MemTable, user: str, limit: int) -> list[Conversation]:
@@ -195,6 +196,9 @@ class Queries:
             if one is not None:
                 found[one.peer] = one
         return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
+
+    def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
+        return revoked.after(self._connection, after, limit)
 
     def _overview_of(self, user: str, key: tuple[str, str] | str) -> Any:
         """What is known of a recent conversation, where it is one of ``user``'s."""

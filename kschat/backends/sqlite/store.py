@@ -30,6 +30,7 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
 )
 from kschat.chat.message import Message
+from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.outage_log import OutageLog
 
 #: Seconds between attempts to open a file that failed: doubled each time, from the first number up to the second.
@@ -138,6 +139,12 @@ class SqliteStore:
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._writer.do(Transactions.leave, room, user) if self._running else _stopped()
+
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        return self._writer.do(Transactions.revoke, revocation, now, most) if self._running else _stopped()
+
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        return self._reader.ask(Queries.revocations, after, limit) if self._running else _stopped()
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._reader.ask(Queries.inbox, user) if self._running else _stopped()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
+from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
@@ -16,6 +17,7 @@ from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import Progress, RoomFull, Stored
 from kschat.chat.message import Message
 from kschat.chat.mids import number_of, parse_number
+from kschat.chat.revocation import Revocation
 
 #: Messages, bytes of messages, and inbox rows of messages to rooms after which a round of indexing begins. A larger
 #: round costs less a message, because each changed page takes in more rows. But the ``MemTable`` holds so much, and
@@ -200,6 +202,10 @@ class Transactions:
             return False
         self._execute("DELETE FROM participants WHERE user = ? AND conversation = ?", (user.id, room.id))
         return True
+
+    def revoke(self, revocation: Revocation, now: int, most: int) -> None:
+        """Keep a revocation. Raises RevocationsFull, without any change."""
+        revoked.keep(self.database.connection, revocation, now, most)
 
     def _conversation(self, name: str, peer: str) -> tuple[int, int, int] | None:
         """The ids of a user and of one of the user's conversations, and its read mark."""

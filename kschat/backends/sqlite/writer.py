@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from kschat.backends.sqlite.database import FileIdentity, why
 from kschat.backends.sqlite.transactions import Transactions
-from kschat.chat.interfaces import RoomFull, Stored, StoreUnavailable
+from kschat.chat.interfaces import LimitReached, Stored, StoreUnavailable
 from kschat.chat.message import Error
 
 Ts = TypeVarTuple("Ts")
@@ -181,7 +181,7 @@ class Writer:
                             self._share(transactions)
                             answered, kept = self._answer_next(jobs, answered, results), part
                             transactions.begin()
-                except RoomFull as full:
+                except LimitReached as full:
                     result = Failure(full)
                 except StopIteration as end:
                     result = end.value

@@ -13,6 +13,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
+    t, t:n, t:u  hash, zsets  revoked tokens: each by its key; their numbers; when they are forgotten
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
     x:age:i, x:age:c, x:full, x:lock      candidates for deletion, and the lock of the daemon that deletes
     x:late  zset    ids that run ahead of their messages' times, by those times
@@ -49,6 +50,7 @@ from kschat.backends.redis.store.codec import (
     peer_of,
 )
 from kschat.backends.redis.store.retention import Retention
+from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
 from kschat.backends.redis.store.write_queue import BatchPart
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
@@ -58,8 +60,10 @@ from kschat.chat.interfaces import (
     InboxPage,
     InboxState,
     IStore,
+    LimitReached,
     Page,
     Progress,
+    RevocationsFull,
     RoomFull,
     Stored,
     StoreListener,
@@ -67,6 +71,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import parse_number
+from kschat.chat.revocation import NumberedRevocation, Revocation
 
 T = TypeVar("T")
 
@@ -249,6 +254,10 @@ class RedisStore:
         left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
+    def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
+        asked = self._client.write("revoke", lambda: revoke_argument(self._client.head(), revocation, now, most))
+        return asked.addCallback(lambda answer: self._done(answer, None, RevocationsFull))
+
     # IStore: what reads.
 
     def inbox(self, user: str) -> Deferred[InboxState]:
@@ -317,6 +326,9 @@ class RedisStore:
         found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
 
+    def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
+        return self._client.read("revocations", after, limit).addCallback(listed_revocations)
+
     def sweep(self) -> Deferred[None]:
         """Delete now what is deleted by and by, unless another daemon does. For tests and benches."""
         return self._retention.sweep()
@@ -326,10 +338,10 @@ class RedisStore:
         asked = [(part, self._client.read(script, packing.pack(*part))) for part in parts]
         return Deferred.fromCoroutine(_known(asked))
 
-    def _done(self, answer: Any, result: T) -> T:
+    def _done(self, answer: Any, result: T, full: type[LimitReached] = RoomFull) -> T:
         """What a script that writes has answered; ``result`` is for the good case."""
         if answer == b"full":
-            raise RoomFull
+            raise full
         if answer == b"late":
             raise StoreUnavailable("Redis came to it too late, and did nothing")
         if answer == b"new":

@@ -1,2 +1,2 @@
--- Bytes of messages after which a page is cut. The last message of a page may exceed it.
-local PAGE_BYTES = 1000000
+-- Bytes of messages in a page. A larger message has a page of its own.
+local PAGE_BYTES = 256000

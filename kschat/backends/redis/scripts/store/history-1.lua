@@ -27,11 +27,12 @@ while true do
   if not entry then
     return {0, page}
   end
-  if count >= limit or bytes >= PAGE_BYTES then
+  local rest = entry[2][2]
+  bytes = bytes + #rest
+  if count >= limit or (count > 0 and bytes > PAGE_BYTES) then
     return {1, page}
   end
-  local rest = entry[2][2]
   page[2 * count + 1], page[2 * count + 2] = entry[1], rest
-  count, bytes = count + 1, bytes + #rest
+  count = count + 1
   upto = '(' .. entry[1]
 end

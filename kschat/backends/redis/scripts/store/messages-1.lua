@@ -1,4 +1,4 @@
--- Returns messages by conversation and id. Messages beyond the byte limit are left out at the end.
+-- Returns messages by conversation and id. Messages beyond the byte limit are left out at the end, but not the first.
 --
 -- Input:
 --   ARGV[1]  msgpack: for each its conversation and its id
@@ -15,10 +15,10 @@ local wanted = cmsgpack.unpack(ARGV[1])
 local found, bytes = {}, 0
 for at = 1, #wanted, 2 do
   local entry = call('XRANGE', prefix .. 'c:' .. wanted[at], wanted[at + 1], wanted[at + 1])[1]
-  found[#found + 1] = entry and as_told(entry) or {}
   bytes = bytes + (entry and #entry[2][2] or 0)
-  if bytes >= PAGE_BYTES then
+  if bytes > PAGE_BYTES and at > 1 then
     break
   end
+  found[#found + 1] = entry and as_told(entry) or {}
 end
 return found

@@ -15,7 +15,7 @@
 -- @include "pageBytes"
 
 local key, after, limit = prefix .. 'i:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local page, count, bytes = {}, 0, 0
+local page, count, bytes, full = {}, 0, 0, false
 
 -- Take the messages of some entries into the page; whether there was any.
 local function take(entries)
@@ -25,9 +25,15 @@ local function take(entries)
     local message = call('XRANGE', prefix .. 'c:' .. entry[2][4], id, id)[1]
     if message then
       local rest = message[2][2]
+      bytes = bytes + #rest
+      if count > 0 and bytes > PAGE_BYTES then
+        full = true
+        break
+      end
       page[3 * count + 1], page[3 * count + 2], page[3 * count + 3] = offset_of(entry[1]), id, rest
-      count, bytes = count + 1, bytes + #rest
-      if count >= limit or bytes >= PAGE_BYTES then
+      count = count + 1
+      if count >= limit then
+        full = true
         break
       end
     end
@@ -37,7 +43,7 @@ end
 
 local function fill(last)
   local from = after > 0 and '(' .. id_of(after) or '-'
-  while count < limit and bytes < PAGE_BYTES do
+  while not full do
     local entries = call('XRANGE', key, from, '+', 'COUNT', limit)
     local found = take(entries)
     if #entries < limit then
