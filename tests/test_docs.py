@@ -33,6 +33,7 @@ from kschat.chat import (
     inflight,
     interfaces,
     limiter,
+    lines,
     outgoing,
     reads,
     revocation,
@@ -195,6 +196,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of messages that a store reads for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
+    "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
     "members of a room": (many(CONFIG.max_room),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
         many(write_queue.MAX_SCRIPT_WRITES),
@@ -210,7 +212,6 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(redis_store.MAX_SCRIPT_USERS),
         many(presence_registry.MAX_CALL_USERS),
     ),
-    "bytes of newest messages that `Conversations` reads from Redis": (size(redis_store.MAX_LISTED_BYTES),),
     "conversations that Redis considers for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
     "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
         many(sqlite_transactions.TRANSACTION_PLACES),

@@ -10,6 +10,7 @@ from secrets import token_urlsafe
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
@@ -34,6 +35,7 @@ from kschat.chat.interfaces import (
     StoreListener,
     within_page,
 )
+from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import number_of, parse_number, renumbered
 from kschat.chat.revocation import NumberedRevocation, Revocation
@@ -152,12 +154,7 @@ class MemoryStore:
     def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
         threads = [thread for thread in self._threads_of.get(user, ()) if thread.kept]
         threads.sort(key=lambda thread: thread.last, reverse=True)
-        return succeed(
-            [
-                Conversation(thread.peer_of(user), thread.kept[-1].stored.message, thread.unread(user))
-                for thread in threads[:limit]
-            ]
-        )
+        return succeed([_listed(thread, user) for thread in threads[:limit]])
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         thread = self._thread(user, peer)
@@ -228,7 +225,8 @@ class MemoryStore:
         else:
             places = ((message.recipient, self._place(message.recipient, message)),)
         stored = Stored(message, places)
-        thread.kept.append(IndexedMessage(stored, number))
+        line = line_of(message) if len(message.msg) > MAX_LINE or message.attachments else None
+        thread.kept.append(IndexedMessage(stored, number, line))
         self._order.append(thread)
         self._bytes += _size(stored)
         if message.cid is not None:
@@ -310,6 +308,14 @@ class MemoryStore:
         del threads[thread]
         if not threads:
             del self._threads_of[user]
+
+
+def _listed(thread: MemoryConversation, user: str) -> Conversation:
+    newest = thread.kept[-1]
+    last, line = newest.stored.message, newest.line
+    if line is not None:
+        last = msgspec.structs.replace(last, msg=line, attachments=())
+    return Conversation(thread.peer_of(user), last, thread.unread(user), line is not None)
 
 
 def _size(stored: Stored) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from kschat.chat.interfaces import MAX_UNREAD, Stored
 from kschat.chat.message import Message
@@ -18,10 +20,17 @@ BY_NUMBER: Final = attrgetter("number")
 
 
 class IndexedMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message in its conversation. ``number`` orders it, as its mid does."""
+    """A message in its conversation.
+
+    Attributes:
+        stored: the message.
+        number: orders it, as its mid does.
+        line: see ``lines.line_of``.
+    """
 
     stored: Stored
     number: int
+    line: Raw | None
 
 
 class MemoryInbox:
@@ -74,5 +83,6 @@ class MemoryConversation:
     def between(self, after: int, upto: int) -> Iterator[Message]:
         """The messages whose numbers are greater than the one and not greater than the other."""
         start = bisect_right(self.kept, after, key=BY_NUMBER)
-        for index in range(start, bisect_right(self.kept, upto, key=BY_NUMBER)):
-            yield self.kept[index].stored.message
+        # (By an index, each would be looked for from an end of the deque.)
+        for one in islice(self.kept, start, bisect_right(self.kept, upto, key=BY_NUMBER)):
+            yield one.stored.message

@@ -182,7 +182,6 @@ def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
     context, user = request.context, request.session.user
 
     def found(listed: list[Conversation]) -> Answer:
-        # A list shows what a message says in one line: binary is left to History.
         return Answer(outgoing.conversations(listed, context.limits.max_payload))
 
     asked = _ask(request, lambda: context.store.conversations(user, MAX_CONVERSATIONS), MAX_LIST_BYTES)

@@ -90,13 +90,15 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         peer: the other user, or a room with its ``#``.
-        last: the newest message.
+        last: the newest message, with its line (``lines``) for its ``msg``, and without attachments.
         unread: messages of others that the user did not mark as read, ``MAX_UNREAD`` at the most.
+        cut: whether the line is not the whole ``msg``.
     """
 
     peer: str
     last: Message
     unread: int
+    cut: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -269,7 +271,7 @@ class IStore(Interface):
     def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
         """The conversations of ``user``, the one with the newest message first, rooms among them.
 
-        If the newest messages are very large together, the last ones' ``msg`` may be null, without attachments.
+        Lines are made when messages are stored: to list conversations, no large message is read.
         """
 
     def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:

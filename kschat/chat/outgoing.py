@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from kschat.chat.interfaces import Conversation
+from kschat.chat.lines import NO_LINE
 from kschat.chat.message import Message, Refused
 from kschat.wire import jsontext, socketio
 from kschat.wire.jsonnumbers import as_javascript
@@ -23,8 +24,6 @@ MAX_ATTACHMENTS_SENT: Final = 10
 
 #: Of messages that were let in, and so are within the limit that held then.
 _ANY_DEPTH: Final = 600
-
-_NULL: Final = Raw(b"null")
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -252,22 +251,18 @@ def conversations(found: Sequence[Conversation], room: int) -> bytes:
 
     Args:
         found: the newest first.
-        room: bytes. What the newest messages of the others say is left out (null) where it does not fit,
-            and binary always: History has it.
+        room: bytes. Lines that do not fit are null.
     """
     listed = []
     for one in found:
-        last = _text_only(one.last)
-        room -= len(bytes(last.msg))
-        if room < 0:
-            room += len(bytes(last.msg))
-            last = msgspec.structs.replace(last, msg=_NULL)
-        listed.append(b'{"pId":%b,"last":%b,"unread":%d}' % (_encode(one.peer), piece(last, None), one.unread))
+        last, cut = one.last, one.cut
+        size = len(last.msg)
+        if size > room:
+            last, cut = msgspec.structs.replace(last, msg=NO_LINE), True
+        else:
+            room -= size
+        shown = piece(last, None)
+        if cut:
+            shown = shown[:-1] + b',"cut":true}'
+        listed.append(b'{"pId":%b,"last":%b,"unread":%d}' % (_encode(one.peer), shown, one.unread))
     return b"[[%b]]" % b",".join(listed)
-
-
-def _text_only(message: Message) -> Message:
-    if not message.attachments:
-        return message
-    value = socketio.without_binary(jsontext.decode(message.msg, _ANY_DEPTH))
-    return msgspec.structs.replace(message, msg=Raw(_encode(value)))

@@ -14,6 +14,7 @@ from kschat.backends.redis.store import store as store_module
 from kschat.backends.redis.store import write_queue
 from kschat.backends.redis.store.retention import STEP_BYTES, STEP_ENTRIES
 from kschat.chat.interfaces import Progress, Stored
+from kschat.chat.lines import MAX_LINE
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message, mid
@@ -136,13 +137,31 @@ class BytesTests(BoundsTestCase):
         written = await self.written(45, recipient=lambda n: f"user {n}")
         listed = await self.it.conversations("ann", 100)
         self.assertEqual([one.peer for one in listed], [f"user {n}" for n in reversed(range(45))])
-        whole = [one.last for one in listed if one.last.msg != Raw(b"null")]
-        self.assertEqual(whole, written[: -len(whole) - 1 : -1])
-        self.assertEqual(
-            len(whole), store_module.MAX_LISTED_BYTES // LARGE - 1, "and of the rest all but what they say"
-        )
-        last = msgspec.structs.replace(written[0], msg=Raw(b"null"))
-        self.assertEqual(listed[-1].last, last)
+        line = Raw(b'"%b"' % (b"x" * (MAX_LINE - 2)))
+        expected = [msgspec.structs.replace(one, msg=line) for one in reversed(written)]
+        self.assertEqual([one.last for one in listed], expected)
+        self.assertTrue(all(one.cut for one in listed))
+        self.assertLess(self.answers[-1], 45 * (MAX_LINE + 200), "no large message is read")
+
+    async def test_the_newest_messages_of_a_version_that_made_no_lines(self) -> None:
+        written = await self.written(5, recipient=lambda n: f"user {n}")
+        for key in self.redis.do("KEYS", f"{self.it._client.prefix}h:*"):
+            self.redis.do("HDEL", key, "b")
+        line = Raw(b'"%b"' % (b"x" * (MAX_LINE - 2)))
+        expected = [msgspec.structs.replace(one, msg=line) for one in reversed(written)]
+        listed = await self.it.conversations("ann", 100)
+        self.assertEqual([one.last for one in listed], expected)
+        self.assertTrue(all(one.cut for one in listed))
+
+    async def test_a_line_of_an_earlier_message_is_not_shown(self) -> None:
+        """A daemon of a version that makes no lines may have written the newest message."""
+        await self.written(1)
+        (key,) = self.redis.do("KEYS", f"{self.it._client.prefix}h:*")
+        line = self.redis.do("HGET", key, "b")
+        (newest,) = await self.it.append([message()])
+        self.redis.do("HSET", key, "b", line)
+        (listed,) = await self.it.conversations("ann", 100)
+        self.assertEqual((listed.last, listed.cut), (newest.message, False))
 
     async def test_the_first_of_many_repeats(self) -> None:
         written = await self.written(25, cid=str)

@@ -14,11 +14,13 @@ from kschat.backends.redis.store.codec import (
     BatchEncoder,
     answers,
     id_of,
+    listed_of,
     message_of,
     number_of_id,
     peer_of,
 )
 from kschat.chat.interfaces import Stored
+from kschat.chat.lines import line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import number_of
 from tests.contracts.made import awkward_messages, message, mid
@@ -30,11 +32,11 @@ class TestPacking(SynchronousTestCase):
     """What goes to Redis comes back."""
 
     def rest(self, one: Message) -> tuple[list[Any], bytes]:
-        """What the script sees of a message, and the rest of it."""
+        """What the script sees of a message, and the rest of it. (What lists show of it is the last.)"""
         argument = BatchEncoder().encode([one], 7, 9)
         deadline, most, *seen = _texts(argument)
         self.assertEqual((deadline, most), (7, 9))
-        return seen[:-1], seen[-1]
+        return seen[:-2], seen[-2]
 
     def test_each_odd_message_comes_back_as_it_went(self) -> None:
         for what, one in awkward_messages().items():
@@ -43,6 +45,18 @@ class TestPacking(SynchronousTestCase):
             back = message_of(id_, rest)
             self.assertEqual(back, one, what)
             self.assertEqual((type(back.uId), type(back.pId)), (type(one.uId), type(one.pId)), what)
+
+    def test_lists_are_given_what_they_show_where_that_is_not_the_whole(self) -> None:
+        for what, one in awkward_messages().items():
+            *_, id_ms, id_count, rest, listed = _texts(BatchEncoder().encode([one]))
+            id_ = f"{id_ms}-{id_count}".encode()
+            line = line_of(one)
+            if line is None:
+                self.assertEqual((listed, listed_of(id_, rest, False)), (b"", (one, False)), what)
+            else:
+                shown = (msgspec.structs.replace(one, msg=line, attachments=()), True)
+                self.assertEqual(listed_of(id_, listed, True), shown, what)
+                self.assertEqual(listed_of(id_, rest, False), shown, what)
 
     def test_the_script_sees_names_number_and_cid(self) -> None:
         seen, _ = self.rest(message("ben", "ann", mid=mid((5 << 16) + 3), cid="c1"))

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -11,6 +12,7 @@ from msgspec import Raw
 
 from kschat.backends.sqlite import SqliteStore, retention, transactions
 from kschat.backends.sqlite.database import SchemaVersions, Settings, connect
+from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.retention import HURRIED_REST, PIECE_ROWS, REST, Retention
 from kschat.backends.sqlite.transactions import Transactions
@@ -259,6 +261,58 @@ class TestConversations(StoreTestCase):
             connection.set_progress_handler(one_more, 1)
             Queries(connection).conversations(opened.memtable, user, 500)
         return count
+
+    def test_no_large_message_is_read(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        large = Raw(b'"%s"' % (b"x" * 500_000))
+        result(store.append([message(recipient=f"user {n}", msg=large) for n in range(5)]))
+        result(store.append([message(recipient=f"user {n}", msg=large, attachments=(large,)) for n in range(5, 9)]))
+        result(store.settle())
+        read = self.pages(store, lambda queries, memtable: queries.history(memtable, "ann", "user 1", None, 1))
+        self.assertGreater(read, 500_000 // 4096)
+        listed = self.pages(store, lambda queries, memtable: queries.conversations(memtable, "ann", 500))
+        self.assertLess(listed, 50)
+
+    def pages(self, store: SqliteStore, ask: Callable[[Queries, MemTable], object]) -> int:
+        """How many pages of the file a question takes."""
+        opened = store._writer.transactions
+        assert opened is not None
+        with closing(connect(self.path, "ro")) as connection:
+            connection.execute("PRAGMA cache_size = 10")
+            before = self.reads()
+            ask(Queries(connection), opened.memtable)
+            return (self.reads() - before) // 4096
+
+    def reads(self) -> int:
+        """Bytes that this process has read so far."""
+        (line,) = [line for line in Path("/proc/self/io").read_text("ascii").splitlines() if line.startswith("rchar")]
+        return int(line.split()[1])
+
+    def test_a_file_of_a_version_that_made_no_lines_is_listed(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        placeholder = b'{"_placeholder":true,"num":0}'
+        result(store.append([
+            message(msg=Raw(b'"%s"' % (b"x" * 5000))),
+            message(recipient="cem", msg=Raw(b"[1,%s]" % placeholder), attachments=(bytes(5000),)),
+            message(recipient="dan", msg=Raw(b'["%s",%s]' % (b"x" * 5000, placeholder)), attachments=(b"x",)),
+            message(recipient="eve", msg=Raw(b'"short"')),
+        ]))  # fmt: skip
+        result(store.settle())
+        result(store.stop())
+        with closing(connect(self.path, "rw")) as connection:
+            self.assertEqual(connection.execute("DELETE FROM lines").rowcount, 3)
+        listed = result(self.started().conversations("ann", 10))
+        self.assertEqual(
+            [(one.peer, bytes(one.last.msg), one.last.attachments, one.cut) for one in listed],
+            [
+                ("eve", b'"short"', (), False),
+                ("dan", b"null", (), True),
+                ("cem", b"[1,null]", (), True),
+                ("ben", b"null", (), True),
+            ],
+        )
 
     def test_own_messages_in_a_room_are_not_counted_one_by_one(self) -> None:
         result = self.turns.result

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.commands import MAX_REQUESTS
 from kschat.chat.incoming import MAX_PAGE
+from kschat.chat.lines import MAX_LINE
 from kschat.wire.limits import Limits
 from tests.chat.peers import Client, Daemon
 from tests.chat.stores import AskedStore
@@ -200,17 +201,25 @@ class TestConversations(BeyondTestCase):
     def test_binary_is_left_out(self) -> None:
         self.send(b'{"a":' + PLACEHOLDER + b"}", parts=(b"part",))
         (one,) = self.ann.ask("Conversations", {})
-        self.assertEqual(one["last"]["msg"], {"a": None})
+        self.assertEqual((one["last"]["msg"], one["last"]["cut"]), ({"a": None}, True))
+
+    def test_a_long_message_is_cut_and_that_is_said(self) -> None:
+        self.send("x" * 12_000)
+        self.send("short", "cem")
+        short, long = self.ann.ask("Conversations", {})
+        self.assertEqual((short["last"]["msg"], "cut" in short["last"]), ("short", False))
+        self.assertEqual((long["last"]["msg"], long["last"]["cut"]), ("x" * (MAX_LINE - 2), True))
 
     def test_what_does_not_fit_into_one_answer_is_left_out_and_its_conversation_listed(self) -> None:
-        for number in range(10):
-            self.send("x" * 12_000, f"ben {number}")
+        for number in range(40):
+            self.send("x" * 1200, f"ben {number}")
         self.send("short", "ben")
         listed = self.ann.ask("Conversations", {})
-        self.assertEqual([one["pId"] for one in listed], ["ben", *(f"ben {number}" for number in range(9, -1, -1))])
+        self.assertEqual([one["pId"] for one in listed], ["ben", *(f"ben {number}" for number in range(39, -1, -1))])
         said = [one["last"]["msg"] for one in listed]
-        self.assertEqual(said[:4], ["short", *["x" * 12_000] * 3])
-        self.assertEqual(said[4:], [None] * 7)
+        self.assertEqual(said[:34], ["short", *["x" * 1200] * 33])
+        self.assertEqual(said[34:], [None] * 7)
+        self.assertEqual(["cut" in one["last"] for one in listed], [False] * 34 + [True] * 7)
 
 
 class TestRead(BeyondTestCase):

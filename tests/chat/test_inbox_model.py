@@ -402,7 +402,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """The store answers, clients answer pings, timers end, until there is no more of it."""
-        for _ in range(200):
+        for _ in range(2000):  # one page of a user is read at a time
             questions, self.store.questions = self.store.questions, []
             for one in questions:
                 one.answer()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     PAGE_BYTES,
+    Conversation,
     Entry,
     InboxState,
     IStore,
@@ -21,6 +23,7 @@ from kschat.chat.interfaces import (
     Stored,
     StoreUnavailable,
 )
+from kschat.chat.lines import MAX_LINE
 from kschat.chat.message import Error, Message
 from kschat.chat.revocation import FOREVER, Revocation
 from tests.contracts.made import awkward_messages, message, mid, to
@@ -380,6 +383,68 @@ class PageContract(Contract):
         self.assertEqual(found, written)
 
 
+class ListContract(Contract):
+    """What a list of conversations shows of messages that are large, or have binary."""
+
+    async def listed(self, *batch: Message) -> list[tuple[str, object, bool]]:
+        """With whom Ann's conversations are, what is shown of the newest message, and whether it is cut."""
+        store = await self.make_store()
+        answers = await store.append(batch)
+        found: list[list[Conversation]] = []
+        for _ in range(2):
+            found.append(await store.conversations("ann", 100))
+            await self.settle(store)
+        self.assertEqual(found[0], found[1])
+        sent = {answer.message.recipient: answer.message for answer in answers}
+        for one in found[0]:
+            shown = replace(sent[one.peer], msg=one.last.msg, attachments=())
+            self.assertEqual(one.last, shown, "all else is the message's")
+            self.assertLessEqual(len(one.last.msg), MAX_LINE)
+        return [(one.peer, bytes(one.last.msg), one.cut) for one in found[0]]
+
+    async def test_a_short_message_is_shown_whole(self) -> None:
+        just = b'"%b"' % (b"x" * (MAX_LINE - 2))
+        self.assertEqual(
+            await self.listed(message(msg=Raw(b'{ "a" : 1 }')), message("ann", "cem", msg=Raw(just))),
+            [("cem", just, False), ("ben", b'{ "a" : 1 }', False)],
+        )
+
+    async def test_of_a_long_string_its_beginning_is_shown(self) -> None:
+        long = message(msg=Raw(b'"%b"' % (b"x" * (MAX_LINE - 1))), cid="c")
+        huge = message("ann", "cem", msg=Raw(b'"%b"' % (b"x" * 1_000_000)))
+        shown = b'"%b"' % (b"x" * (MAX_LINE - 2))
+        self.assertEqual(await self.listed(long, huge), [("cem", shown, True), ("ben", shown, True)])
+
+    async def test_of_another_long_value_nothing_is_shown(self) -> None:
+        self.assertEqual(await self.listed(message(msg=Raw(b"[%b0]" % (b"0," * MAX_LINE)))), [("ben", b"null", True)])
+
+    async def test_binary_is_null(self) -> None:
+        placeholder = b'{"_placeholder":true,"num":0}'
+        small = message(msg=Raw(b'{"a":[%b],"b":1}' % placeholder), attachments=(bytes(100_000),))
+        long = message(
+            "ann", "cem", msg=Raw(b'{"a":%b,"b":"%b"}' % (placeholder, b"x" * MAX_LINE)), attachments=(b"x",)
+        )
+        self.assertEqual(await self.listed(small, long), [("cem", b"null", True), ("ben", b'{"a":[null],"b":1}', True)])
+
+    async def test_a_message_to_a_room_is_shown_likewise(self) -> None:
+        store = await self.make_store()
+        await store.join("#r", "ann", 10)
+        await store.append([message("ann", "#r", msg=Raw(b'"%b"' % (b"x" * MAX_LINE)))])
+        await self.settle(store)
+        (one,) = await store.conversations("ann", 10)
+        self.assertEqual((bytes(one.last.msg), one.cut), (b'"%b"' % (b"x" * (MAX_LINE - 2)), True))
+
+    async def test_the_newest_message_is_the_one_that_is_shown(self) -> None:
+        store = await self.make_store()
+        large = message(msg=Raw(b'"%b"' % (b"x" * MAX_LINE)))
+        for one, cut in ((large, True), (message(), False), (message(msg=large.msg), True), (message(), False)):
+            (answer,) = await store.append([one])
+            for _ in range(2):
+                (listed,) = await store.conversations("ann", 10)
+                self.assertEqual((listed.last.mid, listed.cut), (answer.message.mid, cut))
+                await self.settle(store)
+
+
 class ConversationContract(Contract):
     """History, conversations, and what is read."""
 
@@ -717,7 +782,14 @@ class RevocationContract(Contract):
 
 
 class StoreContract(
-    AppendContract, RepeatContract, InboxContract, PageContract, ConversationContract, RoomContract, RevocationContract
+    AppendContract,
+    RepeatContract,
+    InboxContract,
+    PageContract,
+    ListContract,
+    ConversationContract,
+    RoomContract,
+    RevocationContract,
 ):
     """All of it."""
 

@@ -11,12 +11,14 @@ from itertools import chain
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from kschat.backends.ids import ids_of
 from kschat.backends.sqlite.identities import IdentityMap, User
 from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
+from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import first_mid, number_of, renumbered, suffix_of
 
@@ -64,6 +66,7 @@ class MessageAppender:
         self._fresh: list[Stored] = []
         self._values: list[Any] = []
         self._size = 0
+        self._lines: dict[str, Raw] = {}
         # Whose inboxes are yet to have messages to rooms, and how many places that is; and in this transaction.
         self._behind: list[User] = []
         self.waiting = 0
@@ -125,7 +128,11 @@ class MessageAppender:
         recipient.last = place = recipient.last + 1
         body = message.msg
         attachments = packed(message.attachments) if message.attachments else None
-        self._size += len(body) if attachments is None else len(body) + len(attachments)
+        size = len(body)
+        if attachments is not None or size > MAX_LINE:
+            self._add_line(message)
+            size = message.size
+        self._size += size
         self._values += (
             number,
             suffix_of(message.mid),
@@ -168,7 +175,11 @@ class MessageAppender:
                     self._behind.append(user)
                 user.behind += (place, number)
         body, attachments = bytes(message.msg), packed(message.attachments)
-        self._size += len(body) + len(attachments or b"")
+        size = len(body)
+        if attachments is not None or size > MAX_LINE:
+            self._add_line(message)
+            size = message.size
+        self._size += size
         self.waiting += len(pairs)
         self.rows += len(pairs)
         self._values += (
@@ -191,8 +202,13 @@ class MessageAppender:
         self._fresh.append(stored)
         return stored
 
-    def flush(self) -> tuple[list[Stored], int]:
-        """Write all appended messages; return them, and the bytes of their bodies."""
+    def _add_line(self, message: Message) -> None:
+        line = line_of(message)
+        if line is not None:
+            self._lines[message.mid] = line
+
+    def flush(self) -> tuple[list[Stored], dict[str, Raw], int]:
+        """Write all appended messages; return them, the lines of those that have one, and the bytes of their bodies."""
         values = self._values
         execute = self._connection.execute
         start = 0
@@ -202,9 +218,13 @@ class MessageAppender:
                 execute(_INSERT[count], values[start : start + width])
                 start += width
         values.clear()
-        fresh, size = self._fresh, self._size
+        fresh, lines, size = self._fresh, self._lines, self._size
         self._fresh, self._size, self.rows = [], 0, 0
-        return fresh, size
+        if lines:
+            self._lines = {}
+            rows = [(number_of(mid), bytes(line)) for mid, line in lines.items()]
+            self._connection.executemany("INSERT INTO lines VALUES (?, ?)", rows)
+        return fresh, lines, size
 
     def indexed(self, upto: int, most: int) -> None:
         """Messages up to ``upto`` are indexed. If these are all, keep at most ``most`` identities cached."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
+import msgspec
+from msgspec import Raw
+
 from kschat.chat.conversations import conversation_key
 from kschat.chat.interfaces import Entry, Stored
 from kschat.chat.message import Message
@@ -21,10 +24,12 @@ class MemTable:
     They are sorted by inbox and conversation on first use. Under load most reach the index tables before that.
     """
 
-    __slots__ = ("_direct", "_inboxes", "_lock", "_messages", "_sorted", "_threads")
+    __slots__ = ("_direct", "_inboxes", "_lines", "_lock", "_messages", "_sorted", "_threads")
 
     def __init__(self) -> None:
         self._messages: list[Stored] = []
+        # Of messages whose line is not their msg, by mid.
+        self._lines: dict[str, Raw] = {}
         self._sorted = 0
         self._lock = Lock()
         self._inboxes: dict[str, list[Entry]] = {}
@@ -38,11 +43,23 @@ class MemTable:
         """A new one without the first ``count`` messages."""
         rest = MemTable()
         rest._messages = self._messages[count:]
+        if rest._messages and self._lines:
+            first = rest._messages[0].message.mid
+            rest._lines = {mid: line for mid, line in self._lines.items() if mid >= first}
         return rest
 
-    def extend(self, fresh: Iterable[Stored]) -> None:
-        """Add messages that are durable."""
+    def extend(self, fresh: Iterable[Stored], lines: Mapping[str, Raw]) -> None:
+        """Add messages that are durable. ``lines``: of those whose line is not their msg, by mid."""
+        if lines:
+            self._lines.update(lines)
         self._messages.extend(fresh)
+
+    def listed(self, message: Message) -> tuple[Message, bool]:
+        """One of its messages, with its line; whether that is not the whole msg."""
+        line = self._lines.get(message.mid)
+        if line is None:
+            return message, False
+        return msgspec.structs.replace(message, msg=line, attachments=()), True
 
     @property
     def inboxes(self) -> Mapping[str, Sequence[Entry]]:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.memtable import MemTable
-from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of
+from kschat.backends.sqlite.rows import COLUMNS, LINE_COLUMNS, WIDTH, listed_of, message_of
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
 from kschat.chat.message import Message
@@ -76,8 +76,9 @@ _OVERVIEW: Final = (
     f"ELSE min({MAX_UNREAD}, CASE l.sender WHEN mine.user THEN l.total - l.own ELSE l.own END - coalesce("
     f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own END {_READ_ROW}), "
     f"(SELECT CASE sender WHEN mine.user THEN total - own ELSE own - 1 END {_FIRST_ROW}))) END, "
-    f"{COLUMNS} FROM mine CROSS JOIN conversations c ON c.id = mine.conversation "
-    "LEFT JOIN thread l ON l.conversation = c.id AND l.message = mine.newest LEFT JOIN messages m ON m.id = l.message"
+    f"{LINE_COLUMNS} FROM mine CROSS JOIN conversations c ON c.id = mine.conversation "
+    "LEFT JOIN thread l ON l.conversation = c.id AND l.message = mine.newest "
+    "LEFT JOIN messages m ON m.id = l.message LEFT JOIN lines s ON s.message = l.message"
 )
 
 CONVERSATIONS: Final = f"WITH mine AS ({_NEWEST}) {_OVERVIEW}"
@@ -192,7 +193,7 @@ class Queries:
             self._execute("COMMIT")
         found = {}
         for row in rows:
-            one = _conversation(user, row, threads)
+            one = _conversation(user, row, threads, memtable)
             if one is not None:
                 found[one.peer] = one
         return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
@@ -208,15 +209,16 @@ class Queries:
         return self._execute(ONE_WITH_USER, {"user": user, "peer": peer}).fetchone()
 
 
-def _conversation(user: str, row: Sequence[Any], threads: Threads) -> Conversation | None:
+def _conversation(user: str, row: Sequence[Any], threads: Threads, memtable: MemTable) -> Conversation | None:
     """A conversation by its row and what is recent in it; None for a room where nothing was written."""
     _, read, peer, unread, *rest = row
-    last = message_of(rest) if rest[0] is not None else None
     assert len(rest) == WIDTH
+    last, cut = listed_of(rest) if rest[0] is not None else (None, False)
     beyond, unread_from = last.mid if last is not None else "", first_mid(read + 1)
-    for message in threads.get(conversation_key(user, peer), ()):
-        if message.mid > beyond:
-            last = message
-            if message.sender != user and message.mid >= unread_from and unread < MAX_UNREAD:
-                unread += 1
-    return None if last is None else Conversation(peer, last, unread)
+    recent = threads.get(conversation_key(user, peer), ())
+    if recent and recent[-1].mid > beyond:
+        last, cut = memtable.listed(recent[-1])
+    for message in recent:
+        if message.sender != user and message.mid >= unread_from and message.mid > beyond and unread < MAX_UNREAD:
+            unread += 1
+    return None if last is None else Conversation(peer, last, unread, cut)

@@ -70,7 +70,10 @@ CIDS: Final = f"SELECT sender, cid FROM {_OF_DOOMED} AND cid IS NOT NULL"
 #: One by one, since SQLite would not use both columns of the key for many.
 DELETE_CID: Final = "DELETE FROM cids WHERE sender = ? AND cid = ?"
 
-DELETE: Final = "DELETE FROM messages WHERE id IN (SELECT id FROM temp.doomed)"
+DELETE: Final = (
+    "DELETE FROM lines WHERE message IN (SELECT id FROM temp.doomed)",
+    "DELETE FROM messages WHERE id IN (SELECT id FROM temp.doomed)",
+)
 
 #: The oldest, with how many rows each has in all tables, about.
 OLD: Final = (
@@ -292,7 +295,8 @@ class Retention:
 
     def _delete(self) -> None:
         self._connection.executemany(DELETE_CID, self._execute(CIDS).fetchall())
-        self._execute(DELETE)
+        for statement in DELETE:
+            self._execute(statement)
 
     def _clear(self) -> None:
         for table in ("doomed", "touched", "gone"):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from kschat.backends.ids import written
+from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Message
 from kschat.chat.mids import mid_of
 
@@ -22,6 +23,18 @@ COLUMNS: Final = (
 #: How many columns those are.
 WIDTH: Final = 9
 
+#: The last of ``LINE_COLUMNS``: the message has a line; it has none, but attachments.
+_LINE: Final = 2
+_BINARY: Final = 1
+
+#: What ``listed_of`` takes, of a message ``m`` and its row of ``lines``, ``s``. The lengths and types of columns are
+#: known without reading them, and a large message is not read.
+LINE_COLUMNS: Final = (
+    COLUMNS.removesuffix("m.msg, m.time, m.cid, m.attachments")
+    + f"CASE WHEN s.line IS NOT NULL THEN s.line WHEN length(m.msg) <= {MAX_LINE} THEN m.msg END, m.time, m.cid, "
+    f"CASE WHEN s.line IS NOT NULL THEN {_LINE} ELSE typeof(m.attachments) <> 'null' END"
+)
+
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
 
@@ -29,6 +42,17 @@ _unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
 def packed(attachments: tuple[bytes, ...]) -> bytes | None:
     """Attachments as they are kept; without any: NULL."""
     return _pack(attachments) if attachments else None
+
+
+def listed_of(row: Sequence[Any]) -> tuple[Message, bool]:
+    """The message that ``LINE_COLUMNS`` of it make, with its line; whether that is not the whole ``msg``."""
+    *rest, msg, time, cid, kind = row
+    message = message_of((*rest, b"null" if msg is None else msg, time, cid, None))
+    if kind == _BINARY and msg is not None:
+        # It was stored by a version that made no lines.
+        line = line_of(msgspec.structs.replace(message, attachments=(b"",)))
+        message = msgspec.structs.replace(message, msg=line)
+    return message, bool(kind) or msg is None
 
 
 def message_of(row: Sequence[Any]) -> Message:

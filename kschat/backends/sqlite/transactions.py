@@ -88,11 +88,11 @@ class Transactions:
 
     def commit(self) -> None:
         """Make everything since ``begin`` durable."""
-        fresh, size = self._appender.flush()
+        fresh, lines, size = self._appender.flush()
         self._execute("COMMIT")
         if fresh:
             self.database.gave(self._appender.number)
-            self.memtable.extend(fresh)
+            self.memtable.extend(fresh, lines)
             self._memtable_bytes += size
 
     @property

@@ -12,6 +12,7 @@ from kschat.backends.ids import ids_of, written
 from kschat.backends.redis.client import packing
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
+from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import COUNT_BITS, MAX_COUNT, MidNumber, mid_of, number_of, suffix_of
 
@@ -81,6 +82,7 @@ class BatchEncoder:
                 number >> COUNT_BITS,
                 number & MAX_COUNT,
                 packing.text(rest),
+                "" if len(message.msg) <= MAX_LINE and not message.attachments else _listed_rest(message),
             )
         return packing.pack(*values)
 
@@ -91,6 +93,40 @@ def peer_of(side: int, name: bytes) -> str:
         return name.decode()
     length, _, both = name.partition(b":")
     return (both[int(length) :] if side == 1 else both[: int(length)]).decode()
+
+
+def _listed_rest(message: Message) -> Any:
+    """What ``conversations`` shows of a message whose line is not its msg."""
+    line = line_of(message)
+    if line is None:
+        return ""
+    rest = (
+        suffix_of(message.mid),
+        message.sender,
+        message.recipient,
+        ids_of(message),
+        message.time,
+        message.cid,
+        bytes(line),
+        (),
+    )
+    return packing.text(_encoder.encode(rest))
+
+
+def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
+    """A message with its line, and whether that is not the whole msg.
+
+    Args:
+        id_: its id.
+        rest: the message without its number.
+        cut: whether ``rest`` has the line already; older ones may be whole.
+    """
+    last = message_of(id_, rest)
+    if not cut:
+        line = line_of(last)
+        if line is not None:
+            return msgspec.structs.replace(last, msg=line, attachments=()), True
+    return last, cut
 
 
 def message_of(id_: bytes, rest: bytes) -> Message:

@@ -27,8 +27,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-import msgspec
-from msgspec import Raw
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -44,6 +42,7 @@ from kschat.backends.redis.store.codec import (
     ceiling_of,
     generation_of,
     id_of,
+    listed_of,
     looked_up,
     message_of,
     missing,
@@ -83,9 +82,6 @@ MAX_LOOKUPS: Final = 100
 
 #: Conversations that are looked at for those that are listed. Their order is known but for a minute.
 MAX_CANDIDATES: Final = 1500
-
-#: Bytes of messages that ``conversations`` lists; what is beyond is listed without what it says.
-MAX_LISTED_BYTES: Final = 4_000_000
 
 
 @implementer(IStore)
@@ -299,11 +295,10 @@ class RedisStore:
 
     async def _conversations(self, user: str, limit: int) -> list[Conversation]:
         listed = await self._client.read("conversations", user, limit, max(limit, MAX_CANDIDATES))
-        left = MAX_LISTED_BYTES
         found: list[Conversation] = []
-        beyond = deque((name[1:], id_) for name, id_, rest, _ in listed if not rest)
+        beyond = deque((name[1:], id_) for name, id_, rest, *_ in listed if not rest)
         looked_up: deque[list[bytes]] = deque()
-        for name, id_, rest, unread in listed:
+        for name, id_, rest, unread, cut in listed:
             if not rest:
                 # One script's worth at a time, and no more of it is kept than is listed.
                 if not looked_up:
@@ -315,11 +310,8 @@ class RedisStore:
                 if not told:
                     continue  # it was deleted in this very moment
                 rest = told[0]
-            left -= len(rest)
-            last = message_of(id_, rest)
-            if left < 0:
-                last = msgspec.structs.replace(last, msg=Raw(b"null"), attachments=())
-            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD)))
+            last, is_cut = listed_of(id_, rest, bool(cut))
+            found.append(Conversation(peer_of(int(name[:1]), name[1:]), last, min(unread, MAX_UNREAD), is_cut))
         return found
 
     def members(self, room: str) -> Deferred[list[str]]:

@@ -4,7 +4,8 @@
 --   ARGV[1]  msgpack: deadline, writer, turn (see refusal); how many writes this may make; how many messages a
 --            conversation keeps (0: all); the last number that the writer knows (milliseconds, count); and for each message
 --            its sender, its recipient, its conversation, the sender's side of that (1 or 2; 0: a room), its cid ('' for
---            none), its number (milliseconds, count), and the message without its number, which the script does not parse
+--            none), its number (milliseconds, count), the message without its number, which the script does not parse, and
+--            the same with its line, for lists ('' if the line is the whole message)
 -- Output:
 --   the server's time, in milliseconds; and one of
 --   'ok'     the last number (milliseconds, count); a list of each message's offset, 0 for those described after it:
@@ -31,7 +32,7 @@ local MOST_OFFSETS = GENERATION - 262144
 -- A user's list of conversations is behind by so many milliseconds, so that most messages need not touch it.
 local LISTED_EVERY = 60000
 
-local FIELDS = 8
+local FIELDS = 9
 local batch = cmsgpack.unpack(ARGV[1])
 local deadline, writer, turn, most_writes, most_kept, known_ms, known_count = unpack(batch, 1, 7)
 local BEGIN = 8
@@ -192,7 +193,7 @@ local function add(state, message, own, place, sender, places)
     end
   end
   added[added_count + 1], added[added_count + 2], added_count = key, id, added_count + 2
-  last_ms, last_count, state.last = ms, count, id
+  last_ms, last_count, state.last, state.line = ms, count, id, message.line
   state.shown = state.shown + 1
   if state.is_new then
     new_conversations['c' .. message.conversation] = ms
@@ -298,6 +299,9 @@ end
 local function list(state)
   local message = state.message
   state.listed = now
+  if state.line == '' then
+    call('HDEL', state.counts, 'b')
+  end
   if message.side == 0 then
     for _, user in ipairs(state.members) do
       pcall_redis('ZADD', prefix .. 'v:' .. user, now, '0' .. message.conversation)
@@ -358,6 +362,7 @@ for at = BEGIN, #batch, FIELDS do
     id = format('%.0f-%.0f', ms, count),
     is_later = is_later,
     rest = batch[at + 7],
+    line = batch[at + 8],
   })
   if not fine then
     return undo(failure)
@@ -372,7 +377,12 @@ for at = 1, state_count do
   if now - state.listed >= LISTED_EVERY or now < state.listed then
     list(state)
   end
-  call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last)
+  if state.line == '' then
+    call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last)
+  else
+    local line = state.last .. ' ' .. state.line
+    call('HSET', state.counts, 't', state.total, 'a', state.first, 'z', state.listed, 'l', state.last, 'b', line)
+  end
 end
 for name, time in pairs(new_inboxes) do
   pcall_redis('ZADD', prefix .. 'x:age:i', 'NX', time, name)

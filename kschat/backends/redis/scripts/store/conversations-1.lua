@@ -6,7 +6,7 @@
 --   ARGV[3]  how many are examined: the user's list may be up to a minute out of date
 -- Output:
 --   for each its side and name; the newest message's id; that message without its number ('' beyond some bytes: see
---   messages); how many messages of others are unread
+--   messages); how many messages of others are unread; 1 if the message has its line only, or 0
 --
 -- Flags: no-writes
 
@@ -37,22 +37,35 @@ end
 
 local listed, bytes = {}, 0
 
+-- The message with its line, if it was stored with one.
+local function line_of(conversation, id)
+  local line = call('HGET', prefix .. 'h:' .. conversation, 'b')
+  if line and sub(line, 1, #id + 1) == id .. ' ' then
+    return sub(line, #id + 2)
+  end
+end
+
 local function list(candidate)
   local conversation, side = sub(candidate.name, 2), tonumber(sub(candidate.name, 1, 1))
   local now = standing(conversation, side, user)
   if not now or (now.from ~= '-' and is_before(candidate.id, now.from)) then
     return
   end
-  local rest = ''
-  if bytes < PAGE_BYTES then
-    local entry = call('XRANGE', prefix .. 'c:' .. conversation, candidate.id, candidate.id)[1]
-    if not entry then
-      return
+  local rest, cut = line_of(conversation, candidate.id), 1
+  if not rest then
+    rest, cut = '', 0
+    if bytes < PAGE_BYTES then
+      local entry = call('XRANGE', prefix .. 'c:' .. conversation, candidate.id, candidate.id)[1]
+      if not entry then
+        return
+      end
+      bytes = bytes + #entry[2][2]
+      if bytes <= PAGE_BYTES then
+        rest = entry[2][2]
+      end
     end
-    rest = entry[2][2]
-    bytes = bytes + #rest
   end
-  listed[#listed + 1] = {candidate.name, candidate.id, rest, now.others - now.read}
+  listed[#listed + 1] = {candidate.name, candidate.id, rest, now.others - now.read, cut}
 end
 
 for _, candidate in ipairs(candidates()) do
