@@ -336,7 +336,7 @@ class Connection:
 
     def text(self, data: bytes) -> None:
         """A text message arrived. Raises ProtocolError."""
-        if len(data) > self._limits.max_payload_unjoined and len(data) > self.max_payload:
+        if len(data) > self._limits.max_payload_unjoined and not self.serves:
             raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
         packet = self._decoder.text(data)
         if packet is not None:
@@ -344,7 +344,7 @@ class Connection:
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. Raises ProtocolError."""
-        if len(data) > self._limits.max_payload_unjoined and len(data) > self.max_payload:
+        if len(data) > self._limits.max_payload_unjoined and not self.serves:
             raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
         if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
             # The first packet is binary: the parser is not JSON's. (A client of revision 3 has received JSON by then.)
