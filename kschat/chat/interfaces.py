@@ -27,12 +27,14 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
             hole. One for a message to a user; for one to a room, each member but the sender.
         repeat: the same sender and ``cid`` were known; nothing was stored now.
         refused: why this message alone was not kept; the others of its batch were.
+        retry_in: seconds until it may be, where its sender has sent too many (TOO_MANY).
     """
 
     message: Message
     places: tuple[tuple[str, int], ...] = ()
     repeat: bool = False
     refused: Error | None = None
+    retry_in: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -223,10 +223,14 @@ class Daemon:
 
     def take_turns(self) -> None:
         """Let all that waits for another turn of the reactor be read."""
+        self._pump()
         while len(self.front.turns):
             self.clock.advance(0)
-            for wire in self._wires:
-                wire.pump()
+            self._pump()
+
+    def _pump(self) -> None:
+        for wire in self._wires:
+            wire.pump()
 
     def connect(self, room: int | None = None, peer: str = "192.0.2.7") -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""

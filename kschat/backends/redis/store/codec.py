@@ -171,6 +171,8 @@ def answers(batch: Sequence[Message], offsets: Sequence[int], told: Sequence[Seq
 
 
 def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
+    if kind == b"t":
+        return Stored(message, (), False, Error.TOO_MANY, facts[0] / 1000)
     if kind == b"x":
         return Stored(message, (), False, Error.NOT_ALLOWED)
     if kind == b"r":
