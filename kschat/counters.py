@@ -31,6 +31,7 @@ class Counters:
         not_ingested: those that were lost, since too many waited for the store.
         turned_away: connections closed, and requests refused, because there were too many.
         handed_on: requests and WebSockets that another daemon's session was given.
+        key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
@@ -46,6 +47,7 @@ class Counters:
         "denied",
         "handed_on",
         "ingested",
+        "key_fetches",
         "limited",
         "not_ingested",
         "refused",
@@ -82,6 +84,7 @@ class Counters:
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
+        self.key_fetches: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 
