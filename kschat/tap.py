@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
+from kschat.api.control import ControlSocket, make_site
 from kschat.assets import directory
 from kschat.backends import amqp, redis
 from kschat.backends.jwks import JwksClient
@@ -59,6 +60,7 @@ from kschat.settings import (
     Config,
     ConfigError,
     claim_rules,
+    control_path,
     hints,
     jwks_settings,
     load,
@@ -210,6 +212,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             setting="peer_listen",
         )
         inner_port.setServiceParent(ports)
+    if (path := control_path(config.control, config.store)) is not None:
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
     daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor, keys=key_client)
     Reloading(rereads).setServiceParent(daemon)
@@ -225,6 +229,7 @@ def _front_settings(config: Config) -> FrontSettings:
             max_unsent=config.max_unsent,
             upgrade_timeout=config.upgrade_timeout,
             max_polls=config.max_polls,
+            max_polls_per_address=config.max_polls_per_address,
             origins=config.origins,
             deflate=config.deflate,
             deflate_from=config.deflate_from,
@@ -241,6 +246,7 @@ def _front_settings(config: Config) -> FrontSettings:
             max_head=config.max_header,
             max_body=config.max_payload,
             max_connections=config.max_connections,
+            max_connections_per_address=config.max_connections_per_address,
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
@@ -397,7 +403,7 @@ def _make_root(
         return {
             "connections": ("TCP connections.", front.connections.open),
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
-            "sessions_polling": ("Those of them that poll.", front.sessions.polls),
+            "sessions_polling": ("Those of them that poll.", front.polls.taken),
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),

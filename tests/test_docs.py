@@ -113,7 +113,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
-    "polling sessions": (many(CONFIG.max_polls),),
+    "polling sessions; those of one address": (many(CONFIG.max_polls), many(CONFIG.max_polls_per_address)),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
     "compressed files that are cached, for each of two directories": (
         size(static.GZIP_KEPT),
@@ -129,7 +129,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(peers.CONNECT_TIMEOUT),
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
-    "connections, of any kind": (many(CONFIG.max_connections),),
+    "connections, of any kind; those of one address": (
+        many(CONFIG.max_connections),
+        many(CONFIG.max_connections_per_address),
+    ),
     "file descriptors": (str(descriptors.RESERVED),),
     "lines of the log about refused requests, rejected sockets and closed connections": (
         f"{repeated_log.LINES} of a kind",
@@ -372,7 +375,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|backup|restored|--version"
+        known = "token|revoke|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

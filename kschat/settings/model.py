@@ -71,6 +71,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    control: Annotated[
+        str,
+        About(
+            "The path of a UNIX socket through which `kschat revoke` reaches this daemon; only the daemon's own user "
+            "can open it. Empty: with the store `sqlite:PATH`, PATH with `.control` after it; otherwise there is none."
+        ),
+    ] = ""
     revocation_days: Annotated[
         float,
         About(
@@ -238,8 +245,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20.0
     max_payload: Annotated[int, About("Largest packet accepted from a client.", "bytes", 100, 2**30)] = 1_000_000
     max_connections: Annotated[
-        int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
+        int,
+        About(
+            "Connections at the same time. Beyond it those whose clients have not joined give way, the oldest first; "
+            "if all have joined, more are refused. Lowered at the start if the process may not open as many files.",
+            "connections",
+            1,
+            2**24,
+        ),
     ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        About(
+            "The same for connections from one address (see `trusted_proxies`). All clients behind one NAT have one "
+            "address.",
+            "connections",
+            1,
+            2**24,
+        ),
+    ] = 1_000
     trusted_proxies: Annotated[
         tuple[str, ...],
         About(
@@ -251,13 +275,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_polls: Annotated[
         int,
         About(
-            "Long-polling sessions at the same time; more are refused. Between requests such a session has no "
-            "connection.",
+            "Long-polling sessions at the same time. Between requests such a session has no connection. Beyond it "
+            "those that have not joined give way, the oldest first; if all have joined, more are refused.",
             "sessions",
             1,
             2**24,
         ),
     ] = 10_000
+    max_polls_per_address: Annotated[
+        int, About("The same for long-polling sessions from one address.", "sessions", 1, 2**24)
+    ] = 1_000
     upgrade_timeout: Annotated[
         float,
         About("How long the upgrade of a session from long-polling to WebSocket may take.", "seconds", 0.001, 86400),
