@@ -236,6 +236,8 @@ def _front_settings(config: Config) -> FrontSettings:
         ),
         limits=Limits(
             max_payload=config.max_payload,
+            max_payload_unjoined=config.max_payload_unjoined,
+            max_joins=config.max_joins,
             max_attachments=config.max_attachments,
             max_depth=config.max_depth,
             max_namespaces=config.max_namespaces,

@@ -60,6 +60,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),
     "max_payload": ("5000", 5000),
+    "max_payload_unjoined": ("20000", 20000),
+    "max_joins": ("50", 50),
     "max_connections": ("17", 17),
     "max_polls": ("19", 19),
     "max_connections_per_address": ("16", 16),
