@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from kschat.chat.interfaces import (
+    Blocks,
     Conversation,
     Entry,
     InboxPage,
@@ -143,6 +144,18 @@ class AskedStore:
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._ask("leave", room, user)
+
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return self._ask("block", user, peer, most)
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return self._ask("unblock", user, peer)
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return self._ask("blocked", user)
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        return self._ask("blocks", user, list(peers))
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._ask("revoke", revocation, now=now, most=most)
