@@ -57,6 +57,7 @@ class ChatContext:
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
         max_room: members of a room.
+        max_blocked: users whom one user may block.
         counters: counts.
         uniform: gives a random number between two others.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -81,6 +82,7 @@ class ChatContext:
     limiter: Limiter
     addresses: AddressLimits
     max_room: int
+    max_blocked: int
     counters: Counters
     uniform: Callable[[float, float], float]
     repeated: RepeatedLog
@@ -106,6 +108,9 @@ def make_context(
     token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
     rates: RateSettings = UNLIMITED_RATES,
     addresses: AddressLimits | None = None,
+    max_blocked: int = 1000,
+    refuse_blocked: bool = False,
+    restrict_presence: bool = False,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -126,6 +131,9 @@ def make_context(
         token_times: how the end of a token is announced.
         rates: what sockets, users and addresses may do; anything, unless given.
         addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
+        max_blocked: users whom one user may block.
+        refuse_blocked: whether a blocked sender is told so.
+        restrict_presence: whether a user sees only those whom its token lets it write to.
     """
     limiter = Limiter(rates, clock.seconds, counters)
     if addresses is None:
@@ -142,10 +150,18 @@ def make_context(
         counters=counters,
         limiter=limiter,
     )
-    presence = Presence(hub, bus, rates.presence_interval)
+    presence = Presence(hub, bus, rates.presence_interval, restricted=restrict_presence)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
-    delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
+    delivery = Delivery(
+        clock=clock,
+        store=store,
+        router=router,
+        hub=hub,
+        bounds=bounds,
+        counters=counters,
+        refuse_blocked=refuse_blocked,
+    )
     operations = Operations(
         hub=hub,
         presence=presence,
@@ -185,6 +201,7 @@ def make_context(
         limiter=limiter,
         addresses=addresses,
         max_room=max_room,
+        max_blocked=max_blocked,
         counters=counters,
         uniform=uniform,
         repeated=repeated,

@@ -17,6 +17,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from kschat.chat.cluster_commands import Receipt
+from kschat.chat.conversations import is_room
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.message import Error, Message, Refused
@@ -81,6 +82,7 @@ class Delivery:
         hub: knows the sockets, and lets each be written to once a batch.
         bounds: how much it holds.
         counters: counts.
+        refuse_blocked: whether a sender whom the recipient blocks is told so; else it is answered as if all were well.
 
     Attributes:
         closed: whether the daemon is going down; then nothing new is taken.
@@ -97,6 +99,7 @@ class Delivery:
         hub: Hub,
         bounds: Bounds,
         counters: Counters,
+        refuse_blocked: bool = False,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -104,6 +107,7 @@ class Delivery:
         self._hub = hub
         self._bounds = bounds
         self._counters = counters
+        self._refuse_blocked = refuse_blocked
         self._waiting: list[Submission] = []
         self._in_flight = 0
         self._turn_set = False
@@ -246,6 +250,9 @@ class Delivery:
         with hub.writing():
             for submission, one in zip(batch, stored, strict=True):
                 if one.refused is not None:
+                    if one.refused is Error.NOT_ALLOWED and not is_room(one.message.recipient):
+                        self._blocked(submission, one.message)
+                        continue
                     if one.refused is Error.TOO_MANY:
                         counters.limited["cluster_sends"] += 1
                     self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused], one.retry_in))
@@ -256,6 +263,17 @@ class Delivery:
                     counters.repeated += 1
                 elif carbons:
                     hub.notifier.carbon(one.message, submission.origin)
+
+    def _blocked(self, submission: Submission, message: Message) -> None:
+        """A message was not kept, because its recipient blocks the sender."""
+        self._counters.blocked += 1
+        if self._refuse_blocked:
+            self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+            return
+        self._counters.sent += 1
+        submission.reply.stored(Stored(message, ()))
+        if self._hub.notifier.carbons:
+            self._hub.notifier.carbon(message, submission.origin)
 
     def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:

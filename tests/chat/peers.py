@@ -346,6 +346,7 @@ class Daemon(ChatDaemon):
         max_room: members of a room.
         bus: as given, or one of a daemon that is alone.
         rates: what users and addresses may do; anything, unless given.
+        more: other arguments of ``make_context``.
     """
 
     def __init__(
@@ -357,6 +358,7 @@ class Daemon(ChatDaemon):
         max_room: int = 1000,
         bus: Any = None,
         rates: RateSettings | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(
             store=store,
@@ -367,6 +369,7 @@ class Daemon(ChatDaemon):
             bus=bus,
             rates=rates,
             uniform=lambda least, most: (least + most) / 2,
+            **more,
         )
 
     def client(

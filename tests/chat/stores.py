@@ -64,6 +64,7 @@ class AskedStore:
         epoch: as of ``IStore``.
         held: calls wait in ``questions`` for the test to answer them.
         prompt: what is held is found when it is asked for, and not when it is answered.
+        holds_blocks: also calls of ``blocks``.
         away: calls fail with StoreUnavailable.
         error: what calls fail with where it is away.
         asked: the name of each call, with its arguments.
@@ -78,6 +79,7 @@ class AskedStore:
         self.epoch = "the first"
         self.held = False
         self.prompt = False
+        self.holds_blocks = False
         self.away = False
         self.error: Exception = StoreUnavailable("the test took it away")
         self.questions: list[Question] = []
@@ -155,7 +157,11 @@ class AskedStore:
         return self._ask("blocked", user)
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
-        return self._ask("blocks", user, list(peers))
+        """At once, also while others are held, unless ``holds_blocks``."""
+        held, self.held = self.held, self.held and self.holds_blocks
+        asked = self._ask("blocks", user, list(peers))
+        self.held = held
+        return asked
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._ask("revoke", revocation, now=now, most=most)
