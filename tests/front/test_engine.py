@@ -197,6 +197,8 @@ class Refusals(EngineTests):
         daemon = Daemon()
         wire = daemon.connect()
         wire.arrive(plain("EIO=9") + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        daemon.clock.advance(0)
+        wire.pump()
         self.assertIn(b'"status":"ok"', bytes(wire.taken))
 
     def test_paths_that_are_not_served(self) -> None:
