@@ -6,6 +6,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -39,7 +40,7 @@ from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
-from kschat.front.endpoints import server_endpoint
+from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.monotonic import use_monotonic_clock
@@ -51,6 +52,7 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
+from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
 from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
 from kschat.wire.cork import Cork
@@ -94,6 +96,7 @@ def makeService(options: Options) -> IService:
     gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
+    ReloadSignal(reactor, service.getServiceNamed(Reloading.name).reload).setServiceParent(whole)
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
@@ -122,7 +125,7 @@ def _within_descriptors(config: Config) -> tuple[Config, str]:
     return msgspec.structs.replace(config, max_connections=room), notice
 
 
-def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> IService:
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> Daemon:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
 
     Args:
@@ -131,7 +134,12 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         wall: the time of day, for messages, tokens and retention.
         backends: the stores that ``config`` was chosen from.
     """
+    config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
+    verifier = Verifier(
+        read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
+    )
+    rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     counters, cork = Counters(), Cork()
     settings = _front_settings(config)
     rates = _rate_settings(config)
@@ -142,6 +150,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         config,
         reactor=reactor,
         wall=wall,
+        verifier=verifier,
         store=store,
         router=router,
         cork=cork,
@@ -170,8 +179,10 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
     if front.peers is not None:
+        inner = _endpoint("peer_listen", config.peer_listen, reactor)
+        rereads |= certificate_part("peer_listen", tls_of(inner), wall)
         inner_port = ListeningService(
-            _endpoint("peer_listen", config.peer_listen, reactor),
+            inner,
             front.peer_site(),
             description=config.peer_listen,
             reactor=reactor,
@@ -180,7 +191,9 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         )
         inner_port.setServiceParent(ports)
     ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
-    return Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
+    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
+    Reloading(rereads).setServiceParent(daemon)
+    return daemon
 
 
 def _front_settings(config: Config) -> FrontSettings:
@@ -192,6 +205,7 @@ def _front_settings(config: Config) -> FrontSettings:
             max_unsent=config.max_unsent,
             upgrade_timeout=config.upgrade_timeout,
             max_polls=config.max_polls,
+            max_polls_per_address=config.max_polls_per_address,
             origins=config.origins,
             deflate=config.deflate,
             deflate_from=config.deflate_from,
@@ -208,6 +222,7 @@ def _front_settings(config: Config) -> FrontSettings:
             max_head=config.max_header,
             max_body=config.max_payload,
             max_connections=config.max_connections,
+            max_connections_per_address=config.max_connections_per_address,
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
@@ -263,6 +278,7 @@ def _make_chat(
     *,
     reactor: Any,
     wall: WallClock,
+    verifier: Verifier,
     store: IStore,
     router: IRouter,
     cork: Cork,
@@ -274,9 +290,7 @@ def _make_chat(
     context = make_context(
         clock=reactor,
         wall=wall,
-        verifier=Verifier(
-            read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
-        ),
+        verifier=verifier,
         store=store,
         router=router,
         bus=_make_bus(config, reactor, wall, counters),
@@ -349,7 +363,7 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
         return {
             "connections": ("TCP connections.", front.connections.open),
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
-            "sessions_polling": ("Those of them that poll.", front.sessions.polls),
+            "sessions_polling": ("Those of them that poll.", front.polls.taken),
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
@@ -389,6 +403,32 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives anyone a token, for any user")
 
 
+class ReloadSignal(Service):
+    """Makes SIGHUP read keys and certificates again.
+
+    Args:
+        reactor: Twisted's.
+        reload: does it.
+    """
+
+    def __init__(self, reactor: Any, reload: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._reload = reload
+
+    def privilegedStartService(self) -> None:
+        """From here on; a signal that comes before the reactor runs waits for it.
+
+        Also where it was ignored until now, as under nohup: there a terminal that is closed must not end the daemon,
+        and it does not.
+        """
+        super().privilegedStartService()
+        if signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signal.SIGHUP, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._reload)
+
+
 class StartNotice(Service):
     """Says in the log what was said on stderr at the start."""
 
@@ -405,12 +445,12 @@ class StartNotice(Service):
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
 #: writes a file, SIGUSR1 is its own: it begins another file.)
-IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class CleanExit(Service):
     """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
-    SIGHUP, SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
+    SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.

@@ -111,7 +111,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
-    "polling sessions": (many(CONFIG.max_polls),),
+    "polling sessions; those of one address": (many(CONFIG.max_polls), many(CONFIG.max_polls_per_address)),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
     "compressed files that are cached, for each of two directories": (
         size(static.GZIP_KEPT),
@@ -127,7 +127,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(peers.CONNECT_TIMEOUT),
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
-    "connections, of any kind": (many(CONFIG.max_connections),),
+    "connections, of any kind; those of one address": (
+        many(CONFIG.max_connections),
+        many(CONFIG.max_connections_per_address),
+    ),
     "file descriptors": (str(descriptors.RESERVED),),
     "lines of the log about refused requests, rejected sockets and closed connections": (
         f"{repeated_log.LINES} of a kind",
@@ -169,6 +172,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
+    "`Send` of a user to all daemons together, with the store `redis`": (),
     "copies that a user's events cause: inboxes of a room's members, sockets that are told of typing, receipts and "
     "carbons, ids of `Presence`": (rate(CONFIG.rate_user_copies),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),

@@ -70,7 +70,14 @@ ALLOWED = {
         "kschat.wire",
         "kschat.__version__",
     },
-    "settings": {"msgspec", "kschat.backends", "kschat.chat", "kschat.front.clients", "kschat.front.origins"},
+    "settings": {
+        "msgspec",
+        "kschat.backends",
+        "kschat.chat",
+        "kschat.front.bindable",
+        "kschat.front.clients",
+        "kschat.front.origins",
+    },
     "cli": {
         "msgspec",
         "cryptography",

@@ -30,6 +30,7 @@ _REFUSALS: Final = {
     Error.NO_BROKER: "There is no broker; try again.",
     Error.NO_STORE: "The store is not available; try again.",
     Error.NOT_ALLOWED: "You are not a member of that room.",
+    Error.TOO_MANY: "You send too many messages; slow down.",
 }
 
 
@@ -249,7 +250,9 @@ class Delivery:
         with hub.writing():
             for submission, one in zip(batch, stored, strict=True):
                 if one.refused is not None:
-                    self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused]))
+                    if one.refused is Error.TOO_MANY:
+                        counters.limited["cluster_sends"] += 1
+                    self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused], one.retry_in))
                     continue
                 counters.sent += 1
                 submission.reply.stored(one)

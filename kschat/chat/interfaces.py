@@ -29,12 +29,14 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
         whole: whether ``message`` has the ``msg`` and the attachments that are kept. A large first message is not read
             for a repeat, and ``message`` has what the repeat came with.
         refused: why this message alone was not kept; the others of its batch were.
+        retry_in: seconds until it may be, where its sender has sent too many (TOO_MANY).
     """
 
     message: Message
     places: tuple[tuple[str, int], ...] = ()
     repeat: bool = False
     refused: Error | None = None
+    retry_in: float | None = None
     whole: bool = True
 
 
@@ -48,7 +50,7 @@ def repeat_of(first: Stored, repeat: Message) -> Stored:
     if first.whole and message.size <= MAX_READ_BACK:
         return Stored(message, first.places, True)
     shown = msgspec.structs.replace(message, msg=repeat.msg, attachments=repeat.attachments)
-    return Stored(shown, first.places, True, None, False)
+    return Stored(shown, first.places, True, whole=False)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

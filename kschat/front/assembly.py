@@ -15,6 +15,7 @@ from kschat.front.clients import ClientAddresses
 from kschat.front.context import TransportContext
 from kschat.front.engine import AllowRequest, Engine, EngineSettings
 from kschat.front.peers import Peers
+from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
 from kschat.front.registry import SessionRegistry, TrackedConnection, new_session_id
 from kschat.front.resource import EngineResource, PeerResource
@@ -77,6 +78,7 @@ class Front:
         engine: the policy for requests.
         sessions: the open sessions.
         connections: the count of TCP connections.
+        polls: the places of sessions that poll.
         timers: wake sessions and connections.
         peers: the other daemons; None where there are none.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -103,7 +105,26 @@ class Front:
         engine = settings.engine
         self.repeated = RepeatedLog(reactor)
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
-        self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
+        bounds = settings.bounds
+        self.connections: ConnectionCount
+        if beside is None:
+            places = Pool(
+                "connections",
+                limit=bounds.max_connections,
+                limit_per_address=bounds.max_connections_per_address,
+                full=counters.full,
+                evicted=counters.evicted,
+            )
+            self.connections = ConnectionCount(places)
+        else:
+            self.connections = beside.connections
+        self.polls = Pool(
+            "polls",
+            limit=engine.max_polls,
+            limit_per_address=engine.max_polls_per_address,
+            full=counters.full,
+            evicted=counters.evicted,
+        )
         self.sessions = registry(
             application,
             timers=self.timers,
@@ -120,6 +141,7 @@ class Front:
             clock=reactor,
             connections=self.connections,
             refusals=RefusalLog(counters, self.repeated),
+            polls=self.polls,
             max_payload=settings.limits.max_payload,
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
@@ -162,7 +184,7 @@ class Front:
         bounds = self._settings.bounds
         bounds = msgspec.structs.replace(bounds, max_head=bounds.max_head + FORWARDED_HEAD)
         root = Resource()
-        site = self._site(root, bounds)
+        site = self._site(root, bounds, of_peers=True)
         put_at(root, PEER_PATH, PeerResource(self._session_ids, self._resource))
         site.heads.append(self._resource.head_arrived)
         return site
@@ -174,7 +196,7 @@ class Front:
         site.heads.append(self._resource.head_arrived)
         site.engine_paths.append(b"/" + path.strip("/").encode("ascii"))
 
-    def _site(self, root: IResource, bounds: ChannelBounds) -> BoundedSite:
+    def _site(self, root: IResource, bounds: ChannelBounds, of_peers: bool = False) -> BoundedSite:
         return BoundedSite(
             root,
             self._reactor,
@@ -185,4 +207,5 @@ class Front:
             addresses=self._addresses,
             repeated=self.repeated,
             access_log=self._settings.access_log,
+            of_peers=of_peers,
         )

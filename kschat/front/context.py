@@ -8,6 +8,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from kschat.front.channel import ConnectionCount
+from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
 from kschat.front.registry import SessionRegistry
 from kschat.front.timers import TimerWheel
@@ -24,6 +25,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
         clock: the reactor, for what goes on in the next turn.
         connections: the count of TCP connections, which a transport keeps once it has taken one over.
         refusals: counts and logs requests that are refused.
+        polls: the places of sessions that poll.
         max_payload: of one packet or one HTTP body.
         max_unsent: what may wait for a slow reader.
         upgrade_timeout: for a session to change to WebSocket.
@@ -37,6 +39,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
     clock: IReactorTime
     connections: ConnectionCount
     refusals: RefusalLog
+    polls: Pool
     max_payload: int
     max_unsent: int
     upgrade_timeout: float

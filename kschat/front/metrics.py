@@ -57,6 +57,18 @@ LABELLED: Final = (
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
     ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
+    (
+        "full",
+        "kschat_full",
+        "bound",
+        "Connections and polling sessions that were refused, since a bound was reached: in all, or of one address.",
+    ),
+    (
+        "evicted",
+        "kschat_evicted",
+        "bound",
+        "Connections and polling sessions that had proved nothing, and gave way to others when a bound was reached.",
+    ),
     ("closed", "kschat_sessions_closed", "reason", "Sessions that were closed."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),

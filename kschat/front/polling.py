@@ -31,6 +31,8 @@ from kschat.front.channel import Channel
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest
 from kschat.front.handshake import BAD_REQUEST
+from kschat.front.pool import Place
+from kschat.front.registry import has_joined
 from kschat.front.responses import answer, answer_poll
 from kschat.wire import jsonp
 from kschat.wire import payload as bodies
@@ -97,6 +99,7 @@ class Polling:
         "_looks",
         "_outbox",
         "_paused",
+        "_place",
         "_post",
         "_read_on_below",
         "_revision",
@@ -132,13 +135,15 @@ class Polling:
         # Stamp of the last answered GET.
         self._stamp: bytes | None = None
         self._answered: Channel
+        self._place: Place
 
     # Requests.
 
     def begin(self, request: Request, query: EngineRequest, handshake: Handshake) -> None:
         """Begin the session by its first request, which is answered with the session's first packets."""
-        sessions = self._context.sessions
-        sessions.polling_began()
+        sessions, polls = self._context.sessions, self._context.polls
+        self._place = polls.enter(self, handshake.client)
+        _channel_of(request).carries = self
         self._holding = True
         self._park(request, query)
         self.session = sessions.begin(self, self._revision, handshake=handshake, upgrades=("websocket",))
@@ -152,7 +157,7 @@ class Polling:
         """A GET: take what waits, or what comes next."""
         session = self.session
         assert session is not None
-        self._context.timers.cancel(self)
+        self._came_back(request)
         session.alive()
         if self._get is not None or self._comes_again(query):
             session.close(Reason.TRANSPORT_ERROR, "overlapping GETs")
@@ -167,6 +172,21 @@ class Polling:
             else:
                 _channel_of(request).park()
 
+    def _came_back(self, request: Request) -> None:
+        _channel_of(request).carries = self
+        self._context.polls.returned(self._place)
+        self._context.timers.cancel(self)
+
+    @property
+    def proved(self) -> bool:
+        """See ``pool.Holder``."""
+        return has_joined(self.session)
+
+    def give_way(self) -> None:
+        """See ``pool.Holder``."""
+        if self.session is not None:
+            self.session.close(Reason.CONNECT_TIMEOUT, "gave way to other sessions")
+
     def _comes_again(self, query: EngineRequest) -> bool:
         """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
 
@@ -177,7 +197,7 @@ class Polling:
 
     def head_arrived(self, request: Request) -> None:
         """The head of a POST has arrived; its body is on its way."""
-        self._context.timers.cancel(self)
+        self._came_back(request)
         if self._post is None:
             self._post = request
             request.notifyFinish().addBoth(self._post_ended, request)
@@ -368,7 +388,7 @@ class Polling:
 
     def close(self, reason: Reason) -> None:
         self.ended = reason
-        self._context.sessions.polling_ended()
+        self._context.polls.leave(self._place)
         if self._paused:
             self._paused = False
             self._context.clock.callLater(0, self._read)

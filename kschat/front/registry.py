@@ -56,6 +56,14 @@ class TrackedConnection(Connection):
             self.log.failure("the application failed at the end of a session")
 
 
+def has_joined(session: EngineSession | None) -> bool:
+    """Whether a session is open and has joined a namespace that serves something."""
+    if session is None or session.link is Link.CLOSED:
+        return False
+    listener = session.listener
+    return isinstance(listener, Connection) and listener.serves
+
+
 class JoinDeadline:
     """Closes a connection that has not joined, in time, a namespace that serves something."""
 
@@ -88,8 +96,6 @@ class SessionRegistry:
         new_id: makes ids of sessions; where there are other daemons, ids that those understand (``SessionIds.new``).
         connection: what is above each session.
 
-    Attributes:
-        polls: how many sessions poll now.
     """
 
     log = Logger()
@@ -106,7 +112,6 @@ class SessionRegistry:
         connection: type[TrackedConnection] = TrackedConnection,
     ) -> None:
         self.timers = timers
-        self.polls = 0
         self._application = application
         self._limits = limits
         self._times = times
@@ -182,19 +187,12 @@ class SessionRegistry:
         if deadline is not None:
             self.timers.cancel(deadline)
 
-    def polling_began(self) -> None:
-        """A session that is about to begin polls."""
-        self.polls += 1
-
-    def polling_ended(self) -> None:
-        """A session that polled has ended, or has another transport."""
-        self.polls -= 1
-
     def let_linger(self, sid: str, transport: LastWords, seconds: float) -> None:
-        """Keep the last words of an ended session for the next GET, for so many seconds."""
-        if len(self._lingering) < MAX_LINGERING:
-            self._lingering[sid] = transport
-            self.timers.schedule(transport, seconds)
+        """Keep the last words of an ended session for the next GET, for so many seconds. The oldest give way."""
+        if len(self._lingering) >= MAX_LINGERING:
+            self.take_lingering(next(iter(self._lingering)))
+        self._lingering[sid] = transport
+        self.timers.schedule(transport, seconds)
 
     def take_lingering(self, sid: str | None) -> LastWords | None:
         """The transport of an ended session that has last words."""

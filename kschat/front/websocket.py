@@ -25,6 +25,8 @@ from kschat.front.compat_autobahn import AutobahnProtocol
 from kschat.front.compat_twisted import unsent, write_now
 from kschat.front.context import TransportContext
 from kschat.front.frames import RSV1, frame
+from kschat.front.pool import Place
+from kschat.front.registry import has_joined
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -51,6 +53,8 @@ class EngineProtocol(AutobahnProtocol):
     session: EngineSession | None = None
     #: its slot in the timer wheel, while it ends
     slot: int | None = None
+    #: its place among the connections
+    place: Place | None = None
     #: what was agreed on with the peer, or None
     compression: Any = None
     #: whether the socket may be written to directly, without two rounds through the reactor (plain TCP)
@@ -142,7 +146,7 @@ class EngineProtocol(AutobahnProtocol):
             session.lost()
         elif host is not None and host.candidate is self:
             host.candidate_gone()
-        self._context.connections.leave()
+        self._context.connections.leave(self.place)
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Close, also where the client broke RFC 6455. (``sendClose`` would refuse most codes.)"""
@@ -163,6 +167,15 @@ class EngineProtocol(AutobahnProtocol):
             self._host.candidate_gone()
         else:
             self.transport.abortConnection()
+
+    @property
+    def proved(self) -> bool:
+        """See ``pool.Holder``."""
+        return has_joined(self.session or self._host)
+
+    def give_way(self) -> None:
+        """See ``pool.Holder``."""
+        self.transport.abortConnection()
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None

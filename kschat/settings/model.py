@@ -223,8 +223,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20.0
     max_payload: Annotated[int, About("Largest packet accepted from a client.", "bytes", 100, 2**30)] = 1_000_000
     max_connections: Annotated[
-        int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
+        int,
+        About(
+            "Connections at the same time. Beyond it those whose clients have not joined give way, the oldest first; "
+            "if all have joined, more are refused. Lowered at the start if the process may not open as many files.",
+            "connections",
+            1,
+            2**24,
+        ),
     ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        About(
+            "The same for connections from one address (see `trusted_proxies`). All clients behind one NAT have one "
+            "address.",
+            "connections",
+            1,
+            2**24,
+        ),
+    ] = 1_000
     trusted_proxies: Annotated[
         tuple[str, ...],
         About(
@@ -236,13 +253,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_polls: Annotated[
         int,
         About(
-            "Long-polling sessions at the same time; more are refused. Between requests such a session has no "
-            "connection.",
+            "Long-polling sessions at the same time. Between requests such a session has no connection. Beyond it "
+            "those that have not joined give way, the oldest first; if all have joined, more are refused.",
             "sessions",
             1,
             2**24,
         ),
     ] = 10_000
+    max_polls_per_address: Annotated[
+        int, About("The same for long-polling sessions from one address.", "sessions", 1, 2**24)
+    ] = 1_000
     upgrade_timeout: Annotated[
         float,
         About("How long the upgrade of a session from long-polling to WebSocket may take.", "seconds", 0.001, 86400),
@@ -423,6 +443,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             10**6,
         ),
     ] = 10.0
+    rate_cluster_sends: Annotated[
+        float,
+        About(
+            "Messages of a user to all daemons together, which Redis counts as it stores them. 0 means no limit.",
+            "messages a second",
+            0,
+            10**6,
+        ),
+    ] = 0.0
     max_user_sockets: Annotated[
         int,
         About(

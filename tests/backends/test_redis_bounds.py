@@ -169,7 +169,7 @@ class BytesTests(BoundsTestCase):
         again = [message(recipient="cem", cid=str(number % 25)) for number in range(60)]
         answers = await self.it.append(again)
         firsts = [msgspec.structs.replace(written[n % 25], msg=one.msg) for n, one in enumerate(again)]
-        expected = [Stored(one, (("ben", n % 25 + 1),), True, None, False) for n, one in enumerate(firsts)]
+        expected = [Stored(one, (("ben", n % 25 + 1),), True, whole=False) for n, one in enumerate(firsts)]
         self.assertEqual(answers, expected)
         self.assertLess(sum(self.answers[-3:]), LARGE, "no large message is answered with")
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.chat.interfaces import Stored
 from kschat.chat.limiter import MAX_TYPED
+from kschat.chat.message import Error, Message
 from kschat.rates import MULTIPLE, RateSettings
 from kschat.wire.errors import Reason
 from tests.chat.peers import Client, Daemon
@@ -99,6 +102,24 @@ class TestSends(LimitTestCase):
         ann = self.daemon_with(burst=10, user_sends=500, socket_events=1000, user_events=2000).joined("ann")
         self.assertEqual(self.sent(ann, 5000), [0] * 5000)
         self.assertLess(self.sent(ann, 100).count(0), 40)
+
+
+class TestSendsOnAllDaemons(LimitTestCase):
+    def test_the_store_s_refusal_says_when_to_try_again(self) -> None:
+        daemon = self.daemon_with()
+        ann = daemon.joined("ann")
+        keep = daemon.store.append
+
+        def append(batch: list[Message]) -> Deferred[list[Stored]]:
+            found: Deferred[list[Stored]] = keep(batch[:1])
+            rest = [Stored(one, (), False, Error.TOO_MANY, 0.5) for one in batch[1:]]
+            return found.addCallback(lambda kept: kept + rest)
+
+        self.patch(daemon.store, "append", append)
+        numbers = [self.send(ann), self.send(ann)]
+        self.assertEqual(self.answers(ann, numbers), [0, 4])
+        self.assertEqual(ann.answer(numbers[1])["retryIn"], 0.5)
+        self.assertEqual(self.limited, {"cluster_sends": 1})
 
 
 class TestEvents(LimitTestCase):

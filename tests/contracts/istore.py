@@ -247,7 +247,7 @@ class RepeatContract(Contract):
             repeats = [message(one.sender, "dan", cid=one.cid, attachments=(b"a",)) for one in firsts]
             again = await store.append([*repeats, *repeats])
             expected = [
-                Stored(replace(one.message, msg=repeat.msg, attachments=(b"a",)), one.places, True, None, False)
+                Stored(replace(one.message, msg=repeat.msg, attachments=(b"a",)), one.places, True, whole=False)
                 for one, repeat in zip(first, repeats, strict=True)
             ]
             self.assertEqual(again, expected * 2)

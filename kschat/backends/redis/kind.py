@@ -45,6 +45,14 @@ class Configured(Protocol):
     def retention_messages(self) -> int:
         """See above."""
 
+    @property
+    def rate_cluster_sends(self) -> float:
+        """See ``Settings.send_rate``."""
+
+    @property
+    def rate_burst(self) -> float:
+        """See ``Settings.send_burst``."""
+
 
 def settings_of(config: Configured, url: str) -> Settings:
     """How the Redis at ``url`` is used, which is one of those that the configuration names."""
@@ -57,6 +65,8 @@ def settings_of(config: Configured, url: str) -> Settings:
         key=config.redis_key,
         retention_seconds=config.retention_days * 86400,
         retention_messages=config.retention_messages,
+        send_rate=config.rate_cluster_sends,
+        send_burst=config.rate_burst,
     )
 
 
@@ -74,6 +84,6 @@ STORE = StoreKind(
         "amqp": "needs RabbitMQ: without it users on other daemons would not get their messages; give amqp "
         "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
     },
-    settings=("retention_days", "retention_messages", "redis_replicas"),
+    settings=("retention_days", "retention_messages", "redis_replicas", "rate_cluster_sends"),
     make=_make,
 )

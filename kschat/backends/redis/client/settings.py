@@ -18,6 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         replicas: how many replicas must have what was written before it counts as done; 0 for none.
         retention_seconds: the age at which messages go; 0 for none.
         retention_messages: messages that are kept in an inbox and in a conversation; 0 for all.
+        send_rate: messages of one sender, on average a second, on all daemons together; 0 for no limit.
+        send_burst: seconds' worth of them that may be sent at once.
     """
 
     url: str
@@ -31,3 +33,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 0
     retention_seconds: float = 0.0
     retention_messages: int = 0
+    send_rate: float = 0.0
+    send_burst: float = 10.0

@@ -185,6 +185,8 @@ def answers(batch: Sequence[Message], offsets: Sequence[int], told: Sequence[Seq
 
 
 def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
+    if kind == b"t":
+        return Stored(message, (), False, Error.TOO_MANY, facts[0] / 1000)
     if kind == b"x":
         return Stored(message, (), False, Error.NOT_ALLOWED)
     if kind == b"r":
@@ -197,7 +199,7 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
         places = (
             _unpacked(packed) if is_room(first.recipient) else ((first.recipient, _offset_of(said.split(b" ", 3)[2])),)
         )
-        return Stored(first, places, True, None, whole)
+        return Stored(first, places, True, whole=whole)
     message = _numbered(message, number_of_id(facts[0]))
     if kind == b"n":
         return Stored(message, ((message.recipient, facts[1]),))

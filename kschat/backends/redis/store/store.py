@@ -14,6 +14,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     t, t:n, t:u  hash, zsets  revoked tokens: each by its key; their numbers; when they are forgotten
+    q:USER     text    when the user may send a full burst again, in milliseconds; only if sending is limited
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
     x:age:i, x:age:c, x:full, x:lock      candidates for deletion, and the lock of the daemon that deletes
     x:late  zset    ids that run ahead of their messages' times, by those times
@@ -107,6 +108,9 @@ class RedisStore:
     def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
         self._client = client = StoreClient(settings, reactor, self._renewed, self._reconnected)
         self._most = settings.retention_messages
+        # Milliseconds: what a message costs its sender, and what a sender may spend at once.
+        cost = 1000 / settings.send_rate if settings.send_rate else 0.0
+        self._send_rate = (cost, max(settings.send_burst * 1000, cost))
         self._encoder = BatchEncoder()
         self._retention = Retention(
             client.ask,
@@ -156,7 +160,9 @@ class RedisStore:
 
     def _argument(self, part: Sequence[Message]) -> bytes:
         client = self._client
-        return self._encoder.encode(part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last)
+        return self._encoder.encode(
+            part, *client.head(), write_queue.MAX_SCRIPT_WRITES, self._most, *client.last, *self._send_rate
+        )
 
     def _appended(self, parts: Sequence[BatchPart]) -> list[Stored] | Deferred[list[Stored]]:
         if len(parts) == 1:

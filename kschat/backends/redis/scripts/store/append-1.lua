@@ -2,7 +2,8 @@
 --
 -- Input:
 --   ARGV[1]  msgpack: deadline, writer, turn (see refusal); how many writes this may make; how many messages a
---            conversation keeps (0: all); the last number that the writer knows (milliseconds, count); and for each message
+--            conversation keeps (0: all); the last number that the writer knows (milliseconds, count); the rate of a
+--            sender: milliseconds that a message costs (0: no limit), and that may be taken at once; and for each message
 --            its sender, its recipient, its conversation, the sender's side of that (1 or 2; 0: a room), its cid ('' for
 --            none), its number (milliseconds, count), the message without its number, which the script does not parse, and
 --            the same with its line, for lists ('' if the line is the whole message)
@@ -14,6 +15,7 @@
 --            {which, 'r', id, message, facts, places}  it is a repeat of that one
 --            {which, 'l', id, conversation}    it is a repeat of that one; the caller looks it up with messages
 --            {which, 'x'}                      its sender is not a member of the room
+--            {which, 't', wait}                its sender has exceeded its rate; milliseconds until it may try again
 --   'late', 'again'  see refusal; nothing was done
 --   'new'    the data was replaced, or is older; nothing was done
 --   'much'   rooms and their sizes: the batch needs too many writes; nothing was done
@@ -34,8 +36,8 @@ local LISTED_EVERY = 60000
 
 local FIELDS = 9
 local batch = cmsgpack.unpack(ARGV[1])
-local deadline, writer, turn, most_writes, most_kept, known_ms, known_count = unpack(batch, 1, 7)
-local BEGIN = 8
+local deadline, writer, turn, most_writes, most_kept, known_ms, known_count, send_cost, send_span = unpack(batch, 1, 9)
+local BEGIN = 10
 
 local now = server_milliseconds()
 
@@ -46,6 +48,8 @@ local LATE, MOST_LATE = 60000, 2592000000
 local new_inboxes, new_conversations, full = {}, {}, {}
 -- Conversations that are written to, by name and in order.
 local states, ordered, state_count = {}, {}, 0
+-- When each sender's bucket is full again.
+local full_at = {}
 -- What was written, to undo it: keys and ids of streams, and commands.
 local added, added_count, done = {}, 0, {}
 local offsets = {}
@@ -265,10 +269,22 @@ local function note_late(message)
   end
 end
 
--- Keep a message, unless it is a repeat, or its sender no member of the room.
+-- Take from the sender's bucket (see ``kschat/rates.py``); if there is too little in it, the milliseconds to wait.
+local function take_send(sender)
+  -- A server whose clock was set back must not keep a sender waiting for longer than a full bucket takes.
+  local full = full_at[sender] or math.min(tonumber(call('GET', prefix .. 'q:' .. sender)) or 0, now + send_span)
+  full = math.max(full, now) + send_cost
+  if full - now > send_span then
+    return math.ceil(full - now - send_span)
+  end
+  full_at[sender] = full
+end
+
+-- Keep a message, unless it is a repeat, its sender no member of the room, or has exceeded its rate.
 local function keep(which, message)
   local is_to_room = message.side == 0
   local member = is_to_room and call('HGET', prefix .. 'm:' .. message.conversation, message.sender)
+  local done_before = #done
   offsets[which] = 0
   if message.cid ~= '' then
     -- A sender that was a member at the first try, and is none any more, is told what became of that.
@@ -279,6 +295,18 @@ local function keep(which, message)
       return
     elseif id then
       answer[#answer + 1] = {which, 'l', id, conversation}
+      return
+    end
+  end
+  if send_cost > 0 and (member or not is_to_room) then
+    local wait = take_send(message.sender)
+    if wait then
+      -- The next try is no repeat of this one.
+      if #done > done_before then
+        call(unpack(done[#done]))
+        done[#done] = nil
+      end
+      answer[#answer + 1] = {which, 't', wait}
       return
     end
   end
@@ -392,6 +420,9 @@ for name, time in pairs(new_conversations) do
 end
 for id, time in pairs(late) do
   pcall_redis('ZADD', prefix .. 'x:late', time, id)
+end
+for sender, time in pairs(full_at) do
+  pcall_redis('SET', prefix .. 'q:' .. sender, format('%.3f', time), 'PX', math.ceil(time - now) + 1)
 end
 for name in pairs(full) do
   pcall_redis('SADD', prefix .. 'x:full', name)
