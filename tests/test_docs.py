@@ -42,7 +42,7 @@ from kschat.chat import (
     write_behind,
 )
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, descriptors, peers, polling, registry, service, static
+from kschat.front import backlog, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -98,6 +98,8 @@ PAGE_BYTES = int(re.findall(r"^local PAGE_BYTES = (\d+)$", _PAGE_BYTES, re.MULTI
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
+    "one packet of a client that has not joined the chat": (many(CONFIG.max_payload_unjoined),),
+    "fragments of one WebSocket message": (many(websocket.MAX_FRAGMENTS), f"{websocket.FRAGMENT_BYTES} bytes"),
     "a compressed packet, with `deflate`": (),
     "attachments of a packet": (many(CONFIG.max_attachments),),
     "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
@@ -106,6 +108,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
     "refused namespaces of one connection": (many(LIMITS.max_refused),),
+    "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
@@ -118,8 +121,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         size(static.GZIP_FILES.start),
         size(static.GZIP_FILES.stop),
     ),
-    "packets of one body that are read in one turn of the reactor": (many(polling.SLICE),),
-    "answers that wait for a GET while a body is read": (),
+    "packets of one connection that are read in one turn of the reactor": (
+        many(turns.PACKETS),
+        seconds(turns.ARRIVAL_SECONDS),
+        many(turns.FEW_PACKETS),
+    ),
+    "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
+    "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
+    "HTTP requests of one connection that are answered in one turn": ("1",),
+    "answers that wait for a client, or for a GET, while more is read from it": (),
+    "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
     "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
@@ -368,7 +379,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|backup|restored|--version"
+        known = "token|revoke|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

@@ -22,6 +22,7 @@ from kschat.front.resource import EngineResource, PeerResource
 from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
@@ -72,7 +73,7 @@ class Front:
         handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
-        beside: another front, whose timers and count of connections this one shares.
+        beside: another front, whose timers, turns and count of connections this one shares.
 
     Attributes:
         engine: the policy for requests.
@@ -80,6 +81,7 @@ class Front:
         connections: the count of TCP connections.
         polls: the places of sessions that poll.
         timers: wake sessions and connections.
+        turns: of what clients sent at once.
         peers: the other daemons; None where there are none.
         repeated: gathers lines of the log; to be flushed at the end.
     """
@@ -105,6 +107,7 @@ class Front:
         engine = settings.engine
         self.repeated = RepeatedLog(reactor)
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
+        self.turns: Turns = Turns(reactor) if beside is None else beside.turns
         bounds = settings.bounds
         self.connections: ConnectionCount
         if beside is None:
@@ -137,12 +140,14 @@ class Front:
         context = TransportContext(
             sessions=self.sessions,
             timers=self.timers,
+            turns=self.turns,
             cork=cork,
             clock=reactor,
             connections=self.connections,
             refusals=RefusalLog(counters, self.repeated),
             polls=self.polls,
             max_payload=settings.limits.max_payload,
+            max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,
@@ -202,6 +207,7 @@ class Front:
             self._reactor,
             bounds=bounds,
             timers=self.timers,
+            turns=self.turns,
             counters=self._counters,
             connections=self.connections,
             addresses=self._addresses,

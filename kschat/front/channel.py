@@ -30,6 +30,7 @@ from kschat.front.compat_twisted import forget_body, forget_producer, request_li
 from kschat.front.pool import Holder, Place, Pool
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 
 #: The value of a query argument whose name contains this must not appear in any log.
@@ -196,6 +197,12 @@ class Channel(HTTPChannel):
     early = b""
     #: whether the connection has ended
     lost = False
+    #: requests that came behind one, and wait for another turn
+    rest = b""
+    #: whether they are in the rotation
+    waits = False
+    #: whether the client does not read its answers
+    congested = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -245,6 +252,38 @@ class Channel(HTTPChannel):
             for told in self.site.heads:
                 told(request, method, target.uri)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived. Of several requests the first is read, and the others in turns of their own."""
+        if self.rest:
+            self.rest += data
+            self.transport.pauseProducing()
+        else:
+            super().dataReceived(data)
+
+    def read_on(self, until: float) -> None:
+        """It is this connection's turn. See ``turns.Reader``."""
+        self.waits = False
+        if self.rest and not self.congested and not self.lost:
+            rest, self.rest = self.rest, b""
+            self.transport.resumeProducing()
+            super().dataReceived(rest)
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: answer nothing more until it does."""
+        self.congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """All answers have left."""
+        self.congested = False
+        super().resumeProducing()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self.rest and not self.waits:
+            self.waits = True
+            self.site.turns.enter(self)
+
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body has arrived, or bytes for the protocol that took the connection over."""
         if self.heir is None:
@@ -260,12 +299,19 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """The request is answered; the connection may carry another."""
+        """The request is answered; the connection may carry another, which waits for its turn."""
         self._wait(self.site.bounds.answer_timeout)
         if not self.address and self.place is not None:
             # What a proxy's connection carries next may be another client's.
             self.site.connections.places.move(self.place, "")
+        self.paused = True
         super().requestDone(request)
+        self.paused = False
+        rest: bytes = self.clearLineBuffer()
+        if rest and self.persistent:
+            self.rest = rest
+            self.transport.pauseProducing()
+            self._enter()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended."""
@@ -341,6 +387,7 @@ class BoundedSite(Site):
         reactor: for twisted.web.
         bounds: of each connection and of all.
         timers: end connections.
+        turns: of requests that arrived at once.
         counters: counts.
         connections: counts connections, whatever they speak.
         addresses: say whose a request is.
@@ -365,6 +412,7 @@ class BoundedSite(Site):
         *,
         bounds: ChannelBounds,
         timers: TimerWheel,
+        turns: Turns,
         counters: Counters,
         connections: ConnectionCount,
         addresses: ClientAddresses,
@@ -380,6 +428,7 @@ class BoundedSite(Site):
         self.engine_paths: list[bytes] = []
         self.bounds = bounds
         self.timers = timers
+        self.turns = turns
         self.connections = connections
         self.addresses = addresses
         self.of_peers = of_peers

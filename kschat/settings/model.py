@@ -56,6 +56,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    control: Annotated[
+        str,
+        About(
+            "The path of a UNIX socket through which `kschat revoke` reaches this daemon; only the daemon's own user "
+            "can open it. Empty: with the store `sqlite:PATH`, PATH with `.control` after it; otherwise there is none."
+        ),
+    ] = ""
     revocation_days: Annotated[
         float,
         About(
@@ -222,6 +229,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About("How long the answer to a probe may take before the connection is closed.", "seconds", 0.001, 86400),
     ] = 20.0
     max_payload: Annotated[int, About("Largest packet accepted from a client.", "bytes", 100, 2**30)] = 1_000_000
+    max_payload_unjoined: Annotated[
+        int,
+        About(
+            "Largest packet accepted from a client that has joined no namespace that serves something (the chat is "
+            "joined with a token). A token must fit.",
+            "bytes",
+            100,
+            2**30,
+        ),
+    ] = 16_384
+    max_joins: Annotated[
+        int,
+        About(
+            "How many times one connection may ask to join a namespace at once; one more each second.",
+            "joins",
+            2,
+            10**6,
+        ),
+    ] = 32
     max_connections: Annotated[
         int,
         About(

@@ -90,8 +90,11 @@ class Line:
     def ask_for_life(self) -> None:
         pass
 
-    def take_unread(self) -> Iterator[Frame]:
-        return iter(())
+    def take_unread(self) -> None:
+        pass
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        pass
 
     def take_confirmation(self) -> int | None:
         return None
