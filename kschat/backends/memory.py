@@ -173,7 +173,7 @@ class MemoryStore:
         thread.read[user] = upto
         return succeed(any(message.sender != user for message in thread.between(read, upto)))
 
-    def join(self, room: str, user: str, most: int, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         thread = self._rooms.get(room) or MemoryConversation((room,))
         if user in thread.read:
             return succeed(False)

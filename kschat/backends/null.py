@@ -80,7 +80,7 @@ class NullStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return _kept_nothing()
 
-    def join(self, room: str, user: str, most: int, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         return _kept_nothing()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:

@@ -202,7 +202,7 @@ def join(request: Request[incoming.Room]) -> Deferred[Answer]:
         raise Refused(Error.TOO_MANY, f"You are in {context.max_rooms} rooms, and may be in no more.")
 
     user, most, most_rooms = session.user, context.max_room, context.max_rooms
-    joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms), SMALL_READ)
+    joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms=most_rooms), SMALL_READ)
     return joined.addCallbacks(lambda _: DONE, full)
 
 

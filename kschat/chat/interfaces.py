@@ -302,7 +302,7 @@ class IStore(Interface):
     def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:
         """All messages of others in a conversation up to ``mid`` are read. Whether any was not before."""
 
-    def join(room: str, user: str, most: int, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+    def join(room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         """Make ``user`` a member of ``room`` (with its ``#``); whether it was none before.
 
         What was written there before counts as read. Fails with RoomFull where ``most`` members

@@ -674,23 +674,23 @@ class RoomContract(Contract):
         store = await self.make_store()
         await store.append([message("ann", "ben"), message("cem", "ann")])
         for room in ("#r", "#s"):
-            self.assertTrue(await store.join(room, "ann", 10, 2))
-            self.assertFalse(await store.join(room, "ann", 10, 2))
+            self.assertTrue(await store.join(room, "ann", 10, most_rooms=2))
+            self.assertFalse(await store.join(room, "ann", 10, most_rooms=2))
         with self.assertRaises(TooManyRooms):
-            await store.join("#t", "ann", 10, 2)
+            await store.join("#t", "ann", 10, most_rooms=2)
         await self.settle(store)
-        self.assertFalse(await store.join("#r", "ann", 10, 2), "a member stays one")
+        self.assertFalse(await store.join("#r", "ann", 10, most_rooms=2), "a member stays one")
         with self.assertRaises(TooManyRooms):
-            await store.join("#t", "ann", 10, 1)
+            await store.join("#t", "ann", 10, most_rooms=1)
         self.assertEqual(await store.members("#t"), [])
-        self.assertTrue(await store.join("#t", "ben", 10, 2), "others have their own")
+        self.assertTrue(await store.join("#t", "ben", 10, most_rooms=2), "others have their own")
         self.assertFalse(await store.leave("#t", "ann"))
         self.assertTrue(await store.leave("#r", "ann"))
         self.assertFalse(await store.leave("#r", "ann"))
-        self.assertTrue(await store.join("#t", "ann", 10, 2))
+        self.assertTrue(await store.join("#t", "ann", 10, most_rooms=2))
         with self.assertRaises(TooManyRooms):
-            await store.join("#r", "ann", 10, 2)
-        self.assertTrue(await store.join("#r", "ann", 10, 3))
+            await store.join("#r", "ann", 10, most_rooms=2)
+        self.assertTrue(await store.join("#r", "ann", 10, most_rooms=3))
 
     async def test_who_left_gets_nothing_more_and_keeps_what_came(self) -> None:
         store = await self.make_store()

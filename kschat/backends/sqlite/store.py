@@ -135,7 +135,7 @@ class SqliteStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._writer.do(Transactions.mark_read, user, peer, mid) if self._running else _stopped()
 
-    def join(self, room: str, user: str, most: int, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         return self._writer.do(Transactions.join, room, user, most, most_rooms) if self._running else _stopped()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:

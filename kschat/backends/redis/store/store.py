@@ -250,7 +250,7 @@ class RedisStore:
         marked = self._client.write("mark", lambda: packing.pack(*self._client.head(), user, name, side, id_of(number)))
         return marked.addCallback(lambda answer: self._done(answer, answer == 1))
 
-    def join(self, room: str, user: str, most: int, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         joined = self._client.write(
             "membership", lambda: packing.pack(*self._client.head(), "join", room, user, most, most_rooms)
         )
