@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon, rates, repeated_log
+from kschat.backends import jwks
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -41,6 +42,7 @@ from kschat.chat import (
     tokens,
     write_behind,
 )
+from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
 from kschat.front import backlog, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
@@ -242,6 +244,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
+    ),
+    "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
+        f"{many(jwks.MAX_JWKS)} bytes",
+        f"{MAX_KEYS} keys",
+        seconds(jwks.FETCH_TIMEOUT),
+        seconds(jwks.PAUSE),
+        many(jwks.MAX_WAITING),
     ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),

@@ -42,6 +42,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Annotated[str, About("File that holds the secret; a trailing newline is ignored.")] = ""
     public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and so on.")] = ""
     jwks_file: Annotated[str, About("File with a JSON Web Key Set: several keys at once, chosen by `kid`.")] = ""
+    jwks_url: Annotated[
+        str,
+        About(
+            "URL of a JSON Web Key Set, as identity providers publish it: `https://…`, or `http://127.0.0.1…` on this "
+            "machine. It is fetched at the start, at an interval, and when a token names a `kid` that is not known; "
+            "while that fails, the last keys are used. Needs `algorithms` of public keys."
+        ),
+    ] = ""
+    jwks_ca: Annotated[
+        str,
+        About(
+            "File with the PEM certificates that the server of `jwks_url` is verified against, instead of the system's."
+        ),
+    ] = ""
+    jwks_refresh: Annotated[float, About("How often the keys at `jwks_url` are fetched.", "seconds", 1, 86400)] = 600.0
     algorithms: Annotated[
         tuple[str, ...],
         About(
