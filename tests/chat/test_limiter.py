@@ -11,7 +11,7 @@ from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.interfaces import Stored
 from kschat.chat.limiter import MAX_TYPED
 from kschat.chat.message import Error, Message
-from kschat.rates import MULTIPLE, RateSettings
+from kschat.rates import MIN_REFUSALS, RateSettings
 from kschat.wire.errors import Reason
 from tests.chat.peers import Client, Daemon
 
@@ -90,7 +90,7 @@ class TestSends(LimitTestCase):
             self.send(ann)
             sent += 1
             self.assertLess(sent, 1000)
-        self.assertEqual(sent, 10 * MULTIPLE + 1)
+        self.assertEqual(sent, 10 + MIN_REFUSALS + 1)
         (goodbye,) = ann.events("Goodbye")
         self.assertEqual(goodbye["reason"], "rate")
         self.assertGreaterEqual(goodbye["retryIn"], 1)
@@ -137,8 +137,10 @@ class TestEvents(LimitTestCase):
 
     def test_what_is_passed_over_ends_the_connection_too(self) -> None:
         ann = self.daemon_with(socket_events=5).joined("ann")
-        for _ in range(5 * MULTIPLE + 1):
+        for _ in range(5 + MIN_REFUSALS):
             ann.emit("Nonsense")
+            self.assertTrue(ann.alive)
+        ann.emit("Nonsense")
         self.assertEqual(ann.pipe.closed, Reason.RATE)
         self.assertEqual(ann.events("Goodbye"), [])  # it asked for nothing beyond the tutorial
 

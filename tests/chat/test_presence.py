@@ -230,7 +230,8 @@ class TestGathered(PresenceTestCase):
         ann = self.daemon.joined("ann")
         self.daemon.joined("ben").drop()
         self.daemon.clock.advance(1)
-        self.assertEqual((self.told(), self.moves), ([("ann", True, None)], []))
+        self.assertEqual(self.told(), [("ann", True, None)])
+        self.assertEqual(self.moves, [("here", "ben"), ("gone", "ben")])
 
     def test_an_answer_knows_what_is_not_told_yet(self) -> None:
         ann = self.daemon.joined("ann")
