@@ -186,6 +186,10 @@ class Subjects(Generic[S]):
             found = self._subjects[name] = self._make()
         return found
 
+    def find(self, name: str) -> S | None:
+        """The subject of this name; None where it is like a new one, perhaps."""
+        return self._subjects.get(name)
+
     def _forget_some(self, now: float) -> None:
         # Two are looked at for each that is added, in turn: the table never holds many that are like new ones.
         subjects = self._subjects

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
-from kschat.chat.hub import Hub
+from kschat.chat.hub import MAX_WRITES, Hub
 from kschat.chat.interfaces import RETRY_WAIT
 from kschat.chat.session import ChatSession
 
@@ -70,14 +70,16 @@ class Presence:
         self._gather()
 
     def _gather(self) -> None:
+        if self._due is not None:
+            return
         if not self._interval:
             self._tell_gathered()
-        elif self._due is None:
+        else:
             self._due = self._hub.clock.callLater(self._interval, self._tell_gathered)
 
     def stop(self) -> None:
         """The daemon ends: what was gathered is told now."""
-        if self._due is not None:
+        while self._due is not None:
             self._due.cancel()
             self._tell_gathered()
 
@@ -87,13 +89,17 @@ class Presence:
             for user, seen in leaving.items():
                 self._bus.gone(user, seen)
             # A bus that is alone has told of those by now.
-            changes, self._changes = self._changes, {}
-            if changes:
-                with self._hub.writing():
-                    for user, state in changes.items():
-                        self._tell(self._watchers.get(user, ()), user, state)
+            self._tell_changes()
         finally:
-            self._due = None
+            self._due = self._hub.clock.callLater(0, self._tell_gathered) if self._changes else None
+
+    def _tell_changes(self) -> None:
+        left = MAX_WRITES
+        with self._hub.writing():
+            while self._changes and left > 0:
+                user = next(iter(self._changes))
+                state = self._changes.pop(user)
+                left -= self._tell(self._watchers.get(user, ()), user, state)
 
     # Watching.
 
@@ -189,19 +195,19 @@ class Presence:
         for heard in self._heard:
             heard[user] = (online, last_seen)
         self._changes[user] = (online, last_seen)
-        if self._interval:
-            self._gather()
-        else:
-            self._tell_gathered()
+        self._gather()
 
-    def _tell(self, sessions: Iterable[ChatSession], user: str, state: State) -> None:
+    def _tell(self, sessions: Iterable[ChatSession], user: str, state: State) -> int:
         body = b""
+        count = 0
         for session in tuple(sessions):
             known = session.watched.get(user)
             if (known is None or known[0] is not state[0]) and not session.congested:
                 session.watched[user] = state
                 body = body or outgoing.presence(user, *state)
                 session.socket.emit(body)
+                count += 1
+        return count
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
         """``users`` were on a daemon that has died, and are nowhere now: keep when they were last seen."""

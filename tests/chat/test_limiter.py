@@ -205,6 +205,26 @@ class TestCopies(LimitTestCase):
         self.assertEqual(self.sent(ann, 1), [0])
         self.assertEqual(self.limited, {"user_copies": 2})
 
+    def test_messages_of_one_turn_to_a_room_count_before_they_are_stored(self) -> None:
+        ann, *_ = self.room(11, user_copies=30)
+        numbers = [self.send(ann, to="#r") for _ in range(5)]
+        # The room's size is not known yet, and is taken for large.
+        self.assertEqual(self.answers(ann, numbers), [0, 4, 4, 4, 4])
+        self.daemon.clock.advance(1)
+        numbers = [self.send(ann, to="#r") for _ in range(5)]
+        self.assertEqual(self.answers(ann, numbers), [0, 0, 0, 0, 4])
+
+    def test_what_a_room_refuses_is_given_back(self) -> None:
+        ann, *_ = self.room(3, user_copies=30)
+        self.assertEqual([self.sent(ann, 1, to="#other") for _ in range(20)], [[6]] * 20)
+
+    def test_the_sockets_of_a_recipient_count(self) -> None:
+        daemon = self.daemon_with(user_copies=50)
+        ann = daemon.joined("ann")
+        for _ in range(20):
+            daemon.joined("ben")
+        self.assertEqual([self.sent(ann, 1) for _ in range(4)], [[0], [0], [0], [4]])
+
     def test_ids_of_presence_count(self) -> None:
         ann = self.daemon_with(user_copies=900).joined("ann")
         ids = [f"u{number}" for number in range(500)]
