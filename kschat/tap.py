@@ -6,6 +6,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -16,13 +17,15 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
+from kschat.api.control import ControlSocket, make_site
 from kschat.assets import directory
 from kschat.backends import amqp, redis
+from kschat.backends.jwks import JwksClient
 from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError
+from kschat.backends.tls import AddressError, roots
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
@@ -39,7 +42,7 @@ from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
-from kschat.front.endpoints import server_endpoint
+from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.monotonic import use_monotonic_clock
@@ -51,8 +54,20 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
+from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
-from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
+from kschat.settings import (
+    Config,
+    ConfigError,
+    claim_rules,
+    control_path,
+    hints,
+    jwks_settings,
+    load,
+    peer_place,
+    read_keys,
+    read_secret,
+)
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -94,6 +109,7 @@ def makeService(options: Options) -> IService:
     gc.set_threshold(*COLLECT_AFTER)
     whole = MultiService()
     CleanExit(reactor).setServiceParent(whole)
+    ReloadSignal(reactor, service.getServiceNamed(Reloading.name).reload).setServiceParent(whole)
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
@@ -122,7 +138,7 @@ def _within_descriptors(config: Config) -> tuple[Config, str]:
     return msgspec.structs.replace(config, max_connections=room), notice
 
 
-def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> IService:
+def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> Daemon:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
 
     Args:
@@ -131,8 +147,20 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         wall: the time of day, for messages, tokens and retention.
         backends: the stores that ``config`` was chosen from.
     """
+    config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
+    verifier = Verifier(
+        None if config.jwks_url else read_keys(config),
+        config.algorithms,
+        wall,
+        leeway=config.token_leeway,
+        rules=claim_rules(config),
+    )
+    key_client = _make_key_client(config, verifier, reactor, counters)
+    rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
+    if key_client is not None:
+        rereads["jwks_url"] = key_client.reread
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
@@ -142,6 +170,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         config,
         reactor=reactor,
         wall=wall,
+        verifier=verifier,
+        key_client=key_client,
         store=store,
         router=router,
         cork=cork,
@@ -165,13 +195,16 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site = front.site(_make_root(config, reactor, wall=wall, chat=chat, front=front), f"{base_path}/socket.io/")
+    root = _make_root(config, reactor, wall=wall, chat=chat, front=front, key_client=key_client)
+    site = front.site(root, f"{base_path}/socket.io/")
     ports = MultiService()
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
     if front.peers is not None:
+        inner = _endpoint("peer_listen", config.peer_listen, reactor)
+        rereads |= certificate_part("peer_listen", tls_of(inner), wall)
         inner_port = ListeningService(
-            _endpoint("peer_listen", config.peer_listen, reactor),
+            inner,
             front.peer_site(),
             description=config.peer_listen,
             reactor=reactor,
@@ -179,8 +212,12 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             setting="peer_listen",
         )
         inner_port.setServiceParent(ports)
-    ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
-    return Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
+    if (path := control_path(config.control, config.store)) is not None:
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
+    ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
+    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor, keys=key_client)
+    Reloading(rereads).setServiceParent(daemon)
+    return daemon
 
 
 def _front_settings(config: Config) -> FrontSettings:
@@ -192,12 +229,15 @@ def _front_settings(config: Config) -> FrontSettings:
             max_unsent=config.max_unsent,
             upgrade_timeout=config.upgrade_timeout,
             max_polls=config.max_polls,
+            max_polls_per_address=config.max_polls_per_address,
             origins=config.origins,
             deflate=config.deflate,
             deflate_from=config.deflate_from,
         ),
         limits=Limits(
             max_payload=config.max_payload,
+            max_payload_unjoined=config.max_payload_unjoined,
+            max_joins=config.max_joins,
             max_attachments=config.max_attachments,
             max_depth=config.max_depth,
             max_namespaces=config.max_namespaces,
@@ -208,6 +248,7 @@ def _front_settings(config: Config) -> FrontSettings:
             max_head=config.max_header,
             max_body=config.max_payload,
             max_connections=config.max_connections,
+            max_connections_per_address=config.max_connections_per_address,
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
@@ -234,9 +275,10 @@ def _rate_settings(config: Config) -> RateSettings:
     )
 
 
-def _parts(chat: Chat) -> dict[str, bool]:
+def _parts(chat: Chat, key_client: JwksClient | None) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
-    return {
+    keys = {} if key_client is None else {"the keys of tokens": key_client.up}
+    return keys | {
         "the store": bool(chat.context.store.up),
         "RabbitMQ": chat.context.hub.routed,
         "Redis": bool(chat.context.bus.up),
@@ -263,6 +305,8 @@ def _make_chat(
     *,
     reactor: Any,
     wall: WallClock,
+    verifier: Verifier,
+    key_client: JwksClient | None,
     store: IStore,
     router: IRouter,
     cork: Cork,
@@ -274,9 +318,8 @@ def _make_chat(
     context = make_context(
         clock=reactor,
         wall=wall,
-        verifier=Verifier(
-            read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
-        ),
+        verifier=verifier,
+        key_source=key_client,
         store=store,
         router=router,
         bus=_make_bus(config, reactor, wall, counters),
@@ -293,6 +336,17 @@ def _make_chat(
         addresses=addresses,
     )
     return Chat(context)
+
+
+def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters: Counters) -> JwksClient | None:
+    settings = jwks_settings(config)
+    if settings is None:
+        return None
+    try:
+        roots(settings.ca, "jwks")
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return JwksClient(settings, verifier, reactor=reactor, counters=counters)
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -324,7 +378,9 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front) -> Resource:
+def _make_root(
+    config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front, key_client: JwksClient | None
+) -> Resource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -337,18 +393,19 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
 
     def parts() -> dict[str, bool | None]:
         # A daemon that is alone has nothing to connect to: "up" would say that there is.
-        return {
+        found: dict[str, bool | None] = {
             "router": chat.context.hub.routed if config.amqp else None,
             "store": bool(chat.context.store.up) if chat.context.store.keeps else None,
             "bus": bool(chat.context.bus.up) if bus else None,
         }
+        return found if key_client is None else {**found, "keys": key_client.up}
 
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
         return {
             "connections": ("TCP connections.", front.connections.open),
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
-            "sessions_polling": ("Those of them that poll.", front.sessions.polls),
+            "sessions_polling": ("Those of them that poll.", front.polls.taken),
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
@@ -356,6 +413,7 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
             "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
+            **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
         }
 
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
@@ -388,6 +446,32 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives anyone a token, for any user")
 
 
+class ReloadSignal(Service):
+    """Makes SIGHUP read keys and certificates again.
+
+    Args:
+        reactor: Twisted's.
+        reload: does it.
+    """
+
+    def __init__(self, reactor: Any, reload: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._reload = reload
+
+    def privilegedStartService(self) -> None:
+        """From here on; a signal that comes before the reactor runs waits for it.
+
+        Also where it was ignored until now, as under nohup: there a terminal that is closed must not end the daemon,
+        and it does not.
+        """
+        super().privilegedStartService()
+        if signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signal.SIGHUP, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._reload)
+
+
 class StartNotice(Service):
     """Says in the log what was said on stderr at the start."""
 
@@ -404,12 +488,12 @@ class StartNotice(Service):
 
 #: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
 #: writes a file, SIGUSR1 is its own: it begins another file.)
-IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class CleanExit(Service):
     """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
-    SIGHUP, SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
+    SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.

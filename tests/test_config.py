@@ -1,6 +1,8 @@
 """Settings: where they come from, which one wins, and the one sentence that a wrong one is."""
 
+import itertools
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ KEY = {"KSCHAT_SECRET": SECRET}
 SAMPLES: dict[str, tuple[str, Any]] = {
     "listen": ("tcp:4000", "tcp:4000"),
     "token_leeway": ("1.5", 1.5),
+    "jwks_refresh": ("60", 60.0),
     "token_notice": ("30", 30.0),
     "token_grace": ("2.5", 2.5),
     "require_exp": ("true", True),
@@ -52,12 +55,17 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
     "revocation_days": ("30", 30.0),
+    "control": ("/run/kschat.control", "/run/kschat.control"),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),
     "max_payload": ("5000", 5000),
+    "max_payload_unjoined": ("20000", 20000),
+    "max_joins": ("50", 50),
     "max_connections": ("17", 17),
     "max_polls": ("19", 19),
+    "max_connections_per_address": ("16", 16),
+    "max_polls_per_address": ("18", 18),
     "upgrade_timeout": ("4.5", 4.5),
     "peer_listen": ("tcp:3001:interface=127.0.0.1", "tcp:3001:interface=127.0.0.1"),
     "peer_url": ("http://10.0.0.3:3001", "http://10.0.0.3:3001"),
@@ -115,7 +123,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 }
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
-OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
+OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
 
 
 class ConfigTestCase(SynchronousTestCase):
@@ -271,6 +279,19 @@ class TestRefusals(ConfigTestCase):
             ("base_path", "/é", "is not like /chat"),
             ("templates", "/nowhere", "is not a directory"),
             ("listen", " ", "is empty: give a Twisted endpoint"),
+            ("listen", "tcp:http", "is not an endpoint that Twisted can use: its port is no number ('http')"),
+            ("listen", "tcp:-1", "is not an endpoint that Twisted can use: a port is a number from 0 to 65535"),
+            ("listen", "tcp6:65536", "is not an endpoint that Twisted can use: a port is a number from 0 to 65535"),
+            ("listen", "haproxy:tcp:99999", "a port is a number from 0 to 65535"),
+            ("listen", "tcp:interface=127.0.0.1", "is not an endpoint that Twisted can use: it has no port"),
+            ("listen", "tcp:3000:backlog=many", "it has 'many' where a number is wanted"),
+            ("listen", "unix:/run/a:mode=9", "it has '9' where a number is wanted"),
+            ("listen", "tcp:1:127.0.0.1:50:x", "it has more parts than such an endpoint knows"),
+            ("listen", "tcp:1:color=red", "it has a part that such an endpoint does not know ('color')"),
+            ("peer_listen", "tcp:1e3:interface=127.0.0.1", "its port is no number ('1e3'): write tcp:1000:interface="),
+            ("amqp_prefix", "x" * 300, "is longer than 100 bytes, which leaves no room for ids in a routing key"),
+            ("amqp_exchange", "x" * 300, "is empty, or longer than 100 bytes"),
+            ("amqp_exchange", "", "is empty, or longer than 100 bytes"),
             ("algorithms", "HS256,none", "holds 'none', which is not one of: HS256"),
         ]:
             sentence = self.refusal({name: text}, KEY)
@@ -360,6 +381,12 @@ class TestNearMisses(ConfigTestCase):
             "TCP:3000": "write tcp:3000",
             "/run/kschat.sock": "write unix:/run/kschat.sock",
             "tcp:": "write tcp:3000",
+            "unix:": "write unix:/run/kschat.sock",
+            "tcp:1e3": "its port is no number ('1e3'): write tcp:1000",
+            "tcp:port=3k:interface=::1": "write tcp6:port=3k:interface=\\:\\:1",
+            "tcp6:3_000": "write tcp6:3000",
+            "haproxy:tcp:1e3": "write haproxy:tcp:1000",
+            "ssl:1e3": "write ssl:1000:privateKey=key.pem:certKey=cert.pem",
             "tcp:70000": "a port is a number from 0 to 65535",
         }.items():
             self.assert_mended("listen", text, mend)
@@ -435,11 +462,6 @@ class TestNearMisses(ConfigTestCase):
         self.assert_mended("origins", "https://chat.example.org/", "write https://chat.example.org")
         self.assert_mended("origins", "localhost:8080", "write http://localhost:8080")
 
-    def test_a_base_path(self):
-        self.assert_mended("base_path", "chat", "write /chat")
-        self.assert_mended("base_path", "//chat/", "write /chat")
-        self.assert_mended("base_path", "https://example.org/chat/a", "write /chat/a")
-
     def test_a_url_of_rabbitmq(self):
         for text, mend in {
             "localhost:5672": "write amqp://localhost:5672",
@@ -501,6 +523,89 @@ class TestNearMisses(ConfigTestCase):
         self.assertEqual(config.load({"config": self.file(b"\xef\xbb\xbfmax_batch = 2")}, KEY).max_batch, 2)
         self.assertIn("it is not UTF-8", self.refusal({"config": self.file(b"listen = '\xff'")}, KEY))
 
+    def test_an_origin(self):
+        stars = (
+            "has a * in the wrong place: write * alone for all origins, or https://*.example.org for all below a domain"
+        )
+        port = "has a port that is not a number from 1 to 65535"
+        for text, mend in {
+            "http://*": stars,
+            "http://*:3000": stars,
+            "https://a.*.b": stars,
+            "https://*.a.*.b": stars,
+            "https://*.*": stars,
+            "https://a*.example.org": stars,
+            "https://*.*.a.b": "has more than one *, where one is for all levels: write https://*.a.b",
+            "http://*.10.0.0.1": "has a * before an address, below which there is nothing: write http://10.0.0.1",
+            "*.example.org": "has a * in the wrong place: write https://*.example.org",
+            "http://x:0": f"{port}: write http://x",
+            "http://x:65536": f"{port}: write http://x",
+            "http://x:": f"{port}: write http://x",
+            "https://*.x:0": f"{port}: write https://*.x",
+            "ws://x:0": f"{port}: write https://chat.example.org:8443, or no port",
+            "ws://x:81/a": "which no page has: write http://x:81",
+            "http://a..b": "has a host that no page can have: write it like https://chat.example.org",
+            "http://": "has no host, or more than a host and a port: write it like https://chat.example.org",
+            "http://u@x": "has no host, or more than a host and a port: write it like https://chat.example.org",
+            ",a": "holds 'a', which is not like https://chat.example.org: write https://a",
+            "https://b,a b": "write https://b,a,b",
+            "https://b,-": "holds '-', which is not like https://chat.example.org: write https://-",
+        }.items():
+            self.assert_mended("origins", text, mend)
+
+    def test_a_base_path(self):
+        self.assert_mended("base_path", "chat", "write /chat")
+        self.assert_mended("base_path", "//chat/", "write /chat")
+        self.assert_mended("base_path", "https://example.org/chat/a", "write /chat/a")
+        dots = "is not like /chat: browsers resolve the parts . and .. and do not send them: write "
+        for text, mend in {"/.": "/", "/..": "/", "/a/./b": "/a/b", "/a/../b": "/b", "/chat/.": "/chat"}.items():
+            self.assert_mended("base_path", text, dots + mend)
+        for text, mend in {"a//b": "write /a/b", ".": "write /", "https://h/a/./b/": "write /a/b"}.items():
+            self.assert_mended("base_path", text, mend)
+
+    def test_what_is_to_be_written_can_be_used_and_is_not_what_was_refused(self):
+        parts = [
+            "",
+            "*",
+            "a",
+            "*.a",
+            "a.*",
+            "x:0",
+            "x:65536",
+            "x:80",
+            "/",
+            ".",
+            "..",
+            "//",
+            "http://",
+            "https://",
+            "ws://",
+        ]
+        parts += [
+            "tcp:",
+            "tcp6:",
+            "ssl:",
+            "unix:",
+            ":",
+            "1e3",
+            "3000",
+            "-1",
+            "[::1]",
+            "10.0.0.1",
+            ":interface=",
+            "é",
+            "@",
+        ]
+        for name in ("origins", "base_path", "listen"):
+            for text in map("".join, itertools.product(parts, repeat=2)):
+                try:
+                    config.load({name: text}, KEY)
+                except ConfigError as error:
+                    found = re.search(r"write (\S+)$", str(error))
+                    if found is not None:
+                        self.assertNotEqual(found[1], text, error)
+                        config.load({name: found[1]}, KEY)
+
     def test_white_space_around_a_value_is_no_part_of_it(self):
         self.assertEqual(config.load({"listen": " tcp:3000\r"}, KEY).listen, "tcp:3000")
 
@@ -541,6 +646,20 @@ class TestKeys(ConfigTestCase):
         )
         path = self.file('secret_file = "a\\u0000b"')
         self.assertIn("cannot be read", self.refusal({"config": path}, {}))
+
+    def test_keys_at_a_url_need_a_way_that_nobody_can_change_and_algorithms_of_public_keys(self):
+        url = "https://login.example.org/jwks"
+        config.load({"jwks_url": url, "algorithms": "RS256"}, {})
+        config.load({"jwks_url": "http://127.0.0.1:8080/", "algorithms": "ES256", "jwks_ca": self.file("x")}, {})
+        for argv, words in (
+            ({"jwks_url": "http://login.example.org/"}, "use https, or http on this machine"),
+            ({"jwks_url": "login.example.org"}, "is not like https://"),
+            ({"jwks_url": url}, "the algorithm HS256, whose key is a secret: add --algorithms RS256"),
+            ({"jwks_url": url, "secret_file": self.file(SECRET)}, "name one key"),
+            ({"jwks_url": url, "algorithms": "RS256", "jwks_ca": "/nowhere"}, "jwks_ca: '/nowhere'"),
+            ({"secret_file": self.file(SECRET), "jwks_ca": "/nowhere"}, "is of no use without jwks_url"),
+        ):
+            self.assertIn(words, self.refusal(argv, {}))
 
     def test_two_keys_are_refused(self):
         sentence = self.refusal({"secret_file": self.file(SECRET)}, KEY)

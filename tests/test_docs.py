@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon, rates, repeated_log
+from kschat.backends import jwks
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -41,8 +42,9 @@ from kschat.chat import (
     tokens,
     write_behind,
 )
+from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, descriptors, peers, polling, registry, service, static
+from kschat.front import backlog, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -98,6 +100,8 @@ PAGE_BYTES = int(re.findall(r"^local PAGE_BYTES = (\d+)$", _PAGE_BYTES, re.MULTI
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
+    "one packet of a client that has not joined the chat": (many(CONFIG.max_payload_unjoined),),
+    "fragments of one WebSocket message": (many(websocket.MAX_FRAGMENTS), f"{websocket.FRAGMENT_BYTES} bytes"),
     "a compressed packet, with `deflate`": (),
     "attachments of a packet": (many(CONFIG.max_attachments),),
     "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
@@ -106,20 +110,29 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
     "refused namespaces of one connection": (many(LIMITS.max_refused),),
+    "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
-    "polling sessions": (many(CONFIG.max_polls),),
+    "polling sessions; those of one address": (many(CONFIG.max_polls), many(CONFIG.max_polls_per_address)),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
     "compressed files that are cached, for each of two directories": (
         size(static.GZIP_KEPT),
         size(static.GZIP_FILES.start),
         size(static.GZIP_FILES.stop),
     ),
-    "packets of one body that are read in one turn of the reactor": (many(polling.SLICE),),
-    "answers that wait for a GET while a body is read": (),
+    "packets of one connection that are read in one turn of the reactor": (
+        many(turns.PACKETS),
+        seconds(turns.ARRIVAL_SECONDS),
+        many(turns.FEW_PACKETS),
+    ),
+    "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
+    "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
+    "HTTP requests of one connection that are answered in one turn": ("1",),
+    "answers that wait for a client, or for a GET, while more is read from it": (),
+    "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
     "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
@@ -127,7 +140,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(peers.CONNECT_TIMEOUT),
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
-    "connections, of any kind": (many(CONFIG.max_connections),),
+    "connections, of any kind; those of one address": (
+        many(CONFIG.max_connections),
+        many(CONFIG.max_connections_per_address),
+    ),
     "file descriptors": (str(descriptors.RESERVED),),
     "lines of the log about refused requests, rejected sockets and closed connections": (
         f"{repeated_log.LINES} of a kind",
@@ -226,6 +242,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
+    ),
+    "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
+        f"{many(jwks.MAX_JWKS)} bytes",
+        f"{MAX_KEYS} keys",
+        seconds(jwks.FETCH_TIMEOUT),
+        seconds(jwks.PAUSE),
+        many(jwks.MAX_WAITING),
     ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
@@ -363,7 +386,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|backup|restored|--version"
+        known = "token|revoke|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

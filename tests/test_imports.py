@@ -46,6 +46,7 @@ ALLOWED = {
         "twisted",
         "OpenSSL",
         "pika",
+        "treq",
         "txredisapi",
         "hiredis",
         "kschat.chat",
@@ -54,6 +55,7 @@ ALLOWED = {
         "kschat.repeated_log",
         "kschat.wire",
     },
+    "api": {"msgspec", "twisted", "kschat.chat"},
     "front": {
         "msgspec",
         "zope.interface",
@@ -70,7 +72,14 @@ ALLOWED = {
         "kschat.wire",
         "kschat.__version__",
     },
-    "settings": {"msgspec", "kschat.backends", "kschat.chat", "kschat.front.clients", "kschat.front.origins"},
+    "settings": {
+        "msgspec",
+        "kschat.backends",
+        "kschat.chat",
+        "kschat.front.bindable",
+        "kschat.front.clients",
+        "kschat.front.origins",
+    },
     "cli": {
         "msgspec",
         "cryptography",

@@ -54,6 +54,12 @@ class Keys(msgspec.Struct, frozen=True):
 
     keys: tuple[Key, ...]
 
+    def __str__(self) -> str:
+        """How many there are, and their names: ``2 keys (2026-03, 2026-04)``."""
+        kids = ", ".join(repr(key.kid)[1:-1] for key in self.keys if key.kid is not None)
+        count = "a key" if len(self.keys) == 1 else f"{len(self.keys)} keys"
+        return f"{count} ({kids})" if kids else count
+
     @classmethod
     def from_secret(cls, secret: bytes) -> "Keys":
         """A shared secret for HS256 and its kin, at least 32 bytes (64 for HS512). Raises KeysError."""

@@ -21,14 +21,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.filepath import FilePath
 
 from kschat.assets import directory
-from kschat.backends import amqp, redis
+from kschat.backends import amqp, jwks, redis
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
 from kschat.chat.keys import KeysError
 from kschat.front.bindable import cannot_listen
+from kschat.front.certificates import certificate_text
 from kschat.front.page import PageResource
 from kschat.front.static import client_dist
-from kschat.settings import Config, read_keys
+from kschat.settings import Config, jwks_settings, read_keys
 from kschat.settings.keyfiles import KEYS
 
 #: Seconds that one part may take; each is bounded by itself as well, but for names that nobody resolves.
@@ -69,7 +70,9 @@ async def try_all(config: Config, reactor: Any, backends: Backends = BACKENDS) -
         if description
     ]
     if not config.demo:
-        parts.append((next(name for name in KEYS if getattr(config, name)), _later(_keys, config)))
+        name = next(name for name in KEYS if getattr(config, name))
+        published = jwks_settings(config)
+        parts.append((name, _later(_keys, config) if published is None else partial(_jwks, published, config, reactor)))
     kind, argument = backends.store(config.store)
     if kind.look is not None:
         parts.append(("store", _later(kind.look, argument)))
@@ -124,30 +127,26 @@ def _listening(description: str) -> str:
 def _certificate(path: Path) -> str:
     """Whom the certificate in a PEM file is of, and until when. Raises ValueError if it is not good now."""
     certificates = x509.load_pem_x509_certificates(path.read_bytes())
-    leaf, now = certificates[0], datetime.datetime.now(datetime.UTC)
-    if leaf.not_valid_after_utc < now:
-        raise ValueError(f"the certificate {path} has expired ({leaf.not_valid_after_utc:%Y-%m-%d})")
-    if leaf.not_valid_before_utc > now:
-        raise ValueError(f"the certificate {path} is not valid yet ({leaf.not_valid_before_utc:%Y-%m-%d})")
     try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        hosts = [str(name.value) for name in names]
-    except x509.ExtensionNotFound:
-        hosts = [leaf.subject.rfc4514_string()]
-    return f"certificate of {', '.join(hosts)} until {leaf.not_valid_after_utc:%Y-%m-%d}"
+        return certificate_text(certificates[0], datetime.datetime.now(datetime.UTC))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _keys(config: Config) -> str:
     try:
-        keys = read_keys(config).keys
+        said = f"{read_keys(config)} for {', '.join(config.algorithms)}"
     except (KeysError, OSError) as error:
         raise ValueError(str(error)) from None
-    kids = ", ".join(key.kid for key in keys if key.kid is not None)
-    count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
-    said = f"{count} for {', '.join(config.algorithms)}" + (f" ({kids})" if kids else "")
     if config.secret_file and Path(config.secret_file).stat().st_mode & 0o077:
         said += f", which others on this machine can read or replace: chmod 600 {config.secret_file}"
     return said
+
+
+async def _jwks(settings: jwks.JwksSettings, config: Config, reactor: Any) -> str:
+    keys = await jwks.fetch(settings, reactor)
+    keys.by_algorithm(config.algorithms, strict=False)
+    return f"{keys} for {', '.join(config.algorithms)}"
 
 
 def _templates(config: Config) -> str:

@@ -3,10 +3,13 @@
 Both read the daemon's settings, and only need ``store``: no key is required.
 """
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
+
+from twisted.python import usage
 
 from kschat.backends import redis
 from kschat.backends.sqlite.backup import back_up, tell_restored
@@ -52,14 +55,18 @@ class BackupOptions(_StoreOptions):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Accept COPY before the settings or after them."""
         given = list(options or ())
-        if given and not given[0].startswith("-"):
-            given.append(given.pop(0))
-        super().parseOptions(given)
+        # After the first that is none, no option is recognised.
+        self._copies = list(itertools.takewhile(lambda argument: not argument.startswith("-"), given))
+        super().parseOptions(given[len(self._copies) :])
 
     def parseArgs(self, *arguments: str) -> None:
         """Accept COPY."""
-        self["copy"] = arguments[0] if arguments else ""
-        super().parseArgs(*arguments[1:])
+        copies = [*self._copies, *arguments]
+        self["copy"] = copies[0] if copies else ""
+        if len(copies) > 1 and "=" in copies[1]:
+            super().parseArgs(*copies[1:])
+        if len(copies) > 1:
+            raise usage.UsageError(f"backup: there is one COPY, {copies[0]!r}: {copies[1]!r} is one too many")
 
 
 class RestoredOptions(_StoreOptions):

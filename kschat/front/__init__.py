@@ -5,7 +5,9 @@ Assembly and life:
 - ``assembly``        ``Front``: the parts put together, for the daemon, ``standalone`` and tests alike
 - ``service``         starts a front, and shuts it down in order
 - ``standalone``      a ``Server`` on a port, without the chat
-- ``endpoints``       TLS with a chain of certificates, the PROXY protocol with a line in the log
+- ``endpoints``       the PROXY protocol with a line in the log, TLS
+- ``tls_endpoint``    TLS with a chain of certificates, whose files can be read again
+- ``certificates``    what a certificate says of itself
 - ``port``            listens at one endpoint
 - ``bindable``        whether an endpoint is free
 - ``backlog``         how many connections may wait to be accepted

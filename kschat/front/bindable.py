@@ -7,6 +7,7 @@ checked before. Another process may still take the port in between: ``port`` has
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -95,17 +96,30 @@ def cannot_listen(description: str, relative: bool = False) -> str | None:
     return "" if trial.tried else None
 
 
+def unreadable(description: str) -> str:
+    """Why Twisted takes a text for no endpoint; "" where it is one. Of ``ssl:`` it reads the files."""
+    try:
+        serverFromString(None, description)  # only what listens needs a reactor
+    except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
+        return endpoint_fault(error)
+    return ""
+
+
 def endpoint_fault(error: Exception) -> str:
     """Why Twisted takes a text for no endpoint, in words for whoever wrote it."""
     text = " ".join(str(error).split())
     if text.startswith("invalid literal for int()"):
-        return f"its port is no number ({text.rpartition(': ')[2]})"
+        return f"it has {text.rpartition(': ')[2]} where a number is wanted"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {os.fsdecode(error.filename)}"
     if type(error).__module__.startswith("OpenSSL"):
         return "a file for TLS holds no PEM key or certificate of the kind that is wanted"
     if isinstance(error, TypeError) and "keyword argument" in text:
         return f"it has a part that such an endpoint does not know ({text.rpartition(' ')[2]})"
+    if isinstance(error, TypeError) and "missing" in text and (part := re.search(r"'(\w+)'$", text)):
+        return f"it has no {part[1]}"
+    if isinstance(error, TypeError) and "positional arguments" in text:
+        return "it has more parts than such an endpoint knows"
     if isinstance(error, IndexError | KeyError):
         return "systemd has handed over no such socket"
     return text or type(error).__name__

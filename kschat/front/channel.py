@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,8 +27,10 @@ from twisted.web.server import Request, Site
 from kschat.counters import Counters
 from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
 from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered
+from kschat.front.pool import Holder, Place, Pool
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 
 #: The value of a query argument whose name contains this must not appear in any log.
@@ -51,7 +53,9 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
         answer_timeout: from the body until the answer has left, and then until the next head.
         max_head: request line and headers.
         max_body: body.
-        max_connections: open at once, whatever they speak; a further one is closed unanswered.
+        max_connections: open at once, whatever they speak. Then those that have not joined give way; if all have, a
+            further one is closed unanswered.
+        max_connections_per_address: the same, of one address.
     """
 
     head_timeout: float = 10
@@ -60,21 +64,30 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
     max_head: int = 16_384
     max_body: int = 1_000_000
     max_connections: int = 10_000
+    max_connections_per_address: int = 1_000
 
 
 class ConnectionCount:
-    """Counts the open connections of one daemon, whatever they speak."""
+    """Counts the open connections of one daemon, whatever they speak.
 
-    __slots__ = ("_emptied", "open")
+    Args:
+        places: of connections.
+    """
 
-    def __init__(self) -> None:
-        self.open = 0
+    __slots__ = ("_emptied", "places")
+
+    def __init__(self, places: Pool) -> None:
+        self.places = places
         self._emptied: list[Deferred[None]] = []
 
-    def leave(self) -> None:
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self.places.taken
+
+    def leave(self, place: Place | None) -> None:
         """A connection has ended."""
-        self.open -= 1
-        if not self.open:
+        if place is not None and self.places.leave(place) and not self.open:
             emptied, self._emptied = self._emptied, []
             for fires in emptied:
                 fires.callback(None)
@@ -90,6 +103,7 @@ class ConnectionCount:
 
 
 _TOO_LARGE: Final = b"413 Request Entity Too Large"
+_TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
 
 
@@ -146,6 +160,23 @@ class BoundedRequest(Request):
             self.channel.refuse(status)
 
 
+class Carried(Protocol):
+    """A session whose requests a connection carries."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether it has joined."""
+
+
+class Heir(Holder, Protocol):
+    """The protocol that takes a connection over."""
+
+    place: Place | None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived."""
+
+
 class Channel(HTTPChannel):
     """One HTTP connection. Made by ``BoundedSite``."""
 
@@ -154,18 +185,30 @@ class Channel(HTTPChannel):
     requestFactory = BoundedRequest
     #: its slot in the timer wheel
     slot: int | None = None
+    #: its place among the connections
+    place: Place | None = None
+    #: whose it is by its address; "" where each request may be another client's
+    address = ""
+    #: the session whose requests it carries
+    carries: Carried | None = None
     #: the protocol that took the connection over
-    heir: IProtocol | None = None
+    heir: Heir | None = None
     #: bytes that had arrived behind the request until then
     early = b""
     #: whether the connection has ended
     lost = False
+    #: requests that came behind one, and wait for another turn
+    rest = b""
+    #: whether they are in the rotation
+    waits = False
+    #: whether the client does not read its answers
+    congested = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
         bounds = self.site.bounds
         self.totalHeadersSize = bounds.max_head
-        self.site.connections.open += 1
+        self.place = self.site.connections.places.enter(self, self.address)
         self.site.channels.add(self)
         super().connectionMade()
         self._wait(bounds.head_timeout)
@@ -189,7 +232,10 @@ class Channel(HTTPChannel):
         request.client_address = addresses.of_request(addresses.of_connection(self.getPeer()), forwarded)
         method, uri = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
-        if target is None:
+        if not self.address and not self.site.of_peers and not self.attribute(request.client_address):
+            target = None
+            request.refuse(_TOO_MANY)
+        elif target is None:
             request.refuse(_BAD_TARGET)
         else:
             if self.length != 0 and not takes_body(self.site.resource, request, method=method, uri=target.uri):
@@ -206,6 +252,38 @@ class Channel(HTTPChannel):
             for told in self.site.heads:
                 told(request, method, target.uri)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived. Of several requests the first is read, and the others in turns of their own."""
+        if self.rest:
+            self.rest += data
+            self.transport.pauseProducing()
+        else:
+            super().dataReceived(data)
+
+    def read_on(self, until: float) -> None:
+        """It is this connection's turn. See ``turns.Reader``."""
+        self.waits = False
+        if self.rest and not self.congested and not self.lost:
+            rest, self.rest = self.rest, b""
+            self.transport.resumeProducing()
+            super().dataReceived(rest)
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: answer nothing more until it does."""
+        self.congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """All answers have left."""
+        self.congested = False
+        super().resumeProducing()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self.rest and not self.waits:
+            self.waits = True
+            self.site.turns.enter(self)
+
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body has arrived, or bytes for the protocol that took the connection over."""
         if self.heir is None:
@@ -216,20 +294,47 @@ class Channel(HTTPChannel):
     def allContentReceived(self) -> None:
         """A request has arrived; its answer may take a while."""
         self._wait(self.site.bounds.answer_timeout)
+        if self.place is not None:
+            self.site.connections.places.returned(self.place)
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """The request is answered; the connection may carry another."""
+        """The request is answered; the connection may carry another, which waits for its turn."""
         self._wait(self.site.bounds.answer_timeout)
+        if not self.address and self.place is not None:
+            # What a proxy's connection carries next may be another client's.
+            self.site.connections.places.move(self.place, "")
+        self.paused = True
         super().requestDone(request)
+        self.paused = False
+        rest: bytes = self.clearLineBuffer()
+        if rest and self.persistent:
+            self.rest = rest
+            self.transport.pauseProducing()
+            self._enter()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended."""
         self.lost = True
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
-        self.site.connections.leave()
+        self.site.connections.leave(self.place)
         super().connectionLost(reason)
+
+    def attribute(self, client: ClientAddress) -> bool:
+        """Count this connection as ``client``'s while it carries its request. Returns whether it has room for it."""
+        site = self.site
+        key = "" if site.addresses.is_proxy(client) else client.key
+        return self.place is None or site.connections.places.move(self.place, key)
+
+    @property
+    def proved(self) -> bool:
+        """See ``pool.Holder``. Between requests a connection can be replaced at no cost."""
+        return bool(self.requests) and self.carries is not None and self.carries.proved
+
+    def give_way(self) -> None:
+        """See ``pool.Holder``."""
+        self.transport.abortConnection()
 
     def alarm(self) -> None:
         """A phase took too long."""
@@ -251,9 +356,12 @@ class Channel(HTTPChannel):
         """The answer has no deadline here: the session that gives it has its own."""
         self.site.timers.cancel(self)
 
-    def let_go(self, heir: IProtocol) -> Any:
-        """Give the transport to ``heir``, and release everything but ``early``."""
+    def let_go(self, heir: Heir) -> Any:
+        """Give transport and place to ``heir``, and release everything but ``early``."""
         self.heir = heir
+        heir.place, self.place = self.place, None
+        if heir.place is not None:
+            heir.place.holder = heir
         self.early = take_buffered(self)
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
@@ -279,11 +387,13 @@ class BoundedSite(Site):
         reactor: for twisted.web.
         bounds: of each connection and of all.
         timers: end connections.
+        turns: of requests that arrived at once.
         counters: counts.
         connections: counts connections, whatever they speak.
         addresses: say whose a request is.
         repeated: gathers lines about requests that were refused.
         access_log: whether each answered request is logged.
+        of_peers: whether it is other daemons that connect, each for many clients.
 
     Attributes:
         channels: the connections that speak HTTP.
@@ -302,11 +412,13 @@ class BoundedSite(Site):
         *,
         bounds: ChannelBounds,
         timers: TimerWheel,
+        turns: Turns,
         counters: Counters,
         connections: ConnectionCount,
         addresses: ClientAddresses,
         repeated: RepeatedLog,
         access_log: bool = True,
+        of_peers: bool = False,
     ) -> None:
         # Otherwise twisted.web would parse forms, and their fields would pass for the URL's.
         super().__init__(
@@ -316,8 +428,10 @@ class BoundedSite(Site):
         self.engine_paths: list[bytes] = []
         self.bounds = bounds
         self.timers = timers
+        self.turns = turns
         self.connections = connections
         self.addresses = addresses
+        self.of_peers = of_peers
         self._repeated = repeated
         self.channels: set[Channel] = set()
         self._counters = counters
@@ -333,11 +447,16 @@ class BoundedSite(Site):
             channel.retire()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A channel; None if there are too many connections."""
-        if self.connections.open >= self.bounds.max_connections:
+        """A channel; None if there are too many connections. ``addr`` is None where it is not known yet."""
+        hop = self.addresses.of_connection(addr)
+        address = "" if self.of_peers or self.addresses.is_proxy(hop) else hop.key
+        if not self.connections.places.has_room(address):
             self._counters.turned_away += 1
             return None
-        return super().buildProtocol(addr)
+        channel: Channel | None = super().buildProtocol(addr)
+        if channel is not None:
+            channel.address = address
+        return channel
 
     def log(self, request: http.Request) -> None:
         """Log one line for each answered request. Lines of those that were refused are gathered."""

@@ -37,6 +37,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_unsent: int = 4_000_000
     upgrade_timeout: float = 10
     max_polls: int = 10_000
+    max_polls_per_address: int = 1_000
     origins: tuple[str, ...] = ("*",)
     deflate: bool = False
     deflate_from: int = 256
@@ -105,7 +106,7 @@ class Engine:
             upgrade=is_upgrade(request),
             session=session,
             origin_allowed=lambda: self.may_come_from(request),
-            polling_full=self.sessions.polls >= self._settings.max_polls,
+            polling_full=lambda: not self.context.polls.has_room(client_of(request).key),
         )
         return refusal_of(query, facts)
 

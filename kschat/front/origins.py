@@ -23,6 +23,8 @@ OPAQUE: Final = "null"
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 _EXAMPLE: Final = "https://chat.example.org"
+_LIKE_IT: Final = f"it like {_EXAMPLE}"
+_STARS: Final = "* alone for all origins, or https://*.example.org for all below a domain"
 _ORIGIN: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]@]*\]|[^:\[\]@]*)(?::(?P<port>[^:]*))?")
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
@@ -32,7 +34,17 @@ _LONGEST: Final = 300
 
 
 class OriginError(ValueError):
-    """An origin that no page can have. Its text ends a sentence: "has a path: …"."""
+    """An origin that no page can have. Its text ends a sentence: "has a path: write …".
+
+    Attributes:
+        reason: what is wrong, without the rest.
+        instead: what to write: an origin that can be used, or words.
+    """
+
+    def __init__(self, reason: str, instead: str = _LIKE_IT) -> None:
+        super().__init__(f"{reason}: write {instead}")
+        self.reason = reason
+        self.instead = instead
 
 
 class Origin(NamedTuple):
@@ -52,13 +64,13 @@ class Origin(NamedTuple):
         """Read ``scheme://host[:port]``. Raises OriginError."""
         found = _ORIGIN.fullmatch(text)
         if found is None or len(text) > _LONGEST:
-            raise OriginError(f"is not like {_EXAMPLE}")
+            raise OriginError(f"is not like {_EXAMPLE}", "scheme://host or scheme://host:port")
         scheme, authority = found["scheme"].lower(), found["authority"]
         if found["rest"]:
-            raise OriginError(f"has more than scheme, host and port: write {scheme}://{authority}")
+            raise OriginError("has more than scheme, host and port", str(cls.of(f"{scheme}://{authority}")))
         if scheme in ("ws", "wss"):
-            page = "https" if scheme == "wss" else "http"
-            raise OriginError(f"is the address of a WebSocket, which no page has: write {page}://{authority}")
+            page = cls.of(f"{'https' if scheme == 'wss' else 'http'}://{authority}")
+            raise OriginError("is the address of a WebSocket, which no page has", str(page))
         if scheme == "file" and not authority:
             return cls(scheme, "", None)  # what Chromium's WebSocket says of a page that is a file
         return cls(scheme, *_host_and_port(authority, DEFAULT_PORTS.get(scheme)))
@@ -99,17 +111,20 @@ class Origins:
         scheme, mark, host = text.partition("://*.")
         if not mark:
             if "*" in text:
-                raise OriginError(
-                    "has a * in the wrong place: use it alone for all origins, or like https://*.example.org"
-                )
+                raise OriginError("has a * in the wrong place", _STARS)
             self._exact.add(Origin.of(text))
             return
+        below = re.sub(r"^(\*\.)+", "", host)
+        if "*" in below:
+            raise OriginError("has a * in the wrong place", _STARS)
         try:
-            domain = Origin.of(f"{scheme}://{host}")
+            domain = Origin.of(f"{scheme}://{below}")
         except OriginError as error:
-            raise OriginError(str(error).replace(f"{scheme.lower()}://", f"{scheme.lower()}://*.")) from None
-        if "*" in host or domain.host.startswith("[") or _is_address(domain.host):
-            raise OriginError("has a * in the wrong place: use it alone for all origins, or like https://*.example.org")
+            raise OriginError(error.reason, error.instead.replace("://", "://*.")) from None
+        if domain.host.startswith("[") or _is_address(domain.host):
+            raise OriginError("has a * before an address, below which there is nothing", str(domain))
+        if below != host:
+            raise OriginError("has more than one *, where one is for all levels", str(domain).replace("://", "://*."))
         self._domains.add(domain)
 
     def allow(self, origin: bytes | None, host: bytes | None) -> bool:
@@ -153,12 +168,12 @@ def _host_and_port(authority: str, default: int | None) -> tuple[str, int | None
     """Both of ``host[:port]``, the port None where it is ``default``. Raises OriginError."""
     found = _AUTHORITY.fullmatch(authority)
     if found is None or not found["host"]:
-        raise OriginError(f"has no host, or more than a host and a port: write it like {_EXAMPLE}")
+        raise OriginError("has no host, or more than a host and a port")
     port = None
     if found["port"] is not None:
         number = found["port"]
         if not (number.isascii() and number.isdigit() and len(number) <= 8 and 0 < int(number) < 65536):
-            raise OriginError("has a port that is not a number from 1 to 65535")
+            raise OriginError("has a port that is not a number from 1 to 65535", f"{_EXAMPLE}:8443, or no port")
         port = None if int(number) == default else int(number)
     return _host(found["host"]), port
 
@@ -175,7 +190,7 @@ def _host(text: str) -> str:
         try:
             name = idna.encode(text, uts46=True).decode()
         except (idna.IDNAError, UnicodeError):
-            raise OriginError("has a host that cannot be read: write it as browsers send it, xn--…") from None
+            raise OriginError("has a host that cannot be read", "it as browsers send it, xn--…") from None
     if not _NAME.fullmatch(name) or len(name) > 254:
         raise OriginError("has a host that no page can have")
     return name

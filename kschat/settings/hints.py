@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import math
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -151,7 +152,7 @@ def _bare(text: str) -> str:
 def listing(text: str) -> str:
     """``write a,b`` for ``["a", "b"]`` or ``a b``, where a list is one text."""
     said = text.strip()
-    if said.startswith("[") or re.search(r"[^\s,]\s+[^\s,]", said) or quoted(said):
+    if re.match(r"\[(?![0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\])", said) or re.search(r"[^\s,]\s+[^\s,]", said) or quoted(said):
         parts = re.findall(r"[^\s,\[\]'\"]+", said)
         return f"write {','.join(parts)}" if parts and ",".join(parts) != said else ""
     return ""
@@ -165,12 +166,17 @@ def endpoint(text: str) -> str:
     if not said:
         return "write tcp:3000"
     if said.startswith(("/", "./", "../", "unix://")):
-        return f"write unix:{said.removeprefix('unix://')}"
+        path = re.sub("^/+", "/", said.removeprefix("unix://"))
+        if re.search("[:=]", path.partition(":mode=")[0]):
+            return ""
+        return f"write unix:{path if path.strip('/') else '/run/kschat.sock'}"
     kind, colon, rest = said.partition(":")
     if colon and kind != kind.lower() and kind.lower() in ("tcp", "tcp6", "ssl", "unix", "systemd", "haproxy"):
         return endpoint(f"{kind.lower()}:{rest}") or f"write {kind.lower()}:{rest}"
     if kind == "tcp" and colon and not rest:
         return "write tcp:3000"
+    if kind == "unix" and colon and not rest:
+        return "write unix:/run/kschat.sock"
     if kind == "tcp" and (colons := re.search(r":interface=([0-9A-Fa-f:]*::?[0-9A-Fa-f:]*)$", said)):
         port = rest.partition(":")[0]
         return f"write tcp6:{port}:interface={_escaped(colons[1])}"
@@ -263,14 +269,15 @@ def url(text: str, schemes: tuple[str, ...], example: str) -> str:
 
 
 def origin(text: str) -> str:
-    """``write https://chat.example.org`` for a host alone, or for an origin with a path."""
+    """``write https://chat.example.org`` for a host alone, for an origin with a path, or with a port that is none."""
     said = text.strip().strip("'\"")
     match = re.fullmatch(
-        r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([A-Za-z0-9.*-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?(?:[/?#].*)?", said
+        r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([A-Za-z0-9.*-]+|\[[0-9A-Fa-f:]+\])(?::(\d*))?(?:(?:/(?!/)|[?#]).*)?", said
     )
     if match is None:
         return ""
-    scheme, host, port = match[1], match[2], match[3] or ""
+    scheme, host, number = match[1], match[2], match[3]
+    port = f":{number}" if number and len(number) <= 5 and 0 < int(number) < 65536 else ""
     if scheme is None:
         local = host == "localhost" or re.fullmatch(r"[\d.]+", host) or host.startswith("[")
         scheme = "http" if local else "https"
@@ -278,9 +285,9 @@ def origin(text: str) -> str:
 
 
 def base_path(text: str) -> str:
-    """``write /chat`` for ``chat`` and ``https://example.org/chat``."""
-    found = re.fullmatch(r"(?:https?://[^/]*)?/*([\w.~-]+(?:/+[\w.~-]+)*)/*", text, re.ASCII)
-    return "write /" + re.sub("/+", "/", found[1]) if found and ".." not in found[1] else ""
+    """``write /chat`` for ``chat``, ``https://example.org/chat`` and ``/chat/.``."""
+    found = re.fullmatch(r"(?:https?://[^/]*)?((?:/*[\w.~-]+)*)/*", text, re.ASCII)
+    return f"write {posixpath.normpath(re.sub('/+', '/', f'/{found[1]}'))}" if found else ""
 
 
 def path(text: str) -> str:

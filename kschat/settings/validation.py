@@ -1,13 +1,15 @@
 """Checks across settings: valid combinations, and files that must exist."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kschat.backends import amqp, redis
+from kschat.backends import amqp, jwks, redis
 from kschat.backends.kinds import Backends, UnknownStore
-from kschat.chat.keys import KeysError, one_family
+from kschat.chat.keys import HMAC, KeysError, one_family
+from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OriginError, Origins
 from kschat.settings import hints
@@ -40,25 +42,42 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
         raise fault("max_unsent", f"is less than twice {named('max_payload')}")
     if config.store_bytes < config.max_payload:
         raise fault("store_bytes", f"is less than {named('max_payload')}")
-    for origin in config.origins:
-        try:
-            Origins((origin,))
-        except OriginError as error:
-            hint = "" if "write " in str(error) else hints.origin(origin)
-            raise fault("origins", hints.added(f"holds {origin!r}, which {error}", hint)) from None
+    _check_origins(config.origins, fault)
     for proxy in config.trusted_proxies:
         try:
             ClientAddresses((proxy,))
         except ProxyError as error:
             raise fault("trusted_proxies", f"holds {proxy!r}, which {error}") from None
-    if not BASE_PATH.fullmatch(config.base_path) or {".", ".."} & set(config.base_path.split("/")):
+    if not BASE_PATH.fullmatch(config.base_path):
         reason = "is not like /chat: letters, digits, - . _ and ~ between slashes"
+        raise fault("base_path", hints.added(reason, hints.base_path(config.base_path)))
+    if {".", ".."} & set(config.base_path.split("/")):
+        reason = "is not like /chat: browsers resolve the parts . and .. and do not send them"
         raise fault("base_path", hints.added(reason, hints.base_path(config.base_path)))
     for name in ("templates", "static", "client_dist"):
         directory = getattr(config, name)
         if directory and not _is(Path.is_dir, directory):
             raise fault(name, hints.added("is not a directory", hints.path(directory)))
     _check_keys(config, settings, given, fault)
+
+
+def _check_origins(origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:
+    """That each can be a page's."""
+    for origin in origins:
+        try:
+            Origins((origin,))
+        except OriginError as error:
+            meant = hints.origin(origin)
+            hint = meant if _may_be_origin(meant.removeprefix("write ")) else f"write {error.instead}"
+            raise fault("origins", f"holds {origin!r}, which {error.reason}: {hint}") from None
+
+
+def _may_be_origin(text: str) -> bool:
+    try:
+        Origins((text,))
+    except OriginError:
+        return False
+    return True
 
 
 def _check_endpoint(name: str, text: str, fault: Callable[[str, str], ConfigError]) -> None:
@@ -70,9 +89,28 @@ def _check_endpoint(name: str, text: str, fault: Callable[[str, str], ConfigErro
     hint = hints.endpoint(text)
     if hint and hint != f"write {text}":
         raise fault(name, f"is not an endpoint that Twisted can use: {hint}")
-    port = re.match(r"(?:tcp6?|ssl):(?:port=)?(-?\d+)(?::|$)", text)
-    if port is not None and not 0 <= int(port[1]) < 65536:
-        raise fault(name, "is not an endpoint that Twisted can use: a port is a number from 0 to 65535")
+    port = _port(text)
+    if port is not None and not (port.isascii() and port.strip().isdigit() and int(port) < 65536):
+        number = port.isascii() and port.lstrip("-").isdigit()
+        reason = "a port is a number from 0 to 65535" if number else f"its port is no number ({port!r})"
+        meant = hints.number(port, "", True).removeprefix("write ")
+        hint = ""
+        if not number and meant.isdigit() and int(meant) < 65536:
+            mended = text.replace(port, meant, 1)
+            hint = hints.tls_endpoint(mended) or f"write {mended}"
+        raise fault(name, hints.added(f"is not an endpoint that Twisted can use: {reason}", hint))
+    if text.partition(":")[0] in ("tcp", "tcp6", "unix") and (reason := unreadable(text)):
+        raise fault(name, f"is not an endpoint that Twisted can use: {reason}")
+
+
+def _port(endpoint: str) -> str | None:
+    """What stands where the port of ``tcp:``, ``tcp6:`` and ``ssl:`` belongs; None where nothing does."""
+    kind, *arguments = re.split(r"(?<!\\):", endpoint.removeprefix("haproxy:"))
+    if kind not in ("tcp", "tcp6", "ssl"):
+        return None
+    named = [argument[5:] for argument in arguments if argument.startswith("port=")]
+    unnamed = [argument for argument in arguments if "=" not in argument]
+    return (named or unnamed or [None])[0]
 
 
 def _is(kind: Callable[[Path], bool], path: str) -> bool:
@@ -103,9 +141,11 @@ def _check_backends(config: Config, backends: Backends, fault: Callable[[str, st
         )
     if config.amqp:
         _check_amqp(config.amqp, fault)
-        # Half of a routing key's 255 bytes.
-        if len(config.amqp_prefix.encode()) > 100:
-            raise fault("amqp_prefix", "is longer than 100 bytes")
+    # Less than half of a routing key's 255 bytes; see ``backends.amqp.keys`` for ids that do not fit into the rest.
+    if len(config.amqp_prefix.encode()) > 100:
+        raise fault("amqp_prefix", "is longer than 100 bytes, which leaves no room for ids in a routing key")
+    if not 0 < len(config.amqp_exchange.encode()) <= 100:
+        raise fault("amqp_exchange", "is empty, or longer than 100 bytes")
     for name in ("redis", "redis_pub", "redis_sub"):
         url = getattr(config, name)
         if url and not config.amqp:
@@ -146,6 +186,14 @@ def _check_redis(name: str, url: str, fault: Callable[[str, str], ConfigError]) 
         redis.check_url(url)
     except ValueError as error:
         raise fault(name, f"can't be read: {error}") from None
+
+
+def control_path(control: str, store: str) -> str | None:
+    """The path of the control socket, as two settings have it; None if there is none."""
+    if control:
+        return os.path.abspath(control)
+    kind, _, path = store.partition(":")
+    return f"{os.path.realpath(path)}.control" if kind == "sqlite" and path else None
 
 
 def peer_place(config: Config) -> tuple[str, int] | None:
@@ -211,6 +259,11 @@ def _check_keys(
     except KeysError as error:
         raise fault("algorithms", f"cannot be used: {error}") from None
     name, there = named[0], given[named[0]]
+    if name == "jwks_url":
+        _check_jwks_url(config, settings["algorithms"], there, fault)
+        return
+    if config.jwks_ca:
+        raise fault("jwks_ca", "is of no use without jwks_url")
     try:
         read_keys(config)
     except KeysError as error:
@@ -220,6 +273,24 @@ def _check_keys(
     except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
         hint = hints.path(getattr(config, name))
         raise fault(name, hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
+
+
+def _check_jwks_url(
+    config: Config, algorithms: Setting, there: Given, fault: Callable[[str, str], ConfigError]
+) -> None:
+    """That nobody on the way can change the keys, and that they are public ones."""
+    try:
+        jwks.check_url(config.jwks_url)
+    except ValueError as error:
+        raise fault("jwks_url", str(error)) from None
+    if set(config.algorithms) & set(HMAC):
+        raise fault(
+            "jwks_url",
+            f"cannot be used with the algorithm {config.algorithms[0]}, whose key is a secret: add "
+            f"{there.spelled(algorithms, 'RS256')}, or the algorithm that the issuer signs with",
+        )
+    if config.jwks_ca and not _is(Path.is_file, config.jwks_ca):
+        raise fault("jwks_ca", hints.added("is not a file", hints.path(config.jwks_ca)))
 
 
 def _key_hint(config: Config, name: str, algorithms: Setting, there: Given, origin: str) -> str:

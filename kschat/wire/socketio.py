@@ -144,6 +144,13 @@ def _head(kind: int, namespace: str, attachments: int = 0) -> bytes:
     return b"%d%b%b" % (kind, count, b"" if namespace == "/" else namespace.encode() + b",")
 
 
+# The key "num" and its number, as a client writes it that has no whole numbers. (A string that ends like the key, as in
+# "a\\"num", has a backslash before that quotation mark; a colon follows keys alone.)
+_NUM: Final = re.compile(
+    rb'(?<!\\)("num"\s*+:\s*+)(-?+[0-9]{1,20}+(?:\.[0-9]{1,20}+)?+(?:[eE][+-]?+[0-9]{1,3}+)?+)(?![0-9.eE])'
+)
+
+
 class Decoder:
     """Decodes the packets of one connection. It holds a binary packet until its attachments have arrived.
 
@@ -258,11 +265,19 @@ class Decoder:
             raise ProtocolError("a binary packet without attachments")
         if count > self._limits.max_attachments:
             raise ProtocolError("too many attachments")
+        try:
+            self._check_placeholders(packet, count)
+        except _InvalidPlaceholder:
+            # JavaScript reads 0.0 and 0e0 as 0.
+            packet = msgspec.structs.replace(packet, args=tuple(map(_with_whole_numbers, packet.args)))
+            self._check_placeholders(packet, count)
+        self._pending, self._missing, self._room = packet, count, self._limits.max_payload
+
+    def _check_placeholders(self, packet: Event | Ack, count: int) -> None:
         for argument in packet.args:
             for number in placeholders(jsontext.structure(argument, self._limits.max_depth)):
                 if not 0 <= number < count:
                     raise ProtocolError("a placeholder for an attachment that is not announced")
-        self._pending, self._missing, self._room = packet, count, self._limits.max_payload
 
     def _namespace(self, space: bytes) -> tuple[str, str]:
         if len(space) > self._limits.max_namespace:
@@ -280,6 +295,20 @@ class Decoder:
         return bytes(elements[0])
 
 
+class _InvalidPlaceholder(ProtocolError):
+    """A placeholder whose number is not written as a whole number."""
+
+
+def _with_whole_numbers(text: msgspec.Raw) -> msgspec.Raw:
+    """JSON in which each ``"num"`` that is a whole number is written as one."""
+    return msgspec.Raw(_NUM.sub(_whole, bytes(text)))
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
+    number = float(found[2])
+    return b"%b%d" % (found[1], number) if number.is_integer() and abs(number) < 2**53 else found[0]
+
+
 def placeholders(value: Any) -> Iterator[int]:
     """The numbers of the attachments that ``value``, decoded JSON, refers to, in its order.
 
@@ -290,7 +319,7 @@ def placeholders(value: Any) -> Iterator[int]:
         if value.get("_placeholder") is True:
             number = value.get("num")
             if type(number) is not int:
-                raise ProtocolError("an invalid placeholder")
+                raise _InvalidPlaceholder("an invalid placeholder")
             yield number
             return
         value = list(value.values())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kschat.backends.sqlite import backup
-from kschat.backends.sqlite.backup import PARTIAL, Copied, back_up
+from kschat.backends.sqlite.backup import PARTIAL, Copied, back_up, tell_restored
 from kschat.backends.sqlite.database import SchemaVersions
 from kschat.chat.interfaces import StoreUnavailable
 from tests.backends.test_sqlite_failures import ROOT
@@ -36,6 +36,15 @@ class BackupTestCase(StoreTestCase):
             back_up(path or self.path, self.copy, SchemaVersions.shipped())
         self.assertEqual(sorted(os.listdir(self.copies)), before)
         return str(caught.exception)
+
+    def foreign(self, name: str, version: int) -> str:
+        """The path of a database of another program, which counts its versions as well, and keeps a log."""
+        path = str(self.directory.absolute() / name)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE messages (id)")
+            connection.execute(f"PRAGMA user_version = {version}")
+        return path
 
 
 class TestBackup(BackupTestCase):
@@ -81,13 +90,20 @@ class TestBackup(BackupTestCase):
         self.assertEqual(self.refusal(self.path + ".not"), f"there is no file {self.path}.not")
         diary = self.directory / "diary"
         diary.write_bytes(b"Dear diary, " * 1000)
-        self.assertIn("it is no SQLite database", self.refusal(str(diary)))
-        empty = self.directory / "empty"
+        self.assertRegex(
+            self.refusal(str(diary)), f"^{diary} cannot be copied to {self.copy}: it is no SQLite database"
+        )
+        empty = self.directory.absolute() / "empty"
         empty.write_bytes(b"")
-        self.assertIn("is empty", self.refusal(str(empty)))
+        self.assertEqual(self.refusal(str(empty)), f"{empty} is empty: kschat has kept nothing there")
+        recipes = self.foreign("recipes", 0)
+        self.assertEqual(
+            self.refusal(recipes), f"{recipes}: it is a database of something else than kschat: name another file"
+        )
         self.copy = str(self.directory / "nowhere" / "copy.db")
-        with self.assertRaisesRegex(StoreUnavailable, "No such file or directory"):
+        with self.assertRaises(StoreUnavailable) as caught:
             back_up(self.path, self.copy, SchemaVersions.shipped())
+        self.assertEqual(str(caught.exception), f"{self.copy}{PARTIAL} cannot be written: No such file or directory")
 
     def test_a_copy_that_does_not_hold_what_it_should_is_removed(self) -> None:
         self.turns.result(self.started().append(to("ben")))
@@ -210,17 +226,58 @@ class TestCommand(BackupTestCase):
         for arguments, sentence in (
             (("backup",), "kschat: backup: name the file that is to be written: kschat backup COPY\n"),
             (("backup", "x", "--store", "memory"), "kschat: store: the store memory keeps no file\n"),
+            (
+                ("backup", "a", "b", "--store", "memory"),
+                "kschat: backup: there is one COPY, 'a': 'b' is one too many\n",
+            ),
+            (
+                ("backup", "a", "--store", "memory", "b"),
+                "kschat: backup: there is one COPY, 'a': 'b' is one too many\n",
+            ),
+            (
+                ("backup", "--store", "memory", "a", "b"),
+                "kschat: backup: there is one COPY, 'a': 'b' is one too many\n",
+            ),
+            (("backup", "a", "store=memory"), "kschat: 'store=memory' is no option: write --store memory\n"),
+            (("backup", "a", "--storre", "memory"), "kschat: option --storre not recognized (did you mean --store?)\n"),
             (("restored", "--store", "redis"), "kschat: restored: name the Redis: --redis redis://host:6379/0\n"),
         ):
             said, errors = self.run_beside(*arguments).communicate()
             self.assertEqual(said, "")
             self.assertTrue(errors.startswith(sentence), errors)
 
+    def test_restored_leaves_a_file_that_is_no_store_as_it_was_and_makes_none(self) -> None:
+        root = self.directory.absolute()
+        (root / "empty").write_bytes(b"")
+        (root / "diary").write_bytes(b"Dear diary, " * 1000)
+        other = "it is a database of something else than kschat: name another file"
+        for path, reason in {
+            str(root / "empty"): " is empty: kschat has kept nothing there",
+            str(root / "diary"): ": it is no SQLite database",
+            self.foreign("recipes", 0): f": {other}",
+            self.foreign("others", 3): f": {other}",
+            self.foreign("newer", 99): f": {other}",
+        }.items():
+            before = {file.name: file.read_bytes() for file in root.iterdir() if file.is_file()}
+            with self.assertRaises(StoreUnavailable) as caught:
+                tell_restored(path, SchemaVersions.shipped(), lambda: 0.0)
+            self.assertTrue(str(caught.exception).startswith(f"{path}{reason}"), caught.exception)
+            self.assertEqual({file.name: file.read_bytes() for file in root.iterdir() if file.is_file()}, before)
+        absent = str(root / "absent")
+        said, errors = self.run_beside("restored", "--store", f"sqlite:{absent}").communicate()
+        self.assertEqual((said, errors), ("", f"kschat: restored: there is no file {absent}\n"))
+        said, errors = self.run_beside("restored", "--store", f"sqlite:{root}/empty").communicate()
+        self.assertEqual(errors, f"kschat: restored: {root}/empty is empty: kschat has kept nothing there\n")
+        self.assertEqual({file.name: file.read_bytes() for file in root.iterdir() if file.is_file()}, before)
+
     def test_restored_says_where_offsets_go_on(self) -> None:
         self.turns.result(self.started().append(to("ben")))
+        path = os.path.abspath(self.path)
         process = self.run_beside("restored")
         said, errors = process.communicate()
-        self.assertEqual((said, errors), ("", f"kschat: restored: another kschat uses it (process {os.getpid()})\n"))
+        self.assertEqual(
+            (said, errors), ("", f"kschat: restored: {path}: another kschat uses it (process {os.getpid()})\n")
+        )
         self.doCleanups()
         said, errors = self.run_beside("restored").communicate()
         self.assertRegex(said, r"begins a new epoch; offsets continue beyond \d{16}\n$")

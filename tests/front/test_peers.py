@@ -15,7 +15,6 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kschat.daemon import Daemon
 from kschat.front.peers import CLIENT, PROOF
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.settings import Config
@@ -23,7 +22,7 @@ from kschat.tap import make_service
 from tests.front.daemon import Response, handshake
 from tests.front.frames import client_frame, read_frames
 from tests.front.pollers import request
-from tests.support.daemon import free_port
+from tests.support.launch import free_port
 from tests.support.waiting import real_reactor, repeated_until, within
 
 SECRET = b"a secret that all daemons share, all"
@@ -139,7 +138,7 @@ class Member:
             store="memory",
             **{"access_log": False, **settings},
         )
-        self.service = cast(Daemon, make_service(config, real_reactor()))
+        self.service = make_service(config, real_reactor())
         self._running = True
         self.service.privilegedStartService()
         self.service.startService()

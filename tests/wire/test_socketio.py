@@ -335,8 +335,42 @@ class AttachmentTests(SynchronousTestCase):
         with self.assertRaises(ProtocolError):
             Decoder(LIMITS).binary(b"a")
 
+    def test_the_number_of_a_placeholder_may_be_written_as_javascript_reads_it(self) -> None:
+        for number in (b"0.0", b"-0.0", b"0e0", b"0.00E+7", b"1.0", b"1e0", b"10e-1", b"1000.0e-3"):
+            event = decode(
+                b'52-["x",{"a":{"_placeholder":true, "num" : %b},"num":0.5,"\\"num":0.0,"t":"\\"num\\":0.0,"}]'
+                % number,
+                b"a",
+                b"b",
+            )
+            assert isinstance(event, Event)
+            placeholder = b'{"_placeholder":true, "num" : %d}' % float(number)
+            self.assertEqual(
+                [bytes(argument) for argument in event.args],
+                [b'{"a":%b,"num":0.5,"\\"num":0.0,"t":"\\"num\\":0.0,"}' % placeholder],
+            )
+        ack = decode(b'61-1[{"num":0.0,"_placeholder":true},9007199254740993]', b"a")
+        assert isinstance(ack, Ack)
+        self.assertEqual([bytes(one) for one in ack.args], [b'{"num":0,"_placeholder":true}', b"9007199254740993"])
+        # Where no attachment is meant, nothing is changed.
+        event = decode(b'2["x",{"num":0.0}]')
+        assert isinstance(event, Event)
+        self.assertEqual(bytes(event.args[0]), b'{"num":0.0}')
+
     def test_a_placeholder_that_is_none_is_refused(self) -> None:
-        for number in (b"1", b"-1", b'"0"', b"0.0", b"0.5", b"true", b"null", b"[]", b"99999999999999999999", b"1e400"):
+        for number in (
+            b"1",
+            b"-1",
+            b'"0"',
+            b"1.0",
+            b"1e0",
+            b"0.5",
+            b"true",
+            b"null",
+            b"[]",
+            b"99999999999999999999",
+            b"1e400",
+        ):
             self.refused(b'51-["x",{"_placeholder":true,"num":%b}]' % number)
             self.refused(b'51-["x",[{"a":{"num":%b,"_placeholder":true}}]]' % number)
         self.refused(b'51-["x",{"_placeholder":true}]')

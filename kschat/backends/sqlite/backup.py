@@ -1,4 +1,4 @@
-"""Copies a database while a daemon uses it; marks a database as restored. For the command line.
+"""Copies a database while a daemon uses it; marks one as restored, or revokes tokens in it. For the command line.
 
 SQLite's backup API copies inside one read transaction: writers continue, and the copy does not contain what they
 write meanwhile. (The ``.backup`` command of the sqlite3 shell uses one transaction a step and starts over after each
@@ -19,8 +19,10 @@ from typing import Final
 
 import msgspec
 
-from kschat.backends.sqlite.database import Database, SchemaVersions, Settings, connect, why
+from kschat.backends.sqlite import revoked
+from kschat.backends.sqlite.database import Database, Mode, SchemaVersions, Settings, connect, why
 from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.revocation import MAX_REVOCATIONS, Revocation
 
 #: The suffix of a copy's name until it is complete. A killed process leaves such a file; the next backup to the same
 #: name replaces it.
@@ -70,7 +72,9 @@ def back_up(path: str, copy: str, versions: SchemaVersions) -> Copied:
     except (OSError, sqlite3.Error) as error:
         if isinstance(error, FileExistsError):
             raise StoreUnavailable(f"{copy} is there already: name another file, or move it away") from None
-        raise StoreUnavailable(error.strerror or str(error) if isinstance(error, OSError) else why(error)) from error
+        if isinstance(error, OSError):
+            raise StoreUnavailable(f"{error.filename or copy} cannot be written: {error.strerror or error}") from error
+        raise StoreUnavailable(f"{path} cannot be copied to {copy}: {why(error)}") from error
 
 
 def _reserve(copy: str, undo: ExitStack) -> str:
@@ -106,9 +110,7 @@ def _copy(source: str, partial: str, versions: SchemaVersions) -> dict[str, int]
     """Copy everything; return how many rows each table has."""
     with closing(connect(source, "rw")) as origin, closing(connect(partial, "rw")) as target:
         origin.execute("PRAGMA query_only = ON")
-        version = versions.check(origin)
-        if not version:
-            raise StoreUnavailable(f"{source} is empty")
+        version = _version(origin, source, versions)
         # An incomplete copy is deleted, so it needs neither a journal nor syncs.
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
@@ -127,6 +129,17 @@ def _copy(source: str, partial: str, versions: SchemaVersions) -> dict[str, int]
     return counts
 
 
+def _version(connection: sqlite3.Connection, path: str, versions: SchemaVersions) -> int:
+    """The version of the schema. Raises StoreUnavailable where it is none of ours; the text names the file."""
+    try:
+        version = versions.check(connection)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{path}: {error}") from None
+    if not version:
+        raise StoreUnavailable(f"{path} is empty: kschat has kept nothing there")
+    return version
+
+
 def _counts(connection: sqlite3.Connection) -> dict[str, int]:
     tables = [name for (name,) in connection.execute(_TABLES).fetchall()]
     return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
@@ -136,7 +149,7 @@ def _verify(partial: str, counts: dict[str, int]) -> None:
     """Open the copy and count its rows."""
     with closing(connect(partial, "ro")) as copied:
         if _counts(copied) != counts:
-            raise StoreUnavailable("the copy does not hold what it should, and was removed: is the disk sound?")
+            raise StoreUnavailable(f"{partial} does not hold what it should, and was removed: is the disk sound?")
 
 
 def _publish(partial: str, copy: str) -> None:
@@ -169,10 +182,44 @@ def tell_restored(path: str, versions: SchemaVersions, wall: Callable[[], float]
         The base: offsets of the new epoch are greater.
 
     Raises:
-        StoreUnavailable: it could not be done; the text says why.
+        StoreUnavailable: it could not be done, and no file was changed; the text says why.
     """
-    if not os.path.isfile(path):
-        raise StoreUnavailable(f"there is no file {path}")
-    database = Database(Settings(path), versions, wall=wall, restored=True)
+    database = _open(path, versions, wall, restored=True)
     database.close()
     return database.base
+
+
+def _open(path: str, versions: SchemaVersions, wall: Callable[[], float], *, restored: bool = False) -> Database:
+    """Open a store that is there, and that no daemon uses. Raises StoreUnavailable."""
+    if not os.path.isfile(path):
+        raise StoreUnavailable(f"there is no file {path}")
+    try:
+        # Opening would make a store of an empty file. Without a log beside it, a file can be read with no lock and no
+        # other file.
+        mode: Mode = "ro" if os.path.exists(f"{path}-wal") else "ro&immutable=1"
+        with closing(connect(path, mode)) as connection:
+            _version(connection, path, versions)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {why(error)}") from error
+    try:
+        return Database(Settings(path), versions, wall=wall, restored=restored)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{path}: {error}") from None
+
+
+def revoke_in(path: str, versions: SchemaVersions, revocation: Revocation, now: int) -> None:
+    """Keep a revocation in a database, while no daemon uses it. ``now``: milliseconds since 1970.
+
+    Raises:
+        StoreUnavailable: it could not be done; the text says why.
+        RevocationsFull: there are too many.
+    """
+    database = _open(path, versions, lambda: now / 1000)
+    try:
+        database.begin()
+        revoked.keep(database.connection, revocation, now, MAX_REVOCATIONS)
+        database.connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreUnavailable(why(error)) from error
+    finally:
+        database.close()

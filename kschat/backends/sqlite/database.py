@@ -48,7 +48,13 @@ LAST_BASE: Final = 1 << 52
 #: The oldest SQLite that has all features that are used here.
 OLDEST_SQLITE: Final = (3, 35)
 
+#: Tables of every version of the schema.
+_OURS: Final = frozenset({"users", "conversations", "messages", "inbox", "progress"})
+
 Sync = Literal["full", "normal"]
+
+#: How a file is opened: parameters of SQLite's URI.
+Mode = Literal["ro", "rw", "ro&immutable=1"]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -93,13 +99,14 @@ class SchemaVersions:
             StoreUnavailable: it is newer than is known here, or no schema of ours. Nothing was changed.
         """
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not (tables >= _OURS if version else not tables):
+            raise StoreUnavailable("it is a database of something else than kschat: name another file")
         if version > len(self.steps):
             raise StoreUnavailable(
                 f"its schema is version {version}, and this kschat knows versions up to {len(self.steps)}: "
                 "run the kschat that wrote it, or a newer one"
             )
-        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreUnavailable("it is a database of something else than kschat: name another file")
         return version
 
     def upgrade(self, connection: sqlite3.Connection, version: int) -> None:
@@ -390,7 +397,7 @@ def _lock_itself(file: int) -> None:
         ) from None
 
 
-def connect(path: str, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+def connect(path: str, mode: Mode) -> sqlite3.Connection:
     """A connection in autocommit mode. Raises sqlite3.Error."""
     connection = sqlite3.connect(
         f"{Path(path).absolute().as_uri()}?mode={mode}",

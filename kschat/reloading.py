@@ -1,0 +1,106 @@
+"""Reads keys and certificates again while the daemon runs, and says line by line what was read.
+
+Nothing else is read again: another setting needs a restart.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from kschat.chat.clocks import WallClock
+from kschat.chat.keys import KeysError
+from kschat.chat.tokens import Verifier
+from kschat.front.bindable import endpoint_fault
+from kschat.front.tls_endpoint import TlsEndpoint
+from kschat.settings import Config, read_keys, read_secret
+from kschat.settings.given import reason_of
+
+#: Reads something again. Returns what was found, for the log. Raises ValueError or OSError, and then keeps what there
+#: was before.
+Reread = Callable[[], str]
+
+#: The settings that name files of keys.
+_KEY_FILES = ("secret_file", "public_key_file", "jwks_file")
+
+
+class Reloading(Service):
+    """What is read again, all of it, when the operator asks.
+
+    Args:
+        parts: by the setting that names each.
+    """
+
+    log = Logger()
+    name = "reloading"
+
+    def __init__(self, parts: Mapping[str, Reread]) -> None:
+        self._parts = parts
+
+    def reload(self) -> None:
+        """Read each part. One that can't be used changes nothing, and keeps none of the others from being read."""
+        if not self._parts:
+            self.log.info("asked to read keys and certificates again: no setting names a file of them")
+        for name, reread in self._parts.items():
+            try:
+                found = reread()
+            except Exception as error:  # noqa: BLE001 - each kind of file is unfit in its own way; it is logged
+                self.log.error(
+                    "{name} was not read again: {reason}; what was read before is still used",
+                    name=name,
+                    reason=_reason(error),
+                )
+            else:
+                self.log.info("{name} was read again: {found}", name=name, found=found)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeysError):
+        return str(error)
+    return (reason_of(error) if isinstance(error, OSError) else endpoint_fault(error)).rstrip(".")
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """``config`` whose files of keys are found wherever the process is later: twistd may change the directory."""
+    named = {name: path for name in _KEY_FILES if (path := getattr(config, name))}
+    return msgspec.structs.replace(config, **{name: str(Path(path).absolute()) for name, path in named.items()})
+
+
+def keys_part(config: Config, verifier: Verifier) -> dict[str, Reread]:
+    """The file of keys that tokens are verified with, if a file has them. ``config``: with absolute paths."""
+    named = [name for name in _KEY_FILES if getattr(config, name)]
+    if not named:
+        return {}
+    known = [read_keys(config)]
+    # What the peers' proof is derived from. All daemons have it from their start, and it is not changed one by one.
+    shared = read_secret(config) if config.peer_listen and not config.peer_secret else None
+
+    def reread() -> str:
+        keys = read_keys(config)
+        verifier.use(keys)
+        before, known[0] = known[0], keys
+        found = f"{keys} for {', '.join(config.algorithms)}{', as before' if keys == before else ''}"
+        if shared is not None and read_secret(config) != shared:
+            found += (
+                "; requests of other daemons are still checked with the secret of the start: give peer_secret, or "
+                "restart all daemons"
+            )
+        return found
+
+    return {named[0]: reread}
+
+
+def certificate_part(name: str, endpoint: TlsEndpoint | None, wall: WallClock) -> dict[str, Reread]:
+    """The certificate of the endpoint in the setting ``name``, if it has one."""
+    if endpoint is None:
+        return {}
+
+    def reread() -> str:
+        return endpoint.reload(datetime.datetime.fromtimestamp(wall(), datetime.UTC))
+
+    return {name: reread}
