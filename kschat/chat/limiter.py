@@ -18,6 +18,9 @@ from kschat.rates import UNLIMITED, Bucket, Rate, RateSettings, Subjects
 EVENT_LEASE: Final = 128
 BYTE_LEASE: Final = 131_072
 
+#: Seconds' worth of copies that may be made at once, at the most: some are written in one turn of the reactor.
+COPIES_BURST: Final = 1.0
+
 #: Rooms whose sizes are remembered, and the size of one that is not known yet.
 MAX_ROOMS: Final = 10_000
 UNKNOWN_ROOM: Final = 100
@@ -120,8 +123,7 @@ class Limiter:
         self._socket_bytes = Rate("socket_bytes", settings.socket_bytes, burst, BYTE_LEASE)
         self._user_bytes = Rate("user_bytes", settings.user_bytes, burst, BYTE_LEASE)
         self._sends = Rate("user_sends", settings.user_sends, burst, EVENT_LEASE)
-        # A second's worth: what is multiplied is written in one turn of the reactor, in part.
-        self._copies = Rate("user_copies", settings.user_copies, min(burst, 1.0))
+        self._copies = Rate("user_copies", settings.user_copies, min(burst, COPIES_BURST))
         self._rooms: dict[str, int] = {}
         self._joins = Rate("user_joins", settings.user_joins, burst)
         self._typing_interval = settings.typing_interval
