@@ -38,6 +38,7 @@ from kschat.chat import (
     lines,
     outgoing,
     reads,
+    recipients,
     revocation,
     stream,
     tokens,
@@ -249,6 +250,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "ids in the claim `data.to`; patterns with `*` among them; one of them": (
+        many(recipients.MAX_TO),
+        many(recipients.MAX_PATTERNS),
+        f"{MAX_ID} characters",
+    ),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
