@@ -90,7 +90,12 @@ def send(request: Request[incoming.Send]) -> None:
         ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
     if is_room(message.recipient):
-        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
+        limiter = context.limiter
+        copies = limiter.room_copies(message.recipient)
+        to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
+        delivery.submit(Submission(message, to_room, session))
+        limiter.copied(allowance.user, copies)
+        return
     delivery.submit(Submission(message, reply, session))
 
 
