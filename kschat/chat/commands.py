@@ -27,6 +27,7 @@ from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import SMALL_READ
+from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import RoomReply, SocketReply
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError, Verifier
@@ -84,9 +85,17 @@ def send(request: Request[incoming.Send]) -> None:
     if allowance.sends < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
+    to = session.identity.to
+    if to is not None:
+        ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
     if is_room(message.recipient):
-        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
+        limiter = context.limiter
+        copies = limiter.room_copies(message.recipient)
+        to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
+        delivery.submit(Submission(message, to_room, session))
+        limiter.copied(allowance.user, copies)
+        return
     delivery.submit(Submission(message, reply, session))
 
 
@@ -116,6 +125,8 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     context, session = request.context, request.session
     peer = _id(request.payload.pId, "pId")
+    if session.identity.to is not None:
+        ensure_may_write(session.identity.to, peer)
     user = session.allowance.user
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))

@@ -109,6 +109,7 @@ class Delivery:
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
         self.closed = False
+        hub.caught_up = self._begin_again
         #: why the store or the router failed, until a batch goes all the way
         self._outages = OutageLog(self.log, LogLevel.warn)
 
@@ -151,9 +152,16 @@ class Delivery:
         self._drained.append(fires)
         return fires
 
+    def _begin_again(self) -> None:
+        """All was written that waited."""
+        if self._waiting and not self._turn_set:
+            self._turn_set = True
+            self._clock.callLater(0, self._turn)
+
     def _turn(self) -> None:
         self._turn_set = False
-        while self._waiting and self._in_flight < self._bounds.max_in_flight:
+        # What is stored faster than it is written would only wait elsewhere.
+        while self._waiting and self._in_flight < self._bounds.max_in_flight and not self._hub.is_behind:
             size = self._bounds.max_batch
             batch, self._waiting = self._waiting[:size], self._waiting[size:]
             self._begin(batch)

@@ -57,12 +57,13 @@ STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"}
 class TokenOptions(Options):
     """``kschat token``: the settings that name the secret, and whom the token is for."""
 
-    synopsis = "--user ID [--expires 1h] [--rooms a,b] [settings]"
+    synopsis = "--user ID [--expires 1h] [--rooms a,b] [--to c,d] [settings]"
     longdesc = "Prints a token for one user, signed with the secret that the settings name (HS256)."
     optParameters: ClassVar[list[list[Any]]] = [
         ["user", "u", None, "The user's id: 1 to 128 characters, not beginning with #."],
         ["expires", "e", "1h", "How long it is good for: a number with s, m, h, d or w after it."],
         ["rooms", "r", "", "Rooms it lets join, separated by commas; * for all."],
+        ["to", "t", None, "Users it lets write to, separated by commas; * in one is any characters. Default: all."],
     ]
 
     def getSynopsis(self) -> str:
@@ -81,6 +82,7 @@ class TokenOptions(Options):
             ("-u, --user ID", self.optParameters[0][3]),
             ("-e, --expires TIME", f"{self.optParameters[1][3]} Default: {self.optParameters[1][2]}."),
             ("-r, --rooms A,B", self.optParameters[2][3]),
+            ("-t, --to A,B", self.optParameters[3][3]),
             ("    --secret-file FILE", SETTINGS["secret_file"].about.doc),
             ("-c, --config FILE", "TOML file with the daemon's settings."),
             ("    --help", "This help."),
@@ -173,7 +175,12 @@ def seconds_of(text: str) -> int:
 
 def rooms_of(text: str) -> Rooms:
     """The rooms in ``a,b``, or all of them for ``*``."""
-    return "*" if text.strip() == "*" else tuple(room.strip() for room in text.split(",") if room.strip())
+    return "*" if text.strip() == "*" else names_of(text)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names in ``a,b``."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallClock) -> str:
@@ -190,7 +197,8 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
         )
     try:
         issuer = Issuer(secret, wall, claim_rules(config))
-        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
+        to = None if options["to"] is None else names_of(options["to"])
+        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]), to=to)
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:
