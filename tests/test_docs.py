@@ -214,7 +214,9 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of messages that a store reads for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
-    "members of a room": (many(CONFIG.max_room),),
+    "members of a room; rooms of a user": (many(CONFIG.max_room), many(CONFIG.max_rooms)),
+    "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
+    "bytes of JSON with placeholders in a page that has several messages with binary": (many(outgoing.MAX_RENUMBERED),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
         many(write_queue.MAX_SCRIPT_WRITES),
         size(write_queue.MAX_SCRIPT_BYTES),

@@ -185,6 +185,10 @@ class Delivery:
         fresh = [one for one in stored if one.places and not one.repeat]
         if len(fresh) != len(stored):
             fresh += _again(stored, fresh)
+            large = [one for one in stored if not one.whole]
+            if large:
+                # They can't be carried: who has not heard of them is told that they are there.
+                self._hub.catch_up.not_routed(large)
         if not fresh:
             self._answer(batch, stored)
             return succeed(None)
@@ -302,5 +306,5 @@ def _again(stored: Sequence[Stored], fresh: Sequence[Stored]) -> list[Stored]:
     of it. Who has, cuts it by its offset.
     """
     told = {one.message.mid for one in fresh}
-    again = {one.message.mid: one for one in stored if one.repeat and one.places and one.message.mid not in told}
-    return list(again.values())
+    repeats = [one for one in stored if one.repeat and one.whole and one.places]
+    return list({one.message.mid: one for one in repeats if one.message.mid not in told}.values())

@@ -152,6 +152,8 @@ class Real:
         deadline = self.now + PATIENCE
         while any(map(_has_timers, self.daemons)) and self.now < deadline:
             await self.turn()
+        for daemon in self.daemons:
+            daemon.context.revoker.stop()
         for part in self._parts:
             await part.stop()
 
