@@ -331,6 +331,7 @@ def _make_chat(
         bounds=Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting),
         limits=limits,
         max_room=config.max_room,
+        max_rooms=config.max_rooms,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
