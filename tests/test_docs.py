@@ -226,6 +226,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(retention.STEP_ENTRIES)} entries",
         size(retention.STEP_BYTES),
         f"{retention.STEP_MILLISECONDS} ms",
+        f"{retention.REST:g} times",
+    ),
+    "wait of retention while Redis writes a snapshot or a new append-only file": (
+        f"{retention.MAX_SAVING / 60:g} minutes",
     ),
     "users of one script that writes cursors, or reads the ends of inboxes; of one that publishes presence": (
         many(redis_store.MAX_SCRIPT_USERS),
