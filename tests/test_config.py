@@ -83,6 +83,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_in_flight": ("2", 2),
     "max_waiting": ("5", 5),
     "max_room": ("6", 6),
+    "max_rooms": ("7", 7),
     "rate_burst": ("2.5", 2.5),
     "rate_socket_events": ("31", 31.0),
     "rate_socket_bytes": ("32", 32.0),

@@ -374,6 +374,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
+    max_rooms: Annotated[
+        int, About("Rooms that one user may be a member of; another Join is refused (ER 4).", "rooms", 1, 1_000_000)
+    ] = 1000
     rate_burst: Annotated[
         float,
         About(
