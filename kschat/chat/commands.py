@@ -31,6 +31,7 @@ from kschat.chat.interfaces import (
     Page,
     RoomFull,
     StoreUnavailable,
+    TooManyRooms,
 )
 from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
@@ -99,7 +100,12 @@ def send(request: Request[incoming.Send]) -> None:
         ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
     if is_room(message.recipient):
-        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
+        limiter = context.limiter
+        copies = limiter.room_copies(message.recipient)
+        to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
+        delivery.submit(Submission(message, to_room, session))
+        limiter.copied(allowance.user, copies)
+        return
     delivery.submit(Submission(message, reply, session))
 
 
@@ -258,10 +264,12 @@ def join(request: Request[incoming.Room]) -> Deferred[Answer]:
         raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
 
     def full(failure: Failure) -> Answer:
-        failure.trap(RoomFull)
-        raise Refused(Error.TOO_MANY, "The room is full.")
+        if failure.trap(RoomFull, TooManyRooms) is RoomFull:
+            raise Refused(Error.TOO_MANY, "The room is full.")
+        raise Refused(Error.TOO_MANY, f"You are in {context.max_rooms} rooms, and may be in no more.")
 
-    joined = _ask(request, lambda: context.store.join(room, session.user, context.max_room), SMALL_READ)
+    user, most, most_rooms = session.user, context.max_room, context.max_rooms
+    joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms=most_rooms), SMALL_READ)
     return joined.addCallbacks(lambda _: DONE, full)
 
 

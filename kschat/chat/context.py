@@ -58,6 +58,7 @@ class ChatContext:
         addresses: says what may come from one address.
         max_room: members of a room.
         max_blocked: users whom one user may block.
+        max_rooms: rooms of a user.
         counters: counts.
         uniform: gives a random number between two others.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -83,6 +84,7 @@ class ChatContext:
     addresses: AddressLimits
     max_room: int
     max_blocked: int
+    max_rooms: int
     counters: Counters
     uniform: Callable[[float, float], float]
     repeated: RepeatedLog
@@ -101,6 +103,7 @@ def make_context(
     bounds: Bounds,
     limits: Limits,
     max_room: int,
+    max_rooms: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
     revocation_days: float = 365.0,
@@ -124,6 +127,7 @@ def make_context(
         bounds: of the pipeline.
         limits: on what clients send, and on one packet.
         max_room: members of a room.
+        max_rooms: rooms of a user.
         counters: counts.
         uniform: gives a random number between two others.
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
@@ -202,6 +206,7 @@ def make_context(
         addresses=addresses,
         max_room=max_room,
         max_blocked=max_blocked,
+        max_rooms=max_rooms,
         counters=counters,
         uniform=uniform,
         repeated=repeated,

@@ -25,6 +25,7 @@ from kschat.cli.connect import Finding, try_all
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import Options, short_help
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
+from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.settings import (
     SETTINGS,
@@ -237,6 +238,7 @@ def main(
             output.write(make_token(chosen, environ, wall) + "\n")
         elif isinstance(chosen, CheckOptions):
             config = load(chosen.given(), environ)
+            errors.write("".join(f"kschat: warning: {one}\n" for one in warnings_of(config, chosen.given(), environ)))
             if chosen["connect"]:
                 findings = connect(config)
                 output.write("".join(f"{finding}\n" for finding in findings))
