@@ -192,6 +192,7 @@ class Decoder:
         if kind == ACK:
             return self.ack(namespace, None if digits is None else int(digits), rest)
         if kind >= BINARY_EVENT:
+            jsontext.check_values(rest, jsontext.MAX_BINARY_VALUES)
             number = None if digits is None else int(digits)
             packet = (self.event if kind == BINARY_EVENT else self.ack)(namespace, number, rest)
             self._await_attachments(packet, int(count))
