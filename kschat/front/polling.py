@@ -200,7 +200,9 @@ class Polling:
         """The head of a POST has arrived; its body is on its way."""
         self._came_back(request)
         length = request.getHeader(b"content-length") or b""
-        if self.session is not None and length.isdigit() and int(length) > self._max_body(self.session):
+        most = self._context.max_payload if self.session is None else self._max_body(self.session)
+        # The channel refuses what is too large for anybody.
+        if self.session is not None and length.isdigit() and most < int(length) <= self._context.max_payload:
             self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
             if isinstance(request, BoundedRequest):
                 request.refuse(TOO_LARGE)

@@ -27,7 +27,7 @@ from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from tests.front.daemon import V3, Daemon, handshake
 from tests.front.frames import BINARY, CONTINUATION, PING, PONG, client_frame, close_frame
-from tests.front.pollers import Poller, request
+from tests.front.pollers import PendingRequest, Poller, request
 
 #: An attachment.
 BYTES = client_frame(b"", BINARY)
@@ -384,10 +384,18 @@ class BeforeTheChatIsJoined(SynchronousTestCase):
         self.assertEqual(asked.status, 400)
         self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.TOO_LARGE)
         poller = Poller(daemon)
+        head = request("POST", poller._query, b"x" * 16_001)[:-16_001]
+        asked = PendingRequest(daemon.connect(), head)  # it is not waited for
+        self.assertEqual(asked.status, 413)
+        self.assertEqual([reason for reason, _ in daemon.recorder.of("ended")], [Reason.TOO_LARGE] * 2)
+        poller = Poller(daemon)
         poller.join()
+        asked = poller.post(event("x" * 30_000))
+        daemon.take_turns()
+        self.assertEqual((asked.status, numbers(daemon)), (200, ["x" * 30_000]))
         asked = poller.post(event("x" * 3000))
         daemon.take_turns()
-        self.assertEqual((asked.status, numbers(daemon)), (200, ["x" * 3000]))
+        self.assertEqual((asked.status, len(numbers(daemon))), (200, 2))
 
 
 class Joins(SynchronousTestCase):
