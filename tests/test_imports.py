@@ -46,6 +46,7 @@ ALLOWED = {
         "twisted",
         "OpenSSL",
         "pika",
+        "treq",
         "txredisapi",
         "hiredis",
         "kschat.chat",

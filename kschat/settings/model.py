@@ -42,6 +42,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Annotated[str, About("File that holds the secret; a trailing newline is ignored.")] = ""
     public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and so on.")] = ""
     jwks_file: Annotated[str, About("File with a JSON Web Key Set: several keys at once, chosen by `kid`.")] = ""
+    jwks_url: Annotated[
+        str,
+        About(
+            "URL of a JSON Web Key Set, as identity providers publish it: `https://…`, or `http://127.0.0.1…` on this "
+            "machine. It is fetched at the start, at an interval, and when a token names a `kid` that is not known; "
+            "while that fails, the last keys are used. Needs `algorithms` of public keys."
+        ),
+    ] = ""
+    jwks_ca: Annotated[
+        str,
+        About(
+            "File with the PEM certificates that the server of `jwks_url` is verified against, instead of the system's."
+        ),
+    ] = ""
+    jwks_refresh: Annotated[float, About("How often the keys at `jwks_url` are fetched.", "seconds", 1, 86400)] = 600.0
     algorithms: Annotated[
         tuple[str, ...],
         About(
@@ -359,6 +374,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
+    max_rooms: Annotated[
+        int, About("Rooms that one user may be a member of; another Join is refused (ER 4).", "rooms", 1, 1_000_000)
+    ] = 1000
     rate_burst: Annotated[
         float,
         About(
@@ -508,11 +526,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     origins: Annotated[
         tuple[str, ...],
         About(
-            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own. "
+            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own: the page that it "
+            "serves, by the scheme and the host that the browser asked for. "
             "`https://*.example.org` matches all subdomains of example.org, but not example.org; `null` matches "
-            "pages without an origin (files, sandboxed frames); `*` matches all."
+            "pages without an origin (files, sandboxed frames); `*` matches all. Programs that are no browsers send no "
+            "origin, and always may connect."
         ),
-    ] = ("*",)
+    ] = ()
     base_path: Annotated[
         str,
         About(
