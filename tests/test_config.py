@@ -264,7 +264,6 @@ class TestRefusals(ConfigTestCase):
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
-            ("origins", "", "is an empty list"),
             ("origins", "chat.example", "holds 'chat.example', which is not like https://chat.example.org"),
             (
                 "trusted_proxies",

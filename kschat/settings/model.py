@@ -526,11 +526,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     origins: Annotated[
         tuple[str, ...],
         About(
-            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own. "
+            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own: the page that it "
+            "serves, by the scheme and the host that the browser asked for. "
             "`https://*.example.org` matches all subdomains of example.org, but not example.org; `null` matches "
-            "pages without an origin (files, sandboxed frames); `*` matches all."
+            "pages without an origin (files, sandboxed frames); `*` matches all. Programs that are no browsers send no "
+            "origin, and always may connect."
         ),
-    ] = ("*",)
+    ] = ()
     base_path: Annotated[
         str,
         About(
