@@ -65,7 +65,11 @@ class BlockLists:
         known = self._known.get(user, {})
         unknown = [peer for peer in peers if peer not in known]
         if unknown:
-            return self._hub.store.blocks(user, unknown).addCallback(self._found, user, peers, self._changes, unknown)
+            changes = self._changes
+            asked = self._hub.store.blocks(user, unknown)
+            return asked.addCallback(
+                lambda found: self._found(found, user, peers=peers, asked=unknown, changes=changes)
+            )
         return succeed(
             Blocks(
                 frozenset(peer for peer in peers if known[peer][0]),
@@ -74,7 +78,7 @@ class BlockLists:
         )
 
     def _found(
-        self, found: Blocks, user: str, peers: Sequence[str], changes: int, asked: Sequence[str]
+        self, found: Blocks, user: str, *, peers: Sequence[str], asked: Sequence[str], changes: int
     ) -> Deferred[Blocks]:
         if self._changes != changes:
             return self.between(user, peers)
