@@ -17,13 +17,15 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
+from kschat.api.control import ControlSocket, make_site
 from kschat.assets import directory
 from kschat.backends import amqp, redis
+from kschat.backends.jwks import JwksClient
 from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError
+from kschat.backends.tls import AddressError, roots
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
@@ -34,6 +36,7 @@ from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
+from kschat.cli.warnings import warnings_of
 from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
@@ -54,7 +57,18 @@ from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
 from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
-from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
+from kschat.settings import (
+    Config,
+    ConfigError,
+    claim_rules,
+    control_path,
+    hints,
+    jwks_settings,
+    load,
+    peer_place,
+    read_keys,
+    read_secret,
+)
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -100,6 +114,8 @@ def makeService(options: Options) -> IService:
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
+    for warning in warnings_of(config, options.given(), os.environ):
+        StartNotice(warning).setServiceParent(whole)
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
@@ -136,11 +152,18 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     """
     config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
-    verifier = Verifier(
-        read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
-    )
-    rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     counters, cork = Counters(), Cork()
+    verifier = Verifier(
+        None if config.jwks_url else read_keys(config),
+        config.algorithms,
+        wall,
+        leeway=config.token_leeway,
+        rules=claim_rules(config),
+    )
+    key_client = _make_key_client(config, verifier, reactor, counters)
+    rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
+    if key_client is not None:
+        rereads["jwks_url"] = key_client.reread
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
@@ -151,6 +174,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         reactor=reactor,
         wall=wall,
         verifier=verifier,
+        key_client=key_client,
         store=store,
         router=router,
         cork=cork,
@@ -174,7 +198,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site = front.site(_make_root(config, reactor, wall=wall, chat=chat, front=front), f"{base_path}/socket.io/")
+    root = _make_root(config, reactor, wall=wall, chat=chat, front=front, key_client=key_client)
+    site = front.site(root, f"{base_path}/socket.io/")
     ports = MultiService()
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
@@ -190,8 +215,10 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             setting="peer_listen",
         )
         inner_port.setServiceParent(ports)
-    ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
-    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
+    if (path := control_path(config.control, config.store)) is not None:
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
+    ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
+    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor, keys=key_client)
     Reloading(rereads).setServiceParent(daemon)
     return daemon
 
@@ -205,12 +232,15 @@ def _front_settings(config: Config) -> FrontSettings:
             max_unsent=config.max_unsent,
             upgrade_timeout=config.upgrade_timeout,
             max_polls=config.max_polls,
+            max_polls_per_address=config.max_polls_per_address,
             origins=config.origins,
             deflate=config.deflate,
             deflate_from=config.deflate_from,
         ),
         limits=Limits(
             max_payload=config.max_payload,
+            max_payload_unjoined=config.max_payload_unjoined,
+            max_joins=config.max_joins,
             max_attachments=config.max_attachments,
             max_depth=config.max_depth,
             max_namespaces=config.max_namespaces,
@@ -221,6 +251,7 @@ def _front_settings(config: Config) -> FrontSettings:
             max_head=config.max_header,
             max_body=config.max_payload,
             max_connections=config.max_connections,
+            max_connections_per_address=config.max_connections_per_address,
         ),
         max_forwards=config.max_forwards,
         access_log=config.access_log,
@@ -247,9 +278,10 @@ def _rate_settings(config: Config) -> RateSettings:
     )
 
 
-def _parts(chat: Chat) -> dict[str, bool]:
+def _parts(chat: Chat, key_client: JwksClient | None) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
-    return {
+    keys = {} if key_client is None else {"the keys of tokens": key_client.up}
+    return keys | {
         "the store": bool(chat.context.store.up),
         "RabbitMQ": chat.context.hub.routed,
         "Redis": bool(chat.context.bus.up),
@@ -277,6 +309,7 @@ def _make_chat(
     reactor: Any,
     wall: WallClock,
     verifier: Verifier,
+    key_client: JwksClient | None,
     store: IStore,
     router: IRouter,
     cork: Cork,
@@ -289,6 +322,7 @@ def _make_chat(
         clock=reactor,
         wall=wall,
         verifier=verifier,
+        key_source=key_client,
         store=store,
         router=router,
         bus=_make_bus(config, reactor, wall, counters),
@@ -297,6 +331,7 @@ def _make_chat(
         bounds=Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting),
         limits=limits,
         max_room=config.max_room,
+        max_rooms=config.max_rooms,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
@@ -305,6 +340,17 @@ def _make_chat(
         addresses=addresses,
     )
     return Chat(context)
+
+
+def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters: Counters) -> JwksClient | None:
+    settings = jwks_settings(config)
+    if settings is None:
+        return None
+    try:
+        roots(settings.ca, "jwks")
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return JwksClient(settings, verifier, reactor=reactor, counters=counters)
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -336,7 +382,9 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front) -> Resource:
+def _make_root(
+    config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front, key_client: JwksClient | None
+) -> Resource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -349,18 +397,19 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
 
     def parts() -> dict[str, bool | None]:
         # A daemon that is alone has nothing to connect to: "up" would say that there is.
-        return {
+        found: dict[str, bool | None] = {
             "router": chat.context.hub.routed if config.amqp else None,
             "store": bool(chat.context.store.up) if chat.context.store.keeps else None,
             "bus": bool(chat.context.bus.up) if bus else None,
         }
+        return found if key_client is None else {**found, "keys": key_client.up}
 
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
         return {
             "connections": ("TCP connections.", front.connections.open),
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
-            "sessions_polling": ("Those of them that poll.", front.sessions.polls),
+            "sessions_polling": ("Those of them that poll.", front.polls.taken),
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
@@ -368,6 +417,7 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
             "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
+            **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
         }
 
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
@@ -427,7 +477,7 @@ class ReloadSignal(Service):
 
 
 class StartNotice(Service):
-    """Says in the log what was said on stderr at the start."""
+    """Says in the log what an operator should know of the start."""
 
     log = Logger()
 

@@ -26,6 +26,7 @@ KEY = {"KSCHAT_SECRET": SECRET}
 SAMPLES: dict[str, tuple[str, Any]] = {
     "listen": ("tcp:4000", "tcp:4000"),
     "token_leeway": ("1.5", 1.5),
+    "jwks_refresh": ("60", 60.0),
     "token_notice": ("30", 30.0),
     "token_grace": ("2.5", 2.5),
     "require_exp": ("true", True),
@@ -54,12 +55,17 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
     "revocation_days": ("30", 30.0),
+    "control": ("/run/kschat.control", "/run/kschat.control"),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),
     "max_payload": ("5000", 5000),
+    "max_payload_unjoined": ("20000", 20000),
+    "max_joins": ("50", 50),
     "max_connections": ("17", 17),
     "max_polls": ("19", 19),
+    "max_connections_per_address": ("16", 16),
+    "max_polls_per_address": ("18", 18),
     "upgrade_timeout": ("4.5", 4.5),
     "peer_listen": ("tcp:3001:interface=127.0.0.1", "tcp:3001:interface=127.0.0.1"),
     "peer_url": ("http://10.0.0.3:3001", "http://10.0.0.3:3001"),
@@ -77,6 +83,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_in_flight": ("2", 2),
     "max_waiting": ("5", 5),
     "max_room": ("6", 6),
+    "max_rooms": ("7", 7),
     "rate_burst": ("2.5", 2.5),
     "rate_socket_events": ("31", 31.0),
     "rate_socket_bytes": ("32", 32.0),
@@ -117,7 +124,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 }
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
-OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
+OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
 
 
 class ConfigTestCase(SynchronousTestCase):
@@ -257,7 +264,6 @@ class TestRefusals(ConfigTestCase):
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
-            ("origins", "", "is an empty list"),
             ("origins", "chat.example", "holds 'chat.example', which is not like https://chat.example.org"),
             (
                 "trusted_proxies",
@@ -640,6 +646,20 @@ class TestKeys(ConfigTestCase):
         )
         path = self.file('secret_file = "a\\u0000b"')
         self.assertIn("cannot be read", self.refusal({"config": path}, {}))
+
+    def test_keys_at_a_url_need_a_way_that_nobody_can_change_and_algorithms_of_public_keys(self):
+        url = "https://login.example.org/jwks"
+        config.load({"jwks_url": url, "algorithms": "RS256"}, {})
+        config.load({"jwks_url": "http://127.0.0.1:8080/", "algorithms": "ES256", "jwks_ca": self.file("x")}, {})
+        for argv, words in (
+            ({"jwks_url": "http://login.example.org/"}, "use https, or http on this machine"),
+            ({"jwks_url": "login.example.org"}, "is not like https://"),
+            ({"jwks_url": url}, "the algorithm HS256, whose key is a secret: add --algorithms RS256"),
+            ({"jwks_url": url, "secret_file": self.file(SECRET)}, "name one key"),
+            ({"jwks_url": url, "algorithms": "RS256", "jwks_ca": "/nowhere"}, "jwks_ca: '/nowhere'"),
+            ({"secret_file": self.file(SECRET), "jwks_ca": "/nowhere"}, "is of no use without jwks_url"),
+        ):
+            self.assertIn(words, self.refusal(argv, {}))
 
     def test_two_keys_are_refused(self):
         sentence = self.refusal({"secret_file": self.file(SECRET)}, KEY)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon, rates, repeated_log
+from kschat.backends import jwks
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -29,6 +30,7 @@ from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
     commands,
     expiry,
+    hub,
     incoming,
     inflight,
     interfaces,
@@ -36,16 +38,19 @@ from kschat.chat import (
     lines,
     outgoing,
     reads,
+    recipients,
     revocation,
     stream,
     tokens,
     write_behind,
 )
+from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, descriptors, peers, polling, registry, service, static
+from kschat.front import backlog, deflate, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
+from kschat.wire import jsontext
 from kschat.wire import session as wire_session
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from kschat.wire.limits import Limits
@@ -98,28 +103,45 @@ PAGE_BYTES = int(re.findall(r"^local PAGE_BYTES = (\d+)$", _PAGE_BYTES, re.MULTI
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
-    "a compressed packet, with `deflate`": (),
+    "one packet of a client that has not joined the chat": (many(CONFIG.max_payload_unjoined),),
+    "fragments of one WebSocket message": (many(websocket.MAX_FRAGMENTS), f"{websocket.FRAGMENT_BYTES} bytes"),
+    "a compressed packet, with `deflate`": (f"{many(deflate.ALWAYS_INFLATED)} bytes", f"{deflate.MAX_RATIO} times"),
     "attachments of a packet": (many(CONFIG.max_attachments),),
+    "values of one packet; of one with attachments. An array or an object counts as 4": (
+        many(jsontext.MAX_VALUES),
+        many(jsontext.MAX_BINARY_VALUES),
+    ),
+    "escaped halves of surrogate pairs of one packet, if one of them is alone": (many(jsontext.MAX_HALVES),),
     "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
-    "values of a msgpack packet with binary, or with bytes from 0xc4 to 0xd8": (many(MAX_VALUES),),
+    "values of a msgpack packet with binary, with bytes from 0xc4 to 0xd8, or with 6,000 bytes that may begin an array "
+    "or a map": (many(MAX_VALUES),),
     "depth of JSON": (many(CONFIG.max_depth),),
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
     "refused namespaces of one connection": (many(LIMITS.max_refused),),
+    "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
-    "polling sessions": (many(CONFIG.max_polls),),
+    "polling sessions; those of one address": (many(CONFIG.max_polls), many(CONFIG.max_polls_per_address)),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
     "compressed files that are cached, for each of two directories": (
         size(static.GZIP_KEPT),
         size(static.GZIP_FILES.start),
         size(static.GZIP_FILES.stop),
     ),
-    "packets of one body that are read in one turn of the reactor": (many(polling.SLICE),),
-    "answers that wait for a GET while a body is read": (),
+    "packets of one connection that are read in one turn of the reactor": (
+        many(turns.PACKETS),
+        seconds(turns.ARRIVAL_SECONDS),
+        many(turns.FEW_PACKETS),
+    ),
+    "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
+    "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
+    "HTTP requests of one connection that are answered in one turn": ("1",),
+    "answers that wait for a client, or for a GET, while more is read from it": (),
+    "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
     "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
@@ -127,7 +149,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(peers.CONNECT_TIMEOUT),
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
-    "connections, of any kind": (many(CONFIG.max_connections),),
+    "connections, of any kind; those of one address": (
+        many(CONFIG.max_connections),
+        many(CONFIG.max_connections_per_address),
+    ),
     "file descriptors": (str(descriptors.RESERVED),),
     "lines of the log about refused requests, rejected sockets and closed connections": (
         f"{repeated_log.LINES} of a kind",
@@ -170,8 +195,17 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
     "`Send` of a user to all daemons together, with the store `redis`": (),
-    "copies that a user's events cause: inboxes of a room's members, sockets that are told of typing, receipts and "
-    "carbons, ids of `Presence`": (rate(CONFIG.rate_user_copies),),
+    f"copies that a user's events cause: inboxes of a room's members, sockets of a user beyond {hub.FREE_COPIES}, "
+    "sockets that are told of typing, receipts and carbons, ids of `Presence`": (
+        rate(CONFIG.rate_user_copies),
+        seconds(limiter.COPIES_BURST),
+    ),
+    "rooms whose sizes are remembered; of others, as many copies are counted beforehand": (
+        many(limiter.MAX_ROOMS),
+        many(limiter.UNKNOWN_ROOM),
+    ),
+    "messages, and changes of presence, written to sockets in one turn of the reactor": (many(hub.MAX_WRITES),),
+    "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
     "joins of a user": (rate(CONFIG.rate_user_joins),),
     "joins of an address (an IPv6 address: its /64)": (rate(CONFIG.rate_address_joins),),
@@ -187,7 +221,9 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of messages that a store reads for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
-    "members of a room": (many(CONFIG.max_room),),
+    "members of a room; rooms of a user": (many(CONFIG.max_room), many(CONFIG.max_rooms)),
+    "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
+    "bytes of JSON with placeholders in a page that has several messages with binary": (many(outgoing.MAX_RENUMBERED),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
         many(write_queue.MAX_SCRIPT_WRITES),
         size(write_queue.MAX_SCRIPT_BYTES),
@@ -197,6 +233,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(retention.STEP_ENTRIES)} entries",
         size(retention.STEP_BYTES),
         f"{retention.STEP_MILLISECONDS} ms",
+        f"{retention.REST:g} times",
+    ),
+    "wait of retention while Redis writes a snapshot or a new append-only file": (
+        f"{retention.MAX_SAVING / 60:g} minutes",
     ),
     "users of one script that writes cursors, or reads the ends of inboxes; of one that publishes presence": (
         many(redis_store.MAX_SCRIPT_USERS),
@@ -223,9 +263,21 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "ids in the claim `data.to`; patterns with `*` among them; one of them": (
+        many(recipients.MAX_TO),
+        many(recipients.MAX_PATTERNS),
+        f"{MAX_ID} characters",
+    ),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
+    ),
+    "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
+        f"{many(jwks.MAX_JWKS)} bytes",
+        f"{MAX_KEYS} keys",
+        seconds(jwks.FETCH_TIMEOUT),
+        seconds(jwks.PAUSE),
+        many(jwks.MAX_WAITING),
     ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
@@ -363,7 +415,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|backup|restored|--version"
+        known = "token|revoke|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

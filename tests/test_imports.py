@@ -46,6 +46,7 @@ ALLOWED = {
         "twisted",
         "OpenSSL",
         "pika",
+        "treq",
         "txredisapi",
         "hiredis",
         "kschat.chat",
@@ -54,6 +55,7 @@ ALLOWED = {
         "kschat.repeated_log",
         "kschat.wire",
     },
+    "api": {"msgspec", "twisted", "kschat.chat"},
     "front": {
         "msgspec",
         "zope.interface",

@@ -19,14 +19,15 @@ from twisted.python.failure import Failure
 from kschat.chat import incoming, outgoing
 from kschat.chat.cluster_commands import Receipt, Typing
 from kschat.chat.context import ChatContext
-from kschat.chat.conversations import is_room, room_name
+from kschat.chat.conversations import ROOM_MARK, is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
-from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable, TooManyRooms
 from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import SMALL_READ
+from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import RoomReply, SocketReply
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError, Verifier
@@ -80,13 +81,21 @@ def send(request: Request[incoming.Send]) -> None:
     if delivery.closed:
         delivery.ensure_open()
     allowance = session.allowance
-    allowance.sends -= 1
-    if allowance.sends < 0 or allowance.user.copies_over:
+    sends_left = allowance.sends = allowance.sends - 1
+    if sends_left < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
+    to = session.identity.to
+    if to is not None:
+        ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
-    if is_room(message.recipient):
-        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
+    if message.recipient[:1] == ROOM_MARK:
+        limiter = context.limiter
+        copies = limiter.room_copies(message.recipient)
+        to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
+        delivery.submit(Submission(message, to_room, session))
+        limiter.copied(allowance.user, copies)
+        return
     delivery.submit(Submission(message, reply, session))
 
 
@@ -116,6 +125,8 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     context, session = request.context, request.session
     peer = _id(request.payload.pId, "pId")
+    if session.identity.to is not None:
+        ensure_may_write(session.identity.to, peer)
     user = session.allowance.user
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
@@ -197,10 +208,12 @@ def join(request: Request[incoming.Room]) -> Deferred[Answer]:
         raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
 
     def full(failure: Failure) -> Answer:
-        failure.trap(RoomFull)
-        raise Refused(Error.TOO_MANY, "The room is full.")
+        if failure.trap(RoomFull, TooManyRooms) is RoomFull:
+            raise Refused(Error.TOO_MANY, "The room is full.")
+        raise Refused(Error.TOO_MANY, f"You are in {context.max_rooms} rooms, and may be in no more.")
 
-    joined = _ask(request, lambda: context.store.join(room, session.user, context.max_room), SMALL_READ)
+    user, most, most_rooms = session.user, context.max_room, context.max_rooms
+    joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms=most_rooms), SMALL_READ)
     return joined.addCallbacks(lambda _: DONE, full)
 
 
@@ -320,9 +333,9 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
     # What is passed over is counted as well.
     args, allowance = event.args, session.allowance
     size = len(args[0]) if len(args) == 1 and not event.attachments else _size(event)
-    allowance.events -= 1
-    allowance.bytes -= size
-    if allowance.events < 0 or allowance.bytes < 0:
+    events_left = allowance.events = allowance.events - 1
+    bytes_left = allowance.bytes = allowance.bytes - size
+    if events_left < 0 or bytes_left < 0:
         exceeded = context.limiter.renew(allowance, size)
         if exceeded is not None:
             _refuse_rate(context, session, event, exceeded=exceeded)

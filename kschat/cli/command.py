@@ -1,4 +1,4 @@
-"""The console command ``kschat``: makes tokens, checks a configuration, backs up the store.
+"""The console command ``kschat``: makes and revokes tokens, checks a configuration, backs up the store.
 
 It accepts the daemon's options and reads the same file and environment, so that its output holds for the daemon.
 """
@@ -19,10 +19,13 @@ from kschat import __version__
 from kschat.backends import redis
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
+from kschat.chat.revocation import Revocation
 from kschat.chat.tokens import Issuer, Rooms
 from kschat.cli.connect import Finding, try_all
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import Options, short_help
+from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
+from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.settings import (
     SETTINGS,
@@ -55,12 +58,13 @@ STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"}
 class TokenOptions(Options):
     """``kschat token``: the settings that name the secret, and whom the token is for."""
 
-    synopsis = "--user ID [--expires 1h] [--rooms a,b] [settings]"
+    synopsis = "--user ID [--expires 1h] [--rooms a,b] [--to c,d] [settings]"
     longdesc = "Prints a token for one user, signed with the secret that the settings name (HS256)."
     optParameters: ClassVar[list[list[Any]]] = [
         ["user", "u", None, "The user's id: 1 to 128 characters, not beginning with #."],
         ["expires", "e", "1h", "How long it is good for: a number with s, m, h, d or w after it."],
         ["rooms", "r", "", "Rooms it lets join, separated by commas; * for all."],
+        ["to", "t", None, "Users it lets write to, separated by commas; * in one is any characters. Default: all."],
     ]
 
     def getSynopsis(self) -> str:
@@ -79,6 +83,7 @@ class TokenOptions(Options):
             ("-u, --user ID", self.optParameters[0][3]),
             ("-e, --expires TIME", f"{self.optParameters[1][3]} Default: {self.optParameters[1][2]}."),
             ("-r, --rooms A,B", self.optParameters[2][3]),
+            ("-t, --to A,B", self.optParameters[3][3]),
             ("    --secret-file FILE", SETTINGS["secret_file"].about.doc),
             ("-c, --config FILE", "TOML file with the daemon's settings."),
             ("    --help", "This help."),
@@ -124,6 +129,7 @@ class CommandOptions(usage.Options):
     synopsis = "kschat [--version] COMMAND [options]"
     subCommands: ClassVar[list[Any]] = [
         ["token", None, TokenOptions, "Make a token for a user."],
+        ["revoke", None, RevokeOptions, "Revoke tokens: of a user, by id, or by when they were issued."],
         ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
         ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
         ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
@@ -170,7 +176,12 @@ def seconds_of(text: str) -> int:
 
 def rooms_of(text: str) -> Rooms:
     """The rooms in ``a,b``, or all of them for ``*``."""
-    return "*" if text.strip() == "*" else tuple(room.strip() for room in text.split(",") if room.strip())
+    return "*" if text.strip() == "*" else names_of(text)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names in ``a,b``."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallClock) -> str:
@@ -187,7 +198,8 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
         )
     try:
         issuer = Issuer(secret, wall, claim_rules(config))
-        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
+        to = None if options["to"] is None else names_of(options["to"])
+        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]), to=to)
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:
@@ -206,12 +218,14 @@ def main(
     errors: TextIO,
     connect: Connect,
     tell_redis: TellRedis,
+    revoke_in_redis: RevokeInRedis,
 ) -> int:
     """Runs the command.
 
     Args:
         connect: for ``check-config --connect``.
         tell_redis: for ``restored``.
+        revoke_in_redis: for ``revoke``.
 
     Returns:
         Its status: 0; 1 after one sentence to ``errors``; or 1 where a part could not be used (``--connect``).
@@ -224,6 +238,7 @@ def main(
             output.write(make_token(chosen, environ, wall) + "\n")
         elif isinstance(chosen, CheckOptions):
             config = load(chosen.given(), environ)
+            errors.write("".join(f"kschat: warning: {one}\n" for one in warnings_of(config, chosen.given(), environ)))
             if chosen["connect"]:
                 findings = connect(config)
                 output.write("".join(f"{finding}\n" for finding in findings))
@@ -235,6 +250,8 @@ def main(
             output.write(backup(chosen, environ))
         elif isinstance(chosen, RestoredOptions):
             output.write(restored(chosen, environ, wall, tell_redis))
+        elif isinstance(chosen, RevokeOptions):
+            output.write(revoke(chosen, environ, wall, revoke_in_redis))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:
@@ -256,7 +273,13 @@ def run() -> None:
     def tell_redis(settings: redis.Settings) -> bool:
         return in_reactor(reactor, lambda: redis.restored(settings, reactor))
 
-    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, connect, tell_redis))
+    def revoke_in_redis(
+        store: redis.Settings | None, bus: redis.Settings, revocation: Revocation, now: int
+    ) -> int | None:
+        return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
+
+    tools = (connect, tell_redis, revoke_in_redis)
+    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, *tools))
 
 
 def in_reactor(reactor: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -15,12 +15,14 @@ from kschat.front.clients import ClientAddresses
 from kschat.front.context import TransportContext
 from kschat.front.engine import AllowRequest, Engine, EngineSettings
 from kschat.front.peers import Peers
+from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
 from kschat.front.registry import SessionRegistry, TrackedConnection, new_session_id
 from kschat.front.resource import EngineResource, PeerResource
 from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
@@ -71,13 +73,15 @@ class Front:
         handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
-        beside: another front, whose timers and count of connections this one shares.
+        beside: another front, whose timers, turns and count of connections this one shares.
 
     Attributes:
         engine: the policy for requests.
         sessions: the open sessions.
         connections: the count of TCP connections.
+        polls: the places of sessions that poll.
         timers: wake sessions and connections.
+        turns: of what clients sent at once.
         peers: the other daemons; None where there are none.
         repeated: gathers lines of the log; to be flushed at the end.
     """
@@ -103,7 +107,27 @@ class Front:
         engine = settings.engine
         self.repeated = RepeatedLog(reactor)
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
-        self.connections: ConnectionCount = ConnectionCount() if beside is None else beside.connections
+        self.turns: Turns = Turns(reactor) if beside is None else beside.turns
+        bounds = settings.bounds
+        self.connections: ConnectionCount
+        if beside is None:
+            places = Pool(
+                "connections",
+                limit=bounds.max_connections,
+                limit_per_address=bounds.max_connections_per_address,
+                full=counters.full,
+                evicted=counters.evicted,
+            )
+            self.connections = ConnectionCount(places)
+        else:
+            self.connections = beside.connections
+        self.polls = Pool(
+            "polls",
+            limit=engine.max_polls,
+            limit_per_address=engine.max_polls_per_address,
+            full=counters.full,
+            evicted=counters.evicted,
+        )
         self.sessions = registry(
             application,
             timers=self.timers,
@@ -116,11 +140,17 @@ class Front:
         context = TransportContext(
             sessions=self.sessions,
             timers=self.timers,
+            turns=self.turns,
             cork=cork,
             clock=reactor,
             connections=self.connections,
             refusals=RefusalLog(counters, self.repeated),
+            polls=self.polls,
             max_payload=settings.limits.max_payload,
+            max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
+            max_body_unjoined=min(
+                settings.limits.max_payload, settings.limits.max_payload_unjoined * settings.limits.max_namespaces
+            ),
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,
@@ -162,7 +192,7 @@ class Front:
         bounds = self._settings.bounds
         bounds = msgspec.structs.replace(bounds, max_head=bounds.max_head + FORWARDED_HEAD)
         root = Resource()
-        site = self._site(root, bounds)
+        site = self._site(root, bounds, of_peers=True)
         put_at(root, PEER_PATH, PeerResource(self._session_ids, self._resource))
         site.heads.append(self._resource.head_arrived)
         return site
@@ -174,15 +204,17 @@ class Front:
         site.heads.append(self._resource.head_arrived)
         site.engine_paths.append(b"/" + path.strip("/").encode("ascii"))
 
-    def _site(self, root: IResource, bounds: ChannelBounds) -> BoundedSite:
+    def _site(self, root: IResource, bounds: ChannelBounds, of_peers: bool = False) -> BoundedSite:
         return BoundedSite(
             root,
             self._reactor,
             bounds=bounds,
             timers=self.timers,
+            turns=self.turns,
             counters=self._counters,
             connections=self.connections,
             addresses=self._addresses,
             repeated=self.repeated,
             access_log=self._settings.access_log,
+            of_peers=of_peers,
         )

@@ -10,25 +10,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from kschat.counters import Counters
 from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
 from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered
+from kschat.front.pool import Holder, Place, Pool
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 
 #: The value of a query argument whose name contains this must not appear in any log.
@@ -51,7 +54,9 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
         answer_timeout: from the body until the answer has left, and then until the next head.
         max_head: request line and headers.
         max_body: body.
-        max_connections: open at once, whatever they speak; a further one is closed unanswered.
+        max_connections: open at once, whatever they speak. Then those that have not joined give way; if all have, a
+            further one is closed unanswered.
+        max_connections_per_address: the same, of one address.
     """
 
     head_timeout: float = 10
@@ -60,21 +65,30 @@ class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
     max_head: int = 16_384
     max_body: int = 1_000_000
     max_connections: int = 10_000
+    max_connections_per_address: int = 1_000
 
 
 class ConnectionCount:
-    """Counts the open connections of one daemon, whatever they speak."""
+    """Counts the open connections of one daemon, whatever they speak.
 
-    __slots__ = ("_emptied", "open")
+    Args:
+        places: of connections.
+    """
 
-    def __init__(self) -> None:
-        self.open = 0
+    __slots__ = ("_emptied", "places")
+
+    def __init__(self, places: Pool) -> None:
+        self.places = places
         self._emptied: list[Deferred[None]] = []
 
-    def leave(self) -> None:
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self.places.taken
+
+    def leave(self, place: Place | None) -> None:
         """A connection has ended."""
-        self.open -= 1
-        if not self.open:
+        if place is not None and self.places.leave(place) and not self.open:
             emptied, self._emptied = self._emptied, []
             for fires in emptied:
                 fires.callback(None)
@@ -89,7 +103,14 @@ class ConnectionCount:
         return fires
 
 
-_TOO_LARGE: Final = b"413 Request Entity Too Large"
+#: Bytes of heads, and of bodies in chunks, that are read in one turn: ten thousand lines and chunks stand in 64 kB.
+MAX_LINES: Final = 2_048
+
+TOO_LARGE: Final = b"413 Request Entity Too Large"
+#: What X-Forwarded-Proto says.
+_SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
+
+_TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
 
 
@@ -105,17 +126,20 @@ class BoundedRequest(Request):
 
     Attributes:
         client_address: whose it is; known once its head is there.
+        secure: whether its client speaks TLS, where that is known: True on a connection with TLS, and what a trusted
+            proxy says in X-Forwarded-Proto; None otherwise, since a proxy may take TLS away.
     """
 
     channel: Channel
     client_address: ClientAddress = NOBODY
+    secure: bool | None = None
     _refused = False
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
         """The head has arrived. ``length`` is None for a chunked body."""
         if length is not None and length > self.channel.site.bounds.max_body:
-            self.refuse(_TOO_LARGE)
+            self.refuse(TOO_LARGE)
         elif not self._refused:
             # Twisted's own spools bodies of 100 kB or more, and all chunked ones, to a file, which takes a descriptor.
             self.content = BytesIO()
@@ -124,7 +148,7 @@ class BoundedRequest(Request):
         """A part of the body has arrived."""
         self._received += len(data)
         if self._received > self.channel.site.bounds.max_body:
-            self.refuse(_TOO_LARGE)
+            self.refuse(TOO_LARGE)
         else:
             super().handleContentChunk(data)
 
@@ -146,6 +170,23 @@ class BoundedRequest(Request):
             self.channel.refuse(status)
 
 
+class Carried(Protocol):
+    """A session whose requests a connection carries."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether it has joined."""
+
+
+class Heir(Holder, Protocol):
+    """The protocol that takes a connection over."""
+
+    place: Place | None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived."""
+
+
 class Channel(HTTPChannel):
     """One HTTP connection. Made by ``BoundedSite``."""
 
@@ -154,18 +195,30 @@ class Channel(HTTPChannel):
     requestFactory = BoundedRequest
     #: its slot in the timer wheel
     slot: int | None = None
+    #: its place among the connections
+    place: Place | None = None
+    #: whose it is by its address; "" where each request may be another client's
+    address = ""
+    #: the session whose requests it carries
+    carries: Carried | None = None
     #: the protocol that took the connection over
-    heir: IProtocol | None = None
+    heir: Heir | None = None
     #: bytes that had arrived behind the request until then
     early = b""
     #: whether the connection has ended
     lost = False
+    #: requests that came behind one, and wait for another turn
+    rest = b""
+    #: whether they are in the rotation
+    waits = False
+    #: whether the client does not read its answers
+    congested = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
         bounds = self.site.bounds
         self.totalHeadersSize = bounds.max_head
-        self.site.connections.open += 1
+        self.place = self.site.connections.places.enter(self, self.address)
         self.site.channels.add(self)
         super().connectionMade()
         self._wait(bounds.head_timeout)
@@ -177,7 +230,7 @@ class Channel(HTTPChannel):
             return received
         except ValueError:
             # A Content-Length of thousands of digits, which Python refuses to convert and twisted.web does not catch.
-            self.requests[-1].refuse(_TOO_LARGE)
+            self.requests[-1].refuse(TOO_LARGE)
             return False
 
     def allHeadersReceived(self) -> None:
@@ -186,10 +239,15 @@ class Channel(HTTPChannel):
         request = self.requests[-1]
         addresses = self.site.addresses
         forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
-        request.client_address = addresses.of_request(addresses.of_connection(self.getPeer()), forwarded)
+        hop = addresses.of_connection(self.getPeer())
+        request.client_address = addresses.of_request(hop, forwarded)
+        request.secure = self._speaks_tls(request, addresses.is_proxy(hop))
         method, uri = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
-        if target is None:
+        if not self.address and not self.site.of_peers and not self.attribute(request.client_address):
+            target = None
+            request.refuse(_TOO_MANY)
+        elif target is None:
             request.refuse(_BAD_TARGET)
         else:
             if self.length != 0 and not takes_body(self.site.resource, request, method=method, uri=target.uri):
@@ -206,6 +264,57 @@ class Channel(HTTPChannel):
             for told in self.site.heads:
                 told(request, method, target.uri)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived. Of several requests the first is read, and the others in turns of their own."""
+        if self.rest:
+            self.rest += data
+            self.transport.pauseProducing()
+        elif len(data) <= MAX_LINES or self.heir is not None:
+            super().dataReceived(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Read as much of ``data`` as a turn may, and let the rest wait."""
+        rest = b""
+        if self.line_mode or self.length is None:
+            data, rest = data[:MAX_LINES], data[MAX_LINES:]
+        super().dataReceived(data)
+        if not rest:
+            return
+        if self.heir is not None:
+            self.heir.dataReceived(rest)
+        elif not (self.rest or self.line_mode or self.length is None):
+            super().dataReceived(rest)  # a body of a known length
+        elif not self.lost:
+            self.rest += rest
+            self.transport.pauseProducing()
+            self._enter()
+
+    def read_on(self, until: float) -> None:
+        """It is this connection's turn. See ``turns.Reader``."""
+        self.waits = False
+        if self.rest and not self.congested and not self.lost:
+            rest, self.rest = self.rest, b""
+            self.transport.resumeProducing()
+            self._read(rest)
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: answer nothing more until it does."""
+        self.congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """All answers have left."""
+        self.congested = False
+        super().resumeProducing()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self.rest and not self.waits:
+            self.waits = True
+            self.site.turns.enter(self)
+
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body has arrived, or bytes for the protocol that took the connection over."""
         if self.heir is None:
@@ -216,20 +325,63 @@ class Channel(HTTPChannel):
     def allContentReceived(self) -> None:
         """A request has arrived; its answer may take a while."""
         self._wait(self.site.bounds.answer_timeout)
+        if self.place is not None:
+            self.site.connections.places.returned(self.place)
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """The request is answered; the connection may carry another."""
+        """The request is answered; the connection may carry another, which waits for its turn."""
         self._wait(self.site.bounds.answer_timeout)
+        if not self.address and self.place is not None:
+            # What a proxy's connection carries next may be another client's.
+            self.site.connections.places.move(self.place, "")
+        self.paused = True
         super().requestDone(request)
+        self.paused = False
+        # What came behind it, and what ``dataReceived`` has put aside of that.
+        self.rest = self.clearLineBuffer() + self.rest
+        if not self.persistent:
+            self.rest = b""
+        elif self.rest:
+            self.transport.pauseProducing()
+            self._enter()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended."""
         self.lost = True
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
-        self.site.connections.leave()
+        self.site.connections.leave(self.place)
         super().connectionLost(reason)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+        """Write the head of an answer, without the header in which twisted.web tells its version."""
+        if isinstance(headers, Headers):
+            headers.removeHeader(b"server")
+        super().writeHeaders(version, code, reason, headers)
+
+    def _speaks_tls(self, request: BoundedRequest, by_proxy: bool) -> bool | None:
+        """See ``BoundedRequest.secure``."""
+        if request.isSecure():
+            return True
+        said = (request.getHeader(b"x-forwarded-proto") or b"") if by_proxy else b""
+        # Of several proxies the first one, which the client spoke to, is the one that counts.
+        return _SECURE.get(said.partition(b",")[0].strip().lower())
+
+    def attribute(self, client: ClientAddress) -> bool:
+        """Count this connection as ``client``'s while it carries its request. Returns whether it has room for it."""
+        site = self.site
+        key = "" if site.addresses.is_proxy(client) else client.key
+        return self.place is None or site.connections.places.move(self.place, key)
+
+    @property
+    def proved(self) -> bool:
+        """See ``pool.Holder``. Between requests a connection can be replaced at no cost."""
+        return bool(self.requests) and self.carries is not None and self.carries.proved
+
+    def give_way(self) -> None:
+        """See ``pool.Holder``."""
+        self.transport.abortConnection()
 
     def alarm(self) -> None:
         """A phase took too long."""
@@ -251,9 +403,12 @@ class Channel(HTTPChannel):
         """The answer has no deadline here: the session that gives it has its own."""
         self.site.timers.cancel(self)
 
-    def let_go(self, heir: IProtocol) -> Any:
-        """Give the transport to ``heir``, and release everything but ``early``."""
+    def let_go(self, heir: Heir) -> Any:
+        """Give transport and place to ``heir``, and release everything but ``early``."""
         self.heir = heir
+        heir.place, self.place = self.place, None
+        if heir.place is not None:
+            heir.place.holder = heir
         self.early = take_buffered(self)
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
@@ -279,11 +434,13 @@ class BoundedSite(Site):
         reactor: for twisted.web.
         bounds: of each connection and of all.
         timers: end connections.
+        turns: of requests that arrived at once.
         counters: counts.
         connections: counts connections, whatever they speak.
         addresses: say whose a request is.
         repeated: gathers lines about requests that were refused.
         access_log: whether each answered request is logged.
+        of_peers: whether it is other daemons that connect, each for many clients.
 
     Attributes:
         channels: the connections that speak HTTP.
@@ -302,11 +459,13 @@ class BoundedSite(Site):
         *,
         bounds: ChannelBounds,
         timers: TimerWheel,
+        turns: Turns,
         counters: Counters,
         connections: ConnectionCount,
         addresses: ClientAddresses,
         repeated: RepeatedLog,
         access_log: bool = True,
+        of_peers: bool = False,
     ) -> None:
         # Otherwise twisted.web would parse forms, and their fields would pass for the URL's.
         super().__init__(
@@ -316,8 +475,10 @@ class BoundedSite(Site):
         self.engine_paths: list[bytes] = []
         self.bounds = bounds
         self.timers = timers
+        self.turns = turns
         self.connections = connections
         self.addresses = addresses
+        self.of_peers = of_peers
         self._repeated = repeated
         self.channels: set[Channel] = set()
         self._counters = counters
@@ -333,11 +494,16 @@ class BoundedSite(Site):
             channel.retire()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A channel; None if there are too many connections."""
-        if self.connections.open >= self.bounds.max_connections:
+        """A channel; None if there are too many connections. ``addr`` is None where it is not known yet."""
+        hop = self.addresses.of_connection(addr)
+        address = "" if self.of_peers or self.addresses.is_proxy(hop) else hop.key
+        if not self.connections.places.has_room(address):
             self._counters.turned_away += 1
             return None
-        return super().buildProtocol(addr)
+        channel: Channel | None = super().buildProtocol(addr)
+        if channel is not None:
+            channel.address = address
+        return channel
 
     def log(self, request: http.Request) -> None:
         """Log one line for each answered request. Lines of those that were refused are gathered."""
@@ -392,7 +558,7 @@ def redacted(uri: bytes) -> bytes:
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        plain = unquote_to_bytes(name).lower()
+        plain = (unquote_to_bytes(name) if b"%" in name else name).lower()
         if equals and (SECRET in plain or plain == SESSION):
             part = name + b"=..."
         parts.append(part)

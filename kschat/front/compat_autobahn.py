@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -15,11 +16,10 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     # Autobahn's own, without types or with others than it uses.
     transport: Any
-    data: bytes
     state: int
-    current_frame: Any
     inside_message: bool
     failedByMe: bool
+    maxFramePayloadSize: int
     maxMessagePayloadSize: int
     http_headers: Any
     http_request_params: Any
@@ -33,14 +33,16 @@ class AutobahnProtocol(WebSocketServerProtocol):
         """
         self._dataReceived(data)
 
-    @property
-    def between_frames(self) -> bool:
-        """Whether the next byte begins a frame, and a message: nothing of either is held."""
-        return not self.data and self.current_frame is None and not self.inside_message
+    def agreed_compression(self, bounded: Callable[[Any], Any]) -> Any:
+        """What was agreed on with the peer (RFC 7692), with ``server_max_window_bits``; None for none.
 
-    def agreed_compression(self) -> Any:
-        """What was agreed on with the peer (RFC 7692), with ``server_max_window_bits``; None for none."""
-        return self._perMessageCompress
+        ``bounded`` makes of Autobahn's processor another, which takes its place: Autobahn's own inflates a kilobyte to
+        a megabyte.
+        """
+        agreed: Any = self._perMessageCompress
+        if agreed is not None:
+            agreed = self._perMessageCompress = bounded(agreed)
+        return agreed
 
     def forget_inflater(self) -> None:
         """Hold nothing of the message that was inflated: no context is taken over from it, and a window is large."""

@@ -68,11 +68,18 @@ class _TurnedAway(Protocol):
 
 
 class _Guard(WrappingFactory):
-    """A factory below a wrapper that needs a protocol for each connection."""
+    """A factory below a wrapper that needs a protocol for each connection.
+
+    ``knows_client``: whether a connection's address is the client's.
+    """
+
+    def __init__(self, wrapped: IProtocolFactory, knows_client: bool = True) -> None:
+        super().__init__(wrapped)
+        self._knows_client = knows_client
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """The factory's protocol, or one that ends the connection."""
-        protocol: IProtocol | None = self.wrappedFactory.buildProtocol(addr)
+        protocol: IProtocol | None = self.wrappedFactory.buildProtocol(addr if self._knows_client else None)
         return _TurnedAway() if protocol is None else protocol
 
 
@@ -121,7 +128,8 @@ class _ProxiedFactory(HAProxyWrappingFactory):
     protocol: type[HAProxyProtocolWrapper] = _ProxiedConnection
 
     def __init__(self, wrapped: IProtocolFactory, description: str, seconds: Callable[[], float]) -> None:
-        super().__init__(_Guard(wrapped))
+        # Before the header arrives, the address is the proxy's.
+        super().__init__(_Guard(wrapped, knows_client=False))
         self._description = description
         self._seconds = seconds
         self._said: float | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from twisted.internet.interfaces import IProtocol
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.server import Request
 
-from kschat.front.channel import Channel
+from kschat.front.channel import Channel, Heir
 from kschat.front.websocket import EngineProtocol
 
 #: The headers of a WebSocket handshake. Autobahn gets these and never the URL, which may contain a token: Autobahn logs
@@ -39,14 +38,15 @@ def hand_over(request: Request, protocol: EngineProtocol) -> None:
         protocol.dataReceived(channel.early)
 
 
-def take_over(channel: Channel, protocol: IProtocol) -> None:
+def take_over(channel: Channel, protocol: Heir) -> None:
     """Put ``protocol`` in the place of ``channel``, which releases everything it holds."""
+    heir: Any = protocol
     transport = channel.let_go(protocol)
     if isinstance(transport, ProtocolWrapper):  # TLS
-        transport.wrappedProtocol = protocol
+        transport.wrappedProtocol = heir
     elif isinstance(transport.protocol, ProtocolWrapper):
-        transport.protocol.wrappedProtocol = protocol
+        transport.protocol.wrappedProtocol = heir
     else:
-        transport.protocol = protocol
-    protocol.makeConnection(transport)
+        transport.protocol = heir
+    heir.makeConnection(transport)
     transport.resumeProducing()

@@ -75,14 +75,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         upgrade: whether the request asks to become a WebSocket.
         session: the open session that ``sid`` names; None if there is none.
         origin_allowed: whether its page may connect.
-        polling_full: whether there are as many polling sessions as may be.
+        polling_full: whether there are as many polling sessions as may be, in all or of the client's address.
     """
 
     method: bytes
     upgrade: bool
     session: KnownSession | None
     origin_allowed: Callable[[], bool]
-    polling_full: bool
+    polling_full: Callable[[], bool]
 
 
 def refusal_of(query: EngineRequest, facts: Facts) -> Refusal | None:
@@ -103,7 +103,7 @@ def refusal_of(query: EngineRequest, facts: Facts) -> Refusal | None:
         return UNSUPPORTED_VERSION
     if facts.session is not None:
         return None if facts.session.revision == query.revision else BAD_REQUEST
-    if query.transport == "polling" and facts.polling_full:
+    if query.transport == "polling" and facts.polling_full():
         return TOO_MANY
     return None
 

@@ -25,6 +25,7 @@ from kschat.counters import Counters
 from kschat.front.channel import Channel, ConnectionCount
 from kschat.front.engine_request import client_of, is_upgrade
 from kschat.front.handover import take_over
+from kschat.front.pool import Place
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.timers import TimerWheel
 
@@ -49,6 +50,8 @@ class Downstream(Protocol):
 
     Attributes:
         slot: its slot in the timer wheel.
+        place: its place among the connections.
+        proved: whether the other daemon has answered; it has the session, and minds whose it is.
     """
 
     transport: Any
@@ -57,6 +60,8 @@ class Downstream(Protocol):
         self._peers = peers
         self._far = upstream
         self.slot: int | None = None
+        self.place: Place | None = None
+        self.proved = False
 
     def connectionMade(self) -> None:
         """The HTTP connection was handed over."""
@@ -85,6 +90,10 @@ class Downstream(Protocol):
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
+    def give_way(self) -> None:
+        """See ``pool.Holder``."""
+        self.alarm()
+
     def alarm(self) -> None:
         """The connection was silent for longer than any session is."""
         self.transport.abortConnection()
@@ -105,6 +114,7 @@ class Upstream(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the other daemon."""
         if self.downstream is not None:
+            self.downstream.proved = True
             self.downstream.heard()
             self.downstream.transport.write(data)
 
@@ -228,7 +238,7 @@ class Peers:
     def ended(self, downstream: Downstream) -> None:
         """A client's connection has ended."""
         self._pipes.discard(downstream)
-        self._connections.leave()
+        self._connections.leave(downstream.place)
 
     def close(self) -> None:
         """End all forwarding."""

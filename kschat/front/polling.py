@@ -10,7 +10,7 @@ GET is parked. The next GET confirms that the peer has read an answer.
 
     GET    outbox empty: parked, until something is sent, the session ends, or another transport is probed (noop)
            another is parked, or this one was answered before (the same ``t``): the session ends
-    POST   its packets go to the session in slices, then ``ok``; what a slice brings about waits until it is read
+    POST   its packets go to the session in turns, then ``ok``; what a turn brings about waits until it is over
            what it brings about fills the outbox: ``ok``, and the rest is read when GETs have taken enough; a POST
            that comes meanwhile is read after it
            another is not answered: the session ends
@@ -21,17 +21,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from kschat.front.channel import Channel
+from kschat.front.channel import TOO_LARGE, BoundedRequest, Channel
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest
 from kschat.front.handshake import BAD_REQUEST
+from kschat.front.pool import Place
+from kschat.front.registry import has_joined
 from kschat.front.responses import answer, answer_poll
+from kschat.front.turns import ARRIVAL_SECONDS, LOOK_BYTES, PACKETS, READ_ON_BELOW
 from kschat.wire import jsonp
 from kschat.wire import payload as bodies
 from kschat.wire.connection import Handshake
@@ -43,17 +47,10 @@ from kschat.wire.session import EngineSession, Link
 #: Bytes waiting for a GET from which volatile events are dropped: the size at which Twisted pauses producers.
 CONGESTED: Final = 65_536
 
-#: Packets of a body that are read in one turn of the reactor.
-SLICE: Final = 256
-
 #: While the application is busy, a body waits, so that its consequences do not arrive all at once: seconds until the
 #: next look, and looks until it is read anyway (5 s).
 BUSY_PAUSE: Final = 0.01
 BUSY_LOOKS: Final = 500
-
-#: The fraction of ``max_unsent`` that may wait for a GET while a body is read on. The rest is reserved for what the
-#: packets already read bring about later.
-READ_ON_BELOW: Final = 0.25
 
 #: Seconds within which a new client must send its second request: npm's clients do so at once.
 SECOND_REQUEST_TIMEOUT: Final = 15
@@ -89,6 +86,7 @@ class Polling:
 
     __slots__ = (
         "_answered",
+        "_begun",
         "_bodies",
         "_context",
         "_get",
@@ -97,10 +95,12 @@ class Polling:
         "_looks",
         "_outbox",
         "_paused",
+        "_place",
         "_post",
         "_read_on_below",
         "_revision",
         "_stamp",
+        "_waits",
         "ended",
         "session",
         "slot",
@@ -122,6 +122,10 @@ class Polling:
         self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
         # Whether they wait for GETs.
         self._paused = False
+        # Whether they are in the rotation.
+        self._waits = False
+        # Whether the first of them was begun.
+        self._begun = False
         # How often the first of them found the engine busy.
         self._looks = 0
         self._read_on_below = context.max_unsent * READ_ON_BELOW
@@ -132,13 +136,15 @@ class Polling:
         # Stamp of the last answered GET.
         self._stamp: bytes | None = None
         self._answered: Channel
+        self._place: Place
 
     # Requests.
 
     def begin(self, request: Request, query: EngineRequest, handshake: Handshake) -> None:
         """Begin the session by its first request, which is answered with the session's first packets."""
-        sessions = self._context.sessions
-        sessions.polling_began()
+        sessions, polls = self._context.sessions, self._context.polls
+        self._place = polls.enter(self, handshake.client)
+        _channel_of(request).carries = self
         self._holding = True
         self._park(request, query)
         self.session = sessions.begin(self, self._revision, handshake=handshake, upgrades=("websocket",))
@@ -152,7 +158,7 @@ class Polling:
         """A GET: take what waits, or what comes next."""
         session = self.session
         assert session is not None
-        self._context.timers.cancel(self)
+        self._came_back(request)
         session.alive()
         if self._get is not None or self._comes_again(query):
             session.close(Reason.TRANSPORT_ERROR, "overlapping GETs")
@@ -167,6 +173,21 @@ class Polling:
             else:
                 _channel_of(request).park()
 
+    def _came_back(self, request: Request) -> None:
+        _channel_of(request).carries = self
+        self._context.polls.returned(self._place)
+        self._context.timers.cancel(self)
+
+    @property
+    def proved(self) -> bool:
+        """See ``pool.Holder``."""
+        return has_joined(self.session)
+
+    def give_way(self) -> None:
+        """See ``pool.Holder``."""
+        if self.session is not None:
+            self.session.close(Reason.CONNECT_TIMEOUT, "gave way to other sessions")
+
     def _comes_again(self, query: EngineRequest) -> bool:
         """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
 
@@ -177,12 +198,24 @@ class Polling:
 
     def head_arrived(self, request: Request) -> None:
         """The head of a POST has arrived; its body is on its way."""
-        self._context.timers.cancel(self)
-        if self._post is None:
+        self._came_back(request)
+        length = request.getHeader(b"content-length") or b""
+        most = self._context.max_payload if self.session is None else self._max_body(self.session)
+        # The channel refuses what is too large for anybody.
+        if self.session is not None and length.isdigit() and most < int(length) <= self._context.max_payload:
+            self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
+            if isinstance(request, BoundedRequest):
+                request.refuse(TOO_LARGE)
+        elif self._post is None:
             self._post = request
             request.notifyFinish().addBoth(self._post_ended, request)
         elif self.session is not None:
             self.session.close(Reason.TRANSPORT_ERROR, "overlapping POSTs")
+
+    def _max_body(self, session: EngineSession) -> int:
+        """Bytes of a body: a client that has not joined may send a packet for each namespace."""
+        context = self._context
+        return context.max_payload if session.max_payload > context.max_payload_unjoined else context.max_body_unjoined
 
     def post(self, request: Request, query: EngineRequest) -> None:
         """A POST has arrived: read its packets."""
@@ -194,19 +227,33 @@ class Polling:
             self._refuse(request)
             return
         body = request.content.read()
-        try:
-            frames = bodies.decode(body if query.script is None else jsonp.form(body), self._revision)
-        except ProtocolError as error:
-            self.session.close(error.reason, error.detail)
-            frames = iter(())
-        self._bodies.append((request, frames))
+        if len(body) > self._max_body(self.session):
+            self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
+            body = b""
+        self._bodies.append((request, _frames(body, self._revision, query.script is not None)))
         if len(self._bodies) == 1:
-            self._read()
+            turns = self._context.turns
+            if len(body) > turns.large:
+                self._enter()
+            else:
+                self._read(turns.packets, 0.0)
 
-    def _read(self, begun: bool = False) -> None:
-        """Read a slice of the first body, then schedule the next slice, so that other sessions get their turn.
+    def read_on(self, until: float) -> None:
+        """It is this session's turn. See ``turns.Reader``."""
+        self._waits = False
+        self._read(PACKETS, until)
 
-        ``begun``: whether a slice of it was read before.
+    def _enter(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._context.turns.enter(self)
+
+    def _read(self, packets: int, until: float) -> None:
+        """Read packets of the first body, and let the others wait for another turn.
+
+        Args:
+            packets: how many may be read.
+            until: when to stop; 0 for ``ARRIVAL_SECONDS`` from the first look at the clock.
         """
         session = self.session
         if session is None or not self._bodies:
@@ -214,23 +261,30 @@ class Polling:
         if self._has_ended():
             self._answer_posts()
             return
-        if self._looks < BUSY_LOOKS and begun and self._context.busy():
+        if self._begun and self._looks < BUSY_LOOKS and self._context.busy():
             self._looks += 1
-            self._context.clock.callLater(BUSY_PAUSE, self._read, begun)
+            self._context.clock.callLater(BUSY_PAUSE, self._enter)
             return
         request, frames = self._bodies[0]
-        left = SLICE
-        enough = self._read_on_below if begun else max(self._read_on_below, self._outbox.unsent)
+        enough = self._read_on_below if self._begun else max(self._read_on_below, self._outbox.unsent)
+        self._begun = True
         self._holding = True
+        seconds = self._context.turns.seconds
         try:
             for frame in frames:
                 session.receive(frame.payload, frame.binary)
-                left -= 1
-                if not left or self._has_ended() or self._outbox.unsent > enough:
+                packets -= 1
+                if not packets or self._has_ended() or self._outbox.unsent > enough:
                     break
+                if not packets & 7 or len(frame.payload) > LOOK_BYTES:
+                    now = seconds()
+                    until = until or now + ARRIVAL_SECONDS
+                    if now >= until:
+                        break
             else:
                 self._bodies.popleft()
                 self._looks = 0
+                self._begun = False
                 self._answer_post(request)
         except ProtocolError as error:
             session.close(error.reason, error.detail)
@@ -243,13 +297,12 @@ class Polling:
             self._answer_posts()
         self.flush()
         if self._bodies:
-            begun = self._bodies[0][0] is request
-            self._paused = begun and self._outbox.unsent > self._read_on_below
+            self._paused = self._begun and self._outbox.unsent > self._read_on_below
             if self._paused:
                 # A client that sends no GET before its POST is answered would wait forever.
-                self._answer_post(request)
+                self._answer_post(self._bodies[0][0])
             else:
-                self._context.clock.callLater(0, self._read, begun)
+                self._enter()
 
     def _has_ended(self) -> bool:
         return self.ended is not None
@@ -346,7 +399,7 @@ class Polling:
             answer_poll(request, query, body)
             if self._paused and self._outbox.unsent <= self._read_on_below:
                 self._paused = False
-                self._context.clock.callLater(0, self._read, True)
+                self._enter()
 
     def _answer_one(self, frame: Frame) -> None:
         self._answer(self._outbox.alone(frame))
@@ -368,10 +421,10 @@ class Polling:
 
     def close(self, reason: Reason) -> None:
         self.ended = reason
-        self._context.sessions.polling_ended()
+        self._context.polls.leave(self._place)
         if self._paused:
             self._paused = False
-            self._context.clock.callLater(0, self._read)
+            self._enter()
         self._context.timers.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
             self._outbox.put(_CLOSE.payload)
@@ -405,12 +458,19 @@ class Polling:
     def take_unsent(self) -> Iterable[Frame]:
         return self._outbox.take_frames()
 
-    def take_unread(self) -> Iterator[Frame]:
-        for _, frames in self._bodies:
-            yield from frames
+    def take_unread(self) -> Iterator[Frame] | None:
+        return chain.from_iterable([frames for _, frames in self._bodies]) if self._bodies else None
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        """Never called: no session changes from another transport to this one."""
 
     def take_confirmation(self) -> int | None:
         return self._outbox.awaited
+
+
+def _frames(body: bytes, revision: Revision, form: bool) -> Iterator[Frame]:
+    """The frames of a POST's body, which is not looked at before the first is asked for. Raises ProtocolError."""
+    yield from bodies.decode(jsonp.form(body) if form else body, revision)
 
 
 def _channel_of(request: Request) -> Channel:

@@ -11,12 +11,15 @@ from twisted.web.server import Request
 
 from kschat.front.engine_request import EngineRequest
 from kschat.front.timers import TimerWheel
-from kschat.wire.connection import Application, Connection, Handshake
+from kschat.wire.connection import Application, Connection, Handshake, Socket
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.roles import Timer, Transport
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
+
+#: Seconds until a client that has asked to join ``max_joins`` times may ask once more.
+SECONDS_A_JOIN: Final = 1
 
 #: Ended sessions whose last words wait for a GET.
 MAX_LINGERING: Final = 1000
@@ -34,13 +37,36 @@ class TrackedConnection(Connection):
 
     Attributes:
         forget_session: called once, with this connection, at its end.
+        left: called with this connection when a socket of it has ended, and the connection goes on.
+        timers: have the clock for the rate of joins.
     """
 
-    __slots__ = ("forget_session",)
+    __slots__ = ("_joins_over", "forget_session", "left", "timers")
 
     log = Logger()
 
     forget_session: Callable[[TrackedConnection], None]
+    left: Callable[[TrackedConnection], None]
+    timers: TimerWheel
+
+    def __init__(
+        self, session: EngineSession, application: Application, handshake: Handshake, *, limits: Limits
+    ) -> None:
+        super().__init__(session, application, handshake, limits=limits)
+        # When no join counts any more; each counts for so many seconds.
+        self._joins_over = 0.0
+
+    def may_join(self) -> bool:
+        now = self.timers.seconds()
+        over = max(self._joins_over, now) + SECONDS_A_JOIN
+        if over - now > self._limits.max_joins * SECONDS_A_JOIN:
+            return False
+        self._joins_over = over
+        return True
+
+    def forget(self, socket: Socket) -> None:
+        super().forget(socket)
+        self.left(self)
 
     def closing(self, reason: Reason) -> None:
         try:
@@ -54,6 +80,14 @@ class TrackedConnection(Connection):
             super().closed(reason, detail)
         except Exception:  # noqa: BLE001 - and is logged; the caller has other sessions to end
             self.log.failure("the application failed at the end of a session")
+
+
+def has_joined(session: EngineSession | None) -> bool:
+    """Whether a session is open and has joined a namespace that serves something."""
+    if session is None or session.link is Link.CLOSED:
+        return False
+    listener = session.listener
+    return isinstance(listener, Connection) and listener.serves
 
 
 class JoinDeadline:
@@ -88,8 +122,6 @@ class SessionRegistry:
         new_id: makes ids of sessions; where there are other daemons, ids that those understand (``SessionIds.new``).
         connection: what is above each session.
 
-    Attributes:
-        polls: how many sessions poll now.
     """
 
     log = Logger()
@@ -106,7 +138,6 @@ class SessionRegistry:
         connection: type[TrackedConnection] = TrackedConnection,
     ) -> None:
         self.timers = timers
-        self.polls = 0
         self._application = application
         self._limits = limits
         self._times = times
@@ -162,6 +193,8 @@ class SessionRegistry:
         session = EngineSession(sid, revision, transport, timers=self.timers, times=self._times, base64=base64)
         connection = self._connection(session, self._application, handshake, limits=self._limits)
         connection.forget_session = self._forget
+        connection.left = self._left
+        connection.timers = self.timers
         session.listener = connection
         self._connections[sid] = connection
         deadline = self._deadlines[connection] = JoinDeadline(connection)
@@ -176,25 +209,27 @@ class SessionRegistry:
             session.close(Reason.SERVER_ERROR)
         return session
 
+    def _left(self, connection: Connection) -> None:
+        """A socket has ended. A connection that serves nothing any more has as long to join again as at its beginning.
+
+        Without that, a client that was let in once, and whose token has expired, could keep its connection for ever.
+        """
+        deadline = self._deadlines.get(connection)
+        if deadline is not None and deadline.slot is None and not connection.serves:
+            self.timers.schedule(deadline, self._connect_timeout)
+
     def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection.session.sid, None)
         deadline = self._deadlines.pop(connection, None)
         if deadline is not None:
             self.timers.cancel(deadline)
 
-    def polling_began(self) -> None:
-        """A session that is about to begin polls."""
-        self.polls += 1
-
-    def polling_ended(self) -> None:
-        """A session that polled has ended, or has another transport."""
-        self.polls -= 1
-
     def let_linger(self, sid: str, transport: LastWords, seconds: float) -> None:
-        """Keep the last words of an ended session for the next GET, for so many seconds."""
-        if len(self._lingering) < MAX_LINGERING:
-            self._lingering[sid] = transport
-            self.timers.schedule(transport, seconds)
+        """Keep the last words of an ended session for the next GET, for so many seconds. The oldest give way."""
+        if len(self._lingering) >= MAX_LINGERING:
+            self.take_lingering(next(iter(self._lingering)))
+        self._lingering[sid] = transport
+        self.timers.schedule(transport, seconds)
 
     def take_lingering(self, sid: str | None) -> LastWords | None:
         """The transport of an ended session that has last words."""

@@ -199,4 +199,7 @@ class PeerResource(Resource):
             request.setResponseCode(403)
             return b""
         request.client_address = ClientAddress.from_header(request.getHeader(CLIENT) or b"")
+        if not request.channel.attribute(request.client_address):
+            request.setResponseCode(503)
+            return b""
         return self._resource.serve(request)

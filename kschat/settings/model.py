@@ -42,6 +42,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Annotated[str, About("File that holds the secret; a trailing newline is ignored.")] = ""
     public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and so on.")] = ""
     jwks_file: Annotated[str, About("File with a JSON Web Key Set: several keys at once, chosen by `kid`.")] = ""
+    jwks_url: Annotated[
+        str,
+        About(
+            "URL of a JSON Web Key Set, as identity providers publish it: `https://…`, or `http://127.0.0.1…` on this "
+            "machine. It is fetched at the start, at an interval, and when a token names a `kid` that is not known; "
+            "while that fails, the last keys are used. Needs `algorithms` of public keys."
+        ),
+    ] = ""
+    jwks_ca: Annotated[
+        str,
+        About(
+            "File with the PEM certificates that the server of `jwks_url` is verified against, instead of the system's."
+        ),
+    ] = ""
+    jwks_refresh: Annotated[float, About("How often the keys at `jwks_url` are fetched.", "seconds", 1, 86400)] = 600.0
     algorithms: Annotated[
         tuple[str, ...],
         About(
@@ -56,6 +71,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    control: Annotated[
+        str,
+        About(
+            "The path of a UNIX socket through which `kschat revoke` reaches this daemon; only the daemon's own user "
+            "can open it. Empty: with the store `sqlite:PATH`, PATH with `.control` after it; otherwise there is none."
+        ),
+    ] = ""
     revocation_days: Annotated[
         float,
         About(
@@ -222,9 +244,45 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About("How long the answer to a probe may take before the connection is closed.", "seconds", 0.001, 86400),
     ] = 20.0
     max_payload: Annotated[int, About("Largest packet accepted from a client.", "bytes", 100, 2**30)] = 1_000_000
+    max_payload_unjoined: Annotated[
+        int,
+        About(
+            "Largest packet accepted from a client that has joined no namespace that serves something (the chat is "
+            "joined with a token). A token must fit.",
+            "bytes",
+            1024,
+            2**30,
+        ),
+    ] = 16_384
+    max_joins: Annotated[
+        int,
+        About(
+            "How many times one connection may ask to join a namespace at once; one more each second.",
+            "joins",
+            2,
+            10**6,
+        ),
+    ] = 32
     max_connections: Annotated[
-        int, About("Connections at the same time; more are refused.", "connections", 1, 2**24)
+        int,
+        About(
+            "Connections at the same time. Beyond it those whose clients have not joined give way, the oldest first; "
+            "if all have joined, more are refused. Lowered at the start if the process may not open as many files.",
+            "connections",
+            1,
+            2**24,
+        ),
     ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        About(
+            "The same for connections from one address (see `trusted_proxies`). All clients behind one NAT have one "
+            "address.",
+            "connections",
+            1,
+            2**24,
+        ),
+    ] = 1_000
     trusted_proxies: Annotated[
         tuple[str, ...],
         About(
@@ -236,13 +294,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_polls: Annotated[
         int,
         About(
-            "Long-polling sessions at the same time; more are refused. Between requests such a session has no "
-            "connection.",
+            "Long-polling sessions at the same time. Between requests such a session has no connection. Beyond it "
+            "those that have not joined give way, the oldest first; if all have joined, more are refused.",
             "sessions",
             1,
             2**24,
         ),
     ] = 10_000
+    max_polls_per_address: Annotated[
+        int, About("The same for long-polling sessions from one address.", "sessions", 1, 2**24)
+    ] = 1_000
     upgrade_timeout: Annotated[
         float,
         About("How long the upgrade of a session from long-polling to WebSocket may take.", "seconds", 0.001, 86400),
@@ -313,6 +374,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
+    max_rooms: Annotated[
+        int, About("Rooms that one user may be a member of; another Join is refused (ER 4).", "rooms", 1, 1_000_000)
+    ] = 1000
     rate_burst: Annotated[
         float,
         About(
@@ -462,11 +526,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     origins: Annotated[
         tuple[str, ...],
         About(
-            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own. "
+            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own: the page that it "
+            "serves, by the scheme and the host that the browser asked for. "
             "`https://*.example.org` matches all subdomains of example.org, but not example.org; `null` matches "
-            "pages without an origin (files, sandboxed frames); `*` matches all."
+            "pages without an origin (files, sandboxed frames); `*` matches all. Programs that are no browsers send no "
+            "origin, and always may connect."
         ),
-    ] = ("*",)
+    ] = ()
     base_path: Annotated[
         str,
         About(

@@ -291,6 +291,15 @@ class Connection:
         """Whether an accepted socket gives the connection a reason to stay."""
         return any(socket.serves and socket.accepted for socket in self.sockets.values())
 
+    @property
+    def max_payload(self) -> int:
+        limits = self._limits
+        return limits.max_payload if self.serves else min(limits.max_payload, limits.max_payload_unjoined)
+
+    def may_join(self) -> bool:
+        """Whether the peer may ask to join now. Who has a clock says no to one that asks too often."""
+        return True
+
     def opened(self) -> None:
         """The session is open. Clients of revision 3 join ``/`` without asking."""
         if self.session.revision == 3:
@@ -327,18 +336,30 @@ class Connection:
 
     def text(self, data: bytes) -> None:
         """A text message arrived. Raises ProtocolError."""
-        packet = self._decoder.text(data)
+        packet = self._decoder.text(data) if len(data) < _NOT_SMALL else self._decoder.text(data, self._guarded(data))
         if packet is not None:
             self._receive(packet)
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. Raises ProtocolError."""
+        guard = self._guarded(data)
         if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
             # The first packet is binary: the parser is not JSON's. (A client of revision 3 has received JSON by then.)
             self._decoder, self._socket = MsgpackDecoder(self._limits), _MsgpackSocket
-        packet = self._decoder.binary(data)
+        packet = self._decoder.binary(data, guard)
         if packet is not None:
             self._receive(packet)
+
+    def admits(self, namespace: str) -> bool:
+        """Whether an event or an ack for ``namespace`` has a place. See ``socketio.Guard``."""
+        socket = self.sockets.get(namespace)
+        return socket.accepted if socket is not None else self._was_dismissed(namespace)
+
+    def _guarded(self, data: bytes) -> Connection:
+        """What the decoder asks before it reads ``data``, which is refused here if it is too large for now."""
+        if len(data) > self._limits.max_payload_unjoined and not self.serves:
+            raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
+        return self
 
     def confirmed(self, number: int) -> None:
         socket, self.confirming = self.confirming, None
@@ -368,12 +389,12 @@ class Connection:
         if type(packet) is Event:
             if socket is not None and socket.accepted:
                 socket.handler.event(socket, packet)
-            elif socket is not None or not self._crosses(packet):
+            elif socket is not None or not self._was_dismissed(packet.namespace):
                 raise ProtocolError("an event for a namespace that was not joined")
         elif type(packet) is Ack:
             if socket is not None and socket.accepted:
                 socket.handler.acked(socket, packet)
-            elif socket is not None or not self._crosses(packet):
+            elif socket is not None or not self._was_dismissed(packet.namespace):
                 raise ProtocolError("an ack for a namespace that was not joined")
         elif type(packet) is Connect:
             self._connect(packet)
@@ -388,9 +409,9 @@ class Connection:
         else:
             raise ProtocolError("an error packet from a client")
 
-    def _crosses(self, packet: Event | Ack) -> bool:
-        """Whether the peer may have sent ``packet`` before it learnt of the end of its socket."""
-        return self._dismissed is not None and packet.namespace in self._dismissed
+    def _was_dismissed(self, namespace: str) -> bool:
+        """Whether the peer may have sent a packet for ``namespace`` before it learnt of the end of its socket there."""
+        return self._dismissed is not None and namespace in self._dismissed
 
     def _connect(self, wish: Connect) -> None:
         if wish.namespace in self.sockets:
@@ -399,6 +420,8 @@ class Connection:
             raise ProtocolError("a second CONNECT to a namespace")
         if len(self.sockets) >= self._limits.max_namespaces:
             raise ProtocolError("too many namespaces")
+        if not self.may_join():
+            raise ProtocolError("joins in too quick a succession", Reason.RATE)
         if self._refused >= self._limits.max_refused:
             raise ProtocolError("too many namespaces that were refused")
         if self._dismissed is not None:
@@ -412,6 +435,9 @@ class Connection:
 
 
 _DEFAULT: Final = "/"
+
+#: Bytes of a packet from which on it is asked whether it has a place before its content is looked at.
+_NOT_SMALL: Final = 1024
 
 #: Packets that are sent are as deep as those that were accepted, and some levels more.
 _ANY_DEPTH: Final = 1000

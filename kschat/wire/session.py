@@ -233,6 +233,11 @@ class EngineSession:
         if self.link is not Link.CLOSED:
             self.listener.confirmed(number)
 
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a packet that the peer may send now."""
+        return self.listener.max_payload
+
     # Output.
 
     def send_text(self, data: bytes) -> None:
@@ -264,7 +269,10 @@ class EngineSession:
 
     def _packet(self, packet: Packet) -> None:
         self._data = packet
-        self._happens(_OF_PACKET[packet.type])
+        try:
+            self._happens(_OF_PACKET[packet.type])
+        finally:
+            self._data = None  # a session holds nothing of what it was sent
 
     def _happens(self, what: Input) -> None:
         if self.link is Link.CLOSED:
@@ -277,7 +285,7 @@ class EngineSession:
         action(self)
 
     def _deliver(self) -> None:
-        packet, self._data = self._data, None
+        packet = self._data
         if packet is not None:
             (self.listener.binary if packet.binary else self.listener.text)(packet.data)
 
@@ -299,7 +307,7 @@ class EngineSession:
     def _answer_ping(self) -> None:
         self._signs_of_life = 0
         self._rest()
-        packet, self._data = self._data, None
+        packet = self._data
         self.transport.send(b"3" + (packet.data if packet is not None else b""))
 
     def _ask(self) -> None:
@@ -332,13 +340,8 @@ class EngineSession:
             if number is not None and self.link is not Link.CLOSED:
                 self.transport.ask_confirmation(number)
             unread = old.take_unread()
-            try:
-                for frame in unread:
-                    self.receive(frame.payload, frame.binary)
-                    if self.link is Link.CLOSED:
-                        break
-            except ProtocolError as error:
-                self.close(error.reason, error.detail)
+            if unread is not None and self.link is not Link.CLOSED:
+                self.transport.read_first(unread)
             old.close(Reason.TRANSPORT_CLOSE)
 
     def _drop_candidate(self, reason: Reason = Reason.PARSE_ERROR) -> None:

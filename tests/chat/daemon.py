@@ -36,11 +36,13 @@ class ChatDaemon:
         clock: as given, or a new one that stands at ``NOW``.
         limits: on what clients send, in the place of the defaults.
         max_room: members of a room.
+        max_rooms: rooms of a user.
         bounds: of the pipeline, in the place of the defaults.
         uniform: gives a number between two others; the lesser one, unless another is given.
         rates: what users and addresses may do; anything, unless given.
         leeway, token_times: for tokens that expire.
         key_source: is asked for newer keys.
+        verifier: of tokens, in the place of the issuer's.
 
     Attributes:
         step: seconds that the wall clock was set from where it stood.
@@ -55,12 +57,14 @@ class ChatDaemon:
         clock: Clock | None = None,
         limits: Limits | None = None,
         max_room: int = 1000,
+        max_rooms: int = 1000,
         bounds: Bounds | None = None,
         uniform: Callable[[float, float], float] = min,
         rates: RateSettings | None = None,
         leeway: float = 0.0,
         token_times: TokenTimes | None = None,
         key_source: KeySource | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -74,7 +78,7 @@ class ChatDaemon:
         self.step = 0.0
         wall = lambda: clock.seconds() + self.step  # noqa: E731
         self.issuer = Issuer(SECRET, wall)
-        self.verifier = Verifier(Keys.from_secret(SECRET), ("HS256",), wall, leeway=leeway)
+        self.verifier = verifier or Verifier(Keys.from_secret(SECRET), ("HS256",), wall, leeway=leeway)
         self.context = make_context(
             clock=clock,
             wall=wall,
@@ -89,6 +93,7 @@ class ChatDaemon:
             bounds=bounds or Bounds(),
             limits=limits or Limits(),
             max_room=max_room,
+            max_rooms=max_rooms,
             counters=self.counters,
             uniform=uniform,
             rates=rates or RateSettings(),

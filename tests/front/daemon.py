@@ -120,6 +120,7 @@ class Peer:
 
     def frames(self) -> list[Seen]:
         """The frames that came since the last time."""
+        self.daemon.take_turns()
         self.wire.pump()
         frames, rest = read_frames(bytes(self.wire.taken[self._read :]), self.inflates)
         self._read = len(self.wire.taken) - len(rest)
@@ -191,6 +192,7 @@ class Daemon:
         else:
             self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.server
         self.store_up: bool | None = True
+        self._wires: list[Wire] = []
         front = Front(
             application or self.recorder,
             self.clock,
@@ -219,9 +221,21 @@ class Daemon:
         )
         self.site = front.site(root, f"{base_path}/socket.io/")
 
+    def take_turns(self) -> None:
+        """Let all that waits for another turn of the reactor be read."""
+        self._pump()
+        while len(self.front.turns):
+            self.clock.advance(0)
+            self._pump()
+
+    def _pump(self) -> None:
+        for wire in self._wires:
+            wire.pump()
+
     def connect(self, room: int | None = None, peer: str = "192.0.2.7") -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""
         wire = Wire(self.clock, peer)
+        self._wires.append(wire)
         wire.room = room
         protocol = self.site.buildProtocol(wire.getPeer())
         if protocol is None:
@@ -235,6 +249,7 @@ class Daemon:
         """What is answered to ``data`` on a connection of its own."""
         wire = self.connect()
         wire.arrive(data)
+        self.take_turns()
         return Response(bytes(wire.taken))
 
     def upgrade(self, query: str = V4, **headers: str | None) -> Wire:

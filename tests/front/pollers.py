@@ -64,16 +64,25 @@ class Poller:
         revision: of Engine.IO.
         more: of the query of every request.
         headers: of every request.
+        peer: its address.
 
     Attributes:
         opening: its first request.
     """
 
-    def __init__(self, daemon: Daemon, revision: Revision = 4, more: str = "", headers: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        revision: Revision = 4,
+        more: str = "",
+        headers: Sequence[str] = (),
+        peer: str = "192.0.2.7",
+    ) -> None:
         self.daemon = daemon
         self.revision: Revision = revision
         self._query = f"EIO={revision}&transport=polling{more}"
         self._headers = headers
+        self._peer = peer
         self.opening = self.ask("GET")
         self.sid = ""
         if self.opening.status == 200:
@@ -86,7 +95,7 @@ class Poller:
     ) -> PendingRequest:
         """Any request of this client."""
         data = request(method, self._query + more, body, *self._headers, *headers)
-        return PendingRequest(self.daemon.connect() if wire is None else wire, data)
+        return PendingRequest(self.daemon.connect(peer=self._peer) if wire is None else wire, data)
 
     def get(self, more: str = "") -> PendingRequest:
         """Wait for what comes."""
@@ -123,7 +132,7 @@ class Poller:
     def websocket(self, more: str = "") -> Peer:
         """A WebSocket for the same session."""
         query = self._query.replace("polling", "websocket") + more
-        wire = self.daemon.connect()
+        wire = self.daemon.connect(peer=self._peer)
         wire.arrive(handshake(query))
         head = bytes(wire.taken).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         assert head.startswith(b"HTTP/1.1 101 "), head

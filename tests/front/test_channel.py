@@ -8,6 +8,8 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -16,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from kschat.front.channel import ChannelBounds, redacted
 from kschat.repeated_log import LINES, PERIOD
 from tests.front.daemon import V4, Daemon, Response, handshake
+from tests.front.pollers import Poller
 from tests.front.wires import Wire
 
 #: A token as it must appear nowhere.
@@ -204,6 +207,7 @@ class Sizes(ChannelTests):
         daemon = self.daemon(page)
         wire = daemon.connect()
         wire.arrive(data)
+        daemon.take_turns()
         (response,) = responses(wire)
         self.assertEqual(response.status, status)
         self.assertIsNotNone(wire.lost)
@@ -289,6 +293,7 @@ class Sizes(ChannelTests):
         daemon = self.daemon()
         wire = daemon.connect()
         wire.arrive(GET + post(b"12345", Content_Length="5") + b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        daemon.take_turns()
         self.assertEqual([response.status for response in responses(wire)], [200, 200, 200])
         self.assertIsNotNone(wire.lost)
 
@@ -371,13 +376,92 @@ class BodiesThatNobodyReads(ChannelTests):
 class Numbers(ChannelTests):
     def test_who_is_one_too_many_is_turned_away_until_another_leaves(self) -> None:
         daemon = self.daemon()
-        wires = [daemon.connect() for _ in range(3)]
+        peers = [daemon.joined() for _ in range(3)]
         self.assertIsNotNone(daemon.connect().lost)
-        self.assertEqual(daemon.counters.turned_away, 1)
-        wires[1].hang_up()
-        self.assertIsNone(daemon.connect().lost)
+        self.assertEqual((daemon.counters.turned_away, daemon.counters.full), (1, {"connections": 1}))
+        peers[1].wire.hang_up()
+        peers.append(daemon.joined())
         self.assertIsNotNone(daemon.connect().lost)
-        self.assertEqual(daemon.counters.turned_away, 2)
+        self.assertEqual((daemon.counters.turned_away, daemon.counters.full), (2, {"connections": 2}))
+
+    def test_who_has_not_joined_gives_way_and_first_who_has_not_sent_a_request(self) -> None:
+        daemon = self.daemon()
+        joined = daemon.joined()
+        served, idle = daemon.connect(), daemon.connect()
+        served.arrive(GET)
+        half = daemon.connect()
+        half.arrive(post(b"", Content_Length="500"))
+        daemon.clock.advance(0)
+        self.assertEqual([wire.lost is None for wire in (joined.wire, served, idle, half)], [True, True, False, True])
+        other = daemon.websocket()
+        daemon.clock.advance(0)
+        self.assertEqual([wire.lost is None for wire in (served, half, other.wire)], [True, False, True])
+        daemon.connect()
+        daemon.clock.advance(0)
+        self.assertEqual([wire.lost is None for wire in (joined.wire, served, other.wire)], [True, False, True])
+        self.assertEqual((daemon.connections.open, daemon.counters.evicted), (3, {"connections": 3}))
+
+    def test_a_connection_that_carries_a_session_that_has_joined_stays(self) -> None:
+        daemon = self.daemon()
+        poller = Poller(daemon)
+        poller.join()
+        daemon.clock.advance(60)
+        poller = Poller(daemon)
+        poller.join()
+        parked = poller.get()
+        for _ in range(5):
+            daemon.connect()
+        daemon.clock.advance(0)
+        self.assertIsNone(parked.wire.lost)
+
+    def test_half_sent_bodies_do_not_keep_others_out(self) -> None:
+        daemon = Daemon(bounds=ChannelBounds(max_connections=500, max_connections_per_address=50), page=Page())
+        for _ in range(505):
+            daemon.connect().arrive(post(b"", Content_Length="900000"))
+        daemon.clock.advance(0)
+        self.assertEqual(daemon.connections.open, 50)
+        for peer in ("192.0.2.7", "192.0.2.8"):
+            wire = daemon.connect(peer=peer)
+            wire.arrive(GET)
+            self.assertEqual(Response(bytes(wire.taken)).status, 200)
+
+    def test_networks_of_ipv6_are_bounded_and_unix_sockets_are_not(self) -> None:
+        def connect(address: IAddress) -> bool:
+            channel = daemon.site.buildProtocol(address)
+            if channel is not None:
+                wire = Wire(daemon.clock)
+                wire.getPeer = lambda: address  # type: ignore[method-assign, assignment, return-value]
+                wire.protocol = channel
+                channel.makeConnection(wire)
+            return channel is not None
+
+        daemon = Daemon(bounds=ChannelBounds(max_connections=100, max_connections_per_address=5))
+        for number in range(20):
+            connect(IPv6Address("TCP", f"2001:db8::{number:x}", 5))
+        self.assertEqual(daemon.connections.places.of("2001:db8::/64"), 5)
+        for _ in range(20):
+            connect(UNIXAddress(None))
+        self.assertEqual(daemon.connections.open, 25)
+
+    def test_requests_of_a_trusted_proxy_count_as_their_clients(self) -> None:
+        bounds = ChannelBounds(max_connections=100, max_connections_per_address=2)
+        daemon = Daemon(bounds=bounds, trusted_proxies=("192.0.2.7",))
+        peers = [daemon.websocket(X_Forwarded_For="203.0.113.1") for _ in range(2)]
+        for peer in peers:
+            peer.send("40/kschat,")
+        refused = daemon.connect()
+        refused.arrive(handshake(X_Forwarded_For="203.0.113.1"))
+        self.assertEqual(Response(bytes(refused.taken)).status, 503)
+        self.assertIsNotNone(refused.lost)
+        for number in range(2, 5):
+            daemon.websocket(X_Forwarded_For=f"203.0.113.{number}")
+        idle = [daemon.connect() for _ in range(10)]
+        self.assertEqual([wire for wire in idle if wire.lost is not None], [])
+        self.assertEqual(daemon.connections.places.of("192.0.2.7"), 0)
+        # Between its requests a proxy's connection is nobody's.
+        idle[0].arrive(b"GET /healthz HTTP/1.1\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+        self.assertEqual(Response(bytes(idle[0].taken)).status, 200)
+        self.assertEqual(daemon.connections.places.of("203.0.113.9"), 0)
 
     def test_websockets_count_until_they_are_gone(self) -> None:
         daemon = Daemon(bounds=self.bounds)

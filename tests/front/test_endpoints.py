@@ -19,7 +19,9 @@ from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.clients import ClientAddresses
 from kschat.front.endpoints import QUIET, server_endpoint
+from kschat.front.pool import Pool
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 from tests.front.wires import Wire
 from tests.support.certificates import Authority
@@ -39,18 +41,28 @@ class Peer(Resource):
 
 
 def site(reactor: Any, **bounds: Any) -> BoundedSite:
-    counters, connections = Counters(), ConnectionCount()
+    counters = Counters()
+    channel_bounds = ChannelBounds(**bounds)
     # Time stands still: a timer that is left over would count as a leak.
     timers = TimerWheel(Clock())
     return BoundedSite(
         Peer(),
         reactor,
-        bounds=ChannelBounds(**bounds),
+        bounds=channel_bounds,
         timers=timers,
+        turns=Turns(reactor),
         counters=counters,
         addresses=ClientAddresses(),
         repeated=RepeatedLog(Clock()),
-        connections=connections,
+        connections=ConnectionCount(
+            Pool(
+                "connections",
+                limit=channel_bounds.max_connections,
+                limit_per_address=channel_bounds.max_connections_per_address,
+                full=counters.full,
+                evicted=counters.evicted,
+            )
+        ),
         access_log=False,
     )
 

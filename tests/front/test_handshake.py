@@ -39,7 +39,7 @@ def expected(query: EngineRequest, facts: Facts) -> Refusal | None:
         (FORBIDDEN, not facts.origin_allowed()),
         (UNSUPPORTED_VERSION, query.revision is None),
         (BAD_REQUEST, facts.session is not None and facts.session.revision != query.revision),
-        (TOO_MANY, query.sid is None and not websocket and facts.polling_full),
+        (TOO_MANY, query.sid is None and not websocket and facts.polling_full()),
     ]
     return next((refusal for refusal, holds in faults if holds), None)
 
@@ -67,7 +67,7 @@ class Order(SynchronousTestCase):
                 upgrade=upgrade,
                 session=session,
                 origin_allowed=lambda allowed=allowed: allowed,  # type: ignore[misc]
-                polling_full=full,
+                polling_full=lambda full=full: full,  # type: ignore[misc]
             )
             refusal = refusal_of(query, facts)
             self.assertEqual(refusal, expected(query, facts), (query, facts))

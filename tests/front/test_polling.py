@@ -10,7 +10,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.front.channel import ChannelBounds
-from kschat.front.polling import CONGESTED, LAST_WORDS_TIMEOUT, SECOND_REQUEST_TIMEOUT, SLICE
+from kschat.front.polling import CONGESTED, LAST_WORDS_TIMEOUT, SECOND_REQUEST_TIMEOUT
+from kschat.front.turns import PACKETS as SLICE
 from kschat.wire import payload
 from kschat.wire.connection import Socket
 from kschat.wire.engineio import Frame, Revision
@@ -38,7 +39,7 @@ class PollingTests(SynchronousTestCase):
         self.assertEqual([ended[0] for ended in poller.daemon.recorder.of("ended")], [reason])
         for asked in (poller.get(), poller.post("2")):
             self.assertEqual((asked.status, asked.code), (400, 1))
-        self.assertEqual(poller.daemon.sessions.polls, 0)
+        self.assertEqual(poller.daemon.front.polls.taken, 0)
 
 
 class Handshake(PollingTests):
@@ -84,13 +85,50 @@ class Handshake(PollingTests):
     def test_sessions_beyond_the_bound_are_refused_until_others_end(self) -> None:
         for revision in REVISIONS:
             daemon = Daemon(max_polls=2)
-            first, _ = Poller(daemon, revision), Poller(daemon, revision)
+            first, second = Poller(daemon, revision), Poller(daemon, revision)
+            first.join()
+            second.join()
             refused = Poller(daemon, revision).opening
             self.assertEqual((refused.status, refused.response.json["message"]), (503, "Too many sessions"))
             self.assertEqual((daemon.counters.turned_away, daemon.counters.rejected), (1, {}))
+            self.assertEqual((daemon.counters.full, daemon.counters.evicted), ({"polls": 1}, {}))
             daemon.websocket()
             first.post("1")
             self.assertEqual(Poller(daemon, revision).opening.status, 200)
+
+    def test_who_has_not_joined_gives_way_and_first_who_has_not_come_back(self) -> None:
+        for revision in REVISIONS:
+            daemon = Daemon(max_polls=3)
+            joined, back, new = (Poller(daemon, revision) for _ in range(3))
+            joined.join()
+            back.post("6")
+            fourth = Poller(daemon, revision)
+            self.assertEqual([one.lives for one in (joined, back, new, fourth)], [True, True, False, True])
+            fourth.join()
+            Poller(daemon, revision).join()
+            self.assertEqual([one.lives for one in (joined, back, fourth)], [True, False, True])
+            self.assertEqual(Poller(daemon, revision).opening.status, 503)
+            self.assertEqual((daemon.counters.full, daemon.counters.evicted), ({"polls": 1}, {"polls": 2}))
+
+    def test_an_address_that_floods_keeps_neither_itself_nor_others_out(self) -> None:
+        daemon = Daemon(max_polls=100, max_polls_per_address=10)
+
+        def flood() -> None:
+            for _ in range(8):
+                daemon.connect().arrive(request("GET", "EIO=4&transport=polling"))
+
+        flood()
+        for peer in ("192.0.2.7", "192.0.2.8"):
+            flood()
+            poller = Poller(daemon, peer=peer)
+            flood()
+            poller.post("40/kschat,")
+            flood()
+            flood()
+            self.assertTrue(any(text.startswith("40/kschat") for text in poller.take()))
+        self.assertEqual(daemon.front.polls.of("192.0.2.7"), 10)
+        self.assertEqual(set(daemon.counters.evicted), {"polls_per_address"})
+        self.assertLessEqual(len(daemon.sessions), 11)
 
     def test_who_never_comes_back_is_forgotten_soon(self) -> None:
         for revision in REVISIONS:
@@ -125,6 +163,7 @@ class SendingData(PollingTests):
     def test_packets_arrive_in_their_order_and_are_answered_by_ok(self) -> None:
         for daemon, poller in self.each():
             asked = poller.post(*[f'42/kschat,["x",{number}]' for number in range(100)])
+            daemon.take_turns()
             self.assertEqual((asked.status, asked.response.body), (200, b"ok"))
             self.assertEqual(daemon.recorder.of("event"), [("x", number) for number in range(100)])
 
@@ -197,7 +236,7 @@ class SendingData(PollingTests):
             body, _ = payload.encode([Frame(b'42/kschat,["x"]')], poller.revision, 1000)
             wire = daemon.connect()
             wire.arrive(3 * request("POST", poller._query, body.payload))
-            wire.pump()
+            daemon.take_turns()
             self.assertEqual(bytes(wire.taken).count(b"200 OK"), 3)
             self.assertEqual(len(daemon.recorder.of("event")), 3)
             self.assertTrue(poller.lives)
@@ -421,6 +460,7 @@ class LongBodies(PollingTests):
         peer = poller.websocket()
         for text in ("2probe", "5", '42/kschat,["z"]'):
             peer.send(text)
+        daemon.take_turns()
         self.pump(daemon)
         self.assertEqual(daemon.recorder.of("event"), [("x",), ("y",), ("z",)])
         self.assertEqual(second.response.body, b"ok")
@@ -483,6 +523,7 @@ class ReceivingData(PollingTests):
                     waiting = poller.get()
                     poller.ask(method, b"2" * (method == "POST"), wire=waiting.wire)
                     daemon.sessions[poller.sid].session.close(reason)
+                    daemon.take_turns()
                     self.assertEqual(waiting.response.status, 200)
                     behind = Response(waiting.response.rest)
                     self.assertEqual((behind.status, behind.json["code"]), (400, 1))
@@ -788,7 +829,7 @@ class Close(PollingTests):
         for daemon, poller in self.each():
             poller.get()
             poller.post("1")
-            self.assertEqual((list(daemon.sessions), daemon.sessions.polls, daemon.sessions._deadlines), ([], 0, {}))
+            self.assertEqual((list(daemon.sessions), daemon.front.polls.taken, daemon.sessions._deadlines), ([], 0, {}))
 
 
 class Proof(PollingTests):
@@ -944,7 +985,7 @@ class Cors(PollingTests):
         return PendingRequest(daemon.connect(), data).response
 
     def test_a_browser_that_asks_before_is_answered(self) -> None:
-        response = self.preflight(Daemon(), self.ORIGIN)
+        response = self.preflight(Daemon(origins=(self.ORIGIN,)), self.ORIGIN)
         self.assertEqual((response.status, response.body), (204, b""))
         self.assertEqual(response.headers["access-control-allow-origin"], self.ORIGIN)
         self.assertEqual(response.headers["access-control-allow-methods"], "GET, POST")
@@ -956,4 +997,7 @@ class Cors(PollingTests):
         self.assertNotIn("access-control-allow-origin", response.headers)
 
     def test_names_of_headers_that_are_none_are_not_repeated(self) -> None:
-        self.assertNotIn("access-control-allow-headers", self.preflight(Daemon(), self.ORIGIN, "a b; c").headers)
+        self.assertNotIn(
+            "access-control-allow-headers",
+            self.preflight(Daemon(origins=(self.ORIGIN,)), self.ORIGIN, "a b; c").headers,
+        )

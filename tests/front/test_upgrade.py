@@ -70,7 +70,7 @@ class Changing(UpgradeTests):
             daemon.recorder.sockets[-1].emit(b'["y"]')
             self.assertEqual(daemon.recorder.of("event"), [("x",)])
             self.assertEqual(peer.texts(), ['42/kschat,["y"]'])
-            self.assertEqual(daemon.sessions.polls, 0)
+            self.assertEqual(daemon.front.polls.taken, 0)
 
     def test_what_comes_in_one_piece_is_read_in_its_order(self) -> None:
         for daemon, poller in self.each():
