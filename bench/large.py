@@ -32,8 +32,9 @@ from bench.peers.base import Running
 from bench.peers.daemon import Daemon
 from bench.process import machine
 from bench.services import Services, missing
-from bench.spawn import ROOT, PeerError
+from bench.spawn import PeerError
 from bench.stats import percentile
+from tests.support.launch import REPOSITORY
 
 TIMES: Final = 3.0
 BOUND: Final = 50.0
@@ -41,7 +42,7 @@ BOUND: Final = 50.0
 #: What disturbs the two more than it may is done so often, since other work on the machine may have been what did.
 TRIES: Final = 3
 
-_PAGE: Final = ROOT / "docs" / "storage.md"
+_PAGE: Final = REPOSITORY / "docs" / "storage.md"
 _BETWEEN: Final = re.compile(
     r"(<!-- made by `python -m bench.large --write` -->\n).*?(<!-- end of it -->\n)", re.DOTALL
 )
@@ -119,7 +120,7 @@ class Large:
         """Fill the store. Raises CalledProcessError."""
         argv = [sys.executable, "-m", "bench.fill", self.store, "--messages", str(self.count)]
         argv += ["--undelivered", str(self.undelivered), "--members", str(self.options.members)]
-        done = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+        done = subprocess.run(argv, cwd=REPOSITORY, check=True, capture_output=True)
         told = json.loads(done.stdout)
         seconds, self.away = told["seconds"], told["away"]
         self._note("filled", f"{self.count / seconds:,.0f} messages/s; {self._size() / 1e6:,.0f} MB")
@@ -201,7 +202,7 @@ class Large:
             argv = [sys.executable, "-c", "from kschat.cli import run; run()", "backup", copy, "--store", self.store]
 
             def back_up() -> None:
-                subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+                subprocess.run(argv, cwd=REPOSITORY, check=True, capture_output=True)
                 os.unlink(copy)
 
         else:
@@ -310,7 +311,7 @@ class Two:
     def __init__(self, port: int, secret: str, rate: float) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.others", "--port", str(port), "--rate", str(rate)],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env={"KSCHAT_SECRET": secret, "PATH": os.environ.get("PATH", "")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

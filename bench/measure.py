@@ -17,7 +17,7 @@ from typing import Any
 from bench.peers.base import Peer, Running
 from bench.process import rss_bytes
 from bench.services import Services
-from bench.spawn import ROOT
+from tests.support.launch import REPOSITORY
 
 _WARM = 50
 """Idle sockets that join before memory is looked at, so that what the first ones load is not counted."""
@@ -99,7 +99,7 @@ def loaded(peer: Peer, plan: Plan, services: Services, *, rate: float = 0.0) -> 
         argv = command(peer, running, plan)
         if rate:
             argv += ["--rate", str(rate)]
-        done = subprocess.run(argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, capture_output=True, check=False)
+        done = subprocess.run(argv, cwd=REPOSITORY, env={"KSCHAT_SECRET": secret}, capture_output=True, check=False)
         if done.returncode:
             raise MeasureError(f"{peer.name}: {done.stderr.decode(errors='replace').strip()}")
         return figures(json.loads(done.stdout), running)
@@ -131,7 +131,7 @@ def memory(peer: Peer, plan: Plan, services: Services) -> tuple[float, float]:
     with started(peer, services) as (running, secret):
         argv = [*command(peer, running, plan), "--idle", ",".join(map(str, steps))]
         load = subprocess.Popen(
-            argv, cwd=ROOT, env={"KSCHAT_SECRET": secret}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            argv, cwd=REPOSITORY, env={"KSCHAT_SECRET": secret}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert load.stdin is not None and load.stdout is not None
         try:

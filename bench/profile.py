@@ -24,7 +24,8 @@ from bench.peers import PEERS
 from bench.peers.base import Peer, Running
 from bench.peers.daemon import Daemon
 from bench.services import Services
-from bench.spawn import ROOT, PeerError
+from bench.spawn import PeerError
+from tests.support.launch import REPOSITORY
 
 _SAMPLES = 200
 _SECRET = "of a daemon that lives for a moment only"
@@ -49,7 +50,7 @@ def shares(stacks: Iterable[str]) -> tuple[Counter[str], Counter[str], int]:
 def _spied(running: Running, argv: list[str], plan: Plan, directory: Path) -> tuple[str, str]:
     """Run the load and look at the peer's first process meanwhile; return what the load told, and the stacks."""
     out = directory / "stacks"
-    load = subprocess.Popen(argv, cwd=ROOT, env={"KSCHAT_SECRET": _SECRET}, stdout=subprocess.PIPE, text=True)
+    load = subprocess.Popen(argv, cwd=REPOSITORY, env={"KSCHAT_SECRET": _SECRET}, stdout=subprocess.PIPE, text=True)
     seconds = max(1, round(plan.warmup + plan.seconds))
     spy = [_py_spy(), "record", "--pid", str(running.pids[0]), "--format", "raw", "--function", "--output", str(out)]
     spy += ["--rate", str(_SAMPLES), "--duration", str(seconds)]
@@ -87,7 +88,9 @@ def count(peer: Daemon, plan: Plan, top: int) -> None:
         running = dataclasses.replace(peer, twistd=options).start(Path(directory), _SECRET, services)
         try:
             argv = command(peer, running, plan)
-            load = subprocess.run(argv, cwd=ROOT, env={"KSCHAT_SECRET": _SECRET}, stdout=subprocess.PIPE, check=False)
+            load = subprocess.run(
+                argv, cwd=REPOSITORY, env={"KSCHAT_SECRET": _SECRET}, stdout=subprocess.PIPE, check=False
+            )
         finally:
             running.stop()
         _print_load(load.stdout.decode(), running)

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from bench.spawn import PeerError, free_port, spawn
+from bench.spawn import PeerError, spawn
+from tests.support.launch import free_port
 
 _DEBIANS: Final = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Without the wrapper on the path, which would change the user."""

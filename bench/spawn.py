@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-"""The repository: subprocesses run here, so that ``-m bench.…`` and the twistd plugin are found."""
+from tests.support.launch import REPOSITORY
+
 _START: Final = 30.0
 """Seconds a server has until it serves."""
 
@@ -32,14 +31,6 @@ def readiness(port: int) -> dict[str, str]:
         link.close()
 
 
-def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def spawn(
     argv: Sequence[str], log: Path, ready: bytes, environ: Mapping[str, str] | None = None, seconds: float = _START
 ) -> subprocess.Popen[bytes]:
@@ -49,7 +40,7 @@ def spawn(
     ready.
     """
     with log.open("wb") as out:
-        process = subprocess.Popen(argv, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        process = subprocess.Popen(argv, cwd=REPOSITORY, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     deadline = time.monotonic() + seconds
     while ready not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:

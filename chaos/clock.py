@@ -18,12 +18,13 @@ from twisted.internet.task import deferLater
 
 from chaos import report
 from chaos.cast import Actor
-from chaos.daemon import Daemon, free_port
+from chaos.daemon import Daemon
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
 from chaos.stage import SECRET, Stage, Stuck
 from tests.support.faketime import WallClock
+from tests.support.launch import free_port
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 
@@ -85,19 +86,19 @@ class Kind:
         self._directory = Path(tempfile.mkdtemp(prefix="kschat-chaos-"))
         self._services: list[RabbitMQ | Redis] = []
         self.parts: list[Part] = []
-        settings = ["--ping-interval", str(PING), "--ping-timeout", str(PONG), "--no-access-log"]
+        settings: dict[str, object] = {"ping_interval": PING, "ping_timeout": PONG, "no_access_log": True}
         if name in ("relay", "cluster"):
             broker = RabbitMQ()
             self._serve("RabbitMQ", broker)
-            settings += ["--amqp", broker.url]
+            settings["amqp"] = broker.url
         if name == "cluster":
             redis = Redis("appendonly yes\nappendfsync always")
             self._serve("Redis", redis)
-            settings += ["--redis", redis.url]
+            settings["redis"] = redis.url
         if name == "sqlite":
             self.parts.append(Part("the file", self._hide, self._show))
         file = f"sqlite:{self._directory}/clock.db"
-        settings += ["--store", {"memory": "memory", "sqlite": file, "relay": "none", "cluster": "redis"}[name]]
+        settings["store"] = {"memory": "memory", "sqlite": file, "relay": "none", "cluster": "redis"}[name]
         count = 2 if name in ("relay", "cluster") else 1
         self.daemons = [Daemon(reactor, free_port(), SECRET, settings, self.clock.environment) for _ in range(count)]
 

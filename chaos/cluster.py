@@ -13,15 +13,15 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
-from chaos import inboxes, report
+from chaos import report
 from chaos.balancer import Balancer
 from chaos.cast import MIXED, make_cast
+from chaos.cluster_run import ClusterRun
 from chaos.cuts import Cuts
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.servers import Servers, befall, deck
 from chaos.stage import SECRET, Stage, Stuck
-from chaos.store import GENERATION, open_store
 
 #: Acks until the next fault begins, whether or not the last one has ended; and seconds after which it does in any
 #: case: there are no acks while Redis is away.
@@ -63,8 +63,7 @@ class Cluster:
         self._under_way: dict[str, Deferred[None]] = {}
         self._began = 0.0
         self._faults: Counter[str] = Counter()
-        self.stuck = ""
-        self.wrong: dict[str, int] = {}
+        self.played = ClusterRun(reactor, self.servers, self.ledger, self.stage)
 
     @property
     def faults(self) -> Counter[str]:
@@ -72,32 +71,11 @@ class Cluster:
         return self._cuts.counts + self._faults
 
     async def run(self) -> None:
-        """Do it. Where something does not come in time, ``stuck`` says what; the counts hold all the same."""
-        try:
-            await self.servers.start()
-            await self.stage.open()
-            self._began = time.monotonic()
-            try:
-                await self._all()
-            except Stuck as stuck:
-                self.stuck = str(stuck)
-            await self.stage.close()
-            await self.servers.end()
-            await self._count()
-        finally:
-            await self.stage.close()
-            await self.servers.abandon()
-
-    async def _count(self) -> None:
-        ledger, members = self.ledger, self.servers.members
-        self.wrong |= ledger.verdict()
-        users = {actor.user for actor in ledger.actors}
-        async with open_store(self._reactor, self.servers.redis.url) as store:
-            self.wrong |= await inboxes.verdict(store, users, ledger.acked, ledger.recipients, GENERATION)
-        self.wrong["errors in the daemons' logs"] = sum(len(member.daemon.faults) for member in members)
-        self.wrong["ends of daemons with a status"] = sum(any(member.statuses) for member in members)
+        """Do it."""
+        await self.played.run(self._all)
 
     async def _all(self) -> None:
+        self._began = time.monotonic()
         await self.stage.begin()
         breaking = Deferred.fromCoroutine(self._break())
         befalling = Deferred.fromCoroutine(self._befall())
@@ -152,12 +130,4 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     one = Cluster(reactor, options, say)
     say(f"seed {options.seed}: {report.who(one.ledger)}, {len(one.servers.members)} daemons, RabbitMQ, Redis")
     await one.run()
-    wrong = one.wrong
-    report.tell(one.ledger, one.faults, wrong, say)
-    for member in one.servers.members:
-        if one.stuck or member.daemon.faults:
-            say(f"{member.name}:")
-            report.tell_log(member.daemon, say)
-    if one.stuck:
-        wrong[one.stuck] = 1
-    return [name for name, count in wrong.items() if count]
+    return one.played.tell(one.faults, say)

@@ -10,15 +10,15 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from chaos import inboxes, report
+from chaos import report
 from chaos.cast import Actor
+from chaos.cluster_run import ClusterRun
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
-from chaos.replicas import KINDS, NoFailover, Replicas
+from chaos.replicas import KINDS, Replicas
 from chaos.servers import Servers
-from chaos.stage import SECRET, Stage, Stuck
-from chaos.store import GENERATION, open_store
+from chaos.stage import SECRET, Stage
 
 #: The most milliseconds between two messages of an actor: so four of them send 50 messages a second.
 PACE = 240
@@ -55,24 +55,11 @@ class Failover:
         self.stage = Stage(reactor, options.seed, self.ledger, (), proxies)
         self.faults: Counter[str] = Counter()
         self.rate = 0.0
-        self.stuck = ""
-        self.wrong: dict[str, int] = {}
+        self.played = ClusterRun(reactor, self.servers, self.ledger, self.stage)
 
     async def run(self) -> None:
-        """Do it. Where something does not come in time, ``stuck`` says what; the counts hold all the same."""
-        try:
-            await self.servers.start()
-            await self.stage.open()
-            try:
-                await self._all()
-            except (Stuck, NoFailover) as stuck:
-                self.stuck = str(stuck)
-            await self.stage.close()
-            await self.servers.end()
-            await self._count()
-        finally:
-            await self.stage.close()
-            await self.servers.abandon()
+        """Do it."""
+        await self.played.run(self._all)
 
     async def _all(self) -> None:
         chance = random.Random(self._options.seed)
@@ -89,27 +76,12 @@ class Failover:
         self.stage.hush()
         await self.stage.settle()
 
-    async def _count(self) -> None:
-        ledger = self.ledger
-        self.wrong |= ledger.verdict()
-        users = {actor.user for actor in ledger.actors}
-        async with open_store(self._reactor, self.redis.url) as store:
-            self.wrong |= await inboxes.verdict(store, users, ledger.acked, ledger.recipients, GENERATION)
-        self.wrong["errors in the daemons' logs"] = sum(len(one.daemon.faults) for one in self.servers.members)
-        self.wrong["ends of daemons with a status"] = sum(any(one.statuses) for one in self.servers.members)
-
 
 async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:
     """One run, told to ``say`` line by line; what must be 0 and is not."""
     one = Failover(reactor, options, say)
     say(f"seed {options.seed}: {report.who(one.ledger)}, 2 daemons, RabbitMQ, Redis with a replica and 3 Sentinels")
     await one.run()
-    report.tell(one.ledger, one.faults, one.wrong, say)
+    wrong = one.played.tell(one.faults, say)
     say(f"{'acknowledged a second':45}{one.rate:9.1f}")
-    for member in one.servers.members:
-        if one.stuck or member.daemon.faults:
-            say(f"{member.name}:")
-            report.tell_log(member.daemon, say)
-    if one.stuck:
-        one.wrong[one.stuck] = 1
-    return [name for name, count in one.wrong.items() if count]
+    return wrong

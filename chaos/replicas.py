@@ -8,6 +8,7 @@ from typing import Any, Final
 from hiredis import ReplyError
 from twisted.internet.task import deferLater
 
+from chaos.stage import Stuck
 from tests.support.redis import Redis
 
 #: The name by which Sentinels know the master.
@@ -21,10 +22,6 @@ SENTINELS: Final = 3
 #: Seconds that a failover may take, and until both servers are in step again.
 PATIENCE: Final = 60.0
 LOOK: Final = 0.05
-
-
-class NoFailover(Exception):
-    """It did not come in time. The text says what was waited for."""
 
 
 class Replicas:
@@ -74,7 +71,7 @@ class Replicas:
             kind: one of ``KINDS``.
 
         Raises:
-            NoFailover: it did not come in time.
+            Stuck: it did not come in time.
         """
         old, new = self.master, self.replica
         if kind == "killed":
@@ -88,7 +85,7 @@ class Replicas:
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait until the replica is in step with the master, and the Sentinels know both. Raises NoFailover."""
+        """Wait until the replica is in step with the master, and the Sentinels know both. Raises Stuck."""
         await self._until(self._in_step, "the replica to be in step with the master")
 
     def _ordered(self) -> bool:
@@ -139,5 +136,5 @@ class Replicas:
         end = self._reactor.seconds() + PATIENCE
         while not true():
             if self._reactor.seconds() > end:
-                raise NoFailover(f"waited {PATIENCE:g} s in vain for {what}\n{self._state()}")
+                raise Stuck(f"waited {PATIENCE:g} s in vain for {what}\n{self._state()}")
             await deferLater(self._reactor, LOOK)

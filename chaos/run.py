@@ -17,11 +17,12 @@ from twisted.internet.task import deferLater
 from chaos import archive, report
 from chaos.cast import make_cast
 from chaos.cuts import Cuts
-from chaos.daemon import Daemon, free_port
+from chaos.daemon import Daemon
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
 from chaos.stage import SECRET, Stage, Stuck
+from tests.support.launch import free_port
 
 #: Acks until the next kill, and until the next fault.
 KILL_AFTER = (150, 800)
@@ -46,7 +47,7 @@ class Run:
         store = "memory" if options.memory else f"sqlite:{self.file}"
         port = free_port()
         # Soon enough for a connection that is half dead to be noticed in a run.
-        settings = ("--store", store, "--ping-interval", "5", "--ping-timeout", "4")
+        settings = {"store": store, "ping_interval": 5, "ping_timeout": 4}
         self.daemon = Daemon(reactor, port, SECRET, settings)
         proxy = Proxy(reactor, port)
         self.ledger = Ledger(actors, members)

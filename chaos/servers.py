@@ -9,8 +9,9 @@ from typing import Any, Protocol, cast
 
 from twisted.internet.task import deferLater
 
-from chaos.daemon import Daemon, free_port
+from chaos.daemon import Daemon
 from chaos.replicas import Replicas
+from tests.support.launch import free_port
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 
@@ -101,13 +102,13 @@ class Servers:
         self._rabbitmq = RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
         self.redis: Redis | Replicas = own or cast(Replicas, redis)
-        places: tuple[str, ...] = ("--store", "redis", "--redis", self.redis.url, "--amqp", self._rabbitmq.url)
+        settings: dict[str, object] = {"store": "redis", "redis": self.redis.url, "amqp": self._rabbitmq.url}
         if own is None:
-            places += ("--redis-replicas", "1")
+            settings["redis_replicas"] = 1
         # Soon enough for a connection that is half dead to be noticed in a run.
-        settings = (*places, "--ping-interval", "5", "--ping-timeout", "4", "--no-access-log")
+        settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True}
         self.members = [
-            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, (*settings, "--peer-listen", _inner())))
+            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, {**settings, "peer_listen": _inner()}))
             for number in range(daemons)
         ]
         parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), *self.members]

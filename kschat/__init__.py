@@ -7,6 +7,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 - ``cli``      the command ``kschat``, and the options of ``twistd kschat``
 - ``settings`` one frozen ``Config`` from defaults < TOML file < environment < command line
 - ``front``    HTTP and sockets
+- ``api``      what programs ask of a daemon: the control socket
 - ``backends`` one module for each thing outside the process
 - ``chat``     the chat itself; knows no socket, no broker, no SQL
 - ``server``   a Socket.IO server for any application: namespaces, rooms, acks; the chat is mounted on one

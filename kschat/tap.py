@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
+from kschat.api.control import ControlSocket, make_site
 from kschat.assets import directory
 from kschat.backends import amqp, redis
 from kschat.backends.kinds import Backends
@@ -54,7 +55,17 @@ from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
 from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
-from kschat.settings import Config, ConfigError, claim_rules, hints, load, peer_place, read_keys, read_secret
+from kschat.settings import (
+    Config,
+    ConfigError,
+    claim_rules,
+    control_path,
+    hints,
+    load,
+    peer_place,
+    read_keys,
+    read_secret,
+)
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -190,6 +201,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             setting="peer_listen",
         )
         inner_port.setServiceParent(ports)
+    if (path := control_path(config.control, config.store)) is not None:
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
     ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
     daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
     Reloading(rereads).setServiceParent(daemon)

@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import __version__
 from kschat.backends import redis
-from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.keys import Keys
+from kschat.chat.revocation import LEEWAY, Revocation, RevocationRequest
 from kschat.chat.tokens import Identity, Rooms, TokenError, Verifier
 from kschat.cli import command as cli
 from kschat.cli.connect import Finding
@@ -52,6 +53,8 @@ class CommandTestCase(SynchronousTestCase):
         self.connected = Connected()
         self.told: list[redis.Settings] = []
         self.tells: bool | Exception = True
+        self.revoked: list[tuple[redis.Settings | None, redis.Settings, Revocation, int]] = []
+        self.revokes: int | Exception | None = 3
 
     def tell_redis(self, settings: redis.Settings) -> bool:
         self.told.append(settings)
@@ -59,11 +62,19 @@ class CommandTestCase(SynchronousTestCase):
             raise self.tells
         return self.tells
 
+    def revoke_in_redis(
+        self, store: redis.Settings | None, bus: redis.Settings, revocation: Revocation, now: int
+    ) -> int | None:
+        self.revoked.append((store, bus, revocation, now))
+        if isinstance(self.revokes, Exception):
+            raise self.revokes
+        return self.revokes
+
     def run_command(self, *arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Status, output and errors of the command."""
         output, errors = io.StringIO(), io.StringIO()
         environ = KEY if environ is None else environ
-        tools = (self.connected.open, self.tell_redis)
+        tools = (self.connected.open, self.tell_redis, self.revoke_in_redis)
         status = cli.main(arguments, environ, self.clock.seconds, output, errors, *tools)
         return status, output.getvalue(), errors.getvalue()
 
@@ -183,7 +194,7 @@ class TestHelp(CommandTestCase):
             (["--store", "redis"], "which is started by `twistd kschat --store …`"),
             (["serve"], "the daemon is started by `twistd kschat`"),
             (["tokens"], "did you mean token?"),
-            (["frobnicate"], "token, check-config, settings-table"),
+            (["frobnicate"], "token, revoke, check-config, settings-table"),
         ]:
             self.assertIn(mend, self.refusal(*arguments))
 
@@ -262,3 +273,66 @@ class TestRestored(CommandTestCase):
         self.tells = StoreUnavailable("Redis can't be reached: refused")
         self.assertEqual(self.run_restored()[2], "kschat: restored: Redis can't be reached: refused\n")
         self.assertIn("name the Redis", self.refusal("restored", "--store", "redis", environ={}))
+
+
+class TestRevoke(CommandTestCase):
+    """``kschat revoke``; what it does to daemons is in ``tests/e2e/test_revoke.py``."""
+
+    def test_with_redis_it_writes_there_and_says_how_many_daemons_were_told(self) -> None:
+        cluster = (
+            "--store",
+            "redis",
+            "--redis",
+            "redis://one/0",
+            "--redis-prefix",
+            "p",
+            "--redis-pub",
+            "redis://two/0",
+        )
+        status, output, errors = self.run_command("revoke", "--user", "ann", *cluster)
+        self.assertEqual((status, output, errors), (0, "revoked: in Redis, and on 3 daemons now\n", ""))
+        ((store, bus, revocation, now),) = self.revoked
+        assert store is not None
+        self.assertEqual((store.url, store.prefix, bus.url, now), ("redis://one/0", "p", "redis://two/0", NOW * 1000))
+        self.assertEqual(revocation, RevocationRequest(user="ann").revocation(now, 0))
+        self.revokes = None
+        self.assertIn("read it there", self.run_command("revoke", "--user", "ann", *cluster)[1])
+        self.revokes = 1
+        relay = ("--store", "none", "--redis", "redis://one/0")
+        _, output, _ = self.run_command("revoke", "--lift", "--jti", "a", *relay)
+        self.assertEqual((output, self.revoked[-1][0]), ("lifted: on 1 daemon now\n", None))
+
+    def test_times_and_the_setting_count(self) -> None:
+        cluster = ("--store", "redis", "--redis", "redis://one/0", "--revocation-days", "2")
+        table = {
+            ("--issued-before", "now"): (NOW * 1000, (NOW + 2 * 86400) * 1000),
+            ("--issued-before", "1970-01-01T01:00:00+01:00"): (0, (NOW + 2 * 86400) * 1000),
+            ("--issued-before", "12.5", "--user", "ann"): (12_500, (NOW + 2 * 86400) * 1000),
+            ("--jti", "a"): (0, (NOW + 2 * 86400) * 1000),
+            ("--jti", "a", "--expires", "1970-01-02T00:00:00Z"): (0, 86_400_000 + LEEWAY),
+        }
+        for arguments, expected in table.items():
+            self.assertEqual(self.run_command("revoke", *arguments, *cluster)[0], 0)
+            revocation = self.revoked[-1][2]
+            self.assertEqual((revocation.before, revocation.until), expected, arguments)
+
+    def test_what_can_not_be_done_is_one_sentence(self) -> None:
+        cluster = ("--store", "redis", "--redis", "redis://one/0")
+        table = {
+            (): "name what is revoked",
+            ("--user", "#team"): "begins with #",
+            ("--jti", "a", "--user", "ann"): "jti names one token",
+            ("--issued-before", "yesterday"): "is no time",
+            ("--issued-before", "2026-11-30T12:00:00"): "does not say its zone",
+            ("--issued-before", "9999999999"): "in the future",
+            ("--user", "ann", "--expires", "now"): "give jti too",
+        }
+        for arguments, said in table.items():
+            self.assertIn(said, self.refusal("revoke", *arguments, *cluster))
+        self.assertIn("name the Redis", self.refusal("revoke", "--user", "ann", "--store", "redis"))
+        self.assertIn("there is no file", self.refusal("revoke", "--user", "ann", "--store", "sqlite:/nowhere/x.db"))
+        self.revokes = RevocationsFull()
+        self.assertIn("no more can be kept", self.refusal("revoke", "--user", "ann", *cluster))
+        self.revokes = StoreUnavailable("Redis is away")
+        self.assertIn("Redis is away", self.refusal("revoke", "--user", "ann", *cluster))
+        self.assertEqual(len(self.revoked), 2)

@@ -54,6 +54,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
     "revocation_days": ("30", 30.0),
+    "control": ("/run/kschat.control", "/run/kschat.control"),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),

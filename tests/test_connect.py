@@ -18,7 +18,8 @@ from kschat.backends.sqlite.database import Lock
 from kschat.cli.connect import Finding, try_all
 from kschat.settings import Config, load
 from tests.support.certificates import Authority
-from tests.support.rabbitmq import RabbitMQ, free_ports, shared_rabbitmq
+from tests.support.launch import free_ports
+from tests.support.rabbitmq import RabbitMQ, shared_rabbitmq
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import real_reactor
 from tests.test_tap import environment

@@ -366,7 +366,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|check-config|settings-table|backup|restored|--version"
+        known = "token|revoke|check-config|settings-table|backup|restored|--version"
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

@@ -54,6 +54,7 @@ ALLOWED = {
         "kschat.repeated_log",
         "kschat.wire",
     },
+    "api": {"msgspec", "twisted", "kschat.chat"},
     "front": {
         "msgspec",
         "zope.interface",

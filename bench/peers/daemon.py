@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,8 @@ from typing import Final
 
 from bench.peers.base import Running
 from bench.services import Services, missing
-from bench.spawn import ROOT, PeerError, free_port, readiness, spawn
+from bench.spawn import PeerError, readiness, spawn
+from tests.support.launch import SERVING, command, environment, free_port
 
 _READY: Final = 30.0
 """Seconds until it must have found its services."""
@@ -58,17 +57,11 @@ class Daemon:
     def start(self, directory: Path, secret: str, services: Services) -> Running:
         """Start the daemon and return when it serves. Raises PeerError."""
         port = free_port()
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_")}
-        environ.pop("PORT", None)
-        environ["PYTHONPATH"] = str(ROOT)  # this checkout is measured, whatever is installed
-        environ["KSCHAT_SECRET"] = secret
-        argv = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *self.twistd]
-        argv += ["kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
         running = {name: services.get(name) for name in self._needs()}
         places = {"directory": directory, **{name: service.url for name, service in running.items()}}
-        for name, value in (*_FAR.items(), *self.settings):
-            argv += [f"--{name.replace('_', '-')}", value.format_map(places)]
-        process = spawn(argv, directory / "daemon.log", b"serving on ", environ)
+        settings = {name: value.format_map(places) for name, value in (*_FAR.items(), *self.settings)}
+        argv = command(port, settings, self.twistd)
+        process = spawn(argv, directory / "daemon.log", SERVING, environment(secret))
         started = Running((port,), (process,), {name: service.pid for name, service in running.items()})
         self._ready(started)
         return started

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bench.peers.base import Running
 from bench.services import Services
-from bench.spawn import free_port, spawn
+from bench.spawn import spawn
+from tests.support.launch import free_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

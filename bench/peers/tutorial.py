@@ -11,7 +11,8 @@ from typing import Final
 
 from bench.peers.base import Running
 from bench.services import Services, missing
-from bench.spawn import free_port, spawn
+from bench.spawn import spawn
+from tests.support.launch import free_port
 
 DIRECTORY: Final = Path(__file__).with_name("node")
 READY: Final = b"serving on "

@@ -120,7 +120,7 @@ class RevocationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         if self.expires is not None:
             raise ValueError("expires is of a token: give jti too")
         if self.user is None:
-            if self.issued_before is None and not self.lift:
+            if self.issued_before is None:
                 raise ValueError("name what is revoked: a user, a jti, or issued_before")
             return _ISSUED
         user = as_user(self.user)

@@ -1,4 +1,4 @@
-"""The console command ``kschat``: makes tokens, checks a configuration, backs up the store.
+"""The console command ``kschat``: makes and revokes tokens, checks a configuration, backs up the store.
 
 It accepts the daemon's options and reads the same file and environment, so that its output holds for the daemon.
 """
@@ -19,10 +19,12 @@ from kschat import __version__
 from kschat.backends import redis
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
+from kschat.chat.revocation import Revocation
 from kschat.chat.tokens import Issuer, Rooms
 from kschat.cli.connect import Finding, try_all
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import Options, short_help
+from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.settings import (
     SETTINGS,
@@ -124,6 +126,7 @@ class CommandOptions(usage.Options):
     synopsis = "kschat [--version] COMMAND [options]"
     subCommands: ClassVar[list[Any]] = [
         ["token", None, TokenOptions, "Make a token for a user."],
+        ["revoke", None, RevokeOptions, "Revoke tokens: of a user, by id, or by when they were issued."],
         ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
         ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
         ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
@@ -206,12 +209,14 @@ def main(
     errors: TextIO,
     connect: Connect,
     tell_redis: TellRedis,
+    revoke_in_redis: RevokeInRedis,
 ) -> int:
     """Runs the command.
 
     Args:
         connect: for ``check-config --connect``.
         tell_redis: for ``restored``.
+        revoke_in_redis: for ``revoke``.
 
     Returns:
         Its status: 0; 1 after one sentence to ``errors``; or 1 where a part could not be used (``--connect``).
@@ -235,6 +240,8 @@ def main(
             output.write(backup(chosen, environ))
         elif isinstance(chosen, RestoredOptions):
             output.write(restored(chosen, environ, wall, tell_redis))
+        elif isinstance(chosen, RevokeOptions):
+            output.write(revoke(chosen, environ, wall, revoke_in_redis))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:
@@ -256,7 +263,13 @@ def run() -> None:
     def tell_redis(settings: redis.Settings) -> bool:
         return in_reactor(reactor, lambda: redis.restored(settings, reactor))
 
-    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, connect, tell_redis))
+    def revoke_in_redis(
+        store: redis.Settings | None, bus: redis.Settings, revocation: Revocation, now: int
+    ) -> int | None:
+        return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
+
+    tools = (connect, tell_redis, revoke_in_redis)
+    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, *tools))
 
 
 def in_reactor(reactor: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -17,13 +17,14 @@ from kschat.settings.keyfiles import claim_rules, read_keys, read_secret
 from kschat.settings.loading import load
 from kschat.settings.model import SETTINGS, Config
 from kschat.settings.table import describe, settings_table
-from kschat.settings.validation import peer_place
+from kschat.settings.validation import control_path, peer_place
 
 __all__ = [
     "SETTINGS",
     "Config",
     "ConfigError",
     "claim_rules",
+    "control_path",
     "describe",
     "load",
     "peer_place",

@@ -56,6 +56,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "How long a token is accepted after it has expired, to allow for clocks that differ.", "seconds", 0, 3600
         ),
     ] = 0.0
+    control: Annotated[
+        str,
+        About(
+            "The path of a UNIX socket through which `kschat revoke` reaches this daemon; only the daemon's own user "
+            "can open it. Empty: with the store `sqlite:PATH`, PATH with `.control` after it; otherwise there is none."
+        ),
+    ] = ""
     revocation_days: Annotated[
         float,
         About(

@@ -1,6 +1,7 @@
 """Checks across settings: valid combinations, and files that must exist."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -185,6 +186,14 @@ def _check_redis(name: str, url: str, fault: Callable[[str, str], ConfigError]) 
         redis.check_url(url)
     except ValueError as error:
         raise fault(name, f"can't be read: {error}") from None
+
+
+def control_path(control: str, store: str) -> str | None:
+    """The path of the control socket, as two settings have it; None if there is none."""
+    if control:
+        return os.path.abspath(control)
+    kind, _, path = store.partition(":")
+    return f"{os.path.realpath(path)}.control" if kind == "sqlite" and path else None
 
 
 def peer_place(config: Config) -> tuple[str, int] | None:

@@ -23,7 +23,8 @@ from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterU
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
 from tests.contracts.router import Arrivals
-from tests.support.rabbitmq import RabbitMQ, free_ports, shared_rabbitmq
+from tests.support.launch import free_ports
+from tests.support.rabbitmq import RabbitMQ, shared_rabbitmq
 from tests.support.waiting import real_reactor
 
 _numbers = count(1)

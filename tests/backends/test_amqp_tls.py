@@ -17,7 +17,8 @@ from kschat.chat.interfaces import RouterEvent
 from tests.contracts.made import stored
 from tests.contracts.router import Arrivals
 from tests.support.certificates import Authority
-from tests.support.rabbitmq import RabbitMQ, free_ports
+from tests.support.launch import free_ports
+from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import real_reactor, within
 
 

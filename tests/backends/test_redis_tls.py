@@ -13,7 +13,7 @@ from kschat.chat.interfaces import StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import to
 from tests.support.certificates import Authority
-from tests.support.rabbitmq import free_ports
+from tests.support.launch import free_ports
 from tests.support.waiting import real_reactor
 
 

@@ -8,7 +8,7 @@ from bench.measure import Plan, loaded
 from bench.peers import PEERS
 from bench.process import cpu_seconds, rss_bytes
 from bench.services import Services
-from bench.spawn import free_port
+from tests.support.launch import free_port
 
 
 class LoadTests(SynchronousTestCase):

@@ -29,9 +29,9 @@ class SignsTests(SynchronousTestCase):
 
     def heard(self, lines: list[str]) -> list[str]:
         """The faults that the chaos counts."""
-        daemon = Daemon(Clock(), 1, "secret", ())
+        daemon = Daemon(Clock(), 1, "secret", {})
         for line in lines:
-            daemon.heard(line.encode())
+            daemon.heard(line.encode() + b"\n")
         return daemon.faults
 
     def test_a_critical_line_is_one(self) -> None:

@@ -70,11 +70,12 @@ class RequestTests(SynchronousTestCase):
     def test_lifting_is_kept_long_enough_for_every_daemon_to_learn_of_it(self) -> None:
         one = self.meant(user="ann", lift=True)
         self.assertEqual((one.key, one.lifted, one.until), (self.meant(user="ann").key, True, MS + LIFTED_KEPT))
-        self.assertEqual(self.meant(lift=True).key, self.meant(issued_before=1).key)
+        self.assertEqual(self.meant(issued_before=9, lift=True).key, self.meant(issued_before=1).key)
 
     def test_what_is_not_valid_is_one_sentence(self) -> None:
         table: list[dict[str, Any]] = [
             {},
+            {"lift": True},
             {"user": ""},
             {"user": "#room"},
             {"user": "x" * 129},
@@ -130,7 +131,7 @@ class ListTests(SynchronousTestCase):
     def test_revoking_less_lifts_nothing_and_lifting_does(self) -> None:
         late = RevocationRequest(issued_before=NOW).revocation(MS, DAY)
         early = RevocationRequest(issued_before=NOW - 100).revocation(MS, DAY)
-        lifted = RevocationRequest(lift=True).revocation(MS, DAY)
+        lifted = RevocationRequest(issued_before=0, lift=True).revocation(MS, DAY)
         self.assertTrue(self.refused(late, early, issued=NOW - 1))
         self.assertFalse(self.refused(late, lifted, issued=NOW - 1))
         self.assertFalse(self.refused(late, lifted, early, issued=NOW - 1))

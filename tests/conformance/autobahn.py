@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from kosoku import FailureError, run_fuzzingclient
 
-from tests.support.daemon import SERVING, free_port
+from tests.support.launch import SERVING, free_port
 from tests.support.needs import REPOSITORY
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Application:
         self._process = subprocess.Popen(self._command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if SERVING in line:
+            if SERVING.decode() in line:
                 return self
         raise SystemExit("the conformance application does not serve")
 

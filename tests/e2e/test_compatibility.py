@@ -24,7 +24,8 @@ from tests.compatibility import (
 )
 from tests.e2e.chatting import ChatTestCase, messages_of, new_user, sending
 from tests.support import NodeClient, NodeSocket, repeated_until, require_node, token
-from tests.support.daemon import Daemon, free_port
+from tests.support.daemon import Daemon
+from tests.support.launch import free_port
 from tests.support.proxies import Proxy, haproxy, nginx
 from tests.support.python import PythonClient
 from tests.support.rabbitmq import shared_rabbitmq

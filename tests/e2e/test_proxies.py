@@ -10,7 +10,8 @@ from twisted.web.client import Agent, readBody
 
 from tests.e2e.chatting import COMES_BACK, messages_of, new_user, sending
 from tests.support import NodeClient, NodeSocket, repeated_until, require_node, token
-from tests.support.daemon import Daemon, free_port
+from tests.support.daemon import Daemon
+from tests.support.launch import free_port
 from tests.support.proxies import Proxy, apache, haproxy, nginx
 from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import shared_redis

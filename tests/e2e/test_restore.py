@@ -13,7 +13,7 @@ from chaos.proxy import Proxy
 from tests.e2e.chatting import COMES_BACK, messages_of, new_user, received, send
 from tests.e2e.test_redis import ClusterTestCase
 from tests.support import Daemon, NodeClient, NodeSocket, require_node, token
-from tests.support.daemon import environment
+from tests.support.launch import environment
 from tests.support.tokens import SECRET
 from tests.support.waiting import real_reactor
 

@@ -22,7 +22,7 @@ from kschat.tap import make_service
 from tests.front.daemon import Response, handshake
 from tests.front.frames import client_frame, read_frames
 from tests.front.pollers import request
-from tests.support.daemon import free_port
+from tests.support.launch import free_port
 from tests.support.waiting import real_reactor, repeated_until, within
 
 SECRET = b"a secret that all daemons share, all"

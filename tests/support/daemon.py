@@ -10,9 +10,7 @@ import atexit
 import functools
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,48 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import defer, error, protocol
+from twisted.internet import defer
 from twisted.internet.interfaces import IProcessTransport
-from twisted.python.failure import Failure
 from twisted.trial import unittest
 from twisted.web.client import Agent, readBody
 
 from chaos.signs import is_fault
-from tests.support.needs import REPOSITORY
+from tests.support.launch import REPOSITORY, SERVING, NotServing, Process, command, environment, free_port
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until, within
-
-SERVING = "serving on http://"
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def command(port: int, settings: Mapping[str, object]) -> list[str]:
-    """The daemon's command line. ``settings`` are named as in the configuration file; a True becomes a bare flag.
-
-    Where they name no store, it is in memory.
-    """
-    beside = Path(sys.executable).with_name("twistd")
-    twistd = str(beside) if beside.exists() else shutil.which("twistd")
-    assert twistd is not None, "twistd is not installed"
-    arguments = [sys.executable, twistd, "-n", "--pidfile=", "kschat", "--listen", f"tcp:{port}:interface=127.0.0.1"]
-    for name, value in {"store": "memory", **settings}.items():
-        option = "--" + name.replace("_", "-")
-        arguments += [option] if value is True else [option, str(value)]
-    return arguments
-
-
-def environment(secret: str) -> dict[str, str]:
-    """Ours, without what would configure kschat from outside. The secret stands in it, and so in no process list; and
-    this checkout comes first, whichever is installed.
-    """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("KSCHAT_") and name != "PORT"}
-    return {**ours, "KSCHAT_SECRET": secret, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 
 class _Served:
@@ -132,30 +97,6 @@ class _Served:
         return await repeated_until(self.health, right, f"/healthz with {expected}")
 
 
-class _Process(protocol.ProcessProtocol):
-    """Collects what a process prints, and tells the daemon when it serves and when it ended."""
-
-    def __init__(self) -> None:
-        self.output = bytearray()
-        self.serving: defer.Deferred[None] = defer.Deferred()
-        self.ended: defer.Deferred[int] = defer.Deferred()
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self.output += data
-        if not self.serving.called and SERVING.encode() in self.output:
-            self.serving.callback(None)
-
-    def processEnded(self, reason: Failure) -> None:
-        value = reason.value
-        status = 0
-        if isinstance(value, error.ProcessTerminated):
-            status = value.exitCode if value.signal is None else -value.signal
-        if not self.serving.called:
-            text = self.output.decode(errors="replace")
-            self.serving.errback(AssertionError(f"the daemon ended with status {status} before it served:\n{text}"))
-        self.ended.callback(status)
-
-
 class Daemon(_Served):
     """A daemon of one test, stopped at the test's end.
 
@@ -166,8 +107,8 @@ class Daemon(_Served):
         self.port = free_port()
         self.settings = dict(settings)
         self.secret = secret
-        self._earlier = ""
-        self._process = _Process()
+        self._output = bytearray()
+        self._process = Process(self._output.extend)
         self._transport: IProcessTransport | None = None
 
     @classmethod
@@ -181,7 +122,7 @@ class Daemon(_Served):
     @property
     def log(self) -> str:
         """All that it printed, over all restarts."""
-        return self._earlier + self._process.output.decode(errors="replace")
+        return self._output.decode(errors="replace")
 
     async def stop(self) -> int:
         """SIGTERM; the exit status when it has ended (a signal that killed it is negative)."""
@@ -194,8 +135,7 @@ class Daemon(_Served):
     async def restart(self) -> None:
         """Starts it again on the same port, after :meth:`stop` or :meth:`kill`."""
         assert self._transport is None, "the daemon still runs"
-        self._earlier = self.log
-        self._process = _Process()
+        self._process = Process(self._output.extend)
         await self._spawn()
 
     def _command(self) -> list[str]:
@@ -209,7 +149,10 @@ class Daemon(_Served):
         pid = self._transport.pid if self._transport is not None else None
         assert pid is not None
         self.pid = int(pid)
-        await within(self._process.serving, "the daemon to serve", lambda: self.log)
+        try:
+            await within(self._process.serving, "the daemon to serve", lambda: self.log)
+        except NotServing as error:
+            raise AssertionError(f"{error}:\n{self.log}") from None
 
     async def _signal(self, number: signal.Signals) -> int:
         assert self._transport is not None, "the daemon does not run"
@@ -268,7 +211,7 @@ class SharedDaemon(_Served):
         self._serving = threading.Event()
         threading.Thread(target=self._read, name="log of the daemon", daemon=True).start()
         self._serving.wait(PATIENCE)
-        if not any(SERVING.encode() in line for line in self._lines):
+        if not any(SERVING in line for line in self._lines):
             raise AssertionError(f"the daemon does not serve:\n{self.log}")
 
     @property
@@ -286,7 +229,7 @@ class SharedDaemon(_Served):
         with self._process.stdout as output:
             for line in output:
                 self._lines.append(line)
-                if SERVING.encode() in line:
+                if SERVING in line:
                     self._serving.set()
         self._serving.set()
 

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from tests.support.daemon import free_port
+from tests.support.launch import free_port
 from tests.support.needs import NODE_DIRECTORY, REPOSITORY
 
 #: Seconds that one command may take.

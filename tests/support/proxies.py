@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.internet.task import deferLater
 from twisted.trial import unittest
 
-from tests.support.daemon import free_port
+from tests.support.launch import free_port
 from tests.support.needs import require_program
 from tests.support.waiting import real_reactor
 

@@ -6,7 +6,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from subprocess import DEVNULL
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.support.launch import free_ports
 from tests.support.needs import require_rabbitmq
 from tests.support.stopped import wait_until_stopped
 from tests.support.waiting import real_reactor
@@ -154,15 +154,3 @@ async def shared_rabbitmq() -> RabbitMQ:
         await broker.start()
         _shared.append(broker)
     return _shared[0]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

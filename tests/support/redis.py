@@ -16,8 +16,8 @@ import hiredis
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
+from tests.support.launch import free_ports
 from tests.support.needs import require_redis
-from tests.support.rabbitmq import free_ports
 from tests.support.stopped import wait_until_stopped
 from tests.support.waiting import real_reactor
 

@@ -14,7 +14,8 @@ from twisted.trial import unittest
 from twisted.web.client import Agent, readBody
 
 from bench.peers import tutorial
-from bench.spawn import free_port, spawn
+from bench.spawn import spawn
+from tests.support.launch import free_port
 from tests.support.needs import require
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE, real_reactor, repeated_until

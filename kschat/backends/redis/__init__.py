@@ -4,6 +4,7 @@
 - ``store/``    ``RedisStore``: messages in Redis
 - ``bus/``      ``RedisBus``: events between daemons, and the presence registry
 - ``scripts/``  the atomic Lua scripts of both
+- ``revoke``    revokes tokens without a daemon, for ``kschat revoke``
 - ``kind``      how the store describes itself to the settings and the daemon
 """
 
@@ -12,6 +13,7 @@ from kschat.backends.redis.client.address import check_url
 from kschat.backends.redis.client.probe import probe
 from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.kind import STORE, settings_of
+from kschat.backends.redis.revoke import revoke
 from kschat.backends.redis.store.restored import restored
 from kschat.backends.redis.store.store import RedisStore
 from kschat.backends.tls import AddressError
@@ -25,5 +27,6 @@ __all__ = [
     "check_url",
     "probe",
     "restored",
+    "revoke",
     "settings_of",
 ]

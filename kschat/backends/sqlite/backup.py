@@ -1,4 +1,4 @@
-"""Copies a database while a daemon uses it; marks a database as restored. For the command line.
+"""Copies a database while a daemon uses it; marks one as restored, or revokes tokens in it. For the command line.
 
 SQLite's backup API copies inside one read transaction: writers continue, and the copy does not contain what they
 write meanwhile. (The ``.backup`` command of the sqlite3 shell uses one transaction a step and starts over after each
@@ -19,8 +19,10 @@ from typing import Final
 
 import msgspec
 
+from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.database import Database, Mode, SchemaVersions, Settings, connect, why
 from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.revocation import MAX_REVOCATIONS, Revocation
 
 #: The suffix of a copy's name until it is complete. A killed process leaves such a file; the next backup to the same
 #: name replaces it.
@@ -182,6 +184,13 @@ def tell_restored(path: str, versions: SchemaVersions, wall: Callable[[], float]
     Raises:
         StoreUnavailable: it could not be done, and no file was changed; the text says why.
     """
+    database = _open(path, versions, wall, restored=True)
+    database.close()
+    return database.base
+
+
+def _open(path: str, versions: SchemaVersions, wall: Callable[[], float], *, restored: bool = False) -> Database:
+    """Open a store that is there, and that no daemon uses. Raises StoreUnavailable."""
     if not os.path.isfile(path):
         raise StoreUnavailable(f"there is no file {path}")
     try:
@@ -193,8 +202,24 @@ def tell_restored(path: str, versions: SchemaVersions, wall: Callable[[], float]
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path}: {why(error)}") from error
     try:
-        database = Database(Settings(path), versions, wall=wall, restored=True)
+        return Database(Settings(path), versions, wall=wall, restored=restored)
     except StoreUnavailable as error:
         raise StoreUnavailable(f"{path}: {error}") from None
-    database.close()
-    return database.base
+
+
+def revoke_in(path: str, versions: SchemaVersions, revocation: Revocation, now: int) -> None:
+    """Keep a revocation in a database, while no daemon uses it. ``now``: milliseconds since 1970.
+
+    Raises:
+        StoreUnavailable: it could not be done; the text says why.
+        RevocationsFull: there are too many.
+    """
+    database = _open(path, versions, lambda: now / 1000)
+    try:
+        database.begin()
+        revoked.keep(database.connection, revocation, now, MAX_REVOCATIONS)
+        database.connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreUnavailable(why(error)) from error
+    finally:
+        database.close()

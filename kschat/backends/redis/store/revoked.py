@@ -1,4 +1,4 @@
-"""Revocations of tokens: how the scripts take and return them; and ``kschat revoke``, which needs no daemon."""
+"""Revocations of tokens: how the scripts take and return them."""
 
 from __future__ import annotations
 

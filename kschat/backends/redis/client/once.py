@@ -1,0 +1,52 @@
+"""Connects to Redis for one thing, and ends: for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from kschat.backends.redis.client.connection import RedisUnavailable, ResponseError
+from kschat.backends.redis.client.faults import why
+from kschat.backends.redis.client.redis_client import RedisClient
+from kschat.backends.redis.client.settings import Settings
+from kschat.chat.interfaces import StoreUnavailable
+from kschat.outage_log import OutageLog
+
+T = TypeVar("T")
+
+
+async def once(settings: Settings, reactor: Any, do: Callable[[RedisClient], Awaitable[T]]) -> T:
+    """What ``do`` returns for a client that is connected.
+
+    Args:
+        settings: where Redis is.
+        reactor: the real one.
+        do: asks Redis.
+
+    Raises:
+        AddressError: the settings can't be used.
+        StoreUnavailable: Redis can't be reached, or refuses.
+    """
+    connected: Deferred[None] = Deferred()
+
+    def turned(up: bool) -> None:
+        if up and not connected.called:
+            connected.callback(None)
+
+    client = RedisClient(settings, reactor, OutageLog(Logger(), name="the store"), turned=turned)
+    client.start()
+    timer = reactor.callLater(2 * settings.patience, connected.cancel)
+    try:
+        await connected
+        return await do(client)
+    except CancelledError:
+        raise StoreUnavailable(client.why) from None
+    except (RedisUnavailable, ResponseError) as error:
+        raise StoreUnavailable(why(error)) from None
+    finally:
+        if timer.active():
+            timer.cancel()
+        await client.stop()
