@@ -14,6 +14,12 @@ import heapq
 from collections import Counter
 from typing import Final, Protocol
 
+#: Bytes that a daemon holds for all clients, unless it is told otherwise.
+MAX_BUFFERED: Final = 256 * 2**20
+
+#: The part of it that may be messages which wait for the store. The rest is for what clients do not read or send.
+PENDING_PART: Final = 0.5
+
 #: The part of the limit down to which holders are ended, so that the next bytes don't begin another search.
 DOWN_TO: Final = 0.9
 
@@ -65,13 +71,8 @@ class Budget:
             sizes.pop(holder, None)
 
     def add(self, size: int) -> None:
-        """Bytes are held, or with a negative number held no longer, that nobody can be ended for."""
+        """Bytes are held, or with a negative number held no longer, that nobody can be ended for: messages."""
         self.held += size
-
-    @property
-    def full(self) -> bool:
-        """Whether too much is held for more to be accepted."""
-        return self.held > self.limit
 
     def _end_largest(self) -> None:
         self._searching = True

@@ -25,6 +25,7 @@ from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
 from kschat.backends.tls import AddressError
+from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
@@ -152,6 +153,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     )
     rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     counters, cork = Counters(), Cork()
+    budget = Budget(config.max_buffered, counters.evicted)
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
@@ -159,6 +161,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     store = _make_store(config, backends, reactor, wall)
     chat = _make_chat(
         config,
+        budget=budget,
         reactor=reactor,
         wall=wall,
         verifier=verifier,
@@ -175,6 +178,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     front = Front(
         server,
         reactor,
+        budget=budget,
         settings=settings,
         counters=counters,
         cork=cork,
@@ -289,6 +293,7 @@ def _make_session_ids(config: Config) -> SessionIds | None:
 def _make_chat(
     config: Config,
     *,
+    budget: Budget,
     reactor: Any,
     wall: WallClock,
     verifier: Verifier,
@@ -301,6 +306,7 @@ def _make_chat(
     addresses: AddressLimits,
 ) -> Chat:
     context = make_context(
+        budget=budget,
         clock=reactor,
         wall=wall,
         verifier=verifier,
@@ -379,6 +385,10 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
+            "buffered_bytes": (
+                "Bytes held for all clients: unsent, of bodies, of waiting messages.",
+                front.budget.held,
+            ),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
             "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),

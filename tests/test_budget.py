@@ -39,7 +39,7 @@ class BudgetTests(SynchronousTestCase):
         clients = [Client(self.budget) for _ in range(10)]
         for client in clients:
             client.hold(100)
-        self.assertEqual((self.budget.held, self.budget.full), (1000, False))
+        self.assertEqual(self.budget.held, 1000)
         for client in clients:
             client.hold(0)
         self.assertEqual((self.budget.held, self.budget._sizes, self.evicted), (0, {}, {}))
@@ -83,8 +83,7 @@ class BudgetTests(SynchronousTestCase):
         client = Client(self.budget)
         client.hold(100)
         self.budget.add(1000)
-        self.assertTrue(self.budget.full)
         client.hold(101)
         self.assertTrue(client.ended)
         self.budget.add(-1000)
-        self.assertEqual((self.budget.held, self.budget.full), (0, False))
+        self.assertEqual(self.budget.held, 0)

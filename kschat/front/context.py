@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
+from kschat.budget import Budget
 from kschat.front.channel import ConnectionCount
 from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
@@ -26,6 +27,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
         connections: the count of TCP connections, which a transport keeps once it has taken one over.
         refusals: counts and logs requests that are refused.
         polls: the places of sessions that poll.
+        budget: counts the bytes that the daemon holds.
         max_payload: of one packet or one HTTP body.
         max_unsent: what may wait for a slow reader.
         upgrade_timeout: for a session to change to WebSocket.
@@ -40,6 +42,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
     connections: ConnectionCount
     refusals: RefusalLog
     polls: Pool
+    budget: Budget
     max_payload: int
     max_unsent: int
     upgrade_timeout: float

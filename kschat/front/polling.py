@@ -90,8 +90,11 @@ class Polling:
     """
 
     __slots__ = (
+        "_address",
         "_answered",
         "_bodies",
+        "_body_size",
+        "_buffered",
         "_context",
         "_get",
         "_held",
@@ -123,6 +126,11 @@ class Polling:
         self._post: Request | None = None
         # Bodies not yet read to their end: at most one, and one behind it whose POST is unanswered.
         self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
+        # Bytes of those that came since there was none.
+        self._body_size = 0
+        # Bytes of bodies and of the outbox, as the budget knows them.
+        self._buffered = 0
+        self._address = ""
         # Whether they wait for GETs.
         self._paused = False
         # How often the first of them found the engine busy.
@@ -142,6 +150,7 @@ class Polling:
     def begin(self, request: Request, query: EngineRequest, handshake: Handshake) -> None:
         """Begin the session by its first request, which is answered with the session's first packets."""
         sessions, polls = self._context.sessions, self._context.polls
+        self._address = handshake.client
         self._place = polls.enter(self, handshake.client)
         _channel_of(request).carries = self
         self._holding = True
@@ -187,6 +196,29 @@ class Polling:
         if self.session is not None:
             self.session.close(Reason.CONNECT_TIMEOUT, "gave way to other sessions")
 
+    def _hold(self) -> None:
+        """Tell the budget what is held."""
+        size = self._outbox.unsent + (self._body_size if self._bodies else 0)
+        if size != self._buffered:
+            self._buffered = size
+            self._context.budget.set(self, size)
+
+    @property
+    def held_for(self) -> str:
+        """See ``budget.BufferHolder``."""
+        return self._address
+
+    def measure(self) -> int:
+        """See ``budget.BufferHolder``."""
+        return self._buffered
+
+    def end_largest(self) -> None:
+        """See ``budget.BufferHolder``."""
+        if self.session is not None and self.ended is None:
+            self.session.close(Reason.SLOW_READER, f"{self._buffered} bytes are held, more than for anybody else")
+        else:
+            self.alarm()
+
     def _comes_again(self, query: EngineRequest) -> bool:
         """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
 
@@ -219,6 +251,7 @@ class Polling:
         except ProtocolError as error:
             self.session.close(error.reason, error.detail)
             frames = iter(())
+        self._body_size = len(body) if not self._bodies else self._body_size + len(body)
         self._bodies.append((request, frames))
         if len(self._bodies) == 1:
             self._read()
@@ -262,6 +295,7 @@ class Polling:
         if self._has_ended():
             self._answer_posts()
         self.flush()
+        self._hold()
         if self._bodies:
             begun = self._bodies[0][0] is request
             self._paused = begun and self._outbox.unsent > self._read_on_below
@@ -293,6 +327,7 @@ class Polling:
         """Answer a GET that came after the end."""
         self._park(request, query)
         self._answer(self._take())
+        self._hold()
         if self._outbox:
             self._let_linger()
 
@@ -305,7 +340,9 @@ class Polling:
         if self.session is not None:
             if self.ended is None:
                 self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
-            self._context.sessions.take_lingering(self.session.sid)
+            if self._context.sessions.take_lingering(self.session.sid) is self or self.ended is not None:
+                self._outbox.take_frames()
+                self._hold()
 
     def _park(self, request: Request, query: EngineRequest) -> None:
         self._get = (request, query)
@@ -364,6 +401,7 @@ class Polling:
             self._stamp = query.stamp
             self._answered = _channel_of(request)
             answer_poll(request, query, body)
+            self._hold()
             if self._paused and self._outbox.unsent <= self._read_on_below:
                 self._paused = False
                 self._context.clock.callLater(0, self._read, True)
@@ -385,6 +423,8 @@ class Polling:
         unsent = self._outbox.unsent
         if unsent > self._context.max_unsent and self.session is not None:
             self.session.close(Reason.SLOW_READER, f"{unsent} bytes unsent")
+        elif unsent:
+            self._hold()
 
     def close(self, reason: Reason) -> None:
         self.ended = reason
@@ -403,6 +443,7 @@ class Polling:
             self._outbox.take_frames()
             # A client that ends, or that changes its transport, gets nothing by its request.
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
+        self._hold()
 
     def release(self) -> None:
         self.flush()

@@ -188,6 +188,8 @@ class EngineProtocol(AutobahnProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
         self._context.timers.cancel(self)
+        if self._unsent:
+            self._waits(0)
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -271,7 +273,8 @@ class EngineProtocol(AutobahnProtocol):
     def resumeProducing(self) -> None:
         """Everything written has left."""
         self._paused = False
-        self._unsent = 0
+        if self._unsent:
+            self._waits(0)
 
     def stopProducing(self) -> None:
         """The connection ends; ``onClose`` is what counts."""
@@ -336,15 +339,39 @@ class EngineProtocol(AutobahnProtocol):
         if self._direct:
             data = write_now(transport, data)
             if not data:
+                if self._unsent:
+                    self._waits(0)  # nothing waited, or it would have been overtaken
                 return
         transport.write(data)
-        if self._paused:
-            self._unsent += len(data)
-            if self._unsent > self._context.max_unsent and self.session is not None:
-                # Some of it may have left since: Twisted says nothing until all has.
-                self._unsent = unsent(self.transport)
-                if self._unsent > self._context.max_unsent:
-                    self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
+        size = self._unsent + len(data)
+        if size > self._context.max_unsent or not self._direct:
+            # Some of it may have left since: Twisted says nothing until all has.
+            size = unsent(transport)
+        self._waits(size)
+        if size > self._context.max_unsent and self.session is not None:
+            self.session.close(Reason.SLOW_READER, f"{size} bytes unsent")
+
+    def _waits(self, size: int) -> None:
+        """So many bytes wait for the client, at most."""
+        self._unsent = size
+        self._context.budget.set(self, size)
+
+    @property
+    def held_for(self) -> str:
+        """See ``budget.BufferHolder``."""
+        return self._handshake.client
+
+    def measure(self) -> int:
+        """See ``budget.BufferHolder``."""
+        self._unsent = size = unsent(self.transport)
+        return size
+
+    def end_largest(self) -> None:
+        """See ``budget.BufferHolder``."""
+        if self.session is not None and self.state == _OPEN:
+            self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent, more than to anybody else")
+        else:
+            self.transport.abortConnection()
 
     def close(self, reason: Reason) -> None:
         """The close frame carries the reason."""
