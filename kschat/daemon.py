@@ -62,11 +62,20 @@ class Daemon(MultiService):
         chat: what they are for, with its store and its bus.
         router: carries messages between daemons.
         clock: the reactor.
+        keys: fetches the keys of tokens; None where they are in a file.
     """
 
     log = Logger()
 
-    def __init__(self, front: FrontService, *, chat: Chat, router: IRouter, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        front: FrontService,
+        *,
+        chat: Chat,
+        router: IRouter,
+        clock: IReactorTime,
+        keys: Backend | None = None,
+    ) -> None:
         super().__init__()
         self.front = front
         self._chat = chat
@@ -74,7 +83,9 @@ class Daemon(MultiService):
         self._store = BackendService("store", chat.context.store)
         self._router = BackendService("router", router)
         self._bus = BackendService("bus", chat.context.bus)
-        for child in (self._store, self._router, self._bus, front):
+        self._keys = None if keys is None else BackendService("keys", keys)
+        # Keys first: clients are waiting when the daemon listens.
+        for child in filter(None, (self._keys, self._store, self._router, self._bus, front)):
             child.setServiceParent(self)
 
     def startService(self) -> None:
@@ -98,6 +109,8 @@ class Daemon(MultiService):
         chat.context.presence.stop()
         chat.context.revoker.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
+        if self._keys is not None:
+            await self._step(self._keys.stopService, CLOSE_TIMEOUT, "the keys were still fetched")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not stopped")

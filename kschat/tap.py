@@ -20,11 +20,12 @@ from twisted.web.resource import Resource
 from kschat.api.control import ControlSocket, make_site
 from kschat.assets import directory
 from kschat.backends import amqp, redis
+from kschat.backends.jwks import JwksClient
 from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError
+from kschat.backends.tls import AddressError, roots
 from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
@@ -62,6 +63,7 @@ from kschat.settings import (
     claim_rules,
     control_path,
     hints,
+    jwks_settings,
     load,
     peer_place,
     read_keys,
@@ -148,12 +150,19 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     """
     config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
-    verifier = Verifier(
-        read_keys(config), config.algorithms, wall, leeway=config.token_leeway, rules=claim_rules(config)
-    )
-    rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     counters, cork = Counters(), Cork()
     budget = Budget(config.max_buffered, counters.evicted)
+    verifier = Verifier(
+        None if config.jwks_url else read_keys(config),
+        config.algorithms,
+        wall,
+        leeway=config.token_leeway,
+        rules=claim_rules(config),
+    )
+    key_client = _make_key_client(config, verifier, reactor, counters)
+    rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
+    if key_client is not None:
+        rereads["jwks_url"] = key_client.reread
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
@@ -165,6 +174,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         reactor=reactor,
         wall=wall,
         verifier=verifier,
+        key_client=key_client,
         store=store,
         router=router,
         cork=cork,
@@ -189,7 +199,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    site = front.site(_make_root(config, reactor, wall=wall, chat=chat, front=front), f"{base_path}/socket.io/")
+    root = _make_root(config, reactor, wall=wall, chat=chat, front=front, key_client=key_client)
+    site = front.site(root, f"{base_path}/socket.io/")
     ports = MultiService()
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
@@ -207,8 +218,8 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         inner_port.setServiceParent(ports)
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
-    ReadyNotice(lambda: _parts(chat), reactor).setServiceParent(ports)
-    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor)
+    ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
+    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor, keys=key_client)
     Reloading(rereads).setServiceParent(daemon)
     return daemon
 
@@ -229,6 +240,8 @@ def _front_settings(config: Config) -> FrontSettings:
         ),
         limits=Limits(
             max_payload=config.max_payload,
+            max_payload_unjoined=config.max_payload_unjoined,
+            max_joins=config.max_joins,
             max_attachments=config.max_attachments,
             max_depth=config.max_depth,
             max_namespaces=config.max_namespaces,
@@ -266,9 +279,10 @@ def _rate_settings(config: Config) -> RateSettings:
     )
 
 
-def _parts(chat: Chat) -> dict[str, bool]:
+def _parts(chat: Chat, key_client: JwksClient | None) -> dict[str, bool]:
     """Whether each of what a daemon stands on can be used."""
-    return {
+    keys = {} if key_client is None else {"the keys of tokens": key_client.up}
+    return keys | {
         "the store": bool(chat.context.store.up),
         "RabbitMQ": chat.context.hub.routed,
         "Redis": bool(chat.context.bus.up),
@@ -297,6 +311,7 @@ def _make_chat(
     reactor: Any,
     wall: WallClock,
     verifier: Verifier,
+    key_client: JwksClient | None,
     store: IStore,
     router: IRouter,
     cork: Cork,
@@ -310,6 +325,7 @@ def _make_chat(
         clock=reactor,
         wall=wall,
         verifier=verifier,
+        key_source=key_client,
         store=store,
         router=router,
         bus=_make_bus(config, reactor, wall, counters),
@@ -326,6 +342,17 @@ def _make_chat(
         addresses=addresses,
     )
     return Chat(context)
+
+
+def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters: Counters) -> JwksClient | None:
+    settings = jwks_settings(config)
+    if settings is None:
+        return None
+    try:
+        roots(settings.ca, "jwks")
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return JwksClient(settings, verifier, reactor=reactor, counters=counters)
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -357,7 +384,9 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front) -> Resource:
+def _make_root(
+    config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front, key_client: JwksClient | None
+) -> Resource:
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -370,11 +399,12 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
 
     def parts() -> dict[str, bool | None]:
         # A daemon that is alone has nothing to connect to: "up" would say that there is.
-        return {
+        found: dict[str, bool | None] = {
             "router": chat.context.hub.routed if config.amqp else None,
             "store": bool(chat.context.store.up) if chat.context.store.keeps else None,
             "bus": bool(chat.context.bus.up) if bus else None,
         }
+        return found if key_client is None else {**found, "keys": key_client.up}
 
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
@@ -393,6 +423,7 @@ def _make_root(config: Config, reactor: Any, *, wall: WallClock, chat: Chat, fro
             "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
+            **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
         }
 
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None

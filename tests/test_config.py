@@ -26,6 +26,7 @@ KEY = {"KSCHAT_SECRET": SECRET}
 SAMPLES: dict[str, tuple[str, Any]] = {
     "listen": ("tcp:4000", "tcp:4000"),
     "token_leeway": ("1.5", 1.5),
+    "jwks_refresh": ("60", 60.0),
     "token_notice": ("30", 30.0),
     "token_grace": ("2.5", 2.5),
     "require_exp": ("true", True),
@@ -59,6 +60,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "ping_interval": ("0.3", 0.3),
     "ping_timeout": ("7", 7.0),
     "max_payload": ("5000", 5000),
+    "max_payload_unjoined": ("20000", 20000),
+    "max_joins": ("50", 50),
     "max_connections": ("17", 17),
     "max_polls": ("19", 19),
     "max_connections_per_address": ("16", 16),
@@ -121,7 +124,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 }
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
-OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "algorithms"}
+OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
 
 
 class ConfigTestCase(SynchronousTestCase):
@@ -644,6 +647,20 @@ class TestKeys(ConfigTestCase):
         )
         path = self.file('secret_file = "a\\u0000b"')
         self.assertIn("cannot be read", self.refusal({"config": path}, {}))
+
+    def test_keys_at_a_url_need_a_way_that_nobody_can_change_and_algorithms_of_public_keys(self):
+        url = "https://login.example.org/jwks"
+        config.load({"jwks_url": url, "algorithms": "RS256"}, {})
+        config.load({"jwks_url": "http://127.0.0.1:8080/", "algorithms": "ES256", "jwks_ca": self.file("x")}, {})
+        for argv, words in (
+            ({"jwks_url": "http://login.example.org/"}, "use https, or http on this machine"),
+            ({"jwks_url": "login.example.org"}, "is not like https://"),
+            ({"jwks_url": url}, "the algorithm HS256, whose key is a secret: add --algorithms RS256"),
+            ({"jwks_url": url, "secret_file": self.file(SECRET)}, "name one key"),
+            ({"jwks_url": url, "algorithms": "RS256", "jwks_ca": "/nowhere"}, "jwks_ca: '/nowhere'"),
+            ({"secret_file": self.file(SECRET), "jwks_ca": "/nowhere"}, "is of no use without jwks_url"),
+        ):
+            self.assertIn(words, self.refusal(argv, {}))
 
     def test_two_keys_are_refused(self):
         sentence = self.refusal({"secret_file": self.file(SECRET)}, KEY)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon, rates, repeated_log
+from kschat.backends import jwks
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
@@ -41,8 +42,9 @@ from kschat.chat import (
     tokens,
     write_behind,
 )
+from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, descriptors, peers, polling, registry, service, static
+from kschat.front import backlog, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -98,6 +100,8 @@ PAGE_BYTES = int(re.findall(r"^local PAGE_BYTES = (\d+)$", _PAGE_BYTES, re.MULTI
 #: The first cell of each row of the table -> what its second one holds of numbers, in that order.
 BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
+    "one packet of a client that has not joined the chat": (many(CONFIG.max_payload_unjoined),),
+    "fragments of one WebSocket message": (many(websocket.MAX_FRAGMENTS), f"{websocket.FRAGMENT_BYTES} bytes"),
     "a compressed packet, with `deflate`": (),
     "attachments of a packet": (many(CONFIG.max_attachments),),
     "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
@@ -106,6 +110,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
     "refused namespaces of one connection": (many(LIMITS.max_refused),),
+    "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
@@ -118,8 +123,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         size(static.GZIP_FILES.start),
         size(static.GZIP_FILES.stop),
     ),
-    "packets of one body that are read in one turn of the reactor": (many(polling.SLICE),),
-    "answers that wait for a GET while a body is read": (),
+    "packets of one connection that are read in one turn of the reactor": (
+        many(turns.PACKETS),
+        seconds(turns.ARRIVAL_SECONDS),
+        many(turns.FEW_PACKETS),
+    ),
+    "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
+    "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
+    "HTTP requests of one connection that are answered in one turn": ("1",),
+    "answers that wait for a client, or for a GET, while more is read from it": (),
+    "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
     "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
@@ -144,6 +157,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(CONFIG.ping_interval + wire_session.LATE * CONFIG.ping_timeout),
     ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
+    "bytes that wait in the daemon in all: for slow readers, for GETs, in bodies and in messages that have not arrived "
+    "whole, in messages that wait for the store": (size(CONFIG.max_buffered),),
     "messages in flight, per socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages of a socket that arrived before earlier ones": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
     "messages of a batch; batches in flight": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
@@ -229,6 +244,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
+    ),
+    "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
+        f"{many(jwks.MAX_JWKS)} bytes",
+        f"{MAX_KEYS} keys",
+        seconds(jwks.FETCH_TIMEOUT),
+        seconds(jwks.PAUSE),
+        many(jwks.MAX_WAITING),
     ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),

@@ -47,6 +47,7 @@ ALLOWED = {
         "twisted",
         "OpenSSL",
         "pika",
+        "treq",
         "txredisapi",
         "hiredis",
         "kschat.chat",

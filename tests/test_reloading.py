@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import jwt
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -183,6 +189,56 @@ class TestSignal(SynchronousTestCase):
         signal.signal(signal.SIGHUP, other)
         ReloadSignal(reactor, reload).privilegedStartService()
         self.assertIs(signal.getsignal(signal.SIGHUP), other)
+
+
+class Published(BaseHTTPRequestHandler):
+    """Publishes keys, once the test lets it."""
+
+    server: Publisher
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.server.document else 503)
+        self.end_headers()
+        self.wfile.write(self.server.document)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Nothing."""
+
+
+class Publisher(ThreadingHTTPServer):
+    """Of keys."""
+
+    document = b""
+
+
+class TestPublishedKeys(ProcessTestCase):
+    def test_a_daemon_without_keys_says_so_and_fetches_them_until_they_are_there(self) -> None:
+        publisher = Publisher(("127.0.0.1", 0), Published)
+        self.addCleanup(publisher.server_close)
+        self.addCleanup(publisher.shutdown)
+        threading.Thread(target=publisher.serve_forever, daemon=True).start()
+        published = f"http://127.0.0.1:{publisher.server_port}/jwks"
+        daemon, url = self.started(
+            *("--listen", "tcp:0:interface=127.0.0.1", "--store", "memory"),
+            *("--jwks-url", published, "--algorithms", "ES256"),
+        )
+        first_match(daemon.stdout, "can't be fetched from .*: the answer is status 503; all tokens are refused")
+        error = self.assertRaises(urllib.error.HTTPError, urllib.request.urlopen, f"{url}readyz", timeout=PATIENCE)
+        self.assertEqual(json.load(error)["keys"], "down")
+        error.close()
+        first_match(daemon.stdout, "not ready: the keys of tokens can't be used")
+        private = ec.generate_private_key(ec.SECP256R1())
+        key = jwt.get_algorithm_by_name("ES256").to_jwk(private.public_key(), as_dict=True)
+        publisher.document = json.dumps({"keys": [{**key, "kid": "one"}]}).encode()
+        first_match(daemon.stdout, r"the keys were fetched from .*: a key \(one\)")
+        with urllib.request.urlopen(f"{url}readyz", timeout=PATIENCE) as answer:
+            self.assertEqual(json.load(answer)["keys"], "up")
+        with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
+            self.assertIn(b"kschat_keys 1.0", answer.read())
+        daemon.send_signal(signal.SIGHUP)
+        first_match(daemon.stdout, "jwks_url was read again: the keys are fetched")
+        daemon.terminate()
+        self.assertEqual(daemon.wait(PATIENCE), 0)
 
 
 class TestProcesses(ProcessTestCase):

@@ -92,7 +92,8 @@ class Authenticator:
     def refused(self, connection: Connection, error: TokenError) -> None:
         """A socket was refused because of its token. The reason goes to the log and the metrics, not to the client."""
         self._counters.denied[error.reason] += 1
-        self._addresses.failed_token(connection.handshake.client)
+        if error.reason != "no_keys":  # that is no fault of the client's
+            self._addresses.failed_token(connection.handshake.client)
         self._repeated.info(
             self.log,
             "a socket from {peer} was rejected: {reason}",

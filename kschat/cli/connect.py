@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.filepath import FilePath
 
 from kschat.assets import directory
-from kschat.backends import amqp, redis
+from kschat.backends import amqp, jwks, redis
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
 from kschat.chat.keys import KeysError
@@ -29,7 +29,7 @@ from kschat.front.bindable import cannot_listen
 from kschat.front.certificates import certificate_text
 from kschat.front.page import PageResource
 from kschat.front.static import client_dist
-from kschat.settings import Config, read_keys
+from kschat.settings import Config, jwks_settings, read_keys
 from kschat.settings.keyfiles import KEYS
 
 #: Seconds that one part may take; each is bounded by itself as well, but for names that nobody resolves.
@@ -70,7 +70,9 @@ async def try_all(config: Config, reactor: Any, backends: Backends = BACKENDS) -
         if description
     ]
     if not config.demo:
-        parts.append((next(name for name in KEYS if getattr(config, name)), _later(_keys, config)))
+        name = next(name for name in KEYS if getattr(config, name))
+        published = jwks_settings(config)
+        parts.append((name, _later(_keys, config) if published is None else partial(_jwks, published, config, reactor)))
     kind, argument = backends.store(config.store)
     if kind.look is not None:
         parts.append(("store", _later(kind.look, argument)))
@@ -139,6 +141,12 @@ def _keys(config: Config) -> str:
     if config.secret_file and Path(config.secret_file).stat().st_mode & 0o077:
         said += f", which others on this machine can read or replace: chmod 600 {config.secret_file}"
     return said
+
+
+async def _jwks(settings: jwks.JwksSettings, config: Config, reactor: Any) -> str:
+    keys = await jwks.fetch(settings, reactor)
+    keys.by_algorithm(config.algorithms, strict=False)
+    return f"{keys} for {', '.join(config.algorithms)}"
 
 
 def _templates(config: Config) -> str:

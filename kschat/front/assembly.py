@@ -23,6 +23,7 @@ from kschat.front.resource import EngineResource, PeerResource
 from kschat.front.session_ids import SessionIds
 from kschat.front.site import put_at
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 from kschat.wire.connection import Application
 from kschat.wire.cork import Cork
@@ -74,7 +75,7 @@ class Front:
         connection: what is above each session.
         registry: makes what keeps the sessions.
         budget: counts the bytes that the daemon holds, also for the application.
-        beside: another front, whose timers and count of connections this one shares.
+        beside: another front, whose timers, turns and count of connections this one shares.
 
     Attributes:
         engine: the policy for requests.
@@ -83,6 +84,7 @@ class Front:
         polls: the places of sessions that poll.
         budget: counts the bytes that the daemon holds.
         timers: wake sessions and connections.
+        turns: of what clients sent at once.
         peers: the other daemons; None where there are none.
         repeated: gathers lines of the log; to be flushed at the end.
     """
@@ -110,6 +112,7 @@ class Front:
         self.repeated = RepeatedLog(reactor)
         self.budget = Budget(MAX_BUFFERED, counters.evicted) if budget is None else budget
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
+        self.turns: Turns = Turns(reactor) if beside is None else beside.turns
         bounds = settings.bounds
         self.connections: ConnectionCount
         if beside is None:
@@ -142,6 +145,7 @@ class Front:
         context = TransportContext(
             sessions=self.sessions,
             timers=self.timers,
+            turns=self.turns,
             cork=cork,
             clock=reactor,
             connections=self.connections,
@@ -149,6 +153,7 @@ class Front:
             polls=self.polls,
             budget=self.budget,
             max_payload=settings.limits.max_payload,
+            max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,
@@ -209,6 +214,7 @@ class Front:
             self._reactor,
             bounds=bounds,
             timers=self.timers,
+            turns=self.turns,
             counters=self._counters,
             connections=self.connections,
             addresses=self._addresses,

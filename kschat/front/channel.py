@@ -31,6 +31,7 @@ from kschat.front.compat_twisted import forget_body, forget_producer, request_li
 from kschat.front.pool import Holder, Place, Pool
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 
 #: The value of a query argument whose name contains this must not appear in any log.
@@ -209,6 +210,12 @@ class Channel(HTTPChannel):
     early = b""
     #: whether the connection has ended
     lost = False
+    #: requests that came behind one, and wait for another turn
+    rest = b""
+    #: whether they are in the rotation
+    waits = False
+    #: whether the client does not read its answers
+    congested = False
 
     def connectionMade(self) -> None:
         """A connection was accepted."""
@@ -258,6 +265,40 @@ class Channel(HTTPChannel):
             for told in self.site.heads:
                 told(request, method, target.uri)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes arrived. Of several requests the first is read, and the others in turns of their own."""
+        if self.rest:
+            self.rest += data
+            self.transport.pauseProducing()
+        else:
+            super().dataReceived(data)
+
+    def read_on(self, until: float) -> None:
+        """It is this connection's turn. See ``turns.Reader``."""
+        self.waits = False
+        if self.rest and not self.congested and not self.lost:
+            rest, self.rest = self.rest, b""
+            self.transport.resumeProducing()
+            super().dataReceived(rest)
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: answer nothing more until it does."""
+        self.congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """All answers have left."""
+        self.congested = False
+        if self._holds:
+            self.hold(self._body)
+        super().resumeProducing()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self.rest and not self.waits:
+            self.waits = True
+            self.site.turns.enter(self)
+
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body has arrived, or bytes for the protocol that took the connection over."""
         if self.heir is None:
@@ -273,14 +314,21 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """The request is answered; the connection may carry another."""
+        """The request is answered; the connection may carry another, which waits for its turn."""
         self._wait(self.site.bounds.answer_timeout)
         if not self.address and self.place is not None:
             # What a proxy's connection carries next may be another client's.
             self.site.connections.places.move(self.place, "")
         if self._holds or unsent(self.transport) >= LARGE_ANSWER:
             self.hold(0)
+        self.paused = True
         super().requestDone(request)
+        self.paused = False
+        rest: bytes = self.clearLineBuffer()
+        if rest and self.persistent:
+            self.rest = rest
+            self.transport.pauseProducing()
+            self._enter()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended."""
@@ -312,17 +360,13 @@ class Channel(HTTPChannel):
         if len(data) >= LARGE_ANSWER:
             self.hold(self._body)
 
-    def resumeProducing(self) -> None:
-        """All answers have left."""
-        super().resumeProducing()
-        if self._holds:
-            self.hold(self._body)
-
     def hold(self, body: int) -> None:
         """So much of a body has arrived, beside answers that have not left."""
         self._body = body
         if self.transport is not None:
             size = self.measure()
+            if not body and size < LARGE_ANSWER:
+                size = 0
             self._holds = size > 0
             self.site.budget.set(self, size)
 
@@ -400,6 +444,7 @@ class BoundedSite(Site):
         reactor: for twisted.web.
         bounds: of each connection and of all.
         timers: end connections.
+        turns: of requests that arrived at once.
         counters: counts.
         connections: counts connections, whatever they speak.
         addresses: say whose a request is.
@@ -425,6 +470,7 @@ class BoundedSite(Site):
         *,
         bounds: ChannelBounds,
         timers: TimerWheel,
+        turns: Turns,
         counters: Counters,
         connections: ConnectionCount,
         addresses: ClientAddresses,
@@ -441,6 +487,7 @@ class BoundedSite(Site):
         self.engine_paths: list[bytes] = []
         self.bounds = bounds
         self.timers = timers
+        self.turns = turns
         self.connections = connections
         self.addresses = addresses
         self.of_peers = of_peers

@@ -15,11 +15,10 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     # Autobahn's own, without types or with others than it uses.
     transport: Any
-    data: bytes
     state: int
-    current_frame: Any
     inside_message: bool
     failedByMe: bool
+    maxFramePayloadSize: int
     maxMessagePayloadSize: int
     http_headers: Any
     http_request_params: Any
@@ -32,11 +31,6 @@ class AutobahnProtocol(WebSocketServerProtocol):
         Its ``dataReceived`` is ours: whole text frames are read there at a fraction of the cost.
         """
         self._dataReceived(data)
-
-    @property
-    def between_frames(self) -> bool:
-        """Whether the next byte begins a frame, and a message: nothing of either is held."""
-        return not self.data and self.current_frame is None and not self.inside_message
 
     def agreed_compression(self) -> Any:
         """What was agreed on with the peer (RFC 7692), with ``server_max_window_bits``; None for none."""

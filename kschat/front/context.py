@@ -13,6 +13,7 @@ from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
 from kschat.front.registry import SessionRegistry
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.wire.cork import Cork
 
 
@@ -22,6 +23,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         sessions: begins and finds sessions.
         timers: for deadlines of transports.
+        turns: for what a client sent at once and is read in several turns.
         cork: says whether writes are held back.
         clock: the reactor, for what goes on in the next turn.
         connections: the count of TCP connections, which a transport keeps once it has taken one over.
@@ -29,6 +31,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
         polls: the places of sessions that poll.
         budget: counts the bytes that the daemon holds.
         max_payload: of one packet or one HTTP body.
+        max_payload_unjoined: of one packet of a client that has not joined.
         max_unsent: what may wait for a slow reader.
         upgrade_timeout: for a session to change to WebSocket.
         deflate_from: WebSocket messages of fewer bytes are not compressed.
@@ -37,6 +40,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
 
     sessions: SessionRegistry
     timers: TimerWheel
+    turns: Turns
     cork: Cork
     clock: IReactorTime
     connections: ConnectionCount
@@ -44,6 +48,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
     polls: Pool
     budget: Budget
     max_payload: int
+    max_payload_unjoined: int
     max_unsent: int
     upgrade_timeout: float
     deflate_from: int

@@ -24,8 +24,9 @@ class EngineFactory(WebSocketServerFactory):
         super().__init__(server="", reactor=context.clock)
         self._context = context
         self.setProtocolOptions(
-            maxFramePayloadSize=context.max_payload,
-            maxMessagePayloadSize=context.max_payload,
+            # A protocol raises them once its client has joined.
+            maxFramePayloadSize=context.max_payload_unjoined,
+            maxMessagePayloadSize=context.max_payload_unjoined,
             # A handshake is whole when a protocol is made for it, and ends have our own alarm clock;
             # Autobahn's timers would run on whatever reactor is installed.
             openHandshakeTimeout=0,

@@ -10,7 +10,7 @@ GET is parked. The next GET confirms that the peer has read an answer.
 
     GET    outbox empty: parked, until something is sent, the session ends, or another transport is probed (noop)
            another is parked, or this one was answered before (the same ``t``): the session ends
-    POST   its packets go to the session in slices, then ``ok``; what a slice brings about waits until it is read
+    POST   its packets go to the session in turns, then ``ok``; what a turn brings about waits until it is over
            what it brings about fills the outbox: ``ok``, and the rest is read when GETs have taken enough; a POST
            that comes meanwhile is read after it
            another is not answered: the session ends
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from twisted.logger import Logger
@@ -34,6 +35,7 @@ from kschat.front.handshake import BAD_REQUEST
 from kschat.front.pool import Place
 from kschat.front.registry import has_joined
 from kschat.front.responses import answer, answer_poll
+from kschat.front.turns import ARRIVAL_SECONDS, LOOK_BYTES, PACKETS, READ_ON_BELOW
 from kschat.wire import jsonp
 from kschat.wire import payload as bodies
 from kschat.wire.connection import Handshake
@@ -45,17 +47,10 @@ from kschat.wire.session import EngineSession, Link
 #: Bytes waiting for a GET from which volatile events are dropped: the size at which Twisted pauses producers.
 CONGESTED: Final = 65_536
 
-#: Packets of a body that are read in one turn of the reactor.
-SLICE: Final = 256
-
 #: While the application is busy, a body waits, so that its consequences do not arrive all at once: seconds until the
 #: next look, and looks until it is read anyway (5 s).
 BUSY_PAUSE: Final = 0.01
 BUSY_LOOKS: Final = 500
-
-#: The fraction of ``max_unsent`` that may wait for a GET while a body is read on. The rest is reserved for what the
-#: packets already read bring about later.
-READ_ON_BELOW: Final = 0.25
 
 #: Seconds within which a new client must send its second request: npm's clients do so at once.
 SECOND_REQUEST_TIMEOUT: Final = 15
@@ -92,6 +87,7 @@ class Polling:
     __slots__ = (
         "_address",
         "_answered",
+        "_begun",
         "_bodies",
         "_body_size",
         "_buffered",
@@ -107,6 +103,7 @@ class Polling:
         "_read_on_below",
         "_revision",
         "_stamp",
+        "_waits",
         "ended",
         "session",
         "slot",
@@ -133,6 +130,10 @@ class Polling:
         self._address = ""
         # Whether they wait for GETs.
         self._paused = False
+        # Whether they are in the rotation.
+        self._waits = False
+        # Whether the first of them was begun.
+        self._begun = False
         # How often the first of them found the engine busy.
         self._looks = 0
         self._read_on_below = context.max_unsent * READ_ON_BELOW
@@ -246,20 +247,31 @@ class Polling:
             self._refuse(request)
             return
         body = request.content.read()
-        try:
-            frames = bodies.decode(body if query.script is None else jsonp.form(body), self._revision)
-        except ProtocolError as error:
-            self.session.close(error.reason, error.detail)
-            frames = iter(())
         self._body_size = len(body) if not self._bodies else self._body_size + len(body)
-        self._bodies.append((request, frames))
+        self._bodies.append((request, _frames(body, self._revision, query.script is not None)))
         if len(self._bodies) == 1:
-            self._read()
+            turns = self._context.turns
+            if len(body) > turns.large:
+                self._enter()
+            else:
+                self._read(turns.packets, 0.0)
 
-    def _read(self, begun: bool = False) -> None:
-        """Read a slice of the first body, then schedule the next slice, so that other sessions get their turn.
+    def read_on(self, until: float) -> None:
+        """It is this session's turn. See ``turns.Reader``."""
+        self._waits = False
+        self._read(PACKETS, until)
 
-        ``begun``: whether a slice of it was read before.
+    def _enter(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._context.turns.enter(self)
+
+    def _read(self, packets: int, until: float) -> None:
+        """Read packets of the first body, and let the others wait for another turn.
+
+        Args:
+            packets: how many may be read.
+            until: when to stop; 0 for ``ARRIVAL_SECONDS`` from the first look at the clock.
         """
         session = self.session
         if session is None or not self._bodies:
@@ -267,23 +279,30 @@ class Polling:
         if self._has_ended():
             self._answer_posts()
             return
-        if self._looks < BUSY_LOOKS and begun and self._context.busy():
+        if self._begun and self._looks < BUSY_LOOKS and self._context.busy():
             self._looks += 1
-            self._context.clock.callLater(BUSY_PAUSE, self._read, begun)
+            self._context.clock.callLater(BUSY_PAUSE, self._enter)
             return
         request, frames = self._bodies[0]
-        left = SLICE
-        enough = self._read_on_below if begun else max(self._read_on_below, self._outbox.unsent)
+        enough = self._read_on_below if self._begun else max(self._read_on_below, self._outbox.unsent)
+        self._begun = True
         self._holding = True
+        seconds = self._context.turns.seconds
         try:
             for frame in frames:
                 session.receive(frame.payload, frame.binary)
-                left -= 1
-                if not left or self._has_ended() or self._outbox.unsent > enough:
+                packets -= 1
+                if not packets or self._has_ended() or self._outbox.unsent > enough:
                     break
+                if not packets & 7 or len(frame.payload) > LOOK_BYTES:
+                    now = seconds()
+                    until = until or now + ARRIVAL_SECONDS
+                    if now >= until:
+                        break
             else:
                 self._bodies.popleft()
                 self._looks = 0
+                self._begun = False
                 self._answer_post(request)
         except ProtocolError as error:
             session.close(error.reason, error.detail)
@@ -297,13 +316,12 @@ class Polling:
         self.flush()
         self._hold()
         if self._bodies:
-            begun = self._bodies[0][0] is request
-            self._paused = begun and self._outbox.unsent > self._read_on_below
+            self._paused = self._begun and self._outbox.unsent > self._read_on_below
             if self._paused:
                 # A client that sends no GET before its POST is answered would wait forever.
-                self._answer_post(request)
+                self._answer_post(self._bodies[0][0])
             else:
-                self._context.clock.callLater(0, self._read, begun)
+                self._enter()
 
     def _has_ended(self) -> bool:
         return self.ended is not None
@@ -404,7 +422,7 @@ class Polling:
             self._hold()
             if self._paused and self._outbox.unsent <= self._read_on_below:
                 self._paused = False
-                self._context.clock.callLater(0, self._read, True)
+                self._enter()
 
     def _answer_one(self, frame: Frame) -> None:
         self._answer(self._outbox.alone(frame))
@@ -431,7 +449,7 @@ class Polling:
         self._context.polls.leave(self._place)
         if self._paused:
             self._paused = False
-            self._context.clock.callLater(0, self._read)
+            self._enter()
         self._context.timers.cancel(self)
         if reason in _ORDERLY and (self._get is not None or self._outbox):
             self._outbox.put(_CLOSE.payload)
@@ -466,12 +484,19 @@ class Polling:
     def take_unsent(self) -> Iterable[Frame]:
         return self._outbox.take_frames()
 
-    def take_unread(self) -> Iterator[Frame]:
-        for _, frames in self._bodies:
-            yield from frames
+    def take_unread(self) -> Iterator[Frame] | None:
+        return chain.from_iterable([frames for _, frames in self._bodies]) if self._bodies else None
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        """Never called: no session changes from another transport to this one."""
 
     def take_confirmation(self) -> int | None:
         return self._outbox.awaited
+
+
+def _frames(body: bytes, revision: Revision, form: bool) -> Iterator[Frame]:
+    """The frames of a POST's body, which is not looked at before the first is asked for. Raises ProtocolError."""
+    yield from bodies.decode(jsonp.form(body) if form else body, revision)
 
 
 def _channel_of(request: Request) -> Channel:

@@ -18,6 +18,9 @@ from kschat.wire.limits import Limits
 from kschat.wire.roles import Timer, Transport
 from kschat.wire.session import EngineSession, HeartbeatTimes, Link
 
+#: Seconds until a client that has asked to join ``max_joins`` times may ask once more.
+SECONDS_A_JOIN: Final = 1
+
 #: Ended sessions whose last words wait for a GET.
 MAX_LINGERING: Final = 1000
 
@@ -34,13 +37,30 @@ class TrackedConnection(Connection):
 
     Attributes:
         forget_session: called once, with this connection, at its end.
+        timers: have the clock for the rate of joins.
     """
 
-    __slots__ = ("forget_session",)
+    __slots__ = ("_joins_over", "forget_session", "timers")
 
     log = Logger()
 
     forget_session: Callable[[TrackedConnection], None]
+    timers: TimerWheel
+
+    def __init__(
+        self, session: EngineSession, application: Application, handshake: Handshake, *, limits: Limits
+    ) -> None:
+        super().__init__(session, application, handshake, limits=limits)
+        # When no join counts any more; each counts for so many seconds.
+        self._joins_over = 0.0
+
+    def may_join(self) -> bool:
+        now = self.timers.seconds()
+        over = max(self._joins_over, now) + SECONDS_A_JOIN
+        if over - now > self._limits.max_joins * SECONDS_A_JOIN:
+            return False
+        self._joins_over = over
+        return True
 
     def closing(self, reason: Reason) -> None:
         try:
@@ -167,6 +187,7 @@ class SessionRegistry:
         session = EngineSession(sid, revision, transport, timers=self.timers, times=self._times, base64=base64)
         connection = self._connection(session, self._application, handshake, limits=self._limits)
         connection.forget_session = self._forget
+        connection.timers = self.timers
         session.listener = connection
         self._connections[sid] = connection
         deadline = self._deadlines[connection] = JoinDeadline(connection)

@@ -43,6 +43,10 @@ class TimerWheel:
         """How many timers are scheduled."""
         return sum(map(len, self._slots.values()))
 
+    def seconds(self) -> float:
+        """The time, of the clock that timers expire by."""
+        return self._clock.seconds()
+
     def schedule(self, timer: Timer, seconds: float) -> None:
         """Call ``timer.alarm()`` once, ``seconds`` from now; from a second on up to 10 ms later.
 

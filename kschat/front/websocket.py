@@ -1,9 +1,15 @@
 """Autobahn's WebSocket protocol as the transport of an ``EngineSession``.
 
-Two paths are shorter than Autobahn's. Whole, masked, unfragmented text frames, which are what chat clients send, are
-unmasked and delivered from ``dataReceived``; all other frames go through Autobahn. An outgoing message is framed by one
-concatenation and sent by one ``transport.write`` or, on plain TCP with an empty buffer, by one system call.
-(``python -m bench`` measures the cost.)
+Two paths are shorter than Autobahn's. Whole, masked, unfragmented text frames, which are what chat clients send, pings
+and pongs are unmasked and delivered from here; all other frames go through Autobahn, one at a time. An outgoing message
+is framed by one concatenation and sent by one ``transport.write`` or, on plain TCP with an empty buffer, by one system
+call. (``python -m bench`` measures the cost.)
+
+What arrived at once is read in several turns of the reactor (``turns``)::
+
+    bytes arrive    a few packets are read; the rest waits, and nothing is read from the socket meanwhile
+    a large packet  waits for the rotation
+    TCP has ended   what arrived before is read to its end, then the session ends
 """
 
 from __future__ import annotations
@@ -24,20 +30,33 @@ from kschat.front.autobahn_log import AutobahnLog
 from kschat.front.compat_autobahn import AutobahnProtocol
 from kschat.front.compat_twisted import unsent, write_now
 from kschat.front.context import TransportContext
-from kschat.front.frames import RSV1, frame
+from kschat.front.frames import RSV1, Head, frame, head_of
 from kschat.front.pool import Place
 from kschat.front.registry import has_joined
+from kschat.front.turns import ARRIVAL_SECONDS, LOOK_BYTES, PACKETS, READ_ON_BELOW
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
-from kschat.wire.errors import Reason
+from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.session import EngineSession
 
+_CONNECTING: Final = AutobahnProtocol.STATE_CONNECTING
 _OPEN: Final = AutobahnProtocol.STATE_OPEN
 _CLOSED: Final = AutobahnProtocol.STATE_CLOSED
 
 #: Seconds that a client has to read what was written and to answer our close frame, until TCP is cut.
 CLOSE_TIMEOUT: Final = 2
+
+#: Fragments of one message, and one more for so many bytes of it. Each is kept until the last one, and an empty one is
+#: no byte of the message.
+MAX_FRAGMENTS: Final = 1_000
+FRAGMENT_BYTES: Final = 32
+
+#: A compressed packet counts as so many times its size when it is asked whether it is large.
+INFLATES: Final = 64
+
+#: In the rotation no packet is too large to be read.
+_ANY_SIZE: Final = 1 << 62
 
 
 @implementer(IPushProducer)
@@ -62,6 +81,37 @@ class EngineProtocol(AutobahnProtocol):
     _paused = False
     _unsent = 0
     _asked = b""
+    #: bytes that wait for another turn
+    _rest = b""
+    #: whether this is in the rotation
+    _waits = False
+    #: whether the next byte begins a frame and a message, for a session, and nothing waits before it
+    _fresh = False
+    #: frames of the transport before this one, which are read before those that arrived here
+    _first: Iterator[Frame] | None = None
+    #: payload of the current frame that has not arrived; -1 while its head has not arrived whole
+    _left = 0
+    #: what has arrived of that head
+    _head = b""
+    #: of the current message: payload of its frames so far, frames after the first, whether it is compressed
+    _total = 0
+    _fragments = 0
+    _compressed = False
+    #: payload of the message that the current frame completes; 0 if it completes none
+    _completes = 0
+    #: packets that may be read in this turn, and until when; valid after ``_whole_frames`` has stopped early
+    _packets = 0
+    _until = 0.0
+    #: bytes of a message that has not arrived whole, and of those that wait for their turn
+    _unread = 0
+    #: whether the client must read before more is read from it
+    _stalled = False
+    #: whether nothing is read from the socket
+    _stopped = False
+    #: the payload of the last ping that could not be answered yet
+    _pong: bytes | None = None
+    #: how TCP ended, while what arrived before is read
+    _lost: Failure | None = None
 
     def __init__(
         self,
@@ -79,6 +129,7 @@ class EngineProtocol(AutobahnProtocol):
         self._handshake = handshake
         self._base64 = base64
         self._cork: Cork = context.cork
+        self._turns = context.turns
         self._held: list[bytes] = []
 
     # Called by Autobahn.
@@ -115,6 +166,15 @@ class EngineProtocol(AutobahnProtocol):
         if self.compression is not None:
             self.forget_inflater()
         self._received(payload, isBinary)
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer a ping of RFC 6455. While the client does not read, the last one alone (section 5.5.3)."""
+        if self.state != _OPEN:
+            return
+        if self._paused:
+            self._pong = payload
+        else:
+            self._put(b"\x8a%c%b" % (len(payload), payload))
 
     def onPong(self, payload: bytes) -> None:
         """The client has read everything sent before our ping (RFC 6455, section 5.5.3)."""
@@ -187,26 +247,140 @@ class EngineProtocol(AutobahnProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
+        if self._waits and self.state == _OPEN:
+            self._lost = reason  # what the client sent before is read first
+            return
         self._context.timers.cancel(self)
-        if self._unsent:
-            self._waits(0)
+        if self._unsent or self._unread:
+            self._unread = 0
+            self._holds(0)
+        self._rest = self._head = b""
+        self._first = None
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes arrived. Whole text frames are handed on here; everything else takes Autobahn's path."""
-        if self.state == _OPEN and self.between_frames:
-            data = self._text_frames(data)
-            if not data:
-                return
-        self.received_by_autobahn(data)
+        """Bytes arrived: read what this turn may, and the rest in others."""
+        turns = self._turns
+        if self._fresh and self.state == _OPEN:
+            position = self._whole_frames(data, 0, packets=turns.packets, large=turns.large, until=0.0)
+            if position != len(data):
+                self._read(data[position:], packets=self._packets, large=turns.large, until=self._until)
+        elif self._waits:
+            self._rest += data
+        elif self.state == _CONNECTING:
+            self.received_by_autobahn(data)
+        else:
+            self._read(data, packets=turns.packets, large=turns.large, until=0.0)
 
-    def _text_frames(self, data: bytes) -> bytes:
-        """Hand on the whole text frames at the start of ``data``, and return the rest."""
+    def read_on(self, until: float) -> None:
+        """It is this connection's turn. See ``turns.Reader``."""
+        self._waits = False
+        rest, self._rest = self._rest, b""
+        if self._first is not None and not self._read_first(self._first, until):
+            self._wait(rest)
+            return
+        self._read(rest, packets=PACKETS, large=_ANY_SIZE, until=until)
+        if self._waits:
+            return
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            self.connectionLost(lost)
+        else:
+            self._mind_reading()
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        self._first = frames  # ``_read`` is reading the packet that changes the transport, and looks
+
+    def _wait(self, rest: bytes) -> None:
+        """Read ``rest`` in another turn, and nothing from the socket until then."""
+        self._rest = rest
+        self._waits = True
+        self._turns.enter(self)
+        self._mind_reading()
+
+    def _mind_reading(self) -> None:
+        stopped = self._waits or self._stalled
+        if stopped is not self._stopped and self.state != _CLOSED:
+            self._stopped = stopped
+            if stopped:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def _read_first(self, frames: Iterator[Frame], until: float) -> bool:
+        """Read frames of the transport before this one. Returns whether that were all."""
+        left = PACKETS
+        try:
+            for frame in frames:
+                self._received(frame.payload, frame.binary)
+                left -= 1
+                if self.state != _OPEN:
+                    break
+                if not left or self._turns.seconds() >= until:
+                    return False
+        except ProtocolError as error:
+            if self.session is not None:
+                self.session.close(error.reason, error.detail)
+        self._first = None
+        return True
+
+    def _read(self, data: bytes, *, packets: int, large: int, until: float) -> None:
+        """Read the frames in ``data``; let the rest wait.
+
+        Args:
+            data: bytes that follow those that were read before.
+            packets: how many may be read.
+            large: bytes of a packet that must wait.
+            until: when to stop; 0 for ``ARRIVAL_SECONDS`` from the first look at the clock.
+        """
+        rest = self._read_frames(data, packets=packets, large=large, until=until)
+        if rest is not None and self.state != _CLOSED:
+            self._wait(rest)
+        partial = self._left or self.inside_message
+        self._fresh = not (self._waits or partial or self.session is None)
+        unread = max(self._total - max(self._left, 0), 0) + len(self._rest) if partial else len(self._rest)
+        if unread != self._unread and self.state != _CLOSED:
+            self._unread = unread
+            self._holds(self._unsent)
+
+    def _read_frames(self, data: bytes, *, packets: int, large: int, until: float) -> bytes | None:
+        """The same. Returns what has to wait; None for nothing."""
+        if self._head:
+            data, self._head = self._head + data, b""
+            self._left = 0
         position, end = 0, len(data)
+        while packets:
+            if not self._left and self.state == _OPEN and not self.inside_message and self.session is not None:
+                position = self._whole_frames(data, position, packets=packets, large=large, until=until)
+                if position == end:
+                    return None
+                packets, until = self._packets, self._until
+                if not packets:
+                    break
+            if position == end or self.state == _CLOSED:
+                return None
+            before, position = position, self._frame(data, position, large)
+            if position == before:
+                break
+            packets, until = self._look(packets - 1, until)
+            if self._first is not None:
+                break
+        return data[position:]
+
+    def _look(self, packets: int, until: float) -> tuple[int, float]:
+        """How many packets may be read still, and until when."""
+        now = self._turns.seconds()
+        if not until:
+            return packets, now + ARRIVAL_SECONDS
+        return (packets if now < until else 0), until
+
+    def _whole_frames(self, data: bytes, position: int, *, packets: int, large: int, until: float) -> int:
+        """Read whole text frames, pings and pongs. Returns where the next frame begins."""
+        end = len(data)
         limit = self.maxMessagePayloadSize
         while end - position >= 6:
             first = data[position]
-            if first != 0x81 and first != 0x8A:  # FIN and text, or FIN and pong; no extension
+            if first != 0x81 and first != 0x89 and first != 0x8A:  # FIN and text, ping or pong; no extension
                 break
             size = data[position + 1] - 0x80
             if 0 <= size < 126:
@@ -219,16 +393,13 @@ class EngineProtocol(AutobahnProtocol):
             else:
                 break  # unmasked, or longer than 64 KiB
             stop = start + size
-            if stop > end or size > limit:
+            if stop > end or size > limit or size > large:
                 break
             mask = data[start - 4 : start]
             payload = (
                 int.from_bytes(data[start:stop], "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
             ).to_bytes(size, "big")
-            if first == 0x8A:
-                position = stop
-                self.onPong(payload)
-            else:
+            if first == 0x81:
                 if not payload.isascii():
                     try:
                         payload.decode()
@@ -236,9 +407,65 @@ class EngineProtocol(AutobahnProtocol):
                         break  # Autobahn fails the connection as RFC 6455 wants it
                 position = stop
                 self._received(payload, False)
+            else:
+                position = stop
+                if first == 0x8A:
+                    self.onPong(payload)
+                else:
+                    self.onPing(payload)
+            if position == end:
+                return end
+            packets -= 1
             if self.state != _OPEN:
                 break  # Autobahn waits for the peer's close frame, which may stand there
-        return data[position:] if position else data
+            if size > LOOK_BYTES or not packets & 7:
+                packets, until = self._look(packets, until)
+                if not packets:
+                    break
+        self._packets, self._until = packets, until
+        return position
+
+    def _frame(self, data: bytes, position: int, large: int) -> int:
+        """Let Autobahn read one frame, or the part of it that is there.
+
+        Returns:
+            Where it ends; ``position`` if it has to wait for the rotation.
+        """
+        head: Head | None = None
+        start, size = position, self._left
+        total, completes, compressed = self._total, self._completes, self._compressed
+        if size <= 0:
+            head = head_of(data, position)
+            if head is None:
+                self._left, self._head = -1, data[position:]
+                return len(data)
+            start, size = head.start, head.size
+            if not head.control:
+                compressed = head.compressed if head.begins else compressed
+                total = size if head.begins else total + size
+            completes = total if head.fin and not head.control else 0
+        stop = min(start + size, len(data))
+        weight = completes if stop == start + size else 0
+        if compressed:
+            weight = INFLATES * max(weight, stop - start)
+        if weight > large:
+            return position
+        if head is not None:
+            self._total, self._completes, self._compressed = total, completes, compressed
+            if not head.control:
+                self._fragments = 0 if head.begins else self._fragments + 1
+                if compressed or total > self.maxMessagePayloadSize:
+                    self._raise_limit()
+                if self._fragments > MAX_FRAGMENTS + total // FRAGMENT_BYTES:
+                    self.too_large("too many fragments")
+        self._left = start + size - stop
+        self.received_by_autobahn(data[position:stop])
+        return stop
+
+    def _raise_limit(self) -> None:
+        """A client that has joined may send more."""
+        if self.session is not None:
+            self.maxFramePayloadSize = self.maxMessagePayloadSize = self.session.max_payload
 
     def _received(self, payload: bytes, binary: bool) -> None:
         session = self.session
@@ -272,9 +499,13 @@ class EngineProtocol(AutobahnProtocol):
 
     def resumeProducing(self) -> None:
         """Everything written has left."""
-        self._paused = False
+        self._paused = self._stalled = False
         if self._unsent:
-            self._waits(0)
+            self._holds(0)
+        pong, self._pong = self._pong, None
+        if pong is not None:
+            self.onPing(pong)
+        self._mind_reading()
 
     def stopProducing(self) -> None:
         """The connection ends; ``onClose`` is what counts."""
@@ -340,21 +571,26 @@ class EngineProtocol(AutobahnProtocol):
             data = write_now(transport, data)
             if not data:
                 if self._unsent:
-                    self._waits(0)  # nothing waited, or it would have been overtaken
+                    self._holds(0)  # nothing waited, or it would have been overtaken
                 return
         transport.write(data)
         size = self._unsent + len(data)
-        if size > self._context.max_unsent or not self._direct:
+        if size > self._context.max_unsent * READ_ON_BELOW or not self._direct:
             # Some of it may have left since: Twisted says nothing until all has.
             size = unsent(transport)
-        self._waits(size)
-        if size > self._context.max_unsent and self.session is not None:
+        self._holds(size)
+        bound = self._context.max_unsent
+        if size > bound and self.session is not None:
             self.session.close(Reason.SLOW_READER, f"{size} bytes unsent")
+        elif size > bound * READ_ON_BELOW:
+            # Much waits for the client: read no more from it until that has left.
+            self._stalled = True
+            self._mind_reading()
 
-    def _waits(self, size: int) -> None:
-        """So many bytes wait for the client, at most."""
+    def _holds(self, size: int) -> None:
+        """So many bytes wait for the client, at most, beside those of a message that has not arrived whole."""
         self._unsent = size
-        self._context.budget.set(self, size)
+        self._context.budget.set(self, size + self._unread)
 
     @property
     def held_for(self) -> str:
@@ -364,12 +600,13 @@ class EngineProtocol(AutobahnProtocol):
     def measure(self) -> int:
         """See ``budget.BufferHolder``."""
         self._unsent = size = unsent(self.transport)
-        return size
+        return size + self._unread
 
     def end_largest(self) -> None:
         """See ``budget.BufferHolder``."""
         if self.session is not None and self.state == _OPEN:
-            self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent, more than to anybody else")
+            size = self._unsent + self._unread
+            self.session.close(Reason.SLOW_READER, f"{size} bytes are held, more than for anybody else")
         else:
             self.transport.abortConnection()
 
@@ -389,9 +626,8 @@ class EngineProtocol(AutobahnProtocol):
         """Nothing waits here: every frame has been written."""
         return ()
 
-    def take_unread(self) -> Iterator[Frame]:
-        """Nothing waits here: every frame is handed on as it arrives."""
-        return iter(())
+    def take_unread(self) -> None:
+        """None: a session never changes from WebSocket to another transport."""
 
     def take_confirmation(self) -> int | None:
         """None: a session never changes from WebSocket to another transport."""

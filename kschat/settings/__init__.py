@@ -13,7 +13,7 @@ Nothing here opens a socket; the files that settings name are only looked at.
 """
 
 from kschat.settings.given import ConfigError
-from kschat.settings.keyfiles import claim_rules, read_keys, read_secret
+from kschat.settings.keyfiles import claim_rules, jwks_settings, read_keys, read_secret
 from kschat.settings.loading import load
 from kschat.settings.model import SETTINGS, Config
 from kschat.settings.table import describe, settings_table
@@ -26,6 +26,7 @@ __all__ = [
     "claim_rules",
     "control_path",
     "describe",
+    "jwks_settings",
     "load",
     "peer_place",
     "read_keys",

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from kschat.backends.jwks import JwksSettings
 from kschat.chat.keys import Keys, KeysError
 from kschat.chat.tokens import ClaimRules
 from kschat.settings.model import Config
 
 #: The settings that name the key tokens are verified with, of which there is exactly one.
-KEYS = ("secret", "secret_file", "public_key_file", "jwks_file")
+KEYS = ("secret", "secret_file", "public_key_file", "jwks_file", "jwks_url")
 
 
 def read_secret(config: Config) -> bytes | None:
@@ -17,13 +18,20 @@ def read_secret(config: Config) -> bytes | None:
     return Path(config.secret_file).read_bytes().rstrip(b"\r\n") if config.secret_file else None
 
 
+def jwks_settings(config: Config) -> JwksSettings | None:
+    """Where the keys are fetched; None where they are not."""
+    if not config.jwks_url:
+        return None
+    return JwksSettings(url=config.jwks_url, ca=config.jwks_ca, refresh=config.jwks_refresh)
+
+
 def claim_rules(config: Config) -> ClaimRules:
     """What a token must claim."""
     return ClaimRules(audience=config.audience, issuer=config.issuer, require_exp=config.require_exp)
 
 
 def read_keys(config: Config) -> Keys:
-    """What tokens are verified with, from whichever setting names it; parsed, and fit for the algorithms.
+    """What tokens are verified with, from whichever setting names it but ``jwks_url``; parsed, fit for the algorithms.
 
     Raises OSError if a file cannot be read, and ``KeysError`` if what it holds cannot be used; neither is to be
     expected after ``load``, which has looked at the same files.
@@ -43,6 +51,8 @@ def usable_algorithms(config: Config) -> tuple[str, ...]:
 
 
 def _keys(config: Config) -> Keys:
+    if config.jwks_url:
+        raise KeysError("the keys of jwks_url are not in a file")
     secret = read_secret(config)
     if secret is not None:
         return Keys.from_secret(secret)

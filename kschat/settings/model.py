@@ -42,6 +42,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Annotated[str, About("File that holds the secret; a trailing newline is ignored.")] = ""
     public_key_file: Annotated[str, About("File with a PEM public key, for RS256, ES256, EdDSA and so on.")] = ""
     jwks_file: Annotated[str, About("File with a JSON Web Key Set: several keys at once, chosen by `kid`.")] = ""
+    jwks_url: Annotated[
+        str,
+        About(
+            "URL of a JSON Web Key Set, as identity providers publish it: `https://…`, or `http://127.0.0.1…` on this "
+            "machine. It is fetched at the start, at an interval, and when a token names a `kid` that is not known; "
+            "while that fails, the last keys are used. Needs `algorithms` of public keys."
+        ),
+    ] = ""
+    jwks_ca: Annotated[
+        str,
+        About(
+            "File with the PEM certificates that the server of `jwks_url` is verified against, instead of the system's."
+        ),
+    ] = ""
+    jwks_refresh: Annotated[float, About("How often the keys at `jwks_url` are fetched.", "seconds", 1, 86400)] = 600.0
     algorithms: Annotated[
         tuple[str, ...],
         About(
@@ -229,6 +244,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About("How long the answer to a probe may take before the connection is closed.", "seconds", 0.001, 86400),
     ] = 20.0
     max_payload: Annotated[int, About("Largest packet accepted from a client.", "bytes", 100, 2**30)] = 1_000_000
+    max_payload_unjoined: Annotated[
+        int,
+        About(
+            "Largest packet accepted from a client that has joined no namespace that serves something (the chat is "
+            "joined with a token). A token must fit.",
+            "bytes",
+            100,
+            2**30,
+        ),
+    ] = 16_384
+    max_joins: Annotated[
+        int,
+        About(
+            "How many times one connection may ask to join a namespace at once; one more each second.",
+            "joins",
+            2,
+            10**6,
+        ),
+    ] = 32
     max_connections: Annotated[
         int,
         About(

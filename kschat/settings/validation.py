@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kschat.backends import amqp, redis
+from kschat.backends import amqp, jwks, redis
 from kschat.backends.kinds import Backends, UnknownStore
-from kschat.chat.keys import KeysError, one_family
+from kschat.chat.keys import HMAC, KeysError, one_family
 from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OriginError, Origins
@@ -261,6 +261,11 @@ def _check_keys(
     except KeysError as error:
         raise fault("algorithms", f"cannot be used: {error}") from None
     name, there = named[0], given[named[0]]
+    if name == "jwks_url":
+        _check_jwks_url(config, settings["algorithms"], there, fault)
+        return
+    if config.jwks_ca:
+        raise fault("jwks_ca", "is of no use without jwks_url")
     try:
         read_keys(config)
     except KeysError as error:
@@ -270,6 +275,24 @@ def _check_keys(
     except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
         hint = hints.path(getattr(config, name))
         raise fault(name, hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
+
+
+def _check_jwks_url(
+    config: Config, algorithms: Setting, there: Given, fault: Callable[[str, str], ConfigError]
+) -> None:
+    """That nobody on the way can change the keys, and that they are public ones."""
+    try:
+        jwks.check_url(config.jwks_url)
+    except ValueError as error:
+        raise fault("jwks_url", str(error)) from None
+    if set(config.algorithms) & set(HMAC):
+        raise fault(
+            "jwks_url",
+            f"cannot be used with the algorithm {config.algorithms[0]}, whose key is a secret: add "
+            f"{there.spelled(algorithms, 'RS256')}, or the algorithm that the issuer signs with",
+        )
+    if config.jwks_ca and not _is(Path.is_file, config.jwks_ca):
+        raise fault("jwks_ca", hints.added("is not a file", hints.path(config.jwks_ca)))
 
 
 def _key_hint(config: Config, name: str, algorithms: Setting, there: Given, origin: str) -> str:

@@ -291,6 +291,15 @@ class Connection:
         """Whether an accepted socket gives the connection a reason to stay."""
         return any(socket.serves and socket.accepted for socket in self.sockets.values())
 
+    @property
+    def max_payload(self) -> int:
+        limits = self._limits
+        return limits.max_payload if self.serves else min(limits.max_payload, limits.max_payload_unjoined)
+
+    def may_join(self) -> bool:
+        """Whether the peer may ask to join now. Who has a clock says no to one that asks too often."""
+        return True
+
     def opened(self) -> None:
         """The session is open. Clients of revision 3 join ``/`` without asking."""
         if self.session.revision == 3:
@@ -327,12 +336,16 @@ class Connection:
 
     def text(self, data: bytes) -> None:
         """A text message arrived. Raises ProtocolError."""
+        if len(data) > self._limits.max_payload_unjoined and not self.serves:
+            raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
         packet = self._decoder.text(data)
         if packet is not None:
             self._receive(packet)
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. Raises ProtocolError."""
+        if len(data) > self._limits.max_payload_unjoined and not self.serves:
+            raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
         if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
             # The first packet is binary: the parser is not JSON's. (A client of revision 3 has received JSON by then.)
             self._decoder, self._socket = MsgpackDecoder(self._limits), _MsgpackSocket
@@ -399,6 +412,8 @@ class Connection:
             raise ProtocolError("a second CONNECT to a namespace")
         if len(self.sockets) >= self._limits.max_namespaces:
             raise ProtocolError("too many namespaces")
+        if not self.may_join():
+            raise ProtocolError("joins in too quick a succession", Reason.RATE)
         if self._refused >= self._limits.max_refused:
             raise ProtocolError("too many namespaces that were refused")
         if self._dismissed is not None:

@@ -10,6 +10,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_payload: bytes of one packet, and of all attachments of one packet together.
+        max_payload_unjoined: bytes of one packet from a peer that has joined no namespace that serves something.
+        max_joins: joins that a peer may ask for at once; one more each second.
         max_attachments: attachments of one packet.
         max_depth: nested arrays and objects in a packet's JSON.
         max_namespaces: namespaces joined at once on one connection.
@@ -20,6 +22,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_payload: int = 1_000_000
+    max_payload_unjoined: int = 16_384
+    max_joins: int = 32
     max_attachments: int = 10
     max_depth: int = 64
     max_namespaces: int = 8

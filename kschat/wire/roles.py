@@ -40,11 +40,14 @@ class Transport(Protocol):
     def take_unsent(self) -> Iterable[Frame]:
         """Frames that were sent and not written yet; a new transport takes them over."""
 
-    def take_unread(self) -> Iterator[Frame]:
-        """Frames that arrived and were not handed on yet; the session reads them before those of a new transport.
+    def take_unread(self) -> Iterator[Frame] | None:
+        """Frames that arrived and were not handed on yet; a new transport hands them on. None if there are none.
 
         Raises ProtocolError at a frame that is invalid.
         """
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        """Hand these frames on, in turns, before those that arrive here. They come from the transport before."""
 
     def take_confirmation(self) -> int | None:
         """The number of a confirmation that is still awaited; a new transport asks for it again."""
@@ -52,6 +55,10 @@ class Transport(Protocol):
 
 class Listener(Protocol):
     """The layer above a session."""
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a packet that the peer may send now."""
 
     def text(self, data: bytes) -> None:
         """A text message arrived, in UTF-8. May raise ProtocolError."""

@@ -233,6 +233,11 @@ class EngineSession:
         if self.link is not Link.CLOSED:
             self.listener.confirmed(number)
 
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a packet that the peer may send now."""
+        return self.listener.max_payload
+
     # Output.
 
     def send_text(self, data: bytes) -> None:
@@ -332,13 +337,8 @@ class EngineSession:
             if number is not None and self.link is not Link.CLOSED:
                 self.transport.ask_confirmation(number)
             unread = old.take_unread()
-            try:
-                for frame in unread:
-                    self.receive(frame.payload, frame.binary)
-                    if self.link is Link.CLOSED:
-                        break
-            except ProtocolError as error:
-                self.close(error.reason, error.detail)
+            if unread is not None and self.link is not Link.CLOSED:
+                self.transport.read_first(unread)
             old.close(Reason.TRANSPORT_CLOSE)
 
     def _drop_candidate(self, reason: Reason = Reason.PARSE_ERROR) -> None:

@@ -41,6 +41,7 @@ class ChatDaemon:
         rates: what users and addresses may do; anything, unless given.
         leeway, token_times: for tokens that expire.
         key_source: is asked for newer keys.
+        verifier: of tokens, in the place of the issuer's.
 
     Attributes:
         step: seconds that the wall clock was set from where it stood.
@@ -61,6 +62,7 @@ class ChatDaemon:
         leeway: float = 0.0,
         token_times: TokenTimes | None = None,
         key_source: KeySource | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -74,7 +76,7 @@ class ChatDaemon:
         self.step = 0.0
         wall = lambda: clock.seconds() + self.step  # noqa: E731
         self.issuer = Issuer(SECRET, wall)
-        self.verifier = Verifier(Keys.from_secret(SECRET), ("HS256",), wall, leeway=leeway)
+        self.verifier = verifier or Verifier(Keys.from_secret(SECRET), ("HS256",), wall, leeway=leeway)
         self.context = make_context(
             clock=clock,
             wall=wall,

@@ -11,7 +11,7 @@ from kschat.chat.application import NAMESPACE
 from kschat.chat.authentication import KeySource
 from kschat.chat.delivery import Bounds
 from kschat.chat.expiry import TokenTimes
-from kschat.chat.tokens import Rooms
+from kschat.chat.tokens import Rooms, Verifier
 from kschat.server import Server
 from kschat.wire.connection import Connection, Handshake
 from kschat.wire.cork import Cork
@@ -90,8 +90,11 @@ class Line:
     def ask_for_life(self) -> None:
         pass
 
-    def take_unread(self) -> Iterator[Frame]:
-        return iter(())
+    def take_unread(self) -> None:
+        pass
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        pass
 
     def take_confirmation(self) -> int | None:
         return None
@@ -184,7 +187,7 @@ class House(ChatDaemon):
     """The chat of one daemon whose store and router answer when told.
 
     Args:
-        leeway, token_times, key_source: see ``ChatDaemon``.
+        leeway, token_times, key_source, verifier: see ``ChatDaemon``.
         bounds: of the pipeline, in the place of the defaults.
     """
 
@@ -199,6 +202,7 @@ class House(ChatDaemon):
         leeway: float = 0.0,
         token_times: TokenTimes | None = None,
         key_source: KeySource | None = None,
+        verifier: Verifier | None = None,
         **bounds: int,
     ) -> None:
         super().__init__(
@@ -210,6 +214,7 @@ class House(ChatDaemon):
             leeway=leeway,
             token_times=token_times,
             key_source=key_source,
+            verifier=verifier,
         )
         self.delivery = self.context.delivery
         self.server = Server(self.clock, observer=self.chat)

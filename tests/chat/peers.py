@@ -150,8 +150,11 @@ class Pipe:
     def ask_for_life(self) -> None:
         pass
 
-    def take_unread(self) -> Iterator[Frame]:
-        return iter(())
+    def take_unread(self) -> None:
+        pass
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        pass
 
     def take_confirmation(self) -> int | None:
         return None

@@ -26,7 +26,10 @@ class EchoSession(EngineSession):
 
 
 class Nobody:
-    """Listens to a session that has nothing to tell."""
+    """Listens to a session that has nothing to tell. ``max_payload``: bytes of a message."""
+
+    def __init__(self, max_payload: int) -> None:
+        self.max_payload = max_payload
 
     def text(self, data: bytes) -> None:
         """Never called."""
@@ -57,7 +60,7 @@ class EchoRegistry(SessionRegistry):
     ) -> EngineSession:
         """An echo on a transport that stands."""
         session = EchoSession("", revision, transport, timers=self.timers, times=HeartbeatTimes(25, 20))
-        session.listener = Nobody()
+        session.listener = Nobody(self._limits.max_payload)
         return session
 
 

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from twisted.web.static import Data
 
+from kschat.budget import MAX_BUFFERED, Budget
 from kschat.counters import Counters
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
@@ -120,6 +121,7 @@ class Peer:
 
     def frames(self) -> list[Seen]:
         """The frames that came since the last time."""
+        self.daemon.take_turns()
         self.wire.pump()
         frames, rest = read_frames(bytes(self.wire.taken[self._read :]), self.inflates)
         self._read = len(self.wire.taken) - len(rest)
@@ -166,6 +168,7 @@ class Daemon:
         house: the chat that it is the front of, in the place of a ``Recorder``.
         busy: see ``Engine``.
         trusted_proxies: see ``FrontSettings``.
+        max_buffered: of the budget.
         rates: what an address may do; anything, unless given.
         settings: of the engine.
     """
@@ -181,6 +184,7 @@ class Daemon:
         busy: Callable[[], bool] = lambda: False,
         base_path: str = "",
         trusted_proxies: tuple[str, ...] = (),
+        max_buffered: int = MAX_BUFFERED,
         rates: RateSettings | None = None,
         **settings: Any,
     ) -> None:
@@ -191,6 +195,7 @@ class Daemon:
         else:
             self.clock, self.cork, self.counters, application = house.clock, house.cork, house.counters, house.server
         self.store_up: bool | None = True
+        self._wires: list[Wire] = []
         front = Front(
             application or self.recorder,
             self.clock,
@@ -205,6 +210,7 @@ class Daemon:
             cork=self.cork,
             client=Data(b"a script", "text/javascript"),
             busy=busy,
+            budget=Budget(max_buffered, self.counters.evicted),
             handshake_wait=AddressLimits(rates or RateSettings(), self.clock.seconds, self.counters).handshake,
         )
         self.front = front
@@ -219,9 +225,21 @@ class Daemon:
         )
         self.site = front.site(root, f"{base_path}/socket.io/")
 
+    def take_turns(self) -> None:
+        """Let all that waits for another turn of the reactor be read."""
+        self._pump()
+        while len(self.front.turns):
+            self.clock.advance(0)
+            self._pump()
+
+    def _pump(self) -> None:
+        for wire in self._wires:
+            wire.pump()
+
     def connect(self, room: int | None = None, peer: str = "192.0.2.7") -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""
         wire = Wire(self.clock, peer)
+        self._wires.append(wire)
         wire.room = room
         protocol = self.site.buildProtocol(wire.getPeer())
         if protocol is None:

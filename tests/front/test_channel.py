@@ -292,6 +292,7 @@ class Sizes(ChannelTests):
         daemon = self.daemon()
         wire = daemon.connect()
         wire.arrive(GET + post(b"12345", Content_Length="5") + b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        daemon.take_turns()
         self.assertEqual([response.status for response in responses(wire)], [200, 200, 200])
         self.assertIsNotNone(wire.lost)
 

@@ -100,11 +100,10 @@ class Autobahn(Canary, SynchronousTestCase):
         *(
             Private(websocket, name, "autobahn", "EngineProtocol reads or sets")
             for name in (
-                "data",
                 "state",
-                "current_frame",
                 "inside_message",
                 "failedByMe",
+                "maxFramePayloadSize",
                 "maxMessagePayloadSize",
                 "http_headers",
                 "http_request_params",

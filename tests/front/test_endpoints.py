@@ -22,6 +22,7 @@ from kschat.front.clients import ClientAddresses
 from kschat.front.endpoints import QUIET, server_endpoint
 from kschat.front.pool import Pool
 from kschat.front.timers import TimerWheel
+from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
 from tests.front.wires import Wire
 from tests.support.certificates import Authority
@@ -50,6 +51,7 @@ def site(reactor: Any, **bounds: Any) -> BoundedSite:
         reactor,
         bounds=channel_bounds,
         timers=timers,
+        turns=Turns(reactor),
         counters=counters,
         addresses=ClientAddresses(),
         repeated=RepeatedLog(Clock()),

@@ -10,7 +10,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.front.channel import ChannelBounds
-from kschat.front.polling import CONGESTED, LAST_WORDS_TIMEOUT, SECOND_REQUEST_TIMEOUT, SLICE
+from kschat.front.polling import CONGESTED, LAST_WORDS_TIMEOUT, SECOND_REQUEST_TIMEOUT
+from kschat.front.turns import PACKETS as SLICE
 from kschat.wire import payload
 from kschat.wire.connection import Socket
 from kschat.wire.engineio import Frame, Revision
@@ -162,6 +163,7 @@ class SendingData(PollingTests):
     def test_packets_arrive_in_their_order_and_are_answered_by_ok(self) -> None:
         for daemon, poller in self.each():
             asked = poller.post(*[f'42/kschat,["x",{number}]' for number in range(100)])
+            daemon.take_turns()
             self.assertEqual((asked.status, asked.response.body), (200, b"ok"))
             self.assertEqual(daemon.recorder.of("event"), [("x", number) for number in range(100)])
 
@@ -234,7 +236,7 @@ class SendingData(PollingTests):
             body, _ = payload.encode([Frame(b'42/kschat,["x"]')], poller.revision, 1000)
             wire = daemon.connect()
             wire.arrive(3 * request("POST", poller._query, body.payload))
-            wire.pump()
+            daemon.take_turns()
             self.assertEqual(bytes(wire.taken).count(b"200 OK"), 3)
             self.assertEqual(len(daemon.recorder.of("event")), 3)
             self.assertTrue(poller.lives)
@@ -458,6 +460,7 @@ class LongBodies(PollingTests):
         peer = poller.websocket()
         for text in ("2probe", "5", '42/kschat,["z"]'):
             peer.send(text)
+        daemon.take_turns()
         self.pump(daemon)
         self.assertEqual(daemon.recorder.of("event"), [("x",), ("y",), ("z",)])
         self.assertEqual(second.response.body, b"ok")
@@ -520,6 +523,7 @@ class ReceivingData(PollingTests):
                     waiting = poller.get()
                     poller.ask(method, b"2" * (method == "POST"), wire=waiting.wire)
                     daemon.sessions[poller.sid].session.close(reason)
+                    daemon.take_turns()
                     self.assertEqual(waiting.response.status, 200)
                     behind = Response(waiting.response.rest)
                     self.assertEqual((behind.status, behind.json["code"]), (400, 1))

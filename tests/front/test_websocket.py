@@ -91,6 +91,7 @@ class Beginnings(SessionTests):
             daemon = Daemon()
             wire = daemon.connect()
             wire.arrive(handshake() + client_frame(b"40/kschat,") + client_frame(event().encode()) * frames)
+            daemon.take_turns()
             self.assertEqual(len(daemon.recorder.of("event")), frames)
             wire.arrive(client_frame(event("after").encode()))
             self.assertEqual(daemon.recorder.of("event")[-1], ("x", "after"))
@@ -426,7 +427,7 @@ class SlowReaders(SessionTests):
             send(daemon, "x" * 10_000, 0)
             written += 10_000
             self.assertLess(written, 2 * self.LIMIT)
-        self.assertGreater(written, self.LIMIT)
+        self.assertGreaterEqual(written, self.LIMIT)
         self.assertLess(slow.wire.unsent, self.LIMIT + 100_000)
         ((reason, detail),) = daemon.recorder.of("ended")
         self.assertEqual(reason, Reason.SLOW_READER)

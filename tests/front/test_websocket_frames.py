@@ -69,6 +69,7 @@ class FramesThatWeRead(SynchronousTestCase):
 
     def arrived(self) -> list[object]:
         """The arguments of the events that arrived, and forget them."""
+        self.daemon.take_turns()
         events = [argument for _, argument in self.daemon.recorder.of("event")]
         self.daemon.recorder.log.clear()
         return events

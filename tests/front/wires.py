@@ -96,6 +96,11 @@ class Wire(FileDescriptor):
         self.connectionLost(Failure(ConnectionDone()))
 
     @property
+    def reading(self) -> bool:
+        """Whether the server reads."""
+        return self._readiness.reading
+
+    @property
     def unsent(self) -> int:
         """Bytes that the server wrote and the peer did not take."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen

@@ -23,6 +23,7 @@ class FakeTransport:
         unsent: what ``take_unsent`` gives away.
         asked_for_life: how often it was asked for a sign of life.
         asked: the numbers that ``ask_confirmation`` was called with.
+        first: what is to be handed on before what arrives here.
     """
 
     congested = False
@@ -35,6 +36,7 @@ class FakeTransport:
         self.asked_for_life = 0
         self.unsent = list(unsent)
         self.asked: list[int] = []
+        self.first: list[Frame] = []
         self.on_send: Callable[[], None] | None = None
         self.on_close: Callable[[], None] | None = None
 
@@ -64,8 +66,11 @@ class FakeTransport:
     def ask_for_life(self) -> None:
         self.asked_for_life += 1
 
-    def take_unread(self) -> Iterator[Frame]:
-        return iter(())
+    def take_unread(self) -> None:
+        pass
+
+    def read_first(self, frames: Iterator[Frame]) -> None:
+        self.first += frames
 
     def take_confirmation(self) -> int | None:
         return self.asked.pop() if self.asked else None
@@ -109,6 +114,8 @@ class FakeListener:
         proofs: the numbers that were proved.
         error: raised at the next message.
     """
+
+    max_payload = 1_000_000
 
     def __init__(self) -> None:
         self.received: list[bytes | Frame] = []
