@@ -105,6 +105,7 @@ class Daemon(MultiService):
         await front.stop_listening()
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
+        chat.context.hub.deliver_rest()
         await front.close_connections()
         chat.context.presence.stop()
         chat.context.revoker.stop()

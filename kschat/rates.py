@@ -17,8 +17,11 @@ import msgspec
 
 from kschat.counters import Counters
 
-#: How many times the limit a subject may try for, until its connection is closed.
+#: How many times the limit a subject may try for, until its connection is closed. It is counted over this many seconds,
+#: and so many refusals at the least: each costs as much as what is refused.
 MULTIPLE: Final = 4
+MULTIPLE_SECONDS: Final = 1.0
+MIN_REFUSALS: Final = 100
 
 #: Subjects of one kind that are remembered. Beyond it the oldest that may be forgotten is, with what it had taken.
 MAX_SUBJECTS: Final = 100_000
@@ -95,12 +98,13 @@ class Rate:
         lease: the same; less where that is much of a burst.
     """
 
-    __slots__ = ("cost", "lease", "name", "span")
+    __slots__ = ("_refused_span", "cost", "lease", "name", "span")
 
     def __init__(self, name: str, per_second: float, burst: float, lease: int = 1) -> None:
         self.name = name
         self.cost = 1 / per_second if per_second else 0.0
         self.span = max(burst, self.cost)
+        self._refused_span = max(min(burst, MULTIPLE_SECONDS), MIN_REFUSALS * self.cost / (MULTIPLE - 1))
         self.lease = max(1, min(lease, int(burst * per_second / 64))) if per_second else UNLIMITED
 
     def take(self, bucket: Bucket, now: float, amount: float = 1) -> float:
@@ -135,9 +139,13 @@ class Rate:
         return wait if wait > ROUNDING else 0.0
 
     def is_overrun(self, bucket: Bucket, now: float, amount: float = 1) -> bool:
-        """``amount`` was refused. Whether so much was that the subject tries for a multiple of the limit."""
-        bucket.refused_at = max(bucket.refused_at, now) + amount * self.cost / (MULTIPLE - 1)
-        return bucket.refused_at - now > self.span
+        """``amount`` was refused. Whether so much was that the subject tries for a multiple of the limit.
+
+        The first that is refused, however large, is not.
+        """
+        before = max(bucket.refused_at, now)
+        bucket.refused_at = before + amount * self.cost / (MULTIPLE - 1)
+        return before > now and bucket.refused_at - now > self._refused_span + ROUNDING
 
 
 class Subject(Protocol):
@@ -177,6 +185,10 @@ class Subjects(Generic[S]):
             self._forget_some(now)
             found = self._subjects[name] = self._make()
         return found
+
+    def find(self, name: str) -> S | None:
+        """The subject of this name; None where it is like a new one, perhaps."""
+        return self._subjects.get(name)
 
     def _forget_some(self, now: float) -> None:
         # Two are looked at for each that is added, in turn: the table never holds many that are like new ones.

@@ -37,6 +37,7 @@ from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
+from kschat.cli.warnings import warnings_of
 from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
@@ -114,6 +115,8 @@ def makeService(options: Options) -> IService:
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
+    for warning in warnings_of(config, options.given(), os.environ):
+        StartNotice(warning).setServiceParent(whole)
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
@@ -334,6 +337,7 @@ def _make_chat(
         bounds=Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting),
         limits=limits,
         max_room=config.max_room,
+        max_rooms=config.max_rooms,
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
@@ -483,7 +487,7 @@ class ReloadSignal(Service):
 
 
 class StartNotice(Service):
-    """Says in the log what was said on stderr at the start."""
+    """Says in the log what an operator should know of the start."""
 
     log = Logger()
 

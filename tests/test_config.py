@@ -84,6 +84,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_in_flight": ("2", 2),
     "max_waiting": ("5", 5),
     "max_room": ("6", 6),
+    "max_rooms": ("7", 7),
     "rate_burst": ("2.5", 2.5),
     "rate_socket_events": ("31", 31.0),
     "rate_socket_bytes": ("32", 32.0),
@@ -264,7 +265,6 @@ class TestRefusals(ConfigTestCase):
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
-            ("origins", "", "is an empty list"),
             ("origins", "chat.example", "holds 'chat.example', which is not like https://chat.example.org"),
             (
                 "trusted_proxies",

@@ -91,10 +91,6 @@ class TestThisMachine(ConnectTestCase):
         path.touch(0o600)
         path.write_text(SECRET)
         self.assertEqual((await self.found(secret="", secret_file=str(path)))["secret_file"].text, "a key for HS256")
-        path.chmod(0o644)
-        finding = (await self.found(secret="", secret_file=str(path)))["secret_file"]
-        self.assertTrue(finding.ok)
-        self.assertIn(f"others on this machine can read or replace: chmod 600 {path}", finding.text)
 
     async def test_a_file_of_sqlite_is_not_made(self) -> None:
         path = self.directory / "x.db"

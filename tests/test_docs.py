@@ -30,6 +30,7 @@ from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
     commands,
     expiry,
+    hub,
     incoming,
     inflight,
     interfaces,
@@ -37,6 +38,7 @@ from kschat.chat import (
     lines,
     outgoing,
     reads,
+    recipients,
     revocation,
     stream,
     tokens,
@@ -188,8 +190,17 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of events of a socket, and of a user": (rate(CONFIG.rate_socket_bytes), rate(CONFIG.rate_user_bytes)),
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
     "`Send` of a user to all daemons together, with the store `redis`": (),
-    "copies that a user's events cause: inboxes of a room's members, sockets that are told of typing, receipts and "
-    "carbons, ids of `Presence`": (rate(CONFIG.rate_user_copies),),
+    f"copies that a user's events cause: inboxes of a room's members, sockets of a user beyond {hub.FREE_COPIES}, "
+    "sockets that are told of typing, receipts and carbons, ids of `Presence`": (
+        rate(CONFIG.rate_user_copies),
+        seconds(limiter.COPIES_BURST),
+    ),
+    "rooms whose sizes are remembered; of others, as many copies are counted beforehand": (
+        many(limiter.MAX_ROOMS),
+        many(limiter.UNKNOWN_ROOM),
+    ),
+    "messages, and changes of presence, written to sockets in one turn of the reactor": (many(hub.MAX_WRITES),),
+    "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
     "joins of a user": (rate(CONFIG.rate_user_joins),),
     "joins of an address (an IPv6 address: its /64)": (rate(CONFIG.rate_address_joins),),
@@ -205,7 +216,9 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "bytes of messages that a store reads for a page, or for a backlog": (many(interfaces.PAGE_BYTES),),
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
-    "members of a room": (many(CONFIG.max_room),),
+    "members of a room; rooms of a user": (many(CONFIG.max_room), many(CONFIG.max_rooms)),
+    "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
+    "bytes of JSON with placeholders in a page that has several messages with binary": (many(outgoing.MAX_RENUMBERED),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
         many(write_queue.MAX_SCRIPT_WRITES),
         size(write_queue.MAX_SCRIPT_BYTES),
@@ -215,6 +228,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{many(retention.STEP_ENTRIES)} entries",
         size(retention.STEP_BYTES),
         f"{retention.STEP_MILLISECONDS} ms",
+        f"{retention.REST:g} times",
+    ),
+    "wait of retention while Redis writes a snapshot or a new append-only file": (
+        f"{retention.MAX_SAVING / 60:g} minutes",
     ),
     "users of one script that writes cursors, or reads the ends of inboxes; of one that publishes presence": (
         many(redis_store.MAX_SCRIPT_USERS),
@@ -241,6 +258,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "ids in the claim `data.to`; patterns with `*` among them; one of them": (
+        many(recipients.MAX_TO),
+        many(recipients.MAX_PATTERNS),
+        f"{MAX_ID} characters",
+    ),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),

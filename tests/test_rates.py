@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.counters import Counters
-from kschat.rates import MULTIPLE, AddressLimits, Bucket, Rate, RateSettings, Subjects
+from kschat.rates import MIN_REFUSALS, MULTIPLE, AddressLimits, Bucket, Rate, RateSettings, Subjects
 
 
 class TestRate(SynchronousTestCase):
@@ -71,11 +71,16 @@ class TestRate(SynchronousTestCase):
         self.assertEqual(self.taken(rate), 4)
 
     def test_a_multiple_of_the_limit_is_told(self) -> None:
+        for per_second, most in ((1000, (MULTIPLE - 1) * 1000), (1, MIN_REFUSALS)):
+            rate, bucket, refused = Rate("r", per_second, 10), Bucket(), 0
+            while not rate.is_overrun(bucket, self.now):
+                refused += 1
+            self.assertEqual(refused, most)
+
+    def test_the_first_that_is_refused_is_no_multiple_however_large(self) -> None:
         rate = Rate("r", 10, 1)
-        refused = 0
-        while not rate.is_overrun(self.bucket, self.now):
-            refused += 1
-        self.assertEqual(refused, (MULTIPLE - 1) * 10)
+        self.assertFalse(rate.is_overrun(self.bucket, self.now, 10_000))
+        self.assertTrue(rate.is_overrun(self.bucket, self.now, 1))
 
     def test_one_that_tries_for_less_than_a_multiple_is_never_told_so(self) -> None:
         rate, done, refused = Rate("r", 10, 1), 0, 0

@@ -5,7 +5,8 @@ To add a store, write a module that implements ``IStore`` and exports a ``StoreK
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -53,6 +54,11 @@ class Look(Protocol):
     def __call__(self, argument: str, /) -> str: ...
 
 
+def _no_files(argument: str) -> Sequence[Path]:
+    """Messages are elsewhere."""
+    return ()
+
+
 def _anything(argument: str) -> None:
     """Whatever it is will do."""
 
@@ -70,6 +76,7 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
         settings: those that mean something with this store alone, or with few.
         make: makes one.
         check: looks at the argument.
+        files: the files in which messages are kept, given the argument.
         look: looks whether it could be used, where this machine alone can tell; None where it can't.
     """
 
@@ -82,6 +89,7 @@ class StoreKind(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[str, ...] = ()
     make: MakeStore
     check: CheckArgument = _anything
+    files: Callable[[str], Sequence[Path]] = _no_files
     look: Look | None = None
 
 

@@ -19,6 +19,7 @@ from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConver
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
+    NO_BOUND,
     PAGE_BYTES,
     Conversation,
     Entry,
@@ -33,6 +34,8 @@ from kschat.chat.interfaces import (
     RouterListener,
     Stored,
     StoreListener,
+    TooManyRooms,
+    repeat_of,
     within_page,
 )
 from kschat.chat.lines import MAX_LINE, line_of
@@ -78,6 +81,8 @@ class MemoryStore:
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
+        # How many rooms each member of any is in.
+        self._rooms_of: dict[str, int] = {}
         # By their keys, in the order of their numbers.
         self._revocations: dict[str, NumberedRevocation] = {}
         self._revoked = 0
@@ -168,12 +173,16 @@ class MemoryStore:
         thread.read[user] = upto
         return succeed(any(message.sender != user for message in thread.between(read, upto)))
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         thread = self._rooms.get(room) or MemoryConversation((room,))
         if user in thread.read:
             return succeed(False)
         if len(thread.read) >= most:
             return fail(RoomFull())
+        rooms = self._rooms_of.get(user, 0)
+        if rooms >= most_rooms:
+            return fail(TooManyRooms())
+        self._rooms_of[user] = rooms + 1
         self._rooms[room] = thread
         thread.read[user] = thread.last
         self._threads_of.setdefault(user, {})[thread] = None
@@ -211,7 +220,7 @@ class MemoryStore:
         if message.cid is not None:
             known = self._known.get((message.sender, message.cid))
             if known is not None:
-                return Stored(known.message, known.places, True)
+                return repeat_of(known, message)
         thread = self._thread_for(message)
         if thread is None:
             return Stored(message, (), False, Error.NOT_ALLOWED)
@@ -290,6 +299,9 @@ class MemoryStore:
     def _remove(self, thread: MemoryConversation, user: str) -> None:
         del thread.read[user]
         self._memberships -= 1
+        self._rooms_of[user] -= 1
+        if not self._rooms_of[user]:
+            del self._rooms_of[user]
         self._unlist(thread, user)
         self._drop_if_idle(thread)
 

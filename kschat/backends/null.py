@@ -12,6 +12,7 @@ from kschat.backends.kinds import StoreKind
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
+    NO_BOUND,
     Conversation,
     InboxPage,
     InboxState,
@@ -79,7 +80,7 @@ class NullStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return _kept_nothing()
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         return _kept_nothing()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:

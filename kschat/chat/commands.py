@@ -22,11 +22,12 @@ from kschat.chat.context import ChatContext
 from kschat.chat.conversations import is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
-from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable
+from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable, TooManyRooms
 from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import SMALL_READ
+from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import RoomReply, SocketReply
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError, Verifier
@@ -84,9 +85,17 @@ def send(request: Request[incoming.Send]) -> None:
     if allowance.sends < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
+    to = session.identity.to
+    if to is not None:
+        ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
     if is_room(message.recipient):
-        reply = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, context.limiter, allowance.user)
+        limiter = context.limiter
+        copies = limiter.room_copies(message.recipient)
+        to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
+        delivery.submit(Submission(message, to_room, session))
+        limiter.copied(allowance.user, copies)
+        return
     delivery.submit(Submission(message, reply, session))
 
 
@@ -116,6 +125,8 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     """``Typing``: told to the peer's sockets that know more than the tutorial, and keep up. Rooms are not told."""
     context, session = request.context, request.session
     peer = _id(request.payload.pId, "pId")
+    if session.identity.to is not None:
+        ensure_may_write(session.identity.to, peer)
     user = session.allowance.user
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
@@ -197,10 +208,12 @@ def join(request: Request[incoming.Room]) -> Deferred[Answer]:
         raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
 
     def full(failure: Failure) -> Answer:
-        failure.trap(RoomFull)
-        raise Refused(Error.TOO_MANY, "The room is full.")
+        if failure.trap(RoomFull, TooManyRooms) is RoomFull:
+            raise Refused(Error.TOO_MANY, "The room is full.")
+        raise Refused(Error.TOO_MANY, f"You are in {context.max_rooms} rooms, and may be in no more.")
 
-    joined = _ask(request, lambda: context.store.join(room, session.user, context.max_room), SMALL_READ)
+    user, most, most_rooms = session.user, context.max_room, context.max_rooms
+    joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms=most_rooms), SMALL_READ)
     return joined.addCallbacks(lambda _: DONE, full)
 
 

@@ -58,6 +58,7 @@ class ChatContext:
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
         max_room: members of a room.
+        max_rooms: rooms of a user.
         counters: counts.
         uniform: gives a random number between two others.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -82,6 +83,7 @@ class ChatContext:
     limiter: Limiter
     addresses: AddressLimits
     max_room: int
+    max_rooms: int
     counters: Counters
     uniform: Callable[[float, float], float]
     repeated: RepeatedLog
@@ -100,6 +102,7 @@ def make_context(
     bounds: Bounds,
     limits: Limits,
     max_room: int,
+    max_rooms: int,
     counters: Counters,
     uniform: Callable[[float, float], float],
     revocation_days: float = 365.0,
@@ -121,6 +124,7 @@ def make_context(
         bounds: of the pipeline.
         limits: on what clients send, and on one packet.
         max_room: members of a room.
+        max_rooms: rooms of a user.
         counters: counts.
         uniform: gives a random number between two others.
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
@@ -192,6 +196,7 @@ def make_context(
         limiter=limiter,
         addresses=addresses,
         max_room=max_room,
+        max_rooms=max_rooms,
         counters=counters,
         uniform=uniform,
         repeated=repeated,

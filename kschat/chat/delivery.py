@@ -116,6 +116,7 @@ class Delivery:
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
         self.closed = False
+        hub.caught_up = self._begin_again
         #: why the store or the router failed, until a batch goes all the way
         self._outages = OutageLog(self.log, LogLevel.warn)
 
@@ -165,9 +166,16 @@ class Delivery:
         self._drained.append(fires)
         return fires
 
+    def _begin_again(self) -> None:
+        """All was written that waited."""
+        if self._waiting and not self._turn_set:
+            self._turn_set = True
+            self._clock.callLater(0, self._turn)
+
     def _turn(self) -> None:
         self._turn_set = False
-        while self._waiting and self._in_flight < self._bounds.max_in_flight:
+        # What is stored faster than it is written would only wait elsewhere.
+        while self._waiting and self._in_flight < self._bounds.max_in_flight and not self._hub.is_behind:
             size = self._bounds.max_batch
             batch, self._waiting = self._waiting[:size], self._waiting[size:]
             size = sum([one.message.size for one in batch]) if self._waiting else self._waiting_size
@@ -194,6 +202,10 @@ class Delivery:
         fresh = [one for one in stored if one.places and not one.repeat]
         if len(fresh) != len(stored):
             fresh += _again(stored, fresh)
+            large = [one for one in stored if not one.whole]
+            if large:
+                # They can't be carried: who has not heard of them is told that they are there.
+                self._hub.catch_up.not_routed(large)
         if not fresh:
             self._answer(batch, stored)
             return succeed(None)
@@ -313,5 +325,5 @@ def _again(stored: Sequence[Stored], fresh: Sequence[Stored]) -> list[Stored]:
     of it. Who has, cuts it by its offset.
     """
     told = {one.message.mid for one in fresh}
-    again = {one.message.mid: one for one in stored if one.repeat and one.places and one.message.mid not in told}
-    return list(again.values())
+    repeats = [one for one in stored if one.repeat and one.whole and one.places]
+    return list({one.message.mid: one for one in repeats if one.message.mid not in told}.values())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Final
 
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -35,6 +38,22 @@ from kschat.counters import Counters
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
 
+#: Messages that are written to sockets in one turn of the reactor; some milliseconds.
+MAX_WRITES: Final = 2000
+
+#: Batches that wait to be written. Beyond it all is written at once.
+MAX_UNDELIVERED: Final = 1000
+
+#: No bound on what is written.
+UNBOUNDED: Final = 2**62
+
+#: Sockets that one user has with good reason: what is written to so many is not counted among a sender's copies.
+FREE_COPIES: Final = 8
+
+
+def _nobody() -> None:
+    """Nobody waits."""
+
 
 class Hub:
     """The users of this daemon, with their sockets.
@@ -55,6 +74,7 @@ class Hub:
         notifier: tells users' sockets, here and on other daemons.
         cursors: asks other daemons for users' cursors, and answers them.
         catch_up: what news did not tell.
+        caught_up: called when all was written of what had to wait for later turns.
         store_listeners: who else is told what happens to the store, after the hub.
     """
 
@@ -83,6 +103,9 @@ class Hub:
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
+        self._limiter = limiter
+        self._undelivered: deque[tuple[Sequence[Stored], str | None]] = deque()
+        self.caught_up: Callable[[], None] = _nobody
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
         self.catch_up = CatchUp(clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes)
@@ -152,11 +175,54 @@ class Hub:
     # Delivering.
 
     def deliver(self, batch: Sequence[Stored], socket: str | None = None) -> None:
-        """Write each message to every socket of its recipients, or to the one that is named. One write a socket."""
+        """Write each message to every socket of its recipients, or to the one that is named. One write a socket.
+
+        Where those are very many, the rest is written in later turns of the reactor, and what comes meanwhile after it.
+        """
+        if self._undelivered:
+            self._undelivered.append((batch, socket))
+            if len(self._undelivered) > MAX_UNDELIVERED:
+                self.deliver_rest()
+            return
+        rest = self._deliver(batch, socket, MAX_WRITES)
+        if rest:
+            self._undelivered.append((rest, socket))
+            self.clock.callLater(0, self._deliver_more)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether messages wait for the next turn to be written."""
+        return bool(self._undelivered)
+
+    def deliver_rest(self) -> None:
+        """Write all that waits for later turns, now."""
+        while self._undelivered:
+            batch, socket = self._undelivered.popleft()
+            self._deliver(batch, socket, UNBOUNDED)
+
+    def _deliver_more(self) -> None:
+        try:
+            left = MAX_WRITES
+            while self._undelivered and left > 0:
+                batch, socket = self._undelivered.popleft()
+                before = self._counters.delivered
+                rest = self._deliver(batch, socket, left)
+                left -= self._counters.delivered - before
+                if rest:
+                    self._undelivered.appendleft((rest, socket))
+        finally:
+            if self._undelivered:
+                self.clock.callLater(0, self._deliver_more)
+        if not self._undelivered:
+            self.caught_up()
+
+    def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> Sequence[Stored]:
+        """Write so many at the most, and what is left of one user's sockets. Returns what was not written."""
         inboxes = self._inboxes
         written = 0
         placeless: list[Message] = []
         keeps = self.store.keeps
+        rest: Sequence[Stored] = ()
         with self._scope:
             for stored in batch:
                 message = stored.message
@@ -164,8 +230,14 @@ class Hub:
                     inbox = inboxes.get(user)
                     if inbox is None:
                         continue
+                    if written >= most:
+                        rest = _from(batch, stored, user)
+                        break
                     sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
-                    written += len(sessions)
+                    count = len(sessions)
+                    written += count
+                    if count > FREE_COPIES:
+                        self._limiter.copied_by(message.sender, count)
                     if offset and keeps:
                         piece = outgoing.piece(message, offset)
                         for session in sessions:
@@ -176,9 +248,12 @@ class Hub:
                         piece = outgoing.piece(message, None)
                         for session in sessions:
                             session.stream.on_transient(message, piece)
+                if rest:
+                    break
         self._counters.delivered += written
         if placeless:
             self._ingest.take(placeless)
+        return rest
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""
@@ -252,6 +327,14 @@ class Hub:
                 for message in fresh:
                     if message.recipient == user:
                         self.notifier.receipt(message.sender, Receipt.of(message, Status.DELIVERED))
+
+
+def _from(batch: Sequence[Stored], stored: Stored, user: str) -> Sequence[Stored]:
+    """What is left of a batch from the place of ``user`` in one of its messages on."""
+    at = next(nth for nth, one in enumerate(batch) if one is stored)
+    places = stored.places
+    first = next(nth for nth, (one, _) in enumerate(places) if one == user)
+    return [msgspec.structs.replace(stored, places=places[first:]), *batch[at + 1 :]]
 
 
 class _WriteScope:

@@ -26,6 +26,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
         places: each recipient, with the offset in that user's inbox: 1, 2, 3, … without a
             hole. One for a message to a user; for one to a room, each member but the sender.
         repeat: the same sender and ``cid`` were known; nothing was stored now.
+        whole: whether ``message`` has the ``msg`` and the attachments that are kept. A large first message is not read
+            for a repeat, and ``message`` has what the repeat came with.
         refused: why this message alone was not kept; the others of its batch were.
         retry_in: seconds until it may be, where its sender has sent too many (TOO_MANY).
     """
@@ -35,6 +37,20 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     repeat: bool = False
     refused: Error | None = None
     retry_in: float | None = None
+    whole: bool = True
+
+
+#: Bytes of a first message that are read for a repeat of it.
+MAX_READ_BACK = 4000
+
+
+def repeat_of(first: Stored, repeat: Message) -> Stored:
+    """What a store says of ``repeat``. Of a large first message, only what is beside its content counts."""
+    message = first.message
+    if first.whole and message.size <= MAX_READ_BACK:
+        return Stored(message, first.places, True)
+    shown = msgspec.structs.replace(message, msg=repeat.msg, attachments=repeat.attachments)
+    return Stored(shown, first.places, True, whole=False)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +73,9 @@ class InboxState(msgspec.Struct, frozen=True, gc=False):
     first: int = 1
     last: int = 0
 
+
+#: More than anything is counted up to.
+NO_BOUND = 2**31 - 1
 
 #: No offset is greater.
 MAX_OFFSET = 2**63 - 1
@@ -153,6 +172,10 @@ class RoomFull(LimitReached):
 
 class RevocationsFull(LimitReached):
     """As many revocations are kept as may be kept."""
+
+
+class TooManyRooms(LimitReached):
+    """A user is a member of as many rooms as a user may be."""
 
 
 class RouterUnavailable(Exception):
@@ -279,11 +302,11 @@ class IStore(Interface):
     def mark_read(user: str, peer: str, mid: str) -> Deferred[bool]:
         """All messages of others in a conversation up to ``mid`` are read. Whether any was not before."""
 
-    def join(room: str, user: str, most: int) -> Deferred[bool]:
+    def join(room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
         """Make ``user`` a member of ``room`` (with its ``#``); whether it was none before.
 
         What was written there before counts as read. Fails with RoomFull where ``most`` members
-        are there already.
+        are there already, with TooManyRooms where ``user`` is a member of ``most_rooms`` other rooms.
         """
 
     def leave(room: str, user: str) -> Deferred[bool]:

@@ -18,6 +18,13 @@ from kschat.rates import UNLIMITED, Bucket, Rate, RateSettings, Subjects
 EVENT_LEASE: Final = 128
 BYTE_LEASE: Final = 131_072
 
+#: Seconds' worth of copies that may be made at once, at the most: some are written in one turn of the reactor.
+COPIES_BURST: Final = 1.0
+
+#: Rooms whose sizes are remembered, and the size of one that is not known yet.
+MAX_ROOMS: Final = 10_000
+UNKNOWN_ROOM: Final = 100
+
 #: Users to whom one user types within an interval.
 MAX_TYPED: Final = 100
 
@@ -116,7 +123,8 @@ class Limiter:
         self._socket_bytes = Rate("socket_bytes", settings.socket_bytes, burst, BYTE_LEASE)
         self._user_bytes = Rate("user_bytes", settings.user_bytes, burst, BYTE_LEASE)
         self._sends = Rate("user_sends", settings.user_sends, burst, EVENT_LEASE)
-        self._copies = Rate("user_copies", settings.user_copies, burst)
+        self._copies = Rate("user_copies", settings.user_copies, min(burst, COPIES_BURST))
+        self._rooms: dict[str, int] = {}
         self._joins = Rate("user_joins", settings.user_joins, burst)
         self._typing_interval = settings.typing_interval
         self.max_sockets = settings.user_sockets
@@ -217,12 +225,33 @@ class Limiter:
         return True
 
     def copied(self, user: UserBuckets, count: int) -> None:
-        """An event of a user was multiplied: it was written to so many inboxes or sockets, or asked for so many."""
+        """An event of a user was multiplied: it was written to so many inboxes or sockets, or asked for so many.
+
+        A negative number is given back.
+        """
         copies = self._copies
-        if copies.cost and count > 1:
+        if copies.cost and count:
             now = self._seconds()
             copies.charge(user.copies, now, count)
             user.copies_over = copies.wait(user.copies, now) > 0.0
+
+    def copied_by(self, user: str, count: int) -> None:
+        """The same of a user by its id, where it has been here lately."""
+        buckets = self._users.find(user)
+        if buckets is not None:
+            self.copied(buckets, count)
+
+    def room_copies(self, room: str) -> int:
+        """Inboxes that a message to ``room`` goes to, as the last one did."""
+        return self._rooms.get(room, UNKNOWN_ROOM)
+
+    def learn_room(self, room: str, members: int) -> None:
+        """A message to ``room`` went to so many inboxes."""
+        rooms = self._rooms
+        rooms.pop(room, None)
+        rooms[room] = members
+        if len(rooms) > MAX_ROOMS:
+            del rooms[next(iter(rooms))]
 
     def may_type(self, user: UserBuckets, peer: str) -> bool:
         """Whether it is passed on that the user types to ``peer``; it is counted where it is not."""

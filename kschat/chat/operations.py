@@ -21,6 +21,7 @@ from kschat.chat.interfaces import IStore, Page, Stored
 from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
 from kschat.chat.reads import ReadQueue
+from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import DeferredReply
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.revoker import Revoker
@@ -77,12 +78,15 @@ class Operations:
         Returns:
             Fires when the message is durable, with its mid and its places in inboxes; ``repeat`` where the sender's
             ``cid`` was known. Fails with Refused as ``Send`` is refused: INVALID, TOO_LARGE, NOT_ALLOWED (no member of
-            the room), BUSY, NO_STORE, NO_BROKER (relay mode), GOING_DOWN.
+            the room, or ``identity.to``), BUSY, NO_STORE, NO_BROKER (relay mode), GOING_DOWN.
         """
         reply = DeferredReply()
         try:
             self._delivery.ensure_open()
-            self._delivery.submit(Submission(self._composer.compose_draft(identity.user, draft), reply))
+            message = self._composer.compose_draft(identity.user, draft)
+            if identity.to is not None:
+                ensure_may_write(identity.to, message.recipient)
+            self._delivery.submit(Submission(message, reply))
         except Refused as refused:
             self._counters.refused[refused.error] += 1
             return fail(refused)

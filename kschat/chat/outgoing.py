@@ -6,6 +6,7 @@ the tutorial's (PROTOCOL.md).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
@@ -16,11 +17,18 @@ from msgspec import UNSET, Raw, UnsetType
 from kschat.chat.interfaces import Conversation
 from kschat.chat.lines import NO_LINE
 from kschat.chat.message import Message, Refused
-from kschat.wire import jsontext, socketio
+from kschat.wire import socketio
 from kschat.wire.jsonnumbers import as_javascript
 
 #: Attachments of one packet that npm's clients take (socket.io-parser 4.2, ``maxAttachments``).
 MAX_ATTACHMENTS_SENT: Final = 10
+
+#: Bytes of JSON with placeholders that one page may have, if it has several messages with binary: the reactor decodes
+#: them to renumber the placeholders.
+MAX_RENUMBERED: Final = 8000
+
+#: The name of a placeholder, with each character as it is or as an escape: at once with the quotes of a JSON string.
+_PLACEHOLDER: Final = re.compile(b'"%b"' % b"".join(rb"(?:%c|\\u00(?i:%02x))" % (one, one) for one in b"_placeholder"))
 
 #: Of messages that were let in, and so are within the limit that held then.
 _ANY_DEPTH: Final = 600
@@ -209,14 +217,24 @@ def fit(
     """
     chosen: list[tuple[int | None, Message, bytes]] = []
     attachments = 0
+    binaries = binary_text = 0
     looks_alike = False
     for offset, message in reversed(found) if newest else found:
         text = piece(message, offset)
         room -= len(text) + sum(map(len, message.attachments))
         attachments += len(message.attachments)
-        looks_alike = looks_alike or (not message.attachments and _looks_like_binary(message.msg))
+        if message.attachments:
+            binaries += 1
+            binary_text += len(message.msg)
+        else:
+            looks_alike = looks_alike or (len(found) > 1 and _looks_like_binary(message.msg))
         # Text that looks like a placeholder would be taken for one beside attachments.
-        if chosen and (room < 0 or attachments > MAX_ATTACHMENTS_SENT or (attachments and looks_alike)):
+        if chosen and (
+            room < 0
+            or attachments > MAX_ATTACHMENTS_SENT
+            or (binaries > 1 and binary_text > MAX_RENUMBERED)
+            or (attachments and looks_alike)
+        ):
             break
         chosen.append((offset, message, text))
     if newest:
@@ -236,9 +254,7 @@ def fit(
 def _looks_like_binary(msg: Raw) -> bool:
     """Whether a placeholder's name stands in ``msg``, perhaps written by escapes. (1.x and 2.x look at no more.)"""
     text = bytes(msg)
-    if b"\\u" in text:
-        text = _encode(jsontext.decode(text, _ANY_DEPTH))
-    return b'"_placeholder"' in text
+    return b'"_placeholder"' in text or (b"\u00" in text and _PLACEHOLDER.search(text) is not None)
 
 
 def page(pieces: Sequence[bytes], more: bool) -> bytes:

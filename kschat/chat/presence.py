@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
-from kschat.chat.hub import Hub
+from kschat.chat.hub import MAX_WRITES, Hub
 from kschat.chat.interfaces import RETRY_WAIT
 from kschat.chat.session import ChatSession
 
@@ -36,7 +36,7 @@ class Presence:
         hub: knows who is here.
         bus: knows who is elsewhere.
         interval: seconds for which changes are gathered. Of a user who comes and goes all the time, each watcher is
-            told the last state, once an interval, and the bus as well.
+            told the last state, once an interval; the bus at the most that the user came, and that it left.
     """
 
     log = Logger()
@@ -45,10 +45,8 @@ class Presence:
         self._hub = hub
         self._bus = bus
         self._interval = interval
-        # What is gathered: who came or went here, and whether the bus has each as here; when those who went were last
-        # seen; and the changes to tell.
-        self._moved: dict[str, bool] = {}
-        self._left: dict[str, int] = {}
+        # What is gathered: who has left, and when; and the changes to tell.
+        self._leaving: dict[str, int] = {}
         self._changes: dict[str, State] = {}
         self._due: IDelayedCall | None = None
         self._watchers: dict[str, dict[ChatSession, None]] = {}
@@ -62,50 +60,46 @@ class Presence:
     # Coming and going, here.
 
     def came(self, user: str) -> None:
-        """The first socket of ``user`` on this daemon was let in."""
-        self._move(user, False)
+        """The first socket of ``user`` on this daemon was let in. Other daemons know it at once."""
+        if self._leaving.pop(user, None) is None:
+            self._bus.here(user)
 
     def left(self, user: str) -> None:
-        """The last socket of ``user`` on this daemon is gone."""
-        self._left[user] = self._hub.write_behind.seen(user) or milliseconds(self._hub.wall)
-        self._move(user, True)
-
-    def _move(self, user: str, was_here: bool) -> None:
-        self._moved.setdefault(user, was_here)
+        """The last socket of ``user`` on this daemon is gone. One who comes back soon never was away."""
+        self._leaving[user] = self._hub.write_behind.seen(user) or milliseconds(self._hub.wall)
         self._gather()
 
     def _gather(self) -> None:
+        if self._due is not None:
+            return
         if not self._interval:
             self._tell_gathered()
-        elif self._due is None:
+        else:
             self._due = self._hub.clock.callLater(self._interval, self._tell_gathered)
 
     def stop(self) -> None:
         """The daemon ends: what was gathered is told now."""
-        if self._due is not None:
+        while self._due is not None:
             self._due.cancel()
             self._tell_gathered()
 
     def _tell_gathered(self) -> None:
         try:
-            for user in tuple(self._moved):
-                self._tell_bus(user)
-            # A bus has told of those that came here by now.
-            changes, self._changes = self._changes, {}
-            if changes:
-                with self._hub.writing():
-                    for user, state in changes.items():
-                        self._tell(self._watchers.get(user, ()), user, state)
+            leaving, self._leaving = self._leaving, {}
+            for user, seen in leaving.items():
+                self._bus.gone(user, seen)
+            # A bus that is alone has told of those by now.
+            self._tell_changes()
         finally:
-            self._due = None
+            self._due = self._hub.clock.callLater(0, self._tell_gathered) if self._changes else None
 
-    def _tell_bus(self, user: str) -> None:
-        was_here, left = self._moved.pop(user), self._left.pop(user, 0)
-        is_here = self._hub.is_here(user)
-        if is_here and not was_here:
-            self._bus.here(user)
-        elif was_here and not is_here:
-            self._bus.gone(user, left)
+    def _tell_changes(self) -> None:
+        left = MAX_WRITES
+        with self._hub.writing():
+            while self._changes and left > 0:
+                user = next(iter(self._changes))
+                state = self._changes.pop(user)
+                left -= self._tell(self._watchers.get(user, ()), user, state)
 
     # Watching.
 
@@ -174,10 +168,10 @@ class Presence:
 
     def of(self, users: Sequence[str]) -> Deferred[dict[str, State]]:
         """How it stands with ``users``; what can't be known now is unknown."""
-        if self._moved:
+        if self._leaving:
             for user in users:
-                if user in self._moved:
-                    self._tell_bus(user)
+                if (seen := self._leaving.pop(user, None)) is not None:
+                    self._bus.gone(user, seen)
         return self._bus.online(users).addCallback(self._with_seen)
 
     def _with_seen(self, online: dict[str, bool | None]) -> Deferred[dict[str, State]]:
@@ -201,19 +195,19 @@ class Presence:
         for heard in self._heard:
             heard[user] = (online, last_seen)
         self._changes[user] = (online, last_seen)
-        if self._interval:
-            self._gather()
-        else:
-            self._tell_gathered()
+        self._gather()
 
-    def _tell(self, sessions: Iterable[ChatSession], user: str, state: State) -> None:
+    def _tell(self, sessions: Iterable[ChatSession], user: str, state: State) -> int:
         body = b""
+        count = 0
         for session in tuple(sessions):
             known = session.watched.get(user)
             if (known is None or known[0] is not state[0]) and not session.congested:
                 session.watched[user] = state
                 body = body or outgoing.presence(user, *state)
                 session.socket.emit(body)
+                count += 1
+        return count
 
     def lost(self, users: Sequence[str], last_seen: int) -> None:
         """``users`` were on a daemon that has died, and are nowhere now: keep when they were last seen."""

@@ -54,16 +54,24 @@ class RoomReply(SocketReply, frozen=True, gc=False):
     Attributes:
         limiter: counts.
         user: the sender's buckets.
+        copies: what was counted beforehand, lest all messages of a turn are stored before the first is counted.
     """
 
     limiter: Limiter
     user: UserBuckets
+    copies: int
 
     def stored(self, stored: Stored) -> None:
         """See ``Reply``."""
         if not stored.repeat:
-            self.limiter.copied(self.user, len(stored.places))
+            self.limiter.learn_room(stored.message.recipient, len(stored.places))
+        self.limiter.copied(self.user, (0 if stored.repeat else len(stored.places)) - self.copies)
         SocketReply.stored(self, stored)
+
+    def refused(self, refused: Refused) -> None:
+        """See ``Reply``."""
+        self.limiter.copied(self.user, -self.copies)
+        SocketReply.refused(self, refused)
 
 
 class DeferredReply:

@@ -21,6 +21,7 @@ import msgspec
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room
 from kschat.chat.keys import Key, Keys, KeysError, one_family
+from kschat.chat.recipients import Recipients, recipients_of
 from kschat.wire.jsonnumbers import whole_number
 
 __all__ = [
@@ -60,6 +61,7 @@ Reason: TypeAlias = Literal[
     "issuer",
     "no_user",
     "bad_user",
+    "bad_to",
     "other_user",
     "revoked",
 ]
@@ -85,6 +87,7 @@ class Identity(msgspec.Struct, frozen=True):
         rooms: that may be joined; "*": all.
         issued: ``iat``, in seconds since the epoch; None where the token does not say it, or not as a number.
         token_id: ``jti``; None where the token has none, or one that is neither text nor a whole number.
+        to: the users that may be written to (``data.to``); None for all.
     """
 
     user: str
@@ -92,6 +95,7 @@ class Identity(msgspec.Struct, frozen=True):
     rooms: Rooms = ()
     issued: float | None = None
     token_id: str | None = None
+    to: Recipients | None = None
 
 
 class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +209,12 @@ class Verifier:
         if user is None:
             raise TokenError("bad_user")
         return Identity(
-            user, expires, _rooms(data.get("rooms")), issued=_issued(claims.get("iat")), token_id=_token_id(claims)
+            user,
+            expires,
+            _rooms(data.get("rooms")),
+            issued=_issued(claims.get("iat")),
+            token_id=_token_id(claims),
+            to=_to(data),
         )
 
 
@@ -218,10 +227,11 @@ class Issuer:
         self._wall = wall
         self._rules = rules
 
-    def issue(self, user: str, ttl_seconds: float, rooms: Rooms = ()) -> str:
+    def issue(self, user: str, ttl_seconds: float, rooms: Rooms = (), *, to: tuple[str, ...] | None = None) -> str:
         """A token for `user` that lasts `ttl_seconds`, rounded up to a whole second of the epoch.
 
-        Raises ValueError when no token can name that user (see as_user).
+        `to` are ids and patterns of users that may be written to; None for all. Raises ValueError when no token can
+        name that user (see as_user), or those of `to` (see recipients_of).
         """
         if as_user(user) is None:
             raise ValueError(f"a user is 1 to {MAX_USER} characters and does not start with '#'")
@@ -229,6 +239,9 @@ class Issuer:
         data: dict[str, Any] = {"id": user}
         if rooms:
             data["rooms"] = rooms if rooms == "*" else list(rooms)
+        if to is not None:
+            recipients_of(list(to))
+            data["to"] = list(to)
         claims = {"data": data, "iat": int(now), "exp": math.ceil(now + ttl_seconds)}
         if self._rules.audience:
             claims["aud"] = self._rules.audience[0]
@@ -265,6 +278,14 @@ def _rooms(value: object) -> Rooms:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return tuple(value)
     return ()
+
+
+def _to(data: dict[str, Any]) -> Recipients | None:
+    """The claim `data.to`. A limit that cannot be read must not be none: such a token is refused."""
+    try:
+        return recipients_of(data["to"]) if "to" in data else None
+    except ValueError:
+        raise TokenError("bad_to") from None
 
 
 def _names_any(claim: object, names: tuple[str, ...]) -> bool:

@@ -25,6 +25,7 @@ from kschat.cli.connect import Finding, try_all
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
 from kschat.cli.options import Options, short_help
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
+from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
 from kschat.settings import (
     SETTINGS,
@@ -57,12 +58,13 @@ STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"}
 class TokenOptions(Options):
     """``kschat token``: the settings that name the secret, and whom the token is for."""
 
-    synopsis = "--user ID [--expires 1h] [--rooms a,b] [settings]"
+    synopsis = "--user ID [--expires 1h] [--rooms a,b] [--to c,d] [settings]"
     longdesc = "Prints a token for one user, signed with the secret that the settings name (HS256)."
     optParameters: ClassVar[list[list[Any]]] = [
         ["user", "u", None, "The user's id: 1 to 128 characters, not beginning with #."],
         ["expires", "e", "1h", "How long it is good for: a number with s, m, h, d or w after it."],
         ["rooms", "r", "", "Rooms it lets join, separated by commas; * for all."],
+        ["to", "t", None, "Users it lets write to, separated by commas; * in one is any characters. Default: all."],
     ]
 
     def getSynopsis(self) -> str:
@@ -81,6 +83,7 @@ class TokenOptions(Options):
             ("-u, --user ID", self.optParameters[0][3]),
             ("-e, --expires TIME", f"{self.optParameters[1][3]} Default: {self.optParameters[1][2]}."),
             ("-r, --rooms A,B", self.optParameters[2][3]),
+            ("-t, --to A,B", self.optParameters[3][3]),
             ("    --secret-file FILE", SETTINGS["secret_file"].about.doc),
             ("-c, --config FILE", "TOML file with the daemon's settings."),
             ("    --help", "This help."),
@@ -173,7 +176,12 @@ def seconds_of(text: str) -> int:
 
 def rooms_of(text: str) -> Rooms:
     """The rooms in ``a,b``, or all of them for ``*``."""
-    return "*" if text.strip() == "*" else tuple(room.strip() for room in text.split(",") if room.strip())
+    return "*" if text.strip() == "*" else names_of(text)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names in ``a,b``."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallClock) -> str:
@@ -190,7 +198,8 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
         )
     try:
         issuer = Issuer(secret, wall, claim_rules(config))
-        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]))
+        to = None if options["to"] is None else names_of(options["to"])
+        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]), to=to)
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:
@@ -229,6 +238,7 @@ def main(
             output.write(make_token(chosen, environ, wall) + "\n")
         elif isinstance(chosen, CheckOptions):
             config = load(chosen.given(), environ)
+            errors.write("".join(f"kschat: warning: {one}\n" for one in warnings_of(config, chosen.given(), environ)))
             if chosen["connect"]:
                 findings = connect(config)
                 output.write("".join(f"{finding}\n" for finding in findings))

@@ -138,8 +138,6 @@ def _keys(config: Config) -> str:
         said = f"{read_keys(config)} for {', '.join(config.algorithms)}"
     except (KeysError, OSError) as error:
         raise ValueError(str(error)) from None
-    if config.secret_file and Path(config.secret_file).stat().st_mode & 0o077:
-        said += f", which others on this machine can read or replace: chmod 600 {config.secret_file}"
     return said
 
 

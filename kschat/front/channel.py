@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
@@ -107,6 +108,9 @@ class ConnectionCount:
         return fires
 
 
+#: What X-Forwarded-Proto says.
+_SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
+
 _TOO_LARGE: Final = b"413 Request Entity Too Large"
 _TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
@@ -124,10 +128,13 @@ class BoundedRequest(Request):
 
     Attributes:
         client_address: whose it is; known once its head is there.
+        secure: whether its client speaks TLS, where that is known: True on a connection with TLS, and what a trusted
+            proxy says in X-Forwarded-Proto; None otherwise, since a proxy may take TLS away.
     """
 
     channel: Channel
     client_address: ClientAddress = NOBODY
+    secure: bool | None = None
     _refused = False
     _received = 0
 
@@ -242,7 +249,9 @@ class Channel(HTTPChannel):
         request = self.requests[-1]
         addresses = self.site.addresses
         forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
-        request.client_address = addresses.of_request(addresses.of_connection(self.getPeer()), forwarded)
+        hop = addresses.of_connection(self.getPeer())
+        request.client_address = addresses.of_request(hop, forwarded)
+        request.secure = self._speaks_tls(request, addresses.is_proxy(hop))
         method, uri = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
         if not self.address and not self.site.of_peers and not self.attribute(request.client_address):
@@ -338,6 +347,20 @@ class Channel(HTTPChannel):
         self.site.connections.leave(self.place)
         self._let_go_bytes()
         super().connectionLost(reason)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+        """Write the head of an answer, without the header in which twisted.web tells its version."""
+        if isinstance(headers, Headers):
+            headers.removeHeader(b"server")
+        super().writeHeaders(version, code, reason, headers)
+
+    def _speaks_tls(self, request: BoundedRequest, by_proxy: bool) -> bool | None:
+        """See ``BoundedRequest.secure``."""
+        if request.isSecure():
+            return True
+        said = (request.getHeader(b"x-forwarded-proto") or b"") if by_proxy else b""
+        # Of several proxies the first one, which the client spoke to, is the one that counts.
+        return _SECURE.get(said.partition(b",")[0].strip().lower())
 
     def attribute(self, client: ClientAddress) -> bool:
         """Count this connection as ``client``'s while it carries its request. Returns whether it has room for it."""

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from kschat.front.context import TransportContext
-from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_upgrade
+from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_secure, is_upgrade
 from kschat.front.factory import EngineFactory
 from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of, too_often
 from kschat.front.origins import Origins
@@ -38,7 +38,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     upgrade_timeout: float = 10
     max_polls: int = 10_000
     max_polls_per_address: int = 1_000
-    origins: tuple[str, ...] = ("*",)
+    origins: tuple[str, ...] = ()
     deflate: bool = False
     deflate_from: int = 256
     keep_headers: bool = False
@@ -119,7 +119,8 @@ class Engine:
 
     def may_come_from(self, request: Request) -> bool:
         """Whether the request's page may connect: no origin is named, it is allowed, or it is the daemon's own."""
-        return self._origins.allow(request.getHeader(b"origin"), request.getHeader(b"host"))
+        origin, host = request.getHeader(b"origin"), request.getHeader(b"host")
+        return self._origins.allow(origin, host, secure=is_secure(request))
 
     def close_all(self, reason: Reason) -> Deferred[None]:
         """End all sessions; fires when the last connection is gone."""

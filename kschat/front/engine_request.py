@@ -84,7 +84,7 @@ def handshake_of(request: Request, time: float = 0.0, whole: bool = False) -> Ha
         address=client.host if client.key else "",
         client=client.key,
         time=time,
-        secure=request.isSecure(),
+        secure=bool(is_secure(request)),
         **more,
     )
 
@@ -93,6 +93,12 @@ def client_of(request: Request) -> ClientAddress:
     """The client that a request comes from."""
     assert isinstance(request, BoundedRequest)
     return request.client_address
+
+
+def is_secure(request: Request) -> bool | None:
+    """Whether the client speaks TLS; None where that is not known."""
+    assert isinstance(request, BoundedRequest)
+    return request.secure
 
 
 def is_upgrade(request: Request) -> bool:

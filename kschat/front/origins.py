@@ -127,12 +127,14 @@ class Origins:
             raise OriginError("has more than one *, where one is for all levels", str(domain).replace("://", "://*."))
         self._domains.add(domain)
 
-    def allow(self, origin: bytes | None, host: bytes | None) -> bool:
+    def allow(self, origin: bytes | None, host: bytes | None, secure: bool | None = None) -> bool:
         """Whether a page of ``origin`` may connect: none is named, it is named, or it is the daemon's own.
 
         Args:
             origin: the header of that name.
             host: the header of that name, or the authority that took its place: a page from there is the daemon's own.
+            secure: whether the client speaks TLS; None where that is not known. Only then may the daemon's own page
+                have either scheme: a page that was sent without TLS can be anybody's.
         """
         if self.any or origin is None:
             return True
@@ -143,7 +145,7 @@ class Origins:
             said = Origin.of(text)
         except ValueError:
             return False
-        return said in self._exact or self._is_below(said) or self._is_own(said, host)
+        return said in self._exact or self._is_below(said) or self._is_own(said, host, secure)
 
     def _is_below(self, said: Origin) -> bool:
         """Whether it is a subdomain of one whose subdomains are named: label by label, never by the end of the text."""
@@ -156,7 +158,9 @@ class Origins:
             _, dot, above = above.partition(".")
         return False
 
-    def _is_own(self, said: Origin, host: bytes | None) -> bool:
+    def _is_own(self, said: Origin, host: bytes | None, secure: bool | None) -> bool:
+        if said.scheme not in DEFAULT_PORTS or (secure is not None and secure is not (said.scheme == "https")):
+            return False
         try:
             here = _host_and_port((host or b"").decode("utf-8"), DEFAULT_PORTS.get(said.scheme))
         except ValueError:

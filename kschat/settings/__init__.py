@@ -5,6 +5,7 @@
 - ``given``       a value and where it came from; ``ConfigError``
 - ``loading``     ``load``: reads the three sources
 - ``validation``  checks across settings: combinations, and files that must exist
+- ``weak_secrets``  whether a secret is easily guessed
 - ``keyfiles``    the key that tokens are verified with
 - ``hints``       likely corrections of an invalid value
 - ``table``       a configuration as TOML; the table of settings in the documentation

@@ -40,6 +40,16 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str], backends: B
     return config
 
 
+def masked_sources(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The settings that may hold a secret and were given: the name of each, its value, and where that came from."""
+    given = gather(SETTINGS, argv_values, environ)
+    return [
+        (name, str(there.value), there.origin)
+        for name, there in given.items()
+        if SETTINGS[name].about.masked and there.value
+    ]
+
+
 def gather(
     settings: Mapping[str, Setting], argv_values: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, Given]:

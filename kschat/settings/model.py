@@ -385,6 +385,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
     ] = 10_000
     max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
+    max_rooms: Annotated[
+        int, About("Rooms that one user may be a member of; another Join is refused (ER 4).", "rooms", 1, 1_000_000)
+    ] = 1000
     rate_burst: Annotated[
         float,
         About(
@@ -534,11 +537,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     origins: Annotated[
         tuple[str, ...],
         About(
-            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own. "
+            "Origins (`scheme://host[:port]`) whose pages may connect, besides the daemon's own: the page that it "
+            "serves, by the scheme and the host that the browser asked for. "
             "`https://*.example.org` matches all subdomains of example.org, but not example.org; `null` matches "
-            "pages without an origin (files, sandboxed frames); `*` matches all."
+            "pages without an origin (files, sandboxed frames); `*` matches all. Programs that are no browsers send no "
+            "origin, and always may connect."
         ),
-    ] = ("*",)
+    ] = ()
     base_path: Annotated[
         str,
         About(

@@ -6,11 +6,23 @@ import random
 import time
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store.codec import GENERATION
-from kschat.backends.redis.store.retention import STEP_ENTRIES
+from kschat.backends.redis.store.retention import (
+    HURRIED_REST,
+    LOCK_MILLISECONDS,
+    MAX_SAVING,
+    REST,
+    ROUND_INTERVAL,
+    SAVING_INTERVAL,
+    STEP_ENTRIES,
+    STEP_PAUSE,
+    Retention,
+)
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
@@ -436,3 +448,107 @@ class RoundTests(RetentionTestCase):
         swept = store.sweep()
         await store.stop()
         await swept
+
+
+class RestTests(SynchronousTestCase):
+    """When a step may begin, on a clock of the test: others use Redis as well."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asked: list[tuple[Any, ...]] = []
+        self.saving = ""
+        self.steps: list[Deferred[int]] = []
+        self.retention = Retention(self.do, self.run_script, "p:", 3600.0, 0, self.clock, lambda: 10_000.0)
+        self.addCleanup(self.retention.stop)
+
+    def do(self, *command: Any) -> Deferred[Any]:
+        self.asked.append(command)
+        if command[0] == "INFO":
+            names = ("loading", "rdb_bgsave_in_progress", "aof_rewrite_in_progress")
+            return succeed("".join(f"{name}:{int(name == self.saving)}\r\n" for name in names).encode())
+        return succeed({"SET": b"OK", "ZREVRANGEBYSCORE": [], "ZREVRANGE": []}.get(command[0]))
+
+    def run_script(self, script: str, argument: bytes) -> Deferred[int]:
+        self.steps.append(Deferred())
+        return self.steps[-1]
+
+    def step(self, seconds: float) -> None:
+        """Let the step that runs take so long, and have left something."""
+        self.clock.advance(seconds)
+        self.steps[-1].callback(1)
+
+    def begins_after(self, seconds: float) -> None:
+        """The next step begins then, and not before."""
+        count = len(self.steps)
+        self.clock.advance(seconds * 0.99)
+        self.assertEqual(len(self.steps), count)
+        self.clock.advance(seconds * 0.02)
+        self.assertEqual(len(self.steps), count + 1)
+
+    def test_a_rest_is_longer_than_the_step_and_less_so_where_a_round_is_late(self) -> None:
+        self.retention.sweep()
+        for took in (0.002, 0.1, 0.5):
+            self.step(took)
+            self.begins_after(max(REST * took, STEP_PAUSE))
+        self.step(0.0)
+        self.begins_after(STEP_PAUSE)
+        self.step(ROUND_INTERVAL)
+        self.begins_after(HURRIED_REST * ROUND_INTERVAL)
+
+    def begun_while_it_saves(self, saving: str) -> None:
+        """A round has begun while Redis saves, and no step has."""
+        self.steps.clear()
+        self.saving = saving
+        self.retention.sweep()
+        self.assertEqual(self.steps, [])
+
+    def end(self) -> None:
+        """Let the step that runs have left nothing, and the one of the other script."""
+        for _ in range(2):
+            self.steps[-1].callback(0)
+
+    def test_it_waits_while_redis_saves(self) -> None:
+        for saving in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress"):
+            self.begun_while_it_saves(saving)
+            for _ in range(2):
+                self.asked.clear()
+                self.clock.advance(SAVING_INTERVAL)
+                # No other daemon begins meanwhile.
+                extended = ("PEXPIRE", "p:x:lock", LOCK_MILLISECONDS)
+                self.assertEqual(self.asked, [("INFO", "persistence"), extended])
+            self.assertEqual(self.steps, [])
+            self.saving = ""
+            self.clock.advance(SAVING_INTERVAL)
+            self.assertEqual(len(self.steps), 1)
+            self.end()
+            self.clock.advance(SAVING_INTERVAL)
+
+    def test_it_asks_between_steps_but_not_before_each(self) -> None:
+        self.retention.sweep()
+        self.step(0.001)
+        self.saving = "aof_rewrite_in_progress"
+        self.asked.clear()
+        self.begins_after(STEP_PAUSE)
+        self.assertNotIn(("INFO", "persistence"), self.asked)
+        self.step(SAVING_INTERVAL)
+        self.clock.advance(REST * SAVING_INTERVAL)
+        self.assertIn(("INFO", "persistence"), self.asked)
+        self.assertEqual(len(self.steps), 2)
+        self.saving = ""
+        self.clock.advance(SAVING_INTERVAL)
+        self.assertEqual(len(self.steps), 3)
+
+    def test_it_does_not_wait_for_ever_and_the_wait_makes_no_round_late(self) -> None:
+        self.begun_while_it_saves("aof_rewrite_in_progress")
+        waits = int(MAX_SAVING / SAVING_INTERVAL)
+        self.clock.pump([SAVING_INTERVAL] * (waits - 1))
+        self.assertEqual(self.steps, [])
+        self.clock.advance(SAVING_INTERVAL)
+        self.assertEqual(len(self.steps), 1)
+        self.step(SAVING_INTERVAL)
+        self.begins_after(REST * SAVING_INTERVAL)
+        self.end()
+        # The next round waits as long again.
+        self.begun_while_it_saves("aof_rewrite_in_progress")
+        self.clock.pump([SAVING_INTERVAL] * (waits - 1))
+        self.assertEqual(self.steps, [])

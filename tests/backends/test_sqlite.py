@@ -305,7 +305,7 @@ class TestPlans(SynchronousTestCase):
         for _ in range(2):
             transactions.begin()
             for user in ("ann", "ben", "cem"):
-                transactions.join("#r", user, 10)
+                transactions.join("#r", user, 10, 10)
             transactions.append([message("ann", "#r", cid="c0"), *to(*["ben"] * 9)])
             (one,) = transactions.append([message(cid="c1")])
             transactions.commit()

@@ -36,6 +36,7 @@ class ChatDaemon:
         clock: as given, or a new one that stands at ``NOW``.
         limits: on what clients send, in the place of the defaults.
         max_room: members of a room.
+        max_rooms: rooms of a user.
         bounds: of the pipeline, in the place of the defaults.
         uniform: gives a number between two others; the lesser one, unless another is given.
         rates: what users and addresses may do; anything, unless given.
@@ -56,6 +57,7 @@ class ChatDaemon:
         clock: Clock | None = None,
         limits: Limits | None = None,
         max_room: int = 1000,
+        max_rooms: int = 1000,
         bounds: Bounds | None = None,
         uniform: Callable[[float, float], float] = min,
         rates: RateSettings | None = None,
@@ -91,6 +93,7 @@ class ChatDaemon:
             bounds=bounds or Bounds(),
             limits=limits or Limits(),
             max_room=max_room,
+            max_rooms=max_rooms,
             counters=self.counters,
             uniform=uniform,
             rates=rates or RateSettings(),

@@ -344,6 +344,7 @@ class Daemon(ChatDaemon):
         clock: as given, or a new one.
         limits: on what clients send, in the place of the defaults.
         max_room: members of a room.
+        max_rooms: rooms of a user.
         bus: as given, or one of a daemon that is alone.
         rates: what users and addresses may do; anything, unless given.
     """
@@ -355,6 +356,7 @@ class Daemon(ChatDaemon):
         clock: Clock | None = None,
         limits: Limits | None = None,
         max_room: int = 1000,
+        max_rooms: int = 1000,
         bus: Any = None,
         rates: RateSettings | None = None,
     ) -> None:
@@ -364,6 +366,7 @@ class Daemon(ChatDaemon):
             clock=clock,
             limits=limits,
             max_room=max_room,
+            max_rooms=max_rooms,
             bus=bus,
             rates=rates,
             uniform=lambda least, most: (least + most) / 2,

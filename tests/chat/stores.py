@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from kschat.chat.interfaces import (
+    NO_BOUND,
     Conversation,
     Entry,
     InboxPage,
@@ -138,8 +139,8 @@ class AskedStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._ask("mark_read", user, peer, mid)
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        return self._ask("join", room, user, most)
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+        return self._ask("join", room, user, most, most_rooms=most_rooms)
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._ask("leave", room, user)

@@ -27,7 +27,7 @@ class BeyondTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.store = AskedStore(MemoryStore(10_000, 100_000_000))
-        self.daemon = Daemon(self.store, MemoryRouter(), limits=Limits(max_payload=ROOM), max_room=2)
+        self.daemon = Daemon(self.store, MemoryRouter(), limits=Limits(max_payload=ROOM), max_room=2, max_rooms=3)
         self.ann = self.daemon.joined("ann")
 
     def send(self, msg: Any, to: str = "ben", sender: Client | None = None, parts: tuple[bytes, ...] = ()) -> str:
@@ -131,6 +131,12 @@ class TestPages(BeyondTestCase):
         for _ in range(4):
             self.send(PLACEHOLDER, parts=(bytes(18_000),))
         self.check([bytes(18_000)] * 4, 2)
+
+    def test_messages_with_binary_beside_much_json_have_pages_of_their_own(self) -> None:
+        """To renumber their placeholders, the reactor would have to decode it."""
+        for _ in range(4):
+            self.send(b"[%b%b]" % (b"[]," * 1000, PLACEHOLDER), parts=(b"x",))
+        self.check([[*([[]] * 1000), b"x"]] * 4, 2)
 
     def test_what_looks_like_a_placeholder_is_not_mixed_with_attachments(self) -> None:
         for look_alike in (
@@ -311,6 +317,10 @@ class TestRefusals(BeyondTestCase):
             self.assertEqual(self.daemon.joined(name, rooms="*").ask("Join", {"room": "tea"}), {"ER": 0})
         third = self.daemon.joined("three", rooms="*")
         self.refused(third, "Join", {"room": "tea"}, 4)
+        for room in ("milk", "sugar", "honey"):
+            self.assertEqual(third.ask("Join", {"room": room}), {"ER": 0})
+        self.refused(third, "Join", {"room": "lemon"}, 4)
+        self.assertEqual(third.ask("Leave", {"room": "milk"}), {"ER": 0})
         self.daemon.joined("one").ask("Leave", {"room": "tea"})
         self.assertEqual(third.ask("Join", {"room": "tea"}), {"ER": 0})
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat.interfaces import MAX_READ_BACK
 from kschat.wire.errors import Reason
 from tests.chat.house import Heard, House
 from tests.contracts.made import message
@@ -325,6 +327,26 @@ class Repeats(PipelineTests):
         first, again = self.ann.events("RESPSEND")
         self.assertEqual(again, {**first, "RANDOMNO": number})
         self.assertEqual(first["MSG"], "first")
+
+    def test_respsend_of_a_repeat_of_a_large_message_has_what_it_came_with(self) -> None:
+        self.ann.send("ann", "ben", "x" * MAX_READ_BACK, cid="c1")
+        self.house.turn()
+        (first,) = self.ann.events("RESPSEND")
+        number = self.ann.send("ann", "ben", "again", cid="c1")
+        self.house.turn()
+        (again,) = self.ann.events("RESPSEND")
+        self.assertEqual(again, {**first, "RANDOMNO": number, "MSG": "again"})
+        self.assertEqual(len(self.ben.events("RESPRECEIVER")), 1)
+        self.assertEqual(len(self.router.batches), 1, "what it came with is not the message")
+
+    def test_a_repeat_of_a_large_message_that_nobody_heard_of_lets_it_be_read(self) -> None:
+        text = b'"%b"' % (b"x" * MAX_READ_BACK)
+        self.successResultOf(self.store.append([message("ann", "ben", cid="c1", msg=Raw(text))]))
+        self.ann.send("ann", "ben", "again", cid="c1")
+        self.house.turn()
+        self.assertEqual([ack["repeat"] for ack in self.ann.acks().values()], [True])
+        ((one,),) = [event["MSG"] for event in self.ben.events("RESPRECEIVER")]
+        self.assertEqual((one["offset"], one["msg"]), (1, "x" * MAX_READ_BACK))
 
     def test_a_repeat_within_a_batch_is_published_once(self) -> None:
         self.ann.send("ann", "ben", "first", cid="c1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.chat import catchup
+from kschat.chat import catchup, hub
 from kschat.chat.interfaces import RETRY_WAIT, RouterEvent, Stored
 from kschat.chat.write_behind import MAX_WRITE_BEHIND, WRITE_BEHIND_WAIT
 from kschat.wire.engineio import Revision
@@ -53,6 +53,52 @@ class Delivering(HubTests):
         self.assertEqual(len(plain.events("RESPRECEIVER")), 3)
         (event,) = grouped.events("RESPRECEIVER")
         self.assertEqual([one["offset"] for one in event["MSG"]], [1, 2, 3])
+
+    def test_very_many_writes_take_several_turns_and_keep_the_order(self) -> None:
+        self.patch(hub, "MAX_WRITES", 5)
+        more = self.hub._deliver_more
+        counts: list[int] = []
+
+        def turn() -> None:
+            more()
+            counts.append(self.house.counters.delivered)
+
+        self.patch(self.hub, "_deliver_more", turn)
+        guests = {user: [self.house.guest(user) for _ in range(3)] for user in ("ann", "ben")}
+        self.deliver("ann", "ben", "ann", "ben", "ann")
+        self.assertTrue(self.hub.is_behind)
+        self.deliver("ben", "ann")  # what comes meanwhile stands behind it
+        counts.append(self.house.counters.delivered)
+        self.house.turn()
+        self.assertEqual(counts, [6, 12, 18, 21])
+        for user, sent in (("ann", [1, 2, 3, 4]), ("ben", [1, 2, 3])):
+            self.assertEqual([self.offsets(guest) for guest in guests[user]], [sent] * 3)
+
+    def test_a_room_of_very_many_takes_several_turns_too(self) -> None:
+        self.patch(hub, "MAX_WRITES", 4)
+        users = [f"u{number}" for number in range(10)]
+        guests = [self.house.guest(user) for user in users]
+        stored = Stored(message("zoe", "#r"), tuple((user, 1) for user in users))
+        self.hub.deliver([stored, Stored(message("zoe", "u0"), (("u0", 2),))])
+        self.assertEqual([len(self.offsets(guest)) for guest in guests], [1] * 4 + [0] * 6)
+        self.hub.deliver_rest()
+        self.assertFalse(self.hub.is_behind)
+        self.house.turn()
+        self.assertEqual([self.offsets(guest) for guest in guests[1:]], [[]] * 3 + [[1]] * 6)
+        self.assertEqual(self.offsets(guests[0]), [2])
+
+    def test_while_messages_wait_to_be_written_none_are_stored(self) -> None:
+        self.patch(hub, "MAX_WRITES", 2)
+        sockets = [self.house.guest("ann") for _ in range(3)]
+        ben = self.house.guest("ben")
+        self.deliver("ann", "ann", "ann")
+        ben.send("ben", "cem")
+        self.house.delivery._turn()
+        self.assertEqual((self.hub.is_behind, self.house.delivery.waiting), (True, 1))
+        self.house.turn()
+        self.house.turn()
+        self.assertEqual((self.hub.is_behind, self.house.delivery.waiting), (False, 0))
+        self.assertEqual([self.offsets(socket) for socket in sockets], [[1, 2, 3]] * 3)
 
     def test_proof_of_a_batch_is_asked_for_once_a_socket(self) -> None:
         guest = self.house.guest("ann")

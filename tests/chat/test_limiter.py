@@ -11,7 +11,7 @@ from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.interfaces import Stored
 from kschat.chat.limiter import MAX_TYPED
 from kschat.chat.message import Error, Message
-from kschat.rates import MULTIPLE, RateSettings
+from kschat.rates import MIN_REFUSALS, RateSettings
 from kschat.wire.errors import Reason
 from tests.chat.peers import Client, Daemon
 
@@ -90,7 +90,7 @@ class TestSends(LimitTestCase):
             self.send(ann)
             sent += 1
             self.assertLess(sent, 1000)
-        self.assertEqual(sent, 10 * MULTIPLE + 1)
+        self.assertEqual(sent, 10 + MIN_REFUSALS + 1)
         (goodbye,) = ann.events("Goodbye")
         self.assertEqual(goodbye["reason"], "rate")
         self.assertGreaterEqual(goodbye["retryIn"], 1)
@@ -137,8 +137,10 @@ class TestEvents(LimitTestCase):
 
     def test_what_is_passed_over_ends_the_connection_too(self) -> None:
         ann = self.daemon_with(socket_events=5).joined("ann")
-        for _ in range(5 * MULTIPLE + 1):
+        for _ in range(5 + MIN_REFUSALS):
             ann.emit("Nonsense")
+            self.assertTrue(ann.alive)
+        ann.emit("Nonsense")
         self.assertEqual(ann.pipe.closed, Reason.RATE)
         self.assertEqual(ann.events("Goodbye"), [])  # it asked for nothing beyond the tutorial
 
@@ -202,6 +204,26 @@ class TestCopies(LimitTestCase):
         self.daemon.clock.advance(0.334)
         self.assertEqual(self.sent(ann, 1), [0])
         self.assertEqual(self.limited, {"user_copies": 2})
+
+    def test_messages_of_one_turn_to_a_room_count_before_they_are_stored(self) -> None:
+        ann, *_ = self.room(11, user_copies=30)
+        numbers = [self.send(ann, to="#r") for _ in range(5)]
+        # The room's size is not known yet, and is taken for large.
+        self.assertEqual(self.answers(ann, numbers), [0, 4, 4, 4, 4])
+        self.daemon.clock.advance(1)
+        numbers = [self.send(ann, to="#r") for _ in range(5)]
+        self.assertEqual(self.answers(ann, numbers), [0, 0, 0, 0, 4])
+
+    def test_what_a_room_refuses_is_given_back(self) -> None:
+        ann, *_ = self.room(3, user_copies=30)
+        self.assertEqual([self.sent(ann, 1, to="#other") for _ in range(20)], [[6]] * 20)
+
+    def test_the_sockets_of_a_recipient_count(self) -> None:
+        daemon = self.daemon_with(user_copies=50)
+        ann = daemon.joined("ann")
+        for _ in range(20):
+            daemon.joined("ben")
+        self.assertEqual([self.sent(ann, 1) for _ in range(4)], [[0], [0], [0], [4]])
 
     def test_ids_of_presence_count(self) -> None:
         ann = self.daemon_with(user_copies=900).joined("ann")

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
+from kschat.chat import presence
 from kschat.chat.interfaces import RouterUnavailable
 from kschat.rates import RateSettings
 from tests.chat.daemon import NOW
@@ -230,7 +231,8 @@ class TestGathered(PresenceTestCase):
         ann = self.daemon.joined("ann")
         self.daemon.joined("ben").drop()
         self.daemon.clock.advance(1)
-        self.assertEqual((self.told(), self.moves), ([("ann", True, None)], []))
+        self.assertEqual(self.told(), [("ann", True, None)])
+        self.assertEqual(self.moves, [("here", "ben"), ("gone", "ben")])
 
     def test_an_answer_knows_what_is_not_told_yet(self) -> None:
         ann = self.daemon.joined("ann")
@@ -250,6 +252,24 @@ class TestGathered(PresenceTestCase):
             self.daemon.context.operations.on_presence("ben", False, MS)
         self.daemon.clock.advance(0.11)
         self.assertEqual(self.told(), [("ann", True, None)])
+
+    def test_very_many_changes_are_told_in_several_turns(self) -> None:
+        self.patch(presence, "MAX_WRITES", 10)
+        users = [f"u{number}" for number in range(25)]
+        self.watch(*users)
+        for user in users:
+            self.daemon.joined(user)
+        told: list[int] = []
+        it = self.daemon.context.presence
+        tell = it._tell_changes
+
+        def turn() -> None:
+            tell()
+            told.append(len(self.told()))
+
+        self.patch(it, "_tell_changes", turn)
+        self.daemon.clock.advance(0.11)
+        self.assertEqual(told, [10, 20, 25])
 
     def test_what_was_gathered_is_told_at_the_end(self) -> None:
         self.watch("ann")

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.interfaces import (
+    NO_BOUND,
     Conversation,
     InboxPage,
     InboxState,
@@ -143,8 +144,8 @@ class LateStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self.answers.to(lambda: self._memory.mark_read(user, peer, mid))
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        return self.answers.to(lambda: self._memory.join(room, user, most))
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+        return self.answers.to(lambda: self._memory.join(room, user, most, most_rooms=most_rooms))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self.answers.to(lambda: self._memory.leave(room, user))

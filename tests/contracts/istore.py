@@ -22,6 +22,7 @@ from kschat.chat.interfaces import (
     RoomFull,
     Stored,
     StoreUnavailable,
+    TooManyRooms,
 )
 from kschat.chat.lines import MAX_LINE
 from kschat.chat.message import Error, Message
@@ -228,6 +229,41 @@ class RepeatContract(Contract):
             self.assertFalse(answer.repeat, cid)
         again = await store.append([message(cid=cid) for cid in cids])
         self.assertEqual([answer.repeat for answer in again], [True] * len(cids))
+
+    async def test_a_large_first_message_is_not_read_for_its_repeats(self) -> None:
+        """A repeat of a few bytes would make the store read a megabyte: it has what it came with."""
+        store = await self.make_store()
+        for user in ("ann", "ben", "cem"):
+            await store.join("#r", user, 10)
+        large = Raw(b'"%b"' % (b"x" * 1_000_000))
+        firsts = [
+            message(cid="text", msg=large, uId="ann", pId="ben"),
+            message("7", "8", cid="binary", msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(bytes(100_000),)),
+            message("7", "8", cid="numbers", msg=large, uId=7, pId=8),
+            message("ann", "#r", cid="room", msg=large),
+        ]
+        first = await store.append(firsts)
+        for _ in range(2):
+            repeats = [message(one.sender, "dan", cid=one.cid, attachments=(b"a",)) for one in firsts]
+            again = await store.append([*repeats, *repeats])
+            expected = [
+                Stored(replace(one.message, msg=repeat.msg, attachments=(b"a",)), one.places, True, whole=False)
+                for one, repeat in zip(first, repeats, strict=True)
+            ]
+            self.assertEqual(again, expected * 2)
+            await self.settle(store)
+        self.assertEqual((await store.history("7", "8", before=None, limit=1)).messages, (first[2].message,))
+        self.assertEqual((await store.history("dan", "ann", before=None, limit=1)).messages, ())
+
+    async def test_a_small_first_message_is_told_whole(self) -> None:
+        store = await self.make_store()
+        first = message(
+            cid="c", msg=Raw(b'[%b,{"_placeholder":true,"num":0}]' % (b"1," * 200 + b"1")), attachments=(b"x",)
+        )
+        await store.append([first])
+        for _ in range(2):
+            self.assertEqual(await store.append([message(cid="c")]), [kept(first, 1, True)])
+            await self.settle(store)
 
     async def test_a_repeat_of_a_message_to_a_room_has_its_places(self) -> None:
         store = await self.make_store()
@@ -633,6 +669,28 @@ class RoomContract(Contract):
         self.assertEqual(answer.places, (("ben", 1),))
         await store.leave("#r", "ben")
         self.assertTrue(await store.join("#r", "cem", 2))
+
+    async def test_a_user_is_in_so_many_rooms_at_the_most(self) -> None:
+        store = await self.make_store()
+        await store.append([message("ann", "ben"), message("cem", "ann")])
+        for room in ("#r", "#s"):
+            self.assertTrue(await store.join(room, "ann", 10, most_rooms=2))
+            self.assertFalse(await store.join(room, "ann", 10, most_rooms=2))
+        with self.assertRaises(TooManyRooms):
+            await store.join("#t", "ann", 10, most_rooms=2)
+        await self.settle(store)
+        self.assertFalse(await store.join("#r", "ann", 10, most_rooms=2), "a member stays one")
+        with self.assertRaises(TooManyRooms):
+            await store.join("#t", "ann", 10, most_rooms=1)
+        self.assertEqual(await store.members("#t"), [])
+        self.assertTrue(await store.join("#t", "ben", 10, most_rooms=2), "others have their own")
+        self.assertFalse(await store.leave("#t", "ann"))
+        self.assertTrue(await store.leave("#r", "ann"))
+        self.assertFalse(await store.leave("#r", "ann"))
+        self.assertTrue(await store.join("#t", "ann", 10, most_rooms=2))
+        with self.assertRaises(TooManyRooms):
+            await store.join("#r", "ann", 10, most_rooms=2)
+        self.assertTrue(await store.join("#r", "ann", 10, most_rooms=3))
 
     async def test_who_left_gets_nothing_more_and_keeps_what_came(self) -> None:
         store = await self.make_store()

@@ -408,7 +408,7 @@ class Play:
             return
         answer = await self._ask(player, "Conversations")
         listed = [
-            {"pId": peer, "last": {**last, "msg": _without_binary(last["msg"])}, "unread": unread}
+            {"pId": peer, "last": _line(last), "unread": unread}
             for peer, last, unread in self._oracle.conversations(player.user)
         ]
         _same(answer, listed, "Conversations")
@@ -585,6 +585,12 @@ def _binaries(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(_binaries, value.values()))
     return sum(map(_binaries, value)) if isinstance(value, list) else 0
+
+
+def _line(last: dict[str, Any]) -> dict[str, Any]:
+    """A message as a list of conversations shows it."""
+    msg = _without_binary(last["msg"])
+    return {**last, "msg": msg, "cut": True} if msg != last["msg"] else last
 
 
 def _without_binary(value: Any) -> Any:

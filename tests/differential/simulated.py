@@ -19,6 +19,7 @@ from kschat.backends.memory import MemoryStore
 from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.chat.interfaces import (
+    NO_BOUND,
     Conversation,
     InboxPage,
     InboxState,
@@ -124,8 +125,8 @@ class FarStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._writes.ask(lambda: self._store.mark_read(user, peer, mid))
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        return self._writes.ask(lambda: self._store.join(room, user, most))
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+        return self._writes.ask(lambda: self._store.join(room, user, most, most_rooms=most_rooms))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._writes.ask(lambda: self._store.leave(room, user))

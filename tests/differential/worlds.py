@@ -22,6 +22,7 @@ from kschat.backends.redis import Settings as RedisSettings
 from kschat.backends.sqlite import Settings as SqliteSettings
 from kschat.backends.sqlite import SqliteStore
 from kschat.counters import Counters
+from kschat.rates import RateSettings
 from tests.chat.daemon import NOW
 from tests.chat.peers import Daemon
 from tests.differential.simulated import Exchange, FarBus, FarRouter, FarStore, Hall
@@ -31,6 +32,10 @@ from tests.support.waiting import PATIENCE, real_reactor
 
 #: Members of a room: less than there are users.
 MAX_ROOM = 3
+
+#: Presence is gathered, for a tenth of the default time, so that a sequence is played fast. What is limited by rates is
+#: refused, which ``tests.chat.test_limiter`` looks at; here nothing is.
+RATES = RateSettings(presence_interval=0.01)
 
 
 class World(Protocol):
@@ -73,7 +78,7 @@ class Simulated:
         clock.advance(NOW)
         store = MemoryStore(1_000_000, 1_000_000_000)
         if count == 1:
-            self.daemons = [Daemon(store, MemoryRouter(), clock, max_room=MAX_ROOM)]
+            self.daemons = [Daemon(store, MemoryRouter(), clock, max_room=MAX_ROOM, rates=RATES)]
             return
         random, exchange, hall = Random(seed), Exchange(), Hall()
         self.daemons = [
@@ -83,6 +88,7 @@ class Simulated:
                 clock,
                 max_room=MAX_ROOM,
                 bus=FarBus(hall, clock, random),
+                rates=RATES,
             )
             for _ in range(count)
         ]
@@ -111,8 +117,12 @@ class Simulated:
 
 
 def _has_timers(daemon: Daemon) -> bool:
-    """Whether the chat waits for something: cursors to write, users who left and are still listened for."""
-    return daemon.hub.write_behind._timer is not None or bool(daemon.context.admission.lingering)
+    """Whether the chat waits for something: cursors to write, presence to tell, users who are still listened for."""
+    return (
+        daemon.hub.write_behind._timer is not None
+        or daemon.context.presence._due is not None
+        or bool(daemon.context.admission.lingering)
+    )
 
 
 class Real:
@@ -142,6 +152,8 @@ class Real:
         deadline = self.now + PATIENCE
         while any(map(_has_timers, self.daemons)) and self.now < deadline:
             await self.turn()
+        for daemon in self.daemons:
+            daemon.context.revoker.stop()
         for part in self._parts:
             await part.stop()
 
@@ -167,7 +179,7 @@ class OnSqlite(Real):
         self._directory = Path(tempfile.mkdtemp(prefix="kschat-differential-"))
         store = SqliteStore(SqliteSettings(str(self._directory / "kschat.db"), "normal"), reactor, reactor)
         bus = LocalBus()
-        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, bus=bus)]
+        self.daemons = [Daemon(store, MemoryRouter(), reactor, max_room=MAX_ROOM, bus=bus, rates=RATES)]
         self._parts = [store]
 
     async def stop(self) -> None:
@@ -194,7 +206,7 @@ class OnRedis(Real):
             if broker is not None:
                 router = AmqpRouter(AmqpSettings(url=broker.url, exchange=name), reactor)
             bus = RedisBus(settings, settings, reactor, Counters())
-            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus))
+            self.daemons.append(Daemon(store, router, reactor, max_room=MAX_ROOM, bus=bus, rates=RATES))
             self._parts += [store, router, bus]
 
 

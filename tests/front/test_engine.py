@@ -197,6 +197,8 @@ class Refusals(EngineTests):
         daemon = Daemon()
         wire = daemon.connect()
         wire.arrive(plain("EIO=9") + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        daemon.clock.advance(0)
+        wire.pump()
         self.assertIn(b'"status":"ok"', bytes(wire.taken))
 
     def test_paths_that_are_not_served(self) -> None:
@@ -216,7 +218,30 @@ class Origins(EngineTests):
 
     def test_all_are_let_in_where_all_are_allowed(self) -> None:
         for origin in (None, "https://chat.example", "null", "file://", "junk", "\xff"):
+            self.assertTrue(self.accepted(Daemon(origins=("*",)), origin), origin)
+
+    def test_by_default_the_daemon_s_own_page_alone_is_let_in(self) -> None:
+        for origin in (None, "https://chat.example", "http://chat.example"):
             self.assertTrue(self.accepted(Daemon(), origin), origin)
+        for origin in (
+            "null",
+            "file://",
+            "junk",
+            "https://evil.example",
+            "https://chat.example:8443",
+            "ftp://chat.example",
+        ):
+            self.assertFalse(self.accepted(Daemon(), origin), origin)
+
+    def test_the_own_page_s_scheme_counts_where_it_is_known(self) -> None:
+        for scheme, other in (("https", "http"), ("http", "https")):
+            daemon = Daemon(trusted_proxies=("192.0.2.0/24",))
+            for said, lets_in in ((scheme, True), (f"{scheme}, {other}", True), (other, False), ("gopher", True)):
+                answer = daemon.upgrade(Origin=f"{scheme}://chat.example", X_Forwarded_Proto=said).taken
+                self.assertIs(b" 101 " in bytes(answer), lets_in, (scheme, said))
+        # Without a trusted proxy anybody may say it, so it says nothing.
+        answer = Daemon().upgrade(Origin="http://chat.example", X_Forwarded_Proto="https").taken
+        self.assertIn(b" 101 ", bytes(answer))
 
     def test_only_those_allowed_are_let_in_and_those_that_are_no_browsers(self) -> None:
         daemon = Daemon(origins=("https://page.example", "http://localhost:3000"))

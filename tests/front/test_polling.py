@@ -985,7 +985,7 @@ class Cors(PollingTests):
         return PendingRequest(daemon.connect(), data).response
 
     def test_a_browser_that_asks_before_is_answered(self) -> None:
-        response = self.preflight(Daemon(), self.ORIGIN)
+        response = self.preflight(Daemon(origins=(self.ORIGIN,)), self.ORIGIN)
         self.assertEqual((response.status, response.body), (204, b""))
         self.assertEqual(response.headers["access-control-allow-origin"], self.ORIGIN)
         self.assertEqual(response.headers["access-control-allow-methods"], "GET, POST")
@@ -997,4 +997,7 @@ class Cors(PollingTests):
         self.assertNotIn("access-control-allow-origin", response.headers)
 
     def test_names_of_headers_that_are_none_are_not_repeated(self) -> None:
-        self.assertNotIn("access-control-allow-headers", self.preflight(Daemon(), self.ORIGIN, "a b; c").headers)
+        self.assertNotIn(
+            "access-control-allow-headers",
+            self.preflight(Daemon(origins=(self.ORIGIN,)), self.ORIGIN, "a b; c").headers,
+        )

@@ -18,7 +18,7 @@ from tests.front.daemon import V4, Response, handshake
 from tests.front.pollers import request
 from tests.front.wires import Wire
 
-POLL = request("GET", "EIO=4&transport=polling&a=1", b"", "X-Mine: one", "X-Mine: two", "Origin: https://x.example")
+POLL = request("GET", "EIO=4&transport=polling&a=1", b"", "X-Mine: one", "X-Mine: two", "Origin: https://chat.example")
 
 
 class Case(SynchronousTestCase):
@@ -130,6 +130,6 @@ class Known(Case):
         (socket,) = met
         said = socket.handshake
         self.assertEqual((said.address, said.time, said.secure), ("192.0.2.7", 1_700_000_000.5, False))
-        self.assertEqual((said.headers["host"], said.headers["origin"]), ("chat.example", "https://x.example"))
+        self.assertEqual((said.headers["host"], said.headers["origin"]), ("chat.example", "https://chat.example"))
         self.assertEqual(said.url, "/socket.io/?EIO=4&transport=polling&a=1")
         self.assertEqual(socket.auth, {"token": "t"})

@@ -15,9 +15,9 @@ from msgspec import Raw
 
 from kschat.backends.ids import ids_of
 from kschat.backends.sqlite.identities import IdentityMap, User
-from kschat.backends.sqlite.rows import COLUMNS, WIDTH, message_of, packed
+from kschat.backends.sqlite.rows import COLUMNS, message_of, packed
 from kschat.chat.conversations import is_room
-from kschat.chat.interfaces import Stored
+from kschat.chat.interfaces import MAX_READ_BACK, Stored, repeat_of
 from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import first_mid, number_of, renumbered, suffix_of
@@ -34,6 +34,13 @@ _ROWS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 _INSERT: Final = {count: f"INSERT INTO messages ({_FIELDS}) VALUES " + ", ".join([_ROW] * count) for count in _ROWS}
 
 _json: Final = msgspec.json.Encoder().encode
+
+#: ``COLUMNS`` of a first message, and whether it is whole: of a large one neither msg nor attachments are read.
+_SMALL: Final = f"length(m.msg) + coalesce(length(m.attachments), 0) <= {MAX_READ_BACK}"
+_READ_BACK: Final = (
+    COLUMNS.removesuffix("m.msg, m.time, m.cid, m.attachments")
+    + f"CASE WHEN {_SMALL} THEN m.msg ELSE x'' END, m.time, m.cid, CASE WHEN {_SMALL} THEN m.attachments END, {_SMALL}"
+)
 
 #: Pairs of a sender and a cid that are asked for at once.
 _CIDS: Final = 64
@@ -104,7 +111,7 @@ class MessageAppender:
             key = (message.sender, cid)
             first = known.get(key) or earlier.get(key)
             if first is not None:
-                stored.append(Stored(first.message, first.places, True))
+                stored.append(repeat_of(first, message))
                 continue
             one = self._append(message, number)
             if one.refused is None:
@@ -256,14 +263,17 @@ class MessageAppender:
             some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
             rows = self._connection.execute(
                 f"WITH asked (sender, cid) AS (VALUES {', '.join(['(?, ?)'] * len(some))}) "
-                f"SELECT {COLUMNS}, m.place, m.places FROM asked CROSS JOIN cids USING (sender, cid) "
+                f"SELECT {_READ_BACK}, m.place, m.places FROM asked CROSS JOIN cids USING (sender, cid) "
                 "CROSS JOIN messages m ON m.id = cids.message",
                 list(chain.from_iterable(some)),
             ).fetchall()
             for row in rows:
-                message = message_of(row[:WIDTH])
+                *head, whole, place, places = row
+                message = message_of(head)
                 assert message.cid is not None
-                earlier[(message.sender, message.cid)] = Stored(message, self._places(message, *row[WIDTH:]))
+                earlier[(message.sender, message.cid)] = Stored(
+                    message, self._places(message, place, places), whole=bool(whole)
+                )
         return earlier
 
     def _places(self, message: Message, place: int | None, places: str | None) -> tuple[tuple[str, int], ...]:

@@ -58,6 +58,10 @@ def _look(argument: str) -> str:
     return f"{os.path.abspath(argument)}, {probe(argument)}"
 
 
+def _files(argument: str) -> list[Path]:
+    return [Path(argument), Path(f"{argument}-wal")]
+
+
 STORE = StoreKind(
     name="sqlite",
     argument="PATH",
@@ -67,5 +71,6 @@ STORE = StoreKind(
     settings=("store_sync", "retention_days", "retention_messages"),
     make=_make,
     check=_check,
+    files=_files,
     look=_look,
 )

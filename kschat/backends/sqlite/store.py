@@ -19,6 +19,7 @@ from kschat.backends.sqlite.writer import Writer
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
+    NO_BOUND,
     Conversation,
     InboxPage,
     InboxState,
@@ -134,8 +135,8 @@ class SqliteStore:
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._writer.do(Transactions.mark_read, user, peer, mid) if self._running else _stopped()
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        return self._writer.do(Transactions.join, room, user, most) if self._running else _stopped()
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+        return self._writer.do(Transactions.join, room, user, most, most_rooms) if self._running else _stopped()
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._writer.do(Transactions.leave, room, user) if self._running else _stopped()

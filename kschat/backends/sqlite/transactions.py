@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from kschat.backends.sqlite import revoked
@@ -14,9 +16,9 @@ from kschat.backends.sqlite.index import index, index_places, index_what_was_lef
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.retention import Retention
 from kschat.chat.conversations import conversation_key, is_room
-from kschat.chat.interfaces import Progress, RoomFull, Stored
+from kschat.chat.interfaces import Progress, RoomFull, Stored, TooManyRooms
 from kschat.chat.message import Message
-from kschat.chat.mids import number_of, parse_number
+from kschat.chat.mids import first_mid, number_of, parse_number
 from kschat.chat.revocation import Revocation
 
 #: Messages, bytes of messages, and inbox rows of messages to rooms after which a round of indexing begins. A larger
@@ -36,6 +38,10 @@ TRANSACTION_PLACES: Final = 4_000
 
 #: Users, directions and room members that are cached, at about 300 bytes each.
 MOST_REMEMBERED: Final = 100_000
+
+
+#: For bisect.
+_MID: Final = attrgetter("mid")
 
 
 class Transactions:
@@ -170,27 +176,33 @@ class Transactions:
     def _recent_since(self, name: str, peer: str, read: int, upto: int) -> tuple[int, bool]:
         """The newest message of a conversation in the MemTable (0 for none); whether a peer wrote one in the range."""
         newest, fresh = 0, False
+        messages = self.memtable.threads.get(conversation_key(name, peer), ())
+        if messages:
+            newest = number_of(messages[-1].mid)
         # Newest first: a read mark is seldom far from the end.
-        for message in reversed(self.memtable.threads.get(conversation_key(name, peer), ())):
-            number = number_of(message.mid)
-            newest = newest or number
-            fresh = number > read and number <= upto and message.sender != name
-            if fresh or number <= read:
+        for at in range(bisect_right(messages, first_mid(upto + 1), key=_MID) - 1, -1, -1):
+            message = messages[at]
+            fresh = number_of(message.mid) > read and message.sender != name
+            if fresh or number_of(message.mid) <= read:
                 break
         return newest, fresh
 
-    def join(self, name: str, user_name: str, most: int) -> bool:
-        """Add a member. Raises RoomFull, without any change."""
+    def join(self, name: str, user_name: str, most: int, most_rooms: int) -> bool:
+        """Add a member. Raises RoomFull, TooManyRooms, without any change."""
         room = self._identities.room(name)
         if room is not None and user_name in room.members:
             return False
         if most <= (0 if room is None else len(room.members)):
             raise RoomFull
+        rooms = self._execute("SELECT rooms FROM users WHERE name = ?", (user_name,)).fetchone()
+        if rooms is not None and rooms[0] >= most_rooms:
+            raise TooManyRooms
         room = self._identities.room(name, make=True)
         user = self._identities.user(user_name)
         assert room is not None and user is not None
         # What was written before counts as read.
         self._execute("INSERT INTO participants VALUES (?, ?, ?)", (user.id, room.id, self._appender.number))
+        self._execute("UPDATE users SET rooms = rooms + 1 WHERE id = ?", (user.id,))
         room.members[user_name] = user
         return True
 
@@ -201,6 +213,7 @@ class Transactions:
         if room is None or user is None:
             return False
         self._execute("DELETE FROM participants WHERE user = ? AND conversation = ?", (user.id, room.id))
+        self._execute("UPDATE users SET rooms = rooms - 1 WHERE id = ?", (user.id,))
         return True
 
     def revoke(self, revocation: Revocation, now: int, most: int) -> None:

@@ -12,7 +12,7 @@ from kschat.backends.ids import ids_of, written
 from kschat.backends.redis.client import packing
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
-from kschat.chat.lines import MAX_LINE, line_of
+from kschat.chat.lines import MAX_LINE, NO_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import COUNT_BITS, MAX_COUNT, MidNumber, mid_of, number_of, suffix_of
 
@@ -26,6 +26,11 @@ Rest = tuple[str, str, str, int | str, int, str | None, bytes, tuple[bytes, ...]
 #: Pairs of users of which the conversation's name is remembered.
 MAX_NAMES: Final = 100_000
 
+#: What ``Rest`` begins with: an array of eight. Of a large message, scripts may answer with the first six (``headOf``),
+#: or five if the sixth is None.
+_WHOLE: Final = b"\x98"
+
+_head: Final = msgspec.msgpack.Decoder(list[int | str])
 _encoder: Final = msgspec.msgpack.Encoder()
 _rest: Final = msgspec.msgpack.Decoder(Rest)
 _places: Final = msgspec.msgpack.Decoder(list[str | int])
@@ -121,6 +126,8 @@ def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
         rest: the message without its number.
         cut: whether ``rest`` has the line already; older ones may be whole.
     """
+    if rest[:1] != _WHOLE:
+        return _head_of(id_, rest, NO_LINE, ()), True
     last = message_of(id_, rest)
     if not cut:
         line = line_of(last)
@@ -134,6 +141,13 @@ def message_of(id_: bytes, rest: bytes) -> Message:
     suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
     uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
     return Message(mid_of(number_of_id(id_), suffix), sender, recipient, uid, pid, Raw(msg), time, cid, attachments)
+
+
+def _head_of(id_: bytes, head: bytes, msg: Raw, attachments: tuple[bytes, ...]) -> Message:
+    """A large message, of which only the head was read, with other content."""
+    suffix, sender, recipient, ids, time, *cids = _head.decode(head)
+    rest = (suffix, sender, recipient, ids, time, cids[0] if cids else None, bytes(msg), attachments)
+    return message_of(id_, _encoder.encode(rest))
 
 
 def number_of_id(id_: bytes) -> MidNumber:
@@ -179,11 +193,13 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
         id_, *found = facts
         if not found:  # it was deleted in this very moment
             return Stored(_numbered(message, number_of_id(id_)), (), True)
-        rest, said, places = found
-        first = message_of(id_, rest)
-        if is_room(first.recipient):
-            return Stored(first, _unpacked(places), True)
-        return Stored(first, ((first.recipient, _offset_of(said.split(b" ", 3)[2])),), True)
+        rest, said, packed = found
+        whole = rest[:1] == _WHOLE
+        first = message_of(id_, rest) if whole else _head_of(id_, rest, message.msg, message.attachments)
+        places = (
+            _unpacked(packed) if is_room(first.recipient) else ((first.recipient, _offset_of(said.split(b" ", 3)[2])),)
+        )
+        return Stored(first, places, True, whole=whole)
     message = _numbered(message, number_of_id(facts[0]))
     if kind == b"n":
         return Stored(message, ((message.recipient, facts[1]),))

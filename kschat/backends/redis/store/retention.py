@@ -1,4 +1,9 @@
-"""Deletes expired messages: in rounds of small steps, by one daemon at a time."""
+"""Deletes expired messages: in rounds of small steps, by one daemon at a time.
+
+Redis does one thing at a time, so a step delays everything else. While a forked child of Redis writes a snapshot or a
+new append-only file, retention waits: each page of memory that changes meanwhile is copied first, and the child needs
+CPU time as well.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +35,21 @@ STEP_ENTRIES: Final = 500
 STEP_BYTES: Final = 1_000_000
 
 #: Milliseconds that one step may take.
-STEP_MILLISECONDS: Final = 5
+STEP_MILLISECONDS: Final = 2
 
-#: Seconds between two steps, at the least; else as long as the last one took, so that others have half of Redis's time.
+#: Seconds between two steps, at the least.
 STEP_PAUSE: Final = 0.005
+
+#: After a step retention rests for so many times as long as the step took, as its sender saw it: on a busy machine it
+#: rests longer. The second number holds once a round takes longer than the time between two rounds.
+REST: Final = 3.0
+HURRIED_REST: Final = 1.0
+
+#: Seconds between two checks whether Redis saves.
+SAVING_INTERVAL: Final = 1.0
+
+#: Seconds that one round waits for Redis to save, in all. A Redis that always saves does not stop retention.
+MAX_SAVING: Final = 600.0
 
 #: Milliseconds after which another daemon may go on for one that does not.
 LOCK_MILLISECONDS: Final = 50_000
@@ -73,6 +89,8 @@ class Retention:
         self._wall = wall
         self._me = token_urlsafe(6)
         self._found = False
+        # Of this round: when it began, how long it has waited for Redis to save, and when it asked about that last.
+        self._begun = self._waited = self._checked = 0.0
         self._loop = Ticker(clock, ROUND_INTERVAL, self._begin, "old messages could not be deleted")
         self._round: Deferred[None] = succeed(None)
 
@@ -103,6 +121,9 @@ class Retention:
                 # The server's clock was set back meanwhile, and its end by as much; the next round begins.
                 await self._do("DEL", lock)
             return
+        self._begun, self._waited = self._clock.seconds(), 0.0
+        self._checked = self._begun - SAVING_INTERVAL
+        await self._until_saved(lock)
         if self._most and not self._found:
             # What was written while no such bound was set.
             await self._find_full()
@@ -132,10 +153,24 @@ class Retention:
         argument = pack(bound, STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
         began = self._clock.seconds()
         while await self._run(script, argument):
-            took = self._clock.seconds() - began
+            ended = self._clock.seconds()
+            hurried = ended - self._begun - self._waited >= ROUND_INTERVAL
             await self._do("PEXPIRE", lock, LOCK_MILLISECONDS)
-            await deferLater(self._clock, max(took, STEP_PAUSE))
+            await deferLater(self._clock, max((HURRIED_REST if hurried else REST) * (ended - began), STEP_PAUSE))
+            await self._until_saved(lock)
             began = self._clock.seconds()
+
+    async def _until_saved(self, lock: str) -> None:
+        """Wait while Redis saves. What it says of that is known for ``SAVING_INTERVAL``."""
+        now = self._clock.seconds()
+        if now - self._checked < SAVING_INTERVAL:
+            return
+        self._checked = now
+        while self._waited < MAX_SAVING and _saves(await self._do("INFO", "persistence")):
+            await self._do("PEXPIRE", lock, LOCK_MILLISECONDS)
+            await deferLater(self._clock, SAVING_INTERVAL)
+            self._waited += SAVING_INTERVAL
+            self._checked = self._clock.seconds()
 
     async def _find_full(self) -> None:
         for index in ("x:age:i", "x:age:c"):
@@ -151,6 +186,12 @@ class Retention:
     def _failed(self, failure: Failure) -> None:
         if failure.check(StoreUnavailable, CancelledError) is None:
             self.log.failure("old messages could not be deleted", failure)
+
+
+def _saves(info: bytes) -> bool:
+    """Whether a child of Redis writes a snapshot, or a new append-only file."""
+    lines = info.split()
+    return b"rdb_bgsave_in_progress:1" in lines or b"aof_rewrite_in_progress:1" in lines
 
 
 def _late(found: list[bytes]) -> Late | None:

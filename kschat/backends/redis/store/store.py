@@ -6,7 +6,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
 
     g          hash    epoch, run id of the server, generation of offsets, the greatest message id (ms, seq)
     i:USER     stream  the inbox: the entry id is the offset; which message (n) of which conversation (c)
-    u:USER     hash    cursor (c), last seen (s)
+    u:USER     hash    cursor (c), last seen (s), how many rooms the user is in (n)
     v:USER     zset    the conversations, by their last message, up to a minute out of date
     d:USER     hash    cids of the user's own messages: which message of which conversation
     c:CONV     stream  the conversation; entry id = message id; message (m), facts (s), cid (d), room places (p)
@@ -55,6 +55,7 @@ from kschat.backends.redis.store.write_queue import BatchPart
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     MAX_UNREAD,
+    NO_BOUND,
     Conversation,
     Entry,
     InboxPage,
@@ -68,6 +69,7 @@ from kschat.chat.interfaces import (
     Stored,
     StoreListener,
     StoreUnavailable,
+    TooManyRooms,
 )
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import parse_number
@@ -248,12 +250,14 @@ class RedisStore:
         marked = self._client.write("mark", lambda: packing.pack(*self._client.head(), user, name, side, id_of(number)))
         return marked.addCallback(lambda answer: self._done(answer, answer == 1))
 
-    def join(self, room: str, user: str, most: int) -> Deferred[bool]:
-        joined = self._client.write("membership", lambda: packing.pack(*self._client.head(), "join", room, user, most))
+    def join(self, room: str, user: str, most: int, *, most_rooms: int = NO_BOUND) -> Deferred[bool]:
+        joined = self._client.write(
+            "membership", lambda: packing.pack(*self._client.head(), "join", room, user, most, most_rooms)
+        )
         return joined.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
-        left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0))
+        left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
@@ -340,6 +344,8 @@ class RedisStore:
         """What a script that writes has answered; ``result`` is for the good case."""
         if answer == b"full":
             raise full
+        if answer == b"rooms":
+            raise TooManyRooms
         if answer == b"late":
             raise StoreUnavailable("Redis came to it too late, and did nothing")
         if answer == b"new":

@@ -10,6 +10,7 @@
 --
 -- Flags: no-writes
 
+-- @include "headOf"
 -- @include "ids"
 -- @include "standing"
 -- @include "pageBytes"
@@ -61,7 +62,7 @@ local function list(candidate)
       end
       bytes = bytes + #entry[2][2]
       if bytes <= PAGE_BYTES then
-        rest = entry[2][2]
+        rest = head_of(entry[2][2])
       end
     end
   end
