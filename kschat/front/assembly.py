@@ -154,6 +154,9 @@ class Front:
             budget=self.budget,
             max_payload=settings.limits.max_payload,
             max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
+            max_body_unjoined=min(
+                settings.limits.max_payload, settings.limits.max_payload_unjoined * settings.limits.max_namespaces
+            ),
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,

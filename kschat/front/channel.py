@@ -108,10 +108,13 @@ class ConnectionCount:
         return fires
 
 
+#: Bytes of heads, and of bodies in chunks, that are read in one turn: ten thousand lines and chunks stand in 64 kB.
+MAX_LINES: Final = 2_048
+
+TOO_LARGE: Final = b"413 Request Entity Too Large"
 #: What X-Forwarded-Proto says.
 _SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 
-_TOO_LARGE: Final = b"413 Request Entity Too Large"
 _TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
 
@@ -141,7 +144,7 @@ class BoundedRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """The head has arrived. ``length`` is None for a chunked body."""
         if length is not None and length > self.channel.site.bounds.max_body:
-            self.refuse(_TOO_LARGE)
+            self.refuse(TOO_LARGE)
         elif not self._refused:
             # Twisted's own spools bodies of 100 kB or more, and all chunked ones, to a file, which takes a descriptor.
             self.content = BytesIO()
@@ -150,7 +153,7 @@ class BoundedRequest(Request):
         """A part of the body has arrived."""
         self._received += len(data)
         if self._received > self.channel.site.bounds.max_body:
-            self.refuse(_TOO_LARGE)
+            self.refuse(TOO_LARGE)
         elif not self._refused:
             super().handleContentChunk(data)
             self.channel.hold(self._received)
@@ -240,7 +243,7 @@ class Channel(HTTPChannel):
             return received
         except ValueError:
             # A Content-Length of thousands of digits, which Python refuses to convert and twisted.web does not catch.
-            self.requests[-1].refuse(_TOO_LARGE)
+            self.requests[-1].refuse(TOO_LARGE)
             return False
 
     def allHeadersReceived(self) -> None:
@@ -279,8 +282,27 @@ class Channel(HTTPChannel):
         if self.rest:
             self.rest += data
             self.transport.pauseProducing()
-        else:
+        elif len(data) <= MAX_LINES or self.heir is not None:
             super().dataReceived(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Read as much of ``data`` as a turn may, and let the rest wait."""
+        rest = b""
+        if self.line_mode or self.length is None:
+            data, rest = data[:MAX_LINES], data[MAX_LINES:]
+        super().dataReceived(data)
+        if not rest:
+            return
+        if self.heir is not None:
+            self.heir.dataReceived(rest)
+        elif not (self.rest or self.line_mode or self.length is None):
+            super().dataReceived(rest)  # a body of a known length
+        elif not self.lost:
+            self.rest += rest
+            self.transport.pauseProducing()
+            self._enter()
 
     def read_on(self, until: float) -> None:
         """It is this connection's turn. See ``turns.Reader``."""
@@ -288,7 +310,7 @@ class Channel(HTTPChannel):
         if self.rest and not self.congested and not self.lost:
             rest, self.rest = self.rest, b""
             self.transport.resumeProducing()
-            super().dataReceived(rest)
+            self._read(rest)
 
     def pauseProducing(self) -> None:
         """The client does not read its answers: answer nothing more until it does."""
@@ -333,9 +355,11 @@ class Channel(HTTPChannel):
         self.paused = True
         super().requestDone(request)
         self.paused = False
-        rest: bytes = self.clearLineBuffer()
-        if rest and self.persistent:
-            self.rest = rest
+        # What came behind it, and what ``dataReceived`` has put aside of that.
+        self.rest = self.clearLineBuffer() + self.rest
+        if not self.persistent:
+            self.rest = b""
+        elif self.rest:
             self.transport.pauseProducing()
             self._enter()
 
@@ -594,7 +618,7 @@ def redacted(uri: bytes) -> bytes:
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        plain = unquote_to_bytes(name).lower()
+        plain = (unquote_to_bytes(name) if b"%" in name else name).lower()
         if equals and (SECRET in plain or plain == SESSION):
             part = name + b"=..."
         parts.append(part)

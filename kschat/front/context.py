@@ -31,7 +31,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
         polls: the places of sessions that poll.
         budget: counts the bytes that the daemon holds.
         max_payload: of one packet or one HTTP body.
-        max_payload_unjoined: of one packet of a client that has not joined.
+        max_payload_unjoined, max_body_unjoined: of one packet, and of one HTTP body, of a client that has not joined.
         max_unsent: what may wait for a slow reader.
         upgrade_timeout: for a session to change to WebSocket.
         deflate_from: WebSocket messages of fewer bytes are not compressed.
@@ -49,6 +49,7 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget
     max_payload: int
     max_payload_unjoined: int
+    max_body_unjoined: int
     max_unsent: int
     upgrade_timeout: float
     deflate_from: int

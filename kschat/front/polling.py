@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from kschat.front.channel import Channel
+from kschat.front.channel import TOO_LARGE, BoundedRequest, Channel
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest
 from kschat.front.handshake import BAD_REQUEST
@@ -231,11 +231,23 @@ class Polling:
     def head_arrived(self, request: Request) -> None:
         """The head of a POST has arrived; its body is on its way."""
         self._came_back(request)
-        if self._post is None:
+        length = request.getHeader(b"content-length") or b""
+        most = self._context.max_payload if self.session is None else self._max_body(self.session)
+        # The channel refuses what is too large for anybody.
+        if self.session is not None and length.isdigit() and most < int(length) <= self._context.max_payload:
+            self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
+            if isinstance(request, BoundedRequest):
+                request.refuse(TOO_LARGE)
+        elif self._post is None:
             self._post = request
             request.notifyFinish().addBoth(self._post_ended, request)
         elif self.session is not None:
             self.session.close(Reason.TRANSPORT_ERROR, "overlapping POSTs")
+
+    def _max_body(self, session: EngineSession) -> int:
+        """Bytes of a body: a client that has not joined may send a packet for each namespace."""
+        context = self._context
+        return context.max_payload if session.max_payload > context.max_payload_unjoined else context.max_body_unjoined
 
     def post(self, request: Request, query: EngineRequest) -> None:
         """A POST has arrived: read its packets."""
@@ -247,6 +259,9 @@ class Polling:
             self._refuse(request)
             return
         body = request.content.read()
+        if len(body) > self._max_body(self.session):
+            self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
+            body = b""
         self._body_size = len(body) if not self._bodies else self._body_size + len(body)
         self._bodies.append((request, _frames(body, self._revision, query.script is not None)))
         if len(self._bodies) == 1:

@@ -146,7 +146,7 @@ class EngineProtocol(AutobahnProtocol):
         """The handshake is done: the session begins."""
         self.transport.registerProducer(self, True)
         self._direct = isinstance(self.transport, Connection)
-        self.compression = self.agreed_compression()
+        self.compression = self.agreed_compression(deflate.BoundedDeflate)
         # The handshake needed these; an idle connection must not keep them in memory.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""

@@ -250,7 +250,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "Largest packet accepted from a client that has joined no namespace that serves something (the chat is "
             "joined with a token). A token must fit.",
             "bytes",
-            100,
+            1024,
             2**30,
         ),
     ] = 16_384

@@ -253,6 +253,7 @@ class Daemon:
         """What is answered to ``data`` on a connection of its own."""
         wire = self.connect()
         wire.arrive(data)
+        self.take_turns()
         return Response(bytes(wire.taken))
 
     def upgrade(self, query: str = V4, **headers: str | None) -> Wire:
