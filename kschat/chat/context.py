@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from kschat.budget import MAX_BUFFERED, Budget
 from kschat.chat.admission import Admission
 from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
@@ -114,6 +115,7 @@ def make_context(
     max_blocked: int = 1000,
     refuse_blocked: bool = False,
     restrict_presence: bool = False,
+    budget: Budget | None = None,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -138,6 +140,7 @@ def make_context(
         max_blocked: users whom one user may block.
         refuse_blocked: whether a blocked sender is told so.
         restrict_presence: whether a user sees only those whom its token lets it write to.
+        budget: counts the bytes that the daemon holds, also for the front.
     """
     limiter = Limiter(rates, clock.seconds, counters)
     if addresses is None:
@@ -157,6 +160,8 @@ def make_context(
     presence = Presence(hub, bus, rates.presence_interval, restricted=restrict_presence)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
+    if budget is None:
+        budget = Budget(MAX_BUFFERED, counters.evicted)
     delivery = Delivery(
         clock=clock,
         store=store,
@@ -165,6 +170,7 @@ def make_context(
         bounds=bounds,
         counters=counters,
         refuse_blocked=refuse_blocked,
+        budget=budget,
     )
     operations = Operations(
         hub=hub,
