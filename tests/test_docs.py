@@ -167,6 +167,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(CONFIG.ping_interval + wire_session.LATE * CONFIG.ping_timeout),
     ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
+    "bytes that wait in the daemon in all: for slow readers, for GETs, in bodies and in messages that have not arrived "
+    "whole, in messages that wait for the store": (size(CONFIG.max_buffered),),
     "messages in flight, per socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages of a socket that arrived before earlier ones": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
     "messages of a batch; batches in flight": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),

@@ -227,7 +227,9 @@ class SessionRegistry:
     def let_linger(self, sid: str, transport: LastWords, seconds: float) -> None:
         """Keep the last words of an ended session for the next GET, for so many seconds. The oldest give way."""
         if len(self._lingering) >= MAX_LINGERING:
-            self.take_lingering(next(iter(self._lingering)))
+            oldest = self.take_lingering(next(iter(self._lingering)))
+            if oldest is not None:
+                oldest.alarm()
         self._lingering[sid] = transport
         self.timers.schedule(transport, seconds)
 
