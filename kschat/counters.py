@@ -30,8 +30,8 @@ class Counters:
         ingested: messages of servers that keep none (the tutorial's) which were taken into the store here.
         not_ingested: those that were lost, since too many waited for the store.
         turned_away: connections closed, and requests refused, because there were too many.
-        full: connections and sessions that were refused, by the bound that was reached.
-        evicted: connections and sessions that had to give way to others, by the bound that was reached.
+        full: connections, sessions and messages that were refused, by the bound that was reached.
+        evicted: connections and sessions that were ended for others, by the bound that was reached.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.

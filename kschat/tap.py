@@ -26,6 +26,7 @@ from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
 from kschat.backends.tls import AddressError, roots
+from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
@@ -154,6 +155,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
+    budget = Budget(config.max_buffered, counters.evicted)
     verifier = Verifier(
         None if config.jwks_url else read_keys(config),
         config.algorithms,
@@ -172,6 +174,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     store = _make_store(config, backends, reactor, wall)
     chat = _make_chat(
         config,
+        budget=budget,
         reactor=reactor,
         wall=wall,
         verifier=verifier,
@@ -189,6 +192,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     front = Front(
         server,
         reactor,
+        budget=budget,
         settings=settings,
         counters=counters,
         cork=cork,
@@ -325,6 +329,7 @@ def _make_session_ids(config: Config) -> SessionIds | None:
 def _make_chat(
     config: Config,
     *,
+    budget: Budget,
     reactor: Any,
     wall: WallClock,
     verifier: Verifier,
@@ -338,6 +343,7 @@ def _make_chat(
     addresses: AddressLimits,
 ) -> Chat:
     context = make_context(
+        budget=budget,
         clock=reactor,
         wall=wall,
         verifier=verifier,
@@ -443,6 +449,10 @@ def _make_ops(
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
+            "buffered_bytes": (
+                "Bytes held for all clients: unsent, of bodies, of waiting messages.",
+                front.budget.held,
+            ),
             "messages_waiting": ("Messages that wait for a batch.", chat.context.delivery.waiting),
             "reads_waiting": ("Requests to the store that wait for their turn.", chat.context.reads.waiting),
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),

@@ -76,6 +76,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "connect_timeout": ("3", 3.0),
     "max_header": ("2048", 2048),
     "max_unsent": ("9000000", 9_000_000),
+    "max_buffered": ("50000000", 50_000_000),
     "max_attachments": ("0", 0),
     "max_depth": ("9", 9),
     "max_namespaces": ("3", 3),

@@ -46,10 +46,11 @@ from kschat.chat import (
 )
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, descriptors, peers, polling, registry, service, static, turns, websocket
+from kschat.front import backlog, deflate, descriptors, peers, polling, registry, service, static, turns, websocket
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
+from kschat.wire import jsontext
 from kschat.wire import session as wire_session
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from kschat.wire.limits import Limits
@@ -104,10 +105,16 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "one packet": (many(CONFIG.max_payload),),
     "one packet of a client that has not joined the chat": (many(CONFIG.max_payload_unjoined),),
     "fragments of one WebSocket message": (many(websocket.MAX_FRAGMENTS), f"{websocket.FRAGMENT_BYTES} bytes"),
-    "a compressed packet, with `deflate`": (),
+    "a compressed packet, with `deflate`": (f"{many(deflate.ALWAYS_INFLATED)} bytes", f"{deflate.MAX_RATIO} times"),
     "attachments of a packet": (many(CONFIG.max_attachments),),
+    "values of one packet; of one with attachments. An array or an object counts as 4": (
+        many(jsontext.MAX_VALUES),
+        many(jsontext.MAX_BINARY_VALUES),
+    ),
+    "escaped halves of surrogate pairs of one packet, if one of them is alone": (many(jsontext.MAX_HALVES),),
     "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
-    "values of a msgpack packet with binary, or with bytes from 0xc4 to 0xd8": (many(MAX_VALUES),),
+    "values of a msgpack packet with binary, with bytes from 0xc4 to 0xd8, or with 6,000 bytes that may begin an array "
+    "or a map": (many(MAX_VALUES),),
     "depth of JSON": (many(CONFIG.max_depth),),
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),
     "a namespace with its query": (f"{many(LIMITS.max_namespace)} bytes",),
@@ -159,6 +166,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(CONFIG.ping_interval + wire_session.LATE * CONFIG.ping_timeout),
     ),
     f"bytes that wait for a slow reader, or for a GET ({FRAME_COST} more for each packet)": (many(CONFIG.max_unsent),),
+    "bytes that wait in the daemon in all: for slow readers, for GETs, in bodies and in messages that have not arrived "
+    "whole, in messages that wait for the store": (size(CONFIG.max_buffered),),
     "messages in flight, per socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages of a socket that arrived before earlier ones": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
     "messages of a batch; batches in flight": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),

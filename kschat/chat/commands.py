@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from kschat.chat import incoming, outgoing
 from kschat.chat.cluster_commands import Receipt, Typing
 from kschat.chat.context import ChatContext
-from kschat.chat.conversations import is_room, room_name
+from kschat.chat.conversations import ROOM_MARK, is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable, TooManyRooms
@@ -81,15 +81,15 @@ def send(request: Request[incoming.Send]) -> None:
     if delivery.closed:
         delivery.ensure_open()
     allowance = session.allowance
-    allowance.sends -= 1
-    if allowance.sends < 0 or allowance.user.copies_over:
+    sends_left = allowance.sends = allowance.sends - 1
+    if sends_left < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
     message = context.composer.compose(session.user, payload, event.attachments)
     to = session.identity.to
     if to is not None:
         ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)
-    if is_room(message.recipient):
+    if message.recipient[:1] == ROOM_MARK:
         limiter = context.limiter
         copies = limiter.room_copies(message.recipient)
         to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
@@ -333,9 +333,9 @@ def run(context: ChatContext, session: ChatSession, event: Event) -> None:
     # What is passed over is counted as well.
     args, allowance = event.args, session.allowance
     size = len(args[0]) if len(args) == 1 and not event.attachments else _size(event)
-    allowance.events -= 1
-    allowance.bytes -= size
-    if allowance.events < 0 or allowance.bytes < 0:
+    events_left = allowance.events = allowance.events - 1
+    bytes_left = allowance.bytes = allowance.bytes - size
+    if events_left < 0 or bytes_left < 0:
         exceeded = context.limiter.renew(allowance, size)
         if exceeded is not None:
             _refuse_rate(context, session, event, exceeded=exceeded)

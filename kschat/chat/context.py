@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from kschat.budget import MAX_BUFFERED, Budget
 from kschat.chat.admission import Admission
 from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
@@ -109,6 +110,7 @@ def make_context(
     token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
     rates: RateSettings = UNLIMITED_RATES,
     addresses: AddressLimits | None = None,
+    budget: Budget | None = None,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -130,6 +132,7 @@ def make_context(
         token_times: how the end of a token is announced.
         rates: what sockets, users and addresses may do; anything, unless given.
         addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
+        budget: counts the bytes that the daemon holds, also for the front.
     """
     limiter = Limiter(rates, clock.seconds, counters)
     if addresses is None:
@@ -149,7 +152,11 @@ def make_context(
     presence = Presence(hub, bus, rates.presence_interval)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
-    delivery = Delivery(clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters)
+    if budget is None:
+        budget = Budget(MAX_BUFFERED, counters.evicted)
+    delivery = Delivery(
+        clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters, budget=budget
+    )
     operations = Operations(
         hub=hub,
         presence=presence,

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from kschat.budget import PENDING_PART, Budget
 from kschat.chat.cluster_commands import Receipt
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
@@ -81,6 +82,7 @@ class Delivery:
         hub: knows the sockets, and lets each be written to once a batch.
         bounds: how much it holds.
         counters: counts.
+        budget: counts the bytes of messages that wait; they may be ``PENDING_PART`` of it.
 
     Attributes:
         closed: whether the daemon is going down; then nothing new is taken.
@@ -97,6 +99,7 @@ class Delivery:
         hub: Hub,
         bounds: Bounds,
         counters: Counters,
+        budget: Budget,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -104,7 +107,11 @@ class Delivery:
         self._hub = hub
         self._bounds = bounds
         self._counters = counters
+        self._budget = budget
+        self._max_size = int(budget.limit * PENDING_PART)
         self._waiting: list[Submission] = []
+        # Bytes of what waits, and of all that is not answered.
+        self._waiting_size = self._size = 0
         self._in_flight = 0
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
@@ -117,13 +124,20 @@ class Delivery:
         """Take a message into the batch of this turn. Its sender is answered later.
 
         Raises:
-            Refused: BUSY, when too many wait already; GOING_DOWN, when the daemon is.
+            Refused: BUSY, when too many or too much wait already; GOING_DOWN, when the daemon is.
         """
         if self.closed:
             self.ensure_open()
         waiting = self._waiting
         if len(waiting) >= self._bounds.max_waiting:
             raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")
+        message = submission.message
+        size = message.size if message.attachments else len(message.msg)
+        if self._size + size > self._max_size:
+            self._counters.full["buffered"] += 1
+            raise Refused(Error.BUSY, "Too much waits to be stored; try again.")
+        self._size += size
+        self._waiting_size += size
         waiting.append(submission)
         if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
             self._turn_set = True
@@ -164,10 +178,13 @@ class Delivery:
         while self._waiting and self._in_flight < self._bounds.max_in_flight and not self._hub.is_behind:
             size = self._bounds.max_batch
             batch, self._waiting = self._waiting[:size], self._waiting[size:]
-            self._begin(batch)
+            size = sum([one.message.size for one in batch]) if self._waiting else self._waiting_size
+            self._waiting_size -= size
+            self._begin(batch, size)
 
-    def _begin(self, batch: Sequence[Submission]) -> None:
+    def _begin(self, batch: Sequence[Submission], size: int) -> None:
         self._in_flight += 1
+        self._budget.add(size)
         self._counters.batches += 1
         with self._hub.writing():
             began = self._clock.seconds()
@@ -177,7 +194,7 @@ class Delivery:
                 finished = fail()
             finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch, began), errbackArgs=(batch,))
             finished.addErrback(self._not_answered)
-            finished.addBoth(self._finish)
+            finished.addBoth(self._finish, size)
 
     def _route(self, stored: list[Stored], batch: Sequence[Submission], began: float) -> Deferred[None]:
         now = self._clock.seconds()
@@ -288,8 +305,10 @@ class Delivery:
         self._counters.refused[refused.error] += 1
         submission.reply.refused(refused)
 
-    def _finish(self, _: object) -> None:
+    def _finish(self, _: object, size: int) -> None:
         self._in_flight -= 1
+        self._size -= size
+        self._budget.add(-size)
         if self._waiting and not self._turn_set:
             self._turn_set = True
             self._clock.callLater(0, self._turn)

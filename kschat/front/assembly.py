@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from twisted.web.resource import IResource, Resource
 
+from kschat.budget import MAX_BUFFERED, Budget
 from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.clients import ClientAddresses
@@ -73,6 +74,7 @@ class Front:
         handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
+        budget: counts the bytes that the daemon holds, also for the application.
         beside: another front, whose timers, turns and count of connections this one shares.
 
     Attributes:
@@ -80,6 +82,7 @@ class Front:
         sessions: the open sessions.
         connections: the count of TCP connections.
         polls: the places of sessions that poll.
+        budget: counts the bytes that the daemon holds.
         timers: wake sessions and connections.
         turns: of what clients sent at once.
         peers: the other daemons; None where there are none.
@@ -103,9 +106,11 @@ class Front:
         connection: type[TrackedConnection] = TrackedConnection,
         registry: Callable[..., SessionRegistry] = SessionRegistry,
         beside: Front | None = None,
+        budget: Budget | None = None,
     ) -> None:
         engine = settings.engine
         self.repeated = RepeatedLog(reactor)
+        self.budget = Budget(MAX_BUFFERED, counters.evicted) if budget is None else budget
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
         self.turns: Turns = Turns(reactor) if beside is None else beside.turns
         bounds = settings.bounds
@@ -146,8 +151,12 @@ class Front:
             connections=self.connections,
             refusals=RefusalLog(counters, self.repeated),
             polls=self.polls,
+            budget=self.budget,
             max_payload=settings.limits.max_payload,
             max_payload_unjoined=min(settings.limits.max_payload, settings.limits.max_payload_unjoined),
+            max_body_unjoined=min(
+                settings.limits.max_payload, settings.limits.max_payload_unjoined * settings.limits.max_namespaces
+            ),
             max_unsent=engine.max_unsent,
             upgrade_timeout=engine.upgrade_timeout,
             deflate_from=engine.deflate_from,
@@ -161,6 +170,7 @@ class Front:
                 session_ids=session_ids,
                 timers=self.timers,
                 connections=self.connections,
+                budget=self.budget,
                 silence=2 * (engine.ping_interval + engine.ping_timeout),
                 max_forwards=settings.max_forwards,
                 counters=counters,
@@ -216,6 +226,7 @@ class Front:
             connections=self.connections,
             addresses=self._addresses,
             repeated=self.repeated,
+            budget=self.budget,
             access_log=self._settings.access_log,
             of_peers=of_peers,
         )

@@ -25,9 +25,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from kschat.budget import Budget
 from kschat.counters import Counters
 from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
-from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered
+from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered, unsent
 from kschat.front.pool import Holder, Place, Pool
 from kschat.front.target import parse_target
 from kschat.front.timers import TimerWheel
@@ -43,6 +44,10 @@ SESSION: Final = b"sid"
 #: Text that may contain a JWT. The pattern matches whole words, so that each byte is looked at once: a pattern that
 #: started at ``eyJ`` was retried at thousands of places in one URL and blocked the reactor for half a second.
 _WORD: Final = re.compile(rb"[\w.%-]+")
+
+
+#: Bytes of answers that have not left from which on they are counted: of one part, and of all of a connection.
+LARGE_ANSWER: Final = 4096
 
 
 class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,10 +108,13 @@ class ConnectionCount:
         return fires
 
 
+#: Bytes of heads, and of bodies in chunks, that are read in one turn: ten thousand lines and chunks stand in 64 kB.
+MAX_LINES: Final = 2_048
+
+TOO_LARGE: Final = b"413 Request Entity Too Large"
 #: What X-Forwarded-Proto says.
 _SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 
-_TOO_LARGE: Final = b"413 Request Entity Too Large"
 _TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
 
@@ -138,7 +146,7 @@ class BoundedRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """The head has arrived. ``length`` is None for a chunked body."""
         if length is not None and length > self.channel.site.bounds.max_body:
-            self.refuse(_TOO_LARGE)
+            self.refuse(TOO_LARGE)
         elif not self._refused:
             # Twisted's own spools bodies of 100 kB or more, and all chunked ones, to a file, which takes a descriptor.
             self.content = BytesIO()
@@ -147,9 +155,10 @@ class BoundedRequest(Request):
         """A part of the body has arrived."""
         self._received += len(data)
         if self._received > self.channel.site.bounds.max_body:
-            self.refuse(_TOO_LARGE)
-        else:
+            self.refuse(TOO_LARGE)
+        elif not self._refused:
             super().handleContentChunk(data)
+            self.channel.hold(self._received)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The whole request has arrived."""
@@ -160,11 +169,15 @@ class BoundedRequest(Request):
         """Without secrets: twisted.web logs it."""
         return f"<{_text(self.method)} {_text(redacted(self.uri))}>"
 
+    def discard(self) -> None:
+        """Hold nothing of the body, and pass nothing on."""
+        self._refused = True
+        self.content = _Nowhere()
+
     def refuse(self, status: bytes) -> None:
         """Answer with ``status`` and close without reading the rest. A second call does nothing."""
         if not self._refused:
-            self._refused = True
-            self.content = _Nowhere()
+            self.discard()
             self.requestHeaders.removeHeader(b"Expect")  # twisted.web would ask for the body all the same
             self.channel.refuse(status)
 
@@ -198,6 +211,9 @@ class Channel(HTTPChannel):
     place: Place | None = None
     #: whose it is by its address; "" where each request may be another client's
     address = ""
+    #: bytes of the body that is held; and whether any bytes are counted
+    _body = 0
+    _holds = False
     #: the session whose requests it carries
     carries: Carried | None = None
     #: the protocol that took the connection over
@@ -229,7 +245,7 @@ class Channel(HTTPChannel):
             return received
         except ValueError:
             # A Content-Length of thousands of digits, which Python refuses to convert and twisted.web does not catch.
-            self.requests[-1].refuse(_TOO_LARGE)
+            self.requests[-1].refuse(TOO_LARGE)
             return False
 
     def allHeadersReceived(self) -> None:
@@ -268,8 +284,27 @@ class Channel(HTTPChannel):
         if self.rest:
             self.rest += data
             self.transport.pauseProducing()
-        else:
+        elif len(data) <= MAX_LINES or self.heir is not None:
             super().dataReceived(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Read as much of ``data`` as a turn may, and let the rest wait."""
+        rest = b""
+        if self.line_mode or self.length is None:
+            data, rest = data[:MAX_LINES], data[MAX_LINES:]
+        super().dataReceived(data)
+        if not rest:
+            return
+        if self.heir is not None:
+            self.heir.dataReceived(rest)
+        elif not (self.rest or self.line_mode or self.length is None):
+            super().dataReceived(rest)  # a body of a known length
+        elif not self.lost:
+            self.rest += rest
+            self.transport.pauseProducing()
+            self._enter()
 
     def read_on(self, until: float) -> None:
         """It is this connection's turn. See ``turns.Reader``."""
@@ -277,7 +312,7 @@ class Channel(HTTPChannel):
         if self.rest and not self.congested and not self.lost:
             rest, self.rest = self.rest, b""
             self.transport.resumeProducing()
-            super().dataReceived(rest)
+            self._read(rest)
 
     def pauseProducing(self) -> None:
         """The client does not read its answers: answer nothing more until it does."""
@@ -287,6 +322,8 @@ class Channel(HTTPChannel):
     def resumeProducing(self) -> None:
         """All answers have left."""
         self.congested = False
+        if self._holds:
+            self.hold(self._body)
         super().resumeProducing()
         self._enter()
 
@@ -315,12 +352,16 @@ class Channel(HTTPChannel):
         if not self.address and self.place is not None:
             # What a proxy's connection carries next may be another client's.
             self.site.connections.places.move(self.place, "")
+        if self._holds or unsent(self.transport) >= LARGE_ANSWER:
+            self.hold(0)
         self.paused = True
         super().requestDone(request)
         self.paused = False
-        rest: bytes = self.clearLineBuffer()
-        if rest and self.persistent:
-            self.rest = rest
+        # What came behind it, and what ``dataReceived`` has put aside of that.
+        self.rest = self.clearLineBuffer() + self.rest
+        if not self.persistent:
+            self.rest = b""
+        elif self.rest:
             self.transport.pauseProducing()
             self._enter()
 
@@ -330,6 +371,7 @@ class Channel(HTTPChannel):
         self.site.timers.cancel(self)
         self.site.channels.discard(self)
         self.site.connections.leave(self.place)
+        self._let_go_bytes()
         super().connectionLost(reason)
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
@@ -361,6 +403,44 @@ class Channel(HTTPChannel):
         """See ``pool.Holder``."""
         self.transport.abortConnection()
 
+    def write(self, data: bytes) -> None:
+        """A part of an answer."""
+        super().write(data)
+        if len(data) >= LARGE_ANSWER:
+            self.hold(self._body)
+
+    def hold(self, body: int) -> None:
+        """So much of a body has arrived, beside answers that have not left."""
+        self._body = body
+        if self.transport is not None:
+            size = self.measure()
+            if not body and size < LARGE_ANSWER:
+                size = 0
+            self._holds = size > 0
+            self.site.budget.set(self, size)
+
+    def _let_go_bytes(self) -> None:
+        self._body = 0
+        if self._holds:
+            self._holds = False
+            self.site.budget.set(self, 0)
+
+    @property
+    def held_for(self) -> str:
+        """See ``budget.BufferHolder``."""
+        return "" if self.place is None else self.place.address
+
+    def measure(self) -> int:
+        """See ``budget.BufferHolder``."""
+        return self._body + unsent(self.transport)
+
+    def end_largest(self) -> None:
+        """See ``budget.BufferHolder``."""
+        for request in self.requests:
+            request.discard()
+        self._body = 0
+        self.transport.abortConnection()
+
     def alarm(self) -> None:
         """A phase took too long."""
         self.transport.abortConnection()
@@ -384,6 +464,7 @@ class Channel(HTTPChannel):
     def let_go(self, heir: Heir) -> Any:
         """Give transport and place to ``heir``, and release everything but ``early``."""
         self.heir = heir
+        self._let_go_bytes()
         heir.place, self.place = self.place, None
         if heir.place is not None:
             heir.place.holder = heir
@@ -417,6 +498,7 @@ class BoundedSite(Site):
         connections: counts connections, whatever they speak.
         addresses: say whose a request is.
         repeated: gathers lines about requests that were refused.
+        budget: counts the bytes of bodies and of answers.
         access_log: whether each answered request is logged.
         of_peers: whether it is other daemons that connect, each for many clients.
 
@@ -442,6 +524,7 @@ class BoundedSite(Site):
         connections: ConnectionCount,
         addresses: ClientAddresses,
         repeated: RepeatedLog,
+        budget: Budget,
         access_log: bool = True,
         of_peers: bool = False,
     ) -> None:
@@ -458,6 +541,7 @@ class BoundedSite(Site):
         self.addresses = addresses
         self.of_peers = of_peers
         self._repeated = repeated
+        self.budget = budget
         self.channels: set[Channel] = set()
         self._counters = counters
         # A Logger on the class would have the class's name as its namespace.
@@ -536,7 +620,7 @@ def redacted(uri: bytes) -> bytes:
     parts = []
     for part in query.replace(b";", b"&").split(b"&"):
         name, equals, _ = part.partition(b"=")
-        plain = unquote_to_bytes(name).lower()
+        plain = (unquote_to_bytes(name) if b"%" in name else name).lower()
         if equals and (SECRET in plain or plain == SESSION):
             part = name + b"=..."
         parts.append(part)

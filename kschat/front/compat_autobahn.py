@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -32,9 +33,16 @@ class AutobahnProtocol(WebSocketServerProtocol):
         """
         self._dataReceived(data)
 
-    def agreed_compression(self) -> Any:
-        """What was agreed on with the peer (RFC 7692), with ``server_max_window_bits``; None for none."""
-        return self._perMessageCompress
+    def agreed_compression(self, bounded: Callable[[Any], Any]) -> Any:
+        """What was agreed on with the peer (RFC 7692), with ``server_max_window_bits``; None for none.
+
+        ``bounded`` makes of Autobahn's processor another, which takes its place: Autobahn's own inflates a kilobyte to
+        a megabyte.
+        """
+        agreed: Any = self._perMessageCompress
+        if agreed is not None:
+            agreed = self._perMessageCompress = bounded(agreed)
+        return agreed
 
     def forget_inflater(self) -> None:
         """Hold nothing of the message that was inflated: no context is taken over from it, and a window is large."""

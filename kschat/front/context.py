@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
+from kschat.budget import Budget
 from kschat.front.channel import ConnectionCount
 from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
@@ -28,8 +29,9 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
         connections: the count of TCP connections, which a transport keeps once it has taken one over.
         refusals: counts and logs requests that are refused.
         polls: the places of sessions that poll.
+        budget: counts the bytes that the daemon holds.
         max_payload: of one packet or one HTTP body.
-        max_payload_unjoined: of one packet of a client that has not joined.
+        max_payload_unjoined, max_body_unjoined: of one packet, and of one HTTP body, of a client that has not joined.
         max_unsent: what may wait for a slow reader.
         upgrade_timeout: for a session to change to WebSocket.
         deflate_from: WebSocket messages of fewer bytes are not compressed.
@@ -44,8 +46,10 @@ class TransportContext(msgspec.Struct, frozen=True, kw_only=True):
     connections: ConnectionCount
     refusals: RefusalLog
     polls: Pool
+    budget: Budget
     max_payload: int
     max_payload_unjoined: int
+    max_body_unjoined: int
     max_unsent: int
     upgrade_timeout: float
     deflate_from: int

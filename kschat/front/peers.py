@@ -21,8 +21,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from kschat.budget import Budget
 from kschat.counters import Counters
-from kschat.front.channel import Channel, ConnectionCount
+from kschat.front.channel import LARGE_ANSWER, Channel, ConnectionCount
+from kschat.front.compat_twisted import unsent
 from kschat.front.engine_request import client_of, is_upgrade
 from kschat.front.handover import take_over
 from kschat.front.pool import Place
@@ -62,6 +64,7 @@ class Downstream(Protocol):
         self.slot: int | None = None
         self.place: Place | None = None
         self.proved = False
+        self._holds = False
 
     def connectionMade(self) -> None:
         """The HTTP connection was handed over."""
@@ -77,13 +80,37 @@ class Downstream(Protocol):
         """Bytes from the client."""
         self.heard()
         self._far.transport.write(data)
+        self.minds()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client's connection has ended."""
         self._peers.timers.cancel(self)
+        if self._holds:
+            self._holds = False
+            self._peers.budget.set(self, 0)
         self._peers.ended(self)
         self._far.transport.unregisterProducer()
         self._far.transport.loseConnection()
+
+    def minds(self) -> None:
+        """Bytes were passed on, to either side."""
+        size = self.measure()
+        if size >= LARGE_ANSWER or self._holds:
+            self._holds = size > 0
+            self._peers.budget.set(self, size)
+
+    @property
+    def held_for(self) -> str:
+        """See ``budget.BufferHolder``."""
+        return "" if self.place is None else self.place.address
+
+    def measure(self) -> int:
+        """See ``budget.BufferHolder``."""
+        return unsent(self.transport) + unsent(self._far.transport)
+
+    def end_largest(self) -> None:
+        """See ``budget.BufferHolder``."""
+        self.alarm()
 
     def finish(self) -> None:
         """The other side has ended: write what it sent, then end."""
@@ -117,6 +144,7 @@ class Upstream(Protocol):
             self.downstream.proved = True
             self.downstream.heard()
             self.downstream.transport.write(data)
+            self.downstream.minds()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The other daemon's connection has ended."""
@@ -132,6 +160,7 @@ class Peers:
         session_ids: reads the daemon's address out of the id of a session.
         timers: ends silent connections.
         connections: the count of accepted connections, which includes the client's end.
+        budget: counts the bytes that wait for either side.
         silence: seconds without a byte after which a connection is cut; must be longer than any heartbeat.
         max_forwards: requests and WebSockets that are handed on at once.
         counters: counts.
@@ -146,6 +175,7 @@ class Peers:
         session_ids: SessionIds,
         timers: TimerWheel,
         connections: ConnectionCount,
+        budget: Budget,
         silence: float,
         max_forwards: int,
         counters: Counters,
@@ -153,6 +183,7 @@ class Peers:
         self.session_ids = session_ids
         self.timers = timers
         self.silence = silence
+        self.budget = budget
         self._reactor = reactor
         self._connections = connections
         self._max_forwards = max_forwards

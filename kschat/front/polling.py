@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from kschat.front.channel import Channel
+from kschat.front.channel import TOO_LARGE, BoundedRequest, Channel
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest
 from kschat.front.handshake import BAD_REQUEST
@@ -85,9 +85,12 @@ class Polling:
     """
 
     __slots__ = (
+        "_address",
         "_answered",
         "_begun",
         "_bodies",
+        "_body_size",
+        "_buffered",
         "_context",
         "_get",
         "_held",
@@ -120,6 +123,11 @@ class Polling:
         self._post: Request | None = None
         # Bodies not yet read to their end: at most one, and one behind it whose POST is unanswered.
         self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
+        # Bytes of those that came since there was none.
+        self._body_size = 0
+        # Bytes of bodies and of the outbox, as the budget knows them.
+        self._buffered = 0
+        self._address = ""
         # Whether they wait for GETs.
         self._paused = False
         # Whether they are in the rotation.
@@ -143,6 +151,7 @@ class Polling:
     def begin(self, request: Request, query: EngineRequest, handshake: Handshake) -> None:
         """Begin the session by its first request, which is answered with the session's first packets."""
         sessions, polls = self._context.sessions, self._context.polls
+        self._address = handshake.client
         self._place = polls.enter(self, handshake.client)
         _channel_of(request).carries = self
         self._holding = True
@@ -188,6 +197,29 @@ class Polling:
         if self.session is not None:
             self.session.close(Reason.CONNECT_TIMEOUT, "gave way to other sessions")
 
+    def _hold(self) -> None:
+        """Tell the budget what is held."""
+        size = self._outbox.unsent + (self._body_size if self._bodies else 0)
+        if size != self._buffered:
+            self._buffered = size
+            self._context.budget.set(self, size)
+
+    @property
+    def held_for(self) -> str:
+        """See ``budget.BufferHolder``."""
+        return self._address
+
+    def measure(self) -> int:
+        """See ``budget.BufferHolder``."""
+        return self._buffered
+
+    def end_largest(self) -> None:
+        """See ``budget.BufferHolder``."""
+        if self.session is not None and self.ended is None:
+            self.session.close(Reason.SLOW_READER, f"{self._buffered} bytes are held, more than for anybody else")
+        else:
+            self.alarm()
+
     def _comes_again(self, query: EngineRequest) -> bool:
         """Whether a GET was answered before: a browser or a proxy sends it once more if its connection broke.
 
@@ -199,11 +231,23 @@ class Polling:
     def head_arrived(self, request: Request) -> None:
         """The head of a POST has arrived; its body is on its way."""
         self._came_back(request)
-        if self._post is None:
+        length = request.getHeader(b"content-length") or b""
+        most = self._context.max_payload if self.session is None else self._max_body(self.session)
+        # The channel refuses what is too large for anybody.
+        if self.session is not None and length.isdigit() and most < int(length) <= self._context.max_payload:
+            self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
+            if isinstance(request, BoundedRequest):
+                request.refuse(TOO_LARGE)
+        elif self._post is None:
             self._post = request
             request.notifyFinish().addBoth(self._post_ended, request)
         elif self.session is not None:
             self.session.close(Reason.TRANSPORT_ERROR, "overlapping POSTs")
+
+    def _max_body(self, session: EngineSession) -> int:
+        """Bytes of a body: a client that has not joined may send a packet for each namespace."""
+        context = self._context
+        return context.max_payload if session.max_payload > context.max_payload_unjoined else context.max_body_unjoined
 
     def post(self, request: Request, query: EngineRequest) -> None:
         """A POST has arrived: read its packets."""
@@ -215,6 +259,10 @@ class Polling:
             self._refuse(request)
             return
         body = request.content.read()
+        if len(body) > self._max_body(self.session):
+            self.session.close(Reason.TOO_LARGE, "a large body of a client that has not joined")
+            body = b""
+        self._body_size = len(body) if not self._bodies else self._body_size + len(body)
         self._bodies.append((request, _frames(body, self._revision, query.script is not None)))
         if len(self._bodies) == 1:
             turns = self._context.turns
@@ -281,6 +329,7 @@ class Polling:
         if self._has_ended():
             self._answer_posts()
         self.flush()
+        self._hold()
         if self._bodies:
             self._paused = self._begun and self._outbox.unsent > self._read_on_below
             if self._paused:
@@ -311,6 +360,7 @@ class Polling:
         """Answer a GET that came after the end."""
         self._park(request, query)
         self._answer(self._take())
+        self._hold()
         if self._outbox:
             self._let_linger()
 
@@ -323,7 +373,9 @@ class Polling:
         if self.session is not None:
             if self.ended is None:
                 self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
-            self._context.sessions.take_lingering(self.session.sid)
+            if self._context.sessions.take_lingering(self.session.sid) is self or self.ended is not None:
+                self._outbox.take_frames()
+                self._hold()
 
     def _park(self, request: Request, query: EngineRequest) -> None:
         self._get = (request, query)
@@ -382,6 +434,7 @@ class Polling:
             self._stamp = query.stamp
             self._answered = _channel_of(request)
             answer_poll(request, query, body)
+            self._hold()
             if self._paused and self._outbox.unsent <= self._read_on_below:
                 self._paused = False
                 self._enter()
@@ -403,6 +456,8 @@ class Polling:
         unsent = self._outbox.unsent
         if unsent > self._context.max_unsent and self.session is not None:
             self.session.close(Reason.SLOW_READER, f"{unsent} bytes unsent")
+        elif unsent:
+            self._hold()
 
     def close(self, reason: Reason) -> None:
         self.ended = reason
@@ -421,6 +476,7 @@ class Polling:
             self._outbox.take_frames()
             # A client that ends, or that changes its transport, gets nothing by its request.
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
+        self._hold()
 
     def release(self) -> None:
         self.flush()

@@ -11,7 +11,7 @@ from twisted.web.server import Request
 
 from kschat.front.engine_request import EngineRequest
 from kschat.front.timers import TimerWheel
-from kschat.wire.connection import Application, Connection, Handshake
+from kschat.wire.connection import Application, Connection, Handshake, Socket
 from kschat.wire.engineio import Revision
 from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
@@ -37,14 +37,16 @@ class TrackedConnection(Connection):
 
     Attributes:
         forget_session: called once, with this connection, at its end.
+        left: called with this connection when a socket of it has ended, and the connection goes on.
         timers: have the clock for the rate of joins.
     """
 
-    __slots__ = ("_joins_over", "forget_session", "timers")
+    __slots__ = ("_joins_over", "forget_session", "left", "timers")
 
     log = Logger()
 
     forget_session: Callable[[TrackedConnection], None]
+    left: Callable[[TrackedConnection], None]
     timers: TimerWheel
 
     def __init__(
@@ -61,6 +63,10 @@ class TrackedConnection(Connection):
             return False
         self._joins_over = over
         return True
+
+    def forget(self, socket: Socket) -> None:
+        super().forget(socket)
+        self.left(self)
 
     def closing(self, reason: Reason) -> None:
         try:
@@ -187,6 +193,7 @@ class SessionRegistry:
         session = EngineSession(sid, revision, transport, timers=self.timers, times=self._times, base64=base64)
         connection = self._connection(session, self._application, handshake, limits=self._limits)
         connection.forget_session = self._forget
+        connection.left = self._left
         connection.timers = self.timers
         session.listener = connection
         self._connections[sid] = connection
@@ -202,6 +209,15 @@ class SessionRegistry:
             session.close(Reason.SERVER_ERROR)
         return session
 
+    def _left(self, connection: Connection) -> None:
+        """A socket has ended. A connection that serves nothing any more has as long to join again as at its beginning.
+
+        Without that, a client that was let in once, and whose token has expired, could keep its connection for ever.
+        """
+        deadline = self._deadlines.get(connection)
+        if deadline is not None and deadline.slot is None and not connection.serves:
+            self.timers.schedule(deadline, self._connect_timeout)
+
     def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection.session.sid, None)
         deadline = self._deadlines.pop(connection, None)
@@ -211,7 +227,9 @@ class SessionRegistry:
     def let_linger(self, sid: str, transport: LastWords, seconds: float) -> None:
         """Keep the last words of an ended session for the next GET, for so many seconds. The oldest give way."""
         if len(self._lingering) >= MAX_LINGERING:
-            self.take_lingering(next(iter(self._lingering)))
+            oldest = self.take_lingering(next(iter(self._lingering)))
+            if oldest is not None:
+                oldest.alarm()
         self._lingering[sid] = transport
         self.timers.schedule(transport, seconds)
 

@@ -102,6 +102,8 @@ class EngineProtocol(AutobahnProtocol):
     #: packets that may be read in this turn, and until when; valid after ``_whole_frames`` has stopped early
     _packets = 0
     _until = 0.0
+    #: bytes of a message that has not arrived whole, and of those that wait for their turn
+    _unread = 0
     #: whether the client must read before more is read from it
     _stalled = False
     #: whether nothing is read from the socket
@@ -144,7 +146,7 @@ class EngineProtocol(AutobahnProtocol):
         """The handshake is done: the session begins."""
         self.transport.registerProducer(self, True)
         self._direct = isinstance(self.transport, Connection)
-        self.compression = self.agreed_compression()
+        self.compression = self.agreed_compression(deflate.BoundedDeflate)
         # The handshake needed these; an idle connection must not keep them in memory.
         self.http_headers = self.http_request_params = {}
         self.http_request_data = self.http_response_data = b""
@@ -249,6 +251,9 @@ class EngineProtocol(AutobahnProtocol):
             self._lost = reason  # what the client sent before is read first
             return
         self._context.timers.cancel(self)
+        if self._unsent or self._unread:
+            self._unread = 0
+            self._holds(0)
         self._rest = self._head = b""
         self._first = None
         super().connectionLost(reason)
@@ -331,7 +336,12 @@ class EngineProtocol(AutobahnProtocol):
         rest = self._read_frames(data, packets=packets, large=large, until=until)
         if rest is not None and self.state != _CLOSED:
             self._wait(rest)
-        self._fresh = not (self._waits or self._left or self.inside_message or self.session is None)
+        partial = self._left or self.inside_message
+        self._fresh = not (self._waits or partial or self.session is None)
+        unread = max(self._total - max(self._left, 0), 0) + len(self._rest) if partial else len(self._rest)
+        if unread != self._unread and self.state != _CLOSED:
+            self._unread = unread
+            self._holds(self._unsent)
 
     def _read_frames(self, data: bytes, *, packets: int, large: int, until: float) -> bytes | None:
         """The same. Returns what has to wait; None for nothing."""
@@ -490,7 +500,8 @@ class EngineProtocol(AutobahnProtocol):
     def resumeProducing(self) -> None:
         """Everything written has left."""
         self._paused = self._stalled = False
-        self._unsent = 0
+        if self._unsent:
+            self._holds(0)
         pong, self._pong = self._pong, None
         if pong is not None:
             self.onPing(pong)
@@ -559,23 +570,45 @@ class EngineProtocol(AutobahnProtocol):
         if self._direct:
             data = write_now(transport, data)
             if not data:
+                if self._unsent:
+                    self._holds(0)  # nothing waited, or it would have been overtaken
                 return
         transport.write(data)
-        if self._paused:
-            self._unsent += len(data)
-            if self._unsent > self._context.max_unsent * READ_ON_BELOW:
-                self._mind_unsent()
-
-    def _mind_unsent(self) -> None:
-        """Much waits for the client: read no more from it until that has left; close if it is too much."""
-        # Some of it may have left since: Twisted says nothing until all has.
-        self._unsent = unsent(self.transport)
+        size = self._unsent + len(data)
+        if size > self._context.max_unsent * READ_ON_BELOW or not self._direct:
+            # Some of it may have left since: Twisted says nothing until all has.
+            size = unsent(transport)
+        self._holds(size)
         bound = self._context.max_unsent
-        if self._unsent > bound and self.session is not None:
-            self.session.close(Reason.SLOW_READER, f"{self._unsent} bytes unsent")
-        elif self._unsent > bound * READ_ON_BELOW:
+        if size > bound and self.session is not None:
+            self.session.close(Reason.SLOW_READER, f"{size} bytes unsent")
+        elif size > bound * READ_ON_BELOW:
+            # Much waits for the client: read no more from it until that has left.
             self._stalled = True
             self._mind_reading()
+
+    def _holds(self, size: int) -> None:
+        """So many bytes wait for the client, at most, beside those of a message that has not arrived whole."""
+        self._unsent = size
+        self._context.budget.set(self, size + self._unread)
+
+    @property
+    def held_for(self) -> str:
+        """See ``budget.BufferHolder``."""
+        return self._handshake.client
+
+    def measure(self) -> int:
+        """See ``budget.BufferHolder``."""
+        self._unsent = size = unsent(self.transport)
+        return size + self._unread
+
+    def end_largest(self) -> None:
+        """See ``budget.BufferHolder``."""
+        if self.session is not None and self.state == _OPEN:
+            size = self._unsent + self._unread
+            self.session.close(Reason.SLOW_READER, f"{size} bytes are held, more than for anybody else")
+        else:
+            self.transport.abortConnection()
 
     def close(self, reason: Reason) -> None:
         """The close frame carries the reason."""

@@ -250,7 +250,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "Largest packet accepted from a client that has joined no namespace that serves something (the chat is "
             "joined with a token). A token must fit.",
             "bytes",
-            100,
+            1024,
             2**30,
         ),
     ] = 16_384
@@ -357,6 +357,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             2**32,
         ),
     ] = 4_000_000
+    max_buffered: Annotated[
+        int,
+        About(
+            "How many bytes the daemon may hold for all clients together: what waits for slow readers and for GETs, "
+            "bodies of requests, messages that wait for the store (half of it at most). Beyond it the connection that "
+            "holds the most is closed, and Send is refused (ER 8). At least four times `max_unsent`.",
+            "bytes",
+            800,
+            2**50,
+        ),
+    ] = 256 * 2**20
     max_attachments: Annotated[
         int,
         About("Binary attachments of one packet; npm's 4.x clients accept no more than 10.", "attachments", 0, 1000),

@@ -40,6 +40,8 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     _check_peers(config, fault)
     if config.max_unsent < 2 * config.max_payload:
         raise fault("max_unsent", f"is less than twice {named('max_payload')}")
+    if config.max_buffered < 4 * config.max_unsent:
+        raise fault("max_buffered", f"is less than four times {named('max_unsent')}")
     if config.store_bytes < config.max_payload:
         raise fault("store_bytes", f"is less than {named('max_payload')}")
     _check_origins(config.origins, fault)

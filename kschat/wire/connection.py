@@ -336,22 +336,30 @@ class Connection:
 
     def text(self, data: bytes) -> None:
         """A text message arrived. Raises ProtocolError."""
-        if len(data) > self._limits.max_payload_unjoined and not self.serves:
-            raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
-        packet = self._decoder.text(data)
+        packet = self._decoder.text(data) if len(data) < _NOT_SMALL else self._decoder.text(data, self._guarded(data))
         if packet is not None:
             self._receive(packet)
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived. Raises ProtocolError."""
-        if len(data) > self._limits.max_payload_unjoined and not self.serves:
-            raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
+        guard = self._guarded(data)
         if not self.sockets and self._socket is Socket and not self._refused and self.session.revision == 4:
             # The first packet is binary: the parser is not JSON's. (A client of revision 3 has received JSON by then.)
             self._decoder, self._socket = MsgpackDecoder(self._limits), _MsgpackSocket
-        packet = self._decoder.binary(data)
+        packet = self._decoder.binary(data, guard)
         if packet is not None:
             self._receive(packet)
+
+    def admits(self, namespace: str) -> bool:
+        """Whether an event or an ack for ``namespace`` has a place. See ``socketio.Guard``."""
+        socket = self.sockets.get(namespace)
+        return socket.accepted if socket is not None else self._was_dismissed(namespace)
+
+    def _guarded(self, data: bytes) -> Connection:
+        """What the decoder asks before it reads ``data``, which is refused here if it is too large for now."""
+        if len(data) > self._limits.max_payload_unjoined and not self.serves:
+            raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
+        return self
 
     def confirmed(self, number: int) -> None:
         socket, self.confirming = self.confirming, None
@@ -381,12 +389,12 @@ class Connection:
         if type(packet) is Event:
             if socket is not None and socket.accepted:
                 socket.handler.event(socket, packet)
-            elif socket is not None or not self._crosses(packet):
+            elif socket is not None or not self._was_dismissed(packet.namespace):
                 raise ProtocolError("an event for a namespace that was not joined")
         elif type(packet) is Ack:
             if socket is not None and socket.accepted:
                 socket.handler.acked(socket, packet)
-            elif socket is not None or not self._crosses(packet):
+            elif socket is not None or not self._was_dismissed(packet.namespace):
                 raise ProtocolError("an ack for a namespace that was not joined")
         elif type(packet) is Connect:
             self._connect(packet)
@@ -401,9 +409,9 @@ class Connection:
         else:
             raise ProtocolError("an error packet from a client")
 
-    def _crosses(self, packet: Event | Ack) -> bool:
-        """Whether the peer may have sent ``packet`` before it learnt of the end of its socket."""
-        return self._dismissed is not None and packet.namespace in self._dismissed
+    def _was_dismissed(self, namespace: str) -> bool:
+        """Whether the peer may have sent a packet for ``namespace`` before it learnt of the end of its socket there."""
+        return self._dismissed is not None and namespace in self._dismissed
 
     def _connect(self, wish: Connect) -> None:
         if wish.namespace in self.sockets:
@@ -427,6 +435,9 @@ class Connection:
 
 
 _DEFAULT: Final = "/"
+
+#: Bytes of a packet from which on it is asked whether it has a place before its content is looked at.
+_NOT_SMALL: Final = 1024
 
 #: Packets that are sent are as deep as those that were accepted, and some levels more.
 _ANY_DEPTH: Final = 1000

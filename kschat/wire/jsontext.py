@@ -19,15 +19,48 @@ from kschat.wire.errors import ProtocolError
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
 
-# Other escapes, so that "\\ud800" (an escaped backslash, then text) is skipped; then whole pairs; then halves, which
-# alone are captured.
-_ESCAPES: Final = re.compile(
-    rb"\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+#: Values of one packet, of which an array or an object counts as ``CONTAINER`` more: what takes Python's time.
+MAX_VALUES: Final = 100_000
+
+#: The same for a packet with attachments, whose values are looked at one by one for placeholders.
+MAX_BINARY_VALUES: Final = 20_000
+
+#: How many values an array or an object counts as, beside itself.
+CONTAINER: Final = 3
+
+#: Escaped halves of surrogate pairs in one text, where one of them is alone.
+MAX_HALVES: Final = 40_000
+
+# Halves of surrogate pairs that are alone. A replacement without groups is C's work alone, so that a megabyte of them
+# takes some milliseconds.
+_HALVES: Final = re.compile(
+    rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
+#: Stands for an escaped backslash meanwhile. JSON holds no such bytes.
+_BACKSLASH: Final = b"\0\0"
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 #: A signed byte for each bracket: one level deeper, or one back.
 _LEVELS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+
+
+def check_values(text: bytes, most: int = MAX_VALUES) -> None:
+    """Refuse JSON of more than ``most`` values, an array or an object counting as ``1 + CONTAINER``.
+
+    Raises:
+        ProtocolError: there are more. (Text that is not JSON may pass; its decoder refuses it.)
+    """
+    if len(text) * (1 + CONTAINER) <= 2 * most or _weight(text) <= most:
+        return
+    # Each string is a value or a name. Without those, what remains is counted again.
+    if text.count(b'"') - text.count(b'\\"') > 2 * most or _weight(_STRINGS.sub(b"", text)) > most:
+        raise ProtocolError("too many values")
+
+
+def _weight(text: bytes) -> int:
+    containers = text.count(b"[") + text.count(b"{")
+    return text.count(b",") + containers * (1 + CONTAINER)
 
 
 def check_depth(text: bytes, limit: int) -> None:
@@ -46,18 +79,26 @@ def check_depth(text: bytes, limit: int) -> None:
 
 
 def mend_surrogates(text: bytes) -> bytes:
-    """``text`` with each escaped half of a surrogate pair replaced by an escaped U+FFFD."""
-    if b"\\u" not in text:
+    """``text`` with each escaped half of a surrogate pair replaced by an escaped U+FFFD.
+
+    Raises:
+        ProtocolError: there are more than ``MAX_HALVES``, those in whole pairs included.
+    """
+    count = text.count(b"\\ud") + text.count(b"\\uD")
+    if not count or b"\0" in text:
         return text
-    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+    if count > MAX_HALVES:
+        raise ProtocolError("too many halves of surrogate pairs")
+    return _HALVES.sub(rb"\\ufffd", text.replace(b"\\\\", _BACKSLASH)).replace(_BACKSLASH, b"\\\\")
 
 
 def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
     """The elements of a JSON array, each still text.
 
     Raises:
-        ProtocolError: not a JSON array, or nested deeper than ``max_depth``.
+        ProtocolError: not a JSON array, nested deeper than ``max_depth``, or of too many values.
     """
+    check_values(text)
     check_depth(text, max_depth)
     try:
         return _array.decode(text)

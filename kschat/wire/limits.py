@@ -10,7 +10,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_payload: bytes of one packet, and of all attachments of one packet together.
-        max_payload_unjoined: bytes of one packet from a peer that has joined no namespace that serves something.
+        max_payload_unjoined: bytes of one packet from a peer that has joined no namespace that serves something; from
+            1,024 on.
         max_joins: joins that a peer may ask for at once; one more each second.
         max_attachments: attachments of one packet.
         max_depth: nested arrays and objects in a packet's JSON.

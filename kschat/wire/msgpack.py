@@ -41,7 +41,9 @@ from kschat.wire.socketio import (
     ConnectError,
     Decoder,
     Disconnect,
+    Guard,
     Packet,
+    ask,
 )
 
 _json: Final = msgspec.json.Encoder().encode
@@ -89,7 +91,10 @@ _UNDEFINED: Final = b"null "
 _SPECIAL: Final = re.compile(rb"[\xc4-\xc9\xd4-\xd8]")
 
 #: Values of one packet that has such bytes: each is read in Python, a microsecond each, and nobody is served meanwhile.
-MAX_VALUES: Final = 20_000
+MAX_VALUES: Final = 6_000
+
+#: Bytes that begin no array and no map. (Text may contain the others, too.)
+_NO_CONTAINERS: Final = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 
 #: Half of a surrogate pair in what should be UTF-8, as programs in JavaScript write it.
 _HALVES: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
@@ -108,18 +113,22 @@ class MsgpackDecoder:
         self._limits = limits
         self._json = Decoder(limits)
 
-    def text(self, text: bytes) -> Packet:
+    def text(self, text: bytes, guard: Guard | None = None) -> Packet:
         """Raises ProtocolError: no packet of this parser is text."""
         raise ProtocolError("text from a client of the msgpack parser")
 
-    def binary(self, data: bytes) -> Packet:
+    def binary(self, data: bytes, guard: Guard | None = None) -> Packet:
         """Decode one packet.
 
+        Args:
+            data: it.
+            guard: is asked about its namespace before its content is looked at, as far as that can be.
+
         Raises:
-            ProtocolError: it is not a packet, or breaks a limit.
+            ProtocolError: it is not a packet, breaks a limit, or has no place.
         """
         attachments: tuple[bytes, ...] = ()
-        fields = self._simple(data)
+        fields = self._simple(data, guard)
         if fields is None:
             reader = _Reader(data, self._limits)
             try:
@@ -159,12 +168,15 @@ class MsgpackDecoder:
             return ConnectError(namespace, text)
         raise ProtocolError("an unknown packet type")
 
-    def _simple(self, data: bytes) -> dict[str, Any] | None:
+    def _simple(self, data: bytes, guard: Guard | None) -> dict[str, Any] | None:
         """What ``_Reader.packet`` returns, at the speed of C; None for a packet that it must read.
 
-        Those are packets with binary, extensions or unusual text, and what is no packet.
+        Those are packets with binary, extensions or unusual text, what is no packet, and what may hold more arrays and
+        maps than can be made in a turn: the reader counts them.
         """
         if _SPECIAL.search(data):
+            return None
+        if len(data) > MAX_VALUES and len(data.translate(None, _NO_CONTAINERS)) > MAX_VALUES:
             return None
         try:
             fields = _unpack(data)
@@ -173,9 +185,16 @@ class MsgpackDecoder:
             for name in ("type", "id"):
                 if type(fields.get(name)) is float:
                     return None
+            kind, namespace = fields.get("type"), fields.get("nsp")
+            if guard is not None and type(kind) is int and isinstance(namespace, str):
+                ask(guard, kind, namespace)
             if "data" in fields:
-                fields["data"] = as_javascript(_json(fields["data"]), MAX_REWRITTEN)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, ValueError, ProtocolError):
+                text = _json(fields["data"])
+                if len(text) > self._limits.max_payload:
+                    raise ProtocolError("a packet that is too large as JSON", Reason.TOO_LARGE)
+                jsontext.check_values(text)
+                fields["data"] = as_javascript(text, MAX_REWRITTEN)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
             return None
         jsontext.check_depth(fields.get("data", b""), self._limits.max_depth)
         return fields

@@ -17,7 +17,6 @@ A body is encoded from frames, as on a WebSocket, and decoded to frames; ``engin
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -32,9 +31,6 @@ _NOTHING: Final = Frame(b"6")
 
 #: Digits of a length; a body is never as long as that many can say.
 _MAX_DIGITS: Final = 10
-
-#: Characters that are two code units each.
-_PAIRED: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
 def encode(frames: Iterable[Frame], revision: Revision, limit: int, *, text_only: bool = False) -> tuple[Frame, int]:
@@ -120,31 +116,29 @@ def _split(body: bytes) -> Iterator[Frame]:
 
 
 def _cut(body: bytes) -> Iterator[Frame]:
-    """Of text in revision 3. Lengths count what JavaScript's strings count."""
-    text = body.decode()
-    paired = not body.isascii() and max(text) > "\uffff"
-    if paired:
-        text = _PAIRED.sub(_pair, text)
+    """Of text in revision 3. Lengths count what JavaScript's strings count: code units of UTF-16."""
+    wide = not body.isascii()
+    # Two bytes a code unit: positions and lengths are those of JavaScript, and C does the counting.
+    units = body.decode().encode("utf-16-le") if wide else body
+    size = 2 if wide else 1
     position = 0
-    while position < len(text):
-        colon = text.find(":", position, position + _MAX_DIGITS + 1)
-        digits = text[position:colon] if colon > 0 else ""
-        if not (digits.isascii() and digits.isdigit()):
+    while position < len(units):
+        head = units[position : position + size * (_MAX_DIGITS + 1)]
+        if wide:
+            # Other characters than digits and a colon are no part of a length, whatever becomes of them here.
+            head = head.decode("utf-16-le", "replace").encode("ascii", "replace")
+        digits, colon, _ = head.partition(b":")
+        if not (colon and digits.isdigit()):
             raise ProtocolError("a length that is no number")
-        position = colon + 1 + int(digits)
-        if position > len(text):
+        start = position + size * (len(digits) + 1)
+        position = start + size * int(digits)
+        if position > len(units):
             raise ProtocolError("a truncated body")
-        packet = text[colon + 1 : position]
-        if paired:
-            packet = packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        packet = units[start:position]
+        if wide:
+            packet = packet.decode("utf-16-le", "replace").encode()
         # npm's parser writes a body of no packets as 0: and reads over it.
-        yield Frame(packet.encode()) if packet else _NOTHING
-
-
-def _pair(match: re.Match[str]) -> str:
-    """A character as the two halves that JavaScript counts."""
-    number = ord(match[0]) - 0x10000
-    return chr(0xD800 + (number >> 10)) + chr(0xDC00 + (number & 0x3FF))
+        yield Frame(packet) if packet else _NOTHING
 
 
 def _unpack(body: bytes) -> Iterator[Frame]:

@@ -269,7 +269,10 @@ class EngineSession:
 
     def _packet(self, packet: Packet) -> None:
         self._data = packet
-        self._happens(_OF_PACKET[packet.type])
+        try:
+            self._happens(_OF_PACKET[packet.type])
+        finally:
+            self._data = None  # a session holds nothing of what it was sent
 
     def _happens(self, what: Input) -> None:
         if self.link is Link.CLOSED:
@@ -282,7 +285,7 @@ class EngineSession:
         action(self)
 
     def _deliver(self) -> None:
-        packet, self._data = self._data, None
+        packet = self._data
         if packet is not None:
             (self.listener.binary if packet.binary else self.listener.text)(packet.data)
 
@@ -304,7 +307,7 @@ class EngineSession:
     def _answer_ping(self) -> None:
         self._signs_of_life = 0
         self._rest()
-        packet, self._data = self._data, None
+        packet = self._data
         self.transport.send(b"3" + (packet.data if packet is not None else b""))
 
     def _ask(self) -> None:

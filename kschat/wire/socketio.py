@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -43,6 +43,9 @@ BINARY_ACK: Final = 6
 RESERVED_EVENTS: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
+
+#: Packets that need not be for a namespace that was joined.
+_WITHOUT_PLACE: Final = frozenset({CONNECT, DISCONNECT, CONNECT_ERROR})
 
 #: Ids have no more digits than 2**53 - 1, up to which JavaScript counts exactly.
 _HEAD: Final = re.compile(rb"([0-6])(?:([0-9]{1,6})-)?(?:(/[^,]*),?)?([0-9]{1,16})?")
@@ -151,6 +154,13 @@ _NUM: Final = re.compile(
 )
 
 
+class Guard(Protocol):
+    """Is asked before the content of an event or an ack is looked at, which may take long."""
+
+    def admits(self, namespace: str) -> bool:
+        """Whether a packet for ``namespace`` has a place."""
+
+
 class Decoder:
     """Decodes the packets of one connection. It holds a binary packet until its attachments have arrived.
 
@@ -167,14 +177,18 @@ class Decoder:
         self._missing = 0
         self._room = 0
 
-    def text(self, text: bytes) -> Packet | None:
+    def text(self, text: bytes, guard: Guard | None = None) -> Packet | None:
         """Decode the text of a packet.
+
+        Args:
+            text: it.
+            guard: is asked about its namespace first; None if the caller asks afterwards.
 
         Returns:
             The packet; None if attachments must follow first.
 
         Raises:
-            ProtocolError: it is not a packet, breaks a limit, or arrived in place of an attachment.
+            ProtocolError: it is not a packet, breaks a limit, has no place, or arrived in place of an attachment.
         """
         if self._pending is not None:
             raise ProtocolError("text instead of a binary attachment")
@@ -186,12 +200,15 @@ class Decoder:
         if (count is not None) != (kind >= BINARY_EVENT):
             raise ProtocolError("a number of attachments where none belongs, or none where one does")
         namespace, query = ("/", "") if space is None else self._namespace(space)
+        if guard is not None:
+            ask(guard, kind, namespace)
         rest = text[head.end() :]
         if kind == EVENT:
             return self.event(namespace, None if digits is None else int(digits), rest)
         if kind == ACK:
             return self.ack(namespace, None if digits is None else int(digits), rest)
         if kind >= BINARY_EVENT:
+            jsontext.check_values(rest, jsontext.MAX_BINARY_VALUES)
             number = None if digits is None else int(digits)
             packet = (self.event if kind == BINARY_EVENT else self.ack)(namespace, number, rest)
             self._await_attachments(packet, int(count))
@@ -212,8 +229,8 @@ class Decoder:
             raise ProtocolError("an error packet with an array")
         return ConnectError(namespace, data)
 
-    def binary(self, data: bytes) -> Packet | None:
-        """Take the next attachment.
+    def binary(self, data: bytes, guard: Guard | None = None) -> Packet | None:
+        """Take the next attachment. ``guard`` was asked about the packet's text.
 
         Returns:
             The packet; None if more must follow.
@@ -307,6 +324,12 @@ def _with_whole_numbers(text: msgspec.Raw) -> msgspec.Raw:
 def _whole(found: re.Match[bytes]) -> bytes:
     number = float(found[2])
     return b"%b%d" % (found[1], number) if number.is_integer() and abs(number) < 2**53 else found[0]
+
+
+def ask(guard: Guard, kind: int, namespace: str) -> None:
+    """Raise ProtocolError for a packet of type ``kind`` that has no place in ``namespace``."""
+    if kind not in _WITHOUT_PLACE and not guard.admits(namespace):
+        raise ProtocolError("an event or an ack for a namespace that was not joined")
 
 
 def placeholders(value: Any) -> Iterator[int]:

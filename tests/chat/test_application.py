@@ -268,6 +268,18 @@ class Logging(SynchronousTestCase):
             lines[-1], f"{4 * LINES} more like this in the last 10 s: sockets that were rejected: malformed"
         )
 
+    def test_a_flood_of_unknown_namespaces_is_no_flood_of_lines(self) -> None:
+        house = House()
+        with capturedLogs() as events:
+            for _ in range(5 * LINES):
+                house.stranger().join(namespace="/nowhere")
+            house.context.repeated.flush()
+        lines = self.lines(events)
+        self.assertEqual(len(lines), LINES + 1)
+        self.assertEqual(
+            lines[-1], f"{4 * LINES} more like this in the last 10 s: sockets that were rejected: namespace"
+        )
+
     def test_no_token_and_no_text_is_in_it(self) -> None:
         secret = "s3cret-text"
         with capturedLogs() as events:

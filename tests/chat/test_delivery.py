@@ -123,6 +123,28 @@ class Batches(PipelineTests):
         self.house.turn()
         self.assertEqual([one["MSG"][0]["msg"] for one in self.ben.events("RESPRECEIVER")], [0])
 
+    def test_so_many_bytes_of_messages_wait_and_no_more(self) -> None:
+        self.setUp(max_batch=2, max_in_flight=1)
+        delivery = self.house.delivery
+        delivery._max_size = 10_000
+        self.store.answers.held = True
+        for number in range(5):
+            self.ann.send("ann", "ben", "x" * 1900)
+            if number == 1:
+                self.house.turn()
+        self.ann.heard()
+        self.ann.send("ann", "ben", "x" * 1900)
+        self.assertEqual([one.body["ER"] for one in self.ann.heard() if one.kind == "ack"], [8])
+        self.assertEqual(self.house.counters.full, {"buffered": 1})
+        self.ann.send("ann", "ben", "a small one")
+        self.assertEqual(self.ann.heard(), [])
+        self.assertEqual(self.house.context.delivery._budget.held, 2 * 1902)
+        self.store.answers.held = False
+        self.store.answers.give()
+        self.house.turn()
+        self.assertEqual((delivery._size, delivery._waiting_size, delivery._budget.held), (0, 0, 0))
+        self.assertDrained()
+
     @settings(max_examples=100)
     @given(
         st.integers(1, 4),

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from twisted.web.static import Data
 
+from kschat.budget import MAX_BUFFERED, Budget
 from kschat.counters import Counters
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
@@ -167,6 +168,7 @@ class Daemon:
         house: the chat that it is the front of, in the place of a ``Recorder``.
         busy: see ``Engine``.
         trusted_proxies: see ``FrontSettings``.
+        max_buffered: of the budget.
         rates: what an address may do; anything, unless given.
         settings: of the engine.
     """
@@ -182,6 +184,7 @@ class Daemon:
         busy: Callable[[], bool] = lambda: False,
         base_path: str = "",
         trusted_proxies: tuple[str, ...] = (),
+        max_buffered: int = MAX_BUFFERED,
         rates: RateSettings | None = None,
         **settings: Any,
     ) -> None:
@@ -207,6 +210,7 @@ class Daemon:
             cork=self.cork,
             client=Data(b"a script", "text/javascript"),
             busy=busy,
+            budget=Budget(max_buffered, self.counters.evicted),
             handshake_wait=AddressLimits(rates or RateSettings(), self.clock.seconds, self.counters).handshake,
         )
         self.front = front
@@ -251,6 +255,7 @@ class Daemon:
         """What is answered to ``data`` on a connection of its own."""
         wire = self.connect()
         wire.arrive(data)
+        self.take_turns()
         return Response(bytes(wire.taken))
 
     def upgrade(self, query: str = V4, **headers: str | None) -> Wire:

@@ -207,6 +207,7 @@ class Sizes(ChannelTests):
         daemon = self.daemon(page)
         wire = daemon.connect()
         wire.arrive(data)
+        daemon.take_turns()
         (response,) = responses(wire)
         self.assertEqual(response.status, status)
         self.assertIsNotNone(wire.lost)

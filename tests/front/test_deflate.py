@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 import zlib
+from random import Random
 from typing import cast
 
 from hypothesis import given
@@ -197,13 +198,40 @@ class Bombs(Case):
         head, tail = '42/kschat,["e","', '"]'
         room = 100_000 - len(head) - len(tail)
         peer = self.peer()
-        peer.arrive(client_frame(deflated(f"{head}{'x' * room}{tail}".encode()), rsv=4))
+        text = Random(1).randbytes(room).hex()[:room]  # it is compressed to half its size
+        peer.arrive(client_frame(deflate.deflated(f"{head}{text}{tail}".encode(), deflate.WINDOW_BITS), rsv=4))
+        self.daemon.take_turns()
         self.assertEqual(len(self.daemon.recorder.of("event")), 1)
-        peer.arrive(client_frame(deflated(f"{head}{'x' * room}x{tail}".encode()), rsv=4))
+        peer.arrive(client_frame(deflate.deflated(f"{head}{text}x{tail}".encode(), deflate.WINDOW_BITS), rsv=4))
         closing = peer.closing()
         self.assertEqual((closing.code, closing.reason), (1009, "too large"))
         self.assertEqual(len(self.daemon.recorder.of("event")), 1)
         self.assertEqual(self.daemon.recorder.of("ended")[0][0], Reason.TOO_LARGE)
+
+    def test_a_message_is_inflated_to_so_many_times_its_size_and_small_ones_whatever_it_is(self) -> None:
+        head, tail = '42/kschat,["e","', '"]'
+        for size, taken in ((deflate.ALWAYS_INFLATED - 20, True), (deflate.ALWAYS_INFLATED + 20, False)):
+            data = deflated(f"{head}{'x' * (size - len(head) - len(tail))}{tail}".encode())
+            self.assertLess(len(data) * deflate.MAX_RATIO, size)
+            for frames in (
+                [client_frame(data, rsv=4)],
+                [client_frame(data[:9], fin=False, rsv=4), client_frame(data[9:], CONTINUATION)],
+            ):
+                self.daemon.recorder.log.clear()
+                peer = self.peer()
+                for one in frames:
+                    peer.arrive(one)
+                self.daemon.take_turns()
+                self.assertEqual(len(self.daemon.recorder.of("event")), taken)
+                self.assertEqual(len(self.daemon.recorder.of("ended")), not taken)
+
+    def test_messages_that_are_inflated_wait_for_the_rotation(self) -> None:
+        peer = self.peer()
+        data = deflated(b'42/kschat,["e","' + Random(1).randbytes(1000).hex().encode() + b'"]')
+        peer.arrive(client_frame(data, rsv=4) * 3)
+        self.assertEqual(self.daemon.recorder.of("event"), [])
+        self.daemon.take_turns()
+        self.assertEqual(len(self.daemon.recorder.of("event")), 3)
 
     def test_no_more_is_inflated_than_a_message_may_have(self) -> None:
         compressor = zlib.compressobj(9, wbits=-15)
@@ -217,6 +245,7 @@ class Bombs(Case):
             try:
                 for frame in frames:
                     peer.arrive(frame)
+                    self.daemon.take_turns()
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()

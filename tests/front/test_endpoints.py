@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 
+from kschat.budget import MAX_BUFFERED, Budget
 from kschat.counters import Counters
 from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.clients import ClientAddresses
@@ -54,6 +55,7 @@ def site(reactor: Any, **bounds: Any) -> BoundedSite:
         counters=counters,
         addresses=ClientAddresses(),
         repeated=RepeatedLog(Clock()),
+        budget=Budget(MAX_BUFFERED, counters.evicted),
         connections=ConnectionCount(
             Pool(
                 "connections",

@@ -73,6 +73,27 @@ class Registry(SynchronousTestCase):
         self.sessions.close_all(Reason.SHUTTING_DOWN)
         self.assertEqual((joined.closed, list(self.sessions), len(self.timers)), ([Reason.SHUTTING_DOWN], [], 0))
 
+    def test_one_that_serves_nothing_any_more_has_as_long_again(self) -> None:
+        gone, back = FakeTransport(), FakeTransport()
+        sessions = [self.begin(transport) for transport in (gone, back)]
+        for session in sessions:
+            session.receive(b"40/kschat,")
+        self.clock.advance(5.1)
+        for session in sessions:
+            session.receive(b"41/kschat,")
+        self.clock.advance(4)
+        sessions[1].receive(b"40/kschat,")
+        self.clock.advance(1.1)
+        self.assertEqual((gone.closed, back.closed), ([Reason.CONNECT_TIMEOUT], []))
+        # Who asks and leaves all the time gains nothing.
+        for _ in range(3):
+            sessions[1].receive(b"41/kschat,")
+            self.clock.advance(2)
+            if not back.closed:
+                sessions[1].receive(b"40/kschat,")
+                sessions[1].receive(b"41/kschat,")
+        self.assertEqual(back.closed, [Reason.CONNECT_TIMEOUT])
+
     def test_last_words_are_kept_for_a_while_and_given_once(self) -> None:
         speaker = Speaker()
         self.sessions.let_linger("x", speaker, 5)

@@ -27,7 +27,7 @@ from kschat.wire.errors import Reason
 from kschat.wire.limits import Limits
 from tests.front.daemon import V3, Daemon, handshake
 from tests.front.frames import BINARY, CONTINUATION, PING, PONG, client_frame, close_frame
-from tests.front.pollers import Poller, request
+from tests.front.pollers import PendingRequest, Poller, request
 
 #: An attachment.
 BYTES = client_frame(b"", BINARY)
@@ -346,15 +346,15 @@ class UnreadAnswers(SynchronousTestCase):
 class BeforeTheChatIsJoined(SynchronousTestCase):
     """A client without a token has a smaller bound."""
 
-    LIMITS = Limits(max_payload_unjoined=1000)
+    LIMITS = Limits(max_payload_unjoined=2000)
 
     def test_a_large_packet_closes_however_it_comes(self) -> None:
-        text = b"42" + b"x" * 999
+        text = b"42" + b"x" * 1999
         for name, data in {
             "whole": client_frame(text),
             "its head": client_frame(text)[:8],
             "binary": client_frame(text, BINARY),
-            "in fragments": client_frame(text[:500], fin=False) + client_frame(text[500:], CONTINUATION),
+            "in fragments": client_frame(text[:1000], fin=False) + client_frame(text[1000:], CONTINUATION),
             "of more than 64 kB": client_frame(text * 100),
         }.items():
             daemon = Daemon(limits=self.LIMITS)
@@ -366,7 +366,7 @@ class BeforeTheChatIsJoined(SynchronousTestCase):
             self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.TOO_LARGE, name)
 
     def test_afterwards_it_may_send_as_much_as_any(self) -> None:
-        for size in (999, 1001, 70_000):
+        for size in (1900, 2001, 70_000):
             for cut in (1, 10, 500):
                 daemon = Daemon(limits=self.LIMITS)
                 peer = daemon.joined()
@@ -379,15 +379,23 @@ class BeforeTheChatIsJoined(SynchronousTestCase):
     def test_the_same_holds_for_bodies(self) -> None:
         daemon = Daemon(limits=self.LIMITS)
         poller = Poller(daemon)
-        asked = poller.post("42" + "x" * 1000)
+        asked = poller.post("42" + "x" * 2000)
         daemon.take_turns()
         self.assertEqual(asked.status, 400)
         self.assertEqual(daemon.recorder.of("ended")[0][0], Reason.TOO_LARGE)
         poller = Poller(daemon)
+        head = request("POST", poller._query, b"x" * 16_001)[:-16_001]
+        asked = PendingRequest(daemon.connect(), head)  # it is not waited for
+        self.assertEqual(asked.status, 413)
+        self.assertEqual([reason for reason, _ in daemon.recorder.of("ended")], [Reason.TOO_LARGE] * 2)
+        poller = Poller(daemon)
         poller.join()
-        asked = poller.post(event("x" * 2000))
+        asked = poller.post(event("x" * 30_000))
         daemon.take_turns()
-        self.assertEqual((asked.status, numbers(daemon)), (200, ["x" * 2000]))
+        self.assertEqual((asked.status, numbers(daemon)), (200, ["x" * 30_000]))
+        asked = poller.post(event("x" * 3000))
+        daemon.take_turns()
+        self.assertEqual((asked.status, len(numbers(daemon))), (200, 2))
 
 
 class Joins(SynchronousTestCase):
@@ -624,3 +632,18 @@ class AnyTurns(SynchronousTestCase):
         daemon.take_turns()
         self.assertEqual(numbers(daemon), list(range(first)))
         self.assertEqual(bytes(wire.taken).count(b"200 OK"), len(counts))
+
+
+class ChunkedBodies(SynchronousTestCase):
+    def test_tiny_chunks_are_read_in_several_turns(self) -> None:
+        daemon = Daemon()
+        poller = Poller(daemon)
+        poller.join()
+        body = b"".join(b"1\r\n%c\r\n" % byte for byte in event("x" * 5000).encode()) + b"0\r\n\r\n"
+        head = request("POST", poller._query).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        wire = daemon.connect()
+        wire.arrive(head + body + Requests.GET)
+        self.assertEqual((numbers(daemon), wire.reading), ([], False))
+        daemon.take_turns()
+        self.assertEqual(numbers(daemon), ["x" * 5000])
+        self.assertEqual(bytes(wire.taken).count(b"HTTP/1.1 200"), 2)

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.repeated_log import LINES, PERIOD
 from kschat.server import Refused, Socket
 from kschat.server.server import Server
 from kschat.wire.connection import Connection
@@ -301,6 +302,16 @@ class Observers(SynchronousTestCase):
             client.session.close(Reason.SLOW_READER, "why")
         self.assertEqual(told, ["/nowhere", (Reason.SLOW_READER, "why")])
         self.assertEqual(events, [])
+
+    def test_a_flood_of_unknown_namespaces_is_no_flood_of_lines(self) -> None:
+        server, clock = new_server()
+        with capturedLogs() as events:
+            for _ in range(5 * LINES):
+                Client(server).say("0/nowhere,")
+            clock.advance(PERIOD)
+        lines = [formatEvent(event) for event in events]
+        text = "a request for an unknown namespace was refused"
+        self.assertEqual(lines, [*[text] * LINES, f"{4 * LINES} more like this in the last 10 s: {text}"])
 
     def test_without_one_the_log_has_it(self) -> None:
         server, _ = new_server()

@@ -25,15 +25,14 @@ from urllib.parse import unquote
 from tests.support.needs import allowed_skip
 from tests.support.pages import PATIENCE, Command, Place, Shell
 
-#: Beside the essential packages, which every Debian has: what README.md says that kschat needs. awk is essential too,
-#: but each machine has the one it chose.
-PACKAGES: Final = ("python3", "python3-venv", "make", "ca-certificates", "mawk")
+#: Beside the essential packages, which every Debian has: what README.md says that kschat needs, and certificates.
+PACKAGES: Final = ("python3", "python3-venv", "make", "ca-certificates")
 
 #: Documentation, which nothing here reads.
 UNREAD: Final = re.compile(r"/usr/share/(doc|man|info|locale|lintian)/")
 
 #: What the packages' scripts made after their files were unpacked, and how the machine finds the names of others.
-MADE: Final = ("etc/ssl/certs", "etc/alternatives", "usr/bin/awk", "etc/resolv.conf", "etc/hosts", "etc/nsswitch.conf")
+MADE: Final = ("etc/ssl/certs", "etc/alternatives", "etc/resolv.conf", "etc/hosts", "etc/nsswitch.conf")
 
 #: Files that configure pip and npm.
 CONFIGURATION: Final = (
@@ -77,13 +76,12 @@ exec chroot "$root" env --chdir="$HOME/kschat" "$@"
 #: Asks the registries for one package each that README.md needs, with the root's own pip and npm.
 ASK: Final = """\
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' && python3 -m venv /tmp/asked &&
-/tmp/asked/bin/pip --retries 1 --timeout 20 download --quiet --no-deps --no-cache-dir --dest /tmp/asked autobahn &&
-npm view --fetch-retries=1 --fetch-timeout=20000 socket.io-client version; status=$?
-rm -rf /tmp/asked ~/.npm; (exit $status)"""
+/tmp/asked/bin/pip --retries 1 --timeout 20 download --quiet --no-deps --dest /tmp/asked autobahn &&
+npm view --fetch-retries=1 --fetch-timeout=20000 socket.io-client version"""
 
 
 class BareRoot(Place):
-    """A bare root. ``Shell(root)`` is a shell in its clone, whose end is the root's.
+    """A bare root, which is there as long as a shell in it.
 
     Args:
         directory: where the files are that the root is made of.
@@ -103,25 +101,36 @@ class BareRoot(Place):
         self._files = self._directory / "files"
         self._files.write_text("\0".join(_files(str(programs["node"]), str(programs["npm"]))))
         self._clone()
-        enter = [*self._entered, "true"]
-        made = subprocess.run(
-            enter, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        allowed_skip(f"a root cannot be made: {_told(made.stderr)}" if made.returncode else "")
+
+    def shell(self) -> Shell:
+        """A shell in the clone, whose end is the root's. SkipTest where the root cannot be made."""
+        shell = Shell(self)
+        try:
+            shell.run(Command("true"))
+        except AssertionError as error:
+            shell.end()
+            allowed_skip(f"a root cannot be made: {_told(str(error))}")
+        return shell
+
+    def require_registries(self) -> None:
+        """SkipTest where pip or npm in such a root does not reach its registry, or Python there is too old."""
+        shell = self.shell()
+        try:
+            shell.run(Command(ASK))
+        except AssertionError as error:
+            allowed_skip(f"pip or npm does not reach its registry: {_told(str(error))}")
+        finally:
+            shell.end()
 
     @property
-    def _entered(self) -> list[str]:
-        """The command that enters the root. The command in it follows."""
+    def command(self) -> list[str]:
         as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
         shown = _shown(self.environment)
         return [
             *("unshare", *as_root, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh"),
             *(str(self._root), str(self._files), str(self.clone), str(len(shown)), *shown),
+            *super().command,
         ]
-
-    @property
-    def command(self) -> list[str]:
-        return [*self._entered, *super().command]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -136,14 +145,6 @@ class BareRoot(Place):
     def adapted(self, text: str) -> str:
         """A command, with ports that are free here: the machine's network is not hidden."""
         return self._with_ports(text)
-
-    @staticmethod
-    def require_registries(shell: Shell) -> None:
-        """SkipTest where pip or npm in the root does not reach its registry, or Python there is too old."""
-        try:
-            shell.run(Command(ASK))
-        except AssertionError as error:
-            allowed_skip(f"pip or npm does not reach its registry: {_told(str(error))}")
 
 
 def _files(*programs: str) -> Iterable[str]:
@@ -164,7 +165,7 @@ def _files(*programs: str) -> Iterable[str]:
     packages = [line for line in tree if re.match(r"\w", line)]
     lacking = set(wanted).difference(packages)
     allowed_skip(f"Debian's packages are not installed: {', '.join(sorted(lacking))}" if lacking else "")
-    # Of the names that the tree has for others, such as awk, there is no list.
+    # Of the names that the tree has for what others provide, such as awk, there is no list.
     listed = [name for name in _lines("dpkg-query", "--listfiles", *packages) if not UNREAD.match(name)]
     yield from (name[1:] for name in listed if os.path.islink(name) or os.path.isfile(name))
     yield from (name for name in MADE if os.path.lexists(f"/{name}"))

@@ -118,7 +118,7 @@ class Place:
             self._write(name, "#!/bin/sh\nexit 0\n")
 
     def _clone(self) -> None:
-        git = ["git", "clone", "--quiet", "--no-hardlinks", str(REPOSITORY), str(self.clone)]
+        git = ["git", "clone", "--quiet", "--shared", str(REPOSITORY), str(self.clone)]
         subprocess.run(git, check=True, timeout=PATIENCE)
         # A clone has what was committed; the tests are of what is there.
         listed = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
@@ -162,6 +162,10 @@ class Place:
         }
 
 
+class TooSlow(AssertionError):
+    """A command took longer than ``PATIENCE``."""
+
+
 class Shell:
     """One bash, which is told a command at a time and keeps its variables, jobs and directory."""
 
@@ -179,6 +183,7 @@ class Shell:
         )
         self._news = threading.Condition()
         self._output = bytearray()
+        self._ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._count = 0
@@ -224,12 +229,15 @@ class Shell:
         self._reader.join(PATIENCE)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
     def _type(self, text: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(text.encode() + b"\n")
-        self._process.stdin.flush()
+        # Of a shell that has ended, ``_until`` tells.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text.encode() + b"\n")
+            self._process.stdin.flush()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -237,6 +245,9 @@ class Shell:
             with self._news:
                 self._output += data
                 self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
 
     def _until(self, pattern: str, begin: int, text: str) -> tuple[re.Match[str], str]:
         """Wait until what was printed since ``begin`` holds the pattern."""
@@ -247,8 +258,10 @@ class Shell:
                 found = re.search(pattern, printed)
                 if found is not None:
                     return found, printed[: found.start()]
+                if self._ended:
+                    raise AssertionError(f"the shell has ended\n$ {text}\n{self._output.decode(errors='replace')}")
                 if not self._news.wait(end - time.monotonic()):
-                    raise AssertionError(f"waited in vain for {pattern!r}\n$ {text}\n{printed}")
+                    raise TooSlow(f"waited in vain for {pattern!r}\n$ {text}\n{printed}")
 
     def _check_printed(self, command: Command, printed: str) -> None:
         pattern = r"(?s).*".join(["", *(_pattern(self.place.adapted(line)) for line in command.printed), ""])
