@@ -60,6 +60,6 @@ class BatchTests(SynchronousTestCase):
             {"sender": ""},
             {"sender": "x" * 129},
             {"recipient": "x" * 129},
-            {"time": 2**60},
+            {"time": 2**63},
         ):
             self.assertRaises(CodecError, unpacked, packed([self.good(), self.good(**changes)]))

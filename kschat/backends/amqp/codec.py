@@ -58,6 +58,9 @@ _json: Final = msgspec.json.Decoder(Raw).decode
 #: Depth of a message's JSON; no setting allows more.
 MAX_DEPTH: Final = 1_000
 
+#: Beyond it no store takes a time.
+_MAX_TIME: Final = 2**63
+
 #: Characters of a mid.
 MAX_MID: Final = 64
 
@@ -86,7 +89,7 @@ def unpacked(body: bytes) -> list[Stored]:
     """The batch that ``packed`` made. Raises CodecError."""
     try:
         return [Stored(_message(one), one.places) for one in _unpack(body)]
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"a batch that can't be read: {error}") from None
     except ProtocolError as error:
         raise CodecError(f"a batch that can't be read: {error.detail}") from None
@@ -96,7 +99,7 @@ def _message(one: _One) -> Message:
     """The message, once it is certain that stores and clients can read it. Raises MsgspecError, ValueError."""
     if parse_number(one.mid) is None or len(one.mid) > MAX_MID:
         raise ValueError("its mid is none")
-    if not 0 < len(one.sender) <= MAX_ID or not 0 < len(one.recipient) <= MAX_ID or abs(one.time) > MAX_SAFE:
+    if not 0 < len(one.sender) <= MAX_ID or not 0 < len(one.recipient) <= MAX_ID or not -_MAX_TIME <= one.time < _MAX_TIME:
         raise ValueError("an id or a time is out of bounds")
     if not one.msg.isascii():
         one.msg.decode()
