@@ -99,8 +99,10 @@ def _message(one: _One) -> Message:
     """The message, once it is certain that stores and clients can read it. Raises MsgspecError, ValueError."""
     if parse_number(one.mid) is None or len(one.mid) > MAX_MID:
         raise ValueError("its mid is none")
-    if not 0 < len(one.sender) <= MAX_ID or not 0 < len(one.recipient) <= MAX_ID or not -_MAX_TIME <= one.time < _MAX_TIME:
-        raise ValueError("an id or a time is out of bounds")
+    if not 0 < len(one.sender) <= MAX_ID or not 0 < len(one.recipient) <= MAX_ID:
+        raise ValueError("an id is out of bounds")
+    if not -_MAX_TIME <= one.time < _MAX_TIME:
+        raise ValueError("its time is out of bounds")
     if not one.msg.isascii():
         one.msg.decode()
     try:
