@@ -142,6 +142,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "connections that are accepted, and events of connections, in one turn of the reactor": (
         str(compat_twisted.MAX_ACCEPTS),
         str(compat_twisted.MAX_EVENTS),
+        seconds(compat_twisted.EVENT_SECONDS),
     ),
     "files that are cached, plain and compressed, for each of two directories": (
         size(static.GZIP_KEPT),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 # A connection without the PROXY protocol's header is closed without a word by Twisted's wrapper, whose classes are not
@@ -117,22 +118,44 @@ def bound_accepts(port: Any) -> None:
     port.__class__ = type(kind.__name__, (kind,), {"numberAccepts": property(get, keep), "__module__": kind.__module__})
 
 
-class _BoundedPoller:
-    """An epoll object that tells of ``MAX_EVENTS`` events at most."""
+#: Seconds after which a turn handles no further event. One that was begun is handled to its end.
+EVENT_SECONDS: Final = 0.01
 
-    def __init__(self, poller: Any) -> None:
+
+class _BoundedPoller:
+    """An epoll object that tells of ``MAX_EVENTS`` events at most, and of none once they took ``EVENT_SECONDS``."""
+
+    def __init__(self, poller: Any, seconds: Callable[[], float]) -> None:
         self.wait = poller.poll
+        self.seconds = seconds
+        # Events of the turn before that were not handled. (What has become of them meanwhile does no harm: what is not
+        # ready says so when it is read.)
+        self.left: list[tuple[int, int]] = []
         self.register, self.unregister, self.modify = poller.register, poller.unregister, poller.modify
         self.close, self.fileno = poller.close, poller.fileno
 
-    def poll(self, timeout: float, most: int) -> Any:
-        return self.wait(timeout, min(most, MAX_EVENTS))
+    def poll(self, timeout: float, most: int) -> Iterator[tuple[int, int]]:
+        """The events of one turn."""
+        events, self.left = self.left, []
+        return self.within(events or self.wait(timeout, min(most, MAX_EVENTS)))
+
+    def within(self, events: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """As many of ``events`` as there is time for; the others are left."""
+        until = self.seconds() + EVENT_SECONDS
+        for number, event in enumerate(events, 1):
+            yield event
+            if self.seconds() >= until:
+                self.left = events[number:]
+                return
 
 
 def bound_events(reactor: Any) -> None:
-    """Let an epoll reactor handle no more than ``MAX_EVENTS`` events in one turn. Others stay as they are."""
+    """Let an epoll reactor handle no more events in one turn than these. Others stay as they are.
+
+    To be called once the reactor has its clock.
+    """
     if type(reactor).__name__ == "EPollReactor" and not isinstance(reactor._poller, _BoundedPoller):
-        reactor._poller = _BoundedPoller(reactor._poller)
+        reactor._poller = _BoundedPoller(reactor._poller, reactor.seconds)
 
 
 def unsent(transport: Any) -> int:

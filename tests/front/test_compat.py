@@ -115,9 +115,12 @@ class Twisted(Canary, SynchronousTestCase):
 
     def test_a_turn_of_the_reactor_has_so_many_events_and_the_others_come_next(self) -> None:
         reactor: Any = EPollReactor()
+        now = 0.0
+        reactor.seconds = lambda: now
         compat_twisted.bound_events(reactor)
         compat_twisted.bound_events(reactor)
         seen: list[int] = []
+        cost = 0.0
 
         class End(FileDescriptor):
             """One that has something to read."""
@@ -130,6 +133,8 @@ class Twisted(Canary, SynchronousTestCase):
                 return self.end.fileno()
 
             def doRead(self) -> None:
+                nonlocal now
+                now += cost
                 seen.append(self.end.fileno())
 
         for _ in range(2 * compat_twisted.MAX_EVENTS + 10):
@@ -144,6 +149,13 @@ class Twisted(Canary, SynchronousTestCase):
             self.assertEqual(len(set(seen)), expected * compat_twisted.MAX_EVENTS)
         reactor.doPoll(0)
         self.assertEqual(len(set(seen)), 2 * compat_twisted.MAX_EVENTS + 10)
+        # Those that take long are fewer a turn, and none is passed over.
+        cost = compat_twisted.EVENT_SECONDS / 3.9
+        seen.clear()
+        for turn in range(1, compat_twisted.MAX_EVENTS // 4 + 1):
+            reactor.doPoll(0)
+            self.assertEqual(len(seen), 4 * turn)
+        self.assertEqual(len(set(seen)), compat_twisted.MAX_EVENTS)
 
     def test_request_line_is_what_arrived(self) -> None:
         there = channel()
