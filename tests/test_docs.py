@@ -62,7 +62,7 @@ from kschat.front import (
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
-from kschat.wire import jsontext
+from kschat.wire import jsonp, jsontext
 from kschat.wire import session as wire_session
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from kschat.wire.limits import Limits
@@ -157,6 +157,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
     "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
     "HTTP requests of one connection that are answered in one turn": ("1",),
+    "escaped bytes of one form, for clients that poll with JSONP": (many(jsonp.MAX_ESCAPES),),
     "answers that wait for a client, or for a GET, while more is read from it": (),
     "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),

@@ -161,7 +161,9 @@ def _with_chain(reactor: Any, rest: str) -> IStreamServerEndpoint | None:
         return None
     try:
         certificates = x509.load_pem_x509_certificates(files[0].read_bytes())
-        key = load_pem_private_key(files[1].read_bytes(), None)
+        # It is the operator's own key. To examine its primes takes a second for RSA's 4096 bits, in which nobody is
+        # served when it is read again; whether it is the certificate's is looked at below.
+        key = load_pem_private_key(files[1].read_bytes(), None, unsafe_skip_rsa_key_validation=True)
     except (OSError, ValueError, TypeError):
         return None
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

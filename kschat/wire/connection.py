@@ -294,7 +294,9 @@ class Connection:
     @property
     def max_payload(self) -> int:
         limits = self._limits
-        return limits.max_payload if self.serves else min(limits.max_payload, limits.max_payload_unjoined)
+        # A peer whose socket this side has ended may have sent something large before it learns of that.
+        joined = self.serves or self._dismissed
+        return limits.max_payload if joined else min(limits.max_payload, limits.max_payload_unjoined)
 
     def may_join(self) -> bool:
         """Whether the peer may ask to join now. Who has a clock says no to one that asks too often."""
@@ -357,7 +359,7 @@ class Connection:
 
     def _guarded(self, data: bytes) -> Connection:
         """What the decoder asks before it reads ``data``, which is refused here if it is too large for now."""
-        if len(data) > self._limits.max_payload_unjoined and not self.serves:
+        if len(data) > self._limits.max_payload_unjoined and not (self.serves or self._dismissed):
             raise ProtocolError("a large packet of a client that has not joined", Reason.TOO_LARGE)
         return self
 

@@ -358,7 +358,7 @@ class TestFetching(TestCase):
             "no key that": Answer(b'{"keys":[]}'),
             f"larger than {MAX_JWKS} bytes": Answer(b" " * (MAX_JWKS + 1)),
             "compressed": Answer(document("a"), content_encoding="gzip"),
-            "more than 100 keys": Answer(json.dumps({"keys": [{}] * 101}).encode()),
+            "more than 50 keys": Answer(json.dumps({"keys": [{}] * 51}).encode()),
         }
         for reason, answer in cases.items():
             port = await self.served(answer)

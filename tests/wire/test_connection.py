@@ -371,6 +371,41 @@ class EventsTests(ConnectionTestCase):
             ((_, _, event),) = self.application.take()
             self.assertEqual((event.id, event.attachments), (7, (b"\x01", b"\x02")))
 
+    def test_what_is_large_and_has_no_place_is_refused_before_its_content_is_looked_at(self) -> None:
+        """Its content is no JSON here, and nobody says so."""
+        for packet in (b'42/other,["%b', b'430["%b', b'451-/other,["%b'):
+            self.joined()
+            self.session.receive(packet % (b"x" * 2000))
+            self.assert_closed()
+            self.assertIn("not joined", self.application.log[-1][2])
+
+    def test_what_crosses_the_end_of_a_socket_is_passed_over_however_large(self) -> None:
+        socket = self.joined()
+        socket.disconnect()
+        self.application.take()
+        self.session.receive(b'42/kschat,["x","%b"]' % (b"x" * 20_000))
+        self.assert_open()
+        self.assertEqual(self.application.take(), [])
+
+    def test_a_peer_that_has_joined_nothing_that_serves_may_send_small_packets_alone(self) -> None:
+        limits = Limits(max_payload_unjoined=2000)
+        for revision in REVISIONS:
+            connection = self.begin(revision, limits)
+            if revision == 4:
+                self.session.receive(b"40")
+            self.assertEqual((connection.serves, connection.max_payload), (False, 2000))
+            self.session.receive(b'42["%b"]' % (b"x" * 2000))
+            self.assert_closed(Reason.TOO_LARGE)
+            self.joined(revision, limits=limits)
+            self.session.receive(b'42/kschat,["x","%b"]' % (b"x" * 9000))
+            self.assert_open()
+
+    def test_attachments_are_counted_by_their_packet_s_values(self) -> None:
+        self.joined()
+        self.session.receive(b'451-/kschat,["x",{"_placeholder":true,"num":0},[%b1]]' % (b"1," * 20_000))
+        self.assert_closed()
+        self.assertEqual(self.application.log[-1][2], "too many values")
+
     def test_a_heartbeat_may_come_between_attachments(self) -> None:
         for revision, beat, data in ((3, b"2", b"\x04\x01"), (4, b"3", b"\x01")):
             self.joined(3 if revision == 3 else 4)

@@ -59,6 +59,53 @@ class DepthTests(SynchronousTestCase):
             self.assertLess(calls(self.refused, text, 64), 30)
 
 
+def weight(value: Any) -> int:
+    """What ``check_values`` counts: commas, and four for each array and object."""
+    if isinstance(value, dict):
+        return 4 + max(len(value) - 1, 0) + sum(map(weight, value.values()))
+    if isinstance(value, list):
+        return 4 + max(len(value) - 1, 0) + sum(map(weight, value))
+    return 0
+
+
+class ValuesTests(SynchronousTestCase):
+    """``check_values``."""
+
+    def refused(self, text: bytes, most: int = jsontext.MAX_VALUES) -> bool:
+        try:
+            jsontext.check_values(text, most)
+        except ProtocolError as error:
+            self.assertIs(error.reason, Reason.PARSE_ERROR)
+            return True
+        return False
+
+    @PROPERTY
+    @given(values, st.integers(1, 40))
+    def test_more_values_are_refused_and_fewer_are_not(self, value: Any, most: int) -> None:
+        text = json.dumps(value).encode()
+        if weight(value) > most:
+            self.assertTrue(self.refused(text, most))
+        elif text.count(b'"') <= 2 * most:
+            self.assertFalse(self.refused(text, most))
+
+    def test_the_bound(self) -> None:
+        for unit, cost in ((b"1", 1), (b"[]", 5), (b'""', 1), (b'{"a":1}', 5)):
+            most = jsontext.MAX_VALUES // cost - 4
+            self.assertFalse(self.refused(b"[" + b",".join([unit] * most) + b"]"), unit)
+            self.assertTrue(self.refused(b"[" + b",".join([unit] * (most + 8)) + b"]"), unit)
+
+    def test_commas_and_brackets_in_strings_are_text(self) -> None:
+        self.assertFalse(self.refused(b'["' + b",[{" * 300_000 + b'"]'))
+        self.assertFalse(self.refused(b'["' + b'\\",' * 300_000 + b'"]'))
+
+    def test_the_work_does_not_grow_with_the_values(self) -> None:
+        for text in (b"[" * 900_000, b"[]," * 300_000, b'"",' * 300_000, b'",' * 300_000, b'"[",' * 240_000):
+            self.assertLess(calls(self.refused, text), 60)
+
+    def test_a_packet_is_bounded_before_its_values_are_made(self) -> None:
+        self.assertRaises(ProtocolError, jsontext.split_array, b"[" + b"1," * 400_000 + b"1]", MAX_DEPTH)
+
+
 class MendTests(SynchronousTestCase):
     """``mend_surrogates``."""
 
@@ -83,6 +130,13 @@ class MendTests(SynchronousTestCase):
             self.assertEqual(jsontext.mend_surrogates(same), same)
         self.assertEqual(jsontext.mend_surrogates(rb'"\\\ud800"'), rb'"\\\ufffd"')
         self.assertEqual(jsontext.mend_surrogates(rb'"\uD800\uDc00\uDFFF"'), rb'"\uD800\uDc00\ufffd"')
+
+    def test_they_are_bounded_and_their_work_does_not_grow(self) -> None:
+        for half in (b"\\ud800", b"\\uDc00"):
+            most = half * jsontext.MAX_HALVES
+            self.assertEqual(jsontext.mend_surrogates(most), b"\\ufffd" * jsontext.MAX_HALVES)
+            self.assertLess(calls(jsontext.mend_surrogates, most), 20)
+            self.assertRaises(ProtocolError, jsontext.mend_surrogates, most + half)
 
     @PROPERTY
     @given(any_bytes)

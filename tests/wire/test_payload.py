@@ -15,6 +15,7 @@ from kschat.wire.engineio import Frame, Packet, Revision, decode_binary, decode_
 from kschat.wire.engineio import encode as encode_packet
 from kschat.wire.errors import ProtocolError
 from kschat.wire.payload import decode, encode
+from tests.wire.costs import calls
 
 NO_LIMIT: Final = 10**9
 
@@ -175,3 +176,10 @@ class Scripts(SynchronousTestCase):
         self.assertEqual(jsonp.form(b"sid=x&d=6%3A4a+b+c&d=1%3A2"), b"6:4a b c")
         for form in (b"", b"x=1", b"dd=1", b"d"):
             self.assertEqual(jsonp.form(form), b"")
+
+    def test_the_work_on_a_form_is_bounded(self) -> None:
+        most = b"d=" + b"%41" * jsonp.MAX_ESCAPES
+        self.assertEqual(jsonp.form(most), b"A" * jsonp.MAX_ESCAPES)
+        self.assertRaises(ProtocolError, jsonp.form, most + b"%41")
+        for filler in (b"&", b"+", b"\\n", b"\\\\n", b"\xff"):
+            self.assertLess(calls(jsonp.form, b"d=" + filler * 100_000), 30, filler)

@@ -9,6 +9,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     u:USER     hash    cursor (c), last seen (s), how many rooms the user is in (n)
     v:USER     zset    the conversations, by their last message, up to a minute out of date
     d:USER     hash    cids of the user's own messages: which message of which conversation
+    e:USER     hash    the same of large messages: what a repeat is told
     c:CONV     stream  the conversation; entry id = message id; message (m), facts (s), cid (d), room places (p)
     h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read

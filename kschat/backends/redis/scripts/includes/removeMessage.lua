@@ -4,7 +4,9 @@ local function remove_message(conversation, entry)
   for at = 5, #entry[2], 2 do
     if entry[2][at] == 'd' then
       local length, names = match(entry[2][at + 1], '^(%d+) (.*)$')
-      call('HDEL', prefix .. 'd:' .. sub(names, 1, length), sub(names, length + 1))
+      local sender, cid = sub(names, 1, length), sub(names, length + 1)
+      call('HDEL', prefix .. 'd:' .. sender, cid)
+      call('HDEL', prefix .. 'e:' .. sender, cid)
     end
   end
   if is_room(conversation) then

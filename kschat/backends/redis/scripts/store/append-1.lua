@@ -128,8 +128,8 @@ local function find_members(state)
   end
 end
 
--- The message that this one repeats: its id, its conversation, and its entry if that was looked at; nil if there is none,
--- and then this one is the first from now on, if ``remember``.
+-- The message that this one repeats: its id, its conversation, and its form as_told if it was looked at; nil if there is
+-- none, and then this one is the first from now on, if ``remember``. A large message is not read for its repeats.
 local function find_first(message, remember)
   local key, mine = prefix .. 'd:' .. message.sender, message.id .. ' ' .. message.conversation
   if remember and call('HSETNX', key, message.cid, mine) == 1 then
@@ -141,13 +141,17 @@ local function find_first(message, remember)
     return
   end
   local id, conversation = match(earlier, '^(%S+) (.*)$')
+  local large = call('HGET', prefix .. 'e:' .. message.sender, message.cid)
+  if large and sub(large, 1, #id + 1) == id .. ' ' then
+    return id, conversation, cmsgpack.unpack(sub(large, #id + 2))
+  end
   if repeated_bytes >= PAGE_BYTES then
     return id, conversation
   end
   local entry = call('XRANGE', prefix .. 'c:' .. conversation, id, id)[1]
   if entry then
     repeated_bytes = repeated_bytes + #entry[2][2]
-    return id, conversation, entry
+    return id, conversation, as_told(entry)
   end
   if remember then
     -- What it was of is kept no longer.
@@ -194,6 +198,11 @@ local function add(state, message, own, place, sender, places)
       call('XADD', key, id, 'm', message.rest, 's', facts, 'd', of, 'p', places)
     else
       call('XADD', key, id, 'm', message.rest, 's', facts, 'd', of)
+    end
+    if #message.rest > MOST_WHOLE then
+      local about = prefix .. 'e:' .. message.sender
+      call('HSET', about, cid, id .. ' ' .. cmsgpack.pack({head_of(message.rest), facts, places or ''}))
+      done[#done + 1] = {'HDEL', about, cid}
     end
   end
   added[added_count + 1], added[added_count + 2], added_count = key, id, added_count + 2
@@ -288,9 +297,8 @@ local function keep(which, message)
   offsets[which] = 0
   if message.cid ~= '' then
     -- A sender that was a member at the first try, and is none any more, is told what became of that.
-    local id, conversation, entry = find_first(message, not is_to_room or member)
-    if entry then
-      local told = as_told(entry)
+    local id, conversation, told = find_first(message, not is_to_room or member)
+    if told then
       answer[#answer + 1] = {which, 'r', id, told[1], told[2], told[3]}
       return
     elseif id then
