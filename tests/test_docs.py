@@ -28,6 +28,7 @@ from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
+    blocks,
     commands,
     expiry,
     hub,
@@ -288,6 +289,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(recipients.MAX_PATTERNS),
         f"{MAX_ID} characters",
     ),
+    "users whom a user blocks": (many(CONFIG.max_blocked),),
+    "users of whom a daemon remembers, for one user, who blocks whom": (many(blocks.MAX_KNOWN),),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
