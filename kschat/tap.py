@@ -43,6 +43,7 @@ from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
+from kschat.front.compat_twisted import bound_events
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
 from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
@@ -88,6 +89,7 @@ def makeService(options: Options) -> IService:
 
     # Before anything is scheduled.
     use_monotonic_clock(reactor)
+    bound_events(reactor)
     try:
         config = load(options.given(), os.environ)
         if config.demo:
@@ -341,6 +343,9 @@ def _make_chat(
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
+        max_blocked=config.max_blocked,
+        refuse_blocked=config.blocked_reply == "refused",
+        restrict_presence=config.restrict_presence,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,

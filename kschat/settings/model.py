@@ -528,6 +528,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             60,
         ),
     ] = 0.1
+    max_blocked: Annotated[int, About("Users whom one user may block.", "users", 1, 10_000)] = 1000
+    blocked_reply: Annotated[
+        str,
+        About(
+            "How a `Send` to a user who blocks the sender is answered: `accepted`, as if it had been stored; or "
+            "`refused`, with ER 6.",
+            choices=("accepted", "refused"),
+        ),
+    ] = "accepted"
+    restrict_presence: Annotated[
+        bool, About("Show a user's presence only to those whose token lets them write to it (the claim `data.to`).")
+    ] = False
     store_messages: Annotated[
         int, About("Messages that are kept; the oldest are deleted first.", "messages", 1, 10**9)
     ] = 100_000

@@ -217,7 +217,7 @@ def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> No
     if peer_place(config) is None:
         if config.peer_url:
             hint = hints.url(config.peer_url, ("http",), "http://10.0.0.3:3001")
-            if hint == f"write {config.peer_url.rstrip('/')}":
+            if hint.rstrip("/") == f"write {config.peer_url.rstrip('/')}":
                 hint = "give its port too"
             raise fault("peer_url", f"is not like http://10.0.0.3:3001: {hint}")
         raise fault("peer_listen", "has no interface and port at which other daemons can reach it: give peer_url too")

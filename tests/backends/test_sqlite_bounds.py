@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Raw
 
@@ -14,6 +14,7 @@ from kschat.backends.sqlite import SqliteStore, retention, transactions
 from kschat.backends.sqlite.database import SchemaVersions, Settings, connect
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.queries import Queries
+from kschat.backends.sqlite.reader import CHECKPOINT_RUNS, Reader
 from kschat.backends.sqlite.retention import HURRIED_REST, PIECE_ROWS, REST, Retention
 from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import PAGE_BYTES, Entry, Stored
@@ -411,3 +412,41 @@ class TestPages(StoreTestCase):
             self.assertEqual((len(page.messages), page.more), (1, True))
             page = result(store.history("ann", "ben", before=page.messages[0].mid, limit=10))
             self.assertEqual((len(page.messages), page.more), (1, False))
+
+
+class Checkpoints:
+    """A connection that says of each checkpoint how many pages the log has, and have been written back."""
+
+    def __init__(self, pages: list[int]) -> None:
+        self.said = iter([(0, count, count) for count in pages])
+        self.asked: list[str] = []
+
+    def execute(self, statement: str) -> Self:
+        self.asked.append(statement)
+        return self
+
+    def fetchone(self) -> tuple[int, int, int]:
+        return next(self.said)
+
+
+class LogTests(RetentionTestCase):
+    """The write-ahead log is written back by a thread that no sender waits for, before it is full."""
+
+    def test_what_was_committed_during_a_checkpoint_is_written_back_too(self) -> None:
+        store = self.started()
+        self.turns.result(store.append([at(NOW)]))
+        for pages, runs in (([900, 903, 903], 3), ([7, 7], 2), (list(range(100)), CHECKPOINT_RUNS)):
+            reader = Reader(self.turns, store._writer, lambda _: None, "a test's", "rw")
+            found = Checkpoints(pages)
+            self.patch(reader, "_connection", found)
+            reader._checkpoint()
+            self.assertEqual(found.asked, ["PRAGMA wal_checkpoint(PASSIVE)"] * runs)
+
+    def test_it_begins_after_each_step_of_retention(self) -> None:
+        store = self.started(retention_seconds=3600.0)
+        self.turns.result(store.append([at(NOW - 9000)]))
+        told: list[int] = []
+        self.patch(store._writer, "_checkpoint", lambda: told.append(1))
+        self.tidied(store)
+        self.assertEqual(self.rows("messages"), 0)
+        self.assertGreater(len(told), 0)

@@ -138,6 +138,7 @@ class TestConflict(StoreTestCase):
             "DROP INDEX thread_of_member",
             "DROP INDEX late",
             "DROP TABLE held",
+            "DROP TABLE revocations",
             *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
             "PRAGMA user_version = 1",
         )

@@ -28,8 +28,9 @@ from kschat.chat.revocation import MAX_REVOCATIONS, Revocation
 #: name replaces it.
 PARTIAL: Final = ".partial"
 
-#: Pages that are copied between two checks for signals.
-STEP_PAGES: Final = 4096
+#: Pages that are copied between two checks for signals. Each step is then written to the disk: what the copy leaves to
+#: the system to write, senders wait for, when the daemon syncs its log.
+STEP_PAGES: Final = 1024
 
 _TABLES: Final = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
 
@@ -63,8 +64,8 @@ def back_up(path: str, copy: str, versions: SchemaVersions) -> Copied:
         with ExitStack() as undo:
             if os.path.exists(copy + PARTIAL) and os.path.samefile(copy + PARTIAL, source):
                 raise StoreUnavailable(f"{copy + PARTIAL} is the store itself: name another file")
-            partial = _reserve(copy, undo)
-            counts = _copy(source, partial, versions)
+            partial, file = _reserve(copy, undo)
+            counts = _copy(source, partial, file, versions)
             _verify(partial, counts)
             size = os.path.getsize(partial)
             _publish(partial, copy)
@@ -77,19 +78,18 @@ def back_up(path: str, copy: str, versions: SchemaVersions) -> Copied:
         raise StoreUnavailable(f"{path} cannot be copied to {copy}: {why(error)}") from error
 
 
-def _reserve(copy: str, undo: ExitStack) -> str:
-    """Create an empty, locked file beside ``copy``, which ``undo`` deletes."""
+def _reserve(copy: str, undo: ExitStack) -> tuple[str, int]:
+    """Create an empty, locked file beside ``copy``, which ``undo`` deletes; its path, and its descriptor."""
     partial = copy + PARTIAL
     # A signal between creation and registration would leave the file behind.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
-        _claim(copy, partial, undo)
+        return partial, _claim(copy, partial, undo)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return partial
 
 
-def _claim(copy: str, partial: str, undo: ExitStack) -> None:
+def _claim(copy: str, partial: str, undo: ExitStack) -> int:
     file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     undo.callback(os.close, file)
     try:
@@ -98,6 +98,7 @@ def _claim(copy: str, partial: str, undo: ExitStack) -> None:
         raise StoreUnavailable(f"another backup to {copy} is on its way") from None
     undo.callback(_remove, partial)
     os.ftruncate(file, 0)
+    return file
 
 
 def _remove(partial: str) -> None:
@@ -106,8 +107,8 @@ def _remove(partial: str) -> None:
             os.unlink(partial + suffix)
 
 
-def _copy(source: str, partial: str, versions: SchemaVersions) -> dict[str, int]:
-    """Copy everything; return how many rows each table has."""
+def _copy(source: str, partial: str, file: int, versions: SchemaVersions) -> dict[str, int]:
+    """Copy everything into ``partial``, which is open as ``file``; return how many rows each table has."""
     with closing(connect(source, "rw")) as origin, closing(connect(partial, "rw")) as target:
         origin.execute("PRAGMA query_only = ON")
         version = _version(origin, source, versions)
@@ -119,7 +120,7 @@ def _copy(source: str, partial: str, versions: SchemaVersions) -> dict[str, int]
             counts = _counts(origin)
             # Python handles signals in the callback. Other processes' commits do not restart the copy, because this
             # connection holds a read transaction.
-            origin.backup(target, pages=STEP_PAGES, progress=lambda status, remaining, total: None)
+            origin.backup(target, pages=STEP_PAGES, progress=lambda status, remaining, total: os.fdatasync(file))
         finally:
             origin.execute("ROLLBACK")
         # The copy is a single file, without a log.

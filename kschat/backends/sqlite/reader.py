@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, Literal, TypeVar, TypeVarTuple, Unpack
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
@@ -21,6 +21,9 @@ from kschat.chat.interfaces import StoreUnavailable
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
+
+#: Runs of one checkpoint. Each writes what was committed during the one before.
+CHECKPOINT_RUNS: Final = 5
 
 
 class Reader:
@@ -104,7 +107,14 @@ class Reader:
             if self._connection is None:
                 self._connection = connect(transactions.database.path, self._mode)
             # PASSIVE waits for nobody and blocks nobody. If the disk fails, the writer will see it too.
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            # What was committed meanwhile is left over, and the log restarts only once nothing is: so again, which is
+            # little work then.
+            before = None
+            for _ in range(CHECKPOINT_RUNS):
+                done = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if done == before:
+                    break
+                before = done
         except sqlite3.Error:
             self._close()
 

@@ -22,7 +22,7 @@ STEP_ROWS: Final = 4000
 
 #: After a step retention rests for so many times as long as the step took: the disk must write what the step changed,
 #: and senders wait for the disk. The second number holds once a round takes longer than the time between two rounds.
-REST: Final = 3.0
+REST: Final = 5.0
 HURRIED_REST: Final = 1.0
 
 #: Rows that are deleted between two checks of the time; more only if a single message has more.

@@ -237,6 +237,9 @@ class Writer:
                 transactions.index_some()
             if transactions.retention.rest == 0:
                 transactions.tidy()
+                # A step changes pages all over the file. They are written while retention rests: what is left until
+                # the log is full, the writer must write, and senders wait for it.
+                self._checkpoint()
             if transactions.database.has_written_much():
                 self._checkpoint()
         except Exception as error:  # noqa: BLE001 - as above
