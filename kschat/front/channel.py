@@ -135,12 +135,14 @@ class BoundedRequest(Request):
 
     Attributes:
         client_address: whose it is; known once its head is there.
+        digest: of the body that another daemon says it has; empty where no daemon says it, None until it was looked at.
         secure: whether its client speaks TLS, where that is known: True on a connection with TLS, and what a trusted
             proxy says in X-Forwarded-Proto; None otherwise, since a proxy may take TLS away.
     """
 
     channel: Channel
     client_address: ClientAddress = NOBODY
+    digest: bytes | None = None
     secure: bool | None = None
     _refused = False
     _received = 0
