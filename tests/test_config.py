@@ -71,6 +71,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_polls_per_address": ("18", 18),
     "upgrade_timeout": ("4.5", 4.5),
     "peer_listen": ("tcp:3001:interface=127.0.0.1", "tcp:3001:interface=127.0.0.1"),
+    "ops_listen": ("tcp:9100:interface=127.0.0.1", "tcp:9100:interface=127.0.0.1"),
     "peer_url": ("http://10.0.0.3:3001", "http://10.0.0.3:3001"),
     "peer_secret": ("s" * 32, "s" * 32),
     "max_forwards": ("23", 23),

@@ -270,8 +270,10 @@ class MemoryStore:
         else:
             places = ((message.recipient, self._place(message.recipient, message)),)
         stored = Stored(message, places)
-        line = line_of(message) if len(message.msg) > MAX_LINE or message.attachments else None
-        thread.kept.append(IndexedMessage(stored, number, line))
+        if len(message.msg) > MAX_LINE or message.attachments:
+            thread.kept.append(IndexedMessage(stored, number, line_of(message)))
+        else:
+            thread.kept.append(IndexedMessage(stored, number))
         self._order.append(thread)
         self._bytes += _size(stored)
         if message.cid is not None:
@@ -367,8 +369,7 @@ def _listed(thread: MemoryConversation, user: str) -> Conversation:
 
 
 def _size(stored: Stored) -> int:
-    message = stored.message
-    return OVERHEAD + PLACE * len(stored.places) + len(bytes(message.msg)) + sum(map(len, message.attachments))
+    return OVERHEAD + PLACE * len(stored.places) + stored.message.size
 
 
 @implementer(IRouter)

@@ -587,15 +587,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Annotated[
         bool,
         About(
-            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names, but a proxy should "
-            "not expose it to the internet."
+            "Serve `/metrics`, for Prometheus, at `ops_listen` or, without that, on the port for clients. It holds "
+            "counts and no names, but a proxy should not expose it to the internet."
         ),
     ] = True
+    ops_listen: Annotated[
+        str,
+        About(
+            "Where `/healthz`, `/readyz` and `/metrics` are served to operators alone: a Twisted endpoint such as "
+            "`tcp:9100:interface=127.0.0.1`. The port for clients serves none of them then. Empty: it serves them all."
+        ),
+    ] = ""
     access_log: Annotated[bool, About("Log every HTTP request, without its token.")] = True
 
     def __repr__(self) -> str:
         # The struct's own would put the secret into any log line or traceback that shows a Config.
         return f"Config({', '.join(f'{name}={SETTINGS[name].to_toml(getattr(self, name))}' for name in SETTINGS)})"
 
+
+#: The settings that are places to listen at.
+ENDPOINTS = ("listen", "peer_listen", "ops_listen")
 
 SETTINGS: Mapping[str, Setting] = settings_of(Config)

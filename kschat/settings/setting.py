@@ -137,7 +137,7 @@ class Setting(msgspec.Struct, frozen=True):
         if self.about.masked:
             return ""
         if self.kind == "text" and isinstance(value, int | float) and not isinstance(value, bool):
-            if self.name in ("listen", "peer_listen"):
+            if self.name.endswith("listen"):
                 return hints.endpoint(str(value))
             return f"write {self.to_toml(str(value))}"
         if self.kind == "text" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
