@@ -201,7 +201,8 @@ class Large:
             away.close()
             return f"{time.perf_counter() - begun:.1f} s"
 
-        self._during(f"{self.undelivered:,} undelivered messages, about", two, come, 1)
+        # They are not confirmed, and so come again each time.
+        self._during(f"{self.undelivered:,} undelivered messages, about", two, come)
 
     def _backup(self, two: Two) -> None:
         if self.kind == "sqlite":
@@ -283,11 +284,11 @@ class Large:
 
         self._during(name, two, all_of_them)
 
-    def _during(self, name: str, two: Two, work: Callable[[], str], tries: int = TRIES) -> None:
+    def _during(self, name: str, two: Two, work: Callable[[], str]) -> None:
         """Note how long ``work`` took and what the two saw meanwhile, and before."""
         two.seen()
         found: list[Figure] = []
-        while not found or (len(found) < tries and not found[-1].held):
+        while not found or (len(found) < TRIES and not found[-1].held):
             time.sleep(self.options.alone)
             alone = two.seen()
             took = work()
