@@ -17,6 +17,7 @@ class Counters:
         refused: failed sends, by ER code.
         denied: sockets that were not let in, by reason.
         limited: what was refused, or not passed on, since a limit of a rate was exceeded, by limit.
+        blocked: messages that were not kept, because their recipients block their senders.
         revoked: sockets that were disconnected because their tokens were revoked.
         tokens: what happened to the tokens of live sockets: expiring (told), renewed, refused, expired (ended).
         closed: sessions that ended, by reason.
@@ -39,6 +40,7 @@ class Counters:
 
     __slots__ = (
         "batches",
+        "blocked",
         "bus_events",
         "closed",
         "commands_dropped",
@@ -70,6 +72,7 @@ class Counters:
         self.sent = 0
         self.repeated = 0
         self.revoked = 0
+        self.blocked = 0
         self.delivered = 0
         self.confirmed = 0
         self.batches = 0

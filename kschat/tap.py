@@ -43,6 +43,7 @@ from kschat.daemon import Daemon
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
+from kschat.front.compat_twisted import bound_events
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
 from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
@@ -53,12 +54,13 @@ from kschat.front.port import ListeningService
 from kschat.front.readiness import ReadyNotice
 from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
-from kschat.front.site import Health, Ready, make_root
+from kschat.front.site import Health, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
 from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
 from kschat.settings import (
+    ENDPOINTS,
     Config,
     ConfigError,
     claim_rules,
@@ -88,14 +90,15 @@ def makeService(options: Options) -> IService:
 
     # Before anything is scheduled.
     use_monotonic_clock(reactor)
+    bound_events(reactor)
     try:
         config = load(options.given(), os.environ)
         if config.demo:
             config = msgspec.structs.replace(config, secret=secrets.token_urlsafe(32))
         config, notice = _within_descriptors(config)
         service = make_service(config, reactor)
-        for name, description in (("listen", config.listen), ("peer_listen", config.peer_listen)):
-            if description and (why := cannot_listen(description)):
+        for name in ENDPOINTS:
+            if (description := getattr(config, name)) and (why := cannot_listen(description)):
                 raise ConfigError(f"{name}: cannot listen at {description}: {why}")
     except ConfigError as error:
         # twistd calls this before it forks and before it logs, so stderr is still the caller's.
@@ -202,9 +205,27 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    root = _make_root(config, reactor, wall=wall, chat=chat, front=front, key_client=key_client)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client)
+    root = make_root(
+        page=_make_page(config, wall),
+        static=StaticFiles(directory("static", config.static)),
+        ops={} if config.ops_listen else ops,
+        base_path=config.base_path,
+    )
     site = front.site(root, f"{base_path}/socket.io/")
     ports = MultiService()
+    if config.ops_listen:
+        ops_endpoint = _endpoint("ops_listen", config.ops_listen, reactor)
+        rereads |= certificate_part("ops_listen", tls_of(ops_endpoint), wall)
+        ops_port = ListeningService(
+            ops_endpoint,
+            front.ops_site(make_ops_root(ops)),
+            description=config.ops_listen,
+            reactor=reactor,
+            says="serving operators",
+            setting="ops_listen",
+        )
+        ops_port.setServiceParent(ports)
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
     if front.peers is not None:
@@ -341,6 +362,9 @@ def _make_chat(
         counters=counters,
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
+        max_blocked=config.max_blocked,
+        refuse_blocked=config.blocked_reply == "refused",
+        restrict_presence=config.restrict_presence,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
@@ -388,9 +412,20 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_root(
-    config: Config, reactor: Any, *, wall: WallClock, chat: Chat, front: Front, key_client: JwksClient | None
-) -> Resource:
+def _make_page(config: Config, wall: WallClock) -> PageResource:
+    issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
+    randint = secrets.SystemRandom().randint
+    try:
+        return PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)
+    except TemplateError as error:
+        raise ConfigError(f"templates: {error}") from None
+
+
+def _make_ops(
+    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None
+) -> dict[str, Resource]:
+    """What is for operators, by its name."""
+
     def numbers() -> dict[str, int]:
         return {
             "connections": len(front.sessions),
@@ -430,23 +465,11 @@ def _make_root(
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
         }
 
-    issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
-    randint = secrets.SystemRandom().randint
-    try:
-        page = PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)
-    except TemplateError as error:
-        raise ConfigError(f"templates: {error}") from None
     collector = DaemonCollector(
         chat.context.counters, gauges=gauges, parts=parts, routing=lambda: chat.context.hub.routing
     )
-    return make_root(
-        page=page,
-        static=StaticFiles(directory("static", config.static)),
-        health=Health(numbers),
-        ready=Ready(parts, lambda: chat.closing),
-        metrics=Metrics(collector, reactor) if config.metrics else None,
-        base_path=config.base_path,
-    )
+    found: dict[str, Resource] = {"healthz": Health(numbers), "readyz": Ready(parts, lambda: chat.closing)}
+    return {**found, "metrics": Metrics(collector, reactor)} if config.metrics else found
 
 
 class DemoNotice(Service):

@@ -55,6 +55,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_key": (__file__, __file__),
     "retention_days": ("0.5", 0.5),
     "revocation_days": ("30", 30.0),
+    "max_blocked": ("5", 5),
+    "blocked_reply": ("refused", "refused"),
+    "restrict_presence": ("yes", True),
     "control": ("/run/kschat.control", "/run/kschat.control"),
     "retention_messages": ("7", 7),
     "ping_interval": ("0.3", 0.3),
@@ -68,6 +71,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_polls_per_address": ("18", 18),
     "upgrade_timeout": ("4.5", 4.5),
     "peer_listen": ("tcp:3001:interface=127.0.0.1", "tcp:3001:interface=127.0.0.1"),
+    "ops_listen": ("tcp:9100:interface=127.0.0.1", "tcp:9100:interface=127.0.0.1"),
     "peer_url": ("http://10.0.0.3:3001", "http://10.0.0.3:3001"),
     "peer_secret": ("s" * 32, "s" * 32),
     "max_forwards": ("23", 23),
@@ -431,6 +435,9 @@ class TestNearMisses(ConfigTestCase):
             ("ping_interval", "'25'", "write 25"),
             ("ping_interval", "", "leave it out, or give a number"),
             ("ping_interval", "90000", "write 90 if you mean milliseconds"),
+            ("redis_replicas", "1000", "is more than 100 replicas"),
+            ("ping_interval", "300025s", "is not a number of seconds"),
+            ("max_payload", "25s", "is not a whole number of bytes"),
             ("retention_days", "30d", "is not a number of days: write 30"),
             ("retention_days", "2 weeks", "write 14"),
             ("max_payload", "1MB", "is not a whole number of bytes: write 1000000"),
@@ -466,6 +473,8 @@ class TestNearMisses(ConfigTestCase):
     def test_a_url_of_rabbitmq(self):
         for text, mend in {
             "localhost:5672": "write amqp://localhost:5672",
+            "localhost:0/a": "write amqp://localhost/a",
+            "http://x:65536": "write amqp://guest:guest@localhost:5672/",
             "guest:hunter2@localhost": "begin it with amqp://",
             "rabbitmq://localhost/": "write amqp://localhost/",
             "AMQP://localhost/": "write amqp://localhost/",
@@ -504,6 +513,7 @@ class TestNearMisses(ConfigTestCase):
         self.assert_mended("peer_url", "10.0.0.3:3001", "write http://10.0.0.3:3001", **PEERS)
         self.assert_mended("peer_url", "https://ks-1:3001", "write http://ks-1:3001", **PEERS)
         self.assert_mended("peer_url", "http://ks-1", "give its port too", **PEERS)
+        self.assert_mended("peer_url", "http://", "write http://10.0.0.3:3001", **PEERS)
 
     def test_a_path(self):
         self.assert_mended("templates", "~/templates", "~ is the shell's, and stays as it is here")
@@ -599,13 +609,38 @@ class TestNearMisses(ConfigTestCase):
         ]
         for name in ("origins", "base_path", "listen"):
             for text in map("".join, itertools.product(parts, repeat=2)):
-                try:
-                    config.load({name: text}, KEY)
-                except ConfigError as error:
-                    found = re.search(r"write (\S+)$", str(error))
-                    if found is not None:
-                        self.assertNotEqual(found[1], text, error)
-                        config.load({name: found[1]}, KEY)
+                for said in self.said(name, text):
+                    self.assertNotEqual(said, text)
+                    config.load({name: said}, KEY)
+        parts += [
+            "redis://",
+            "amqp://",
+            "file://",
+            "sqlite:",
+            "sqlite://",
+            "a/",
+            "30d",
+            "300025s",
+            "9e9",
+            "'a'",
+            "true",
+        ]
+        for name in sorted(SETTINGS.keys() - OF_KEYS):
+            for text in parts:
+                for said in self.said(name, text, **COMPANIONS.get(name, {})):
+                    self.assertNotEqual(said, text)
+                    if SETTINGS[name].kind != "list":
+                        SETTINGS[name].from_text(said)
+                    if said.startswith("sqlite:"):
+                        config.load({name: said}, KEY)
+
+    def said(self, name: str, text: str, **others: str) -> list[str]:
+        """What is to be written where ``text`` is refused."""
+        try:
+            config.load({name: text, **others}, KEY)
+        except ConfigError as error:
+            return re.findall(r"(?:write|use) (\S+)$", str(error))
+        return []
 
     def test_white_space_around_a_value_is_no_part_of_it(self):
         self.assertEqual(config.load({"listen": " tcp:3000\r"}, KEY).listen, "tcp:3000")

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet import threads
 from twisted.trial.unittest import TestCase
 
-from kschat.backends.sqlite.database import Lock
+from kschat.backends.sqlite.database import TABLES, Lock
 from kschat.cli.connect import Finding, try_all
 from kschat.settings import Config, load
 from tests.support.certificates import Authority
@@ -102,7 +102,10 @@ class TestThisMachine(ConnectTestCase):
     async def test_a_file_of_a_newer_kschat_or_of_something_else_is_left_as_it_is(self) -> None:
         path = self.directory / "x.db"
         for sql, said in [
-            ("PRAGMA user_version = 99", "its schema is version 99, and this kschat knows versions up to "),
+            (
+                "PRAGMA user_version = 99;" + "".join(f"CREATE TABLE {name} (x);" for name in TABLES),
+                "its schema is version 99, and this kschat knows versions up to ",
+            ),
             ("PRAGMA user_version = 0; CREATE TABLE other (x)", "it is a database of something else than kschat"),
         ]:
             with closing(sqlite3.connect(path)) as connection:

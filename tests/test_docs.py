@@ -28,6 +28,7 @@ from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
+    blocks,
     commands,
     expiry,
     hub,
@@ -46,7 +47,19 @@ from kschat.chat import (
 )
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
-from kschat.front import backlog, deflate, descriptors, peers, polling, registry, service, static, turns, websocket
+from kschat.front import (
+    backlog,
+    compat_twisted,
+    deflate,
+    descriptors,
+    peers,
+    polling,
+    registry,
+    service,
+    static,
+    turns,
+    websocket,
+)
 from kschat.front.channel import ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -127,7 +140,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "an HTTP answer, and the wait for the next request": (seconds(CHANNEL.answer_timeout),),
     "polling sessions; those of one address": (many(CONFIG.max_polls), many(CONFIG.max_polls_per_address)),
     "time until the second request of a polling session": (seconds(polling.SECOND_REQUEST_TIMEOUT),),
-    "compressed files that are cached, for each of two directories": (
+    "connections that are accepted, and events of connections, in one turn of the reactor": (
+        str(compat_twisted.MAX_ACCEPTS),
+        str(compat_twisted.MAX_EVENTS),
+        seconds(compat_twisted.EVENT_SECONDS),
+    ),
+    "files that are cached, plain and compressed, for each of two directories": (
         size(static.GZIP_KEPT),
         size(static.GZIP_FILES.start),
         size(static.GZIP_FILES.stop),
@@ -271,6 +289,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(recipients.MAX_PATTERNS),
         f"{MAX_ID} characters",
     ),
+    "users whom a user blocks": (many(CONFIG.max_blocked),),
+    "users of whom a daemon remembers, for one user, who blocks whom": (many(blocks.MAX_KNOWN),),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),

@@ -26,6 +26,7 @@ from kschat.cli.options import Options as PlainOptions
 from kschat.front.descriptors import RESERVED
 from kschat.settings import SETTINGS, Config, ConfigError
 from kschat.tap import IGNORED, CleanExit, DemoNotice, Options, make_service, makeService
+from tests.front.wires import Wire
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret of the tests, long enough for HS256"
@@ -328,6 +329,27 @@ class TestMakeService(SynchronousTestCase):
         service.privilegedStartService()
         service.startService()
         self.assertEqual([(port, where) for port, _, _, where in reactor.tcpServers], [(8080, "127.0.0.1")])
+        service.stopService()
+
+    def test_what_is_for_operators_has_a_port_of_its_own(self):
+        reactor = MemoryReactorClock()
+        ops = "tcp:9100:interface=127.0.0.1"
+        config = Config(secret=SECRET, store="memory", listen="tcp:8080", ops_listen=ops, base_path="/chat")
+        service = make_service(config, reactor)
+        service.privilegedStartService()
+        service.startService()
+        sites = {port: factory for port, factory, *_ in reactor.tcpServers}
+        for path in ("/healthz", "/readyz", "/metrics", "/chat/healthz", "/chat/metrics", "/chat/", "/chat/socket.io/"):
+            told = {}
+            for port, site in sites.items():
+                wire = Wire(reactor)
+                protocol: Any = site.buildProtocol(wire.getPeer())
+                wire.protocol = protocol
+                protocol.makeConnection(wire)
+                wire.arrive(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                told[port] = bytes(wire.taken).split(b" ", 2)[1]
+            served = {9100} if path.count("/") == 1 else set() if path.endswith(("healthz", "metrics")) else {8080}
+            self.assertEqual({port for port, status in told.items() if status != b"404"}, served, (path, told))
         service.stopService()
 
     def test_two_services_can_live_in_one_process(self):

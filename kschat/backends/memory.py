@@ -21,6 +21,8 @@ from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
     NO_BOUND,
     PAGE_BYTES,
+    BlockListFull,
+    Blocks,
     Conversation,
     Entry,
     InboxPage,
@@ -54,8 +56,8 @@ PLACE = 120
 class MemoryStore:
     """Keeps the newest messages in memory; what is beyond its bounds is forgotten, oldest first.
 
-    All else lives as long as a message it belongs to, but for two: when users were last seen,
-    and the members of rooms. Of each, as many are kept as there may be messages.
+    All else lives as long as a message it belongs to, but for three: when users were last seen,
+    the members of rooms, and whom users block. Of each, as many are kept as there may be messages.
 
     Args:
         max_messages: how many are kept.
@@ -81,6 +83,9 @@ class MemoryStore:
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
+        # Whom each user blocks, and how many these are in all.
+        self._blocks: dict[str, dict[str, None]] = {}
+        self._blocked = 0
         # How many rooms each member of any is in.
         self._rooms_of: dict[str, int] = {}
         # By their keys, in the order of their numbers.
@@ -201,6 +206,35 @@ class MemoryStore:
         thread = self._rooms.get(room)
         return succeed([] if thread is None else list(thread.read))
 
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        mine = self._blocks.get(user, {})
+        if peer in mine:
+            return succeed(False)
+        if len(mine) >= most or self._blocked >= self._max_messages:
+            return fail(BlockListFull())
+        self._blocks[user] = mine
+        mine[peer] = None
+        self._blocked += 1
+        return succeed(True)
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        mine = self._blocks.get(user, {})
+        if peer not in mine:
+            return succeed(False)
+        del mine[peer]
+        self._blocked -= 1
+        if not mine:
+            del self._blocks[user]
+        return succeed(True)
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return succeed(list(self._blocks.get(user, ())))
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        mine = self._blocks.get(user, {})
+        blockers = frozenset(peer for peer in peers if user in self._blocks.get(peer, ()))
+        return succeed(Blocks(frozenset(peer for peer in peers if peer in mine), blockers))
+
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         kept = {key: one for key, one in self._revocations.items() if one.revocation.until > now}
         earlier = kept.pop(revocation.key, None)
@@ -221,6 +255,8 @@ class MemoryStore:
             known = self._known.get((message.sender, message.cid))
             if known is not None:
                 return repeat_of(known, message)
+        if self._blocks and message.sender in self._blocks.get(message.recipient, ()):
+            return Stored(message, (), False, Error.NOT_ALLOWED)
         thread = self._thread_for(message)
         if thread is None:
             return Stored(message, (), False, Error.NOT_ALLOWED)
@@ -234,8 +270,10 @@ class MemoryStore:
         else:
             places = ((message.recipient, self._place(message.recipient, message)),)
         stored = Stored(message, places)
-        line = line_of(message) if len(message.msg) > MAX_LINE or message.attachments else None
-        thread.kept.append(IndexedMessage(stored, number, line))
+        if len(message.msg) > MAX_LINE or message.attachments:
+            thread.kept.append(IndexedMessage(stored, number, line_of(message)))
+        else:
+            thread.kept.append(IndexedMessage(stored, number))
         self._order.append(thread)
         self._bytes += _size(stored)
         if message.cid is not None:
@@ -331,8 +369,7 @@ def _listed(thread: MemoryConversation, user: str) -> Conversation:
 
 
 def _size(stored: Stored) -> int:
-    message = stored.message
-    return OVERHEAD + PLACE * len(stored.places) + len(bytes(message.msg)) + sum(map(len, message.attachments))
+    return OVERHEAD + PLACE * len(stored.places) + stored.message.size
 
 
 @implementer(IRouter)

@@ -30,7 +30,7 @@ class IndexedMessage(msgspec.Struct, frozen=True, gc=False):
 
     stored: Stored
     number: int
-    line: Raw | None
+    line: Raw | None = None
 
 
 class MemoryInbox:

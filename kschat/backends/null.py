@@ -13,6 +13,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
     NO_BOUND,
+    Blocks,
     Conversation,
     InboxPage,
     InboxState,
@@ -88,6 +89,18 @@ class NullStore:
 
     def members(self, room: str) -> Deferred[list[str]]:
         return _kept_nothing()
+
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return _kept_nothing()
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return _kept_nothing()
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return _kept_nothing()
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        return succeed(Blocks())
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         """See ``IStore``. Each daemon remembers it as long as it runs."""

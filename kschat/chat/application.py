@@ -232,6 +232,8 @@ class Chat:
         self.context.expiry.forget(session)
         if self.context.admission.leave(session):
             self.context.presence.left(session.user)
+        if self.context.hub.inbox(session.user) is None:
+            self.context.presence.blocks.left(session.user)
 
     def not_served(self, connection: Connection, namespace: str) -> None:
         """See ``server.ServerObserver``."""

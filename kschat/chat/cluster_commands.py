@@ -89,6 +89,14 @@ class CursorWritten(msgspec.Struct, frozen=True, array_like=True, tag="w", gc=Fa
     id: str
 
 
+class BlockChange(msgspec.Struct, frozen=True, array_like=True, tag="b", gc=False):
+    """``user`` blocks ``peer`` from now on, or (not ``blocked``) does so no more. Told to both."""
+
+    user: str
+    peer: str
+    blocked: bool
+
+
 class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
     """Tokens are revoked, or are so no more. See ``Revocation``."""
 
@@ -109,7 +117,7 @@ class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
 
 
 ClusterCommand: TypeAlias = (
-    Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten | Revoked
+    Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten | Revoked | BlockChange
 )
 
 _pack: Final = msgspec.msgpack.Encoder().encode

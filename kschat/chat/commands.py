@@ -22,7 +22,17 @@ from kschat.chat.context import ChatContext
 from kschat.chat.conversations import ROOM_MARK, is_room, room_name
 from kschat.chat.delivery import Submission
 from kschat.chat.incoming import MAX_PAGE
-from kschat.chat.interfaces import PAGE_BYTES, Conversation, InboxPage, Page, RoomFull, StoreUnavailable, TooManyRooms
+from kschat.chat.interfaces import (
+    PAGE_BYTES,
+    BlockListFull,
+    Blocks,
+    Conversation,
+    InboxPage,
+    Page,
+    RoomFull,
+    StoreUnavailable,
+    TooManyRooms,
+)
 from kschat.chat.limiter import RateExceeded, rounded
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.chat.outgoing import Status
@@ -130,8 +140,54 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     user = session.allowance.user
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
-        context.hub.notifier.notify((peer,), Typing(session.user))
+        asked = context.presence.blocks.between(session.user, (peer,))
+        asked.addCallback(_type, request, peer).addErrback(_not_typed, context)
     return DONE
+
+
+def _type(blocks: Blocks, request: Request[incoming.PeerOnly], peer: str) -> None:
+    # Neither of two who do not want to hear of each other is told when the other one types.
+    if not blocks.blocked and not blocks.blockers:
+        request.context.hub.notifier.notify((peer,), Typing(request.session.user))
+
+
+def _not_typed(failure: Failure, context: ChatContext) -> None:
+    if failure.check(StoreUnavailable) is None:
+        context.log.failure("Typing failed", failure)
+
+
+def block(request: Request[incoming.Block]) -> Deferred[Answer]:
+    """``Block``: keep no message of a user, and show it nothing of this one."""
+
+    def full(failure: Failure) -> Answer:
+        failure.trap(BlockListFull)
+        raise Refused(Error.TOO_MANY, f"You block {request.context.max_blocked} users already.")
+
+    return _change_block(request, blocked=True).addErrback(full)
+
+
+def unblock(request: Request[incoming.Block]) -> Deferred[Answer]:
+    """``Unblock``: take that back."""
+    return _change_block(request, blocked=False)
+
+
+def _change_block(request: Request[incoming.Block], *, blocked: bool) -> Deferred[Answer]:
+    context, user = request.context, request.session.user
+    peer = _id(request.payload.pId, "pId")
+    if is_room(peer):
+        raise Refused(Error.INVALID, "A room cannot be blocked; leave it.")
+    if peer == user:
+        raise Refused(Error.INVALID, "You cannot block yourself.")
+    lists = context.presence.blocks
+    changed = _ask(request, lambda: lists.change(user, peer, blocked=blocked, most=context.max_blocked), SMALL_READ)
+    return changed.addCallback(lambda _: DONE)
+
+
+def blocked(request: Request[incoming.Nothing]) -> Deferred[Answer]:
+    """``Blocked``: whom the user blocks."""
+    context, user = request.context, request.session.user
+    asked = _ask(request, lambda: context.store.blocked(user), MAX_LIST_BYTES)
+    return asked.addCallback(lambda users: Answer(outgoing.blocked(sorted(users))))
 
 
 def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
@@ -318,6 +374,9 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="History", payload=incoming.History, do=history),
     Command(name="Sync", payload=incoming.Sync, do=sync),
     Command(name="Conversations", payload=incoming.Nothing, do=conversations),
+    Command(name="Block", payload=incoming.Block, do=block),
+    Command(name="Unblock", payload=incoming.Block, do=unblock),
+    Command(name="Blocked", payload=incoming.Nothing, do=blocked),
     Command(name="Join", payload=incoming.Room, do=join),
     Command(name="Leave", payload=incoming.Room, do=leave),
     Command(name="Token", payload=incoming.Token, do=token, needs_store=False),

@@ -58,6 +58,7 @@ class ChatContext:
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
         max_room: members of a room.
+        max_blocked: users whom one user may block.
         max_rooms: rooms of a user.
         counters: counts.
         uniform: gives a random number between two others.
@@ -83,6 +84,7 @@ class ChatContext:
     limiter: Limiter
     addresses: AddressLimits
     max_room: int
+    max_blocked: int
     max_rooms: int
     counters: Counters
     uniform: Callable[[float, float], float]
@@ -110,6 +112,9 @@ def make_context(
     token_times: TokenTimes = TokenTimes(),  # noqa: B008 - it is frozen
     rates: RateSettings = UNLIMITED_RATES,
     addresses: AddressLimits | None = None,
+    max_blocked: int = 1000,
+    refuse_blocked: bool = False,
+    restrict_presence: bool = False,
     budget: Budget | None = None,
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
@@ -132,6 +137,9 @@ def make_context(
         token_times: how the end of a token is announced.
         rates: what sockets, users and addresses may do; anything, unless given.
         addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
+        max_blocked: users whom one user may block.
+        refuse_blocked: whether a blocked sender is told so.
+        restrict_presence: whether a user sees only those whom its token lets it write to.
         budget: counts the bytes that the daemon holds, also for the front.
     """
     limiter = Limiter(rates, clock.seconds, counters)
@@ -149,13 +157,20 @@ def make_context(
         counters=counters,
         limiter=limiter,
     )
-    presence = Presence(hub, bus, rates.presence_interval)
+    presence = Presence(hub, bus, rates.presence_interval, restricted=restrict_presence)
     revoker = Revoker(hub, bus, counters, shared=not router.alone)
     composer = Composer(mids, wall, limits)
     if budget is None:
         budget = Budget(MAX_BUFFERED, counters.evicted)
     delivery = Delivery(
-        clock=clock, store=store, router=router, hub=hub, bounds=bounds, counters=counters, budget=budget
+        clock=clock,
+        store=store,
+        router=router,
+        hub=hub,
+        bounds=bounds,
+        counters=counters,
+        refuse_blocked=refuse_blocked,
+        budget=budget,
     )
     operations = Operations(
         hub=hub,
@@ -196,6 +211,7 @@ def make_context(
         limiter=limiter,
         addresses=addresses,
         max_room=max_room,
+        max_blocked=max_blocked,
         max_rooms=max_rooms,
         counters=counters,
         uniform=uniform,

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from kschat.budget import PENDING_PART, Budget
 from kschat.chat.cluster_commands import Receipt
+from kschat.chat.conversations import is_room
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.message import Error, Message, Refused
@@ -82,6 +83,7 @@ class Delivery:
         hub: knows the sockets, and lets each be written to once a batch.
         bounds: how much it holds.
         counters: counts.
+        refuse_blocked: whether a sender whom the recipient blocks is told so; else it is answered as if all were well.
         budget: counts the bytes of messages that wait; they may be ``PENDING_PART`` of it.
 
     Attributes:
@@ -100,6 +102,7 @@ class Delivery:
         bounds: Bounds,
         counters: Counters,
         budget: Budget,
+        refuse_blocked: bool = False,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -107,6 +110,7 @@ class Delivery:
         self._hub = hub
         self._bounds = bounds
         self._counters = counters
+        self._refuse_blocked = refuse_blocked
         self._budget = budget
         self._max_size = int(budget.limit * PENDING_PART)
         self._waiting: list[Submission] = []
@@ -275,6 +279,9 @@ class Delivery:
         with hub.writing():
             for submission, one in zip(batch, stored, strict=True):
                 if one.refused is not None:
+                    if one.refused is Error.NOT_ALLOWED and not is_room(one.message.recipient):
+                        self._blocked(submission, one.message)
+                        continue
                     if one.refused is Error.TOO_MANY:
                         counters.limited["cluster_sends"] += 1
                     self._refuse(submission, Refused(one.refused, _REFUSALS[one.refused], one.retry_in))
@@ -285,6 +292,17 @@ class Delivery:
                     counters.repeated += 1
                 elif carbons:
                     hub.notifier.carbon(one.message, submission.origin)
+
+    def _blocked(self, submission: Submission, message: Message) -> None:
+        """A message was not kept, because its recipient blocks the sender."""
+        self._counters.blocked += 1
+        if self._refuse_blocked:
+            self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+            return
+        self._counters.sent += 1
+        submission.reply.stored(Stored(message, ()))
+        if self._hub.notifier.carbons:
+            self._hub.notifier.carbon(message, submission.origin)
 
     def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:

@@ -60,6 +60,12 @@ class PeerOnly(msgspec.Struct, frozen=True, gc=False):
     pId: Id
 
 
+class Block(msgspec.Struct, frozen=True, gc=False):
+    """What ``Block`` and ``Unblock`` carry."""
+
+    pId: Id
+
+
 class Read(msgspec.Struct, frozen=True, gc=False):
     """What ``Read`` carries: all of the conversation with ``pId`` up to ``mid`` is read."""
 

@@ -53,6 +53,18 @@ def repeat_of(first: Stored, repeat: Message) -> Stored:
     return Stored(shown, first.places, True, whole=False)
 
 
+class Blocks(msgspec.Struct, frozen=True, gc=False):
+    """Who of some users does not want to hear of another one, or the other way round.
+
+    Attributes:
+        blocked: those whom the user blocks.
+        blockers: those who block the user.
+    """
+
+    blocked: frozenset[str] = frozenset()
+    blockers: frozenset[str] = frozenset()
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One message in an inbox."""
 
@@ -170,6 +182,10 @@ class RoomFull(LimitReached):
     """A room has as many members as it may have."""
 
 
+class BlockListFull(LimitReached):
+    """A user blocks as many others as a user may."""
+
+
 class RevocationsFull(LimitReached):
     """As many revocations are kept as may be kept."""
 
@@ -250,7 +266,8 @@ class IStore(Interface):
         Each message gets the next offset of each recipient's inbox. (Of a store that may have lost the newest of what
         it had confirmed, a far greater one: no offset is given twice in an epoch.) A message whose
         ``recipient`` begins with ``#`` goes to that room's members, and is refused with
-        NOT_ALLOWED where its sender is none. Batches are kept and answered in the order of the calls.
+        NOT_ALLOWED where its sender is none. One to a user who blocks its sender is refused with NOT_ALLOWED, unless it
+        is a repeat of one that was kept before that. Batches are kept and answered in the order of the calls.
 
         Args:
             batch: at least one message, in the order in which they arrived.
@@ -314,6 +331,21 @@ class IStore(Interface):
 
     def members(room: str) -> Deferred[list[str]]:
         """Who is a member of ``room`` (with its ``#``), in no order."""
+
+    def block(user: str, peer: str, most: int) -> Deferred[bool]:
+        """Keep no message to ``user`` whose sender is ``peer``; whether it was so before, False.
+
+        Messages to rooms are kept. Fails with BlockListFull where ``user`` blocks ``most`` others already.
+        """
+
+    def unblock(user: str, peer: str) -> Deferred[bool]:
+        """Keep them again; whether ``peer`` was blocked."""
+
+    def blocked(user: str) -> Deferred[list[str]]:
+        """Whom ``user`` blocks, in no order."""
+
+    def blocks(user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        """Which of ``peers`` ``user`` blocks, and which of them block ``user``."""
 
     def revoke(revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         """Keep a revocation, or that one was lifted, with a greater number than all that were kept before.

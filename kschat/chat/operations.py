@@ -13,7 +13,15 @@ from twisted.logger import Logger
 
 from kschat.chat.bus import BusEvent, Wants
 from kschat.chat.clocks import milliseconds
-from kschat.chat.cluster_commands import ClusterCommand, CursorRequest, CursorWritten, Disconnect, Emit, Revoked
+from kschat.chat.cluster_commands import (
+    BlockChange,
+    ClusterCommand,
+    CursorRequest,
+    CursorWritten,
+    Disconnect,
+    Emit,
+    Revoked,
+)
 from kschat.chat.composer import Composer, Draft
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.hub import Hub
@@ -169,6 +177,9 @@ class Operations:
         with self._hub.writing():
             for command in commands:
                 if type(command) is Revoked:
+                    continue
+                if type(command) is BlockChange:
+                    self._presence.blocks.heard(command)
                     continue
                 if type(command) is CursorWritten:
                     self._hub.cursors.answered(command)

@@ -183,6 +183,11 @@ def presence(user: str, online: bool | None, last_seen: int | None) -> bytes:
     return _encode(("RESPPRESENCE", {"id": user, "online": online, "lastSeen": last_seen}))
 
 
+def blocked(users: Sequence[str]) -> bytes:
+    """The ack of Blocked."""
+    return _encode([{"ids": users}])
+
+
 def event(name: str, *args: Any) -> bytes:
     """The body of an event of any name. ``args``: what msgspec can write, JSON that is ready as ``msgspec.Raw``.
 

@@ -16,14 +16,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import outgoing
+from kschat.chat.blocks import BlockLists
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
+from kschat.chat.cluster_commands import BlockChange
 from kschat.chat.hub import MAX_WRITES, Hub
-from kschat.chat.interfaces import RETRY_WAIT
+from kschat.chat.interfaces import RETRY_WAIT, Blocks, StoreUnavailable
 from kschat.chat.session import ChatSession
 
 #: Whether a user is online (None: that can't be known now), and when it was last seen, where it is not.
 State: TypeAlias = tuple[bool | None, int | None]
+
+#: How a user stands whom a socket may not see.
+UNSEEN: Final[State] = (False, None)
 
 #: Users that are asked for in one call.
 MAX_ASKED: Final = 500
@@ -37,14 +42,24 @@ class Presence:
         bus: knows who is elsewhere.
         interval: seconds for which changes are gathered. Of a user who comes and goes all the time, each watcher is
             told the last state, once an interval; the bus at the most that the user came, and that it left.
+        restricted: whether a user sees only those whom its token lets it write to.
+
+    Attributes:
+        blocks: says who blocks whom: whoever is blocked sees a user offline.
     """
 
     log = Logger()
 
-    def __init__(self, hub: Hub, bus: IBus, interval: float = 0.0) -> None:
+    def __init__(self, hub: Hub, bus: IBus, interval: float = 0.0, *, restricted: bool = False) -> None:
         self._hub = hub
         self._bus = bus
         self._interval = interval
+        self._restricted = restricted
+        self.blocks = BlockLists(hub, bus, self._block_changed)
+        # Sockets whose blockers are to be asked for again, and whether they are being asked for.
+        self._stale: dict[ChatSession, None] = {}
+        self._refreshing = False
+        self._stale_timer: IDelayedCall | None = None
         # What is gathered: who has left, and when; and the changes to tell.
         self._leaving: dict[str, int] = {}
         self._changes: dict[str, State] = {}
@@ -82,6 +97,10 @@ class Presence:
         while self._due is not None:
             self._due.cancel()
             self._tell_gathered()
+        self._stale.clear()
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+            self._stale_timer = None
 
     def _tell_gathered(self) -> None:
         try:
@@ -118,9 +137,39 @@ class Presence:
                 self._bus.watch(user)
             watchers[session] = None
         self._drop(session, [user for user in before if user not in session.watched])
-        return self._asked(users).addCallback(self._answered, session.watched)
+        watched = session.watched
+        # Until it is known who of them blocks the user, none is seen.
+        session.hidden = frozenset(users)
+        asked = self.blocks.between(session.user, users)
+        asked.addCallbacks(
+            self._hide, self._not_hidden, callbackArgs=(session, watched), errbackArgs=(session, watched)
+        )
+        return asked.addCallback(lambda _: self._asked(users)).addCallback(self._answered, session, watched)
 
-    def _answered(self, found: dict[str, State], watched: dict[str, State | None]) -> dict[str, State]:
+    def _hide(self, blocks: Blocks, session: ChatSession, watched: dict[str, State | None]) -> None:
+        if session.watched is watched:
+            session.hidden = blocks.blockers
+
+    def _not_hidden(self, failure: Failure, session: ChatSession, watched: dict[str, State | None]) -> None:
+        # Presence does not wait for the store: nobody is hidden until it can be asked.
+        if failure.check(StoreUnavailable) is None:
+            self._failed(failure)
+        if session.watched is watched:
+            session.hidden = frozenset()
+            self._stale[session] = None
+            self._refresh_later(RETRY_WAIT)
+
+    def _sees(self, session: ChatSession, user: str) -> bool:
+        """Whether a socket may see whether ``user`` is online."""
+        if user in session.hidden:
+            return False
+        to = session.identity.to
+        return not self._restricted or to is None or to.allow(user)
+
+    def _answered(
+        self, found: dict[str, State], session: ChatSession, watched: dict[str, State | None]
+    ) -> dict[str, State]:
+        found = {user: state if self._sees(session, user) else UNSEEN for user, state in found.items()}
         watched.update(found)
         for user, (online, _) in found.items():
             if online is None:
@@ -130,6 +179,8 @@ class Presence:
     def forget(self, session: ChatSession) -> None:
         """Tell ``session`` nothing more."""
         watched, session.watched = session.watched, {}
+        session.hidden = frozenset()
+        self._stale.pop(session, None)
         self._drop(session, watched)
 
     def _drop(self, session: ChatSession, users: Iterable[str]) -> None:
@@ -142,6 +193,9 @@ class Presence:
                     self._bus.unwatch(user)
         if not self._watchers:
             self._unsure.clear()
+            if self._stale_timer is not None:
+                self._stale_timer.cancel()
+                self._stale_timer = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -202,6 +256,8 @@ class Presence:
         count = 0
         for session in tuple(sessions):
             known = session.watched.get(user)
+            if not self._sees(session, user):
+                continue
             if (known is None or known[0] is not state[0]) and not session.congested:
                 session.watched[user] = state
                 body = body or outgoing.presence(user, *state)
@@ -224,8 +280,68 @@ class Presence:
 
     def resync(self) -> None:
         """Changes may have been missed: ask for all who are watched, and tell what differs."""
+        self.blocks.forget()
+        if self._hub.store.keeps:
+            self._stale.update({session: None for watchers in self._watchers.values() for session in watchers})
+            self._refresh()
         self._unsure.update(dict.fromkeys(self._watchers))
         self._ask()
+
+    # Who blocks whom.
+
+    def _block_changed(self, change: BlockChange) -> None:
+        """``change.peer`` sees ``change.user`` no more, or again."""
+        for session in self._hub.sessions(change.peer):
+            if change.user in session.watched:
+                self._set_hidden(
+                    session, (session.hidden | {change.user}) if change.blocked else (session.hidden - {change.user})
+                )
+
+    def _set_hidden(self, session: ChatSession, hidden: frozenset[str]) -> None:
+        before, session.hidden = session.hidden, hidden
+        for user in hidden - before:
+            known = session.watched.get(user)
+            if known is not None and known[0] is not False:
+                session.watched[user] = UNSEEN
+                session.socket.emit(outgoing.presence(user, *UNSEEN))
+        shown = [user for user in before - hidden if user in session.watched]
+        if shown:
+            self._unsure.update(dict.fromkeys(shown))
+            self._ask()
+
+    def _refresh(self) -> None:
+        """Changes of block lists may have been missed: ask for those of each socket, one after another."""
+        if self._refreshing or not self._stale:
+            return
+        session = next(iter(self._stale))
+        del self._stale[session]
+        self._refreshing = True
+
+        def found(blocks: Blocks) -> None:
+            self._set_hidden(session, blocks.blockers & session.watched.keys())
+
+        def failed(failure: Failure) -> None:
+            if failure.check(StoreUnavailable) is None:
+                self._failed(failure)
+            if session.watched:
+                self._stale[session] = None
+            self._refreshing = False
+            self._refresh_later(RETRY_WAIT)
+
+        def done(_: None) -> None:
+            self._refreshing = False
+            self._refresh_later(0)
+
+        asked = self.blocks.between(session.user, tuple(session.watched)).addCallback(found)
+        asked.addCallbacks(done, failed).addErrback(self._failed)
+
+    def _refresh_later(self, seconds: float) -> None:
+        if self._stale and self._stale_timer is None:
+            self._stale_timer = self._hub.clock.callLater(seconds, self._refresh_now)
+
+    def _refresh_now(self) -> None:
+        self._stale_timer = None
+        self._refresh()
 
     def _ask_again(self, user: str) -> None:
         # What is unknown while the bus is away is asked for when it is back.

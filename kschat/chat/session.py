@@ -74,6 +74,7 @@ class ChatSession:
         requests: answers of the store that this socket awaits.
         more: whether it is told what the tutorial does not know. A client that uses such an event is told, too.
         watched: users whose presence it is told, and how each stood when it was last told.
+        hidden: those of them who block its user, and so are told to be offline.
         due: the second of the wall clock in which something is due because of its token; see ``TokenExpiry``.
         is_told: whether it was told that its token is about to expire.
         pids: what its client shows when it comes back, and what it has shown now; none where it can't come back.
@@ -87,6 +88,7 @@ class ChatSession:
         "_wrote",
         "allowance",
         "due",
+        "hidden",
         "identity",
         "is_told",
         "more",
@@ -111,6 +113,7 @@ class ChatSession:
         self.requests = 0
         self.due: int | None = None
         self.is_told = False
+        self.hidden: frozenset[str] = frozenset()
         self.watched: dict[str, tuple[bool | None, int | None] | None] = {}
         self.pids: tuple[str, ...] = ()
         self.stream = DeliveryStream(self)

@@ -29,7 +29,7 @@ from kschat.front.bindable import cannot_listen
 from kschat.front.certificates import certificate_text
 from kschat.front.page import PageResource
 from kschat.front.static import client_dist
-from kschat.settings import Config, jwks_settings, read_keys
+from kschat.settings import ENDPOINTS, Config, jwks_settings, read_keys
 from kschat.settings.keyfiles import KEYS
 
 #: Seconds that one part may take; each is bounded by itself as well, but for names that nobody resolves.
@@ -65,9 +65,7 @@ async def try_all(config: Config, reactor: Any, backends: Backends = BACKENDS) -
         A finding for each part, in the order of the settings.
     """
     parts: list[tuple[str, Callable[[], Awaitable[str]]]] = [
-        (name, _later(_listening, description))
-        for name, description in (("listen", config.listen), ("peer_listen", config.peer_listen))
-        if description
+        (name, _later(_listening, description)) for name in ENDPOINTS if (description := getattr(config, name))
     ]
     if not config.demo:
         name = next(name for name in KEYS if getattr(config, name))

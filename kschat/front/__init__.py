@@ -43,6 +43,7 @@ Sessions:
 - ``handover``        hands an HTTP connection to another protocol
 - ``autobahn_log``    makes Autobahn's log quieter
 - ``timers``          one timer wheel for all sessions
+- ``peer_proof``      the proof that a request comes from a daemon
 - ``session_ids``     session ids that name the daemon of a session
 - ``peers``           forwards requests to the daemon that has their session
 """

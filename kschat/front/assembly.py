@@ -193,6 +193,10 @@ class Front:
         self.serve(site, root, path)
         return site
 
+    def ops_site(self, root: Resource) -> BoundedSite:
+        """The site for operators, which serves ``root`` and no session."""
+        return self._site(root, self._settings.bounds)
+
     def peer_site(self) -> BoundedSite:
         """The site for other daemons, which serves what they hand on."""
         assert self._session_ids is not None, "there are no other daemons"

@@ -50,6 +50,10 @@ _WORD: Final = re.compile(rb"[\w.%-]+")
 LARGE_ANSWER: Final = 4096
 
 
+#: Addresses of which it is said that they look like a proxy's.
+MAX_UNTRUSTED: Final = 10
+
+
 class ChannelBounds(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one HTTP connection. Times in seconds, sizes in bytes.
 
@@ -131,12 +135,14 @@ class BoundedRequest(Request):
 
     Attributes:
         client_address: whose it is; known once its head is there.
+        digest: of the body that another daemon says it has; empty where no daemon says it, None until it was looked at.
         secure: whether its client speaks TLS, where that is known: True on a connection with TLS, and what a trusted
             proxy says in X-Forwarded-Proto; None otherwise, since a proxy may take TLS away.
     """
 
     channel: Channel
     client_address: ClientAddress = NOBODY
+    digest: bytes | None = None
     secure: bool | None = None
     _refused = False
     _received = 0
@@ -254,6 +260,8 @@ class Channel(HTTPChannel):
         forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
         hop = addresses.of_connection(self.getPeer())
         request.client_address = addresses.of_request(hop, forwarded)
+        if forwarded and not self.site.of_peers and addresses.may_be_proxy(hop):
+            self.site.untrusted_proxy(hop)
         request.secure = self._speaks_tls(request, addresses.is_proxy(hop))
         method, uri = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
@@ -539,11 +547,23 @@ class BoundedSite(Site):
         self.addresses = addresses
         self.of_peers = of_peers
         self._repeated = repeated
+        self._log = Logger()
+        self._untrusted: set[str] = set()
         self.budget = budget
         self.channels: set[Channel] = set()
         self._counters = counters
         # A Logger on the class would have the class's name as its namespace.
         self._access_log = Logger(namespace="kschat.access") if access_log else None
+
+    def untrusted_proxy(self, hop: ClientAddress) -> None:
+        """A connection's address looks like that of a proxy that nobody named. It is said once of each address."""
+        if hop.host not in self._untrusted and len(self._untrusted) < MAX_UNTRUSTED:
+            self._untrusted.add(hop.host)
+            self._log.warn(
+                "requests from {address} name their clients (X-Forwarded-For), which is not believed: all of them "
+                "count as one client. If that is your proxy, add {address} to trusted_proxies",
+                address=hop.host,
+            )
 
     def startFactory(self) -> None:
         """Do nothing: twisted.web would start a timer for its access log, every second."""

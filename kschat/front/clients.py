@@ -27,6 +27,23 @@ PREFIX: Final = 64
 #: Hops of X-Forwarded-For that are read, from the right. A chain of trusted proxies is short.
 MAX_HOPS: Final = 32
 
+#: This machine, and private networks (RFC 1918, RFC 4193, RFC 3927): where proxies are.
+_NEAR: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "169.254.0.0/16",
+            "::1/128",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
+
 #: An address with a port, as some proxies write it.
 _WITH_PORT: Final = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
 
@@ -100,6 +117,13 @@ class ClientAddresses:
         if hop.host == UNIX:
             return self._unix
         return bool(self._networks) and self._trusts(_parsed(hop.host))
+
+    def may_be_proxy(self, hop: ClientAddress) -> bool:
+        """Whether a connection that is not trusted comes from where proxies are: this machine, or a private network."""
+        if self.is_proxy(hop):
+            return False
+        address = _parsed(hop.host)
+        return hop.host == UNIX or (address is not None and any(address in network for network in _NEAR))
 
     def of_request(self, hop: ClientAddress, forwarded: Iterable[bytes]) -> ClientAddress:
         """Whose request it is.

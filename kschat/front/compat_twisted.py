@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 # A connection without the PROXY protocol's header is closed without a word by Twisted's wrapper, whose classes are not
 # public; a proxy that does not send it was found by nobody.
@@ -14,6 +15,8 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWr
 __all__ = [
     "HAProxyProtocolWrapper",
     "HAProxyWrappingFactory",
+    "bound_accepts",
+    "bound_events",
     "forget_body",
     "forget_producer",
     "has_proxy_header",
@@ -87,6 +90,72 @@ def write_now(transport: Any, data: bytes) -> bytes:
         if type(sent) is int:
             return data[sent:]
     return data
+
+
+# tcp.Port and the epoll reactor. In one turn a port accepts 20 connections more than in the one before, without end,
+# and the reactor reads and writes all that is ready: a flood of connections, or the end of thousands at once, made
+# turns of 70 to 90 ms, in which no timer fired.
+
+#: Connections that a port accepts in one turn of the reactor.
+MAX_ACCEPTS: Final = 20
+
+#: Events that the reactor handles in one turn. Those that are left over come first in the next.
+MAX_EVENTS: Final = 128
+
+
+def bound_accepts(port: Any) -> None:
+    """Let a listening port accept no more than ``MAX_ACCEPTS`` connections in one turn."""
+    if not hasattr(port, "numberAccepts"):
+        return  # it is none of Twisted's own
+
+    def get(port: Any) -> int:
+        return min(int(port.__dict__.get("numberAccepts", MAX_ACCEPTS)), MAX_ACCEPTS)
+
+    def keep(port: Any, number: int) -> None:
+        port.__dict__["numberAccepts"] = number
+
+    kind = type(port)
+    port.__class__ = type(kind.__name__, (kind,), {"numberAccepts": property(get, keep), "__module__": kind.__module__})
+
+
+#: Seconds after which a turn handles no further event. The clock is looked at after each eighth.
+EVENT_SECONDS: Final = 0.01
+
+
+class _BoundedPoller:
+    """An epoll object that tells of ``MAX_EVENTS`` events at most, and of none once they took ``EVENT_SECONDS``."""
+
+    def __init__(self, poller: Any, seconds: Callable[[], float]) -> None:
+        self.wait = poller.poll
+        self.seconds = seconds
+        # Events of the turn before that were not handled. (What has become of them meanwhile does no harm: what is not
+        # ready says so when it is read.)
+        self.left: list[tuple[int, int]] = []
+        self.register, self.unregister, self.modify = poller.register, poller.unregister, poller.modify
+        self.close, self.fileno = poller.close, poller.fileno
+
+    def poll(self, timeout: float, most: int) -> Iterator[tuple[int, int]]:
+        """The events of one turn."""
+        events, self.left = self.left, []
+        return self.within(events or self.wait(timeout, min(most, MAX_EVENTS)))
+
+    def within(self, events: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """As many of ``events`` as there is time for; the others are left."""
+        until = self.seconds() + EVENT_SECONDS
+        for number, event in enumerate(events, 1):
+            yield event
+            if not number & 7 and self.seconds() >= until:
+                self.left = events[number:]
+                return
+
+
+def bound_events(reactor: Any) -> None:
+    """Let an epoll reactor handle no more events in one turn than these. Others stay as they are.
+
+    To be called once the reactor has its clock.
+    """
+    if type(reactor).__name__ == "EPollReactor" and not isinstance(reactor._poller, _BoundedPoller):
+        reactor._poller = _BoundedPoller(reactor._poller, reactor.seconds)
 
 
 def unsent(transport: Any) -> int:

@@ -41,6 +41,7 @@ COUNTS: Final = (
         "Those of them that were dropped: too many, or no Redis.",
     ),
     ("commands_received", "kschat_cluster_commands_received", "Commands of other daemons."),
+    ("blocked", "kschat_messages_blocked", "Messages that were not kept: their recipients block their senders."),
     ("revoked", "kschat_sockets_revoked", "Sockets that were disconnected because their tokens were revoked."),
     ("batches", "kschat_batches", "Batches that passed through the pipeline."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from html import escape
+from ipaddress import ip_address
 from secrets import token_hex
 from typing import Final
 from urllib.parse import urlencode
@@ -31,6 +32,11 @@ from kschat.chat.tokens import Issuer, as_user
 
 DEMO_TOKEN_SECONDS: Final = 12 * 3600
 """How long a demo's token lasts. The page fetches itself again for a new one when it ends."""
+
+MISDIRECTED: Final = 421
+"""The status of a request for a host that this daemon does not speak for (RFC 9110, section 15.5.20)."""
+
+_HOST: Final = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]{0,5})?")
 
 HEADERS: Final = {
     b"content-type": b"text/html; charset=utf-8",
@@ -188,6 +194,13 @@ class PageResource(Resource):
 
     def render_GET(self, request: IRequest) -> int:
         """The page. A template that asks for what is not there is a 500 and a line in the log."""
+        if self._issuer is not None and not is_loopback(request.getHeader(b"host") or b""):
+            # Otherwise any page on the web could point its own name at this machine (DNS rebinding), and read a token.
+            request.setResponseCode(MISDIRECTED)
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            request.write(b"This is a demo, and for this machine alone: open it as localhost or 127.0.0.1.\n")
+            request.finish()
+            return NOT_DONE_YET
         visit = self._visit(request)
         rendering = self._render(request, visit.form)
         rendering.addCallbacks(self._send, self._failed, callbackArgs=(request, visit), errbackArgs=(request,))
@@ -232,6 +245,20 @@ class PageResource(Resource):
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.write(b"The page could not be made; the daemon's log says why.\n")
         request.finish()
+
+
+def is_loopback(host: bytes) -> bool:
+    """Whether the header Host names this machine by an address or a name that nobody else can have (RFC 6761, 6.3)."""
+    found = _HOST.fullmatch(host.decode("latin-1").lower())
+    if found is None:
+        return False
+    name = found["six"] or found["name"]
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _argument(arguments: dict[bytes, list[bytes]], name: bytes) -> str:

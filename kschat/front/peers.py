@@ -263,7 +263,8 @@ class Peers:
             lines += [b"Connection: close", b"Content-Length: %d" % len(body)]
         client = client_of(request).to_header()
         lines += [CLIENT + b": " + client]
-        lines += [PROOF + b": " + self.session_ids.proof(request.method, uri, client), b"", body]
+        proof = self.session_ids.proofs.make(method=request.method, uri=uri, client=client, body=body)
+        lines += [PROOF + b": " + proof, b"", body]
         return b"\r\n".join(lines)
 
     def ended(self, downstream: Downstream) -> None:

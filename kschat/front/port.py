@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from kschat.front.backlog import ENOUGH, small_backlog
 from kschat.front.bindable import reason
+from kschat.front.compat_twisted import bound_accepts
 
 
 # SystemExit makes Python end with the sentence on stderr (which twistd logs), status 1 and no traceback. Exception
@@ -78,6 +79,7 @@ class ListeningService(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
+        bound_accepts(port)
         backlog = small_backlog(self._description)
         if backlog is not None and self._setting == "listen":
             self.log.warn(

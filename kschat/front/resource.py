@@ -186,18 +186,26 @@ class PeerResource(Resource):
 
     def takes_body(self, request: Request, method: bytes, uri: bytes) -> bool:
         """Whether a request's body has to be read: it is another daemon's."""
-        return self._is_proved(request, method, uri)
+        assert isinstance(request, BoundedRequest)
+        request.digest = self._checked(request, method, uri)
+        return bool(request.digest)
 
-    def _is_proved(self, request: Request, method: bytes, uri: bytes) -> bool:
+    def _checked(self, request: Request, method: bytes, uri: bytes) -> bytes:
         proof, client = request.getHeader(PROOF) or b"", request.getHeader(CLIENT) or b""
-        return self._session_ids.is_proof(proof, method=method, uri=uri, client=client)
+        return self._session_ids.proofs.check(proof, method=method, uri=uri, client=client) or b""
 
     def render(self, request: Request) -> Any:
         """Serve a request of a peer."""
         assert isinstance(request, BoundedRequest)
-        if not self._is_proved(request, request.method, request.uri):
+        body = b"" if request.content is None else request.content.read()
+        if request.digest is None:
+            # It has no body, so nobody has looked at its head.
+            request.digest = self._checked(request, request.method, request.uri)
+        if not request.digest or not self._session_ids.proofs.fits(request.digest, body):
             request.setResponseCode(403)
             return b""
+        if request.content is not None:
+            request.content.seek(0)
         request.client_address = ClientAddress.from_header(request.getHeader(CLIENT) or b"")
         if not request.channel.attribute(request.client_address):
             request.setResponseCode(503)

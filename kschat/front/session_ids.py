@@ -15,6 +15,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kschat.front.peer_proof import PeerProofs
+
 #: Random bytes, so that an id cannot be guessed and no two daemons make the same one (NIST SP 800-38D, 8.2.2).
 _NONCE: Final = 12
 
@@ -38,11 +40,14 @@ class SessionIds:
     Args:
         secret: shared by all daemons of the cluster.
         here: where others reach this daemon.
+
+    Attributes:
+        proofs: prove to other daemons that a request comes from a daemon.
     """
 
     def __init__(self, secret: bytes, here: PeerAddress) -> None:
         self._seal = AESGCM(_derived(secret, b"kschat session ids"))
-        self._proof = _derived(secret, b"kschat requests of peers")
+        self.proofs = PeerProofs(_derived(secret, b"kschat requests of peers"))
         self._here = msgspec.msgpack.encode((here.host, here.port))
 
     def new(self) -> str:
@@ -60,14 +65,6 @@ class SessionIds:
         except (ValueError, InvalidTag):
             return None
         return None if address == self._here else PeerAddress(*msgspec.msgpack.decode(address, type=tuple[str, int]))
-
-    def proof(self, method: bytes, uri: bytes, client: bytes) -> bytes:
-        """Proof to another daemon that a request, and what is said of its client, come from a daemon of the cluster."""
-        return hmac.new(self._proof, b"\n".join((method, uri, client)), "sha256").hexdigest().encode()
-
-    def is_proof(self, proof: bytes, *, method: bytes, uri: bytes, client: bytes) -> bool:
-        """Whether ``proof`` is that of the request."""
-        return hmac.compare_digest(proof, self.proof(method, uri, client))
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

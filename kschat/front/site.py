@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -59,23 +60,34 @@ def make_root(
     *,
     page: IResource,
     static: IResource,
-    health: IResource,
-    ready: IResource,
-    metrics: IResource | None = None,
+    ops: Mapping[str, IResource] = MappingProxyType({}),
     base_path: str = "",
 ) -> Resource:
-    """All that a daemon serves beside sessions, below ``base_path``. Without ``metrics`` there is no ``/metrics``."""
+    """All that a daemon serves to clients beside sessions.
+
+    Args:
+        page: at the root.
+        static: at ``/static``.
+        ops: what is for operators, by its name below the root.
+        base_path: the path below which all this is.
+    """
     tree = _Directory()
     tree.putChild(b"", page)
     tree.putChild(b"static", static)
-    tree.putChild(b"healthz", health)
-    tree.putChild(b"readyz", ready)
-    if metrics is not None:
-        tree.putChild(b"metrics", metrics)
+    for name, resource in ops.items():
+        tree.putChild(name.encode("ascii"), resource)
     if not base_path.strip("/"):
         return tree
     root = Resource()
     put_at(root, base_path, tree)
+    return root
+
+
+def make_ops_root(ops: Mapping[str, IResource]) -> Resource:
+    """What is for operators alone, on a port of its own: see ``make_root``."""
+    root = Resource()
+    for name, resource in ops.items():
+        root.putChild(name.encode("ascii"), resource)
     return root
 
 

@@ -16,6 +16,7 @@ from kschat.counters import Counters
 from kschat.front import static
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.channel import ChannelBounds
+from kschat.front.compat_twisted import bound_events
 from kschat.front.endpoints import server_endpoint
 from kschat.front.engine import AllowRequest, EngineSettings
 from kschat.front.monotonic import use_monotonic_clock
@@ -65,6 +66,7 @@ class SocketIOService(FrontService):
     ) -> None:
         # Before anything is scheduled.
         use_monotonic_clock(reactor)
+        bound_events(reactor)
         limits = Limits() if limits is None else limits
         front = Front(
             application,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+from io import BytesIO
 from typing import Final
 
 from twisted.python.filepath import FilePath, InsecurePath
@@ -116,7 +117,7 @@ def client_dist(configured: str, working_directory: FilePath[str]) -> FilePath[s
 
 
 class Compressed:
-    """Files as gzip: each is compressed when it is first asked for and when it has changed, and kept, within bounds.
+    """Files and their gzip: each is read when it is first asked for and when it has changed, and kept, within bounds.
 
     Args:
         most: bytes that are kept; those that were asked for longest ago give way.
@@ -125,32 +126,48 @@ class Compressed:
     __slots__ = ("_kept", "_most", "size")
 
     def __init__(self, most: int = GZIP_KEPT) -> None:
-        self._kept: dict[str, tuple[bytes, bytes]] = {}
+        self._kept: dict[tuple[str, bool], tuple[bytes, bytes]] = {}
         self._most = most
         #: bytes that are kept now
         self.size = 0
 
-    def of(self, path: FilePath[str], version: bytes) -> bytes:
-        """The gzip of a file.
+    def of(self, path: FilePath[str], version: bytes, packed: bool = True) -> bytes:
+        """The gzip of a file, or its content.
 
         Args:
             path: the file.
             version: differs when the file has changed.
+            packed: whether it is the gzip.
 
         Raises:
             OSError: it can't be read.
         """
-        known, data = self._kept.pop(path.path, (b"", b""))
+        key = (path.path, packed)
+        known, data = self._kept.pop(key, (b"", b""))
         self.size -= len(data)
         if known != version:
             # Without a time in it, so that daemons behind one proxy send the same.
-            data = gzip.compress(path.getContent(), 6, mtime=0)
-        self._kept[path.path] = (version, data)
+            data = path.getContent()
+            if packed:
+                data = gzip.compress(data, 6, mtime=0)
+        self._kept[key] = (version, data)
         self.size += len(data)
         while self.size > self._most:
             oldest = next(iter(self._kept))
             self.size -= len(self._kept.pop(oldest)[1])
         return data
+
+
+class _FileInMemory(File):
+    """A file whose content is known: a client that does not read it holds no descriptor beside its connection."""
+
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(path)
+        self._content = content
+
+    def openForReading(self) -> BytesIO:
+        """The content."""
+        return BytesIO(self._content)
 
 
 def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> bytes | int:
@@ -191,7 +208,13 @@ def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> 
         request.setHeader(b"content-type", kind.encode("ascii"))
         request.setHeader(b"content-encoding", b"gzip")
         return data
-    file = File(path.path)
+    if size < GZIP_FILES.stop:
+        try:
+            file: File = _FileInMemory(path.path, compressed.of(path, version, packed=False))
+        except OSError:
+            return not_found(request, b"There is no such file.\n")
+    else:
+        file = File(path.path)
     file.type = kind
     file.encoding = None
     rendered: bytes | int = file.render_GET(request)

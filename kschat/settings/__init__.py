@@ -16,11 +16,12 @@ Nothing here opens a socket; the files that settings name are only looked at.
 from kschat.settings.given import ConfigError
 from kschat.settings.keyfiles import claim_rules, jwks_settings, read_keys, read_secret
 from kschat.settings.loading import load
-from kschat.settings.model import SETTINGS, Config
+from kschat.settings.model import ENDPOINTS, SETTINGS, Config
 from kschat.settings.table import describe, settings_table
 from kschat.settings.validation import control_path, peer_place
 
 __all__ = [
+    "ENDPOINTS",
     "SETTINGS",
     "Config",
     "ConfigError",

@@ -238,12 +238,17 @@ def store(text: str, examples: Mapping[str, str]) -> str:
     if word in ("rabbitmq", "amqp", "relay", "null", "no", "off", "false") or kind in ("amqp", "amqps"):
         return "use none (relay mode), and give the URL of RabbitMQ to the setting amqp"
     if colon and kind.lower() in ("sqlite", "sqlite3", "file"):
-        path = rest if not rest.startswith("//") else rest[2:]
-        return f"use sqlite:{re.sub('^/+', '/', path)}" if path else "use sqlite:kschat.db"
+        return f"use sqlite:{_database(rest.removeprefix('//'))}"
     if not colon and ("/" in said or re.search(r"\.(db|sqlite3?|sql)$", word)):
-        return f"use sqlite:{said}"
+        return f"use sqlite:{_database(said)}"
     near = difflib.get_close_matches(kind.lower(), examples, n=1)
     return f"use {examples[near[0]]}" if near else ""
+
+
+def _database(path: str) -> str:
+    """A path as the store takes it: of a file."""
+    path = re.sub("^/+", "/", path)
+    return f"{path}kschat.db" if path == "" or path.endswith("/") else path
 
 
 def url(text: str, schemes: tuple[str, ...], example: str) -> str:
@@ -261,11 +266,22 @@ def url(text: str, schemes: tuple[str, ...], example: str) -> str:
         rest = re.sub(rf"^(?:{'|'.join(map(re.escape, schemes))}):/*", "", said)
         if secret or not re.fullmatch(r"[\w.\[\]:,-]+(/[\w.%/-]*)?", rest, re.ASCII):
             return f"begin it with {schemes[0]}://" if re.search(r"\w", said) else f"write {example}"
-        return f"write {schemes[0]}://{rest}"
+        return f"write {schemes[0]}://{_with_ports(rest)}" if _has_host(rest) else f"write {example}"
     near = difflib.get_close_matches(scheme.lower(), schemes, n=1, cutoff=0.5)
-    if not near:
+    if not near or not _has_host(rest):
         return f"write {example}"
-    return f"begin it with {near[0]}://" if secret else f"write {near[0]}://{rest}"
+    return f"begin it with {near[0]}://" if secret else f"write {near[0]}://{_with_ports(rest)}"
+
+
+def _has_host(rest: str) -> bool:
+    return re.search(r"\w", rest.partition("/")[0]) is not None
+
+
+def _with_ports(rest: str) -> str:
+    """What follows ``://``, without ports that are none."""
+    authority, slash, path = rest.partition("/")
+    mended = re.sub(r":(\d+)(?=,|$)", lambda found: found[0] if 0 < int(found[1][:6]) < 65536 else "", authority)
+    return f"{mended}{slash}{path}"
 
 
 def origin(text: str) -> str:

@@ -528,6 +528,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             60,
         ),
     ] = 0.1
+    max_blocked: Annotated[int, About("Users whom one user may block.", "users", 1, 10_000)] = 1000
+    blocked_reply: Annotated[
+        str,
+        About(
+            "How a `Send` to a user who blocks the sender is answered: `accepted`, as if it had been stored; or "
+            "`refused`, with ER 6.",
+            choices=("accepted", "refused"),
+        ),
+    ] = "accepted"
+    restrict_presence: Annotated[
+        bool, About("Show a user's presence only to those whose token lets them write to it (the claim `data.to`).")
+    ] = False
     store_messages: Annotated[
         int, About("Messages that are kept; the oldest are deleted first.", "messages", 1, 10**9)
     ] = 100_000
@@ -575,15 +587,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Annotated[
         bool,
         About(
-            "Serve `/metrics`, for Prometheus, on the same port. It holds counts and no names, but a proxy should "
-            "not expose it to the internet."
+            "Serve `/metrics`, for Prometheus, at `ops_listen` or, without that, on the port for clients. It holds "
+            "counts and no names, but a proxy should not expose it to the internet."
         ),
     ] = True
+    ops_listen: Annotated[
+        str,
+        About(
+            "Where `/healthz`, `/readyz` and `/metrics` are served to operators alone: a Twisted endpoint such as "
+            "`tcp:9100:interface=127.0.0.1`. The port for clients serves none of them then. Empty: it serves them all."
+        ),
+    ] = ""
     access_log: Annotated[bool, About("Log every HTTP request, without its token.")] = True
 
     def __repr__(self) -> str:
         # The struct's own would put the secret into any log line or traceback that shows a Config.
         return f"Config({', '.join(f'{name}={SETTINGS[name].to_toml(getattr(self, name))}' for name in SETTINGS)})"
 
+
+#: The settings that are places to listen at.
+ENDPOINTS = ("listen", "peer_listen", "ops_listen")
 
 SETTINGS: Mapping[str, Setting] = settings_of(Config)

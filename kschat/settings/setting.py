@@ -132,16 +132,25 @@ class Setting(msgspec.Struct, frozen=True):
         if self.kind == "flag" and isinstance(value, str | bool | int | float):
             return hints.flag(str(value))
         if self.kind in ("whole", "number") and isinstance(value, str | float) and str(value) not in ("nan", "inf"):
-            return hints.number(str(value), self.about.unit, self.kind == "whole")
+            hint = hints.number(str(value), self.about.unit, self.kind == "whole")
+            return hint if not hint.startswith("write ") or self._takes(hint.removeprefix("write ")) else ""
         if self.about.masked:
             return ""
         if self.kind == "text" and isinstance(value, int | float) and not isinstance(value, bool):
-            if self.name in ("listen", "peer_listen"):
+            if self.name.endswith("listen"):
                 return hints.endpoint(str(value))
             return f"write {self.to_toml(str(value))}"
         if self.kind == "text" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
             return f"write {self.to_toml(value[0])}"
         return ""
+
+    def _takes(self, number: str) -> bool:
+        """Whether it is within the bounds."""
+        try:
+            self._bounded(float(number))
+        except ValueError:
+            return False
+        return True
 
     def _bounded(self, value: Value) -> Value:
         about = self.about
@@ -164,8 +173,8 @@ class Setting(msgspec.Struct, frozen=True):
             if about.maximum is not None and value > about.maximum:
                 reason = f"is more than {about.maximum:.15g} {about.unit}".rstrip()
                 # Who knows Socket.IO's own options gives milliseconds.
-                meant = value / 1000 if about.unit == "seconds" else 0
-                fits = about.minimum is not None and about.minimum <= meant <= about.maximum
+                meant = value / 1000
+                fits = about.unit == "seconds" and about.minimum is not None and about.minimum <= meant <= about.maximum
                 raise Unfit(hints.added(reason, f"write {meant:.15g} if you mean milliseconds" if fits else ""))
         return value
 

@@ -15,7 +15,7 @@ from kschat.front.origins import OriginError, Origins
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
-from kschat.settings.model import Config
+from kschat.settings.model import ENDPOINTS, Config
 from kschat.settings.setting import Setting
 
 PEER_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]{1,100}):(?P<port>\d{1,5})/?", re.ASCII)
@@ -34,7 +34,7 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     def named(name: str) -> str:
         return f"{name} ({getattr(config, name)} from {given[name].origin})"
 
-    for name in ("listen", "peer_listen"):
+    for name in ENDPOINTS:
         _check_endpoint(name, getattr(config, name), fault)
     _check_backends(config, backends, fault)
     _check_peers(config, fault)
@@ -84,7 +84,7 @@ def _may_be_origin(text: str) -> bool:
 
 def _check_endpoint(name: str, text: str, fault: Callable[[str, str], ConfigError]) -> None:
     """That it may be a Twisted endpoint; whether Twisted can use it is seen at the start."""
-    if not text and name == "peer_listen":
+    if not text and name != "listen":
         return
     if not text.strip():
         raise fault(name, "is empty: give a Twisted endpoint, such as tcp:3000")
@@ -217,7 +217,7 @@ def _check_peers(config: Config, fault: Callable[[str, str], ConfigError]) -> No
     if peer_place(config) is None:
         if config.peer_url:
             hint = hints.url(config.peer_url, ("http",), "http://10.0.0.3:3001")
-            if hint == f"write {config.peer_url.rstrip('/')}":
+            if hint.rstrip("/") == f"write {config.peer_url.rstrip('/')}":
                 hint = "give its port too"
             raise fault("peer_url", f"is not like http://10.0.0.3:3001: {hint}")
         raise fault("peer_listen", "has no interface and port at which other daemons can reach it: give peer_url too")

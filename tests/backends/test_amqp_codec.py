@@ -1,9 +1,13 @@
 """What travels by RabbitMQ, read without one."""
 
+import msgspec
+from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.backends.amqp.codec import as_tutorial, from_tutorial, packed, unpacked
+from kschat.backends.amqp.codec import CodecError, as_tutorial, from_tutorial, packed, unpacked
 from kschat.chat.ingest import cid_of
+from kschat.chat.interfaces import Stored
+from kschat.chat.message import Message
 from kschat.wire.jsonnumbers import MAX_SAFE
 
 
@@ -26,3 +30,36 @@ class TutorialTests(SynchronousTestCase):
             self.assertTrue(cid_of(read.message))
             self.assertEqual(unpacked(packed([read])), [read])
             self.assertIn(b'"msg":"x"', as_tutorial(read.message))
+
+
+class BatchTests(SynchronousTestCase):
+    """A batch of a daemon, or of whoever may publish on its exchange."""
+
+    def good(self, **changes: object) -> Stored:
+        message = Message(
+            "018c" + "0" * 20, "ann", "ben", "ann", "ben", Raw(b'{"a":[1,"\xc3\xa9"]}'), 1_700_000_000_000
+        )
+        return Stored(msgspec.structs.replace(message, **changes), (("ben", 7),))
+
+    def test_what_is_whole_is_read(self) -> None:
+        placeholder = Raw(b'{"_placeholder":true,"num":0}')
+        for batch in ([self.good()], [self.good(msg=placeholder, attachments=(b"x",)), self.good(cid="c")]):
+            self.assertEqual(unpacked(packed(batch)), batch)
+
+    def test_what_no_client_or_store_could_read_is_refused(self) -> None:
+        for changes in (
+            {"msg": Raw(b'{"a":}')},
+            {"msg": Raw(b'"\xff"')},
+            {"msg": Raw(b"")},
+            {"msg": Raw(b'1],"x":[2')},
+            {"msg": Raw(b"[" * 2000 + b"]" * 2000 + b" ")},
+            {"msg": Raw(b'{"_placeholder":true,"num":1}'), "attachments": (b"x",)},
+            {"msg": Raw(b'{"_placeholder":true,"num":0}')},
+            {"mid": "no mid"},
+            {"mid": "0" * 65},
+            {"sender": ""},
+            {"sender": "x" * 129},
+            {"recipient": "x" * 129},
+            {"time": 2**63},
+        ):
+            self.assertRaises(CodecError, unpacked, packed([self.good(), self.good(**changes)]))

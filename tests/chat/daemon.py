@@ -43,6 +43,7 @@ class ChatDaemon:
         leeway, token_times: for tokens that expire.
         key_source: is asked for newer keys.
         verifier: of tokens, in the place of the issuer's.
+        more: other arguments of ``make_context``.
 
     Attributes:
         step: seconds that the wall clock was set from where it stood.
@@ -65,6 +66,7 @@ class ChatDaemon:
         token_times: TokenTimes | None = None,
         key_source: KeySource | None = None,
         verifier: Verifier | None = None,
+        **more: Any,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -97,6 +99,7 @@ class ChatDaemon:
             counters=self.counters,
             uniform=uniform,
             rates=rates or RateSettings(),
+            **more,
         )
         self.chat = Chat(self.context)
         self.hub = self.context.hub

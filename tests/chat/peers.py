@@ -347,6 +347,7 @@ class Daemon(ChatDaemon):
         max_rooms: rooms of a user.
         bus: as given, or one of a daemon that is alone.
         rates: what users and addresses may do; anything, unless given.
+        more: other arguments of ``make_context``.
     """
 
     def __init__(
@@ -359,6 +360,7 @@ class Daemon(ChatDaemon):
         max_rooms: int = 1000,
         bus: Any = None,
         rates: RateSettings | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(
             store=store,
@@ -370,6 +372,7 @@ class Daemon(ChatDaemon):
             bus=bus,
             rates=rates,
             uniform=lambda least, most: (least + most) / 2,
+            **more,
         )
 
     def client(

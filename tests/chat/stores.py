@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from kschat.chat.interfaces import (
     NO_BOUND,
+    Blocks,
     Conversation,
     Entry,
     InboxPage,
@@ -64,6 +65,7 @@ class AskedStore:
         epoch: as of ``IStore``.
         held: calls wait in ``questions`` for the test to answer them.
         prompt: what is held is found when it is asked for, and not when it is answered.
+        holds_blocks: also calls of ``blocks``.
         away: calls fail with StoreUnavailable.
         error: what calls fail with where it is away.
         asked: the name of each call, with its arguments.
@@ -78,6 +80,7 @@ class AskedStore:
         self.epoch = "the first"
         self.held = False
         self.prompt = False
+        self.holds_blocks = False
         self.away = False
         self.error: Exception = StoreUnavailable("the test took it away")
         self.questions: list[Question] = []
@@ -144,6 +147,22 @@ class AskedStore:
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._ask("leave", room, user)
+
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return self._ask("block", user, peer, most)
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return self._ask("unblock", user, peer)
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return self._ask("blocked", user)
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        """At once, also while others are held, unless ``holds_blocks``."""
+        held, self.held = self.held, self.held and self.holds_blocks
+        asked = self._ask("blocks", user, list(peers))
+        self.held = held
+        return asked
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._ask("revoke", revocation, now=now, most=most)

@@ -632,7 +632,7 @@ class Table(SynchronousTestCase):
         def named(asked: Callable[[Command[Any]], bool]) -> set[str]:
             return {command.name for command in COMMANDS.values() if asked(command)}
 
-        kept = {"Read", "History", "Sync", "Conversations", "Join", "Leave"}
+        kept = {"Read", "History", "Sync", "Conversations", "Join", "Leave", "Block", "Unblock", "Blocked"}
         self.assertEqual(named(lambda command: command.needs_store), kept)
         self.assertEqual(named(lambda command: command.waits), {*kept, "Presence", "Token"})
         self.assertEqual(named(lambda command: command.tutorial), {"Send", "Logout"})

@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+import jwt
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat.expiry import LOOK_EVERY, TURN, TokenTimes
+from kschat.chat.revocation import RevocationRequest
 from kschat.wire.engineio import Revision
+from tests.chat.daemon import SECRET
 from tests.chat.house import Guest, Heard, House
 
 REVISIONS: tuple[Revision, ...] = (3, 4)
@@ -230,6 +233,29 @@ class TestRenewal(ExpiryCase):
         self.renew(guest, self.token(100))
         guest.say("Join", {"room": "#team"}, ack=3)
         self.assertEqual(guest.acks()[3]["ER"], 6)
+
+    def test_those_whom_the_new_token_lets_write_to_count(self) -> None:
+        guest = self.live(100)
+        self.renew(guest, self.house.issuer.issue("ann", 100, to=("cem",)))
+        first, second = guest.send("ann", "ben"), guest.send("ann", "cem")
+        self.house.turn()
+        acks = guest.acks()
+        self.assertEqual((acks[first].get("ER"), acks[second].get("ER", 0)), (6, 0))
+        self.renew(guest, self.token(100))
+        third = guest.send("ann", "ben")
+        self.house.turn()
+        self.assertEqual(guest.acks()[third].get("ER", 0), 0)
+
+    def test_a_revoked_token_is_none_to_renew_by(self) -> None:
+        guest = self.live(100)
+        claims = {"data": {"id": "ann"}, "exp": int(self.house.clock.seconds()) + 200, "jti": "gone"}
+        self.successResultOf(self.house.chat.operations.revoke(RevocationRequest(jti="gone")))
+        self.assertEqual(self.renew(guest, jwt.encode(claims, SECRET, "HS256"))["ER"], 6)
+        claims["jti"] = "another"
+        self.assertEqual(self.renew(guest, jwt.encode(claims, SECRET, "HS256")), {"ER": 0})
+        # What it was renewed by can be revoked in turn.
+        self.successResultOf(self.house.chat.operations.revoke(RevocationRequest(jti="another")))
+        self.assertEqual(self.house.hub.sockets, 0)
 
     def test_a_token_that_never_ends_ends_the_waiting(self) -> None:
         guest = self.live(100)

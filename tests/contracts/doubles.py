@@ -15,6 +15,7 @@ from zope.interface import implementer
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.interfaces import (
     NO_BOUND,
+    Blocks,
     Conversation,
     InboxPage,
     InboxState,
@@ -149,6 +150,18 @@ class LateStore:
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self.answers.to(lambda: self._memory.leave(room, user))
+
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return self.answers.to(lambda: self._memory.block(user, peer, most))
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return self.answers.to(lambda: self._memory.unblock(user, peer))
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return self.answers.to(lambda: self._memory.blocked(user))
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        return self.answers.to(lambda: self._memory.blocks(user, peers))
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self.answers.to(lambda: self._memory.revoke(revocation, now=now, most=most))

@@ -12,6 +12,8 @@ from zope.interface.verify import verifyObject
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     PAGE_BYTES,
+    BlockListFull,
+    Blocks,
     Conversation,
     Entry,
     InboxState,
@@ -839,7 +841,123 @@ class RevocationContract(Contract):
         self.assertEqual(await self.kept(store), [Revocation("uann", 0, 3000), Revocation("ucem")])
 
 
+class BlockContract(Contract):
+    """Users who do not want each other's messages."""
+
+    async def test_a_list_is_changed_and_says_whether_it_was(self) -> None:
+        store = await self.make_store()
+        self.assertEqual(await store.blocked("ann"), [])
+        self.assertFalse(await store.unblock("ann", "ben"))
+        self.assertTrue(await store.block("ann", "ben", 10))
+        self.assertFalse(await store.block("ann", "ben", 10))
+        self.assertTrue(await store.block("ann", "cem", 10))
+        self.assertEqual(sorted(await store.blocked("ann")), ["ben", "cem"])
+        self.assertEqual(await store.blocked("ben"), [])
+        self.assertTrue(await store.unblock("ann", "ben"))
+        self.assertFalse(await store.unblock("ann", "ben"))
+        self.assertEqual(await store.blocked("ann"), ["cem"])
+
+    async def test_a_full_list_takes_nobody_else(self) -> None:
+        store = await self.make_store()
+        for user in ("ben", "cem"):
+            await store.block("ann", user, 2)
+        with self.assertRaises(BlockListFull):
+            await store.block("ann", "dan", 2)
+        self.assertFalse(await store.block("ann", "ben", 2))
+        self.assertTrue(await store.block("ben", "dan", 2))
+        await store.unblock("ann", "ben")
+        self.assertTrue(await store.block("ann", "dan", 2))
+
+    async def test_who_blocks_whom_among_some(self) -> None:
+        store = await self.make_store()
+        self.assertEqual(await store.blocks("ann", ["ben", "nobody"]), Blocks())
+        for user, peer in (("ann", "ben"), ("cem", "ann"), ("dan", "ann"), ("ann", "dan"), ("ben", "cem")):
+            await store.block(user, peer, 10)
+        everybody = ["ben", "cem", "dan", "eve", "ann"]
+        found = await store.blocks("ann", everybody)
+        self.assertEqual(found, Blocks(frozenset({"ben", "dan"}), frozenset({"cem", "dan"})))
+        self.assertEqual(await store.blocks("ann", ["cem"]), Blocks(frozenset(), frozenset({"cem"})))
+        self.assertEqual(await store.blocks("ann", []), Blocks())
+        self.assertEqual(await store.blocks("eve", everybody), Blocks())
+        many = [f"user {number}" for number in range(1200)]
+        await store.block("user 1199", "ann", 10)
+        self.assertEqual((await store.blocks("ann", many)).blockers, frozenset({"user 1199"}))
+
+    async def test_a_message_to_who_blocks_its_sender_is_refused_and_the_others_of_its_batch_are_not(self) -> None:
+        store = await self.make_store()
+        await store.append([message("ann", "ben")])
+        await self.settle(store)
+        await store.block("ben", "ann", 10)
+        batch = [message("ann", "ben"), message("ann", "cem"), message("ben", "ann"), message("cem", "ben")]
+        answers = await store.append(batch)
+        self.assertEqual([one.refused for one in answers], [Error.NOT_ALLOWED, None, None, None])
+        self.assertEqual([one.places for one in answers], [(), (("cem", 1),), (("ann", 1),), (("ben", 2),)])
+        self.assertEqual(answers[0].message, batch[0])
+        await self.settle(store)
+        self.assertEqual(len((await store.read("ben", 0, 10)).entries), 2)
+        self.assertEqual(len((await store.history("ann", "ben", before=None, limit=10)).messages), 2)
+        await store.unblock("ben", "ann")
+        (again,) = await store.append([message("ann", "ben")])
+        self.assertEqual(again.places, (("ben", 3),))
+
+    async def test_one_who_never_wrote_before_is_blocked_too_and_appears_nowhere(self) -> None:
+        store = await self.make_store()
+        await store.block("ben", "ann", 10)
+        (answer,) = await store.append([message("ann", "ben")])
+        self.assertEqual((answer.refused, answer.places), (Error.NOT_ALLOWED, ()))
+        await self.settle(store)
+        for user in ("ann", "ben"):
+            self.assertEqual(await store.conversations(user, 10), [])
+        self.assertEqual(await store.history("ann", "ben", before=None, limit=10), Page((), False))
+        self.assertEqual((await store.inbox("ben")).last, 0)
+
+    async def test_a_repeat_of_what_was_kept_before_is_answered_and_one_of_what_was_refused_is_none(self) -> None:
+        store = await self.make_store()
+        first = message("ann", "ben", cid="c1")
+        await store.append([first])
+        await self.settle(store)
+        await store.block("ben", "ann", 10)
+        again, refused, twice = await store.append(
+            [message("ann", "ben", cid="c1"), message("ann", "ben", cid="c2"), message("ann", "ben", cid="c2")]
+        )
+        self.assertEqual(again, kept(first, 1, True))
+        self.assertEqual([refused.refused, twice.refused], [Error.NOT_ALLOWED] * 2)
+        await store.unblock("ben", "ann")
+        last = message("ann", "ben", cid="c2")
+        self.assertEqual(await store.append([last]), [kept(last, 2)])
+
+    async def test_messages_to_rooms_are_kept(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        await store.block("ben", "ann", 10)
+        (answer,) = await store.append([message("ann", "#r")])
+        self.assertEqual((answer.refused, answer.places), (None, (("ben", 1),)))
+
+    async def test_blocks_and_messages_are_done_in_the_order_they_were_asked_for(self) -> None:
+        store = await self.make_store()
+        asked: list[Deferred[Any]] = [
+            store.append([message("ann", "ben")]),
+            store.block("ben", "ann", 10),
+            store.append([message("ann", "ben")]),
+            store.unblock("ben", "ann"),
+            store.append([message("ann", "ben")]),
+        ]
+        results: list[Any] = await gatherResults(asked)
+        refused = [results[index][0].refused for index in (0, 2, 4)]
+        self.assertEqual(refused, [None, Error.NOT_ALLOWED, None])
+
+    async def test_names_are_not_run_together(self) -> None:
+        store = await self.make_store()
+        pairs = [("a", "b:c"), ("a:b", "c"), ("a", "b\0c"), ("a\0b", "c"), ("ab", "c"), ("a", "bc"), ("1", "01")]
+        for user, peer in pairs[::2]:
+            await store.block(user, peer, 10)
+        answers = await store.append([message(peer, user) for user, peer in pairs])
+        self.assertEqual([one.refused is not None for one in answers], [n % 2 == 0 for n in range(len(pairs))])
+
+
 class StoreContract(
+    BlockContract,
     AppendContract,
     RepeatContract,
     InboxContract,
@@ -880,6 +998,10 @@ class FailingStoreContract(Contract):
             store.leave("#r", "ann"),
             store.revoke(Revocation("uann"), now=0, most=10),
             store.revocations(0, 10),
+            store.block("ann", "ben", 10),
+            store.unblock("ann", "ben"),
+            store.blocked("ann"),
+            store.blocks("ann", ["ben"]),
         ):
             with self.assertRaises(StoreUnavailable):
                 await asked
@@ -904,6 +1026,7 @@ class FailingStoreContract(Contract):
         await store.mark_read("ben", "ann", answers[1].message.mid)
         await store.save_progress(Progress({"ben": 2}, {"ben": 1000}))
         await store.revoke(Revocation("uann"), now=0, most=10)
+        await store.block("ann", "eve", 10)
         await self.break_off(store)
         await self.bring_back(store)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries(answers))
@@ -913,3 +1036,6 @@ class FailingStoreContract(Contract):
         self.assertEqual([one.unread for one in await store.conversations("ben", 10)], [1])
         self.assertFalse(await store.join("#r", "ann", 10))
         self.assertEqual([one.revocation for one in await store.revocations(0, 10)], [Revocation("uann")])
+        self.assertEqual(await store.blocked("ann"), ["eve"])
+        (refused,) = await store.append([message("eve", "ann")])
+        self.assertEqual(refused.refused, Error.NOT_ALLOWED)

@@ -20,6 +20,7 @@ from kschat.chat.bus import BusEvent, BusListener, IBus, Wants
 from kschat.chat.cluster_commands import ClusterCommand, packed, unpacked
 from kschat.chat.interfaces import (
     NO_BOUND,
+    Blocks,
     Conversation,
     InboxPage,
     InboxState,
@@ -133,6 +134,18 @@ class FarStore:
 
     def members(self, room: str) -> Deferred[list[str]]:
         return self._reads.ask(lambda: self._store.members(room))
+
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return self._writes.ask(lambda: self._store.block(user, peer, most))
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return self._writes.ask(lambda: self._store.unblock(user, peer))
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return self._reads.ask(lambda: self._store.blocked(user))
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        return self._reads.ask(lambda: self._store.blocks(user, peers))
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._writes.ask(lambda: self._store.revoke(revocation, now=now, most=most))

@@ -219,8 +219,10 @@ class Daemon:
         root = make_root(
             page=page or Data(b"the page", "text/html"),
             static=Data(b"a file", "text/css"),
-            health=Health(lambda: {"connections": self.connections.open}),
-            ready=Ready(lambda: {"router": True, "store": self.store_up}, lambda: False),
+            ops={
+                "healthz": Health(lambda: {"connections": self.connections.open}),
+                "readyz": Ready(lambda: {"router": True, "store": self.store_up}, lambda: False),
+            },
             base_path=base_path,
         )
         self.site = front.site(root, f"{base_path}/socket.io/")

@@ -140,6 +140,22 @@ class AddressOfARequest(SynchronousTestCase):
             for line in lines:
                 self.assertIn(f"{expected}", line)
 
+    def test_a_proxy_that_nobody_named_is_said_once(self) -> None:
+        def warned(peer: str, trusted: tuple[str, ...] = (), times: int = 3) -> list[str]:
+            daemon = Daemon(trusted_proxies=trusted, access_log=False)
+            with capturedLogs() as logs:
+                for _ in range(times):
+                    wire = daemon.connect(peer=peer)
+                    wire.arrive(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.1\r\n\r\n")
+            return [str(formatEvent(event)) for event in logs]
+
+        (line,) = warned("10.0.0.5")
+        self.assertIn("add 10.0.0.5 to trusted_proxies", line)
+        self.assertEqual(len(warned("127.0.0.1")), 1)
+        self.assertEqual(warned("10.0.0.5", ("10.0.0.0/8",)), [])
+        # Anybody on the internet may send the header.
+        self.assertEqual(warned("8.8.8.8"), [])
+
     def test_each_request_of_a_proxy_s_connection_is_its_own_client_s(self) -> None:
         daemon = Daemon(trusted_proxies=PROXIES)
         wire = daemon.connect()
@@ -154,4 +170,7 @@ class AddressOfARequest(SynchronousTestCase):
         daemon = Daemon(trusted_proxies=PROXIES)
         wire = daemon.connect()
         wire.arrive(handshake(X_Forwarded_For="x" * 2000))
+        for _ in range(20):  # a head that is long waits for its turns
+            daemon.clock.advance(0)
+            wire.pump()
         self.assertIn(b" 101 ", bytes(wire.taken))

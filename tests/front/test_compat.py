@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflate
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.internet.tcp import Connection
+from twisted.internet.tcp import Connection, Port
 from twisted.internet.testing import StringTransport
 from twisted.protocols.haproxy import _wrapper
 from twisted.trial.unittest import SynchronousTestCase
@@ -63,6 +67,21 @@ def connection() -> Any:
     return Connection(closed, nobody, None)
 
 
+def epoll() -> Any:
+    """A reactor that nobody runs."""
+    found = EPollReactor()
+    found.removeAll()
+    return found
+
+
+def listening() -> Any:
+    """A port that has begun to listen."""
+    port = Port(0, Factory(), interface="127.0.0.1", reactor=epoll())
+    port.startListening()
+    port.socket.close()
+    return port
+
+
 class Twisted(Canary, SynchronousTestCase):
     module = compat_twisted
     names = (
@@ -73,6 +92,8 @@ class Twisted(Canary, SynchronousTestCase):
         ),
         Private(channel, "_dataBuffer", "twisted", "take_buffered needs, or frames behind a handshake are lost"),
         Private(channel, "_networkProducer", "twisted", "forget_producer needs, or each WebSocket holds its channel"),
+        Private(listening, "numberAccepts", "twisted", "bound_accepts needs, or a flood makes long turns"),
+        Private(epoll, "_poller", "twisted", "bound_events needs, or the end of thousands makes a long turn"),
         Private(connection, "_tempDataBuffer", "twisted", "write_now needs, or what waits would be overtaken"),
         Private(connection, "_tempDataLen", "twisted", "unsent needs, or slow readers are not seen"),
         Private(connection, "dataBuffer", "twisted", "write_now and unsent need"),
@@ -82,6 +103,59 @@ class Twisted(Canary, SynchronousTestCase):
         Private(lambda: _wrapper, "HAProxyWrappingFactory", "twisted", "haproxy: endpoints stand on"),
         Private(proxied, "_proxyInfo", "twisted", "has_proxy_header needs, or nobody learns why a proxy is refused"),
     )
+
+    def test_a_port_accepts_so_many_connections_in_one_turn_whatever_it_sets_itself(self) -> None:
+        port: Any = listening()
+        compat_twisted.bound_accepts(port)
+        for number, expected in ((1, 1), (20, 20), (21, 20), (5000, 20), (3, 3)):
+            port.numberAccepts = number
+            self.assertEqual(port.numberAccepts, expected)
+        port.numberAccepts += 20
+        self.assertEqual(port.numberAccepts, 20)
+
+    def test_a_turn_of_the_reactor_has_so_many_events_and_the_others_come_next(self) -> None:
+        reactor: Any = EPollReactor()
+        now = 0.0
+        reactor.seconds = lambda: now
+        compat_twisted.bound_events(reactor)
+        compat_twisted.bound_events(reactor)
+        seen: list[int] = []
+        cost = 0.0
+
+        class End(FileDescriptor):
+            """One that has something to read."""
+
+            def __init__(self, end: socket.socket) -> None:
+                super().__init__(reactor)
+                self.end = end
+
+            def fileno(self) -> int:
+                return self.end.fileno()
+
+            def doRead(self) -> None:
+                nonlocal now
+                now += cost
+                seen.append(self.end.fileno())
+
+        for _ in range(2 * compat_twisted.MAX_EVENTS + 10):
+            one, other = socket.socketpair()
+            self.addCleanup(one.close)
+            self.addCleanup(other.close)
+            other.send(b"x")
+            reactor.addReader(End(one))
+        self.addCleanup(reactor.removeAll)
+        for expected in (1, 2):
+            reactor.doPoll(0)
+            self.assertEqual(len(set(seen)), expected * compat_twisted.MAX_EVENTS)
+        reactor.doPoll(0)
+        self.assertEqual(len(set(seen)), 2 * compat_twisted.MAX_EVENTS + 10)
+        # Those that take long are fewer a turn, and none is passed over.
+        cost = compat_twisted.EVENT_SECONDS / 7.9
+        seen.clear()
+        for turn in range(1, compat_twisted.MAX_EVENTS // 8 + 1):
+            reactor.doPoll(0)
+            self.assertEqual(len(seen), 8 * turn)
+        self.assertEqual(len(set(seen)), compat_twisted.MAX_EVENTS)
 
     def test_request_line_is_what_arrived(self) -> None:
         there = channel()

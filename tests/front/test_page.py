@@ -68,6 +68,7 @@ def page(demo: bool = True, templates: FilePath[str] | None = None) -> PageResou
 
 def rendered(resource: PageResource, **arguments: str | bytes) -> Parsed:
     request: Any = DummyRequest([b""])
+    request.requestHeaders.setRawHeaders(b"host", [b"localhost:3000"])
     request.args = {
         name.encode(): [value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")]
         for name, value in arguments.items()
@@ -220,6 +221,7 @@ class Templates(SynchronousTestCase):
         t = "http://twistedmatrix.com/ns/twisted.web.template/0.1"
         resource = page(templates=self.directory(f'<p xmlns:t="{t}" t:render="nothing"/>'))
         request: Any = DummyRequest([b""])
+        request.requestHeaders.setRawHeaders(b"host", [b"localhost:3000"])
         request.args = {}
         resource.render_GET(request)
         self.assertEqual(request.responseCode, 500)
@@ -239,6 +241,24 @@ class OverHttp(TestCase):
         self.assertEqual(headers["cache-control"], "no-store")
         self.assertEqual(headers["referrer-policy"], "no-referrer")
         self.assertEqual(headers["x-content-type-options"], "nosniff")
+
+    async def test_a_demo_gives_its_tokens_to_this_machine_alone(self) -> None:
+        served = Served(self, index=page())
+        for host in ("localhost", "LOCALHOST:3000", "a.localhost", "127.0.0.1:3000", "127.1.2.3", "[::1]:3000"):
+            response = await served.get("/?uid=1&rid=2", host=host)
+            self.assertIn(b"data-token", response.body, host)
+        for host in (
+            "evil.example",
+            "evil.example:3000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "x:y:z",
+        ):
+            response = await served.get("/?uid=1&rid=2", host=host)
+            self.assertEqual(response.code, 421, host)
+            self.assertNotIn(b"data-token", response.body)
+        self.assertEqual((await Served(self, index=page(demo=False)).get("/", host="chat.example")).code, 200)
 
     async def test_head_is_the_page_without_its_body(self) -> None:
         served = Served(self, index=page())

@@ -66,18 +66,14 @@ class SidsTests(SynchronousTestCase):
     def test_anything_else_names_nobody(self, text: str) -> None:
         self.assertIsNone(SessionIds(SECRET, PeerAddress("10.0.0.1", 3001)).elsewhere(text))
 
-    def test_a_proof_is_of_one_request(self) -> None:
-        proof = self.one.proof(b"GET", b"/a", b"192.0.2.7 80")
-        self.assertTrue(self.other.is_proof(proof, method=b"GET", uri=b"/a", client=b"192.0.2.7 80"))
-        for method, uri, client in (
-            (b"POST", b"/a", b"192.0.2.7 80"),
-            (b"GET", b"/b", b"192.0.2.7 80"),
-            (b"GET", b"/a", b"192.0.2.8 80"),
-            (b"GET", b"/a", b""),
-        ):
-            self.assertFalse(self.other.is_proof(proof, method=method, uri=uri, client=client))
+    def test_a_proof_is_of_one_request_of_a_daemon_with_the_secret(self) -> None:
+        told = {"method": b"GET", "uri": b"/a", "client": b"192.0.2.7 80"}
+        proof = self.one.proofs.make(**told, body=b"")
+        for changed in ({"method": b"POST"}, {"uri": b"/b"}, {"client": b"192.0.2.8 80"}, {"client": b""}):
+            self.assertIsNone(self.other.proofs.check(proof, **{**told, **changed}))
         stranger = SessionIds(b"x" * 36, self.places[0])
-        self.assertFalse(stranger.is_proof(proof, method=b"GET", uri=b"/a", client=b"192.0.2.7 80"))
+        self.assertIsNone(stranger.proofs.check(proof, **told))
+        self.assertIsNotNone(self.other.proofs.check(proof, **told))
 
 
 def proved(proof: bytes, client: bytes) -> tuple[str, str]:
@@ -342,14 +338,21 @@ class HandingOn(TestCase):
         sids = SessionIds(SECRET, PeerAddress("127.0.0.1", 1))
         stranger = SessionIds(b"x" * 36, PeerAddress("a", 1))
         client = b"203.0.113.9 5"
-        for proof in (b"", b"x", sids.proof(b"POST", uri.encode(), client), stranger.proof(b"GET", b"/", client)):
+        told = {"uri": uri.encode(), "client": client, "body": b""}
+        bad = [sids.proofs.make(method=b"POST", **told), stranger.proofs.make(method=b"GET", **told)]
+        for proof in (b"", b"x", *bad):
             answer = await self.ask(one.inner, "GET", query, b"", *proved(proof, client))
             self.assertEqual((answer.status, answer.body), (403, b""))
-        good = sids.proof(b"GET", uri.encode(), client)
+        good = sids.proofs.make(method=b"GET", **told)
         answer = await self.ask(two.inner, "GET", query, b"", *proved(good, b"203.0.113.8 5"))
         self.assertEqual((answer.status, answer.body), (403, b""))
         answer = await self.ask(two.inner, "GET", query, b"", *proved(good, client))
         self.assertEqual((answer.status, answer.json["code"]), (400, 1))
+        # Once, and with its own body.
+        self.assertEqual((await self.ask(two.inner, "GET", query, b"", *proved(good, client))).status, 403)
+        for body, status in ((b"40/x", 403), (b"40/y", 400)):
+            proof = sids.proofs.make(method=b"POST", uri=uri.encode(), client=client, body=b"40/y")
+            self.assertEqual((await self.ask(two.inner, "POST", query, body, *proved(proof, client))).status, status)
         line = await self.line(one.inner, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await within(line.ended, "the answer", lambda: repr(line.received), 20)
         self.assertEqual(Response(line.received).status, 404)

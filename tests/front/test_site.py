@@ -43,9 +43,7 @@ class Spelling(SynchronousTestCase):
         root = make_root(
             page=other,
             static=other,
-            health=Health(dict),
-            ready=Ready(dict, bool),
-            metrics=Metrics(Collector(), Clock()),
+            ops={"healthz": Health(dict), "readyz": Ready(dict, bool), "metrics": Metrics(Collector(), Clock())},
         )
         daemon = Daemon()
         daemon.site.resource = root
@@ -53,6 +51,17 @@ class Spelling(SynchronousTestCase):
             for spelling, status in ((path, 200), (path + "/", 404), (path + "/x", 404), ("/" + path, 404)):
                 response = daemon.request(f"GET {spelling} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 self.assertEqual(response.status, status, spelling)
+
+
+class Answers(SynchronousTestCase):
+    def test_nothing_tells_what_serves_it(self) -> None:
+        daemon = Daemon()
+        for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /no HTTP/1.1\r\nHost: x\r\n\r\n", handshake(V4)):
+            wire = daemon.connect()
+            wire.arrive(data)
+            head = bytes(wire.taken).partition(b"\r\n\r\n")[0].lower()
+            self.assertTrue(head.startswith(b"http/1.1 "))
+            self.assertNotIn(b"server:", head)
 
 
 class BasePath(SynchronousTestCase):

@@ -7,6 +7,7 @@ import os
 
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.static import File
 
 from kschat.assets import shipped
 from kschat.front.static import MAX_AGE, ClientDist, Compressed, StaticFiles, client_dist
@@ -53,6 +54,15 @@ class Files(TestCase):
             self.assertEqual(response.headers["cache-control"], f"public, max-age={MAX_AGE}")
             self.assertNotIn("content-encoding", response.headers)
         self.assertEqual((await self.served.get("/static/deep/er.txt")).body, b"deeper")
+
+    async def test_a_file_that_is_not_read_holds_no_descriptor(self) -> None:
+        def fail(*_: object) -> None:
+            raise AssertionError("a file was opened for one request")
+
+        self.patch(File, "openForReading", fail)
+        for headers in ({}, {"range": "bytes=1-2"}):
+            response = await self.served.get("/static/page.js", **headers)
+            self.assertEqual(response.body, b"et" if headers else b"let a;")
 
     async def test_there_is_no_listing_and_no_way_out(self) -> None:
         paths = [

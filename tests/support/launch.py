@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -24,16 +25,30 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 #: What a daemon prints when it serves.
 SERVING: Final = b"serving on http://"
 
+#: Ports of servers. Linux gives those from 32768 on to outgoing connections (ip_local_port_range).
+_PORTS: Final = (10_000, 32_000)
+_CHANCE: Final = SystemRandom()
+
 
 def free_ports(count: int) -> list[int]:
-    """So many TCP ports of 127.0.0.1 that nobody listened on a moment ago, all different."""
-    probes = [socket.socket() for _ in range(count)]
+    """So many TCP ports of 127.0.0.1 that nobody listened on a moment ago, all different.
+
+    They are below those that the system gives to outgoing connections, one of which could take a port before its server
+    is started.
+    """
+    found: dict[int, socket.socket] = {}
     try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        while len(found) < count:
+            port, probe = _CHANCE.randrange(*_PORTS), socket.socket()
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:  # somebody has it, perhaps this loop
+                probe.close()
+            else:
+                found[port] = probe
+        return list(found)
     finally:
-        for probe in probes:
+        for probe in found.values():
             probe.close()
 
 

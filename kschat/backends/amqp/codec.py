@@ -12,8 +12,11 @@ from kschat.backends.ids import ids_of, written
 from kschat.chat.incoming import Id, safe_id
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import MAX_ID, Message
+from kschat.chat.mids import parse_number
 from kschat.wire.errors import ProtocolError
 from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
+from kschat.wire.jsontext import mend_surrogates, structure
+from kschat.wire.socketio import placeholders
 
 #: What says that a body is a batch. Its number changes with its form.
 BATCH: Final = "application/x-kschat-1"
@@ -49,6 +52,17 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(list[_One]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_Tutorial).decode
+#: Checks JSON, and keeps it as it is.
+_json: Final = msgspec.json.Decoder(Raw).decode
+
+#: Depth of a message's JSON; no setting allows more.
+MAX_DEPTH: Final = 1_000
+
+#: Beyond it no store takes a time.
+_MAX_TIME: Final = 2**63
+
+#: Characters of a mid.
+MAX_MID: Final = 64
 
 
 def packed(batch: Sequence[Stored]) -> bytes:
@@ -75,11 +89,31 @@ def unpacked(body: bytes) -> list[Stored]:
     """The batch that ``packed`` made. Raises CodecError."""
     try:
         return [Stored(_message(one), one.places) for one in _unpack(body)]
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"a batch that can't be read: {error}") from None
+    except ProtocolError as error:
+        raise CodecError(f"a batch that can't be read: {error.detail}") from None
 
 
 def _message(one: _One) -> Message:
+    """The message, once it is certain that stores and clients can read it. Raises MsgspecError, ValueError."""
+    if parse_number(one.mid) is None or len(one.mid) > MAX_MID:
+        raise ValueError("its mid is none")
+    if not 0 < len(one.sender) <= MAX_ID or not 0 < len(one.recipient) <= MAX_ID:
+        raise ValueError("an id is out of bounds")
+    if not -_MAX_TIME <= one.time < _MAX_TIME:
+        raise ValueError("its time is out of bounds")
+    if not one.msg.isascii():
+        one.msg.decode()
+    try:
+        _json(one.msg)
+    except msgspec.DecodeError:
+        # Halves of surrogate pairs travel as they are: some decoders pass over them.
+        _json(mend_surrogates(one.msg))
+    if one.attachments or b'"_placeholder"' in one.msg:
+        for number in placeholders(structure(one.msg, MAX_DEPTH)):
+            if not 0 <= number < len(one.attachments):
+                raise ValueError("a placeholder for an attachment that is not there")
     uid, pid = written(one.ids, one.sender, one.recipient) if one.ids else (one.sender, one.recipient)
     return Message(one.mid, one.sender, one.recipient, uid, pid, Raw(one.msg), one.time, one.cid, one.attachments)
 

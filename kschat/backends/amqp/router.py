@@ -27,6 +27,7 @@ from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from kschat.chat.mids import Mids
 from kschat.outage_log import OutageLog
+from kschat.repeated_log import RepeatedLog
 
 #: Seconds between two looks whether RabbitMQ answers.
 LOOK: Final = 1.0
@@ -75,6 +76,7 @@ class AmqpRouter:
         self._outages = OutageLog(self.log)
         # What is said once for as long as the daemon lives.
         self._warnings = OutageLog(self.log, LogLevel.warn)
+        self._repeated = RepeatedLog(reactor)
         self._met = 0
         self._connections = 0
         self._malformed = 0
@@ -259,7 +261,8 @@ class AmqpRouter:
                 found, lacks = codec.read(properties.content_type, properties.headers, body, self._mid)
             except codec.CodecError as error:
                 self._malformed += 1
-                self.log.warn("a message from RabbitMQ could not be decoded: {error}", error=error)
+                text = "a message from RabbitMQ could not be decoded: {error}"
+                self._repeated.emit(self.log, text, level=LogLevel.warn, error=error)
                 continue
             if lacks and self._settings.keeps:  # else the tutorial's form of it must do
                 missed += [user for one in found for user, _ in one.places if user in bound]

@@ -124,6 +124,8 @@ class MessageAppender:
         if is_room(name):
             return self._append_to_room(message, number)
         direction = self._directions.get((message.sender, name)) or self.identities.open_direction(message.sender, name)
+        if direction.blocked:
+            return Stored(message, (), False, Error.NOT_ALLOWED)
         if number <= self.number:
             number = self.number + 1
             message = renumbered(message, number)

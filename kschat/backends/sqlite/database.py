@@ -48,8 +48,8 @@ LAST_BASE: Final = 1 << 52
 #: The oldest SQLite that has all features that are used here.
 OLDEST_SQLITE: Final = (3, 35)
 
-#: Tables of every version of the schema.
-_OURS: Final = frozenset({"users", "conversations", "messages", "inbox", "progress"})
+#: Those of version 1, which every later one has.
+TABLES: Final = frozenset({"users", "conversations", "messages", "inbox", "progress"})
 
 Sync = Literal["full", "normal"]
 
@@ -100,7 +100,7 @@ class SchemaVersions:
         """
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if not (tables >= _OURS if version else not tables):
+        if not (tables >= TABLES if version else not tables):
             raise StoreUnavailable("it is a database of something else than kschat: name another file")
         if version > len(self.steps):
             raise StoreUnavailable(

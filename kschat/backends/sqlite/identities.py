@@ -6,6 +6,10 @@ The cache is valid only while every write is committed. After a failure a new on
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
+
+#: Which of two users block each other.
+_BLOCKS: Final = "SELECT user, peer FROM blocks WHERE user = ? AND peer = ? OR user = ? AND peer = ?"
 
 
 class User:
@@ -38,15 +42,21 @@ class DirectConversation:
 
 
 class Direction:
-    """One direction of a ``DirectConversation``. ``own``: how many messages the sender has written in it."""
+    """One direction of a ``DirectConversation``.
 
-    __slots__ = ("conversation", "own", "recipient", "sender")
+    Attributes:
+        own: how many messages the sender has written in it.
+        blocked: whether the recipient blocks the sender.
+    """
+
+    __slots__ = ("blocked", "conversation", "own", "recipient", "sender")
 
     def __init__(self, conversation: DirectConversation, sender: User, recipient: User, own: int) -> None:
         self.conversation = conversation
         self.sender = sender
         self.recipient = recipient
         self.own = own
+        self.blocked = False
 
 
 class Room:
@@ -76,6 +86,8 @@ class IdentityMap:
         self._rooms: dict[str, Room] = {}
         self._members = 0
         self.directions: dict[tuple[str, str], Direction] = {}
+        # Whether there may be any; then each direction is looked for among them when it is opened.
+        self._any_blocks = bool(self._execute("SELECT EXISTS (SELECT 1 FROM blocks)").fetchone()[0])
 
     @property
     def size(self) -> int:
@@ -158,7 +170,18 @@ class IdentityMap:
         if recipient is not sender:
             self.directions[(recipient_name, sender_name)] = Direction(conversation, recipient, sender, theirs)
         direction = self.directions[(sender_name, recipient_name)] = Direction(conversation, sender, recipient, own)
+        if self._any_blocks:
+            for user, peer in self._execute(_BLOCKS, (*pair, *reversed(pair))):
+                blocked = direction if user == recipient.id else self.directions[(recipient_name, sender_name)]
+                blocked.blocked = peer == blocked.sender.id
         return direction
+
+    def blocks(self, name: str, peer: str, blocked: bool) -> None:
+        """``name`` blocks ``peer`` from now on, or does so no more."""
+        self._any_blocks = self._any_blocks or blocked
+        direction = self.directions.get((peer, name))
+        if direction is not None:
+            direction.blocked = blocked
 
     def forget(self) -> None:
         """Empty the cache. All messages must be in the index tables."""

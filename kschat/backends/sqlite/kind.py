@@ -46,7 +46,8 @@ def _check(argument: str) -> None:
     if argument == ":memory:":
         raise ValueError("names no file: use memory")
     if argument.startswith("//"):
-        raise ValueError(f"is like a URL: use sqlite:{'/' if argument.startswith('///') else ''}{argument.lstrip('/')}")
+        path = f"{'/' if argument.startswith('///') else ''}{argument.lstrip('/')}"
+        raise ValueError(f"is like a URL: use sqlite:{path if path.strip('/') else f'{path}kschat.db'}")
     if argument.startswith("~"):
         reason = "names a path that begins with ~"
         raise ValueError(f"{reason}: write the whole path: ~ is the shell's, and stays as it is here")

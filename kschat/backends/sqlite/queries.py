@@ -16,7 +16,17 @@ from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, LINE_COLUMNS, WIDTH, listed_of, message_of
 from kschat.chat.conversations import conversation_key, is_room
-from kschat.chat.interfaces import MAX_UNREAD, PAGE_BYTES, Conversation, Entry, InboxPage, InboxState, Page, within_page
+from kschat.chat.interfaces import (
+    MAX_UNREAD,
+    PAGE_BYTES,
+    Blocks,
+    Conversation,
+    Entry,
+    InboxPage,
+    InboxState,
+    Page,
+    within_page,
+)
 from kschat.chat.message import Message
 from kschat.chat.mids import MAX_NUMBER, first_mid, number_of, parse_number
 from kschat.chat.revocation import NumberedRevocation
@@ -99,6 +109,21 @@ ROOMS: Final = (
 )
 
 SEEN: Final = "SELECT name, seen FROM users WHERE name IN ({}) AND seen IS NOT NULL"
+
+BLOCKED: Final = (
+    "SELECT u.name FROM blocks b CROSS JOIN users u ON u.id = b.peer "
+    "WHERE b.user = (SELECT id FROM users WHERE name = ?)"
+)
+
+#: Of some users: whom a user blocks, and who blocks the user.
+BLOCKED_AMONG: Final = (
+    "SELECT v.name FROM users u CROSS JOIN users v CROSS JOIN blocks b ON b.user = u.id AND b.peer = v.id "
+    "WHERE u.name = ? AND v.name IN ({})"
+)
+BLOCKERS_AMONG: Final = (
+    "SELECT v.name FROM users u CROSS JOIN users v CROSS JOIN blocks b ON b.user = v.id AND b.peer = u.id "
+    "WHERE u.name = ? AND v.name IN ({})"
+)
 
 #: Names of one statement.
 _NAMES: Final = 500
@@ -197,6 +222,20 @@ class Queries:
             if one is not None:
                 found[one.peer] = one
         return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
+
+    def blocked(self, memtable: MemTable, user: str) -> list[str]:
+        return [name for (name,) in self._execute(BLOCKED, (user,)).fetchall()]
+
+    def blocks(self, memtable: MemTable, user: str, peers: Sequence[str]) -> Blocks:
+        found: list[set[str]] = []
+        for statement in (BLOCKED_AMONG, BLOCKERS_AMONG):
+            names: set[str] = set()
+            for start in range(0, len(peers), _NAMES):
+                some = peers[start : start + _NAMES]
+                asked = self._execute(statement.format(", ".join("?" * len(some))), [user, *some])
+                names.update(name for (name,) in asked.fetchall())
+            found.append(names)
+        return Blocks(frozenset(found[0]), frozenset(found[1]))
 
     def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
         return revoked.after(self._connection, after, limit)

@@ -20,6 +20,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
     NO_BOUND,
+    Blocks,
     Conversation,
     InboxPage,
     InboxState,
@@ -140,6 +141,18 @@ class SqliteStore:
 
     def leave(self, room: str, user: str) -> Deferred[bool]:
         return self._writer.do(Transactions.leave, room, user) if self._running else _stopped()
+
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return self._writer.do(Transactions.block, user, peer, most) if self._running else _stopped()
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return self._writer.do(Transactions.unblock, user, peer) if self._running else _stopped()
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        return self._reader.ask(Queries.blocked, user) if self._running else _stopped()
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        return self._reader.ask(Queries.blocks, user, peers) if self._running else _stopped()
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         return self._writer.do(Transactions.revoke, revocation, now, most) if self._running else _stopped()

@@ -16,7 +16,7 @@ from kschat.backends.sqlite.index import index, index_places, index_what_was_lef
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.retention import Retention
 from kschat.chat.conversations import conversation_key, is_room
-from kschat.chat.interfaces import Progress, RoomFull, Stored, TooManyRooms
+from kschat.chat.interfaces import BlockListFull, Progress, RoomFull, Stored, TooManyRooms
 from kschat.chat.message import Message
 from kschat.chat.mids import first_mid, number_of, parse_number
 from kschat.chat.revocation import Revocation
@@ -215,6 +215,27 @@ class Transactions:
         self._execute("DELETE FROM participants WHERE user = ? AND conversation = ?", (user.id, room.id))
         self._execute("UPDATE users SET rooms = rooms - 1 WHERE id = ?", (user.id,))
         return True
+
+    def block(self, name: str, peer: str, most: int) -> bool:
+        """Add to a block list. Raises BlockListFull, without any change."""
+        user, blocked = self._identities.user(name), self._identities.user(peer)
+        assert user is not None and blocked is not None
+        if self._execute("SELECT 1 FROM blocks WHERE user = ? AND peer = ?", (user.id, blocked.id)).fetchone():
+            return False
+        if self._execute("SELECT count(*) FROM blocks WHERE user = ?", (user.id,)).fetchone()[0] >= most:
+            raise BlockListFull
+        self._execute("INSERT INTO blocks VALUES (?, ?)", (user.id, blocked.id))
+        self._identities.blocks(name, peer, True)
+        return True
+
+    def unblock(self, name: str, peer: str) -> bool:
+        """Remove from a block list."""
+        user, blocked = self._identities.user(name, make=False), self._identities.user(peer, make=False)
+        if user is None or blocked is None:
+            return False
+        removed = self._execute("DELETE FROM blocks WHERE user = ? AND peer = ?", (user.id, blocked.id)).rowcount
+        self._identities.blocks(name, peer, False)
+        return removed > 0
 
     def revoke(self, revocation: Revocation, now: int, most: int) -> None:
         """Keep a revocation. Raises RevocationsFull, without any change."""

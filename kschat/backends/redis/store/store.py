@@ -14,6 +14,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
+    b:USER  set     whom the user blocks; how many these are of all users stands in g (blocks)
     t, t:n, t:u  hash, zsets  revoked tokens: each by its key; their numbers; when they are forgotten
     q:USER     text    when the user may send a full burst again, in milliseconds; only if sending is limited
     n:#ROOM    hash    how many inboxes still hold a message; only if the number of messages is limited
@@ -57,6 +58,8 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     NO_BOUND,
+    BlockListFull,
+    Blocks,
     Conversation,
     Entry,
     InboxPage,
@@ -261,6 +264,16 @@ class RedisStore:
         left = self._client.write("membership", lambda: packing.pack(*self._client.head(), "leave", room, user, 0, 0))
         return left.addCallback(lambda answer: self._done(answer, answer == 1))
 
+    def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
+        return self._change_block("block", user, peer, most)
+
+    def unblock(self, user: str, peer: str) -> Deferred[bool]:
+        return self._change_block("unblock", user, peer, 0)
+
+    def _change_block(self, what: str, user: str, peer: str, most: int) -> Deferred[bool]:
+        asked = self._client.write("block", lambda: packing.pack(*self._client.head(), what, user, peer, most))
+        return asked.addCallback(lambda answer: self._done(answer, answer == 1, BlockListFull))
+
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         asked = self._client.write("revoke", lambda: revoke_argument(self._client.head(), revocation, now, most))
         return asked.addCallback(lambda answer: self._done(answer, None, RevocationsFull))
@@ -329,6 +342,14 @@ class RedisStore:
         found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
 
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        found = self._client.ask("SMEMBERS", f"{self._client.prefix}b:{user}")
+        return found.addCallback(lambda names: [name.decode() for name in names])
+
+    def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
+        asked = self._client.read("blocks", packing.pack(user, list(peers)))
+        return asked.addCallback(_blocks, peers)
+
     def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
         return self._client.read("revocations", after, limit).addCallback(listed_revocations)
 
@@ -389,3 +410,9 @@ def _page(answer: list[Any]) -> Page:
     more, found = answer
     messages = [message_of(id_, rest) for id_, rest in zip(found[::2], found[1::2], strict=True)]
     return Page(tuple(reversed(messages)), bool(more))
+
+
+def _blocks(answer: Sequence[int], peers: Sequence[str]) -> Blocks:
+    """What the script ``blocks`` has answered: 1 if the user blocks the peer, and 2 if it is the other way round."""
+    pairs = list(zip(peers, answer, strict=True))
+    return Blocks(frozenset(peer for peer, how in pairs if how & 1), frozenset(peer for peer, how in pairs if how & 2))

@@ -14,7 +14,7 @@
 --            {which, 'p', id, places}          it went to a room; packed users and offsets
 --            {which, 'r', id, message, facts, places}  it is a repeat of that one
 --            {which, 'l', id, conversation}    it is a repeat of that one; the caller looks it up with messages
---            {which, 'x'}                      its sender is not a member of the room
+--            {which, 'x'}                      its sender is not a member of the room, or is blocked by the recipient
 --            {which, 't', wait}                its sender has exceeded its rate; milliseconds until it may try again
 --   'late', 'again'  see refusal; nothing was done
 --   'new'    the data was replaced, or is older; nothing was done
@@ -50,6 +50,8 @@ local new_inboxes, new_conversations, full = {}, {}, {}
 local states, ordered, state_count = {}, {}, 0
 -- When each sender's bucket is full again.
 local full_at = {}
+-- Whether anybody blocks anybody; and whether a recipient blocks a sender, by both.
+local any_blocks, blocks = false, {}
 -- What was written, to undo it: keys and ids of streams, and commands.
 local added, added_count, done = {}, 0, {}
 local offsets = {}
@@ -289,15 +291,29 @@ local function take_send(sender)
   full_at[sender] = full
 end
 
--- Keep a message, unless it is a repeat, its sender no member of the room, or has exceeded its rate.
+-- Whether the recipient blocks the sender.
+local function is_blocked(message)
+  local key = prefix .. 'b:' .. message.recipient
+  local pair = #key .. key .. message.sender
+  local blocked = blocks[pair]
+  if blocked == nil then
+    blocked = call('SISMEMBER', key, message.sender) == 1
+    blocks[pair] = blocked
+  end
+  return blocked
+end
+
+-- Keep a message, unless it is a repeat, its sender no member of the room, or blocked, or has exceeded its rate.
 local function keep(which, message)
   local is_to_room = message.side == 0
   local member = is_to_room and call('HGET', prefix .. 'm:' .. message.conversation, message.sender)
+  local allowed = is_to_room and member or not is_to_room and not (any_blocks and is_blocked(message))
   local done_before = #done
   offsets[which] = 0
   if message.cid ~= '' then
-    -- A sender that was a member at the first try, and is none any more, is told what became of that.
-    local id, conversation, told = find_first(message, not is_to_room or member)
+    -- A sender that was a member at the first try, and is none any more, is told what became of that; so is one that was
+    -- blocked since.
+    local id, conversation, told = find_first(message, allowed)
     if told then
       answer[#answer + 1] = {which, 'r', id, told[1], told[2], told[3]}
       return
@@ -318,13 +334,13 @@ local function keep(which, message)
       return
     end
   end
-  if not is_to_room then
-    keep_for_user(which, state_of(message), message)
-  elseif member then
-    keep_in_room(which, state_of(message), message, member)
-  else
+  if not allowed then
     answer[#answer + 1] = {which, 'x'}
     return
+  elseif is_to_room then
+    keep_in_room(which, state_of(message), message, member)
+  else
+    keep_for_user(which, state_of(message), message)
   end
   if ms > now + LATE then
     pcall(note_late, message)
@@ -353,7 +369,7 @@ end
 -- May it be done?
 
 local global_key, held_key = prefix .. 'g', 'w:' .. writer
-local global = call('HMGET', global_key, 'epoch', 'generation', 'ms', 'seq', 'floor', held_key)
+local global = call('HMGET', global_key, 'epoch', 'generation', 'ms', 'seq', 'floor', held_key, 'blocks')
 local held = global[6]
 local outcome = refusal(now, deadline, turn, held)
 if outcome then
@@ -366,6 +382,7 @@ last_ms, last_count = tonumber(global[3]) or 0, tonumber(global[4]) or 0
 if not global[1] or last_ms < known_ms or (last_ms == known_ms and last_count < known_count) then
   return {now, 'new'}
 end
+any_blocks = tonumber(global[7] or 0) > 0
 local sizes = too_much()
 if sizes then
   call('HSET', global_key, held_key, turn)

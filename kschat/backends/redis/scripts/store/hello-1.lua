@@ -45,6 +45,10 @@ local function try_commands()
     {'ZREM', trial, 'a'},
     {'UNLINK', trial},
     {'SADD', trial, 'a'},
+    {'SISMEMBER', trial, 'a'},
+    {'SCARD', trial},
+    {'SMEMBERS', trial},
+    {'SREM', trial, 'b'},
     {'SPOP', trial},
     {'TIME'},
   }) do
