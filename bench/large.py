@@ -201,8 +201,7 @@ class Large:
             away.close()
             return f"{time.perf_counter() - begun:.1f} s"
 
-        # They are not confirmed, and so come again each time.
-        self._during(f"{self.undelivered:,} undelivered messages, about", two, come)
+        self._during(f"{self.undelivered:,} undelivered messages, about", two, come, 1)
 
     def _backup(self, two: Two) -> None:
         if self.kind == "sqlite":
@@ -284,11 +283,11 @@ class Large:
 
         self._during(name, two, all_of_them)
 
-    def _during(self, name: str, two: Two, work: Callable[[], str]) -> None:
+    def _during(self, name: str, two: Two, work: Callable[[], str], tries: int = TRIES) -> None:
         """Note how long ``work`` took and what the two saw meanwhile, and before."""
         two.seen()
         found: list[Figure] = []
-        while not found or (len(found) < TRIES and not found[-1].held):
+        while not found or (len(found) < tries and not found[-1].held):
             time.sleep(self.options.alone)
             alone = two.seen()
             took = work()
