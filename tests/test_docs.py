@@ -126,7 +126,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "escaped halves of surrogate pairs of one packet, if one of them is alone": (many(jsontext.MAX_HALVES),),
     "numbers of one message that are rewritten as in JavaScript": (many(MAX_REWRITTEN),),
-    "values of a msgpack packet with binary, with bytes from 0xc4 to 0xd8, or with 6,000 bytes that may begin an array "
+    "values of a msgpack packet with binary, with bytes from 0xc4 to 0xd8, or with 4,000 bytes that may begin an array "
     "or a map": (many(MAX_VALUES),),
     "depth of JSON": (many(CONFIG.max_depth),),
     "namespaces of a connection; an event's name": (many(CONFIG.max_namespaces), many(CONFIG.max_event_name)),

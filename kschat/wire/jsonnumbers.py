@@ -63,7 +63,7 @@ _STRANGE: Final = re.compile(rb"(?:" + _STRING + rb'|[^-"0-9]++|' + _PLAIN + rb"
 _NO_INTEGER: Final = re.compile(rb"(?:" + _STRING + rb'|[^-"0-9]++|' + _INTEGER + rb")*+" + _NUMBER, re.DOTALL)
 
 #: Numbers that are rewritten in one text of a client. Each takes some microseconds, and nobody is served meanwhile.
-MAX_REWRITTEN: Final = 2000
+MAX_REWRITTEN: Final = 1000
 
 
 def as_javascript(text: bytes, most: int | None = None) -> bytes:

@@ -91,7 +91,7 @@ _UNDEFINED: Final = b"null "
 _SPECIAL: Final = re.compile(rb"[\xc4-\xc9\xd4-\xd8]")
 
 #: Values of one packet that has such bytes: each is read in Python, a microsecond each, and nobody is served meanwhile.
-MAX_VALUES: Final = 6_000
+MAX_VALUES: Final = 4_000
 
 #: Bytes that begin no array and no map. (Text may contain the others, too.)
 _NO_CONTAINERS: Final = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
