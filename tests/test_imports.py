@@ -86,6 +86,7 @@ ALLOWED = {
         "msgspec",
         "cryptography",
         "twisted",
+        "kschat.api.paths",
         "kschat.assets",
         "kschat.backends",
         "kschat.chat",

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -26,12 +26,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from kschat.api.paths import open_directory, short_path
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.operations import Operations
 from kschat.chat.revocation import RevocationRequest
-
-#: Bytes in the path of a UNIX socket: ``sun_path`` of unix(7) without its last NUL.
-MAX_PATH: Final = 107
 
 #: Bytes of a request's body.
 MAX_BODY: Final = 65_536
@@ -137,16 +135,20 @@ class ControlSocket(Service):
         self._site = site
         self._reactor = reactor
         self._port: IListeningPort | None = None
+        # Of a path that is too long, while it is listened at.
+        self._directory: int | None = None
 
     def startService(self) -> None:
         """Listen."""
         super().startService()
         try:
-            _make_way(self._path)
+            self._directory = open_directory(self._path)
+            path = short_path(self._path, self._directory)
+            _make_way(path)
             # Nobody else may connect at any moment, not even between bind and chmod.
             mask = os.umask(0o177)
             try:
-                self._port = self._reactor.listenUNIX(self._path, self._site, mode=0o600)
+                self._port = self._reactor.listenUNIX(path, self._site, mode=0o600)
             finally:
                 os.umask(mask)
         except CannotListenError as error:
@@ -160,7 +162,14 @@ class ControlSocket(Service):
         """Stop listening, and remove the socket."""
         super().stopService()
         port, self._port = self._port, None
-        return port.stopListening() if port is not None else None
+        stopped = maybeDeferred(port.stopListening) if port is not None else succeed(None)
+        return stopped.addBoth(self._stopped)
+
+    def _stopped(self, result: object) -> object:
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
+        return result
 
     def _cannot(self, why: str) -> None:
         self.log.warn(
@@ -172,8 +181,6 @@ class ControlSocket(Service):
 
 def _make_way(path: str) -> None:
     """Remove the socket of a daemon that was killed. Raises OSError: the path can't be used."""
-    if len(os.fsencode(path)) > MAX_PATH:
-        raise OSError(36, f"its path is longer than {MAX_PATH} bytes; name another one (control)")
     place = Path(path)
     if not place.exists():
         return

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from twisted.python import usage
 
+from kschat.api.paths import reachable
 from kschat.backends import redis
 from kschat.backends.sqlite.backup import revoke_in
 from kschat.backends.sqlite.database import SchemaVersions
@@ -157,7 +158,8 @@ class _UnixConnection(http.client.HTTPConnection):
         """Connect. Raises OSError."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        with reachable(self._path) as path:
+            self.sock.connect(path)
 
 
 def _asked(path: str, request: RevocationRequest) -> bool:

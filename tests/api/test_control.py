@@ -15,7 +15,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from kschat.api.control import MAX_BODY, MAX_PATH, ControlSocket, make_site
+from kschat.api.control import MAX_BODY, ControlSocket, make_site
+from kschat.api.paths import MAX_PATH
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.revocation import RevocationRequest
 from kschat.cli import revoke
@@ -62,6 +63,12 @@ class ControlTests(TestCase):
         file = Path(self.path + ".txt")
         file.write_text("mine")
         return file
+
+    def deep(self) -> str:
+        """A path that is longer than that of a socket may be."""
+        directory = Path(self.directory) / ("d" * MAX_PATH)
+        directory.mkdir()
+        return str(directory / "c")
 
     def text(self, file: Path) -> str:
         """What is in it."""
@@ -136,6 +143,15 @@ class ControlTests(TestCase):
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         await maybeDeferred(service.stopService)
         self.assertNotIn("c", os.listdir(self.directory))
+        self.assertEqual(await self.said(RevocationRequest(user="ann")), "nobody")
+
+    async def test_a_path_that_is_too_long_for_a_socket_will_do(self) -> None:
+        self.path = self.deep()
+        service = self.listening()
+        self.assertEqual(await self.said(RevocationRequest(user="ann")), "done")
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+        await maybeDeferred(service.stopService)
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), [])
         self.assertEqual(await self.said(RevocationRequest(user="ann")), "nobody")
 
     async def test_the_socket_of_a_killed_daemon_gives_way(self) -> None:
