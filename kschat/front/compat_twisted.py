@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 # A connection without the PROXY protocol's header is closed without a word by Twisted's wrapper, whose classes are not
@@ -134,10 +134,14 @@ class _BoundedPoller:
         self.register, self.unregister, self.modify = poller.register, poller.unregister, poller.modify
         self.close, self.fileno = poller.close, poller.fileno
 
-    def poll(self, timeout: float, most: int) -> Iterator[tuple[int, int]]:
+    def poll(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
         """The events of one turn."""
-        events, self.left = self.left, []
-        return self.within(events or self.wait(timeout, min(most, MAX_EVENTS)))
+        events = self.left
+        if events:
+            self.left = []
+        else:
+            events = self.wait(timeout, min(most, MAX_EVENTS))
+        return self.within(events) if len(events) > 8 else events
 
     def within(self, events: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """As many of ``events`` as there is time for; the others are left."""

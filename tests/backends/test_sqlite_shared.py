@@ -139,6 +139,9 @@ class TestConflict(StoreTestCase):
             "DROP INDEX late",
             "DROP TABLE held",
             "DROP TABLE revocations",
+            "DROP TABLE blocks",
+            "DROP TABLE lines",
+            "ALTER TABLE users DROP COLUMN rooms",
             *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
             "PRAGMA user_version = 1",
         )
