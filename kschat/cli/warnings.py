@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
 from kschat.front.tls_endpoint import key_file
-from kschat.settings import Config, read_secret
+from kschat.settings import ENDPOINTS, Config, read_secret
 from kschat.settings.loading import masked_sources
 from kschat.settings.weak_secrets import weakness
 
@@ -85,7 +85,7 @@ def _files(config: Config, backends: Backends) -> Iterator[tuple[str, Path, bool
         if cert := getattr(config, f"{name}_cert"):
             key = getattr(config, f"{name}_key")
             yield f"{name}_key" if key else f"{name}_cert", Path(key or cert), True
-    for name in ("listen", "peer_listen"):
+    for name in ENDPOINTS:
         if (key_path := key_file(getattr(config, name))) is not None:
             yield name, key_path, True
     kind, argument = backends.store(config.store)

@@ -111,7 +111,7 @@ class ExamplesTests(unittest.TestCase):
 
     async def test_the_page(self) -> None:
         require_chromium()
-        daemon = await Daemon.start(self, client_dist=NODE_DIRECTORY / "node_modules" / "sio4" / "dist")
+        daemon = await Daemon.start(self, client_dist=NODE_DIRECTORY / "node_modules" / "sio4" / "dist", origins="null")
         browser = Browser.start(self, daemon)
         tabs = []
         for me, peer in (("alice", "bob"), ("bob", "alice")):
