@@ -45,6 +45,10 @@ _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _LEVELS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
+#: Bytes of JSON that cannot hold ``MAX_VALUES``.
+_FEW_VALUES: Final = 2 * MAX_VALUES // (1 + CONTAINER)
+
+
 def check_values(text: bytes, most: int = MAX_VALUES) -> None:
     """Refuse JSON of more than ``most`` values, an array or an object counting as ``1 + CONTAINER``.
 
@@ -98,8 +102,11 @@ def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
     Raises:
         ProtocolError: not a JSON array, nested deeper than ``max_depth``, or of too many values.
     """
-    check_values(text)
-    check_depth(text, max_depth)
+    # What both checks begin with, without their calls: nearly all packets are small.
+    if len(text) > _FEW_VALUES:
+        check_values(text)
+    if text.count(b"[") + text.count(b"{") > max_depth:
+        check_depth(text, max_depth)
     try:
         return _array.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -161,6 +161,10 @@ class Guard(Protocol):
         """Whether a packet for ``namespace`` has a place."""
 
 
+#: Bytes of a namespace that a decoder remembers.
+_MAX_REMEMBERED: Final = 128
+
+
 class Decoder:
     """Decodes the packets of one connection. It holds a binary packet until its attachments have arrived.
 
@@ -168,10 +172,13 @@ class Decoder:
         limits: bounds of packets.
     """
 
-    __slots__ = ("_limits", "_missing", "_parts", "_pending", "_room")
+    __slots__ = ("_limits", "_missing", "_name", "_parts", "_pending", "_room", "_space", "_space_name", "_written")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        # A client uses few namespaces and events: the last ones, as they were written and as they were read.
+        self._space = self._written = b""
+        self._name = self._space_name = ""
         self._pending: Event | Ack | None = None
         self._parts: list[bytes] = []
         self._missing = 0
@@ -199,7 +206,12 @@ class Decoder:
         kind = digit[0] - 0x30
         if (count is not None) != (kind >= BINARY_EVENT):
             raise ProtocolError("a number of attachments where none belongs, or none where one does")
-        namespace, query = ("/", "") if space is None else self._namespace(space)
+        if space is None:
+            namespace, query = "/", ""
+        elif space == self._space:
+            namespace, query = self._space_name, ""
+        else:
+            namespace, query = self._namespace(space)
         if guard is not None:
             ask(guard, kind, namespace)
         rest = text[head.end() :]
@@ -257,16 +269,21 @@ class Decoder:
             raise ProtocolError("an event without a name")
         if len(elements) > self._limits.max_arguments + 1:
             raise ProtocolError("too many arguments")
-        raw = elements[0]
-        if len(bytes(raw)) > self._limits.max_event_name:
+        written = bytes(elements[0])
+        name = self._name if written == self._written else self._event_name(written)
+        return Event(name, tuple(elements[1:]), namespace, number)
+
+    def _event_name(self, written: bytes) -> str:
+        if len(written) > self._limits.max_event_name:
             raise ProtocolError("an event's name that is too long")
         try:
-            name = str(_name.decode(raw))
+            name = str(_name.decode(written))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise ProtocolError("an event's name that is no string") from None
         if name in RESERVED_EVENTS:
             raise ProtocolError("an event of a reserved name")
-        return Event(name, tuple(elements[1:]), namespace, number)
+        self._written, self._name = written, name
+        return name
 
     def ack(self, namespace: str, number: int | None, rest: bytes) -> Ack:
         """The ack of the JSON array ``rest``; ``number`` is its id. Raises ProtocolError."""
@@ -300,6 +317,8 @@ class Decoder:
         if len(space) > self._limits.max_namespace:
             raise ProtocolError("a namespace that is too long")
         namespace, _, query = space.decode("utf-8", "replace").partition("?")
+        if not query and len(space) <= _MAX_REMEMBERED:
+            self._space, self._space_name = space, namespace
         return namespace, query
 
     def _json(self, text: bytes) -> bytes:
