@@ -42,6 +42,7 @@ def make_service(options: argparse.Namespace, reactor: Any) -> SocketIOService:
         ping_timeout=options.ping_timeout,
         connect_timeout=options.connect_timeout,
         deflate=options.deflate,
+        origins=("*",),
         deflate_from=0,  # so that the cases about compression have something to look at, whatever they send
     )
     limits = Limits(max_payload=options.max_payload)

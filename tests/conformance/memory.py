@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any, Final
 
 from twisted.internet.task import Clock
@@ -29,6 +29,22 @@ SOCKETS: Final = "/socket.io/"
 def let_pass(clock: Clock, seconds: float) -> None:
     """Advance the clock by ``seconds``, a millisecond at a time, so that a timer that sets another one is not late."""
     clock.pump([0.001] * round(seconds * 1000))
+
+
+class TurnedWire(Wire):
+    """A connection for which the reactor's turns pass until nothing waits to be read."""
+
+    def __init__(self, clock: Clock, turns: Sized) -> None:
+        super().__init__(clock)
+        self._clock = clock
+        self._turns = turns
+
+    def pump(self) -> None:
+        """See ``Wire``."""
+        super().pump()
+        while len(self._turns):
+            self._clock.advance(0)
+            super().pump()
 
 
 class Exchange:
@@ -138,7 +154,7 @@ class Application:
 
     def request(self, data: bytes) -> Exchange:
         """Any bytes, on a connection of their own."""
-        wire = Wire(self.clock)
+        wire = TurnedWire(self.clock, self.service.front.turns)
         protocol = self.service.site.buildProtocol(wire.getPeer())
         wire.protocol = protocol
         protocol.makeConnection(wire)
