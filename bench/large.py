@@ -151,6 +151,8 @@ class Large:
             there = [("store", self.store)]
         else:
             there = [("store", "redis"), ("redis", "{redis}"), ("amqp", "{rabbitmq}")]
+        # What was written before is on the disk: its own operations are measured, and not what the system still writes.
+        os.sync()
         daemon = Daemon(name=self.kind, settings=(*there, *settings.items()))
         running = daemon.start(self.directory, self.secret, self.services)
         try:

@@ -17,7 +17,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
     # Autobahn's own, without types or with others than it uses.
     transport: Any
     state: int
-    inside_message: bool
+    inside_message: bool = False  # which Autobahn sets when the handshake has succeeded
     failedByMe: bool
     maxFramePayloadSize: int
     maxMessagePayloadSize: int

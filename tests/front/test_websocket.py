@@ -124,6 +124,15 @@ class Beginnings(SessionTests):
         self.assertEqual(type(wire.protocol).__name__, "EngineProtocol")
         self.assertIs(wire.producer, wire.protocol)
 
+    def test_what_stands_behind_a_handshake_that_is_refused_is_read_by_nobody(self) -> None:
+        for size in (1, 3000):
+            for bad in ({"Connection": "Upgrad"}, {"Sec_WebSocket_Key": "x"}, {"Sec_WebSocket_Version": "12"}):
+                daemon = Daemon()
+                wire = daemon.connect()
+                wire.arrive(handshake(V4, **bad) + b"\x81\x85\0\0\0\040" * size)
+                self.assertTrue(bytes(wire.taken).startswith(b"HTTP/1.1 4"), bad)
+                self.assertIsNotNone(wire.lost, bad)
+
 
 class Ends(SessionTests):
     def ended(self, daemon: Daemon) -> list[tuple[Any, ...]]:

@@ -17,13 +17,13 @@ from kschat.backends.age import LATE, MOST_LATE, Late, oldest_kept
 from kschat.chat.mids import COUNT_BITS
 
 #: A step, which is one transaction, ends after so many seconds or rows. Senders wait for it.
-STEP_SECONDS: Final = 0.008
-STEP_ROWS: Final = 4000
+STEP_SECONDS: Final = 0.004
+STEP_ROWS: Final = 1000
 
 #: After a step retention rests for so many times as long as the step took: the disk must write what the step changed,
 #: and senders wait for the disk. The second number holds once a round takes longer than the time between two rounds.
-REST: Final = 5.0
-HURRIED_REST: Final = 1.0
+REST: Final = 30.0
+HURRIED_REST: Final = 10.0
 
 #: Rows that are deleted between two checks of the time; more only if a single message has more.
 PIECE_ROWS: Final = 250
