@@ -25,6 +25,7 @@ from kschat.chat.revocation import MAX_REVOCATIONS, Revocation, RevocationList, 
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError
 from kschat.counters import Counters
+from kschat.log_text import shown
 from kschat.outage_log import OutageLog
 
 #: Seconds between two looks for revocations, where another daemon may have failed to tell of one.
@@ -140,7 +141,7 @@ class Revoker:
         with self._hub.writing():
             for session in revoked:
                 self._counters.revoked += 1
-                self.log.info("{user} is disconnected: its token was revoked", user=session.user)
+                self.log.info("{user} is disconnected: its token was revoked", user=shown(session.user))
                 if session.more:
                     session.socket.emit(body)
                 session.socket.disconnect()
