@@ -52,6 +52,7 @@ from kschat.front import (
     compat_twisted,
     deflate,
     descriptors,
+    peer_proof,
     peers,
     polling,
     registry,
@@ -163,6 +164,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
     "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
+    "proofs of forwarded requests that a daemon remembers": (
+        f"{many(peer_proof.MAX_SENDERS)} daemons",
+        many(peer_proof.WINDOW),
+    ),
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
