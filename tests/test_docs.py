@@ -164,13 +164,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "pongs for a client that does not read": ("64 kB",),
     "time for the upgrade to WebSocket": (seconds(CONFIG.upgrade_timeout),),
     "last packets for a GET of a closed session": (many(registry.MAX_LINGERING), seconds(polling.LAST_WORDS_TIMEOUT)),
-    "proofs of forwarded requests that a daemon remembers": (
-        f"{many(peer_proof.MAX_SENDERS)} daemons",
-        many(peer_proof.WINDOW),
-    ),
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
+    ),
+    "proofs of forwarded requests that a daemon remembers": (
+        f"{many(peer_proof.MAX_SENDERS)} daemons",
+        many(peer_proof.WINDOW),
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind; those of one address": (
