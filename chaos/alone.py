@@ -129,11 +129,6 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     wrong["errors in the daemons' logs"] = sum(len(member.daemon.faults) for member in members)
     wrong["ends of daemons with a status"] = sum(any(member.statuses) for member in members)
     wrong[f"faults felt for more than {BOUND:g} s"] = sum(seconds > BOUND for seconds in one.felt.values())
-    report.tell(one.ledger, Counter(one.felt.keys()), wrong, say)
-    for member in members:
-        if one.stuck or member.daemon.faults:
-            say(f"{member.name}:")
-            report.tell_log(member.daemon, say)
-    if one.stuck:
-        wrong[one.stuck] = 1
-    return [name for name, count in wrong.items() if count]
+    daemons = {member.name: member.daemon for member in members}
+    faults = Counter(one.felt.keys())
+    return report.verdict(one.ledger, faults, wrong=wrong, daemons=daemons, stuck=one.stuck, say=say)

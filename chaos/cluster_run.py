@@ -61,11 +61,5 @@ class ClusterRun:
 
     def tell(self, faults: Mapping[str, int], say: Callable[[str], object]) -> list[str]:
         """Say what happened; what must be 0 and is not."""
-        report.tell(self._ledger, faults, self.wrong, say)
-        for member in self._servers.members:
-            if self.stuck or member.daemon.faults:
-                say(f"{member.name}:")
-                report.tell_log(member.daemon, say)
-        if self.stuck:
-            self.wrong[self.stuck] = 1
-        return [name for name, count in self.wrong.items() if count]
+        daemons = {member.name: member.daemon for member in self._servers.members}
+        return report.verdict(self._ledger, faults, wrong=self.wrong, daemons=daemons, stuck=self.stuck, say=say)

@@ -42,6 +42,34 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
         say(f"  {text}")
 
 
+def verdict(
+    ledger: Ledger,
+    faults: Mapping[str, int],
+    *,
+    wrong: dict[str, int],
+    daemons: Mapping[str, Daemon],
+    stuck: str,
+    say: Callable[[str], object],
+) -> list[str]:
+    """The end of a run: all counts, the logs of daemons where they matter, and what must be 0 and is not.
+
+    Args:
+        ledger: what clients saw.
+        faults: what was done, and how often.
+        wrong: the counts that must be 0.
+        daemons: by what they are called.
+        stuck: what did not come in time; "" if all did.
+        say: is told each line.
+    """
+    tell(ledger, faults, wrong, say)
+    for name, daemon in daemons.items():
+        if stuck or daemon.faults:
+            say(f"{name}:")
+            tell_log(daemon, say)
+    counts = {**wrong, stuck: 1} if stuck else wrong
+    return [name for name, count in counts.items() if count]
+
+
 def tell_log(daemon: Daemon, say: Callable[[str], object]) -> None:
     """What a daemon's log has that nothing may bring about, and its end."""
     for text in daemon.faults[:MOST]:

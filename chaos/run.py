@@ -122,12 +122,9 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
             wrong |= archive.verdict(one.file, one.ledger.acked)
         wrong["errors in the daemon's log"] = len(one.daemon.faults)
         wrong["status of the daemon's end"] = abs(one.status)
-        report.tell(one.ledger, one.faults, wrong, say)
-        if one.stuck or one.daemon.faults:
-            report.tell_log(one.daemon, say)
-        if one.stuck:
-            wrong[one.stuck] = 1
-        return [name for name, count in wrong.items() if count]
+        return report.verdict(
+            one.ledger, one.faults, wrong=wrong, daemons={"the daemon": one.daemon}, stuck=one.stuck, say=say
+        )
     finally:
         if options.keep:
             say(f"the files are in {directory}")

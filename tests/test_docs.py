@@ -52,6 +52,7 @@ from kschat.front import (
     compat_twisted,
     deflate,
     descriptors,
+    peer_proof,
     peers,
     polling,
     registry,
@@ -166,6 +167,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "requests forwarded to other daemons; the wait for such a daemon; silence": (
         many(CONFIG.max_forwards),
         seconds(peers.CONNECT_TIMEOUT),
+    ),
+    "proofs of forwarded requests that a daemon remembers": (
+        f"{many(peer_proof.MAX_SENDERS)} daemons",
+        many(peer_proof.WINDOW),
     ),
     "connections that wait to be accepted": (many(backlog.ENOUGH),),
     "connections, of any kind; those of one address": (

@@ -26,10 +26,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from kschat.api.paths import open_directory, short_path
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.operations import Operations
 from kschat.chat.revocation import RevocationRequest
+from kschat.unix_paths import open_directory, short_path
 
 #: Bytes of a request's body.
 MAX_BODY: Final = 65_536

@@ -17,6 +17,7 @@ from kschat.chat.interfaces import InboxState
 from kschat.chat.operations import Operations
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError
+from kschat.log_text import shown
 from kschat.wire.connection import Connection, Socket
 from kschat.wire.errors import Reason
 from kschat.wire.socketio import Ack, Connect, Event
@@ -164,7 +165,7 @@ class Chat:
         session.socket.accept(pid=pid)
         self.log.info(
             "{user} joined from {peer}",
-            user=session.user,
+            user=shown(session.user),
             peer=session.socket.connection.handshake.peer,
             socket=session.socket.id,
         )
@@ -225,7 +226,7 @@ class Chat:
         if isinstance(session, ChatSession):
             self.context.presence.forget(session)
             self._leave(session)
-            self.log.info("{user} left: {reason}", user=session.user, reason=reason.text, socket=socket.id)
+            self.log.info("{user} left: {reason}", user=shown(session.user), reason=reason.text, socket=socket.id)
 
     def _leave(self, session: ChatSession) -> None:
         self.context.limiter.leave(session.allowance)

@@ -7,7 +7,7 @@ store is remembered while its user has a socket here; the daemons of both users 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -37,8 +37,10 @@ class BlockLists:
         self._changed = changed
         # By user, and then by the other: whether the one blocks the other, and the other the one.
         self._known: dict[str, dict[str, tuple[bool, bool]]] = {}
-        # How many changes were heard: an answer from before one may be out of date.
-        self._changes = 0
+        # By user: what is heard while the store is asked for that one's relations. It is newer than the answer.
+        self._heard: dict[str, list[list[BlockChange]]] = {}
+        # How often changes may have been missed: an answer from before that may be out of date.
+        self._missed = 0
 
     def change(self, user: str, peer: str, *, blocked: bool, most: int) -> Deferred[None]:
         """``user`` blocks ``peer`` from now on, or does so no more.
@@ -65,11 +67,7 @@ class BlockLists:
         known = self._known.get(user, {})
         unknown = [peer for peer in peers if peer not in known]
         if unknown:
-            changes = self._changes
-            asked = self._hub.store.blocks(user, unknown)
-            return asked.addCallback(
-                lambda found: self._found(found, user, peers=peers, asked=unknown, changes=changes)
-            )
+            return self._ask(user, peers, unknown)
         return succeed(
             Blocks(
                 frozenset(peer for peer in peers if known[peer][0]),
@@ -77,11 +75,29 @@ class BlockLists:
             )
         )
 
-    def _found(
-        self, found: Blocks, user: str, *, peers: Sequence[str], asked: Sequence[str], changes: int
-    ) -> Deferred[Blocks]:
-        if self._changes != changes:
-            return self.between(user, peers)
+    def _ask(self, user: str, peers: Sequence[str], unknown: Sequence[str]) -> Deferred[Blocks]:
+        heard: list[BlockChange] = []
+        self._heard.setdefault(user, []).append(heard)
+        missed = self._missed
+
+        def answered(result: Any) -> Any:
+            # By what it is, and not by what it is equal to.
+            left = [one for one in self._heard[user] if one is not heard]
+            if left:
+                self._heard[user] = left
+            else:
+                del self._heard[user]
+            return result
+
+        def found(blocks: Blocks) -> Deferred[Blocks]:
+            if self._missed != missed:
+                return self.between(user, peers)
+            return self._found(_changed(blocks, user, heard), user, peers=peers, asked=unknown)
+
+        asked: Deferred[Blocks] = self._hub.store.blocks(user, unknown).addCallbacks(answered, answered)
+        return asked.addCallback(found)
+
+    def _found(self, found: Blocks, user: str, *, peers: Sequence[str], asked: Sequence[str]) -> Deferred[Blocks]:
         known = self._known.setdefault(user, {}) if self._hub.inbox(user) is not None else {}
         earlier = [peer for peer in peers if peer in known]
         if len(earlier) + len(asked) < len(peers):
@@ -95,8 +111,9 @@ class BlockLists:
 
     def heard(self, change: BlockChange) -> None:
         """A list was changed, by whatever daemon."""
-        self._changes += 1
         for user, peer in ((change.user, change.peer), (change.peer, change.user)):
+            for heard in self._heard.get(user, ()):
+                heard.append(change)
             known = self._known.get(user)
             if known is not None:
                 known.pop(peer, None)
@@ -108,5 +125,14 @@ class BlockLists:
 
     def forget(self) -> None:
         """Changes may have been missed."""
-        self._changes += 1
+        self._missed += 1
         self._known.clear()
+
+
+def _changed(blocks: Blocks, user: str, changes: Sequence[BlockChange]) -> Blocks:
+    """``blocks`` of ``user`` after ``changes``."""
+    blocked, blockers = set(blocks.blocked), set(blocks.blockers)
+    for change in changes:
+        whose, other = (blocked, change.peer) if change.user == user else (blockers, change.user)
+        (whose.add if change.blocked else whose.discard)(other)
+    return Blocks(frozenset(blocked), frozenset(blockers))

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from kschat.chat import incoming
-from kschat.chat.clocks import WallClock
+from kschat.chat.clocks import WallClock, milliseconds
 from kschat.chat.message import MAX_ID, Error, Message, Refused
 from kschat.chat.mids import Mids
 from kschat.wire import jsontext
@@ -75,7 +75,7 @@ class Composer:
                 msg = Raw(text if text[0] == _QUOTE else as_javascript(text, MAX_REWRITTEN))
         except ProtocolError as error:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
-        time = int(self._wall() * 1000)
+        time = milliseconds(self._wall)
         return Message(
             self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts
         )

@@ -19,7 +19,7 @@ from msgspec import Meta, Raw
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
-from kschat.wire.jsonnumbers import MAX_REWRITTEN, MAX_SAFE, as_javascript, whole
+from kschat.wire.jsonnumbers import MAX_REWRITTEN, MAX_SAFE, SAFE_DIGITS, as_javascript, whole
 
 #: As clients write ids: a number and its string mean the same user.
 Id = int | Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -145,9 +145,6 @@ T = TypeVar("T")
 
 _ID: Final = msgspec.json.Decoder(Id)
 
-#: Doubles hold all integers of that many digits.
-_SAFE_DIGITS: Final = 15
-
 #: Longest ``rno`` that is returned, in bytes of JSON. It is "a random number".
 MAX_RNO: Final = 256
 
@@ -165,7 +162,7 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         send = _second_try(args[0], error)
     rno = bytes(send.rno)
-    if len(rno) > _SAFE_DIGITS or not rno.isdigit():
+    if len(rno) > SAFE_DIGITS or not rno.isdigit():
         if len(rno) > MAX_RNO:
             raise Refused(Error.INVALID, f"rno is longer than {MAX_RNO} bytes.")
         if (written := as_javascript(rno)) is not rno:

@@ -15,15 +15,13 @@ from msgspec import Raw
 from kschat.chat.message import Message
 from kschat.wire import jsontext, socketio
 from kschat.wire.errors import ProtocolError
+from kschat.wire.limits import ANY_DEPTH
 
 #: Bytes of a line. A longer ``msg`` is cut.
 MAX_LINE: Final = 2000
 
 #: The line of a ``msg`` of which no part can be shown.
 NO_LINE: Final = Raw(b"null")
-
-#: Of messages that were let in, and so are within the limit that held then.
-_ANY_DEPTH: Final = 600
 
 #: A string without its end, up to the last whole character or escape.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+')
@@ -54,7 +52,7 @@ def line_of(message: Message) -> Raw | None:
 
 def _without_binary(msg: Raw) -> Raw:
     try:
-        value = socketio.without_binary(jsontext.decode(msg, _ANY_DEPTH))
+        value = socketio.without_binary(jsontext.decode(msg, ANY_DEPTH))
     except ProtocolError:
         return NO_LINE
     return Raw(msgspec.json.encode(value))

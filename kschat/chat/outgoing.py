@@ -19,6 +19,7 @@ from kschat.chat.lines import NO_LINE
 from kschat.chat.message import Message, Refused
 from kschat.wire import socketio
 from kschat.wire.jsonnumbers import as_javascript
+from kschat.wire.limits import ANY_DEPTH
 
 #: Attachments of one packet that npm's clients take (socket.io-parser 4.2, ``maxAttachments``).
 MAX_ATTACHMENTS_SENT: Final = 10
@@ -29,9 +30,6 @@ MAX_RENUMBERED: Final = 8000
 
 #: The name of a placeholder, with each character as it is or as an escape: at once with the quotes of a JSON string.
 _PLACEHOLDER: Final = re.compile(b'"%b"' % b"".join(rb"(?:%c|\\u00(?i:%02x))" % (one, one) for one in b"_placeholder"))
-
-#: Of messages that were let in, and so are within the limit that held then.
-_ANY_DEPTH: Final = 600
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -248,7 +246,7 @@ def fit(
     parts: tuple[bytes, ...] = ()
     for offset, message, text in chosen:
         if message.attachments and parts:
-            moved, _ = socketio.renumber(message.msg, message.attachments, _ANY_DEPTH, first=len(parts))
+            moved, _ = socketio.renumber(message.msg, message.attachments, ANY_DEPTH, first=len(parts))
             pieces.append(piece(msgspec.structs.replace(message, msg=Raw(moved)), offset))
         else:
             pieces.append(text)

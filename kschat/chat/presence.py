@@ -45,7 +45,7 @@ class Presence:
         restricted: whether a user sees only those whom its token lets it write to.
 
     Attributes:
-        blocks: says who blocks whom: whoever is blocked sees a user offline.
+        blocks: the block lists: a blocked user sees the one who blocks as offline.
     """
 
     log = Logger()

@@ -119,7 +119,7 @@ class ReadQueue:
         self._users: dict[str, _User] = {}
         # Whose turn it is, the one who waits longest first; and those whose sockets do not keep up.
         self._turns: deque[_User] = deque()
-        self._slow: list[_User] = []
+        self._slow: dict[_User, None] = {}
         # Until when requests are begun in this turn of the reactor, which ``_next`` is the end of.
         self._until = 0.0
         self._next: IDelayedCall | None = None
@@ -171,7 +171,7 @@ class ReadQueue:
             dropped = found.drop(reader)
             self.waiting -= len(dropped)
             if not found.waiting and found in self._slow:
-                self._slow.remove(found)
+                del self._slow[found]
                 self._leave(found)
             if not self._slow and self._look is not None:
                 self._look.cancel()
@@ -231,15 +231,15 @@ class ReadQueue:
                     self._enter_slow(user)
                 else:
                     self._leave(user)
-                continue
-            if not self._fits(request):
+            elif not self._fits(request):
                 user.waiting.appendleft(request)
                 user.counted += request.counted
                 return  # an answer brings the next turn
-            self._turns.popleft()
-            user.listed = False
-            self.waiting -= 1
-            self._begin(user, request)
+            else:
+                self._turns.popleft()
+                user.listed = False
+                self.waiting -= 1
+                self._begin(user, request)
             if self._turns and self._clock.seconds() > self._until:
                 self._soon()
                 return
@@ -252,13 +252,13 @@ class ReadQueue:
         del self._users[user.name]
 
     def _enter_slow(self, user: _User) -> None:
-        self._slow.append(user)
+        self._slow[user] = None
         if self._look is None:
             self._look = self._clock.callLater(SLOW_WAIT, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
-        slow, self._slow = self._slow, []
+        slow, self._slow = self._slow, {}
         self._turns.extend(slow)
         self._soon()
 

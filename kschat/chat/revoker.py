@@ -7,6 +7,7 @@ intervals. Without a store (relay mode) it holds what the daemon has heard since
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -19,12 +20,14 @@ from kschat.chat import outgoing
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
 from kschat.chat.cluster_commands import Revoked
+from kschat.chat.expiry import TURN
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import RETRY_WAIT, RevocationsFull, StoreUnavailable
 from kschat.chat.revocation import MAX_REVOCATIONS, Revocation, RevocationList, user_of
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError
 from kschat.counters import Counters
+from kschat.log_text import shown
 from kschat.outage_log import OutageLog
 
 #: Seconds between two looks for revocations, where another daemon may have failed to tell of one.
@@ -56,7 +59,10 @@ class Revoker:
         self._after = 0
         self._reading = False
         self._again = False
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: deque[Deferred[None]] = deque()
+        # Sockets that are to be ended.
+        self._revoked: deque[ChatSession] = deque()
+        self._slice: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
         self._outages = OutageLog(self.log, name="the list of revoked tokens")
@@ -133,14 +139,35 @@ class Revoker:
 
     def _end(self, sessions: Iterable[ChatSession]) -> None:
         refuses = self._list.refuses
-        revoked = [session for session in sessions if session.socket.accepted and refuses(session.identity)]
-        if not revoked:
+        self._revoked += [session for session in sessions if session.socket.accepted and refuses(session.identity)]
+        self._do_some()
+
+    def _do_some(self) -> None:
+        """End some sockets, or let some go on that wait for the list; the others in later turns."""
+        if self._slice is not None:
+            return
+        if self._was_read:
+            for _ in range(min(len(self._waiting), TURN)):
+                self._waiting.popleft().callback(None)
+        self._end_some()
+        if self._revoked or (self._was_read and self._waiting):
+            self._slice = self._hub.clock.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._slice = None
+        self._do_some()
+
+    def _end_some(self) -> None:
+        if not self._revoked:
             return
         body = outgoing.goodbye("revoked", 0)
         with self._hub.writing():
-            for session in revoked:
+            for _ in range(min(len(self._revoked), TURN)):
+                session = self._revoked.popleft()
+                if not session.socket.accepted:
+                    continue
                 self._counters.revoked += 1
-                self.log.info("{user} is disconnected: its token was revoked", user=session.user)
+                self.log.info("{user} is disconnected: its token was revoked", user=shown(session.user))
                 if session.more:
                     session.socket.emit(body)
                 session.socket.disconnect()
@@ -157,6 +184,9 @@ class Revoker:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._slice is not None:
+            self._slice.cancel()
+            self._slice = None
 
     def renewed(self) -> None:
         """See ``StoreListener``. What was known holds on, and what is kept there now is added."""
@@ -200,9 +230,7 @@ class Revoker:
         if not self._was_read:
             self._was_read = True
             self._outages.up()
-            waiting, self._waiting = self._waiting, []
-            for waits in waiting:
-                waits.callback(None)
+            self._do_some()
 
     def _look(self) -> None:
         self._timer = None

@@ -20,6 +20,7 @@ from kschat.chat.message import Message
 from kschat.chat.reads import ReadQueue
 from kschat.chat.stream import SECONDS, DeliveryStream, StreamState, StreamTimer
 from kschat.chat.tokens import Identity
+from kschat.log_text import shown
 from kschat.wire.connection import Socket
 from kschat.wire.errors import Reason
 
@@ -216,7 +217,7 @@ class ChatSession:
         if self._context is not None:
             self._context.store.is_outdated(offset)
         if final:
-            self.log.warn("the store does not have a message that was announced for {user}", user=self.user)
+            self.log.warn("the store does not have a message that was announced for {user}", user=shown(self.user))
 
     # Answers.
 

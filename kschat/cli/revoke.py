@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Final
 import msgspec
 from twisted.python import usage
 
-from kschat.api.paths import reachable
 from kschat.backends import redis
 from kschat.backends.sqlite.backup import revoke_in
 from kschat.backends.sqlite.database import SchemaVersions
@@ -25,6 +24,7 @@ from kschat.chat.revocation import MAX_REVOCATIONS, Revocation, RevocationReques
 from kschat.cli.options import Options, short_help
 from kschat.settings import SETTINGS, ConfigError, control_path
 from kschat.settings.loading import gather
+from kschat.unix_paths import reachable
 
 #: Seconds that a daemon may take to answer.
 ANSWER_TIMEOUT: Final = 15.0

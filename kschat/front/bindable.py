@@ -11,15 +11,14 @@ import re
 import socket
 import stat
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-#: Bytes in the path of a UNIX socket: ``sun_path`` of unix(7) without its last NUL.
-MAX_UNIX_PATH: Final = 107
+from kschat.unix_paths import MAX_PATH
 
 
 class _Trial:
@@ -52,8 +51,8 @@ class _Trial:
             return  # twistd may change to another directory before it is listened at
         self.tried = True
         try:
-            if len(os.fsencode(path)) > MAX_UNIX_PATH:
-                raise OSError(36, f"its path is longer than {MAX_UNIX_PATH} bytes, the most that a socket can have")
+            if len(os.fsencode(path)) > MAX_PATH:
+                raise OSError(36, f"its path is longer than {MAX_PATH} bytes, the most that a socket can have")
             if not path.parent.is_dir():
                 raise FileNotFoundError(2, f"there is no directory {path.parent}")
             if path.exists():

@@ -59,7 +59,7 @@ class ClientAddress(msgspec.Struct, frozen=True):
         host: the IP address; ``unix`` for a UNIX socket.
         port: the client's; 0 if it is unknown, as behind a proxy.
         key: whose it counts as where limits are counted by address: an IPv4 address, or the /64 network of an IPv6
-            address. "" for a UNIX socket: nobody knows whose it is, and limits by address do not hold for it.
+            address. "" for a UNIX socket, which has no address: limits by address do not apply to it.
     """
 
     host: str
@@ -93,7 +93,7 @@ class ClientAddresses:
             socket.
 
     Raises:
-        ProxyError: for an entry that is none of these.
+        ProxyError: an entry is something else.
     """
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:

@@ -106,7 +106,7 @@ MAX_EVENTS: Final = 128
 def bound_accepts(port: Any) -> None:
     """Let a listening port accept no more than ``MAX_ACCEPTS`` connections in one turn."""
     if not hasattr(port, "numberAccepts"):
-        return  # it is none of Twisted's own
+        return  # not one of Twisted's own ports
 
     def get(port: Any) -> int:
         return min(int(port.__dict__.get("numberAccepts", MAX_ACCEPTS)), MAX_ACCEPTS)

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kschat.log_text import shown
 from kschat.repeated_log import RepeatedLog
 from kschat.server import values
 from kschat.server.errors import Refused
@@ -277,7 +278,7 @@ class Namespace:
                 self._answer(answer, socket, number)
                 return
         except Exception:  # noqa: BLE001 - and is logged; it costs this client the answer, and others nothing
-            self.log.failure("the handler of {event} in {namespace} failed", event=name, namespace=self.name)
+            self.log.failure("the handler of {event} in {namespace} failed", event=shown(name), namespace=self.name)
             return
         socket.running += 1
         answer.addBoth(_ended, socket)
@@ -291,7 +292,9 @@ class Namespace:
         deferred.addErrback(self._failed, event)
 
     def _failed(self, failure: Failure, event: str) -> None:
-        self.log.failure("the handler of {event} in {namespace} failed", failure, event=event, namespace=self.name)
+        self.log.failure(
+            "the handler of {event} in {namespace} failed", failure, event=shown(event), namespace=self.name
+        )
 
 
 def _ended(result: Any, socket: Socket) -> Any:

@@ -27,8 +27,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     demo: Annotated[
         bool,
         About(
-            "Try kschat on this machine: a new secret at each start, and the page gives a token to anyone. Refused "
-            "with an address that other machines can reach, and together with a key."
+            "Try kschat on this machine: a new secret at each start, and the page gives a token to anyone who opens it "
+            "as localhost or at a loopback address. Refused with an address that other machines can reach, and "
+            "together with a key."
         ),
     ] = False
     secret: Annotated[

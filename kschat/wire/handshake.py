@@ -22,7 +22,7 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
             named the client; ``unix``.
         address: the client's IP address; "" if it has none.
         client: whose it counts as where limits are counted by address: an IPv4 address, or the /64 network of an IPv6
-            address; "" where nobody knows whose it is, and such limits do not hold.
+            address; "" if the address is unknown: such limits do not apply then.
         time: when it arrived, in seconds since the epoch; 0 if unknown.
         secure: whether it came by TLS to this server (a proxy may have ended TLS before).
         headers: by their names in lower case, those of one name joined by ``, ``; empty if they are not kept.

@@ -42,12 +42,12 @@ def _class_of(byte: int) -> int:
 _CLASSES: Final = bytes(map(_class_of, range(256)))
 
 #: Doubles hold all integers of that many digits, and not all of one digit more.
-_SAFE_DIGITS: Final = 15
+SAFE_DIGITS: Final = 15
 #: JavaScript writes no fraction with more digits.
 _FRACTION_DIGITS: Final = 23
 
 _NEGATIVE_ZERO: Final = b",-0"
-_LONG: Final = b"0" * (_SAFE_DIGITS + 1)
+_LONG: Final = b"0" * (SAFE_DIGITS + 1)
 _LONG_NUMBERS: Final = (b"," + _LONG, b",-" + _LONG, b"0" * (_FRACTION_DIGITS + 1))
 
 #: How a number begins.
@@ -57,7 +57,7 @@ _STARTS: Final = frozenset(b"-0123456789"[i : i + 1] for i in range(11))
 # skipped by the regular expression alone, without backtracking, since a client may send a megabyte of it.
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _NUMBER: Final = rb"(-?[0-9][-+.0-9eE]*+)"
-_PLAIN: Final = rb"(?!-0)-?[0-9]{1,%d}+(?:\.[0-9]{0,%d}+)?(?![-+.0-9eE])" % (_SAFE_DIGITS, _FRACTION_DIGITS)
+_PLAIN: Final = rb"(?!-0)-?[0-9]{1,%d}+(?:\.[0-9]{0,%d}+)?(?![-+.0-9eE])" % (SAFE_DIGITS, _FRACTION_DIGITS)
 _INTEGER: Final = rb"-?[0-9]++(?![-+.0-9eE])"
 _STRANGE: Final = re.compile(rb"(?:" + _STRING + rb'|[^-"0-9]++|' + _PLAIN + rb")*+" + _NUMBER, re.DOTALL)
 _NO_INTEGER: Final = re.compile(rb"(?:" + _STRING + rb'|[^-"0-9]++|' + _INTEGER + rb")*+" + _NUMBER, re.DOTALL)
@@ -79,7 +79,7 @@ def as_javascript(text: bytes, most: int | None = None) -> bytes:
     first = text[:1]
     if first == b'"' or first == b"n":
         return text
-    if first in _STARTS and len(text) <= _SAFE_DIGITS and text.isdigit():
+    if first in _STARTS and len(text) <= SAFE_DIGITS and text.isdigit():
         return text
     # Nearly all messages have no such number: this finds out without decoding them.
     classes = text.translate(_CLASSES)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+#: Depth of the JSON of any message that was let in: no setting allows more than 512 levels, and a packet adds some.
+ANY_DEPTH: Final = 600
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,11 +16,11 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from kschat.api.control import MAX_BODY, ControlSocket, make_site
-from kschat.api.paths import MAX_PATH
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.revocation import RevocationRequest
 from kschat.cli import revoke
 from kschat.settings import ConfigError
+from kschat.unix_paths import MAX_PATH
 from tests.support.waiting import real_reactor
 
 

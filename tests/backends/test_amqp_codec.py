@@ -43,7 +43,11 @@ class BatchTests(SynchronousTestCase):
 
     def test_what_is_whole_is_read(self) -> None:
         placeholder = Raw(b'{"_placeholder":true,"num":0}')
-        for batch in ([self.good()], [self.good(msg=placeholder, attachments=(b"x",)), self.good(cid="c")]):
+        for batch in (
+            [self.good()],
+            [self.good(msg=placeholder)],
+            [self.good(msg=placeholder, attachments=(b"x",)), self.good(cid="c")],
+        ):
             self.assertEqual(unpacked(packed(batch)), batch)
 
     def test_what_no_client_or_store_could_read_is_refused(self) -> None:
@@ -54,7 +58,7 @@ class BatchTests(SynchronousTestCase):
             {"msg": Raw(b'1],"x":[2')},
             {"msg": Raw(b"[" * 2000 + b"]" * 2000 + b" ")},
             {"msg": Raw(b'{"_placeholder":true,"num":1}'), "attachments": (b"x",)},
-            {"msg": Raw(b'{"_placeholder":true,"num":0}')},
+            {"msg": Raw(b"[%b0]" % (b"0," * 300_000)), "attachments": (b"x",)},
             {"mid": "no mid"},
             {"mid": "0" * 65},
             {"sender": ""},

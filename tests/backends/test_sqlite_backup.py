@@ -66,6 +66,18 @@ class TestBackup(BackupTestCase):
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
             self.assertEqual(connection.execute("SELECT count(*) FROM messages").fetchone(), (11,))
 
+    def test_a_copy_reaches_the_disk_in_steps(self) -> None:
+        # Else the system writes all of it at once, and senders' commits wait behind that.
+        store = self.started()
+        self.turns.result(store.append(to(*["ben"] * 10)))
+        self.turns.result(store.settle())
+        synced: list[int] = []
+        self.patch(backup, "STEP_PAGES", 4)
+        self.patch(os, "fdatasync", synced.append)
+        size = back_up(self.path, self.copy, SchemaVersions.shipped()).size
+        self.assertGreaterEqual(len(synced), size // (4 * 4096))
+        self.assertGreater(len(synced), 1)
+
     def test_what_is_there_is_not_overwritten(self) -> None:
         self.turns.result(self.started().settle())
         for make in (

@@ -242,6 +242,11 @@ class Logging(SynchronousTestCase):
     def lines(self, events: Sequence[Any]) -> list[str]:
         return [formatEvent(event) for event in events]
 
+    def test_an_id_reaches_the_log_as_text(self) -> None:
+        with capturedLogs() as events:
+            House().guest("a\x1b[2J\0\n").leave()
+        self.assertEqual([line.split()[0] for line in self.lines(events)], ["a\\x1b[2J\\x00\\n"] * 2)
+
     def test_who_comes_and_goes_is_told(self) -> None:
         with capturedLogs() as events:
             house = House()

@@ -218,7 +218,7 @@ class RememberingTests(SynchronousTestCase):
             ann.ask("Typing", {"pId": f"user {number}"})
         self.assertEqual([call[1] for call in self.store.calls("blocks")], [[f"user {n}"] for n in (1, 2, 3, 4, 1)])
 
-    def test_an_answer_from_before_a_change_is_asked_for_again(self) -> None:
+    def test_a_change_is_newer_than_the_answer_to_a_question_from_before(self) -> None:
         ann, eve = self.daemon.joined("ann", {"typing": "1"}), self.daemon.joined("eve", {"typing": "1"})
         self.store.held = self.store.prompt = self.store.holds_blocks = True
         eve.emit("Typing", {"pId": "ann"})
@@ -227,8 +227,42 @@ class RememberingTests(SynchronousTestCase):
         (change,) = self.store.pending("block")
         change.answer()
         before.answer()
-        self.assertEqual(len(self.store.calls("blocks")), 2)
         self.assertEqual(ann.events("RESPTYPING"), [])
+        # It is remembered so.
+        self.store.held = False
+        eve.ask("Typing", {"pId": "ann"})
+        self.assertEqual((ann.events("RESPTYPING"), len(self.store.calls("blocks"))), ([], 1))
+        ann.ask("Unblock", {"pId": "eve"})
+        self.daemon.clock.advance(1)
+        eve.ask("Typing", {"pId": "ann"})
+        self.assertEqual(ann.events("RESPTYPING"), [{"uId": "eve"}])
+
+    def test_no_changes_of_others_keep_anybody_from_an_answer(self) -> None:
+        ann, eve, ben = self.daemon.joined("ann"), self.daemon.joined("eve"), self.daemon.joined("ben")
+        self.store.held = self.store.holds_blocks = True
+        number = eve.emit("Presence", {"ids": ["ann"]})
+        (question,) = self.store.pending("blocks")
+        self.store.held = False
+        for _ in range(3):
+            ben.ask("Block", {"pId": "dan"})
+            ben.ask("Unblock", {"pId": "dan"})
+        question.answer()
+        self.assertTrue(eve.answer(number)["ann"]["online"])
+        self.assertEqual(len(self.store.calls("blocks")), 1)
+        self.assertTrue(ann.alive)
+
+    def test_an_answer_is_asked_for_again_if_changes_may_have_been_missed(self) -> None:
+        ann, eve = self.daemon.joined("ann"), self.daemon.joined("eve")
+        self.store.held = self.store.holds_blocks = True
+        number = eve.emit("Presence", {"ids": ["ann"]})
+        (question,) = self.store.pending("blocks")
+        self.daemon.context.presence.blocks.forget()
+        self.store.questions.clear()
+        question.answer()
+        (again,) = self.store.pending("blocks")
+        again.answer()
+        self.assertTrue(eve.answer(number)["ann"]["online"])
+        self.assertTrue(ann.alive)
 
     def test_presence_does_not_wait_for_a_store_that_is_away_and_hides_once_it_is_back(self) -> None:
         ann, eve = self.daemon.joined("ann"), self.daemon.joined("eve")

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.chat import reads
 from kschat.chat.interfaces import PAGE_BYTES, StoreUnavailable
 from kschat.chat.message import Error, Refused
 from kschat.chat.reads import MAX_READ_BYTES, MAX_WAITING, SLOW_WAIT, SMALL_READ, TURN_SECONDS, ReadQueue
@@ -220,6 +221,26 @@ class SocketTests(ReadQueueTestCase):
         self.answer("first")
         self.successResultOf(first)
         self.successResultOf(self.reads.ask("ben", lambda: succeed(1), reader=other))
+        self.assertIdle()
+
+    def test_very_many_slow_sockets_take_no_long_turn(self) -> None:
+        self.patch(reads, "TURN_SECONDS", -1.0)
+        go_on = self.reads._go_on
+        looked: list[int] = []
+
+        def counted() -> None:
+            looked.append(len(self.reads._slow))
+            go_on()
+
+        self.patch(self.reads, "_go_on", counted)
+        sockets = [FakeSocket() for _ in range(5)]
+        for number, socket in enumerate(sockets):
+            socket.congested = True
+            self.ask(f"user {number}", reader=socket).addErrback(lambda failure: failure.trap(CancelledError))
+        self.clock.advance(0)
+        self.assertEqual(looked, [0, 1, 2, 3, 4])
+        for number, socket in enumerate(sockets):
+            self.reads.forget(f"user {number}", socket)
         self.assertIdle()
 
     def test_another_socket_of_the_same_user_does_not_wait_behind_it(self) -> None:

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.backends.memory import MemoryStore
 from kschat.backends.null import NullStore
 from kschat.chat import revoker
+from kschat.chat.expiry import TURN
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.revocation import FOREVER, LEEWAY, LIFTED_KEPT, Revocation, RevocationList, RevocationRequest, user_of
 from kschat.chat.revoker import LOOK_INTERVAL, MAX_PAGE
@@ -180,6 +181,17 @@ class DisconnectingTests(SynchronousTestCase):
         self.assertEqual(plain.events("Goodbye"), [])
         self.assertEqual(daemon.counters.revoked, 2)
         self.assertEqual((daemon.hub.users, daemon.hub.sockets), (1, 1))
+
+    def test_very_many_sockets_are_ended_in_several_turns(self) -> None:
+        daemon, count = self.daemon, 2 * TURN + 7
+        clients = [daemon.joined("ann") for _ in range(count)]
+        self.revoke(issued_before=NOW + 60)
+        self.assertEqual(daemon.hub.sockets, count - TURN)
+        living = [client for client, alive in zip(clients, self.alive(*clients), strict=True) if alive]
+        living[0].drop()  # it is gone by the time of its turn
+        daemon.clock.advance(0)
+        self.assertEqual((daemon.hub.sockets, daemon.counters.revoked), (0, count - 1))
+        self.assertEqual(self.alive(*living[1:]).count(True), 0)
 
     def test_such_a_token_is_refused_from_then_on_in_every_revision(self) -> None:
         self.revoke(user="ann")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.front.bindable import MAX_UNIX_PATH, cannot_listen
+from kschat.front.bindable import cannot_listen
+from kschat.unix_paths import MAX_PATH
 
 
 class TestCannotListen(SynchronousTestCase):
@@ -49,7 +50,7 @@ class TestCannotListen(SynchronousTestCase):
     def test_a_path_that_is_too_long_for_a_socket(self):
         path = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, path)
-        longest = f"{path}/{'s' * (MAX_UNIX_PATH - len(str(path)) - 1)}"
+        longest = f"{path}/{'s' * (MAX_PATH - len(str(path)) - 1)}"
         self.assertEqual(cannot_listen(f"unix:{longest}"), "")
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(longest)

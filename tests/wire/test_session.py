@@ -163,6 +163,12 @@ class ReceivingTests(SessionTestCase):
             [b"hello", b"", Frame(b"\x01\x02\x03", True), Frame(b"\x01\x02", True), Frame(b"", True)],
         )
 
+    def test_a_session_holds_nothing_of_what_it_was_sent(self) -> None:
+        session = self.begin(4)
+        for payload, binary in ((b"\x01" * 1000, True), (b"4" + b"x" * 1000, False), (b"2" + b"x" * 1000, False)):
+            session.receive(payload, binary)
+            self.assertIsNone(session._data)
+
     def test_messages_of_revision_3_reach_the_listener(self) -> None:
         session = self.begin(3)
         for payload, binary in ((b"4hello", False), (b"b4AQID", False), (b"\x04\x01\x02", True), (b"\x04", True)):

@@ -15,7 +15,8 @@ from kschat.chat.message import MAX_ID, Message
 from kschat.chat.mids import parse_number
 from kschat.wire.errors import ProtocolError
 from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
-from kschat.wire.jsontext import mend_surrogates, structure
+from kschat.wire.jsontext import check_values, mend_surrogates, structure
+from kschat.wire.limits import ANY_DEPTH
 from kschat.wire.socketio import placeholders
 
 #: What says that a body is a batch. Its number changes with its form.
@@ -54,9 +55,6 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_Tutorial).decode
 #: Checks JSON, and keeps it as it is.
 _json: Final = msgspec.json.Decoder(Raw).decode
-
-#: Depth of a message's JSON; no setting allows more.
-MAX_DEPTH: Final = 1_000
 
 #: Beyond it no store takes a time.
 _MAX_TIME: Final = 2**63
@@ -98,7 +96,7 @@ def unpacked(body: bytes) -> list[Stored]:
 def _message(one: _One) -> Message:
     """The message, once it is certain that stores and clients can read it. Raises MsgspecError, ValueError."""
     if parse_number(one.mid) is None or len(one.mid) > MAX_MID:
-        raise ValueError("its mid is none")
+        raise ValueError("its mid is not valid")
     if not 0 < len(one.sender) <= MAX_ID or not 0 < len(one.recipient) <= MAX_ID:
         raise ValueError("an id is out of bounds")
     if not -_MAX_TIME <= one.time < _MAX_TIME:
@@ -110,8 +108,10 @@ def _message(one: _One) -> Message:
     except msgspec.DecodeError:
         # Halves of surrogate pairs travel as they are: some decoders pass over them.
         _json(mend_surrogates(one.msg))
-    if one.attachments or b'"_placeholder"' in one.msg:
-        for number in placeholders(structure(one.msg, MAX_DEPTH)):
+    if one.attachments:
+        # Where there are none, what looks like a placeholder is a value like any other.
+        check_values(one.msg)
+        for number in placeholders(structure(one.msg, ANY_DEPTH)):
             if not 0 <= number < len(one.attachments):
                 raise ValueError("a placeholder for an attachment that is not there")
     uid, pid = written(one.ids, one.sender, one.recipient) if one.ids else (one.sender, one.recipient)

@@ -131,7 +131,7 @@ def _copy(source: str, partial: str, file: int, versions: SchemaVersions) -> dic
 
 
 def _version(connection: sqlite3.Connection, path: str, versions: SchemaVersions) -> int:
-    """The version of the schema. Raises StoreUnavailable where it is none of ours; the text names the file."""
+    """The version of the schema. Raises StoreUnavailable, whose text names the file, if kschat cannot read it."""
     try:
         version = versions.check(connection)
     except StoreUnavailable as error:
