@@ -385,6 +385,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
 
     def test_how_many_requests_may_be_unanswered(self) -> None:
         self.assert_says("clients.md", f"{commands.MAX_REQUESTS} of your requests are unanswered")
+        self.assert_says("clients.md", f"{MAX_REWRITTEN:,} such numbers is refused with ER 1")
 
     def test_when_a_silent_redis_is_noticed(self) -> None:
         both = f"after {ASKED:g} s if a command is pending, otherwise after {SILENT:g}"
