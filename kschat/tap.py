@@ -49,13 +49,13 @@ from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
 from kschat.front.metrics import DaemonCollector, Metrics
 from kschat.front.monotonic import use_monotonic_clock
-from kschat.front.page import PageResource, TemplateError
+from kschat.front.page import DemoTokens, PageResource, TemplateError
 from kschat.front.port import ListeningService
 from kschat.front.readiness import ReadyNotice
 from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_ops_root, make_root
-from kschat.front.static import ClientDist, StaticFiles, client_dist
+from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
 from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
@@ -209,10 +209,16 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
     ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client)
+    static = directory("static", config.static)
+    issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
+    beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
+    if issuer is not None:
+        beside["demo/token"] = DemoTokens(issuer)
     root = make_root(
-        page=_make_page(config, wall),
-        static=StaticFiles(directory("static", config.static)),
+        page=_make_page(config, issuer),
+        static=StaticFiles(static),
         ops={} if config.ops_listen else ops,
+        beside=beside,
         base_path=config.base_path,
     )
     site = front.site(root, f"{base_path}/socket.io/")
@@ -415,11 +421,15 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         raise ConfigError(f"{kind.name}: {error}") from None
 
 
-def _make_page(config: Config, wall: WallClock) -> PageResource:
-    issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
-    randint = secrets.SystemRandom().randint
+def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
     try:
-        return PageResource(directory("templates", config.templates), issuer=issuer, demo=config.demo, randint=randint)
+        return PageResource(
+            directory("templates", config.templates),
+            issuer=issuer,
+            demo=config.demo,
+            randint=secrets.SystemRandom().randint,
+            frame_ancestors=config.frame_ancestors,
+        )
     except TemplateError as error:
         raise ConfigError(f"templates: {error}") from None
 

@@ -107,6 +107,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "store_messages": ("10", 10),
     "store_bytes": ("2000000", 2_000_000),
     "trusted_proxies": ("10.0.0.0/8, unix", ("10.0.0.0/8", "unix")),
+    "frame_ancestors": ("https://a.example, https://*.b.example", ("https://a.example", "https://*.b.example")),
     "origins": ("https://a.example, http://b.example:8080", ("https://a.example", "http://b.example:8080")),
     "base_path": ("/chat/a", "/chat/a"),
     "templates": ("/", "/"),
@@ -269,6 +270,13 @@ class TestRefusals(ConfigTestCase):
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
+            ("frame_ancestors", "chat.example", "holds 'chat.example', which is not like https://chat.example.org"),
+            ("frame_ancestors", "https://a.example,null", "holds 'null', which no frame can be allowed by"),
+            (
+                "frame_ancestors",
+                "https://münchen.example",
+                "is not written as browsers do: write https://xn--mnchen-3ya.example",
+            ),
             ("origins", "chat.example", "holds 'chat.example', which is not like https://chat.example.org"),
             (
                 "trusted_proxies",

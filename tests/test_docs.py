@@ -37,6 +37,7 @@ from kschat.chat import (
     interfaces,
     limiter,
     lines,
+    names,
     outgoing,
     reads,
     recipients,
@@ -289,6 +290,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         f"{incoming.MAX_RNO} bytes",
     ),
     "a token": (f"{many(tokens.MAX_TOKEN)} characters", f"{tokens.MAX_TRIED} keys"),
+    "the claim `data.name`": (f"{names.MAX_NAME} characters",),
     "ids in the claim `data.to`; patterns with `*` among them; one of them": (
         many(recipients.MAX_TO),
         many(recipients.MAX_PATTERNS),

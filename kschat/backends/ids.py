@@ -1,4 +1,8 @@
-"""A compact encoding of the user and room ids in a message. Numbers stay numbers, however large."""
+"""A compact encoding of the user and room ids in a message, and of its sender's name.
+
+Numbers stay numbers, however large. It is one field in every store and on RabbitMQ. What has no name is encoded as it
+was before there were names.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,13 @@ from kschat.chat.message import Message
 
 
 def ids_of(message: Message) -> int | str:
-    """How the sender wrote the names: 1 for a number as ``uId``, 2 as ``pId``; both as JSON where they are others."""
+    """How the sender wrote the ids: 1 for a number as ``uId``, 2 as ``pId``; both as JSON where they are others.
+
+    The name is the third in that JSON, where there is one.
+    """
     uid, pid = message.uId, message.pId
+    if message.name is not None:
+        return json.dumps([uid, pid, message.name])
     flags = 0
     if type(uid) is int:
         flags = 1
@@ -22,9 +31,9 @@ def ids_of(message: Message) -> int | str:
     return json.dumps([message.uId, message.pId])
 
 
-def written(ids: int | str, sender: str, recipient: str) -> tuple[int | str, int | str]:
-    """``uId`` and ``pId`` as they were written."""
+def written(ids: int | str, sender: str, recipient: str) -> tuple[int | str, int | str, str | None]:
+    """``uId`` and ``pId`` as they were written, and the sender's name. Raises ValueError: it is no such encoding."""
     if isinstance(ids, int):
-        return int(sender) if ids & 1 else sender, int(recipient) if ids & 2 else recipient
-    uid, pid = json.loads(ids)
-    return uid, pid
+        return int(sender) if ids & 1 else sender, int(recipient) if ids & 2 else recipient, None
+    uid, pid, *name = json.loads(ids)
+    return uid, pid, name[0] if name else None

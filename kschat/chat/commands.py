@@ -94,8 +94,9 @@ def send(request: Request[incoming.Send]) -> None:
     sends_left = allowance.sends = allowance.sends - 1
     if sends_left < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
-    message = context.composer.compose(session.user, payload, event.attachments)
-    to = session.identity.to
+    identity = session.identity
+    message = context.composer.compose(session.user, payload, event.attachments, name=identity.name)
+    to = identity.to
     if to is not None:
         ensure_may_write(to, message.recipient)
     reply = SocketReply(session.socket, event.id, payload.uId, payload.rno)

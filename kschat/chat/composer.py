@@ -51,8 +51,10 @@ class Composer:
         self._wall = wall
         self._limits = limits
 
-    def compose(self, user: str, payload: incoming.Send, attachments: Sequence[bytes] = ()) -> Message:
-        """The message that a valid ``Send`` of ``user`` means.
+    def compose(
+        self, user: str, payload: incoming.Send, attachments: Sequence[bytes] = (), *, name: str | None = None
+    ) -> Message:
+        """The message that a valid ``Send`` of ``user`` means. ``name``: what its recipients are shown for the user.
 
         Raises:
             Refused: NOT_ALLOWED, INVALID.
@@ -77,11 +79,11 @@ class Composer:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
         time = milliseconds(self._wall)
         return Message(
-            self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts
+            self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts, name
         )
 
-    def compose_draft(self, user: str, draft: Draft) -> Message:
-        """The message that a draft of ``user`` means: as if a socket of the user had sent it.
+    def compose_draft(self, user: str, draft: Draft, name: str | None = None) -> Message:
+        """The message that a draft of ``user`` means: as if a socket had sent it. ``name``: see ``compose``.
 
         Raises:
             Refused: INVALID, TOO_LARGE.
@@ -100,4 +102,4 @@ class Composer:
             payload = Raw(msgspec.json.encode(fields))
         except UnicodeEncodeError:
             raise Refused(Error.INVALID, "A text holds half of a surrogate pair.") from None
-        return self.compose(user, incoming.decode_send((payload,)), draft.attachments)
+        return self.compose(user, incoming.decode_send((payload,)), draft.attachments, name=name)

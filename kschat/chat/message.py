@@ -53,6 +53,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         time: milliseconds since 1970.
         cid: the sender's own id of it.
         attachments: binary parts, in the order of their first placeholders.
+        name: what its sender was called when it was written (see ``names``); None where the token gave no name.
     """
 
     mid: str
@@ -64,6 +65,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     time: int
     cid: str | None = None
     attachments: tuple[bytes, ...] = ()
+    name: str | None = None
 
     @property
     def size(self) -> int:

@@ -91,7 +91,7 @@ class Operations:
         reply = DeferredReply()
         try:
             self._delivery.ensure_open()
-            message = self._composer.compose_draft(identity.user, draft)
+            message = self._composer.compose_draft(identity.user, draft, identity.name)
             if identity.to is not None:
                 ensure_may_write(identity.to, message.recipient)
             self._delivery.submit(Submission(message, reply))

@@ -59,6 +59,7 @@ class _Received(msgspec.Struct, frozen=True, gc=False):
     msgTime: int
     mid: str
     offset: int | UnsetType = UNSET
+    name: str | UnsetType = UNSET
 
 
 class _Sent(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +114,7 @@ def piece(message: Message, offset: int | None) -> bytes:
         message.time,
         message.mid,
         UNSET if offset is None else offset,
+        UNSET if message.name is None else message.name,
     )
     return _encode(one)
 

@@ -21,6 +21,7 @@ import msgspec
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room
 from kschat.chat.keys import Key, Keys, KeysError, one_family
+from kschat.chat.names import name_of
 from kschat.chat.recipients import Recipients, recipients_of
 from kschat.wire.jsonnumbers import whole_number
 
@@ -88,6 +89,7 @@ class Identity(msgspec.Struct, frozen=True):
         issued: ``iat``, in seconds since the epoch; None where the token does not say it, or not as a number.
         token_id: ``jti``; None where the token has none, or one that is neither text nor a whole number.
         to: the users that may be written to (``data.to``); None for all.
+        name: shown to whom the user writes (``data.name``); None: the token gives none.
     """
 
     user: str
@@ -96,6 +98,7 @@ class Identity(msgspec.Struct, frozen=True):
     issued: float | None = None
     token_id: str | None = None
     to: Recipients | None = None
+    name: str | None = None
 
 
 class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +218,7 @@ class Verifier:
             issued=_issued(claims.get("iat")),
             token_id=_token_id(claims),
             to=_to(data),
+            name=name_of(data.get("name")),
         )
 
 
@@ -227,11 +231,19 @@ class Issuer:
         self._wall = wall
         self._rules = rules
 
-    def issue(self, user: str, ttl_seconds: float, rooms: Rooms = (), *, to: tuple[str, ...] | None = None) -> str:
+    def issue(
+        self,
+        user: str,
+        ttl_seconds: float,
+        rooms: Rooms = (),
+        *,
+        to: tuple[str, ...] | None = None,
+        name: str | None = None,
+    ) -> str:
         """A token for `user` that lasts `ttl_seconds`, rounded up to a whole second of the epoch.
 
-        `to` are ids and patterns of users that may be written to; None for all. Raises ValueError when no token can
-        name that user (see as_user), or those of `to` (see recipients_of).
+        `to` are ids and patterns of users that may be written to; None for all. `name` is shown to whom the user
+        writes. Raises ValueError when no token can name that user (see as_user), or those of `to` (see recipients_of).
         """
         if as_user(user) is None:
             raise ValueError(f"a user is 1 to {MAX_USER} characters and does not start with '#'")
@@ -242,6 +254,8 @@ class Issuer:
         if to is not None:
             recipients_of(list(to))
             data["to"] = list(to)
+        if name is not None:
+            data["name"] = name
         claims = {"data": data, "iat": int(now), "exp": math.ceil(now + ttl_seconds)}
         if self._rules.audience:
             claims["aud"] = self._rules.audience[0]

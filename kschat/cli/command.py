@@ -58,13 +58,14 @@ STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"}
 class TokenOptions(Options):
     """``kschat token``: the settings that name the secret, and whom the token is for."""
 
-    synopsis = "--user ID [--expires 1h] [--rooms a,b] [--to c,d] [settings]"
+    synopsis = "--user ID [--expires 1h] [--rooms a,b] [--to c,d] [--name N] [settings]"
     longdesc = "Prints a token for one user, signed with the secret that the settings name (HS256)."
     optParameters: ClassVar[list[list[Any]]] = [
         ["user", "u", None, "The user's id: 1 to 128 characters, not beginning with #."],
         ["expires", "e", "1h", "How long it is good for: a number with s, m, h, d or w after it."],
         ["rooms", "r", "", "Rooms it lets join, separated by commas; * for all."],
         ["to", "t", None, "Users it lets write to, separated by commas; * in one is any characters. Default: all."],
+        ["name", "n", None, "The name that is shown to whom the user writes."],
     ]
 
     def getSynopsis(self) -> str:
@@ -84,6 +85,7 @@ class TokenOptions(Options):
             ("-e, --expires TIME", f"{self.optParameters[1][3]} Default: {self.optParameters[1][2]}."),
             ("-r, --rooms A,B", self.optParameters[2][3]),
             ("-t, --to A,B", self.optParameters[3][3]),
+            ("-n, --name NAME", self.optParameters[4][3]),
             ("    --secret-file FILE", SETTINGS["secret_file"].about.doc),
             ("-c, --config FILE", "TOML file with the daemon's settings."),
             ("    --help", "This help."),
@@ -199,7 +201,8 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
     try:
         issuer = Issuer(secret, wall, claim_rules(config))
         to = None if options["to"] is None else names_of(options["to"])
-        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms_of(options["rooms"]), to=to)
+        rooms, name = rooms_of(options["rooms"]), options["name"]
+        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms, to=to, name=name)
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The page at `/`: templates/index.html with the four values that the tutorial's page has.
+"""The page at `/`: templates/index.html with the four values that the tutorial's page has; and the demo's tokens.
 
 twisted.web.template inserts `uid`, `rid`, `random` and `tokenId` as escaped text and attributes: no part of a URL can
 become markup, and the Content-Security-Policy also forbids inline scripts. The template is rendered once for each of
@@ -9,7 +9,7 @@ one: the daemon does when the page's socket connects.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from ipaddress import ip_address
 from secrets import token_hex
@@ -22,33 +22,27 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
-from twisted.web.http import INTERNAL_SERVER_ERROR
+from twisted.web.http import BAD_REQUEST, INTERNAL_SERVER_ERROR
 from twisted.web.iweb import IRequest, ITemplateLoader
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.template import Element, Tag, XMLFile, flattenString, renderer
 
+from kschat.chat.conversations import is_room
+from kschat.chat.message import MAX_ID
 from kschat.chat.tokens import Issuer, as_user
+from kschat.front.browser_policy import page_headers
 
 DEMO_TOKEN_SECONDS: Final = 12 * 3600
-"""How long a demo's token lasts. The page fetches itself again for a new one when it ends."""
+"""How long a demo's token lasts. The page asks for a new one when it ends."""
+
+DEMO_ROOMS: Final = "*"
+"""Rooms that a demo's token lets join: all."""
 
 MISDIRECTED: Final = 421
 """The status of a request for a host that this daemon does not speak for (RFC 9110, section 15.5.20)."""
 
 _HOST: Final = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]{0,5})?")
-
-HEADERS: Final = {
-    b"content-type": b"text/html; charset=utf-8",
-    # ws: and wss: are named since older Safari does not count them to 'self'.
-    b"content-security-policy": (
-        b"default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; "
-        b"form-action 'self'; frame-ancestors 'none'"
-    ),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",  # the URL may hold a token
-    b"cache-control": b"no-store",
-}
 
 
 class TemplateError(Exception):
@@ -58,7 +52,7 @@ class TemplateError(Exception):
 class Visit(msgspec.Struct, frozen=True):
     """What one request for the page asked for, and what it is given.
 
-    `uid` and `rid` are None when the URL has none that can be used; `named` tells that it tried.
+    `uid` and `rid` are None when the URL has none that can be used; `named` tells that it tried. `rid` may be a room.
     """
 
     uid: str | None
@@ -70,8 +64,8 @@ class Visit(msgspec.Struct, frozen=True):
 
     @property
     def can_chat(self) -> bool:
-        """Whether two users and a token are known."""
-        return bool(self.uid and self.rid and self.token)
+        """Whether the user and a token are known. With whom to talk may be chosen on the page."""
+        return bool(self.uid and self.token and not self.named)
 
     @property
     def lacks_token(self) -> bool:
@@ -136,17 +130,17 @@ class PageElement(Element):
 
     @renderer
     def to_chat(self, request: IRequest, tag: Tag) -> Tag | str:
-        """Kept when both users and a token are known."""
+        """Kept when the user and a token are known."""
         return tag if self._form.can_chat else ""
 
     @renderer
     def to_choose(self, request: IRequest, tag: Tag) -> Tag | str:
-        """Kept when the users are still to be chosen."""
+        """Kept when the user is still to be chosen."""
         return "" if self._form.can_chat or self._form.lacks_token else tag
 
     @renderer
     def bad_choice(self, request: IRequest, tag: Tag) -> Tag | str:
-        """Kept when the URL names a user that cannot be one."""
+        """Kept when the URL names a user or a room that cannot be one."""
         return tag if self._form.named else ""
 
     @renderer
@@ -159,7 +153,8 @@ class PageResource(Resource):
     """`GET /?uid=…&rid=…[&token=…]`.
 
     `issuer` makes the tokens of the demo; without `demo` it is never asked, and the token is the URL's. `randint(a, b)`
-    gives the page's random number. Raises TemplateError when `templates` has no index.html that is XML.
+    gives the page's random number. Pages of `frame_ancestors`, which are origins, may show the page in a frame. Raises
+    TemplateError when `templates` has no index.html that is XML.
     """
 
     log = Logger()
@@ -171,8 +166,10 @@ class PageResource(Resource):
         issuer: Issuer | None,
         demo: bool,
         randint: Callable[[int, int], int],
+        frame_ancestors: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self._frame_ancestors = tuple(frame_ancestors)
         self._issuer = issuer if demo else None
         self._demo = demo
         self._randint = randint
@@ -194,11 +191,8 @@ class PageResource(Resource):
 
     def render_GET(self, request: IRequest) -> int:
         """The page. A template that asks for what is not there is a 500 and a line in the log."""
-        if self._issuer is not None and not is_loopback(request.getHeader(b"host") or b""):
-            # Otherwise any page on the web could point its own name at this machine (DNS rebinding), and read a token.
-            request.setResponseCode(MISDIRECTED)
-            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            request.write(b"This is a demo, and for this machine alone: open it as localhost or 127.0.0.1.\n")
+        if self._issuer is not None and (refusal := _refuse_strangers(request)):
+            request.write(refusal)
             request.finish()
             return NOT_DONE_YET
         visit = self._visit(request)
@@ -222,10 +216,10 @@ class PageResource(Resource):
     def _visit(self, request: IRequest) -> Visit:
         arguments = request.args or {}
         names = [_argument(arguments, name) for name in (b"uid", b"rid")]
-        uid, rid = (_user(name) for name in names)
+        uid, rid = _user(names[0]), _user_or_room(names[1])
         token = _argument(arguments, b"token")
         if self._issuer is not None:
-            token = "" if uid is None else self._issuer.issue(uid, DEMO_TOKEN_SECONDS)
+            token = "" if uid is None else self._issuer.issue(uid, DEMO_TOKEN_SECONDS, DEMO_ROOMS)
         named = any(name and user is None for name, user in zip(names, (uid, rid), strict=True))
         return Visit(uid, rid, named, self._randint(1, 2**31 - 1), token, self._demo)
 
@@ -233,7 +227,8 @@ class PageResource(Resource):
         values = {name.encode(): escape(value).encode() for name, value in visit.slots.items()}
         html = [values[part] if number % 2 else part for number, part in enumerate(parts)]
         document = b"<!DOCTYPE html>\n" + b"".join(html)
-        for name, value in HEADERS.items():
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        for name, value in page_headers(request.getHeader(b"host"), self._frame_ancestors).items():
             request.setHeader(name, value)
         request.setHeader(b"content-length", b"%d" % len(document))
         request.write(b"" if request.method == b"HEAD" else document)
@@ -245,6 +240,44 @@ class PageResource(Resource):
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.write(b"The page could not be made; the daemon's log says why.\n")
         request.finish()
+
+
+class DemoTokens(Resource):
+    """`GET demo/token?uid=…`: another token in the demo, `{"token": …, "in": seconds}`, when the page's one ends."""
+
+    isLeaf = True
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__()
+        self._issuer = issuer
+
+    def render_GET(self, request: Request) -> bytes:
+        """A token; 421 for a host that is not this machine, 400 for what can't be a user."""
+        refusal = _refuse_strangers(request)
+        if refusal:
+            return refusal
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        user = _user(_argument(request.args or {}, b"uid"))
+        if user is None or request.postpath:
+            request.setResponseCode(BAD_REQUEST)
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            return b"uid is not a user: 1 to 128 characters, not beginning with #.\n"
+        request.setHeader(b"content-type", b"application/json")
+        token = self._issuer.issue(user, DEMO_TOKEN_SECONDS, DEMO_ROOMS)
+        return msgspec.json.encode({"token": token, "in": DEMO_TOKEN_SECONDS})
+
+
+def _refuse_strangers(request: IRequest) -> bytes:
+    """In a demo: the answer to a request for another host than this machine; nothing where it is for this one.
+
+    Otherwise any page on the web could point its own name at this machine (DNS rebinding), and read a token.
+    """
+    if is_loopback(request.getHeader(b"host") or b""):
+        return b""
+    request.setResponseCode(MISDIRECTED)
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    return b"This is a demo, and for this machine alone: open it as localhost or 127.0.0.1.\n"
 
 
 def is_loopback(host: bytes) -> bool:
@@ -272,3 +305,10 @@ def _user(name: str) -> str | None:
     if any(character < " " or "\x7f" <= character <= "\x9f" for character in name):
         return None
     return as_user(name)
+
+
+def _user_or_room(name: str) -> str | None:
+    """With whom to talk, likewise: a user, or a room with its mark."""
+    if is_room(name) and 1 < len(name) <= MAX_ID:
+        return None if _user(name[1:]) is None else name
+    return _user(name)

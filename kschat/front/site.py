@@ -61,6 +61,7 @@ def make_root(
     page: IResource,
     static: IResource,
     ops: Mapping[str, IResource] = MappingProxyType({}),
+    beside: Mapping[str, IResource] = MappingProxyType({}),
     base_path: str = "",
 ) -> Resource:
     """All that a daemon serves to clients beside sessions.
@@ -69,6 +70,7 @@ def make_root(
         page: at the root.
         static: at ``/static``.
         ops: what is for operators, by its name below the root.
+        beside: what else is beside the page, by its path.
         base_path: the path below which all this is.
     """
     tree = _Directory()
@@ -76,6 +78,8 @@ def make_root(
     tree.putChild(b"static", static)
     for name, resource in ops.items():
         tree.putChild(name.encode("ascii"), resource)
+    for path, resource in beside.items():
+        put_at(tree, path, resource)
     if not base_path.strip("/"):
         return tree
     root = Resource()

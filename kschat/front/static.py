@@ -18,10 +18,17 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.static import File
 
+from kschat.front.browser_policy import script_policy
 from kschat.front.responses import takes_gzip
 
 MAX_AGE: Final = 300
-"""Seconds that a file is used without asking whether it changed: a page and its script soon agree after an upgrade."""
+"""Seconds that a picture, or another file that others do not need in the same version, is used without asking."""
+
+#: What makes a page together: the browser asks each time whether it changed, so that after an upgrade no script meets
+#: an older one of the files that it imports. An answer that it did not is small.
+REVALIDATED: Final = frozenset({".css", ".html", ".js", ".json", ".map", ".mjs", ".webmanifest"})
+
+_SCRIPTS: Final = frozenset({".js", ".mjs"})
 
 TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -79,7 +86,27 @@ class StaticFiles(Resource):
                 path = path.child(name)
             except (UnicodeDecodeError, InsecurePath):
                 return not_found(request, b"There is no such file.\n")
-        return send_file(request, path, self._compressed)
+        return send_page_file(request, path, self._compressed)
+
+
+class StaticFile(Resource):
+    """One regular file, at a place of its own; 404 as long as it is not there.
+
+    A browser lets a service worker serve what is beside and below its script: the one of the page is beside the page.
+    """
+
+    isLeaf = True
+
+    def __init__(self, path: FilePath[str]) -> None:
+        super().__init__()
+        self._path = path
+        self._compressed = Compressed()
+
+    def render_GET(self, request: Request) -> bytes | int:
+        """The file."""
+        if request.postpath:
+            return not_found(request, b"There is no such file.\n")
+        return send_page_file(request, self._path, self._compressed)
 
 
 class ClientDist(Resource):
@@ -170,6 +197,13 @@ class _FileInMemory(File):
         return BytesIO(self._content)
 
 
+def send_page_file(request: Request, path: FilePath[str], compressed: Compressed) -> bytes | int:
+    """A file of the page: a script also says what it may do when it is a worker."""
+    if path.splitext()[1].lower() in _SCRIPTS:
+        request.setHeader(b"content-security-policy", script_policy(request.getHeader(b"host")))
+    return send_file(request, path, compressed)
+
+
 def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> bytes | int:
     """`path` with validators and its type, as gzip for who takes it; 404 when it is no regular file.
 
@@ -180,7 +214,8 @@ def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> 
         return not_found(request, b"There is no such file.\n")
     size, modified = path.getsize(), path.getModificationTime()
     version = b"%x-%x" % (size, int(modified * 1000))
-    kind = TYPES.get(path.splitext()[1].lower(), "application/octet-stream")
+    suffix = path.splitext()[1].lower()
+    kind = TYPES.get(suffix, "application/octet-stream")
     _heed_if_range(request, b'"%b"' % version, modified)
     packed = False
     if size in GZIP_FILES and _TEXT.match(kind):
@@ -189,7 +224,8 @@ def send_file(request: Request, path: FilePath[str], compressed: Compressed) -> 
     # Two representations of a file are two entities (RFC 9110, 8.8.3.3).
     etag = b'"%b%b"' % (version, b"-gzip" if packed else b"")
     request.setHeader(b"etag", etag)
-    request.setHeader(b"cache-control", b"public, max-age=%d" % MAX_AGE)
+    cached = b"no-cache" if suffix in REVALIDATED else b"public, max-age=%d" % MAX_AGE
+    request.setHeader(b"cache-control", cached)
     request.setHeader(b"x-content-type-options", b"nosniff")
     known = request.getHeader(b"if-none-match")
     if known is not None:

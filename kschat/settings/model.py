@@ -557,6 +557,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "origin, and always may connect."
         ),
     ] = ()
+    frame_ancestors: Annotated[
+        tuple[str, ...],
+        About(
+            "Origins whose pages may show the daemon's page in a frame (`https://app.example.org`, or with `*.` all "
+            "subdomains). Empty: no page may. A page of yours that uses the client module instead of a frame needs "
+            "`origins`."
+        ),
+    ] = ()
     base_path: Annotated[
         str,
         About(

@@ -11,7 +11,7 @@ from kschat.backends.kinds import Backends, UnknownStore
 from kschat.chat.keys import HMAC, KeysError, one_family
 from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
-from kschat.front.origins import OriginError, Origins
+from kschat.front.origins import OPAQUE, Origin, OriginError, Origins
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
@@ -44,7 +44,9 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
         raise fault("max_buffered", f"is less than four times {named('max_unsent')}")
     if config.store_bytes < config.max_payload:
         raise fault("store_bytes", f"is less than {named('max_payload')}")
-    _check_origins(config.origins, fault)
+    for name in ("origins", "frame_ancestors"):
+        _check_origins(name, getattr(config, name), fault)
+    _check_frame_ancestors(config.frame_ancestors, fault)
     for proxy in config.trusted_proxies:
         try:
             ClientAddresses((proxy,))
@@ -63,7 +65,7 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     _check_keys(config, settings, given, fault)
 
 
-def _check_origins(origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:
+def _check_origins(name: str, origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:
     """That each can be a page's."""
     for origin in origins:
         try:
@@ -71,7 +73,20 @@ def _check_origins(origins: tuple[str, ...], fault: Callable[[str, str], ConfigE
         except OriginError as error:
             meant = hints.origin(origin)
             hint = meant if _may_be_origin(meant.removeprefix("write ")) else f"write {error.instead}"
-            raise fault("origins", f"holds {origin!r}, which {error.reason}: {hint}") from None
+            raise fault(name, f"holds {origin!r}, which {error.reason}: {hint}") from None
+
+
+def _check_frame_ancestors(origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:
+    """That each can stand in a policy, in which host names are ASCII."""
+    for origin in origins:
+        if origin.lower() == OPAQUE:
+            reason = "which no frame can be allowed by: write the origin of its page"
+            raise fault("frame_ancestors", f"holds {origin!r}, {reason}")
+        if not origin.isascii():
+            scheme, mark, host = origin.partition("://*.")
+            named = str(Origin.of(f"{scheme}://{host}" if mark else origin))
+            written = named.replace("://", "://*.", 1) if mark else named
+            raise fault("frame_ancestors", f"holds {origin!r}, which is not written as browsers do: write {written}")
 
 
 def _may_be_origin(text: str) -> bool:

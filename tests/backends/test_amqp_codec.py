@@ -31,6 +31,23 @@ class TutorialTests(SynchronousTestCase):
             self.assertEqual(unpacked(packed([read])), [read])
             self.assertIn(b'"msg":"x"', as_tutorial(read.message))
 
+    def test_a_name_goes_along_and_nothing_else_changes(self) -> None:
+        message = Message("0" * 24, "ann", "ben", "ann", "ben", Raw(b'"x"'), 7)
+        self.assertNotIn(b"name", as_tutorial(message))
+        named = msgspec.structs.replace(message, name="Ann")
+        self.assertEqual(from_tutorial(as_tutorial(named), lambda: "0" * 24).message, named)
+
+    def test_a_name_that_can_not_be_shown_is_mended(self) -> None:
+        for text, name in (
+            (b'"a\\nb"', "a b"),
+            (b'"%b"' % (b"x" * 999), "x" * 64),
+            (b"7", None),
+            (b"null", None),
+            (b"[]", None),
+        ):
+            body = b'{"uId":"ann","pId":"ben","msg":"x","msgTime":7,"name":%b}' % text
+            self.assertEqual(from_tutorial(body, lambda: "0" * 24).message.name, name)
+
 
 class BatchTests(SynchronousTestCase):
     """A batch of a daemon, or of whoever may publish on its exchange."""
@@ -47,8 +64,13 @@ class BatchTests(SynchronousTestCase):
             [self.good()],
             [self.good(msg=placeholder)],
             [self.good(msg=placeholder, attachments=(b"x",)), self.good(cid="c")],
+            [self.good(name="Ann Ω"), self.good(uId="other", pId=7, name='"],[')],
         ):
             self.assertEqual(unpacked(packed(batch)), batch)
+
+    def test_a_name_that_can_not_be_shown_is_mended(self) -> None:
+        (read,) = unpacked(packed([self.good(name="a\nb" + "x" * 999)]))
+        self.assertEqual(read.message.name, ("a b" + "x" * 999)[:64])
 
     def test_what_no_client_or_store_could_read_is_refused(self) -> None:
         for changes in (

@@ -205,7 +205,7 @@ class RefusedTokens(SynchronousTestCase):
 class AcceptedTokens(SynchronousTestCase):
     def test_a_token_as_the_tutorials_back_end_makes_it(self) -> None:
         token = jwt.encode({"data": {"id": 42, "name": "x"}, "iat": NOW + 5, "exp": NOW + 9}, SECRET)
-        self.assertEqual(verifier().verify(token), Identity("42", NOW + 9, (), issued=NOW + 5))
+        self.assertEqual(verifier().verify(token), Identity("42", NOW + 9, (), issued=NOW + 5, name="x"))
 
     def test_claims_without_a_rule_are_not_looked_at(self) -> None:
         odd = {"nbf": NOW + 1000, "iat": "yesterday", "aud": "others", "sub": 7, "iss": None, "jti": []}

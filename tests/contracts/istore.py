@@ -464,6 +464,11 @@ class ListContract(Contract):
         )
         self.assertEqual(await self.listed(small, long), [("cem", b"null", True), ("ben", b'{"a":[null],"b":1}', True)])
 
+    async def test_its_sender_is_called_as_in_the_message(self) -> None:
+        long = message("ann", "cem", msg=Raw(b'"%b"' % (b"x" * 100_000)), cid="c", name="Ann", uId="ann")
+        listed = await self.listed(message(msg=Raw(b"1"), name="Ann Ω"), long)
+        self.assertEqual([(peer, cut) for peer, _, cut in listed], [("cem", True), ("ben", False)])
+
     async def test_a_message_to_a_room_is_shown_likewise(self) -> None:
         store = await self.make_store()
         await store.join("#r", "ann", 10)

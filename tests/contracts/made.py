@@ -70,4 +70,13 @@ def awkward_messages() -> dict[str, Message]:
         "a cid": message(cid="é" * 64),
         "a time beyond 32 bits": message(time=2**53),
         "ids that are not the names": message("7", "8", uId="seven", pId=88),
+        "a sender's name": message(name="Ann \N{GREEK SMALL LETTER OMEGA} 😀"),
+        "a name, and ids as numbers": message("7", "8", uId=7, pId=8, name="x" * 64),
+        "a name, and ids that are not the names": message("7", "8", uId="seven", pId=88, name='"],[1,2'),
+        "a name, and a large msg with an attachment": message(
+            msg=Raw(b'["%b",{"_placeholder":true,"num":0}]' % (b"x" * 9000)),
+            attachments=(b"\0" * 9000,),
+            cid="n",
+            name="Ann",
+        ),
     }

@@ -62,6 +62,29 @@ class _Beyond(ChatTestCase):
         self.assertEqual([*range(100), b"binary", *range(101, 120)], [message["msg"] for message in messages])
         self.assertEqual(list(range(1, 121)), [message["offset"] for message in messages])
 
+    async def test_the_name_of_a_token_is_shown_to_whom_its_user_writes(self) -> None:
+        alice, bob, room = new_user("alice"), new_user("bob"), new_user("#r")
+        data = {"id": alice, "name": "Alice\u202e Ω", "rooms": "*"}
+        named = await self.client().connect(self.chat_url, query=f"token={token(alice, data=data)}&carbons=1")
+        mine, b = await self.join(alice, carbons=1), await self.join(bob, 4)
+        plain = await self.client(2).connect(self.chat_url, query=f"token={token(bob)}")
+        await send(named, alice, bob, "hi")
+        for socket, event in ((mine, "RESPCARBON"), (b, "RESPRECEIVER"), (plain, "RESPRECEIVER")):
+            (message,) = messages_of(await socket.next(event))
+            self.assertEqual(("hi", "Alice Ω"), (message["msg"], message["name"]))
+        for name, payload in (("History", {"pId": alice}), ("Sync", {"offset": 0})):
+            (page,) = await b.emit(name, payload)
+            self.assertEqual(["Alice Ω"], [message["name"] for message in page["MSG"]], name)
+        (listed,) = await b.emit("Conversations")
+        self.assertEqual("Alice Ω", listed[0]["last"]["name"])
+        await send(b, bob, alice, "I have none")
+        (message,) = messages_of(await named.next("RESPRECEIVER"))
+        self.assertNotIn("name", message)
+        self.assertEqual([{"ER": 0}], await named.emit("Join", {"room": room}))
+        await send(named, alice, room, "to all")
+        (page,) = await named.emit("History", {"pId": room})
+        self.assertEqual(["Alice Ω"], [message["name"] for message in page["MSG"]])
+
     async def test_typing_is_told_to_all_sockets_of_the_peer(self) -> None:
         alice, bob = new_user("alice"), new_user("bob")
         a = await self.join(alice)

@@ -54,6 +54,18 @@ class TwoDaemons(RelayTestCase):
                 await here.next("RESPRECEIVER")
                 await self.passes(b, bob, alice, a, f"back {number}")
 
+    async def test_a_name_goes_to_the_other_daemon_in_either_format(self) -> None:
+        broker = await shared_rabbitmq()
+        for format_ in ("kschat", "tutorial"):
+            one, other = await self.daemons(2, broker, amqp_format=format_)
+            alice, bob = new_user("alice"), new_user("bob")
+            client = NodeClient.start(self, 4)
+            named = token(alice, data={"id": alice, "name": "Alice Ω"})
+            a, b = await client.connect(f"{one.url}/kschat", query=f"token={named}"), await self.join(other, bob, 2)
+            await a.emit("Send", sending(alice, bob, "hi"))
+            (got,) = messages_of(await b.next("RESPRECEIVER"))
+            self.assertEqual(("hi", "Alice Ω"), (got["msg"], got["name"]), format_)
+
     async def test_who_is_nowhere_is_told_to_a_sender_that_asked(self) -> None:
         (daemon,) = await self.daemons(1, await shared_rabbitmq())
         alice, bob = new_user("alice"), new_user("bob")

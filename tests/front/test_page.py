@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
@@ -15,7 +16,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.assets import shipped
 from kschat.chat.tokens import Issuer, Keys, Verifier
-from kschat.front.page import PageResource, TemplateError
+from kschat.front.page import DemoTokens, PageResource, TemplateError
 from tests.front.serving import Served
 
 SECRET = b"a secret of the tests, 32 bytes and more"
@@ -83,7 +84,7 @@ class InTheDemo(SynchronousTestCase):
         assert chat is not None
         self.assertEqual((chat["data-uid"], chat["data-rid"], chat["data-random"]), ("1", "2", "4711"))
         identity = Verifier(Keys.from_secret(SECRET), ("HS256",), Clock().seconds).verify(chat["data-token-id"])
-        self.assertEqual(identity.user, "1")
+        self.assertEqual((identity.user, identity.rooms), ("1", "*"))
 
     def test_it_says_that_it_is_a_demo(self) -> None:
         for arguments in ({}, {"uid": "1", "rid": "2"}):
@@ -109,6 +110,18 @@ class InTheDemo(SynchronousTestCase):
         self.assertEqual((uid["value"], rid["value"]), ("alice", "bob"))
         self.assertNotIn("cannot be used", document.text)
         self.assertNotIn("script", document.tags)
+
+    def test_with_whom_to_talk_may_be_chosen_later_and_may_be_a_room(self) -> None:
+        for arguments, rid in (({"uid": "1"}, ""), ({"uid": "1", "rid": "#team"}, "#team")):
+            chat = rendered(page(), **arguments).by_id("chat")
+            assert chat is not None
+            self.assertEqual((chat["data-uid"], chat["data-rid"]), ("1", rid))
+
+    def test_a_room_that_can_not_be_is_told_so(self) -> None:
+        for bad in ("#", "##x", "#" + "x" * 128, "#a\0b"):
+            document = rendered(page(), uid="1", rid=bad)
+            self.assertIsNone(document.by_id("chat"), bad)
+            self.assertIn("cannot be used", document.text)
 
     def test_one_user_named_stays_in_the_form(self) -> None:
         rid = rendered(page(), rid="carol").by_id("rid")
@@ -236,7 +249,8 @@ class OverHttp(TestCase):
         self.assertTrue(response.body.startswith(b"<!DOCTYPE html>\n<html"))
         headers = response.headers
         self.assertEqual(headers["content-type"], "text/html; charset=utf-8")
-        self.assertIn("default-src 'self'", headers["content-security-policy"])
+        self.assertIn("default-src 'none'", headers["content-security-policy"])
+        self.assertRegex(headers["content-security-policy"], r"connect-src 'self' ws://127\.0\.0\.1:\d+ wss://127")
         self.assertNotIn("unsafe", headers["content-security-policy"])
         self.assertEqual(headers["cache-control"], "no-store")
         self.assertEqual(headers["referrer-policy"], "no-referrer")
@@ -259,6 +273,26 @@ class OverHttp(TestCase):
             self.assertEqual(response.code, 421, host)
             self.assertNotIn(b"data-token", response.body)
         self.assertEqual((await Served(self, index=page(demo=False)).get("/", host="chat.example")).code, 200)
+
+    async def test_the_demo_gives_another_token_to_this_machine_alone(self) -> None:
+        served = Served(self, tokens=DemoTokens(Issuer(SECRET, Clock().seconds)))
+        response = await served.get("/tokens?uid=a%26b", host="localhost:3000")
+        self.assertEqual((response.code, response.headers["cache-control"]), (200, "no-store"))
+        answer = json.loads(response.body)
+        identity = Verifier(Keys.from_secret(SECRET), ("HS256",), Clock().seconds).verify(answer["token"])
+        self.assertEqual((identity.user, identity.expires, identity.rooms), ("a&b", answer["in"], "*"))
+        for path, host, code in (
+            ("?uid=1", "evil.example", 421),
+            ("?uid=1", "localhost.evil.example", 421),
+            ("", "localhost", 400),
+            ("?uid=%23room", "localhost", 400),
+            ("?uid=a%00b", "localhost", 400),
+            ("/more?uid=1", "localhost", 400),
+        ):
+            refused = await served.get(f"/tokens{path}", host=host)
+            self.assertEqual(refused.code, code, path)
+            self.assertNotIn(b'token":', refused.body)
+        self.assertIn((await served.get("/tokens?uid=1", "POST", host="localhost")).code, (405, 501))
 
     async def test_head_is_the_page_without_its_body(self) -> None:
         served = Served(self, index=page())

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.static import File
 
 from kschat.assets import shipped
-from kschat.front.static import MAX_AGE, ClientDist, Compressed, StaticFiles, client_dist
+from kschat.front.static import MAX_AGE, ClientDist, Compressed, StaticFile, StaticFiles, client_dist
 from tests.front.serving import Served
 
 
@@ -51,7 +51,9 @@ class Files(TestCase):
             response = await self.served.get(f"/static/{name}")
             self.assertEqual((response.code, response.headers["content-type"]), (200, expected), name)
             self.assertEqual(response.headers["x-content-type-options"], "nosniff")
-            self.assertEqual(response.headers["cache-control"], f"public, max-age={MAX_AGE}")
+            kept = "no-cache" if name.endswith((".js", ".css", ".map")) else f"public, max-age={MAX_AGE}"
+            self.assertEqual(response.headers["cache-control"], kept, name)
+            self.assertEqual("content-security-policy" in response.headers, name.endswith(".js"), name)
             self.assertNotIn("content-encoding", response.headers)
         self.assertEqual((await self.served.get("/static/deep/er.txt")).body, b"deeper")
 
@@ -124,6 +126,20 @@ class Files(TestCase):
     async def test_other_methods_are_refused(self) -> None:
         for method in ("POST", "PUT", "DELETE"):
             self.assertIn((await self.served.get("/static/page.js", method)).code, (405, 501))
+
+    async def test_a_file_at_a_place_of_its_own(self) -> None:
+        served = Served(
+            self, worker=StaticFile(self.directory.child("page.js")), no=StaticFile(self.directory.child("no.js"))
+        )
+        first = await served.get("/worker")
+        self.assertEqual((first.code, first.body, first.headers["cache-control"]), (200, b"let a;", "no-cache"))
+        self.assertEqual(first.headers["content-type"], "text/javascript; charset=utf-8")
+        self.assertRegex(first.headers["content-security-policy"], r"^default-src 'none'; .* ws://127\.0\.0\.1:\d+ ")
+        self.assertEqual((await served.get("/worker", if_none_match=first.headers["etag"])).code, 304)
+        head = await served.get("/worker", "HEAD")
+        self.assertEqual((head.code, head.body, head.headers["content-length"]), (200, b"", "6"))
+        for path in ("/worker/", "/worker/x", "/worker/../secret.txt", "/no"):
+            self.assertEqual((await served.get(path)).code, 404, path)
 
     async def test_the_pages_own_files_are_there(self) -> None:
         served = Served(self, static=StaticFiles(shipped("static")))

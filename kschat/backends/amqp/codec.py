@@ -13,6 +13,7 @@ from kschat.chat.incoming import Id, safe_id
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import MAX_ID, Message
 from kschat.chat.mids import parse_number
+from kschat.chat.names import name_of
 from kschat.wire.errors import ProtocolError
 from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
 from kschat.wire.jsontext import check_values, mend_surrogates, structure
@@ -47,6 +48,7 @@ class _Tutorial(msgspec.Struct, frozen=True, gc=False):
     pId: Id
     msg: Raw = Raw(b"null")
     msgTime: int | float = 0
+    name: Any = None
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -114,8 +116,19 @@ def _message(one: _One) -> Message:
         for number in placeholders(structure(one.msg, ANY_DEPTH)):
             if not 0 <= number < len(one.attachments):
                 raise ValueError("a placeholder for an attachment that is not there")
-    uid, pid = written(one.ids, one.sender, one.recipient) if one.ids else (one.sender, one.recipient)
-    return Message(one.mid, one.sender, one.recipient, uid, pid, Raw(one.msg), one.time, one.cid, one.attachments)
+    uid, pid, name = written(one.ids, one.sender, one.recipient) if one.ids else (one.sender, one.recipient, None)
+    return Message(
+        one.mid,
+        one.sender,
+        one.recipient,
+        uid,
+        pid,
+        Raw(one.msg),
+        one.time,
+        one.cid,
+        one.attachments,
+        name_of(name),
+    )
 
 
 def as_tutorial(message: Message) -> bytes:
@@ -123,7 +136,11 @@ def as_tutorial(message: Message) -> bytes:
     msg: object = message.msg
     if message.attachments:
         msg = _with_buffers(msgspec.json.decode(message.msg), message.attachments)
-    return _encode({"uId": message.uId, "pId": message.pId, "msg": msg, "rStatus": 1, "msgTime": message.time})
+    body = {"uId": message.uId, "pId": message.pId, "msg": msg, "rStatus": 1, "msgTime": message.time}
+    if message.name is not None:
+        # Its server hands on what it does not know, and its page does not look at it.
+        body["name"] = message.name
+    return _encode(body)
 
 
 def _with_buffers(value: Any, attachments: Sequence[bytes]) -> Any:
@@ -199,7 +216,9 @@ def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
     uid, pid = safe_id(said.uId), safe_id(said.pId)
     # Stores and encoders take 64 bits, and JavaScript's dates are far within.
     time = max(-MAX_SAFE, min(int(said.msgTime), MAX_SAFE))
-    message = Message(make_mid(), sender, recipient, uid, pid, Raw(as_javascript(bytes(said.msg))), time)
+    message = Message(
+        make_mid(), sender, recipient, uid, pid, Raw(as_javascript(bytes(said.msg))), time, name=name_of(said.name)
+    )
     return Stored(message, ((recipient, 0),))
 
 

@@ -152,7 +152,7 @@ class MessageAppender:
             None,
             conversation.total,
             direction.own,
-            0 if message.uId == message.sender and message.pId == name else ids_of(message),
+            0 if message.uId == message.sender and message.pId == name and message.name is None else ids_of(message),
             message.time,
             message.cid,
             body,

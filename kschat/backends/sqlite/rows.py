@@ -58,7 +58,7 @@ def listed_of(row: Sequence[Any]) -> tuple[Message, bool]:
 def message_of(row: Sequence[Any]) -> Message:
     """The message that ``COLUMNS`` of it make."""
     number, suffix, sender, recipient, ids, msg, time, cid, attachments = row
-    uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
+    uid, pid, name = written(ids, sender, recipient) if ids else (sender, recipient, None)
     return Message(
         mid_of(number, suffix),
         sender,
@@ -69,4 +69,5 @@ def message_of(row: Sequence[Any]) -> Message:
         time,
         cid,
         _unpack(attachments) if attachments is not None else (),
+        name,
     )

@@ -65,7 +65,7 @@ class BatchEncoder:
             mid, sender, recipient, cid = message.mid, message.sender, message.recipient, message.cid
             name, side = conversation_of(sender, recipient)
             number = number_of(mid)
-            plain = message.uId == sender and message.pId == recipient
+            plain = message.uId == sender and message.pId == recipient and message.name is None
             rest = encode(
                 (
                     suffix_of(mid),
@@ -139,8 +139,9 @@ def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
 def message_of(id_: bytes, rest: bytes) -> Message:
     """The message with this id in its conversation's stream."""
     suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
-    uid, pid = written(ids, sender, recipient) if ids else (sender, recipient)
-    return Message(mid_of(number_of_id(id_), suffix), sender, recipient, uid, pid, Raw(msg), time, cid, attachments)
+    uid, pid, name = written(ids, sender, recipient) if ids else (sender, recipient, None)
+    mid = mid_of(number_of_id(id_), suffix)
+    return Message(mid, sender, recipient, uid, pid, Raw(msg), time, cid, attachments, name)
 
 
 def _head_of(id_: bytes, head: bytes, msg: Raw, attachments: tuple[bytes, ...]) -> Message:

@@ -1,0 +1,23 @@
+"use strict";
+// Where things are on the page, in one place: selectors are playwright's.
+
+const attribute = (id) => id.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
+
+const at = {
+  status: "#status",
+  notice: "#notice",
+  list: "#conversations",
+  item: (id) => `#conversations [data-id="${attribute(id)}"]`,
+  messages: "#messages",
+  message: "#messages [data-key]",
+  text: "#text",
+  file: "#file",
+  newer: "#newer",
+  search: "#search",
+  back: "#back",
+  divider: "#messages .divider",
+  day: "#messages .day",
+  keys: "#keys",
+};
+
+module.exports = { at };
