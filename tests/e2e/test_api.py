@@ -20,6 +20,7 @@ from zope.interface import implementer
 from kschat.api.methods import METHODS
 from tests.e2e.chatting import messages_of, new_user
 from tests.e2e.test_cluster import DaemonsTestCase
+from tests.support import NodeClient, token
 from tests.support.daemon import Daemon
 from tests.support.launch import REPOSITORY, free_ports
 from tests.support.rabbitmq import shared_rabbitmq
@@ -113,8 +114,11 @@ class Cluster(DaemonsTestCase):
         daemons = [await Daemon.start(self, api_listen=f"tcp:{port}:interface=127.0.0.1", **settings) for port in ports]
         for daemon in daemons:
             await daemon.ready_becomes("ready")
-        ann, ben = await self.join(daemons[0], "ann", goodbye=1), await self.join(daemons[1], "ben")
-        again = await self.join(daemons[1], "ann")
+        node = NodeClient.start(self, 4)
+        ann, ben, again = [
+            await node.connect(f"{daemons[number].url}/kschat", query=f"token={token(user)}", events=["price", "all"])
+            for number, user in ((0, "ann"), (1, "ben"), (1, "ann"))
+        ]
         far = ports[2]
 
         async def online() -> dict[str, Any]:
