@@ -11,7 +11,7 @@ CODE := kschat tests tools chaos examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs site bench bench-page chaos differential conformance compatibility clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page chaos differential conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -39,6 +39,10 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
+
+# The pictures of the page in docs/, made by Chromium from the running page.
+pictures: $(VENV)/.dev system-packages node
+	$(BIN)/python -m tools.make_pictures
 
 # The documentation as HTML in build/site, with an API reference; needs no network once its packages are there.
 site: $(VENV)/.dev
