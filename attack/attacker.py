@@ -47,6 +47,7 @@ def main(name: str, port: int, seconds: float, ops_port: int = 0) -> None:
     if any(thread.is_alive() for thread in threads):
         answers["the attacker did not end in time"] += 1
     time.sleep(0.1)  # what is on its way
+    reader.finish()
     print(json.dumps(dict(answers)), flush=True)
     # Sockets close all at once, as they do when a process dies.
     os._exit(0)

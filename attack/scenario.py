@@ -217,10 +217,24 @@ class Reader(threading.Thread):
     def end(self, link: socket.socket) -> None:
         """Close this one, whether it is read or not."""
         with self._lock:
-            # What it was told last.
-            if self._tails.pop(link, None) is not None:
-                self._selector.unregister(link)
+            if link in self._tails:
+                self._ended(link, "")
         link.close()
+
+    def finish(self) -> None:
+        """Count the close frames of those that are open still."""
+        with self._lock:
+            for link in list(self._tails):
+                self._ended(link, "")
+
+    def _ended(self, link: socket.socket, text: str) -> None:
+        """Count how this one ended: by its close frame, or by ``text``."""
+        found = _CLOSE.search(self._tails.pop(link))
+        self._selector.unregister(link)
+        if found is not None:
+            text = f"closed {int.from_bytes(found[1], 'big')} {found[2].decode('latin-1')}".rstrip()
+        if text:
+            self._answers[text] += 1
 
     def run(self) -> None:
         """See ``Thread``."""
@@ -241,12 +255,7 @@ class Reader(threading.Thread):
 
     def _read(self, link: socket.socket, data: bytes) -> None:
         if not data:
-            found = _CLOSE.search(self._tails.pop(link))
-            self._selector.unregister(link)
-            text = "closed"
-            if found is not None:
-                text = f"closed {int.from_bytes(found[1], 'big')} {found[2].decode('latin-1')}".rstrip()
-            self._answers[text] += 1
+            self._ended(link, "closed")
             return
         self._tails[link] = (self._tails[link] + data)[-200:] if len(data) < 200 else data[-200:]
         for pattern, text in ((_STATUS, ""), (_ERROR, "ER "), (_GOODBYE, "Goodbye ")):

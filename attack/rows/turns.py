@@ -170,6 +170,5 @@ ROWS = (
             lambda c: b"".join(event("History", {"pId": f"u{n}"}, ack=n) for n in range(3000)),
             join=True,
         ),
-        answers=("ER 8",),
     ),
 )
