@@ -15,7 +15,7 @@ class ClientModule(TestCase):
     async def run_node(self, *arguments: str) -> str:
         running = getProcessOutputAndValue(require_node(), list(arguments), env=None)
         output, errors, status = await within(running, "node to end", lambda: "", 90)
-        said = (output + errors).decode(errors="replace")
+        said = bytes(output + errors).decode(errors="replace")
         self.assertEqual(status, 0, said)
         return said
 
