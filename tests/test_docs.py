@@ -302,9 +302,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "users whom a user blocks": (many(CONFIG.max_blocked),),
     "users of whom a daemon remembers, for one user, who blocks whom": (many(blocks.MAX_KNOWN),),
-    "requests of the HTTP API that are unanswered; users of one; keys; the wait for the sockets of other daemons": (
+    "requests of the HTTP API that are unanswered; users of one; operations of a batch; keys; the wait for the sockets "
+    "of other daemons": (
         many(api_http.MAX_REQUESTS),
         many(api_types.MAX_USERS),
+        many(api_types.MAX_BATCH),
         many(api_keys.MAX_API_KEYS),
         seconds(socket_lists.SOCKETS_WAIT),
     ),

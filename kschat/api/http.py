@@ -47,6 +47,7 @@ class ApiResource(Resource):
     def __init__(self, api: Api) -> None:
         super().__init__()
         self._api = api
+        api.audit = self._audit
         self._document = document()
         self._busy = 0
 

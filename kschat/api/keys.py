@@ -53,8 +53,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     max_room: int = 0
 
     def may(self, scope: str) -> bool:
-        """Whether it has this scope."""
-        return scope in self.scopes or "*" in self.scopes
+        """Whether it has this scope; each has the scope ""."""
+        return not scope or scope in self.scopes or "*" in self.scopes
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

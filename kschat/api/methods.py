@@ -41,6 +41,9 @@ class Api:
         keys: that count now.
         max_room: members of a room.
         max_rooms: rooms of a user.
+
+    Attributes:
+        audit: writes a line of the audit log: the key, the operation, its body, and the outcome.
     """
 
     def __init__(self, operations: Operations, keys: ApiKeys, *, max_room: int, max_rooms: int) -> None:
@@ -48,6 +51,7 @@ class Api:
         self.keys = keys
         self.max_room = max_room
         self.max_rooms = max_rooms
+        self.audit: Callable[[ApiKey, Method, Any, str], None] = lambda key, method, body, outcome: None
 
     def ensure_keeps(self) -> None:
         """Raises Refused in relay mode."""
@@ -202,6 +206,45 @@ async def conversations(api: Api, key: ApiKey, body: types.Conversations) -> typ
     )
 
 
+async def batch(api: Api, key: ApiKey, body: types.Batch) -> types.BatchAnswer:
+    """Do several operations, one after another. The key needs the scope of each."""
+    results: list[types.BatchResult] = []
+    for request in body.requests:
+        try:
+            answer, status = msgspec.json.encode(await _do(api, key, request)), 200
+        except Exception:
+            error = error_of(Failure())
+            if error is None:
+                raise
+            answer, status = msgspec.json.encode(error.problem), error.problem.status
+        results.append(types.BatchResult(status=status, body=msgspec.Raw(answer)))
+    return types.BatchAnswer(results=results)
+
+
+async def _do(api: Api, key: ApiKey, request: types.BatchRequest) -> Any:
+    """One operation of a batch, with its line in the audit log."""
+    method = METHODS.get(request.operation)
+    if method is None or method.do is batch:
+        raise ApiError("not-found", "There is no such operation for a batch: /openapi.json lists all.")
+    body, outcome = None, "internal"
+    try:
+        if not key.may(method.scope):
+            raise ApiError("not-allowed", f"The key has not the scope {method.scope}.")
+        try:
+            body = method.decode(bytes(request.body))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise ApiError("invalid", f"{error}.") from None
+        answer = await method.do(api, key, body)
+        outcome = "done"
+        return answer
+    except Exception:
+        known = error_of(Failure())
+        outcome = "internal" if known is None else known.name
+        raise
+    finally:
+        api.audit(key, method, body, outcome)
+
+
 def _asker(key: ApiKey) -> str:
     """Whose turn reads of a key are: no user's, since a user's id begins with no #."""
     return f"#api {key.name}"
@@ -254,7 +297,7 @@ class Method:
 
     Attributes:
         name: the end of its path.
-        scope: what a key needs.
+        scope: what a key needs; "" for nothing beyond what it counts at all.
         body, answer: the types.
         do: does it.
         target: the fields of the body that the audit log shows: whom it is about.
@@ -329,6 +372,7 @@ _TABLE: Final = (
         do=conversations,
         target=("user",),
     ),
+    Method(name="batch", scope="", body=types.Batch, answer=types.BatchAnswer, do=batch, target=()),
 )
 
 #: By the end of the path.

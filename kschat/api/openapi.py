@@ -33,7 +33,7 @@ def document() -> bytes:
             "post": {
                 "operationId": method.name.replace("/", "-"),
                 "summary": (method.do.__doc__ or "").strip(),
-                "description": f"Needs a key with the scope `{method.scope}`.",
+                "description": f"Needs a key with the scope `{method.scope}`." if method.scope else "Needs a key.",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
                 "responses": {
                     "200": {"description": "Done", "content": {"application/json": {"schema": answer}}},

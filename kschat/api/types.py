@@ -13,6 +13,9 @@ MAX_USERS: Final = 1000
 #: Messages of one page, and conversations.
 MAX_LISTED: Final = 100
 
+#: Operations of one batch.
+MAX_BATCH: Final = 100
+
 User = Annotated[str, Meta(min_length=1, max_length=128, pattern="^[^#]", description="A user's id.")]
 RoomName = Annotated[str, Meta(min_length=2, max_length=128, pattern="^#", description="A room, with its #.")]
 Recipient = Annotated[str, Meta(min_length=1, max_length=128, description="A user's id, or a room with its #.")]
@@ -227,6 +230,32 @@ class ConversationList(_Answer, frozen=True, kw_only=True):
     """The newest first."""
 
     conversations: list[Conversation]
+
+
+class BatchRequest(_Request, frozen=True, kw_only=True):
+    """One operation of a batch. ``operation``: the end of its path, such as ``rooms/add``. ``body``: its body."""
+
+    operation: Annotated[str, Meta(min_length=1, max_length=64)]
+    body: Raw
+
+
+class Batch(_Request, frozen=True, kw_only=True):
+    """Operations that are done one after another. One that is refused does not end the others."""
+
+    requests: Annotated[list[BatchRequest], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class BatchResult(_Answer, frozen=True, kw_only=True):
+    """The status of one, and its answer, which is a problem unless the status is 200."""
+
+    status: int
+    body: Raw
+
+
+class BatchAnswer(_Answer, frozen=True, kw_only=True):
+    """The result of each, in order."""
+
+    results: list[BatchResult]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -192,6 +192,7 @@ export class Chat {
     return this.#once(record, async () => {
       const known = record.list.filter(({mid}) => mid !== null).map(({mid}) => mid);
       record.fresh = true; // what comes from now on is added
+      if (record.info.hasNewer) return; // `newer` and `newest` get what was missed
       let page = await this.#page(record.info.id);
       const pages = [page.MSG];
       const reaches = () => !known.length || !page.more || known.includes(String(page.MSG[0]?.mid)) || String(page.MSG[0]?.mid) < String(known.at(-1));
@@ -510,7 +511,9 @@ export class Chat {
     for (const {pId, last, unread} of Array.isArray(list) ? [...list].reverse() : []) {
       const record = this.store.record(String(pId));
       const {info} = record;
-      info.unread = info.open && this.#environment.visible() ? 0 : Number(unread) || 0;
+      // Of what comes later, or came before, the server has counted what is not beyond `last`.
+      record.counted = String(last?.mid ?? "");
+      info.unread = last?.mid && record.readMid >= last.mid ? 0 : Number(unread) || 0;
       if (last && (!info.last?.mid || String(last.mid) > info.last.mid)) {
         info.last = this.store.message(last);
         info.time = info.last.time;
@@ -670,7 +673,8 @@ export class Chat {
   #count(record, message) {
     if (message.own) return;
     record.info.typing = false;
-    if (String(message.mid) > record.readMid && record.info.unread < 1000) record.info.unread += 1;
+    const mid = String(message.mid);
+    if (mid > record.readMid && mid > record.counted && record.info.unread < 1000) record.info.unread += 1;
     this.store.changes.arrived.push(message);
     this.store.touch(record.info.id);
   }

@@ -10,7 +10,7 @@ export const LIMITS = {
   outboxMessages: 500, outboxBytes: 50_000_000, drafts: 100, draftLength: 20_000, watched: 500, names: 2000,
 };
 
-/** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, edges: string[], readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
+/** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, edges: string[], counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
 
 /** @returns {Changes} */
 function nothing() {
@@ -62,7 +62,7 @@ export class Store {
         id, room: id.startsWith("#"), last: null, time: 0, unread: 0, readUpTo: null, presence: this.#presence.get(id) ?? null, typing: false,
         open: false, loaded: false, loading: false, hasOlder: true, hasNewer: false, missed: 0, draft: "",
       },
-      list: [], mids: new Map(), fresh: false, edges: [], readMid: "", peerRead: "", peerDelivered: "", typingUntil: 0,
+      list: [], mids: new Map(), fresh: false, edges: [], counted: "", readMid: "", peerRead: "", peerDelivered: "", typingUntil: 0,
     };
     this.#records.set(id, made);
     this.order();

@@ -263,6 +263,29 @@ class Doing(ApiTestCase):
         self.assertEqual((403, "not-allowed"), self.refused(self.ask("revoke/issued", future)))
         self.assertEqual({}, self.done("revoke", {"user": "ann", "lift": True}))
 
+    def test_a_batch_is_done_in_order_and_each_part_needs_its_scope(self) -> None:
+        def part(operation: str, **body: object) -> dict[str, object]:
+            return {"operation": operation, "body": body}
+
+        parts = [
+            part("rooms/add", room="#r", users=["a", "b"]),
+            part("send", **{"from": "a", "to": "#r", "msg": "hi"}),
+            part("nothing"),
+            part("batch", requests=[part("presence", users=["a"])]),
+            part("presence", users=[]),
+            part("history", user="b", peer="#r"),
+        ]
+        with capturedLogs() as logs:
+            results = self.done("batch", {"requests": parts})["results"]
+        self.assertEqual([200, 200, 404, 404, 400, 200], [one["status"] for one in results])
+        self.assertEqual(["hi"], [one["msg"] for one in results[-1]["body"]["messages"]])
+        lines = [(event["operation"], event["outcome"]) for event in logs if "operation" in event]
+        expected = [("rooms/add", "done"), ("send", "done"), ("presence", "invalid"), ("history", "done")]
+        self.assertEqual([*expected, ("batch", "done")], lines)
+        status, answer = self.answered(self.ask("batch", {"requests": parts[:2] + parts[-1:]}, READER))
+        self.assertEqual((200, [403, 403, 200]), (status, [one["status"] for one in answer["results"]]))
+        self.assertEqual((400, "invalid"), self.refused(self.ask("batch", {"requests": parts * 17})))
+
 
 class Cluster(DaemonsTestCase):
     def test_sockets_of_a_user_on_all_daemons_are_listed(self) -> None:
