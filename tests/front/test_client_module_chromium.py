@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from twisted.trial.unittest import TestCase
@@ -16,14 +17,19 @@ STATIC = Path(REPOSITORY) / "static"
 
 
 class InABrowser(TestCase):
-    async def begin(self, **settings: object) -> tuple[Daemon, Browser]:
-        """A daemon that serves the module and the example, and a browser."""
+    def served(self) -> str:
+        """A directory with the module, the example, and an empty page."""
         place = Path(self.mktemp()).absolute()
         place.mkdir()
         shutil.copytree(STATIC / "kschat", place / "kschat")
         shutil.copy(Path(REPOSITORY) / "examples" / "page.html", place)
         (place / "empty.html").write_text("<!DOCTYPE html><title>empty</title>")
-        daemon = await Daemon.start(self, static=str(place), **settings)
+        return str(place)
+
+    async def begin(self, store: str = "") -> tuple[Daemon, Browser]:
+        """A daemon that serves the module and the example, and a browser."""
+        settings: dict[str, Any] = {"store": store} if store else {}
+        daemon = await Daemon.start(self, static=self.served(), **settings)
         return daemon, Browser.start(self, daemon)
 
     async def client(self, browser: Browser, daemon: Daemon, name: str, user: str, state: str = "connected") -> Tab:
@@ -44,7 +50,11 @@ class InABrowser(TestCase):
         """Waits in the page."""
         script = f"""new Promise((resolve, reject) => {{
             let turns = 0;
-            const look = () => ({expression}) ? resolve(true) : turns++ > 1000 ? reject(new Error("waited in vain")) : setTimeout(look, 10);
+            const look = () => {{
+                if ({expression}) resolve(true);
+                else if (turns++ > 1000) reject(new Error("waited in vain"));
+                else setTimeout(look, 10);
+            }};
             look();
         }})"""
         await tab.do("read", script=script)
