@@ -18,7 +18,7 @@ OTHERS = {
     "README.md": "index.md",
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
+    "SECURITY.md": "reporting.md",
     "bench/README.md": "bench.md",
     "examples/README.md": "examples.md",
     "LICENSE": "licence.md",
@@ -27,9 +27,9 @@ OTHERS = {
 #: The parts of the navigation, and what each page is called there.
 PARTS = {
     "Writing a client": ("guide", "clients", "tokens", "examples"),
-    "Running it": ("operations", "configuration", "storage", "proxies", "metrics"),
+    "Running it": ("operations", "configuration", "storage", "proxies", "security", "metrics"),
     "Coming and deciding": ("migration", "compatibility", "performance", "bench", "conformance"),
-    "Inside": ("architecture", "library", "api", "contributing", "security", "changes", "licence"),
+    "Inside": ("architecture", "library", "api", "contributing", "reporting", "changes", "licence"),
 }
 
 #: What the API reference is of: what a program of one's own may stand on.
