@@ -22,6 +22,7 @@ const PAGE = 100; // messages a page of History
 const CATCH_UP = 5; // pages that may lie between what is here and what is new; beyond, only the newest are loaded
 const TYPING_SHOWN = 4000, TYPING_SAID = 2000; // milliseconds
 const REFRESH = 1000; // milliseconds for which reasons to ask for the list of conversations are gathered
+const RECONCILE = 1000; // milliseconds
 const HEADROOM = 300; // bytes of a packet that are not `msg`
 
 /** @returns {Environment} */
@@ -96,7 +97,7 @@ export class Chat {
         }
       },
       note: (note) => { this.#note(note); },
-      leads: () => { this.outbox.sends = true; this.outbox.run(); },
+      leads: (leads) => { this.outbox.sends = leads; this.outbox.run(); },
     });
     this.outbox = new Outbox(this.user, this.link, this.database, environment, {
       added: (entry) => { this.#shown(entry); },
@@ -134,6 +135,7 @@ export class Chat {
       this.store.problem({code: "storage", words: "What this browser kept cannot be read.", again: false});
     }
     this.link.start();
+    this.#environment.setTimeout(() => { void this.outbox.reconcile().catch(() => null); }, RECONCILE); // unreadable: said above
   }
 
   stop() {
@@ -148,6 +150,9 @@ export class Chat {
   /** @param {boolean} [all] */
   async logout(all = false) {
     await this.link.request("Logout", ...(all ? [{all: true}] : [])).catch(() => null); // no answer: the connection has ended
+    this.#state.clear();
+    await this.database.remove("state", "kept").catch(() => null); // there is nothing, then
+    this.link.note({logout: true});
     this.stop();
   }
 
@@ -339,6 +344,7 @@ export class Chat {
     const entry = this.outbox.entries.get(message.key);
     if (!entry || message.state === "sending") return;
     const msg = write(text, message.reply?.text ?? null, message.file);
+    if (sizeOf(msg) + HEADROOM > this.limit) throw tooLarge();
     // It may have reached the server as it was: another text is another message.
     this.outbox.discard(entry.cid);
     const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
@@ -353,7 +359,7 @@ export class Chat {
     if (!message.file || message.file.data || !message.mid) return message.file;
     // The messages before the next one: a page of one.
     const list = this.messages(message.conversation);
-    const next = list[list.indexOf(message) + 1]?.mid ?? undefined;
+    const next = list[list.indexOf(message) + 1]?.mid ?? (this.store.find(message.conversation)?.edges.at(-1) || undefined);
     const {MSG} = await this.#page(message.conversation, next, 1);
     const item = MSG.find(({mid}) => mid === message.mid);
     if (!item) throw new Refused({code: "not available", words: "The server no longer has it.", again: false});
@@ -597,6 +603,9 @@ export class Chat {
     } else if (note.discarded) {
       this.outbox.take(note.discarded);
       this.#gone(note.discarded);
+    } else if (note.logout) {
+      this.#state.clear();
+      this.stop();
     } else if (note.read) this.#isRead(note.read, note.mid);
     else if (note.draft) {
       this.store.record(note.draft).info.draft = note.text;

@@ -9,6 +9,7 @@ import {Late, Lost, Socket, TooLarge} from "./socketio.js";
 
 const QUIET = 15; // seconds of silence, while the page is visible, after which the connection is probed
 const PROBE = 5; // seconds for the answer
+const RENEW = 5; // seconds until the page is asked for a token again, after that failed
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
 const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
@@ -164,11 +165,11 @@ export class Connection {
     if (this.#renewing) return;
     this.#renewing = true;
     const before = this.#token;
-    let token = null;
+    let token = null, failed = false;
     try {
       if (this.#refusedToken !== before || !closed) token = (await this.#with.renew?.()) ?? null;
     } catch {
-      token = null; // the page has none: the status says what that means
+      failed = true; // such as a fetch without a network: asked again
     } finally {
       this.#renewing = false;
     }
@@ -182,6 +183,10 @@ export class Connection {
       } else {
         await this.request("Token", {token}).catch(ignore);
       }
+    } else if (closed && failed) {
+      const {time, setTimeout} = this.#with.environment;
+      this.#tell(status("waiting", code, {retryAt: time() + RENEW * 1000}));
+      setTimeout(() => { if (!this.#stopped && this.status.state === "waiting") this.#connect(); }, RENEW * 1000);
     } else if (closed) {
       this.#tell(status("refused", code));
     }
@@ -213,10 +218,11 @@ export class Connection {
     if (this.#probing || !this.#socket.connected || now() - this.#socket.heard < quiet * 1000) return;
     this.#probing = true;
     const asked = now();
-    void this.request("Token", {token: this.#token}).catch(ignore);
+    let answered = false;
+    this.request("Token", {token: this.#token}).then(() => { answered = true; }, ignore);
     setTimeout(() => {
       this.#probing = false;
-      if (!this.#stopped && this.#socket.connected && this.#socket.heard <= asked) this.giveUp();
+      if (!this.#stopped && this.#socket.connected && !answered && this.#socket.heard <= asked) this.giveUp();
     }, PROBE * 1000);
   }
 }
@@ -226,7 +232,7 @@ function ignore() { /* the connection's status tells it */ }
 /**
  * The connection as each tab sees it.
  * @typedef {Omit<Wiring, "tell"> & {name: string, shared: boolean, tell: (status: Status, limit: number) => void,
- *   note: (note: any) => void, leads: () => void}} Sharing
+ *   note: (note: any) => void, leads: (leads: boolean) => void}} Sharing
  */
 
 export class Link {
@@ -362,13 +368,14 @@ export class Link {
     this.#fail(new Lost("another tab had the connection"));
     this.#post({kind: "leads"});
     this.#connection.start();
-    this.#with.leads();
+    this.#with.leads(true);
   }
 
   #follow() {
     const connection = this.#connection;
     this.#connection = null;
     connection?.stop();
+    if (connection) this.#with.leads(false);
   }
 
   /** @param {Error} error */

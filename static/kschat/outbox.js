@@ -83,6 +83,7 @@ export class Outbox {
   /** @type {Map<string, Entry>} */ entries = new Map();
   /** @type {Set<string>} */ #busy = new Set();
   /** @type {Map<string, number>} */ #tries = new Map();
+  /** @type {Set<string>} */ loaded = new Set();
   #bytes = 0;
   sends = false;
 
@@ -92,7 +93,6 @@ export class Outbox {
    *   gone: (entry: Entry) => void, added: (entry: Entry) => void, problem: (problem: Problem) => void}} tell
    */
   constructor(user, link, database, environment, tell) {
-    Object.assign(this, {user, link, database, environment, tell});
     this.user = user;
     this.link = link;
     this.database = database;
@@ -104,7 +104,21 @@ export class Outbox {
 
   async load() {
     const kept = /** @type {Entry[]} */ (await this.database.values("outbox"));
-    for (const entry of kept.sort((a, b) => a.seq - b.seq)) this.hear(entry);
+    for (const entry of kept.sort((a, b) => a.seq - b.seq)) {
+      this.loaded.add(entry.cid);
+      this.hear(entry);
+    }
+  }
+
+  /** What another tab has sent since it was loaded, and before this tab heard the others, is gone. */
+  async reconcile() {
+    if (!this.loaded.size) return;
+    const kept = new Set((await this.database.values("outbox")).map(({cid}) => cid));
+    for (const cid of this.loaded) {
+      const entry = kept.has(cid) ? undefined : this.take(cid);
+      if (entry) this.tell.gone(entry);
+    }
+    this.loaded.clear();
   }
 
   /** An entry that another tab wrote, or that was kept. @param {Entry} entry */

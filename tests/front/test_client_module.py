@@ -31,3 +31,7 @@ class ClientModule(TestCase):
         if not compiler.exists():
             raise SkipTest("typescript is not installed: run `make node`")
         await self.run_node(str(compiler), "--project", str(Path(REPOSITORY) / "tests/node/tsconfig.json"))
+
+    async def test_its_tests_in_node_pass(self) -> None:
+        said = await self.run_node("--test", str(NODE_DIRECTORY / "chat_test.mjs"))
+        self.assertIn("# fail 0", said)
