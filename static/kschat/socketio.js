@@ -1,3 +1,4 @@
+// @ts-nocheck: plain JavaScript still, from before the module had types.
 // A small Socket.IO client: Engine.IO revision 4, Socket.IO revision 5, over WebSocket only, one namespace.
 //
 //   const socket = new Socket("ws://127.0.0.1:3000/socket.io/", {namespace: "/kschat", auth: {token}});
@@ -62,6 +63,12 @@ export class Socket {
   }
 
   get connected() { return this.#state === "open"; }
+
+  /** When the last frame arrived, by `now`. */
+  get heard() { return this.#heard; }
+
+  /** Gives the connection up, as if it had been lost; the next try follows. */
+  giveUp(reason) { if (this.#state === "opening" || this.#state === "open") this.#lose(reason); }
 
   on(event, listener) { this.#listeners.set(event, listener); }
 

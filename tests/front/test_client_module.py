@@ -1,0 +1,37 @@
+"""The client module, static/kschat/: its types, and what it does on a real daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SkipTest, TestCase
+
+from tests.support import NODE_DIRECTORY, Daemon, require_node, token, within
+from tests.support.launch import REPOSITORY
+
+
+class ClientModule(TestCase):
+    async def run_node(self, *arguments: str) -> str:
+        running = getProcessOutputAndValue(require_node(), list(arguments), env=None)
+        output, errors, status = await within(running, "node to end", lambda: "", 90)
+        said = bytes(output + errors).decode(errors="replace")
+        self.assertEqual(status, 0, said)
+        return said
+
+    async def test_it_does_on_a_real_daemon_what_its_page_says(self) -> None:
+        daemon = await Daemon.start(self)
+        tokens = [token(user, data={"id": user, "rooms": "*"}) for user in ("alice", "bob", "carol")]
+        said = await self.run_node(str(NODE_DIRECTORY / "chat_live.mjs"), f"{daemon.url}/socket.io/", *tokens)
+        self.assertIn("done", said)
+        self.assertEqual(daemon.faults, [])
+
+    async def test_its_types_are_right(self) -> None:
+        compiler = Path(NODE_DIRECTORY) / "node_modules/typescript/bin/tsc"
+        if not compiler.exists():
+            raise SkipTest("typescript is not installed: run `make node`")
+        await self.run_node(str(compiler), "--project", str(Path(REPOSITORY) / "tests/node/tsconfig.json"))
+
+    async def test_its_tests_in_node_pass(self) -> None:
+        said = await self.run_node("--test", str(NODE_DIRECTORY / "chat_test.mjs"))
+        self.assertIn("# fail 0", said)
