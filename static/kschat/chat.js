@@ -665,6 +665,12 @@ export class Chat {
       return true;
     }
     const message = this.store.message(item);
+    const oldest = live && record.fresh && record.info.hasOlder && record.info.loaded ? record.list[0]?.mid ?? null : null;
+    if (oldest !== null && mid !== null && mid < oldest) {
+      // Missed, and from before what is loaded: `older` gets it, with what lies between.
+      this.#count(record, message);
+      return true;
+    }
     this.store.insert(message);
     if (live) this.#count(record, message);
     return true;

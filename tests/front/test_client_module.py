@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from tests.support import NODE_DIRECTORY, Daemon, require_node, token, within
 from tests.support.launch import REPOSITORY
@@ -33,5 +34,25 @@ class ClientModule(TestCase):
         await self.run_node(str(compiler), "--project", str(Path(REPOSITORY) / "tests/node/tsconfig.json"))
 
     async def test_its_tests_in_node_pass(self) -> None:
-        said = await self.run_node("--test", str(NODE_DIRECTORY / "chat_test.mjs"))
+        tests = [str(NODE_DIRECTORY / name) for name in ("chat_test.mjs", "link_test.mjs")]
+        said = await self.run_node("--test", *tests)
         self.assertIn("# fail 0", said)
+
+
+class Documentation(SynchronousTestCase):
+    def test_the_example_is_the_one_of_the_page(self) -> None:
+        page = (Path(REPOSITORY) / "docs" / "page.md").read_text()
+        example = (Path(REPOSITORY) / "examples" / "page.html").read_text()
+        code = page.partition("```js\n")[2].partition("```")[0]
+        within = example.partition('<script type="module">\n')[2].partition("  </script>")[0]
+        self.assertEqual([line.strip() for line in within.splitlines()], [line.strip() for line in code.splitlines()])
+        self.assertLessEqual(len(code.splitlines()), 35)
+
+    def test_the_bounds_are_those_of_the_code(self) -> None:
+        page = (Path(REPOSITORY) / "docs" / "page.md").read_text()
+        bounded = " ".join(page.partition("## What is bounded")[2].split())
+        limits = (Path(REPOSITORY) / "static" / "kschat" / "store.js").read_text()
+        for name, value in re.findall(r"(\w+): ([\d_]+)", limits.partition("LIMITS = {")[2].partition("}")[0]):
+            number = int(value)
+            said = f"{number // 1_000_000} MB" if name.endswith("Bytes") else f"{number:,}"
+            self.assertIn(said, bounded, name)

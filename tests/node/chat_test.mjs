@@ -115,6 +115,19 @@ test("10,000 messages are one change, and no more of them are in memory than the
   assert.ok(process.cpuUsage().user - began < 5e6);
 });
 
+test("what was missed leaves no hole: it is asked for when one scrolls there", async () => {
+  const { chat, clock, last } = await begin({}, { History: ({ before }) => before
+    ? { MSG: [message(800), message(899)], more: false }
+    : { MSG: Array.from({ length: 100 }, (_, number) => message(900 + number)), more: true } });
+  await chat.open("bob");
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1), message(2), message(950), message(1000)] });
+  await clock.advance(20);
+  assert.deepEqual([texts(chat, "bob").length, texts(chat, "bob")[0], texts(chat, "bob").at(-1)], [101, "m900", "m1000"]);
+  assert.equal(chat.conversation("bob").unread, 3);
+  await chat.older("bob");
+  assert.deepEqual(texts(chat, "bob").slice(0, 3), ["m800", "m899", "m900"]);
+});
+
 test("offline is said at once, and online connects", async () => {
   const { chat, net, events, sockets, join } = await begin();
   net.online = false;
