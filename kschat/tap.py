@@ -43,6 +43,7 @@ from kschat.cli.options import DaemonOptions as Options
 from kschat.cli.warnings import warnings_of
 from kschat.counters import Counters
 from kschat.daemon import Daemon
+from kschat.free_memory import FreeMemory, trimmer
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
@@ -129,6 +130,8 @@ def makeService(options: Options) -> IService:
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
+    if (trim := trimmer()) is not None:
+        FreeMemory(reactor, trim).setServiceParent(whole)
     return whole
 
 
