@@ -103,6 +103,20 @@ class InABrowser(TestCase):
         script = "chat.messages('alice').map(({text}) => text)"
         self.assertEqual(await bob.do("read", script=script), ["one", "two"])
 
+    async def test_a_tab_that_crashes_leaves_its_connection_and_its_outbox_to_another(self) -> None:
+        daemon, browser = await self.begin()
+        first = await self.client(browser, daemon, "first", "alice")
+        second = await self.client(browser, daemon, "second", "alice")
+        await daemon.kill()
+        await self.until(second, "chat.status.state === 'waiting'")
+        await first.do("read", script="void chat.send('bob', {text: 'from the one that crashes'})")
+        await self.until(second, "chat.messages('bob').length === 1")
+        await first.do("crash")
+        await daemon.restart()
+        await self.until(second, "chat.leader && chat.messages('bob')[0].mid")
+        self.assertEqual(await self.texts(second), ["from the one that crashes"])
+        self.assertEqual(await second.do("read", script="chat.messages('bob')[0].state"), "sent")
+
     async def test_it_is_offline_at_once(self) -> None:
         daemon, browser = await self.begin()
         tab = await self.client(browser, daemon, "tab", "alice")
