@@ -19,7 +19,7 @@ from attack.wire import Client, Refused, connect
 SOURCE: Final = "127.0.0.2"
 
 #: What a daemon answers, as bytes of whatever it writes.
-_STATUS: Final = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 _ERROR: Final = re.compile(rb'"ER":([1-9]\d*)')
 _GOODBYE: Final = re.compile(rb'"Goodbye",\{[^}]*"reason":"(\w+)"')
 _CLOSE: Final = re.compile(rb"\x88[\x02-\x7d](..)([ -~]*)\Z", re.DOTALL)

@@ -49,7 +49,7 @@ def unread(attack: Attack) -> None:
     while attack.on and len(attack.kept) < 900:
         try:
             link = attack.connect(receive_buffer=4096)
-            link.sendall(request("/static/socketio.js") * 20)
+            link.sendall(request("/static/kschat/socketio.js") * 20)
             attack.kept.append(link)
             attack.answers["connections"] += 1
         except OSError as error:
@@ -84,12 +84,12 @@ ROWS = (
     _row(
         "static-ranges",
         "ranges of a file",
-        request("/static/socketio.js", "Range: bytes=" + ",".join(f"{n}-{n}" for n in range(0, 1000, 2))) * 20,
+        request("/static/kschat/socketio.js", "Range: bytes=" + ",".join(f"{n}-{n}" for n in range(0, 1000, 2))) * 20,
     ),
     _row(
         "static-etags",
         "a file with thousands of ETags",
-        request("/static/socketio.js", 'If-None-Match: "' + '", "'.join(map(str, range(1000))) + '"') * 10,
+        request("/static/kschat/socketio.js", 'If-None-Match: "' + '", "'.join(map(str, range(1000))) + '"') * 10,
     ),
     _row("headers", "490 headers", request("/x", *["a:b"] * 490) * 10),
     _row("cookies", "thousands of cookies", request("/x", "Cookie: " + "a=b;" * 3900) * 5),
