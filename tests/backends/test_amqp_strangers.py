@@ -52,5 +52,5 @@ class CardTests(SynchronousTestCase):
             b'{"x":' + b"[" * 100_000,
             msgspec.json.encode(Card("2", "kschat", True)),
         ):
-            neighbours._heard(None, None, Properties(), body)  # type: ignore[arg-type]
+            neighbours._heard(None, None, Properties(), body)
         self.assertEqual([card.id for card in met], ["2"])
