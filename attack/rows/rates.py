@@ -84,6 +84,13 @@ ROWS = (
     _row("joins", "one user's sockets come and go", joins, connections=3),
     _row("joins-users", "sockets of ever other users", joins_users, connections=3),
     _row("tokens", "tokens that are not valid", tokens, "join refused", "closed", connections=3),
-    _row("handshakes", "WebSocket handshakes", handshakes, "HTTP/1.1 429", connections=3),
+    Row(
+        name="handshakes",
+        kind="amplifiers and rates",
+        what="WebSocket handshakes",
+        attack=handshakes,
+        settings={"rate_burst": 1},
+        answers=("HTTP/1.1 429",),
+    ),
     _row("logouts", "Logout of all sockets for ever", logouts),
 )
