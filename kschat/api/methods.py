@@ -229,7 +229,7 @@ async def _do(api: Api, key: ApiKey, request: types.BatchRequest) -> Any:
     body, outcome = None, "internal"
     try:
         if not key.may(method.scope):
-            raise ApiError("not-allowed", f"The key has not the scope {method.scope}.")
+            raise ApiError("not-allowed", f"The key lacks the scope {method.scope}.")
         try:
             body = method.decode(bytes(request.body))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
