@@ -110,17 +110,17 @@ function shownAt(page, words) {
 
 /** The main thread's work a frame, of a trace. */
 function frames(events) {
-  const main = events.find((event) => event.name === "thread_name" && event.args.name === "CrRendererMain" && events.some(
-    (other) => other.pid === event.pid && other.name === "BeginMainThreadFrame"));
-  if (!main) return [];
-  const mine = events.filter((event) => event.pid === main.pid && event.tid === main.tid);
-  const marks = mine.filter((event) => event.name === "BeginMainThreadFrame" || event.name === "FireAnimationFrame").map((event) => event.ts).sort((a, b) => a - b);
+  const fired = events.filter((event) => event.ph === "X" && event.name === "FireAnimationFrame");
+  if (!fired.length) return [];
+  const { pid, tid } = fired[fired.length - 1];
+  const mine = events.filter((event) => event.ph === "X" && event.pid === pid && event.tid === tid);
+  const marks = mine.filter((event) => event.name === "FireAnimationFrame").map((event) => event.ts).sort((one, other) => one - other);
   const begins = marks.filter((ts, index) => index === 0 || ts - marks[index - 1] > 4000);
-  const tasks = mine.filter((event) => event.ph === "X" && /RunTask$/.test(event.name));
   const work = begins.map(() => 0);
-  for (const task of tasks) {
-    let at_ = begins.findLastIndex((ts) => ts <= task.ts + task.dur);
-    if (at_ >= 0) work[at_] += task.dur / 1000;
+  for (const task of mine) {
+    if (!/RunTask$/.test(task.name)) continue;
+    const frame = begins.findLastIndex((ts) => ts <= task.ts + task.dur);
+    if (frame >= 0) work[frame] += task.dur / 1000;
   }
   return work.slice(1, -1);
 }
@@ -181,13 +181,19 @@ module.exports = async (stage) => {
   const { url, tokens, scale = 1 } = stage.config;
   const address = (uid, rid) => `${url}/?uid=${uid}&rid=${rid}&token=${tokens[uid]}`;
   const figures = {};
+  const failures = [];
+  // A part that fails does not take the others with it.
+  const part = (name, run) => stage.step(name, run).catch(async (error) => {
+    failures.push(`${name}: ${error.message.split("\n")[0]}`);
+    await Promise.all(stage.browser.contexts().map((context) => context.close()));
+  });
 
-  await stage.step("first paint", async () => { figures.paint = await firstPaint(stage, address("alice", "bob")); });
+  await part("first paint", async () => { figures.paint = await firstPaint(stage, address("alice", "bob")); });
 
   const writer = new Writer(url, "bob", tokens.bob);
   await writer.connected();
 
-  await stage.step("1,000 messages in a second", async () => {
+  await part("1,000 messages in a second", async () => {
     const context = await stage.device();
     const alice = await Person.open(stage, context, address("alice", "bob"), "alice");
     const client = await context.newCDPSession(alice.page);
@@ -212,7 +218,7 @@ module.exports = async (stage) => {
     await context.close();
   });
 
-  await stage.step("10,000 missed messages", async () => {
+  await part("10,000 missed messages", async () => {
     const count = Math.round(10000 * scale);
     await writer.fill("alice", count, (number) => `missed ${number}. It has some words, as messages do.`);
     const context = await stage.device();
@@ -233,7 +239,7 @@ module.exports = async (stage) => {
     await context.close();
   });
 
-  await stage.step("100,000 messages scrolled", async () => {
+  await part("100,000 messages scrolled", async () => {
     const count = Math.round(100000 * scale);
     await writer.fill("carol", count, (number) => `history ${number}. ${"It has some words, as messages do. ".repeat(1 + (number % 3))}`, 1000);
     const context = await stage.device();
@@ -277,5 +283,5 @@ module.exports = async (stage) => {
     await context.close();
   });
   writer.end();
-  return { figures };
+  return { figures, failures };
 };

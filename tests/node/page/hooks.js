@@ -9,7 +9,8 @@ const at = {
   list: "#conversations",
   item: (id) => `#conversations [data-id="${attribute(id)}"]`,
   messages: "#messages",
-  message: "#messages [data-key]",
+  message: "#messages > li",
+  scroll: "#scroll",
   text: "#text",
   file: "#file",
   newer: "#newer",
@@ -18,6 +19,15 @@ const at = {
   divider: "#messages .divider",
   day: "#messages .day",
   keys: "#keys",
+  key: "#keys-button",
+  settings: "#settings",
+  setting: "#settings-button",
+  start: "#start",
+  title: "#title",
+  subtitle: "#subtitle",
+  replying: "#replying",
+  attachment: "#attachments .attachment",
+  action: (name) => `[data-do=${name}]`,
 };
 
 module.exports = { at };
