@@ -166,7 +166,8 @@ async function show(id, key) {
     composer.show(id);
     drawHeader();
     if (!key) composer.focus();
-    if (id.startsWith("#") && !chat.conversation(id)) join(id);
+    byId("conversation").classList.toggle("in-room", id.startsWith("#"));
+    join(id);
     await view.show(id);
     if (view.id !== id) return;
     composer.draftChanged();
@@ -176,11 +177,18 @@ async function show(id, key) {
   markRead();
 }
 
-/** @param {string} id */
+/** @type {Set<string>} */
+const joined = new Set();
+
+/** Joins a room once in a visit, as soon as there is a connection. @param {string|null} id */
 async function join(id) {
+  if (!id?.startsWith("#") || joined.has(id) || chat.status.state !== "connected") return;
+  joined.add(id);
   try {
     await chat.join(id);
+    if (view.id === id) await chat.open(id);
   } catch (error) {
+    joined.delete(id);
     if (chat.status.state === "connected" && view.id === id) tell.problem(error instanceof Error ? error.message : String(error));
   }
 }
@@ -284,7 +292,10 @@ function statusWords({state, code}) {
 // What the module says
 
 chat.on("change", (changes) => {
-  if (changes.status) drawStatus();
+  if (changes.status) {
+    drawStatus();
+    join(view.id);
+  }
   list.changed(changes.order, changes.conversations);
   const {id} = view;
   if (id !== null) {
