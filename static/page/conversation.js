@@ -22,6 +22,7 @@ export class ConversationView {
   #from = 0;
   #to = 0;
   #atEnd = true;
+  #lastTop = 0; // where the last look found it
   #missed = 0; // messages of others below the window that this view was told about
   /** @type {string|null} */ #divider = null; // the key of the first unread message
   #dividerOf = ""; // the conversation whose divider was sought
@@ -51,8 +52,9 @@ export class ConversationView {
     this.scroll.addEventListener("scroll", this.#lookSoon, {passive: true});
     this.newer.addEventListener("click", () => { this.jump(); });
     // A picture that has loaded, the keyboard of a phone, a composer that grows: the end stays in sight.
-    this.list.addEventListener("load", () => { if (this.#atEnd) this.#pin(); }, true);
-    new ResizeObserver(() => { if (this.#atEnd && this.#id) this.#pin(); else this.#lookSoon(); }).observe(this.scroll);
+    const sizes = new ResizeObserver(() => { if (this.#atEnd && this.#id !== null) this.#pin(); else this.#lookSoon(); });
+    sizes.observe(this.scroll);
+    sizes.observe(this.list);
   }
 
   /** The id of the conversation that is shown. */
@@ -104,10 +106,6 @@ export class ConversationView {
   changed(changes, fields) {
     if (!this.#id) return;
     if (changes?.reset) this.#clear();
-    for (const message of changes?.changed ?? []) {
-      const element = this.#elements.get(message.key);
-      if (element) this.#stale.add(element);
-    }
     for (const message of changes?.added ?? []) {
       if (message.own && (message.state === "waiting" || message.state === "sending")) {
         this.#toEnd = true;
@@ -118,8 +116,6 @@ export class ConversationView {
     }
     if (changes || fields) this.#drawSoon();
   }
-
-  /** @type {Set<HTMLElement>} */ #stale = new Set();
 
   /** Whether it is one of the newest, not of a page of older ones. @param {Message} message */
   #isLast(message) {
@@ -207,7 +203,6 @@ export class ConversationView {
       if (element === next) next = next.nextSibling;
       else this.list.insertBefore(element, next);
     }
-    this.#stale.clear();
   }
 
   /** @param {readonly Message[]} list @param {number} index */
@@ -268,6 +263,7 @@ export class ConversationView {
 
   #pin() {
     this.scroll.scrollTop = this.scroll.scrollHeight;
+    this.#lastTop = this.scroll.scrollTop;
     this.#atEnd = true;
   }
 
@@ -301,6 +297,12 @@ export class ConversationView {
     const conversation = this.chat.conversation(id);
     const list = this.#messages();
     const below = scrollHeight - scrollTop - clientHeight;
+    const grew = this.#atEnd && below >= NEAR && scrollTop >= this.#lastTop; // nobody scrolled up: a picture came
+    this.#lastTop = scrollTop;
+    if (grew && this.#to === list.length) {
+      this.#pin();
+      return;
+    }
     this.#atEnd = below < NEAR && this.#to === list.length && !conversation?.hasNewer;
     if (this.#atEnd) this.tell.read();
     this.#buttonWords(conversation, list);

@@ -227,7 +227,8 @@ function drawHeader() {
   if (!id) return;
   const conversation = chat.conversation(id);
   const name = nameOf(id);
-  if (title.textContent !== name) {
+  if (byId("conversation").dataset.id !== id || title.textContent !== name) {
+    byId("conversation").dataset.id = id;
     title.textContent = name;
     paint(byId("face"), id, chat.name(id));
     byId("text").setAttribute("aria-label", texts.say("messageTo", {name}));
@@ -343,7 +344,8 @@ function announce(messages) {
 const acts = byId("acts");
 const placeActs = onceAFrame(() => {
   const {element} = view.messageAt(pointed) ?? {};
-  if (element && acts.parentElement !== element && !element.querySelector(".why")) element.append(acts);
+  const bubble = element?.querySelector(":scope > .bubble");
+  if (bubble && acts.parentElement !== bubble && element?.dataset.state !== "failed") bubble.append(acts);
 });
 /** @type {EventTarget|null} */
 let pointed = null;

@@ -107,6 +107,8 @@ export class Messages {
     if (message.text) bubble.append(...this.#words(message));
     bubble.append(make("span", "meta"));
     const old = element.querySelector(":scope > .bubble");
+    const acts = old?.querySelector("#acts");
+    if (acts) bubble.append(acts);
     if (old) old.replaceWith(bubble);
     else element.append(bubble);
     this.#foot(element, message);
@@ -115,7 +117,6 @@ export class Messages {
   /** The time, the tick, and what to do about a refused one. @param {HTMLElement} element @param {Message} message */
   #foot(element, message) {
     const {texts} = this;
-    const acts = element.querySelector("#acts");
     element.className = `${message.own ? "own" : "other"}${element.classList.contains("head") ? " head" : ""}`;
     element.dataset.state = message.state;
     const meta = element.querySelector(".meta");
@@ -140,7 +141,6 @@ export class Messages {
       why.append(button(texts.say("discard"), {className: "small", action: "discard"}));
       element.append(why);
     }
-    if (acts) element.append(acts);
   }
 
   /** @param {Message} message @returns {HTMLElement[]} */
