@@ -277,8 +277,8 @@ class RedisBus:
                 origin, wants = body[:-1].decode(), int(body[-1:])
                 if origin != self._registry.id:
                     self._registry.heard_wants(wants)
-        except (ValueError, msgspec.MsgspecError) as error:
-            self.log.warn("a command from Redis could not be decoded: {error}", error=error)
+        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+            self.log.warn("a command from Redis could not be decoded: {error}", error=str(error))
         except Exception:  # noqa: BLE001 - and is logged; the connection serves others as well
             self.log.failure("a command from Redis could not be handled")
 
