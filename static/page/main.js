@@ -234,6 +234,12 @@ function drawHeader() {
     byId("text").setAttribute("aria-label", texts.say("messageTo", {name}));
     byId("empty-words").textContent = id === user ? "" : texts.say("noMessagesHint", {name});
     byId("info").setAttribute("aria-label", `${texts.say("details")}: ${name}`);
+    const other = /** @type {HTMLAnchorElement|null} */ (document.getElementById("other-side")); // in the demo alone
+    if (other) {
+      other.hidden = id === user || id.startsWith("#");
+      other.href = `?${new URLSearchParams({uid: id, rid: user})}`;
+      other.textContent = texts.say("openAs", {name: id});
+    }
   }
   const words = conversation?.typing ? texts.say("typing") : presenceWords(id);
   if (subtitle.textContent !== words) subtitle.textContent = words;
