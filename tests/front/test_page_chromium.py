@@ -44,7 +44,8 @@ class TwoTabs(TestCase):
         for writer, reader, words in said:
             await writer.write(words)
             await reader.see(".other .text", words.split("\n")[0])
-            await writer.see(".own:is([data-state=sent], [data-state=delivered], [data-state=read]) .text", words.split("\n")[0])
+            stored = ":is([data-state=sent], [data-state=delivered], [data-state=read])"
+            await writer.see(f".own{stored} .text", words.split("\n")[0])
         self.assertEqual(
             await alice.messages(), [("own" if writer is alice else "other", words) for writer, _, words in said]
         )
