@@ -230,6 +230,7 @@ function rich(text) {
     nodes.push(...links(text.slice(done, match.index)));
     nodes.push(match[1] === undefined ? make("code", "", match[2]) : make("pre", "", make("code", "", match[1].replace(/\n$/, ""))));
     done = match.index + match[0].length;
+    if (match[1] !== undefined && text[done] === "\n") done += 1; // a block ends its line by itself
   }
   nodes.push(...links(text.slice(done)));
   return nodes;
