@@ -373,6 +373,7 @@ def _make_chat(
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
         max_blocked=config.max_blocked,
+        edit_within=config.edit_within,
         refuse_blocked=config.blocked_reply == "refused",
         restrict_presence=config.restrict_presence,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),

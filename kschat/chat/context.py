@@ -61,6 +61,7 @@ class ChatContext:
         max_room: members of a room.
         max_blocked: users whom one user may block.
         max_rooms: rooms of a user.
+        edit_within: seconds for which a sender may edit and delete a message.
         counters: counts.
         uniform: gives a random number between two others.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -87,6 +88,7 @@ class ChatContext:
     max_room: int
     max_blocked: int
     max_rooms: int
+    edit_within: float
     counters: Counters
     uniform: Callable[[float, float], float]
     repeated: RepeatedLog
@@ -114,6 +116,7 @@ def make_context(
     rates: RateSettings = UNLIMITED_RATES,
     addresses: AddressLimits | None = None,
     max_blocked: int = 1000,
+    edit_within: float = 86400.0,
     refuse_blocked: bool = False,
     restrict_presence: bool = False,
     budget: Budget | None = None,
@@ -139,6 +142,7 @@ def make_context(
         rates: what sockets, users and addresses may do; anything, unless given.
         addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
         max_blocked: users whom one user may block.
+        edit_within: seconds for which a sender may edit and delete a message.
         refuse_blocked: whether a blocked sender is told so.
         restrict_presence: whether a user sees only those whom its token lets it write to.
         budget: counts the bytes that the daemon holds, also for the front.
@@ -215,6 +219,7 @@ def make_context(
         max_room=max_room,
         max_blocked=max_blocked,
         max_rooms=max_rooms,
+        edit_within=edit_within,
         counters=counters,
         uniform=uniform,
         repeated=repeated,
