@@ -204,8 +204,7 @@ class Delivery:
             submission.reply.stored(stored)
             if stored.places:
                 hub.deliver((stored,))
-                if not self._router.alone:
-                    hub.notifier.hint([user for user, _ in stored.places])
+                hub.notifier.hint([user for user, _ in stored.places])
 
     def _finish_update(self, _: object, size: int) -> None:
         self._updates -= 1
