@@ -381,9 +381,10 @@ class RefusedTests(UpdatesTestCase):
         self.daemon = self.made(rates=RateSettings(user_sends=5, burst=1))
         self.ann, self.ben = (self.daemon.joined(user, UPDATES) for user in ("ann", "ben"))
         mid = self.send()
-        answers = [self.ann.ask("Edit", {"mid": mid, "msg": number})["ER"] for number in range(200)]
-        self.assertIn(Error.TOO_MANY, answers)
-        self.assertLess(answers.count(0), 200)
+        answers = []
+        for number in range(8):
+            answers.append(self.ann.ask("Edit", {"mid": mid, "msg": number})["ER"])
+        self.assertEqual(answers[:4] + answers[-1:], [0] * 4 + [Error.TOO_MANY])
 
     def test_who_is_blocked_is_answered_as_of_send(self) -> None:
         mid = self.send()
@@ -469,7 +470,7 @@ class DaemonsTests(DaemonsTestCase):
         mid = self.send(ann, "ben")
         self.brought(ben, mid, self.other)
         self.assertEqual(ann.ask("Edit", {"mid": mid, "msg": "ho"})["ER"], 0)
-        self.assertEqual([type(command) for command in self.commands], [InboxGrew, InboxGrew])
+        self.assertEqual([type(command) for command in self.commands], [InboxGrew])
         self.turn()
         for client, offset in ((ann, 1), (there, 1), (ben, 2)):
             self.assertEqual([(one["msg"], one["offset"]) for one in client.events("RESPUPDATE")], [("ho", offset)])
