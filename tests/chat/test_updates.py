@@ -381,9 +381,7 @@ class RefusedTests(UpdatesTestCase):
         self.daemon = self.made(rates=RateSettings(user_sends=5, burst=1))
         self.ann, self.ben = (self.daemon.joined(user, UPDATES) for user in ("ann", "ben"))
         mid = self.send()
-        answers = []
-        for number in range(8):
-            answers.append(self.ann.ask("Edit", {"mid": mid, "msg": number})["ER"])
+        answers = [self.ann.ask("Edit", {"mid": mid, "msg": number})["ER"] for number in range(8)]
         self.assertEqual(answers[:4] + answers[-1:], [0] * 4 + [Error.TOO_MANY])
 
     def test_who_is_blocked_is_answered_as_of_send(self) -> None:

@@ -63,8 +63,8 @@ from kschat.backends.redis.store.codec import (
     update_as_read,
 )
 from kschat.backends.redis.store.retention import Retention
-from kschat.backends.redis.store.rewriting import Rewriting
 from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
+from kschat.backends.redis.store.rewriting import Rewriting
 from kschat.backends.redis.store.write_queue import BatchPart
 from kschat.chat.changes import changed, update_of, without_text
 from kschat.chat.clocks import WallClock
@@ -292,7 +292,9 @@ class RedisStore:
             self._done(outcome, None)
         raise StoreUnavailable("other daemons change the same message all the time")
 
-    def _write_change(self, update: Message, name: str, read: bytes, after: Message, *, cid: str) -> Deferred[list[Any]]:
+    def _write_change(
+        self, update: Message, name: str, read: bytes, after: Message, *, cid: str
+    ) -> Deferred[list[Any]]:
         about, number = update_of(update), number_of(update.mid)
         to_room = is_room(update.recipient)
         line = listed_rest(after)

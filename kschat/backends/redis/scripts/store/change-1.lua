@@ -20,7 +20,6 @@
 
 -- @include "current"
 -- @include "generation"
--- @include "headOf"
 -- @include "refusal"
 -- @include "serverMilliseconds"
 
