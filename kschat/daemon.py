@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from kschat.chat.application import Chat
 from kschat.chat.interfaces import IRouter
+from kschat.front.drain import Drain
 from kschat.front.service import CLOSE_TIMEOUT, FrontService, bounded_step
 
 #: Seconds that each step of the end may take that stores or answers what was accepted.
@@ -63,6 +64,8 @@ class Daemon(MultiService):
         router: carries messages between daemons.
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
+        drain_notice: seconds for which it serves as before, once it was told to end.
+        drain_time: seconds over which connections are closed after that.
     """
 
     log = Logger()
@@ -75,8 +78,14 @@ class Daemon(MultiService):
         router: IRouter,
         clock: IReactorTime,
         keys: Backend | None = None,
+        drain_notice: float = 0.0,
+        drain_time: float = 0.0,
     ) -> None:
         super().__init__()
+        sessions = front.front.sessions
+        self._drain = Drain(sessions, clock=clock, settled=chat.context.delivery.drained)
+        self._drain_notice = drain_notice
+        self._drain_time = drain_time
         self.front = front
         self._chat = chat
         self._clock = clock
@@ -99,11 +108,25 @@ class Daemon(MultiService):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._end())
 
+    def hurry(self) -> None:
+        """Wait for nobody: close all connections as soon as it ends, or now, where it is about to. In order as ever."""
+        self._drain.hurry()
+
     async def _end(self) -> None:
         chat, front = self._chat, self.front
-        chat.close()
+        drain = self._drain
+        chat.drain()
+        if self._drain_notice and not drain.hurried:
+            self.log.info("going down in {seconds:g} seconds: /readyz says so", seconds=self._drain_notice)
+            await drain.wait(self._drain_notice)
+        if not self._drain_time or drain.hurried:
+            chat.close()
         await front.stop_listening()
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
+        if not chat.context.delivery.closed:
+            await drain.close_evenly(self._drain_time)
+            chat.close()
+        await front.stop_inner()
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         chat.context.hub.deliver_rest()
         await front.close_connections()

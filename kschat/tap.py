@@ -116,7 +116,7 @@ def makeService(options: Options) -> IService:
     gc.collect()
     gc.freeze()
     whole = MultiService()
-    CleanExit(reactor).setServiceParent(whole)
+    CleanExit(reactor, service.hurry).setServiceParent(whole)
     ReloadSignal(reactor, service.getServiceNamed(Reloading.name).reload).setServiceParent(whole)
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
@@ -222,7 +222,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         base_path=config.base_path,
     )
     site = front.site(root, f"{base_path}/socket.io/")
-    ports = MultiService()
+    inner_ports = MultiService()
     if config.ops_listen:
         ops_endpoint = _endpoint("ops_listen", config.ops_listen, reactor)
         rereads |= certificate_part("ops_listen", tls_of(ops_endpoint), wall)
@@ -234,8 +234,9 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             says="serving operators",
             setting="ops_listen",
         )
-        ops_port.setServiceParent(ports)
+        ops_port.setServiceParent(inner_ports)
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
+    ports = MultiService()
     port.setServiceParent(ports)
     if front.peers is not None:
         inner = _endpoint("peer_listen", config.peer_listen, reactor)
@@ -248,11 +249,19 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             says="serving other daemons",
             setting="peer_listen",
         )
-        inner_port.setServiceParent(ports)
+        inner_port.setServiceParent(inner_ports)
     if (path := control_path(config.control, config.store)) is not None:
-        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
-    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor, keys=key_client)
+    daemon = Daemon(
+        FrontService(ports, front, reactor, inner=inner_ports),
+        chat=chat,
+        router=router,
+        clock=reactor,
+        keys=key_client,
+        drain_notice=config.drain_notice,
+        drain_time=config.drain_time,
+    )
     Reloading(rereads).setServiceParent(daemon)
     return daemon
 
@@ -542,15 +551,24 @@ IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class CleanExit(Service):
-    """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
-    SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
+    """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0. SIGUSR1 and SIGUSR2 are ignored,
+    where nobody else has a use for them.
+
+    SIGINT, which is a terminal's Ctrl-C, does not wait for clients to be told one by one; nor does a second signal. A
+    third one ends the process at once.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.
+
+    Args:
+        reactor: Twisted's.
+        hurry: makes the daemon end without waiting.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, hurry: Callable[[], None]) -> None:
         self._reactor = reactor
+        self._hurry = hurry
+        self._stopped = False
 
     def privilegedStartService(self) -> None:
         """Takes over once the reactor has installed its own handlers, before anything says it serves."""
@@ -565,5 +583,11 @@ class CleanExit(Service):
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        self._reactor.callFromThread(self._reactor.stop)
+        if self._stopped or number == signal.SIGINT:
+            self._reactor.callFromThread(self._hurry)
+        if self._stopped:
+            for one in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(one, signal.SIG_DFL)
+        else:
+            self._stopped = True
+            self._reactor.callFromThread(self._reactor.stop)

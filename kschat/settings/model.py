@@ -593,6 +593,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int,
         About("Messages of fewer bytes are not compressed, since they gain little.", "bytes", 0, 2**30),
     ] = 256
+    drain_notice: Annotated[
+        float,
+        About(
+            "After SIGTERM: how long the daemon goes on to serve as before while `/readyz` says `closing`, so that a "
+            "proxy before several daemons can notice it. Ctrl-C (SIGINT) does not wait.",
+            "seconds",
+            0,
+            3600,
+        ),
+    ] = 0.0
+    drain_time: Annotated[
+        float,
+        About(
+            "After that: the time over which the connections are closed, evenly, so that their clients do not all "
+            "connect to other daemons at once. Those that are open are served until then. 0: all are closed at once, "
+            "which is best for a daemon that is alone.",
+            "seconds",
+            0,
+            3600,
+        ),
+    ] = 0.0
     metrics: Annotated[
         bool,
         About(
