@@ -7,11 +7,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Where npm's packages are: the clients of the tests, and the tutorial's server.
 NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
-CODE := kschat tests tools chaos examples $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools attack chaos examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs site bench bench-page chaos differential conformance compatibility clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page chaos attack differential conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -40,6 +40,10 @@ format: $(VENV)/.dev
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
 
+# The pictures of the page in docs/, made by Chromium from the running page.
+pictures: $(VENV)/.dev system-packages node
+	$(BIN)/python -m tools.make_pictures
+
 # The documentation as HTML in build/site, with an API reference; needs no network once its packages are there.
 site: $(VENV)/.dev
 	$(BIN)/python tools/make_site.py
@@ -62,6 +66,10 @@ else
 	$(BIN)/python -m chaos --cluster
 	$(BIN)/python -m chaos --alone
 endif
+
+# Attacks on daemons of the loopback beside a healthy pair, some twenty minutes; ROW="connections" plays the rows whose names begin so.
+attack: $(VENV)/.dev system-packages
+	$(BIN)/python -m attack $(ROW)
 
 # Random sequences of what clients do, in each world, with an oracle beside: some minutes. DIFFERENTIAL="cluster --seed 7 --operations 500"
 # plays others. `make test` plays a short profile.

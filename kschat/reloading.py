@@ -13,6 +13,7 @@ import msgspec
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from kschat.api.keys import ApiKeys
 from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
@@ -67,7 +68,7 @@ def _reason(error: Exception) -> str:
 
 def with_absolute_paths(config: Config) -> Config:
     """``config`` whose files of keys are found wherever the process is later: twistd may change the directory."""
-    named = {name: path for name in _KEY_FILES if (path := getattr(config, name))}
+    named = {name: path for name in (*_KEY_FILES, "api_keys") if (path := getattr(config, name))}
     return msgspec.structs.replace(config, **{name: str(Path(path).absolute()) for name, path in named.items()})
 
 
@@ -104,3 +105,13 @@ def certificate_part(name: str, endpoint: TlsEndpoint | None, wall: WallClock) -
         return endpoint.reload(datetime.datetime.fromtimestamp(wall(), datetime.UTC))
 
     return {name: reread}
+
+
+def api_keys_part(path: str, keys: ApiKeys) -> dict[str, Reread]:
+    """The file of the keys of the API."""
+
+    def reread() -> str:
+        keys.use(ApiKeys.read(path))
+        return f"{len(keys)} keys"
+
+    return {"api_keys": reread}

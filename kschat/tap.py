@@ -18,6 +18,9 @@ from twisted.python.filepath import FilePath
 from twisted.web.resource import Resource
 
 from kschat.api.control import ControlSocket, make_site
+from kschat.api.http import ApiResource
+from kschat.api.keys import ApiKeys
+from kschat.api.methods import Api
 from kschat.assets import directory
 from kschat.backends import amqp, redis
 from kschat.backends.jwks import JwksClient
@@ -40,6 +43,7 @@ from kschat.cli.options import DaemonOptions as Options
 from kschat.cli.warnings import warnings_of
 from kschat.counters import Counters
 from kschat.daemon import Daemon
+from kschat.free_memory import FreeMemory, trimmer
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import ChannelBounds
@@ -57,7 +61,7 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.rates import AddressLimits, RateSettings
-from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
+from kschat.reloading import Reloading, api_keys_part, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
 from kschat.settings import (
     ENDPOINTS,
@@ -126,6 +130,8 @@ def makeService(options: Options) -> IService:
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
+    if (trim := trimmer()) is not None:
+        FreeMemory(reactor, trim).setServiceParent(whole)
     return whole
 
 
@@ -250,6 +256,20 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
             setting="peer_listen",
         )
         inner_port.setServiceParent(inner_ports)
+    if config.api_listen:
+        api_endpoint = _endpoint("api_listen", config.api_listen, reactor)
+        api_keys = ApiKeys.read(config.api_keys)
+        rereads |= certificate_part("api_listen", tls_of(api_endpoint), wall) | api_keys_part(config.api_keys, api_keys)
+        api = Api(chat.operations, api_keys, max_room=config.max_room, max_rooms=config.max_rooms)
+        api_port = ListeningService(
+            api_endpoint,
+            front.ops_site(ApiResource(api)),
+            description=config.api_listen,
+            reactor=reactor,
+            says="serving back ends",
+            setting="api_listen",
+        )
+        api_port.setServiceParent(inner_ports)
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)

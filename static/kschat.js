@@ -1,7 +1,7 @@
 // The page: a conversation of two users. socketio.js carries events to and from the server.
 // Received data is put into the document as text, never as markup.
 
-import {Late, Lost, Socket, TooLarge} from "./socketio.js";
+import {Late, Lost, Socket, TooLarge} from "./kschat/socketio.js";
 
 const KEPT_MESSAGES = 500; // elements in the document; the oldest are removed
 const KNOWN_MIDS = 2000; // ids that show whether a delivery is a repeat

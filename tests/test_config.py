@@ -133,6 +133,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
+OF_KEYS |= {"api_listen", "api_keys"}  # which need each other
 
 
 class ConfigTestCase(SynchronousTestCase):

@@ -15,6 +15,9 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat import daemon, rates, repeated_log
+from kschat.api import http as api_http
+from kschat.api import keys as api_keys
+from kschat.api import types as api_types
 from kschat.backends import jwks
 from kschat.backends.amqp import connection as amqp_connection
 from kschat.backends.amqp import publish_plan, publisher, queues
@@ -42,6 +45,7 @@ from kschat.chat import (
     reads,
     recipients,
     revocation,
+    socket_lists,
     stream,
     tokens,
     write_behind,
@@ -62,7 +66,7 @@ from kschat.front import (
     turns,
     websocket,
 )
-from kschat.front.channel import ChannelBounds
+from kschat.front.channel import MAX_ARGUMENTS, ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -136,6 +140,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "refused namespaces of one connection": (many(LIMITS.max_refused),),
     "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
+    "arguments of a query": (many(MAX_ARGUMENTS),),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
@@ -298,6 +303,14 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "users whom a user blocks": (many(CONFIG.max_blocked),),
     "users of whom a daemon remembers, for one user, who blocks whom": (many(blocks.MAX_KNOWN),),
+    "requests of the HTTP API that are unanswered; users of one; operations of a batch; keys; the wait for the sockets "
+    "of other daemons": (
+        many(api_http.MAX_REQUESTS),
+        many(api_types.MAX_USERS),
+        many(api_types.MAX_BATCH),
+        many(api_keys.MAX_API_KEYS),
+        seconds(socket_lists.SOCKETS_WAIT),
+    ),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),

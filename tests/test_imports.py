@@ -58,7 +58,7 @@ ALLOWED = {
         "kschat.repeated_log",
         "kschat.wire",
     },
-    "api": {"msgspec", "twisted", "kschat.chat", "kschat.unix_paths"},
+    "api": {"msgspec", "twisted", "kschat.chat", "kschat.log_text", "kschat.unix_paths", "kschat.wire"},
     "front": {
         "msgspec",
         "zope.interface",
@@ -79,6 +79,7 @@ ALLOWED = {
     },
     "settings": {
         "msgspec",
+        "kschat.api.keys",
         "kschat.backends",
         "kschat.chat",
         "kschat.front.bindable",

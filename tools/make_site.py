@@ -18,7 +18,7 @@ OTHERS = {
     "README.md": "index.md",
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
+    "SECURITY.md": "reporting.md",
     "bench/README.md": "bench.md",
     "examples/README.md": "examples.md",
     "LICENSE": "licence.md",
@@ -26,10 +26,10 @@ OTHERS = {
 
 #: The parts of the navigation, and what each page is called there.
 PARTS = {
-    "Writing a client": ("guide", "clients", "tokens", "examples"),
-    "Running it": ("operations", "configuration", "storage", "proxies", "metrics"),
+    "Writing a client": ("guide", "clients", "page", "tokens", "api", "examples"),
+    "Running it": ("operations", "configuration", "storage", "proxies", "security", "metrics"),
     "Coming and deciding": ("migration", "compatibility", "performance", "bench", "conformance"),
-    "Inside": ("architecture", "library", "api", "contributing", "security", "changes", "licence"),
+    "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),
 }
 
 #: What the API reference is of: what a program of one's own may stand on.
@@ -72,7 +72,7 @@ def pages(root: Path) -> dict[str, str]:
             text = f"# Licence\n\n```text\n{text}```\n"
         found[name] = _linked(text, path.parent, names)
     found["index.md"] += _navigation()
-    found["api.md"] = _api()
+    found["reference.md"] = _api()
     return found
 
 

@@ -116,8 +116,52 @@ class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
         return Revocation(self.key, self.before, self.until, self.lifted)
 
 
+class SocketInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One socket of a user, for operators.
+
+    Attributes:
+        id: of the socket.
+        address: of its client, as the log names it.
+        revision: of Engine.IO, 3 or 4.
+        since: when its session began, in seconds since 1970; 0 if unknown.
+    """
+
+    id: str
+    address: str
+    revision: int
+    since: float
+
+
+class SocketsRequest(msgspec.Struct, frozen=True, array_like=True, tag="s", gc=False):
+    """An operator asks for the sockets of the user.
+
+    Attributes:
+        id: returned by the answer.
+    """
+
+    id: str
+
+
+class SocketsListed(msgspec.Struct, frozen=True, array_like=True, tag="l", gc=False):
+    """The answer to a ``SocketsRequest``, to all daemons."""
+
+    id: str
+    sockets: tuple[SocketInfo, ...]
+
+
 ClusterCommand: TypeAlias = (
-    Typing | Receipt | Carbon | Emit | Disconnect | Replaced | CursorRequest | CursorWritten | Revoked | BlockChange
+    SocketsRequest
+    | SocketsListed
+    | Typing
+    | Receipt
+    | Carbon
+    | Emit
+    | Disconnect
+    | Replaced
+    | CursorRequest
+    | CursorWritten
+    | Revoked
+    | BlockChange
 )
 
 _pack: Final = msgspec.msgpack.Encoder().encode

@@ -25,6 +25,7 @@ from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.reads import ReadQueue
 from kschat.chat.revoker import Revoker
+from kschat.chat.socket_lists import SocketLists
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.rates import AddressLimits, RateSettings
@@ -182,6 +183,7 @@ def make_context(
         revoker=revoker,
         revocation_days=revocation_days,
         counters=counters,
+        socket_lists=SocketLists(clock, bus),
     )
     bus.attach(operations)
     return ChatContext(

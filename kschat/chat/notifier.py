@@ -161,6 +161,10 @@ class Notifier:
         self.apply(None, command)
         self._bus.publish_all(command)
 
+    def tell_all_others(self, command: ClusterCommand) -> None:
+        """Tell all other daemons, and not the sockets here."""
+        self._bus.publish_all(command)
+
     def apply(self, user: str | None, command: ClusterCommand, but: ChatSession | None = None) -> None:
         """Do what a command says to the sockets of a user here, or to everybody's."""
         if type(command) is Replaced:

@@ -21,11 +21,14 @@ from kschat.chat.cluster_commands import (
     Disconnect,
     Emit,
     Revoked,
+    SocketInfo,
+    SocketsListed,
+    SocketsRequest,
 )
 from kschat.chat.composer import Composer, Draft
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.hub import Hub
-from kschat.chat.interfaces import IStore, Page, Stored
+from kschat.chat.interfaces import Conversation, IStore, Page, Stored
 from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
 from kschat.chat.reads import ReadQueue
@@ -34,6 +37,7 @@ from kschat.chat.replies import DeferredReply
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.revoker import Revoker
 from kschat.chat.session import ChatSession
+from kschat.chat.socket_lists import SocketList, SocketLists
 from kschat.chat.tokens import Identity
 from kschat.counters import Counters
 
@@ -51,6 +55,7 @@ class Operations:
         revoker: refuses revoked tokens.
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         counters: counts.
+        socket_lists: asks other daemons for sockets.
     """
 
     log = Logger()
@@ -67,6 +72,7 @@ class Operations:
         revoker: Revoker,
         revocation_days: float,
         counters: Counters,
+        socket_lists: SocketLists,
     ) -> None:
         self._hub = hub
         self._presence = presence
@@ -77,6 +83,7 @@ class Operations:
         self._revoker = revoker
         self._keep = int(revocation_days * 86_400_000)
         self._counters = counters
+        self._socket_lists = socket_lists
 
     # For whoever asks.
 
@@ -158,9 +165,48 @@ class Operations:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
         return self._presence.of(users)
 
-    def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
-        """A page of a conversation; see ``IStore.history``."""
-        return self._reads.ask(user, lambda: self._store.history(user, peer, before=before, limit=limit))
+    def sockets(self, user: str) -> Deferred[SocketList]:
+        """The sockets of ``user`` on all daemons that answer soon; and whether all did."""
+        return Deferred.fromCoroutine(self._socket_lists.of(user, self._sockets_here(user)))
+
+    def _sockets_here(self, user: str) -> list[SocketInfo]:
+        found = []
+        for session in self._hub.sessions(user):
+            connection = session.socket.connection
+            if session.socket.accepted:
+                handshake = connection.handshake
+                found.append(
+                    SocketInfo(session.socket.id, handshake.peer, int(connection.session.revision), handshake.time)
+                )
+        return found
+
+    def join(self, room: str, user: str, most: int, *, most_rooms: int) -> Deferred[bool]:
+        """Make ``user`` a member of ``room``, whatever its token allows; see ``IStore.join``."""
+        return self._store.join(room, user, most, most_rooms=most_rooms)
+
+    def leave(self, room: str, user: str) -> Deferred[bool]:
+        """Make ``user`` no member of ``room``; see ``IStore.leave``."""
+        return self._store.leave(room, user)
+
+    def members(self, room: str) -> Deferred[list[str]]:
+        """Who is a member of ``room``, in no order."""
+        return self._store.members(room)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether messages are kept."""
+        return bool(self._store.keeps)
+
+    def history(
+        self, user: str, peer: str, *, before: str | None, limit: int, asker: str | None = None
+    ) -> Deferred[Page]:
+        """A page of a conversation; see ``IStore.history``. ``asker``: whose turn it is; the user's, unless given."""
+        begin = lambda: self._store.history(user, peer, before=before, limit=limit)  # noqa: E731
+        return self._reads.ask(user if asker is None else asker, begin)
+
+    def conversations(self, user: str, limit: int, *, expected: int, asker: str) -> Deferred[list[Conversation]]:
+        """The newest conversations of a user, when it is the turn of ``asker``; see ``IStore.conversations``."""
+        return self._reads.ask(asker, lambda: self._store.conversations(user, limit), expected=expected)
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
         with self._hub.writing():
@@ -181,7 +227,13 @@ class Operations:
                 if type(command) is BlockChange:
                     self._presence.blocks.heard(command)
                     continue
-                if type(command) is CursorWritten:
+                if type(command) is SocketsListed:
+                    self._socket_lists.answered(command)
+                elif type(command) is SocketsRequest:
+                    if user is not None:
+                        answer = SocketsListed(command.id, tuple(self._sockets_here(user)))
+                        self._hub.notifier.tell_all_others(answer)
+                elif type(command) is CursorWritten:
                     self._hub.cursors.answered(command)
                 elif type(command) is CursorRequest:
                     if user is not None:

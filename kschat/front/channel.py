@@ -119,6 +119,9 @@ TOO_LARGE: Final = b"413 Request Entity Too Large"
 #: What X-Forwarded-Proto says.
 _SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 
+#: Arguments of a query. Each costs far more than its bytes: of 3,900, a request took 8 ms.
+MAX_ARGUMENTS: Final = 100
+
 _TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
 
@@ -268,7 +271,8 @@ class Channel(HTTPChannel):
         if not self.address and not self.site.of_peers and not self.attribute(request.client_address):
             target = None
             request.refuse(_TOO_MANY)
-        elif target is None:
+        elif target is None or target.uri.count(b"&") + target.uri.count(b";") >= MAX_ARGUMENTS:
+            target = None
             request.refuse(_BAD_TARGET)
         else:
             if self.length != 0 and not takes_body(self.site.resource, request, method=method, uri=target.uri):

@@ -24,7 +24,7 @@ class FrontService(Service):
         ports: listens for clients; or several services that do.
         front: what connections speak to.
         clock: the reactor.
-        inner: listens for operators and for other daemons, until no client is left.
+        inner: listens for operators, back ends and other daemons, until no client is left.
     """
 
     log = Logger()
@@ -53,7 +53,7 @@ class FrontService(Service):
         await self._step(self._ports[-1].stopService, "the port was still open")
 
     async def stop_inner(self) -> None:
-        """Take no new connection of operators and of other daemons."""
+        """Take no new connection of operators, back ends and other daemons."""
         for ports in self._ports[:-1]:
             await self._step(ports.stopService, "an inner port was still open")
 

@@ -257,6 +257,7 @@ class EngineProtocol(AutobahnProtocol):
         self._rest = self._head = b""
         self._first = None
         super().connectionLost(reason)
+        self.forget_received()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes arrived: read what this turn may, and the rest in others."""

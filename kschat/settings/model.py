@@ -628,6 +628,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "`tcp:9100:interface=127.0.0.1`. The port for clients serves none of them then. Empty: it serves them all."
         ),
     ] = ""
+    api_listen: Annotated[
+        str,
+        About(
+            "Where back ends reach the HTTP API: a Twisted endpoint such as `tcp:9200:interface=127.0.0.1`. Needs "
+            "`api_keys`. Empty: there is no API."
+        ),
+    ] = ""
+    api_keys: Annotated[
+        str, About("TOML file with the keys of the HTTP API. SIGHUP makes the daemon read it again.")
+    ] = ""
     access_log: Annotated[bool, About("Log every HTTP request, without its token.")] = True
 
     def __repr__(self) -> str:
@@ -636,6 +646,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: The settings that are places to listen at.
-ENDPOINTS = ("listen", "peer_listen", "ops_listen")
+ENDPOINTS = ("listen", "peer_listen", "ops_listen", "api_listen")
 
 SETTINGS: Mapping[str, Setting] = settings_of(Config)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kschat.api.keys import ApiKeys
 from kschat.backends import amqp, jwks, redis
 from kschat.backends.kinds import Backends, UnknownStore
 from kschat.chat.keys import HMAC, KeysError, one_family
@@ -63,6 +64,23 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
         if directory and not _is(Path.is_dir, directory):
             raise fault(name, hints.added("is not a directory", hints.path(directory)))
     _check_keys(config, settings, given, fault)
+    _check_api(config, fault)
+
+
+def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That the API has keys."""
+    if bool(config.api_listen) is not bool(config.api_keys):
+        given, missing = ("api_listen", "api_keys") if config.api_listen else ("api_keys", "api_listen")
+        raise fault(given, f"needs {missing} too")
+    if config.api_keys:
+        try:
+            ApiKeys.read(config.api_keys)
+        except OSError as error:
+            raise fault(
+                "api_keys", hints.added(f"cannot be read: {reason_of(error)}", hints.path(config.api_keys))
+            ) from None
+        except ValueError as error:
+            raise fault("api_keys", f"cannot be used: {error}") from None
 
 
 def _check_origins(name: str, origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:

@@ -380,6 +380,8 @@ class Connection:
 
     def closed(self, reason: Reason, detail: str) -> None:
         """The session has ended, and its sockets with it."""
+        # Attachments that arrived for a packet which stays incomplete: what has ended may be in memory for a while.
+        self._decoder = Decoder(self._limits)
         sockets, self.sockets = self.sockets, {}
         for socket in sockets.values():
             socket.accepted = False

@@ -7,4 +7,730 @@
 //
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
-export {};
+import {Refused, quotation, read, sizeOf, write} from "./content.js";
+import {Link} from "./link.js";
+import {Database, Outbox, refusal} from "./outbox.js";
+import {LIMITS, Store} from "./store.js";
+
+/** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
+/** @import {Record_} from "./store.js" */
+/** @import {Entry} from "./outbox.js" */
+
+export {Refused} from "./content.js";
+
+const PAGE = 100; // messages a page of History
+const CATCH_UP = 5; // pages that may lie between what is here and what is new; beyond, only the newest are loaded
+const TYPING_SHOWN = 4000, TYPING_SAID = 2000; // milliseconds
+const REFRESH = 1000; // milliseconds for which reasons to ask for the list of conversations are gathered
+const RECONCILE = 1000; // milliseconds
+const HEADROOM = 300; // bytes of a packet that are not `msg`
+
+/** @returns {Environment} */
+function browser() {
+  const page = globalThis.document ?? null;
+  const soon = typeof MessageChannel === "function" ? new MessageChannel() : null;
+  /** @type {(() => void)[]} */
+  const waiting = [];
+  if (soon && page) soon.port1.onmessage = () => { waiting.shift()?.(); };
+  return {
+    WebSocket: globalThis.WebSocket, indexedDB: globalThis.indexedDB ?? null, locks: globalThis.navigator?.locks ?? null,
+    BroadcastChannel: page ? globalThis.BroadcastChannel ?? null : null,
+    setTimeout: (run, milliseconds) => setTimeout(run, milliseconds), clearTimeout: (timer) => { clearTimeout(timer); },
+    now: () => performance.now(), time: () => Date.now(), random: Math.random,
+    frame: (run) => {
+      if (!page) setTimeout(run, 0);
+      else if (page.visibilityState === "hidden") { waiting.push(run); soon?.port2.postMessage(0); }
+      else {
+        let done = false;
+        const once = () => { if (!done) { done = true; run(); } };
+        requestAnimationFrame(once);
+        setTimeout(once, 200); // a window that is covered draws no frames
+      }
+    },
+    visible: () => page?.visibilityState !== "hidden", online: () => globalThis.navigator?.onLine !== false,
+    events: typeof window === "undefined" ? null : window, page,
+  };
+}
+
+/** @implements {ChatApi} */
+export class Chat {
+  /** @type {Options} */ #options;
+  /** @type {Environment} */ #environment;
+  /** @type {Limits} */ #limits;
+  /** @type {Set<(changes: Changes) => void>} */ #listeners = new Set();
+  /** @type {Map<string, Message>} */ #pending = new Map();
+  /** @type {{item: any, live: boolean}[]} */ #incoming = [];
+  /** @type {(() => void)[]} */ #acks = [];
+  /** @type {Map<string, Promise<any>>} */ #loading = new Map();
+  /** @type {Map<string, number>} */ #said = new Map();
+  /** @type {string[]} */ #extra = [];
+  /** @type {Map<string, any>} */ #state = new Map();
+  #due = false;
+  #refreshing = false;
+  #wasConnected = false;
+  #seq = 0;
+  #watched = "";
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.#options = options;
+    this.user = String(options.user);
+    const environment = this.#environment = {...browser(), ...options.environment};
+    this.#limits = {...LIMITS, ...options.limits};
+    const url = new URL(options.url ?? "socket.io/", globalThis.document?.baseURI);
+    url.protocol = url.protocol === "https:" || url.protocol === "wss:" ? "wss:" : "ws:";
+    this.store = new Store(this.user, this.#limits, () => { this.#schedule(); });
+    const name = `kschat ${url.host}${url.pathname} ${this.user}`;
+    this.database = new Database(options.keep === false ? null : environment.indexedDB, name, () => {
+      this.store.problem({code: "storage", words: "This browser keeps nothing: what is not sent is lost when the page is closed.", again: false});
+    });
+    this.link = new Link({
+      url, user: this.user, token: options.token, renew: options.renew ?? null, environment, name, shared: options.shared !== false,
+      hear: (event, payload, ack) => { this.#hear(event, payload, ack); },
+      tell: (status) => {
+        this.store.changes.status = true;
+        this.#schedule();
+        if (status.state === "connected") this.#connected();
+        else if (this.#wasConnected) {
+          this.#wasConnected = false;
+          for (const record of this.store.all()) record.fresh = false;
+        }
+      },
+      note: (note) => { this.#note(note); },
+      leads: (leads) => { this.outbox.sends = leads; this.outbox.run(); },
+    });
+    this.outbox = new Outbox(this.user, this.link, this.database, environment, {
+      added: (entry) => { this.#shown(entry); },
+      state: (entry, state) => {
+        const message = this.#pending.get(entry.cid);
+        if (!message) return;
+        Object.assign(message, {state, problem: entry.failed});
+        if (message.msg !== entry.msg) this.#fill(message, entry);
+        this.store.alter(message);
+      },
+      sent: (entry, answer) => { this.#sent(entry.cid, answer); },
+      gone: (entry) => { this.#gone(entry.cid); },
+      problem: (problem) => { this.store.problem(problem); },
+    });
+  }
+
+  get status() { return this.link.status; }
+  get limit() { return this.link.limit; }
+  get leader() { return this.link.leader; }
+  get conversations() { return this.store.conversations; }
+
+  /** @param {"change"} _event @param {(changes: Changes) => void} listener */
+  on(_event, listener) {
+    this.#listeners.add(listener);
+    return () => { this.#listeners.delete(listener); };
+  }
+
+  async start() {
+    await this.database.open();
+    try {
+      for (const [key, value] of Object.entries((await this.database.get("kept")) ?? {})) this.#state.set(key, value);
+      for (const [id, kept] of this.#state) this.#restore(id, kept);
+      await this.outbox.load();
+    } catch {
+      this.store.problem({code: "storage", words: "What this browser kept cannot be read.", again: false});
+    }
+    this.link.start();
+    this.#environment.setTimeout(() => { void this.outbox.reconcile().catch(() => null); }, RECONCILE); // unreadable: said above
+  }
+
+  stop() {
+    this.outbox.sends = false;
+    this.link.stop();
+    this.database.close();
+  }
+
+  connect() { this.link.connect(); }
+  /** @param {string} token */
+  setToken(token) { this.link.setToken(token); }
+  /** @param {boolean} [all] */
+  async logout(all = false) {
+    await this.link.request("Logout", ...(all ? [{all: true}] : [])).catch(() => null); // no answer: the connection has ended
+    this.#state.clear();
+    await this.database.remove("state", "kept").catch(() => null); // there is nothing, then
+    this.link.note({logout: true});
+    this.stop();
+  }
+
+  /** @param {string} id */
+  name(id) {
+    const {names} = this.#options;
+    const given = typeof names === "function" ? names(id) : names instanceof Map ? names.get(id)
+      : names && Object.hasOwn(names, id) ? /** @type {Record<string, string>} */ (names)[id] : null;
+    return given || this.store.nameOf(id) || id;
+  }
+
+  /** @param {string} id */
+  conversation(id) { return this.store.find(id)?.info; }
+  /** @param {string} id */
+  messages(id) { return this.store.find(id)?.list ?? []; }
+
+  /** @param {string} id @returns {Promise<Conversation>} */
+  async open(id) {
+    const record = this.store.record(id);
+    record.info.open = true;
+    record.info.readUpTo = record.readMid || null;
+    this.#watch();
+    await this.#freshen(record).catch(() => null); // offline: with what there is
+    return record.info;
+  }
+
+  /** @param {string} id */
+  close(id) {
+    const record = this.store.find(id);
+    if (!record) return;
+    record.info.open = false;
+    if (record.info.hasNewer) {
+      this.store.reset(record);
+      record.fresh = false;
+    } else this.store.trim(record);
+    this.store.touch(id);
+  }
+
+  /** Loads the newest messages where they are not, and what was missed. @param {Record_} record @returns {Promise<void>} */
+  #freshen(record) {
+    if (record.fresh || this.status.state !== "connected") return Promise.resolve();
+    return this.#once(record, async () => {
+      const known = record.list.filter(({mid}) => mid !== null).map(({mid}) => mid);
+      record.fresh = true; // what comes from now on is added
+      if (record.info.hasNewer) return; // `newer` and `newest` get what was missed
+      let page = await this.#page(record.info.id);
+      const pages = [page.MSG];
+      const reaches = () => !known.length || !page.more || known.includes(String(page.MSG[0]?.mid)) || String(page.MSG[0]?.mid) < String(known.at(-1));
+      while (!reaches() && pages.length < CATCH_UP) {
+        page = await this.#page(record.info.id, page.MSG[0]?.mid);
+        pages.unshift(page.MSG);
+      }
+      if (known.length && !reaches()) {
+        this.store.reset(record);
+        record.info.hasOlder = page.more;
+      } else if (!known.length) record.info.hasOlder = page.more;
+      for (const item of pages.flat()) this.#add(item, false);
+      record.info.loaded = true;
+      this.store.trim(record);
+    }).catch((error) => {
+      record.fresh = false;
+      throw error;
+    });
+  }
+
+  /** One loading of a conversation at a time. @template T @param {Record_} record @param {() => Promise<T>} run @returns {Promise<T>} */
+  #once(record, run) {
+    const {id} = record.info;
+    const before = this.#loading.get(id) ?? Promise.resolve();
+    record.info.loading = true;
+    this.store.touch(id);
+    const loading = before.catch(() => null).then(run).finally(() => {
+      if (this.#loading.get(id) === loading) this.#loading.delete(id);
+      record.info.loading = this.#loading.has(id);
+      this.store.touch(id);
+    });
+    this.#loading.set(id, loading);
+    return loading;
+  }
+
+  /** @param {string} pId @param {string} [before] @param {number} [limit] @returns {Promise<{MSG: any[], more: boolean}>} */
+  async #page(pId, before, limit = PAGE) {
+    const answer = await this.#ask("History", {pId, limit, ...(before ? {before} : {})});
+    return {MSG: Array.isArray(answer?.MSG) ? answer.MSG : [], more: Boolean(answer?.more)};
+  }
+
+  /** @param {string} event @param {any} [payload] */
+  async #ask(event, payload) {
+    const answer = await this.link.request(event, payload);
+    if (answer?.ER) throw new Refused(refusal(answer).problem);
+    return answer;
+  }
+
+  /** @param {string} id */
+  async older(id) {
+    const record = this.store.record(id);
+    if (!record.info.loaded) await this.#freshen(record);
+    return this.#once(record, async () => {
+      const oldest = record.list.find(({mid}) => mid !== null);
+      if (!record.info.hasOlder || !oldest?.mid) return 0;
+      const page = await this.#page(id, oldest.mid);
+      record.info.hasOlder = page.more;
+      for (const item of page.MSG) this.#add(item, false);
+      this.store.trim(record, "new");
+      return page.MSG.length;
+    });
+  }
+
+  /** @param {string} id */
+  async newer(id) {
+    const record = this.store.record(id);
+    return this.#once(record, async () => {
+      if (!record.info.hasNewer) return 0;
+      const edge = record.edges.pop() ?? "";
+      const newest = record.list.filter(({mid}) => mid !== null).at(-1)?.mid ?? "";
+      let came = 0;
+      let page = await this.#page(id, edge || undefined);
+      const pages = [page.MSG];
+      while (page.more && String(page.MSG[0]?.mid) > newest && pages.length < CATCH_UP) {
+        page = await this.#page(id, page.MSG[0]?.mid);
+        pages.unshift(page.MSG);
+      }
+      if (page.more && String(page.MSG[0]?.mid) > newest) this.store.reset(record);
+      if (!edge) Object.assign(record.info, {hasNewer: false, missed: 0});
+      for (const item of pages.flat()) if (this.#add(item, false, true)) came += 1;
+      this.store.trim(record, "old");
+      return came;
+    });
+  }
+
+  /** @param {string} id */
+  async newest(id) {
+    const record = this.store.record(id);
+    if (!record.info.hasNewer) return;
+    await this.#once(record, async () => {
+      const page = await this.#page(id);
+      this.store.reset(record);
+      record.info.hasOlder = page.more;
+      for (const item of page.MSG) this.#add(item, false);
+    });
+  }
+
+  /** @param {string} id @param {Draft} draft */
+  send(id, {text = "", reply, file}) {
+    const msg = write(text, reply ? quotation(reply) : null, file ?? null);
+    const bytes = sizeOf(msg);
+    if (bytes + HEADROOM > this.limit) throw tooLarge();
+    if (this.outbox.entries.size >= this.#limits.outboxMessages || this.outbox.bytes + bytes > this.#limits.outboxBytes) {
+      throw new Refused({code: "full", words: "Too many messages wait to be sent.", again: true});
+    }
+    const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+    const time = this.#environment.time();
+    this.#seq = Math.max(time * 1000, this.#seq + 1);
+    this.outbox.put({seq: this.#seq, cid, pId: id, msg, time, bytes, failed: null});
+    const message = this.#pending.get(cid);
+    if (!message) throw new Error("the message is not there");
+    return message;
+  }
+
+  /** @param {Entry} entry */
+  #shown(entry) {
+    const conversation = entry.pId;
+    const record = this.store.record(conversation);
+    /** @type {Message} */
+    const message = {
+      key: entry.cid, mid: null, conversation, from: this.user, own: true, time: entry.time, state: "waiting", problem: null,
+      text: "", file: null, reply: null, msg: undefined,
+    };
+    this.#fill(message, entry);
+    this.#pending.set(entry.cid, message);
+    this.store.insert(message);
+    this.store.trim(record);
+  }
+
+  /** @param {Message} message @param {Entry} entry */
+  #fill(message, entry) {
+    const {text, quote, file} = read(entry.msg);
+    Object.assign(message, {msg: entry.msg, text, file, reply: quote === null ? null : {text: quote, mid: null}});
+  }
+
+  /** @param {Message} message */
+  retry(message) {
+    const entry = this.outbox.entries.get(message.key);
+    if (entry?.failed) this.outbox.put({...entry, failed: null});
+  }
+
+  /** @param {Message} message @param {string} text */
+  edit(message, text) {
+    const entry = this.outbox.entries.get(message.key);
+    if (!entry || message.state === "sending") return;
+    const msg = write(text, message.reply?.text ?? null, message.file);
+    if (sizeOf(msg) + HEADROOM > this.limit) throw tooLarge();
+    // It may have reached the server as it was: another text is another message.
+    this.outbox.discard(entry.cid);
+    const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+    this.outbox.put({...entry, cid, msg, bytes: sizeOf(msg), failed: null});
+  }
+
+  /** @param {Message} message */
+  discard(message) { if (message.state !== "sending") this.outbox.discard(message.key); }
+
+  /** @param {Message} message */
+  async load(message) {
+    if (!message.file || message.file.data || !message.mid) return message.file;
+    // The messages before the next one: a page of one.
+    const list = this.messages(message.conversation);
+    const next = list[list.indexOf(message) + 1]?.mid ?? (this.store.find(message.conversation)?.edges.at(-1) || undefined);
+    const {MSG} = await this.#page(message.conversation, next, 1);
+    const item = MSG.find(({mid}) => mid === message.mid);
+    if (!item) throw new Refused({code: "not available", words: "The server no longer has it.", again: false});
+    message.msg = item.msg;
+    message.file = read(item.msg).file;
+    this.store.alter(message);
+    return message.file;
+  }
+
+  /** @param {string} id */
+  read(id) {
+    const record = this.store.find(id);
+    const mid = record?.list.findLast?.((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
+    if (!record || !mid || (record.readMid >= mid && !record.info.unread)) return;
+    this.#isRead(id, mid);
+    this.link.note({read: id, mid});
+    if (mid.startsWith("~")) return; // a server that keeps nothing
+    void this.#ask("Read", {pId: id, mid}).catch(() => null); // said again with the next one
+  }
+
+  /** @param {string} id @param {string} mid */
+  #isRead(id, mid) {
+    const record = this.store.record(id);
+    record.readMid = record.readMid > mid ? record.readMid : mid;
+    record.info.unread = 0;
+    this.#keep(id);
+    this.store.touch(id);
+  }
+
+  /** @param {string} id */
+  typing(id) {
+    const now = this.#environment.now();
+    if (id.startsWith("#") || now - (this.#said.get(id) ?? -Infinity) < TYPING_SAID) return;
+    if (this.#said.size > 100) this.#said.clear();
+    this.#said.set(id, now);
+    this.link.emit("Typing", {pId: id});
+  }
+
+  /** @param {string} id @param {string} text */
+  setDraft(id, text) {
+    const record = this.store.record(id);
+    record.info.draft = text.slice(0, this.#limits.draftLength);
+    this.link.note({draft: id, text: record.info.draft});
+    this.#keep(id);
+    this.store.touch(id);
+  }
+
+  #keeping = false;
+  /** Drafts, and how far conversations were read, in one value. @param {string} id */
+  #keep(id) {
+    const record = this.store.find(id);
+    if (!record) return;
+    this.#state.delete(id);
+    const {readMid, peerRead, peerDelivered, info: {draft}} = record;
+    this.#state.set(id, {draft, readMid, peerRead, peerDelivered});
+    if (this.#state.size > this.#limits.drafts) this.#state.delete(/** @type {string} */ (this.#state.keys().next().value));
+    if (this.#keeping) return;
+    this.#keeping = true;
+    this.#environment.setTimeout(() => {
+      this.#keeping = false;
+      this.database.put("state", Object.fromEntries(this.#state), "kept").catch(() => {
+        this.store.problem({code: "storage", words: "This browser keeps no drafts.", again: false});
+      });
+    }, 100);
+  }
+
+  /** @param {string} id @param {any} kept */
+  #restore(id, {draft = "", readMid = "", peerRead = "", peerDelivered = ""}) {
+    const record = this.store.record(id);
+    Object.assign(record, {readMid, peerRead, peerDelivered});
+    record.info.draft = draft;
+  }
+
+  /** @param {string[]} ids */
+  watch(ids) {
+    this.#extra = ids;
+    this.#watch();
+  }
+
+  #watch() {
+    const ids = new Set(this.#extra);
+    for (const {id, room, open} of this.conversations) if (open && !room) ids.add(id);
+    for (const {id, room} of this.conversations) {
+      if (ids.size >= this.#limits.watched) break;
+      if (!room && id !== this.user) ids.add(id);
+    }
+    const list = [...ids].slice(0, this.#limits.watched);
+    const now = [...list].sort().join("\n");
+    if (now === this.#watched) return;
+    this.#watched = now;
+    this.link.watch(list);
+  }
+
+  /** @param {string} id */
+  presence(id) { return this.store.presenceOf(id); }
+
+  /** @param {string} room @returns {Promise<Conversation>} */
+  async join(room) {
+    const id = room.startsWith("#") ? room : `#${room}`;
+    await this.#ask("Join", {room: id});
+    return this.store.record(id).info;
+  }
+
+  /** @param {string} room */
+  async leave(room) { await this.#ask("Leave", {room}); }
+  /** @param {string} id */
+  async block(id) { await this.#ask("Block", {pId: id}); }
+  /** @param {string} id */
+  async unblock(id) { await this.#ask("Unblock", {pId: id}); }
+  async blocked() { return /** @type {string[]} */ ((await this.#ask("Blocked")).ids); }
+
+  /** @param {string} words @param {string} [id] */
+  search(words, id) {
+    const sought = words.toLocaleLowerCase();
+    /** @type {Message[]} */
+    const found = [];
+    if (!sought) return found;
+    for (const record of this.store.all()) {
+      if (id !== undefined && record.info.id !== id) continue;
+      for (const one of record.list) if (one.text.toLocaleLowerCase().includes(sought) || one.file?.name.toLocaleLowerCase().includes(sought)) found.push(one);
+    }
+    return found.sort((a, b) => b.time - a.time);
+  }
+
+  /** @param {number} [offset] @returns {AsyncGenerator<Message[]>} */
+  async *inbox(offset = 0) {
+    for (let more = true; more;) {
+      const page = await this.#ask("Sync", {offset});
+      more = Boolean(page.more) && page.MSG.length > 0;
+      offset = page.MSG.at(-1)?.offset ?? offset;
+      if (page.MSG.length) yield page.MSG.map((/** @type {any} */ item) => this.store.message(item));
+    }
+  }
+
+  #connected() {
+    this.#wasConnected = true;
+    this.#watched = "";
+    this.#refresh(0);
+    for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
+    this.outbox.run();
+  }
+
+  /** Asks for the list of conversations, soon. @param {number} wait */
+  #refresh(wait) {
+    if (this.#refreshing) return;
+    this.#refreshing = true;
+    this.#environment.setTimeout(() => {
+      this.#refreshing = false;
+      this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
+    }, wait);
+  }
+
+  /** @param {any} list */
+  #list(list) {
+    for (const {pId, last, unread} of Array.isArray(list) ? [...list].reverse() : []) {
+      const record = this.store.record(String(pId));
+      const {info} = record;
+      // Of what comes later, or came before, the server has counted what is not beyond `last`.
+      record.counted = String(last?.mid ?? "");
+      info.unread = last?.mid && record.readMid >= last.mid ? 0 : Number(unread) || 0;
+      if (last && (!info.last?.mid || String(last.mid) > info.last.mid)) {
+        info.last = this.store.message(last);
+        info.time = info.last.time;
+        this.store.order();
+      }
+      this.store.touch(info.id);
+    }
+    this.#watch();
+  }
+
+  /** @param {string} event @param {any} payload @param {() => void} [ack] */
+  #hear(event, payload, ack) {
+    if (event === "RESPRECEIVER" || event === "RESPCARBON") {
+      for (const item of Array.isArray(payload?.MSG) ? payload.MSG : []) if (item) this.#incoming.push({item, live: event === "RESPRECEIVER"});
+      if (ack) this.#acks.push(ack);
+      if (event === "RESPCARBON") this.#refresh(REFRESH);
+      this.#schedule();
+      return;
+    }
+    ack?.();
+    if (event === "RESPSTATUS") this.#receipt(payload);
+    else if (event === "RESPPRESENCE") this.store.setPresence(String(payload.id), {online: payload.online ?? null, lastSeen: payload.lastSeen ?? null});
+    else if (event === "RESPTYPING") this.#types(String(payload.uId));
+  }
+
+  /** @param {string} id */
+  #types(id) {
+    const record = this.store.find(id);
+    if (!record) return;
+    record.typingUntil = this.#environment.now() + TYPING_SHOWN;
+    if (!record.info.typing) {
+      record.info.typing = true;
+      this.store.touch(id);
+      this.#untype(record, TYPING_SHOWN);
+    }
+  }
+
+  /** @param {Record_} record @param {number} wait */
+  #untype(record, wait) {
+    this.#environment.setTimeout(() => {
+      const left = record.typingUntil - this.#environment.now();
+      if (left > 0) return this.#untype(record, left);
+      record.info.typing = false;
+      this.store.touch(record.info.id);
+    }, wait);
+  }
+
+  /** @param {{pId: unknown, mid: string, STATUS: number}} receipt */
+  #receipt({pId, mid, STATUS}) {
+    const record = this.store.find(String(pId));
+    if (!record) return;
+    if (STATUS === 3) {
+      if (mid > record.peerRead) record.peerRead = mid;
+      for (let at = record.list.length - 1; at >= 0; at--) {
+        const one = /** @type {Message} */ (record.list[at]);
+        if (!one.own || one.mid === null || one.mid > mid) continue;
+        if (one.state === "read") break;
+        one.state = "read";
+        this.store.alter(one);
+      }
+    } else if (STATUS === 2) {
+      if (mid > record.peerDelivered) record.peerDelivered = mid;
+      const one = record.mids.get(mid);
+      if (one?.own && one.state === "sent") {
+        one.state = "delivered";
+        this.store.alter(one);
+      }
+    } else return;
+    this.#keep(record.info.id);
+  }
+
+  /** @param {any} note */
+  #note(note) {
+    if (note.outbox) this.outbox.hear(note.outbox);
+    else if (note.sending) {
+      const message = this.#pending.get(note.sending);
+      if (message) { message.state = "sending"; this.store.alter(message); }
+    } else if (note.sent) {
+      this.outbox.take(note.sent);
+      this.#sent(note.sent, note.answer);
+    } else if (note.discarded) {
+      this.outbox.take(note.discarded);
+      this.#gone(note.discarded);
+    } else if (note.logout) {
+      this.#state.clear();
+      this.stop();
+    } else if (note.read) this.#isRead(note.read, note.mid);
+    else if (note.draft) {
+      this.store.record(note.draft).info.draft = note.text;
+      this.store.touch(note.draft);
+    }
+  }
+
+  /** @param {string} cid @param {any} answer */
+  #sent(cid, answer) {
+    const message = this.#pending.get(cid);
+    if (!message) return;
+    this.#pending.delete(cid);
+    const record = this.store.record(message.conversation);
+    const mid = typeof answer?.mid === "string" ? answer.mid : `~${answer?.msgTime}-${cid}`;
+    const twin = record.mids.get(mid);
+    if (twin && twin !== message) this.store.remove(twin); // it came by History or, to oneself, by RESPRECEIVER
+    message.mid = mid;
+    message.time = Number(answer?.msgTime) || message.time;
+    message.problem = null;
+    message.state = mid <= record.peerRead ? "read" : mid <= record.peerDelivered ? "delivered" : "sent";
+    record.mids.set(mid, message);
+    // Its place is before what is not sent, by its mid.
+    const at = record.list.lastIndexOf(message);
+    const after = record.list[at + 1], before = record.list[at - 1];
+    if ((after && after.mid !== null && after.mid < mid) || (before && (before.mid === null || before.mid > mid))) {
+      record.list.splice(at, 1);
+      let to = record.list.length;
+      while (to > 0 && (record.list[to - 1]?.mid === null || String(record.list[to - 1]?.mid) > mid)) to -= 1;
+      record.list.splice(to, 0, message);
+      if (to !== at) Object.assign(this.store.of(message.conversation), {reset: true});
+    }
+    this.store.alter(message);
+    this.store.last(record);
+  }
+
+  /** @param {string} cid */
+  #gone(cid) {
+    const message = this.#pending.get(cid);
+    this.#pending.delete(cid);
+    if (message) this.store.remove(message);
+  }
+
+  /** A message of the server, once. @param {any} item @param {boolean} live @param {boolean} [filling] @returns {boolean} Whether it is new here. */
+  #add(item, live, filling = false) {
+    const id = this.store.conversationOf(item);
+    const record = this.store.record(id);
+    const mid = typeof item.mid === "string" ? item.mid : null;
+    if (mid !== null && record.mids.has(mid)) return false;
+    if (id === this.user && live && this.#isEcho(record, item)) return false;
+    if (live && record.info.hasNewer && !filling) {
+      record.info.missed += 1;
+      const message = this.store.message(item);
+      record.info.last = message;
+      record.info.time = message.time;
+      this.store.order();
+      this.#count(record, message);
+      return true;
+    }
+    const message = this.store.message(item);
+    const oldest = live && record.fresh && record.info.hasOlder && record.info.loaded ? record.list[0]?.mid ?? null : null;
+    if (oldest !== null && mid !== null && mid < oldest) {
+      // Missed, and from before what is loaded: `older` gets it, with what lies between.
+      this.#count(record, message);
+      return true;
+    }
+    this.store.insert(message);
+    if (live) this.#count(record, message);
+    return true;
+  }
+
+  /** To oneself: it comes back before its ack. @param {Record_} record @param {any} item */
+  #isEcho(record, item) {
+    const sending = record.list.find(({mid, state}) => mid === null && state === "sending");
+    if (!sending || String(item.uId) !== this.user) return false;
+    const {text, file} = read(item.msg);
+    return sending.text === text && sending.file?.size === file?.size;
+  }
+
+  /** @param {Record_} record @param {Message} message */
+  #count(record, message) {
+    if (message.own) return;
+    record.info.typing = false;
+    const mid = String(message.mid);
+    if (mid > record.readMid && mid > record.counted && record.info.unread < 1000) record.info.unread += 1;
+    this.store.changes.arrived.push(message);
+    this.store.touch(record.info.id);
+  }
+
+  #schedule() {
+    if (this.#due) return;
+    this.#due = true;
+    this.#environment.frame(() => { this.#flush(); });
+  }
+
+  /** Once a frame: what came is put in its place, then the page is told, then the server. */
+  #flush() {
+    /** @type {Set<Record_>} */
+    const grown = new Set();
+    for (const {item, live} of this.#incoming.splice(0)) {
+      if (this.#add(item, live)) {
+        const record = this.store.find(this.store.conversationOf(item));
+        if (record) grown.add(record);
+      }
+    }
+    for (const record of grown) this.store.trim(record, "old");
+    if (grown.size) this.#watch();
+    this.#due = false;
+    const changes = this.store.take();
+    for (const ack of this.#acks.splice(0)) ack();
+    for (const listener of this.#listeners) {
+      try {
+        listener(changes);
+      } catch (error) {
+        reportFault(error);
+      }
+    }
+  }
+}
+
+/** A fault of the page's listener must not stop the module. @param {unknown} error */
+function reportFault(error) {
+  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+  else setTimeout(() => { throw error; });
+}
+
+function tooLarge() {
+  return new Refused({code: "too large", words: "Too long for this server.", again: false});
+}

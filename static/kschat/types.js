@@ -12,14 +12,14 @@
  * @property {Names} [names]  Names to show instead of ids.
  * @property {boolean} [shared]  Whether the user's tabs share one connection (true, where the browser can).
  * @property {boolean} [keep]  Whether outbox and drafts are kept in IndexedDB (true, where there is one).
- * @property {Partial<Limits>} [limits]  Other bounds than those of limits.js.
+ * @property {Partial<Limits>} [limits]  Other bounds than those of store.js.
  * @property {Partial<Environment>} [environment]  What the browser has; for Node.js and for tests.
  */
 
 /** @typedef {((id: string) => string|null|undefined) | Map<string, string> | Record<string, string>} Names */
 
 /**
- * Everything is bounded. The values are in limits.js.
+ * Everything is bounded. The values are in store.js.
  *
  * @typedef {object} Limits
  * @property {number} conversations  Conversations in memory; the oldest without unsent messages and not open are forgotten.

@@ -17,6 +17,9 @@ from kschat.chat.cluster_commands import (
     Emit,
     Receipt,
     Replaced,
+    SocketInfo,
+    SocketsListed,
+    SocketsRequest,
     Typing,
 )
 
@@ -37,6 +40,8 @@ COMMANDS: Sequence[ClusterCommand] = (
     Replaced("0123456789abcdef.xyz", "socket"),
     CursorRequest("q"),
     CursorWritten("q"),
+    SocketsRequest("q"),
+    SocketsListed("q", (SocketInfo("id", "192.0.2.7:1", 4, 1.5),)),
 )
 
 #: Users' ids that others use for patterns, keys and the like.
@@ -230,6 +235,8 @@ class BusesContract(BusContract):
         await self.settle()
         asked = [("ann", CursorRequest("q"))]
         self.assertEqual([ears.commands for _, ears in daemons], [[], asked, asked, []])
+        # One that has no socket of the user may ask, too.
+        self.assertEqual(await daemons[3][0].ask("ann", CursorRequest("s")), 3)
 
     async def test_a_word_with_an_echo_is_heard_by_all_in_one_order(self) -> None:
         daemons = await self.together(3)

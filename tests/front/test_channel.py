@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from kschat.front.channel import ChannelBounds, redacted
+from kschat.front.channel import MAX_ARGUMENTS, ChannelBounds, redacted
 from kschat.repeated_log import LINES, PERIOD
 from tests.front.daemon import V4, Daemon, Response, handshake
 from tests.front.pollers import Poller
@@ -281,6 +281,14 @@ class Sizes(ChannelTests):
         (request,) = channel.requests
         self.assertLess(len(request.content.getvalue()), 1001)
         self.assertEqual(page.bodies, [])
+
+    def test_a_query_of_too_many_arguments(self) -> None:
+        for separator in "&;":
+            query = separator.join(["a=b"] * (MAX_ARGUMENTS + 1))
+            self.refused(f"GET /?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), 400)
+        wire = self.daemon().connect()
+        wire.arrive(f"GET /?{'&'.join(['a=b'] * MAX_ARGUMENTS)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.assertIsNone(wire.lost)
 
     def test_lengths_that_are_none(self) -> None:
         for length in ("-1", "x", "1,1", "+5", "0x10"):

@@ -353,6 +353,25 @@ class FramesThatAreWrong(SynchronousTestCase):
         held = [protocol.data, *(protocol.frame_data or ()), *(protocol.message_data or ())]
         self.assertLess(sum(map(len, held)), 100_000)
 
+    def test_what_has_not_arrived_whole_is_not_held_when_the_connection_has_ended(self) -> None:
+        fragment = client_frame(b"4" + b"x" * 800, fin=False)
+        awaits = client_frame(b'452-/kschat,["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
+        attachment = bytes(range(256)) * 3
+        for half, marker in (
+            (fragment, b"x" * 800),
+            (client_frame(b"4" + b"x" * 900)[:-10], b"x" * 800),
+            (awaits + client_frame(attachment, BINARY), attachment),
+        ):
+            daemon = Daemon(limits=Limits(max_payload=1000))
+            peer = daemon.joined()
+            connection = next(iter(daemon.sessions.values()))
+            peer.arrive(half)
+            protocol: Any = peer.wire.protocol
+            peer.wire.hang_up()
+            decoder: Any = connection._decoder
+            held = [protocol.data, *protocol.frame_data, *protocol.message_data, *decoder._parts]
+            self.assertFalse([part for part in held if marker[:100] in part])
+
     def test_the_session_of_a_wrong_frame_ends_with_its_connection(self) -> None:
         daemon = Daemon()
         peer = daemon.joined()

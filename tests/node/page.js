@@ -11,6 +11,7 @@
 //     {"id": 6, "do": "read", "tab": NAME, "script": EXPRESSION}                 its value in the page
 //     {"id": 7, "do": "shoot", "tab": NAME, "path": PNG}
 //     {"id": 8, "do": "complaints", "tab": NAME}                                 what the console and the page's errors said
+//     {"id": 9, "do": "crash", "tab": NAME}                                      its process dies
 // On stdout {"id": 2, "answer": …} or {"id": 2, "error": TEXT}. The program ends when its stdin does.
 
 const readline = require("node:readline");
@@ -98,6 +99,12 @@ const requests = {
     await tabs.get(tab).page.screenshot({ path });
   },
   complaints: ({ tab }) => tabs.get(tab).complaints,
+  async crash({ tab }) {
+    const { page } = tabs.get(tab);
+    const crashed = page.waitForEvent("crash");
+    page.goto("chrome://crash").catch(() => {}); // it never answers
+    await crashed;
+  },
 };
 
 const lines = readline.createInterface({ input: process.stdin });

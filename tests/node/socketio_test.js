@@ -1,12 +1,12 @@
 "use strict";
-// static/socketio.js, the page's client, on a WebSocket and a clock that this file moves: `node --test socketio_test.js`.
+// static/kschat/socketio.js, the page's client, on a WebSocket and a clock that this file moves: `node --test socketio_test.js`.
 
 const assert = require("node:assert/strict");
 const { readFileSync } = require("node:fs");
 const path = require("node:path");
 const test = require("node:test");
 
-const source = readFileSync(path.join(__dirname, "../../static/socketio.js"), "utf8");
+const source = readFileSync(path.join(__dirname, "../../static/kschat/socketio.js"), "utf8");
 const client = import("data:text/javascript," + encodeURIComponent(source)); // an ES module without a package.json that says so
 
 const OPEN = '0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":200}';

@@ -41,7 +41,7 @@ class TestSite(SynchronousTestCase):
             check=False,
         )
         self.assertEqual(ended.returncode, 0, ended.stderr)
-        api = (directory / "site" / "api.html").read_text("utf-8")
+        api = (directory / "site" / "reference.html").read_text("utf-8")
         for name in ("kschat.server.Server", "kschat.backends.kinds.StoreKind", "kschat.settings.load"):
             self.assertIn(f'id="{name}"', api)
         for path in (directory / "site").glob("*.html"):

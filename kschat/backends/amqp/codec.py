@@ -188,8 +188,12 @@ def read(
         return [found], False
     try:
         mid, user, offset, lacks = _unpack_place(header)
-    except (msgspec.MsgspecError, TypeError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise CodecError(f"a place that can't be read: {error}") from None
+    if parse_number(mid) is None or len(mid) > MAX_MID:
+        raise CodecError("a place whose mid is not valid")
+    if not 0 < len(user) <= MAX_ID or offset < 0:
+        raise CodecError("a place that is out of bounds")
     return [_named(Stored(msgspec.structs.replace(found.message, mid=mid), ((user, offset),)))], lacks
 
 

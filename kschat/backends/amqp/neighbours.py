@@ -69,7 +69,7 @@ class Neighbours:
     def _heard(self, _: object, __: object, properties: pika.BasicProperties, body: bytes) -> None:
         try:
             card = _decode(body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return  # of a later version, perhaps; or it is somebody's who means nothing by it
         if card.id == self._card.id:
             return

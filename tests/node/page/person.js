@@ -9,7 +9,10 @@ class Person {
     Object.assign(this, { stage, page, name });
     this.sockets = [];
     this.complaints = [];
+    stage.people.push(this);
     page.on("websocket", (socket) => this.sockets.push(socket));
+    // Of the document before, whose end nobody tells, none is left.
+    page.on("request", (request) => { if (request.isNavigationRequest() && request.frame() === page.mainFrame()) this.sockets = []; });
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) this.complaints.push(`${message.type()}: ${message.text()}`);
     });

@@ -25,6 +25,7 @@ class Stage {
     this.answers = [];
     this.waiting = [];
     this.steps = [];
+    this.people = []; // whose consoles a failure shows
     readline.createInterface({ input: process.stdin }).on("line", (line) => {
       const said = JSON.parse(line);
       const next = this.waiting.shift();
@@ -102,12 +103,13 @@ async function play(run, config) {
       page.evaluate(() => `${location.href}: ${document.body.innerText.slice(-600)}`).catch((why) => String(why)),
       new Promise((done) => { setTimeout(done, 2000, "(does not answer)"); }),
     ])));
+    const complaints = stage.people.filter((one) => one.complaints.length).map((one) => `${one.name}: ${one.complaints.slice(-5).join("; ")}`);
     if (config.shots) {
       for (const [number, page] of pages.entries()) {
         await page.screenshot({ path: `${config.shots}/failed-${number}.png`, timeout: 3000 }).catch(() => {});
       }
     }
-    last = { failed: stage.now ?? "begin", error: String(error.stack ?? error), seen };
+    last = { failed: stage.now ?? "begin", error: String(error.stack ?? error), seen: [...seen, ...complaints] };
   }
   await stage.end().catch(() => {});
   process.stdout.write(`${JSON.stringify(last)}\n`, () => process.exit(0));

@@ -92,7 +92,7 @@ class RedisBus:
             publish.url != subscribe.url,
         )
         self._outbox = Outbox(counters)
-        self._asks: list[tuple[bytes, bytes, bytes, Deferred[int]]] = []
+        self._asks: list[tuple[bytes, bytes, bytes, bytes, Deferred[int]]] = []
         self._flushing: list[Deferred[None]] = []
         self._in_flight = 0
         self._turn_set = False
@@ -157,7 +157,9 @@ class RedisBus:
         name = user.encode()
         body = self._origin + packing.array([packed(command)])
         answer: Deferred[int] = Deferred()
-        self._asks.append((name, self._user + name, body, answer))
+        channel = self._user + name
+        own = b"1" if channel in self._subscriptions else b"0"
+        self._asks.append((name, channel, own, body, answer))
         self._soon()
         return answer
 
@@ -234,7 +236,7 @@ class RedisBus:
         commands, count = self._outbox.take()
         asks, self._asks = self._asks[:MAX_CALL_USERS], self._asks[MAX_CALL_USERS:]
         flushing: list[Deferred[None]] = []
-        asked = packing.texts([part for ask in asks for part in ask[:3]])
+        asked = packing.texts([part for ask in asks for part in ask[:4]])
         others: list[int] = []
         self._in_flight += 1
         try:
@@ -275,8 +277,8 @@ class RedisBus:
                 origin, wants = body[:-1].decode(), int(body[-1:])
                 if origin != self._registry.id:
                     self._registry.heard_wants(wants)
-        except (ValueError, msgspec.MsgspecError) as error:
-            self.log.warn("a command from Redis could not be decoded: {error}", error=error)
+        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+            self.log.warn("a command from Redis could not be decoded: {error}", error=str(error))
         except Exception:  # noqa: BLE001 - and is logged; the connection serves others as well
             self.log.failure("a command from Redis could not be handled")
 
@@ -325,7 +327,9 @@ class RedisBus:
 
 
 def _fire(
-    asks: Sequence[tuple[bytes, bytes, bytes, Deferred[int]]], others: Sequence[int], flushing: Sequence[Deferred[None]]
+    asks: Sequence[tuple[bytes, bytes, bytes, bytes, Deferred[int]]],
+    others: Sequence[int],
+    flushing: Sequence[Deferred[None]],
 ) -> None:
     """Say how many are to answer each question (of what could not be asked: none), and that all was told."""
     for at, (*_, answer) in enumerate(asks):

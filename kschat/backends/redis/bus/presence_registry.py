@@ -180,7 +180,7 @@ class PresenceRegistry:
 
         Args:
             commands: packed, each after its channel.
-            asks: packed, each after its user and its channel.
+            asks: packed, each after its user, its channel, and whether this daemon listens there (1 or 0).
 
         Returns:
             Of each of ``asks``, how many other daemons there are to answer; nothing where it was too late to ask.

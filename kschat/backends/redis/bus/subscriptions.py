@@ -62,6 +62,10 @@ class Subscriptions:
         """Whether all that is wanted is listened to, or will be in a moment."""
         return self._client.up
 
+    def __contains__(self, channel: bytes) -> bool:
+        """Whether ``channel`` is listened to, or soon will be."""
+        return channel in self._wanted
+
     def add(self, channel: bytes) -> None:
         """Listen to ``channel`` as well."""
         self._wanted.add(channel)

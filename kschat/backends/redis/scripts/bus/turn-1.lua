@@ -5,7 +5,8 @@
 --   ARGV[2]  msgpack: for each user that came or went the name, and '1', or '0' and the time, in milliseconds
 --   ARGV[3]  msgpack: the messages to publish, each after its channel
 --   ARGV[4]  the server's time, in milliseconds, after which ARGV[3] is stale (the server was blocked) and is dropped
---   ARGV[5]  msgpack: the questions to other daemons, each after its user and its channel
+--   ARGV[5]  msgpack: the questions to other daemons, each after its user, its channel, and 1 if the daemon
+--            that asks listens there as well, or 0
 --   ARGV[6]  1 if any daemon listens at another server than this, so that this one does not see all subscribers
 -- Output:
 --   1 if the daemon was known, or 0: then no user was added; for each question, the number of other
@@ -51,9 +52,8 @@ local function publish(words)
 end
 
 -- Publish a question; how many other daemons there are to answer it.
-local function ask(user, channel, question)
-  -- The daemon that asks listens as well.
-  local others = call('PUBLISH', channel, question) - 1
+local function ask(user, channel, own, question)
+  local others = call('PUBLISH', channel, question) - tonumber(own)
   if is_remote then
     local on = prefix .. 'on:' .. user
     others = call('SCARD', on) - call('SISMEMBER', on, id)
@@ -66,8 +66,8 @@ move(cmsgpack.unpack(ARGV[2]))
 if server_milliseconds() <= deadline then
   publish(cmsgpack.unpack(ARGV[3]))
   local asks = cmsgpack.unpack(ARGV[5])
-  for at = 1, #asks, 3 do
-    answer[#answer + 1] = ask(asks[at], asks[at + 1], asks[at + 2])
+  for at = 1, #asks, 4 do
+    answer[#answer + 1] = ask(asks[at], asks[at + 1], asks[at + 2], asks[at + 3])
   end
 end
 return answer

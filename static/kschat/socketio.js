@@ -21,18 +21,20 @@ export class TooLarge extends Error {}
 /** No answer arrived in time. */
 export class Late extends Error {}
 
+/** @typedef {{type: number, attachments: number, namespace: string, id: number|null, data: any}} Packet */
+
 const DEFAULTS = {
   namespace: "/",
-  auth: undefined, // goes into the CONNECT packet; a function is called at each connection
-  query: {},
+  auth: /** @type {any} */ (undefined), // goes into the CONNECT packet; a function is called at each connection
+  query: /** @type {Record<string, string>} */ ({}),
   handshakeTimeout: 10, // seconds until the namespace must be joined
   ackTimeout: 20, // seconds until a request must be answered
   firstDelay: 0.5, // seconds before the first reconnect; doubles each time, plus or minus half
   longestDelay: 20,
   // Everything from outside this file, so that a test can replace it.
-  WebSocket: globalThis.WebSocket,
-  setTimeout: (run, milliseconds) => setTimeout(run, milliseconds),
-  clearTimeout: (timer) => clearTimeout(timer),
+  WebSocket: /** @type {new (url: string) => WebSocket} */ (globalThis.WebSocket),
+  setTimeout: (/** @type {() => void} */ run, /** @type {number} */ milliseconds) => /** @type {any} */ (setTimeout(run, milliseconds)),
+  clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
   now: () => performance.now(),
   random: Math.random,
 };
@@ -40,29 +42,37 @@ const DEFAULTS = {
 export class Socket {
   #url;
   #options;
-  #listeners = new Map();
+  /** @type {Map<string, (...args: any[]) => void>} */ #listeners = new Map();
   #state = "closed"; // closed, waiting (for the next try), opening, open
-  #websocket = null;
-  #retryTimer = null;
-  #joinTimer = null;
-  #silenceTimer = null;
+  /** @type {WebSocket|null} */ #websocket = null;
+  /** @type {any} */ #retryTimer = null;
+  /** @type {any} */ #joinTimer = null;
+  /** @type {any} */ #silenceTimer = null;
   #heard = 0; // time of the last frame from the server, milliseconds
   #silence = 0; // how long it may be silent, milliseconds
   #tries = 0;
-  #wait = null; // seconds that the server asked to wait
+  /** @type {number|null} */ #wait = null; // seconds that the server asked to wait
   #nextId = 0;
-  #requests = new Map(); // ack id -> {resolve, reject, timer}
-  #incoming = null; // a packet that waits for its attachments
+  /** @type {Map<number|null, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: any}>} */ #requests = new Map(); // ack id -> {resolve, reject, timer}
+  /** @type {{packet: Packet, attachments: (ArrayBuffer|Blob)[]}|null} */ #incoming = null; // a packet that waits for its attachments
   maxPayload = Infinity; // bytes of one packet, as announced by the server
 
+  /** @param {string|URL} url @param {Partial<typeof DEFAULTS>} [options] */
   constructor(url, options = {}) {
     this.#url = new URL(url);
     this.#options = {...DEFAULTS, ...options};
-    this.#url.search = new URLSearchParams({...this.#options.query, EIO: "4", transport: "websocket"});
+    this.#url.search = new URLSearchParams({...this.#options.query, EIO: "4", transport: "websocket"}).toString();
   }
 
   get connected() { return this.#state === "open"; }
 
+  /** When the last frame arrived, by `now`. */
+  get heard() { return this.#heard; }
+
+  /** Gives the connection up, as if it had been lost; the next try follows. @param {string} reason */
+  giveUp(reason) { if (this.#state === "opening" || this.#state === "open") this.#lose(reason); }
+
+  /** @param {string} event @param {(...args: any[]) => void} listener */
   on(event, listener) { this.#listeners.set(event, listener); }
 
   /** Connects; if it is waiting for the next try, it connects at once. */
@@ -75,7 +85,7 @@ export class Socket {
     try {
       websocket = new this.#options.WebSocket(this.#url.href);
     } catch (error) {
-      this.#lose(error.message);
+      this.#lose(String(error));
       return;
     }
     websocket.binaryType = "arraybuffer";
@@ -92,17 +102,17 @@ export class Socket {
     this.#state = "closed";
   }
 
-  /** Delays the next try to connect by this many seconds, as requested by a server that shuts down. */
+  /** Delays the next try to connect by this many seconds, as requested by a server that shuts down. @param {number} seconds */
   waitBeforeNext(seconds) { this.#wait = seconds; }
 
-  /** Sends an event without an answer; returns whether it was sent. */
+  /** Sends an event without an answer; returns whether it was sent. @param {string} event @param {any[]} args */
   emit(event, ...args) {
     if (!this.connected) return false;
     this.#send(EVENT, [event, ...args]);
     return true;
   }
 
-  /** Sends an event; resolves with the first argument of its ack, rejects with Lost, Late or TooLarge. */
+  /** Sends an event; resolves with the first argument of its ack, rejects with Lost, Late or TooLarge. @param {string} event @param {any[]} args @returns {Promise<any>} */
   request(event, ...args) {
     return new Promise((resolve, reject) => {
       if (!this.connected) throw new Lost("not connected");
@@ -116,12 +126,15 @@ export class Socket {
     });
   }
 
+  /** @param {number} seconds @param {() => void} run */
   #timer(seconds, run) { return this.#options.setTimeout(run, seconds * 1000); }
 
+  /** @param {string} event @param {any[]} args */
   #tell(event, ...args) { this.#listeners.get(event)?.(...args); }
 
   // Engine.IO
 
+  /** @param {any} frame */
   #received(frame) {
     this.#heard = this.#options.now();
     try {
@@ -133,6 +146,7 @@ export class Socket {
     }
   }
 
+  /** @param {string|undefined} type @param {string} rest */
   #engine(type, rest) {
     if (type === MESSAGE) {
       if (this.#incoming) throw new ProtocolError("text came where an attachment was due");
@@ -151,7 +165,7 @@ export class Socket {
     } // Anything else, such as a noop, needs no answer.
   }
 
-  /** Closes the connection if nothing arrived for the ping interval plus the ping timeout. */
+  /** Closes the connection if nothing arrived for the ping interval plus the ping timeout. @param {number} milliseconds */
   #watch(milliseconds) {
     this.#silenceTimer = this.#options.setTimeout(() => {
       const left = this.#heard + this.#silence - this.#options.now();
@@ -160,6 +174,7 @@ export class Socket {
     }, milliseconds);
   }
 
+  /** @param {string} reason */
   #lose(reason) {
     const wasOpen = this.#state === "open";
     this.#drop(new Lost(reason));
@@ -172,6 +187,7 @@ export class Socket {
     this.#tell("disconnect", reason, seconds, wasOpen);
   }
 
+  /** @param {Error} error */
   #drop(error) {
     const websocket = this.#websocket;
     this.#websocket = null;
@@ -186,10 +202,12 @@ export class Socket {
     }
   }
 
-  #write(...frames) { for (const frame of frames.flat()) this.#websocket.send(frame); }
+  /** @param {(any|any[])[]} frames */
+  #write(...frames) { for (const frame of frames.flat()) this.#websocket?.send(frame); }
 
   // Socket.IO
 
+  /** @param {number} type @param {any} [data] @param {number|""} [id] @param {any[]} [attachments] */
   #packet(type, data, id = "", attachments = []) {
     const {namespace} = this.#options;
     const count = type === BINARY_EVENT || type === BINARY_ACK ? `${attachments.length}-` : "";
@@ -197,7 +215,9 @@ export class Socket {
     return [`${MESSAGE}${type}${count}${where}${id}${data === undefined ? "" : JSON.stringify(data)}`, ...attachments];
   }
 
+  /** @param {number} type @param {any[]} args @param {number} [id] */
   #send(type, args, id) {
+    /** @type {any[]} */
     const attachments = [];
     const data = takeOut(args, attachments);
     const binary = type === EVENT ? BINARY_EVENT : BINARY_ACK;
@@ -206,9 +226,10 @@ export class Socket {
     this.#write(frames);
   }
 
+  /** @param {ArrayBuffer|Blob} data */
   #attachment(data) {
-    const {packet, attachments} = this.#incoming ?? {};
-    if (!packet) throw new ProtocolError("an attachment came that no packet announced");
+    if (!this.#incoming) throw new ProtocolError("an attachment came that no packet announced");
+    const {packet, attachments} = this.#incoming;
     attachments.push(data);
     if (attachments.length < packet.attachments) return;
     this.#incoming = null;
@@ -216,12 +237,14 @@ export class Socket {
     this.#deliver(packet);
   }
 
+  /** @param {Packet} packet */
   #dispatch(packet) {
     if (packet.namespace !== this.#options.namespace) return;
     if (packet.attachments) this.#incoming = {packet, attachments: []};
     else this.#deliver(packet);
   }
 
+  /** @param {Packet} packet */
   #deliver({type, id, data}) {
     if (type === CONNECT && this.#state === "opening") {
       this.#state = "open";
@@ -237,7 +260,7 @@ export class Socket {
     } else if (this.#state === "open" && (type === EVENT || type === BINARY_EVENT)) {
       const [event, ...args] = data;
       if (RESERVED.has(event)) return;
-      if (id !== null) args.push((...answer) => { if (this.connected) this.#send(ACK, answer, id); });
+      if (id !== null) args.push((/** @type {any[]} */ ...answer) => { if (this.connected) this.#send(ACK, answer, id); });
       this.#tell(event, ...args);
     } else if (type === ACK || type === BINARY_ACK) {
       const request = this.#requests.get(id);
@@ -250,6 +273,7 @@ export class Socket {
 
 class ProtocolError extends Error {}
 
+/** @param {string} text @returns {any} */
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -258,7 +282,7 @@ function parse(text) {
   }
 }
 
-/** `TYPE[ATTACHMENTS-][NAMESPACE,][ID][JSON]`, without the Engine.IO type. */
+/** `TYPE[ATTACHMENTS-][NAMESPACE,][ID][JSON]`, without the Engine.IO type. @param {string} text @returns {Packet} */
 function decode(text) {
   const match = /^([0-6])(?:(\d+)-)?(?:(\/[^,]*),?)?(\d+)?(.*)$/s.exec(text);
   if (!match) throw new ProtocolError("the server sent a packet that is none");
@@ -275,10 +299,10 @@ function decode(text) {
   return packet;
 }
 
-const isBinary = (value) =>
+const isBinary = (/** @type {unknown} */ value) =>
   value instanceof ArrayBuffer || ArrayBuffer.isView(value) || (typeof Blob === "function" && value instanceof Blob);
 
-/** A copy of `value` with placeholders for binary data, which is appended to `attachments`. */
+/** A copy of `value` with placeholders for binary data, which is appended to `attachments`. @param {any} value @param {any[]} attachments @returns {any} */
 function takeOut(value, attachments) {
   if (isBinary(value)) return {_placeholder: true, num: attachments.push(value) - 1};
   if (Array.isArray(value)) return value.map((inner) => takeOut(inner, attachments));
@@ -286,7 +310,7 @@ function takeOut(value, attachments) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, takeOut(inner, attachments)]));
 }
 
-/** A copy of `value` with the attachments in place of their placeholders. */
+/** A copy of `value` with the attachments in place of their placeholders. @param {any} value @param {any[]} attachments @returns {any} */
 function putIn(value, attachments) {
   if (value === null || typeof value !== "object") return value;
   if (value._placeholder === true) {
@@ -297,7 +321,7 @@ function putIn(value, attachments) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, putIn(inner, attachments)]));
 }
 
-/** Bytes of a frame on the wire. */
+/** Bytes of a frame on the wire. @param {any} frame @returns {number} */
 function size(frame) {
   if (typeof frame === "string") return new TextEncoder().encode(frame).length;
   return frame.byteLength ?? frame.size;

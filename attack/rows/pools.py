@@ -1,0 +1,77 @@
+"""Who takes all of a pool: connections, sessions, half-sent bytes, and one's own sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attack.rows.http import POLL, pipelined, request
+from attack.rows.packets import session
+from attack.scenario import Attack, Row
+from attack.wire import frame, send, upgrade_request
+
+
+def opened(data: bytes, addresses: int = 1) -> Callable[[Attack], None]:
+    """New connections all the time, each of which sends this and is kept."""
+    return lambda attack: attack.open_many(lambda number: data, addresses, 3000)
+
+
+def half(path: str, method: str = "POST") -> bytes:
+    """A request whose body does not come whole."""
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n".encode() + b"x" * 1000
+
+
+def half_sessions(attack: Attack) -> None:
+    """Polling sessions, each with most of a body."""
+    while attack.on and len(attack.kept) < 400:
+        try:
+            link = attack.connect()
+            sid = session(link, "EIO=4&transport=polling")
+            link.sendall(half(f"{POLL}&sid={sid}") + b"x" * 880_000)
+            attack.kept.append(link)
+        except OSError as error:
+            attack.count(error)
+    attack.wait()
+
+
+def half_messages(attack: Attack) -> None:
+    """Joined sockets, each with most of a message of a megabyte."""
+    for number in range(150):
+        if not attack.on:
+            break
+        try:
+            client = attack.joined(f"{attack.user}h{number}", reads=False)
+            client.socket.sendall(frame(b"4" + b"x" * 999_000)[:-10])
+            attack.kept.append(client)
+        except OSError as error:
+            attack.count(error)
+    attack.wait()
+
+
+def own_sockets(attack: Attack) -> None:
+    """Large messages to a hundred own sockets that do not read."""
+    attack.kept += attack.many(100, lambda number: attack.user, reads=False, receive_buffer=4096)
+    sender = f"{attack.user}s"
+    attack.flood(lambda: attack.joined(sender), lambda link: send(sender, attack.user, "x" * 900_000))
+
+
+def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1) -> Row:
+    return Row(name=name, kind="pools", what=what, attack=attack, connections=connections, answers=answers)
+
+
+WEBSOCKET = upgrade_request("EIO=4&transport=websocket")
+
+ROWS = (
+    _row("polls", "polling sessions by one connection", pipelined(request(POLL) * 800), "200", "429"),
+    _row("polls-addresses", "polling sessions of 200 addresses", opened(request(POLL), 200), "200"),
+    _row("connections", "connections that say nothing", opened(b""), "connections"),
+    _row("connections-addresses", "the same of 200 addresses", opened(b"", 200), "connections"),
+    _row("websockets", "WebSockets that do not join, of 50 addresses", opened(WEBSOCKET, 50)),
+    _row("half-page", "half-sent POSTs to the page", opened(half("/")), "405"),
+    _row("half-nothing", "half-sent POSTs to nothing", opened(half("/nothing")), "404"),
+    _row("half-static", "half-sent POSTs to a file", opened(half("/static/x"))),
+    _row("half-engine", "half-sent POSTs of sessions that are not there", opened(half(f"{POLL}&sid=x")), "400"),
+    _row("half-sessions", "half-sent POSTs of polling sessions", half_sessions),
+    _row("half-messages", "half-sent messages of joined sockets", half_messages),
+    _row("own-sockets", "4 MB to 100 own sockets that do not read", own_sockets, "ER 4"),
+    _row("refused-1.0", "wrong requests, a connection each", opened(b"GET /socket.io/ HTTP/1.0\r\n\r\n"), "400"),
+)

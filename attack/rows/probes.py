@@ -1,0 +1,88 @@
+"""Single requests whose answer is the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attack.rows.http import POLL, request
+from attack.scenario import SOURCE, Attack, Row
+from attack.wire import Client, event
+
+
+def ask(attack: Attack, data: bytes) -> bytes:
+    """One request on one connection, and its whole answer."""
+    with attack.connect() as link:
+        link.sendall(data)
+        answer = b""
+        while part := link.recv(65536):
+            answer += part
+        return answer
+
+
+def status(answer: bytes) -> str:
+    """The status of an answer."""
+    return answer[9:12].decode("latin-1")
+
+
+def ops_paths(attack: Attack) -> None:
+    """Spellings of what is for operators, at the port for clients."""
+    for path in ("/metrics", "/metrics/", "/%6detrics", "//metrics", "/healthz", "/readyz", "/./metrics"):
+        attack.answers[f"{path} {status(ask(attack, request(path, 'Connection: close')))}"] += 1
+
+
+def versions(attack: Attack) -> None:
+    """What the answers tell of the server."""
+    for path in ("/", "/x", POLL, "/metrics"):
+        head = ask(attack, request(path, "Connection: close")).partition(b"\r\n\r\n")[0].lower()
+        attack.answers["tells its version" if b"server:" in head or b"twisted" in head else "tells nothing"] += 1
+
+
+def rebinding(attack: Attack) -> None:
+    """The demo's page, asked for by a name that is not this machine's."""
+    answer = ask(attack, b"GET /?uid=1&rid=2 HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n")
+    attack.answers["a token" if b"eyJ" in answer else f"no token, {status(answer)}"] += 1
+
+
+def foreign_origin(attack: Attack) -> None:
+    """A session for another origin's page."""
+    answer = ask(attack, request(POLL, "Origin: https://attacker.example", "Connection: close"))
+    allowed = b"access-control-allow-origin" in answer.lower()
+    attack.answers["allowed" if allowed else f"not allowed, {status(answer)}"] += 1
+
+
+def escapes(attack: Attack) -> None:
+    """A user whose name holds what a terminal obeys."""
+    for name in ("a\x1b[31mb", "a\0b"):
+        try:
+            client = Client(attack.port, source=SOURCE, user="%61", subject=name, join=True)
+            client.socket.sendall(event("Nonsense", {}))
+        except OSError as error:
+            attack.count(error)
+
+
+def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, **more: object) -> Row:
+    return Row(
+        name=name,
+        kind="smaller ones",
+        what=what,
+        attack=attack,
+        answers=answers,
+        probe=True,
+        connections=1,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+ROWS = (
+    _row(
+        "ops-paths",
+        "spellings of /metrics, with ops_listen",
+        ops_paths,
+        *(f"{path} 404" for path in ("/metrics", "/metrics/", "/%6detrics", "//metrics", "/healthz", "/readyz")),
+        settings={"ops_listen": "tcp:0:interface=127.0.0.1"},
+    ),
+    _row("server-version", "what answers tell of the server", versions, "tells nothing"),
+    _row("dns-rebinding", "the demo's page by another Host", rebinding, "no token", settings={"demo": True}),
+    _row("foreign-origin", "another origin's page", foreign_origin, "not allowed"),
+    _row("log-escapes", "ESC and NUL in a user's id", escapes, clean_log=(b"\x1b", b"\0")),
+)

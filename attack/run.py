@@ -1,0 +1,184 @@
+"""Plays one row: a daemon, the healthy pair and the attacker, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from attack.scenario import Row
+from bench.process import rss_bytes
+from bench.services import Services
+from chaos.signs import is_fault
+from tests.support.certificates import Authority
+from tests.support.launch import REPOSITORY, SERVING, command, environment, free_port
+from tests.support.tokens import SECRET
+
+#: Seconds: of the baseline; until the daemon's memory is looked at again, at most.
+BASELINE: Final = 1.5
+SETTLE: Final = 8.0
+_START: Final = 30.0
+
+#: Of every daemon. What the store keeps by will is little, so that what else is kept shows.
+_SETTINGS: Final = {"store_bytes": 8_000_000, "store_messages": 1000}
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a row. Times in ms of the pair's messages, memory in bytes.
+
+    Attributes:
+        baseline, during: the times of messages before and during the attack.
+        turns: of the reactor's turns, the longest in each quarter of a second.
+        collection: the longest garbage collection, ms.
+        rss: before, the highest during, and after.
+        answers: what the attacker was answered.
+        joined: newcomers that were let in during the attack.
+        faults: what went wrong otherwise.
+    """
+
+    baseline: list[float] = field(default_factory=list)
+    during: list[float] = field(default_factory=list)
+    turns: list[float] = field(default_factory=lambda: [0.0])
+    collection: float = 0.0
+    rss: tuple[int, int, int] = (0, 0, 0)
+    answers: dict[str, int] = field(default_factory=dict)
+    joined: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"attack.{name}", *arguments]
+
+
+def play(row: Row, seconds: float, services: Services) -> Result:
+    """Play a row for so many seconds. Raises ``bench.spawn.PeerError`` where Redis or RabbitMQ cannot be started."""
+    with tempfile.TemporaryDirectory(prefix="kschat-attack-") as directory:
+        return _Play(row, seconds, Path(directory)).run(services)
+
+
+class _Play:
+    def __init__(self, row: Row, seconds: float, place: Path) -> None:
+        self._row = row
+        self._seconds = seconds
+        self._place = place
+        self._port = free_port()
+        self._environment = environment(SECRET)
+        self._log = place / "log"
+        self._figures = place / "figures"
+
+    def run(self, services: Services) -> Result:
+        """From the daemon's start to its end."""
+        settings = self._settings(services)
+        if "demo" in settings:
+            del self._environment["KSCHAT_SECRET"]  # it makes its own
+        arguments = command(self._port, settings)[2:]
+        with self._log.open("wb") as out:
+            daemon = self._spawn("measured_daemon", str(self._figures), *arguments, stdout=out.fileno())
+        try:
+            deadline = time.monotonic() + _START
+            serving = SERVING.replace(b"http:", b"https:") if self._row.tls else SERVING
+            while serving not in self._log.read_bytes():
+                if daemon.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(self._log.read_text(errors="replace")[-2000:])
+                time.sleep(0.02)
+            return self._attack(daemon.pid)
+        finally:
+            daemon.terminate()
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+    def _settings(self, services: Services) -> dict[str, object]:
+        row = self._row
+        settings: dict[str, object] = {**_SETTINGS}
+        if row.backend == "sqlite":
+            settings = {"store": f"sqlite:{self._place / 'kschat.db'}"}
+        elif row.backend == "redis":
+            redis, rabbitmq = services.get("redis"), services.get("rabbitmq")
+            services.clear()
+            settings = {"store": "redis", "redis": redis.url, "amqp": rabbitmq.url}
+        if row.tls:
+            certificate, key = Authority(self._place, "attack").sign("127.0.0.1")
+            # A colon ends an argument, and a blank none.
+            files = f"privateKey={key}:certKey={certificate}"
+            settings["listen"] = f"ssl:{self._port}:{files}:interface=127.0.0.1"
+        return {**settings, **row.settings}
+
+    def _spawn(self, module: str, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        # What another machine would spend must not take the daemon's time: the attacker gives way.
+        argv = (
+            ["nice", "-n", "10", *_module(module, *arguments)] if module == "attacker" else _module(module, *arguments)
+        )
+        return subprocess.Popen(
+            argv,
+            cwd=REPOSITORY,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.STDOUT if stdout != subprocess.PIPE else None,
+            text=True,
+        )
+
+    def _attack(self, pid: int) -> Result:
+        result = Result()
+        tls = ["tls"] if self._row.tls else []
+        attacker = self._spawn("attacker", self._row.name, str(self._port), str(self._seconds))
+        assert attacker.stdout is not None and attacker.stdin is not None
+        if attacker.stdout.readline() != "prepared\n":
+            attacker.kill()
+            attacker.wait()
+            result.faults.append("the attacker could not prepare")
+            return result
+        pair: subprocess.Popen[str] | None = None
+        began = time.monotonic()
+        if not self._row.probe:
+            pair = self._spawn("pair", str(self._port), *tls)
+            time.sleep(0.7 + BASELINE)
+            began = time.monotonic()
+        before = rss_bytes(pid)
+        said = attacker.communicate("\n")[0].splitlines()
+        ended = time.monotonic()
+        if pair is not None:
+            self._judge_pair(pair.communicate("")[0], result, began, ended)
+        try:
+            result.answers = json.loads(said[-1])
+        except (IndexError, ValueError):
+            result.faults.append("the attacker failed")
+        deadline = time.monotonic() + (0 if self._row.probe else SETTLE)
+        while rss_bytes(pid) > max(before * 1.1, before + 20e6) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        after = rss_bytes(pid)
+        time.sleep(0.3)
+        highest = max(before, after)
+        for line in self._figures.read_text().splitlines():
+            at, turn, collection, rss = map(float, line.split())
+            if at >= began:
+                result.turns.append(turn)
+                result.collection = max(result.collection, collection)
+                highest = max(highest, int(rss))
+        result.rss = (before, highest, after)
+        log = self._log.read_bytes()
+        result.faults += sorted({line for line in log.decode("utf-8", "replace").splitlines() if is_fault(line)})[:3]
+        result.faults += [f"the log holds {found!r}" for found in self._row.clean_log if found in log]
+        return result
+
+    def _judge_pair(self, text: str, result: Result, began: float, ended: float) -> None:
+        for line in text.splitlines():
+            what, at, rest = line.split(" ", 2)
+            if what == "m" and float(at) < began:
+                if float(at) >= began - BASELINE:
+                    result.baseline.append(float(rest))
+            elif what == "m" and float(at) <= ended:
+                result.during.append(float(rest))
+            elif what == "j" and began <= float(at) <= ended:
+                result.joined += 1
+            elif what == "x" and float(at) <= ended:
+                result.faults.append(rest)

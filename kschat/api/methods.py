@@ -1,0 +1,379 @@
+"""The operations of the HTTP API: one function and one entry in the table for each.
+
+To add one: its body and its answer in ``types``, a function here, an entry in the table, a curl in docs/api.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from kschat.api import types
+from kschat.api.keys import ApiKey, ApiKeys
+from kschat.api.problems import ApiError, error_of
+from kschat.chat import outgoing
+from kschat.chat.composer import Draft
+from kschat.chat.conversations import is_room
+from kschat.chat.interfaces import Stored
+from kschat.chat.message import Error, Message, Refused
+from kschat.chat.operations import Operations
+from kschat.chat.revocation import RevocationRequest
+from kschat.chat.tokens import Identity, as_user
+from kschat.wire.errors import ProtocolError
+from kschat.wire.socketio import RESERVED_EVENTS
+
+#: Bytes that are expected of a list of conversations.
+LIST_BYTES: Final = 300_000
+
+
+class Api:
+    """What the operations use.
+
+    Args:
+        operations: of the daemon.
+        keys: that count now.
+        max_room: members of a room.
+        max_rooms: rooms of a user.
+
+    Attributes:
+        audit: writes a line of the audit log: the key, the operation, its body, and the outcome.
+    """
+
+    def __init__(self, operations: Operations, keys: ApiKeys, *, max_room: int, max_rooms: int) -> None:
+        self.operations = operations
+        self.keys = keys
+        self.max_room = max_room
+        self.max_rooms = max_rooms
+        self.audit: Callable[[ApiKey, Method, Any, str], None] = lambda key, method, body, outcome: None
+
+    def ensure_keeps(self) -> None:
+        """Raises Refused in relay mode."""
+        if not self.operations.keeps:
+            raise Refused(Error.NO_STORE, "This server keeps no messages.")
+
+
+async def send(api: Api, key: ApiKey, body: types.Send) -> types.Sent:
+    """Send a message: to a user, to a room, or to each of several."""
+    sender = Identity(user=key.sender if body.sender is None else _user(body.sender, "from"), expires=None)
+    if isinstance(body.to, str):
+        stored = await api.operations.send(sender, Draft(recipient=_recipient(body.to), msg=body.msg, cid=body.cid))
+        return types.Sent(results=[_sent(body.to, stored)])
+    waiting: list[Deferred[types.SendResult]] = []
+    for to in body.to:
+        cid = None if body.cid is None else _cid_for(body.cid, to)
+        try:
+            answer = api.operations.send(sender, Draft(recipient=_recipient(to), msg=body.msg, cid=cid))
+        except ApiError:
+            answer = Deferred()
+            answer.errback()
+        waiting.append(answer.addCallbacks(lambda stored, to=to: _sent(to, stored), _not_sent, errbackArgs=(to,)))
+    return types.Sent(results=[await one for one in waiting])
+
+
+def _cid_for(cid: str, to: str) -> str:
+    """The ``cid`` of the message to one of several: one's own for each, and the same for the same request."""
+    digest = hashlib.sha256(f"{cid}\0{to}".encode("utf-8", "surrogatepass")).digest()
+    return urlsafe_b64encode(digest[:24]).decode()
+
+
+def _sent(to: str, stored: Stored) -> types.SendResult:
+    return types.SendResult(to=to, mid=stored.message.mid, time=stored.message.time, repeat=stored.repeat)
+
+
+def _not_sent(failure: Failure, to: str) -> types.SendResult:
+    error = error_of(failure)
+    if error is None:
+        failure.raiseException()
+        raise AssertionError  # for mypy
+    return types.SendResult(to=to, error=error.problem.type, detail=error.detail)
+
+
+async def emit(api: Api, key: ApiKey, body: types.Emit) -> types.Emitted:
+    """Emit an event of one's own to users, or to a room's members."""
+    event = _event(body.event, body.args)
+    if isinstance(body.to, str) and is_room(body.to):
+        return types.Emitted(users=await api.operations.emit_to_room(_recipient(body.to), event))
+    users = _users([body.to] if isinstance(body.to, str) else body.to)
+    api.operations.emit_to_users(users, event)
+    return types.Emitted(users=len(users))
+
+
+async def broadcast(api: Api, key: ApiKey, body: types.Broadcast) -> types.Done:
+    """Emit an event of one's own to everybody."""
+    api.operations.emit_to_all(_event(body.event, body.args))
+    return types.Done()
+
+
+async def presence(api: Api, key: ApiKey, body: types.Presence) -> types.Presences:
+    """Which of some users are online, on whatever daemon."""
+    found = await api.operations.presence(_users(body.users))
+    return types.Presences(
+        users={user: types.UserPresence(online=online, last_seen=seen) for user, (online, seen) in found.items()}
+    )
+
+
+async def sockets(api: Api, key: ApiKey, body: types.OfUser) -> types.Sockets:
+    """The sockets of a user, on all daemons."""
+    found = await api.operations.sockets(_user(body.user, "user"))
+    listed = [
+        types.Socket(id=one.id, address=one.address, revision=one.revision, since=one.since) for one in found.sockets
+    ]
+    return types.Sockets(sockets=listed, complete=found.complete)
+
+
+async def disconnect(api: Api, key: ApiKey, body: types.OfUser) -> types.Done:
+    """Disconnect all sockets of a user. With a valid token the user may connect again."""
+    await api.operations.disconnect(_user(body.user, "user"), "disconnected")
+    return types.Done()
+
+
+async def revoke(api: Api, key: ApiKey, body: types.RevokeUser) -> types.Done:
+    """Revoke the tokens of a user, or lift that."""
+    return await _revoke(
+        api, RevocationRequest(user=_user(body.user, "user"), issued_before=body.issued_before, lift=body.lift)
+    )
+
+
+async def revoke_token(api: Api, key: ApiKey, body: types.RevokeToken) -> types.Done:
+    """Revoke the token of an id, or lift that."""
+    return await _revoke(api, RevocationRequest(jti=body.jti, expires=body.expires, lift=body.lift))
+
+
+async def revoke_issued(api: Api, key: ApiKey, body: types.RevokeIssued) -> types.Done:
+    """Revoke all tokens that were issued early, or lift that."""
+    return await _revoke(api, RevocationRequest(issued_before=body.issued_before, lift=body.lift))
+
+
+async def _revoke(api: Api, request: RevocationRequest) -> types.Done:
+    try:
+        await api.operations.revoke(request)
+    except ValueError as error:
+        raise ApiError("not-allowed", f"{error}.") from None
+    return types.Done()
+
+
+async def members(api: Api, key: ApiKey, body: types.Room) -> types.Members:
+    """The members of a room, in pages."""
+    api.ensure_keeps()
+    found = sorted(await api.operations.members(_recipient(body.room)))
+    after = body.after
+    rest = found if after is None else [user for user in found if user > after]
+    page = rest[: int(body.limit)]
+    return types.Members(members=page, total=len(found), next=page[-1] if len(rest) > len(page) else None)
+
+
+async def add_members(api: Api, key: ApiKey, body: types.Change) -> types.Changed:
+    """Make users members of a room, whatever their tokens allow."""
+    api.ensure_keeps()
+    room, users = _recipient(body.room), _users(body.users)
+    most = max(api.max_room, key.max_room)
+    join = api.operations.join
+    return types.Changed(changed=[user for user in users if await join(room, user, most, most_rooms=api.max_rooms)])
+
+
+async def remove_members(api: Api, key: ApiKey, body: types.Change) -> types.Changed:
+    """Make users members of a room no more."""
+    api.ensure_keeps()
+    room, users = _recipient(body.room), _users(body.users)
+    return types.Changed(changed=[user for user in users if await api.operations.leave(room, user)])
+
+
+async def history(api: Api, key: ApiKey, body: types.History) -> types.Messages:
+    """A page of a conversation."""
+    api.ensure_keeps()
+    user, peer = _user(body.user, "user"), _recipient(body.peer)
+    page = await api.operations.history(user, peer, before=body.before, limit=int(body.limit), asker=_asker(key))
+    messages = [_message(message) for message in page.messages]
+    return types.Messages(messages=messages, next=messages[0].mid if page.more and messages else None)
+
+
+async def conversations(api: Api, key: ApiKey, body: types.Conversations) -> types.ConversationList:
+    """The newest conversations of a user."""
+    api.ensure_keeps()
+    user = _user(body.user, "user")
+    found = await api.operations.conversations(user, int(body.limit), expected=LIST_BYTES, asker=_asker(key))
+    return types.ConversationList(
+        conversations=[
+            types.Conversation(peer=one.peer, unread=one.unread, last=_message(one.last), cut=one.cut) for one in found
+        ]
+    )
+
+
+async def batch(api: Api, key: ApiKey, body: types.Batch) -> types.BatchAnswer:
+    """Do several operations, one after another. The key needs the scope of each."""
+    results: list[types.BatchResult] = []
+    for request in body.requests:
+        try:
+            answer, status = msgspec.json.encode(await _do(api, key, request)), 200
+        except Exception:
+            error = error_of(Failure())
+            if error is None:
+                raise
+            answer, status = msgspec.json.encode(error.problem), error.problem.status
+        results.append(types.BatchResult(status=status, body=msgspec.Raw(answer)))
+    return types.BatchAnswer(results=results)
+
+
+async def _do(api: Api, key: ApiKey, request: types.BatchRequest) -> Any:
+    """One operation of a batch, with its line in the audit log."""
+    method = METHODS.get(request.operation)
+    if method is None or method.do is batch:
+        raise ApiError("not-found", "There is no such operation for a batch: /openapi.json lists all.")
+    body, outcome = None, "internal"
+    try:
+        if not key.may(method.scope):
+            raise ApiError("not-allowed", f"The key has not the scope {method.scope}.")
+        try:
+            body = method.decode(bytes(request.body))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise ApiError("invalid", f"{error}.") from None
+        answer = await method.do(api, key, body)
+        outcome = "done"
+        return answer
+    except Exception:
+        known = error_of(Failure())
+        outcome = "internal" if known is None else known.name
+        raise
+    finally:
+        api.audit(key, method, body, outcome)
+
+
+def _asker(key: ApiKey) -> str:
+    """Whose turn reads of a key are: no user's, since a user's id begins with no #."""
+    return f"#api {key.name}"
+
+
+def _message(message: Message) -> types.Message:
+    return types.Message(
+        mid=message.mid,
+        sender=message.sender,
+        to=message.recipient,
+        msg=message.msg,
+        time=message.time,
+        attachments=list(message.attachments),
+    )
+
+
+def _event(name: str, args: Sequence[msgspec.Raw]) -> bytes:
+    if name in RESERVED_EVENTS:
+        raise ApiError("not-allowed", "Socket.IO uses this event's name itself.")
+    try:
+        return outgoing.event(name, *args)
+    except (ProtocolError, UnicodeEncodeError, RecursionError):
+        raise ApiError("invalid", "The event's name or arguments cannot be sent.") from None
+
+
+def _user(text: str, what: str) -> str:
+    user = as_user(text)
+    if user is None:
+        raise ApiError("invalid", f"{what} is no user's id.")
+    return user
+
+
+def _users(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_user(text, "one of the users") for text in texts))
+
+
+def _recipient(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ApiError("invalid", "An id holds half of a surrogate pair.") from None
+    if text == "#":
+        raise ApiError("invalid", "A room's name is more than its #.")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """An operation.
+
+    Attributes:
+        name: the end of its path.
+        scope: what a key needs; "" for nothing beyond what it counts at all.
+        body, answer: the types.
+        do: does it.
+        target: the fields of the body that the audit log shows: whom it is about.
+        decode: reads the body.
+    """
+
+    name: str
+    scope: str
+    body: type[Any]
+    answer: type[Any]
+    do: Callable[[Api, ApiKey, Any], Coroutine[Any, Any, Any]]
+    target: tuple[str, ...]
+    decode: Callable[[bytes], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decode", msgspec.json.Decoder(self.body).decode)
+
+
+_TABLE: Final = (
+    Method(name="send", scope="send", body=types.Send, answer=types.Sent, do=send, target=("sender", "to")),
+    Method(name="emit", scope="emit", body=types.Emit, answer=types.Emitted, do=emit, target=("to", "event")),
+    Method(name="broadcast", scope="emit", body=types.Broadcast, answer=types.Done, do=broadcast, target=("event",)),
+    Method(
+        name="presence", scope="presence", body=types.Presence, answer=types.Presences, do=presence, target=("users",)
+    ),
+    Method(name="sockets", scope="presence", body=types.OfUser, answer=types.Sockets, do=sockets, target=("user",)),
+    Method(
+        name="disconnect", scope="disconnect", body=types.OfUser, answer=types.Done, do=disconnect, target=("user",)
+    ),
+    Method(name="revoke", scope="disconnect", body=types.RevokeUser, answer=types.Done, do=revoke, target=("user",)),
+    Method(
+        name="revoke/token",
+        scope="disconnect",
+        body=types.RevokeToken,
+        answer=types.Done,
+        do=revoke_token,
+        target=("jti",),
+    ),
+    Method(
+        name="revoke/issued",
+        scope="disconnect",
+        body=types.RevokeIssued,
+        answer=types.Done,
+        do=revoke_issued,
+        target=(),
+    ),
+    Method(name="rooms/members", scope="rooms", body=types.Room, answer=types.Members, do=members, target=("room",)),
+    Method(
+        name="rooms/add",
+        scope="rooms",
+        body=types.Change,
+        answer=types.Changed,
+        do=add_members,
+        target=("room", "users"),
+    ),
+    Method(
+        name="rooms/remove",
+        scope="rooms",
+        body=types.Change,
+        answer=types.Changed,
+        do=remove_members,
+        target=("room", "users"),
+    ),
+    Method(
+        name="history", scope="read", body=types.History, answer=types.Messages, do=history, target=("user", "peer")
+    ),
+    Method(
+        name="conversations",
+        scope="read",
+        body=types.Conversations,
+        answer=types.ConversationList,
+        do=conversations,
+        target=("user",),
+    ),
+    Method(name="batch", scope="", body=types.Batch, answer=types.BatchAnswer, do=batch, target=()),
+)
+
+#: By the end of the path.
+METHODS: Final[Mapping[str, Method]] = {method.name: method for method in _TABLE}

@@ -1,0 +1,81 @@
+"""Errors of the HTTP API (RFC 9457, "Problem Details"), with stable types."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from twisted.python.failure import Failure
+
+from kschat.api.types import Problem
+from kschat.chat.interfaces import RevocationsFull, RoomFull, StoreUnavailable, TooManyRooms
+from kschat.chat.message import Error, Refused
+
+#: By the end of its type: the status, and what it is.
+PROBLEMS: Final[dict[str, tuple[HTTPStatus, str]]] = {
+    "invalid": (HTTPStatus.BAD_REQUEST, "The request is not valid"),
+    "unauthorized": (HTTPStatus.UNAUTHORIZED, "There is no valid key"),
+    "not-allowed": (HTTPStatus.FORBIDDEN, "It is not allowed"),
+    "not-found": (HTTPStatus.NOT_FOUND, "There is no such operation"),
+    "method": (HTTPStatus.METHOD_NOT_ALLOWED, "The method is not allowed"),
+    "full": (HTTPStatus.CONFLICT, "There is as much as there may be"),
+    "too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "It is too large"),
+    "too-many": (HTTPStatus.TOO_MANY_REQUESTS, "There are too many"),
+    "busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The daemon is busy"),
+    "no-store": (HTTPStatus.SERVICE_UNAVAILABLE, "The store is not available"),
+    "no-broker": (HTTPStatus.SERVICE_UNAVAILABLE, "The broker is not available"),
+    "going-down": (HTTPStatus.SERVICE_UNAVAILABLE, "The daemon is going down"),
+    "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong"),
+}
+
+#: What the types begin with.
+TYPE: Final = "urn:kschat:"
+
+_OF_ERROR: Final = {
+    Error.INVALID: "invalid",
+    Error.NO_BROKER: "no-broker",
+    Error.NO_STORE: "no-store",
+    Error.TOO_MANY: "too-many",
+    Error.TOO_LARGE: "too-large",
+    Error.NOT_ALLOWED: "not-allowed",
+    Error.GOING_DOWN: "going-down",
+    Error.BUSY: "busy",
+}
+
+
+class ApiError(Exception):
+    """A request is refused.
+
+    Attributes:
+        name: the end of the problem's type.
+        detail: one plain sentence.
+    """
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(detail)
+        self.name = name
+        self.detail = detail
+
+    @property
+    def problem(self) -> Problem:
+        """As it is answered."""
+        status, title = PROBLEMS[self.name]
+        return Problem(type=TYPE + self.name, title=title, status=status, detail=self.detail)
+
+
+def error_of(failure: Failure) -> ApiError | None:
+    """What a failure means to a client; None if nobody foresaw it."""
+    error = failure.value
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, Refused):
+        return ApiError(_OF_ERROR[error.error], error.why)
+    if isinstance(error, StoreUnavailable):
+        return ApiError("no-store", "The store is not available; try again.")
+    if isinstance(error, RoomFull):
+        return ApiError("full", "The room is full.")
+    if isinstance(error, TooManyRooms):
+        return ApiError("full", "The user is in as many rooms as a user may be.")
+    if isinstance(error, RevocationsFull):
+        return ApiError("full", "There are as many revocations as can be kept.")
+    return None

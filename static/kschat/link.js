@@ -1,0 +1,470 @@
+// The connection to the daemon, and how the tabs of one user share it.
+//
+// The tab that holds a Web Lock leads: it has the connection. The others ask it over a BroadcastChannel. When it is closed or
+// crashes, the browser gives the lock to the next; when it is frozen, another tab steals the lock. Without locks each tab is alone.
+
+import {Late, Lost, Socket, TooLarge} from "./socketio.js";
+
+/** @import {Environment, Status} from "./types.js" */
+
+const QUIET = 15; // seconds of silence, while the page is visible, after which the connection is probed
+const PROBE = 5; // seconds for the answer
+const RENEW = 5; // seconds until the page is asked for a token again, after that failed
+const BEAT = 5; // seconds between a follower's questions whether the leader is there
+const MISSED = 3; // beats without an answer after which its lock is stolen
+const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
+
+/** @type {Record<string, string>} */
+const WORDS = {
+  connecting: "Connecting…", connected: "Connected.", offline: "This device is offline.", ended: "Logged out.",
+  lost: "The connection was lost.", silent: "The server does not answer.", drain: "The server is restarting.",
+  slow: "This connection was too slow.", "too large": "Something was larger than the server accepts.",
+  rate: "Too much was sent; the server asked for a pause.", token: "The token has expired or is not valid.",
+  revoked: "The token was revoked.", replaced: "There are too many connections of this user.", logout: "Logged out.",
+  namespace: "This server has no chat.", refused: "The server refuses the connection.",
+};
+
+/** @param {Status["state"]} state @param {Status["code"]} [code] @param {Partial<Status>} [more] @returns {Status} */
+export function status(state, code = "", more = {}) {
+  return {state, code, words: WORDS[code] ?? WORDS[state] ?? "", retryAt: null, again: state === "waiting" || state === "offline", ...more};
+}
+
+/**
+ * One connection. `hear` is called with each event of the server, `tell` with each status.
+ * @typedef {{url: URL, user: string, token: string, renew: null | (() => any), environment: Environment,
+ *   hear: (event: string, payload: any, ack?: () => void) => void, tell: (status: Status, limit: number) => void}} Wiring
+ */
+
+export class Connection {
+  /** @type {any} */ #socket;
+  /** @type {Wiring} */ #with;
+  /** @type {string} */ #token;
+  /** @type {Status["code"]} */ #why = "";
+  /** @type {any} */ #probe = null;
+  #probing = false;
+  #renewing = false;
+  #stopped = false;
+  /** @type {string|null} */ #refusedToken = null;
+  /** @type {Status} */ status = status("connecting");
+
+  /** @param {Wiring} wiring */
+  constructor(wiring) {
+    this.#with = wiring;
+    this.#token = wiring.token;
+    const {WebSocket, setTimeout, clearTimeout, now, random} = wiring.environment;
+    const auth = () => ({token: this.#token, ksId: wiring.user, goodbye: 1, typing: 1, receipts: 1, carbons: 1, batch: 1});
+    this.#socket = new Socket(wiring.url, {namespace: "/kschat", auth, WebSocket, setTimeout, clearTimeout, now, random});
+    this.#socket.on("connect", () => {
+      this.#why = "";
+      this.#refusedToken = null;
+      this.#tell(status("connected"));
+    });
+    this.#socket.on("disconnect", (/** @type {string} */ reason, /** @type {number} */ seconds) => { this.#lost(reason, seconds); });
+    this.#socket.on("refused", (/** @type {string} */ why) => { void this.#refused(why); });
+    for (const event of ["RESPRECEIVER", "RESPSEND", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPUPDATE"]) {
+      this.#socket.on(event, (/** @type {any} */ payload, /** @type {any} */ ack) => {
+        wiring.hear(event, payload, typeof ack === "function" ? ack : undefined);
+      });
+    }
+    this.#socket.on("Goodbye", (/** @type {any} */ goodbye) => {
+      this.#why = goodbye?.reason in WORDS ? goodbye.reason : "lost";
+      if (Number.isFinite(goodbye?.retryIn)) this.#socket.waitBeforeNext(Math.max(0, goodbye.retryIn) + random());
+    });
+    this.#socket.on("TokenExpiring", () => { void this.#renew(false); });
+  }
+
+  get limit() { return this.#socket.maxPayload; }
+
+  start() {
+    const {events, page} = this.#with.environment;
+    events?.addEventListener("offline", this.#offline);
+    events?.addEventListener("online", this.#online);
+    page?.addEventListener("visibilitychange", this.#seen);
+    this.#watch();
+    if (this.#with.environment.online()) this.#connect();
+    else this.#tell(status("offline"));
+  }
+
+  /** Ends it for good. @param {Status} [last] */
+  stop(last) {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    const {events, page, clearTimeout} = this.#with.environment;
+    events?.removeEventListener("offline", this.#offline);
+    events?.removeEventListener("online", this.#online);
+    page?.removeEventListener("visibilitychange", this.#seen);
+    clearTimeout(this.#probe);
+    this.#socket.close();
+    if (last) this.#tell(last);
+  }
+
+  /** Tries at once. */
+  connect() {
+    if (this.#stopped || this.status.state === "connected") return;
+    this.#connect();
+  }
+
+  /** @param {string} token */
+  setToken(token) {
+    this.#token = token;
+    if (this.#socket.connected) void this.request("Token", {token}).catch(ignore);
+    else if (this.status.state === "refused") this.#connect();
+  }
+
+  /** @param {string} event @param {any} payload @returns {Promise<any>} */
+  request(event, payload) { return this.#socket.request(event, ...(payload === undefined ? [] : [payload])); }
+
+  /** @param {string} event @param {any} payload */
+  emit(event, payload) { this.#socket.emit(event, payload); }
+
+  /** Gives the connection up that does not answer; the next try follows. */
+  giveUp() {
+    this.#why = "silent";
+    this.#socket.giveUp("no answer");
+  }
+
+  #connect() {
+    this.#tell(status("connecting"));
+    this.#socket.connect();
+  }
+
+  /** @param {Status} now */
+  #tell(now) {
+    this.status = now;
+    this.#with.tell(now, this.limit);
+  }
+
+  /** @param {string} reason @param {number} seconds */
+  #lost(reason, seconds) {
+    const why = this.#why || (reason.includes("silent") ? "silent" : "lost");
+    this.#why = "";
+    if (["token", "revoked"].includes(why)) {
+      this.#socket.close();
+      void this.#renew(true, /** @type {Status["code"]} */ (why));
+    } else if (why === "logout") {
+      this.stop(status("ended", "logout"));
+    } else if (why === "replaced") {
+      this.#socket.close();
+      this.#tell(status("refused", "replaced", {again: true}));
+    } else if (!this.#with.environment.online()) {
+      this.#socket.close();
+      this.#tell(status("offline"));
+    } else {
+      this.#tell(status("waiting", /** @type {Status["code"]} */ (why), {retryAt: this.#with.environment.time() + seconds * 1000}));
+    }
+  }
+
+  /** @param {string} why */
+  async #refused(why) {
+    if (why === "Authentication error") await this.#renew(true);
+    else this.#tell(status("refused", why === "Invalid namespace" ? "namespace" : "refused", {again: true}));
+  }
+
+  /** Asks the page for another token. @param {boolean} closed @param {Status["code"]} [code] */
+  async #renew(closed, code = "token") {
+    if (this.#renewing) return;
+    this.#renewing = true;
+    const before = this.#token;
+    let token = null, failed = false;
+    try {
+      if (this.#refusedToken !== before || !closed) token = (await this.#with.renew?.()) ?? null;
+    } catch {
+      failed = true; // such as a fetch without a network: asked again
+    } finally {
+      this.#renewing = false;
+    }
+    if (this.#stopped) return;
+    if (closed && this.#token !== before) this.#connect(); // setToken came first
+    else if (token && token !== before) {
+      this.#token = token;
+      if (closed && !this.#socket.connected) {
+        this.#refusedToken = token;
+        this.#connect();
+      } else {
+        await this.request("Token", {token}).catch(ignore);
+      }
+    } else if (closed && failed) {
+      const {time, setTimeout} = this.#with.environment;
+      this.#tell(status("waiting", code, {retryAt: time() + RENEW * 1000}));
+      setTimeout(() => { if (!this.#stopped && this.status.state === "waiting") this.#connect(); }, RENEW * 1000);
+    } else if (closed) {
+      this.#tell(status("refused", code));
+    }
+  }
+
+  #offline = () => {
+    this.#socket.close();
+    this.#tell(status("offline"));
+  };
+
+  #online = () => { if (this.status.state === "offline" || this.status.state === "waiting") this.#connect(); };
+
+  #seen = () => {
+    if (!this.#with.environment.visible()) return;
+    if (this.status.state === "waiting") this.#connect();
+    else this.check(2);
+  };
+
+  #watch() {
+    this.#probe = this.#with.environment.setTimeout(() => {
+      this.#watch();
+      if (this.#with.environment.visible()) this.check(QUIET);
+    }, PROBE * 1000);
+  }
+
+  /** Probes the connection if nothing was heard for so many seconds. @param {number} quiet */
+  check(quiet) {
+    const {now, setTimeout} = this.#with.environment;
+    if (this.#probing || !this.#socket.connected || now() - this.#socket.heard < quiet * 1000) return;
+    this.#probing = true;
+    const asked = now();
+    let answered = false;
+    this.request("Token", {token: this.#token}).then(() => { answered = true; }, ignore);
+    setTimeout(() => {
+      this.#probing = false;
+      if (!this.#stopped && this.#socket.connected && !answered && this.#socket.heard <= asked) this.giveUp();
+    }, PROBE * 1000);
+  }
+}
+
+function ignore() { /* the connection's status tells it */ }
+
+/**
+ * The connection as each tab sees it.
+ * @typedef {Omit<Wiring, "tell"> & {name: string, shared: boolean, tell: (status: Status, limit: number) => void,
+ *   note: (note: any) => void, leads: (leads: boolean) => void}} Sharing
+ */
+
+export class Link {
+  /** @type {Sharing} */ #with;
+  /** @type {Connection|null} */ #connection = null;
+  /** @type {BroadcastChannel|null} */ #channel = null;
+  /** @type {(() => void)|null} */ #release = null;
+  /** @type {AbortController|null} */ #queued = null;
+  /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: any}>} */ #asked = new Map();
+  /** @type {Map<string, string[]>} */ #watched = new Map();
+  #tab;
+  #next = 0;
+  #silent = 0;
+  /** @type {any} */ #beat = null;
+  #stopped = false;
+  #token;
+  /** @type {string[]} */ #own = [];
+  limit = Infinity;
+  /** @type {Status} */ status = status("connecting");
+
+  /** @param {Sharing} sharing */
+  constructor(sharing) {
+    this.#with = sharing;
+    this.#token = sharing.token;
+    this.#tab = `${sharing.environment.time()}-${sharing.environment.random()}`;
+  }
+
+  get leader() { return this.#connection !== null; }
+
+  start() {
+    const {locks, BroadcastChannel} = this.#with.environment;
+    if (!this.#with.shared || !locks || !BroadcastChannel) return this.#lead();
+    this.#channel = new BroadcastChannel(this.#with.name);
+    this.#channel.onmessage = ({data}) => { this.#heard(data); };
+    this.#queue(false);
+    this.#post({kind: "hello", token: this.#token});
+    this.#beats();
+  }
+
+  stop() {
+    this.#stopped = true;
+    this.#with.environment.clearTimeout(this.#beat);
+    this.#queued?.abort();
+    this.#post({kind: "watch", ids: []});
+    this.#follow();
+    this.#release?.();
+    this.#channel?.close();
+    this.#channel = null;
+    this.#fail(new Lost("stopped"));
+    this.#status(status("ended"), this.limit);
+  }
+
+  connect() { if (this.#connection) this.#connection.connect(); else this.#post({kind: "connect"}); }
+
+  /** @param {string} token */
+  setToken(token) {
+    this.#token = token;
+    if (this.#connection) this.#connection.setToken(token);
+    else this.#post({kind: "token", token});
+  }
+
+  /** @param {string} event @param {any} [payload] @returns {Promise<any>} Rejected with Lost, Late or TooLarge. */
+  request(event, payload) {
+    if (this.#connection) return this.#connection.request(event, payload);
+    if (this.#stopped || this.status.state !== "connected") return Promise.reject(new Lost("not connected"));
+    return new Promise((resolve, reject) => {
+      const id = this.#next++;
+      const timer = this.#with.environment.setTimeout(() => {
+        this.#asked.delete(id);
+        reject(new Late("no answer"));
+      }, FOLLOWERS_PATIENCE * 1000);
+      this.#asked.set(id, {resolve, reject, timer});
+      this.#post({kind: "request", id, event, payload});
+    });
+  }
+
+  /** @param {string} event @param {any} payload */
+  emit(event, payload) {
+    if (this.#connection) this.#connection.emit(event, payload);
+    else this.#post({kind: "emit", event, payload});
+  }
+
+  /** To the other tabs. @param {any} note */
+  note(note) { this.#post({kind: "note", note}); }
+
+  giveUp() { this.#connection?.giveUp(); }
+
+  /** Whose presence this tab shows. @param {string[]} ids */
+  watch(ids) {
+    this.#own = ids;
+    this.#watched.set(this.#tab, ids);
+    if (this.#connection) this.#present();
+    else this.#post({kind: "watch", ids});
+  }
+
+  /** @param {any} message */
+  #post(message) { this.#channel?.postMessage({...message, tab: this.#tab}); }
+
+  /** @param {boolean} steal */
+  #queue(steal) {
+    const {locks} = this.#with.environment;
+    if (this.#stopped || !locks) return;
+    this.#queued?.abort();
+    const queued = this.#queued = new AbortController();
+    const options = steal ? {steal: true} : {signal: queued.signal};
+    locks.request(this.#with.name, options, () => new Promise((resolve) => {
+      if (this.#stopped) return resolve(undefined);
+      this.#release = () => { resolve(undefined); };
+      this.#lead();
+    })).catch((/** @type {any} */ error) => {
+      // Stolen by another tab while this one was frozen; or given up here.
+      if (error?.name !== "AbortError" || queued !== this.#queued || this.#stopped) return;
+      this.#follow();
+      this.#queue(false);
+    });
+  }
+
+  #lead() {
+    const {name: _, shared: __, ...wiring} = this.#with;
+    this.#connection = new Connection({
+      ...wiring,
+      token: this.#token,
+      hear: (event, payload, ack) => {
+        this.#post({kind: "hear", event, payload});
+        wiring.hear(event, payload, ack);
+      },
+      tell: (now, limit) => {
+        this.#status(now, limit);
+        this.#post({kind: "status", status: now, limit});
+        if (now.state === "connected") this.#present();
+      },
+    });
+    this.#fail(new Lost("another tab had the connection"));
+    this.#post({kind: "leads"});
+    this.#connection.start();
+    this.#with.leads(true);
+  }
+
+  #follow() {
+    const connection = this.#connection;
+    this.#connection = null;
+    connection?.stop();
+    if (connection) this.#with.leads(false);
+  }
+
+  /** @param {Error} error */
+  #fail(error) {
+    for (const {reject, timer} of this.#asked.values()) {
+      this.#with.environment.clearTimeout(timer);
+      reject(error);
+    }
+    this.#asked.clear();
+  }
+
+  /** @param {Status} now @param {number} limit */
+  #status(now, limit) {
+    this.limit = limit;
+    this.status = now;
+    this.#with.tell(now, limit);
+  }
+
+  #present() {
+    const connection = this.#connection;
+    if (connection?.status.state !== "connected") return;
+    const ids = [...new Set([...this.#watched.values()].flat())].slice(0, 500);
+    connection.request("Presence", {ids}).then((answer) => {
+      if (!answer || answer.ER) return;
+      for (const [id, {online, lastSeen}] of Object.entries(/** @type {Record<string, any>} */ (answer))) {
+        const payload = {id, online, lastSeen};
+        this.#post({kind: "hear", event: "RESPPRESENCE", payload});
+        this.#with.hear("RESPPRESENCE", payload);
+      }
+    }, ignore);
+  }
+
+  #beats() {
+    this.#beat = this.#with.environment.setTimeout(() => {
+      this.#beats();
+      if (this.#connection) return;
+      this.#silent += 1;
+      if (this.#silent > MISSED) {
+        this.#silent = 0;
+        this.#queue(true);
+      } else {
+        this.#post({kind: "hello"});
+      }
+    }, BEAT * 1000);
+  }
+
+  /** @param {any} message */
+  #heard(message) {
+    const {kind, tab, id, event, payload} = message;
+    if (kind === "note") return this.#with.note(message.note);
+    if (kind === "watch") {
+      this.#watched.set(tab, message.ids);
+      if (!message.ids.length) this.#watched.delete(tab);
+      return this.#present();
+    }
+    if (this.#connection) return this.#serve(message);
+    if (kind === "answer" && message.to === this.#tab) {
+      const asked = this.#asked.get(id);
+      this.#asked.delete(id);
+      this.#with.environment.clearTimeout(asked?.timer);
+      if (message.error) asked?.reject(message.error === "large" ? new TooLarge("too large") : message.error === "late" ? new Late("late") : new Lost("lost"));
+      else asked?.resolve(message.answer);
+    } else if (kind === "hear") {
+      this.#silent = 0;
+      this.#with.hear(event, payload);
+    } else if (kind === "status") {
+      this.#silent = 0;
+      if (message.status.state !== "connected") this.#fail(new Lost("the connection was lost"));
+      if (JSON.stringify(this.status) !== JSON.stringify(message.status) || this.limit !== message.limit) this.#status(message.status, message.limit);
+    } else if (kind === "leads") {
+      this.#silent = 0;
+      this.#fail(new Lost("another tab has the connection"));
+      this.#post({kind: "watch", ids: this.#own});
+    }
+  }
+
+  /** What a follower asks of the leader. @param {any} message */
+  #serve({kind, tab, id, event, payload, token}) {
+    const connection = /** @type {Connection} */ (this.#connection);
+    if (kind === "hello") {
+      if (token && connection.status.state === "refused") connection.setToken(token);
+      this.#post({kind: "status", status: connection.status, limit: connection.limit});
+    } else if (kind === "request") {
+      connection.request(event, payload).then(
+        (answer) => { this.#post({kind: "answer", to: tab, id, answer}); },
+        (error) => { this.#post({kind: "answer", to: tab, id, error: error instanceof TooLarge ? "large" : error instanceof Late ? "late" : "lost"}); },
+      );
+    } else if (kind === "emit") connection.emit(event, payload);
+    else if (kind === "connect") connection.connect();
+    else if (kind === "token") connection.setToken(token);
+  }
+}

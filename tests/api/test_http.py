@@ -1,0 +1,299 @@
+"""The HTTP API in memory: keys, scopes, problems, the audit log, and what each operation does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyRequest
+
+from kschat.api.http import MAX_REQUESTS, ApiResource
+from kschat.api.keys import MAX_API_KEYS, ApiKeys
+from kschat.api.methods import METHODS, Api
+from kschat.backends.memory import MemoryStore
+from tests.chat.peers import Daemon
+from tests.chat.test_daemons import DaemonsTestCase
+
+KEY = "k" * 32
+READER = "r" * 32
+
+
+def keys(text: str) -> ApiKeys:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "keys.toml"
+        path.write_text(text)
+        return ApiKeys.read(str(path))
+
+
+KEYS = f"""
+[all]
+key = "{KEY}"
+scopes = ["*"]
+max_room = 3
+[reader]
+sha256 = "{hashlib.sha256(READER.encode()).hexdigest()}"
+scopes = ["read"]
+"""
+
+
+class ApiTestCase(SynchronousTestCase):
+    """One daemon in memory."""
+
+    def setUp(self) -> None:
+        self.store = MemoryStore(1000, 10_000_000)
+        self.daemon = Daemon(self.store)
+        api = Api(self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10)
+        self.resource = ApiResource(api)
+
+    def ask(self, name: str, body: object, key: str = KEY, method: bytes = b"POST") -> Any:
+        """The request, answered or not."""
+        request: Any = DummyRequest([])
+        request.method = method
+        request.uri = name.encode() if name.startswith("/") else b"/v1/" + name.encode()
+        request.channel = object()
+        if key:
+            request.requestHeaders.setRawHeaders(b"authorization", [b"Bearer " + key.encode()])
+        request.content = BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
+        self.resource.render(request)
+        return request
+
+    def answered(self, request: Any) -> tuple[int, Any]:
+        """Its status and its answer."""
+        for _ in range(5):
+            self.daemon.clock.advance(0)
+        self.assertTrue(request.finished, "it is not answered")
+        return request.responseCode, json.loads(b"".join(request.written))
+
+    def done(self, name: str, body: object) -> Any:
+        status, answer = self.answered(self.ask(name, body))
+        self.assertEqual(200, status, answer)
+        return answer
+
+    def refused(self, request: Any) -> tuple[int, str]:
+        """Its status and the type of its problem."""
+        status, problem = self.answered(request)
+        self.assertEqual([b"application/problem+json"], request.responseHeaders.getRawHeaders(b"content-type"))
+        self.assertEqual({"type", "title", "status", "detail"}, set(problem))
+        self.assertEqual(status, problem["status"])
+        return status, problem["type"].removeprefix("urn:kschat:")
+
+
+class Access(ApiTestCase):
+    def test_a_request_without_a_key_that_counts_is_unauthorized(self) -> None:
+        for key in ("", "x" * 32, KEY + "x", "k" * 31, "k" * 5000):
+            self.assertEqual((401, "unauthorized"), self.refused(self.ask("presence", {"users": ["ann"]}, key)))
+
+    def test_a_key_needs_the_scope_of_the_operation(self) -> None:
+        self.assertEqual((403, "not-allowed"), self.refused(self.ask("send", {"to": "ann", "msg": 1}, READER)))
+        asked = self.ask("history", {"user": "ann", "peer": "ben"}, READER)
+        self.assertEqual((200, {"messages": [], "next": None}), self.answered(asked))
+
+    def test_an_unknown_path_and_another_method_are_refused(self) -> None:
+        self.assertEqual((404, "not-found"), self.refused(self.ask("nothing", {})))
+        self.assertEqual((404, "not-found"), self.refused(self.ask("/", {})))
+        request = self.ask("send", {}, method=b"GET")
+        self.assertEqual((405, "method"), self.refused(request))
+        self.assertEqual([b"POST"], request.responseHeaders.getRawHeaders(b"allow"))
+
+    def test_a_body_that_is_not_valid_is_refused(self) -> None:
+        bodies: list[object] = [b"", b"{", b"[]", b"\xff", b"[" * 5000, {}, {"users": []}, {"users": ["#room"]}]
+        bodies += [{"users": ["x" * 129]}, {"users": ["a"], "more": 1}, {"users": ["a"] * 1001}, {"users": ["\ud800"]}]
+        for body in bodies:
+            self.assertEqual((400, "invalid"), self.refused(self.ask("presence", body)), body)
+
+    def test_the_body_is_read_for_a_key_that_counts_alone(self) -> None:
+        request = self.ask("send", {})
+        takes = self.resource.takes_body
+        self.assertTrue(takes(request, b"POST", b"/v1/send"))
+        self.assertFalse(takes(request, b"POST", b"/v1/nothing"))
+        request.requestHeaders.removeHeader(b"authorization")
+        self.assertFalse(takes(request, b"POST", b"/v1/send"))
+
+    def test_an_action_writes_a_line_without_its_text(self) -> None:
+        with capturedLogs() as logs:
+            self.done("send", {"from": "ben", "to": ["ann", "cem"], "msg": "a secret text"})
+            self.refused(self.ask("send", {"to": "ann", "msg": 1}, READER))
+        lines = [formatEvent(event) for event in logs if "operation" in event]
+        self.assertEqual(["api: all send [ben, ann and 1 more]: done", "api: reader send []: not-allowed"], lines)
+
+    def test_more_requests_than_may_be_unanswered_are_refused(self) -> None:
+        api = self.resource._api
+        waiting: list[Deferred[Any]] = []
+
+        class Waits:
+            def presence(self, users: object) -> Deferred[Any]:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        operations: Any = Waits()
+        api.operations = operations
+        first = [self.ask("presence", {"users": ["ann"]}) for _ in range(MAX_REQUESTS)]
+        self.assertEqual((503, "busy"), self.refused(self.ask("presence", {"users": ["ann"]})))
+        for one in waiting[:]:
+            one.callback({})
+        self.assertEqual({200}, {self.answered(one)[0] for one in first})
+
+    def test_an_error_that_nobody_foresaw_is_logged_and_answered(self) -> None:
+        api = self.resource._api
+        operations: Any = None
+        api.operations = operations
+        self.assertEqual((500, "internal"), self.refused(self.ask("presence", {"users": ["ann"]})))
+        self.assertEqual(1, len(self.flushLoggedErrors(AttributeError)))
+
+    def test_the_document_names_each_operation_and_resolves(self) -> None:
+        document = self.document()
+        self.assertEqual({f"/v1/{name}" for name in METHODS}, set(document["paths"]))
+        self.assertEqual("3.1.0", document["openapi"])
+        text = json.dumps(document)
+        for reference in set(text.split('"$ref": "')[1:]):
+            name = reference.partition('"')[0].removeprefix("#/components/schemas/")
+            self.assertIn(name, document["components"]["schemas"])
+        self.assertEqual({"from", "to", "msg", "cid"}, set(document["components"]["schemas"]["Send"]["properties"]))
+
+    def document(self) -> Any:
+        request: Any = DummyRequest([])
+        request.method, request.uri = b"GET", b"/openapi.json"
+        return json.loads(self.resource.render(request))
+
+
+class KeyFiles(SynchronousTestCase):
+    def test_a_file_that_can_not_be_used_is_refused_with_a_sentence_that_shows_no_key(self) -> None:
+        secret = "s3cret" * 6
+        for text, said in (
+            ("", "it has 0 keys"),
+            (f'[a]\nkey = "{secret}', "it is not TOML"),
+            ('[a]\nscopes = ["*"]', "has to have a key"),
+            (f'[a]\nkey = "{secret}"\nsha256 = "{"0" * 64}"\nscopes = []', "has to have a key"),
+            ('[a]\nkey = "short"\nscopes = []', "is not 32 to 512"),
+            ('[a]\nsha256 = "00"\nscopes = []', "64 hex"),
+            (f'[a]\nkey = "{secret}"\nscopes = ["sned"]', "there is no scope 'sned'"),
+            (f'[a]\nkey = "{secret}"\nscopes = []\nsender = "#room"', "sender"),
+            (f'[a]\nkey = "{secret}"\nscopes = []\nmax_room = -1', "max_room"),
+            (f'[a]\nkey = "{secret}"\nscopes = []\nscope = 1', "unknown field"),
+            ("".join(f'[k{n}]\nkey = "{n:032}"\nscopes = []\n' for n in range(MAX_API_KEYS + 1)), "1 to 100"),
+        ):
+            error = self.assertRaises(ValueError, keys, text)
+            self.assertIn(said, str(error))
+            self.assertNotIn(secret, str(error))
+
+
+class Doing(ApiTestCase):
+    def test_a_message_is_sent_as_the_system_and_on_behalf_of_a_user(self) -> None:
+        ann = self.daemon.joined("ann")
+        (first,) = self.done("send", {"to": "ann", "msg": {"a": 1}})["results"]
+        (second,) = self.done("send", {"to": "ann", "msg": "hi", "from": "ben"})["results"]
+        self.assertLess(first["mid"], second["mid"])
+        page = self.done("history", {"user": "ann", "peer": "system"})
+        self.assertEqual([("system", "ann", {"a": 1})], [(m["from"], m["to"], m["msg"]) for m in page["messages"]])
+        self.assertEqual("ann", ann.user)
+
+    def test_a_repeat_with_a_cid_is_stored_once(self) -> None:
+        for to in ("ann", ["ann", "ben", "ann"]):
+            body = {"to": to, "msg": 1, "cid": "c"}
+            first, again = self.done("send", body)["results"], self.done("send", body)["results"]
+            self.assertEqual([one["mid"] for one in first], [one["mid"] for one in again])
+            self.assertTrue(all(one["repeat"] for one in again))
+
+    def test_each_of_several_recipients_has_a_result(self) -> None:
+        results = self.done("send", {"to": ["ann", "#closed", "#"], "msg": 1})["results"]
+        self.assertIn("mid", results[0])
+        self.assertEqual(["urn:kschat:not-allowed", "urn:kschat:invalid"], [one["error"] for one in results[1:]])
+        self.assertEqual((403, "not-allowed"), self.refused(self.ask("send", {"to": "#closed", "msg": 1})))
+
+    def test_rooms_are_made_beyond_the_bound_where_the_key_may(self) -> None:
+        self.assertEqual({"changed": ["a", "b"]}, self.done("rooms/add", {"room": "#r", "users": ["a", "b", "a"]}))
+        self.assertEqual({"changed": ["c"]}, self.done("rooms/add", {"room": "#r", "users": ["b", "c"]}))
+        self.assertEqual((409, "full"), self.refused(self.ask("rooms/add", {"room": "#r", "users": ["d"]})))
+        page = self.done("rooms/members", {"room": "#r", "limit": 2})
+        self.assertEqual({"members": ["a", "b"], "total": 3, "next": "b"}, page)
+        page = self.done("rooms/members", {"room": "#r", "limit": 2, "after": page["next"]})
+        self.assertEqual({"members": ["c"], "total": 3, "next": None}, page)
+        self.assertEqual({"changed": ["c"]}, self.done("rooms/remove", {"room": "#r", "users": ["c", "x"]}))
+        self.done("send", {"from": "a", "to": "#r", "msg": "hi"})
+        (one,) = self.done("conversations", {"user": "b"})["conversations"]
+        self.assertEqual(("#r", 1, "hi"), (one["peer"], one["unread"], one["last"]["msg"]))
+
+    def test_history_comes_in_pages(self) -> None:
+        for number in range(5):
+            self.done("send", {"to": "ann", "msg": number})
+        found: list[Any] = []
+        body: dict[str, Any] = {"user": "ann", "peer": "system", "limit": 2.0}
+        while True:
+            page = self.done("history", body)
+            found = [one["msg"] for one in page["messages"]] + found
+            if page["next"] is None:
+                break
+            body["before"] = page["next"]
+        self.assertEqual([0, 1, 2, 3, 4], found)
+
+    def test_events_reach_sockets(self) -> None:
+        ann, ben = self.daemon.joined("ann"), self.daemon.joined("ben")
+        self.assertEqual({"users": 2}, self.done("emit", {"to": ["ann", "cem"], "event": "price", "args": [{"e": 1}]}))
+        self.assertEqual({}, self.done("broadcast", {"event": "all"}))
+        self.done("rooms/add", {"room": "#r", "users": ["ben"]})
+        self.assertEqual({"users": 1}, self.done("emit", {"to": "#r", "event": "room"}))
+        names = {"price", "all", "room"}
+        self.assertEqual(
+            [("price", [{"e": 1}]), ("all", [])], [(e.name, e.args) for e in ann.read() if e.name in names]
+        )
+        self.assertEqual([("all", []), ("room", [])], [(e.name, e.args) for e in ben.read() if e.name in names])
+        for name in ("disconnect", "connect"):
+            self.assertEqual((403, "not-allowed"), self.refused(self.ask("emit", {"to": "ann", "event": name})))
+
+    def test_presence_sockets_disconnect_and_revoke(self) -> None:
+        self.daemon.joined("ann")
+        found = self.done("presence", {"users": ["ann", "ben"]})["users"]
+        self.assertEqual({"ann": True, "ben": False}, {user: one["online"] for user, one in found.items()})
+        listed = self.done("sockets", {"user": "ann"})
+        self.assertEqual((1, True), (len(listed["sockets"]), listed["complete"]))
+        self.assertEqual({}, self.done("disconnect", {"user": "ann"}))
+        self.assertEqual([], self.done("sockets", {"user": "ann"})["sockets"])
+        self.assertEqual({}, self.done("revoke", {"user": "ann"}))
+        self.assertEqual((400, "invalid"), self.refused(self.ask("revoke", {})))
+        self.assertEqual({}, self.done("revoke/token", {"jti": "1", "expires": 1_800_000_000}))
+        self.assertEqual({}, self.done("revoke/issued", {"issued_before": 1_600_000_000}))
+        future = {"issued_before": 4_000_000_000}
+        self.assertEqual((403, "not-allowed"), self.refused(self.ask("revoke/issued", future)))
+        self.assertEqual({}, self.done("revoke", {"user": "ann", "lift": True}))
+
+    def test_a_batch_is_done_in_order_and_each_part_needs_its_scope(self) -> None:
+        def part(operation: str, **body: object) -> dict[str, object]:
+            return {"operation": operation, "body": body}
+
+        parts = [
+            part("rooms/add", room="#r", users=["a", "b"]),
+            part("send", **{"from": "a", "to": "#r", "msg": "hi"}),
+            part("nothing"),
+            part("batch", requests=[part("presence", users=["a"])]),
+            part("presence", users=[]),
+            part("history", user="b", peer="#r"),
+        ]
+        with capturedLogs() as logs:
+            results = self.done("batch", {"requests": parts})["results"]
+        self.assertEqual([200, 200, 404, 404, 400, 200], [one["status"] for one in results])
+        self.assertEqual(["hi"], [one["msg"] for one in results[-1]["body"]["messages"]])
+        lines = [(event["operation"], event["outcome"]) for event in logs if "operation" in event]
+        expected = [("rooms/add", "done"), ("send", "done"), ("presence", "invalid"), ("history", "done")]
+        self.assertEqual([*expected, ("batch", "done")], lines)
+        status, answer = self.answered(self.ask("batch", {"requests": parts[:2] + parts[-1:]}, READER))
+        self.assertEqual((200, [403, 403, 200]), (status, [one["status"] for one in answer["results"]]))
+        self.assertEqual((400, "invalid"), self.refused(self.ask("batch", {"requests": parts * 17})))
+
+
+class Cluster(DaemonsTestCase):
+    def test_sockets_of_a_user_on_all_daemons_are_listed(self) -> None:
+        third = self.daemon()
+        self.one.joined("ann")
+        self.other.joined("ann")
+        for daemon in (self.one, self.other, third):
+            asked = daemon.context.operations.sockets("ann")
+            found = self.successResultOf(asked)
+            self.assertEqual((2, True), (len(found.sockets), found.complete))
+            self.assertEqual(2, len({one.id for one in found.sockets}))

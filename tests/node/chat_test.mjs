@@ -1,0 +1,293 @@
+// The client module on a WebSocket and a clock that this file moves: `node --test chat_test.mjs`.
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Chat, Refused } from "../../static/kschat/chat.js";
+
+const OPEN = '0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":10000}';
+const settle = async () => { for (let turn = 0; turn < 30; turn++) await null; };
+
+class Clock {
+  milliseconds = 1e6;
+  timers = new Set();
+  setTimeout = (run, delay) => {
+    const timer = { run, at: this.milliseconds + delay };
+    this.timers.add(timer);
+    return timer;
+  };
+  clearTimeout = (timer) => this.timers.delete(timer);
+  async advance(milliseconds) {
+    const end = this.milliseconds + milliseconds;
+    for (;;) {
+      await settle();
+      const due = [...this.timers].filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
+      if (!due) break;
+      this.milliseconds = due.at;
+      this.timers.delete(due);
+      due.run();
+    }
+    this.milliseconds = end;
+    await settle();
+  }
+}
+
+/** A client whose server answers as `answers[event](payload)` says; events without one get no answer. */
+async function begin(options = {}, answers = {}) {
+  const clock = new Clock();
+  const sockets = [];
+  const sent = [];
+  const net = { online: true, visible: true };
+  const events = new EventTarget();
+  const replies = { Conversations: () => [], History: () => ({ MSG: [], more: false }), Presence: () => ({}), Token: () => ({ ER: 0 }), ...answers };
+  class WebSocket {
+    constructor() { sockets.push(this); }
+    send(frame) {
+      if (frame.startsWith("40/kschat,")) {
+        this.auth = JSON.parse(frame.slice(10));
+        sent.push(["CONNECT", this.auth]);
+        return;
+      }
+      const match = /^42\/kschat,(\d*)(\[.*)$/s.exec(frame);
+      if (!match) return;
+      const [event, payload] = JSON.parse(match[2]);
+      sent.push([event, payload]);
+      const answer = replies[event]?.(payload);
+      if (answer !== undefined && match[1]) queueMicrotask(() => this.receive(`43/kschat,${match[1]}${JSON.stringify([answer])}`));
+    }
+    close() { this.closed = true; }
+    receive(...frames) { for (const data of frames) this.onmessage({ data }); }
+    event(name, payload) { this.receive(`42/kschat,${JSON.stringify([name, payload])}`); }
+  }
+  const seen = [];
+  const chat = new Chat({
+    user: "alice", token: "t1", url: "ws://127.0.0.1:1/socket.io/", ...options,
+    environment: {
+      WebSocket, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, now: () => clock.milliseconds, time: () => clock.milliseconds,
+      random: () => 0.5, frame: (run) => clock.setTimeout(run, 16), online: () => net.online, visible: () => net.visible, events, page: null,
+    },
+  });
+  chat.on("change", (changes) => seen.push(changes));
+  await chat.start();
+  const last = () => sockets.at(-1);
+  const join = async () => {
+    last().receive(OPEN, '40/kschat,{"sid":"x"}');
+    await clock.advance(20);
+  };
+  await join();
+  return { chat, clock, sockets, sent, seen, net, events, last, join, replies };
+}
+
+const message = (number, fields = {}) => ({
+  uId: "bob", pId: "alice", msg: `m${number}`, rStatus: 1, msgTime: 1000 + number, mid: String(number).padStart(24, "0"), ...fields,
+});
+const texts = (chat, id) => chat.messages(id).map(({ text }) => text);
+
+test("each message belongs to its own conversation", async () => {
+  const { chat, clock, last } = await begin();
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1), message(2, { uId: "carol" }), message(3, { uId: "carol", pId: "#team" }), message(4, { uId: 7 })] });
+  last().event("RESPCARBON", { RC: 1, ER: 0, MSG: [message(5, { uId: "alice", pId: "bob" })] });
+  await clock.advance(20);
+  assert.deepEqual(chat.conversations.map(({ id }) => id).sort(), ["#team", "7", "bob", "carol"]);
+  assert.deepEqual([texts(chat, "bob"), texts(chat, "carol"), texts(chat, "#team"), texts(chat, "7")], [["m1", "m5"], ["m2"], ["m3"], ["m4"]]);
+  assert.deepEqual([chat.conversation("bob").unread, chat.conversation("#team").unread], [1, 1]);
+});
+
+test("a repeat is there once, and what comes late is at its place", async () => {
+  const { chat, clock, last } = await begin();
+  for (const number of [1, 3, 2, 3, 1]) last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(number)] });
+  await clock.advance(20);
+  assert.deepEqual(texts(chat, "bob"), ["m1", "m2", "m3"]);
+});
+
+test("10,000 messages are one change, and no more of them are in memory than the bound", async () => {
+  const { chat, clock, last, seen } = await begin();
+  await chat.open("bob");
+  await clock.advance(20);
+  seen.length = 0;
+  const began = process.cpuUsage().user;
+  for (let page = 0; page < 100; page++) {
+    last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: Array.from({ length: 100 }, (_, number) => message(page * 100 + number)) });
+  }
+  await clock.advance(20);
+  assert.equal(seen.filter(({ messages }) => messages.size).length, 1);
+  assert.equal(chat.messages("bob").length, 2000);
+  assert.equal(chat.messages("bob").at(-1).text, "m9999");
+  assert.equal(seen[0].messages.get("bob").removed.length, 0, "what came and went within a frame is not told");
+  assert.ok(process.cpuUsage().user - began < 5e6);
+});
+
+test("what was missed leaves no hole: it is asked for when one scrolls there", async () => {
+  const { chat, clock, last } = await begin({}, { History: ({ before }) => before
+    ? { MSG: [message(800), message(899)], more: false }
+    : { MSG: Array.from({ length: 100 }, (_, number) => message(900 + number)), more: true } });
+  await chat.open("bob");
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1), message(2), message(950), message(1000)] });
+  await clock.advance(20);
+  assert.deepEqual([texts(chat, "bob").length, texts(chat, "bob")[0], texts(chat, "bob").at(-1)], [101, "m900", "m1000"]);
+  assert.equal(chat.conversation("bob").unread, 3);
+  await chat.older("bob");
+  assert.deepEqual(texts(chat, "bob").slice(0, 3), ["m800", "m899", "m900"]);
+});
+
+test("offline is said at once, and online connects", async () => {
+  const { chat, net, events, sockets, join } = await begin();
+  net.online = false;
+  events.dispatchEvent(new Event("offline"));
+  assert.equal(chat.status.state, "offline");
+  net.online = true;
+  events.dispatchEvent(new Event("online"));
+  assert.equal(sockets.length, 2);
+  await join();
+  assert.equal(chat.status.state, "connected");
+});
+
+test("a server that falls silent is noticed within 25 seconds while the page is seen", async () => {
+  const { chat, clock, replies } = await begin();
+  delete replies.Token;
+  await clock.advance(25_000);
+  assert.deepEqual([chat.status.state, chat.status.code], ["waiting", "silent"]);
+});
+
+test("a server that answers is not given up", async () => {
+  const { chat, clock } = await begin();
+  await clock.advance(40_000);
+  assert.equal(chat.status.state, "connected");
+});
+
+test("Goodbye says when to come back, and a lost connection is a countdown", async () => {
+  const { chat, clock, last, sockets } = await begin();
+  last().event("Goodbye", { reason: "drain", retryIn: 3 });
+  last().onclose();
+  assert.deepEqual([chat.status.state, chat.status.code], ["waiting", "drain"]);
+  assert.equal(chat.status.retryAt, clock.milliseconds + 3500);
+  await clock.advance(3400);
+  assert.equal(sockets.length, 1);
+  await clock.advance(200);
+  assert.equal(sockets.length, 2);
+});
+
+test("a token that expires is renewed on the live socket", async () => {
+  const { last, clock, sent, chat, sockets } = await begin({ renew: () => "t2" });
+  last().event("TokenExpiring", { in: 60 });
+  await clock.advance(20);
+  assert.deepEqual(sent.filter(([event]) => event === "Token"), [["Token", { token: "t2" }]]);
+  assert.equal(sockets.length, 1);
+  assert.equal(chat.status.state, "connected");
+});
+
+test("a refused token is renewed once, and without another the page is told", async () => {
+  const tokens = ["t2", null];
+  const { last, clock, sent, chat, sockets } = await begin({ renew: () => tokens.shift() });
+  last().event("Goodbye", { reason: "token", retryIn: 0.1 });
+  last().receive("41/kschat,");
+  await clock.advance(20);
+  assert.equal(sockets.length, 2);
+  last().receive(OPEN);
+  assert.equal(sent.at(-1)[1].token, "t2");
+  last().receive('44/kschat,{"message":"Authentication error"}');
+  await clock.advance(20);
+  assert.deepEqual([chat.status.state, chat.status.code], ["refused", "token"]);
+  chat.setToken("t3");
+  last().receive(OPEN);
+  assert.equal(sent.at(-1)[1].token, "t3");
+});
+
+test("what is sent is there at once, in order, one at a time, and gets its ticks", async () => {
+  let number = 10;
+  const { chat, clock, sent, last } = await begin({}, { Send: () => ({ uId: "alice", mid: message(number++).mid, msgTime: 5 }) });
+  const all = ["a", "b", "c"].map((text) => chat.send("bob", { text }));
+  assert.deepEqual(texts(chat, "bob"), ["a", "b", "c"]);
+  await clock.advance(20);
+  assert.deepEqual(sent.filter(([event]) => event === "Send").map(([, { msg }]) => msg), ["a", "b", "c"]);
+  assert.deepEqual(all.map(({ state }) => state), ["sent", "sent", "sent"]);
+  last().event("RESPSTATUS", { pId: "bob", mid: all[0].mid, STATUS: 2 });
+  assert.equal(all[0].state, "delivered");
+  last().event("RESPSTATUS", { pId: "bob", mid: all[1].mid, STATUS: 3 });
+  assert.deepEqual(all.map(({ state }) => state), ["read", "read", "sent"]);
+});
+
+test("after a lost connection it is sent again with the same cid, before what was written later", async () => {
+  let answer;
+  const { chat, clock, sent, last, join } = await begin({}, { Send: () => answer });
+  chat.send("bob", { text: "one" });
+  await settle();
+  last().onclose();
+  const two = chat.send("bob", { text: "two" });
+  answer = { uId: "alice", mid: message(1).mid, msgTime: 5, repeat: true };
+  await clock.advance(1000);
+  await join();
+  const sends = sent.filter(([event]) => event === "Send").map(([, { msg, cid }]) => [msg, cid]);
+  assert.deepEqual(sends.map(([msg]) => msg), ["one", "one", "two"]);
+  assert.equal(sends[0][1], sends[1][1]);
+  assert.equal(two.state, "sent");
+});
+
+test("a refusal says whether trying again helps; busy and slow down are tried again by themselves", async () => {
+  const answers = [
+    { ER: 1, WHY: "no" }, { ER: 6, WHY: "not yours" }, { ER: 4, WHY: "full" },
+    { ER: 8, WHY: "busy" }, { ER: 4, WHY: "slow", retryIn: 2 }, { mid: message(1).mid, msgTime: 1 },
+  ];
+  const { chat, clock } = await begin({}, { Send: () => answers.shift() });
+  const [invalid, forbidden, full, busy] = ["a", "b", "c", "d"].map((text) => chat.send("bob", { text }));
+  await clock.advance(20);
+  assert.deepEqual([invalid, forbidden, full].map(({ problem }) => [problem.code, problem.again, problem.words]),
+    [["invalid", false, "no"], ["not allowed", false, "not yours"], ["slow down", true, "full"]]);
+  assert.equal(busy.state, "waiting");
+  await clock.advance(5000);
+  assert.equal(busy.state, "sent");
+  chat.discard(invalid);
+  assert.deepEqual(texts(chat, "bob"), ["d", "b", "c"]);
+});
+
+test("edit sends another text, with another cid", async () => {
+  const answers = [{ ER: 6, WHY: "no" }, { mid: message(1).mid, msgTime: 1 }];
+  const { chat, clock, sent } = await begin({}, { Send: () => answers.shift() });
+  const refused = chat.send("bob", { text: "a" });
+  await clock.advance(20);
+  chat.edit(refused, "b");
+  await clock.advance(20);
+  const sends = sent.filter(([event]) => event === "Send").map(([, payload]) => payload);
+  assert.deepEqual(sends.map(({ msg }) => msg), ["a", "b"]);
+  assert.notEqual(sends[0].cid, sends[1].cid);
+  assert.deepEqual(texts(chat, "bob"), ["b"]);
+});
+
+test("the outbox is bounded, and what is too large is refused at once", async () => {
+  const { chat } = await begin({ limits: { outboxMessages: 2 } });
+  assert.throws(() => chat.send("bob", { text: "x".repeat(10_000) }), (error) => error instanceof Refused && error.problem.code === "too large");
+  chat.send("bob", { text: "a" });
+  chat.send("bob", { text: "b" });
+  assert.throws(() => chat.send("bob", { text: "c" }), (error) => error.problem.code === "full");
+});
+
+test("a message to oneself is there once, whichever comes first", async () => {
+  let reply = null;
+  const { chat, clock, last } = await begin({}, { Send: () => reply ?? undefined });
+  reply = { mid: message(1).mid, msgTime: 5 };
+  const first = chat.send("alice", { text: "note" });
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1, { uId: "alice", msg: "note" })] });
+  await clock.advance(20);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1, { uId: "alice", msg: "note" })] });
+  await clock.advance(20);
+  assert.deepEqual(texts(chat, "alice"), ["note"]);
+  assert.equal(first.state, "sent");
+  assert.equal(chat.conversation("alice").unread, 0);
+});
+
+test("names: the option's, else what a message carried, else the id", async () => {
+  const { chat, clock, last } = await begin({ names: { carol: "Carol C." } });
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1, { name: "Bob B." }), message(2, { uId: "carol", name: "another" })] });
+  await clock.advance(20);
+  assert.deepEqual(["bob", "carol", "dave"].map((id) => chat.name(id)), ["Bob B.", "Carol C.", "dave"]);
+});
+
+test("typing and presence are shown, and typing ends", async () => {
+  const { chat, clock, last } = await begin();
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1)] });
+  await clock.advance(20);
+  last().event("RESPTYPING", { uId: "bob" });
+  assert.equal(chat.conversation("bob").typing, true);
+  await clock.advance(4100);
+  assert.equal(chat.conversation("bob").typing, false);
+  last().event("RESPPRESENCE", { id: "bob", online: true, lastSeen: null });
+  assert.deepEqual(chat.conversation("bob").presence, { online: true, lastSeen: null });
+});

@@ -1,0 +1,51 @@
+"""Memory that is free is given back to the system."""
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.free_memory import GROWTH, MAX_PERIOD, PERIOD, FreeMemory, resident, trimmer
+
+
+class FreeMemoryTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.size = 70_000_000
+        self.free = 0
+        self.trims = 0
+        self.service = FreeMemory(self.clock, self.trim, lambda: self.size)
+        self.service.startService()
+
+    def trim(self) -> None:
+        self.trims += 1
+        self.size -= self.free
+        self.free = 0
+
+    def test_a_daemon_that_has_not_grown_is_left_alone(self) -> None:
+        self.clock.pump([PERIOD] * 10)
+        self.assertEqual(self.trims, 0)
+
+    def test_what_was_freed_is_given_back(self) -> None:
+        self.size += GROWTH
+        self.free = GROWTH
+        self.clock.advance(PERIOD)
+        self.assertEqual((self.trims, self.size), (1, 70_000_000))
+        self.clock.pump([PERIOD] * 10)
+        self.assertEqual(self.trims, 1)
+
+    def test_while_nothing_is_free_it_looks_less_often_and_never_ceases(self) -> None:
+        self.size += GROWTH
+        self.clock.pump([PERIOD] * 60)
+        self.assertLess(self.trims, 60 / MAX_PERIOD + 3)
+        self.free = GROWTH
+        self.clock.pump([PERIOD] * int(MAX_PERIOD))
+        self.assertEqual(self.size, 70_000_000)
+
+    def test_it_ends(self) -> None:
+        self.service.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_on_this_machine(self) -> None:
+        trim = trimmer()
+        self.assertGreater(resident(), 1_000_000)
+        if trim is not None:
+            trim()
