@@ -118,6 +118,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "deflate": ("true", True),
     "deflate_from": ("7", 7),
     "access_log": ("false", False),
+    "log_level": ("warn", "warn"),
+    "log_format": ("json", "json"),
+    "log_rotate": ("7", 7),
 }
 #: What a setting's sample can't do without.
 RELAY = {"amqp": "amqp://localhost/", "store": "none"}
