@@ -254,7 +254,7 @@ def _update(
     def found(target: Message | None) -> Deferred[Answer]:
         identity = session.identity
         now = milliseconds(context.hub.wall)
-        target = ensure_may(update.kind, target, identity, within=context.edit_within, now=now)
+        target = ensure_may(update.kind, target, identity, within=context.quotas.edit_within, now=now)
         message = context.composer.compose_update(
             session.user, target, update, msg=msg, attachments=attachments, cid=payload.cid, name=identity.name
         )
