@@ -241,9 +241,7 @@ class Ledger:
         base = device.base
         inbox = self._inboxes[actor.user].items()
         return [
-            offset
-            for offset, mid in inbox
-            if offset > base and offset not in device.offsets and mid not in self._gone
+            offset for offset, mid in inbox if offset > base and offset not in device.offsets and mid not in self._gone
         ]
 
     @staticmethod

@@ -17,7 +17,9 @@ class ArchiveTests(SynchronousTestCase):
         """A file with these messages (id, suffix, sender, cid), and an inbox that has a hole at 2."""
         path = Path(self.mktemp())
         with sqlite3.connect(path) as connection:
-            connection.execute("CREATE TABLE messages (id INTEGER, suffix TEXT, sender INTEGER, cid TEXT, total INTEGER, msg BLOB)")
+            connection.execute(
+                "CREATE TABLE messages (id INTEGER, suffix TEXT, sender INTEGER, cid TEXT, total INTEGER, msg BLOB)"
+            )
             connection.execute("CREATE TABLE inbox (user INTEGER, offset INTEGER)")
             connection.executemany(
                 "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)", [(*row, total, b'"hi"') for row in rows]
