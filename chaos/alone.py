@@ -126,6 +126,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     await one.run()
     members = one.servers.members
     wrong = dict(one.ledger.verdict())
+    wrong |= report.disclosures(one.stage.disclosed, [member.daemon for member in members], say)
     wrong["errors in the daemons' logs"] = sum(len(member.daemon.faults) for member in members)
     wrong["ends of daemons with a status"] = sum(any(member.statuses) for member in members)
     wrong[f"faults felt for more than {BOUND:g} s"] = sum(seconds > BOUND for seconds in one.felt.values())

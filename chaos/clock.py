@@ -152,6 +152,7 @@ class Steps:
         daemons = self.kind.daemons
         proxies = {ANN.name: Proxy(reactor, daemons[0].port), BEN.name: Proxy(reactor, daemons[-1].port)}
         self._stage = Stage(reactor, seed, self.ledger, (), proxies)
+        self.disclosed = self._stage.disclosed
         self.done: Counter[str] = Counter()
         self.felt: dict[str, float] = {}
         self.wrong: dict[str, int] = {}
@@ -222,6 +223,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
         share = options.steps // len(options.kinds) + (number < options.steps % len(options.kinds))
         one = Steps(reactor, name, share, options.seed)
         await one.run()
+        one.wrong |= report.disclosures(one.disclosed, one.kind.daemons, say)
         _tell(name, share, one, say)
         wrong += [f"{name}: {what}" for what, count in one.wrong.items() if count]
     return wrong

@@ -61,5 +61,7 @@ class ClusterRun:
 
     def tell(self, faults: Mapping[str, int], say: Callable[[str], object]) -> list[str]:
         """Say what happened; what must be 0 and is not."""
+        logs = [member.daemon for member in self._servers.members]
+        self.wrong |= report.disclosures(self._stage.disclosed, logs, say)
         daemons = {member.name: member.daemon for member in self._servers.members}
         return report.verdict(self._ledger, faults, wrong=self.wrong, daemons=daemons, stuck=self.stuck, say=say)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from chaos.daemon import Daemon
+from chaos.disclosed import Disclosed
 from chaos.ledger import Ledger
 
 #: Texts of one kind that are shown.
@@ -68,6 +69,19 @@ def verdict(
             tell_log(daemon, say)
     counts = {**wrong, stuck: 1} if stuck else wrong
     return [name for name, count in counts.items() if count]
+
+
+def disclosures(disclosed: Disclosed, daemons: Iterable[Daemon], say: Callable[[str], object]) -> dict[str, int]:
+    """Search the whole logs of daemons, which are let go then, for what no log may hold: counts that must be 0."""
+    lines = size = 0
+    for daemon in daemons:
+        for text in disclosed.shown(daemon.lines()):
+            say(f"  {text}")
+        lines += sum(disclosed.search(daemon.lines()).values())
+        size += sum(1 for _ in daemon.lines())
+        daemon.forget()
+    say(f"{'lines of all logs':45}{size:9,}")
+    return {"of them with a token, a text or the secret": lines, "empty logs": int(not size)}
 
 
 def tell_log(daemon: Daemon, say: Callable[[str], object]) -> None:

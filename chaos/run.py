@@ -120,6 +120,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
         wrong = dict(one.ledger.verdict())
         if not options.memory:
             wrong |= archive.verdict(one.file, one.ledger.acked)
+        wrong |= report.disclosures(one.stage.disclosed, [one.daemon], say)
         wrong["errors in the daemon's log"] = len(one.daemon.faults)
         wrong["status of the daemon's end"] = abs(one.status)
         return report.verdict(
