@@ -35,5 +35,10 @@ def written(ids: int | str, sender: str, recipient: str) -> tuple[int | str, int
     """``uId`` and ``pId`` as they were written, and the sender's name. Raises ValueError: it is no such encoding."""
     if isinstance(ids, int):
         return int(sender) if ids & 1 else sender, int(recipient) if ids & 2 else recipient, None
-    uid, pid, *name = json.loads(ids)
+    found = json.loads(ids)
+    if type(found) is not list or len(found) not in (2, 3):
+        raise ValueError("ids that are no list of two or three")
+    uid, pid, *name = found
+    if type(uid) not in (int, str) or type(pid) not in (int, str) or (name and type(name[0]) is not str):
+        raise ValueError("ids that are neither numbers nor text")
     return uid, pid, name[0] if name else None
