@@ -1,9 +1,11 @@
 """Gives memory that is free back to the system.
 
-glibc's allocator keeps what was freed in the middle of its heap: after 150 clients had sent half a message of a
-megabyte each, and were gone, the daemon held 150 MB for ever, which ``malloc_trim`` gave back in 12 ms (and where there
-is nothing to give back, in 0.1 ms). So it is called soon after memory has grown: what is freed in a second is bounded
-(``max_buffered``), and so is the time that it takes.
+glibc's allocator keeps what was freed in the middle of its heap: after 150 clients had each sent half of a message of a
+megabyte, and had left, the daemon held 150 MB for ever; ``malloc_trim`` gave them back in 12 ms.
+
+The call takes time where the heap has many holes, also if it has been through them before: some 7 ms for each 100 MB.
+Nobody is served meanwhile. So a large process is left alone, and one in which the call was slow and useless for a
+minute.
 """
 
 from __future__ import annotations
@@ -20,12 +22,19 @@ from twisted.internet.interfaces import IReactorTime
 #: Bytes beyond what the daemon had at its start from which on it looks for memory to give back.
 GROWTH: Final = 8_000_000
 
+#: Bytes of a process that is left alone: the call could take longer than one turn of the reactor may, 25 ms.
+MAX_RESIDENT: Final = 300_000_000
+
 #: Seconds between two looks; and while there was nothing to give back twice as many each time, up to so many.
 PERIOD: Final = 1.0
 MAX_PERIOD: Final = 4.0
 
 #: Bytes that are worth it.
 WORTH: Final = 1_000_000
+
+#: Seconds of a call that is slow, and until the next look if it gave nothing back.
+SLOW: Final = 0.005
+SLOW_PERIOD: Final = 60.0
 
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _STATM: Final = Path("/proc/self/statm")
@@ -63,7 +72,7 @@ class FreeMemory(Service):
         self._call: Any = None
 
     def startService(self) -> None:
-        """What the daemon has now it needs."""
+        """Begin to look. What the daemon has now, it needs."""
         super().startService()
         try:
             self._start = self._size()
@@ -72,7 +81,7 @@ class FreeMemory(Service):
         self._call = self._clock.callLater(PERIOD, self._look)
 
     def stopService(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         super().stopService()
         call, self._call = self._call, None
         if call is not None:
@@ -80,10 +89,15 @@ class FreeMemory(Service):
 
     def _look(self) -> None:
         before = self._size()
-        if before < self._start + GROWTH:
+        if not self._start + GROWTH <= before <= MAX_RESIDENT:
             self._period = PERIOD
         else:
+            began = self._clock.seconds()
             self._trim()
-            gained = before - self._size() >= WORTH
-            self._period = PERIOD if gained else min(self._period * 2, MAX_PERIOD)
+            if before - self._size() >= WORTH:
+                self._period = PERIOD
+            elif self._clock.seconds() - began > SLOW:
+                self._period = SLOW_PERIOD
+            else:
+                self._period = min(self._period * 2, MAX_PERIOD)
         self._call = self._clock.callLater(self._period, self._look)

@@ -46,7 +46,7 @@ from kschat.daemon import Daemon
 from kschat.free_memory import FreeMemory, trimmer
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
-from kschat.front.channel import ChannelBounds
+from kschat.front.channel import BoundedSite, ChannelBounds
 from kschat.front.compat_twisted import bound_events
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
 from kschat.front.endpoints import server_endpoint, tls_of
@@ -229,46 +229,27 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
     )
     site = front.site(root, f"{base_path}/socket.io/")
     ports = MultiService()
+
+    def serve(name: str, inner: BoundedSite, *, says: str) -> None:
+        """Listen for ``inner`` as the setting ``name`` says."""
+        description = getattr(config, name)
+        listening = _endpoint(name, description, reactor)
+        rereads.update(certificate_part(name, tls_of(listening), wall))
+        ListeningService(
+            listening, inner, description=description, reactor=reactor, says=says, setting=name
+        ).setServiceParent(ports)
+
     if config.ops_listen:
-        ops_endpoint = _endpoint("ops_listen", config.ops_listen, reactor)
-        rereads |= certificate_part("ops_listen", tls_of(ops_endpoint), wall)
-        ops_port = ListeningService(
-            ops_endpoint,
-            front.ops_site(make_ops_root(ops)),
-            description=config.ops_listen,
-            reactor=reactor,
-            says="serving operators",
-            setting="ops_listen",
-        )
-        ops_port.setServiceParent(ports)
+        serve("ops_listen", front.ops_site(make_ops_root(ops)), says="serving operators")
     port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
     port.setServiceParent(ports)
     if front.peers is not None:
-        inner = _endpoint("peer_listen", config.peer_listen, reactor)
-        rereads |= certificate_part("peer_listen", tls_of(inner), wall)
-        inner_port = ListeningService(
-            inner,
-            front.peer_site(),
-            description=config.peer_listen,
-            reactor=reactor,
-            says="serving other daemons",
-            setting="peer_listen",
-        )
-        inner_port.setServiceParent(ports)
+        serve("peer_listen", front.peer_site(), says="serving other daemons")
     if config.api_listen:
-        api_endpoint = _endpoint("api_listen", config.api_listen, reactor)
         api_keys = ApiKeys.read(config.api_keys)
-        rereads |= certificate_part("api_listen", tls_of(api_endpoint), wall) | api_keys_part(config.api_keys, api_keys)
+        rereads.update(api_keys_part(config.api_keys, api_keys))
         api = Api(chat.operations, api_keys, max_room=config.max_room, max_rooms=config.max_rooms)
-        api_port = ListeningService(
-            api_endpoint,
-            front.ops_site(ApiResource(api)),
-            description=config.api_listen,
-            reactor=reactor,
-            says="serving back ends",
-            setting="api_listen",
-        )
-        api_port.setServiceParent(ports)
+        serve("api_listen", front.ops_site(ApiResource(api)), says="serving back ends")
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)

@@ -3,7 +3,17 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.free_memory import GROWTH, MAX_PERIOD, PERIOD, FreeMemory, resident, trimmer
+from kschat.free_memory import (
+    GROWTH,
+    MAX_PERIOD,
+    MAX_RESIDENT,
+    PERIOD,
+    SLOW,
+    SLOW_PERIOD,
+    FreeMemory,
+    resident,
+    trimmer,
+)
 
 
 class FreeMemoryTests(SynchronousTestCase):
@@ -12,11 +22,13 @@ class FreeMemoryTests(SynchronousTestCase):
         self.size = 70_000_000
         self.free = 0
         self.trims = 0
+        self.takes = 0.0
         self.service = FreeMemory(self.clock, self.trim, lambda: self.size)
         self.service.startService()
 
     def trim(self) -> None:
         self.trims += 1
+        self.clock.rightNow += self.takes
         self.size -= self.free
         self.free = 0
 
@@ -39,6 +51,20 @@ class FreeMemoryTests(SynchronousTestCase):
         self.free = GROWTH
         self.clock.pump([PERIOD] * int(MAX_PERIOD))
         self.assertEqual(self.size, 70_000_000)
+
+    def test_where_the_call_is_slow_and_useless_it_is_seldom_made(self) -> None:
+        self.size += GROWTH
+        self.takes = SLOW * 2
+        self.clock.pump([PERIOD] * int(2 * SLOW_PERIOD))
+        self.assertEqual(self.trims, 2)
+
+    def test_a_large_process_is_left_alone_until_it_is_smaller(self) -> None:
+        self.size = MAX_RESIDENT + 1
+        self.clock.pump([PERIOD] * 10)
+        self.assertEqual(self.trims, 0)
+        self.size = MAX_RESIDENT
+        self.clock.advance(PERIOD)
+        self.assertEqual(self.trims, 1)
 
     def test_it_ends(self) -> None:
         self.service.stopService()

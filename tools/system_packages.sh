@@ -26,6 +26,7 @@ case "${1:-}" in
         # RabbitMQ's program is in its own directory, and on the path only of root.
         test -x /usr/lib/rabbitmq/bin/rabbitmq-server || wanted="$wanted rabbitmq-server"
         command -v redis-server >/dev/null || wanted="$wanted redis-server"
+        command -v curl >/dev/null || wanted="$wanted curl"
         ;;
     proxies)
         # Their programs are on the path only of root.

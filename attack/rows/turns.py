@@ -65,7 +65,7 @@ ROWS = (
     ),
     _row(
         "unknown-events",
-        "events that nobody knows, as fast as they go",
+        "events with unknown names, as fast as they go",
         flood(always(event("Nonsense", {"a": 1}, ack=1) * 2000), join=True),
         settings={"rate_burst": 1},
         answers=("closed 1008",),

@@ -79,7 +79,7 @@ class ApiResource(Resource):
             raise ApiError("unauthorized", "Give a key: Authorization: Bearer KEY.")
         if not key.may(method.scope):
             self._audit(key, method, None, "not-allowed")
-            raise ApiError("not-allowed", f"The key has not the scope {method.scope}.")
+            raise ApiError("not-allowed", f"The key lacks the scope {method.scope}.")
         try:
             body = method.decode(request.content.read() if request.content is not None else b"")
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from kschat.api import types
@@ -70,9 +70,8 @@ async def send(api: Api, key: ApiKey, body: types.Send) -> types.Sent:
         cid = None if body.cid is None else _cid_for(body.cid, to)
         try:
             answer = api.operations.send(sender, Draft(recipient=_recipient(to), msg=body.msg, cid=cid))
-        except ApiError:
-            answer = Deferred()
-            answer.errback()
+        except ApiError as error:
+            answer = fail(error)
         waiting.append(answer.addCallbacks(lambda stored, to=to: _sent(to, stored), _not_sent, errbackArgs=(to,)))
     return types.Sent(results=[await one for one in waiting])
 
@@ -91,7 +90,7 @@ def _not_sent(failure: Failure, to: str) -> types.SendResult:
     error = error_of(failure)
     if error is None:
         failure.raiseException()
-        raise AssertionError  # for mypy
+        raise AssertionError("raiseException returned")
     return types.SendResult(to=to, error=error.problem.type, detail=error.detail)
 
 
@@ -229,7 +228,7 @@ async def _do(api: Api, key: ApiKey, request: types.BatchRequest) -> Any:
     body, outcome = None, "internal"
     try:
         if not key.may(method.scope):
-            raise ApiError("not-allowed", f"The key has not the scope {method.scope}.")
+            raise ApiError("not-allowed", f"The key lacks the scope {method.scope}.")
         try:
             body = method.decode(bytes(request.body))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -23,6 +23,7 @@ from tests.e2e.test_cluster import DaemonsTestCase
 from tests.support import NodeClient, token
 from tests.support.daemon import Daemon
 from tests.support.launch import REPOSITORY, free_ports
+from tests.support.needs import require_program
 from tests.support.rabbitmq import shared_rabbitmq
 from tests.support.redis import shared_redis
 from tests.support.waiting import real_reactor, repeated_until, within
@@ -76,8 +77,7 @@ class Documented(unittest.TestCase):
     timeout = 120
 
     async def test_each_curl_of_the_page_does_what_it_says(self) -> None:
-        if shutil.which("curl") is None:
-            raise unittest.SkipTest("there is no curl")
+        require_program("curl")
         (port,) = free_ports(1)
         daemon = await Daemon.start(self, api_listen=f"tcp:{port}:interface=127.0.0.1", api_keys=keys_file(self))
         page = (REPOSITORY / "docs" / "api.md").read_text("utf-8")

@@ -177,7 +177,7 @@ class BelowAPath(unittest.TestCase):
         agent = Agent(real_reactor())
         for path, status in (
             ("/chat/", 200),
-            ("/chat/static/kschat.js", 200),
+            ("/chat/static/page/main.js", 200),
             ("/chat/metrics", 404),
         ):
             response = await agent.request(b"GET", f"{proxy.url}{path}".encode())

@@ -38,7 +38,7 @@ class Tab:
 
     async def messages(self) -> list[tuple[str, str]]:
         """The conversation as it is shown: (own or other, words)."""
-        each = "(li) => [li.className, li.querySelector('p').innerText]"
+        each = "(li) => [li.className.split(' ')[0], li.querySelector('.text').innerText]"
         script = f"[...document.querySelectorAll('#messages li')].map({each})"
         return [(side, words) for side, words in await self.do("read", script=script)]
 

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import NODE_DIRECTORY, Daemon, require_node, token, within
 from tests.support.launch import REPOSITORY
+from tests.support.needs import require
 
 
 class ClientModule(TestCase):
@@ -29,8 +30,7 @@ class ClientModule(TestCase):
 
     async def test_its_types_are_right(self) -> None:
         compiler = Path(NODE_DIRECTORY) / "node_modules/typescript/bin/tsc"
-        if not compiler.exists():
-            raise SkipTest("typescript is not installed: run `make node`")
+        require("" if compiler.exists() else "typescript is not installed: run `make node`")
         await self.run_node(str(compiler), "--project", str(Path(REPOSITORY) / "tests/node/tsconfig.json"))
 
     async def test_its_tests_in_node_pass(self) -> None:

@@ -16,6 +16,30 @@ from tests.support.launch import REPOSITORY
 STATIC = Path(REPOSITORY) / "static"
 
 
+#: Waits until IndexedDB has the two messages and the draft.
+KEPT = """(async () => {
+  const all = (db, store) => new Promise((resolve, reject) => {
+    const asked = db.transaction(store).objectStore(store).getAll();
+    asked.onsuccess = () => { resolve(asked.result); };
+    asked.onerror = () => { reject(asked.error); };
+  });
+  for (;;) {
+    for (const {name} of await indexedDB.databases()) {
+      const db = await new Promise((resolve, reject) => {
+        const opening = indexedDB.open(name);
+        opening.onsuccess = () => { resolve(opening.result); };
+        opening.onerror = () => { reject(opening.error); };
+      });
+      const isOurs = db.objectStoreNames.contains("outbox");
+      const [outbox, state] = isOurs ? [await all(db, "outbox"), await all(db, "state")] : [[], []];
+      db.close();
+      if (outbox.length === 2 && JSON.stringify(state).includes("a draft")) return;
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 10); });
+  }
+})()"""
+
+
 class InABrowser(TestCase):
     def served(self) -> str:
         """A directory with the module, the example, and an empty page."""
@@ -90,7 +114,7 @@ class InABrowser(TestCase):
         await self.until(tab, "chat.status.state === 'waiting' && chat.status.retryAt > 0")
         script = "for (const text of ['one', 'two']) chat.send('bob', {text}); chat.setDraft('bob', 'a draft')"
         await tab.do("read", script=f"(() => {{ {script} }})()")
-        await tab.do("read", script="new Promise((resolve) => setTimeout(resolve, 300))")  # until IndexedDB has it
+        await tab.do("read", script=KEPT)
         await tab.do("read", script="void setTimeout(() => { location.href = 'about:blank'; })")
         await daemon.restart()
         again = await self.client(browser, daemon, "again", "alice")

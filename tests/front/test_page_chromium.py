@@ -43,8 +43,9 @@ class TwoTabs(TestCase):
         ]
         for writer, reader, words in said:
             await writer.write(words)
-            await reader.see(".other p", words.split("\n")[0])
-            await writer.see(".own[data-state=sent] p", words.split("\n")[0])
+            await reader.see(".other .text", words.split("\n")[0])
+            stored = ":is([data-state=sent], [data-state=delivered], [data-state=read])"
+            await writer.see(f".own{stored} .text", words.split("\n")[0])
         self.assertEqual(
             await alice.messages(), [("own" if writer is alice else "other", words) for writer, _, words in said]
         )
@@ -60,19 +61,19 @@ class TwoTabs(TestCase):
         alice, bob = await self.both(daemon, browser)
         await daemon.kill()
         for tab in (alice, bob):
-            await tab.see("#status[data-state=lost]", "Connection lost")
+            await tab.see("#status[data-state=waiting]", "Connection lost")
         await alice.write("Are you there?")
-        await alice.see(".own[data-state=pending] small", "Waiting for the connection")
+        await alice.see(".own[data-state=waiting] .text", "Are you there?")
         await daemon.restart()
         # A demo makes itself a new secret: the tabs fetch a new token by themselves.
         for tab in (alice, bob):
             await tab.see("#status[data-state=connected]", "Connected")
-        await alice.see(".own[data-state=sent] p", "Are you there?")
+        await alice.see(".own:is([data-state=sent], [data-state=delivered], [data-state=read]) .text", "Are you there?")
         # Whether Bob's tab was back before the message came is a race, which the memory store does not mend.
         await bob.write("Yes")
-        await alice.see(".other p", "Yes")
+        await alice.see(".other .text", "Yes")
         await alice.write("Good")
-        await bob.see(".other p", "Good")
+        await bob.see(".other .text", "Good")
         self.assertEqual((await alice.messages()), [("own", "Are you there?"), ("other", "Yes"), ("own", "Good")])
         for tab in (alice, bob):
             self.assertEqual(await tab.complaints(), [])
@@ -81,19 +82,20 @@ class TwoTabs(TestCase):
         daemon, browser = await self.begin()
         alice, bob = await self.both(daemon, browser, between="refusing")
         await alice.write("Listen!")
-        self.assertIn("Too many, slow down.", await alice.see(".own[data-state=failed] small"))
+        self.assertIn("Too many, slow down.", await alice.see(".own[data-state=failed] .why"))
         await alice.do("click", selector="role=button[name='Try again']")
-        await alice.see(".own[data-state=sent] p", "Listen!")
-        await bob.see(".other p", "Listen!")
+        await alice.see(".own:is([data-state=sent], [data-state=delivered], [data-state=read]) .text", "Listen!")
+        await bob.see(".other .text", "Listen!")
         self.assertEqual(await alice.messages(), [("own", "Listen!")])
 
     async def test_what_is_too_large_is_not_sent_and_disturbs_nothing(self) -> None:
         daemon = await Daemon.start(self, secret="", demo=True, max_payload=2000)
         alice, bob = await self.both(daemon, Browser.start(self, daemon))
         await alice.write("я" * 1000)
-        self.assertIn("Too long", await alice.see(".own[data-state=failed] small"))
+        self.assertIn("Too long", await alice.see("#notice"))
+        self.assertEqual(await alice.do("read", script="document.getElementById('text').value.length"), 1000)
         await alice.write("я" * 800)
-        await bob.see(".other p", "я" * 800)
+        await bob.see(".other .text", "я" * 800)
 
     async def test_a_repeated_delivery_is_shown_once(self) -> None:
         daemon, browser = await self.begin()
@@ -101,7 +103,7 @@ class TwoTabs(TestCase):
         for words in ("one", "two", "one"):
             await bob.write(words)
         await bob.write("end")
-        await alice.see(".other p", "end")
+        await alice.see(".other .text", "end")
         self.assertEqual([words for _, words in await alice.messages()], ["one", "two", "one", "end"])
 
     async def test_it_can_be_used_on_a_phone_and_by_ear(self) -> None:
@@ -111,7 +113,7 @@ class TwoTabs(TestCase):
         await phone.see("role=status", "Connected")
         await phone.do("fill", selector=f"role=textbox[name='Message to {'m' * 128}']", text="x" * 2000)
         await phone.do("click", selector="role=button[name='Send']")
-        await phone.see("role=log >> .own[data-state=sent]")
+        await phone.see("role=log >> .own[data-state=sent] .text")
         wider = await phone.do("read", script="document.documentElement.scrollWidth - innerWidth")
         self.assertEqual(wider, 0)
         ground = await phone.do("read", script="getComputedStyle(document.body).backgroundColor")
@@ -128,8 +130,10 @@ class WithTokens(TestCase):
         alice = await browser.open("alice", f"{daemon.url}/?{urlencode({'uid': 'alice', **query})}")
         await alice.see("#status[data-state=connected]")
         mallory = await browser.open("mallory", f"{daemon.url}/?{urlencode({'uid': 'mallory', **query})}")
-        self.assertEqual(await mallory.see("#status[data-state=refused]"), "Not connected")
-        self.assertIn("does not accept this page’s token", await mallory.see("#notice"))
+        said = await mallory.see("#status[data-state=refused]")
+        self.assertIn("Not connected", said)
+        self.assertIn("does not accept this page’s token", said)
+        self.assertNotIn("token", await alice.do("read", script="location.search"))
         nobody = await browser.open("nobody", f"{daemon.url}/?uid=alice&rid=bob")
         self.assertIn("This page has no token", await nobody.see("#no-token"))
         for tab in (alice, mallory, nobody):

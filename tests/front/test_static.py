@@ -143,7 +143,7 @@ class Files(TestCase):
 
     async def test_the_pages_own_files_are_there(self) -> None:
         served = Served(self, static=StaticFiles(shipped("static")))
-        for name in ("kschat.js", "kschat/socketio.js", "kschat/chat.js", "kschat.css", "kschat.svg"):
+        for name in ("page/main.js", "page/page.css", "kschat/socketio.js", "kschat/chat.js", "kschat.svg"):
             self.assertEqual((await served.get(f"/static/{name}")).code, 200, name)
 
 

@@ -139,7 +139,7 @@ class AmqpConnection:
             looking = await self.link.channel()
             await looking.exchange_declare(settings.exchange, settings.exchange_type, passive=True)
         except ChannelClosed:
-            return  # not connected
+            return  # there is no such exchange
         plain_channel(looking).close()  # (pika's wrapper answers this by the exception that it was closed)
         self._owner.met_exchange()
 

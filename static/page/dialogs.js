@@ -1,0 +1,242 @@
+// The dialogs: a new conversation, the settings, the list of keys, what can be done with a person or a room.
+
+import {avatar, button, make} from "./dom.js";
+import {NAMES} from "./texts.js";
+
+/** @import {ChatApi} from "../kschat/types.js" */
+/** @import {Key, Texts} from "./texts.js" */
+
+/**
+ * @typedef {object} Page  What the dialogs need of it.
+ * @property {ChatApi} chat
+ * @property {Texts} texts
+ * @property {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} settings
+ * @property {(id: string) => void} select
+ * @property {(theme?: string) => void} applyTheme
+ * @property {() => void} writeSettings
+ * @property {() => (import("./notices.js").Notices|null)} notices
+ */
+
+export class Dialogs {
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    this.texts = page.texts;
+  }
+
+  /** @param {"start"|"settings"|"keys"|"details"} name @param {string|null} id  The conversation that is open. */
+  open(name, id) {
+    if (document.querySelector("dialog[open]")) return;
+    /** @type {Record<string, Key>} */
+    const titles = {start: "startTitle", settings: "settings", keys: "keys", details: "details"};
+    const dialog = make("dialog");
+    dialog.id = name;
+    const title = make("h2", "", this.texts.say(titles[name]));
+    title.id = `${name}-title`;
+    dialog.setAttribute("aria-labelledby", title.id);
+    const header = make("header", "", title);
+    const close = button(this.texts.say("close"), {icon: "close", className: "icon-button"});
+    close.addEventListener("click", () => { dialog.close(); });
+    header.append(close);
+    const inside = make("div", "inside");
+    dialog.append(header, inside);
+    // A click beside it closes it.
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+    dialog.addEventListener("close", () => { dialog.remove(); });
+    document.body.append(dialog);
+    if (name === "start") this.#start(dialog, inside);
+    else if (name === "settings") this.#settings(dialog, inside);
+    else if (name === "keys") this.#keys(inside);
+    else if (id !== null) this.#details(dialog, inside, id);
+    dialog.showModal();
+  }
+
+  /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside */
+  #start(dialog, inside) {
+    const form = make("form", "inside");
+    form.style.padding = "0";
+    const input = make("input");
+    input.id = "start-id";
+    input.required = true;
+    input.autofocus = true;
+    input.maxLength = 128;
+    input.autocomplete = "off";
+    input.setAttribute("autocapitalize", "none");
+    input.spellcheck = false;
+    const label = make("label", "", this.texts.say("startLabel"));
+    label.append(input);
+    const submit = make("button", "", this.texts.say("open"));
+    submit.type = "submit";
+    form.append(label, make("div", "buttons", submit));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const id = input.value.trim();
+      if (!id || id === "#") {
+        input.setCustomValidity(this.texts.say("badName"));
+        input.reportValidity();
+        return;
+      }
+      dialog.close();
+      this.page.select(id);
+    });
+    input.addEventListener("input", () => { input.setCustomValidity(""); });
+    inside.append(form);
+  }
+
+  /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside */
+  #settings(dialog, inside) {
+    const {texts, page} = this;
+    const {settings} = page;
+    const theme = this.#choice("set-theme", "theme", [["", "themeAuto"], ["light", "themeLight"], ["dark", "themeDark"]], settings.theme);
+    theme.select.addEventListener("change", () => {
+      settings.theme = theme.select.value;
+      page.applyTheme(settings.theme);
+      page.writeSettings();
+    });
+    const language = this.#choice("set-language", "language", [["", "languageAuto"]], undefined);
+    for (const [value, name] of Object.entries(NAMES)) language.select.add(new Option(name, value));
+    language.select.value = settings.language ?? "";
+    language.select.addEventListener("change", () => {
+      settings.language = language.select.value;
+      page.writeSettings();
+      const query = new URLSearchParams(location.search);
+      query.delete("lang");
+      history.replaceState(history.state, "", `?${query}`);
+      language.hint.hidden = false;
+    });
+    language.hint.textContent = texts.say("nextVisit");
+    const sound = this.#check("set-sound", "sound", settings.sound);
+    sound.box.addEventListener("change", () => {
+      settings.sound = sound.box.checked;
+      page.writeSettings();
+      if (settings.sound) page.notices()?.sound(); // to hear what was chosen
+    });
+    const notify = this.#check("set-notify", "notify", settings.notify && globalThis.Notification?.permission === "granted");
+    const denied = make("p", "hint", texts.say("notifyDenied"));
+    denied.hidden = true;
+    notify.box.addEventListener("change", async () => {
+      // Asked for only when the user has said so.
+      const allowed = notify.box.checked && await globalThis.Notification?.requestPermission() === "granted";
+      denied.hidden = !notify.box.checked || allowed;
+      notify.box.checked = settings.notify = allowed;
+      page.writeSettings();
+    });
+    inside.append(theme.label, language.label, language.hint, sound.label, notify.label, denied);
+    this.#blocked(inside);
+    const buttons = make("div", "buttons");
+    for (const [id, key, all] of /** @type {const} */ ([["logout", "logout", false], ["logout-all", "logoutAll", true]])) {
+      const element = button(texts.say(key), {className: "plain"});
+      element.id = id;
+      element.addEventListener("click", () => {
+        dialog.close();
+        page.chat.logout(all).catch(() => {}); // the status says how it ended
+      });
+      buttons.append(element);
+    }
+    inside.append(buttons);
+  }
+
+  /** @param {string} id @param {Key} title @param {[string, Key][]} options @param {string} [value] */
+  #choice(id, title, options, value) {
+    const select = make("select");
+    select.id = id;
+    for (const [option, key] of options) select.add(new Option(this.texts.say(key), option));
+    select.value = value ?? "";
+    const label = make("label", "", this.texts.say(title));
+    label.append(select);
+    const hint = make("p", "hint");
+    hint.hidden = true;
+    return {label, select, hint};
+  }
+
+  /** @param {string} id @param {Key} key @param {boolean} [checked] */
+  #check(id, key, checked) {
+    const box = make("input");
+    box.type = "checkbox";
+    box.id = id;
+    box.checked = Boolean(checked);
+    const label = make("label", "check", box);
+    label.append(make("span", "", this.texts.say(key)));
+    return {label, box};
+  }
+
+  /** @param {HTMLElement} inside */
+  async #blocked(inside) {
+    const {texts, page} = this;
+    const place = make("div");
+    inside.append(make("h3", "", texts.say("blocked")), place);
+    try {
+      const ids = await page.chat.blocked();
+      if (!ids.length) place.append(make("p", "hint", texts.say("nobodyBlocked")));
+      for (const id of ids) {
+        const entry = make("p", "entry", make("bdi", "", page.chat.name(id)));
+        const free = button(texts.say("unblock", {name: page.chat.name(id)}), {className: "plain"});
+        free.addEventListener("click", () => { this.#ask(page.chat.unblock(id), entry, () => { entry.remove(); }); });
+        entry.append(free);
+        place.append(entry);
+      }
+    } catch {
+      place.append(make("p", "hint", texts.say("notLoaded")));
+    }
+  }
+
+  /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside @param {string} id */
+  async #details(dialog, inside, id) {
+    const {texts, page} = this;
+    const {chat} = page;
+    const who = make("p", "entry", avatar(id, chat.name(id)));
+    const name = make("bdi", "", chat.name(id) === id ? id : `${chat.name(id)} (${id})`);
+    name.style.flex = "1";
+    who.append(name);
+    const buttons = make("div", "buttons");
+    const said = make("p", "hint");
+    said.setAttribute("role", "status");
+    inside.append(who, said, buttons);
+    if (id === chat.user) return;
+    if (id.startsWith("#")) {
+      const leave = button(texts.say("leave"), {className: "plain"});
+      leave.addEventListener("click", () => {
+        this.#ask(chat.leave(id), said, () => { dialog.close(); });
+      });
+      buttons.append(leave);
+      return;
+    }
+    const draw = (/** @type {boolean} */ isBlocked) => {
+      const change = button(texts.say(isBlocked ? "unblock" : "block", {name: chat.name(id)}), {className: "plain"});
+      change.addEventListener("click", () => {
+        this.#ask(isBlocked ? chat.unblock(id) : chat.block(id), said, () => { draw(!isBlocked); });
+      });
+      buttons.replaceChildren(change);
+      said.textContent = isBlocked ? "" : texts.say("blockHint");
+    };
+    try {
+      draw((await chat.blocked()).includes(id));
+    } catch {
+      said.textContent = texts.say("notLoaded");
+    }
+  }
+
+  /** @param {Promise<void>} asked @param {HTMLElement} place @param {() => void} done */
+  async #ask(asked, place, done) {
+    try {
+      await asked;
+      done();
+    } catch (error) {
+      place.append(` ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  /** @param {HTMLElement} inside */
+  #keys(inside) {
+    const list = make("dl");
+    for (const [keys, key] of /** @type {[string[], Key][]} */ ([
+      [["Enter"], "keySend"], [["Shift+Enter"], "keyLine"], [["↑", "↓"], "keyMove"], [["R", "C"], "keyReply"],
+      [["Ctrl+K"], "keySearch"], [["Alt+↑", "Alt+↓"], "keyNext"], [["Esc"], "keyEscape"], [["?"], "keyKeys"],
+    ])) {
+      const term = make("dt");
+      for (const name of keys) term.append(make("kbd", "", name));
+      list.append(term, make("dd", "", this.texts.say(key)));
+    }
+    inside.append(list);
+  }
+}
