@@ -76,15 +76,15 @@ class Daemon:
             if is_fault(text := line.decode(errors="replace")):
                 self.faults.append(text)
 
-    def lines(self) -> Iterator[str]:
-        """The lines of its whole log, over all its lives."""
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged, over all its lives; until it is abandoned."""
         self._whole.seek(0)
         for line in self._whole:
             yield line.rstrip(b"\n").decode(errors="replace")
         self._whole.seek(0, SEEK_END)
 
     def forget(self) -> None:
-        """Let go of its log."""
+        """Let go of its whole log."""
         self._whole.close()
 
     async def start(self) -> None:
@@ -112,9 +112,10 @@ class Daemon:
         self._transport.signalProcess(number.value)
 
     async def abandon(self) -> None:
-        """End it in any case."""
+        """End it in any case, and let go of its whole log."""
         if self._process is not None and not self._process.ended.called:
             await self._end(SIGKILL)
+        self.forget()
 
     async def _end(self, number: Signals) -> int:
         process = self._process

@@ -17,7 +17,7 @@ MARK: Final = "Kx7textOfAMessage:"
 #: Characters of a part of a token by which it is recognised: what is cut off by a bound on a line is found as well.
 PART: Final = 16
 
-#: Lines that are shown of each kind.
+#: Lines that are shown.
 MOST: Final = 3
 
 
@@ -52,21 +52,38 @@ class Disclosed:
             self._signs[part[:PART]] = "a token"
             self._signs[part[-PART:]] = "a token"
 
-    def search(self, lines: Iterable[str]) -> Counter[str]:
-        """How many lines hold something, by what it is."""
-        return Counter(what for line in lines for what in self.held_by(line))
-
     def held_by(self, line: str) -> set[str]:
         """What one line holds that it may not."""
         return {what for sign, what in self._signs.items() if sign in line}
 
-    def shown(self, lines: Iterable[str]) -> list[str]:
-        """Some lines that hold something, and what."""
-        found: list[str] = []
+
+class LogSearch:
+    """Reads all logs of a run.
+
+    Args:
+        disclosed: what they may not hold.
+
+    Attributes:
+        logs: of each server its lines and characters.
+        found: how many lines hold something, by what it is.
+        shown: some of them, and what they hold.
+    """
+
+    def __init__(self, disclosed: Disclosed) -> None:
+        self._disclosed = disclosed
+        self.logs: dict[str, tuple[int, int]] = {}
+        self.found: Counter[str] = Counter()
+        self.shown: list[str] = []
+
+    def read(self, name: str, lines: Iterable[str]) -> None:
+        """Read the whole log of the server of this name."""
+        count = size = 0
         for line in lines:
-            held = self.held_by(line)
+            count += 1
+            size += len(line) + 1
+            held = self._disclosed.held_by(line)
             if held:
-                found.append(f"{', '.join(sorted(held))}: {line}")
-                if len(found) == MOST:
-                    break
-        return found
+                self.found.update(held)
+                if len(self.shown) < MOST:
+                    self.shown.append(f"{name}: {', '.join(sorted(held))}: {line}")
+        self.logs[name] = (count, size)

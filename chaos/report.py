@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from chaos.daemon import Daemon
-from chaos.disclosed import Disclosed
+from chaos.disclosed import LogSearch
 from chaos.ledger import Ledger
 
 #: Texts of one kind that are shown.
@@ -71,17 +71,18 @@ def verdict(
     return [name for name, count in counts.items() if count]
 
 
-def disclosures(disclosed: Disclosed, daemons: Iterable[Daemon], say: Callable[[str], object]) -> dict[str, int]:
-    """Search the whole logs of daemons, which are let go then, for what no log may hold: counts that must be 0."""
-    lines = size = 0
-    for daemon in daemons:
-        for text in disclosed.shown(daemon.lines()):
-            say(f"  {text}")
-        lines += sum(disclosed.search(daemon.lines()).values())
-        size += sum(1 for _ in daemon.lines())
-        daemon.forget()
-    say(f"{'lines of all logs':45}{size:9,}")
-    return {"of them with a token, a text or the secret": lines, "empty logs": int(not size)}
+def disclosures(search: LogSearch, say: Callable[[str], object]) -> dict[str, int]:
+    """What was read of all logs, and found in them: counts that must be 0."""
+    for name, (lines, size) in search.logs.items():
+        say(f"{f'the log of {name}':45}{lines:9,} lines, {size:,} characters, searched for tokens and texts")
+    for text in search.shown:
+        say(f"  {text}")
+    # A log that holds nothing was not read.
+    empty = sum(not lines for lines, _ in search.logs.values())
+    return {
+        "lines of logs with a token, text or secret": sum(search.found.values()),
+        "empty logs": empty or int(not search.logs),
+    }
 
 
 def tell_log(daemon: Daemon, say: Callable[[str], object]) -> None:

@@ -1,7 +1,9 @@
-"""Fuzzes one target in this process: ``python -m fuzz.one TARGET [libFuzzer's arguments]``."""
+"""Fuzzes one target in this process: ``python -m fuzz.one TARGET SECONDS [libFuzzer's flags]``."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from time import process_time
 from typing import Final
@@ -21,16 +23,18 @@ class Slow(Exception):
 
 
 def main() -> None:
-    """Fuzz until libFuzzer ends this process."""
-    name = sys.argv.pop(1)
+    """Fuzz for so many seconds of CPU; libFuzzer ends this process."""
+    name, seconds = sys.argv.pop(1), float(sys.argv.pop(1))
     target = TARGETS[name]
 
     def one(data: bytes) -> None:
         began = process_time()
         target(data)
-        seconds = process_time() - began
-        if seconds > SECONDS + BYTE_SECONDS * len(data):
-            raise Slow(f"{len(data)} bytes took {seconds:.2f} s")
+        ended = process_time()
+        if ended - began > SECONDS + BYTE_SECONDS * len(data):
+            raise Slow(f"{len(data)} bytes took {ended - began:.2f} s")
+        if ended > seconds:
+            os.kill(os.getpid(), signal.SIGUSR1)  # by which libFuzzer ends in order
 
     atheris.Setup([f"{sys.argv[0]} {name}", *sys.argv[1:]], one)
     atheris.Fuzz()

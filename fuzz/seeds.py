@@ -11,8 +11,10 @@ from kschat.backends.amqp import codec as amqp
 from kschat.backends.amqp.neighbours import Card
 from kschat.chat import cluster_commands as cluster
 from kschat.chat.interfaces import Stored
+from kschat.chat.tokens import Issuer
 from kschat.wire.engineio import Frame
 from kschat.wire.payload import encode
+from tests.chat.daemon import NOW, SECRET
 from tests.mutations import Mutations
 
 _pack: Final = msgspec.msgpack.encode
@@ -55,6 +57,33 @@ _BODY: Final = b'{"uId":1,"pId":"2","msg":{"a":[1e5,"\\ud83d"]},"msgTime":1.5}'
 _ATTACHED: Final = msgspec.structs.replace(
     MESSAGE, msg=msgspec.Raw(b'[{"_placeholder":true,"num":0}]'), attachments=(b"\x00\xff",), cid="c"
 )
+
+_COMMANDS: Final[list[cluster.ClusterCommand]] = [
+    cluster.Typing("ben"),
+    cluster.Receipt("ben", True, MESSAGE.mid, 2),
+    cluster.Carbon(b'["RESPCARBON",{}]', (b"x",)),
+    cluster.Emit(b'["x"]'),
+    cluster.BlockChange("ann", "ben", True),
+    cluster.SocketsRequest("1"),
+    cluster.SocketsListed("1", (cluster.SocketInfo("s", "192.0.2.7", 4, 1.5),)),
+]
+
+_ASKED: Final = [
+    ("Send", _SEND),
+    ("Read", {"pId": "ben", "mid": MESSAGE.mid}),
+    ("Typing", {"pId": "ben"}),
+    ("Presence", {"ids": ["ben", 7]}),
+    ("History", {"pId": "ben", "before": MESSAGE.mid, "limit": 5}),
+    ("Conversations", None),
+    ("Sync", {"offset": 0}),
+    ("Join", {"room": "#r"}),
+    ("Leave", {"room": "r"}),
+    ("Block", {"pId": "ben"}),
+    ("Unblock", {"pId": "ben"}),
+    ("Blocked", None),
+    ("Token", {"token": "x"}),
+    ("Logout", {"all": True}),
+]
 
 SEEDS: Final[dict[str, list[bytes]]] = {
     "session": _sessions(),
@@ -100,6 +129,36 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         IDS.new().encode(),
         IDS.proofs.make(method=b"GET", uri=b"/", client=b"127.0.0.1 1", body=b""),
         b"\x81\xfe\x00\x80abcd",
+    ],
+    "tokens": [
+        *(Issuer(SECRET, lambda: NOW).issue(user, 60, rooms, to=to, name="Ann").encode() for user, rooms, to in (
+            ("ann", "*", None), ("ben", ("one",), ("ann", "team-*", "*x*y")),
+        )),
+        b'{"data":{"id":42.0,"to":["a*b*c",7],"rooms":["r"],"name":"Ann"},"exp":1e11,"iat":1,"jti":5,"aud":["x"]}',
+        b'{"alg":"HS256","kid":"k","typ":"JWT"}' + BETWEEN + b'{"data":{"id":"ann"},"exp":17000000001.5}',
+        b'{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"k","alg":"HS256"},{"kty":"OKP","crv":"Ed25519","x":"AAAA"},'
+        b'{"kty":"RSA","n":"AQAB","e":"AQAB","use":"sig"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}',
+    ],
+    "chat": [
+        *(BETWEEN.join([text, *(b"\x01" + one for one in rest)]) for text, *rest in _mutated(4, 20)),
+        *(msgspec.json.encode([name, body]) for name, body in _ASKED),
+        b'["Send",{"uId":"ann","pId":"ben","msg":{"a":[1e5,"\\ud83d"]},"rno":[1],"cid":"c"}]'
+        + BETWEEN + b'["Read",{"pId":"ben","mid":"000001836a0b0c0d00000000"}]' + BETWEEN + b'43/kschat,0[{"x":1}]',
+        b'451-/kschat,7["Send",{"uId":"ann","pId":"#r","msg":{"_placeholder":true,"num":0}}]' + BETWEEN + b"\x01\x00\xff",
+    ],
+    "published": [
+        *(bytes([number % 2]) + BETWEEN + bytes(8) + b"\x91" + cluster.packed(one) for number, one in enumerate(_COMMANDS)),
+        *(b"\x02ben" + BETWEEN + b"12345678\x91" + cluster.packed(one) for one in _COMMANDS),
+        b"\x03ben" + BETWEEN + b"1",
+        b"\x03ben" + BETWEEN + b"01700000000000",
+        b"\x04" + BETWEEN + b"abcdef7",
+    ],
+    "replies": [
+        b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n+PONG\r\n",
+        b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$3\r\nabc\r\n",
+        b"-ERR max number of clients reached\r\n",
+        b"*4\r\n:1\r\n$-1\r\n*2\r\n$0\r\n\r\n-WRONGTYPE x\r\n*-1\r\n",
+        b"%1\r\n+a\r\n#t\r\n>2\r\n,1.5\r\n_\r\n",
     ],
     "inflated": [b"\xf2\x48\xcd\xc9\xc9\x07\x00", b"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff"],
     "sockets": [

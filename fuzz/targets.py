@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+import re
 import zlib
-from collections.abc import Callable
-from typing import Any, Final
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from autobahn.websocket.compress import PerMessageDeflateOffer
+from autobahn.exception import PayloadExceededError
+from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
 from kschat.backends.amqp import codec as amqp
 from kschat.backends.amqp.neighbours import Card, Neighbours
+from kschat.backends.memory import MemoryRouter, MemoryStore
+from kschat.backends.redis import RedisBus
+from kschat.backends.redis import Settings as RedisSettings
+from kschat.backends.redis.client.connection import Connection as RedisConnection
+from kschat.backends.redis.client.connection import Subscriber
 from kschat.backends.redis.store import codec as redis
+from kschat.chat import outgoing
 from kschat.chat.cluster_commands import ClusterCommandError, unpacked
 from kschat.chat.interfaces import Stored
+from kschat.chat.keys import Keys, KeysError
 from kschat.chat.message import Message
+from kschat.chat.tokens import TokenError, Verifier
+from kschat.counters import Counters
 from kschat.front.channel import redacted
 from kschat.front.clients import ClientAddress, ClientAddresses
+from kschat.front.deflate import BoundedDeflate, accept
 from kschat.front.engine_request import EngineRequest
 from kschat.front.frames import head_of
 from kschat.front.origins import Origins
@@ -30,9 +49,13 @@ from kschat.wire.errors import ProtocolError, Reason
 from kschat.wire.limits import Limits
 from kschat.wire.session import EngineSession, HeartbeatTimes
 from kschat.wire.socketio import Ack, Connect, Event
+from tests.chat import peers
+from tests.chat.daemon import NOW, SECRET
 from tests.front.daemon import Daemon
 from tests.front.frames import client_frame
 from tests.wire.fakes import FakeTimers, FakeTransport
+
+T = TypeVar("T")
 
 LIMITS: Final = Limits()
 NAMED: Final = ProtocolError
@@ -216,6 +239,7 @@ def _routed(kind: str | None, headers: dict[str, Any] | None, body: bytes) -> No
 def _is_whole(one: Stored) -> None:
     """What a daemon does next with a message."""
     assert int(one.message.mid[:16], 16) >= 0
+    json.loads(outgoing.piece(one.message, 1))
     amqp.packed([one])
     redis.BatchEncoder().encode([one.message])
 
@@ -254,16 +278,10 @@ def requests(data: bytes) -> None:
 
 def inflated(data: bytes) -> None:
     """Compressed frames of a WebSocket: bytes as they come, and what they are when they are inflated."""
-    from kschat.front.deflate import BoundedDeflate, accept
-
     agreed = accept([PerMessageDeflateOffer()])
     assert agreed is not None
-    from autobahn.websocket.compress import PerMessageDeflate
-
     one = BoundedDeflate(PerMessageDeflate.create_from_offer_accept(True, agreed))
     one.start_decompress_message()
-    from autobahn.exception import PayloadExceededError
-
     try:
         one.decompress_message_data(data)
         one.end_decompress_message()
@@ -271,51 +289,227 @@ def inflated(data: bytes) -> None:
         pass
 
 
-class _Front:
-    """A front in memory, which is replaced after so many clients, and the failures that it has logged."""
+@contextmanager
+def _no_failures() -> Iterator[None]:
+    """Raises what is logged as a failure meanwhile."""
+    logged: list[Failure] = []
 
-    def __init__(self) -> None:
-        self.daemon = Daemon(Welcome(), access_log=False)
-        self.left = 200
-        self.failures: list[Any] = []
-
-    def __call__(self, event: Any) -> None:
+    def observe(event: Any) -> None:
         if "log_failure" in event:
-            self.failures.append(event["log_failure"])
+            logged.append(event["log_failure"])
+
+    observer: Any = observe
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observer)
+        for failure in logged:
+            failure.raiseException()
 
 
-_front: list[_Front] = []
+#: Inputs after which what lives on between them is replaced, so that it does not grow.
+INPUTS: Final = 200
+
+
+class _Renewed(Generic[T]):
+    """Something that takes long to make, and so serves many inputs."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._left = 0
+
+    def get(self) -> T:
+        """The one for the next input."""
+        if not self._left:
+            self._one, self._left = self._make(), INPUTS
+        self._left -= 1
+        return self._one
+
+    def drop(self) -> None:
+        """Make another one for the next input."""
+        self._left = 0
+
+
+_FRONT: Final = _Renewed(lambda: Daemon(Welcome(), access_log=False))
 
 
 def sockets(data: bytes) -> None:
     """Bytes on a connection that is a WebSocket and has joined: as they come, and as frames."""
-    if not _front or not _front[0].left:
-        for old in _front:
-            globalLogPublisher.removeObserver(old)  # type: ignore[arg-type]
-        _front[:] = [_Front()]
-        globalLogPublisher.addObserver(_front[0])  # type: ignore[arg-type]
-    front = _front[0]
-    front.left -= 1
-    peer = front.daemon.joined()
-    raw, _, rest = data.partition(b"\x00\x1e")
-    if rest or data[:1] < b"\x80":
-        for part in (raw + BETWEEN + rest).split(BETWEEN):
-            peer.arrive(client_frame(part[1:], 2) if part[:1] == b"\x01" else client_frame(part))
-    else:
-        peer.arrive(data)
-    front.daemon.take_turns()
-    if peer.wire.connected:
-        peer.wire.finish()
-    front.daemon.take_turns()
-    front.daemon._wires.clear()
-    failures, front.failures = front.failures, []
-    for failure in failures:
-        failure.raiseException()
+    front = _FRONT.get()
+    with _no_failures():
+        peer = front.joined()
+        raw, _, rest = data.partition(b"\x00\x1e")
+        if rest or data[:1] < b"\x80":
+            for part in (raw + BETWEEN + rest).split(BETWEEN):
+                peer.arrive(client_frame(part[1:], 2) if part[:1] == b"\x01" else client_frame(part))
+        else:
+            peer.arrive(data)
+        front.take_turns()
+        if peer.wire.connected:
+            peer.wire.finish()
+        front.take_turns()
+        front._wires.clear()
+
+
+#: Frames that a client has been sent, after which it leaves and comes back.
+MAX_FRAMES: Final = 1000
+
+
+class _Chat:
+    """A whole chat in memory, on a bus of Redis that is never connected; and two of its clients."""
+
+    def __init__(self) -> None:
+        clock = Clock()
+        clock.advance(NOW)
+        settings = RedisSettings(url="redis://127.0.0.1:1")
+        self.bus = RedisBus(settings, settings, clock, Counters())
+        store = MemoryStore(10_000, 10_000_000)
+        self.daemon = peers.Daemon(store, MemoryRouter(), clock, bus=self.bus)
+        self.clients = {user: self.joined(user) for user in ("ann", "ben")}
+
+    def joined(self, user: str) -> peers.Client:
+        """A client that is told everything."""
+        client = self.daemon.client(user, rooms="*")
+        return client.join(receipts=True, carbons=True, typing=True, batch=True)
+
+    def settle(self) -> None:
+        """Let what was gathered be told, and clients confirm it."""
+        for client in self.clients.values():
+            self.daemon.clock.advance(1)
+            client.pong()
+        self.daemon.clock.advance(1)
+
+    def renew(self) -> bool:
+        """Let clients come back that were disconnected; whether they may."""
+        for user, client in self.clients.items():
+            if client.alive and len(client.pipe.frames) > MAX_FRAMES:
+                client.drop()
+            if not client.alive:
+                self.clients[user] = self.joined(user)
+        return all(client.alive for client in self.clients.values())
+
+
+_CHATS: Final = _Renewed(_Chat)
+
+
+def commands_of_clients(data: bytes) -> None:
+    """What a client says to the chat: an event's array, or any frame."""
+    chat = _CHATS.get()
+    with _no_failures():
+        session = chat.clients["ann"].session
+        for number, part in enumerate(data.split(BETWEEN)):
+            if part[:1] == b"\x01":
+                session.receive(part[1:], True)
+            else:
+                session.receive(b"42/kschat,%d%b" % (number, part) if part[:1] == b"[" else part)
+        chat.settle()
+        for client in chat.clients.values():
+            client.read()  # all of it can be read
+        assert chat.renew()
+
+
+#: Others, whose tokens may be revoked.
+_HEARING: Final = _Renewed(_Chat)
+
+
+def published(data: bytes) -> None:
+    """What is published on the channels that a daemon listens to, up to what it does for its clients.
+
+    The body of an event is believed.
+    """
+    chat = _HEARING.get()
+    bus = chat.bus
+    name, _, body = data[1:].partition(BETWEEN)
+    channels = (bus._user + b"ann", bus._all, bus._user + name, bus._presence + name, bus._wants)
+    with _no_failures():
+        bus._arrived(channels[data[0] % len(channels)] if data else b"", body)
+        chat.settle()
+        if not chat.renew():
+            _HEARING.drop()
+
+
+class _Link:
+    """The transport of a connection to Redis."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        """It is lost."""
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def setTcpNoDelay(self, on: bool) -> None:
+        """It is no socket."""
+
+    def setTcpKeepAlive(self, on: bool) -> None:
+        """It is no socket."""
+
+
+def replies(data: bytes) -> None:
+    """What Redis sends, on a connection that asks and on one that listens."""
+    if re.search(rb"[0-9]{6}", data):
+        return  # a Redis that promises so much is believed
+    clock = Clock()
+    for one in (RedisConnection(clock), Subscriber(clock, lambda channel, body: None)):
+        link: Any = _Link()
+        one.makeConnection(link)
+        for command in (("SUBSCRIBE", "a", "b"), ("PING",)):
+            one.execute_command(*command).addErrback(lambda _: None)
+        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+            if not link.aborted:
+                one.dataReceived(part)
+        one.connectionLost(Failure(ConnectionLost()))
+
+
+_VERIFIER: Final = Verifier(Keys.from_secret(SECRET), ("HS256",), lambda: NOW)
+_HEADER: Final = b'{"alg":"HS256"}'
+
+
+def tokens(data: bytes) -> None:
+    """Tokens as they come, and whose signature is right whatever they claim; and sets of keys."""
+    head, between, claims = data.partition(BETWEEN)
+    if not between:
+        head, claims = _HEADER, data
+    signed = b"%b.%b" % (_unpadded(head), _unpadded(claims))
+    signature = _unpadded(hmac.digest(SECRET, signed, "sha256"))
+    for token in (data.decode("latin-1"), data.decode("utf-8", "replace"), f"{signed.decode()}.{signature.decode()}"):
+        try:
+            identity = _VERIFIER.verify(token)
+        except TokenError:
+            continue
+        assert identity.user
+        if identity.to is not None:
+            identity.to.allow("ben")
+    for strict in (True, False):
+        try:
+            Keys.from_jwks(data, strict=strict)
+        except KeysError:
+            pass
+
+
+def _unpadded(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    one.__name__: one
-    for one in (
-        session, packets, bodies, events, msgpacks, texts, commands, stored, routed, cards, requests, inflated, sockets
-    )
-}  # fmt: skip
+    "session": session,
+    "packets": packets,
+    "bodies": bodies,
+    "events": events,
+    "msgpacks": msgpacks,
+    "texts": texts,
+    "sockets": sockets,
+    "requests": requests,
+    "inflated": inflated,
+    "tokens": tokens,
+    "chat": commands_of_clients,
+    "commands": commands,
+    "published": published,
+    "replies": replies,
+    "stored": stored,
+    "routed": routed,
+    "cards": cards,
+}

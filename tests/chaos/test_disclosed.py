@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chaos.actors import SCRIPT
 from chaos.daemon import Daemon
-from chaos.disclosed import MARK, Disclosed
+from chaos.disclosed import MARK, Disclosed, LogSearch
+from chaos.report import disclosures
 
 SECRET = "a secret of the tests that is long enough for HS256"
 TEXT = f"{MARK}user1.0/17"
@@ -24,13 +25,15 @@ class DisclosedTests(SynchronousTestCase):
         self.disclosed.used(self.token)
         self.daemon = Daemon(Clock(), 1, SECRET, {})
         self.addCleanup(self.daemon.forget)
+        self.search = LogSearch(self.disclosed)
 
     def held(self, line: str) -> set[str]:
         """What is found where a daemon logs a line among others."""
         data = f"the line before\n{line}\nthe line after\n".encode()
         for start in range(0, len(data), 7):
             self.daemon.heard(data[start : start + 7])
-        return set(self.disclosed.search(self.daemon.lines()))
+        self.search.read("it", self.daemon.log_lines())
+        return set(self.search.found)
 
     def test_what_a_daemon_may_log_is_not_found(self) -> None:
         self.assertEqual(self.held("192.0.2.7 GET /socket.io/?EIO=4&token=...&sid=... 200 17"), set())
@@ -56,13 +59,32 @@ class DisclosedTests(SynchronousTestCase):
 
     def test_the_line_that_has_not_ended_is_searched_as_well(self) -> None:
         self.daemon.heard(TEXT.encode())
-        self.assertEqual(self.disclosed.search(self.daemon.lines()), {"a text": 1})
+        self.search.read("it", self.daemon.log_lines())
+        self.assertEqual(self.search.found, {"a text": 1})
 
     def test_all_of_a_long_log_is_searched(self) -> None:
         self.daemon.heard(TEXT.encode() + b"\n" + b"another line\n" * 10_000)
-        self.assertEqual(self.disclosed.search(self.daemon.lines()), {"a text": 1})
-        (line,) = self.disclosed.shown(self.daemon.lines())
-        self.assertEqual(line, f"a text: {TEXT}")
+        self.search.read("it", self.daemon.log_lines())
+        self.assertEqual(self.search.found, {"a text": 1})
+        self.assertEqual(self.search.shown, [f"it: a text: {TEXT}"])
+        self.assertEqual(self.search.logs, {"it": (10_001, len(TEXT) + 1 + 10_000 * len("another line\n"))})
+
+    def test_a_run_says_what_it_read_and_counts_what_it_found(self) -> None:
+        self.search.read("daemon 0", [f"the key is {SECRET}", "x"])
+        self.search.read("Redis", ["Ready"])
+        said: list[str] = []
+        counts = disclosures(self.search, said.append)
+        self.assertEqual(list(counts.values()), [1, 0])
+        self.assertIn("the log of daemon 0", said[0])
+        self.assertIn("2 lines", said[0])
+        self.assertIn("the log of Redis", said[1])
+        self.assertEqual(said[2:], [f"  daemon 0: the secret: the key is {SECRET}"])
+
+    def test_a_log_that_holds_nothing_is_counted(self) -> None:
+        self.assertEqual(list(disclosures(self.search, lambda _: None).values()), [0, 1])
+        self.search.read("daemon 0", [])
+        self.search.read("Redis", ["Ready"])
+        self.assertEqual(list(disclosures(self.search, lambda _: None).values()), [0, 1])
 
     def test_clients_mark_their_texts_so(self) -> None:
         self.assertIn(f'"{MARK}"', Path(SCRIPT).read_text())
