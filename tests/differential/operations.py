@@ -42,6 +42,9 @@ _WEIGHTS: Final = {
     "sync": 4,
     "join": 6,
     "leave": 2,
+    "block": 4,
+    "unblock": 3,
+    "blocked": 2,
     "logout": 3,
     "logout all": 3,
     "part": 3,
@@ -76,7 +79,7 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
         return [name, [[random.randrange(12), random.randrange(USERS + ROOMS)] for _ in range(random.randint(2, 8))]]
     if name in ("read", "history"):
         return [name, whom, peer, random.randrange(-1, 10), random.choice((1, 2, 5, 100))]
-    if name == "typing":
+    if name in ("typing", "block", "unblock"):
         return [name, whom, peer]
     if name == "presence":
         return [name, whom, random.sample(range(USERS), random.randint(0, USERS))]

@@ -105,6 +105,9 @@ class Oracle:
         self.moved: set[str] = set()
         #: by user, when a socket that ended since the last rest may have done so
         self.latest: dict[str, int] = {}
+        #: whom each user blocks, as pairs; and the pairs that changed since the last rest
+        self.blocks: set[tuple[str, str]] = set()
+        self.unsettled: set[tuple[str, str]] = set()
         #: when each user was last seen, at the earliest and at the latest
         self.seen: dict[str, tuple[int, int]] = {}
 
@@ -115,6 +118,23 @@ class Oracle:
 
     def online(self, user: str) -> bool:
         return bool(self.of(user))
+
+    def blocked(self, user: str) -> list[str]:
+        return sorted(peer for one, peer in self.blocks if one == user)
+
+    def block(self, user: str, peer: str, *, blocked: bool) -> None:
+        """``user`` blocks ``peer`` from now on, or does so no more. Daemons hear of it a moment later."""
+        (self.blocks.add if blocked else self.blocks.discard)((user, peer))
+        self.unsettled.add((user, peer))
+        self.moved.add(user)
+
+    def hides(self, user: str, watcher: str) -> bool:
+        """Whether ``user`` is shown to ``watcher`` as one of whom nothing is known."""
+        return (user, watcher) in self.blocks
+
+    def sees(self, watcher: str, user: str) -> bool:
+        """Whether ``watcher`` sees that ``user`` is online."""
+        return self.online(user) and not self.hides(user, watcher)
 
     def joined(self, device: Device) -> None:
         """A socket was let in."""
@@ -182,6 +202,13 @@ class Oracle:
             self.boxes[user].messages.append(message)
         if cid is not None:
             self.known[(message.sender, cid)] = message
+        self._tell_carbon(origin, message)
+
+    def swallowed(self, origin: Device, message: Kept) -> None:
+        """A message was acknowledged whose recipient blocks its sender: its sender's other devices alone see it."""
+        self._tell_carbon(origin, message)
+
+    def _tell_carbon(self, origin: Device, message: Kept) -> None:
         sender = message.sender
         self.tell(
             lambda device: device.user == sender and "carbons" in device.options and device is not origin,
@@ -260,6 +287,7 @@ class Oracle:
                 self._receipts(device)
         self.told.clear()
         self.moved.clear()
+        self.unsettled.clear()
         self.latest.clear()
 
     def _receipts(self, device: Device) -> None:

@@ -44,6 +44,8 @@ class Play:
         self._oracle = Oracle(self._users, MAX_ROOM)
         self._players: list[Player] = []
         self._numbers = count(1)
+        #: those who have blocked somebody at any time
+        self._blockers: set[str] = set()
         self.done = 0
 
     async def run(self, operations: Sequence[Operation]) -> None:
@@ -71,6 +73,7 @@ class Play:
             await self._do_connect(user, user, [], "none")
             whom = len(self._living()) - 1
             await self._do_conversations(whom)
+            await self._do_blocked(whom)
             for peer in range(USERS + ROOMS):
                 await self._do_history(whom, peer, -1, 100)
             await self._do_sync(whom, 0)
@@ -283,8 +286,8 @@ class Play:
             answers.append((answer, player, peer, form, cid, msg, payload))
         # What was sent at once has the order of its mids; that of each sender is the order of sending.
         orders: dict[Player, list[str]] = {}
-        for answer, player, *_ in answers:
-            if "mid" in answer and not answer.get("repeat"):
+        for answer, player, peer, *_ in answers:
+            if "mid" in answer and not answer.get("repeat") and not self._oracle.hides(peer, player.user):
                 orders.setdefault(player, []).append(answer["mid"])
         for order in orders.values():
             _same(order, sorted(order), "the order of one sender's messages")
@@ -336,7 +339,10 @@ class Play:
             }
             known = Kept(answer["mid"], player.user, peer, body)
             assert player.device is not None
-            oracle.sent(player.device, known, cid)
+            if oracle.hides(peer, player.user):
+                oracle.swallowed(player.device, known)
+            else:
+                oracle.sent(player.device, known, cid)
         _same((answer["uId"], answer["msgTime"]), (known.body["uId"], known.body["msgTime"]), "the answer to a Send")
         expected = (0, known.body["uId"], known.body["pId"], known.body["msg"], known.body["msgTime"], known.mid)
         shown = tuple(told[name] for name in ("ER", "SID", "RID", "MSG", "MSGTIME", "mid"))
@@ -347,10 +353,39 @@ class Play:
         if player is None:
             return
         _same(await self._ask(player, "Typing", {"pId": to}), {"ER": 0}, "the answer to Typing")
-        if to[0] != "#":
+        oracle, pairs = self._oracle, {(player.user, to), (to, player.user)}
+        unsettled = bool(oracle.unsettled & pairs)
+        if to[0] != "#" and (unsettled or not oracle.blocks & pairs):
             told = ("RESPTYPING", player.user)
-            # One that emits an event beyond the tutorial's a moment later may be told as well.
-            self._oracle.tell(lambda device: device.user == to and device.more, told, lambda device: device.user == to)
+            # One that emits an event beyond the tutorial's a moment later may be told as well; and so may all, while a
+            # daemon has not heard of a block, or of its end.
+            oracle.tell(
+                lambda device: device.user == to and device.more and not unsettled,
+                told,
+                lambda device: device.user == to,
+            )
+
+    async def _do_block(self, whom: int, peer: int) -> None:
+        await self._block("Block", whom, peer)
+
+    async def _do_unblock(self, whom: int, peer: int) -> None:
+        await self._block("Unblock", whom, peer)
+
+    async def _block(self, name: str, whom: int, peer: int) -> None:
+        player, to = self._one(whom), self._peer(peer)
+        if player is None:
+            return
+        wrong = to[0] == "#" or to == player.user
+        answer = await self._ask(player, name, {"pId": to})
+        _same(answer["ER"], 1 if wrong else 0, f"ER of {name}")
+        if not wrong:
+            self._blockers.add(player.user)
+            self._oracle.block(player.user, to, blocked=name == "Block")
+
+    async def _do_blocked(self, whom: int) -> None:
+        player = self._one(whom)
+        if player is not None:
+            _same(await self._ask(player, "Blocked"), {"ids": self._oracle.blocked(player.user)}, "Blocked")
 
     # What is asked for.
 
@@ -424,15 +459,17 @@ class Play:
         for user, state in answer.items():
             online, seen = state["online"], state["lastSeen"]
             if user not in oracle.moved:
-                _same(online, oracle.online(user), "whether a user is online")
-            self._check_seen(user, online, seen)
+                _same(online, oracle.sees(player.user, user), "whether a user is online")
+            self._check_seen(player.user, user, online=online, seen=seen)
         # What was told before the answer is older than it.
         device.watches = {user: answer[user]["online"] for user in users}
         player.watched_since = player.presence_before(answer)
 
-    def _check_seen(self, user: str, online: bool, seen: int | None) -> None:
+    def _check_seen(self, watcher: str, user: str, *, online: bool, seen: int | None) -> None:
         oracle = self._oracle
-        if online:
+        if oracle.hides(user, watcher) and user not in oracle.moved:
+            _same(seen, None, "lastSeen of who blocks")
+        elif online:
             _same(seen, None, "lastSeen of who is online")
         elif seen is not None:
             earliest, latest = oracle.seen.get(user, (0, 0))
@@ -555,13 +592,15 @@ class Play:
             if known[user] is online:
                 raise Disagreement(f"that a user is {'online' if online else 'offline'} was told twice")
             known[user] = online
-            self._check_seen_told(user, online, seen)
+            self._check_seen_told(player.user, user, online=online, seen=seen)
         if final:
             for user, online in known.items():
-                _same(online, self._oracle.online(user), f"what was last told of the presence of {user}")
+                _same(online, self._oracle.sees(player.user, user), f"what was last told of the presence of {user}")
 
-    def _check_seen_told(self, user: str, online: bool, seen: int | None) -> None:
-        _same(seen is None, online, "whether lastSeen is told")
+    def _check_seen_told(self, watcher: str, user: str, *, online: bool, seen: int | None) -> None:
+        # Who blocks is shown as offline and no more; what was told since the last look may be from before or after.
+        if online or user not in self._blockers:
+            _same(seen is None, online, f"whether lastSeen is told to {watcher}")
 
 
 def _received(player: Player) -> list[Received]:
