@@ -23,6 +23,9 @@ OPTIONS: Final = ("receipts", "carbons", "batch", "recover", "typing")
 #: How a client proves what it was written: by pongs and acks, by one of them, not at all.
 MODES: Final = ("all", "pong", "acks", "none")
 
+#: Which tokens are revoked: all of a user; the one of a socket; and those of its user that were issued until then.
+REVOKED: Final = ("user", "jti", "issued")
+
 #: How a message is written.
 FORMS: Final = ("text", "number", "object", "binary", "wrong user", "long peer")
 
@@ -45,6 +48,8 @@ _WEIGHTS: Final = {
     "block": 4,
     "unblock": 3,
     "blocked": 2,
+    "revoke": 2,
+    "lift": 2,
     "logout": 3,
     "logout all": 3,
     "part": 3,
@@ -65,7 +70,9 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
     whom, peer, daemon = random.randrange(12), random.randrange(USERS + ROOMS), random.randrange(daemons)
     if name == "connect":
         options = [option for option in OPTIONS if random.random() < 0.45]
-        return [name, random.randrange(USERS), daemon, options, random.choice(MODES[:3] + MODES)]
+        asked = [name, random.randrange(USERS), daemon, options, random.choice(MODES[:3] + MODES)]
+        # Now and then its token says whom it may write to.
+        return [*asked, random.sample(range(USERS), random.randint(0, 3))] if random.random() < 0.2 else asked
     if name == "again":
         return [name, whom, daemon, random.choice((0, 0, 0, -1, -3, 5))]
     if name == "race":
@@ -89,6 +96,10 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
         return [name, whom, random.randrange(ROOMS)]
     if name == "mode":
         return [name, whom, random.choice(MODES)]
+    if name == "revoke":
+        return [name, whom, daemon, random.choice(REVOKED)]
+    if name == "lift":
+        return [name, daemon]
     return [name] if name == "settle" else [name, whom]
 
 

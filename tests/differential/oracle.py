@@ -55,11 +55,32 @@ class Box:
         return len(self.messages)
 
 
+@dataclass(frozen=True)
+class Token:
+    """What lets a socket in.
+
+    Attributes:
+        user: whose it is.
+        id: its ``jti``, which no other one has.
+        issued: its ``iat``.
+        to: whom it may write to; None: everybody.
+    """
+
+    user: str
+    id: str
+    issued: int
+    to: frozenset[str] | None = None
+
+    def may_write_to(self, peer: str) -> bool:
+        return self.to is None or peer[0] == "#" or peer in self.to
+
+
 @dataclass(eq=False)
 class Device:
     """A socket that was let in.
 
     Attributes:
+        token: by which.
         begins: it has all up to some offset between these two.
         pids: what it shows when it comes back, and what it has shown.
         more: whether it is told events that the tutorial does not know.
@@ -69,7 +90,7 @@ class Device:
         watches: by user, whether it was online as far as this socket was told.
     """
 
-    user: str
+    token: Token
     options: frozenset[str]
     mode: str
     begins: tuple[int, int]
@@ -81,6 +102,10 @@ class Device:
     may: Counter[Told] = field(default_factory=Counter)
     bases: dict[str, int] = field(default_factory=dict)
     watches: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def user(self) -> str:
+        return self.token.user
 
     @property
     def proves(self) -> bool:
@@ -108,6 +133,10 @@ class Oracle:
         #: whom each user blocks, as pairs; and the pairs that changed since the last rest
         self.blocks: set[tuple[str, str]] = set()
         self.unsettled: set[tuple[str, str]] = set()
+        #: users and ids whose tokens are revoked; and by user, until when they were issued
+        self.revoked: set[str] = set()
+        self.revoked_ids: set[str] = set()
+        self.revoked_until: dict[str, int] = {}
         #: when each user was last seen, at the earliest and at the latest
         self.seen: dict[str, tuple[int, int]] = {}
 
@@ -135,6 +164,20 @@ class Oracle:
     def sees(self, watcher: str, user: str) -> bool:
         """Whether ``watcher`` sees that ``user`` is online."""
         return self.online(user) and not self.hides(user, watcher)
+
+    def revoke(self, kind: str, token: Token) -> None:
+        """Tokens count no more: all of its user, this one, or those of its user that were issued until it was."""
+        if kind == "user":
+            self.revoked.add(token.user)
+        elif kind == "jti":
+            self.revoked_ids.add(token.id)
+        else:
+            self.revoked_until[token.user] = max(token.issued, self.revoked_until.get(token.user, 0))
+
+    def refuses(self, token: Token) -> bool:
+        """Whether a token is revoked."""
+        until = self.revoked_until.get(token.user, -1)
+        return token.user in self.revoked or token.id in self.revoked_ids or token.issued <= until
 
     def joined(self, device: Device) -> None:
         """A socket was let in."""

@@ -7,9 +7,13 @@ from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from kschat.chat.revocation import RevocationRequest
 from tests.chat.peers import Received
 from tests.differential.operations import ROOMS, USERS, Operation
-from tests.differential.oracle import Device, Kept, Oracle
+from tests.differential.oracle import Device, Kept, Oracle, Token
 from tests.differential.players import Player
 from tests.differential.worlds import MAX_ROOM, World, all_quiet
 
@@ -38,12 +42,13 @@ class Play:
     def __init__(self, world: World, patience: float = PATIENCE) -> None:
         self._world = world
         self._patience = patience
-        mark = str(uuid4().int)[:12]
+        self._mark = mark = str(uuid4().int)[:12]
         self._users = [f"7{mark}{number}" for number in range(USERS)]
         self._rooms = [f"#{mark}{number}" for number in range(ROOMS)]
         self._oracle = Oracle(self._users, MAX_ROOM)
         self._players: list[Player] = []
         self._numbers = count(1)
+        self._tokens = count(1)
         #: those who have blocked somebody at any time
         self._blockers: set[str] = set()
         self.done = 0
@@ -69,6 +74,7 @@ class Play:
 
     async def _ask_everything(self) -> None:
         """Of each user, what the store knows."""
+        await self._do_lift(0)
         for user in range(USERS):
             await self._do_connect(user, user, [], "none")
             whom = len(self._living()) - 1
@@ -123,8 +129,20 @@ class Play:
 
     # Coming and going.
 
-    async def _do_connect(self, user: int, daemon: int, options: list[str], mode: str) -> None:
-        await self._connect([(daemon, self._users[user], options, mode, None)])
+    async def _do_connect(
+        self, user: int, daemon: int, options: list[str], mode: str, to: list[int] | None = None
+    ) -> None:
+        token = self._token(self._users[user], None if to is None else frozenset(self._users[one] for one in to))
+        await self._connect([(daemon, token, options, mode, None)])
+
+    def _token(self, user: str, to: frozenset[str] | None) -> Token:
+        """A token like no other."""
+        number = next(self._tokens)
+        return Token(user, f"{self._mark}-{number}", number, to)
+
+    def _like(self, player: Player) -> Token:
+        """Another token for who had one."""
+        return self._token(player.user, player.token.to)
 
     async def _do_again(self, whom: int, daemon: int, further: int) -> None:
         """A client comes back that had a socket, and perhaps still has it, with recovery."""
@@ -133,7 +151,7 @@ class Play:
             return
         offset = max(self._noted(earlier) + further, 0)
         claim = (earlier.client.pid or "", offset)
-        await self._connect([(daemon, earlier.user, sorted(earlier.options), "all", claim)])
+        await self._connect([(daemon, self._like(earlier), sorted(earlier.options), "all", claim)])
 
     async def _do_race(self, whom: int, daemon: int, other: int) -> None:
         """A client comes back twice at once."""
@@ -143,7 +161,7 @@ class Play:
         claim = (earlier.client.pid or "", self._noted(earlier))
         options = sorted(earlier.options)
         await self._do_settle()
-        await self._connect([(one, earlier.user, options, "all", claim) for one in (daemon, other)])
+        await self._connect([(one, self._like(earlier), options, "all", claim) for one in (daemon, other)])
 
     def _recoverable(self, number: int) -> Player | None:
         able = [one for one in self._players if one.device is not None and one.client.pid]
@@ -153,18 +171,23 @@ class Play:
         offsets = player.client.offsets()
         return int(offsets[-1]) if offsets else self._oracle.boxes[player.user].low
 
-    async def _connect(self, wanted: Sequence[tuple[int, str, list[str], str, tuple[str, int] | None]]) -> None:
+    async def _connect(self, wanted: Sequence[tuple[int, Token, list[str], str, tuple[str, int] | None]]) -> None:
         daemons, oracle = self._world.daemons, self._oracle
         fresh = []
-        for daemon, user, options, mode, claim in wanted:
+        for daemon, token, options, mode, claim in wanted:
             auth = {} if claim is None else {"pid": claim[0], "offset": str(claim[1])}
-            player = Player(daemons[daemon % len(daemons)], user, options, mode, auth)
+            player = Player(daemons[daemon % len(daemons)], token, options, mode, auth)
             self._players.append(player)
             fresh.append(player)
         earliest = self._world.milliseconds
         await self._until(lambda: all(player.answered for player in fresh), "a CONNECT to be answered")
-        for player, (_, user, options, mode, claim) in zip(fresh, wanted, strict=True):
+        for player, (_, token, options, mode, claim) in zip(fresh, wanted, strict=True):
+            if oracle.refuses(token):
+                _same(player.client.refused, {"message": "Authentication error"}, "how a revoked token is refused")
+                player.client.drop()
+                continue
             _same(player.client.refused, None, "why a socket was refused")
+            user = token.user
             box, pid = oracle.boxes[user], player.client.pid
             _same(bool(pid), "recover" in options, "whether a pid was given")
             begins = (box.low, oracle.high(user))
@@ -173,7 +196,7 @@ class Play:
                 _same(pid == claim[0], recovered, "whether it was recovered")
                 if recovered:
                     begins = (claim[1], claim[1])
-            device = Device(user, frozenset(options), mode, begins, more=bool(options))
+            device = Device(token, frozenset(options), mode, begins, more=bool(options))
             player.device = device
             if pid:
                 device.pids = (pid,) if claim is None else (pid, claim[0])
@@ -184,7 +207,7 @@ class Play:
             if len(wanted) == 1:
                 for other in ended:
                     oracle.left(other, earliest, self._world.milliseconds + LATE)
-        if len(wanted) > 1:
+        if len(wanted) > 1 and fresh[0].device is not None:
             await self._one_of(fresh, wanted[0][4])
 
     async def _one_of(self, fresh: list[Player], claim: tuple[str, int] | None) -> None:
@@ -243,7 +266,50 @@ class Play:
 
     def _gone(self, player: Player) -> None:
         player.client.read()
-        _same((player.alive, player.client.dismissed), (False, True), "whether a socket was logged out")
+        _same((player.alive, player.client.dismissed), (False, True), "whether a socket was disconnected")
+
+    # Revoking.
+
+    async def _do_revoke(self, whom: int, daemon: int, kind: str) -> None:
+        """An operator revokes tokens: their sockets end on all daemons, and nobody comes in with them."""
+        player = self._one(whom)
+        if player is None:
+            return
+        token, oracle, before = player.token, self._oracle, self._world.milliseconds
+        requests = {
+            "user": RevocationRequest(user=token.user),
+            "jti": RevocationRequest(jti=token.id),
+            "issued": RevocationRequest(user=token.user, issued_before=token.issued),
+        }
+        await self._revoke(requests[kind], daemon)
+        oracle.revoke(kind, token)
+        ended = [one for one in self._living() if oracle.refuses(one.token)]
+        await self._until(lambda: not any(one.alive for one in ended), "all sockets of revoked tokens to end")
+        for one in ended:
+            self._gone(one)
+            assert one.device is not None
+            expected = [{"reason": "revoked", "retryIn": 0}] if one.device.more else []
+            _same(one.client.events("Goodbye"), expected, "Goodbye of a revoked token")
+            oracle.left(one.device, before, self._world.milliseconds + LATE)
+        await self._fence()
+        # On no daemon does it let anybody in; what the oracle says of that is looked at there.
+        auths = [(at, token, [], "none", None) for at in range(len(self._world.daemons))]
+        await self._connect(auths)
+
+    async def _do_lift(self, daemon: int) -> None:
+        """All users whose tokens were revoked may come back."""
+        for user in sorted(self._oracle.revoked):
+            await self._revoke(RevocationRequest(user=user, lift=True), daemon)
+        self._oracle.revoked.clear()
+        await self._fence()
+
+    async def _revoke(self, request: RevocationRequest, daemon: int) -> None:
+        daemons, done = self._world.daemons, []
+        asked: Deferred[None] = daemons[daemon % len(daemons)].context.operations.revoke(request)
+        asked.addBoth(done.append)
+        await self._until(lambda: done, "tokens to be revoked")
+        if isinstance(done[0], Failure):
+            done[0].raiseException()
 
     async def _do_mode(self, whom: int, mode: str) -> None:
         player = self._one(whom)
@@ -318,7 +384,8 @@ class Play:
         oracle = self._oracle
         (told,) = [one for one in player.client.events("RESPSEND") if one["RANDOMNO"] == payload["rno"]]
         refused = {"wrong user": 6, "long peer": 1}.get(form)
-        if refused is None and not oracle.may_send(player.user, peer, cid):
+        may = player.token.may_write_to(peer) and oracle.may_send(player.user, peer, cid)
+        if refused is None and not may:
             refused = 6
         if refused is not None:
             _same((answer.get("ER"), told["ER"]), (refused, refused), f"ER of a Send ({form})")
@@ -352,7 +419,10 @@ class Play:
         player, to = self._one(whom), self._peer(peer)
         if player is None:
             return
-        _same(await self._ask(player, "Typing", {"pId": to}), {"ER": 0}, "the answer to Typing")
+        answer = await self._ask(player, "Typing", {"pId": to})
+        _same(answer["ER"], 0 if player.token.may_write_to(to) else 6, "ER of Typing")
+        if answer["ER"]:
+            return
         oracle, pairs = self._oracle, {(player.user, to), (to, player.user)}
         unsettled = bool(oracle.unsettled & pairs)
         if to[0] != "#" and (unsettled or not oracle.blocks & pairs):
