@@ -26,6 +26,9 @@ MODES: Final = ("all", "pong", "acks", "none")
 #: Which tokens are revoked: all of a user; the one of a socket; and those of its user that were issued until then.
 REVOKED: Final = ("user", "jti", "issued")
 
+#: By which token another one is replaced: a new one, the first of the same user, or one of another user.
+RENEWED: Final = ("new", "new", "first", "other")
+
 #: How a message is written.
 FORMS: Final = ("text", "number", "object", "binary", "wrong user", "long peer")
 
@@ -48,6 +51,7 @@ _WEIGHTS: Final = {
     "block": 4,
     "unblock": 3,
     "blocked": 2,
+    "token": 3,
     "revoke": 2,
     "lift": 2,
     "logout": 3,
@@ -71,8 +75,7 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
     if name == "connect":
         options = [option for option in OPTIONS if random.random() < 0.45]
         asked = [name, random.randrange(USERS), daemon, options, random.choice(MODES[:3] + MODES)]
-        # Now and then its token says whom it may write to.
-        return [*asked, random.sample(range(USERS), random.randint(0, 3))] if random.random() < 0.2 else asked
+        return [*asked, _recipients(random)] if random.random() < 0.2 else asked
     if name == "again":
         return [name, whom, daemon, random.choice((0, 0, 0, -1, -3, 5))]
     if name == "race":
@@ -96,11 +99,18 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
         return [name, whom, random.randrange(ROOMS)]
     if name == "mode":
         return [name, whom, random.choice(MODES)]
+    if name == "token":
+        return [name, whom, random.choice(RENEWED), random.choice((None, _recipients(random)))]
     if name == "revoke":
         return [name, whom, daemon, random.choice(REVOKED)]
     if name == "lift":
         return [name, daemon]
     return [name] if name == "settle" else [name, whom]
+
+
+def _recipients(random: Random) -> list[int]:
+    """To whom a token lets its user write."""
+    return random.sample(range(USERS), random.randint(0, 3))
 
 
 async def shrunk(operations: Sequence_, fails: Callable[[Sequence_], Awaitable[bool]], tries: int = 400) -> Sequence_:

@@ -80,7 +80,7 @@ class Device:
     """A socket that was let in.
 
     Attributes:
-        token: by which.
+        token: by which; the one that holds.
         begins: it has all up to some offset between these two.
         pids: what it shows when it comes back, and what it has shown.
         more: whether it is told events that the tutorial does not know.

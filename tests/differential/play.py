@@ -14,7 +14,7 @@ from kschat.chat.revocation import RevocationRequest
 from tests.chat.peers import Received
 from tests.differential.operations import ROOMS, USERS, Operation
 from tests.differential.oracle import Device, Kept, Oracle, Token
-from tests.differential.players import Player
+from tests.differential.players import Player, written
 from tests.differential.worlds import MAX_ROOM, World, all_quiet
 
 #: Seconds until what must be must be, on a loaded machine.
@@ -268,7 +268,22 @@ class Play:
         player.client.read()
         _same((player.alive, player.client.dismissed), (False, True), "whether a socket was disconnected")
 
-    # Revoking.
+    # Tokens.
+
+    async def _do_token(self, whom: int, which: str, to: list[int] | None) -> None:
+        """A client gives another token in the place of its own."""
+        player = self._one(whom)
+        if player is None or player.device is None:
+            return
+        user = self._users[(self._users.index(player.user) + (which == "other")) % USERS]
+        token = self._token(user, None if to is None else frozenset(self._users[one] for one in to))
+        if which == "first":
+            token = next(one.first_token for one in self._players if one.user == user)
+        good = user == player.user and not self._oracle.refuses(token)
+        answer = await self._ask(player, "Token", {"token": written(token)})
+        _same(answer["ER"], 0 if good else 6, f"ER of Token ({which})")
+        if good:
+            player.device.token = token
 
     async def _do_revoke(self, whom: int, daemon: int, kind: str) -> None:
         """An operator revokes tokens: their sockets end on all daemons, and nobody comes in with them."""

@@ -18,26 +18,32 @@ class Player:
 
     Args:
         daemon: where it connects.
-        token: by which.
+        token: by which, at first.
         options: what it asks for.
         mode: how it proves what it is written.
         auth: what else it says.
 
     Attributes:
+        first_token: by which it connected.
         device: what the oracle knows of it; None until it was let in.
         watched_since: how often it had been told of a presence before its last Presence was answered.
     """
 
     def __init__(self, daemon: Daemon, token: Token, options: list[str], mode: str, auth: Mapping[str, Any]) -> None:
-        self.token = token
+        self.first_token = token
         self.user = token.user
         self.options = frozenset(options)
         self.mode = mode
         self.device: Device | None = None
-        self.client = Client(daemon.chat, token.user, _written(token), 4, {})
+        self.client = Client(daemon.chat, token.user, written(token), 4, {})
         self._acked = 0
         self.watched_since = 0
         self.client.join(**dict.fromkeys(options, True), **auth)
+
+    @property
+    def token(self) -> Token:
+        """The one that holds."""
+        return self.first_token if self.device is None else self.device.token
 
     @property
     def answered(self) -> bool:
@@ -93,7 +99,7 @@ class Player:
         return [(one["id"], one["online"], one["lastSeen"]) for one in self.client.events("RESPPRESENCE")]
 
 
-def _written(token: Token) -> str:
+def written(token: Token) -> str:
     """A token as a client shows it. Whom it may write to is written in each way in turn."""
     data: dict[str, Any] = {"id": token.user, "rooms": "*"}
     if token.to is not None:
