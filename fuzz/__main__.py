@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from hashlib import sha256
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
+from subprocess import PIPE, STDOUT
 from typing import Final
 
 from fuzz import corpus
@@ -61,8 +62,9 @@ def fuzz(name: str, directory: Path, *, seconds: int, seed: int, keep: bool) -> 
     found = sorted(faults.iterdir())
     if not found and not done:
         raise SystemExit(f"{name}: libFuzzer ended by itself\n{said[-3000:]}")
+    raised = said[max(said.find("Uncaught Python exception"), len(said) - 5000) :]
     for path in found:
-        print(f"{name}: {path.name}: {path.read_bytes()!r}\n{said[-3000:]}", flush=True)
+        print(f"{name}: {path.name}: {path.read_bytes()!r}\n{raised}", flush=True)
     if keep:
         # libFuzzer has added those alone that cover more than the ones before.
         corpus.write(name, [path.read_bytes() for path in inputs.iterdir()])
@@ -73,7 +75,8 @@ def fuzz(name: str, directory: Path, *, seconds: int, seed: int, keep: bool) -> 
 def run(name: str, seconds: str, *flags: str) -> str:
     """One run of libFuzzer; what it said."""
     command = [sys.executable, "-m", "fuzz.one", name, seconds, "-print_final_stats=1", *flags]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stderr
+    done = subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, errors="replace", check=False)
+    return done.stdout
 
 
 def _cpu() -> float:

@@ -136,19 +136,21 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         )),
         b'{"data":{"id":42.0,"to":["a*b*c",7],"rooms":["r"],"name":"Ann"},"exp":1e11,"iat":1,"jti":5,"aud":["x"]}',
         b'{"alg":"HS256","kid":"k","typ":"JWT"}' + BETWEEN + b'{"data":{"id":"ann"},"exp":17000000001.5}',
-        b'{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"k","alg":"HS256"},{"kty":"OKP","crv":"Ed25519","x":"AAAA"},'
-        b'{"kty":"RSA","n":"AQAB","e":"AQAB","use":"sig"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}',
+        b'{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"k","alg":"HS256"},{"kty":"OKP","crv":"Ed25519","x":"AAAA"}]}',
+        b'{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","use":"sig"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}',
     ],
     "chat": [
         *(BETWEEN.join([text, *(b"\x01" + one for one in rest)]) for text, *rest in _mutated(4, 20)),
         *(msgspec.json.encode([name, body]) for name, body in _ASKED),
         b'["Send",{"uId":"ann","pId":"ben","msg":{"a":[1e5,"\\ud83d"]},"rno":[1],"cid":"c"}]'
         + BETWEEN + b'["Read",{"pId":"ben","mid":"000001836a0b0c0d00000000"}]' + BETWEEN + b'43/kschat,0[{"x":1}]',
-        b'451-/kschat,7["Send",{"uId":"ann","pId":"#r","msg":{"_placeholder":true,"num":0}}]' + BETWEEN + b"\x01\x00\xff",
+        b'451-/kschat,7["Send",{"uId":"ann","pId":"#r","msg":{"_placeholder":true,"num":0}}]' + BETWEEN + b"\x01\xff",
     ],
     "published": [
-        *(bytes([number % 2]) + BETWEEN + bytes(8) + b"\x91" + cluster.packed(one) for number, one in enumerate(_COMMANDS)),
-        *(b"\x02ben" + BETWEEN + b"12345678\x91" + cluster.packed(one) for one in _COMMANDS),
+        *(
+            channel + BETWEEN + b"12345678\x91" + cluster.packed(one)
+            for channel in (b"\x00", b"\x01", b"\x02ben") for one in _COMMANDS
+        ),
         b"\x03ben" + BETWEEN + b"1",
         b"\x03ben" + BETWEEN + b"01700000000000",
         b"\x04" + BETWEEN + b"abcdef7",

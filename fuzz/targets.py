@@ -5,14 +5,13 @@ from __future__ import annotations
 import hmac
 import json
 import re
-import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from autobahn.exception import PayloadExceededError
+from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
@@ -51,8 +50,8 @@ from kschat.wire.session import EngineSession, HeartbeatTimes
 from kschat.wire.socketio import Ack, Connect, Event
 from tests.chat import peers
 from tests.chat.daemon import NOW, SECRET
-from tests.front.daemon import Daemon
-from tests.front.frames import client_frame
+from tests.front.daemon import Daemon, Peer
+from tests.front.frames import client_frame, deflated
 from tests.wire.fakes import FakeTimers, FakeTransport
 
 T = TypeVar("T")
@@ -285,8 +284,14 @@ def inflated(data: bytes) -> None:
     try:
         one.decompress_message_data(data)
         one.end_decompress_message()
-    except (zlib.error, PayloadExceededError):
+    except (PayloadCorruptError, PayloadExceededError):
         pass
+    front = _DEFLATING.get()
+    with _no_failures():
+        peer = front.websocket(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
+        for part in (deflated(b"40/kschat,"), data, deflated(data)):
+            peer.arrive(client_frame(part, rsv=4))
+        _finish(front, peer)
 
 
 @contextmanager
@@ -332,6 +337,7 @@ class _Renewed(Generic[T]):
 
 
 _FRONT: Final = _Renewed(lambda: Daemon(Welcome(), access_log=False))
+_DEFLATING: Final = _Renewed(lambda: Daemon(Welcome(), access_log=False, deflate=True))
 
 
 def sockets(data: bytes) -> None:
@@ -345,11 +351,16 @@ def sockets(data: bytes) -> None:
                 peer.arrive(client_frame(part[1:], 2) if part[:1] == b"\x01" else client_frame(part))
         else:
             peer.arrive(data)
-        front.take_turns()
-        if peer.wire.connected:
-            peer.wire.finish()
-        front.take_turns()
-        front._wires.clear()
+        _finish(front, peer)
+
+
+def _finish(front: Daemon, peer: Peer) -> None:
+    """Let a client go."""
+    front.take_turns()
+    if peer.wire.connected:
+        peer.wire.finish()
+    front.take_turns()
+    front._wires.clear()
 
 
 #: Frames that a client has been sent, after which it leaves and comes back.
@@ -402,6 +413,7 @@ def commands_of_clients(data: bytes) -> None:
             if part[:1] == b"\x01":
                 session.receive(part[1:], True)
             else:
+                part = part.decode("utf-8", "replace").encode()  # as WebSockets are, before they hand it on
                 session.receive(b"42/kschat,%d%b" % (number, part) if part[:1] == b"[" else part)
         chat.settle()
         for client in chat.clients.values():

@@ -49,6 +49,9 @@ class BusTests(SynchronousTestCase):
 class _Wire(StringTransport):
     """A transport that knows TCP's options."""
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """It is no socket."""
+
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """It is no socket."""
 
@@ -76,6 +79,10 @@ class SubscriberTests(SynchronousTestCase):
             b"*3\r\n$7\r\nmessage\r\n*0\r\n$1\r\na\r\n",
             b"*4\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
         ):
+            self.assertIn("does not speak as Redis does", self.ended(data), data)
+
+    def test_what_hiredis_can_not_make_a_value_of_ends_the_connection(self) -> None:
+        for data in (b"x", b"%1\r\n*0\r\n+a\r\n"):
             self.assertIn("does not speak as Redis does", self.ended(data), data)
 
     def test_an_empty_list_is_a_reply_without_a_request(self) -> None:

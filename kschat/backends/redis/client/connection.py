@@ -88,7 +88,8 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
         self.heard = self._clock.seconds()
         try:
             super().dataReceived(data, unpause)
-        except InvalidData as error:
+        except (InvalidData, TypeError) as error:
+            # A TypeError: hiredis makes a dict of what RESP 3 calls a map, and its keys may be lists.
             self.abort(f"it does not speak as Redis does: {error}")
 
     def tryConvertData(self, data: Any) -> Any:
