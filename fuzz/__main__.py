@@ -51,8 +51,8 @@ def fuzz(name: str, directory: Path, *, seconds: int, seed: int, keep: bool) -> 
     for data in (*corpus.read(name), *seeds(name)):
         (inputs / sha256(data).hexdigest()).write_bytes(data)
     before = _cpu()
-    flags = (f"-seed={seed}", f"-timeout={ENDLESS}", "-max_len=4096", f"-artifact_prefix={faults}/")
-    said = run(name, str(seconds), *flags, str(inputs))
+    flags = (f"-seed={seed}", f"-timeout={ENDLESS}", f"-report_slow_units={ENDLESS}", "-max_len=4096")
+    said = run(name, str(seconds), *flags, f"-artifact_prefix={faults}/", str(inputs))
     done = re.findall(r"number_of_executed_units: (\d+)", said)
     print(
         f"{name}: {done[-1] if done else '?'} executions in {_cpu() - before:.0f} s of CPU, "

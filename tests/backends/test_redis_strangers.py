@@ -63,7 +63,7 @@ class SubscriberTests(SynchronousTestCase):
         """Why a connection on which this came is ended; "" if it is not."""
         heard: list[tuple[bytes, bytes]] = []
         subscriber = Subscriber(Clock(), lambda channel, body: heard.append((channel, body)))
-        subscriber.makeConnection(_Wire())  # type: ignore[arg-type] # it has all that is asked for
+        subscriber.makeConnection(_Wire())
         subscriber.dataReceived(data)
         self.assertEqual(heard, [(b"a", b"b")] if data == WHOLE else [])
         return subscriber.why

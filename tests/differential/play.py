@@ -8,7 +8,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from kschat.chat.revocation import RevocationRequest
 from tests.chat.peers import Received
@@ -308,8 +307,7 @@ class Play:
             oracle.left(one.device, before, self._world.milliseconds + LATE)
         await self._fence()
         # On no daemon does it let anybody in; what the oracle says of that is looked at there.
-        auths = [(at, token, [], "none", None) for at in range(len(self._world.daemons))]
-        await self._connect(auths)
+        await self._connect([(at, token, [], "none", None) for at in range(len(self._world.daemons))])
 
     async def _do_lift(self, daemon: int) -> None:
         """All users whose tokens were revoked may come back."""
@@ -319,12 +317,10 @@ class Play:
         await self._fence()
 
     async def _revoke(self, request: RevocationRequest, daemon: int) -> None:
-        daemons, done = self._world.daemons, []
+        daemons = self._world.daemons
         asked: Deferred[None] = daemons[daemon % len(daemons)].context.operations.revoke(request)
-        asked.addBoth(done.append)
-        await self._until(lambda: done, "tokens to be revoked")
-        if isinstance(done[0], Failure):
-            done[0].raiseException()
+        await self._until(lambda: asked.called and not asked.paused, "tokens to be revoked")
+        await asked
 
     async def _do_mode(self, whom: int, mode: str) -> None:
         player = self._one(whom)
