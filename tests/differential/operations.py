@@ -63,9 +63,20 @@ _WEIGHTS: Final = {
 }
 
 
+#: What comes so many times as often in some sequences: what is rare and shows only beside its like.
+_THEMES: Final[tuple[dict[str, int], ...]] = (
+    {},
+    {},
+    {"block": 4, "unblock": 3, "typing": 5, "presence": 5},
+    {"token": 4, "revoke": 4, "lift": 4},
+)
+
+
 def random_sequence(random: Random, length: int, daemons: int) -> Sequence_:
     """What clients do: ``length`` operations, the first of which connect some."""
-    names = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=length)
+    theme = random.choice(_THEMES)
+    weights = [weight * theme.get(name, 1) for name, weight in _WEIGHTS.items()]
+    names = random.choices(list(_WEIGHTS), weights, k=length)
     names[:USERS] = ["connect"] * len(names[:USERS])
     return [_random_operation(random, name, daemons) for name in names]
 
