@@ -148,7 +148,7 @@ class Reading(SynchronousTestCase):
                 self.assertRaises(ProtocolError, decode, head + name * depth + b"\x01" * 9000)
                 # The packet itself is such an object.
                 self.assertRaises(ProtocolError, decode, b"\x81" + name * depth + b"\x01" * 9000)
-        for name in (b"\xc0", b"\xc3", b"\xca\0\0\0\0", b"\xc4\x01x", b"\xd4\x00\x00", b"\xd7\x00" + bytes(8)):
+        for name in (b"\xc4\x01x", b"\xd4\x00\x00", b"\xd7\x00" + bytes(8)):
             self.assertRaises(ProtocolError, decode, head + name + b"\x01")
         for name in (b"\xa1a", b"\xd9\x01a"):
             self.assertEqual(decode(head + name + b"\xc0").args, (b'{"a":null}',))
