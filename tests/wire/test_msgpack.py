@@ -150,10 +150,15 @@ class Reading(SynchronousTestCase):
                 self.assertRaises(ProtocolError, decode, b"\x81" + name * depth + b"\x01" * 9000)
         for name in (b"\xc4\x01x", b"\xd4\x00\x00", b"\xd7\x00" + bytes(8)):
             self.assertRaises(ProtocolError, decode, head + name + b"\x01")
-        for name in (b"\xa1a", b"\xd9\x01a"):
-            self.assertEqual(decode(head + name + b"\xc0").args, (b'{"a":null}',))
-        for name in (b"\x05", b"\xcc\x05", b"\xd3" + b"\0" * 7 + b"\x05"):
-            self.assertEqual(decode(head + name + b"\xc0").args, (b'{"5":null}',))
+        binary = b"\xc4\x01x"  # so that each byte is read here
+        for text, names in (
+            (b"a", (b"\xa1a", b"\xd9\x01a")),
+            (b"5", (b"\x05", b"\xcc\x05", b"\xd3" + b"\0" * 7 + b"\x05")),
+            (b"-1", (b"\xff", b"\xd0\xff")),
+        ):
+            for name in names:
+                (argument,) = decode(head + name + binary).args
+                self.assertEqual(bytes(argument), b'{"%b":{"_placeholder":true,"num":0}}' % text)
 
     @PROPERTY
     @given(javascript_values)
