@@ -67,7 +67,7 @@ _WEIGHTS: Final = {
 _THEMES: Final[tuple[dict[str, int], ...]] = (
     {},
     {},
-    {"block": 4, "unblock": 3, "typing": 5, "presence": 5},
+    {"block": 4, "unblock": 2, "typing": 6, "presence": 5, "settle": 3},
     {"token": 4, "revoke": 4, "lift": 4},
 )
 
