@@ -157,8 +157,9 @@ class Reading(SynchronousTestCase):
             (b"-1", (b"\xff", b"\xd0\xff")),
         ):
             for name in names:
-                (argument,) = decode(head + name + binary).args
-                self.assertEqual(bytes(argument), b'{"%b":{"_placeholder":true,"num":0}}' % text)
+                packet = decode(head + name + binary)
+                assert isinstance(packet, Event)
+                self.assertEqual(bytes(packet.args[0]), b'{"%b":{"_placeholder":true,"num":0}}' % text)
 
     @PROPERTY
     @given(javascript_values)
