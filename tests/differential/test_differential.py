@@ -145,7 +145,7 @@ class WhoMayIsSeen(WorldTestCase):
             await Play(world, 2.0).run([*first, *operations])
         except Disagreement as error:
             return str(error)
-        self.fail("the fault was not seen")
+        raise self.failureException("the fault was not seen")
 
     async def test_what_a_blocked_user_sends_would_be(self) -> None:
         self.patch(MemoryStore, "block", lambda self, user, peer, most: succeed(True))
