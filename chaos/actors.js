@@ -17,9 +17,9 @@
 //     ["told", actor]     that the broker took its queue away
 //     ["change", actor, number, mid, text]   of a message of its own, null: deleted   ["changed", actor, number, mid, ER]
 //     ["shows", actor, mid, text]            what a client that asks for updates shows now
-// A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
+// A message is `ACTOR/NUMBER` (the key), as its cid, and behind a mark as its text; some carry the text in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that. Some messages are
-// edited and deleted later, one change of a message at a time, which is sent again in the same way.
+// edited and deleted later, one change of a message at a time, which is sent again in the same way; the text has `|VERSION` then.
 
 const path = require("node:path");
 const readline = require("node:readline");
@@ -28,6 +28,7 @@ const modules = path.join(__dirname, "../tests/node/node_modules");
 const libraries = { 2: require(path.join(modules, "sio2")), 4: require(path.join(modules, "sio4")) };
 const actors = new Map();
 const BINARY_EVERY = 13;
+const MARK = "Kx7textOfAMessage:"; // as in disclosed.py: no log may hold it
 const AGAIN_AFTER = 50; // milliseconds until a refused message is sent again
 const EDITED = 0.06; // of the messages that are acknowledged; further changes of one follow with the same chances
 const DELETED = 0.03;
@@ -104,7 +105,8 @@ class Actor {
 
   emit(number) {
     const key = `${this.name}/${number}`;
-    const msg = number % BINARY_EVERY ? key : { key, bytes: Buffer.from(key) };
+    const text = MARK + key;
+    const msg = number % BINARY_EVERY ? text : { text, bytes: Buffer.from(text) };
     const payload = { uId: this.user, pId: this.pending.get(number), msg, rno: number, time: Date.now(), cid: key };
     if (this.queued) this.socket.emit("Send", payload, (error, answer) => (error ? this.again(number) : this.answered(number, answer)));
     else this.socket.emit("Send", payload, (answer) => this.answered(number, answer));
@@ -137,7 +139,7 @@ class Actor {
       if (!talking) return;
       const version = (this.versions.get(number) || 0) + 1;
       this.versions.set(number, version);
-      const text = chance < EDITED ? `${this.name}/${number}|${version}` : null;
+      const text = chance < EDITED ? `${MARK}${this.name}/${number}|${version}` : null;
       this.changes.set(number, { mid, pId, version, text });
       note("change", this.name, number, mid, text);
       if (this.socket.connected || this.queued) this.emit_change(number);
@@ -210,11 +212,10 @@ class Actor {
       return;
     }
     for (const { msg, mid, offset } of body.MSG) {
-      const text = typeof msg === "string" ? msg : msg.key;
+      const text = typeof msg === "string" ? msg : msg.text;
       const bytes = typeof msg === "string" ? text : Buffer.from(msg.bytes).toString();
-      const key = text.split("|")[0];
-      if (bytes !== text) note("odd", this.name, `the bytes of ${text} are ${bytes}`);
-      note("got", this.name, key, mid, offset);
+      if (bytes !== text || !text.startsWith(MARK)) note("odd", this.name, `the bytes of ${text} are ${bytes}`);
+      note("got", this.name, text.slice(MARK.length).split("|")[0], mid, offset);
       if (!this.updates) continue;
       note("shows", this.name, mid, text);
       if (this.random() < REACTED && this.socket.connected) this.socket.emit("React", { mid, emoji: "+1" });
