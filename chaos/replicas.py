@@ -28,7 +28,7 @@ class Replicas:
     """The servers over all their lives.
 
     Nothing in their own configuration keeps an old master from taking writes; daemons wait for the replica instead
-    (``redis_replicas``).
+    (``redis_wait``), unless the run is about what is lost otherwise.
 
     Args:
         reactor: the real one.
