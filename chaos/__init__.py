@@ -19,6 +19,7 @@ What they are made of:
 * ``cuts``: which connection breaks, and how.
 * ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
 * ``replicas``: a Redis with a replica and Sentinels, and its failovers.
+* ``gate``: holds what passes between servers on the two sides of a partition.
 * ``nodes``: the three RabbitMQ nodes, and the ways between them.
 * ``archive``, ``inboxes``: what stands in the SQLite file, or in the store, afterwards.
 * ``store``: opens the cluster's.

@@ -148,7 +148,9 @@ class Brokers:
         end = self._reactor.seconds() + PATIENCE
         while not await self.nodes.is_whole():
             if self._reactor.seconds() > end:
-                raise Stuck(f"waited {PATIENCE:g} s in vain for all nodes to be one cluster")
+                raise Stuck(
+                    f"waited {PATIENCE:g} s in vain for all nodes to be one cluster: {await self.nodes.state()}"
+                )
             await deferLater(self._reactor, 1.0)
 
 

@@ -65,7 +65,10 @@ class Failover:
 
     async def run(self) -> None:
         """Do it."""
-        await self.played.run(self._all)
+        try:
+            await self.played.run(self._all)
+        finally:
+            await self.redis.close()
 
     async def _all(self) -> None:
         chance = random.Random(self._options.seed)

@@ -1,7 +1,7 @@
 """Three RabbitMQ nodes that are one cluster, and what may happen to the way between them.
 
 Each node has an address of the loopback as its host, and listens for the others at 127.0.0.1. At its own address there
-is a proxy, so that all that nodes say to each other can be held: neither side is told, as when a cable is pulled.
+is a gate.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
 from signal import SIGCONT, SIGSTOP
 from subprocess import DEVNULL
 from typing import Any, Final
@@ -22,6 +21,7 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 
+from chaos.gate import Gate, address
 from chaos.proxy import Link, Proxy
 from tests.support.launch import free_port
 from tests.support.rabbitmq import Membership, RabbitMQ
@@ -35,55 +35,6 @@ TICK_TIME: Final = 4
 LOOK: Final = 0.02
 
 
-class Way(Proxy):
-    """Where the other nodes reach one.
-
-    Args:
-        reactor: the real one.
-        node: its number.
-        target: its port of the distribution; the proxy has the same, at another address.
-        severed: whether two nodes, by their numbers, do not hear each other now.
-    """
-
-    def __init__(self, reactor: Any, node: int, target: int, severed: Callable[[int, int], bool]) -> None:
-        super().__init__(reactor, target, _address(node))
-        self.port = target
-        self._node = node
-        self._severed = severed
-        self._whose: dict[Link, int] = {}
-        self._held: list[Link] = []
-
-    def begin(self, link: Link) -> None:
-        """The node that connects says first who it is."""
-        link.heard.addCallback(self._heard, link)
-
-    def _heard(self, said: bytes, link: Link) -> None:
-        found = re.search(rb"node(\d)@", said)
-        self._whose[link] = int(found[1]) if found else self._node
-        link.gone.addCallback(lambda _: self._whose.pop(link, None))
-        if self._is_severed(link):
-            self._held.append(link)
-        else:
-            self.connect(link, self._target)
-
-    def hold(self) -> None:
-        """Hold what goes to nodes that are severed, and what comes from them; carry the rest."""
-        for link in list(self.links):
-            if self._is_severed(link):
-                link.stall()
-            else:
-                link.resume()
-        held, self._held = self._held, []
-        for link in held:
-            if self._is_severed(link):
-                self._held.append(link)
-            elif link.client.alive:
-                self.connect(link, self._target)
-
-    def _is_severed(self, link: Link) -> bool:
-        return self._severed(self._whose.get(link, self._node), self._node)
-
-
 class Node:
     """One node over all its lives.
 
@@ -93,7 +44,7 @@ class Node:
         way: where the others reach it.
     """
 
-    def __init__(self, reactor: Any, number: int, rabbitmq: RabbitMQ, way: Way) -> None:
+    def __init__(self, reactor: Any, number: int, rabbitmq: RabbitMQ, way: Gate) -> None:
         self._reactor = reactor
         self.number = number
         self.rabbitmq = rabbitmq
@@ -120,13 +71,15 @@ class Node:
 
     async def is_whole(self) -> bool:
         """Whether it serves, and knows that all nodes do."""
-        if not await self._listens(self.rabbitmq.port):  # it has paused
-            return False
+        # One that has paused accepts no connections.
+        return await self._listens(self.rabbitmq.port) and (await self.running()).count("@") == COUNT
+
+    async def running(self) -> str:
+        """The nodes that it knows to run, as Erlang writes them; "" where it does not say."""
         try:
-            running = await self.rabbitmq.ctl("--longnames", "eval", "rabbit_nodes:all_running().")
-        except AssertionError:  # it pauses, or starts, in this moment
-            return False
-        return running.count("@") == COUNT
+            return await self.rabbitmq.ctl("--longnames", "eval", "rabbit_nodes:all_running().")
+        except (AssertionError, subprocess.TimeoutExpired):  # it pauses, or starts, in this moment
+            return ""
 
     async def _listens(self, port: int) -> bool:
         endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", port, timeout=1)
@@ -153,7 +106,7 @@ class Nodes:
         self._epmd_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
         self._cut: frozenset[int] = frozenset()
-        names = [f"node{number}@{_address(number)}" for number in range(COUNT)]
+        names = [f"node{number}@{address(number)}" for number in range(COUNT)]
         config = (
             "cluster_partition_handling = pause_minority\ncluster_formation.peer_discovery_backend = classic_config\n"
         )
@@ -163,7 +116,7 @@ class Nodes:
         for number, name in enumerate(names):
             membership = Membership(name, self._epmd_port, cookie, f"-kernel net_ticktime {TICK_TIME}")
             rabbitmq = RabbitMQ(config, membership)
-            way = Way(reactor, number, rabbitmq.dist_port, self._severed)
+            way = Gate(reactor, number, rabbitmq.dist_port, whose=_whose, severed=self._severed)
             self.nodes.append(Node(reactor, number, rabbitmq, way))
         self._ways = [[Proxy(reactor, node.rabbitmq.port) for node in self.nodes] for _ in range(daemons)]
 
@@ -182,7 +135,7 @@ class Nodes:
 
     async def start(self) -> None:
         """Start all, one after the other: so the first makes the cluster, and the others join it."""
-        places = ",".join(map(_address, range(COUNT)))
+        places = ",".join(map(address, range(COUNT)))
         # Erlang would leave one behind.
         epmd = [shutil.which("epmd") or "epmd", "-port", str(self._epmd_port), "-address", places]
         self._epmd = subprocess.Popen(epmd, stdout=DEVNULL, stderr=DEVNULL)  # noqa: ASYNC220 - it does not block
@@ -195,6 +148,11 @@ class Nodes:
             if not await node.is_whole():
                 return False
         return True
+
+    async def state(self) -> str:
+        """How all stand, for whoever wants to know why nothing comes."""
+        said = [f"{node.number}: {await node.running() or 'it does not say'}" for node in self.nodes]
+        return "; ".join(said)
 
     def at(self, daemon: int) -> int | None:
         """The node that a daemon is connected to; None where it is to none, or to several in this moment."""
@@ -248,5 +206,7 @@ class _Visitor(Protocol):
         self.transport.abortConnection()
 
 
-def _address(number: int) -> str:
-    return f"127.0.0.{11 + number}"
+def _whose(said: bytes, _: Link) -> int | None:
+    """The node that connects says first who it is; who asks as an operator (``rabbitmqctl``) has no number."""
+    found = re.search(rb"(?<![\w-])node(\d)@", said)
+    return int(found[1]) if found else None

@@ -113,7 +113,7 @@ class Servers:
         self._rabbitmq: RabbitMQ | Nodes = rabbitmq or RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
         self.redis: Redis | Replicas = own or cast(Replicas, redis)
-        settings: dict[str, object] = {"store": "redis", "redis": self.redis.url}
+        settings: dict[str, object] = {"store": "redis"}
         if own is None:
             settings["redis_wait"] = wait
         # Soon enough for a connection that is half dead to be noticed in a run.
@@ -121,7 +121,8 @@ class Servers:
         self.members = []
         for number in range(daemons):
             url = self._rabbitmq.url if isinstance(self._rabbitmq, RabbitMQ) else self._rabbitmq.url_for(number)
-            places = {"amqp": url, "peer_listen": _inner()}
+            redis_url = self.redis.url if isinstance(self.redis, Redis) else self.redis.url_for(number)
+            places = {"amqp": url, "redis": redis_url, "peer_listen": _inner()}
             self.members.append(Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings | places)))
         parts: list[Part] = [*self.members]
         if isinstance(self._rabbitmq, RabbitMQ):
