@@ -22,6 +22,7 @@ What they are made of:
 * ``gate``: holds what passes between servers on the two sides of a partition.
 * ``nodes``: the three RabbitMQ nodes, and the ways between them.
 * ``archive``, ``inboxes``: what stands in the SQLite file, or in the store, afterwards.
+* ``disclosed``: tokens and texts, which no log may hold; each run searches the logs of all servers.
 * ``store``: opens the cluster's.
 * ``report``, ``options``, ``runs``: what is said, the command line, and which run that means.
 """
