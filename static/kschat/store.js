@@ -390,6 +390,11 @@ export class Store {
     this.touch(id);
   }
 
+  /** Without a connection it is unknown who is online. */
+  forgetPresence() {
+    for (const [id, {online, lastSeen}] of this.#presence) if (online !== null) this.setPresence(id, {online: null, lastSeen});
+  }
+
   /** @param {string} id @returns {Presence|null} */
   presenceOf(id) { return this.#presence.get(id) ?? null; }
 }
