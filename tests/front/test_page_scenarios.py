@@ -61,3 +61,27 @@ class InABrowser(TestCase):
             await daemon.ready_becomes("ready")
         await play(self, "cluster", daemons, tokens={user: token(user) for user in ("alice", "bob")})
         self.assertEqual([line for daemon in daemons for line in daemon.faults], [])
+
+
+class Page(TestCase):
+    timeout = 2 * SCENARIO
+
+    async def test_three_people_talk_on_tabs_and_devices(self) -> None:
+        daemon = await Daemon.start(self, secret="", demo=True)
+        await play(self, "talk", [daemon])
+        self.assertEqual(daemon.faults, [])
+
+    async def test_nothing_is_lost_while_the_server_the_network_or_the_page_is_away(self) -> None:
+        daemon = await Daemon.start(self, store=in_file(self))
+        await play(self, "outage", [daemon], tokens={user: token(user) for user in ("alice", "bob")})
+        self.assertEqual(daemon.faults, [])
+
+    async def test_each_view_on_all_screens_in_all_directions_and_by_keyboard(self) -> None:
+        daemon = await Daemon.start(self, secret="", demo=True)
+        await play(self, "looks", [daemon])
+        self.assertEqual(daemon.faults, [])
+
+    async def test_a_persons_first_minute(self) -> None:
+        daemon = await Daemon.start(self, secret="", demo=True, store=in_file(self))
+        await play(self, "minute", [daemon])
+        self.assertEqual(daemon.faults, [])
