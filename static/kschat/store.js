@@ -294,6 +294,11 @@ export class Store {
     this.touch(id);
   }
 
+  /** Without a connection nobody knows who is online. */
+  forgetPresence() {
+    for (const [id, {lastSeen}] of this.#presence) this.setPresence(id, {online: null, lastSeen});
+  }
+
   /** @param {string} id @returns {Presence|null} */
   presenceOf(id) { return this.#presence.get(id) ?? null; }
 }

@@ -468,3 +468,5 @@ composer.draftChanged();
 const {Notices} = await import("./notices.js");
 notices = new Notices(chat, texts, settings, select);
 notices.count();
+// Fetched now, these are there while the server is not.
+await Promise.all([import("./dialogs.js"), import("../kschat/pictures.js")]).catch(() => {});
