@@ -7,20 +7,18 @@
 //
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
-import {Refused, quotation, read, sizeOf, write} from "./content.js";
 import {Link} from "./link.js";
-import {Database, Outbox, refusal} from "./outbox.js";
-import {LIMITS, Store} from "./store.js";
+import {Database, LIMITS, Outbox, Refused, Store, quotation, read, refusal, sizeOf, write} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
-/** @import {Record_} from "./store.js" */
-/** @import {Entry} from "./outbox.js" */
+/** @import {Entry, Record_} from "./store.js" */
 
-export {Refused} from "./content.js";
+export {Refused} from "./store.js";
 
 const PAGE = 100; // messages a page of History
 const CATCH_UP = 5; // pages that may lie between what is here and what is new; beyond, only the newest are loaded
 const TYPING_SHOWN = 4000, TYPING_SAID = 2000; // milliseconds
+const TYPING_PASSED = 1000; // milliseconds in which the server passes on one from one user to another (typing_interval)
 const REFRESH = 1000; // milliseconds for which reasons to ask for the list of conversations are gathered
 const RECONCILE = 1000; // milliseconds
 const HEADROOM = 300; // bytes of a packet that are not `msg`
@@ -62,7 +60,7 @@ export class Chat {
   /** @type {{item: any, live: boolean}[]} */ #incoming = [];
   /** @type {(() => void)[]} */ #acks = [];
   /** @type {Map<string, Promise<any>>} */ #loading = new Map();
-  /** @type {Map<string, number>} */ #said = new Map();
+  /** When typing was told, and how long it is not told again. @type {Map<string, {at: number, wait: number}>} */ #said = new Map();
   /** @type {string[]} */ #extra = [];
   /** @type {Map<string, any>} */ #state = new Map();
   #due = false;
@@ -311,6 +309,9 @@ export class Chat {
       throw new Refused({code: "full", words: "Too many messages wait to be sent.", again: true});
     }
     const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+    // With a message the peer's sign that this user types is gone: what is typed next is told, as soon as the server passes it on.
+    const said = this.#said.get(id);
+    if (said) said.wait = TYPING_PASSED;
     const time = this.#environment.time();
     this.#seq = Math.max(time * 1000, this.#seq + 1);
     this.outbox.put({seq: this.#seq, cid, pId: id, msg, time, bytes, failed: null});
@@ -399,9 +400,10 @@ export class Chat {
   /** @param {string} id */
   typing(id) {
     const now = this.#environment.now();
-    if (id.startsWith("#") || now - (this.#said.get(id) ?? -Infinity) < TYPING_SAID) return;
+    const said = this.#said.get(id);
+    if (id.startsWith("#") || (said && now - said.at < said.wait)) return;
     if (this.#said.size > 100) this.#said.clear();
-    this.#said.set(id, now);
+    this.#said.set(id, {at: now, wait: TYPING_SAID});
     this.link.emit("Typing", {pId: id});
   }
 

@@ -1,6 +1,6 @@
 // Makes a picture or a file ready to be sent: a picture that is too large for the server is scaled.
 
-import {Refused} from "./content.js";
+import {Refused} from "./store.js";
 
 /** @import {FilePart} from "./types.js" */
 
