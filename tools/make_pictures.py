@@ -1,7 +1,7 @@
 """Makes the pictures of the page in docs/, from the running page in Chromium.
 
-The page on a desktop and a phone, light and dark, and a person's first minute. Each begins with a demo that has just been
-started. Run it after a change of the page, and look at what it made.
+The page on a desktop and a phone, light and dark, and a person's first minute. Each begins with a demo that has just
+been started. Run it after a change of the page, and look at what it made.
 """
 
 from __future__ import annotations

@@ -581,6 +581,7 @@ export function onceAFrame(work) {
 
 const LINES = 18; // lines, and characters, of a message that are shown before "Show more"
 const CHARACTERS = 1500;
+const LONG = 20_000; // characters beyond which a text has one direction as a whole
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"]);
 const LINK = /\bhttps?:\/\/[^\s<>"'`]+/giu;
 const CODE = /```(?:[\w+-]*\n)?([\s\S]+?)```|`([^`\n]+)`/gu;
@@ -724,6 +725,7 @@ export class Messages {
     const shown = this.#expanded.has(message.key) ? text : cut(text);
     const body = make("div", "text");
     body.dir = "auto";
+    if (shown.length > LONG) body.style.unicodeBidi = "isolate"; // the style sheet's plaintext takes Chromium seconds in a long line
     body.append(...rich(shown));
     if (text.length < 40 && ONLY_EMOJI.test(text)) body.classList.add("emoji");
     if (cut(text) === text) return [body];

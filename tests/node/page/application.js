@@ -3,10 +3,12 @@
 
 const http = require("node:http");
 
-/** In the application's page: it answers when it is asked for a token. */
+/** In the application's page: it answers when it is asked for a token, and gives names. */
 const GIVES = `window.asked = 0;
 addEventListener("message", async (event) => {
-  if (event.source !== frames[0] || event.data?.kschat !== "token") return;
+  if (event.source !== frames[0]) return;
+  if (event.data?.kschat === "ready") event.source.postMessage({kschat: "names", names: {bob: "Robert of the application"}}, event.origin);
+  if (event.data?.kschat !== "token") return;
   window.asked += 1;
   event.source.postMessage({kschat: "token", token: await window.freshToken(event.data.user)}, event.origin);
 });`;

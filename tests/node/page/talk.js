@@ -99,6 +99,7 @@ module.exports = async (stage) => {
     await bob.write("Hello Alice!");
     await alice.sees("Hello Alice!");
     equal(await bob.locator(at.title).innerText(), "Alice Smith", "the name of the token");
+    equal(await alice.locator(at.title).innerText(), "Robert of the application", "the name that the application gives");
   });
 
   let carol = await Person.open(stage, devices.carol, demo(2, "carol", "bob"), "carol");
