@@ -347,10 +347,11 @@ export class ConversationView {
     const conversation = this.chat.conversation(id);
     const list = this.#messages();
     const below = scrollHeight - scrollTop - clientHeight;
-    const grew = this.#atEnd && below >= NEAR && scrollTop >= this.#lastTop; // nobody scrolled up: a picture came
+    const stays = this.#atEnd && scrollTop >= this.#lastTop; // nobody scrolled up: a picture came, or messages that are not drawn yet
     this.#lastTop = scrollTop;
-    if (grew && this.#to === list.length) {
-      this.#pin();
+    if (stays && (below >= NEAR || this.#to < list.length)) {
+      if (this.#to === list.length) this.#pin();
+      else this.#drawSoon();
       return;
     }
     this.#atEnd = below < NEAR && this.#to === list.length && !conversation?.hasNewer;

@@ -760,7 +760,7 @@ export class Messages {
     const link = make("a", picture ? "frame" : "file");
     link.href = url;
     link.download = file.name || "file";
-    link.setAttribute("aria-label", texts.say("download", {name: file.name, size}));
+    link.title = texts.say("download", {name: file.name, size});
     if (picture) {
       const image = make("img", "picture");
       image.alt = texts.say("pictureFrom", {name: file.name});
