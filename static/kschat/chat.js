@@ -397,6 +397,17 @@ export class Chat {
     this.store.touch(id);
   }
 
+  /** Another device has read up to there. What came after it is still unread. @param {string} id @param {string} mid */
+  #readElsewhere(id, mid) {
+    this.#take(); // what came before this is counted before it
+    const record = this.store.find(id);
+    if (!record || mid <= record.readMid) return;
+    this.#isRead(id, mid);
+    if (String(record.info.last?.mid ?? "") <= mid) return;
+    record.info.unread = record.list.filter((one) => !one.own && one.mid !== null && one.mid > mid).length;
+    this.#refresh(REFRESH); // the server knows it better
+  }
+
   /** @param {string} id */
   typing(id) {
     const now = this.#environment.now();
@@ -506,7 +517,7 @@ export class Chat {
   #connected() {
     this.#wasConnected = true;
     this.#watched = "";
-    this.#refresh(0);
+    this.#conversations(); // first: what comes then is counted by it
     for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
     this.outbox.run();
   }
@@ -520,8 +531,12 @@ export class Chat {
     this.#refreshing = true;
     this.#environment.setTimeout(() => {
       this.#refreshing = false;
-      this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
+      this.#conversations();
     }, wait);
+  }
+
+  #conversations() {
+    this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
   }
 
   /** @param {any} list */
@@ -555,6 +570,7 @@ export class Chat {
     if (event === "RESPSTATUS") this.#receipt(payload);
     else if (event === "RESPPRESENCE") this.store.setPresence(String(payload.id), {online: payload.online ?? null, lastSeen: payload.lastSeen ?? null});
     else if (event === "RESPTYPING") this.#types(String(payload.uId));
+    else if (event === "RESPREAD") this.#readElsewhere(String(payload.pId), String(payload.mid));
   }
 
   /** @param {string} id */
@@ -712,8 +728,8 @@ export class Chat {
     this.#environment.frame(() => { this.#flush(); });
   }
 
-  /** Once a frame: what came is put in its place, then the page is told, then the server. */
-  #flush() {
+  /** What came is put in its place. */
+  #take() {
     /** @type {Set<Record_>} */
     const grown = new Set();
     for (const {item, live} of this.#incoming.splice(0)) {
@@ -724,6 +740,11 @@ export class Chat {
     }
     for (const record of grown) this.store.trim(record, "old");
     if (grown.size) this.#watch();
+  }
+
+  /** Once a frame: what came is put in its place, then the page is told, then the server. */
+  #flush() {
+    this.#take();
     this.#due = false;
     const changes = this.store.take();
     for (const ack of this.#acks.splice(0)) ack();

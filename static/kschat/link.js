@@ -61,7 +61,7 @@ export class Connection {
     });
     this.#socket.on("disconnect", (/** @type {string} */ reason, /** @type {number} */ seconds) => { this.#lost(reason, seconds); });
     this.#socket.on("refused", (/** @type {string} */ why) => { void this.#refused(why); });
-    for (const event of ["RESPRECEIVER", "RESPSEND", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPUPDATE"]) {
+    for (const event of ["RESPRECEIVER", "RESPSEND", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPREAD", "RESPUPDATE"]) {
       this.#socket.on(event, (/** @type {any} */ payload, /** @type {any} */ ack) => {
         wiring.hear(event, payload, typeof ack === "function" ? ack : undefined);
       });

@@ -390,9 +390,9 @@ export class Store {
     this.touch(id);
   }
 
-  /** Without a connection nobody knows who is online. */
+  /** Without a connection it is unknown who is online. */
   forgetPresence() {
-    for (const [id, {lastSeen}] of this.#presence) this.setPresence(id, {online: null, lastSeen});
+    for (const [id, {online, lastSeen}] of this.#presence) if (online !== null) this.setPresence(id, {online: null, lastSeen});
   }
 
   /** @param {string} id @returns {Presence|null} */

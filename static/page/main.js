@@ -163,12 +163,14 @@ class ConversationList {
     part(".name").textContent = name;
     const time = /** @type {HTMLTimeElement} */ (part("time"));
     time.textContent = last ? texts.when(last.time) : "";
+    time.dir = "auto";
     if (last) time.dateTime = new Date(last.time).toISOString();
     const dot = part(".presence");
     dot.hidden = conversation.room || id === chat.user;
     dot.dataset.online = presence?.online === null || !presence ? "unknown" : String(presence.online);
     // A dot alone says nothing to those who listen.
     dot.textContent = presence?.online ? texts.say("online") : "";
+    part(".name").title = conversation.room ? "" : presenceWords(id);
     const line = part(".last");
     line.replaceChildren(...this.#lastWords(conversation, last));
     row.toggleAttribute("data-typing", conversation.typing);
@@ -199,8 +201,8 @@ class ConversationList {
       nodes.push(make("bdi", "", texts.say("from", {name: chat.name(last.from)})));
     }
     const kind = last.file ? (last.file.type.startsWith("image/") ? "picture" : "file") : null;
-    const words = oneLine(last.text) || (kind ? texts.say(kind) : "");
-    nodes.push(make("bdi", "", kind && last.text ? `${texts.say(kind)}: ${words}` : words));
+    const words = oneLine(last.text) || (kind === "file" ? last.file?.name ?? "" : "");
+    nodes.push(make("bdi", "", !kind ? words : words ? `${texts.say(kind)}: ${words}` : texts.say(kind)));
     return nodes;
   }
 
@@ -635,6 +637,7 @@ const placeActs = onceAFrame(() => {
 });
 /** @type {EventTarget|null} */
 let pointed = null;
+view.list.addEventListener("pointerleave", () => { if (!view.list.contains(document.activeElement)) app.append(acts); });
 for (const kind of ["pointerover", "focusin", "click"]) {
   view.list.addEventListener(kind, (event) => {
     pointed = event.target;

@@ -366,6 +366,7 @@ export function applyTexts(texts) {
   const html = document.documentElement;
   html.lang = texts.language;
   html.dir = texts.direction;
+  html.dataset.words = texts.own;
   for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text]"))) {
     element.textContent = texts.say(/** @type {Key} */ (element.dataset.text));
     element.dir = "auto"; // a page that goes from right to left may have English texts
@@ -374,7 +375,9 @@ export function applyTexts(texts) {
     const words = texts.say(/** @type {Key} */ (element.dataset.label));
     element.setAttribute("aria-label", words);
     if (element instanceof HTMLButtonElement) element.title = words;
-    if (element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement) element.placeholder = words;
+    if (element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement) {
+      element.placeholder = texts.say(/** @type {Key} */ (element.dataset.hint ?? element.dataset.label));
+    }
   }
 }
 
@@ -397,8 +400,10 @@ export class Texts {
     this.language = table ? language : "en";
     /** @type {"rtl"|"ltr"} */
     this.direction = RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr";
+    /** The direction of its texts, which may be English. */
+    this.own = table ? this.direction : "ltr";
     const locale = table && valid(asked) ? [asked, this.language] : [this.language];
-    this.clock = new Intl.DateTimeFormat(locale, {hour: "2-digit", minute: "2-digit"});
+    this.clock = new Intl.DateTimeFormat(locale, {hour: "numeric", minute: "2-digit"});
     this.date = new Intl.DateTimeFormat(locale, {day: "2-digit", month: "2-digit", year: "2-digit"});
     this.longDate = new Intl.DateTimeFormat(locale, {weekday: "long", day: "numeric", month: "long", year: "numeric"});
     this.number = new Intl.NumberFormat(locale, {maximumFractionDigits: 1});
