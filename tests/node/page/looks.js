@@ -118,7 +118,7 @@ module.exports = async (stage) => {
     const message = await page.sees("Hello Bob");
     ok(await message.locator(".bubble").evaluate((one) => parseFloat(getComputedStyle(one).borderTopWidth) > 0
       && getComputedStyle(one).borderTopColor !== getComputedStyle(one.closest("main")).backgroundColor), "a bubble has an edge where colours are forced");
-    const [own, other] = [await message.locator(".bubble").boundingBox(), await page.message("Hello Alice").locator(".bubble").boundingBox()];
+    const [own, other] = await Promise.all(["own", "other"].map((side) => page.locator(`${at.message}.${side} .bubble`).last().boundingBox()));
     ok(own.x < other.x, "one's own messages are on the left");
     equal(await page.evaluate(() => [...document.querySelectorAll("*")].filter((one) => {
       const { animationDuration, transitionDuration } = getComputedStyle(one);
@@ -165,8 +165,7 @@ module.exports = async (stage) => {
   });
 
   await stage.step("the keyboard is enough, and the focus goes in order", async () => {
-    await alice.evaluate(() => { document.activeElement?.blur(); });
-    await alice.locator("body").press("Tab");
+    await alice.locator(at.key).focus();
     const order = [];
     for (let turn = 0; turn < 30; turn += 1) {
       order.push(await alice.evaluate(() => document.activeElement?.id || document.activeElement?.dataset?.id || document.activeElement?.tagName));

@@ -125,7 +125,9 @@ class Person {
       if (hidden) {
         Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
         Object.defineProperty(document, "visibilityState", { get: () => "hidden", configurable: true });
+        document.hasFocus = () => false;
       } else {
+        delete document.hasFocus;
         delete document.hidden;
         delete document.visibilityState;
       }
