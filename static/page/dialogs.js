@@ -48,6 +48,7 @@ export class Dialogs {
     else if (name === "keys") this.#keys(inside);
     else if (id !== null) this.#details(dialog, inside, id);
     dialog.showModal();
+    if (name === "start") inside.querySelector("input")?.focus(); // autofocus is not allowed in a frame of another origin
   }
 
   /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside */
@@ -57,7 +58,6 @@ export class Dialogs {
     const input = make("input");
     input.id = "start-id";
     input.required = true;
-    input.autofocus = true;
     input.maxLength = 128;
     input.autocomplete = "off";
     input.setAttribute("autocapitalize", "none");

@@ -755,6 +755,8 @@ show(query.get("rid"));
 await chat.start();
 composer.draftChanged();
 
-// Nothing of this is needed to read and to write.
-setTimeout(notices, LATER);
-
+// Nothing of this is needed to read and to write. Fetched while the server is there, it is there when the server is not.
+setTimeout(() => {
+  notices();
+  Promise.all([import("./dialogs.js"), import("../kschat/pictures.js")]).catch(() => {}); // asked for again when it is needed
+}, LATER);

@@ -660,11 +660,15 @@ export class Composer {
     this.tell.problem(files.length > MOST_FILES ? this.texts.say("tooMany", {n: MOST_FILES}) : "");
     this.#preparing += 1;
     try {
-      const {prepare} = await import("../kschat/pictures.js");
+      const loaded = await import("../kschat/pictures.js").catch(() => null);
+      if (!loaded) {
+        this.tell.problem(this.texts.say("notLoaded"));
+        return;
+      }
       for (const file of files.slice(0, MOST_FILES)) {
         const name = file.name || this.texts.say("file");
         try {
-          const part = await prepare(file, this.chat.limit);
+          const part = await loaded.prepare(file, this.chat.limit);
           if (this.#id !== id) return;
           this.#preview(part);
         } catch (error) {

@@ -586,6 +586,7 @@ export function onceAFrame(work) {
 
 const LINES = 18; // lines, and characters, of a message that are shown before "Show more"
 const CHARACTERS = 1500;
+const LONG = 20_000; // characters beyond which a text has one direction as a whole
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"]);
 const LINK = /\bhttps?:\/\/[^\s<>"'`]+/giu;
 const CODE = /```(?:[\w+-]*\n)?([\s\S]+?)```|`([^`\n]+)`/gu;
@@ -729,6 +730,7 @@ export class Messages {
     const shown = this.#expanded.has(message.key) ? text : cut(text);
     const body = make("div", "text");
     body.dir = "auto";
+    if (shown.length > LONG) body.style.unicodeBidi = "isolate"; // the style sheet's plaintext takes Chromium seconds in a long line
     body.append(...rich(shown));
     if (text.length < 40 && ONLY_EMOJI.test(text)) body.classList.add("emoji");
     if (cut(text) === text) return [body];
@@ -763,7 +765,7 @@ export class Messages {
     const link = make("a", picture ? "frame" : "file");
     link.href = url;
     link.download = file.name || "file";
-    link.setAttribute("aria-label", texts.say("download", {name: file.name, size}));
+    link.title = texts.say("download", {name: file.name, size});
     if (picture) {
       const image = make("img", "picture");
       image.alt = texts.say("pictureFrom", {name: file.name});
