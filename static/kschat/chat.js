@@ -133,13 +133,17 @@ export class Chat {
     } catch {
       this.store.problem({code: "storage", words: "What this browser kept cannot be read.", again: false});
     }
-    const {page, indexedDB} = this.#environment;
+    const {page, events, indexedDB} = this.#environment;
     if (page && !indexedDB && this.#options.keep !== false) this.database.failed();
+    page?.addEventListener("visibilitychange", this.#seen);
+    events?.addEventListener("focus", this.#seen);
     this.link.start();
     this.#environment.setTimeout(() => { void this.outbox.reconcile().catch(() => null); }, RECONCILE); // unreadable: said above
   }
 
   stop() {
+    this.#environment.page?.removeEventListener("visibilitychange", this.#seen);
+    this.#environment.events?.removeEventListener("focus", this.#seen);
     this.outbox.sends = false;
     this.link.stop();
     this.database.close();
@@ -517,6 +521,9 @@ export class Chat {
     for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
     this.outbox.run();
   }
+
+  /** The user looks at this page again: what other devices have read is told only to who is connected and reads fast enough. */
+  #seen = () => { if (this.#environment.visible() && this.status.state === "connected") this.#refresh(0); };
 
   /** Asks for the list of conversations, soon. @param {number} wait */
   #refresh(wait) {

@@ -25,6 +25,7 @@ export class ConversationView {
   /** The window's bounds in the list, the last one excluded. */
   #from = 0;
   #to = 0;
+  #hasEnd = true; // whether the list's last message was in the window when it was drawn: more may have come since
   #atEnd = true;
   #lastTop = 0; // where the last look found it
   #missed = 0; // messages of others below the window that this view was told about
@@ -206,12 +207,13 @@ export class ConversationView {
       this.#settled = true;
       this.#toDivider = false;
     }
-    this.#buttonWords(conversation, list);
+    this.#buttonWords(conversation);
     this.#lookSoon();
   }
 
   /** Puts the window's messages into the document: what is there already stays. @param {readonly Message[]} list */
   #arrange(list) {
+    this.#hasEnd = this.#to === list.length;
     const wanted = new Set();
     for (let index = this.#from; index < this.#to; index++) wanted.add(list[index].key);
     for (const [key, element] of this.#elements) {
@@ -325,9 +327,9 @@ export class ConversationView {
     if (this.top.textContent !== text) this.top.textContent = text;
   }
 
-  /** @param {Conversation|undefined} conversation @param {readonly Message[]} list */
-  #buttonWords(conversation, list) {
-    const away = !this.#atEnd || Boolean(conversation?.hasNewer) || this.#to < list.length;
+  /** @param {Conversation|undefined} conversation */
+  #buttonWords(conversation) {
+    const away = !this.#atEnd || Boolean(conversation?.hasNewer) || !this.#hasEnd;
     if (!away) this.#missed = 0;
     const missed = Math.max(this.#missed, conversation?.missed ?? 0);
     if (this.newer.hidden === away) this.newer.hidden = !away;
@@ -347,18 +349,17 @@ export class ConversationView {
     const conversation = this.chat.conversation(id);
     const list = this.#messages();
     const below = scrollHeight - scrollTop - clientHeight;
-    const stays = this.#atEnd && scrollTop >= this.#lastTop; // nobody scrolled up: a picture came, or messages that are not drawn yet
+    const grew = this.#atEnd && below >= NEAR && scrollTop >= this.#lastTop; // nobody scrolled up: a picture came
     this.#lastTop = scrollTop;
-    if (stays && (below >= NEAR || this.#to < list.length)) {
-      if (this.#to === list.length) this.#pin();
-      else this.#drawSoon();
+    if (grew && this.#hasEnd) {
+      this.#pin();
       return;
     }
-    this.#atEnd = below < NEAR && this.#to === list.length && !conversation?.hasNewer;
+    this.#atEnd = below < NEAR && this.#hasEnd && !conversation?.hasNewer;
     if (this.#atEnd) this.tell.read();
-    this.#buttonWords(conversation, list);
+    this.#buttonWords(conversation);
     if (scrollTop < clientHeight * AHEAD) this.#older(id, conversation, list);
-    else if (below < clientHeight * AHEAD) this.#later(id, conversation, list);
+    else if (below < clientHeight * AHEAD && !this.#atEnd) this.#later(id, conversation, list);
   }
 
   /** @param {string} id @param {Conversation|undefined} conversation @param {readonly Message[]} list */
