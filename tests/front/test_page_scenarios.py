@@ -1,8 +1,8 @@
 """The page in real Chromium, many steps of several people in one browser: see tests/node/page.
 
-In ``talk`` three people are on three daemons: Alice in the frame of an application of another site, Bob on a desktop, Carol
-on a phone. In ``outage`` Alice is in the frame of an application of the same site. In ``embedded`` the application has the
-client module alone. ``HELD`` says which step holds which line of the issue about the page.
+In ``talk`` three people are on three daemons: Alice in the frame of an application of another site, Bob on a desktop,
+Carol on a phone. In ``outage`` Alice is in the frame of an application of the same site. In ``embedded`` the
+application has the client module alone. ``HELD`` says which step holds which line of the issue about the page.
 """
 
 from __future__ import annotations

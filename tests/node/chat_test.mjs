@@ -370,6 +370,14 @@ test("what the browser has no room to keep is told, and sent all the same", asyn
   }
 });
 
+test("a page in a browser that keeps nothing is told so, and a program is not", async () => {
+  for (const [page, codes] of [[new EventTarget(), ["storage"]], [null, []]]) {
+    const { clock, seen } = await begin({}, {}, { page, indexedDB: null });
+    await clock.advance(20);
+    assert.deepEqual(seen.flatMap(({ problems }) => problems).map((problem) => problem.code), codes);
+  }
+});
+
 test("without a connection nobody is said to be online", async () => {
   const { chat, clock, last, join } = await begin({}, { Presence: () => ({ bob: { online: true, lastSeen: null } }) });
   await chat.open("bob");

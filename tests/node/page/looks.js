@@ -48,6 +48,10 @@ module.exports = async (stage) => {
       await person.page.goto(`${guarded}/`);
       await person.locator("#no-token").waitFor();
       await good(person, "the page without a token");
+      for (const [address, words] of [[`${demo}/?lang=de`, "Wähle deinen Namen"], [`${guarded}/?lang=de`, "Diese Seite hat keinen Token"]]) {
+        await person.page.goto(address);
+        await person.locator("main").filter({ hasText: words }).waitFor();
+      }
       await context.close();
     }
   });
