@@ -31,7 +31,7 @@ class Options(msgspec.Struct, frozen=True):
     Attributes:
         batch: several messages in one RESPRECEIVER.
         receipts: RESPSTATUS.
-        carbons: RESPCARBON.
+        carbons: RESPCARBON and RESPREAD.
         recover: connection state recovery.
         more: events that the tutorial does not know (Goodbye, TokenExpiring, RESPTYPING): ``goodbye=1`` or
             ``typing=1``, or any of the above. One that asked for nothing sees the tutorial's alone.
