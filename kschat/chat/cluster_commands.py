@@ -42,7 +42,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
 
 
 class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """What one of the user's sockets has sent, as the body of RESPCARBON."""
+    """What one of the user's sockets has sent or read, as the body of RESPCARBON or RESPREAD."""
 
     body: bytes
     attachments: tuple[bytes, ...] = ()

@@ -206,13 +206,15 @@ def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
 
 
 def read(request: Request[incoming.Read]) -> Deferred[Answer]:
-    """``Read``: all of a conversation up to ``mid`` is read; the peer is told."""
-    context, user, mid = request.context, request.session.user, request.payload.mid
-    peer = _id(request.payload.pId, "pId")
+    """``Read``: all of a conversation up to ``mid`` is read; the peer is told, and the user's other devices."""
+    context, session, mid = request.context, request.session, request.payload.mid
+    user, peer = session.user, _id(request.payload.pId, "pId")
 
     def marked(moved: bool) -> Answer:
-        if moved and not is_room(peer):
-            context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
+        if moved:
+            context.hub.notifier.read_carbon(peer, mid, session)
+            if not is_room(peer):
+                context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
         return DONE
 
     return _ask(request, lambda: context.store.mark_read(user, peer, mid), SMALL_READ).addCallback(marked)

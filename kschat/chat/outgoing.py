@@ -249,6 +249,11 @@ def carbon(message: Message) -> bytes:
     return b'["RESPCARBON",{"RC":1,"ER":0,"MSG":[' + piece(message, None) + b"]}]"
 
 
+def read(peer: str, mid: str) -> bytes:
+    """The body of RESPREAD: to the reader's other sockets."""
+    return _encode(("RESPREAD", {"pId": peer, "mid": mid}))
+
+
 def typing(user: str) -> bytes:
     """The body of RESPTYPING."""
     return _encode(("RESPTYPING", {"uId": user}))

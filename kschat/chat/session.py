@@ -32,7 +32,7 @@ class Options(msgspec.Struct, frozen=True):
     Attributes:
         batch: several messages in one RESPRECEIVER.
         receipts: RESPSTATUS.
-        carbons: RESPCARBON.
+        carbons: RESPCARBON and RESPREAD.
         recover: connection state recovery.
         updates: RESPUPDATE.
         more: events that the tutorial does not know (Goodbye, TokenExpiring, RESPTYPING): ``goodbye=1`` or
