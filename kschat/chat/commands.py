@@ -142,7 +142,7 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
         asked = context.presence.blocks.between(session.user, (peer,))
-        asked.addCallback(_type, request, peer).addErrback(_not_typed, context)
+        asked.addCallback(_type, request, peer).addErrback(_not_told, context, "Typing")
     return DONE
 
 
@@ -152,9 +152,9 @@ def _type(blocks: Blocks, request: Request[incoming.PeerOnly], peer: str) -> Non
         request.context.hub.notifier.notify((peer,), Typing(request.session.user))
 
 
-def _not_typed(failure: Failure, context: ChatContext) -> None:
+def _not_told(failure: Failure, context: ChatContext, name: str) -> None:
     if failure.check(StoreUnavailable) is None:
-        context.log.failure("Typing failed", failure)
+        context.log.failure("what {name} tells others could not be told", failure, name=name)
 
 
 def block(request: Request[incoming.Block]) -> Deferred[Answer]:
@@ -202,14 +202,20 @@ def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
 
 
 def read(request: Request[incoming.Read]) -> Deferred[Answer]:
-    """``Read``: all of a conversation up to ``mid`` is read; the peer is told."""
+    """``Read``: all of a conversation up to ``mid`` is read; the peer is told, unless the user blocks it."""
     context, user, mid = request.context, request.session.user, request.payload.mid
     peer = _id(request.payload.pId, "pId")
 
     def marked(moved: bool) -> Answer:
         if moved and not is_room(peer):
-            context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
+            asked = context.presence.blocks.between(user, (peer,))
+            asked.addCallback(tell).addErrback(_not_told, context, "Read")
         return DONE
+
+    def tell(blocks: Blocks) -> None:
+        # Whom the user blocks would see by it that the user is here.
+        if not blocks.blocked:
+            context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
 
     return _ask(request, lambda: context.store.mark_read(user, peer, mid), SMALL_READ).addCallback(marked)
 
