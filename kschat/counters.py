@@ -35,6 +35,7 @@ class Counters:
         evicted: connections and sessions that were ended for others, by the bound that was reached.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
@@ -66,6 +67,7 @@ class Counters:
         "tokens",
         "turned_away",
         "unrouted",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -94,6 +96,7 @@ class Counters:
         self.limited: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 
