@@ -58,7 +58,15 @@ ALLOWED = {
         "kschat.repeated_log",
         "kschat.wire",
     },
-    "api": {"msgspec", "twisted", "kschat.chat", "kschat.log_text", "kschat.unix_paths", "kschat.wire"},
+    "api": {
+        "msgspec",
+        "twisted",
+        "kschat.chat",
+        "kschat.counters",
+        "kschat.log_text",
+        "kschat.unix_paths",
+        "kschat.wire",
+    },
     "front": {
         "msgspec",
         "zope.interface",

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus, Wants
-from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Erased, Receipt, Replaced, Typing
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.outgoing import Status
@@ -260,6 +260,10 @@ def _disconnect(sessions: Sequence[ChatSession], command: Disconnect) -> None:
         session.socket.disconnect()
 
 
+def _erased(sessions: Sequence[ChatSession], command: Erased) -> None:
+    _disconnect(sessions, Disconnect("erased"))
+
+
 def _end_replaced(session: ChatSession) -> None:
     session.socket.connection.session.close(Reason.REPLACED)
 
@@ -268,4 +272,5 @@ _DO: Final[dict[type, Callable[..., None]]] = {
     Typing: _typing,
     Emit: _emit,
     Disconnect: _disconnect,
+    Erased: _erased,
 }

@@ -51,6 +51,7 @@ from kschat.backends.redis.store.codec import (
     missing,
     peer_of,
 )
+from kschat.backends.redis.store.erasure import Erasure
 from kschat.backends.redis.store.retention import Retention
 from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
 from kschat.backends.redis.store.write_queue import BatchPart
@@ -89,6 +90,9 @@ MAX_LOOKUPS: Final = 100
 
 #: Conversations that are looked at for those that are listed. Their order is known but for a minute.
 MAX_CANDIDATES: Final = 1500
+
+#: Conversations that are looked at for a page that is not the first: the order in Redis does not tell where it begins.
+MAX_PAGED_CANDIDATES: Final = 20_000
 
 
 @implementer(IStore)
@@ -274,6 +278,16 @@ class RedisStore:
         asked = self._client.write("block", lambda: packing.pack(*self._client.head(), what, user, peer, most))
         return asked.addCallback(lambda answer: self._done(answer, answer == 1, BlockListFull))
 
+    def erase(self, user: str) -> Deferred[int]:
+        """See ``IStore``. All keys are looked through, and all messages in rooms."""
+        erasure = Erasure(
+            self._client,
+            user,
+            done=lambda answer: self._done(answer, None),
+            unblock=lambda owner: self.unblock(owner, user),
+        )
+        return Deferred.fromCoroutine(erasure.run())
+
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         asked = self._client.write("revoke", lambda: revoke_argument(self._client.head(), revocation, now, most))
         return asked.addCallback(lambda answer: self._done(answer, None, RevocationsFull))
@@ -314,11 +328,18 @@ class RedisStore:
             upto = id_of(number)
         return self._client.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return Deferred.fromCoroutine(self._conversations(user, limit))
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        upto = ""
+        if before is not None:
+            number = parse_number(before)
+            if not number:
+                return succeed([])
+            upto = id_of(number)
+        return Deferred.fromCoroutine(self._conversations(user, limit, upto))
 
-    async def _conversations(self, user: str, limit: int) -> list[Conversation]:
-        listed = await self._client.read("conversations", user, limit, max(limit, MAX_CANDIDATES))
+    async def _conversations(self, user: str, limit: int, upto: str) -> list[Conversation]:
+        most = MAX_PAGED_CANDIDATES if upto else max(limit, MAX_CANDIDATES)
+        listed = await self._client.read("conversations", user, limit, most, upto)
         found: list[Conversation] = []
         beyond = deque((name[1:], id_) for name, id_, rest, *_ in listed if not rest)
         looked_up: deque[list[bytes]] = deque()
@@ -341,6 +362,11 @@ class RedisStore:
     def members(self, room: str) -> Deferred[list[str]]:
         found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        # Rooms are listed with the conversations, each after a 0 ("0#" and all that begins so).
+        found = self._client.ask("ZRANGE", f"{self._client.prefix}v:{user}", 0, -1)
+        return found.addCallback(lambda names: [name[1:].decode() for name in names if name[:1] == b"0"])
 
     def blocked(self, user: str) -> Deferred[list[str]]:
         found = self._client.ask("SMEMBERS", f"{self._client.prefix}b:{user}")
