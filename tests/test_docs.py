@@ -52,6 +52,7 @@ from kschat.chat import (
 )
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
+from kschat.cli.definitions import DEFINITIONS
 from kschat.front import (
     backlog,
     compat_twisted,
@@ -459,7 +460,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|revoke|check-config|settings-table|backup|restored|--version"
+        known = "|".join([*DEFINITIONS, "--version"])
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

@@ -98,6 +98,7 @@ ALLOWED = {
         "msgspec",
         "cryptography",
         "twisted",
+        "kschat.log_text",
         "kschat.unix_paths",
         "kschat.assets",
         "kschat.backends",
