@@ -1,4 +1,4 @@
-"""Writes into docs/ what is made from elsewhere: tables of settings and commands, the proxies' configurations of deploy/.
+"""Writes into docs/ what is made from elsewhere: settings, commands, and the proxies' configurations of deploy/.
 
 A page has two markers around each: ``<!-- made by `make docs` from PATH -->`` and ``<!-- end of PATH -->``. Also writes
 the man pages and the completion in deploy/.

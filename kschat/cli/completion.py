@@ -130,8 +130,10 @@ def _fish() -> str:
         "complete -c kschat -n __fish_use_subcommand -l version -d 'Show the version.'",
         "complete -c kschat -n __fish_use_subcommand -l help -d 'Show the help.'",
     ]
-    for one in DEFINITIONS.values():
-        lines.append(f"complete -c kschat -n __fish_use_subcommand -a {one.name} -d {_fish_text(one.summary)}")
+    lines += [
+        f"complete -c kschat -n __fish_use_subcommand -a {one.name} -d {_fish_text(one.summary)}"
+        for one in DEFINITIONS.values()
+    ]
     for one in DEFINITIONS.values():
         there = f"complete -c kschat -n '__fish_seen_subcommand_from {one.name}'"
         for option in _options(one):

@@ -258,8 +258,8 @@ _COMMANDS: Final = (
     Definition(
         name="token",
         summary="Make a token for a user, or inspect one.",
-        text="Prints a token for one user, signed with the secret that the settings name (HS256). `token inspect TOKEN` "
-        "shows what a token says, and whether the daemon would accept it; - reads it from standard input.",
+        text="Prints a token for one user, signed with the secret that the settings name (HS256). `token inspect "
+        "TOKEN` shows what a token says, and whether the daemon would accept it; - reads it from standard input.",
         synopsis="--user ID [--expires 1h] [--rooms a,b] [--to c,d] [--name N] | inspect TOKEN",
         operands=(
             Operand(name="inspect", text="", many="?", choices=("inspect",)),
