@@ -63,7 +63,6 @@ ALLOWED = {
         "msgspec",
         "twisted",
         "kschat.chat",
-        "kschat.counters",
         "kschat.log_text",
         "kschat.unix_paths",
         "kschat.wire",

@@ -27,7 +27,6 @@ from kschat.chat.message import Error, Message, Refused
 from kschat.chat.operations import Operations
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.tokens import Identity, as_user
-from kschat.counters import LATENCY_BOUNDS
 from kschat.wire.errors import ProtocolError
 from kschat.wire.socketio import RESERVED_EVENTS
 
@@ -242,7 +241,8 @@ def _counts(status: DaemonStatus) -> types.DaemonCounts:
         refused=status.refused,
         services=status.services,
         latency={
-            step: types.Histogram(bounds=list(LATENCY_BOUNDS), counts=places) for step, places in status.latency.items()
+            name: types.Histogram(bounds=list(one.bounds), counts=list(one.counts))
+            for name, one in status.latency.items()
         },
     )
 

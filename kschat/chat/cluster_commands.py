@@ -153,6 +153,13 @@ class SocketsListed(msgspec.Struct, frozen=True, array_like=True, tag="l", gc=Fa
     sockets: tuple[SocketInfo, ...]
 
 
+class Buckets(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A histogram: ``counts[n]`` took up to ``bounds[n]`` seconds; the last one of ``counts``, longer."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
 class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How one daemon is, for operators.
 
@@ -166,7 +173,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
         counts: what was counted since the start, by its name in ``Counters``.
         refused: requests that were answered with an error, by its name.
         services: whether each service that the daemon uses can be used, by its name.
-        latency: batches by how long each step of the pipeline took: see ``counters.LATENCY_BOUNDS``.
+        latency: how long what took, by its name.
     """
 
     name: str
@@ -178,7 +185,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
     counts: dict[str, int]
     refused: dict[str, int]
     services: dict[str, bool]
-    latency: dict[str, list[int]]
+    latency: dict[str, Buckets]
 
 
 class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="y", gc=False):

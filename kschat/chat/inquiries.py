@@ -30,6 +30,8 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 class _Inquiry:
+    """One question. ``expected``: how many answers there will be; None while that is not known."""
+
     __slots__ = ("expected", "fires", "found")
 
     def __init__(self) -> None:
@@ -37,26 +39,25 @@ class _Inquiry:
         self.expected: int | None = None
         self.found: list[Any] = []
 
+    @property
+    def complete(self) -> bool:
+        return self.expected is not None and len(self.found) >= self.expected
+
     def expect(self, count: int | None) -> None:
+        """There are so many others; None: nobody knows, and what was answered by now is all."""
         self.expected = count
         if count is None:
-            # Nobody knows who is there: what was answered by now is all.
-            self.expected = NOBODY_KNOWS
-            self.end()
+            self._end()
         else:
             self.look()
 
     def look(self) -> None:
-        if self.expected is not None and len(self.found) >= self.expected:
-            self.end()
+        if self.complete:
+            self._end()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         if not self.fires.called:
             self.fires.callback(None)
-
-
-#: More daemons than ever answer.
-NOBODY_KNOWS: Final = 1 << 30
 
 
 class Inquiries:
@@ -89,7 +90,7 @@ class Inquiries:
             await counted
         finally:
             del self._open[id_]
-        return Answers(inquiry.found, inquiry.expected is not None and len(inquiry.found) >= inquiry.expected)
+        return Answers(inquiry.found, inquiry.complete)
 
     def answered(self, id_: str, answer: Any) -> None:
         """Another daemon has answered. Those who did not ask hear of it as well."""

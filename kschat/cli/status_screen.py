@@ -93,8 +93,13 @@ def _rate(now: Daemon, then: Daemon | None, name: str, seconds: float) -> float:
 
 
 def _quantile(now: Daemon, then: Daemon | None, part: float) -> str:
-    """A quantile of what a batch took to be stored and routed, about: the steps' quantiles together."""
-    found = [quantile(one, then.latency.get(step) if then else None, part) for step, one in now.latency.items()]
+    """A quantile of the time until messages were acknowledged, about: that of the steps of the pipeline together."""
+    names = ["acknowledged"] if "acknowledged" in now.latency else ["store", "route"]
+    found = [
+        quantile(now.latency[name], then.latency.get(name) if then else None, part)
+        for name in names
+        if name in now.latency
+    ]
     known = [one for one in found if one is not None]
     return f"{sum(known) * 1000:.1f} ms" if known else "-"
 

@@ -9,17 +9,24 @@ from zope.interface.verify import verifyObject
 
 from kschat.chat.bus import BusEvent, IBus, Wants
 from kschat.chat.cluster_commands import (
+    Buckets,
     Carbon,
     ClusterCommand,
     CursorRequest,
     CursorWritten,
+    DaemonStatus,
     Disconnect,
     Emit,
+    Erased,
+    OnlineListed,
+    OnlineRequest,
     Receipt,
     Replaced,
     SocketInfo,
     SocketsListed,
     SocketsRequest,
+    StatusRequest,
+    StatusTold,
     Typing,
 )
 
@@ -42,6 +49,11 @@ COMMANDS: Sequence[ClusterCommand] = (
     CursorWritten("q"),
     SocketsRequest("q"),
     SocketsListed("q", (SocketInfo("id", "192.0.2.7:1", 4, 1.5),)),
+    Erased(),
+    StatusRequest("q"),
+    StatusTold("q", DaemonStatus("h:1", "0", 1.5, 1, 2, 3, {"sent": 2**40}, {}, {"store": True}, {"store": Buckets((0.5,), (0, 1))})),
+    OnlineRequest("q", "é", 1000),
+    OnlineListed("q", ("ann", "😀")),
 )
 
 #: Users' ids that others use for patterns, keys and the like.
@@ -148,6 +160,12 @@ class BusContract(TestCase):
         bus.publish([], Typing("ben"))
         await self.settle()
         self.assertEqual(await bus.online(["nobody", "ann"]), {"nobody": False, "ann": False})
+
+
+    async def test_it_knows_how_many_daemons_there_are(self) -> None:
+        for count in (1, 3):
+            found = await self.together(count) if count == 1 or isinstance(self, BusesContract) else []
+            self.assertEqual([await bus.daemons() for bus, _ in found], [len(found)] * len(found))
 
 
 class BusesContract(BusContract):
