@@ -288,7 +288,7 @@ class Changing(CommandsTestCase):
             if cursor is None:
                 break
         self.assertEqual({"a", "b", "c", "d", "late c", "late new"}, set(found))
-        for wrong in ("x", "!", "WzFd", "a" * 1001):
+        for wrong in ("x", [], {"x": 1}, {"peer": 1}, {"began": "a" * 65}):
             self.assertEqual((400, "invalid"), self.refused(self.ask("export", {"user": "ann", "cursor": wrong})))
 
     def test_erase_asks_unless_it_is_told_not_to(self) -> None:

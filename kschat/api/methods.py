@@ -6,7 +6,7 @@ To add one: its body and its answer in ``types``, a function here, an entry in t
 from __future__ import annotations
 
 import hashlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -253,27 +253,6 @@ async def erase(api: Api, key: ApiKey, body: types.OfUser) -> types.ErasedUser:
     return types.ErasedUser(messages=await api.operations.erase(_user(body.user, "user")))
 
 
-class ExportCursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where an export is: first all conversations are walked from the newest on, then those that were written to since.
-
-    Attributes:
-        began: the newest message's mid when it began; "" if there was none.
-        again: whether those are walked that were written to since.
-        listed: the newest message's mid of the conversation that is walked; "" before the first.
-        peer: with whom it is; "" if the next one is to be found.
-        before: the mid before which the next page ends; "" for the newest page.
-    """
-
-    began: str
-    again: bool = False
-    listed: str = ""
-    peer: str = ""
-    before: str = ""
-
-
-_cursor: Final = msgspec.json.Decoder(ExportCursor).decode
-
-
 async def export(api: Api, key: ApiKey, body: types.Export) -> types.Exported:
     """Export all that is kept of a user, in pages."""
     api.ensure_keeps()
@@ -292,30 +271,25 @@ async def export(api: Api, key: ApiKey, body: types.Export) -> types.Exported:
             blocked=sorted(await operations.blocked(user)),
         )
         first = await newest("")
-        at = ExportCursor("" if first is None else first.last.mid)
+        at = types.ExportCursor(began="" if first is None else first.last.mid)
     else:
-        try:
-            at = _cursor(urlsafe_b64decode(body.cursor + "=" * (-len(body.cursor) % 4)))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            raise ApiError("invalid", "cursor is not one of an answer.") from None
+        at = body.cursor
     if not at.peer:
         one = await newest(at.listed)
         if not at.again and one is None:
-            at = ExportCursor(at.began, again=True)
+            at = types.ExportCursor(began=at.began, again=True)
             one = await newest("")
         if one is None or (at.again and one.last.mid <= at.began):
             return types.Exported(about=about, peer=None, messages=[], next=None)
-        at = ExportCursor(at.began, at.again, one.last.mid, one.peer)
-    page = await operations.history(user, at.peer, before=at.before or None, limit=int(body.limit), asker=asker)
-    older = page.more and bool(page.messages)
-    following = ExportCursor(
-        at.began, at.again, at.listed, at.peer if older else "", page.messages[0].mid if older else ""
-    )
+        at = msgspec.structs.replace(at, listed=one.last.mid, peer=one.peer, before="")
+    peer = _recipient(at.peer)
+    page = await operations.history(user, peer, before=at.before or None, limit=int(body.limit), asker=asker)
+    older = page.messages[0].mid if page.more and page.messages else ""
     return types.Exported(
         about=about,
-        peer=at.peer,
+        peer=peer,
         messages=[_message(message) for message in page.messages],
-        next=urlsafe_b64encode(msgspec.json.encode(following)).decode().rstrip("="),
+        next=msgspec.structs.replace(at, peer=peer if older else "", before=older),
     )
 
 

@@ -301,11 +301,29 @@ class ErasedUser(_Answer, frozen=True, kw_only=True):
     messages: int
 
 
+Mid = Annotated[str, Meta(max_length=64)]
+
+
+class ExportCursor(_Request, frozen=True, kw_only=True):
+    """Where an export is. First all conversations are walked from the newest on, then those that were written to since.
+
+    ``began``: the newest ``mid`` when it began. ``again``: whether those are walked that were written to since.
+    ``listed``: the newest ``mid`` of the conversation that is walked. ``peer``: with whom it is. ``before``: the
+    ``mid`` before which the next page ends. Each is "" where there is none yet.
+    """
+
+    began: Mid = ""
+    again: bool = False
+    listed: Mid = ""
+    peer: Annotated[str, Meta(max_length=128)] = ""
+    before: Mid = ""
+
+
 class Export(_Request, frozen=True, kw_only=True):
     """A page of all that is kept of a user. ``cursor``: ``next`` of the page before."""
 
     user: User
-    cursor: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    cursor: ExportCursor | None = None
     limit: Limit = MAX_LISTED
 
 
@@ -327,7 +345,7 @@ class Exported(_Answer, frozen=True, kw_only=True):
     about: About | None
     peer: str | None
     messages: list[Message]
-    next: str | None
+    next: ExportCursor | None
 
 
 class BatchRequest(_Request, frozen=True, kw_only=True):

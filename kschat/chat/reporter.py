@@ -53,7 +53,5 @@ class Reporter:
             counts={name: getattr(counters, name) for name in COUNTED},
             refused={Error(code).name.lower(): count for code, count in counters.refused.items()},
             services={name: up for name, up in self._services().items() if up is not None},
-            latency={
-                step: Buckets(LATENCY_BOUNDS, tuple(places)) for step, places in counters.latency.items()
-            },
+            latency={step: Buckets(LATENCY_BOUNDS, tuple(places)) for step, places in counters.latency.items()},
         )

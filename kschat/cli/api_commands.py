@@ -250,7 +250,7 @@ class _Exported(msgspec.Struct):
     about: Raw
     peer: str | None
     messages: list[Message]
-    next: str | None
+    next: Raw
 
 
 class _Kept(msgspec.Struct, rename={"sender": "from"}):
@@ -540,7 +540,7 @@ def export(call: Call) -> int:
 
 
 def _exported(client: Api, user: str) -> Iterator[Any]:
-    cursor = None
+    cursor: Raw | None = None
     while True:
         page = client.ask("export", _Exported, user=user, cursor=cursor)
         if bytes(page.about) != b"null":
@@ -550,7 +550,7 @@ def _exported(client: Api, user: str) -> Iterator[Any]:
                 page.peer, message.mid, message.sender, message.to, message.msg, message.time, message.attachments
             )
         cursor = page.next
-        if cursor is None:
+        if bytes(cursor) == b"null":
             return
 
 

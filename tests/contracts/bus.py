@@ -51,7 +51,12 @@ COMMANDS: Sequence[ClusterCommand] = (
     SocketsListed("q", (SocketInfo("id", "192.0.2.7:1", 4, 1.5),)),
     Erased(),
     StatusRequest("q"),
-    StatusTold("q", DaemonStatus("h:1", "0", 1.5, 1, 2, 3, {"sent": 2**40}, {}, {"store": True}, {"store": Buckets((0.5,), (0, 1))})),
+    StatusTold(
+        "q",
+        DaemonStatus(
+            "h:1", "0", 1.5, 1, 2, 3, {"sent": 2**40}, {}, {"store": True}, {"store": Buckets((0.5,), (0, 1))}
+        ),
+    ),
     OnlineRequest("q", "é", 1000),
     OnlineListed("q", ("ann", "😀")),
 )
@@ -160,7 +165,6 @@ class BusContract(TestCase):
         bus.publish([], Typing("ben"))
         await self.settle()
         self.assertEqual(await bus.online(["nobody", "ann"]), {"nobody": False, "ann": False})
-
 
     async def test_it_knows_how_many_daemons_there_are(self) -> None:
         for count in (1, 3):
