@@ -288,7 +288,8 @@ class Changing(CommandsTestCase):
             if cursor is None:
                 break
         self.assertEqual({"a", "b", "c", "d", "late c", "late new"}, set(found))
-        for wrong in ("x", [], {"x": 1}, {"peer": 1}, {"began": "a" * 65}):
+        wrongs: list[object] = ["x", [], {"x": 1}, {"peer": 1}, {"began": "a" * 65}]
+        for wrong in wrongs:
             self.assertEqual((400, "invalid"), self.refused(self.ask("export", {"user": "ann", "cursor": wrong})))
 
     def test_erase_asks_unless_it_is_told_not_to(self) -> None:

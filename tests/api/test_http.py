@@ -361,4 +361,4 @@ class Cluster(DaemonsTestCase):
             daemon.clock.advance(60)
         self.assertEqual({}, self.successResultOf(self.store.last_seen(["ann"])))
         self.assertEqual(0, self.successResultOf(self.store.inbox("ann")).cursor)
-        self.assertEqual([], self.one.hub.sessions("ann"))
+        self.assertEqual((), self.one.hub.sessions("ann"))
