@@ -41,6 +41,7 @@ class Counters:
         evicted: connections and sessions that were ended for others, by the bound that was reached.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
         latency: of each of these steps, how many batches took how long: by the places of ``LATENCY_BOUNDS``.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
@@ -74,6 +75,7 @@ class Counters:
         "tokens",
         "turned_away",
         "unrouted",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -103,6 +105,7 @@ class Counters:
         self.limited: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 
