@@ -17,6 +17,7 @@ class Counters:
     Attributes:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
+        updates: edits, deletions and reactions that were stored, by kind.
         delivered: messages written to a socket.
         confirmed: messages that a client has confirmed.
         batches: batches that went through the pipeline.
@@ -75,6 +76,7 @@ class Counters:
         "tokens",
         "turned_away",
         "unrouted",
+        "updates",
         "waits",
     )
 
@@ -103,6 +105,7 @@ class Counters:
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()

@@ -24,6 +24,7 @@ from kschat.chat.cluster_commands import (
     Disconnect,
     Emit,
     Erased,
+    InboxGrew,
     OnlineListed,
     OnlineRequest,
     Revoked,
@@ -314,6 +315,9 @@ class Operations:
                     self._inquiries.answered(command.id, command.users)
                 elif type(command) is CursorWritten:
                     self._hub.cursors.answered(command)
+                elif type(command) is InboxGrew:
+                    if user is not None:
+                        self._hub.catch_up.resync((user,))
                 elif type(command) is CursorRequest:
                     if user is not None:
                         self._hub.cursors.asked(user, command)

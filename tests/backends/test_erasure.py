@@ -19,6 +19,7 @@ from kschat.chat.interfaces import IStore, Progress
 from kschat.chat.revocation import Revocation
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message
+from tests.contracts.updates import delete, edit, react
 from tests.support.redis import Redis, shared_redis
 from tests.support.waiting import real_reactor
 
@@ -27,13 +28,13 @@ NAME = "erased-user-7f3a"
 TEXT = "what the erased user wrote 7f3a"
 
 
-async def filled(store: IStore) -> None:
-    """The user is everywhere where a user can be."""
+async def filled(store: IStore, *, reacts: bool = True) -> None:
+    """The user is everywhere where a user can be. ``reacts``: also in what Redis can't take out of rooms."""
     large, text = Raw(b'"%b"' % (TEXT.encode() * 200)), Raw(b'"%b"' % TEXT.encode())
     for room in ("#r", "#left"):
         for user in (NAME, "ben", "cem"):
             await store.join(room, user, 10)
-    await store.append(
+    direct = await store.append(
         [
             message(NAME, "ben", cid="1", msg=large, attachments=(TEXT.encode(),)),
             message("ben", NAME, cid="1", msg=text),
@@ -41,7 +42,14 @@ async def filled(store: IStore) -> None:
             message("ben", NAME, cid="4", msg=large),
         ]
     )
-    await store.append(
+    for update in (
+        edit(direct[0].message, b'"%b"' % TEXT.encode(), cid="5"),
+        react(direct[0].message, "+", sender="ben", cid="6"),
+        react(direct[1].message, "+", sender=NAME, cid="7"),
+        delete(direct[3].message),
+    ):
+        await store.change(update)
+    in_rooms = await store.append(
         [
             message(NAME, "#r", cid="2", msg=large),
             message(NAME, "#left", msg=text, name=NAME),
@@ -50,6 +58,11 @@ async def filled(store: IStore) -> None:
             message("ben", "cem"),
         ]
     )
+    updates = [react(one.message, "+", sender=NAME) for one in in_rooms[2:4]] + [delete(in_rooms[0].message)]
+    if not reacts:
+        updates = [react(in_rooms[0].message, "+", sender="ben")]
+    for update in updates:
+        await store.change(update)
     await store.leave("#left", NAME)
     for user, peer in ((NAME, "dan"), ("ben", NAME), ("ben", "dan")):
         await store.block(user, peer, 10)
@@ -175,7 +188,7 @@ class RedisErasureTests(StoreTestCase):
     async def test_no_key_has_anything_of_the_user_but_what_is_named(self) -> None:
         redis = await shared_redis()
         store = await self.store(redis, send_rate=100.0, send_burst=1.0, retention_messages=1000)
-        await filled(store)
+        await filled(store, reacts=False)
         await store.erase(NAME)
         found = [
             (key.decode().removeprefix(f"{self.id()}:"), text)
@@ -188,6 +201,22 @@ class RedisErasureTests(StoreTestCase):
         self.assertEqual(1, len(places))
         self.assertEqual({"t", "t:n", "t:u"}, {key for key, _ in rest})
         self.assertEqual({f"u{NAME}".encode()}, {text for _, text in rest})
+
+    async def test_updates_of_rooms_stay_without_any_text(self) -> None:
+        redis = await shared_redis()
+        store = await self.store(redis)
+        await filled(store)
+        await store.erase(NAME)
+        await store.rewritten()
+        found = {
+            (key.decode().removeprefix(f"{self.id()}:"))
+            for key, text in self.values(redis, self.id())
+            if NAME.encode() in text
+        }
+        # Messages of others with a reaction or the recipients, what is listed or repeated of them, and updates.
+        of_others = {"c:#r", "c:#left", "h:#r", "h:#left", "e:ben", "i:ben", "i:cem"}
+        self.assertEqual({*of_others, "t", "t:n", "t:u"}, found)
+        self.assertFalse([key for key, text in self.values(redis, self.id()) if TEXT.encode() in text])
 
     async def test_offsets_go_on_on_another_daemon(self) -> None:
         redis = await shared_redis()

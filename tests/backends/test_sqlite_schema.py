@@ -143,6 +143,7 @@ class TestVersions(StoreTestCase):
                 "DROP INDEX late",
                 "DROP TABLE held",
                 "DROP TABLE lines",
+                "ALTER TABLE messages DROP COLUMN extra",
                 *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
                 "DROP TABLE revocations",
                 "DROP TABLE blocks",

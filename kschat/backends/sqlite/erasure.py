@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from kschat.backends.sqlite.retention import CIDS, DELETE, DELETE_CID, DOOM, SPARE, UNLINK
+from kschat.backends.sqlite.rows import COLUMNS, extra_of, message_of
+from kschat.chat.changes import is_update, without_reaction
 
 #: Rows of one step, about; more only if a single message has more. Senders wait for it.
 STEP_ROWS: Final = 500
@@ -90,6 +92,14 @@ class Erasure:
         done = doomed[-1][0] if rows >= STEP_ROWS else max(some, default=0)
         self._delete(doomed)
         return [id_ for id_ in ids if id_ > done]
+
+    def reactions(self, ids: Sequence[int], name: str) -> None:
+        """Take the reactions of a user back."""
+        for id_ in ids:
+            row = self._execute(f"SELECT {COLUMNS} FROM messages m WHERE m.id = ?", (id_,)).fetchone()
+            if row is not None and not is_update(message := message_of(row)):
+                after = without_reaction(message, name)
+                self._execute("UPDATE messages SET extra = ? WHERE id = ?", (extra_of(after), id_))
 
     def left_over(self, user: int) -> int:
         """Delete some of what came in conversations of two since they were looked at; return how many messages."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Final
 
-from kschat.backends.sqlite import revoked
+from kschat.backends.sqlite import revoked, updates
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.erasure import Erasure
@@ -74,6 +74,8 @@ class Transactions:
         self._upto = 0
         self._places: Iterator[int] = iter(())
         self._quiet = False
+        # Messages that the open transaction has changed.
+        self._changed: list[Message] = []
         self.memtable = MemTable()
         try:
             self._index_what_was_left(known)
@@ -103,6 +105,10 @@ class Transactions:
             self.database.gave(self._appender.number)
             self.memtable.extend(fresh, lines)
             self._memtable_bytes += size
+        if self._changed:
+            for message in self._changed:
+                self.memtable.replace(message)
+            self._changed = []
 
     @property
     def full(self) -> bool:
@@ -133,6 +139,14 @@ class Transactions:
                 yield stored
         if part:
             stored += self._appender.append(part)
+        return stored
+
+    def change(self, update: Message) -> Stored:
+        """Change a message, and append the update."""
+        stored, after = updates.change(self.database.connection, self._appender, update)
+        if after is not None:
+            self._changed.append(after)
+            self._appender.replace(after)
         return stored
 
     def save_progress(self, progress: Progress) -> None:
@@ -327,6 +341,11 @@ class Transactions:
         """Delete the first of some messages; return the others."""
         with self._erasing():
             return self._erasure.messages(ids)
+
+    def erase_reactions(self, ids: Sequence[int], name: str) -> None:
+        """Take the reactions of a user to some messages back."""
+        with self._erasing():
+            self._erasure.reactions(ids, name)
 
     def finish_erasing(self, user: int) -> int | None:
         """Do one of the last steps of erasing; return how many messages were deleted, None if this was the last."""

@@ -48,7 +48,7 @@ class Erasure:
         cursor = b"0"
         while True:
             prefix = re.sub(r"([*?\[\]\\])", r"\\\1", self._client.prefix)
-            cursor, keys = await self._client.ask("SCAN", cursor, "MATCH", f"{prefix}[bc]:*", "COUNT", SCAN_COUNT)
+            cursor, keys = await self._client.ask("SCAN", cursor, "MATCH", f"{prefix}[bck]:*", "COUNT", SCAN_COUNT)
             for key in keys:
                 erased += await self._elsewhere(key.decode()[len(self._client.prefix) :])
             if cursor == b"0":
@@ -61,6 +61,8 @@ class Erasure:
         kind, _, name = key.partition(":")
         if kind == "b" and name != self._user:
             await self._unblock(name)
+        if key.startswith(f"k:{len(self._user)}:{self._user}"):
+            await self._client.ask("UNLINK", self._client.prefix + key)
         return await self._in_room(name) if kind == "c" and name.startswith("#") else 0
 
     async def _own(self) -> int:

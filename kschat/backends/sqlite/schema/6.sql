@@ -1,7 +1,6 @@
--- From version 5 to version 6: users may be erased.
+-- From version 5 to version 6: edits, deletions and reactions.
 
--- Offsets up to this one were given, also where the newest message of the inbox was erased.
-ALTER TABLE users ADD COLUMN given INTEGER NOT NULL DEFAULT 0;
-
--- The greatest offset in an inbox that was erased: new inboxes begin beyond it, since its user may come back.
-ALTER TABLE progress ADD COLUMN erased INTEGER NOT NULL DEFAULT 0;
+-- NULL for a message as it was sent. What became of it since, or that the row is an update of another message: then
+-- `total` and `own` are 0, it is in no thread, and it has `places` also where there is a recipient. Msgpack; see
+-- `Update` and `Changes` in `kschat/chat/message.py`.
+ALTER TABLE messages ADD COLUMN extra BLOB;

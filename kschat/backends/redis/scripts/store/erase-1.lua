@@ -31,6 +31,7 @@ end
 
 local function leave(room)
   call('HDEL', prefix .. 'm:' .. room, user)
+  call('HDEL', prefix .. 'j:' .. room, user)
   call('UNLINK', own_key(room, user))
   call('ZREM', list, '0' .. room)
   spend(1, 0)
@@ -41,8 +42,36 @@ local function forget_conversation(conversation, one, other)
   call('ZREM', prefix .. 'v:' .. other, '2' .. conversation)
   call('ZREM', prefix .. 'x:age:c', 'c' .. conversation)
   call('SREM', prefix .. 'x:full', 'c' .. conversation)
-  call('DEL', prefix .. 'c:' .. conversation, prefix .. 'h:' .. conversation, prefix .. 'n:' .. conversation)
+  call('SREM', prefix .. 'x:changed', conversation)
+  for _, kind in ipairs({'c:', 'h:', 'n:', 'w:', 'y:'}) do
+    call('UNLINK', prefix .. kind .. conversation)
+  end
   spend(1, 0)
+end
+
+-- Take the updates of a conversation out of the inbox of the other user: nothing tells where they are. Whether all is
+-- done; where to go on is kept with the conversation.
+local function take_updates(conversation, other)
+  local counts, inbox = prefix .. 'h:' .. conversation, prefix .. 'i:' .. other
+  if other == user or call('HEXISTS', counts, 'u') == 0 then
+    return true
+  end
+  local from = call('HGET', counts, 'x') or '-'
+  while not is_spent() do
+    local some = call('XRANGE', inbox, from, '+', 'COUNT', 50)
+    if #some == 0 then
+      return true
+    end
+    for _, entry in ipairs(some) do
+      if entry[2][4] == conversation then
+        take_from(other, entry[1], entry[2][2])
+      end
+      from = '(' .. entry[1]
+    end
+    spend(#some, 0)
+  end
+  call('HSET', counts, 'x', from)
+  return false
 end
 
 local function erase_conversation(conversation)
@@ -51,7 +80,10 @@ local function erase_conversation(conversation)
     -- One by one, since nobody knows how large they are.
     local entry = call('XRANGE', prefix .. 'c:' .. conversation, '-', '+', 'COUNT', 1)[1]
     if not entry then
-      return forget_conversation(conversation, one, other)
+      if take_updates(conversation, one == user and other or one) then
+        forget_conversation(conversation, one, other)
+      end
+      return
     end
     local message = facts(entry)
     local recipient = message.sender == '1' and other or one
