@@ -193,6 +193,21 @@ class ToldTests(UpdatesTestCase):
         self.daemon.clock.advance(10)
         self.assertEqual(self.successResultOf(self.store.inbox("ben")).cursor, 4)
 
+    def test_acks_that_come_before_the_pong_cover_the_updates_between(self) -> None:
+        self.ben.drop()
+        first = self.send("first")
+        self.ann.ask("Edit", {"mid": first, "msg": "better"})
+        self.send("second")
+        self.ann.ask("React", {"mid": first, "emoji": "+1"})
+        plain = self.daemon.joined("ben")
+        for one in plain.read():
+            if one.name == "RESPRECEIVER":
+                plain.ack(one.id or 0)
+        plain.pong()
+        plain.drop()
+        self.daemon.clock.advance(10)
+        self.assertEqual(self.successResultOf(self.store.inbox("ben")).cursor, 4)
+
     def test_messages_in_one_event_stay_in_order_with_updates(self) -> None:
         self.ben.drop()
         mids = [self.send(number) for number in range(3)]
