@@ -60,6 +60,7 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
+from kschat.garbage import COLLECT_AFTER, Garbage
 from kschat.rates import AddressLimits, RateSettings
 from kschat.reloading import Reloading, api_keys_part, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
@@ -80,11 +81,6 @@ from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
 __all__ = ["Options", "makeService", "make_service"]
-
-
-#: When Python looks for garbage in cycles, of which only ended connections make some. Its own (700, 10, 10) is for
-#: short programs: under load it looks some hundred times a second through all that was made since the last time.
-COLLECT_AFTER = (10_000, 10, 10)
 
 
 def makeService(options: Options) -> IService:
@@ -130,9 +126,15 @@ def makeService(options: Options) -> IService:
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
+    Garbage(reactor, lambda: _clients(service.front.front)).setServiceParent(whole)
     if (trim := trimmer()) is not None:
         FreeMemory(reactor, trim).setServiceParent(whole)
     return whole
+
+
+def _clients(front: Front) -> int:
+    """Connections, or sessions where those are more: they stay for a while when their connections are gone."""
+    return max(front.connections.open, len(front.sessions))
 
 
 def _within_descriptors(config: Config) -> tuple[Config, str]:

@@ -382,6 +382,7 @@ class Channel(HTTPChannel):
         self.site.channels.discard(self)
         self.site.connections.leave(self.place)
         self._let_go_bytes()
+        self.carries = None
         super().connectionLost(reason)
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
