@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +16,7 @@ from kschat.chat.bus import IBus
 from kschat.chat.catchup import CatchUp
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import Receipt
+from kschat.chat.copies import COPY_BYTES, MAX_WRITES, Spread, copies_of
 from kschat.chat.cursors import Cursors
 from kschat.chat.inbox import Inbox
 from kschat.chat.inflight import Written
@@ -38,9 +39,6 @@ from kschat.counters import Counters
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
 
-#: Messages that are written to sockets in one turn of the reactor; some milliseconds.
-MAX_WRITES: Final = 2000
-
 #: Batches that wait to be written. Beyond it all is written at once.
 MAX_UNDELIVERED: Final = 1000
 
@@ -53,6 +51,20 @@ FREE_COPIES: Final = 8
 
 def _nobody() -> None:
     """Nobody waits."""
+
+
+class _Rest(NamedTuple):
+    """What is left of a batch for later turns.
+
+    Attributes:
+        batch: the messages.
+        socket: the id of the one socket that is meant; None for all.
+        sessions: of the first place of the first message, the sockets that have not got it; None for all.
+    """
+
+    batch: Sequence[Stored]
+    socket: str | None
+    sessions: Sequence[ChatSession] | None = None
 
 
 class Hub:
@@ -98,13 +110,14 @@ class Hub:
         self.store = store
         self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
-        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter)
+        spread = Spread(clock, self.writing, counters)
+        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter, spread=spread)
         self.cursors = Cursors(clock, self.write_behind, bus)
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._limiter = limiter
-        self._undelivered: deque[tuple[Sequence[Stored], str | None]] = deque()
+        self._undelivered: deque[_Rest] = deque()
         self.caught_up: Callable[[], None] = _nobody
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
@@ -180,13 +193,13 @@ class Hub:
         Where those are very many, the rest is written in later turns of the reactor, and what comes meanwhile after it.
         """
         if self._undelivered:
-            self._undelivered.append((batch, socket))
+            self._undelivered.append(_Rest(batch, socket))
             if len(self._undelivered) > MAX_UNDELIVERED:
                 self.deliver_rest()
             return
-        rest = self._deliver(batch, socket, MAX_WRITES)
-        if rest:
-            self._undelivered.append((rest, socket))
+        rest, _ = self._deliver(_Rest(batch, socket), MAX_WRITES)
+        if rest is not None:
+            self._undelivered.append(rest)
             self.clock.callLater(0, self._deliver_more)
 
     @property
@@ -197,63 +210,78 @@ class Hub:
     def deliver_rest(self) -> None:
         """Write all that waits for later turns, now."""
         while self._undelivered:
-            batch, socket = self._undelivered.popleft()
-            self._deliver(batch, socket, UNBOUNDED)
+            self._deliver(self._undelivered.popleft(), UNBOUNDED)
 
     def _deliver_more(self) -> None:
         try:
             left = MAX_WRITES
             while self._undelivered and left > 0:
-                batch, socket = self._undelivered.popleft()
-                before = self._counters.delivered
-                rest = self._deliver(batch, socket, left)
-                left -= self._counters.delivered - before
-                if rest:
-                    self._undelivered.appendleft((rest, socket))
+                rest, copies = self._deliver(self._undelivered.popleft(), left)
+                left -= copies
+                if rest is not None:
+                    self._undelivered.appendleft(rest)
         finally:
             if self._undelivered:
                 self.clock.callLater(0, self._deliver_more)
         if not self._undelivered:
             self.caught_up()
 
-    def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> Sequence[Stored]:
-        """Write so many at the most, and what is left of one user's sockets. Returns what was not written."""
+    def _deliver(self, work: _Rest, most: int) -> tuple[_Rest | None, int]:
+        """Write so many copies at the most, and what is left of one user's sockets where a message is small.
+
+        Returns:
+            What was not written, and how many copies were.
+        """
+        batch, socket, first = work
         inboxes = self._inboxes
-        written = 0
+        copies = written = 0
         placeless: list[Message] = []
         keeps = self.store.keeps
-        rest: Sequence[Stored] = ()
+        rest: _Rest | None = None
+        sessions: Collection[ChatSession]
         with self._scope:
             for stored in batch:
                 message = stored.message
+                size = message.size if message.attachments else len(message.msg)
+                cost = 1 if size < COPY_BYTES else copies_of(size)
                 for user, offset in stored.places:
                     inbox = inboxes.get(user)
-                    if inbox is None:
+                    if inbox is None and first is None:
                         continue
-                    if written >= most:
-                        rest = _from(batch, stored, user)
+                    if copies >= most:
+                        rest = _Rest(_from(batch, stored, user), socket, first)
                         break
-                    sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
-                    count = len(sessions)
-                    written += count
-                    if count > FREE_COPIES:
-                        self._limiter.copied_by(message.sender, count)
+                    if first is not None:
+                        sessions, first = first, None
+                    else:
+                        assert inbox is not None
+                        sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
+                        if len(sessions) > FREE_COPIES:
+                            self._limiter.copied_by(message.sender, len(sessions) * cost)
+                    if not offset and keeps:
+                        placeless.append(message)
+                        continue
+                    if cost > 1 and (fit := max((most - copies) // cost, 1)) < len(sessions):
+                        sessions, late = list(sessions)[:fit], list(sessions)[fit:]
+                        rest = _Rest(_from(batch, stored, user), socket, late)
+                    written += len(sessions)
+                    copies += len(sessions) * cost
                     if offset and keeps:
                         piece = outgoing.piece(message, offset)
                         for session in sessions:
                             session.stream.on_message(offset, message, piece)
-                    elif keeps:
-                        placeless.append(message)
                     else:
                         piece = outgoing.piece(message, None)
                         for session in sessions:
                             session.stream.on_transient(message, piece)
-                if rest:
+                    if rest is not None:
+                        break
+                if rest is not None:
                     break
         self._counters.delivered += written
         if placeless:
             self._ingest.take(placeless)
-        return rest
+        return rest, copies
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""
