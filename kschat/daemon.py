@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService, Service
@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from kschat.chat.application import Chat
 from kschat.chat.interfaces import IRouter
+from kschat.front.drain import Drain
 from kschat.front.service import CLOSE_TIMEOUT, FrontService, bounded_step
 
 #: Seconds that each step of the end may take that stores or answers what was accepted.
@@ -63,6 +64,12 @@ class Daemon(MultiService):
         router: carries messages between daemons.
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
+        drain_notice: seconds for which it serves as before, once it was told to end.
+        drain_time: seconds over which connections are closed after that.
+        parts: whether each of what it stands on can be used, by name.
+
+    Attributes:
+        drain_notice, drain_time: see above; they may change.
     """
 
     log = Logger()
@@ -75,8 +82,16 @@ class Daemon(MultiService):
         router: IRouter,
         clock: IReactorTime,
         keys: Backend | None = None,
+        drain_notice: float = 0.0,
+        drain_time: float = 0.0,
+        parts: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
         super().__init__()
+        self._parts = parts
+        sessions = front.front.sessions
+        self._drain = Drain(sessions, clock=clock, settled=chat.context.delivery.drained)
+        self.drain_notice = drain_notice
+        self.drain_time = drain_time
         self.front = front
         self._chat = chat
         self._clock = clock
@@ -87,6 +102,14 @@ class Daemon(MultiService):
         # Keys first: clients are waiting when the daemon listens.
         for child in filter(None, (self._keys, self._store, self._router, self._bus, front)):
             child.setServiceParent(self)
+
+    def status(self) -> str:
+        """How it is, in one line."""
+        connections, users = self.front.front.connections.open, self._chat.context.hub.users
+        missing = [name for name, up in self._parts().items() if not up]
+        what = "Closing" if self._chat.closing else "Serving"
+        without = f"; {' and '.join(missing)} can't be used" if missing else ""
+        return f"{what}: {connections} connections, {users} users{without}"
 
     def startService(self) -> None:
         """Start all, and read the list of revoked tokens as soon as the store can."""
@@ -99,11 +122,26 @@ class Daemon(MultiService):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._end())
 
+    def hurry(self) -> None:
+        """Wait for nobody: close all connections as soon as it ends, or now, where it is about to. In order as ever."""
+        self._drain.hurry()
+
     async def _end(self) -> None:
         chat, front = self._chat, self.front
-        chat.close()
+        drain = self._drain
+        chat.drain()
+        notice, time = self.drain_notice, self.drain_time
+        if notice and not drain.hurried:
+            self.log.info("going down in {seconds:g} seconds: /readyz says so", seconds=notice)
+            await drain.wait(notice)
+        if not time or drain.hurried:
+            chat.close()
         await front.stop_listening()
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
+        if not chat.context.delivery.closed:
+            await drain.close_evenly(time)
+            chat.close()
+        await front.stop_inner()
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         chat.context.hub.deliver_rest()
         await front.close_connections()

@@ -98,14 +98,19 @@ class Rate:
         lease: the same; less where that is much of a burst.
     """
 
-    __slots__ = ("_refused_span", "cost", "lease", "name", "span")
+    __slots__ = ("_max_lease", "_refused_span", "cost", "lease", "name", "span")
 
     def __init__(self, name: str, per_second: float, burst: float, lease: int = 1) -> None:
         self.name = name
+        self._max_lease = lease
+        self.use(per_second, burst)
+
+    def use(self, per_second: float, burst: float) -> None:
+        """Another limit holds from now on. What was taken stays taken, for as long as it would have been."""
         self.cost = 1 / per_second if per_second else 0.0
         self.span = max(burst, self.cost)
         self._refused_span = max(min(burst, MULTIPLE_SECONDS), MIN_REFUSALS * self.cost / (MULTIPLE - 1))
-        self.lease = max(1, min(lease, int(burst * per_second / 64))) if per_second else UNLIMITED
+        self.lease = max(1, min(self._max_lease, int(burst * per_second / 64))) if per_second else UNLIMITED
 
     def take(self, bucket: Bucket, now: float, amount: float = 1) -> float:
         """Take ``amount``, if there is so much; more than a burst is taken of a full bucket.
@@ -238,6 +243,13 @@ class AddressLimits:
         self._handshakes = Rate("address_handshakes", settings.address_handshakes, burst)
         self._joins = Rate("address_joins", settings.address_joins, burst)
         self._failed_tokens = Rate("address_failed_tokens", settings.address_failed_tokens, burst)
+
+    def use(self, settings: RateSettings) -> None:
+        """Other limits hold from now on."""
+        burst = settings.burst
+        self._handshakes.use(settings.address_handshakes, burst)
+        self._joins.use(settings.address_joins, burst)
+        self._failed_tokens.use(settings.address_failed_tokens, burst)
 
     def handshake(self, client: str) -> float:
         """A request begins a session. Seconds until it may; 0.0 if now."""

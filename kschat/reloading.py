@@ -1,6 +1,6 @@
-"""Reads keys and certificates again while the daemon runs, and says line by line what was read.
+"""Reads settings, keys and certificates again while the daemon runs, and says line by line what was read.
 
-Nothing else is read again: another setting needs a restart.
+Of the settings, those that are marked as live (limits, what is logged) hold from then on. Another one needs a restart.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
 from kschat.front.bindable import endpoint_fault
 from kschat.front.tls_endpoint import TlsEndpoint
-from kschat.settings import Config, read_keys, read_secret
+from kschat.settings import SETTINGS, Config, ConfigError, read_keys, read_secret
 from kschat.settings.given import reason_of
 
 #: Reads something again. Returns what was found, for the log. Raises ValueError or OSError, and then keeps what there
@@ -35,16 +35,31 @@ class Reloading(Service):
 
     Args:
         parts: by the setting that names each.
+        use: puts the live settings of a configuration to use.
     """
 
     log = Logger()
     name = "reloading"
 
-    def __init__(self, parts: Mapping[str, Reread]) -> None:
+    def __init__(self, parts: Mapping[str, Reread], use: Callable[[Config], None] | None = None) -> None:
         self._parts = parts
+        self._use = use
+        self._config: Config | None = None
+        self._read: Callable[[], Config] | None = None
+
+    def watch(self, config: Config, read: Callable[[], Config]) -> None:
+        """Read the settings again too.
+
+        Args:
+            config: what they were at the start.
+            read: reads them. Raises ConfigError or OSError.
+        """
+        self._config = config
+        self._read = read
 
     def reload(self) -> None:
         """Read each part. One that can't be used changes nothing, and keeps none of the others from being read."""
+        self._reload_settings()
         if not self._parts:
             self.log.info("asked to read keys and certificates again: no setting names a file of them")
         for name, reread in self._parts.items():
@@ -59,9 +74,35 @@ class Reloading(Service):
             else:
                 self.log.info("{name} was read again: {found}", name=name, found=found)
 
+    def _reload_settings(self) -> None:
+        before = self._config
+        if before is None or self._read is None or self._use is None:
+            return
+        try:
+            config = self._read()
+            live = {name: getattr(config, name) for name, setting in SETTINGS.items() if setting.about.live}
+            used = msgspec.structs.replace(before, **live)
+            self._use(used)
+        except Exception as error:  # noqa: BLE001 - as below
+            self.log.error(
+                "the settings were not read again: {reason}; what was read before is still used", reason=_reason(error)
+            )
+            return
+        self._config = used
+        if config == before:
+            self.log.info("the settings were read again: they are as before")
+        for name, setting in SETTINGS.items():
+            old, new = (setting.to_toml(getattr(one, name)) for one in (before, config))
+            if getattr(before, name) == getattr(config, name):
+                continue
+            if setting.about.live:
+                self.log.info("{name} is {value} from now on; it was {before}", name=name, value=new, before=old)
+            else:
+                self.log.warn("{name} was changed, which needs a restart: it is still {before}", name=name, before=old)
+
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, KeysError):
+    if isinstance(error, KeysError | ConfigError):
         return str(error)
     return (reason_of(error) if isinstance(error, OSError) else endpoint_fault(error)).rstrip(".")
 

@@ -1,20 +1,27 @@
 """Makes the service: the only place that knows all the parts and wires them together."""
 
+import contextlib
 import gc
 import os
+import re
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import msgspec
 from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.python.filepath import FilePath
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.web.resource import Resource
 
 from kschat.api.control import ControlSocket, make_site
@@ -61,6 +68,8 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.logs import DaemonLog, make_log
+from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.rates import AddressLimits, RateSettings
 from kschat.reloading import Reloading, api_keys_part, certificate_part, keys_part, with_absolute_paths
 from kschat.server import Server
@@ -91,12 +100,14 @@ def makeService(options: Options) -> IService:
     # Before anything is scheduled.
     use_monotonic_clock(reactor)
     bound_events(reactor)
+    levels: list[DaemonLog] = []
     try:
-        config = load(options.given(), os.environ)
+        given = load(options.given(), os.environ)
+        config = given
         if config.demo:
             config = msgspec.structs.replace(config, secret=secrets.token_urlsafe(32))
         config, notice = _within_descriptors(config)
-        service = make_service(config, reactor)
+        service = make_service(config, reactor, set_log_level=lambda level: _set_level(levels, level))
         for name in ENDPOINTS:
             if (description := getattr(config, name)) and (why := cannot_listen(description)):
                 raise ConfigError(f"{name}: cannot listen at {description}: {why}")
@@ -111,13 +122,29 @@ def makeService(options: Options) -> IService:
     except StoreUnavailable as error:
         # The daemon runs on, and tries again; but who starts it looks here, and a log that begins well deceives.
         sys.stderr.write(f"kschat: store: {config.store} can't be used: {error}; Send is refused until it can\n")
+    reloading = service.getServiceNamed(Reloading.name)
+    reloading.watch(given, _reader(options.given(), os.environ))
+    try:
+        log = _make_log(config, options)
+    except OSError as error:
+        sys.stderr.write(f"kschat: the log can't be written to {error.filename}: {error.strerror}\n")
+        raise SystemExit(1) from None
     gc.set_threshold(*COLLECT_AFTER)
     # What was imported stays. To look through it for garbage takes 40 ms, in which nobody is served.
     gc.collect()
     gc.freeze()
-    whole = MultiService()
-    CleanExit(reactor).setServiceParent(whole)
-    ReloadSignal(reactor, service.getServiceNamed(Reloading.name).reload).setServiceParent(whole)
+    notify = _make_notify(os.environ, service, reactor)
+    whole = Whole(log, notify)
+    CleanExit(reactor, service.hurry).setServiceParent(whole)
+    reload = reloading.reload if notify is None else partial(notify.around, reloading.reload)
+    ReloadSignal(reactor, reload).setServiceParent(whole)
+    if log is not None:
+        levels.append(log)
+        RotateSignal(reactor, log).setServiceParent(whole)
+    elif (config.log_format, config.log_level) != (Config().log_format, Config().log_level):
+        StartNotice(
+            "log_format and log_level are not used: twistd was given another log (--syslog, --logger)"
+        ).setServiceParent(whole)
     if notice:
         sys.stderr.write(f"kschat: {notice}\n")
         StartNotice(notice).setServiceParent(whole)
@@ -135,6 +162,50 @@ def makeService(options: Options) -> IService:
 def _clients(front: Front) -> int:
     """Connections, or sessions where those are more: they stay for a while when their connections are gone."""
     return max(front.connections.open, len(front.sessions))
+
+
+def _make_notify(environ: Mapping[str, str], daemon: Daemon, reactor: Any) -> NotifyService | None:
+    manager = manager_of(environ)
+    if manager is None:
+        return None
+    return NotifyService(
+        manager,
+        reactor,
+        status=daemon.status,
+        when_running=reactor.callWhenRunning,
+        watchdog=watchdog_seconds(environ, os.getpid()),
+    )
+
+
+def _set_level(logs: Sequence[DaemonLog], level: str) -> None:
+    for log in logs:
+        log.level = level
+
+
+def _make_log(config: Config, options: Options) -> DaemonLog | None:
+    """The log, where twistd has none of its own. Raises OSError."""
+    given = options.parent
+    if given is None:
+        # By the tac, which twistd gives no options to. Without arguments it would show its help.
+        given, arguments = TwistdOptions(), sys.argv[1:]
+        if not any(re.match(r"--python|-[a-z]*y", one) for one in arguments):
+            return None
+        try:
+            given.parseOptions(arguments)
+        except (usage.UsageError, SystemExit):
+            return None
+    return make_log(given, form=config.log_format, level=config.log_level, size=config.log_rotate)
+
+
+def _reader(values: Mapping[str, str], environ: Mapping[str, str]) -> Callable[[], Config]:
+    """Reads the settings as at the start, wherever the process is by then."""
+    start = os.getcwd()
+
+    def read() -> Config:
+        with contextlib.nullcontext() if os.getcwd() == start else contextlib.chdir(start):
+            return load(values, environ)
+
+    return read
 
 
 def _within_descriptors(config: Config) -> tuple[Config, str]:
@@ -156,7 +227,14 @@ def _within_descriptors(config: Config) -> tuple[Config, str]:
     return msgspec.structs.replace(config, max_connections=room), notice
 
 
-def make_service(config: Config, reactor: Any, wall: WallClock = time.time, backends: Backends = BACKENDS) -> Daemon:
+def make_service(
+    config: Config,
+    reactor: Any,
+    wall: WallClock = time.time,
+    backends: Backends = BACKENDS,
+    *,
+    set_log_level: Callable[[str], None] = lambda level: None,
+) -> Daemon:
     """The service of a ``config`` whose key is there, in a demo too. Raises ``ConfigError``.
 
     Args:
@@ -164,6 +242,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         reactor: Twisted's. All waits go by its clock, which is to be monotonic.
         wall: the time of day, for messages, tokens and retention.
         backends: the stores that ``config`` was chosen from.
+        set_log_level: called with ``log_level`` when that was changed.
     """
     config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
@@ -212,7 +291,7 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         client=ClientDist(client_dist(config.client_dist, FilePath(os.getcwd()))),
         session_ids=_make_session_ids(config),
         wall=wall,
-        busy=lambda: chat.context.delivery.waiting >= config.max_batch,
+        busy=lambda: chat.context.delivery.busy,
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
@@ -230,34 +309,65 @@ def make_service(config: Config, reactor: Any, wall: WallClock = time.time, back
         base_path=config.base_path,
     )
     site = front.site(root, f"{base_path}/socket.io/")
-    ports = MultiService()
+    ports, inner_ports = MultiService(), MultiService()
 
     def serve(name: str, inner: BoundedSite, *, says: str) -> None:
-        """Listen for ``inner`` as the setting ``name`` says."""
+        """Listen for ``inner`` as the setting ``name`` says, until no client is left."""
         description = getattr(config, name)
         listening = _endpoint(name, description, reactor)
         rereads.update(certificate_part(name, tls_of(listening), wall))
         ListeningService(
             listening, inner, description=description, reactor=reactor, says=says, setting=name
-        ).setServiceParent(ports)
+        ).setServiceParent(inner_ports)
 
     if config.ops_listen:
         serve("ops_listen", front.ops_site(make_ops_root(ops)), says="serving operators")
-    port = ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/")
-    port.setServiceParent(ports)
+    ListeningService(endpoint, site, description=config.listen, reactor=reactor, path=f"{base_path}/").setServiceParent(
+        ports
+    )
     if front.peers is not None:
         serve("peer_listen", front.peer_site(), says="serving other daemons")
+    api: Api | None = None
     if config.api_listen:
         api_keys = ApiKeys.read(config.api_keys)
         rereads.update(api_keys_part(config.api_keys, api_keys))
         api = Api(chat.operations, api_keys, max_room=config.max_room, max_rooms=config.max_rooms)
         serve("api_listen", front.ops_site(ApiResource(api)), says="serving back ends")
     if (path := control_path(config.control, config.store)) is not None:
-        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(ports)
+        ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
-    daemon = Daemon(FrontService(ports, front, reactor), chat=chat, router=router, clock=reactor, keys=key_client)
-    Reloading(rereads).setServiceParent(daemon)
+    daemon = Daemon(
+        FrontService(ports, front, reactor, inner=inner_ports),
+        chat=chat,
+        router=router,
+        clock=reactor,
+        keys=key_client,
+        drain_notice=config.drain_notice,
+        drain_time=config.drain_time,
+        parts=lambda: _parts(chat, key_client),
+    )
+
+    def use(config: Config) -> None:
+        """Put the live settings to use."""
+        fitting, notice = _within_descriptors(config)
+        if notice:
+            Reloading.log.warn("{notice}", notice=notice)
+        set_log_level(fitting.log_level)
+        front.use(_front_settings(fitting))
+        chat.context.use_rates(_rate_settings(fitting))
+        chat.context.delivery.use(_bounds(fitting))
+        chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
+        chat.context.quotas.max_blocked = fitting.max_blocked
+        if api is not None:
+            api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
+        daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
+
+    Reloading(rereads, use).setServiceParent(daemon)
     return daemon
+
+
+def _bounds(config: Config) -> Bounds:
+    return Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
 
 
 def _front_settings(config: Config) -> FrontSettings:
@@ -367,7 +477,7 @@ def _make_chat(
         bus=_make_bus(config, reactor, wall, counters),
         cork=cork,
         mids=Mids(secrets.token_hex(4)),
-        bounds=Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting),
+        bounds=_bounds(config),
         limits=limits,
         max_room=config.max_room,
         max_rooms=config.max_rooms,
@@ -499,30 +609,114 @@ class DemoNotice(Service):
         self.log.warn("this is a demo: its page gives anyone a token, for any user")
 
 
-class ReloadSignal(Service):
-    """Makes SIGHUP read keys and certificates again.
+class TwistdOptions(ServerOptions):
+    """twistd's own options, read once more. What they do at once was done."""
+
+    def opt_debug(self) -> None:
+        """In the foreground."""
+        self["debug"] = True
+
+    opt_b = opt_debug
+
+    def opt_spew(self) -> None:
+        """Was done."""
+
+    def opt_reactor(self, name: str) -> None:
+        """Was done."""
+
+    opt_r = opt_reactor
+
+
+class Whole(MultiService):
+    """All that runs in the process.
+
+    Args:
+        log: where the process logs; None: as twistd says.
+        notify: tells the service manager; None where there is none.
+    """
+
+    def __init__(self, log: DaemonLog | None = None, notify: NotifyService | None = None) -> None:
+        super().__init__()
+        self._log = log
+        self._notify = notify
+        if notify is not None:
+            notify.setServiceParent(self)
+
+    def stopService(self) -> Deferred[Any]:
+        """End all; then there is nothing more to tell the service manager."""
+        ended = maybeDeferred(super().stopService)
+        return ended if self._notify is None else ended.addBoth(self._ended, self._notify)
+
+    def _ended(self, result: Any, notify: NotifyService) -> Any:
+        notify.ended()
+        return result
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Give an application its log before twistd begins one. (The option ``--logger`` takes a name alone.)"""
+        if self._log is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log)
+        super().setServiceParent(parent)
+
+
+class SignalService(Service):
+    """Calls something when a signal arrives that nobody else handles.
 
     Args:
         reactor: Twisted's.
-        reload: does it.
+        call: called in the reactor.
     """
 
-    def __init__(self, reactor: Any, reload: Callable[[], None]) -> None:
+    number: signal.Signals
+
+    def __init__(self, reactor: Any, call: Callable[[], None]) -> None:
         self._reactor = reactor
-        self._reload = reload
+        self._call = call
 
     def privilegedStartService(self) -> None:
         """From here on; a signal that comes before the reactor runs waits for it.
 
-        Also where it was ignored until now, as under nohup: there a terminal that is closed must not end the daemon,
-        and it does not.
+        Also where it was ignored until now, as SIGHUP is under nohup: there a terminal that is closed must not end the
+        daemon, and it does not.
         """
         super().privilegedStartService()
-        if signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN):
-            signal.signal(signal.SIGHUP, self._signalled)
+        if signal.getsignal(self.number) in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(self.number, self._signalled)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._reload)
+        self._reactor.callFromThread(self._call)
+
+
+class ReloadSignal(SignalService):
+    """Makes SIGHUP read settings, keys and certificates again."""
+
+    number = signal.SIGHUP
+
+
+class RotateSignal(SignalService):
+    """Makes SIGUSR1 begin another log file.
+
+    Args:
+        reactor: Twisted's.
+        log: begins it.
+    """
+
+    number = signal.SIGUSR1
+    log = Logger()
+
+    def __init__(self, reactor: Any, log: DaemonLog) -> None:
+        super().__init__(reactor, self._rotate)
+        self._log = log
+
+    def _rotate(self) -> None:
+        try:
+            done = self._log.rotate()
+        except OSError as error:
+            self.log.error(
+                "the log file could not be begun anew: {reason}; the one that is open is still written to",
+                reason=error.strerror,
+            )
+        else:
+            self.log.info("{done}", done=done)
 
 
 class StartNotice(Service):
@@ -539,21 +733,30 @@ class StartNotice(Service):
         self.log.warn("{notice}", notice=self._notice)
 
 
-#: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (Where twistd
-#: writes a file, SIGUSR1 is its own: it begins another file.)
+#: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (``RotateSignal``
+#: handles SIGUSR1 where the log is kschat's own.)
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class CleanExit(Service):
-    """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0; a second signal ends it at once.
-    SIGUSR1 and SIGUSR2 are ignored, where nobody else has a use for them.
+    """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0. SIGUSR1 and SIGUSR2 are ignored,
+    where nobody else has a use for them.
+
+    SIGINT, which is a terminal's Ctrl-C, does not wait for clients to be told one by one; nor does a second signal. A
+    third one ends the process at once.
 
     With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
     143 and a supervisor cannot tell an orderly end from another.
+
+    Args:
+        reactor: Twisted's.
+        hurry: makes the daemon end without waiting.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, hurry: Callable[[], None]) -> None:
         self._reactor = reactor
+        self._hurry = hurry
+        self._stopped = False
 
     def privilegedStartService(self) -> None:
         """Takes over once the reactor has installed its own handlers, before anything says it serves."""
@@ -568,5 +771,11 @@ class CleanExit(Service):
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        self._reactor.callFromThread(self._reactor.stop)
+        if self._stopped or number == signal.SIGINT:
+            self._reactor.callFromThread(self._hurry)
+        if self._stopped:
+            for one in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(one, signal.SIG_DFL)
+        else:
+            self._stopped = True
+            self._reactor.callFromThread(self._reactor.stop)

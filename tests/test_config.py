@@ -104,6 +104,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "max_user_sockets": ("39", 39),
     "typing_interval": ("0", 0.0),
     "presence_interval": ("0.3", 0.3),
+    "drain_notice": ("5", 5.0),
+    "drain_time": ("10", 10.0),
     "store_messages": ("10", 10),
     "store_bytes": ("2000000", 2_000_000),
     "trusted_proxies": ("10.0.0.0/8, unix", ("10.0.0.0/8", "unix")),
@@ -116,6 +118,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "deflate": ("true", True),
     "deflate_from": ("7", 7),
     "access_log": ("false", False),
+    "log_level": ("warn", "warn"),
+    "log_format": ("json", "json"),
+    "log_rotate": ("7", 7),
 }
 #: What a setting's sample can't do without.
 RELAY = {"amqp": "amqp://localhost/", "store": "none"}

@@ -13,10 +13,11 @@ from twisted.web.server import NOT_DONE_YET
 
 from kschat import daemon
 from kschat.daemon import DRAIN_TIMEOUT
+from kschat.front.drain import SETTLE_SECONDS
 from kschat.front.service import CLOSE_TIMEOUT, FrontService
 from tests.chat.house import House
 from tests.front.daemon import V3, V4, Daemon, Peer
-from tests.front.frames import CLOSE, close_frame
+from tests.front.frames import CLOSE, TEXT, Seen, close_frame
 
 
 class Port(Service):
@@ -54,8 +55,11 @@ class ServiceTests(SynchronousTestCase):
         self.daemon = Daemon(house=self.house, page=Late())
         self.port = Port(self.daemon)
         front = FrontService(self.port, self.daemon.front, self.house.clock)
-        self.service = daemon.Daemon(front, chat=self.house.chat, router=self.house.router, clock=self.house.clock)
+        self.service = self.make_service(front)
         self.service.startService()
+
+    def make_service(self, front: FrontService) -> daemon.Daemon:
+        return daemon.Daemon(front, chat=self.house.chat, router=self.house.router, clock=self.house.clock)
 
     def guest(self, user: str, query: str = V4) -> Peer:
         """A client that was let in, and has read the answer."""
@@ -200,3 +204,128 @@ class Ending(ServiceTests):
         peer.arrive(close_frame(1001))
         self.successResultOf(stopped)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Draining(ServiceTests):
+    """SIGTERM where the operator has given it time: first a notice, then connections end evenly."""
+
+    NOTICE, TIME = 5.0, 10.0
+
+    def make_service(self, front: FrontService) -> daemon.Daemon:
+        return daemon.Daemon(
+            front,
+            chat=self.house.chat,
+            router=self.house.router,
+            clock=self.house.clock,
+            drain_notice=self.NOTICE,
+            drain_time=self.TIME,
+        )
+
+    def send(self, peer: Peer, text: str, user: str = "ann") -> None:
+        peer.send(f'42/kschat,1["Send",{{"uId":"{user}","pId":"{user}","msg":"{text}"}}]')
+        self.house.turn()
+
+    def assert_acknowledged(self, frames: list[Seen]) -> None:
+        words = [frame.payload for frame in frames if frame.opcode == TEXT]
+        success = b'43/kschat,1[{"RESPONSE":"Send Emit is success."'
+        self.assertTrue(any(word.startswith(success) for word in words), words)
+
+    def answer_closing(self, peers: list[Peer]) -> int:
+        """How many were told to close; they answer, and are gone."""
+        told = [peer for peer in peers if any(frame.opcode == CLOSE for frame in peer.frames())]
+        for peer in told:
+            peer.arrive(close_frame(1001))
+            peers.remove(peer)
+        return len(told)
+
+    def test_it_serves_as_before_for_the_notice_and_is_not_ready(self) -> None:
+        peer = self.guest("ann")
+        self.stop()
+        self.pass_time(self.NOTICE - 0.2)
+        self.assertTrue(self.house.chat.closing)
+        self.assertTrue(self.port.open)
+        self.guest("ben")
+        self.send(peer, "served")
+        self.assert_acknowledged(peer.frames())
+        self.pass_time(0.4)
+        self.assertFalse(self.port.open)
+
+    def test_connections_end_evenly_and_are_served_until_then_and_none_begins(self) -> None:
+        for count in (3, 50, 400):
+            self.setUp()
+            peers = [self.guest("ann", V4 + "&goodbye=1")] + [self.guest(f"user{one}") for one in range(count - 1)]
+            last = peers[-1]
+            stopped = self.stop()
+            self.pass_time(self.NOTICE)
+            ended = []
+            for second in range(int(self.TIME)):
+                self.pass_time(1)
+                if second == 4:
+                    self.send(last, "served", f"user{count - 2}")
+                    self.assert_acknowledged(last.frames())
+                    refused = self.daemon.request(
+                        b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                    )
+                    self.assertEqual((refused.status, refused.json["message"]), (503, "The server is going down"))
+                    self.assertEqual(refused.headers["retry-after"], "1")
+                ended.append(self.answer_closing(peers))
+            self.assertTrue(all(abs(one - count / self.TIME) <= count / 40 + 1 for one in ended), ended)
+            self.pass_time(1)
+            self.answer_closing(peers)
+            self.assertEqual(peers, [])
+            self.successResultOf(stopped)
+            self.assertFalse(self.house.store.running)
+
+    def test_clients_that_can_understand_it_are_told_goodbye(self) -> None:
+        peer = self.guest("ann", V4 + "&goodbye=1")
+        self.stop()
+        self.pass_time(self.NOTICE + 0.4)
+        word, closing = peer.frames()
+        self.assertIn(b'"Goodbye",{"reason":"drain"', word.payload)
+        self.assertEqual((closing.opcode, closing.code), (CLOSE, 1001))
+
+    def test_a_session_does_not_end_before_what_it_sent_is_answered(self) -> None:
+        peer = self.guest("ann")
+        self.stop()
+        self.pass_time(self.NOTICE - 0.2)
+        self.house.store.answers.held = True
+        self.send(peer, "taken")
+        self.pass_time(SETTLE_SECONDS)
+        self.assertEqual(peer.frames(), [])
+        self.house.store.answers.held = False
+        self.house.store.answers.give()
+        frames = peer.frames()
+        self.assert_acknowledged(frames)
+        self.assertIn(CLOSE, [frame.opcode for frame in frames])
+
+    def test_where_the_store_does_not_answer_it_ends_in_time(self) -> None:
+        peer = self.guest("ann")
+        stopped = self.stop()
+        self.pass_time(self.NOTICE - 0.2)
+        self.house.store.answers.held = True
+        self.send(peer, "taken")
+        self.pass_time(2 * SETTLE_SECONDS)
+        self.assertEqual(peer.closing().code, 1001)
+        self.pass_time(CLOSE_TIMEOUT + 4 * DRAIN_TIMEOUT)
+        self.successResultOf(stopped)
+
+    def test_in_a_hurry_it_ends_at_once_and_in_order_at_any_time(self) -> None:
+        for waited in (-1.0, 1.0, self.NOTICE + 1.0):
+            self.setUp()
+            peers = [self.guest(f"user{number}") for number in range(20)]
+            if waited < 0:
+                self.service.hurry()
+            stopped = self.stop()
+            if waited > 0:
+                self.pass_time(waited)
+                self.assertLess(self.answer_closing(peers), 10)
+                self.service.hurry()
+            self.answer_closing(peers)
+            self.successResultOf(stopped)
+            self.assertEqual(peers, [])
+            self.assertFalse(self.house.store.running)
+
+    def test_where_nobody_is_only_the_notice_is_waited_for(self) -> None:
+        stopped = self.stop()
+        self.pass_time(self.NOTICE + 0.1)
+        self.successResultOf(stopped)

@@ -46,6 +46,19 @@ class TestRate(SynchronousTestCase):
         self.now += 1
         self.assertEqual(self.taken(rate), 1)
 
+    def test_another_limit_holds_from_then_on_and_debts_stay(self) -> None:
+        rate = Rate("r", 0, 10, 128)
+        self.assertEqual(self.taken(rate, 1000), 1000)
+        rate.use(5, 10)
+        self.assertEqual(self.taken(rate), 50)
+        rate.use(50, 10)
+        self.assertEqual(self.taken(rate), 0)
+        self.now += 1
+        self.assertEqual(self.taken(rate), 50)
+        self.assertEqual(rate.lease, 7)
+        rate.use(0, 10)
+        self.assertEqual(self.taken(rate, 1000), 1000)
+
     def test_no_limit(self) -> None:
         self.assertEqual(self.taken(Rate("r", 0, 10), 100_000), 100_000)
 

@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import jwt
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.testing import MemoryReactorClock
@@ -28,7 +29,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.chat.tokens import TokenError, Verifier
 from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
-from kschat.settings import Config, read_keys
+from kschat.settings import SETTINGS, Config, ConfigError, read_keys
 from kschat.tap import ReloadSignal, make_service
 from tests.support.certificates import Authority
 from tests.test_tap import PATIENCE, ROOT, TWISTD, ProcessTestCase, environment, first_match
@@ -169,6 +170,89 @@ class TestParts(SynchronousTestCase):
         self.assertEqual([line.split()[0] for line in lines], ["secret_file", "listen"])
 
 
+class Recorder:
+    """A configuration that remembers what is read of it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.names.add(name)
+        return getattr(self.config, name)
+
+
+class TestSettings(SynchronousTestCase):
+    """Those that are live hold from then on; of all others it is said that they need a restart."""
+
+    BEFORE = Config(secret=OLD, store="memory", listen="tcp:0:interface=127.0.0.1")
+
+    def setUp(self) -> None:
+        self.daemon = make_service(self.BEFORE, MemoryReactorClock())
+        self.reloading: Any = self.daemon.getServiceNamed("reloading")
+        self.now = self.BEFORE
+        self.reloading.watch(self.BEFORE, lambda: self.now)
+
+    def lines(self, **changed: object) -> list[tuple[str, str]]:
+        """The level and the text of what is said, but for keys and certificates."""
+        self.now = msgspec.structs.replace(self.now, **changed)
+        with capturedLogs() as events:
+            self.reloading.reload()
+        lines = [(event["log_level"].name, formatEvent(event) or "") for event in events]
+        return [line for line in lines if "no setting names a file" not in line[1]]
+
+    def test_what_is_as_before_is_said_to_be(self) -> None:
+        self.assertEqual(self.lines(), [("info", "the settings were read again: they are as before")])
+
+    def test_each_that_was_changed_has_a_line(self) -> None:
+        said = self.lines(rate_user_sends=7.0, max_polls=5, max_payload=5000)
+        self.assertEqual(
+            said,
+            [
+                ("warn", "max_payload was changed, which needs a restart: it is still 1000000"),
+                ("info", "max_polls is 5 from now on; it was 10000"),
+                ("info", "rate_user_sends is 7.0 from now on; it was 500.0"),
+            ],
+        )
+        # What needs a restart does so until there was one.
+        self.assertEqual(self.lines(), [said[0]])
+        self.assertEqual(
+            self.lines(max_payload=self.BEFORE.max_payload)[0][1].rpartition(":")[2], " they are as before"
+        )
+
+    def test_a_secret_is_not_shown(self) -> None:
+        ((level, line),) = self.lines(secret=NEW)
+        self.assertEqual(level, "warn")
+        self.assertNotIn(OLD, line)
+        self.assertNotIn(NEW, line)
+
+    def test_what_cannot_be_used_changes_nothing(self) -> None:
+        def fails() -> Config:
+            raise ConfigError("max_polls: 'many' from the file kschat.toml is not a whole number")
+
+        self.reloading.watch(self.BEFORE, fails)
+        ((level, line),) = self.lines()
+        self.assertEqual(level, "error")
+        self.assertIn("the settings were not read again: max_polls: 'many' from the file", line)
+        self.assertTrue(line.endswith("; what was read before is still used"), line)
+
+    def test_every_live_setting_is_put_to_use(self) -> None:
+        recorder: Any = Recorder(self.BEFORE)
+        self.reloading._use(recorder)
+        live = {name for name, setting in SETTINGS.items() if setting.about.live}
+        self.assertEqual(live - recorder.names, set())
+
+    def test_limits_hold_from_then_on(self) -> None:
+        front = self.daemon.front.front
+        self.assertTrue(front.polls.has_room("a"))
+        self.lines(max_polls_per_address=1, max_polls=1)
+        front.polls.enter(mock.Mock(proved=True), "a")
+        self.assertFalse(front.polls.has_room("a"))
+        self.assertFalse(front.polls.has_room("b"))
+        self.lines(drain_notice=3.0)
+        self.assertEqual(self.daemon.drain_notice, 3)
+
+
 class TestSignal(SynchronousTestCase):
     def test_it_is_taken_where_it_was_ignored_and_left_to_whoever_handles_it(self) -> None:
         reactor: Any = mock.Mock()
@@ -292,6 +376,30 @@ class TestProcesses(ProcessTestCase):
         first_match(daemon.stdout, "listen was not read again: .*; what was read before is still used")
         self.assertEqual(self.handshake(port)[1], second)
         self.assertIn(b"200 OK", self.ask(old))
+        daemon.terminate()
+        self.assertEqual(daemon.wait(PATIENCE), 0)
+
+    def test_settings_of_the_file_hold_and_a_broken_file_changes_nothing(self) -> None:
+        file = self.directory / "kschat.toml"
+        file.write_text('secret_file = "secret"\nlisten = "tcp:0:interface=127.0.0.1"\nstore = "memory"\n')
+        daemon, url = self.started("--config", "kschat.toml", KSCHAT_MAX_BATCH="7")
+        with urllib.request.urlopen(f"{url}healthz", timeout=PATIENCE) as answer:
+            self.assertEqual(answer.status, 200)
+        with file.open("a") as text:
+            text.write("rate_address_handshakes = 0.001\nrate_burst = 0.001\nmax_batch = 9\nmax_depth = 32\n")
+        daemon.send_signal(signal.SIGHUP)
+        first_match(daemon.stdout, "max_depth was changed, which needs a restart: it is still 64")
+        first_match(daemon.stdout, r"rate_address_handshakes is 0\.001 from now on; it was 500\.0")
+        first_match(daemon.stdout, "secret_file was read again")
+        handshake = f"{url}socket.io/?EIO=4&transport=polling"
+        urllib.request.urlopen(handshake, timeout=PATIENCE).close()
+        error = self.assertRaises(urllib.error.HTTPError, urllib.request.urlopen, handshake, timeout=PATIENCE)
+        self.assertEqual(error.code, 429)
+        error.close()
+        file.write_text("max_batch = many")
+        daemon.send_signal(signal.SIGHUP)
+        first_match(daemon.stdout, "the settings were not read again: .*kschat.toml.*; what was read before is still")
+        first_match(daemon.stdout, "secret_file was read again")
         daemon.terminate()
         self.assertEqual(daemon.wait(PATIENCE), 0)
 

@@ -372,16 +372,31 @@ class StoppableReactor(MemoryReactorClock):
 
 
 class TestCleanExit(SynchronousTestCase):
-    """Signals stop the reactor; the second one is the system's own."""
+    """Signals stop the reactor; the second one hurries, and the third is the system's own."""
 
-    def test_the_first_signal_stops_the_reactor_and_the_second_is_not_caught(self):
+    def started(self):
+        self.hurries = 0
         reactor = StoppableReactor()
         for number in (signal.SIGTERM, signal.SIGINT, *IGNORED):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
-        CleanExit(reactor).privilegedStartService()
+        CleanExit(reactor, self.hurry).privilegedStartService()
         # A MemoryReactor keeps what callWhenRunning was told and calls it when it runs.
         for function, arguments, keywords in reactor.whenRunningHooks:
             function(*arguments, **keywords)
+        return reactor
+
+    def hurry(self) -> None:
+        self.hurries += 1
+
+    def test_ctrl_c_does_not_wait(self):
+        reactor = self.started()
+        signal.raise_signal(signal.SIGINT)
+        self.assertEqual((reactor.stops, self.hurries), (1, 1))
+
+    def test_the_first_signal_stops_the_reactor_the_second_hurries_and_the_third_is_not_caught(self):
+        reactor = self.started()
         signal.raise_signal(signal.SIGTERM)
-        self.assertEqual(reactor.stops, 1)
+        self.assertEqual((reactor.stops, self.hurries), (1, 0))
+        signal.raise_signal(signal.SIGTERM)
+        self.assertEqual((reactor.stops, self.hurries), (1, 1))
         self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)

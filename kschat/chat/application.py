@@ -46,6 +46,7 @@ class Chat:
 
     def __init__(self, context: ChatContext) -> None:
         self.context = context
+        self._draining = False
 
     @property
     def operations(self) -> Operations:
@@ -54,8 +55,12 @@ class Chat:
 
     @property
     def closing(self) -> bool:
-        """Whether the daemon is going down; then nothing new is taken."""
-        return self.context.delivery.closed
+        """Whether the daemon is going down. It may still serve those who are here."""
+        return self._draining or self.context.delivery.closed
+
+    def drain(self) -> None:
+        """The daemon is going to go down, and serves until ``close``."""
+        self._draining = True
 
     def close(self) -> None:
         """Take nothing new: the daemon is going down."""

@@ -23,6 +23,7 @@ from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
+from kschat.chat.quotas import Quotas
 from kschat.chat.reads import ReadQueue
 from kschat.chat.revoker import Revoker
 from kschat.chat.socket_lists import SocketLists
@@ -58,9 +59,7 @@ class ChatContext:
         limits: on what clients send, and on one packet.
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
-        max_room: members of a room.
-        max_blocked: users whom one user may block.
-        max_rooms: rooms of a user.
+        quotas: how much a user may have; ``max_room``, ``max_rooms`` and ``max_blocked`` are of these.
         counters: counts.
         uniform: gives a random number between two others.
         repeated: gathers lines of the log; to be flushed at the end.
@@ -84,12 +83,31 @@ class ChatContext:
     limits: Limits
     limiter: Limiter
     addresses: AddressLimits
-    max_room: int
-    max_blocked: int
-    max_rooms: int
+    quotas: Quotas
     counters: Counters
     uniform: Callable[[float, float], float]
     repeated: RepeatedLog
+
+    @property
+    def max_room(self) -> int:
+        """Members of a room."""
+        return self.quotas.max_room
+
+    @property
+    def max_rooms(self) -> int:
+        """Rooms of a user."""
+        return self.quotas.max_rooms
+
+    @property
+    def max_blocked(self) -> int:
+        """Users whom one user may block."""
+        return self.quotas.max_blocked
+
+    def use_rates(self, rates: RateSettings) -> None:
+        """Other rates hold from now on, also for the sockets that are here."""
+        self.addresses.use(rates)
+        self.limiter.use(rates, [session.allowance for session in self.hub.sessions(None)])
+        self.presence.interval = rates.presence_interval
 
 
 def make_context(
@@ -212,9 +230,7 @@ def make_context(
         limits=limits,
         limiter=limiter,
         addresses=addresses,
-        max_room=max_room,
-        max_blocked=max_blocked,
-        max_rooms=max_rooms,
+        quotas=Quotas(max_room=max_room, max_rooms=max_rooms, max_blocked=max_blocked),
         counters=counters,
         uniform=uniform,
         repeated=repeated,

@@ -127,6 +127,10 @@ class Delivery:
         #: why the store or the router failed, until a batch goes all the way
         self._outages = OutageLog(self.log, LogLevel.warn)
 
+    def use(self, bounds: Bounds) -> None:
+        """Other bounds hold from now on. What is there already stays."""
+        self._bounds = bounds
+
     def submit(self, submission: Submission) -> None:
         """Take a message into the batch of this turn. Its sender is answered later.
 
@@ -159,6 +163,11 @@ class Delivery:
     def waiting(self) -> int:
         """Messages that wait for a place in a batch."""
         return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether more than a batch waits."""
+        return len(self._waiting) >= self._bounds.max_batch
 
     @property
     def in_flight(self) -> int:

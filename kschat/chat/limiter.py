@@ -6,7 +6,7 @@ down: for most events, that is two subtractions. Limits of a user hold for one d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import ceil
 from typing import Final
 
@@ -128,6 +128,24 @@ class Limiter:
         self._joins = Rate("user_joins", settings.user_joins, burst)
         self._typing_interval = settings.typing_interval
         self.max_sockets = settings.user_sockets
+
+    def use(self, settings: RateSettings, allowances: Iterable[Allowance]) -> None:
+        """Other limits hold from now on. ``allowances``: of the sockets that are here."""
+        burst = settings.burst
+        self._socket_events.use(settings.socket_events, burst)
+        self._user_events.use(settings.user_events, burst)
+        self._socket_bytes.use(settings.socket_bytes, burst)
+        self._user_bytes.use(settings.user_bytes, burst)
+        self._sends.use(settings.user_sends, burst)
+        self._copies.use(settings.user_copies, min(burst, COPIES_BURST))
+        self._joins.use(settings.user_joins, burst)
+        self._typing_interval = settings.typing_interval
+        self.max_sockets = settings.user_sockets
+        for allowance in allowances:
+            # What was taken ahead where there was no limit would last for ever.
+            allowance.events = min(allowance.events, 0)
+            allowance.bytes = min(allowance.bytes, 0)
+            allowance.sends = min(allowance.sends, 0)
 
     def join(self, user: str) -> tuple[Allowance, float]:
         """A socket of ``user`` asks to join. What it may do; and the seconds until it may join, 0.0 if now.

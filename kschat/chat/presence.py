@@ -46,6 +46,7 @@ class Presence:
         restricted: whether a user sees only those whom its token lets it write to.
 
     Attributes:
+        interval: see above; it may change.
         blocks: the block lists: a blocked user sees the one who blocks as offline.
     """
 
@@ -54,7 +55,7 @@ class Presence:
     def __init__(self, hub: Hub, bus: IBus, interval: float = 0.0, *, restricted: bool = False) -> None:
         self._hub = hub
         self._bus = bus
-        self._interval = interval
+        self.interval = interval
         self._restricted = restricted
         self.blocks = BlockLists(hub, bus, self._block_changed)
         # Sockets whose blockers are to be asked for again, and whether they are being asked for.
@@ -88,10 +89,10 @@ class Presence:
     def _gather(self) -> None:
         if self._due is not None:
             return
-        if not self._interval:
+        if not self.interval:
             self._tell_gathered()
         else:
-            self._due = self._hub.clock.callLater(self._interval, self._tell_gathered)
+            self._due = self._hub.clock.callLater(self.interval, self._tell_gathered)
 
     def stop(self) -> None:
         """The daemon ends: what was gathered is told now."""

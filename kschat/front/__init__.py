@@ -4,6 +4,7 @@ Assembly and life:
 
 - ``assembly``        ``Front``: the parts put together, for the daemon, ``standalone`` and tests alike
 - ``service``         starts a front, and shuts it down in order
+- ``drain``           ends sessions over a time, before the daemon ends
 - ``standalone``      a ``Server`` on a port, without the chat
 - ``endpoints``       the PROXY protocol with a line in the log, TLS
 - ``tls_endpoint``    TLS with a chain of certificates, whose files can be read again

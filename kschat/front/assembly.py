@@ -181,6 +181,17 @@ class Front:
         self._counters = counters
         self._session_ids = session_ids
         self._addresses = ClientAddresses(settings.trusted_proxies)
+        self._sites: list[BoundedSite] = []
+
+    def use(self, settings: FrontSettings) -> None:
+        """Other bounds of connections, of polling sessions and of forwards hold from now on. Of all else nothing."""
+        bounds, engine = settings.bounds, settings.engine
+        self.connections.places.use(bounds.max_connections, bounds.max_connections_per_address)
+        self.polls.use(engine.max_polls, engine.max_polls_per_address)
+        if self.peers is not None:
+            self.peers.max_forwards = settings.max_forwards
+        for site in self._sites:
+            site.log_requests(settings.access_log)
 
     def site(self, root: Resource, path: str = "/socket.io/") -> BoundedSite:
         """The site for clients.
@@ -216,7 +227,7 @@ class Front:
         site.engine_paths.append(b"/" + path.strip("/").encode("ascii"))
 
     def _site(self, root: IResource, bounds: ChannelBounds, of_peers: bool = False) -> BoundedSite:
-        return BoundedSite(
+        site = BoundedSite(
             root,
             self._reactor,
             bounds=bounds,
@@ -230,3 +241,5 @@ class Front:
             access_log=self._settings.access_log,
             of_peers=of_peers,
         )
+        self._sites.append(site)
+        return site

@@ -557,8 +557,12 @@ class BoundedSite(Site):
         self.budget = budget
         self.channels: set[Channel] = set()
         self._counters = counters
+        self.log_requests(access_log)
+
+    def log_requests(self, on: bool) -> None:
+        """Log each answered request from now on, or none."""
         # A Logger on the class would have the class's name as its namespace.
-        self._access_log = Logger(namespace="kschat.access") if access_log else None
+        self._access_log = Logger(namespace="kschat.access") if on else None
 
     def untrusted_proxy(self, hop: ClientAddress) -> None:
         """A connection's address looks like that of a proxy that nobody named. It is said once of each address."""
@@ -598,7 +602,7 @@ class BoundedSite(Site):
         text, code = "{peer} {method} {uri} {code} {length}", request.code
         fields = {
             "peer": request.client_address.host,
-            "method": _text(request.method),
+            "method": _text(redacted(request.method)),  # any word may stand there
             "uri": _text(redacted(request.uri)),
             "code": code,
             "length": request.sentLength,

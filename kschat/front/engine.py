@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_secure, is_upgrade
 from kschat.front.factory import EngineFactory
-from kschat.front.handshake import Facts, KnownSession, Refusal, refusal_of, too_often
+from kschat.front.handshake import GOING_DOWN, Facts, KnownSession, Refusal, refusal_of, too_often
 from kschat.front.origins import Origins
 from kschat.front.polling import Polling
 from kschat.front.registry import SessionRegistry
@@ -57,6 +57,7 @@ class Engine:
     Attributes:
         sessions: the open sessions.
         factory: makes WebSockets.
+        closed: whether no session may begin any more; those that are open are served.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Engine:
         self.sessions: SessionRegistry = context.sessions
         self.factory = EngineFactory(context, settings.deflate)
         self.allow = allow
+        self.closed = False
         self._settings = settings
         self._wall = wall
         self._origins = Origins(settings.origins)
@@ -112,6 +114,8 @@ class Engine:
 
     def check_rate(self, request: Request) -> Refusal | None:
         """Why a request with which nothing else is wrong may not begin a session now; None if it may, which counts."""
+        if self.closed:
+            return GOING_DOWN
         if self._handshake_wait is None:
             return None
         wait = self._handshake_wait(client_of(request).key)

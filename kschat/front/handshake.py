@@ -45,6 +45,8 @@ FORBIDDEN: Final = Refusal(4, "Forbidden", HTTPStatus.FORBIDDEN)
 UNSUPPORTED_VERSION: Final = Refusal(5, "Unsupported protocol version")
 #: Not one of Engine.IO's: clients try again after a while, as with any status but 200.
 TOO_MANY: Final = Refusal(4, "Too many sessions", HTTPStatus.SERVICE_UNAVAILABLE)
+#: Clients try again too, and then come to another daemon, or to the next one here.
+GOING_DOWN: Final = Refusal(4, "The server is going down", HTTPStatus.SERVICE_UNAVAILABLE, 1.0)
 
 
 def too_often(retry_in: float) -> Refusal:

@@ -164,6 +164,9 @@ class Peers:
         silence: seconds without a byte after which a connection is cut; must be longer than any heartbeat.
         max_forwards: requests and WebSockets that are handed on at once.
         counters: counts.
+
+    Attributes:
+        max_forwards: see above; it may change.
     """
 
     log = Logger()
@@ -186,7 +189,7 @@ class Peers:
         self.budget = budget
         self._reactor = reactor
         self._connections = connections
-        self._max_forwards = max_forwards
+        self.max_forwards = max_forwards
         self._counters = counters
         # Twisted would log the beginning and the end of each connection.
         self._factory = Factory.forProtocol(Upstream)
@@ -204,7 +207,7 @@ class Peers:
     @property
     def full(self) -> bool:
         """Whether the bound is reached."""
-        return self.forwards >= self._max_forwards
+        return self.forwards >= self.max_forwards
 
     def hand_on(self, request: Request, address: PeerAddress) -> Deferred[bool]:
         """Forward a request to the daemon at ``address``.

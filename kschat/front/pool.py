@@ -103,6 +103,11 @@ class Pool:
         self._queues: tuple[dict[Place, None], dict[Place, None]] = ({}, {})
         self._by_address: tuple[dict[str, dict[Place, None]], dict[str, dict[Place, None]]] = ({}, {})
 
+    def use(self, limit: int, limit_per_address: int) -> None:
+        """Other limits hold from now on. Places that are taken stay so."""
+        self._limit = limit
+        self._limit_per_address = limit_per_address
+
     def has_room(self, address: str) -> bool:
         """Whether a newcomer of ``address`` would be let in. If not, it is counted."""
         bound = self._reached(address)

@@ -21,31 +21,41 @@ class FrontService(Service):
     """Listens for a front.
 
     Args:
-        ports: listens; or several services that do.
+        ports: listens for clients; or several services that do.
         front: what connections speak to.
         clock: the reactor.
+        inner: listens for operators, back ends and other daemons, until no client is left.
     """
 
     log = Logger()
 
-    def __init__(self, ports: IService, front: Front, clock: IReactorTime) -> None:
+    def __init__(self, ports: IService, front: Front, clock: IReactorTime, *, inner: IService | None = None) -> None:
         self.front = front
-        self._ports = ports
+        # The inner ones first: what is said last is that clients are served.
+        self._ports = (ports,) if inner is None else (inner, ports)
         self._clock = clock
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still take a low port. Raises CannotListen."""
         super().privilegedStartService()
-        self._ports.privilegedStartService()
+        for ports in self._ports:
+            ports.privilegedStartService()
 
     def startService(self) -> None:
         """Serve. Raises CannotListen."""
         super().startService()
-        self._ports.startService()
+        for ports in self._ports:
+            ports.startService()
 
     async def stop_listening(self) -> None:
-        """Take no new connection; those that are open stay."""
-        await self._step(self._ports.stopService, "the port was still open")
+        """Take no new client; those that are here stay, and are served."""
+        self.front.engine.closed = True
+        await self._step(self._ports[-1].stopService, "the port was still open")
+
+    async def stop_inner(self) -> None:
+        """Take no new connection of operators, back ends and other daemons."""
+        for ports in self._ports[:-1]:
+            await self._step(ports.stopService, "an inner port was still open")
 
     async def close_connections(self) -> None:
         """Tell each client why, and wait until its connection has ended."""
@@ -62,6 +72,7 @@ class FrontService(Service):
 
     async def _stop(self) -> None:
         await self.stop_listening()
+        await self.stop_inner()
         await self.close_connections()
 
     def _close(self) -> Deferred[None]:

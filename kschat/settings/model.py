@@ -272,6 +272,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "connections",
             1,
             2**24,
+            live=True,
         ),
     ] = 10_000
     max_connections_per_address: Annotated[
@@ -282,6 +283,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "connections",
             1,
             2**24,
+            live=True,
         ),
     ] = 1_000
     trusted_proxies: Annotated[
@@ -300,10 +302,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "sessions",
             1,
             2**24,
+            live=True,
         ),
     ] = 10_000
     max_polls_per_address: Annotated[
-        int, About("The same for long-polling sessions from one address.", "sessions", 1, 2**24)
+        int, About("The same for long-polling sessions from one address.", "sessions", 1, 2**24, live=True)
     ] = 1_000
     upgrade_timeout: Annotated[
         float,
@@ -332,7 +335,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     max_forwards: Annotated[
-        int, About("Requests and WebSockets forwarded to other daemons at the same time.", "connections", 1, 2**24)
+        int,
+        About(
+            "Requests and WebSockets forwarded to other daemons at the same time.", "connections", 1, 2**24, live=True
+        ),
     ] = 5000
     handshake_timeout: Annotated[
         float, About("How long the HTTP and WebSocket handshake may take.", "seconds", 0.001, 86400)
@@ -377,17 +383,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_namespaces: Annotated[int, About("Namespaces on one connection, including `/`.", "namespaces", 2, 1000)] = 8
     max_event_name: Annotated[int, About("Longest name of an event, as JSON.", "bytes", 16, 10_000)] = 128
     max_batch: Annotated[
-        int, About("The most messages that are stored and published together.", "messages", 1, 100_000)
+        int, About("The most messages that are stored and published together.", "messages", 1, 100_000, live=True)
     ] = 500
     max_in_flight: Annotated[
-        int, About("Batches that are being stored or routed at the same time.", "batches", 1, 10_000)
+        int, About("Batches that are being stored or routed at the same time.", "batches", 1, 10_000, live=True)
     ] = 8
     max_waiting: Annotated[
-        int, About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7)
+        int,
+        About("Messages that wait for a batch; beyond this a Send is refused (ER 8).", "messages", 1, 10**7, live=True),
     ] = 10_000
-    max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000)] = 1000
+    max_room: Annotated[int, About("Members of a room.", "members", 1, 100_000, live=True)] = 1000
     max_rooms: Annotated[
-        int, About("Rooms that one user may be a member of; another Join is refused (ER 4).", "rooms", 1, 1_000_000)
+        int,
+        About(
+            "Rooms that one user may be a member of; another Join is refused (ER 4).", "rooms", 1, 1_000_000, live=True
+        ),
     ] = 1000
     rate_burst: Annotated[
         float,
@@ -396,6 +406,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "seconds",
             0.001,
             3600,
+            live=True,
         ),
     ] = 10.0
     rate_socket_events: Annotated[
@@ -407,6 +418,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "events a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 1000.0
     rate_socket_bytes: Annotated[
@@ -416,6 +428,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "bytes a second",
             0,
             10**10,
+            live=True,
         ),
     ] = 2_000_000.0
     rate_user_events: Annotated[
@@ -425,6 +438,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "events a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 2000.0
     rate_user_bytes: Annotated[
@@ -434,6 +448,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "bytes a second",
             0,
             10**10,
+            live=True,
         ),
     ] = 4_000_000.0
     rate_user_sends: Annotated[
@@ -443,6 +458,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "messages a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 500.0
     rate_user_copies: Annotated[
@@ -453,6 +469,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "copies a second",
             0,
             10**7,
+            live=True,
         ),
     ] = 5000.0
     rate_user_joins: Annotated[
@@ -463,6 +480,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "joins a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 10.0
     rate_address_handshakes: Annotated[
@@ -474,6 +492,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "sessions a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 500.0
     rate_address_joins: Annotated[
@@ -484,6 +503,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "joins a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 500.0
     rate_address_failed_tokens: Annotated[
@@ -494,6 +514,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "tokens a second",
             0,
             10**6,
+            live=True,
         ),
     ] = 10.0
     rate_cluster_sends: Annotated[
@@ -513,11 +534,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "sockets",
             0,
             2**24,
+            live=True,
         ),
     ] = 100
     typing_interval: Annotated[
         float,
-        About("How often `Typing` of one user to another is passed on; 0: always.", "seconds", 0, 3600),
+        About("How often `Typing` of one user to another is passed on; 0: always.", "seconds", 0, 3600, live=True),
     ] = 1.0
     presence_interval: Annotated[
         float,
@@ -527,9 +549,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "seconds",
             0,
             60,
+            live=True,
         ),
     ] = 0.1
-    max_blocked: Annotated[int, About("Users whom one user may block.", "users", 1, 10_000)] = 1000
+    max_blocked: Annotated[int, About("Users whom one user may block.", "users", 1, 10_000, live=True)] = 1000
     blocked_reply: Annotated[
         str,
         About(
@@ -593,6 +616,29 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int,
         About("Messages of fewer bytes are not compressed, since they gain little.", "bytes", 0, 2**30),
     ] = 256
+    drain_notice: Annotated[
+        float,
+        About(
+            "After SIGTERM: how long the daemon goes on to serve as before while `/readyz` says `closing`, so that a "
+            "proxy before several daemons can notice it. Ctrl-C (SIGINT) does not wait.",
+            "seconds",
+            0,
+            3600,
+            live=True,
+        ),
+    ] = 0.0
+    drain_time: Annotated[
+        float,
+        About(
+            "After that: the time over which the connections are closed, evenly, so that their clients do not all "
+            "connect to other daemons at once. Those that are open are served until then. 0: all are closed at once, "
+            "which is best for a daemon that is alone.",
+            "seconds",
+            0,
+            3600,
+            live=True,
+        ),
+    ] = 0.0
     metrics: Annotated[
         bool,
         About(
@@ -617,7 +663,35 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Annotated[
         str, About("TOML file with the keys of the HTTP API. SIGHUP makes the daemon read it again.")
     ] = ""
-    access_log: Annotated[bool, About("Log every HTTP request, without its token.")] = True
+    access_log: Annotated[bool, About("Log every HTTP request, without its token.", live=True)] = True
+
+    log_level: Annotated[
+        str,
+        About(
+            "Lines of a lower level are not logged; `debug` logs all.",
+            choices=("debug", "info", "warn", "error"),
+            live=True,
+        ),
+    ] = "info"
+    log_format: Annotated[
+        str,
+        About(
+            "How lines of the log are written: `text`, as twistd does; or `json`, one object a line. twistd's own "
+            "`--syslog` and `--logger` ignore this and `log_level`.",
+            choices=("text", "json"),
+        ),
+    ] = "text"
+    log_rotate: Annotated[
+        int,
+        About(
+            "With twistd's `--logfile`: the size from which on the file is renamed (`NAME.1`, older ones `NAME.2` and "
+            "so on) and another begun. 0: logrotate or another program does that; SIGUSR1 makes the daemon begin "
+            "another file.",
+            "bytes",
+            0,
+            2**40,
+        ),
+    ] = 1_000_000
 
     def __repr__(self) -> str:
         # The struct's own would put the secret into any log line or traceback that shows a Config.

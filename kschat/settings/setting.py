@@ -22,7 +22,10 @@ class Unfit(ValueError):
 
 
 class About(msgspec.Struct, frozen=True):
-    """What stands beside a field of ``Config``: its meaning, unit (``seconds``, ``bytes``) and inclusive bounds."""
+    """What stands beside a field of ``Config``: its meaning, unit (``seconds``, ``bytes``) and inclusive bounds.
+
+    ``live``: SIGHUP changes it in a daemon that runs.
+    """
 
     doc: str
     unit: str = ""
@@ -30,6 +33,7 @@ class About(msgspec.Struct, frozen=True):
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     masked: bool = False
+    live: bool = False
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -12,12 +12,13 @@ def describe(config: Config) -> str:
 
 
 def meaning(setting: Setting, backends: Backends = BACKENDS) -> str:
-    """What a setting means, and the stores it applies to if not all."""
+    """What a setting means, the stores it applies to if not all, and whether SIGHUP changes it."""
+    doc = f"{setting.about.doc} (SIGHUP)" if setting.about.live else setting.about.doc
     stores = [f"`{kind.name}`" for kind in backends.stores if setting.name in kind.settings]
     if not stores:
-        return setting.about.doc
+        return doc
     named = " and ".join([*filter(None, [", ".join(stores[:-1])]), stores[-1]])
-    return f"{setting.about.doc} Applies to the store{'s' if len(stores) > 1 else ''} {named}."
+    return f"{doc} Applies to the store{'s' if len(stores) > 1 else ''} {named}."
 
 
 def settings_table() -> str:

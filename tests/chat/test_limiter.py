@@ -55,6 +55,15 @@ class TestSends(LimitTestCase):
         self.daemon.clock.advance(0.25)
         self.assertEqual(self.sent(ann, 2), [0, 4])
 
+    def test_another_limit_holds_for_a_socket_that_is_here_and_had_none(self) -> None:
+        daemon = self.daemon_with()
+        ann = daemon.joined("ann")
+        self.assertEqual(self.sent(ann, 10), [0] * 10)
+        daemon.context.use_rates(RateSettings(burst=1.0, user_sends=2, socket_events=4))
+        self.assertEqual(self.sent(ann, 5), [0, 0, 4, 4, 4])
+        daemon.context.use_rates(RateSettings(burst=1.0))
+        self.assertEqual(self.sent(ann, 10), [0] * 10)
+
     def test_all_sockets_of_a_user_share_them_and_no_other_user(self) -> None:
         daemon = self.daemon_with(user_sends=4)
         one, two, ben = daemon.joined("ann"), daemon.joined("ann"), daemon.joined("ben")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from twisted.trial import unittest
 
 from tests.e2e.chatting import new_user, sending
@@ -40,6 +42,27 @@ class StopTests(unittest.TestCase):
         for socket in sockets.values():
             (reason,) = (await socket.next("disconnect")).args
             self.assertIn(reason, ("io server disconnect", "transport close"))
+        self.assertEqual([], daemon.faults)
+
+    async def test_after_sigterm_it_is_not_ready_and_serves_and_a_second_one_ends_it_in_order(self) -> None:
+        daemon = await Daemon.start(self, drain_notice=3600, drain_time=3600)
+        sockets = await self.connect_all(daemon)
+        daemon.send_signal(signal.SIGTERM)
+        await daemon.ready_becomes("closing")
+        await self.speak(sockets)
+        self.assertEqual(0, await daemon.stop(), daemon.log)
+        for socket in sockets.values():
+            (reason,) = (await socket.next("disconnect")).args
+            self.assertIn(reason, ("io server disconnect", "transport close"))
+        self.assertEqual([], daemon.faults)
+
+    async def test_connections_end_over_the_time_and_it_exits_with_0(self) -> None:
+        daemon = await Daemon.start(self, drain_time=2)
+        sockets = await self.connect_all(daemon)
+        self.assertEqual(0, await daemon.stop(), daemon.log)
+        for socket in sockets.values():
+            await socket.next("disconnect")
+        self.assertIn("4 connections, no new ones", daemon.log)
         self.assertEqual([], daemon.faults)
 
     async def test_sigterm_without_clients_exits_with_0(self) -> None:

@@ -128,6 +128,11 @@ class Daemon(_Served):
         """SIGTERM; the exit status when it has ended (a signal that killed it is negative)."""
         return await self._signal(signal.SIGTERM)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """A signal; it goes on."""
+        assert self._transport is not None, "the daemon has ended"
+        self._transport.signalProcess(number.name.removeprefix("SIG"))
+
     async def kill(self) -> int:
         """SIGKILL, as a crash would; the exit status."""
         return await self._signal(signal.SIGKILL)

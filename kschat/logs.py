@@ -1,0 +1,228 @@
+"""The daemon's log: where it goes, from which level on, as text or as JSON, and another file when one was moved away.
+
+twistd's own log has one form and all levels, and its SIGUSR1 does nothing once logrotate has moved the file away: it
+writes to the moved one for ever. This one compares the file that it writes to with the file that has its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from string import Formatter
+from typing import Any, Final, Protocol
+
+import msgspec
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatEventAsClassicLogText
+from zope.interface import implementer
+
+#: The levels of ``log_level``. A line of a lower one is not written.
+LEVELS: Final = ("debug", "info", "warn", "error")
+
+#: The forms of ``log_format``.
+FORMATS: Final = ("text", "json")
+
+#: Where twistd logs to in the background, unless it is told.
+DEFAULT_FILE: Final = "twistd.log"
+
+#: Fields that a line of JSON has beside those that its text shows.
+BESIDE: Final = ("socket",)
+
+_ORDER: Final[Mapping[Any, int]] = {level: rank for rank, level in enumerate(LogLevel.iterconstants())}
+
+
+class Output(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write it."""
+
+    def flush(self) -> object:
+        """Let it out."""
+
+
+class LogFile:
+    """A file that lines are appended to.
+
+    Args:
+        path: of the file.
+        size: bytes from which on it is renamed (``NAME.1``, the older ones ``NAME.2`` and so on) and another one begun;
+            0: it is left to others.
+    """
+
+    def __init__(self, path: str, size: int = 0) -> None:
+        self.path = os.path.abspath(path)
+        self.size = size
+        self._file = self._open()
+        self._written = os.fstat(self._file.fileno()).st_size
+
+    def write(self, text: str, /) -> None:
+        """Append a text. Each is one write, so that no line is torn."""
+        data = text.encode("utf-8", "backslashreplace")
+        if self.size and self._written and self._written + len(data) > self.size:
+            try:
+                self._rename()
+            except OSError:
+                # The directory may not be the daemon's. No line is lost for that; it is tried again after as much.
+                self._written = 0
+        self._written += len(data)
+        self._file.write(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Write no more."""
+        self._file.close()
+
+    def rotate(self) -> str:
+        """Begin another file. Raises OSError, and goes on with the one that there is.
+
+        Returns:
+            What was done, for the log.
+        """
+        mine = os.fstat(self._file.fileno())
+        try:
+            named = os.stat(self.path)
+        except FileNotFoundError:
+            named = None
+        if named is not None and (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
+            self._rename()
+            return f"{self.path} was begun anew, and the one before is {self.path}.1"
+        self._use_new()
+        return f"{self.path} was moved away, and was begun anew"
+
+    def _open(self) -> Any:
+        return open(self.path, "ab", buffering=0)
+
+    def _use_new(self) -> None:
+        before, self._file = self._file, self._open()
+        self._written = os.fstat(self._file.fileno()).st_size
+        before.close()
+
+    def _rename(self) -> None:
+        directory, name = os.path.split(self.path)
+        pattern = re.compile(re.escape(name) + r"\.([0-9]+)")
+        numbers = sorted(
+            (int(found[1]) for one in os.listdir(directory) if (found := pattern.fullmatch(one))), reverse=True
+        )
+        for number in numbers:
+            os.rename(f"{self.path}.{number}", f"{self.path}.{number + 1}")
+        os.rename(self.path, f"{self.path}.1")
+        self._use_new()
+
+
+@implementer(ILogObserver)
+class DaemonLog:
+    """Writes the lines of a daemon.
+
+    Args:
+        output: a ``LogFile``, or a stream.
+        form: one of ``FORMATS``.
+        level: one of ``LEVELS``.
+    """
+
+    def __init__(self, output: Output, *, form: str = "text", level: str = "info") -> None:
+        self._output = output
+        self._line: Callable[[LogEvent], str | None] = as_json if form == "json" else as_text
+        self.level = level
+
+    @property
+    def level(self) -> str:
+        """Lines of lower levels are not written. It may be changed."""
+        return LEVELS[self._rank]
+
+    @level.setter
+    def level(self, level: str) -> None:
+        self._rank = LEVELS.index(level)
+
+    def __call__(self, event: LogEvent) -> None:
+        """See ``ILogObserver``."""
+        if _ORDER.get(event.get("log_level"), 1) < self._rank:
+            return
+        line = self._line(event)
+        if line:
+            self._output.write(line)
+            self._output.flush()
+
+    def rotate(self) -> str:
+        """Begin another file. Raises OSError. Returns what was done, for the log."""
+        if isinstance(self._output, LogFile):
+            return self._output.rotate()
+        return "the log goes to the standard output: whoever keeps that begins another file"
+
+
+def as_text(event: LogEvent) -> str | None:
+    """A line as twistd writes it, with its traceback; None for an event without a text."""
+    return formatEventAsClassicLogText(event)
+
+
+def as_json(event: LogEvent) -> str | None:
+    """A line of JSON; None for an event without a text.
+
+    ``time`` (UTC, RFC 3339), ``level``, ``logger``, ``message``; ``fields`` are the values that the text shows and the
+    socket's id, ``traceback`` is that of a failure.
+    """
+    failure = event.get("log_failure")
+    message = formatEvent(event) or (str(failure.value) if failure is not None else "")
+    if not message:
+        return None
+    level = event.get("log_level")
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="microseconds"),
+        "level": "info" if level is None else level.name,
+        "logger": event.get("log_namespace") or "-",
+        "message": message,
+    }
+    fields = {name: event[name] for name in _shown(event) if isinstance(event.get(name), str | int | float | bool)}
+    if fields:
+        line["fields"] = fields
+    if failure is not None:
+        line["traceback"] = failure.getTraceback()
+    # A text from outside may hold half a surrogate pair, which is no UTF-8.
+    text = msgspec.json.encode(_encodable(line)).decode()
+    return f"{text}\n"
+
+
+def _shown(event: LogEvent) -> list[str]:
+    """The names of the fields that the text of an event shows. (Others may hold what must not be in a log.)"""
+    form = event.get("log_format")
+    if not isinstance(form, str):
+        return []
+    names = [name for _, name, _, _ in Formatter().parse(form) if name]
+    return list(dict.fromkeys([*(re.split(r"[.\[(]", name)[0] for name in names), *BESIDE]))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _encodable(one) for name, one in value.items()}
+    return value
+
+
+def make_log(options: Mapping[str, Any], *, form: str, level: str, size: int) -> DaemonLog | None:
+    """The log of a daemon under twistd.
+
+    Args:
+        options: twistd's own.
+        form: one of ``FORMATS``.
+        level: one of ``LEVELS``.
+        size: see ``LogFile``.
+
+    Returns:
+        The log; None where twistd was given another one (``--syslog``, ``--logger``).
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    if options.get("syslog") or options.get("logger"):
+        return None
+    path = options.get("logfile") or ""
+    foreground = options.get("nodaemon") or options.get("debug")
+    if path == "-" or (foreground and not path):
+        # In the background there is no standard output: twistd itself says so.
+        return DaemonLog(sys.stdout, form=form, level=level) if foreground else None
+    return DaemonLog(LogFile(path or DEFAULT_FILE, size), form=form, level=level)
