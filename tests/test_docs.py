@@ -252,7 +252,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(copies.MAX_WRITES),
         many(copies.COPY_BYTES),
     ),
-    "events to many sockets that wait for another turn: carbons, receipts, emitted ones": (many(copies.MAX_LATE),),
+    "events to many sockets that wait for another turn: large messages, carbons, emitted ones": (
+        many(copies.MAX_LATE),
+        size(copies.MAX_LATE_BYTES),
+    ),
     "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
     "joins of a user": (rate(CONFIG.rate_user_joins),),

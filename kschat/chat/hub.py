@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -53,20 +53,6 @@ def _nobody() -> None:
     """Nobody waits."""
 
 
-class _Rest(NamedTuple):
-    """What is left of a batch for later turns.
-
-    Attributes:
-        batch: the messages.
-        socket: the id of the one socket that is meant; None for all.
-        sessions: of the first place of the first message, the sockets that have not got it; None for all.
-    """
-
-    batch: Sequence[Stored]
-    socket: str | None
-    sessions: Sequence[ChatSession] | None = None
-
-
 class Hub:
     """The users of this daemon, with their sockets.
 
@@ -110,14 +96,15 @@ class Hub:
         self.store = store
         self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
-        spread = Spread(clock, self.writing, counters)
-        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter, spread=spread)
+        self._spread = Spread(clock, self.writing, counters)
+        self._spread.eased = self._eased
+        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter, spread=self._spread)
         self.cursors = Cursors(clock, self.write_behind, bus)
         self._router = router
         self._counters = counters
         self._inboxes: dict[str, Inbox] = {}
         self._limiter = limiter
-        self._undelivered: deque[_Rest] = deque()
+        self._undelivered: deque[tuple[Sequence[Stored], str | None]] = deque()
         self.caught_up: Callable[[], None] = _nobody
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
@@ -193,52 +180,56 @@ class Hub:
         Where those are very many, the rest is written in later turns of the reactor, and what comes meanwhile after it.
         """
         if self._undelivered:
-            self._undelivered.append(_Rest(batch, socket))
+            self._undelivered.append((batch, socket))
             if len(self._undelivered) > MAX_UNDELIVERED:
                 self.deliver_rest()
             return
-        rest, _ = self._deliver(_Rest(batch, socket), MAX_WRITES)
-        if rest is not None:
-            self._undelivered.append(rest)
+        rest, _ = self._deliver(batch, socket, MAX_WRITES)
+        if rest:
+            self._undelivered.append((rest, socket))
             self.clock.callLater(0, self._deliver_more)
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait for the next turn to be written."""
-        return bool(self._undelivered)
+        """Whether so much waits to be written that nothing is to be stored for now."""
+        return bool(self._undelivered) or self._spread.is_full
 
     def deliver_rest(self) -> None:
         """Write all that waits for later turns, now."""
         while self._undelivered:
-            self._deliver(self._undelivered.popleft(), UNBOUNDED)
+            batch, socket = self._undelivered.popleft()
+            self._deliver(batch, socket, UNBOUNDED)
+        self._spread.finish()
 
     def _deliver_more(self) -> None:
         try:
             left = MAX_WRITES
             while self._undelivered and left > 0:
-                rest, copies = self._deliver(self._undelivered.popleft(), left)
+                batch, socket = self._undelivered.popleft()
+                rest, copies = self._deliver(batch, socket, left)
                 left -= copies
-                if rest is not None:
-                    self._undelivered.appendleft(rest)
+                if rest:
+                    self._undelivered.appendleft((rest, socket))
         finally:
             if self._undelivered:
                 self.clock.callLater(0, self._deliver_more)
-        if not self._undelivered:
+        self._eased()
+
+    def _eased(self) -> None:
+        if not self.is_behind:
             self.caught_up()
 
-    def _deliver(self, work: _Rest, most: int) -> tuple[_Rest | None, int]:
-        """Write so many copies at the most, and what is left of one user's sockets where a message is small.
+    def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> tuple[Sequence[Stored], int]:
+        """Write so many copies at the most, and what is left of one user's sockets.
 
         Returns:
             What was not written, and how many copies were.
         """
-        batch, socket, first = work
         inboxes = self._inboxes
         copies = written = 0
         placeless: list[Message] = []
         keeps = self.store.keeps
-        rest: _Rest | None = None
-        sessions: Collection[ChatSession]
+        rest: Sequence[Stored] = ()
         with self._scope:
             for stored in batch:
                 message = stored.message
@@ -246,42 +237,62 @@ class Hub:
                 cost = 1 if size < COPY_BYTES else copies_of(size)
                 for user, offset in stored.places:
                     inbox = inboxes.get(user)
-                    if inbox is None and first is None:
+                    if inbox is None:
                         continue
                     if copies >= most:
-                        rest = _Rest(_from(batch, stored, user), socket, first)
+                        rest = _from(batch, stored, user)
                         break
-                    if first is not None:
-                        sessions, first = first, None
-                    else:
-                        assert inbox is not None
-                        sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
-                        if len(sessions) > FREE_COPIES:
-                            self._limiter.copied_by(message.sender, len(sessions) * cost)
-                    if not offset and keeps:
-                        placeless.append(message)
+                    sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
+                    count = len(sessions)
+                    written += count
+                    if count > FREE_COPIES:
+                        self._limiter.copied_by(message.sender, count * cost)
+                    if (offset or not keeps) and (inbox.late or (cost > 1 and count * cost > MAX_WRITES)):
+                        self._deliver_late(inbox, message, list(sessions), offset=offset if keeps else None)
                         continue
-                    if cost > 1 and (fit := max((most - copies) // cost, 1)) < len(sessions):
-                        sessions, late = list(sessions)[:fit], list(sessions)[fit:]
-                        rest = _Rest(_from(batch, stored, user), socket, late)
-                    written += len(sessions)
-                    copies += len(sessions) * cost
+                    copies += count * cost
                     if offset and keeps:
                         piece = outgoing.piece(message, offset)
                         for session in sessions:
                             session.stream.on_message(offset, message, piece)
+                    elif keeps:
+                        placeless.append(message)
                     else:
                         piece = outgoing.piece(message, None)
                         for session in sessions:
                             session.stream.on_transient(message, piece)
-                    if rest is not None:
-                        break
-                if rest is not None:
+                if rest:
                     break
         self._counters.delivered += written
         if placeless:
             self._ingest.take(placeless)
         return rest, copies
+
+    def _deliver_late(
+        self, inbox: Inbox, message: Message, sessions: Sequence[ChatSession], *, offset: int | None
+    ) -> None:
+        """Write a message in later turns, since it is large and has many sockets; and what is for them after it.
+
+        Others' messages do not wait for it.
+        """
+        piece = outgoing.piece(message, offset)
+
+        def write(session: ChatSession) -> None:
+            if offset is None:
+                session.stream.on_transient(message, piece)
+            else:
+                session.stream.on_message(offset, message, piece)
+
+        def done() -> None:
+            inbox.late -= 1
+
+        if self._spread.later(sessions, write, size=len(piece), done=done):
+            inbox.late += 1
+        elif offset is not None:
+            for session in sessions:
+                session.stream.on_inbox_end(offset)
+        else:
+            self._counters.full["copies"] += len(sessions)
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""

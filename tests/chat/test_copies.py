@@ -36,68 +36,115 @@ class CopiesTests(SynchronousTestCase):
 
 
 class Messages(CopiesTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann = self.house.guest("ann")
+        self.guests = [self.house.guest("ben") for _ in range(5)]
+
+    def offsets(self, guest: Guest) -> list[int]:
+        return [one["MSG"][0]["offset"] for one in guest.events("RESPRECEIVER")]
+
     def test_a_large_message_is_written_to_few_sockets_a_turn(self) -> None:
-        ann = self.house.guest("ann")
-        guests = [self.house.guest("ben") for _ in range(5)]
-        ann.send("ann", "ben", HALF)
-        self.turn()
-        found = [sum(self.got(guests, "RESPRECEIVER"))]
-        while self.hub.is_behind:
+        self.ann.send("ann", "ben", HALF)
+        found = []
+        for _ in range(5):
             self.turn()
-            found.append(sum(self.got(guests, "RESPRECEIVER")))
-        self.assertEqual(found, [2, 2, 1])
+            found.append(sum(self.got(self.guests, "RESPRECEIVER")))
+        self.assertEqual(found, [0, 2, 2, 1, 0])
+
+    def test_others_do_not_wait_for_it(self) -> None:
+        cem = self.house.guest("cem")
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "cem", "small")
+        self.turn()
+        self.assertEqual(self.got([*self.guests, cem], "RESPRECEIVER"), [0] * 5 + [1])
+        self.assertFalse(self.hub.is_behind)
 
     def test_what_comes_meanwhile_comes_behind_it_on_each_socket(self) -> None:
-        ann = self.house.guest("ann")
-        guests = [self.house.guest("ben") for _ in range(5)]
-        ann.send("ann", "ben", HALF)
-        ann.send("ann", "ben", "small")
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "ben", "small")
         self.turn()
         # One that comes meanwhile reads the store.
         late = self.house.stranger().join({"token": self.house.token("ben")})
+        self.turn()
+        self.ann.send("ann", "ben", "smaller")
         for _ in range(10):
             self.turn()
-        for guest in (*guests, late):
-            self.assertEqual([one["MSG"][0]["offset"] for one in guest.events("RESPRECEIVER")], [1, 2])
-        self.assertFalse(self.hub.is_behind)
-
-    def test_a_socket_that_closes_meanwhile_costs_the_others_nothing(self) -> None:
-        ann = self.house.guest("ann")
-        guests = [self.house.guest("ben") for _ in range(5)]
-        ann.send("ann", "ben", HALF)
+        for guest in (*self.guests, late):
+            self.assertEqual(self.offsets(guest), [1, 2, 3])
+        self.ann.send("ann", "ben", "at once")
         self.turn()
-        for guest in guests[2:4]:
-            guest.leave()
-        self.house.turn()
-        self.assertEqual(self.got(guests, "RESPRECEIVER"), [1, 1, 0, 0, 1])
-
-    def test_all_sockets_of_the_user_may_close_meanwhile(self) -> None:
-        ann = self.house.guest("ann")
-        guests = [self.house.guest("ben") for _ in range(5)]
-        ann.send("ann", "ben", HALF)
-        self.turn()
-        for guest in guests:
-            guest.leave()
-        self.house.turn()
-        self.assertFalse(self.hub.is_behind)
+        self.assertEqual([self.offsets(guest) for guest in self.guests], [[4]] * 5)
 
     def test_without_a_store_too(self) -> None:
         self.house.store.keeps = False
-        ann = self.house.guest("ann")
-        guests = [self.house.guest("ben") for _ in range(5)]
         for msg in (HALF, "small"):
-            ann.send("ann", "ben", msg)
+            self.ann.send("ann", "ben", msg)
         for _ in range(10):
             self.turn()
-        for guest in guests:
+        for guest in self.guests:
             self.assertEqual([len(one["MSG"][0]["msg"]) for one in guest.events("RESPRECEIVER")], [len(HALF), 5])
 
-    def test_a_small_message_goes_to_all_sockets_of_a_user_at_once(self) -> None:
-        self.patch(hub, "MAX_WRITES", 2)
-        guests = [self.house.guest("ben") for _ in range(5)]
-        self.house.guest("ann").send("ann", "ben")
+    def test_a_socket_that_closes_meanwhile_costs_the_others_nothing(self) -> None:
+        self.ann.send("ann", "ben", HALF)
         self.turn()
-        self.assertEqual(self.got(guests, "RESPRECEIVER"), [1] * 5)
+        self.turn()
+        for guest in self.guests[2:4]:
+            guest.leave()
+        self.house.turn()
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1, 1, 0, 0, 1])
+
+    def test_all_sockets_of_the_user_may_close_meanwhile(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        for guest in self.guests:
+            guest.leave()
+        self.house.turn()
+        self.assertEqual(len(self.hub._spread), 0)
+        self.assertEqual(self.offsets(self.house.stranger().join({"token": self.house.token("ben")})), [1])
+
+    def test_a_small_message_goes_to_all_sockets_of_a_user_at_once(self) -> None:
+        self.patch(hub, "MAX_WRITES", 5)
+        self.ann.send("ann", "ben")
+        self.turn()
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1] * 5)
+
+    def test_while_too_much_waits_nothing_is_stored(self) -> None:
+        self.patch(copies, "MAX_LATE_BYTES", len(HALF))
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        self.assertTrue(self.hub.is_behind)
+        self.ann.acks()
+        self.ann.send("ann", "cem")
+        self.turn()
+        self.assertEqual(self.ann.acks(), {})
+        self.house.turn()
+        self.assertFalse(self.hub.is_behind)
+        self.assertEqual(len(self.ann.acks()), 1)
+
+    def test_where_too_many_wait_the_sockets_read_the_store(self) -> None:
+        self.patch(copies, "MAX_LATE", 1)
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "ben", "small")
+        for _ in range(20):
+            self.turn()
+        self.house.clock.advance(1)
+        self.assertEqual([self.offsets(guest) for guest in self.guests], [[1, 2]] * 5)
+
+    def test_at_the_end_all_is_written(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        self.hub.deliver_rest()
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1] * 5)
+
+    def test_copies_count_by_their_bytes(self) -> None:
+        charged: list[int] = []
+        self.patch(self.hub._limiter, "copied_by", lambda user, count: charged.append(count))
+        self.guests += [self.house.guest("ben") for _ in range(hub.FREE_COPIES)]
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "ben", "x")
+        self.turn()
+        self.assertEqual(charged, [len(self.guests) * copies_of(len(HALF)), len(self.guests)])
 
 
 class Batches(CopiesTests):
