@@ -21,7 +21,7 @@ from tests.support.launch import REPOSITORY, SERVING, command, environment, free
 from tests.support.tokens import SECRET
 
 #: Seconds: of the baseline; until the daemon's memory is looked at again, at most.
-BASELINE: Final = 1.5
+BASELINE: Final = 1.2
 SETTLE: Final = 20.0
 _START: Final = 30.0
 

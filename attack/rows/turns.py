@@ -68,7 +68,7 @@ def of_msgpack(name: str, *arguments: object, number: int | None = None) -> byte
 def drips(attack: Attack) -> None:
     """A message that arrives by single bytes, on fifty sockets."""
     clients = [attack.client() for _ in range(50)]
-    data = frame(b"4" + b"x" * 200)
+    data = frame(b"6" + b"x" * 200)
     at = 0
     while attack.on:
         for client in clients:
@@ -76,7 +76,7 @@ def drips(attack: Attack) -> None:
                 client.socket.send(data[at : at + 1])
             except OSError as error:
                 attack.count(error)
-        at = (at + 1) % (len(data) - 1)
+        at = (at + 1) % len(data)
 
 
 JOIN = event("Join", {"room": "#f"}, ack=1) + event("Leave", {"room": "#f"}, ack=2)
@@ -346,6 +346,7 @@ ROWS = (
         "messages where none are kept",
         flood(lambda c: send(c.user, "nobody") * 300, join=True),
         settings={"store": "none"},
+        backend="redis",
         answers=("ER 4",),
     ),
 )
