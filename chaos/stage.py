@@ -101,6 +101,15 @@ class Stage:
         for times in (1, 2):
             await self._ask_all(times)
 
+    async def settle_without_all(self, lull: float) -> None:
+        """The same where messages may be lost: wait until all is answered, and nothing came for ``lull`` seconds."""
+        ledger = self.ledger
+        answered = lambda: not ledger.unanswered and len(ledger.here) == len(self.actors)  # noqa: E731
+        await self.until(answered, "all to be answered", QUIET)
+        received = -1
+        while received != (received := ledger.receipts[0]):
+            await deferLater(self._reactor, lull)
+
     async def _look(self) -> None:
         """Let all look for all; again, while somebody does not see another who is there."""
         ids = sorted({actor.user for actor in self.actors})
@@ -152,7 +161,8 @@ class Stage:
         ledger = self.ledger
         away = sorted(actor.name for actor in self.actors if actor.name not in ledger.here)
         unanswered, awaited = sorted(ledger.unanswered)[:10], list(ledger.awaited.items())[:10]
-        return f"not connected {away}, unanswered {unanswered}, not received {awaited}, odd {ledger.odd[:5]}"
+        changes = f"not changed {sorted(ledger.changing)[:5]}, outdated {sorted(ledger.outdated)[:5]}"
+        return f"not connected {away}, unanswered {unanswered}, not received {awaited}, {changes}, odd {ledger.odd[:5]}"
 
     def _noted(self, note: Sequence[Any]) -> None:
         kind, name, *rest = note
@@ -161,6 +171,12 @@ class Stage:
             ledger.received(name, *rest)
         elif kind == "ack":
             ledger.acknowledged(name, *rest)
+        elif kind == "shows":
+            ledger.shows(name, *rest)
+        elif kind == "change":
+            ledger.changes(name, *rest)
+        elif kind == "changed":
+            ledger.changed(name, *rest)
         elif kind == "sent":
             ledger.sent(name, *rest)
         elif kind == "open":

@@ -11,6 +11,7 @@ class Counters:
     Attributes:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
+        updates: edits, deletions and reactions that were stored, by kind.
         delivered: messages written to a socket.
         confirmed: messages that a client has confirmed.
         batches: batches that went through the pipeline.
@@ -35,6 +36,7 @@ class Counters:
         evicted: connections and sessions that were ended for others, by the bound that was reached.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
@@ -66,6 +68,8 @@ class Counters:
         "tokens",
         "turned_away",
         "unrouted",
+        "updates",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -92,8 +96,10 @@ class Counters:
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
 

@@ -263,7 +263,7 @@ def make_service(
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
     router = _make_router(config, reactor, wall)
-    store = _make_store(config, backends, reactor, wall)
+    store = _make_store(config, backends, reactor, wall, counters)
     chat = _make_chat(
         config,
         budget=budget,
@@ -358,6 +358,7 @@ def make_service(
         chat.context.delivery.use(_bounds(fitting))
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
+        chat.context.quotas.edit_within = fitting.edit_within
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
@@ -485,6 +486,7 @@ def _make_chat(
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
         max_blocked=config.max_blocked,
+        edit_within=config.edit_within,
         refuse_blocked=config.blocked_reply == "refused",
         restrict_presence=config.restrict_presence,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
@@ -526,10 +528,10 @@ def _make_bus(config: Config, reactor: Any, wall: WallClock, counters: Counters)
         raise ConfigError(f"redis: {error}") from None
 
 
-def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallClock) -> IStore:
+def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallClock, counters: Counters) -> IStore:
     kind, argument = backends.store(config.store)
     try:
-        return kind.make(config, argument, reactor=reactor, wall=wall)
+        return kind.make(config, argument, reactor=reactor, wall=wall, counters=counters)
     except AddressError as error:
         raise ConfigError(f"{kind.name}: {error}") from None
 

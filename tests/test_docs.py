@@ -19,19 +19,21 @@ from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
 from kschat.backends import jwks
+from kschat.backends.amqp import Settings as AmqpSettings
+from kschat.backends.amqp import address, publish_plan, publisher, queues
 from kschat.backends.amqp import connection as amqp_connection
-from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
-from kschat.backends.redis.store import retention, write_queue
+from kschat.backends.redis.store import retention, rewriting, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
     blocks,
+    changes,
     commands,
     copies,
     delivery,
@@ -273,6 +275,20 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
     "members of a room; rooms of a user": (many(CONFIG.max_room), many(CONFIG.max_rooms)),
+    "characters of a reaction; reactions to a message; the age up to which its sender may edit and delete a message": (
+        many(changes.MAX_EMOJI),
+        many(changes.MAX_REACTIONS),
+    ),
+    "edits, deletions and reactions that are being stored": (many(delivery.MAX_UPDATES),),
+    "conversations in which Redis looks for a message whose conversation is not given; tries of a change while other "
+    "daemons change the same message": (many(redis_store.MAX_CANDIDATES), many(redis_store.MAX_TRIES)),
+    "one step of writing changed messages over in Redis": (
+        many(rewriting.STEP_ENTRIES),
+        size(rewriting.STEP_BYTES),
+        f"{rewriting.STEP_MILLISECONDS} ms",
+        f"{rewriting.REST:g} times",
+    ),
+    "the `cid` of an update, in Redis": (),
     "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
     "bytes of JSON with placeholders in a page that has several messages with binary": (many(outgoing.MAX_RENUMBERED),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
@@ -307,6 +323,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(sqlite_retention.STEP_SECONDS),
         f"{many(sqlite_retention.STEP_ROWS)} rows",
         f"{many(sqlite_retention.PIECE_ROWS)} rows",
+    ),
+    "the wait for Redis's replicas, with `redis_wait`": (seconds(CONFIG.redis_wait_timeout),),
+    "time for TCP to RabbitMQ; to one of several hosts; the wait for a step of its handshake; of one of several": (
+        seconds(address.CONNECT_TIMEOUT),
+        seconds(address.CONNECT_TIMEOUT_OF_SEVERAL),
+        seconds(2 * AmqpSettings(url="").patience),
+        seconds(AmqpSettings(url="").patience),
     ),
     "commands that Redis has not answered": (many(redis_client.MAX_UNANSWERED),),
     "a user's id; `cid`; `rno`": (

@@ -26,6 +26,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Error, Message
 from kschat.chat.revocation import NumberedRevocation, Revocation
+from kschat.counters import Counters
 
 _EMPTY: Final = InboxState()
 
@@ -53,6 +54,15 @@ class NullStore:
 
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         return succeed([_placed(message) for message in batch])
+
+    def change(self, update: Message) -> Deferred[Stored]:
+        return _kept_nothing()
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return _kept_nothing()
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return _kept_nothing()
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         return succeed(_EMPTY)
@@ -120,7 +130,7 @@ def _kept_nothing() -> Deferred[Any]:
     return fail(StoreUnavailable("this server keeps no messages"))
 
 
-def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NullStore:
+def _make(config: object, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> NullStore:
     return NullStore()
 
 

@@ -410,6 +410,11 @@ class Channel(HTTPChannel):
         """See ``pool.Holder``. Between requests a connection can be replaced at no cost."""
         return bool(self.requests) and self.carries is not None and self.carries.proved
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether its bytes are read before those of newcomers: it carries a session that has joined."""
+        return self.carries is not None and self.carries.proved
+
     def give_way(self) -> None:
         """See ``pool.Holder``."""
         self.transport.abortConnection()

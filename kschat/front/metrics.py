@@ -58,6 +58,7 @@ LABELLED: Final = (
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
     ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
+    ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
     (
         "full",
@@ -74,6 +75,7 @@ LABELLED: Final = (
     ("closed", "kschat_sessions_closed", "reason", "Sessions that were closed."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
+    ("waits", "kschat_redis_waits", "result", "Writes whose copies were waited for: enough, too_few, unanswered."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
 )
 
