@@ -293,8 +293,8 @@ def _disconnect(spread: Spread, sessions: Sequence[ChatSession], command: Discon
     spread.each(sessions, end)
 
 
-def _erased(sessions: Sequence[ChatSession], command: Erased) -> None:
-    _disconnect(sessions, Disconnect("erased"))
+def _erased(spread: Spread, sessions: Sequence[ChatSession], command: Erased) -> None:
+    _disconnect(spread, sessions, Disconnect("erased"))
 
 
 def _end_replaced(session: ChatSession) -> None:
