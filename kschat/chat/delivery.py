@@ -36,6 +36,9 @@ _REFUSALS: Final = {
     Error.TOO_MANY: "You send too many messages; slow down.",
 }
 
+#: Bytes of the messages of one batch, if it has several, and of those that are begun in one turn of the reactor.
+MAX_BATCH_BYTES: Final = 2_000_000
+
 
 #: Updates that are being stored. Each is stored alone: they are few beside messages.
 MAX_UPDATES: Final = 500
@@ -258,11 +261,28 @@ class Delivery:
         self._turn_set = False
         # What is stored faster than it is written would only wait elsewhere.
         while self._waiting and self._in_flight < self._bounds.max_in_flight and not self._hub.is_behind:
-            size = self._bounds.max_batch
-            batch, self._waiting = self._waiting[:size], self._waiting[size:]
-            size = sum([one.message.size for one in batch]) if self._waiting else self._waiting_size
+            waiting, most = self._waiting, self._bounds.max_batch
+            if len(waiting) <= most and self._waiting_size <= MAX_BATCH_BYTES:
+                size, self._waiting, self._waiting_size = self._waiting_size, [], 0
+                self._begin(waiting, size)
+                continue
+            count, size = self._fit(most)
+            batch, self._waiting = waiting[:count], waiting[count:]
             self._waiting_size -= size
             self._begin(batch, size)
+            if count < most:
+                self._begin_again()  # such a batch is a turn's work
+                return
+
+    def _fit(self, most: int) -> tuple[int, int]:
+        """How many messages the next batch may have, up to ``most``, and their bytes."""
+        count = size = 0
+        for one in self._waiting[:most]:
+            count += 1
+            size += one.message.size
+            if size >= MAX_BATCH_BYTES:
+                break
+        return count, size
 
     def _begin(self, batch: Sequence[Submission], size: int) -> None:
         self._in_flight += 1
