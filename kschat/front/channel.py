@@ -312,6 +312,8 @@ class Channel(HTTPChannel):
             return
         if self.heir is not None:
             self.heir.dataReceived(rest)
+        elif self.transport.disconnecting:
+            return  # it was a bad request, and nothing is read behind one
         elif not (self.rest or self.line_mode or self.length is None):
             super().dataReceived(rest)  # a body of a known length
         elif not self.lost:

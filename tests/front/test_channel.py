@@ -297,6 +297,17 @@ class Sizes(ChannelTests):
         wire.arrive(f"GET {'/x' * MAX_SEGMENTS}?{'/' * 1000} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         self.assertIsNone(wire.lost)
 
+    def test_nothing_is_read_behind_a_bad_request_whose_answer_has_not_left(self) -> None:
+        for data in (b"\r\n", b"x\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n"):
+            daemon = self.daemon()
+            wire = daemon.connect(room=0)
+            wire.arrive(data * 10_000)
+            daemon.take_turns()
+            wire.room = None
+            wire.pump()
+            self.assertTrue(bytes(wire.taken).startswith(b"HTTP/1.1 400 "))
+            self.assertIsNotNone(wire.lost)
+
     def test_lengths_that_are_none(self) -> None:
         for length in ("-1", "x", "1,1", "+5", "0x10"):
             self.refused(post(b"", Content_Length=length), 400)
