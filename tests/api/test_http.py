@@ -294,7 +294,7 @@ class Doing(ApiTestCase):
                 ("emit", b'{"to":"a","event":"x","args":[%b]}' % value),
                 ("broadcast", b'{"event":"x","args":[1,%b]}' % value),
             ):
-                status, answer = self.answered(self.ask(name, body))
+                _, answer = self.answered(self.ask(name, body))
                 self.assertIn("invalid", json.dumps(answer), name)
 
     def test_a_batch_is_done_in_order_and_each_part_needs_its_scope(self) -> None:
