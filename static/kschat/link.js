@@ -12,6 +12,7 @@ const PROBE = 5; // seconds for the answer
 const RENEW = 5; // seconds until the page is asked for a token again, after that failed
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
+const GONE = 300; // seconds without a word after which another tab is gone
 const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
 
 /** @type {Record<string, string>} */
@@ -243,6 +244,7 @@ export class Link {
   /** @type {AbortController|null} */ #queued = null;
   /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: any}>} */ #asked = new Map();
   /** @type {Map<string, string[]>} */ #watched = new Map();
+  /** When the other tabs were last heard of. @type {Map<string, number>} */ #tabs = new Map();
   #tab;
   #next = 0;
   #silent = 0;
@@ -369,7 +371,7 @@ export class Link {
       ...wiring,
       token: this.#token,
       hear: (event, payload, ack) => {
-        this.#post({kind: "hear", event, payload});
+        if (this.#hasFollowers()) this.#post({kind: "hear", event, payload});
         wiring.hear(event, payload, ack);
       },
       tell: (now, limit) => {
@@ -435,9 +437,18 @@ export class Link {
     }, BEAT * 1000);
   }
 
+  /** Whether another tab may hear. One that is hidden asks seldom; one that was closed does not say so. */
+  #hasFollowers() {
+    if (!this.#tabs.size) return false;
+    const since = this.#with.environment.time() - GONE * 1000;
+    for (const [tab, seen] of this.#tabs) if (seen < since) this.#tabs.delete(tab);
+    return this.#tabs.size > 0;
+  }
+
   /** @param {any} message */
   #heard(message) {
     const {kind, tab, id, event, payload} = message;
+    this.#tabs.set(tab, this.#with.environment.time());
     if (kind === "note") return this.#with.note(message.note);
     if (kind === "watch") {
       this.#watched.set(tab, message.ids);

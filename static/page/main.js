@@ -634,6 +634,9 @@ const placeActs = onceAFrame(() => {
   const {element} = view.messageAt(pointed) ?? {};
   const bubble = element?.querySelector(":scope > .bubble");
   if (bubble && acts.parentElement !== bubble && element?.dataset.state !== "failed") bubble.append(acts);
+  const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
+  const message = element && view.rendering.messageOf(element);
+  if (time && message) time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
 });
 /** @type {EventTarget|null} */
 let pointed = null;
