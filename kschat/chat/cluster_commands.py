@@ -97,6 +97,10 @@ class BlockChange(msgspec.Struct, frozen=True, array_like=True, tag="b", gc=Fals
     blocked: bool
 
 
+class InboxGrew(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):
+    """There is something new in the inbox of the user that no router carries: an update. The store has it."""
+
+
 class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
     """Tokens are revoked, or are so no more. See ``Revocation``."""
 
@@ -162,6 +166,7 @@ ClusterCommand: TypeAlias = (
     | CursorWritten
     | Revoked
     | BlockChange
+    | InboxGrew
 )
 
 _pack: Final = msgspec.msgpack.Encoder().encode

@@ -14,7 +14,16 @@ from twisted.internet.interfaces import IReactorTime
 
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus, Wants
-from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.cluster_commands import (
+    Carbon,
+    ClusterCommand,
+    Disconnect,
+    Emit,
+    InboxGrew,
+    Receipt,
+    Replaced,
+    Typing,
+)
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.outgoing import Status
@@ -158,6 +167,10 @@ class Notifier:
         if self._bus.up:
             self._claims[command.socket] = self._clock.seconds()
         self._bus.publish((session.user,), command, echo=True)
+
+    def hint(self, users: Sequence[str]) -> None:
+        """Tell other daemons to look into the inboxes of ``users``. One that does not hear it looks by and by."""
+        self._bus.publish(users, InboxGrew())
 
     def flushed(self) -> Deferred[None]:
         """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
