@@ -13,6 +13,7 @@ const RENEW = 5; // seconds until the page is asked for a token again, after tha
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
 const GONE = 300; // seconds without a word after which another tab is gone
+const ASLEEP = 150; // seconds between two beats of a tab that was frozen; hidden ones have a beat a minute
 const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
 
 /** @type {Record<string, string>} */
@@ -424,9 +425,13 @@ export class Link {
   }
 
   #beats() {
-    this.#beat = this.#with.environment.setTimeout(() => {
+    const {time, setTimeout} = this.#with.environment;
+    const since = time();
+    this.#beat = setTimeout(() => {
       this.#beats();
       if (this.#connection) return;
+      // This tab was frozen, and may not have heard all: what it has is looked at again, as after a lost connection.
+      if (time() - since > ASLEEP * 1000 && this.status.state === "connected") this.#status(status("connecting"), this.limit);
       this.#silent += 1;
       if (this.#silent > MISSED) {
         this.#silent = 0;

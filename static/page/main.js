@@ -400,6 +400,7 @@ if (parent !== window) {
     list.redraw();
     view.reset();
     drawHeader(true);
+    drawOwn();
   });
   parent.postMessage({kschat: "ready", user}, "*");
 }
@@ -491,6 +492,11 @@ function markRead() {
 
 /** @param {string} id */
 function nameOf(id) { return id === user ? texts.say("self") : chat.name(id); }
+
+function drawOwn() {
+  paint(byId("own-face"), user, chat.name(user));
+  byId("own-name").textContent = chat.name(user);
+}
 
 /** @param {boolean} [anew]  Whether names may be others. */
 function drawHeader(anew = false) {
@@ -752,7 +758,7 @@ setInterval(() => {
   list.redraw();
 }, 60_000);
 
-paint(byId("own-face"), user, chat.name(user));
+drawOwn();
 drawStatus();
 show(query.get("rid"));
 await chat.start();
