@@ -16,10 +16,13 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import METHODS, Api
+from kschat.api.methods import AT_ONCE, METHODS, Api
 from kschat.backends.memory import MemoryStore
+from kschat.chat.inquiries import INQUIRY_WAIT
+from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from tests.chat.peers import Daemon
 from tests.chat.test_daemons import DaemonsTestCase
+from tests.front.test_turns import turn
 
 KEY = "k" * 32
 READER = "r" * 32
@@ -49,7 +52,7 @@ class ApiTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = MemoryStore(1000, 10_000_000)
         self.daemon = Daemon(self.store)
-        api = Api(self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10)
+        api = Api(self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10, clock=self.daemon.clock)
         self.resource = ApiResource(api)
 
     def ask(self, name: str, body: object, key: str = KEY, method: bytes = b"POST") -> Any:
@@ -272,6 +275,28 @@ class Doing(ApiTestCase):
         self.assertEqual((403, "not-allowed"), self.refused(self.ask("revoke/issued", future)))
         self.assertEqual({}, self.done("revoke", {"user": "ann", "lift": True}))
 
+    def test_a_large_batch_takes_several_turns(self) -> None:
+        parts = [{"operation": "presence", "body": {"users": [f"u{number}"]}} for number in range(2 * AT_ONCE + 1)]
+        request = self.ask("batch", {"requests": parts})
+        for turns in range(2):
+            self.assertFalse(request.finished, turns)
+            turn(self.daemon.clock)
+        turn(self.daemon.clock)
+        status, answer = self.answered(request)
+        self.assertEqual((status, len(answer["results"])), (200, len(parts)))
+
+    def test_what_takes_long_to_read_is_refused_before_it_is_read(self) -> None:
+        deep = b"[" + b",".join([b"[" * 20 + b"]" * 20] * 5000) + b"]"
+        numbers = b"[" + b",".join([b"1e5"] * (MAX_REWRITTEN + 1)) + b"]"
+        for value in (deep, numbers):
+            for name, body in (
+                ("send", b'{"to":"a","msg":%b}' % value),
+                ("emit", b'{"to":"a","event":"x","args":[%b]}' % value),
+                ("broadcast", b'{"event":"x","args":[1,%b]}' % value),
+            ):
+                _, answer = self.answered(self.ask(name, body))
+                self.assertIn("invalid", json.dumps(answer), name)
+
     def test_a_batch_is_done_in_order_and_each_part_needs_its_scope(self) -> None:
         def part(operation: str, **body: object) -> dict[str, object]:
             return {"operation": operation, "body": body}
@@ -306,3 +331,58 @@ class Cluster(DaemonsTestCase):
             found = self.successResultOf(asked)
             self.assertEqual((2, True), (len(found.sockets), found.complete))
             self.assertEqual(2, len({one.id for one in found.sockets}))
+
+    def found(self, asked: Any) -> Any:
+        """What a coroutine returns when all daemons have had a turn."""
+        answer = Deferred.fromCoroutine(asked)
+        for daemon in self.all:
+            daemon.clock.advance(0)
+        return self.successResultOf(answer)
+
+    def test_each_daemon_says_how_it_is(self) -> None:
+        third = self.daemon()
+        self.one.joined("ann")
+        self.other.joined("ann")
+        self.other.joined("ben")
+        status, complete = self.found(third.context.operations.status())
+        self.assertEqual(([0, 1, 2], True), ([one.users for one in status], complete))
+        self.bus(self.other).cut(7)
+        status, complete = self.found(third.context.operations.status())
+        self.assertEqual(([0, 1], True), ([one.users for one in status], complete))
+        status, complete = self.found(self.other.context.operations.status())
+        self.assertEqual(([2], False), ([one.users for one in status], complete))
+
+    def test_one_that_does_not_answer_is_waited_for_and_told(self) -> None:
+        self.circle.held = True
+        asked = Deferred.fromCoroutine(self.one.context.operations.status())
+        self.assertNoResult(asked)
+        self.one.clock.advance(INQUIRY_WAIT)
+        status, complete = self.successResultOf(asked)
+        self.assertEqual((1, False), (len(status), complete))
+        self.circle.release()
+
+    def test_who_is_online_is_listed_once_and_in_order(self) -> None:
+        for number, user in enumerate(("ann", "ben", "cem", "dan", "eve")):
+            (self.one, self.other)[number % 2].joined(user)
+        self.other.joined("ann")
+        after, found = "", []
+        more = True
+        while more:
+            users, more, complete = self.found(self.one.context.operations.online(after, 2))
+            self.assertTrue(complete)
+            found += users
+            after = users[-1]
+        self.assertEqual(["ann", "ben", "cem", "dan", "eve"], found)
+
+    def test_who_is_erased_is_disconnected_everywhere_and_nothing_is_written_afterwards(self) -> None:
+        ann, there = self.one.joined("ann", {"goodbye": "1"}), self.other.joined("ann", {"goodbye": "1"})
+        ben = self.one.joined("ben")
+        self.brought(ann, self.send(ben, "ann"), on=self.one)
+        self.assertEqual(1, self.found(self.one.context.operations.erase("ann")))
+        for client in (ann, there):
+            self.assertIn(("Goodbye", [{"reason": "erased", "retryIn": 0}]), [(e.name, e.args) for e in client.read()])
+        for daemon in self.all:
+            daemon.clock.advance(60)
+        self.assertEqual({}, self.successResultOf(self.store.last_seen(["ann"])))
+        self.assertEqual(0, self.successResultOf(self.store.inbox("ann")).cursor)
+        self.assertEqual((), self.one.hub.sessions("ann"))
