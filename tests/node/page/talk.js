@@ -415,8 +415,9 @@ module.exports = async (stage) => {
   });
 
   await stage.step("the token ends: the application is asked for another, on the same connection, and none is kept", async () => {
-    await stage.until(() => alice.page.evaluate(() => window.asked), "the application to be asked");
-    await stage.until(() => Date.now() > ends, "the end of the first token");
+    // However quick the steps before this one were.
+    await stage.until(() => alice.page.evaluate(() => window.asked), "the application to be asked", 40_000);
+    await stage.until(() => Date.now() > ends, "the end of the first token", 40_000);
     await alice.write("With another token");
     await bob.sees("With another token");
     equal(alice.sockets.length, 1, "connections");
