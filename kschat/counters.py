@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from typing import Final
+
+#: Seconds up to which a batch counts into each place of ``Counters.latency``; what is slower counts into the last one.
+#: From a quarter of a millisecond to some ten seconds, each a quarter more than the one before.
+LATENCY_BOUNDS: Final = tuple(round(0.00025 * 1.25**step, 7) for step in range(48))
 
 
 class Counters:
@@ -37,6 +43,7 @@ class Counters:
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
+        latency: of each of these steps, how many batches took how long: by the places of ``LATENCY_BOUNDS``.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
@@ -56,6 +63,7 @@ class Counters:
         "handed_on",
         "ingested",
         "key_fetches",
+        "latency",
         "limited",
         "not_ingested",
         "refused",
@@ -87,6 +95,7 @@ class Counters:
         self.unrouted = 0
         self.ingested = 0
         self.not_ingested = 0
+        self.latency: dict[str, list[int]] = {}
         self.steps: dict[str, tuple[int, float]] = {}
         self.commands_sent = 0
         self.commands_dropped = 0
@@ -107,3 +116,6 @@ class Counters:
         """A batch is through a step of the pipeline."""
         count, total = self.steps.get(step, (0, 0.0))
         self.steps[step] = (count + 1, total + seconds)
+        if not count:
+            self.latency[step] = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.latency[step][bisect_left(LATENCY_BOUNDS, seconds)] += 1
