@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from typing import Final
+
+#: Seconds up to which a batch counts into each place of ``Counters.latency``; what is slower counts into the last one.
+#: From a quarter of a millisecond to some ten seconds, each a quarter more than the one before.
+LATENCY_BOUNDS: Final = tuple(round(0.00025 * 1.25**step, 7) for step in range(48))
 
 
 class Counters:
@@ -11,6 +17,7 @@ class Counters:
     Attributes:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
+        updates: edits, deletions and reactions that were stored, by kind.
         delivered: messages written to a socket.
         confirmed: messages that a client has confirmed.
         batches: batches that went through the pipeline.
@@ -36,6 +43,7 @@ class Counters:
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
+        latency: of each of these steps, how many batches took how long: by the places of ``LATENCY_BOUNDS``.
         steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
     """
 
@@ -55,6 +63,7 @@ class Counters:
         "handed_on",
         "ingested",
         "key_fetches",
+        "latency",
         "limited",
         "not_ingested",
         "refused",
@@ -67,6 +76,7 @@ class Counters:
         "tokens",
         "turned_away",
         "unrouted",
+        "updates",
         "waits",
     )
 
@@ -85,6 +95,7 @@ class Counters:
         self.unrouted = 0
         self.ingested = 0
         self.not_ingested = 0
+        self.latency: dict[str, list[int]] = {}
         self.steps: dict[str, tuple[int, float]] = {}
         self.commands_sent = 0
         self.commands_dropped = 0
@@ -94,6 +105,7 @@ class Counters:
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
@@ -104,3 +116,6 @@ class Counters:
         """A batch is through a step of the pipeline."""
         count, total = self.steps.get(step, (0, 0.0))
         self.steps[step] = (count + 1, total + seconds)
+        if not count:
+            self.latency[step] = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.latency[step][bisect_left(LATENCY_BOUNDS, seconds)] += 1

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from twisted.python.filepath import FilePath
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.web.resource import Resource
 
+from kschat import __version__
 from kschat.api.control import ControlSocket, make_site
 from kschat.api.http import ApiResource
 from kschat.api.keys import ApiKeys
@@ -67,6 +69,7 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
+from kschat.garbage import COLLECT_AFTER, Garbage
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.rates import AddressLimits, RateSettings
@@ -89,11 +92,6 @@ from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
 __all__ = ["Options", "makeService", "make_service"]
-
-
-#: When Python looks for garbage in cycles, of which only ended connections make some. Its own (700, 10, 10) is for
-#: short programs: under load it looks some hundred times a second through all that was made since the last time.
-COLLECT_AFTER = (10_000, 10, 10)
 
 
 def makeService(options: Options) -> IService:
@@ -157,9 +155,15 @@ def makeService(options: Options) -> IService:
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
+    Garbage(reactor, lambda: _clients(service.front.front)).setServiceParent(whole)
     if (trim := trimmer()) is not None:
         FreeMemory(reactor, trim).setServiceParent(whole)
     return whole
+
+
+def _clients(front: Front) -> int:
+    """Connections, or sessions where those are more: they stay for a while when their connections are gone."""
+    return max(front.connections.open, len(front.sessions))
 
 
 def _make_notify(environ: Mapping[str, str], daemon: Daemon, reactor: Any) -> NotifyService | None:
@@ -356,6 +360,7 @@ def make_service(
         chat.context.delivery.use(_bounds(fitting))
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
+        chat.context.quotas.edit_within = fitting.edit_within
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
@@ -483,11 +488,14 @@ def _make_chat(
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
         max_blocked=config.max_blocked,
+        edit_within=config.edit_within,
         refuse_blocked=config.blocked_reply == "refused",
         restrict_presence=config.restrict_presence,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        version=__version__,
     )
     return Chat(context)
 
@@ -568,6 +576,8 @@ def _make_ops(
             "bus": bool(chat.context.bus.up) if bus else None,
         }
         return found if key_client is None else {**found, "keys": key_client.up}
+
+    chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
 
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards

@@ -27,21 +27,29 @@ from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
-from kschat.backends.redis.store import retention, write_queue
+from kschat.backends.redis.store import erasure as redis_erasure
+from kschat.backends.redis.store import retention, rewriting, write_queue
 from kschat.backends.redis.store import store as redis_store
+from kschat.backends.sqlite import erasure as sqlite_erasure
+from kschat.backends.sqlite import queries as sqlite_queries
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
     blocks,
+    changes,
     commands,
+    copies,
+    delivery,
     expiry,
     hub,
     incoming,
     inflight,
+    inquiries,
     interfaces,
     limiter,
     lines,
     names,
+    operations,
     outgoing,
     reads,
     recipients,
@@ -53,6 +61,7 @@ from kschat.chat import (
 )
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
+from kschat.cli.definitions import DEFINITIONS
 from kschat.front import (
     backlog,
     compat_twisted,
@@ -64,6 +73,7 @@ from kschat.front import (
     registry,
     service,
     static,
+    tls_endpoint,
     turns,
     websocket,
 )
@@ -163,7 +173,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(turns.ARRIVAL_SECONDS),
         many(turns.FEW_PACKETS),
     ),
-    "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
+    "time of one turn for all connections whose packets wait": (
+        seconds(turns.TURN_SECONDS),
+        seconds(turns.LONG_TURN),
+        seconds(turns.MAX_REST),
+    ),
+    "bytes that are read from one connection with TLS at once": (many(tls_endpoint.READ_BYTES),),
     "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
     "HTTP requests of one connection that are answered in one turn": ("1",),
     "escaped bytes of one form, for clients that poll with JSONP": (many(jsonp.MAX_ESCAPES),),
@@ -201,7 +216,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "whole, in messages that wait for the store": (size(CONFIG.max_buffered),),
     "messages in flight, per socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages of a socket that arrived before earlier ones": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
-    "messages of a batch; batches in flight": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
+    "messages of a batch; batches in flight; bytes of a batch's messages, if it has several": (
+        many(CONFIG.max_batch),
+        many(CONFIG.max_in_flight),
+        size(delivery.MAX_BATCH_BYTES),
+    ),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),
@@ -237,7 +256,14 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(limiter.MAX_ROOMS),
         many(limiter.UNKNOWN_ROOM),
     ),
-    "messages, and changes of presence, written to sockets in one turn of the reactor": (many(hub.MAX_WRITES),),
+    "messages, and changes of presence, written to sockets in one turn of the reactor": (
+        many(copies.MAX_WRITES),
+        many(copies.COPY_BYTES),
+    ),
+    "events to many sockets that wait for another turn: large messages, carbons, emitted ones": (
+        many(copies.MAX_LATE),
+        size(copies.MAX_LATE_BYTES),
+    ),
     "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
     "joins of a user": (rate(CONFIG.rate_user_joins),),
@@ -255,6 +281,20 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
     "members of a room; rooms of a user": (many(CONFIG.max_room), many(CONFIG.max_rooms)),
+    "characters of a reaction; reactions to a message; the age up to which its sender may edit and delete a message": (
+        many(changes.MAX_EMOJI),
+        many(changes.MAX_REACTIONS),
+    ),
+    "edits, deletions and reactions that are being stored": (many(delivery.MAX_UPDATES),),
+    "conversations in which Redis looks for a message whose conversation is not given; tries of a change while other "
+    "daemons change the same message": (many(redis_store.MAX_CANDIDATES), many(redis_store.MAX_TRIES)),
+    "one step of writing changed messages over in Redis": (
+        many(rewriting.STEP_ENTRIES),
+        size(rewriting.STEP_BYTES),
+        f"{rewriting.STEP_MILLISECONDS} ms",
+        f"{rewriting.REST:g} times",
+    ),
+    "the `cid` of an update, in Redis": (),
     "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
     "bytes of JSON with placeholders in a page that has several messages with binary": (many(outgoing.MAX_RENUMBERED),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (
@@ -275,7 +315,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(redis_store.MAX_SCRIPT_USERS),
         many(presence_registry.MAX_CALL_USERS),
     ),
-    "conversations that Redis considers for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
+    "conversations that Redis considers for `Conversations`, and for a further page of the API": (
+        many(redis_store.MAX_CANDIDATES),
+        many(redis_store.MAX_PAGED_CANDIDATES),
+    ),
     "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
         many(sqlite_transactions.TRANSACTION_PLACES),
     ),
@@ -318,6 +361,18 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_BATCH),
         many(api_keys.MAX_API_KEYS),
         seconds(socket_lists.SOCKETS_WAIT),
+    ),
+    "users of a daemon that are listed for a page of `online`; conversations of a page of the API, messages; the wait "
+    "for what all daemons answer": (
+        many(operations.MAX_ONLINE - 1),
+        many(api_types.MAX_LISTED),
+        seconds(inquiries.INQUIRY_WAIT),
+    ),
+    "one step of erasing a user: in SQLite; messages that are looked through for it; keys of Redis that are looked "
+    "through at once": (
+        f"{many(sqlite_erasure.STEP_ROWS)} rows",
+        many(sqlite_queries.LOOK_THROUGH),
+        many(redis_erasure.SCAN_COUNT),
     ),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
@@ -467,7 +522,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|revoke|check-config|settings-table|backup|restored|--version"
+        known = "|".join([*DEFINITIONS, "--version"])
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from kschat.chat.interfaces import MAX_UNREAD, Stored
+from kschat.chat.interfaces import MAX_UNREAD, Entry, Stored
 from kschat.chat.message import Message
+from kschat.chat.mids import parse_number
 
 #: For bisect.
 BY_NUMBER: Final = attrgetter("number")
@@ -34,13 +35,16 @@ class IndexedMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class MemoryInbox:
-    """The inbox of a user. Messages in ``kept`` have the offsets ``last - len(kept) + 1`` to ``last``."""
+    """The inbox of a user. Messages in ``kept`` have the offsets ``last - len(kept) + 1`` to ``last``.
+
+    None stands where one was erased, but not at the beginning.
+    """
 
     __slots__ = ("cursor", "kept", "last", "user")
 
     def __init__(self, user: str, last: int) -> None:
         self.user = user
-        self.kept: deque[Message] = deque()
+        self.kept: deque[Message | None] = deque()
         self.last = last
         self.cursor = 0
 
@@ -48,6 +52,28 @@ class MemoryInbox:
     def first(self) -> int:
         """The smallest offset that is kept."""
         return self.last - len(self.kept) + 1
+
+    def beyond(self, after: int) -> Iterator[Entry]:
+        """The messages with greater offsets, by rising offset."""
+        begin = max(after + 1, self.first)
+        for offset, message in enumerate(islice(self.kept, begin - self.first, None), begin):
+            if message is not None:
+                yield Entry(offset, message)
+
+    def forget_oldest(self) -> None:
+        """The oldest message goes."""
+        self.kept.popleft()
+        self._strip()
+
+    def erase(self, offset: int) -> None:
+        """The message with this offset goes, if there is one."""
+        if self.first <= offset <= self.last:
+            self.kept[offset - self.first] = None
+            self._strip()
+
+    def _strip(self) -> None:
+        while self.kept and self.kept[0] is None:
+            self.kept.popleft()
 
 
 class MemoryConversation:
@@ -65,6 +91,19 @@ class MemoryConversation:
     def is_room(self) -> bool:
         """Whether it is a room's, and not that of two users."""
         return len(self.key) == 1
+
+    def find(self, mid: str) -> IndexedMessage | None:
+        """The message with this mid."""
+        number = parse_number(mid)
+        if number is None:
+            return None
+        at = bisect_left(self.kept, number, key=BY_NUMBER)
+        found = self.kept[at] if at < len(self.kept) else None
+        return found if found is not None and found.stored.message.mid == mid else None
+
+    def replace(self, found: IndexedMessage, after: IndexedMessage) -> None:
+        """Put a message in the place of another one with the same number."""
+        self.kept[bisect_left(self.kept, found.number, key=BY_NUMBER)] = after
 
     def peer_of(self, user: str) -> str:
         """Its name to one of its users: the other user, or the room."""

@@ -19,6 +19,8 @@
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
 - ``inbox``        a user on this daemon: the cursor and the sockets
 - ``composer``     makes messages from drafts, with a socket or without
+- ``changes``      what an edit, a deletion and a reaction do to a message
+- ``editing``      who may edit, delete, and react
 - ``replies``      the receivers of the pipeline's answers: a socket, or a Deferred
 - ``delivery``     the pipeline: one batch per turn of the reactor, stored, routed, acknowledged
 - ``ingest``       stores messages from servers without a store
@@ -28,6 +30,8 @@
 - ``cluster_commands``  the commands that daemons send each other
 - ``notifier``     sends cluster commands to a user's sockets on all daemons
 - ``operations``   the operations that need no socket, also for other daemons
+- ``inquiries``    asks all daemons for something, and gathers their answers
+- ``reporter``     says how this daemon is
 - ``write_behind`` buffers cursors and last seen until they are written to the store
 - ``cursors``      requests cursors that other daemons have buffered when a socket connects
 - ``presence``     reports presence changes to the sockets that watch them

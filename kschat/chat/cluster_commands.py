@@ -42,7 +42,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
 
 
 class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """What one of the user's sockets has sent, as the body of RESPCARBON."""
+    """What one of the user's sockets has sent or read, as the body of RESPCARBON or RESPREAD."""
 
     body: bytes
     attachments: tuple[bytes, ...] = ()
@@ -59,6 +59,10 @@ class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False
     """Every socket is ended, for a reason that Goodbye names."""
 
     reason: str
+
+
+class Erased(msgspec.Struct, frozen=True, array_like=True, tag="x", gc=False):
+    """The user is erased: every socket is ended, and what is buffered of the user is not written."""
 
 
 class Replaced(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
@@ -95,6 +99,10 @@ class BlockChange(msgspec.Struct, frozen=True, array_like=True, tag="b", gc=Fals
     user: str
     peer: str
     blocked: bool
+
+
+class InboxGrew(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):
+    """There is something new in the inbox of the user that no router carries: an update. The store has it."""
 
 
 class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
@@ -149,19 +157,98 @@ class SocketsListed(msgspec.Struct, frozen=True, array_like=True, tag="l", gc=Fa
     sockets: tuple[SocketInfo, ...]
 
 
+class Buckets(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A histogram: ``counts[n]`` took up to ``bounds[n]`` seconds; the last one of ``counts``, longer."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How one daemon is, for operators.
+
+    Attributes:
+        name: the machine's name and the process id.
+        version: of kschat.
+        since: when it was started, in seconds since 1970.
+        connections: TCP connections.
+        sockets: sockets in the chat.
+        users: users who have one.
+        counts: what was counted since the start, by its name in ``Counters``.
+        refused: requests that were answered with an error, by its name.
+        services: whether each service that the daemon uses can be used, by its name.
+        latency: how long what took, by its name.
+    """
+
+    name: str
+    version: str
+    since: float
+    connections: int
+    sockets: int
+    users: int
+    counts: dict[str, int]
+    refused: dict[str, int]
+    services: dict[str, bool]
+    latency: dict[str, Buckets]
+
+
+class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="y", gc=False):
+    """An operator asks how all daemons are.
+
+    Attributes:
+        id: returned by the answers.
+    """
+
+    id: str
+
+
+class StatusTold(msgspec.Struct, frozen=True, array_like=True, tag="z", gc=False):
+    """The answer of one daemon to a ``StatusRequest``, to all daemons."""
+
+    id: str
+    status: DaemonStatus
+
+
+class OnlineRequest(msgspec.Struct, frozen=True, array_like=True, tag="o", gc=False):
+    """An operator asks for the first ``limit`` users of each daemon, by their ids, that come after one.
+
+    Attributes:
+        id: returned by the answers.
+        after: "" for the first.
+        limit: how many of each daemon.
+    """
+
+    id: str
+    after: str
+    limit: int
+
+
+class OnlineListed(msgspec.Struct, frozen=True, array_like=True, tag="n", gc=False):
+    """The answer of one daemon to an ``OnlineRequest``, to all daemons."""
+
+    id: str
+    users: tuple[str, ...]
+
+
 ClusterCommand: TypeAlias = (
-    SocketsRequest
+    StatusRequest
+    | StatusTold
+    | OnlineRequest
+    | OnlineListed
+    | SocketsRequest
     | SocketsListed
     | Typing
     | Receipt
     | Carbon
     | Emit
     | Disconnect
+    | Erased
     | Replaced
     | CursorRequest
     | CursorWritten
     | Revoked
     | BlockChange
+    | InboxGrew
 )
 
 _pack: Final = msgspec.msgpack.Encoder().encode

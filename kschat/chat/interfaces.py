@@ -47,9 +47,10 @@ MAX_READ_BACK = 4000
 def repeat_of(first: Stored, repeat: Message) -> Stored:
     """What a store says of ``repeat``. Of a large first message, only what is beside its content counts."""
     message = first.message
-    if first.whole and message.size <= MAX_READ_BACK:
+    if first.whole and message.size <= MAX_READ_BACK and message.extra is None:
         return Stored(message, first.places, True)
-    shown = msgspec.structs.replace(message, msg=repeat.msg, attachments=repeat.attachments)
+    # What was edited or deleted since is not carried either: recipients read it from the store, as it is now.
+    shown = msgspec.structs.replace(message, msg=repeat.msg, attachments=repeat.attachments, extra=None)
     return Stored(shown, first.places, True, whole=False)
 
 
@@ -276,6 +277,36 @@ class IStore(Interface):
             One ``Stored`` a message, in the batch's order, once they are durable.
         """
 
+    def change(update: Message) -> Deferred[Stored]:
+        """Change a message by an update (``extra`` is an ``Update``), and put that into inboxes.
+
+        It has a place in the inbox of both users, or of each member of the room, its sender's own among them. What an
+        inbox or a page of history shows of the message is what it is now; of a text that was there before, nothing is
+        kept. Whether the sender may do so was looked at before.
+
+        Returns:
+            The update with its text, and its places, once all is durable. ``repeat`` and no places if the sender's
+            ``cid`` was known, or if the message was so already. Refused: INVALID if there is no such message any more,
+            or if it was deleted; TOO_MANY if too many have reacted to it; NOT_ALLOWED if the sender is no member of
+            the room, or if the recipient blocks the sender (who may delete all the same).
+        """
+
+    def find(user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        """The message with this ``mid``, as it is now, in a conversation that ``user`` may see; None if there is none.
+
+        Args:
+            user: who asks.
+            mid: of a message, and of no update.
+            peer: the other user or the room (with its ``#``) of the conversation; None if it is not known, and all that
+                ``user`` has are looked through.
+        """
+
+    def readers(room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        """Which recipients of a message to ``room`` have marked it, or a later one, as read; in no order.
+
+        Those that have left are not listed. None if ``user`` is no member, or if there is no such message.
+        """
+
     def inbox(user: str) -> Deferred[InboxState]:
         """Where the inbox of ``user`` stands; all zero for one who never got a message."""
 
@@ -286,7 +317,7 @@ class IStore(Interface):
         """A page of an inbox: what is kept beyond ``after``, ``limit`` entries at the most, and how far the inbox goes.
 
         A page holds at most ``PAGE_BYTES`` of messages, or one larger message. An empty page says that nothing beyond
-        ``after`` is kept.
+        ``after`` is kept. Updates are among the entries, each with the text that its message has now (``with_text``).
         """
 
     def is_outdated(offset: int) -> None:
@@ -310,8 +341,11 @@ class IStore(Interface):
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
         """
 
-    def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
+    def conversations(user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
         """The conversations of ``user``, the one with the newest message first, rooms among them.
+
+        ``before`` is a ``mid``: only those whose newest message came before it, so that the last one's ``last.mid`` of
+        a page gives the next page. What is no ``mid`` gives nothing.
 
         Lines are made when messages are stored: to list conversations, no large message is read.
         """
@@ -332,6 +366,9 @@ class IStore(Interface):
     def members(room: str) -> Deferred[list[str]]:
         """Who is a member of ``room`` (with its ``#``), in no order."""
 
+    def rooms(user: str) -> Deferred[list[str]]:
+        """The rooms (with their ``#``) that ``user`` is a member of, in no order."""
+
     def block(user: str, peer: str, most: int) -> Deferred[bool]:
         """Keep no message to ``user`` whose sender is ``peer``; whether it was so before, False.
 
@@ -346,6 +383,18 @@ class IStore(Interface):
 
     def blocks(user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         """Which of ``peers`` ``user`` blocks, and which of them block ``user``."""
+
+    def erase(user: str) -> Deferred[int]:
+        """Delete what is kept of ``user``; the number of messages that were deleted.
+
+        These are the user's conversations of two, with all messages; what the user wrote in rooms; the inbox, cursor
+        and read marks; memberships; block lists, and the user in those of others; when the user was last seen; the
+        ``cid`` of each message. What others wrote in rooms stays. Offsets that were given are not given again, neither
+        in the inboxes of others, where deleted messages leave holes, nor to the user who comes back.
+
+        It is done in small steps, and another call does what one that failed has left. What is written to the user
+        meanwhile may stay.
+        """
 
     def revoke(revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         """Keep a revocation, or that one was lifted, with a greater number than all that were kept before.

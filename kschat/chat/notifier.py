@@ -14,7 +14,18 @@ from twisted.internet.interfaces import IReactorTime
 
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus, Wants
-from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.cluster_commands import (
+    Carbon,
+    ClusterCommand,
+    Disconnect,
+    Emit,
+    Erased,
+    InboxGrew,
+    Receipt,
+    Replaced,
+    Typing,
+)
+from kschat.chat.copies import Spread, copies_of
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.outgoing import Status
@@ -39,6 +50,7 @@ class Notifier:
         sessions: gives the sockets of a user here; of None everybody's.
         bus: tells other daemons.
         limiter: says how often what may be lost is multiplied for a user.
+        spread: writes to many sockets.
 
     Attributes:
         receipts: whether any socket, on whatever daemon, asked for receipts.
@@ -52,9 +64,11 @@ class Notifier:
         bus: IBus,
         *,
         limiter: Limiter,
+        spread: Spread,
     ) -> None:
         self._clock = clock
         self._limiter = limiter
+        self._spread = spread
         self._sessions = sessions
         self._bus = bus
         # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
@@ -118,16 +132,26 @@ class Notifier:
 
     def carbon(self, message: Message, origin: ChatSession | None) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent. ``origin``: the one that sent it."""
-        elsewhere = Wants.CARBONS in self._elsewhere
-        others = [
-            session for session in self._sessions(message.sender) if session.options.carbons and session is not origin
-        ]
-        if elsewhere or others:
-            carbon = Carbon(outgoing.carbon(message), message.attachments)
-            if others:
-                self._multiply(others, carbon)
-            if elsewhere:
-                self._bus.publish((message.sender,), carbon)
+        others = self._others(message.sender, origin)
+        if others is not None:
+            self._show(message.sender, others, Carbon(outgoing.carbon(message), message.attachments))
+
+    def read_carbon(self, peer: str, mid: str, origin: ChatSession) -> None:
+        """Tell them likewise that ``origin`` has read the conversation with ``peer`` up to ``mid``."""
+        others = self._others(origin.user, origin)
+        if others is not None:
+            self._show(origin.user, others, Carbon(outgoing.read(peer, mid)))
+
+    def _others(self, user: str, origin: ChatSession | None) -> list[ChatSession] | None:
+        """The user's sockets here, but ``origin``, that asked for carbons; None where no carbon needs to be made."""
+        others = [session for session in self._sessions(user) if session.options.carbons and session is not origin]
+        return others if others or Wants.CARBONS in self._elsewhere else None
+
+    def _show(self, user: str, others: Sequence[ChatSession], carbon: Carbon) -> None:
+        if others:
+            self._multiply(others, carbon)
+        if Wants.CARBONS in self._elsewhere:
+            self._bus.publish((user,), carbon)
 
     def notify(self, users: Sequence[str], command: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
@@ -148,6 +172,10 @@ class Notifier:
         if self._bus.up:
             self._claims[command.socket] = self._clock.seconds()
         self._bus.publish((session.user,), command, echo=True)
+
+    def hint(self, users: Sequence[str]) -> None:
+        """Tell other daemons to look into the inboxes of ``users``. One that does not hear it looks by and by."""
+        self._bus.publish(users, InboxGrew())
 
     def flushed(self) -> Deferred[None]:
         """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""
@@ -177,14 +205,17 @@ class Notifier:
             if type(command) is Receipt or type(command) is Carbon:
                 self._multiply(sessions, command)
             else:
-                _DO[type(command)](sessions, command)
+                _DO[type(command)](self._spread, sessions, command)
 
     def _multiply(self, sessions: Sequence[ChatSession], command: Receipt | Carbon) -> None:
         """Show a user's sockets what came of its messages, unless they have caused too much already."""
         user = sessions[0].allowance.user
         if self._limiter.may_copy(user):
-            written = _receipt(sessions, command) if isinstance(command, Receipt) else _carbon(sessions, command)
-            self._limiter.copied(user, written)
+            if isinstance(command, Receipt):
+                copies = _receipt(self._spread, sessions, command)
+            else:
+                copies = _carbon(self._spread, sessions, command)
+            self._limiter.copied(user, copies)
 
     def _was_told(self, mid: str) -> bool:
         """Whether the message was told as delivered before; from now on it was."""
@@ -218,46 +249,52 @@ def _give_up(_: object, __: float) -> None:
     """Redis stands still: it tells what it can when it goes on."""
 
 
-def _typing(sessions: Sequence[ChatSession], command: Typing) -> None:
+def _typing(spread: Spread, sessions: Sequence[ChatSession], command: Typing) -> None:
     body = outgoing.typing(command.user)
-    for session in sessions:
-        if session.more and not session.congested:
-            session.socket.emit(body)
+    told = [session for session in sessions if session.more and not session.congested]
+    spread.each(told, lambda session: session.socket.emit(body))
 
 
-def _receipt(sessions: Sequence[ChatSession], command: Receipt) -> int:
-    body = b""
-    count = 0
-    for session in sessions:
-        if session.options.receipts and not session.congested:
-            body = body or outgoing.status(
-                int(command.peer) if command.number else command.peer, command.mid, command.status
-            )
-            session.socket.emit(body)
-            count += 1
-    return count
+def _receipt(spread: Spread, sessions: Sequence[ChatSession], command: Receipt) -> int:
+    """Returns how many copies it was."""
+    told = [session for session in sessions if session.options.receipts and not session.congested]
+    if told:
+        peer = int(command.peer) if command.number else command.peer
+        body = outgoing.status(peer, command.mid, command.status)
+        spread.each(told, lambda session: session.socket.emit(body))
+    return len(told)
 
 
-def _carbon(sessions: Sequence[ChatSession], command: Carbon) -> int:
-    count = 0
-    for session in sessions:
-        if session.options.carbons and session.socket.accepted:
-            session.socket.emit(command.body, command.attachments)
-            count += 1
-    return count
+def _carbon(spread: Spread, sessions: Sequence[ChatSession], command: Carbon) -> int:
+    """The same."""
+    told = [session for session in sessions if session.options.carbons and session.socket.accepted]
+    size = _size(command)
+    spread.each(told, lambda session: session.socket.emit(command.body, command.attachments), size)
+    return len(told) * copies_of(size)
 
 
-def _emit(sessions: Sequence[ChatSession], command: Emit) -> None:
-    for session in sessions:
-        session.socket.emit(command.body, command.attachments)
+def _emit(spread: Spread, sessions: Sequence[ChatSession], command: Emit) -> None:
+    spread.each(sessions, lambda session: session.socket.emit(command.body, command.attachments), _size(command))
 
 
-def _disconnect(sessions: Sequence[ChatSession], command: Disconnect) -> None:
+def _size(command: Carbon | Emit) -> int:
+    return len(command.body) + sum(map(len, command.attachments))
+
+
+def _disconnect(spread: Spread, sessions: Sequence[ChatSession], command: Disconnect) -> None:
     body = outgoing.goodbye(command.reason, 0)
-    for session in sessions:
+
+    def end(session: ChatSession) -> None:
         if session.more:
             session.socket.emit(body)
         session.socket.disconnect()
+
+    # Behind what waits for them.
+    spread.each(sessions, end)
+
+
+def _erased(spread: Spread, sessions: Sequence[ChatSession], command: Erased) -> None:
+    _disconnect(spread, sessions, Disconnect("erased"))
 
 
 def _end_replaced(session: ChatSession) -> None:
@@ -268,4 +305,5 @@ _DO: Final[dict[type, Callable[..., None]]] = {
     Typing: _typing,
     Emit: _emit,
     Disconnect: _disconnect,
+    Erased: _erased,
 }

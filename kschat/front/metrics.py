@@ -58,6 +58,7 @@ LABELLED: Final = (
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
     ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
+    ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
     (
         "full",

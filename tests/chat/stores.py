@@ -112,6 +112,15 @@ class AskedStore:
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         return self._ask("append", list(batch))
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return self._ask("change", update)
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self._ask("find", user, mid, peer)
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self._ask("readers", room, user, mid)
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._ask("inbox", user)
 
@@ -136,8 +145,14 @@ class AskedStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self._ask("history", user, peer, before=before, limit=limit)
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self._ask("conversations", user, limit)
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self._ask("conversations", user, limit, **({} if before is None else {"before": before}))
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self._ask("rooms", user)
+
+    def erase(self, user: str) -> Deferred[int]:
+        return self._ask("erase", user)
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._ask("mark_read", user, peer, mid)

@@ -115,6 +115,15 @@ class LateStore:
         self.batches.append(list(batch))
         return self.answers.to(lambda: self._memory.append(batch))
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return self.answers.to(lambda: self._memory.change(update))
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self.answers.to(lambda: self._memory.find(user, mid, peer))
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self.answers.to(lambda: self._memory.readers(room, user, mid))
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self.looks.to(lambda: self._memory.inbox(user))
 
@@ -139,8 +148,14 @@ class LateStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self.answers.to(lambda: self._memory.history(user, peer, before=before, limit=limit))
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self.answers.to(lambda: self._memory.conversations(user, limit))
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self.answers.to(lambda: self._memory.conversations(user, limit, before=before))
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self.answers.to(lambda: self._memory.rooms(user))
+
+    def erase(self, user: str) -> Deferred[int]:
+        return self.answers.to(lambda: self._memory.erase(user))
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self.answers.to(lambda: self._memory.mark_read(user, peer, mid))

@@ -99,6 +99,15 @@ class FarStore:
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         return self._writes.ask(lambda: self._store.append(batch))
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return self._writes.ask(lambda: self._store.change(update))
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self._reads.ask(lambda: self._store.find(user, mid, peer))
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self._reads.ask(lambda: self._store.readers(room, user, mid))
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._reads.ask(lambda: self._store.inbox(user))
 
@@ -120,8 +129,14 @@ class FarStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self._reads.ask(lambda: self._store.history(user, peer, before=before, limit=limit))
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self._reads.ask(lambda: self._store.conversations(user, limit))
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self._reads.ask(lambda: self._store.conversations(user, limit, before=before))
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self._reads.ask(lambda: self._store.rooms(user))
+
+    def erase(self, user: str) -> Deferred[int]:
+        return self._writes.ask(lambda: self._store.erase(user))
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._writes.ask(lambda: self._store.mark_read(user, peer, mid))
@@ -306,6 +321,9 @@ class FarBus:
 
     def unlisten(self, user: str) -> None:
         self._listens.up.put(lambda: self.listening.discard(user))
+
+    def daemons(self) -> Deferred[int | None]:
+        return self._publishes.ask(lambda: succeed(len(self._hall.buses)))
 
     def watch(self, user: str) -> None:
         self._subscribed(self.watching, user)

@@ -62,7 +62,9 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(told["kschat_router_events_total", "tries"], 3)
 
     def test_every_counter_has_a_metric(self) -> None:
-        shown = {attribute for attribute, *_ in COUNTS} | {attribute for attribute, *_ in LABELLED} | {"steps"}
+        shown = (
+            {attribute for attribute, *_ in COUNTS} | {attribute for attribute, *_ in LABELLED} | {"steps", "latency"}
+        )
         self.assertEqual(shown, set(self.counters.__slots__))
 
     def test_every_metric_of_ours_stands_in_the_document(self) -> None:

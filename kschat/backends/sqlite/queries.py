@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, LINE_COLUMNS, WIDTH, listed_of, message_of
+from kschat.chat.changes import is_update, peer_of, update_of, with_text
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import (
     MAX_UNREAD,
@@ -35,7 +36,7 @@ from kschat.chat.revocation import NumberedRevocation
 Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]
 
 INBOX: Final = (
-    "SELECT cursor, floor, max(floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
+    "SELECT cursor, floor, max(floor, given, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
     "FROM users WHERE name = ?"
 )
 
@@ -55,17 +56,20 @@ _MINE_OF_ROOM: Final = (
     "CROSS JOIN participants p ON p.user = u.id AND p.conversation = c.id WHERE u.name = :user AND c.room = :peer"
 )
 
+#: Messages, a part at a time: whose they are.
+LOOKED_THROUGH: Final = "SELECT id, sender, recipient, extra FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+
 HISTORY: Final = (
     f"SELECT {COLUMNS} FROM thread CROSS JOIN messages m ON m.id = thread.message "
     "WHERE thread.conversation = ? AND thread.message < ? ORDER BY thread.message DESC LIMIT ?"
 )
 
-#: The conversations of a user whose indexed messages are the newest.
+#: The conversations of a user whose indexed messages are the newest, before one.
 _NEWEST: Final = (
-    "SELECT p.user, p.conversation, p.read, "
+    "SELECT * FROM (SELECT p.user, p.conversation, p.read, "
     "(SELECT max(message) FROM thread WHERE conversation = p.conversation) AS newest "
-    "FROM participants p WHERE p.user = (SELECT id FROM users WHERE name = ?) "
-    "ORDER BY newest DESC LIMIT ?"
+    "FROM participants p WHERE p.user = (SELECT id FROM users WHERE name = ?)) "
+    "WHERE newest < ? OR newest IS NULL ORDER BY newest DESC LIMIT ?"
 )
 
 #: Of conversations ``mine``: the newest message, and how many of others were not read: how far all messages, and one's
@@ -97,6 +101,20 @@ _WITH_NEWEST: Final = "SELECT *, (SELECT max(message) FROM thread WHERE conversa
 ONE_WITH_USER: Final = f"WITH one AS ({_MINE_WITH_USER}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
 ONE_OF_ROOM: Final = f"WITH one AS ({_MINE_OF_ROOM}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
 
+#: A message that is no update, in a conversation of a user; the text of one, of whomever.
+FIND: Final = (
+    f"SELECT {COLUMNS} FROM messages m CROSS JOIN participants p ON p.user = (SELECT id FROM users WHERE name = ?) "
+    "AND p.conversation = m.conversation WHERE m.id = ? AND m.total > 0"
+)
+TARGET: Final = f"SELECT {COLUMNS} FROM messages m WHERE m.id = ?"
+
+#: Of those whose inboxes got a message to a room, and who are members still: who has marked it as read.
+READERS: Final = (
+    "SELECT u.name FROM messages m CROSS JOIN participants p ON p.conversation = m.conversation AND p.read >= m.id "
+    "CROSS JOIN users u ON u.id = p.user "
+    "WHERE m.id = ? AND p.user IN (SELECT json_extract(value, '$[0]') FROM json_each(m.places))"
+)
+
 MEMBERS: Final = (
     "SELECT u.name FROM conversations c CROSS JOIN participants p ON p.conversation = c.id "
     "CROSS JOIN users u ON u.id = p.user WHERE c.room = ?"
@@ -124,6 +142,9 @@ BLOCKERS_AMONG: Final = (
     "SELECT v.name FROM users u CROSS JOIN users v CROSS JOIN blocks b ON b.user = v.id AND b.peer = u.id "
     "WHERE u.name = ? AND v.name IN ({})"
 )
+
+#: Messages that are looked through by one query.
+LOOK_THROUGH: Final = 2000
 
 #: Names of one statement.
 _NAMES: Final = 500
@@ -161,17 +182,41 @@ class Queries:
         newest = memtable.inboxes.get(user)
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
-            return within_page(newest[skip : skip + limit])
+            return within_page(map(self._as_read, newest[skip : skip + limit]))
         return within_page(islice(self._indexed_and_newest(newest or (), user, after, limit), limit))
 
     def _indexed_and_newest(self, newest: Sequence[Entry], user: str, after: int, limit: int) -> Iterator[Entry]:
         at = after
         # No more rows are read than the page takes, and the one that is too large for it.
         for at, *row in self._execute(READ, (user, after, limit)):
-            yield Entry(at, message_of(row))
+            yield self._as_read(Entry(at, message_of(row)))
         for entry in newest:
             if entry.offset > at:
-                yield entry
+                yield self._as_read(entry)
+
+    def _as_read(self, entry: Entry) -> Entry:
+        """An entry as it is read: an edit with the text that its message has now."""
+        message = entry.message
+        if message.extra is None or not is_update(message):
+            return entry
+        mid = update_of(message).target
+        row = self._execute(TARGET, (number_of(mid),)).fetchone()
+        target = None if row is None else message_of(row)
+        return Entry(entry.offset, with_text(message, target if target is not None and target.mid == mid else None))
+
+    def find(self, memtable: MemTable, user: str, mid: str, peer: str | None) -> Message | None:
+        number = parse_number(mid)
+        row = None if number is None else self._execute(FIND, (user, number)).fetchone()
+        found = None if row is None else message_of(row)
+        if found is None or found.mid != mid or (peer is not None and peer_of(found, user) != peer):
+            return None
+        return found
+
+    def readers(self, memtable: MemTable, room: str, user: str, mid: str) -> list[str] | None:
+        found = self.find(memtable, user, mid, room)
+        if found is None:
+            return None
+        return [name for (name,) in self._execute(READERS, (number_of(mid),)).fetchall()]
 
     def last_seen(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
         seen: dict[str, int] = {}
@@ -203,23 +248,31 @@ class Queries:
             page.append(message)
         return Page(tuple(reversed(page)), False)
 
-    def conversations(self, memtable: MemTable, user: str, limit: int) -> list[Conversation]:
-        threads = memtable.threads
+    def rooms(self, memtable: MemTable, user: str) -> list[str]:
+        return [room for (room,) in self._execute(ROOMS, (user,)).fetchall()]
+
+    def conversations(self, memtable: MemTable, user: str, limit: int, before: str | None = None) -> list[Conversation]:
+        number = MAX_NUMBER if before is None else parse_number(before)
+        if number is None:
+            return []
+        threads, bound = memtable.threads, first_mid(number)
         # At once, since another thread may sort what is recent meanwhile.
         mine: set[tuple[str, str] | str] = set(memtable.direct.get(user, ()))
         # In one transaction, since unread messages are counted here by what is beyond the tables.
         self._execute("BEGIN")
         try:
-            rows = self._execute(CONVERSATIONS, (user, limit)).fetchall()
             mine |= {room for (room,) in self._execute(ROOMS, (user,)) if room in threads}
-            newest = nlargest(limit, mine, key=lambda key: threads[key][-1].mid)
+            # Those that a newer message puts on an earlier page take no place on this one.
+            beyond = {key for key in mine if threads[key][-1].mid >= bound} if before is not None else set()
+            rows = self._execute(CONVERSATIONS, (user, number, limit + len(beyond))).fetchall()
+            newest = nlargest(limit, mine - beyond, key=lambda key: threads[key][-1].mid)
             rows += [row for key in newest if (row := self._overview_of(user, key)) is not None]
         finally:
             self._execute("COMMIT")
         found = {}
         for row in rows:
             one = _conversation(user, row, threads, memtable)
-            if one is not None:
+            if one is not None and one.last.mid < bound:
                 found[one.peer] = one
         return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
 
@@ -236,6 +289,17 @@ class Queries:
                 names.update(name for (name,) in asked.fetchall())
             found.append(names)
         return Blocks(frozenset(found[0]), frozenset(found[1]))
+
+    def messages_of(
+        self, memtable: MemTable, user: int, name: str, after: int
+    ) -> tuple[list[int], list[int], int | None]:
+        """Among the next messages, those from and to a user; those of others that may have a reaction of the user; and
+        after which one to go on, None at the end."""
+        rows = self._execute(LOOKED_THROUGH, (after, LOOK_THROUGH)).fetchall()
+        found = [id_ for id_, sender, recipient, _ in rows if user in (sender, recipient)]
+        encoded = name.encode()
+        reacted = [id_ for id_, *of, extra in rows if extra is not None and encoded in extra and user not in of]
+        return found, reacted, rows[-1][0] if len(rows) == LOOK_THROUGH else None
 
     def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
         return revoked.after(self._connection, after, limit)
