@@ -172,7 +172,7 @@ class StoreClient:
         return asked
 
     def _prove(self, copies: Copies) -> None:
-        """Ask for all who wait. Redis reads nothing else of this connection meanwhile: so there is one WAIT at a time."""
+        """Ask for all who wait. Redis reads nothing else of this connection meanwhile: one WAIT at a time."""
         waiting, self._unproved, self._proving = self._unproved, [], True
         # WAIT is about the writes of its own connection, so this makes one.
         self.ask("HSET", f"{self.prefix}g", "read", 1).addErrback(lambda _: None)
