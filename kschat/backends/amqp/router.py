@@ -168,7 +168,7 @@ class AmqpRouter:
         for _ in self._brokers[1:]:
             try:
                 return await self._connect()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and another host is tried
+            except Exception as error:
                 if not self._client.running:  # an endpoint that is cancelled says so in words of its own
                     raise
                 self._not_reached(error)
