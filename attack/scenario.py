@@ -19,7 +19,7 @@ from attack.wire import Client, Refused, connect
 SOURCE: Final = "127.0.0.2"
 
 #: The variable in which an attacker finds the broker's URL, where there is one.
-BROKER: Final = "KSCHAT_ATTACK_BROKER"
+BROKER: Final = "ATTACK_BROKER"
 
 #: What a daemon answers, as bytes of whatever it writes.
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")

@@ -155,9 +155,10 @@ def makeService(options: Options) -> IService:
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
-    Garbage(reactor, lambda: _clients(service.front.front)).setServiceParent(whole)
+    clients = partial(_clients, service.front.front)
+    Garbage(reactor, clients).setServiceParent(whole)
     if (trim := trimmer()) is not None:
-        FreeMemory(reactor, trim).setServiceParent(whole)
+        FreeMemory(reactor, trim, clients).setServiceParent(whole)
     return whole
 
 

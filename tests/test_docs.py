@@ -221,6 +221,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(CONFIG.max_in_flight),
         size(delivery.MAX_BATCH_BYTES),
     ),
+    "bytes of a large message; of a batch of those, if it has several": (
+        many(delivery.LARGE),
+        many(delivery.MAX_LARGE_BYTES),
+    ),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),

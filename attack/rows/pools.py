@@ -144,7 +144,16 @@ ROWS = (
     _row("half-messages", "half-sent messages of joined sockets", half_messages),
     _row("own-sockets", "4 MB to 100 own sockets that do not read", own_sockets, "ER 4"),
     _row("own-sockets-carbons", "messages of 900 kB, and carbons to 100 own sockets", refused_large),
-    _row("own-polls", "4 MB to 60 own sessions that poll, and do not", polls_unread),
+    Row(
+        name="own-polls",
+        kind="pools",
+        what="4 MB to 60 own sessions that poll, and do not",
+        attack=polls_unread,
+        connections=1,
+        # A session without requests ends when its heartbeat is missing.
+        settings={"ping_interval": 4, "ping_timeout": 3},
+        answers=("ER 4",),
+    ),
     _row("upgrades-overlapping", "sessions that are offered several WebSockets", probes_overlapping, connections=3),
     _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, connections=3),
     *(

@@ -49,8 +49,8 @@ _FILES: Final[Mapping[str, str]] = {
 }
 
 
-#: Bytes that are read from one connection at once: a record of TLS is no larger, and each has a cost of its own.
-READ_BYTES: Final = 16_384
+#: Bytes that are read from one connection at once: each record has a cost of its own, and hundreds may stand in them.
+READ_BYTES: Final = 8_192
 
 
 class _Gathered:

@@ -148,24 +148,87 @@ class Messages(CopiesTests):
 
 
 class Batches(CopiesTests):
-    def test_a_batch_has_so_many_bytes_or_one_message(self) -> None:
-        ann = self.house.guest("ann")
-        sizes: list[int] = []
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann = self.house.guest("ann")
+        self.ben = self.house.guest("ben")
+        self.sizes: list[int] = []
         append = self.house.store.append
 
         def appended(messages: Sequence[Message]) -> Deferred[list[Stored]]:
-            sizes.append(len(messages))
+            self.sizes.append(len(messages))
             return append(messages)
 
         self.patch(self.house.store, "append", appended)
-        large = "x" * (delivery.MAX_BATCH_BYTES * 2 // 5)
-        for _ in range(7):
-            ann.send("ann", "ben", large)
-        ann.send("ann", "ben", "x" * 10)
-        for expected in ([3], [3, 3], [3, 3, 2]):
+
+    def test_a_batch_has_so_many_bytes(self) -> None:
+        size = delivery.LARGE - 100
+        fits = -(-delivery.MAX_BATCH_BYTES // size)
+        for _ in range(2 * fits + 1):
+            self.ann.send("ann", "cem", "x" * size)
+        for expected in ([fits], [fits, fits], [fits, fits, 1]):
             self.turn()
-            self.assertEqual(sizes, expected)
-        self.assertEqual(len(ann.acks()), 8)
+            self.assertEqual(self.sizes, expected)
+        self.assertEqual(len(self.ann.acks()), 2 * fits + 1)
+
+    def test_large_messages_have_batches_of_their_own_one_at_a_time(self) -> None:
+        self.house.store.answers.held = True
+        for _ in range(5):
+            self.ann.send("ann", "cem", "x" * (delivery.MAX_LARGE_BYTES // 2 - 10))
+        for number in range(3):
+            self.ben.send("ben", "cem", number)
+        self.turn()
+        self.assertEqual(self.sizes, [2, 3])
+        self.ben.send("ben", "cem", "more")
+        self.turn()
+        self.assertEqual(self.sizes, [2, 3, 1])
+        self.assertEqual(self.house.delivery.waiting, 3)
+        self.house.store.answers.held = False
+        self.house.store.answers.give()
+        self.house.turn()
+        self.assertEqual(self.sizes, [2, 3, 1, 2, 1])
+        self.assertEqual((len(self.ann.acks()), len(self.ben.acks()), self.house.delivery.waiting), (5, 4, 0))
+        self.assertEqual(self.house.delivery._large_senders, {})
+
+    def test_one_that_is_larger_than_a_batch_is_a_batch(self) -> None:
+        for _ in range(2):
+            self.ann.send("ann", "cem", "x" * (delivery.MAX_LARGE_BYTES + 1))
+        self.turn()
+        self.turn()
+        self.assertEqual(self.sizes, [1, 1])
+
+    def test_what_a_sender_sends_behind_a_large_message_stays_behind_it(self) -> None:
+        cem = self.house.guest("cem")
+        for msg in ("first", "x" * delivery.LARGE, "last"):
+            self.ann.send("ann", "cem", msg)
+        self.house.turn()
+        found = [one["MSG"][0]["msg"][:5] for one in cem.events("RESPRECEIVER")]
+        self.assertEqual(found, ["first", "xxxxx", "last"])
+
+    def test_neither_kind_waits_for_ever_where_one_batch_is_in_flight(self) -> None:
+        self.house = House(max_in_flight=1)
+        self.hub = self.house.hub
+        self.setUp_guests()
+        for number in range(4):
+            self.ann.send("ann", "cem", "x" * delivery.MAX_LARGE_BYTES)
+            self.ben.send("ben", "cem", number)
+        self.turn()
+        self.turn()
+        self.assertEqual((len(self.ann.acks()), len(self.ben.acks())), (2, 4))
+        self.turn()
+        self.turn()
+        self.assertEqual(len(self.ann.acks()), 2)
+
+    def setUp_guests(self) -> None:
+        """Guests of another house."""
+        self.ann, self.ben = self.house.guest("ann"), self.house.guest("ben")
+
+    def test_too_many_are_refused(self) -> None:
+        self.house = House(max_waiting=2)
+        self.setUp_guests()
+        for _ in range(3):
+            self.ann.send("ann", "cem", "x" * delivery.LARGE)
+        self.assertEqual([ack["ER"] for ack in self.ann.acks().values()], [8])
 
 
 class Events(CopiesTests):

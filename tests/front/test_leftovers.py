@@ -305,7 +305,7 @@ class SmallRecords(SynchronousTestCase):
         assert protocol is not None
         wire.protocol = protocol
         protocol.makeConnection(wire)
-        self.assertEqual(wire.bufferSize, 16_384)
+        self.assertEqual(wire.bufferSize, 8_192)
         client = TlsClient(wire)
         client.send(handshake())
         client.send(client_frame(b"40/kschat,"))
