@@ -298,6 +298,13 @@ _COMMANDS: Final = (
                         default="",
                     ),
                     Option(
+                        name="moderates",
+                        short="m",
+                        value="A,B",
+                        text="Rooms in which it lets delete everybody's messages, separated by commas; * for all.",
+                        default="",
+                    ),
+                    Option(
                         name="to",
                         short="t",
                         value="A,B",

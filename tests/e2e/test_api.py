@@ -114,7 +114,14 @@ class Documented(unittest.TestCase):
         lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
         used = {found[1] for line in lines if (found := re.search(r"/v1/([\w/]+)", line))}
         self.assertEqual(set(METHODS), used)
-        environment = {"API": f"http://127.0.0.1:{port}", "KEY": KEY, "PATH": "/usr/bin:/bin", "no_proxy": "*"}
+        (sent,) = (await asked(port, "send", **{"from": "ann", "to": "ben", "msg": "to be edited"}))["results"]
+        environment = {
+            "MID": sent["mid"],
+            "API": f"http://127.0.0.1:{port}",
+            "KEY": KEY,
+            "PATH": "/usr/bin:/bin",
+            "no_proxy": "*",
+        }
         for line in lines:
             program = ["/bin/sh", "-c", line + " --fail-with-body"]
             ended = getProcessOutputAndValue(program[0], program[1:], env=environment, reactor=real_reactor())
@@ -194,6 +201,13 @@ class Cluster(DaemonsTestCase):
             self.assertEqual((sent["mid"], "system", "hi"), (got["mid"], got["uId"], got["msg"]))
         (repeat,) = (await asked(ports[0], "send", to="ann", msg="hi", cid="1"))["results"]
         self.assertEqual((sent["mid"], True), (repeat["mid"], repeat["repeat"]))
+        (mine,) = (await asked(far, "send", **{"from": "cem", "to": "dan", "msg": "hi"}))["results"]
+        for name, user, more in (
+            ("edit", "cem", {"msg": "ho"}),
+            ("react", "dan", {"emoji": "+1"}),
+            ("delete", "cem", {}),
+        ):
+            await asked(far, f"messages/{name}", user=user, mid=mine["mid"], **more)
         await asked(far, "emit", to="ben", event="price", args=[1])
         self.assertEqual([1], list((await ben.next("price")).args))
         await asked(far, "broadcast", event="all")

@@ -300,6 +300,8 @@ class RedisStore:
                 return Stored(numbered, tuple([(user.decode(), offset) for user, offset in pairs]))
             if outcome == b"repeat":
                 return Stored(update, (), True)
+            if outcome == b"t":
+                return Stored(update, (), False, Error.TOO_MANY, rest[0] / 1000)
             if outcome in (b"x", b"gone"):
                 return Stored(update, (), False, Error.NOT_ALLOWED if outcome == b"x" else Error.INVALID)
             self._done(outcome, None)
@@ -330,6 +332,7 @@ class RedisStore:
                 packing.text(rest_of(without_text(update))),
                 int(about.kind == EDIT),
                 self._most,
+                *self._send_rate,
             ),
             write_queue.ASSUMED_ROOM_SIZE if to_room else 2,
         )
