@@ -33,6 +33,9 @@ from tests.support.redis import shared_redis
 from tests.support.tokens import SECRET
 from tests.support.waiting import real_reactor, repeated_until, within
 
+#: Of each operation, beside those that cover what the document says.
+STRANGE_REQUESTS = 10
+
 KEY = "a key of the tests".replace(" ", "-") * 2
 
 
@@ -101,7 +104,7 @@ async def asked(port: int, name: str, **body: object) -> Any:
 
 
 class Documented(unittest.TestCase):
-    timeout = 120
+    timeout = 300
 
     async def test_each_curl_of_the_page_does_what_it_says(self) -> None:
         require_program("curl")
@@ -128,6 +131,29 @@ class Documented(unittest.TestCase):
         self.assertIn("api: test send [ann]: done", daemon.log)
         self.assertNotIn("has shipped", daemon.log)
         self.assertNotIn(KEY, daemon.log)
+        self.assertEqual([], daemon.faults)
+
+    async def test_what_is_made_of_the_document_by_a_stranger_is_answered_as_it_says(self) -> None:
+        """Requests that are valid by the OpenAPI document, and those that are not, each operation's in turn."""
+        (port,) = free_ports(1)
+        daemon = await Daemon.start(
+            self, api_listen=f"tcp:{port}:interface=127.0.0.1", api_keys=keys_file(self), store="memory"
+        )
+        directory = tempfile.mkdtemp(prefix="kschat-")
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        program = [
+            *(str(Path(sys.executable).with_name("schemathesis")), "--no-color", "run"),
+            f"http://127.0.0.1:{port}/openapi.json",
+            *("--header", f"Authorization: Bearer {KEY}"),
+            *("--phases", "coverage,fuzzing", "--max-examples", str(STRANGE_REQUESTS), "--seed", "1"),
+            # A busy machine is no fault of the API.
+            *("--suppress-health-check", "all", "--request-timeout", "60"),
+        ]
+        environ = {"PATH": "/usr/bin:/bin", "HOME": directory, "no_proxy": "*"}
+        ended = getProcessOutputAndValue(program[0], program[1:], environ, directory, real_reactor())
+        output, errors, status = await within(ended, "schemathesis", lambda: daemon.log, 240)
+        self.assertEqual(0, status, (output.decode(), errors.decode()))
+        self.assertIn(f"Tested: {len(METHODS)}", output.decode())
         self.assertEqual([], daemon.faults)
 
 
