@@ -7,6 +7,7 @@ Beyond that ``submit`` refuses, and the client gets a refusal.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -58,6 +59,22 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     message: Message
     reply: Reply
     origin: ChatSession | None = None
+
+
+class _Batch(msgspec.Struct):
+    """Messages that go together.
+
+    Attributes:
+        submissions: the messages.
+        size: their bytes.
+        since: when the first of them came, at the earliest.
+        began: when they were given to the store.
+    """
+
+    submissions: Sequence[Submission]
+    size: int
+    since: float
+    began: float
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +134,11 @@ class Delivery:
         # Bytes of what waits, and of all that is not answered.
         self._waiting_size = self._size = 0
         self._in_flight = 0
+        # When a batch was answered last, or when the first one of those that are in flight began.
+        self._moved = 0.0
+        # How many messages were taken into batches; and from which number on those that wait came when.
+        self._taken = 0
+        self._marks: deque[tuple[int, float]] = deque()
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
         self.closed = False
@@ -146,6 +168,8 @@ class Delivery:
             raise Refused(Error.BUSY, "Too much waits to be stored; try again.")
         self._size += size
         self._waiting_size += size
+        if not waiting:
+            self._marks.append((self._taken, self._clock.seconds()))
         waiting.append(submission)
         if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
             self._turn_set = True
@@ -165,6 +189,11 @@ class Delivery:
     def busy(self) -> bool:
         """Whether more than a batch waits."""
         return len(self._waiting) >= self._bounds.max_batch
+
+    @property
+    def stuck(self) -> float:
+        """Seconds since which batches are in flight and none was answered; 0.0 where none is in flight."""
+        return self._clock.seconds() - self._moved if self._in_flight else 0.0
 
     @property
     def in_flight(self) -> int:
@@ -193,25 +222,45 @@ class Delivery:
             batch, self._waiting = self._waiting[:size], self._waiting[size:]
             size = sum([one.message.size for one in batch]) if self._waiting else self._waiting_size
             self._waiting_size -= size
-            self._begin(batch, size)
+            since = self._since(len(batch))
+            self._begin(batch, size, since)
+        if self._waiting:
+            # They came at the latest now, and what comes after them later.
+            number = self._taken + len(self._waiting)
+            if self._marks[-1][0] != number:
+                self._marks.append((number, self._clock.seconds()))
 
-    def _begin(self, batch: Sequence[Submission], size: int) -> None:
+    def _since(self, count: int) -> float:
+        """So many are taken. Since when the first of them has waited at the most."""
+        marks = self._marks
+        while len(marks) > 1 and marks[1][0] <= self._taken:
+            marks.popleft()
+        since = marks[0][1]
+        self._taken += count
+        if not self._waiting:
+            marks.clear()
+        return since
+
+    def _begin(self, submissions: Sequence[Submission], size: int, since: float) -> None:
+        if not self._in_flight:
+            self._moved = self._clock.seconds()
         self._in_flight += 1
         self._budget.add(size)
         self._counters.batches += 1
+        self._counters.batch_messages.observe(len(submissions))
         with self._hub.writing():
-            began = self._clock.seconds()
+            batch = _Batch(submissions, size, since, self._clock.seconds())
             try:
-                finished = self._store.append([submission.message for submission in batch])
+                finished = self._store.append([submission.message for submission in submissions])
             except Exception:  # noqa: BLE001 - no store may, but the batch must be answered and its place made free
                 finished = fail()
-            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch, began), errbackArgs=(batch,))
+            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(batch,))
             finished.addErrback(self._not_answered)
             finished.addBoth(self._finish, size)
 
-    def _route(self, stored: list[Stored], batch: Sequence[Submission], began: float) -> Deferred[None]:
+    def _route(self, stored: list[Stored], batch: _Batch) -> Deferred[None]:
         now = self._clock.seconds()
-        self._counters.took("store", now - began)
+        self._counters.batch_seconds["store"].observe(now - batch.began)
         fresh = [one for one in stored if one.places and not one.repeat]
         if len(fresh) != len(stored):
             fresh += _again(stored, fresh)
@@ -234,7 +283,7 @@ class Delivery:
             return fail()
 
     def _routed(self, words: list[bool], began: float) -> list[bool]:
-        self._counters.took("route", self._clock.seconds() - began)
+        self._counters.batch_seconds["route"].observe(self._clock.seconds() - began)
         self._outages.up()
         return words
 
@@ -248,7 +297,7 @@ class Delivery:
         self._hub.catch_up.not_routed(batch)
         return []
 
-    def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
+    def _relay(self, fresh: list[Stored], stored: list[Stored], batch: _Batch) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
         asking = [one for one in fresh if self._hub.notifier.asks_receipts(one.message.sender)]
         # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
@@ -275,18 +324,19 @@ class Delivery:
                     message = one.message
                     self._hub.notifier.receipt(message.sender, Receipt.of(message, Status.LOST))
 
-    def _not_relayed(self, failure: Failure, batch: Sequence[Submission]) -> None:
+    def _not_relayed(self, failure: Failure, batch: _Batch) -> None:
         reason = failure.value.subFailure if isinstance(failure.value, FirstError) else failure
         if reason.check(RouterUnavailable) is None:
             self.log.failure("the router failed", reason)
-        for submission in batch:
+        for submission in batch.submissions:
             self._refuse(submission, Refused(Error.NO_BROKER, _REFUSALS[Error.NO_BROKER]))
 
-    def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
+    def _answer(self, batch: _Batch, stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
+        before = counters.sent
         carbons = hub.notifier.carbons
         with hub.writing():
-            for submission, one in zip(batch, stored, strict=True):
+            for submission, one in zip(batch.submissions, stored, strict=True):
                 if one.refused is not None:
                     if one.refused is Error.NOT_ALLOWED and not is_room(one.message.recipient):
                         self._blocked(submission, one.message)
@@ -301,6 +351,9 @@ class Delivery:
                     counters.repeated += 1
                 elif carbons:
                     hub.notifier.carbon(one.message, submission.origin)
+        if counters.sent != before:
+            seconds = self._clock.seconds() - batch.since
+            counters.message_seconds["acknowledged"].observe(seconds, counters.sent - before)
 
     def _blocked(self, submission: Submission, message: Message) -> None:
         """A message was not kept, because its recipient blocks the sender."""
@@ -313,12 +366,12 @@ class Delivery:
         if self._hub.notifier.carbons:
             self._hub.notifier.carbon(message, submission.origin)
 
-    def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
+    def _not_stored(self, failure: Failure, batch: _Batch) -> None:
         if failure.check(StoreUnavailable) is None:
             self.log.failure("the store failed", failure)
         else:
             self._say("messages are refused: {reason}", failure)
-        for submission in batch:
+        for submission in batch.submissions:
             self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
 
     def _say(self, text: str, failure: Failure) -> None:
@@ -334,6 +387,7 @@ class Delivery:
 
     def _finish(self, _: object, size: int) -> None:
         self._in_flight -= 1
+        self._moved = self._clock.seconds()
         self._size -= size
         self._budget.add(-size)
         if self._waiting and not self._turn_set:

@@ -24,6 +24,7 @@ __all__ = [
     "set_target",
     "take_buffered",
     "unsent",
+    "watch_turns",
     "write_now",
 ]
 
@@ -133,9 +134,21 @@ class _BoundedPoller:
         self.left: list[tuple[int, int]] = []
         self.register, self.unregister, self.modify = poller.register, poller.unregister, poller.modify
         self.close, self.fileno = poller.close, poller.fileno
+        # Told how long each turn took, from the end of the wait to the next one; and when this one began.
+        self.took: Callable[[float], None] | None = None
+        self.woke = 0.0
 
     def poll(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
         """The events of one turn."""
+        if self.took is None:
+            return self.events(timeout, most)
+        self.took(self.seconds() - self.woke)
+        events = self.events(timeout, most)
+        self.woke = self.seconds()
+        return events
+
+    def events(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
+        """Those that are left over from the turn before, or wait for others."""
         events = self.left
         if events:
             self.left = []
@@ -160,6 +173,14 @@ def bound_events(reactor: Any) -> None:
     """
     if type(reactor).__name__ == "EPollReactor" and not isinstance(reactor._poller, _BoundedPoller):
         reactor._poller = _BoundedPoller(reactor._poller, reactor.seconds)
+
+
+def watch_turns(reactor: Any, took: Callable[[float], None]) -> None:
+    """Call ``took`` with the seconds of each turn of a reactor that ``bound_events`` knows."""
+    poller = getattr(reactor, "_poller", None)
+    if isinstance(poller, _BoundedPoller):
+        poller.woke = poller.seconds()
+        poller.took = took
 
 
 def unsent(transport: Any) -> int:

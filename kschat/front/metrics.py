@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from math import inf
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, exposition
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from kschat.chat.message import Error
-from kschat.counters import Counters
+from kschat.counters import Counters, Histogram
 
 #: Of ``Counters``: the attribute, the metric, what it is.
 COUNTS: Final = (
@@ -44,6 +46,7 @@ COUNTS: Final = (
     ("blocked", "kschat_messages_blocked", "Messages that were not kept: their recipients block their senders."),
     ("revoked", "kschat_sockets_revoked", "Sockets that were disconnected because their tokens were revoked."),
     ("batches", "kschat_batches", "Batches that passed through the pipeline."),
+    ("queued", "kschat_handshakes_queued", "Handshakes that waited, since there were too many at once."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
     (
         "turned_away",
@@ -63,7 +66,7 @@ LABELLED: Final = (
         "full",
         "kschat_full",
         "bound",
-        "What was refused, since a bound was reached: connections, polling sessions, messages.",
+        "What was refused, since a bound was reached: connections, polling sessions, handshakes, messages.",
     ),
     (
         "evicted",
@@ -75,6 +78,20 @@ LABELLED: Final = (
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
+)
+
+
+#: Of ``Counters``: the attribute, the metric, its label or "", what it is.
+HISTOGRAMS: Final = (
+    ("batch_seconds", "kschat_batch_seconds", "step", "Time that batches took to be stored, and to be routed."),
+    ("batch_messages", "kschat_batch_messages", "", "Messages of a batch."),
+    (
+        "message_seconds",
+        "kschat_message_seconds",
+        "until",
+        "Time from a message's arrival until it was acknowledged, written to a socket, and delivered.",
+    ),
+    ("turn_seconds", "kschat_turn_seconds", "", "Time of the reactor's turns, in which everybody else waits."),
 )
 
 
@@ -115,12 +132,8 @@ class DaemonCollector(Collector):
         for event, count in self._routing().items():
             events.add_metric([event], count)
         yield events
-        steps = SummaryMetricFamily(
-            "kschat_batch_seconds", "Time that batches took to be stored, and to be routed.", labels=["step"]
-        )
-        for step, (count, seconds) in counters.steps.items():
-            steps.add_metric([step], count, seconds)
-        yield steps
+        for attribute, name, label, text in HISTOGRAMS:
+            yield _histogram(name, text, label=label, found=getattr(counters, attribute))
         for name, (text, value) in self._gauges().items():
             yield GaugeMetricFamily(f"kschat_{name}", text, value=value)
         up = GaugeMetricFamily("kschat_up", "Whether a part can be used: 1, or 0.", labels=["part"])
@@ -128,6 +141,19 @@ class DaemonCollector(Collector):
             if usable is not None:
                 up.add_metric([part], float(usable))
         yield up
+
+
+def _histogram(
+    name: str, text: str, *, label: str, found: Histogram | Mapping[str, Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=[label] if label else None)
+    for value, histogram in {"": found}.items() if isinstance(found, Histogram) else found.items():
+        total, buckets = 0, []
+        for bound, count in zip((*histogram.bounds, inf), histogram.counts, strict=True):
+            total += count
+            buckets.append((floatToGoString(bound), total))
+        family.add_metric([value] if label else [], buckets, histogram.sum)
+    return family
 
 
 def _shown(value: object) -> str:
