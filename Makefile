@@ -109,6 +109,7 @@ system-packages:
 	@tools/system_packages.sh browser
 	@tools/system_packages.sh services
 	@tools/system_packages.sh proxies
+	@tools/system_packages.sh operations
 	@tools/system_packages.sh clock
 	@tools/system_packages.sh readme
 

@@ -20,8 +20,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from kschat import __version__
 from kschat.chat.message import Error
 from kschat.counters import Counters, Histogram
+from kschat.wire.errors import Reason
 
 #: Of ``Counters``: the attribute, the metric, what it is.
 COUNTS: Final = (
@@ -81,6 +83,14 @@ LABELLED: Final = (
 )
 
 
+#: Of those: values that each label is known to have, which are there from the start.
+KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
+    "refused": tuple(error for error in Error if error is not Error.DONE),
+    "closed": tuple(reason.text for reason in Reason),
+    "full": ("connections", "connections_per_address", "polls", "polls_per_address", "handshakes", "buffered"),
+    "evicted": ("connections", "connections_per_address", "polls", "polls_per_address", "buffered"),
+}
+
 #: Of ``Counters``: the attribute, the metric, its label or "", what it is.
 HISTOGRAMS: Final = (
     ("batch_seconds", "kschat_batch_seconds", "step", "Time that batches took to be stored, and to be routed."),
@@ -125,7 +135,9 @@ class DaemonCollector(Collector):
             yield CounterMetricFamily(name, text, value=getattr(counters, attribute))
         for attribute, name, label, text in LABELLED:
             family = CounterMetricFamily(name, text, labels=[label])
-            for value, count in getattr(counters, attribute).items():
+            # A series that begins with its first event would hide that one from rate().
+            found = dict.fromkeys(KNOWN.get(attribute, ()), 0) | getattr(counters, attribute)
+            for value, count in found.items():
                 family.add_metric([_shown(value)], count)
             yield family
         events = CounterMetricFamily("kschat_router_events", "What the router counts.", labels=["event"])
@@ -141,6 +153,11 @@ class DaemonCollector(Collector):
             if usable is not None:
                 up.add_metric([part], float(usable))
         yield up
+        build = GaugeMetricFamily(
+            "kschat_build_info", "The version of kschat; the value is always 1.", labels=["version"]
+        )
+        build.add_metric([__version__], 1)
+        yield build
 
 
 def _histogram(
