@@ -25,7 +25,6 @@ __all__ = [
     "take_buffered",
     "unsent",
     "watch_turns",
-    "write_now",
 ]
 
 
@@ -73,24 +72,6 @@ def forget_producer(channel: Any) -> None:
     Through it each WebSocket held the channel that its handshake had come by.
     """
     channel._networkProducer = None
-
-
-# tcp.Connection. Its ``write`` puts data into a list that is sent two rounds through the reactor later: at many small
-# messages to many sockets that costs more than the system call.
-
-
-def write_now(transport: Any, data: bytes) -> bytes:
-    """Write to a plain TCP connection at once, where nothing waits to be written there.
-
-    Returns:
-        What has to be written by ``transport.write``: the rest, or all where the write failed (Twisted meets the error
-        again then).
-    """
-    if transport.connected and not transport.dataBuffer and not transport._tempDataBuffer:
-        sent = transport.writeSomeData(data)
-        if type(sent) is int:
-            return data[sent:]
-    return data
 
 
 # tcp.Port and the epoll reactor. In one turn a port accepts 20 connections more than in the one before, without end,

@@ -20,15 +20,15 @@ from typing import Any, Final
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kschat.compat_tcp import is_direct, write_now
 from kschat.front import deflate
 from kschat.front.autobahn_log import AutobahnLog
 from kschat.front.compat_autobahn import AutobahnProtocol
-from kschat.front.compat_twisted import unsent, write_now
+from kschat.front.compat_twisted import unsent
 from kschat.front.context import TransportContext
 from kschat.front.frames import RSV1, Head, frame, head_of
 from kschat.front.pool import Place
@@ -145,7 +145,7 @@ class EngineProtocol(AutobahnProtocol):
     def onOpen(self) -> None:
         """The handshake is done: the session begins."""
         self.transport.registerProducer(self, True)
-        self._direct = isinstance(self.transport, Connection)
+        self._direct = is_direct(self.transport)
         self.compression = self.agreed_compression(deflate.BoundedDeflate)
         # The handshake needed these; an idle connection must not keep them in memory.
         self.http_headers = self.http_request_params = {}

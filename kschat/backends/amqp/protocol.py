@@ -1,6 +1,8 @@
 """One connection to RabbitMQ: pika's protocol with the faults of its Twisted adapter fixed.
 
 - The adapter's ``connectionLost`` discards the reason: a wrong password, vhost or certificate all look the same.
+- It writes each frame by itself, three for a message, and each waits for another round through the reactor. Here the
+  frames of a batch, or of what one read brought, go out together and at once.
 - After a missed heartbeat it calls ``loseConnection``, which never completes while unsent data is queued.
 """
 
@@ -19,12 +21,58 @@ from twisted.python.failure import Failure
 
 from kschat.backends.amqp.compat import last_error
 from kschat.backends.tls import refusal
+from kschat.compat_tcp import is_direct, write_now
 
 #: Seconds between two looks at a connection that is to end.
 LOOK: Final = 1.0
 
 # pika shows what was published in its warnings; what it knows is said here by what this package raises and logs.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+class _Gathering:
+    """The transport that pika writes to.
+
+    Args:
+        transport: to which it goes in the end.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._direct = is_direct(transport)
+        self._held: list[bytes] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold it back for ``release``."""
+        if self._held is None:
+            self._transport.write(data)
+        else:
+            self._held.append(data)
+
+    def loseConnection(self) -> None:
+        """What pika wrote before it asked for the end is to be sent."""
+        self.release()
+        self._transport.loseConnection()
+
+    def hold(self) -> bool:
+        """Hold back what is written from now on. False if that is so already: who began it releases it."""
+        if self._held is not None:
+            return False
+        self._held = []
+        return True
+
+    def release(self) -> None:
+        """Write what was held back, in one piece."""
+        held, self._held = self._held, None
+        if held:
+            data = b"".join(held)
+            if self._direct:
+                data = write_now(self._transport, data)
+            if data:
+                self._transport.write(data)
 
 
 class AmqpProtocol(TwistedProtocolConnection):  # type: ignore[misc]
@@ -53,6 +101,22 @@ class AmqpProtocol(TwistedProtocolConnection):  # type: ignore[misc]
         self.gone: Deferred[None] = Deferred()
         self.after_read: Callable[[], None] = _nothing
 
+    def makeConnection(self, transport: Any) -> None:
+        """See ``IProtocol``."""
+        super().makeConnection(_Gathering(transport))
+
+    def hold(self) -> bool:
+        """Hold back what is written until ``release``, so that it goes out in one piece.
+
+        Returns:
+            Whether ``release`` is to be called; False if the bytes are held back already.
+        """
+        return not self.ended and bool(self.transport.hold())
+
+    def release(self) -> None:
+        """Write what was held back."""
+        self.transport.release()
+
     def connectionMade(self) -> None:
         """TCP, or TLS, stands."""
         super().connectionMade()
@@ -67,8 +131,13 @@ class AmqpProtocol(TwistedProtocolConnection):  # type: ignore[misc]
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes have come."""
-        super().dataReceived(data)
-        self.after_read()
+        holds = self.hold()
+        try:
+            super().dataReceived(data)
+            self.after_read()
+        finally:
+            if holds:
+                self.release()
 
     def abort(self, why: str) -> None:
         """End it now, whatever waits to be sent."""

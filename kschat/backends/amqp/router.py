@@ -143,9 +143,14 @@ class AmqpRouter:
         elif exact:
             plan = publish_plan.by_key
         sent = []
-        for one in plan(batch, self._keys):
-            confirmed = session.publish(one.key, one.headers, one.content_type, one.body)
-            sent.append(confirmed.addCallback(_say, words, one.indices))
+        holds = session.link.hold()
+        try:
+            for one in plan(batch, self._keys):
+                confirmed = session.publish(one.key, one.headers, one.content_type, one.body)
+                sent.append(confirmed.addCallback(_say, words, one.indices))
+        finally:
+            if holds:
+                session.link.release()
         done: Deferred[list[bool]] = gatherResults(sent, consumeErrors=True).addCallbacks(lambda _: words, _unwrapped)
         return done
 

@@ -4,6 +4,7 @@
 - It runs a timer for each command. Here one check a second finds unanswered commands (``RedisClient``).
 - By default it converts each element of a reply with a separate call. Here replies stay as hiredis returns them: bytes,
   integers, lists, None, and ``ResponseError``.
+- Each command waits for another round through the reactor before it is sent. Here it is sent at once.
 - An unsolicited error from Redis (too many clients) would be taken for the reply to the next command.
 """
 
@@ -19,6 +20,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from txredisapi import HiredisProtocol, InvalidData, ResponseError
+
+from kschat.compat_tcp import is_direct, write_now
 
 
 class RedisUnavailable(Exception):
@@ -43,6 +46,7 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
         super().__init__(charset=None, convertNumbers=False)
         self._clock = clock
         self._waiting: deque[tuple[float, Deferred[Any]]] = deque()
+        self._direct = False
         self.why = ""
         self.ended = False
         self.gone: Deferred[None] = Deferred()
@@ -65,7 +69,11 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
             return fail(RedisUnavailable(self.why or "the connection has ended"))
         answer: Deferred[Any] = Deferred()
         self._waiting.append((self._clock.seconds(), answer))
-        self.transport.write(hiredis.pack_command(arguments))  # type: ignore[arg-type] # it takes tuples of any length
+        data = hiredis.pack_command(arguments)  # type: ignore[arg-type] # it takes tuples of any length
+        if self._direct:
+            data = write_now(self.transport, data)
+        if data:
+            self.transport.write(data)
         return answer
 
     def abort(self, why: str) -> None:
@@ -79,6 +87,7 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
     def connectionMade(self) -> None:
         """TCP stands, and TLS is on its way."""
         self.connected = 1
+        self._direct = is_direct(self.transport)
         self.heard = self._clock.seconds()
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)

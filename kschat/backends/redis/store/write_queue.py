@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from secrets import token_urlsafe
 from typing import Any, Final
 
@@ -80,6 +81,53 @@ class _Write:
         self.split = split
 
 
+class _Append:
+    """A batch on its way. (Its writes know it, and it knows none of them: no circle keeps a batch in memory.)
+
+    Args:
+        queue: the queue.
+        command: what keeps some messages.
+        parts: all, in order. Those that were too much are replaced by smaller ones.
+
+    Attributes:
+        all_done: fires with the parts, once each has its result.
+    """
+
+    __slots__ = ("_command", "_left", "_parts", "_queue", "all_done")
+
+    def __init__(
+        self,
+        queue: WriteQueue,
+        command: Callable[[Sequence[Message]], Sequence[str | bytes | int]],
+        parts: list[BatchPart],
+    ) -> None:
+        self._queue = queue
+        self._command = command
+        self._parts = parts
+        self._left = len(parts)
+        self.all_done: Deferred[list[BatchPart]] = Deferred()
+
+    def write(self, part: BatchPart) -> _Write:
+        """What keeps a part."""
+        command = partial(self._command, part.messages)
+        return _Write(part.writes, command, partial(self._done, part), partial(self._split, part))
+
+    def _done(self, part: BatchPart, result: Any) -> None:
+        part.result = result
+        self._left -= 1
+        if not self._left:
+            self.all_done.callback(self._parts)
+
+    def _split(self, part: BatchPart, answer: list[Any]) -> list[_Write]:
+        for room, size in zip(answer[2][::2], answer[2][1::2], strict=True):
+            self._queue.learn_size(room.decode(), size)
+        smaller = [BatchPart(messages, writes) for writes, messages in self._queue.parts(part.messages)]
+        at = self._parts.index(part)
+        self._parts[at : at + 1] = smaller
+        self._left += len(smaller) - 1
+        return [self.write(one) for one in smaller]
+
+
 class WriteQueue:
     """Sends commands in order. What waits here fails as soon as the connection is down: nothing is done later.
 
@@ -123,33 +171,11 @@ class WriteQueue:
         Returns:
             All parts, in order, once each has its result. It never fails.
         """
-        all_done: Deferred[list[BatchPart]] = Deferred()
         parts = [BatchPart(messages, writes) for writes, messages in self.parts(batch)]
-        left = len(parts)
-
-        def written(part: BatchPart) -> _Write:
-            def done(result: Any) -> None:
-                nonlocal left
-                part.result = result
-                left -= 1
-                if not left:
-                    all_done.callback(parts)
-
-            def split(answer: list[Any]) -> list[_Write]:
-                nonlocal left
-                for room, size in zip(answer[2][::2], answer[2][1::2], strict=True):
-                    self._learn(room.decode(), size)
-                smaller = [BatchPart(messages, writes) for writes, messages in self.parts(part.messages)]
-                at = parts.index(part)
-                parts[at : at + 1] = smaller
-                left += len(smaller) - 1
-                return [written(one) for one in smaller]
-
-            return _Write(part.writes, lambda: command(part.messages), done, split)
-
-        for write in [written(part) for part in parts]:
-            self._put(write)
-        return all_done
+        appending = _Append(self, command, parts)
+        for part in list(parts):
+            self._put(appending.write(part))
+        return appending.all_done
 
     def down(self) -> None:
         """The connection is down."""
@@ -162,9 +188,10 @@ class WriteQueue:
         for one in stored:
             recipient = one.message.recipient
             if is_room(recipient) and not one.repeat:
-                self._learn(recipient, len(one.places) + 1)
+                self.learn_size(recipient, len(one.places) + 1)
 
-    def _learn(self, room: str, size: int) -> None:
+    def learn_size(self, room: str, size: int) -> None:
+        """How many members a room has."""
         if len(self._rooms) >= MAX_ROOM_SIZES:
             self._rooms.clear()
         self._rooms[room] = size
