@@ -1,11 +1,12 @@
 """Whether the promise holds when things break: ``python -m chaos``, or ``make chaos``.
 
-Four runs:
+The runs:
 
 * ``run``: one daemon on SQLite, which is killed while its clients' connections break.
 * ``cluster``: three daemons on one RabbitMQ and one Redis, any of which is killed, stopped or restarted, while clients
   move between daemons.
 * ``alone``: each such fault alone, and for how long it is felt.
+* ``rolling``: three daemons behind haproxy, restarted one by one under a crowd of clients of all versions.
 * ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second.
 
 What they are made of:

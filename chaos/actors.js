@@ -1,5 +1,5 @@
 "use strict";
-// Many real npm clients, 2.5.0 and 4.8.4, that send and receive by themselves: `node actors.js`.
+// Many real npm clients, 1.7.4, 2.5.0, 3.1.3 and 4.8.4, that send and receive by themselves: `node actors.js`.
 //
 // One JSON object a line on stdin:
 //     {"do": "open", "actor": NAME, "version": 2, "url": …, "options": {…}, "user": …, "targets": [{"pId": …, "count": n}, …],
@@ -15,6 +15,7 @@
 //     ["got", actor, key, mid, offset]   ["left", actor, by disconnect()]   ["odd", actor, text]
 //     ["looked", actor, users who are not online]
 //     ["told", actor]     that the broker took its queue away
+//     ["err", actor, text]     an attempt to connect failed
 // A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that.
 
@@ -22,7 +23,8 @@ const path = require("node:path");
 const readline = require("node:readline");
 
 const modules = path.join(__dirname, "../tests/node/node_modules");
-const libraries = { 2: require(path.join(modules, "sio2")), 4: require(path.join(modules, "sio4")) };
+const libraries = {};
+const library = (version) => (libraries[version] ??= require(path.join(modules, `sio${version}`)));
 const actors = new Map();
 const BINARY_EVERY = 13;
 const AGAIN_AFTER = 50; // milliseconds until a refused message is sent again
@@ -59,12 +61,12 @@ class Actor {
     this.pending = new Map();
     this.had_offset = false;
     this.is_away = false;
-    this.socket = libraries[version](url, options);
+    this.socket = library(version)(url, options);
     this.socket.on("connect", () => this.connected());
     this.socket.on("disconnect", (reason) => note("shut", this.name, String(reason)));
     const refused = (error) => {
       const text = typeof error === "string" ? error : error.message;
-      if (/Authentication|namespace/.test(text)) note("odd", this.name, text);
+      note(/Authentication|namespace/.test(text) ? "odd" : "err", this.name, String(text));
     };
     this.socket.on("connect_error", refused);
     this.socket.on("error", refused);

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["daemon", "cluster", "alone", "failover", "clock"]
+Mode = Literal["daemon", "cluster", "alone", "failover", "clock", "rolling"]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -21,11 +21,12 @@ class Options(msgspec.Struct, frozen=True):
             failovers.
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
-        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, or the
-            ``clock`` that is set.
+        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, the
+            ``clock`` that is set, or a ``rolling`` restart.
         stopped: seconds that a process of a cluster is stopped for.
         fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
         steps: how often the clock is set.
+        clients: of a rolling restart.
         kinds: the daemons whose clock is set: ``memory``, ``sqlite``, ``relay``, ``cluster``.
     """
 
@@ -38,6 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     stopped: float = 20.0
     fsync: str = "always"
     steps: int = 60
+    clients: int = 300
     kinds: tuple[str, ...] = ("memory", "sqlite", "relay", "cluster")
 
     @property
@@ -59,6 +61,8 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--clock", action="store_true", help="set the clock of daemons of each kind, an hour forwards and backwards")
     add("--steps", type=int, default=60, help="how often the clock is set, in all (default 60)")
     add("--failover", action="store_true", help="two daemons on a Redis that its replica replaces again and again")
+    add("--rolling", action="store_true", help="three daemons behind haproxy are restarted one by one, with a crowd")
+    add("--clients", type=int, default=300, help="clients of a rolling restart (default 300)")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
     add("--kills", type=int, help="times that the one daemon is killed and started again (default 20)")
     add(
@@ -73,7 +77,7 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
-    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover", "clock") if getattr(given, mode)]
+    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover", "clock", "rolling") if getattr(given, mode)]
     if modes and (given.kills or given.memory or given.keep):
         parser.error("--kills, --memory and --keep are of one daemon")
     if len(modes) > 1:
@@ -101,4 +105,5 @@ def parse(arguments: Sequence[str]) -> Options:
         given.stopped,
         given.fsync,
         given.steps,
+        given.clients,
     )

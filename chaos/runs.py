@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from chaos import alone, clock, cluster, failover, run
+from chaos import alone, clock, cluster, failover, rolling, run
 from chaos.options import Options
 
 Run = Callable[[Any, Options, Callable[[str], object]], Awaitable[list[str]]]
@@ -18,6 +18,7 @@ RUNS: Final[Mapping[str, Run]] = MappingProxyType(
         "alone": alone.run,
         "failover": failover.run,
         "clock": clock.run,
+        "rolling": rolling.run,
     }
 )
 """Each is told its options, and says what must be 0 and is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from signal import SIGCONT, SIGSTOP, Signals
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from twisted.internet.task import deferLater
@@ -89,6 +90,7 @@ class Servers:
         fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
         daemons: how many.
         redis: another Redis than one of its own.
+        more: other settings of the daemons.
 
     Attributes:
         redis: the store.
@@ -97,7 +99,13 @@ class Servers:
     """
 
     def __init__(
-        self, reactor: Any, secret: str, fsync: str = "always", daemons: int = 3, redis: Replicas | None = None
+        self,
+        reactor: Any,
+        secret: str,
+        fsync: str = "always",
+        daemons: int = 3,
+        redis: Replicas | None = None,
+        more: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self._rabbitmq = RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
@@ -106,7 +114,7 @@ class Servers:
         if own is None:
             settings["redis_replicas"] = 1
         # Soon enough for a connection that is half dead to be noticed in a run.
-        settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True}
+        settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True, **more}
         self.members = [
             Member(f"daemon {number}", Daemon(reactor, free_port(), secret, {**settings, "peer_listen": _inner()}))
             for number in range(daemons)

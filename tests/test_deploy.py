@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -104,6 +106,71 @@ class Units(SynchronousTestCase):
     def test_the_units_differ_only_in_what_they_must(self) -> None:
         for name in ("WatchdogSec", "Type", "LimitNOFILE", "ExecStart", "ExecReload", "SystemCallFilter"):
             self.assertEqual(*(directives(DEPLOY / unit, name) for unit in SERVICES))
+
+
+class Activated(ProcessTestCase):
+    """Ports that systemd holds."""
+
+    def ports(self, count: int) -> tuple[int, list[socket.socket]]:
+        """A port of 127.0.0.1 with so many listening sockets, as ``ReusePort=yes`` makes them."""
+        sockets = []
+        port = 0
+        for _ in range(count):
+            one = socket.socket()
+            self.addCleanup(one.close)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(("127.0.0.1", port))
+            port = one.getsockname()[1]
+            one.listen(4096)
+            sockets.append(one)
+        return port, sockets
+
+    def activated(self, listening: socket.socket) -> Any:
+        """A daemon that was handed this socket, by systemd's protocol (sd_listen_fds(3))."""
+        listen = "--listen systemd:domain=INET:index=0 --store memory"
+        protocol = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=kschat.socket"
+        command = f'exec 3<&{listening.fileno()}; {protocol}; exec "$@" {listen}'
+        daemon: Any = subprocess.Popen(
+            ["bash", "-c", command, "bash", *TWISTD, "-n", "--pidfile=", "kschat"],
+            cwd=self.directory,
+            env=environment(KSCHAT_SECRET=SECRET),
+            pass_fds=(listening.fileno(),),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.addCleanup(daemon.stdout.close)
+        self.addCleanup(daemon.wait)
+        self.addCleanup(daemon.kill)
+        first_match(daemon.stdout, "serving on http://")
+        return daemon
+
+    def count(self, port: int) -> int:
+        """How many connections the daemon has that answers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE) as answer:
+            return int(json.load(answer)["open"])
+
+    def test_clients_wait_while_the_daemon_restarts(self) -> None:
+        port, (held,) = self.ports(1)
+        daemon = self.activated(held)
+        self.assertEqual(self.count(port), 1)
+        daemon.terminate()
+        self.assertEqual(daemon.wait(PATIENCE), 0)
+        # Nobody is there, and nobody is refused.
+        early = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.addCleanup(early.close)
+        early.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.activated(held)
+        self.assertTrue(early.recv(100).startswith(b"HTTP/1.1 200 OK"))
+
+    def test_several_daemons_share_one_port(self) -> None:
+        port, sockets = self.ports(2)
+        daemons = [self.activated(one) for one in sockets]
+        # The kernel shares by the client's port: all come to one of two by a chance of one in 2**39.
+        for _ in range(40):
+            self.count(port)
+        for daemon in daemons:
+            first_match(daemon.stdout, "GET /healthz 200")
 
 
 class Sandboxed(ProcessTestCase):

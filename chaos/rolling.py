@@ -1,0 +1,150 @@
+"""A rolling restart: three daemons behind Debian's haproxy, as ``deploy/haproxy.cfg`` has it, are restarted one by one.
+
+A crowd of npm's clients of four versions talks meanwhile. It counts what the restart costs them: messages (none may
+be lost), attempts to connect that fail, how long a client is without a connection, and how many connect in one second,
+which the daemons bound.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from chaos import report
+from chaos.cast import make_crowd
+from chaos.cluster_run import ClusterRun
+from chaos.ledger import Ledger
+from chaos.options import Options
+from chaos.servers import Servers
+from chaos.stage import SECRET, Stage
+from tests.support.proxies import haproxy
+
+#: Seconds: haproxy notices within 2 that a daemon is going down.
+DRAIN_NOTICE, DRAIN_TIME = 4, 8
+
+#: Sessions that one daemon lets begin in a second.
+HANDSHAKES = 40
+
+#: Milliseconds between two messages of one client, at the most.
+PACE = 4000
+
+#: Seconds that a client may be without a connection.
+MOST_AWAY = 5.0
+
+#: Seconds of talk before the first restart, after each, and until haproxy has seen that a daemon is back.
+TALK = 5.0
+
+
+class Balancer:
+    """haproxy as the way of all clients."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._haproxy = haproxy(ports)
+        self.port = self._haproxy.port
+
+    def addCleanup(self, call: Callable[[], object]) -> None:
+        """What a test would do in the end; here ``stop`` does it."""
+
+    async def start(self) -> None:
+        """See ``stage.Way``."""
+        test: Any = self
+        await self._haproxy.start(test)
+
+    async def stop(self) -> None:
+        """See ``stage.Way``."""
+        self._haproxy.stop()
+
+
+class Away:
+    """How long clients were without a connection, and how many connected in a second.
+
+    Attributes:
+        longest: the most seconds, and of whom.
+        most: connections in one second, once ``begin`` was called.
+        errors: what attempts to connect failed with.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._since: dict[str, float] = {}
+        self._opened: deque[float] = deque()
+        self.longest = (0.0, "")
+        self.over = 0
+        self.most = 0
+        self.errors: list[str] = []
+
+    def noted(self, note: Sequence[Any]) -> None:
+        """A client has said something."""
+        kind, name, *rest = note
+        now = self._seconds()
+        if kind == "shut":
+            self._since.setdefault(name, now)
+        elif kind == "err":
+            self.errors.append(f"{name}: {rest[0]}")
+        elif kind == "open":
+            if name in self._since:
+                away = now - self._since.pop(name)
+                self.longest = max(self.longest, (away, name))
+                self.over += away > MOST_AWAY
+            opened = self._opened
+            opened.append(now)
+            while opened[0] <= now - 1:
+                opened.popleft()
+            self.most = max(self.most, len(opened))
+
+
+class Rolling:
+    """One run and its state."""
+
+    def __init__(self, reactor: Any, options: Options, say: Callable[[str], object]) -> None:
+        self._reactor = reactor
+        self._say = say
+        more = {"drain_notice": DRAIN_NOTICE, "drain_time": DRAIN_TIME, "rate_handshakes": HANDSHAKES}
+        self.servers = Servers(reactor, SECRET, "everysec", more=more)
+        actors = make_crowd(options.seed, options.clients, PACE)
+        self.ledger = Ledger(actors, (), unsure=True)
+        way = Balancer([member.port for member in self.servers.members])
+        self.stage = Stage(reactor, options.seed, self.ledger, (), {actor.name: way for actor in actors})
+        self.away = Away(reactor.seconds)
+        self.stage.watch = self.away.noted
+        self.restarts = 0
+        self.played = ClusterRun(reactor, self.servers, self.ledger, self.stage)
+
+    async def play(self) -> None:
+        """Restart each daemon."""
+        began = self._reactor.seconds()
+        await self.stage.begin()
+        await deferLater(self._reactor, TALK)
+        for member in self.servers.members:
+            self._say(
+                f"{self._reactor.seconds() - began:7.1f} s, {len(self.ledger.acked):6} acked: {member.name} restarts"
+            )
+            await member.end()
+            await member.start()
+            self.restarts += 1
+            await deferLater(self._reactor, TALK)
+            here = lambda: len(self.ledger.here) == len(self.ledger.actors)  # noqa: E731
+            await self.stage.until(here, "all clients to be connected")
+        self.stage.hush()
+        await self.stage.settle(look=False)
+
+
+async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:
+    """One run, told to ``say`` line by line; what must be 0 and is not."""
+    one = Rolling(reactor, options, say)
+    members = len(one.servers.members)
+    say(f"seed {options.seed}: {report.who(one.ledger)}, {members} daemons behind haproxy, RabbitMQ, Redis")
+    await one.played.run(one.play)
+    away, wrong = one.away, one.played.wrong
+    bound = HANDSHAKES * members
+    wrong["clients away for more than 5 s"] = away.over
+    wrong["attempts to connect that failed"] = len(away.errors)
+    wrong["connects in a second beyond the bound"] = max(0, away.most - bound)
+    say(f"longest without a connection: {away.longest[0]:.2f} s ({away.longest[1]})")
+    say(f"most connects in a second: {away.most} (the daemons let {bound} in)")
+    for error in away.errors[: report.MOST]:
+        say(f"  {error}")
+    return one.played.tell({"restarts of a daemon": one.restarts}, say)
