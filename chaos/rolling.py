@@ -62,17 +62,20 @@ class Away:
     """How long clients were without a connection, and how many connected in a second.
 
     Attributes:
+        began: when it was made.
         longest: the most seconds, and of whom.
+        over: each time that was longer than ``MOST_AWAY``.
         most: connections in one second, once ``begin`` was called.
         errors: what attempts to connect failed with.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
+        self.began = seconds()
         self._since: dict[str, float] = {}
         self._opened: deque[float] = deque()
         self.longest = (0.0, "")
-        self.over = 0
+        self.over: list[str] = []
         self.most = 0
         self.errors: list[str] = []
 
@@ -83,12 +86,13 @@ class Away:
         if kind == "shut":
             self._since.setdefault(name, now)
         elif kind == "err":
-            self.errors.append(f"{name}: {rest[0]}")
+            self.errors.append(f"{now - self.began:6.1f} s, {name}: {rest[0]}")
         elif kind == "open":
             if name in self._since:
                 away = now - self._since.pop(name)
                 self.longest = max(self.longest, (away, name))
-                self.over += away > MOST_AWAY
+                if away > MOST_AWAY:
+                    self.over.append(f"{now - self.began:6.1f} s, {name}: away for {away:.1f} s")
             opened = self._opened
             opened.append(now)
             while opened[0] <= now - 1:
@@ -140,11 +144,11 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     await one.played.run(one.play)
     away, wrong = one.away, one.played.wrong
     bound = HANDSHAKES * members
-    wrong["clients away for more than 5 s"] = away.over
+    wrong["clients away for more than 5 s"] = len(away.over)
     wrong["attempts to connect that failed"] = len(away.errors)
     wrong["connects in a second beyond the bound"] = max(0, away.most - bound)
     say(f"longest without a connection: {away.longest[0]:.2f} s ({away.longest[1]})")
     say(f"most connects in a second: {away.most} (the daemons let {bound} in)")
-    for error in away.errors[: report.MOST]:
-        say(f"  {error}")
+    for text in (*away.errors[: report.MOST], *away.over[: report.MOST]):
+        say(f"  {text}")
     return one.played.tell({"restarts of a daemon": one.restarts}, say)

@@ -31,7 +31,7 @@ class RollingTests(SynchronousTestCase):
             away.noted(["shut", name, "transport close"])
             clock.advance(seconds)
             away.noted(["open", name, False, False])
-        self.assertEqual((away.longest, away.over), ((MOST_AWAY + 1, "b"), 1))
+        self.assertEqual((away.longest, len(away.over)), ((MOST_AWAY + 1, "b"), 1))
 
     def test_the_most_connects_are_those_of_any_second(self) -> None:
         clock = Clock()
