@@ -19,6 +19,7 @@ What they are made of:
 * ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
 * ``replicas``: a Redis with a replica and Sentinels, and its failovers.
 * ``archive``, ``inboxes``: what stands in the SQLite file, or in the store, afterwards.
+* ``disclosed``: tokens and texts, which no log may hold; each run searches the logs of all servers.
 * ``store``: opens the cluster's.
 * ``report``, ``options``, ``runs``: what is said, the command line, and which run that means.
 """

@@ -15,7 +15,7 @@
 //     ["got", actor, key, mid, offset]   ["left", actor, by disconnect()]   ["odd", actor, text]
 //     ["looked", actor, users who are not online]
 //     ["told", actor]     that the broker took its queue away
-// A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
+// A message is `ACTOR/NUMBER` (the key), as its cid, and behind a mark as its text; some carry the text in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that.
 
 const path = require("node:path");
@@ -25,6 +25,7 @@ const modules = path.join(__dirname, "../tests/node/node_modules");
 const libraries = { 2: require(path.join(modules, "sio2")), 4: require(path.join(modules, "sio4")) };
 const actors = new Map();
 const BINARY_EVERY = 13;
+const MARK = "Kx7textOfAMessage:"; // as in disclosed.py: no log may hold it
 const AGAIN_AFTER = 50; // milliseconds until a refused message is sent again
 let talking = false;
 let notes = [];
@@ -92,7 +93,8 @@ class Actor {
 
   emit(number) {
     const key = `${this.name}/${number}`;
-    const msg = number % BINARY_EVERY ? key : { key, bytes: Buffer.from(key) };
+    const text = MARK + key;
+    const msg = number % BINARY_EVERY ? text : { text, bytes: Buffer.from(text) };
     const payload = { uId: this.user, pId: this.pending.get(number), msg, rno: number, time: Date.now(), cid: key };
     if (this.queued) this.socket.emit("Send", payload, (error, answer) => (error ? this.again(number) : this.answered(number, answer)));
     else this.socket.emit("Send", payload, (answer) => this.answered(number, answer));
@@ -151,10 +153,10 @@ class Actor {
       return;
     }
     for (const { msg, mid, offset } of body.MSG) {
-      const key = typeof msg === "string" ? msg : msg.key;
-      const bytes = typeof msg === "string" ? key : Buffer.from(msg.bytes).toString();
-      if (bytes !== key) note("odd", this.name, `the bytes of ${key} are ${bytes}`);
-      note("got", this.name, key, mid, offset);
+      const text = typeof msg === "string" ? msg : msg.text;
+      const bytes = typeof msg === "string" ? text : Buffer.from(msg.bytes).toString();
+      if (bytes !== text || !text.startsWith(MARK)) note("odd", this.name, `the bytes of ${text} are ${bytes}`);
+      note("got", this.name, text.slice(MARK.length), mid, offset);
     }
   }
 }

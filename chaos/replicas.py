@@ -48,6 +48,12 @@ class Replicas:
         self._sentinels = [Redis(config, sentinel=True) for _ in range(SENTINELS)]
 
     @property
+    def servers(self) -> dict[str, Redis]:
+        """All, by name."""
+        sentinels = {f"Sentinel {number}": one for number, one in enumerate(self._sentinels)}
+        return {"Redis": self.master, "the replica": self.replica, **sentinels}
+
+    @property
     def url(self) -> str:
         """How to connect, by the Sentinels."""
         places = ",".join(f"127.0.0.1:{one.port}" for one in self._sentinels)
@@ -55,13 +61,13 @@ class Replicas:
 
     async def start(self) -> None:
         """Start all. The replica is in step when this returns, and the Sentinels know it and each other."""
-        for one in (self.master, self.replica, *self._sentinels):
+        for one in self.servers.values():
             await one.start()
         await self.settle()
 
     def stop(self) -> None:
         """End all, and remove their files."""
-        for one in (self.master, self.replica, *self._sentinels):
+        for one in self.servers.values():
             one.stop()
 
     async def fail_over(self, kind: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from signal import SIGCONT, SIGSTOP, Signals
 from typing import Any, Protocol, cast
 
 from twisted.internet.task import deferLater
 
 from chaos.daemon import Daemon
+from chaos.disclosed import Disclosed, LogSearch
 from chaos.replicas import Replicas
 from tests.support.launch import free_port
 from tests.support.rabbitmq import RabbitMQ
@@ -33,6 +34,9 @@ class Part(Protocol):
     def signal(self, number: Signals) -> None:
         """Send its process a signal."""
 
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged, over all its lives."""
+
     async def kill(self) -> None:
         """SIGKILL, and wait for its end."""
 
@@ -50,6 +54,7 @@ class Service:
         self.name = name
         self.port = server.port
         self._server = server
+        self.log_lines = server.log_lines
         self.signal = server.signal
         self.start = server.start
         self.end = server.end
@@ -70,6 +75,7 @@ class Member:
         self.name = name
         self.port = daemon.port
         self.daemon = daemon
+        self.log_lines = daemon.log_lines
         self.signal = daemon.signal
         self.start = daemon.start
         self.kill = daemon.kill
@@ -125,6 +131,16 @@ class Servers:
         """End the daemons, in order."""
         for member in self.members:
             await member.end()
+
+    def search(self, disclosed: Disclosed) -> LogSearch:
+        """Read the logs of all."""
+        search = LogSearch(disclosed)
+        for name, part in self.parts.items():
+            search.read(name, part.log_lines())
+        if isinstance(self.redis, Replicas):
+            for name, server in self.redis.servers.items():
+                search.read(name, server.log_lines())
+        return search
 
     async def abandon(self) -> None:
         """End all in any case, and remove their files."""

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from chaos.actors import Actors
 from chaos.cast import ROOM, Actor
+from chaos.disclosed import Disclosed
 from chaos.ledger import Ledger
 from chaos.proxy import Proxy
 
@@ -54,6 +55,7 @@ class Stage:
         self._asked: Counter[str] = Counter()
         self._joined: set[str] = set()
         self.ledger = ledger
+        self.disclosed = Disclosed(SECRET)
         self.node = Actors(reactor, self._noted, self._turned)
 
     @property
@@ -78,7 +80,9 @@ class Stage:
         for number, actor in enumerate(self.actors):
             url = f"http://127.0.0.1:{self._proxies[actor.name].port}/kschat"
             claims = {"data": {"id": actor.user, "rooms": "*"}, "exp": int(time.time()) + 86400}
-            self.node.open(actor, url, jwt.encode(claims, SECRET, "HS256"), self._seed * 1000 + number)
+            token = jwt.encode(claims, SECRET, "HS256")
+            self.disclosed.used(token)
+            self.node.open(actor, url, token, self._seed * 1000 + number)
         await self.until(lambda: len(self.ledger.here) == len(self.actors), "all clients to connect")
         for member in self._members:
             self.node.tell("join", actor=f"{member}.0", room=ROOM)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -46,6 +47,7 @@ class RabbitMQ:
         lines = f"listeners.tcp.default = 127.0.0.1:{self.port}\nloopback_users = none\n{config}"
         (self.directory / "rabbitmq.conf").write_text(lines)
         self._console = self.directory / "console"
+        self._printed = 0
         directory = str(self.directory)
         self._environment = {
             **os.environ,
@@ -73,7 +75,7 @@ class RabbitMQ:
         """Start it; it serves when this returns."""
         self._spawn()
         for _ in range(PATIENCE * 20):
-            said = self._console.read_bytes()
+            said = self._console.read_bytes()[self._printed :]
             if SERVES in said:
                 return
             if self._process is None or self._process.poll() is not None:
@@ -88,7 +90,8 @@ class RabbitMQ:
             self._epmd = subprocess.Popen(epmd, env=self._environment, stdout=DEVNULL, stderr=DEVNULL)
         # In a session of its own, so that what its script starts ends with it. No child of the reactor's: it outlives
         # a test, and trial would take it for a leak.
-        with self._console.open("wb") as output:
+        with self._console.open("ab") as output:
+            self._printed = self._console.stat().st_size
             self._process = subprocess.Popen(
                 [self._server], env=self._environment, stdout=output, stderr=output, start_new_session=True
             )
@@ -129,6 +132,12 @@ class RabbitMQ:
         """Crash, and come back with the same data on the same port."""
         self.kill()
         await self.start()
+
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged and printed, over all its lives."""
+        for path in (self._console, *sorted((self.directory / "log").rglob("*"))):
+            if path.is_file():
+                yield from path.read_text(errors="replace").splitlines()
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""
