@@ -1,12 +1,13 @@
 """Whether the promise holds when things break: ``python -m chaos``, or ``make chaos``.
 
-Four runs:
+The runs:
 
 * ``run``: one daemon on SQLite, which is killed while its clients' connections break.
 * ``cluster``: three daemons on one RabbitMQ and one Redis, any of which is killed, stopped or restarted, while clients
   move between daemons.
 * ``alone``: each such fault alone, and for how long it is felt.
 * ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second.
+* ``brokers``: two daemons on a RabbitMQ cluster of three nodes, each fault of a node alone.
 
 What they are made of:
 
@@ -18,6 +19,8 @@ What they are made of:
 * ``cuts``: which connection breaks, and how.
 * ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
 * ``replicas``: a Redis with a replica and Sentinels, and its failovers.
+* ``gate``: holds what passes between servers on the two sides of a partition.
+* ``nodes``: the three RabbitMQ nodes, and the ways between them.
 * ``archive``, ``inboxes``: what stands in the SQLite file, or in the store, afterwards.
 * ``disclosed``: tokens and texts, which no log may hold; each run searches the logs of all servers.
 * ``store``: opens the cluster's.

@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 
 from chaos.daemon import Daemon
 from chaos.disclosed import Disclosed, LogSearch
+from chaos.nodes import Nodes
 from chaos.replicas import Replicas
 from tests.support.launch import free_port
 from tests.support.rabbitmq import RabbitMQ
@@ -94,7 +95,9 @@ class Servers:
         secret: of the tokens.
         fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
         daemons: how many.
-        redis: another Redis than one of its own.
+        redis: another Redis than one of its own, with a replica.
+        wait: on that, ``redis_wait``.
+        rabbitmq: another RabbitMQ than one of its own, with several nodes.
 
     Attributes:
         redis: the store.
@@ -103,21 +106,33 @@ class Servers:
     """
 
     def __init__(
-        self, reactor: Any, secret: str, fsync: str = "always", daemons: int = 3, redis: Replicas | None = None
+        self,
+        reactor: Any,
+        secret: str,
+        fsync: str = "always",
+        daemons: int = 3,
+        *,
+        redis: Replicas | None = None,
+        wait: int = 1,
+        rabbitmq: Nodes | None = None,
     ) -> None:
-        self._rabbitmq = RabbitMQ()
+        self._rabbitmq: RabbitMQ | Nodes = rabbitmq or RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
         self.redis: Redis | Replicas = own or cast(Replicas, redis)
-        settings: dict[str, object] = {"store": "redis", "redis": self.redis.url, "amqp": self._rabbitmq.url}
+        settings: dict[str, object] = {"store": "redis"}
         if own is None:
-            settings["redis_replicas"] = 1
+            settings["redis_wait"] = wait
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True}
-        self.members = [
-            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, {**settings, "peer_listen": _inner()}))
-            for number in range(daemons)
-        ]
-        parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), *self.members]
+        self.members = []
+        for number in range(daemons):
+            url = self._rabbitmq.url if isinstance(self._rabbitmq, RabbitMQ) else self._rabbitmq.url_for(number)
+            redis_url = self.redis.url if isinstance(self.redis, Redis) else self.redis.url_for(number)
+            places = {"amqp": url, "redis": redis_url, "peer_listen": _inner()}
+            self.members.append(Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings | places)))
+        parts: list[Part] = [*self.members]
+        if isinstance(self._rabbitmq, RabbitMQ):
+            parts.append(Service("RabbitMQ", self._rabbitmq))
         if own is not None:
             parts.append(Service("Redis", own))
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
@@ -140,6 +155,9 @@ class Servers:
         if isinstance(self.redis, Replicas):
             for name, server in self.redis.servers.items():
                 search.read(name, server.log_lines())
+        if isinstance(self._rabbitmq, Nodes):
+            for node in self._rabbitmq.nodes:
+                search.read(f"RabbitMQ node {node.number}", node.rabbitmq.log_lines())
         return search
 
     async def abandon(self) -> None:

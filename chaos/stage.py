@@ -101,6 +101,15 @@ class Stage:
         for times in (1, 2):
             await self._ask_all(times)
 
+    async def settle_without_all(self, lull: float) -> None:
+        """The same where messages may be lost: wait until all is answered, and nothing came for ``lull`` seconds."""
+        ledger = self.ledger
+        answered = lambda: not ledger.unanswered and len(ledger.here) == len(self.actors)  # noqa: E731
+        await self.until(answered, "all to be answered", QUIET)
+        received = -1
+        while received != (received := ledger.receipts[0]):
+            await deferLater(self._reactor, lull)
+
     async def _look(self) -> None:
         """Let all look for all; again, while somebody does not see another who is there."""
         ids = sorted({actor.user for actor in self.actors})

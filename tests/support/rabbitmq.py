@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL
 
+import msgspec
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -27,20 +28,44 @@ PATIENCE = 90
 SERVES = b"completed with"
 
 
+class Membership(msgspec.Struct, frozen=True):
+    """What makes a broker one node of several.
+
+    Attributes:
+        name: of the node; its host is an address.
+        epmd_port: of the epmd that knows all nodes, which somebody else runs.
+        cookie: that the nodes share.
+        arguments: of Erlang, beside.
+    """
+
+    name: str
+    epmd_port: int
+    cookie: str
+    arguments: str = ""
+
+
 class RabbitMQ:
     """One broker, over all its lives, with user guest and password guest.
 
     Args:
         config: further lines of ``rabbitmq.conf``.
+        membership: where it is one node of several.
 
     Attributes:
         port: of AMQP.
+        dist_port: of Erlang's distribution, by which nodes talk to each other.
     """
 
-    def __init__(self, config: str = "") -> None:
+    def __init__(self, config: str = "", membership: Membership | None = None) -> None:
         self._server = require_rabbitmq()
         self.directory = Path(tempfile.mkdtemp(prefix="kschat-rabbitmq-"))
-        self.port, dist, self._epmd_port = free_ports(3)
+        self.port, self.dist_port, self._epmd_port = free_ports(3)
+        self._membership = membership
+        if membership is not None:
+            self._epmd_port = membership.epmd_port
+            cookie = self.directory / ".erlang.cookie"
+            cookie.write_text(membership.cookie)
+            cookie.chmod(0o400)
         for name in ("mnesia", "log"):
             (self.directory / name).mkdir()
         (self.directory / "enabled_plugins").write_text("[].\n")
@@ -54,14 +79,15 @@ class RabbitMQ:
             "HOME": directory,
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_DIST_PORT": str(dist),
-            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost" if membership is None else membership.name,
+            "RABBITMQ_USE_LONGNAME": "false" if membership is None else "true",
             "RABBITMQ_MNESIA_BASE": f"{directory}/mnesia",
             "RABBITMQ_LOG_BASE": f"{directory}/log",
             "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/enabled_plugins",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none +S 2:2 "
-            "-kernel inet_dist_use_interface {127,0,0,1}",
+            "-kernel inet_dist_use_interface {127,0,0,1}" + (f" {membership.arguments}" if membership else ""),
         }
         self._epmd: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +110,7 @@ class RabbitMQ:
         raise AssertionError(f"RabbitMQ does not serve: {said[-2000:]!r}")
 
     def _spawn(self) -> None:
-        if self._epmd is None:
+        if self._epmd is None and self._membership is None:
             # Erlang would leave one behind.
             epmd = [shutil.which("epmd") or "epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
             self._epmd = subprocess.Popen(epmd, env=self._environment, stdout=DEVNULL, stderr=DEVNULL)
@@ -115,8 +141,8 @@ class RabbitMQ:
         while self._process is not None and self._process.poll() is None:
             await deferLater(real_reactor(), 0.05)
 
-    async def ctl(self, *arguments: str) -> None:
-        """Do what ``rabbitmqctl`` does with these arguments."""
+    async def ctl(self, *arguments: str) -> str:
+        """Do what ``rabbitmqctl`` does with these arguments, and return what it prints."""
         program = str(Path(self._server).with_name("rabbitmqctl"))
         result = await deferToThread(
             subprocess.run,
@@ -127,6 +153,7 @@ class RabbitMQ:
             check=False,
         )
         assert result.returncode == 0, result.stderr
+        return result.stdout.decode()
 
     async def restart(self) -> None:
         """Crash, and come back with the same data on the same port."""
