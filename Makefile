@@ -7,11 +7,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Where npm's packages are: the clients of the tests, and the tutorial's server.
 NODE := $(patsubst %/package-lock.json,%,$(wildcard tests/node/package-lock.json bench/peers/node/package-lock.json))
-CODE := kschat tests tools attack chaos examples $(if $(wildcard bench/*.py),bench)
+CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py),bench)
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential conformance compatibility clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -80,6 +80,12 @@ attack: $(VENV)/.dev system-packages
 # plays others. `make test` plays a short profile.
 differential: $(VENV)/.dev system-packages
 	$(BIN)/python -m tests.differential $(DIFFERENTIAL)
+
+# Random bytes for all that reads those of others, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
+# longer, and keeps what covers more. `make test` plays what was kept.
+fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m fuzz $(FUZZ)
 
 # The Autobahn test suite's cases, some minutes; CASES="1.* 12.1.1" runs some. Writes docs/conformance.md.
 conformance: $(VENV)/.dev

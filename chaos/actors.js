@@ -16,7 +16,7 @@
 //     ["looked", actor, users who are not online]
 //     ["told", actor]     that the broker took its queue away
 //     ["err", actor, text]     an attempt to connect failed
-// A message is `ACTOR/NUMBER`, as its text (the key) and as its cid; some carry it in binary as well. What has no ack yet is
+// A message is `ACTOR/NUMBER` (the key), as its cid, and behind a mark as its text; some carry the text in binary as well. What has no ack yet is
 // sent again, in order, whenever the client is connected again; with `retries` the library does that.
 
 const path = require("node:path");
@@ -27,6 +27,7 @@ const libraries = {};
 const library = (version) => (libraries[version] ??= require(path.join(modules, `sio${version}`)));
 const actors = new Map();
 const BINARY_EVERY = 13;
+const MARK = "Kx7textOfAMessage:"; // as in disclosed.py: no log may hold it
 const AGAIN_AFTER = 50; // milliseconds until a refused message is sent again
 let talking = false;
 let notes = [];
@@ -66,7 +67,9 @@ class Actor {
     this.socket.on("disconnect", (reason) => note("shut", this.name, String(reason)));
     const refused = (error) => {
       const text = typeof error === "string" ? error : error.message;
-      note(/Authentication|namespace/.test(text) ? "odd" : "err", this.name, String(text));
+      // What the transport says: the status of an HTTP request, where there was one.
+      const status = error.description && (error.description.status ?? error.description.message ?? error.description);
+      note(/Authentication|namespace/.test(text) ? "odd" : "err", this.name, `${text} ${status ?? ""}`);
     };
     this.socket.on("connect_error", refused);
     this.socket.on("error", refused);
@@ -94,7 +97,8 @@ class Actor {
 
   emit(number) {
     const key = `${this.name}/${number}`;
-    const msg = number % BINARY_EVERY ? key : { key, bytes: Buffer.from(key) };
+    const text = MARK + key;
+    const msg = number % BINARY_EVERY ? text : { text, bytes: Buffer.from(text) };
     const payload = { uId: this.user, pId: this.pending.get(number), msg, rno: number, time: Date.now(), cid: key };
     if (this.queued) this.socket.emit("Send", payload, (error, answer) => (error ? this.again(number) : this.answered(number, answer)));
     else this.socket.emit("Send", payload, (answer) => this.answered(number, answer));
@@ -153,10 +157,10 @@ class Actor {
       return;
     }
     for (const { msg, mid, offset } of body.MSG) {
-      const key = typeof msg === "string" ? msg : msg.key;
-      const bytes = typeof msg === "string" ? key : Buffer.from(msg.bytes).toString();
-      if (bytes !== key) note("odd", this.name, `the bytes of ${key} are ${bytes}`);
-      note("got", this.name, key, mid, offset);
+      const text = typeof msg === "string" ? msg : msg.text;
+      const bytes = typeof msg === "string" ? text : Buffer.from(msg.bytes).toString();
+      if (bytes !== text || !text.startsWith(MARK)) note("odd", this.name, `the bytes of ${text} are ${bytes}`);
+      note("got", this.name, text.slice(MARK.length), mid, offset);
     }
   }
 }

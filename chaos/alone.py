@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from chaos import report
 from chaos.cast import Actor
+from chaos.disclosed import LogSearch
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
@@ -41,6 +42,7 @@ class Alone:
     """One run and its state.
 
     Attributes:
+        search: of all logs.
         felt: for how many seconds each fault was felt.
     """
 
@@ -53,6 +55,7 @@ class Alone:
         places = zip((ANN, BEN), self.servers.members, strict=False)
         proxies = {actor.name: Proxy(reactor, member.port) for actor, member in places}
         self.stage = Stage(reactor, options.seed, self.ledger, (), proxies)
+        self.search = LogSearch(self.stage.disclosed)
         self.felt: dict[str, float] = {}
         self.stuck = ""
 
@@ -76,6 +79,7 @@ class Alone:
                 self.stuck = str(stuck)
             await self.stage.close()
             await self.servers.end()
+            self.search = self.servers.search(self.stage.disclosed)
         finally:
             await self.stage.close()
             await self.servers.abandon()
@@ -126,6 +130,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
     await one.run()
     members = one.servers.members
     wrong = dict(one.ledger.verdict())
+    wrong |= report.disclosures(one.search, say)
     wrong["errors in the daemons' logs"] = sum(len(member.daemon.faults) for member in members)
     wrong["ends of daemons with a status"] = sum(any(member.statuses) for member in members)
     wrong[f"faults felt for more than {BOUND:g} s"] = sum(seconds > BOUND for seconds in one.felt.values())

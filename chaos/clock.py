@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from chaos import report
 from chaos.cast import Actor
 from chaos.daemon import Daemon
+from chaos.disclosed import LogSearch
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
@@ -125,6 +126,13 @@ class Kind:
         """End the daemons in order; their statuses."""
         return [await daemon.stop() for daemon in self.daemons]
 
+    def logs(self) -> Iterator[tuple[str, Iterator[str]]]:
+        """The lines of each server's log, by name."""
+        for number, daemon in enumerate(self.daemons):
+            yield f"daemon {number}", daemon.log_lines()
+        for service in self._services:
+            yield type(service).__name__, service.log_lines()
+
     async def abandon(self) -> None:
         """End all in any case, and remove its files."""
         for daemon in self.daemons:
@@ -139,6 +147,7 @@ class Steps:
     """One kind of daemons, and the steps of its clock.
 
     Attributes:
+        search: of all logs.
         felt: for how many seconds each step was felt at the most, by what it was.
         wrong: what must be 0, by name.
     """
@@ -152,6 +161,7 @@ class Steps:
         daemons = self.kind.daemons
         proxies = {ANN.name: Proxy(reactor, daemons[0].port), BEN.name: Proxy(reactor, daemons[-1].port)}
         self._stage = Stage(reactor, seed, self.ledger, (), proxies)
+        self.search = LogSearch(self._stage.disclosed)
         self.done: Counter[str] = Counter()
         self.felt: dict[str, float] = {}
         self.wrong: dict[str, int] = {}
@@ -171,6 +181,8 @@ class Steps:
                 self.wrong[str(stuck)] = 1
             await self._stage.close()
             self.wrong["ends of daemons with a status"] = sum(map(bool, await self.kind.end()))
+            for name, lines in self.kind.logs():
+                self.search.read(name, lines)
             self.wrong["errors in the daemons' logs"] = sum(len(daemon.faults) for daemon in self.kind.daemons)
         finally:
             await self._stage.close()
@@ -222,6 +234,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
         share = options.steps // len(options.kinds) + (number < options.steps % len(options.kinds))
         one = Steps(reactor, name, share, options.seed)
         await one.run()
+        one.wrong |= report.disclosures(one.search, say)
         _tell(name, share, one, say)
         wrong += [f"{name}: {what}" for what, count in one.wrong.items() if count]
     return wrong

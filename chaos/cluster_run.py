@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from chaos import inboxes, report
+from chaos.disclosed import LogSearch
 from chaos.ledger import Ledger
 from chaos.servers import Servers
 from chaos.stage import Stage, Stuck
@@ -31,6 +32,7 @@ class ClusterRun:
         self._servers = servers
         self._ledger = ledger
         self._stage = stage
+        self._search = LogSearch(stage.disclosed)
         self.stuck = ""
         self.wrong: dict[str, int] = {}
 
@@ -45,6 +47,7 @@ class ClusterRun:
                 self.stuck = str(stuck)
             await self._stage.close()
             await self._servers.end()
+            self._search = self._servers.search(self._stage.disclosed)
             await self._count()
         finally:
             await self._stage.close()
@@ -61,5 +64,6 @@ class ClusterRun:
 
     def tell(self, faults: Mapping[str, int], say: Callable[[str], object]) -> list[str]:
         """Say what happened; what must be 0 and is not."""
+        self.wrong |= report.disclosures(self._search, say)
         daemons = {member.name: member.daemon for member in self._servers.members}
         return report.verdict(self._ledger, faults, wrong=self.wrong, daemons=daemons, stuck=self.stuck, say=say)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from os import SEEK_END
 from signal import SIGKILL, SIGTERM, Signals
 from types import MappingProxyType
 from typing import Any
@@ -55,6 +57,8 @@ class Daemon:
         self._transport: Any = None
         self._log = bytearray()
         self._rest = b""
+        # All of it, over all lives; it is searched at the end.
+        self._whole = tempfile.TemporaryFile()  # noqa: SIM115 - closed by ``forget``
         self.faults: list[str] = []
 
     @property
@@ -64,12 +68,24 @@ class Daemon:
 
     def heard(self, data: bytes) -> None:
         """A piece of its log."""
+        self._whole.write(data)
         self._log += data
         del self._log[:-TAIL]
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if is_fault(text := line.decode(errors="replace")):
                 self.faults.append(text)
+
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged, over all its lives; until it is abandoned."""
+        self._whole.seek(0)
+        for line in self._whole:
+            yield line.rstrip(b"\n").decode(errors="replace")
+        self._whole.seek(0, SEEK_END)
+
+    def forget(self) -> None:
+        """Let go of its whole log."""
+        self._whole.close()
 
     async def start(self) -> None:
         """Start it; it serves when this returns. Raises DaemonFailed."""
@@ -96,9 +112,10 @@ class Daemon:
         self._transport.signalProcess(number.value)
 
     async def abandon(self) -> None:
-        """End it in any case."""
+        """End it in any case, and let go of its whole log."""
         if self._process is not None and not self._process.ended.called:
             await self._end(SIGKILL)
+        self.forget()
 
     async def _end(self, number: Signals) -> int:
         process = self._process

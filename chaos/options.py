@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["daemon", "cluster", "alone", "failover", "clock", "rolling"]
+Mode = Literal["daemon", "cluster", "alone", "failover", "brokers", "clock", "rolling"]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -21,11 +21,12 @@ class Options(msgspec.Struct, frozen=True):
             failovers.
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
-        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, the
-            ``clock`` that is set, or a ``rolling`` restart.
+        mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, each
+            fault of three RabbitMQ nodes (``brokers``), the ``clock`` that is set, or a ``rolling`` restart.
         stopped: seconds that a process of a cluster is stopped for.
         fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
         steps: how often the clock is set.
+        wait: ``redis_wait`` of the daemons on a Redis that fails over.
         clients: of a rolling restart.
         kinds: the daemons whose clock is set: ``memory``, ``sqlite``, ``relay``, ``cluster``.
     """
@@ -39,6 +40,7 @@ class Options(msgspec.Struct, frozen=True):
     stopped: float = 20.0
     fsync: str = "always"
     steps: int = 60
+    wait: int = 1
     clients: int = 300
     kinds: tuple[str, ...] = ("memory", "sqlite", "relay", "cluster")
 
@@ -63,6 +65,8 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--failover", action="store_true", help="two daemons on a Redis that its replica replaces again and again")
     add("--rolling", action="store_true", help="three daemons behind haproxy are restarted one by one, with a crowd")
     add("--clients", type=int, default=300, help="clients of a rolling restart (default 300)")
+    add("--wait", type=int, choices=(0, 1), help="redis_wait of those daemons (default 1); with 0 messages are lost")
+    add("--brokers", action="store_true", help="three RabbitMQ nodes, each fault of a node alone")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
     add("--kills", type=int, help="times that the one daemon is killed and started again (default 20)")
     add(
@@ -77,13 +81,16 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
-    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover", "clock", "rolling") if getattr(given, mode)]
+    kinds: tuple[Mode, ...] = ("cluster", "alone", "failover", "brokers", "clock", "rolling")
+    modes = [mode for mode in kinds if getattr(given, mode)]
     if modes and (given.kills or given.memory or given.keep):
         parser.error("--kills, --memory and --keep are of one daemon")
     if len(modes) > 1:
         parser.error(f"--{modes[0]} and --{modes[1]} are two runs")
-    if (given.alone or given.clock) and given.faults is not None:
-        parser.error("--alone does each fault once, and --clock has --steps")
+    if (given.alone or given.brokers or given.clock) and given.faults is not None:
+        parser.error("--alone and --brokers do each fault once, and --clock has --steps")
+    if given.wait is not None and not given.failover:
+        parser.error("--wait is of --failover")
     if given.steps < 4:
         parser.error("--steps is less than one for each kind of daemon, which are four")
     if given.kills is None:
@@ -105,5 +112,6 @@ def parse(arguments: Sequence[str]) -> Options:
         given.stopped,
         given.fsync,
         given.steps,
+        1 if given.wait is None else given.wait,
         given.clients,
     )

@@ -187,21 +187,27 @@ class Link:
 class Proxy:
     """Listens on a free port, and carries each connection to the daemon's.
 
+    Args:
+        reactor: the real one.
+        target: the port of 127.0.0.1 that connections are carried to.
+        interface: the address of the loopback where it listens.
+
     Attributes:
         port: where clients connect to.
         links: those that stand, the oldest first.
     """
 
-    def __init__(self, reactor: Any, target: int) -> None:
+    def __init__(self, reactor: Any, target: int, interface: str = "127.0.0.1") -> None:
         self._reactor = reactor
         self._target = target
+        self._interface = interface
         self._listening: IListeningPort | None = None
         self.port = 0
         self.links: list[Link] = []
 
     async def start(self) -> None:
         """Listen; after ``stop`` on the same port again."""
-        endpoint = TCP4ServerEndpoint(self._reactor, self.port, interface="127.0.0.1")
+        endpoint = TCP4ServerEndpoint(self._reactor, self.port, interface=self._interface)
         self._listening = await endpoint.listen(_Sides(self._accept))
         address = self._listening.getHost()
         assert isinstance(address, IPv4Address)

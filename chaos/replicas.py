@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hiredis import ReplyError
 from twisted.internet.task import deferLater
 
+from chaos.gate import Gate, address, number_of
+from chaos.proxy import Link
 from chaos.stage import Stuck
 from tests.support.redis import Redis
 
 #: The name by which Sentinels know the master.
 SERVICE: Final = "chat"
 
-#: How a master loses its place: Sentinels are told to replace it, or it is killed.
-KINDS: Final = ("ordered", "killed")
+#: How a master loses its place: Sentinels are told to replace it, it is killed, or it is cut off from the replica and
+#: two of the Sentinels, with one Sentinel and the daemon that asks only that one on its side.
+KINDS: Final = ("ordered", "killed", "cut off")
+
+#: Seconds that both sides go on for, once the other side has a master of its own.
+APART: Final = 5.0
 
 SENTINELS: Final = 3
 
@@ -28,7 +34,7 @@ class Replicas:
     """The servers over all their lives.
 
     Nothing in their own configuration keeps an old master from taking writes; daemons wait for the replica instead
-    (``redis_replicas``).
+    (``redis_wait``), unless the run is about what is lost otherwise.
 
     Args:
         reactor: the real one.
@@ -38,14 +44,30 @@ class Replicas:
     def __init__(self, reactor: Any, fsync: str = "always") -> None:
         self._reactor = reactor
         common = f"appendonly yes\nappendfsync {fsync}\nrepl-diskless-sync-delay 0\n"
-        self.master = Redis(common)
-        self.replica = Redis(f"{common}replicaof 127.0.0.1 {self.master.port}\n")
+        self.master = Redis(f"{common}{_announced(0)}")
+        self.replica = Redis(f"{common}{_announced(1)}replicaof {address(0)} {self.master.port}\n")
         config = (
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} {SENTINELS // 2 + 1}\n"
+            f"sentinel monitor {SERVICE} {address(0)} {self.master.port} {SENTINELS // 2 + 1}\n"
             f"sentinel down-after-milliseconds {SERVICE} 1000\nsentinel failover-timeout {SERVICE} 3000\n"
-            f'sentinel parallel-syncs {SERVICE} 1\nsentinel announce-ip "127.0.0.1"\n'
+            f"sentinel parallel-syncs {SERVICE} 1\n"
         )
-        self._sentinels = [Redis(config, sentinel=True) for _ in range(SENTINELS)]
+        self._sentinels = [
+            Redis(f'{config}bind-source-addr {address(at)}\nsentinel announce-ip "{address(at)}"\n', sentinel=True)
+            for at in range(2, 2 + SENTINELS)
+        ]
+        servers = (self.master, self.replica, *self._sentinels)
+        self._numbers = {server.port: number for number, server in enumerate(servers)}
+        self._cut: frozenset[int] = frozenset()
+        self._gates = [
+            Gate(reactor, number, server.port, whose=_whose, severed=self._severed)
+            for number, server in enumerate(servers)
+        ]
+
+    @property
+    def servers(self) -> dict[str, Redis]:
+        """All, by name."""
+        sentinels = {f"Sentinel {number}": one for number, one in enumerate(self._sentinels)}
+        return {"Redis": self.master, "the replica": self.replica, **sentinels}
 
     @property
     def url(self) -> str:
@@ -53,15 +75,26 @@ class Replicas:
         places = ",".join(f"127.0.0.1:{one.port}" for one in self._sentinels)
         return f"redis+sentinel://{places}/{SERVICE}/0"
 
+    def url_for(self, daemon: int) -> str:
+        """The same for a daemon, by its number. The first one asks only the Sentinel that is cut off with a master."""
+        return self.url if daemon else f"redis+sentinel://127.0.0.1:{self._sentinels[0].port}/{SERVICE}/0"
+
     async def start(self) -> None:
         """Start all. The replica is in step when this returns, and the Sentinels know it and each other."""
-        for one in (self.master, self.replica, *self._sentinels):
+        for gate in self._gates:
+            await gate.start()
+        for one in self.servers.values():
             await one.start()
         await self.settle()
 
+    async def close(self) -> None:
+        """Let no server reach another."""
+        for gate in self._gates:
+            await gate.stop()
+
     def stop(self) -> None:
         """End all, and remove their files."""
-        for one in (self.master, self.replica, *self._sentinels):
+        for one in self.servers.values():
             one.stop()
 
     async def fail_over(self, kind: str) -> None:
@@ -74,14 +107,21 @@ class Replicas:
             Stuck: it did not come in time.
         """
         old, new = self.master, self.replica
+        asked = self._sentinels
         if kind == "killed":
             old.kill()
+        elif kind == "cut off":
+            asked = asked[1:]
+            self._sever(frozenset((self._numbers[old.port], self._numbers[self._sentinels[0].port])))
         else:
             await self._until(self._ordered, "a Sentinel to begin a failover")
-        await self._until(lambda: self._names(new), "the Sentinels to name the replica as the master")
+        await self._until(lambda: self._names(new, asked), "the Sentinels to name the replica as the master")
         self.master, self.replica = new, old
         if kind == "killed":
             await old.start()
+        elif kind == "cut off":
+            await deferLater(self._reactor, APART)
+            self._sever(frozenset())
         await self.settle()
 
     async def settle(self) -> None:
@@ -95,12 +135,21 @@ class Replicas:
             return False
         return True
 
-    def _names(self, one: Redis) -> bool:
+    def _sever(self, numbers: frozenset[int]) -> None:
+        """Let these servers hear no others, nor be heard by them; and all hear all where there are none."""
+        self._cut = numbers
+        for gate in self._gates:
+            gate.hold()
+
+    def _severed(self, one: int, other: int) -> bool:
+        return (one in self._cut) is not (other in self._cut)
+
+    def _names(self, one: Redis, sentinels: Sequence[Redis]) -> bool:
         asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-        return all(sentinel.do(*asked)[1] == str(one.port).encode() for sentinel in self._sentinels)
+        return all(sentinel.do(*asked)[1] == str(one.port).encode() for sentinel in sentinels)
 
     def _in_step(self) -> bool:
-        if self._names(self.replica):
+        if self._names(self.replica, self._sentinels):
             # A busy machine kept the master from answering for a second, so the Sentinels replaced it once more.
             self.master, self.replica = self.replica, self.master
         master, replica = self.master.do("INFO", "replication"), self.replica.do("INFO", "replication")
@@ -138,3 +187,14 @@ class Replicas:
             if self._reactor.seconds() > end:
                 raise Stuck(f"waited {PATIENCE:g} s in vain for {what}\n{self._state()}")
             await deferLater(self._reactor, LOOK)
+
+
+def _announced(number: int) -> str:
+    """What a server says of itself to others, and by which address it connects to them."""
+    where = address(number)
+    return f"bind-source-addr {where}\nreplica-announce-ip {where}\n"
+
+
+def _whose(_: bytes, link: Link) -> int | None:
+    """A server connects from its own address."""
+    return number_of(link.client.transport.getPeer().host)

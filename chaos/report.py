@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from chaos.daemon import Daemon
+from chaos.disclosed import LogSearch
 from chaos.ledger import Ledger
 
 #: Texts of one kind that are shown.
@@ -69,6 +70,20 @@ def verdict(
             tell_log(daemon, say)
     counts = {**wrong, stuck: 1} if stuck else wrong
     return [name for name, count in counts.items() if count]
+
+
+def disclosures(search: LogSearch, say: Callable[[str], object]) -> dict[str, int]:
+    """What was read of all logs, and found in them: counts that must be 0."""
+    for name, (lines, size) in search.logs.items():
+        say(f"{f'the log of {name}':45}{lines:9,} lines, {size:,} characters, searched for tokens and texts")
+    for text in search.shown:
+        say(f"  {text}")
+    # A log that holds nothing was not read.
+    empty = sum(not lines for lines, _ in search.logs.values())
+    return {
+        "lines of logs with a token, text or secret": sum(search.found.values()),
+        "empty logs": empty or int(not search.logs),
+    }
 
 
 def tell_log(daemon: Daemon, say: Callable[[str], object]) -> None:

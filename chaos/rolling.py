@@ -62,7 +62,7 @@ class Away:
     """How long clients were without a connection, and how many connected in a second.
 
     Attributes:
-        began: when it was made.
+        began: when the clients did.
         longest: the most seconds, and of whom.
         over: each time that was longer than ``MOST_AWAY``.
         most: connections in one second, once ``begin`` was called.
@@ -119,7 +119,7 @@ class Rolling:
 
     async def play(self) -> None:
         """Restart each daemon."""
-        began = self._reactor.seconds()
+        began = self.away.began = self._reactor.seconds()
         await self.stage.begin()
         await deferLater(self._reactor, TALK)
         for member in self.servers.members:

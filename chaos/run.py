@@ -18,6 +18,7 @@ from chaos import archive, report
 from chaos.cast import make_cast
 from chaos.cuts import Cuts
 from chaos.daemon import Daemon
+from chaos.disclosed import LogSearch
 from chaos.ledger import Ledger
 from chaos.options import Options
 from chaos.proxy import Proxy
@@ -54,6 +55,7 @@ class Run:
         self.stage = Stage(reactor, options.seed, self.ledger, members, {actor.name: proxy for actor in actors})
         self._cuts = Cuts(reactor, self._chance, self.stage, [proxy])
         self._kills = 0
+        self.search = LogSearch(self.stage.disclosed)
         self.status = 0
         self.stuck = ""
 
@@ -73,6 +75,7 @@ class Run:
                 self.stuck = str(stuck)
             await self.stage.close()
             self.status = await self.daemon.stop()
+            self.search.read("the daemon", self.daemon.log_lines())
         finally:
             await self.stage.close()
             await self.daemon.abandon()
@@ -120,6 +123,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
         wrong = dict(one.ledger.verdict())
         if not options.memory:
             wrong |= archive.verdict(one.file, one.ledger.acked)
+        wrong |= report.disclosures(one.search, say)
         wrong["errors in the daemon's log"] = len(one.daemon.faults)
         wrong["status of the daemon's end"] = abs(one.status)
         return report.verdict(

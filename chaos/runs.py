@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from chaos import alone, clock, cluster, failover, rolling, run
+from chaos import alone, brokers, clock, cluster, failover, rolling, run
 from chaos.options import Options
 
 Run = Callable[[Any, Options, Callable[[str], object]], Awaitable[list[str]]]
@@ -17,6 +17,7 @@ RUNS: Final[Mapping[str, Run]] = MappingProxyType(
         "cluster": cluster.run,
         "alone": alone.run,
         "failover": failover.run,
+        "brokers": brokers.run,
         "clock": clock.run,
         "rolling": rolling.run,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from signal import SIGCONT, SIGSTOP, Signals
 from types import MappingProxyType
 from typing import Any, Protocol, cast
@@ -11,6 +11,8 @@ from typing import Any, Protocol, cast
 from twisted.internet.task import deferLater
 
 from chaos.daemon import Daemon
+from chaos.disclosed import Disclosed, LogSearch
+from chaos.nodes import Nodes
 from chaos.replicas import Replicas
 from tests.support.launch import free_port
 from tests.support.rabbitmq import RabbitMQ
@@ -34,6 +36,9 @@ class Part(Protocol):
     def signal(self, number: Signals) -> None:
         """Send its process a signal."""
 
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged, over all its lives."""
+
     async def kill(self) -> None:
         """SIGKILL, and wait for its end."""
 
@@ -51,6 +56,7 @@ class Service:
         self.name = name
         self.port = server.port
         self._server = server
+        self.log_lines = server.log_lines
         self.signal = server.signal
         self.start = server.start
         self.end = server.end
@@ -71,6 +77,7 @@ class Member:
         self.name = name
         self.port = daemon.port
         self.daemon = daemon
+        self.log_lines = daemon.log_lines
         self.signal = daemon.signal
         self.start = daemon.start
         self.kill = daemon.kill
@@ -89,7 +96,9 @@ class Servers:
         secret: of the tokens.
         fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
         daemons: how many.
-        redis: another Redis than one of its own.
+        redis: another Redis than one of its own, with a replica.
+        wait: on that, ``redis_wait``.
+        rabbitmq: another RabbitMQ than one of its own, with several nodes.
         more: other settings of the daemons.
 
     Attributes:
@@ -104,22 +113,29 @@ class Servers:
         secret: str,
         fsync: str = "always",
         daemons: int = 3,
+        *,
         redis: Replicas | None = None,
+        wait: int = 1,
+        rabbitmq: Nodes | None = None,
         more: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        self._rabbitmq = RabbitMQ()
+        self._rabbitmq: RabbitMQ | Nodes = rabbitmq or RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
         self.redis: Redis | Replicas = own or cast(Replicas, redis)
-        settings: dict[str, object] = {"store": "redis", "redis": self.redis.url, "amqp": self._rabbitmq.url}
+        settings: dict[str, object] = {"store": "redis"}
         if own is None:
-            settings["redis_replicas"] = 1
+            settings["redis_wait"] = wait
         # Soon enough for a connection that is half dead to be noticed in a run.
         settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True, **more}
-        self.members = [
-            Member(f"daemon {number}", Daemon(reactor, free_port(), secret, {**settings, "peer_listen": _inner()}))
-            for number in range(daemons)
-        ]
-        parts: list[Part] = [Service("RabbitMQ", self._rabbitmq), *self.members]
+        self.members = []
+        for number in range(daemons):
+            url = self._rabbitmq.url if isinstance(self._rabbitmq, RabbitMQ) else self._rabbitmq.url_for(number)
+            redis_url = self.redis.url if isinstance(self.redis, Redis) else self.redis.url_for(number)
+            places = {"amqp": url, "redis": redis_url, "peer_listen": _inner()}
+            self.members.append(Member(f"daemon {number}", Daemon(reactor, free_port(), secret, settings | places)))
+        parts: list[Part] = [*self.members]
+        if isinstance(self._rabbitmq, RabbitMQ):
+            parts.append(Service("RabbitMQ", self._rabbitmq))
         if own is not None:
             parts.append(Service("Redis", own))
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
@@ -133,6 +149,19 @@ class Servers:
         """End the daemons, in order."""
         for member in self.members:
             await member.end()
+
+    def search(self, disclosed: Disclosed) -> LogSearch:
+        """Read the logs of all."""
+        search = LogSearch(disclosed)
+        for name, part in self.parts.items():
+            search.read(name, part.log_lines())
+        if isinstance(self.redis, Replicas):
+            for name, server in self.redis.servers.items():
+                search.read(name, server.log_lines())
+        if isinstance(self._rabbitmq, Nodes):
+            for node in self._rabbitmq.nodes:
+                search.read(f"RabbitMQ node {node.number}", node.rabbitmq.log_lines())
+        return search
 
     async def abandon(self) -> None:
         """End all in any case, and remove their files."""

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from chaos.actors import Actors
 from chaos.cast import ROOM, Actor
+from chaos.disclosed import Disclosed
 from chaos.ledger import Ledger
 
 SECRET = "a secret of the chaos that is long enough for HS256"
@@ -71,6 +72,7 @@ class Stage:
         self._joined: set[str] = set()
         self.watch: Callable[[Sequence[Any]], None] = lambda note: None
         self.ledger = ledger
+        self.disclosed = Disclosed(SECRET)
         self.node = Actors(reactor, self._noted, self._turned)
 
     @property
@@ -95,7 +97,9 @@ class Stage:
         for number, actor in enumerate(self.actors):
             url = f"http://127.0.0.1:{self._proxies[actor.name].port}/kschat"
             claims = {"data": {"id": actor.user, "rooms": "*"}, "exp": int(time.time()) + 86400}
-            self.node.open(actor, url, jwt.encode(claims, SECRET, "HS256"), self._seed * 1000 + number)
+            token = jwt.encode(claims, SECRET, "HS256")
+            self.disclosed.used(token)
+            self.node.open(actor, url, token, self._seed * 1000 + number)
         await self.until(lambda: len(self.ledger.here) == len(self.actors), "all clients to connect")
         for member in self._members:
             self.node.tell("join", actor=f"{member}.0", room=ROOM)
@@ -117,6 +121,15 @@ class Stage:
         # What should not come, repeats above all, would come before the answers to these.
         for times in (1, 2):
             await self._ask_all(times)
+
+    async def settle_without_all(self, lull: float) -> None:
+        """The same where messages may be lost: wait until all is answered, and nothing came for ``lull`` seconds."""
+        ledger = self.ledger
+        answered = lambda: not ledger.unanswered and len(ledger.here) == len(self.actors)  # noqa: E731
+        await self.until(answered, "all to be answered", QUIET)
+        received = -1
+        while received != (received := ledger.receipts[0]):
+            await deferLater(self._reactor, lull)
 
     async def _look(self) -> None:
         """Let all look for all; again, while somebody does not see another who is there."""

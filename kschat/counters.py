@@ -69,6 +69,7 @@ class Counters:
         queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
         batch_seconds: of the pipeline's steps, by name (``store``, ``route``), for each batch.
         batch_messages: how many messages batches have.
         message_seconds: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``.
@@ -107,6 +108,7 @@ class Counters:
         "turn_seconds",
         "turned_away",
         "unrouted",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -139,5 +141,6 @@ class Counters:
         self.limited: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()

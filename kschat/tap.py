@@ -262,7 +262,7 @@ def make_service(
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
     router = _make_router(config, reactor, wall)
-    store = _make_store(config, backends, reactor, wall)
+    store = _make_store(config, backends, reactor, wall, counters)
     chat = _make_chat(
         config,
         budget=budget,
@@ -527,10 +527,10 @@ def _make_bus(config: Config, reactor: Any, wall: WallClock, counters: Counters)
         raise ConfigError(f"redis: {error}") from None
 
 
-def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallClock) -> IStore:
+def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallClock, counters: Counters) -> IStore:
     kind, argument = backends.store(config.store)
     try:
-        return kind.make(config, argument, reactor=reactor, wall=wall)
+        return kind.make(config, argument, reactor=reactor, wall=wall, counters=counters)
     except AddressError as error:
         raise ConfigError(f"{kind.name}: {error}") from None
 

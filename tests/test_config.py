@@ -49,7 +49,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "redis_pub": ("rediss://localhost/1", "rediss://localhost/1"),
     "redis_sub": ("redis+sentinel://localhost/name", "redis+sentinel://localhost/name"),
     "redis_prefix": ("chat", "chat"),
-    "redis_replicas": ("2", 2),
+    "redis_wait": ("2", 2),
+    "redis_wait_timeout": ("2.5", 2.5),
+    "redis_wait_disk": ("true", True),
     "redis_ca": (__file__, __file__),
     "redis_cert": (__file__, __file__),
     "redis_key": (__file__, __file__),
@@ -124,6 +126,12 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "log_format": ("json", "json"),
     "log_rotate": ("7", 7),
 }
+#: URLs of RabbitMQ, with several hosts too.
+RABBITMQ_URLS = (
+    "amqps://localhost/vhost",
+    "amqp://a,b:5673,[::1]:5672",
+    "amqps://u:p,w@a.example:5671,b.example/v?heartbeat=5",
+)
 #: What a setting's sample can't do without.
 RELAY = {"amqp": "amqp://localhost/", "store": "none"}
 PEERS = {"peer_listen": "tcp:3001:interface=127.0.0.1"}
@@ -132,6 +140,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
     "redis": RELAY,
     "redis_pub": {**RELAY, "redis": "redis://localhost/"},
     "redis_sub": {**RELAY, "redis": "redis://localhost/"},
+    "redis_wait_disk": {"redis_wait": "1"},
     "peer_url": PEERS,
     "peer_secret": PEERS,
 }
@@ -451,7 +460,7 @@ class TestNearMisses(ConfigTestCase):
             ("ping_interval", "'25'", "write 25"),
             ("ping_interval", "", "leave it out, or give a number"),
             ("ping_interval", "90000", "write 90 if you mean milliseconds"),
-            ("redis_replicas", "1000", "is more than 100 replicas"),
+            ("redis_wait", "1000", "is more than 100 replicas"),
             ("ping_interval", "300025s", "is not a number of seconds"),
             ("max_payload", "25s", "is not a whole number of bytes"),
             ("retention_days", "30d", "is not a number of days: write 30"),
@@ -504,10 +513,16 @@ class TestNearMisses(ConfigTestCase):
             "amqp://localhost:http/": "a host in it is not like name, name:port or [address]:port",
             "amqp://localhost/?heartbeats=5": "nothing is known of 'heartbeats' in its query: write heartbeat",
             "amqp://localhost/?heartbeat=abc": "Invalid heartbeat value 'abc'",
+            "a:5672,b:5672": "write amqp://a:5672,b:5672",
+            "amqp://a,,b/": "a host is missing before or behind a comma: write host:5672,host:5672",
+            "amqp://u:hunter2@a,/": "a host is missing before or behind a comma: write host:5672,host:5672",
+            "amqp://a,b:http/": "a host in it is not like name, name:port or [address]:port",
+            "amqp://a,b:0/": "a port is a number from 1 to 65535",
+            "amqp://u:hunter2@a/v,amqp://u:hunter2@b/v": "write one, with several hosts: …@host:5672,host:5672/vhost",
         }.items():
             self.assert_mended("amqp", text, mend, store="none")
             self.assertNotIn("hunter2", self.refusal({"amqp": text, "store": "none"}, KEY))
-        for right in ["amqp://localhost", "amqp://u:p%2F@[::1]:5672/%2F?heartbeat=5", "amqps://localhost/vhost"]:
+        for right in ["amqp://localhost", "amqp://u:p%2F@[::1]:5672/%2F?heartbeat=5", *RABBITMQ_URLS]:
             self.assertEqual(config.load({"amqp": right, "store": "none"}, KEY).amqp, right)
 
     def test_a_url_of_redis(self):

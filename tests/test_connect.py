@@ -179,6 +179,13 @@ class TestRedis(ConnectTestCase):
         text = await self.failed("redis", **relay, redis=f"redis://127.0.0.1:{port}/0")
         self.assertIn(f"127.0.0.1:{port}: Connection was refused", text)
 
+    async def test_the_replicas_that_a_store_waits_for(self) -> None:
+        redis, broker = await shared_redis(), await shared_rabbitmq()
+        text = await self.failed("redis", store="redis", amqp=broker.url, redis=redis.url, redis_wait="2")
+        self.assertEqual(text, f"127.0.0.1:{redis.port}: 0 replicas follow it, and redis_wait asks for 2")
+        found = await self.found(store="none", amqp=broker.url, redis=redis.url, redis_wait="2")
+        self.assertTrue(found["redis"].ok, found)
+
     async def test_sentinels_with_a_password_of_their_own(self) -> None:
         """The settings that docs/configuration.md names: ``?sentinel_user=…&sentinel_password=…``."""
         master = await self.redis("requirepass secret\n")
@@ -238,3 +245,14 @@ class TestRabbitMQ(ConnectTestCase):
         (port,) = free_ports(1)
         text = await self.failed("amqp", store="none", amqp=f"amqp://127.0.0.1:{port}/")
         self.assertIn(f"127.0.0.1:{port}: Connection was refused", text)
+
+    async def test_of_several_brokers_one_is_enough_and_what_is_wrong_with_the_others_is_said(self) -> None:
+        broker = await self.broker()
+        here, nowhere = f"127.0.0.1:{broker.port}", f"127.0.0.1:{free_ports(1)[0]}"
+        found = await self.found(store="none", amqp=f"amqp://guest:guest@{nowhere},{here}/%2F")
+        self.assertTrue(found["amqp"].ok)
+        refused, _, good = found["amqp"].text.partition("; ")
+        self.assertTrue(refused.startswith(f"{nowhere}: Connection was refused"), refused)
+        self.assertTrue(good.startswith(f"{here}, the exchange "), good)
+        text = await self.failed("amqp", store="none", amqp=f"amqp://{nowhere},{nowhere}/")
+        self.assertEqual(text.count("Connection was refused"), 2)

@@ -19,8 +19,9 @@ from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
 from kschat.backends import jwks
+from kschat.backends.amqp import Settings as AmqpSettings
+from kschat.backends.amqp import address, publish_plan, publisher, queues
 from kschat.backends.amqp import connection as amqp_connection
-from kschat.backends.amqp import publish_plan, publisher, queues
 from kschat.backends.redis.bus import outbox, presence_registry
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
@@ -295,6 +296,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(sqlite_retention.STEP_SECONDS),
         f"{many(sqlite_retention.STEP_ROWS)} rows",
         f"{many(sqlite_retention.PIECE_ROWS)} rows",
+    ),
+    "the wait for Redis's replicas, with `redis_wait`": (seconds(CONFIG.redis_wait_timeout),),
+    "time for TCP to RabbitMQ; to one of several hosts; the wait for a step of its handshake; of one of several": (
+        seconds(address.CONNECT_TIMEOUT),
+        seconds(address.CONNECT_TIMEOUT_OF_SEVERAL),
+        seconds(2 * AmqpSettings(url="").patience),
+        seconds(AmqpSettings(url="").patience),
     ),
     "commands that Redis has not answered": (many(redis_client.MAX_UNANSWERED),),
     "a user's id; `cid`; `rno`": (

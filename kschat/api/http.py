@@ -81,7 +81,9 @@ class ApiResource(Resource):
             self._audit(key, method, None, "not-allowed")
             raise ApiError("not-allowed", f"The key lacks the scope {method.scope}.")
         try:
-            body = method.decode(request.content.read() if request.content is not None else b"")
+            data = request.content.read() if request.content is not None else b""
+            data.decode()  # what is handed on as it is (msg, args) is not looked at by the decoder
+            body = method.decode(data)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             self._audit(key, method, None, "invalid")
             raise ApiError("invalid", f"{error}.") from None

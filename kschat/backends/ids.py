@@ -34,6 +34,14 @@ def ids_of(message: Message) -> int | str:
 def written(ids: int | str, sender: str, recipient: str) -> tuple[int | str, int | str, str | None]:
     """``uId`` and ``pId`` as they were written, and the sender's name. Raises ValueError: it is no such encoding."""
     if isinstance(ids, int):
-        return int(sender) if ids & 1 else sender, int(recipient) if ids & 2 else recipient, None
-    uid, pid, *name = json.loads(ids)
+        try:
+            return int(sender) if ids & 1 else sender, int(recipient) if ids & 2 else recipient, None
+        except ValueError:  # whose text shows them
+            raise ValueError("an id that should be a number") from None
+    found = json.loads(ids)
+    if type(found) is not list or len(found) not in (2, 3):
+        raise ValueError("ids that are no list of two or three")
+    uid, pid, *name = found
+    if type(uid) not in (int, str) or type(pid) not in (int, str) or (name and type(name[0]) is not str):
+        raise ValueError("ids that are neither numbers nor text")
     return uid, pid, name[0] if name else None

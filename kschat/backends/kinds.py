@@ -13,6 +13,7 @@ import msgspec
 
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import IStore
+from kschat.counters import Counters
 
 
 class UnknownStore(ValueError):
@@ -27,12 +28,13 @@ class MakeStore(Protocol):
         argument: what follows the store's name; "" for nothing.
         reactor: the real one.
         wall: the time of day.
+        counters: of the daemon, for what a store counts.
 
     Raises:
         AddressError: the configuration can't be used.
     """
 
-    def __call__(self, config: Any, argument: str, *, reactor: Any, wall: WallClock) -> IStore: ...
+    def __call__(self, config: Any, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> IStore: ...
 
 
 class CheckArgument(Protocol):

@@ -44,6 +44,7 @@ from kschat.chat.lines import MAX_LINE, line_of
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import number_of, parse_number, renumbered
 from kschat.chat.revocation import NumberedRevocation, Revocation
+from kschat.counters import Counters
 
 #: What a message costs beside its body and attachments, in bytes: a rough count of its objects.
 OVERHEAD = 600
@@ -426,7 +427,7 @@ class Configured(Protocol):
         """How many bytes of them."""
 
 
-def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> MemoryStore:
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> MemoryStore:
     return MemoryStore(config.store_messages, config.store_bytes)
 
 

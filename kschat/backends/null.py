@@ -26,6 +26,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.message import Error, Message
 from kschat.chat.revocation import NumberedRevocation, Revocation
+from kschat.counters import Counters
 
 _EMPTY: Final = InboxState()
 
@@ -120,7 +121,7 @@ def _kept_nothing() -> Deferred[Any]:
     return fail(StoreUnavailable("this server keeps no messages"))
 
 
-def _make(config: object, argument: str, *, reactor: Any, wall: WallClock) -> NullStore:
+def _make(config: object, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> NullStore:
     return NullStore()
 
 

@@ -77,7 +77,8 @@ async def try_all(config: Config, reactor: Any, backends: Backends = BACKENDS) -
     if config.amqp:
         parts.append(("amqp", partial(amqp.probe, amqp.settings_of(config), reactor)))
     parts += [
-        (name, partial(redis.probe, redis.settings_of(config, url), reactor))
+        # Only the store's replicas are waited for.
+        (name, partial(redis.probe, redis.settings_of(config, url), reactor, waits=name == config.store))
         for name in ("redis", "redis_pub", "redis_sub")
         if (url := getattr(config, name))
     ]

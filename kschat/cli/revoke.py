@@ -144,7 +144,17 @@ def _done(
 
 def _redis(settings: Mapping[str, str], url: str) -> redis.Settings:
     prefix, ca, cert, key = (settings[f"redis_{name}"] for name in ("prefix", "ca", "cert", "key"))
-    return redis.Settings(url=url, prefix=prefix, ca=ca, cert=cert, key=key)
+    wait, wait_timeout = int(settings["redis_wait"]), float(settings["redis_wait_timeout"])
+    return redis.Settings(
+        url=url,
+        prefix=prefix,
+        ca=ca,
+        cert=cert,
+        key=key,
+        wait=wait,
+        wait_timeout=wait_timeout,
+        patience=redis.patience(wait, wait_timeout),
+    )
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -601,7 +601,7 @@ class BoundedSite(Site):
         text, code = "{peer} {method} {uri} {code} {length}", request.code
         fields = {
             "peer": request.client_address.host,
-            "method": _text(request.method),
+            "method": _text(redacted(request.method)),  # any word may stand there
             "uri": _text(redacted(request.uri)),
             "code": code,
             "length": request.sentLength,

@@ -79,6 +79,7 @@ LABELLED: Final = (
     ("closed", "kschat_sessions_closed", "reason", "Sessions that were closed."),
     ("rejected", "kschat_handshakes_rejected", "code", "HTTP requests for a session that were refused, by code."),
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
+    ("waits", "kschat_redis_waits", "result", "Writes whose copies were waited for: enough, too_few, unanswered."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
 )
 

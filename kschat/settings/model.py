@@ -153,8 +153,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str,
         About(
             "RabbitMQ, which carries messages between daemons: "
-            "`amqp://user:password@host:5672/vhost?heartbeat=60`, or `amqps://…`. Needs the store `redis` or "
-            "`none`. Empty: this daemon works alone.",
+            "`amqp://user:password@host:5672/vhost?heartbeat=60`, or `amqps://…`. Of a cluster, several hosts: "
+            "`amqp://user:password@host:5672,host:5672/vhost` (see [operations](operations.md#a-cluster-of-rabbitmq)). "
+            "Needs the store `redis` or `none`. Empty: this daemon works alone.",
             masked=True,
         ),
     ] = ""
@@ -220,17 +221,28 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "channels belong to no database."
         ),
     ] = "ks"
-    redis_replicas: Annotated[
+    redis_wait: Annotated[
         int,
         About(
             "How many of Redis's replicas must have a message before it is acknowledged. With all of them, a "
-            "failover loses nothing that was acknowledged; while fewer follow, messages are refused (ER 3). 0: the "
-            "daemon waits for none.",
+            "failover loses nothing that was acknowledged (see [storage](storage.md#redis)); while fewer have it, "
+            "messages are refused (ER 3). 0: the daemon waits for none.",
             "replicas",
             0,
             100,
         ),
     ] = 0
+    redis_wait_timeout: Annotated[
+        float, About("How long they may take, before messages are refused.", "seconds", 0.01, 10)
+    ] = 1.0
+    redis_wait_disk: Annotated[
+        bool,
+        About(
+            "Whether a message must be on the disks of Redis and of so many replicas, where Redis can tell (7.2 or "
+            "newer, with `appendonly yes`). With `appendfsync everysec` a message then waits up to a second: set "
+            "`redis_wait_timeout` to 3."
+        ),
+    ] = False
     redis_ca: Annotated[
         str,
         About("File with the PEM certificates that Redis's certificate is verified against, instead of the system's."),

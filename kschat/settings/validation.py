@@ -194,6 +194,8 @@ def _check_backends(config: Config, backends: Backends, fault: Callable[[str, st
             raise fault(name, f"needs {other} too, or redis")
     if not 0 < len(config.redis_prefix.encode()) <= 100:
         raise fault("redis_prefix", "is empty, or longer than 100 bytes")
+    if config.redis_wait_disk and not config.redis_wait:
+        raise fault("redis_wait_disk", "is of no use without redis_wait")
     for name in ("amqp_ca", "amqp_cert", "amqp_key", "redis_ca", "redis_cert", "redis_key"):
         file = getattr(config, name)
         if file and not _is(Path.is_file, file):

@@ -96,6 +96,20 @@ def mend_surrogates(text: bytes) -> bytes:
     return _HALVES.sub(rb"\\ufffd", text.replace(b"\\\\", _BACKSLASH)).replace(_BACKSLASH, b"\\\\")
 
 
+def mend_utf8(text: bytes) -> bytes:
+    """``text`` with U+FFFD for bytes that are no UTF-8, as JavaScript reads it.
+
+    msgspec does not look at the bytes of what it leaves as it is (``msgspec.Raw``).
+    """
+    if text.isascii():
+        return text
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace").encode()
+    return text
+
+
 def split_array(text: bytes, max_depth: int) -> list[msgspec.Raw]:
     """The elements of a JSON array, each still text.
 

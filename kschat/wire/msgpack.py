@@ -96,6 +96,9 @@ MAX_VALUES: Final = 4_000
 #: Bytes that begin no array and no map. (Text may contain the others, too.)
 _NO_CONTAINERS: Final = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 
+#: Bytes by which a name in an object begins: text, or an integer.
+_NAMES: Final = frozenset((*range(0x80), *range(0xA0, 0xC0), *_INTEGERS, 0xD9, 0xDA, 0xDB, *range(0xE0, 0x100)))
+
 #: Half of a surrogate pair in what should be UTF-8, as programs in JavaScript write it.
 _HALVES: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
@@ -254,12 +257,10 @@ class _Reader:
         return size
 
     def _key(self) -> str:
-        text = msgspec.json.decode(self._value(0))
-        if isinstance(text, str):
-            return text
-        if type(text) is int:
-            return str(text)
-        raise ProtocolError("a name in an object that is no text")
+        # Looked at before it is read: in an object as a name another one may be nested, and so on, at any depth.
+        if self._data[self.position] not in _NAMES:
+            raise ProtocolError("a name in an object that is no text")
+        return str(msgspec.json.decode(self._value(0)))
 
     def _value(self, depth: int) -> bytes:
         """The JSON of the next value, which is nested in ``depth`` arrays and objects."""

@@ -23,6 +23,7 @@ from typing import Final
 from kschat.wire import engineio
 from kschat.wire.engineio import Frame, Revision
 from kschat.wire.errors import ProtocolError
+from kschat.wire.jsontext import mend_utf8
 
 _SEPARATOR: Final = b"\x1e"
 
@@ -78,8 +79,7 @@ def decode(body: bytes, revision: Revision) -> Iterator[Frame]:
     # Text begins with a digit of a length, so that what the Content-Type says need not be believed.
     if revision == 3 and body[0] <= 1:
         return _unpack(body)
-    if not body.isascii():
-        body = _mended(body)
+    body = mend_utf8(body)
     return _split(body) if revision == 4 else _cut(body)
 
 
@@ -97,14 +97,6 @@ def _packed(frame: Frame) -> bytes:
 def _units(text: bytes) -> int:
     """UTF-16 code units of UTF-8."""
     return len(text) if text.isascii() else len(text.decode("utf-8", "replace").encode("utf-16-le")) // 2
-
-
-def _mended(text: bytes) -> bytes:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return text.decode("utf-8", "replace").encode()
-    return text
 
 
 def _split(body: bytes) -> Iterator[Frame]:
@@ -154,4 +146,4 @@ def _unpack(body: bytes) -> Iterator[Frame]:
             raise ProtocolError("a truncated packed body")
         payload = body[end + 1 : stop]
         position = stop
-        yield Frame(payload, True) if kind else Frame(payload if payload.isascii() else _mended(payload))
+        yield Frame(payload, True) if kind else Frame(mend_utf8(payload))

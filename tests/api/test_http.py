@@ -108,6 +108,15 @@ class Access(ApiTestCase):
         for body in bodies:
             self.assertEqual((400, "invalid"), self.refused(self.ask("presence", body)), body)
 
+    def test_what_is_no_utf8_is_refused(self) -> None:
+        # Clients of a WebSocket close the connection at text that is no UTF-8.
+        for name, body in (
+            ("send", b'{"from":"ann","to":"ben","msg":"a\xe1b"}'),
+            ("emit", b'{"to":"ben","event":"news","args":["a\xe1b"]}'),
+            ("broadcast", b'{"event":"news","args":[{"k\xff":1}]}'),
+        ):
+            self.assertEqual((400, "invalid"), self.refused(self.ask(name, body)), body)
+
     def test_the_body_is_read_for_a_key_that_counts_alone(self) -> None:
         request = self.ask("send", {})
         takes = self.resource.takes_body

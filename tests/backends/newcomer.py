@@ -40,7 +40,7 @@ LOGGED = StoreKind(
     shared=False,
     keeps=True,
     needs={"amqp_exchange": "needs a name for nothing"},
-    make=lambda config, argument, *, reactor, wall: LoggedStore(argument),
+    make=lambda config, argument, *, reactor, wall, counters: LoggedStore(argument),
     look=lambda argument: f"{argument} it is",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -14,6 +15,7 @@ from kschat.backends.redis import RedisStore, Settings
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import IStore
 from kschat.chat.message import Message
+from kschat.counters import Counters
 from tests.support.redis import Redis
 from tests.support.waiting import real_reactor
 
@@ -37,13 +39,18 @@ class StoreTestCase(TestCase):
 
     timeout = 120
 
+    @cached_property
+    def counters(self) -> Counters:
+        """Of this test's stores."""
+        return Counters()
+
     def settings(self, url: str, **changes: Any) -> Settings:
         """Of this test's stores."""
         return Settings(**{"url": url, "prefix": self.id(), "patience": 2.0, "last_retry": 0.2, **changes})
 
     def made(self, url: str, wall: WallClock = time.time, **changes: Any) -> RedisStore:
         """A store that was not started."""
-        store = RedisStore(self.settings(url, **changes), real_reactor(), wall)
+        store = RedisStore(self.settings(url, **changes), real_reactor(), wall, self.counters)
         self.addCleanup(store.stop)
         return store
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 from itertools import count
+from socket import create_server
 from typing import Any
 from unittest.mock import ANY
 
@@ -390,7 +391,7 @@ class BeginningTests(AmqpTestCase):
     async def test_to_stop_while_it_connects_ends_at_once(self) -> None:
         router = self.raw()
         connecting: Deferred[Any] = Deferred()
-        self.patch(router._endpoint, "connect", lambda factory: connecting)
+        self.patch(router._brokers[0].endpoint, "connect", lambda factory: connecting)
         router.start()
         await self.soon(router.stop())
 
@@ -757,6 +758,91 @@ class BrokenTests(AmqpTestCase):
         self.broker.kill()
         await self.soon(down)
         await self.soon(router.stop())
+
+
+class SeveralTests(AmqpTestCase):
+    """Several hosts: one is used, and another one when that can't be."""
+
+    def several(self, *ports: int) -> str:
+        return f"amqp://guest:guest@{','.join(f'127.0.0.1:{port}' for port in ports)}/%2F"
+
+    async def test_when_a_broker_dies_the_next_one_is_used(self) -> None:
+        first = RabbitMQ()
+        self.addCleanup(first.stop)
+        await first.start()
+        url = self.several(first.port, self.broker.port)
+        with capturedLogs() as events:
+            router, arrivals = await self.started(url=url)
+            await router.bind("ben", "a")
+            down, up = arrivals.next(RouterEvent.DOWN), arrivals.next(RouterEvent.UP)
+            first.kill()
+            await self.soon(down)
+            await self.soon(up)
+        told = [text for event in events if "RabbitMQ at" in (text := formatEvent(event) or "")]
+        self.assertEqual(len(told), 3, told)
+        self.assertIn(f"connected to RabbitMQ at 127.0.0.1:{first.port} in", told[0])
+        self.assertIn(f"RabbitMQ at 127.0.0.1:{first.port} is lost: ", told[1])
+        self.assertIn(f"connected to RabbitMQ at 127.0.0.1:{self.broker.port} in", told[2])
+        other, _ = await self.started()
+        batch = stored("ben")
+        self.assertEqual(await other.publish(batch, exact=True), [True])
+        while not arrivals.all:
+            await self.soon(_turn())
+        self.assertEqual(arrivals.all, batch)
+        # One that comes now finds the dead one first.
+        late, _ = await self.started(url=url)
+        self.assertEqual(await late.publish(stored("ben"), exact=True), [True])
+
+    async def test_one_that_answers_nothing_and_one_that_is_not_there_are_passed_over_and_said_once(self) -> None:
+        with create_server(("127.0.0.1", 0)) as silent:
+            (nobody,) = free_ports(1)
+            silent_port = silent.getsockname()[1]
+            with capturedLogs() as events:
+                await self.started(url=self.several(silent_port, nobody, self.broker.port), patience=1.0)
+        told = [text for event in events if "RabbitMQ at" in (text := formatEvent(event) or "")]
+        self.assertEqual(
+            [text.partition(": ")[0].partition(" in ")[0] for text in told],
+            [
+                f"RabbitMQ at 127.0.0.1:{silent_port} can't be used",
+                f"RabbitMQ at 127.0.0.1:{nobody} can't be reached",
+                f"connected to RabbitMQ at 127.0.0.1:{self.broker.port}",
+            ],
+        )
+
+    async def test_all_are_tried_before_it_waits_and_each_reason_is_said_once(self) -> None:
+        ports = free_ports(3)
+        router = self.raw(url=self.several(*ports), first_retry=0.01, last_retry=0.02)
+        tried: list[str] = []
+        for one in router._brokers:
+            connect = one.endpoint.connect
+
+            def trying(factory: Any, place: str = one.place, connect: Any = connect) -> Deferred[Any]:
+                tried.append(place)
+                asked: Deferred[Any] = connect(factory)
+                return asked
+
+            self.patch(one.endpoint, "connect", trying)
+        with capturedLogs() as events:
+            router.start()
+            while router.figures["tries"] < 4:
+                await self.soon(_turn())
+        await router.stop()
+        places = [f"127.0.0.1:{port}" for port in ports]
+        # A round begins with the one after the last.
+        self.assertEqual(tried[:9], places * 3)
+        told = [text for event in events if "RabbitMQ at" in (text := formatEvent(event) or "")]
+        begun = [text.partition(" can't be reached: ")[0] for text in told]
+        self.assertEqual(begun, [f"RabbitMQ at {place}" for place in places])
+
+    async def test_to_stop_while_the_first_is_connected_tries_no_other(self) -> None:
+        router = self.raw(url=self.several(1, 2))
+        connecting: Deferred[Any] = Deferred()
+        tried: list[int] = []
+        self.patch(router._brokers[0].endpoint, "connect", lambda _: connecting)
+        self.patch(router._brokers[1].endpoint, "connect", lambda _: tried.append(1))
+        router.start()
+        await self.soon(router.stop())
+        self.assertEqual(tried, [])
 
 
 class NeighboursTests(AmqpTestCase):

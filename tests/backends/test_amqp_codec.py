@@ -31,6 +31,15 @@ class TutorialTests(SynchronousTestCase):
             self.assertEqual(unpacked(packed([read])), [read])
             self.assertIn(b'"msg":"x"', as_tutorial(read.message))
 
+    def test_what_is_no_utf8_is_read_as_javascript_reads_it(self) -> None:
+        # A client of a WebSocket closes the connection at text that is no UTF-8, each time that it comes.
+        for msg, shown in (
+            (b'"a\xe1b"', b'"a\xef\xbf\xbdb"'),
+            (b'{"k\xff":["\xc3\xa9"]}', b'{"k\xef\xbf\xbd":["\xc3\xa9"]}'),
+        ):
+            body = b'{"uId":"ann","pId":"ben","msg":%b,"msgTime":7}' % msg
+            self.assertEqual(bytes(from_tutorial(body, lambda: "0" * 24).message.msg), shown)
+
     def test_a_name_goes_along_and_nothing_else_changes(self) -> None:
         message = Message("0" * 24, "ann", "ben", "ann", "ben", Raw(b'"x"'), 7)
         self.assertNotIn(b"name", as_tutorial(message))

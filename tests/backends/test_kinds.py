@@ -9,6 +9,7 @@ from twisted.trial import unittest
 from kschat.backends.kinds import UnknownStore
 from kschat.backends.table import BACKENDS
 from kschat.cli.connect import try_all
+from kschat.counters import Counters
 from kschat.settings import SETTINGS, Config, ConfigError, load
 from tests.backends.newcomer import WITH_IT
 from tests.e2e.chatting import sending
@@ -83,5 +84,6 @@ class TableTests(unittest.SynchronousTestCase):
         config = load({"secret": SECRET}, {})
         for kind in BACKENDS.stores:
             if kind.name != "redis":
-                store = kind.make(config, "x.db" if kind.argument else "", reactor=real_reactor(), wall=lambda: 0.0)
+                argument = "x.db" if kind.argument else ""
+                store = kind.make(config, argument, reactor=real_reactor(), wall=lambda: 0.0, counters=Counters())
                 self.assertEqual(store.keeps, kind.keeps, kind.name)

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.backends.redis.store.codec import (
     GENERATION,
     BatchEncoder,
+    StoredError,
     answers,
     id_of,
     listed_of,
@@ -26,6 +27,29 @@ from kschat.chat.mids import number_of
 from tests.contracts.made import awkward_messages, message, mid
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+class Damaged(SynchronousTestCase):
+    """What stands in Redis and is no message."""
+
+    def test_it_is_refused_by_an_error_that_shows_nothing_of_it(self) -> None:
+        whole = ["00000000", "ann", "ben", 0, 1, None, b'"text"', []]
+        pack = msgspec.msgpack.encode
+        ids = ("5", "[1]", '[1,{},"text"]', '["x",1,2]', "text", "[" * 100_000, 1)
+        for rest in (
+            b"",
+            b"\x98",
+            b"text",
+            pack(whole[:4]),
+            pack([b"text"] * 8),
+            pack(whole) + b"\xff",
+            b"\x98\xa1\xff" + pack(whole)[10:],
+            *(pack([*whole[:3], one, *whole[4:]]) for one in ids),
+        ):
+            for read in (message_of, lambda id_, rest: listed_of(id_, rest, True)):
+                error = self.assertRaises(StoredError, read, b"1-1", rest)
+                self.assertNotIn("text", repr(error))
+        self.assertRaises(StoredError, message_of, b"no id", pack(whole))
 
 
 class TestPacking(SynchronousTestCase):

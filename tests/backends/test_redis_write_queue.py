@@ -10,7 +10,9 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.backends.redis import Settings
 from kschat.backends.redis.client.connection import RedisUnavailable
+from kschat.backends.redis.store.copies import Copies
 from kschat.backends.redis.store.write_queue import (
     ASSUMED_ROOM_SIZE,
     MAX_SCRIPT_BYTES,
@@ -20,6 +22,7 @@ from kschat.backends.redis.store.write_queue import (
 )
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Message
+from kschat.counters import Counters
 from tests.contracts.made import message, to
 
 
@@ -38,10 +41,22 @@ class FakeClient:
         self.sent.append((command, answer))
         return answer
 
-    def answer(self) -> None:
-        """Answer the oldest."""
-        command, answer = self.sent.pop(0)
-        answer.callback(command[0])
+    def answer(self, answer: Any = None) -> None:
+        """Answer the oldest, with its own name if with nothing else."""
+        command, asked = self.sent.pop(0)
+        asked.callback(command[0] if answer is None else answer)
+
+    def abort(self, reason: str) -> None:
+        """Lose the connection."""
+        self.up = False
+        self.why = reason
+
+    def lose(self) -> None:
+        """Let what was sent fail, as a lost connection does, in order."""
+        self.up = False
+        sent, self.sent = self.sent, []
+        for _, answer in sent:
+            answer.errback(RedisUnavailable(self.why))
 
 
 class TestWriteQueue(SynchronousTestCase):
@@ -171,3 +186,83 @@ class TestWriteQueue(SynchronousTestCase):
         self.assertEqual([part.messages for part in parts], [batch[:2], batch[2:]])
         for one in (joined, later, waiting):
             self.assertEqual(self.successResultOf(one), [7, b"ok"])
+
+
+class WaitingTests(SynchronousTestCase):
+    """What is sent when, where a copy must have it."""
+
+    def setUp(self) -> None:
+        self.client = FakeClient()
+        self.counters = Counters()
+        copies = Copies(Settings(url="redis://h", wait=1), self.counters)
+        self.queue = WriteQueue(self.client, copies)  # type: ignore[arg-type]
+
+    def do(self, name: str) -> Deferred[Any]:
+        return self.queue.do(1, lambda: (name,))
+
+    def sent(self) -> list[str]:
+        return [command[0] for command, _ in self.client.sent]
+
+    def test_each_is_answered_when_the_copy_has_it(self) -> None:
+        asked = self.do("a")
+        self.assertEqual(self.client.sent[1][0], ("WAIT", 1, 1000))
+        self.client.answer()
+        self.assertNoResult(asked)
+        self.client.answer(1)
+        self.assertEqual(self.successResultOf(asked), "a")
+        self.assertEqual(self.counters.waits, {"enough": 1})
+
+    def test_what_is_sent_behind_a_wait_shares_the_next(self) -> None:
+        asked = [self.do(name) for name in "abc"]
+        self.assertEqual(self.sent(), ["a", "WAIT", "b", "c"], "Redis does b and c together when it has waited")
+        self.client.answer()
+        self.client.answer(1)
+        self.assertEqual(self.sent(), ["b", "c", "WAIT"])
+        self.assertEqual([one.called for one in asked], [True, False, False])
+        self.client.answer()
+        self.client.answer()
+        self.assertNoResult(asked[1])
+        self.client.answer(1)
+        self.assertEqual([self.successResultOf(one) for one in asked], list("abc"))
+        self.assertEqual((self.sent(), self.counters.waits), ([], {"enough": 3}))
+
+    def test_too_few_copies_refuse_what_waited_and_what_is_behind(self) -> None:
+        asked = [self.do(name) for name in "abc"]
+        self.client.answer()
+        self.client.answer(0)
+        self.client.lose()
+        for one in asked:
+            self.failureResultOf(one, RedisUnavailable)
+        self.assertIn("only 0 of 1 replicas have what was written", self.client.why)
+        self.assertEqual(self.counters.waits, {"too_few": 1, "unanswered": 2})
+        self.client.up = True
+        self.do("d")
+        self.assertEqual(self.sent(), ["d", "WAIT"])
+
+    def test_a_lost_connection_refuses_all_that_no_copy_is_known_to_have(self) -> None:
+        asked = [self.do(name) for name in "abc"]
+        self.client.answer()
+        self.client.lose()
+        for one in asked:
+            self.failureResultOf(one, RedisUnavailable)
+        self.assertEqual(self.counters.waits, {"unanswered": 3})
+
+    def test_what_redis_refuses_is_refused_when_the_others_are_answered(self) -> None:
+        asked = [self.do("a"), self.do("b")]
+        self.client.sent.pop(0)[1].errback(ValueError("no"))
+        self.client.answer(1)
+        self.failureResultOf(asked[0], ValueError)
+        self.client.answer()
+        self.client.answer(1)
+        self.assertEqual(self.successResultOf(asked[1]), "b")
+
+    def test_what_is_asked_by_an_answer_waits_too(self) -> None:
+        asked: list[Deferred[Any]] = []
+        self.do("a").addCallback(lambda _: asked.append(self.do("b")))
+        self.client.answer()
+        self.client.answer(1)
+        self.assertEqual(self.sent(), ["b", "WAIT"])
+        self.client.answer()
+        self.assertNoResult(asked[0])
+        self.client.answer(1)
+        self.assertEqual(self.successResultOf(asked[0]), "b")

@@ -19,11 +19,15 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(("cluster", 30), (parse(["--cluster"]).mode, parse(["--cluster"]).faults))
         self.assertEqual(("alone", "daemon"), (parse(["--alone"]).mode, parse([]).mode))
         self.assertEqual(("failover", 20), (parse(["--failover"]).mode, parse(["--failover"]).faults))
+        self.assertEqual((1, 0), (parse(["--failover"]).wait, parse(["--failover", "--wait", "0"]).wait))
+        self.assertEqual("brokers", parse(["--brokers"]).mode)
         for wrong in (
             ["--cluster", "--memory"],
             ["--cluster", "--alone"],
             ["--alone", "--faults", "3"],
             ["--failover", "--alone"],
+            ["--brokers", "--faults", "3"],
+            ["--brokers", "--wait", "0"],
         ):
             with self.assertRaises(SystemExit):
                 parse(wrong)

@@ -23,6 +23,12 @@ OPTIONS: Final = ("receipts", "carbons", "batch", "recover", "typing")
 #: How a client proves what it was written: by pongs and acks, by one of them, not at all.
 MODES: Final = ("all", "pong", "acks", "none")
 
+#: Which tokens are revoked: all of a user; the one of a socket; and those of its user that were issued until then.
+REVOKED: Final = ("user", "jti", "issued")
+
+#: By which token another one is replaced: a new one, the first of the same user, or one of another user.
+RENEWED: Final = ("new", "new", "first", "other")
+
 #: How a message is written.
 FORMS: Final = ("text", "number", "object", "binary", "wrong user", "long peer")
 
@@ -42,6 +48,12 @@ _WEIGHTS: Final = {
     "sync": 4,
     "join": 6,
     "leave": 2,
+    "block": 4,
+    "unblock": 3,
+    "blocked": 2,
+    "token": 3,
+    "revoke": 2,
+    "lift": 2,
     "logout": 3,
     "logout all": 3,
     "part": 3,
@@ -51,9 +63,20 @@ _WEIGHTS: Final = {
 }
 
 
+#: What comes so many times as often in some sequences: what is rare and shows only beside its like.
+_THEMES: Final[tuple[dict[str, int], ...]] = (
+    {},
+    {},
+    {"block": 4, "unblock": 2, "typing": 6, "presence": 5, "settle": 3},
+    {"token": 4, "revoke": 4, "lift": 4},
+)
+
+
 def random_sequence(random: Random, length: int, daemons: int) -> Sequence_:
     """What clients do: ``length`` operations, the first of which connect some."""
-    names = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=length)
+    theme = random.choice(_THEMES)
+    weights = [weight * theme.get(name, 1) for name, weight in _WEIGHTS.items()]
+    names = random.choices(list(_WEIGHTS), weights, k=length)
     names[:USERS] = ["connect"] * len(names[:USERS])
     return [_random_operation(random, name, daemons) for name in names]
 
@@ -62,7 +85,8 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
     whom, peer, daemon = random.randrange(12), random.randrange(USERS + ROOMS), random.randrange(daemons)
     if name == "connect":
         options = [option for option in OPTIONS if random.random() < 0.45]
-        return [name, random.randrange(USERS), daemon, options, random.choice(MODES[:3] + MODES)]
+        asked = [name, random.randrange(USERS), daemon, options, random.choice(MODES[:3] + MODES)]
+        return [*asked, _recipients(random)] if random.random() < 0.2 else asked
     if name == "again":
         return [name, whom, daemon, random.choice((0, 0, 0, -1, -3, 5))]
     if name == "race":
@@ -76,7 +100,7 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
         return [name, [[random.randrange(12), random.randrange(USERS + ROOMS)] for _ in range(random.randint(2, 8))]]
     if name in ("read", "history"):
         return [name, whom, peer, random.randrange(-1, 10), random.choice((1, 2, 5, 100))]
-    if name == "typing":
+    if name in ("typing", "block", "unblock"):
         return [name, whom, peer]
     if name == "presence":
         return [name, whom, random.sample(range(USERS), random.randint(0, USERS))]
@@ -86,7 +110,18 @@ def _random_operation(random: Random, name: str, daemons: int) -> Operation:
         return [name, whom, random.randrange(ROOMS)]
     if name == "mode":
         return [name, whom, random.choice(MODES)]
+    if name == "token":
+        return [name, whom, random.choice(RENEWED), random.choice((None, _recipients(random)))]
+    if name == "revoke":
+        return [name, whom, daemon, random.choice(REVOKED)]
+    if name == "lift":
+        return [name, daemon]
     return [name] if name == "settle" else [name, whom]
+
+
+def _recipients(random: Random) -> list[int]:
+    """To whom a token lets its user write."""
+    return random.sample(range(USERS), random.randint(0, 3))
 
 
 async def shrunk(operations: Sequence_, fails: Callable[[Sequence_], Awaitable[bool]], tries: int = 400) -> Sequence_:

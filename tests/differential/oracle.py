@@ -55,11 +55,32 @@ class Box:
         return len(self.messages)
 
 
+@dataclass(frozen=True)
+class Token:
+    """What lets a socket in.
+
+    Attributes:
+        user: whose it is.
+        id: its ``jti``, which no other one has.
+        issued: its ``iat``.
+        to: whom it may write to; None: everybody.
+    """
+
+    user: str
+    id: str
+    issued: int
+    to: frozenset[str] | None = None
+
+    def may_write_to(self, peer: str) -> bool:
+        return self.to is None or peer[0] == "#" or peer in self.to
+
+
 @dataclass(eq=False)
 class Device:
     """A socket that was let in.
 
     Attributes:
+        token: by which; the one that holds.
         begins: it has all up to some offset between these two.
         pids: what it shows when it comes back, and what it has shown.
         more: whether it is told events that the tutorial does not know.
@@ -69,7 +90,7 @@ class Device:
         watches: by user, whether it was online as far as this socket was told.
     """
 
-    user: str
+    token: Token
     options: frozenset[str]
     mode: str
     begins: tuple[int, int]
@@ -81,6 +102,10 @@ class Device:
     may: Counter[Told] = field(default_factory=Counter)
     bases: dict[str, int] = field(default_factory=dict)
     watches: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def user(self) -> str:
+        return self.token.user
 
     @property
     def proves(self) -> bool:
@@ -105,6 +130,13 @@ class Oracle:
         self.moved: set[str] = set()
         #: by user, when a socket that ended since the last rest may have done so
         self.latest: dict[str, int] = {}
+        #: whom each user blocks, as pairs; and the pairs that changed since the last rest
+        self.blocks: set[tuple[str, str]] = set()
+        self.unsettled: set[tuple[str, str]] = set()
+        #: users and ids whose tokens are revoked; and by user, until when they were issued
+        self.revoked: set[str] = set()
+        self.revoked_ids: set[str] = set()
+        self.revoked_until: dict[str, int] = {}
         #: when each user was last seen, at the earliest and at the latest
         self.seen: dict[str, tuple[int, int]] = {}
 
@@ -115,6 +147,37 @@ class Oracle:
 
     def online(self, user: str) -> bool:
         return bool(self.of(user))
+
+    def blocked(self, user: str) -> list[str]:
+        return sorted(peer for one, peer in self.blocks if one == user)
+
+    def block(self, user: str, peer: str, *, blocked: bool) -> None:
+        """``user`` blocks ``peer`` from now on, or does so no more. Daemons hear of it a moment later."""
+        (self.blocks.add if blocked else self.blocks.discard)((user, peer))
+        self.unsettled.add((user, peer))
+        self.moved.add(user)
+
+    def hides(self, user: str, watcher: str) -> bool:
+        """Whether ``user`` is shown to ``watcher`` as one of whom nothing is known."""
+        return (user, watcher) in self.blocks
+
+    def sees(self, watcher: str, user: str) -> bool:
+        """Whether ``watcher`` sees that ``user`` is online."""
+        return self.online(user) and not self.hides(user, watcher)
+
+    def revoke(self, kind: str, token: Token) -> None:
+        """Tokens count no more: all of its user, this one, or those of its user that were issued until it was."""
+        if kind == "user":
+            self.revoked.add(token.user)
+        elif kind == "jti":
+            self.revoked_ids.add(token.id)
+        else:
+            self.revoked_until[token.user] = max(token.issued, self.revoked_until.get(token.user, 0))
+
+    def refuses(self, token: Token) -> bool:
+        """Whether a token is revoked."""
+        until = self.revoked_until.get(token.user, -1)
+        return token.user in self.revoked or token.id in self.revoked_ids or token.issued <= until
 
     def joined(self, device: Device) -> None:
         """A socket was let in."""
@@ -182,6 +245,13 @@ class Oracle:
             self.boxes[user].messages.append(message)
         if cid is not None:
             self.known[(message.sender, cid)] = message
+        self._tell_carbon(origin, message)
+
+    def swallowed(self, origin: Device, message: Kept) -> None:
+        """A message was acknowledged whose recipient blocks its sender: its sender's other devices alone see it."""
+        self._tell_carbon(origin, message)
+
+    def _tell_carbon(self, origin: Device, message: Kept) -> None:
         sender = message.sender
         self.tell(
             lambda device: device.user == sender and "carbons" in device.options and device is not origin,
@@ -260,6 +330,7 @@ class Oracle:
                 self._receipts(device)
         self.told.clear()
         self.moved.clear()
+        self.unsettled.clear()
         self.latest.clear()
 
     def _receipts(self, device: Device) -> None:

@@ -7,10 +7,13 @@ from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
+from twisted.internet.defer import Deferred
+
+from kschat.chat.revocation import RevocationRequest
 from tests.chat.peers import Received
 from tests.differential.operations import ROOMS, USERS, Operation
-from tests.differential.oracle import Device, Kept, Oracle
-from tests.differential.players import Player
+from tests.differential.oracle import Device, Kept, Oracle, Token
+from tests.differential.players import Player, written
 from tests.differential.worlds import MAX_ROOM, World, all_quiet
 
 #: Seconds until what must be must be, on a loaded machine.
@@ -38,12 +41,15 @@ class Play:
     def __init__(self, world: World, patience: float = PATIENCE) -> None:
         self._world = world
         self._patience = patience
-        mark = str(uuid4().int)[:12]
+        self._mark = mark = str(uuid4().int)[:12]
         self._users = [f"7{mark}{number}" for number in range(USERS)]
         self._rooms = [f"#{mark}{number}" for number in range(ROOMS)]
         self._oracle = Oracle(self._users, MAX_ROOM)
         self._players: list[Player] = []
         self._numbers = count(1)
+        self._tokens = count(1)
+        #: those who have blocked somebody at any time
+        self._blockers: set[str] = set()
         self.done = 0
 
     async def run(self, operations: Sequence[Operation]) -> None:
@@ -67,10 +73,12 @@ class Play:
 
     async def _ask_everything(self) -> None:
         """Of each user, what the store knows."""
+        await self._do_lift(0)
         for user in range(USERS):
             await self._do_connect(user, user, [], "none")
             whom = len(self._living()) - 1
             await self._do_conversations(whom)
+            await self._do_blocked(whom)
             for peer in range(USERS + ROOMS):
                 await self._do_history(whom, peer, -1, 100)
             await self._do_sync(whom, 0)
@@ -120,8 +128,20 @@ class Play:
 
     # Coming and going.
 
-    async def _do_connect(self, user: int, daemon: int, options: list[str], mode: str) -> None:
-        await self._connect([(daemon, self._users[user], options, mode, None)])
+    async def _do_connect(
+        self, user: int, daemon: int, options: list[str], mode: str, to: list[int] | None = None
+    ) -> None:
+        token = self._token(self._users[user], None if to is None else frozenset(self._users[one] for one in to))
+        await self._connect([(daemon, token, options, mode, None)])
+
+    def _token(self, user: str, to: frozenset[str] | None) -> Token:
+        """A token like no other."""
+        number = next(self._tokens)
+        return Token(user, f"{self._mark}-{number}", number, to)
+
+    def _like(self, player: Player) -> Token:
+        """Another token for who had one."""
+        return self._token(player.user, player.token.to)
 
     async def _do_again(self, whom: int, daemon: int, further: int) -> None:
         """A client comes back that had a socket, and perhaps still has it, with recovery."""
@@ -130,7 +150,7 @@ class Play:
             return
         offset = max(self._noted(earlier) + further, 0)
         claim = (earlier.client.pid or "", offset)
-        await self._connect([(daemon, earlier.user, sorted(earlier.options), "all", claim)])
+        await self._connect([(daemon, self._like(earlier), sorted(earlier.options), "all", claim)])
 
     async def _do_race(self, whom: int, daemon: int, other: int) -> None:
         """A client comes back twice at once."""
@@ -140,7 +160,7 @@ class Play:
         claim = (earlier.client.pid or "", self._noted(earlier))
         options = sorted(earlier.options)
         await self._do_settle()
-        await self._connect([(one, earlier.user, options, "all", claim) for one in (daemon, other)])
+        await self._connect([(one, self._like(earlier), options, "all", claim) for one in (daemon, other)])
 
     def _recoverable(self, number: int) -> Player | None:
         able = [one for one in self._players if one.device is not None and one.client.pid]
@@ -150,18 +170,23 @@ class Play:
         offsets = player.client.offsets()
         return int(offsets[-1]) if offsets else self._oracle.boxes[player.user].low
 
-    async def _connect(self, wanted: Sequence[tuple[int, str, list[str], str, tuple[str, int] | None]]) -> None:
+    async def _connect(self, wanted: Sequence[tuple[int, Token, list[str], str, tuple[str, int] | None]]) -> None:
         daemons, oracle = self._world.daemons, self._oracle
         fresh = []
-        for daemon, user, options, mode, claim in wanted:
+        for daemon, token, options, mode, claim in wanted:
             auth = {} if claim is None else {"pid": claim[0], "offset": str(claim[1])}
-            player = Player(daemons[daemon % len(daemons)], user, options, mode, auth)
+            player = Player(daemons[daemon % len(daemons)], token, options, mode, auth)
             self._players.append(player)
             fresh.append(player)
         earliest = self._world.milliseconds
         await self._until(lambda: all(player.answered for player in fresh), "a CONNECT to be answered")
-        for player, (_, user, options, mode, claim) in zip(fresh, wanted, strict=True):
+        for player, (_, token, options, mode, claim) in zip(fresh, wanted, strict=True):
+            if oracle.refuses(token):
+                _same(player.client.refused, {"message": "Authentication error"}, "how a revoked token is refused")
+                player.client.drop()
+                continue
             _same(player.client.refused, None, "why a socket was refused")
+            user = token.user
             box, pid = oracle.boxes[user], player.client.pid
             _same(bool(pid), "recover" in options, "whether a pid was given")
             begins = (box.low, oracle.high(user))
@@ -170,7 +195,7 @@ class Play:
                 _same(pid == claim[0], recovered, "whether it was recovered")
                 if recovered:
                     begins = (claim[1], claim[1])
-            device = Device(user, frozenset(options), mode, begins, more=bool(options))
+            device = Device(token, frozenset(options), mode, begins, more=bool(options))
             player.device = device
             if pid:
                 device.pids = (pid,) if claim is None else (pid, claim[0])
@@ -181,7 +206,7 @@ class Play:
             if len(wanted) == 1:
                 for other in ended:
                     oracle.left(other, earliest, self._world.milliseconds + LATE)
-        if len(wanted) > 1:
+        if len(wanted) > 1 and fresh[0].device is not None:
             await self._one_of(fresh, wanted[0][4])
 
     async def _one_of(self, fresh: list[Player], claim: tuple[str, int] | None) -> None:
@@ -240,7 +265,62 @@ class Play:
 
     def _gone(self, player: Player) -> None:
         player.client.read()
-        _same((player.alive, player.client.dismissed), (False, True), "whether a socket was logged out")
+        _same((player.alive, player.client.dismissed), (False, True), "whether a socket was disconnected")
+
+    # Tokens.
+
+    async def _do_token(self, whom: int, which: str, to: list[int] | None) -> None:
+        """A client gives another token in the place of its own."""
+        player = self._one(whom)
+        if player is None or player.device is None:
+            return
+        user = self._users[(self._users.index(player.user) + (which == "other")) % USERS]
+        token = self._token(user, None if to is None else frozenset(self._users[one] for one in to))
+        if which == "first":
+            token = next(one.first_token for one in self._players if one.user == user)
+        good = user == player.user and not self._oracle.refuses(token)
+        answer = await self._ask(player, "Token", {"token": written(token)})
+        _same(answer["ER"], 0 if good else 6, f"ER of Token ({which})")
+        if good:
+            player.device.token = token
+
+    async def _do_revoke(self, whom: int, daemon: int, kind: str) -> None:
+        """An operator revokes tokens: their sockets end on all daemons, and nobody comes in with them."""
+        player = self._one(whom)
+        if player is None:
+            return
+        token, oracle, before = player.token, self._oracle, self._world.milliseconds
+        requests = {
+            "user": RevocationRequest(user=token.user),
+            "jti": RevocationRequest(jti=token.id),
+            "issued": RevocationRequest(user=token.user, issued_before=token.issued),
+        }
+        await self._revoke(requests[kind], daemon)
+        oracle.revoke(kind, token)
+        ended = [one for one in self._living() if oracle.refuses(one.token)]
+        await self._until(lambda: not any(one.alive for one in ended), "all sockets of revoked tokens to end")
+        for one in ended:
+            self._gone(one)
+            assert one.device is not None
+            expected = [{"reason": "revoked", "retryIn": 0}] if one.device.more else []
+            _same(one.client.events("Goodbye"), expected, "Goodbye of a revoked token")
+            oracle.left(one.device, before, self._world.milliseconds + LATE)
+        await self._fence()
+        # On no daemon does it let anybody in; what the oracle says of that is looked at there.
+        await self._connect([(at, token, [], "none", None) for at in range(len(self._world.daemons))])
+
+    async def _do_lift(self, daemon: int) -> None:
+        """All users whose tokens were revoked may come back."""
+        for user in sorted(self._oracle.revoked):
+            await self._revoke(RevocationRequest(user=user, lift=True), daemon)
+        self._oracle.revoked.clear()
+        await self._fence()
+
+    async def _revoke(self, request: RevocationRequest, daemon: int) -> None:
+        daemons = self._world.daemons
+        asked: Deferred[None] = daemons[daemon % len(daemons)].context.operations.revoke(request)
+        await self._until(lambda: asked.called and not asked.paused, "tokens to be revoked")
+        await asked
 
     async def _do_mode(self, whom: int, mode: str) -> None:
         player = self._one(whom)
@@ -283,8 +363,8 @@ class Play:
             answers.append((answer, player, peer, form, cid, msg, payload))
         # What was sent at once has the order of its mids; that of each sender is the order of sending.
         orders: dict[Player, list[str]] = {}
-        for answer, player, *_ in answers:
-            if "mid" in answer and not answer.get("repeat"):
+        for answer, player, peer, *_ in answers:
+            if "mid" in answer and not answer.get("repeat") and not self._oracle.hides(peer, player.user):
                 orders.setdefault(player, []).append(answer["mid"])
         for order in orders.values():
             _same(order, sorted(order), "the order of one sender's messages")
@@ -315,7 +395,8 @@ class Play:
         oracle = self._oracle
         (told,) = [one for one in player.client.events("RESPSEND") if one["RANDOMNO"] == payload["rno"]]
         refused = {"wrong user": 6, "long peer": 1}.get(form)
-        if refused is None and not oracle.may_send(player.user, peer, cid):
+        may = player.token.may_write_to(peer) and oracle.may_send(player.user, peer, cid)
+        if refused is None and not may:
             refused = 6
         if refused is not None:
             _same((answer.get("ER"), told["ER"]), (refused, refused), f"ER of a Send ({form})")
@@ -336,7 +417,10 @@ class Play:
             }
             known = Kept(answer["mid"], player.user, peer, body)
             assert player.device is not None
-            oracle.sent(player.device, known, cid)
+            if oracle.hides(peer, player.user):
+                oracle.swallowed(player.device, known)
+            else:
+                oracle.sent(player.device, known, cid)
         _same((answer["uId"], answer["msgTime"]), (known.body["uId"], known.body["msgTime"]), "the answer to a Send")
         expected = (0, known.body["uId"], known.body["pId"], known.body["msg"], known.body["msgTime"], known.mid)
         shown = tuple(told[name] for name in ("ER", "SID", "RID", "MSG", "MSGTIME", "mid"))
@@ -346,11 +430,43 @@ class Play:
         player, to = self._one(whom), self._peer(peer)
         if player is None:
             return
-        _same(await self._ask(player, "Typing", {"pId": to}), {"ER": 0}, "the answer to Typing")
-        if to[0] != "#":
+        answer = await self._ask(player, "Typing", {"pId": to})
+        _same(answer["ER"], 0 if player.token.may_write_to(to) else 6, "ER of Typing")
+        if answer["ER"]:
+            return
+        oracle, pairs = self._oracle, {(player.user, to), (to, player.user)}
+        unsettled = bool(oracle.unsettled & pairs)
+        if to[0] != "#" and (unsettled or not oracle.blocks & pairs):
             told = ("RESPTYPING", player.user)
-            # One that emits an event beyond the tutorial's a moment later may be told as well.
-            self._oracle.tell(lambda device: device.user == to and device.more, told, lambda device: device.user == to)
+            # One that emits an event beyond the tutorial's a moment later may be told as well; and so may all, while a
+            # daemon has not heard of a block, or of its end.
+            oracle.tell(
+                lambda device: device.user == to and device.more and not unsettled,
+                told,
+                lambda device: device.user == to,
+            )
+
+    async def _do_block(self, whom: int, peer: int) -> None:
+        await self._block("Block", whom, peer)
+
+    async def _do_unblock(self, whom: int, peer: int) -> None:
+        await self._block("Unblock", whom, peer)
+
+    async def _block(self, name: str, whom: int, peer: int) -> None:
+        player, to = self._one(whom), self._peer(peer)
+        if player is None:
+            return
+        wrong = to[0] == "#" or to == player.user
+        answer = await self._ask(player, name, {"pId": to})
+        _same(answer["ER"], 1 if wrong else 0, f"ER of {name}")
+        if not wrong:
+            self._blockers.add(player.user)
+            self._oracle.block(player.user, to, blocked=name == "Block")
+
+    async def _do_blocked(self, whom: int) -> None:
+        player = self._one(whom)
+        if player is not None:
+            _same(await self._ask(player, "Blocked"), {"ids": self._oracle.blocked(player.user)}, "Blocked")
 
     # What is asked for.
 
@@ -424,15 +540,17 @@ class Play:
         for user, state in answer.items():
             online, seen = state["online"], state["lastSeen"]
             if user not in oracle.moved:
-                _same(online, oracle.online(user), "whether a user is online")
-            self._check_seen(user, online, seen)
+                _same(online, oracle.sees(player.user, user), "whether a user is online")
+            self._check_seen(player.user, user, online=online, seen=seen)
         # What was told before the answer is older than it.
         device.watches = {user: answer[user]["online"] for user in users}
         player.watched_since = player.presence_before(answer)
 
-    def _check_seen(self, user: str, online: bool, seen: int | None) -> None:
+    def _check_seen(self, watcher: str, user: str, *, online: bool, seen: int | None) -> None:
         oracle = self._oracle
-        if online:
+        if oracle.hides(user, watcher) and user not in oracle.moved:
+            _same(seen, None, "lastSeen of who blocks")
+        elif online:
             _same(seen, None, "lastSeen of who is online")
         elif seen is not None:
             earliest, latest = oracle.seen.get(user, (0, 0))
@@ -555,13 +673,15 @@ class Play:
             if known[user] is online:
                 raise Disagreement(f"that a user is {'online' if online else 'offline'} was told twice")
             known[user] = online
-            self._check_seen_told(user, online, seen)
+            self._check_seen_told(player.user, user, online=online, seen=seen)
         if final:
             for user, online in known.items():
-                _same(online, self._oracle.online(user), f"what was last told of the presence of {user}")
+                _same(online, self._oracle.sees(player.user, user), f"what was last told of the presence of {user}")
 
-    def _check_seen_told(self, user: str, online: bool, seen: int | None) -> None:
-        _same(seen is None, online, "whether lastSeen is told")
+    def _check_seen_told(self, watcher: str, user: str, *, online: bool, seen: int | None) -> None:
+        # Who blocks is shown as offline and no more; what was told since the last look may be from before or after.
+        if online or user not in self._blockers:
+            _same(seen is None, online, f"whether lastSeen is told to {watcher}")
 
 
 def _received(player: Player) -> list[Received]:

@@ -6,27 +6,44 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tests.chat.peers import Daemon
-from tests.differential.oracle import Device, Told
+import jwt
+
+from tests.chat.daemon import SECRET
+from tests.chat.peers import Client, Daemon
+from tests.differential.oracle import Device, Token, Told
 
 
 class Player:
     """One client, and the socket that it has.
 
+    Args:
+        daemon: where it connects.
+        token: by which, at first.
+        options: what it asks for.
+        mode: how it proves what it is written.
+        auth: what else it says.
+
     Attributes:
+        first_token: by which it connected.
         device: what the oracle knows of it; None until it was let in.
         watched_since: how often it had been told of a presence before its last Presence was answered.
     """
 
-    def __init__(self, daemon: Daemon, user: str, options: list[str], mode: str, auth: Mapping[str, Any]) -> None:
-        self.user = user
+    def __init__(self, daemon: Daemon, token: Token, options: list[str], mode: str, auth: Mapping[str, Any]) -> None:
+        self.first_token = token
+        self.user = token.user
         self.options = frozenset(options)
         self.mode = mode
         self.device: Device | None = None
-        self.client = daemon.client(user, rooms="*")
+        self.client = Client(daemon.chat, token.user, written(token), 4, {})
         self._acked = 0
         self.watched_since = 0
         self.client.join(**dict.fromkeys(options, True), **auth)
+
+    @property
+    def token(self) -> Token:
+        """The one that holds."""
+        return self.first_token if self.device is None else self.device.token
 
     @property
     def answered(self) -> bool:
@@ -80,3 +97,12 @@ class Player:
     def presence(self) -> list[tuple[str, bool, int | None]]:
         """What it was told of others' presence, in order."""
         return [(one["id"], one["online"], one["lastSeen"]) for one in self.client.events("RESPPRESENCE")]
+
+
+def written(token: Token) -> str:
+    """A token as a client shows it. Whom it may write to is written in each way in turn."""
+    data: dict[str, Any] = {"id": token.user, "rooms": "*"}
+    if token.to is not None:
+        ways = (str, int, lambda user: f"*{user[1:]}")
+        data["to"] = [ways[number % 3](user) for number, user in enumerate(sorted(token.to))]
+    return jwt.encode({"data": data, "jti": token.id, "iat": token.issued}, SECRET, "HS256")

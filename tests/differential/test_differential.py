@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from kschat.backends.memory import MemoryStore
+from kschat.chat import commands
+from kschat.chat.blocks import BlockLists
+from kschat.chat.cluster_commands import ClusterCommand, Revoked
+from kschat.chat.interfaces import Blocks
 from kschat.chat.notifier import Notifier
+from kschat.chat.operations import Operations
+from kschat.chat.presence import Presence
 from tests.differential.operations import Sequence_, as_text, random_sequence, shrunk
 from tests.differential.play import Disagreement, Play
 from tests.differential.worlds import OnRedis, OnSqlite, Simulated, World
@@ -127,12 +135,50 @@ class FaultsAreSeen(WorldTestCase):
         self.assertTrue(await fails(small))
 
 
+class WhoMayIsSeen(WorldTestCase):
+    """Of block lists, of whom tokens let write to, and of revoked tokens a fault would be seen."""
+
+    async def seen(self, *operations: list[object]) -> str:
+        first = [["connect", 0, 0, ["receipts"], "all"], ["connect", 1, 1, ["receipts"], "all", [2]]]
+        world = await self.world(Simulated(3, 1))
+        try:
+            await Play(world, 2.0).run([*first, *operations])
+        except Disagreement as error:
+            return str(error)
+        raise self.failureException("the fault was not seen")
+
+    async def test_what_a_blocked_user_sends_would_be(self) -> None:
+        self.patch(MemoryStore, "block", lambda self, user, peer, most: succeed(True))
+        seen = await self.seen(["block", 0, 2], ["connect", 2, 2, [], "all"], ["send", 2, 0, "text", None], ["settle"])
+        self.assertIn("offset", seen)
+
+    async def test_the_presence_of_one_who_blocks_would_be(self) -> None:
+        self.patch(Presence, "_block_changed", lambda self, change: None)
+        self.assertIn("presence", await self.seen(["presence", 1, [0]], ["block", 0, 1], ["settle"]))
+
+    async def test_typing_of_one_who_is_blocked_would_be(self) -> None:
+        self.patch(BlockLists, "between", lambda self, user, peers: succeed(Blocks()))
+        seen = await self.seen(["block", 1, 0], ["settle"], ["typing", 0, 1], ["settle"])
+        self.assertIn("RESPTYPING", seen)
+
+    async def test_a_message_that_a_token_does_not_allow_would_be(self) -> None:
+        self.patch(commands, "ensure_may_write", lambda to, recipient: None)
+        self.assertIn("ER of a Send", await self.seen(["send", 1, 0, "text", None]))
+
+    async def test_a_socket_of_a_revoked_token_would_be(self) -> None:
+        heard = Operations.on_commands
+
+        def deaf(self: Operations, user: str | None, heard_commands: Sequence[ClusterCommand]) -> None:
+            heard(self, user, [one for one in heard_commands if type(one) is not Revoked])
+
+        self.patch(Operations, "on_commands", deaf)
+        self.assertIn("revoked", await self.seen(["revoke", 1, 0, "user"]))
+
+
 class Shrinking(SynchronousTestCase):
     def shrunk(self, operations: Sequence_, needed: set[int]) -> Sequence_:
         async def fails(part: Sequence_) -> bool:
             return needed <= {one[0] for one in part}
-
-        from twisted.internet.defer import Deferred
 
         return self.successResultOf(Deferred.fromCoroutine(shrunk(operations, fails)))
 

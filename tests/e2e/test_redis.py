@@ -22,8 +22,8 @@ class ClusterTestCase(unittest.TestCase):
     def setUp(self) -> None:
         require_node()
 
-    async def daemons(self, redis_config: str = "") -> list[Daemon]:
-        """Two that act as one."""
+    async def daemons(self, redis_config: str = "", **more: str) -> list[Daemon]:
+        """Two that act as one; where they wait for a replica, there is one."""
         broker = await shared_rabbitmq()
         self.redis = Redis(redis_config)
         self.addCleanup(self.redis.stop)
@@ -33,7 +33,12 @@ class ClusterTestCase(unittest.TestCase):
             "redis": self.redis.url,
             "amqp": broker.url,
             "amqp_exchange": new_user("exchange"),
+            **more,
         }
+        if "redis_wait" in more:
+            self.replica = Redis(f"replicaof 127.0.0.1 {self.redis.port}\n")
+            self.addCleanup(self.replica.stop)
+            await self.replica.start()
         daemons = [await Daemon.start(self, **settings) for _ in range(2)]
         for daemon in daemons:
             await daemon.ready_becomes("ready")
@@ -106,6 +111,25 @@ class RedisFails(ClusterTestCase):
         for daemon in (one, other):
             await daemon.ready_becomes("ready")
         self.assertEqual(1, await self.passes(a, alice, bob, b, "the first that is kept"))
+
+    async def test_a_replica_that_stops_and_continues(self) -> None:
+        one, other = await self.daemons("repl-diskless-sync-delay 0\n", redis_wait="1")
+        alice, bob = new_user("alice"), new_user("bob")
+        a, b = await self.join(one, alice), await self.join(other, bob)
+        await self.passes(a, alice, bob, b, "before")
+        self.replica.signal(signal.SIGSTOP)
+        message = {**sending(alice, bob, "meanwhile"), "cid": "c1"}
+        (ack,) = await a.emit("Send", message)
+        self.assertEqual((3, "The store is not available; try again."), (ack["ER"], ack["WHY"]))
+        await one.ready_becomes("degraded")
+        self.replica.signal(signal.SIGCONT)
+        await one.ready_becomes("ready")
+        (ack,) = await a.emit("Send", message)
+        self.assertEqual(("Send Emit is success.", True), (ack["RESPONSE"], ack["repeat"]))
+        (got,) = messages_of(await b.next("RESPRECEIVER"))
+        self.assertEqual(("meanwhile", ack["mid"]), (got["msg"], got["mid"]))
+        await self.passes(a, alice, bob, b, "after")
+        self.assertEqual([], one.faults + other.faults)
 
     async def test_redis_that_lost_the_newest_cuts_nobody_off(self) -> None:
         one, other = await self.daemons()

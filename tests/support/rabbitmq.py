@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL
 
+import msgspec
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -26,40 +28,66 @@ PATIENCE = 90
 SERVES = b"completed with"
 
 
+class Membership(msgspec.Struct, frozen=True):
+    """What makes a broker one node of several.
+
+    Attributes:
+        name: of the node; its host is an address.
+        epmd_port: of the epmd that knows all nodes, which somebody else runs.
+        cookie: that the nodes share.
+        arguments: of Erlang, beside.
+    """
+
+    name: str
+    epmd_port: int
+    cookie: str
+    arguments: str = ""
+
+
 class RabbitMQ:
     """One broker, over all its lives, with user guest and password guest.
 
     Args:
         config: further lines of ``rabbitmq.conf``.
+        membership: where it is one node of several.
 
     Attributes:
         port: of AMQP.
+        dist_port: of Erlang's distribution, by which nodes talk to each other.
     """
 
-    def __init__(self, config: str = "") -> None:
+    def __init__(self, config: str = "", membership: Membership | None = None) -> None:
         self._server = require_rabbitmq()
         self.directory = Path(tempfile.mkdtemp(prefix="kschat-rabbitmq-"))
-        self.port, dist, self._epmd_port = free_ports(3)
+        self.port, self.dist_port, self._epmd_port = free_ports(3)
+        self._membership = membership
+        if membership is not None:
+            self._epmd_port = membership.epmd_port
+            cookie = self.directory / ".erlang.cookie"
+            cookie.write_text(membership.cookie)
+            cookie.chmod(0o400)
         for name in ("mnesia", "log"):
             (self.directory / name).mkdir()
         (self.directory / "enabled_plugins").write_text("[].\n")
         lines = f"listeners.tcp.default = 127.0.0.1:{self.port}\nloopback_users = none\n{config}"
         (self.directory / "rabbitmq.conf").write_text(lines)
         self._console = self.directory / "console"
+        self._printed = 0
         directory = str(self.directory)
         self._environment = {
             **os.environ,
             "HOME": directory,
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_DIST_PORT": str(dist),
-            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost" if membership is None else membership.name,
+            "RABBITMQ_USE_LONGNAME": "false" if membership is None else "true",
             "RABBITMQ_MNESIA_BASE": f"{directory}/mnesia",
             "RABBITMQ_LOG_BASE": f"{directory}/log",
             "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/enabled_plugins",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none +S 2:2 "
-            "-kernel inet_dist_use_interface {127,0,0,1}",
+            "-kernel inet_dist_use_interface {127,0,0,1}" + (f" {membership.arguments}" if membership else ""),
         }
         self._epmd: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +101,7 @@ class RabbitMQ:
         """Start it; it serves when this returns."""
         self._spawn()
         for _ in range(PATIENCE * 20):
-            said = self._console.read_bytes()
+            said = self._console.read_bytes()[self._printed :]
             if SERVES in said:
                 return
             if self._process is None or self._process.poll() is not None:
@@ -82,13 +110,14 @@ class RabbitMQ:
         raise AssertionError(f"RabbitMQ does not serve: {said[-2000:]!r}")
 
     def _spawn(self) -> None:
-        if self._epmd is None:
+        if self._epmd is None and self._membership is None:
             # Erlang would leave one behind.
             epmd = [shutil.which("epmd") or "epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
             self._epmd = subprocess.Popen(epmd, env=self._environment, stdout=DEVNULL, stderr=DEVNULL)
         # In a session of its own, so that what its script starts ends with it. No child of the reactor's: it outlives
         # a test, and trial would take it for a leak.
-        with self._console.open("wb") as output:
+        with self._console.open("ab") as output:
+            self._printed = self._console.stat().st_size
             self._process = subprocess.Popen(
                 [self._server], env=self._environment, stdout=output, stderr=output, start_new_session=True
             )
@@ -112,8 +141,8 @@ class RabbitMQ:
         while self._process is not None and self._process.poll() is None:
             await deferLater(real_reactor(), 0.05)
 
-    async def ctl(self, *arguments: str) -> None:
-        """Do what ``rabbitmqctl`` does with these arguments."""
+    async def ctl(self, *arguments: str) -> str:
+        """Do what ``rabbitmqctl`` does with these arguments, and return what it prints."""
         program = str(Path(self._server).with_name("rabbitmqctl"))
         result = await deferToThread(
             subprocess.run,
@@ -124,11 +153,18 @@ class RabbitMQ:
             check=False,
         )
         assert result.returncode == 0, result.stderr
+        return result.stdout.decode()
 
     async def restart(self) -> None:
         """Crash, and come back with the same data on the same port."""
         self.kill()
         await self.start()
+
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged and printed, over all its lives."""
+        for path in (self._console, *sorted((self.directory / "log").rglob("*"))):
+            if path.is_file():
+                yield from path.read_text(errors="replace").splitlines()
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""

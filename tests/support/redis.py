@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Redis:
     Attributes:
         port: where it listens.
         tls_port: where it listens for TLS, once ``config`` makes it.
-        directory: its data, and its ``log``.
+        directory: its data, and its ``log`` over all its lives.
     """
 
     def __init__(self, config: str = "", sentinel: bool = False) -> None:
@@ -48,6 +48,8 @@ class Redis:
         self.config = config
         self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = self.directory / "log"
+        self._logged = 0
 
     @property
     def url(self) -> str:
@@ -58,7 +60,7 @@ class Redis:
         """Start it with the same data as before; it serves when this returns."""
         self._spawn()
         for _ in range(PATIENCE * 50):
-            said = (self.directory / "log").read_bytes()
+            said = self._log.read_bytes()[self._logged :]
             if SERVES in said or (self._sentinel and b"+monitor" in said):
                 return
             if self._process is None or self._process.poll() is not None:
@@ -74,7 +76,8 @@ class Redis:
             path.write_text(f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n{own}\n{self.config}\n")
         mode = ["--sentinel"] if self._sentinel else []
         # No child of the reactor's: it outlives a test, and trial would take it for a leak.
-        with (self.directory / "log").open("wb") as output:
+        with self._log.open("ab") as output:
+            self._logged = self._log.stat().st_size
             self._process = subprocess.Popen(
                 [self._server, str(path), *mode],
                 stdout=output,
@@ -132,6 +135,10 @@ class Redis:
                     raise answer
                 answers.append(answer)
         return answers
+
+    def log_lines(self) -> Iterator[str]:
+        """What it has logged, over all its lives."""
+        yield from self._log.read_text(errors="replace").splitlines()
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""

@@ -141,6 +141,26 @@ class Reading(SynchronousTestCase):
         self.assertRaises(ProtocolError, decode, b"\x91" * 1_000_000)
         self.assertRaises(ProtocolError, decode, b"\x81\xa4data" * 100_000)
 
+    def test_names_of_objects_are_text_or_integers_and_so_are_not_nested(self) -> None:
+        head = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1e\x81"
+        for name in (b"\x81", b"\x91", b"\xdc\x00\x01", b"\xdf\x00\x00\x00\x01"):
+            for depth in (1, 70, 5000):
+                self.assertRaises(ProtocolError, decode, head + name * depth + b"\x01" * 9000)
+                # The packet itself is such an object.
+                self.assertRaises(ProtocolError, decode, b"\x81" + name * depth + b"\x01" * 9000)
+        for name in (b"\xc4\x01x", b"\xd4\x00\x00", b"\xd7\x00" + bytes(8)):
+            self.assertRaises(ProtocolError, decode, head + name + b"\x01")
+        binary = b"\xc4\x01x"  # so that each byte is read here
+        for text, names in (
+            (b"a", (b"\xa1a", b"\xd9\x01a")),
+            (b"5", (b"\x05", b"\xcc\x05", b"\xd3" + b"\0" * 7 + b"\x05")),
+            (b"-1", (b"\xff", b"\xd0\xff")),
+        ):
+            for name in names:
+                packet = decode(head + name + binary)
+                assert isinstance(packet, Event)
+                self.assertEqual(bytes(packet.args[0]), b'{"%b":{"_placeholder":true,"num":0}}' % text)
+
     @PROPERTY
     @given(javascript_values)
     def test_what_is_written_is_read_as_json_would_be(self, value: Any) -> None:

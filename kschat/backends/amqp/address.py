@@ -1,4 +1,4 @@
-"""Converts an AMQP URL to a Twisted endpoint. pika's adapter leaves the endpoint and TLS to its user."""
+"""Converts an AMQP URL to Twisted endpoints. pika's adapter leaves the endpoint and TLS to its user."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from pika import URLParameters
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -16,8 +17,10 @@ from kschat.backends.amqp.settings import Settings
 from kschat.backends.tls import AddressError, Verifying
 
 #: Seconds that a TCP connection may take.
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT: Final = 5.0
 
+#: The same where other hosts are left to be tried.
+CONNECT_TIMEOUT_OF_SEVERAL: Final = 2.0
 
 #: What pika can be told in the query of a URL.
 _OPTIONS: Final = (
@@ -36,12 +39,46 @@ _OPTIONS: Final = (
 )
 
 
+class Broker(msgspec.Struct, frozen=True):
+    """One of the hosts that a URL names.
+
+    Attributes:
+        place: host and port, for the log.
+        parameters: what pika is told.
+        endpoint: where to connect to; with ``amqps`` the certificate, and that it is of this name, are verified.
+        distrust: says why the certificate of the newest connection was not trusted ("" where it was).
+    """
+
+    place: str
+    parameters: URLParameters
+    endpoint: IStreamClientEndpoint
+    distrust: Callable[[], str]
+
+
+def urls(url: str) -> list[str]:
+    """A URL for each host of one that may name several: ``amqp://user:password@host:5672,host/vhost``."""
+    start = max(url.find("://") + 3, url.rfind("@") + 1)
+    hosts = re.split("[/?#]", url[start:], maxsplit=1)[0]
+    end = start + len(hosts)
+    return [url[:start] + host + url[end:] for host in hosts.split(",")]
+
+
 def check_url(url: str) -> None:
     """Whether a URL means what it seems to. pika takes more than it understands: of ``amqp://h/a/b`` the vhost a.
 
     Raises:
         ValueError: it does not; the text is one sentence, which holds no password.
     """
+    if re.search("(@|//),|,,|,([/?#]|$)", url[url.rfind("@") :] if "@" in url else url):
+        raise ValueError("a host is missing before or behind a comma: write host:5672,host:5672")
+    if re.search(r"[/?].*,amqps?:", url.partition("://")[2]):
+        raise ValueError("there are several URLs in it: write one, with several hosts: …@host:5672,host:5672/vhost")
+    for one in urls(url):
+        _check_one(one)
+
+
+def _check_one(url: str) -> None:
+    """The same of a URL with one host."""
     scheme, _, rest = url.partition("://")
     who, at, _ = rest.rpartition("@")
     if at and (strange := re.search(r"[/?#]", who)):
@@ -73,18 +110,25 @@ def check_url(url: str) -> None:
         raise ValueError(" ".join(str(error).split()).partition(": ValueError(")[0]) from None
 
 
-def parameters(settings: Settings, name: str) -> URLParameters:
-    """What pika is told.
+def brokers(reactor: Any, settings: Settings, name: str) -> list[Broker]:
+    """Each host of the URL, in its order.
 
     Args:
+        reactor: the real one.
         settings: with the URL.
         name: shown in the broker's list of connections.
 
     Raises:
-        AddressError: the URL can't be read.
+        AddressError: the URL can't be read, or a file for TLS can't be used.
     """
+    found = [_parameters(url, name) for url in urls(settings.url)]
+    timeout = CONNECT_TIMEOUT if len(found) == 1 else CONNECT_TIMEOUT_OF_SEVERAL
+    return [_broker(reactor, settings, one, timeout) for one in found]
+
+
+def _parameters(url: str, name: str) -> URLParameters:
     try:
-        found = URLParameters(settings.url)
+        found = URLParameters(url)
         if not found.host:
             raise ValueError("there is no host in it")
     except Exception as error:  # noqa: BLE001 - pika raises what it likes
@@ -93,17 +137,10 @@ def parameters(settings: Settings, name: str) -> URLParameters:
     return found
 
 
-def endpoint(reactor: Any, settings: Settings, found: URLParameters) -> tuple[IStreamClientEndpoint, Callable[[], str]]:
-    """Where to connect to; with ``amqps`` the certificate, and that it is of this name, are verified.
-
-    Returns:
-        It, and what says why the certificate of the newest connection was not trusted ("" where it was).
-
-    Raises:
-        AddressError: a file for TLS can't be used.
-    """
-    plain = HostnameEndpoint(reactor, found.host, found.port, timeout=CONNECT_TIMEOUT)
+def _broker(reactor: Any, settings: Settings, found: URLParameters, timeout: float) -> Broker:
+    place = f"{found.host}:{found.port}"
+    plain = HostnameEndpoint(reactor, found.host, found.port, timeout=timeout)
     if not settings.url.startswith("amqps:"):
-        return plain, str
+        return Broker(place, found, plain, str)
     verifying = Verifying(found.host, settings.ca, settings.cert, settings.key, "amqp")
-    return verifying.wrap(plain), lambda: verifying.distrust
+    return Broker(place, found, verifying.wrap(plain), lambda: verifying.distrust)

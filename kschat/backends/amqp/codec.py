@@ -16,7 +16,7 @@ from kschat.chat.mids import parse_number
 from kschat.chat.names import name_of
 from kschat.wire.errors import ProtocolError
 from kschat.wire.jsonnumbers import MAX_SAFE, as_javascript, whole
-from kschat.wire.jsontext import check_values, mend_surrogates, structure
+from kschat.wire.jsontext import check_values, mend_surrogates, mend_utf8, structure
 from kschat.wire.limits import ANY_DEPTH
 from kschat.wire.socketio import placeholders
 
@@ -211,7 +211,7 @@ def _named(stored: Stored) -> Stored:
 def from_tutorial(body: bytes, make_mid: Callable[[], str]) -> Stored:
     """A message of the tutorial's server. It has no place in an inbox. Raises CodecError."""
     try:
-        said = _said(body)
+        said = _said(mend_utf8(body))
         sender, recipient = str(said.uId), str(said.pId)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"a message that can't be read: {error}") from None

@@ -1,10 +1,15 @@
-"""Checks whether a daemon that starts now could use RabbitMQ: connects and inspects, and creates nothing."""
+"""Checks whether a daemon that starts now could use RabbitMQ: connects and inspects, and creates nothing.
+
+Of several hosts a daemon needs one. Each is looked at, and what is wrong with one is said beside what is right.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from pika.exceptions import ChannelClosedByBroker
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import Factory
 
 from kschat.backends.amqp import address
@@ -17,7 +22,7 @@ NOT_FOUND = 404
 
 
 async def probe(settings: Settings, reactor: Any) -> str:
-    """Connect, log in, and look for the exchange.
+    """Connect, log in, and look for the exchange, on each host.
 
     Args:
         settings: which RabbitMQ, and which exchange.
@@ -27,17 +32,25 @@ async def probe(settings: Settings, reactor: Any) -> str:
         Where it is and what is there, for a line that says that all is well.
 
     Raises:
-        RouterUnavailable: a daemon could not use it; the text is one sentence, with host and port.
+        RouterUnavailable: a daemon could not use any; the text is one sentence, with host and port.
         address.AddressError: the settings can't be used.
     """
-    parameters = address.parameters(settings, "kschat check-config")
-    endpoint, distrust = address.endpoint(reactor, settings, parameters)
-    place = f"{parameters.host}:{parameters.port}"
+    brokers = address.brokers(reactor, settings, "kschat check-config")
+    looks = [Deferred.fromCoroutine(_probe(one, settings, reactor)) for one in brokers]
+    found: Sequence[tuple[bool, Any]] = await DeferredList(looks, consumeErrors=True)
+    text = "; ".join(one if was_good else one.getErrorMessage() for was_good, one in found)
+    if not any(was_good for was_good, _ in found):
+        raise RouterUnavailable(text)
+    return text
+
+
+async def _probe(broker: address.Broker, settings: Settings, reactor: Any) -> str:
+    place = broker.place
     link: AmqpProtocol | None = None
     try:
-        factory = Factory.forProtocol(lambda: AmqpProtocol(parameters, reactor, distrust))
+        factory = Factory.forProtocol(lambda: AmqpProtocol(broker.parameters, reactor, broker.distrust))
         factory.noisy = False
-        link = cast(AmqpProtocol, await endpoint.connect(factory))
+        link = cast(AmqpProtocol, await broker.endpoint.connect(factory))
         timer = reactor.callLater(2 * settings.patience, link.abort, "it did not answer")
         try:
             await link.ready

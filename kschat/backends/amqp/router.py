@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pika.exceptions import AMQPError
-from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -54,9 +54,9 @@ class AmqpRouter:
         self._wall = wall
         #: what tells this daemon's messages from others
         self.app_id = secrets.token_hex(8)
-        self._parameters = address.parameters(settings, f"kschat {self.app_id}")
-        self._place = f"{self._parameters.host}:{self._parameters.port}"
-        self._endpoint, self._distrust = address.endpoint(reactor, settings, self._parameters)
+        self._brokers = address.brokers(reactor, settings, f"kschat {self.app_id}")
+        # The one that is used, or is tried next.
+        self._broker = 0
         self._keys = Keys(settings)
         self._mids = Mids(secrets.token_hex(4))
         # Of what this daemon publishes in its own format its own users need no copy from the broker.
@@ -64,9 +64,9 @@ class AmqpRouter:
         self._listener: RouterListener | None = None
         self._bound: dict[str, dict[str, None]] = {}
         policy = RetryPolicy(settings.first_retry, settings.last_retry)
-        self._client: ReconnectingClient[AmqpProtocol] = ReconnectingClient(
-            self, reactor, policy, 2 * settings.patience
-        )
+        # A broker that accepts connections and answers nothing keeps a daemon from the others.
+        patience = settings.patience if len(self._brokers) > 1 else 2 * settings.patience
+        self._client: ReconnectingClient[AmqpProtocol] = ReconnectingClient(self, reactor, policy, patience)
         self._began = 0.0
         self._link: AmqpProtocol | None = None
         self._opening: AmqpConnection | None = None
@@ -156,11 +156,31 @@ class AmqpRouter:
 
     # The connection.
 
+    @property
+    def _place(self) -> str:
+        return self._brokers[self._broker].place
+
+    def _use_next(self) -> None:
+        self._broker = (self._broker + 1) % len(self._brokers)
+
     async def connect(self) -> AmqpProtocol:
+        """See ``Connector``. All hosts are tried, beginning with the one whose turn it is, and then all wait."""
+        for _ in self._brokers[1:]:
+            try:
+                return await self._connect()
+            except CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and another host is tried
+                self._not_reached(error)
+                self._use_next()
+        return await self._connect()
+
+    async def _connect(self) -> AmqpProtocol:
         self._began = self._reactor.seconds()
-        factory = Factory.forProtocol(lambda: AmqpProtocol(self._parameters, self._reactor, self._distrust))
+        broker = self._brokers[self._broker]
+        factory = Factory.forProtocol(lambda: AmqpProtocol(broker.parameters, self._reactor, broker.distrust))
         factory.noisy = False
-        return cast(AmqpProtocol, await self._endpoint.connect(factory))
+        return cast(AmqpProtocol, await broker.endpoint.connect(factory))
 
     async def prepare(self, connection: AmqpProtocol, progress: Callable[[], object]) -> None:
         self._link = connection
@@ -195,15 +215,20 @@ class AmqpRouter:
         session, self._link, self._session = self._session, None, None
         if session is not None:
             self._end(session, f"RabbitMQ at {self._place} is lost: {connection.why}")
+        self._use_next()
 
     def on_failure(self, connection: AmqpProtocol | None, error: BaseException) -> None:
         session, self._link, self._opening = self._opening, None, None
         if connection is None:
-            self._down(f"RabbitMQ at {self._place} can't be reached: {why(error)}")
-            return
-        if session is not None:
-            session.end(connection.why)
-        self._down(f"RabbitMQ at {self._place} can't be used: {connection.why}")
+            self._not_reached(error)
+        else:
+            if session is not None:
+                session.end(connection.why)
+            self._down(f"RabbitMQ at {self._place} can't be used: {connection.why}")
+        self._use_next()
+
+    def _not_reached(self, error: BaseException) -> None:
+        self._down(f"RabbitMQ at {self._place} can't be reached: {why(error)}")
 
     def _wanted(self) -> set[tuple[str, str]]:
         if self._settings.queue == "daemon":

@@ -13,7 +13,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How RabbitMQ is used.
 
     Attributes:
-        url: ``amqp://user:password@host:port/vhost?heartbeat=60``, or ``amqps://…``.
+        url: ``amqp://user:password@host:port,host:port/vhost?heartbeat=60``, or ``amqps://…``. Of several hosts, which
+            are one cluster, one is used as long as it can be.
         exchange: the tutorial's exchange. Only the tutorial's JSON is published there; batches of the ``kschat``
             format have one of their own (``own_exchange``).
         exchange_type: the type of both.

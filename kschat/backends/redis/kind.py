@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from kschat.backends.kinds import StoreKind
-from kschat.backends.redis.client.settings import Settings
+from kschat.backends.redis.client.settings import PATIENCE, Settings
 from kschat.backends.redis.store.store import RedisStore
 from kschat.chat.clocks import WallClock
+from kschat.counters import Counters
 
 
 class Configured(Protocol):
@@ -22,7 +23,15 @@ class Configured(Protocol):
         """See ``Settings``; so the others."""
 
     @property
-    def redis_replicas(self) -> int:
+    def redis_wait(self) -> int:
+        """See above."""
+
+    @property
+    def redis_wait_timeout(self) -> float:
+        """See above."""
+
+    @property
+    def redis_wait_disk(self) -> bool:
         """See above."""
 
     @property
@@ -59,7 +68,10 @@ def settings_of(config: Configured, url: str) -> Settings:
     return Settings(
         url=url,
         prefix=config.redis_prefix,
-        replicas=config.redis_replicas,
+        wait=config.redis_wait,
+        wait_timeout=config.redis_wait_timeout,
+        wait_disk=config.redis_wait_disk,
+        patience=patience(config.redis_wait, config.redis_wait_timeout),
         ca=config.redis_ca,
         cert=config.redis_cert,
         key=config.redis_key,
@@ -70,8 +82,13 @@ def settings_of(config: Configured, url: str) -> Settings:
     )
 
 
-def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> RedisStore:
-    return RedisStore(settings_of(config, config.redis), reactor, wall)
+def patience(wait: int, wait_timeout: float) -> float:
+    """Seconds that Redis may take to answer: more than what waits behind one wait, and for another, may take."""
+    return max(PATIENCE, 2 * wait_timeout + 0.5) if wait else PATIENCE
+
+
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> RedisStore:
+    return RedisStore(settings_of(config, config.redis), reactor, wall, counters)
 
 
 STORE = StoreKind(
@@ -84,6 +101,13 @@ STORE = StoreKind(
         "amqp": "needs RabbitMQ: without it users on other daemons would not get their messages; give amqp "
         "too, such as amqp://guest:guest@localhost:5672/ (one daemon alone is best off with sqlite:kschat.db)",
     },
-    settings=("retention_days", "retention_messages", "redis_replicas", "rate_cluster_sends"),
+    settings=(
+        "retention_days",
+        "retention_messages",
+        "redis_wait",
+        "redis_wait_timeout",
+        "redis_wait_disk",
+        "rate_cluster_sends",
+    ),
     make=_make,
 )

@@ -6,14 +6,17 @@ from typing import Any, Final
 
 from kschat.backends.redis.bus.bus import ECHO
 from kschat.backends.redis.client import packing
+from kschat.backends.redis.client.connection import RedisUnavailable
 from kschat.backends.redis.client.once import once
 from kschat.backends.redis.client.redis_client import RedisClient
 from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.scripts import Scripts
+from kschat.backends.redis.store.copies import Copies
 from kschat.backends.redis.store.revoked import revoke_argument
 from kschat.chat.cluster_commands import Revoked, packed
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.revocation import FOREVER, MAX_REVOCATIONS, Revocation
+from kschat.counters import Counters
 
 #: The deadline, writer and turn of a script that is no daemon's.
 _HEAD: Final = (FOREVER, "kschat revoke", 1)
@@ -36,7 +39,7 @@ async def revoke(
 
     Raises:
         AddressError: the settings can't be used.
-        StoreUnavailable: Redis can't be reached, or refuses; nothing was revoked.
+        StoreUnavailable: Redis can't be reached, or refuses, and nothing was revoked; or too few replicas have it.
         RevocationsFull: there are too many.
     """
     if store is not None:
@@ -59,6 +62,10 @@ async def _keep(settings: Settings, reactor: Any, revocation: Revocation, now: i
 
     async def keep(client: RedisClient) -> bytes:
         answer: bytes = await Scripts("store").run(client.do, "revoke", f"{settings.prefix}:", argument)
+        if settings.wait:
+            copies = Copies(settings, Counters())
+            if reason := copies.missing(await client.do(*copies.in_memory)):
+                raise RedisUnavailable(f"{reason}, though Redis has it: run it again")
         return answer
 
     answer = await once(settings, reactor, keep)

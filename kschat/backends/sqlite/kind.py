@@ -11,6 +11,7 @@ from kschat.backends.sqlite.database import Settings
 from kschat.backends.sqlite.probe import probe
 from kschat.backends.sqlite.store import SqliteStore
 from kschat.chat.clocks import WallClock
+from kschat.counters import Counters
 
 
 class Configured(Protocol):
@@ -29,7 +30,7 @@ class Configured(Protocol):
         """See ``Settings.retention_messages``."""
 
 
-def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock) -> SqliteStore:
+def _make(config: Configured, argument: str, *, reactor: Any, wall: WallClock, counters: Counters) -> SqliteStore:
     settings = Settings(
         path=argument,
         sync="normal" if config.store_sync == "normal" else "full",

@@ -97,7 +97,8 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
         self.heard = self._clock.seconds()
         try:
             super().dataReceived(data, unpause)
-        except InvalidData as error:
+        except (InvalidData, TypeError) as error:
+            # A TypeError: hiredis makes a dict of what RESP 3 calls a map, and its keys may be lists.
             self.abort(f"it does not speak as Redis does: {error}")
 
     def tryConvertData(self, data: Any) -> Any:
@@ -150,8 +151,12 @@ class Subscriber(Connection):
 
     def replyReceived(self, reply: Any) -> None:
         """Something was published, or this is a part of an answer."""
-        if isinstance(reply, list) and reply[0] == b"message":
-            self._arrived(reply[1], reply[2])
+        if isinstance(reply, list) and reply[:1] == [b"message"]:
+            channel, body = reply[1:] if len(reply) == 3 else (None, None)
+            if isinstance(channel, bytes) and isinstance(body, bytes):
+                self._arrived(channel, body)
+            else:
+                self.abort("it does not speak as Redis does: what was published is not a channel and bytes")
             return
         if self._parts and not isinstance(reply, Exception) and self._parts[0] > 1:
             self._parts[0] -= 1

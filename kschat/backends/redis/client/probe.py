@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.protocol import Factory
@@ -16,12 +17,13 @@ from kschat.backends.redis.client.settings import Settings
 OLDEST = 7
 
 
-async def probe(settings: Settings, reactor: Any) -> str:
+async def probe(settings: Settings, reactor: Any, *, waits: bool = False) -> str:
     """Connect, log in, and look.
 
     Args:
         settings: which Redis.
         reactor: the real one.
+        waits: whether its replicas are waited for, as the settings say: whether there are enough.
 
     Returns:
         Where it is and what it is, for a line that says that all is well.
@@ -41,7 +43,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
         connection = cast(Connection, await found.endpoint.connect(factory))
         timer = reactor.callLater(2 * settings.patience, connection.abort, "it did not answer")
         try:
-            version = await _look(connection, finder)
+            version = await _look(connection, finder, settings.wait if waits else 0)
         except RedisUnavailable:
             if not connection.ended:
                 raise
@@ -58,7 +60,7 @@ async def probe(settings: Settings, reactor: Any) -> str:
     return f"{place}, Redis {version}"
 
 
-async def _look(connection: Connection, finder: SentinelResolver) -> str:
+async def _look(connection: Connection, finder: SentinelResolver, wanted: int) -> str:
     address = finder.address
     if address.password:
         await log_in(connection, address.user, address.password)
@@ -73,6 +75,15 @@ async def _look(connection: Connection, finder: SentinelResolver) -> str:
     role = await connection.execute_command("ROLE")
     if address.service and role[0] != b"master":
         raise RedisUnavailable("it is not the master any more, or not yet")
+    if wanted:
+        enough_follow(role, wanted)
     # Sends a script and asks for no key: shows whether its user may run them.
     await connection.execute_command("SCRIPT", "LOAD", "return 1")
     return version
+
+
+def enough_follow(role: Sequence[Any], wanted: int) -> None:
+    """Whether so many replicas follow it, by its answer to ROLE. Raises RedisUnavailable."""
+    count = len(role[2]) if role[0] == b"master" else 0
+    if count < wanted:
+        raise RedisUnavailable(f"{count} replicas follow it, and redis_wait asks for {wanted}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from secrets import token_urlsafe
 from typing import Any, Final
 
@@ -12,13 +12,16 @@ from twisted.python.failure import Failure
 
 from kschat.backends.redis.client.connection import Connection, RedisUnavailable, ResponseError
 from kschat.backends.redis.client.faults import is_forbidden, said
+from kschat.backends.redis.client.probe import enough_follow
 from kschat.backends.redis.client.redis_client import RedisClient
 from kschat.backends.redis.client.settings import Settings
 from kschat.backends.redis.scripts import Scripts
+from kschat.backends.redis.store.copies import Copies
 from kschat.backends.redis.store.write_queue import BatchPart, WriteQueue
 from kschat.backends.ticker import Ticker
 from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.message import Message
+from kschat.counters import Counters
 from kschat.outage_log import OutageLog
 
 #: Seconds between two looks whether this is still the Redis that it was.
@@ -49,6 +52,7 @@ class StoreClient:
         reactor: the real one.
         renewed: called when other data are there than before.
         reconnected: called when it can be read again.
+        counters: count what became of waits for copies.
 
     Attributes:
         epoch: of the data; "" until Redis was connected.
@@ -62,7 +66,12 @@ class StoreClient:
     log = Logger()
 
     def __init__(
-        self, settings: Settings, reactor: Any, renewed: Callable[[], None], reconnected: Callable[[], None]
+        self,
+        settings: Settings,
+        reactor: Any,
+        renewed: Callable[[], None],
+        reconnected: Callable[[], None],
+        counters: Counters,
     ) -> None:
         self.epoch = ""
         self.prefix = f"{settings.prefix}:"
@@ -74,9 +83,9 @@ class StoreClient:
         outages = OutageLog(self.log, name="the store")
         self._writes = RedisClient(settings, reactor, outages, prepare=self._hello, turned=self._turned)
         self._reads = RedisClient(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)
-        self._replicas = settings.replicas
-        # Less than ``patience``, so that too few replicas are told from a Redis that does not answer.
-        self.queue = WriteQueue(self._writes, settings.replicas, self._patience // 2)
+        self._copies = Copies(settings, counters) if settings.wait else None
+        self._asks_disks = settings.wait_disk
+        self.queue = WriteQueue(self._writes, self._copies)
         self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the check of the store failed")
         self._running = False
         # The generation of offsets that was last known, and the life of the server that it was learned from.
@@ -150,15 +159,17 @@ class StoreClient:
 
     def replicated(self) -> Deferred[None]:
         """Fires once the replicas have what was read until now, where they must have what is written."""
-        if not self._replicas:
+        copies = self._copies
+        if copies is None:
             return succeed(None)
         # WAIT is about the writes of its own connection, so this makes one.
         self.ask("HSET", f"{self.prefix}g", "read", 1).addErrback(lambda _: None)
-        return self.ask("WAIT", self._replicas, self._patience // 2).addCallback(self._waited)
+        return self.ask(*copies.in_memory).addCallback(self._waited, copies)
 
-    def _waited(self, count: int) -> None:
-        if count < self._replicas:
-            raise StoreUnavailable(f"only {count} of {self._replicas} replicas have what was read")
+    @staticmethod
+    def _waited(answer: int, copies: Copies) -> None:
+        if reason := copies.missing(answer, "what was read"):
+            raise StoreUnavailable(reason)
 
     def head(self) -> tuple[int, str, int]:
         """What each argument of a script that writes begins with.
@@ -212,11 +223,8 @@ class StoreClient:
         about = _about(await do("INFO"))
         if int(about.get("redis_version", "0").split(".")[0]) < 7:
             raise RedisUnavailable(f"it is of version {about.get('redis_version')}, and must be of 7 or newer")
-        if self._replicas:
-            role, _, followers, *_ = await do("ROLE")
-            count = len(followers) if role == b"master" else 0
-            if count < self._replicas:
-                raise RedisUnavailable(f"{count} replicas follow it, and redis_replicas asks for {self._replicas}")
+        if self._copies is not None:
+            await self._look_for_copies(self._copies, about, do)
         await self._scripts.load(do)
         known = (self.epoch, self._generation, self._run, *self.last, token_urlsafe(6))
         answer = await do(*self._scripts.command("hello", self.prefix, about["run_id"], *known))
@@ -238,6 +246,25 @@ class StoreClient:
         # What is written on one server must not be looked for on another.
         if self._reads.up and self._read_run != self._run:
             self._reads.abort("another server is the master now")
+        # At the end, since it may fail. Redis does not miss a silent replica for a minute; no Send has to wait for it.
+        if self._copies is not None and (reason := self._copies.missing(await do(*self._copies.command))):
+            raise RedisUnavailable(reason)
+
+    async def _look_for_copies(
+        self, copies: Copies, about: Mapping[str, str], do: Callable[..., Deferred[Any]]
+    ) -> None:
+        """Whether enough replicas follow, and what they can be asked. Raises RedisUnavailable."""
+        enough_follow(await do("ROLE"), copies.wanted)
+        if not self._asks_disks:
+            return
+        copies.on_disk = bool((await do("COMMAND", "INFO", "WAITAOF"))[0])
+        if not copies.on_disk:
+            self._warn(
+                f"Redis {about.get('redis_version')} can't say what is on disks, as redis_wait_disk asks (7.2 can): a "
+                "message counts as stored once the replicas have it in memory"
+            )
+        elif about.get("aof_enabled") != "1":
+            raise RedisUnavailable("it has no append-only file, and redis_wait_disk asks for it: set appendonly yes")
 
     async def _prepare_reading(self, connection: Connection) -> None:
         self._read_run = _about(await connection.execute_command("INFO", "server")).get("run_id", "")

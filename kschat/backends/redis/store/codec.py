@@ -36,6 +36,10 @@ _rest: Final = msgspec.msgpack.Decoder(Rest)
 _places: Final = msgspec.msgpack.Decoder(list[str | int])
 
 
+class StoredError(Exception):
+    """What stands in Redis is no message. The text is for the log and shows nothing of it."""
+
+
 class BatchEncoder:
     """Encodes batches, and remembers the names of conversations."""
 
@@ -137,16 +141,22 @@ def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
 
 
 def message_of(id_: bytes, rest: bytes) -> Message:
-    """The message with this id in its conversation's stream."""
-    suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
-    uid, pid, name = written(ids, sender, recipient) if ids else (sender, recipient, None)
-    mid = mid_of(number_of_id(id_), suffix)
+    """The message with this id in its conversation's stream. Raises StoredError."""
+    try:
+        suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
+        uid, pid, name = written(ids, sender, recipient) if ids else (sender, recipient, None)
+        mid = mid_of(number_of_id(id_), suffix)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise StoredError("a stored message can't be read") from None
     return Message(mid, sender, recipient, uid, pid, Raw(msg), time, cid, attachments, name)
 
 
 def _head_of(id_: bytes, head: bytes, msg: Raw, attachments: tuple[bytes, ...]) -> Message:
     """A large message, of which only the head was read, with other content."""
-    suffix, sender, recipient, ids, time, *cids = _head.decode(head)
+    try:
+        suffix, sender, recipient, ids, time, *cids = _head.decode(head)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise StoredError("the head of a stored message can't be read") from None
     rest = (suffix, sender, recipient, ids, time, cids[0] if cids else None, bytes(msg), attachments)
     return message_of(id_, _encoder.encode(rest))
 
@@ -213,8 +223,11 @@ def _numbered(message: Message, number: int) -> Message:
 
 
 def _unpacked(places: bytes) -> tuple[tuple[str, int], ...]:
-    values: list[Any] = _places.decode(places)
-    return tuple(zip(values[::2], map(int, values[1::2]), strict=True))
+    try:
+        values: list[Any] = _places.decode(places)
+        return tuple(zip(values[::2], map(int, values[1::2]), strict=True))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise StoredError("the places of a stored message can't be read") from None
 
 
 def generation_of(offset: int) -> int:

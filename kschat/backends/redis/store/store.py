@@ -78,6 +78,7 @@ from kschat.chat.interfaces import (
 from kschat.chat.message import Error, Message
 from kschat.chat.mids import parse_number
 from kschat.chat.revocation import NumberedRevocation, Revocation
+from kschat.counters import Counters
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class RedisStore:
         settings: where it is, and how long messages are kept.
         reactor: the real one.
         wall: tells how old messages are.
+        counters: count what became of waits for copies.
 
     Raises:
         AddressError: the settings can't be used.
@@ -109,8 +111,12 @@ class RedisStore:
 
     keeps = True
 
-    def __init__(self, settings: Settings, reactor: Any, wall: WallClock = time.time) -> None:
-        self._client = client = StoreClient(settings, reactor, self._renewed, self._reconnected)
+    def __init__(
+        self, settings: Settings, reactor: Any, wall: WallClock = time.time, counters: Counters | None = None
+    ) -> None:
+        self._client = client = StoreClient(
+            settings, reactor, self._renewed, self._reconnected, counters if counters is not None else Counters()
+        )
         self._most = settings.retention_messages
         # Milliseconds: what a message costs its sender, and what a sender may spend at once.
         cost = 1000 / settings.send_rate if settings.send_rate else 0.0

@@ -8,6 +8,10 @@ The queue knows the size of a room from the results of earlier messages, and mor
 script that finds its batch too large therefore does nothing and reports that; the queue splits the batch again. The
 calls already sent behind it do nothing either: the script has recorded the writer's turn in Redis, and the queue
 sends everything from that turn again in the next.
+
+Where copies of the data must have what was written (``redis_wait``), a ``WAIT`` follows it over the same connection.
+Redis takes nothing else from a connection that waits. So there is one ``WAIT`` at a time: what is sent behind it is
+done together when it is answered, and shares the next one.
 """
 
 from __future__ import annotations
@@ -18,11 +22,12 @@ from functools import partial
 from secrets import token_urlsafe
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from kschat.backends.redis.client.connection import RedisUnavailable
 from kschat.backends.redis.client.redis_client import RedisClient
+from kschat.backends.redis.store.copies import Copies
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Message
@@ -64,9 +69,12 @@ class BatchPart:
 
 
 class _Write:
-    """A command in the queue. ``split`` is called where it was too much, and gives what is sent instead."""
+    """A command in the queue. ``split`` is called where it was too much, and gives what is sent instead.
 
-    __slots__ = ("command", "done", "split", "writes")
+    ``result`` is what Redis has answered, until its copies have it too.
+    """
+
+    __slots__ = ("command", "done", "result", "split", "writes")
 
     def __init__(
         self,
@@ -79,6 +87,11 @@ class _Write:
         self.command = command
         self.done = done
         self.split = split
+        self.result: Any = None
+
+    def heard(self, result: Any) -> None:
+        """Redis has answered."""
+        self.result = result
 
 
 class _Append:
@@ -133,18 +146,19 @@ class WriteQueue:
 
     Args:
         client: sends them.
-        replicas: how many replicas must have what was written before it is answered; 0 for none.
-        replicas_wait: milliseconds that they may take.
+        copies: what must have what was written before it is answered; None for Redis alone.
 
     Attributes:
         writer: what tells this queue from others, in Redis.
         turn: rises when what was sent is sent again.
     """
 
-    def __init__(self, client: RedisClient, replicas: int = 0, replicas_wait: int = 0) -> None:
+    def __init__(self, client: RedisClient, copies: Copies | None = None) -> None:
         self._client = client
-        self._replicas = replicas
-        self._replicas_wait = replicas_wait
+        self._copies = copies
+        # What was sent and no WAIT follows yet; what the one WAIT is about that is not answered.
+        self._uncovered: list[_Write] = []
+        self._covered: list[_Write] = []
         self._waiting: deque[_Write] = deque()
         self._again: list[_Write] = []
         self._on_the_way = 0
@@ -225,20 +239,38 @@ class WriteQueue:
         self._on_the_way += write.writes
         self._unanswered += 1
         answer = self._client.do(*write.command())
-        if self._replicas:
-            # Over the same connection and right behind it: so it waits for this write, and for whatever was before it.
-            waited = self._client.do("WAIT", self._replicas, self._replicas_wait)
-            answer = gatherResults([answer, waited], consumeErrors=True).addCallbacks(self._replicated, _unwrapped)
-        answer.addBoth(self._answered, write)
+        if self._copies is None:
+            answer.addBoth(self._answered, write)
+            return
+        answer.addBoth(write.heard)
+        self._uncovered.append(write)
+        if not self._covered:
+            self._wait(self._copies)
 
-    def _replicated(self, answers: list[Any]) -> Any:
-        answer, count = answers
-        if count < self._replicas:
+    def _wait(self, copies: Copies) -> None:
+        self._covered, self._uncovered = self._uncovered, []
+        # Over the same connection and behind all of it, so all of it has been answered when this is.
+        self._client.do(*copies.command).addBoth(self._waited, copies)
+
+    def _waited(self, answer: Any, copies: Copies) -> None:
+        covered, self._covered = self._covered, []
+        failure: Failure | None = None
+        if isinstance(answer, Failure):
+            failure = answer
+            copies.counts["unanswered"] += len(covered)
+        elif reason := copies.missing(answer):
             # A replica is gone, or has become the master. The next connection says which.
-            reason = f"only {count} of {self._replicas} replicas have what was written"
+            copies.counts["too_few"] += len(covered)
             self._client.abort(reason)
-            raise RedisUnavailable(reason)
-        return answer
+            failure = Failure(RedisUnavailable(reason))
+        else:
+            copies.counts["enough"] += len(covered)
+            if self._uncovered:
+                self._wait(copies)
+        for write in covered:
+            self._answered(failure or write.result, write)
+        if self._uncovered and not self._covered:
+            self._wait(copies)
 
     def _answered(self, result: Any, write: _Write) -> None:
         self._on_the_way -= write.writes
@@ -262,8 +294,3 @@ class WriteQueue:
 
 
 _NOTHING: Final = _Write(0, tuple, lambda _: None)
-
-
-def _unwrapped(failure: Failure) -> Failure:
-    first = failure.value
-    return first.subFailure if isinstance(first, FirstError) else failure
