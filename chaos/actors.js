@@ -16,8 +16,11 @@
 //     ["looked", actor, users who are not online]
 //     ["told", actor]     that the broker took its queue away
 //     ["err", actor, text]     an attempt to connect failed
+//     ["change", actor, number, mid, text]   of a message of its own, null: deleted   ["changed", actor, number, mid, ER]
+//     ["shows", actor, mid, text]            what a client that asks for updates shows now
 // A message is `ACTOR/NUMBER` (the key), as its cid, and behind a mark as its text; some carry the text in binary as well. What has no ack yet is
-// sent again, in order, whenever the client is connected again; with `retries` the library does that.
+// sent again, in order, whenever the client is connected again; with `retries` the library does that. Some messages are
+// edited and deleted later, one change of a message at a time, which is sent again in the same way; the text has `|VERSION` then.
 
 const path = require("node:path");
 const readline = require("node:readline");
@@ -29,6 +32,9 @@ const actors = new Map();
 const BINARY_EVERY = 13;
 const MARK = "Kx7textOfAMessage:"; // as in disclosed.py: no log may hold it
 const AGAIN_AFTER = 50; // milliseconds until a refused message is sent again
+const EDITED = 0.06; // of the messages that are acknowledged; further changes of one follow with the same chances
+const DELETED = 0.03;
+const REACTED = 0.02; // of the messages that a client which asks for updates receives
 let talking = false;
 let notes = [];
 
@@ -54,12 +60,14 @@ function random_from(seed) {
 }
 
 class Actor {
-  constructor({ actor, version, url, options, user, targets, answers, recovers, window, pace, seed }) {
-    Object.assign(this, { name: actor, user, targets, answers, recovers, window, pace });
+  constructor({ actor, version, url, options, user, targets, answers, recovers, updates, window, pace, seed }) {
+    Object.assign(this, { name: actor, user, targets, answers, recovers, updates, window, pace });
     this.random = random_from(seed);
     this.queued = options.retries !== undefined; // then the library sends again, one message at a time
     this.number = 0;
     this.pending = new Map();
+    this.changes = new Map(); // by the number of the message: {mid, pId, version, text}, until it is acknowledged
+    this.versions = new Map();
     this.had_offset = false;
     this.is_away = false;
     this.socket = library(version)(url, options);
@@ -74,12 +82,16 @@ class Actor {
     this.socket.on("connect_error", refused);
     this.socket.on("error", refused);
     this.socket.on("RESPRECEIVER", (body, ...rest) => this.received(body, rest));
+    this.socket.on("RESPUPDATE", (body, ...rest) => this.updated(body, rest));
     this.talk();
   }
 
   connected() {
     note("open", this.name, Boolean(this.socket.recovered), this.had_offset);
-    if (!this.queued) for (const number of this.pending.keys()) this.emit(number);
+    if (!this.queued) {
+      for (const number of this.pending.keys()) this.emit(number);
+      for (const number of this.changes.keys()) this.emit_change(number);
+    }
   }
 
   talk() {
@@ -117,8 +129,55 @@ class Actor {
       this.again(number);
       return;
     }
+    const pId = this.pending.get(number);
     this.pending.delete(number);
     note("ack", this.name, number, answer.mid, Boolean(answer.repeat));
+    this.change(number, answer.mid, pId);
+  }
+
+  // Perhaps edit or delete a message of its own, some time later.
+  change(number, mid, pId) {
+    const chance = this.random();
+    if (chance >= EDITED + DELETED) return;
+    setTimeout(() => {
+      if (!talking) return;
+      const version = (this.versions.get(number) || 0) + 1;
+      this.versions.set(number, version);
+      const text = chance < EDITED ? `${MARK}${this.name}/${number}|${version}` : null;
+      this.changes.set(number, { mid, pId, version, text });
+      note("change", this.name, number, mid, text);
+      if (this.socket.connected || this.queued) this.emit_change(number);
+    }, this.random() * 300);
+  }
+
+  emit_change(number) {
+    const { mid, pId, version, text } = this.changes.get(number);
+    const payload = { mid, pId, cid: `${this.name}/${number}|${version}` };
+    const answered = (answer) => {
+      const now = this.changes.get(number);
+      if (now === undefined || now.version !== version) return; // answered before: it was sent twice
+      if (answer.ER && answer.ER !== 1 && answer.ER !== 6) {
+        setTimeout(() => {
+          if (this.changes.has(number) && (this.socket.connected || this.queued)) this.emit_change(number);
+        }, AGAIN_AFTER);
+        return;
+      }
+      this.changes.delete(number);
+      note("changed", this.name, number, mid, answer.ER);
+      if (text !== null) this.change(number, mid, pId);
+    };
+    const name = text === null ? "Delete" : "Edit";
+    if (text !== null) payload.msg = text;
+    if (this.queued) this.socket.emit(name, payload, (error, answer) => (error ? answered({ ER: 3 }) : answered(answer)));
+    else this.socket.emit(name, payload, answered);
+  }
+
+  updated(body, rest) {
+    if (typeof rest[rest.length - 1] === "string") this.had_offset = true;
+    if (!this.updates) note("odd", this.name, `an update that was not asked for: ${JSON.stringify(body)}`);
+    else if (body.kind === "edit") note("shows", this.name, body.mid, body.msg);
+    else if (body.kind === "delete") note("shows", this.name, body.mid, null);
+    else if (body.kind !== "react") note("odd", this.name, `an update: ${JSON.stringify(body)}`);
   }
 
   // disconnect() throws away what arrives in the same moment, though its WebSocket has read it. So it is for clients
@@ -160,7 +219,10 @@ class Actor {
       const text = typeof msg === "string" ? msg : msg.text;
       const bytes = typeof msg === "string" ? text : Buffer.from(msg.bytes).toString();
       if (bytes !== text || !text.startsWith(MARK)) note("odd", this.name, `the bytes of ${text} are ${bytes}`);
-      note("got", this.name, text.slice(MARK.length), mid, offset);
+      note("got", this.name, text.slice(MARK.length).split("|")[0], mid, offset);
+      if (!this.updates) continue;
+      note("shows", this.name, mid, text);
+      if (this.random() < REACTED && this.socket.connected) this.socket.emit("React", { mid, emoji: "+1" });
     }
   }
 }

@@ -63,6 +63,7 @@ class Actors(ProcessProtocol):
             targets=actor.targets,
             answers=actor.answers,
             recovers=actor.recovers,
+            updates=actor.updates,
             window=WINDOW,
             pace=actor.pace,
             seed=seed,

@@ -46,6 +46,11 @@ class Actor(msgspec.Struct, frozen=True):
         """Whether it shows what it has when it comes back, and so must miss nothing whatever other devices had."""
         return "recover" in self.asks
 
+    @property
+    def updates(self) -> bool:
+        """Whether it is told of edits and deletions, and so shows in the end what the store has."""
+        return "updates" in self.asks
+
     def client_options(self, token: str) -> dict[str, Any]:
         """What the library is given."""
         said = {"token": token, **self.asks}
@@ -61,11 +66,11 @@ _DEVICES: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (
     ((4, {}),),
     ((2, {"answers": False}),),
     ((4, {"options": _RETRIES}),),
-    ((4, {"asks": {"recover": 1}}),),
-    ((2, {"asks": {"batch": 1}}),),
+    ((4, {"asks": {"recover": 1, "updates": 1}}),),
+    ((2, {"asks": {"batch": 1, "updates": 1}}),),
     ((4, {"asks": {"batch": 1}, "answers": False}),),
     ((4, {"asks": {"recover": 1}, "options": _RETRIES}),),
-    ((2, {"answers": False}), (4, {})),
+    ((2, {"answers": False}), (4, {"asks": {"updates": 1}})),
     ((4, {"asks": {"recover": 1}}), (2, {})),
     (
         (4, {"asks": {"recover": 1, "batch": 1}}),

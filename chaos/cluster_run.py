@@ -58,7 +58,9 @@ class ClusterRun:
         self.wrong |= ledger.verdict()
         users = {actor.user for actor in ledger.actors}
         async with open_store(self._reactor, self._servers.redis.url) as store:
-            self.wrong |= await inboxes.verdict(store, users, ledger.acked, ledger.recipients, GENERATION)
+            self.wrong |= await inboxes.verdict(
+                store, users, ledger.acked, ledger.recipients, GENERATION, texts=ledger.texts
+            )
         self.wrong["errors in the daemons' logs"] = sum(len(member.daemon.faults) for member in members)
         self.wrong["ends of daemons with a status"] = sum(any(member.statuses) for member in members)
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
+import msgspec
+
 from kschat.chat.interfaces import Entry, IStore
 
 PAGE = 500
@@ -17,6 +19,8 @@ async def verdict(
     acked: Mapping[str, str],
     recipients: Mapping[str, Iterable[str]],
     generation: int = 0,
+    *,
+    texts: Mapping[str, str | None] | None = None,
 ) -> Mapping[str, int]:
     """What must be 0, by name.
 
@@ -25,11 +29,12 @@ async def verdict(
         users: whose inboxes there are.
         acked: the mid of each message that was acknowledged, by its cid.
         recipients: of each message, by its cid.
+        texts: of each message that was changed, by its mid; None for one that was deleted.
         generation: where offsets may go on, behind a multiple of it, when the store has been away; 0 for nowhere.
     """
     mids: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     kept: dict[str, set[str]] = {}
-    holes = double = 0
+    holes = double = wrong = 0
     for user in users:
         entries = await _inbox(store, user)
         mine = [entry.message.mid for entry in entries]
@@ -38,6 +43,8 @@ async def verdict(
         offsets = [0, *(entry.offset for entry in entries)]
         holes += sum(not _follows(*pair, generation) for pair in pairwise(offsets))
         for entry in entries:
+            if texts and entry.message.mid in texts:
+                wrong += msgspec.json.decode(entry.message.msg) != texts[entry.message.mid]
             if entry.message.cid is not None:
                 mids[entry.message.sender, entry.message.cid].add(entry.message.mid)
     lost = [cid for cid, mid in acked.items() if any(mid not in kept[user] for user in recipients[cid])]
@@ -45,6 +52,7 @@ async def verdict(
         "stored twice with the same cid": double + sum(len(some) - 1 for some in mids.values()),
         "acknowledged but not stored": len(lost),
         "holes in inboxes": holes,
+        "stored otherwise than it was changed to": wrong,
     }
 
 

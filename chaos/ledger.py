@@ -17,9 +17,10 @@ class Device:
         offsets: where they are in the user's inbox.
         base: all beyond this offset must have come, where the actor recovers; None before the first.
         repeats: how many were cut.
+        texts: what is shown of each message, by mid, where the actor asks for updates; None: that it was deleted.
     """
 
-    __slots__ = ("base", "keys", "mids", "offsets", "repeats")
+    __slots__ = ("base", "keys", "mids", "offsets", "repeats", "texts")
 
     def __init__(self) -> None:
         self.mids: set[str] = set()
@@ -27,6 +28,7 @@ class Device:
         self.offsets: set[int] = set()
         self.base: int | None = None
         self.repeats = 0
+        self.texts: dict[str, str | None] = {}
 
 
 class Ledger:
@@ -49,6 +51,9 @@ class Ledger:
         unanswered: messages without an ack.
         here: actors that are connected.
         absent: users whom an actor does not see online though all are, by actor.
+        changing: changes that are not acknowledged: the text, by key.
+        texts: the text of each message that was changed, by mid, as its last acknowledged change has it; None: deleted.
+        outdated: who shows another text, and of which message: actors and mids.
     """
 
     def __init__(self, actors: Sequence[Actor], members: Sequence[str], unsure: bool = False) -> None:
@@ -73,6 +78,11 @@ class Ledger:
         self.unanswered: set[str] = set()
         self.here: set[str] = set()
         self.absent: dict[str, list[str]] = {}
+        self.changing: dict[str, str | None] = {}
+        self.texts: dict[str, str | None] = {}
+        self.outdated: set[tuple[str, str]] = set()
+        # Messages that may never come to anybody, since their deletion was asked for.
+        self._gone: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.odd: list[str] = []
 
@@ -120,6 +130,40 @@ class Ledger:
         if missing:
             self.awaited[key] = missing
 
+    def changes(self, name: str, number: int, mid: str, text: str | None) -> None:
+        """An actor begins to change a message of its own; ``text`` None deletes it."""
+        key = f"{name}/{number}"
+        self.changing[key] = text
+        if text is None:
+            self._gone.add(mid)
+            self.awaited.pop(key, None)
+
+    def changed(self, name: str, number: int, mid: str, error: int) -> None:
+        """A change was acknowledged, or refused for good."""
+        text = self.changing.pop(f"{name}/{number}")
+        if error:
+            self.odd.append(f"{name}: a change of its message {number} was refused with ER {error}")
+            return
+        self.counts["deleted" if text is None else "edited"] += 1
+        self.texts[mid] = text
+        for other in self._devices:
+            self._compare(other, mid)
+
+    def shows(self, name: str, mid: str, text: str | None) -> None:
+        """A device shows a text from now on."""
+        texts = self._devices[name].texts
+        if text is None and mid not in texts:
+            return  # of a message that it was never shown
+        texts[mid] = text
+        self._compare(name, mid)
+
+    def _compare(self, name: str, mid: str) -> None:
+        texts = self._devices[name].texts
+        if mid in texts and mid in self.texts and texts[mid] != self.texts[mid]:
+            self.outdated.add((name, mid))
+        else:
+            self.outdated.discard((name, mid))
+
     def refused(self, name: str, number: int, error: int) -> None:
         """A ``Send`` was answered by an error; it is sent again."""
         self._again.add(f"{name}/{number}")
@@ -154,7 +198,8 @@ class Ledger:
     @property
     def quiet(self) -> bool:
         """Whether all are connected, all is answered, and all that was acknowledged was received."""
-        return not self.unanswered and not self.awaited and len(self.here) == len(self._actors)
+        waits = self.unanswered or self.awaited or self.changing or self.outdated
+        return not waits and len(self.here) == len(self._actors)
 
     # What is wrong.
 
@@ -170,6 +215,8 @@ class Ledger:
             "an offset with two messages": self._contradictions,
             "received with another mid than acknowledged": self._otherwise(),
             "not seen online": sum(map(len, self.absent.values())),
+            "changes never answered": len(self.changing),
+            "shown otherwise than it was changed to": len(self.outdated),
             "odd events": len(self.odd),
         }
 
@@ -192,7 +239,10 @@ class Ledger:
         if not actor.recovers or device.base is None:
             return []
         base = device.base
-        return [offset for offset in self._inboxes[actor.user] if offset > base and offset not in device.offsets]
+        inbox = self._inboxes[actor.user].items()
+        return [
+            offset for offset, mid in inbox if offset > base and offset not in device.offsets and mid not in self._gone
+        ]
 
     @staticmethod
     def _twice(device: Device) -> int:

@@ -29,6 +29,7 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
         "acknowledged": len(ledger.acked),
         "of them as a repeat": counts["repeats"],
         "refused, and sent again": counts["refused"],
+        "edits; deletions": counts["edited"] + counts["deleted"],
         **refusals,
         "told that a queue is gone": counts["told that a queue is gone"],
         "received": got,
@@ -40,6 +41,7 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
     texts = [f"{key} did not come to {', '.join(users)}" for key, users in ledger.awaited.items()]
     texts += [f"{key} came to {device} behind a later one" for device, key in ledger.disordered()]
     texts += ledger.missing()
+    texts += [f"{name} shows another text of {mid}" for name, mid in sorted(ledger.outdated)]
     for text in (*texts[:MOST], *ledger.odd[:MOST]):
         say(f"  {text}")
 

@@ -122,7 +122,7 @@ async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> l
         await one.run()
         wrong = dict(one.ledger.verdict())
         if not options.memory:
-            wrong |= archive.verdict(one.file, one.ledger.acked)
+            wrong |= archive.verdict(one.file, one.ledger.acked, one.ledger.texts)
         wrong |= report.disclosures(one.search, say)
         wrong["errors in the daemon's log"] = len(one.daemon.faults)
         wrong["status of the daemon's end"] = abs(one.status)

@@ -182,7 +182,8 @@ class Stage:
         ledger = self.ledger
         away = sorted(actor.name for actor in self.actors if actor.name not in ledger.here)
         unanswered, awaited = sorted(ledger.unanswered)[:10], list(ledger.awaited.items())[:10]
-        return f"not connected {away}, unanswered {unanswered}, not received {awaited}, odd {ledger.odd[:5]}"
+        changes = f"not changed {sorted(ledger.changing)[:5]}, outdated {sorted(ledger.outdated)[:5]}"
+        return f"not connected {away}, unanswered {unanswered}, not received {awaited}, {changes}, odd {ledger.odd[:5]}"
 
     def _noted(self, note: Sequence[Any]) -> None:
         self.watch(note)
@@ -192,6 +193,12 @@ class Stage:
             ledger.received(name, *rest)
         elif kind == "ack":
             ledger.acknowledged(name, *rest)
+        elif kind == "shows":
+            ledger.shows(name, *rest)
+        elif kind == "change":
+            ledger.changes(name, *rest)
+        elif kind == "changed":
+            ledger.changed(name, *rest)
         elif kind == "sent":
             ledger.sent(name, *rest)
         elif kind == "open":

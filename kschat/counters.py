@@ -44,6 +44,7 @@ class Counters:
     Attributes:
         sent: messages that were acknowledged.
         repeated: those of them whose ``cid`` was known.
+        updates: edits, deletions and reactions that were stored, by kind.
         delivered: messages written to a socket.
         confirmed: messages that a client has confirmed.
         batches: batches that went through the pipeline.
@@ -108,6 +109,7 @@ class Counters:
         "turn_seconds",
         "turned_away",
         "unrouted",
+        "updates",
         "waits",
     )
 
@@ -139,6 +141,7 @@ class Counters:
         self.refused: Counter[int] = Counter()
         self.denied: Counter[str] = Counter()
         self.limited: Counter[str] = Counter()
+        self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()

@@ -357,6 +357,7 @@ def make_service(
         chat.context.delivery.use(_bounds(fitting))
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
+        chat.context.quotas.edit_within = fitting.edit_within
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
@@ -486,6 +487,7 @@ def _make_chat(
         uniform=secrets.SystemRandom().uniform,
         revocation_days=config.revocation_days,
         max_blocked=config.max_blocked,
+        edit_within=config.edit_within,
         refuse_blocked=config.blocked_reply == "refused",
         restrict_presence=config.restrict_presence,
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),

@@ -58,6 +58,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "retention_days": ("0.5", 0.5),
     "revocation_days": ("30", 30.0),
     "max_blocked": ("5", 5),
+    "edit_within": ("60", 60.0),
     "blocked_reply": ("refused", "refused"),
     "restrict_presence": ("yes", True),
     "control": ("/run/kschat.control", "/run/kschat.control"),

@@ -27,13 +27,15 @@ from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
-from kschat.backends.redis.store import retention, write_queue
+from kschat.backends.redis.store import retention, rewriting, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
     blocks,
+    changes,
     commands,
+    delivery,
     expiry,
     hub,
     incoming,
@@ -262,6 +264,20 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "`Conversations`; an unread count": (many(commands.MAX_CONVERSATIONS), many(interfaces.MAX_UNREAD)),
     "bytes of a message in `Conversations`": (many(lines.MAX_LINE),),
     "members of a room; rooms of a user": (many(CONFIG.max_room), many(CONFIG.max_rooms)),
+    "characters of a reaction; reactions to a message; the age up to which its sender may edit and delete a message": (
+        many(changes.MAX_EMOJI),
+        many(changes.MAX_REACTIONS),
+    ),
+    "edits, deletions and reactions that are being stored": (many(delivery.MAX_UPDATES),),
+    "conversations in which Redis looks for a message whose conversation is not given; tries of a change while other "
+    "daemons change the same message": (many(redis_store.MAX_CANDIDATES), many(redis_store.MAX_TRIES)),
+    "one step of writing changed messages over in Redis": (
+        many(rewriting.STEP_ENTRIES),
+        size(rewriting.STEP_BYTES),
+        f"{rewriting.STEP_MILLISECONDS} ms",
+        f"{rewriting.REST:g} times",
+    ),
+    "the `cid` of an update, in Redis": (),
     "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
     "bytes of JSON with placeholders in a page that has several messages with binary": (many(outgoing.MAX_RENUMBERED),),
     "writes, and bytes of messages, of one script that appends a batch in Redis": (

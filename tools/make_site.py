@@ -28,7 +28,7 @@ OTHERS = {
 PARTS = {
     "Writing a client": ("guide", "clients", "page", "tokens", "api", "examples"),
     "Running it": ("operations", "configuration", "storage", "proxies", "security", "metrics"),
-    "Coming and deciding": ("migration", "compatibility", "performance", "bench", "conformance"),
+    "Coming and deciding": ("first-minute", "migration", "compatibility", "performance", "bench", "conformance"),
     "Inside": ("architecture", "library", "reference", "contributing", "reporting", "changes", "licence"),
 }
 

@@ -19,6 +19,7 @@ from kschat.api import types
 from kschat.api.keys import ApiKey, ApiKeys
 from kschat.api.problems import ApiError, error_of
 from kschat.chat import outgoing
+from kschat.chat.changes import changes_of
 from kschat.chat.composer import Draft
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
@@ -250,6 +251,7 @@ def _asker(key: ApiKey) -> str:
 
 
 def _message(message: Message) -> types.Message:
+    changes = changes_of(message)
     return types.Message(
         mid=message.mid,
         sender=message.sender,
@@ -257,6 +259,9 @@ def _message(message: Message) -> types.Message:
         msg=message.msg,
         time=message.time,
         attachments=list(message.attachments),
+        edited=changes.edited,
+        deleted=changes.deleted,
+        reactions=outgoing.reactions(changes),
     )
 
 

@@ -193,7 +193,10 @@ class History(_Request, frozen=True, kw_only=True):
 
 
 class Message(_Answer, frozen=True, kw_only=True, rename={"sender": "from"}):
-    """A message. Attachments are in Base64; placeholders in ``msg`` refer to them."""
+    """A message. Attachments are in Base64; placeholders in ``msg`` refer to them.
+
+    ``edited``, ``deleted``: when, if it was; the ``msg`` of a deleted one is null. ``reactions``: users, by reaction.
+    """
 
     mid: str
     sender: str
@@ -201,6 +204,9 @@ class Message(_Answer, frozen=True, kw_only=True, rename={"sender": "from"}):
     msg: Raw
     time: int
     attachments: list[bytes]
+    edited: int | None = None
+    deleted: int | None = None
+    reactions: dict[str, list[str]] = {}
 
 
 class Messages(_Answer, frozen=True, kw_only=True):

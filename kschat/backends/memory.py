@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
+from kschat.chat.changes import changed, update_of, with_text, without_text
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
@@ -41,7 +42,7 @@ from kschat.chat.interfaces import (
     within_page,
 )
 from kschat.chat.lines import MAX_LINE, line_of
-from kschat.chat.message import Error, Message
+from kschat.chat.message import DELETE, Error, Message, Update
 from kschat.chat.mids import number_of, parse_number, renumbered
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.counters import Counters
@@ -81,6 +82,8 @@ class MemoryStore:
         self._rooms: dict[str, MemoryConversation] = {}
         self._threads_of: dict[str, dict[MemoryConversation, None]] = {}
         self._order: deque[MemoryConversation] = deque()
+        # Updates are in no conversation, and are forgotten in their turn.
+        self._updates = MemoryConversation(())
         self._known: dict[tuple[str, str], Stored] = {}
         self._seen: dict[str, int] = {}
         self._memberships = 0
@@ -110,6 +113,28 @@ class MemoryStore:
         self._forget()
         return succeed(result)
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        """See ``IStore``. It is as durable as this process."""
+        stored = self._change(update)
+        self._forget()
+        return succeed(stored)
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        threads = self._threads_of.get(user, ()) if peer is None else (self._thread(user, peer),)
+        for thread in threads:
+            found = None if thread is None else thread.find(mid)
+            if found is not None:
+                return succeed(found.stored.message)
+        return succeed(None)
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        thread = self._thread(user, room)
+        found = None if thread is None else thread.find(mid)
+        if thread is None or found is None:
+            return succeed(None)
+        places = found.stored.places
+        return succeed([member for member, _ in places if thread.read.get(member, -1) >= found.number])
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         inbox = self._inboxes.get(user)
         return succeed(InboxState() if inbox is None else InboxState(inbox.cursor, inbox.first, inbox.last))
@@ -125,7 +150,7 @@ class MemoryStore:
         first = inbox.first
         begin = max(after + 1, first)
         offsets = range(begin, min(begin + limit, inbox.last + 1))
-        entries = within_page(Entry(offset, inbox.kept[offset - first]) for offset in offsets)
+        entries = within_page(Entry(offset, self._as_read(inbox.kept[offset - first])) for offset in offsets)
         return succeed(InboxPage(entries, first, inbox.last))
 
     def is_outdated(self, offset: int) -> None:
@@ -281,6 +306,60 @@ class MemoryStore:
             self._known[(message.sender, message.cid)] = stored
         return stored
 
+    def _change(self, update: Message) -> Stored:
+        if update.cid is not None and (update.sender, update.cid) in self._known:
+            return Stored(update, (), True)
+        about = update_of(update)
+        if about.kind != DELETE and update.sender in self._blocks.get(update.recipient, ()):
+            return Stored(update, (), False, Error.NOT_ALLOWED)
+        thread = self._thread(update.sender, update.recipient)
+        if thread is None:
+            return Stored(update, (), False, Error.NOT_ALLOWED if is_room(update.recipient) else Error.INVALID)
+        found = thread.find(about.target)
+        after = Error.INVALID if found is None else changed(found.stored.message, update)
+        if found is None or isinstance(after, Error):
+            return Stored(update, (), False, after if isinstance(after, Error) else Error.INVALID)
+        if after is found.stored.message:
+            return Stored(update, (), True)
+        self._replace(thread, found, after)
+        self._number = number = max(self._number + 1, number_of(update.mid))
+        update = renumbered(update, number)
+        kept = without_text(update)
+        users = thread.read if thread.is_room else dict.fromkeys(thread.key)
+        places = tuple([(user, self._place(user, kept)) for user in users])
+        stored = Stored(kept, places)
+        self._updates.kept.append(IndexedMessage(stored, number))
+        self._order.append(self._updates)
+        self._bytes += _size(stored)
+        if update.cid is not None:
+            self._known[(update.sender, update.cid)] = stored
+        return Stored(update, places)
+
+    def _replace(self, thread: MemoryConversation, found: IndexedMessage, after: Message) -> None:
+        """Put a message that was changed in the place of the one before, wherever that is kept."""
+        places = found.stored.places
+        stored = Stored(after, places)
+        thread.replace(found, IndexedMessage(stored, found.number, line_of(after)))
+        for user, offset in places:
+            inbox = self._inboxes[user]
+            inbox.kept[offset - inbox.first] = after
+        self._bytes += _size(stored) - _size(found.stored)
+        if after.cid is not None and (after.sender, after.cid) in self._known:
+            self._known[(after.sender, after.cid)] = stored
+
+    def _as_read(self, message: Message) -> Message:
+        """A message of an inbox as it is read: with the text that it has now."""
+        if message.extra is None or not isinstance(message.extra, Update):
+            return message
+        thread = self._conversation_of(message)
+        found = None if thread is None else thread.find(message.extra.target)
+        return with_text(message, None if found is None else found.stored.message)
+
+    def _conversation_of(self, message: Message) -> MemoryConversation | None:
+        if is_room(message.recipient):
+            return self._rooms.get(message.recipient)
+        return self._pairs.get(pair_key(message.sender, message.recipient))
+
     def _place(self, user: str, message: Message) -> int:
         inbox = self._inboxes.get(user)
         if inbox is None:
@@ -345,7 +424,7 @@ class MemoryStore:
         self._drop_if_idle(thread)
 
     def _drop_if_idle(self, thread: MemoryConversation) -> None:
-        if thread.kept or (thread.is_room and thread.read):
+        if thread.kept or (thread.is_room and thread.read) or thread is self._updates:
             return
         if thread.is_room:
             del self._rooms[thread.key[0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from kschat.chat.interfaces import MAX_UNREAD, Stored
 from kschat.chat.message import Message
+from kschat.chat.mids import parse_number
 
 #: For bisect.
 BY_NUMBER: Final = attrgetter("number")
@@ -65,6 +66,19 @@ class MemoryConversation:
     def is_room(self) -> bool:
         """Whether it is a room's, and not that of two users."""
         return len(self.key) == 1
+
+    def find(self, mid: str) -> IndexedMessage | None:
+        """The message with this mid."""
+        number = parse_number(mid)
+        if number is None:
+            return None
+        at = bisect_left(self.kept, number, key=BY_NUMBER)
+        found = self.kept[at] if at < len(self.kept) else None
+        return found if found is not None and found.stored.message.mid == mid else None
+
+    def replace(self, found: IndexedMessage, after: IndexedMessage) -> None:
+        """Put a message in the place of another one with the same number."""
+        self.kept[bisect_left(self.kept, found.number, key=BY_NUMBER)] = after
 
     def peer_of(self, user: str) -> str:
         """Its name to one of its users: the other user, or the room."""

@@ -55,6 +55,15 @@ class NullStore:
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         return succeed([_placed(message) for message in batch])
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return _kept_nothing()
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return _kept_nothing()
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return _kept_nothing()
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return succeed(_EMPTY)
 

@@ -19,6 +19,8 @@
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
 - ``inbox``        a user on this daemon: the cursor and the sockets
 - ``composer``     makes messages from drafts, with a socket or without
+- ``changes``      what an edit, a deletion and a reaction do to a message
+- ``editing``      who may edit, delete, and react
 - ``replies``      the receivers of the pipeline's answers: a socket, or a Deferred
 - ``delivery``     the pipeline: one batch per turn of the reactor, stored, routed, acknowledged
 - ``ingest``       stores messages from servers without a store

@@ -7,7 +7,7 @@ daemons may have had no reason to look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -43,6 +43,7 @@ class CatchUp:
         reads: asks the store for messages, in turns.
         router: carries the news.
         inboxes: of the users here; the hub's own.
+        hint: tells other daemons to look into the inboxes of some users.
     """
 
     log = Logger()
@@ -55,12 +56,14 @@ class CatchUp:
         reads: ReadQueue,
         router: IRouter,
         inboxes: Mapping[str, Inbox],
+        hint: Callable[[Sequence[str]], None],
     ) -> None:
         self._clock = clock
         self._store = store
         self._reads = reads
         self._router = router
         self._inboxes = inboxes
+        self._hint = hint
         # Of whom news may have been missed, and whether the store is being asked.
         self._unsure: dict[str, None] = {}
         self._asking = False
@@ -161,7 +164,12 @@ class CatchUp:
                 batch = []
                 behind = set()
                 for (user, offset), page in zip(users.items(), found, strict=True):
-                    batch += [Stored(entry.message, ((user, entry.offset),)) for entry in page.entries]
+                    for entry in page.entries:
+                        if entry.message.extra is None:
+                            batch.append(Stored(entry.message, ((user, entry.offset),)))
+                        else:
+                            # No router carries updates, nor what was changed by one.
+                            self._hint((user,))
                     if offset > page.ceiling:
                         # It is read from the server that was written to before the last failover.
                         self._store.is_outdated(offset)

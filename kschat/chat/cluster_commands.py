@@ -42,7 +42,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
 
 
 class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """What one of the user's sockets has sent, as the body of RESPCARBON."""
+    """What one of the user's sockets has sent or read, as the body of RESPCARBON or RESPREAD."""
 
     body: bytes
     attachments: tuple[bytes, ...] = ()
@@ -95,6 +95,10 @@ class BlockChange(msgspec.Struct, frozen=True, array_like=True, tag="b", gc=Fals
     user: str
     peer: str
     blocked: bool
+
+
+class InboxGrew(msgspec.Struct, frozen=True, array_like=True, tag="g", gc=False):
+    """There is something new in the inbox of the user that no router carries: an update. The store has it."""
 
 
 class Revoked(msgspec.Struct, frozen=True, array_like=True, tag="v", gc=False):
@@ -162,6 +166,7 @@ ClusterCommand: TypeAlias = (
     | CursorWritten
     | Revoked
     | BlockChange
+    | InboxGrew
 )
 
 _pack: Final = msgspec.msgpack.Encoder().encode

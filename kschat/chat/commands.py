@@ -7,7 +7,7 @@ it raises is sent in the ack, ``{ER, WHY}``. How many Deferreds a socket may wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -17,10 +17,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from kschat.chat import incoming, outgoing
+from kschat.chat.changes import NO_TEXT, update_of
+from kschat.chat.clocks import milliseconds
 from kschat.chat.cluster_commands import Receipt, Typing
 from kschat.chat.context import ChatContext
 from kschat.chat.conversations import ROOM_MARK, is_room, room_name
 from kschat.chat.delivery import Submission
+from kschat.chat.editing import NO_MESSAGE, ensure_may
 from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.interfaces import (
     PAGE_BYTES,
@@ -30,15 +33,16 @@ from kschat.chat.interfaces import (
     InboxPage,
     Page,
     RoomFull,
+    Stored,
     StoreUnavailable,
     TooManyRooms,
 )
 from kschat.chat.limiter import RateExceeded, rounded
-from kschat.chat.message import MAX_ID, Error, Refused
+from kschat.chat.message import DELETE, EDIT, MAX_ID, REACT, Error, Message, Refused, Update
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import SMALL_READ
 from kschat.chat.recipients import ensure_may_write
-from kschat.chat.replies import RoomReply, SocketReply
+from kschat.chat.replies import DeferredReply, RoomReply, SocketReply
 from kschat.chat.session import ChatSession
 from kschat.chat.tokens import Identity, TokenError, Verifier
 from kschat.wire.errors import Reason
@@ -202,16 +206,103 @@ def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
 
 
 def read(request: Request[incoming.Read]) -> Deferred[Answer]:
-    """``Read``: all of a conversation up to ``mid`` is read; the peer is told."""
-    context, user, mid = request.context, request.session.user, request.payload.mid
-    peer = _id(request.payload.pId, "pId")
+    """``Read``: all of a conversation up to ``mid`` is read; the peer is told, and the user's other devices."""
+    context, session, mid = request.context, request.session, request.payload.mid
+    user, peer = session.user, _id(request.payload.pId, "pId")
 
     def marked(moved: bool) -> Answer:
-        if moved and not is_room(peer):
-            context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
+        if moved:
+            context.hub.notifier.read_carbon(peer, mid, session)
+            if not is_room(peer):
+                context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
         return DONE
 
     return _ask(request, lambda: context.store.mark_read(user, peer, mid), SMALL_READ).addCallback(marked)
+
+
+def edit(request: Request[incoming.Edit]) -> Deferred[Answer]:
+    """``Edit``: another text of a message that the user has sent."""
+    payload = request.payload
+    return _update(request, payload, Update(EDIT, payload.mid), msg=payload.msg, attachments=request.event.attachments)
+
+
+def delete(request: Request[incoming.Delete]) -> Deferred[Answer]:
+    """``Delete``: the text of a message is gone, of the user's own or in a room that the user moderates."""
+    return _update(request, request.payload, Update(DELETE, request.payload.mid))
+
+
+def react(request: Request[incoming.React]) -> Deferred[Answer]:
+    """``React``: the user's reaction to a message."""
+    return _update(request, request.payload, Update(REACT, request.payload.mid, request.payload.emoji))
+
+
+def _update(
+    request: Request[Any],
+    payload: incoming.Edit | incoming.Delete | incoming.React,
+    update: Update,
+    *,
+    msg: Raw = NO_TEXT,
+    attachments: Sequence[bytes] = (),
+) -> Deferred[Answer]:
+    """Look the message up, and change it if the user may. It counts as a message that is sent."""
+    context, session = request.context, request.session
+    context.delivery.ensure_open()
+    allowance = session.allowance
+    sends_left = allowance.sends = allowance.sends - 1
+    if sends_left < 0 or allowance.user.copies_over:
+        context.limiter.renew_sends(allowance)
+    peer = None if payload.pId is None else _id(payload.pId, "pId")
+
+    def found(target: Message | None) -> Deferred[Answer]:
+        identity = session.identity
+        now = milliseconds(context.hub.wall)
+        target = ensure_may(update.kind, target, identity, within=context.quotas.edit_within, now=now)
+        message = context.composer.compose_update(
+            session.user, target, update, msg=msg, attachments=attachments, cid=payload.cid, name=identity.name
+        )
+        return _submit_update(request, message)
+
+    return _ask(request, lambda: context.store.find(session.user, update.target, peer)).addCallback(found)
+
+
+def _submit_update(request: Request[Any], message: Message) -> Deferred[Answer]:
+    context, session = request.context, request.session
+    limiter, user, room = context.limiter, session.allowance.user, message.recipient
+    reply = DeferredReply()
+    context.delivery.update(Submission(message, reply, session))
+    copies = limiter.room_copies(room) if is_room(room) else 0
+    limiter.copied(user, copies)
+
+    def stored(stored: Stored) -> Answer:
+        if copies:
+            if stored.places:
+                limiter.learn_room(room, len(stored.places) - 1)
+            limiter.copied(user, len(stored.places) - copies)
+        return Answer(outgoing.changed(update_of(message).target, stored.message.time, stored.repeat))
+
+    def refused(failure: Failure) -> Answer:
+        # It was counted where it was refused.
+        failure.trap(Refused)
+        limiter.copied(user, -copies)
+        assert isinstance(failure.value, Refused)
+        return Answer(outgoing.ack_error(failure.value))
+
+    return reply.answer.addCallbacks(stored, refused)
+
+
+def readers(request: Request[incoming.Readers]) -> Deferred[Answer]:
+    """``Readers``: which members of a room have read a message there."""
+    context, user, mid = request.context, request.session.user, request.payload.mid
+    room = _id(request.payload.pId, "pId")
+    if not is_room(room):
+        raise Refused(Error.INVALID, "pId is not a room: Readers is about rooms.")
+
+    def found(users: list[str] | None) -> Answer:
+        if users is None:
+            raise Refused(Error.INVALID, NO_MESSAGE)
+        return Answer(outgoing.readers(mid, sorted(users)))
+
+    return _ask(request, lambda: context.store.readers(room, user, mid), MAX_LIST_BYTES).addCallback(found)
 
 
 def history(request: Request[incoming.History]) -> Deferred[Answer]:
@@ -230,19 +321,26 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
 
 def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    context, user, offset = request.context, request.session.user, request.payload.offset
+    return _sync(request, request.payload.offset)
 
-    def found(inbox: InboxPage) -> Answer:
+
+def _sync(request: Request[incoming.Sync], offset: int) -> Deferred[Answer]:
+    context, session = request.context, request.session
+
+    def found(inbox: InboxPage) -> Answer | Deferred[Answer]:
         entries = inbox.entries
         if offset > inbox.last:
             context.store.is_outdated(offset)
-        listed = [(entry.offset, entry.message) for entry in entries]
-        pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
+        listed = [(entry.offset, entry.message) for entry in entries if session.shows(entry.message)]
         # The store may cut a page by bytes as well.
-        more = cut or (bool(entries) and entries[-1].offset < inbox.last)
-        return Answer(outgoing.page(pieces, more), attachments)
+        more = bool(entries) and entries[-1].offset < inbox.last
+        if more and not listed:
+            # A client goes on behind the last offset that it was shown.
+            return _sync(request, entries[-1].offset)
+        pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
+        return Answer(outgoing.page(pieces, cut or more), attachments)
 
-    return _ask(request, lambda: context.store.read(user, offset, MAX_PAGE)).addCallback(found)
+    return _ask(request, lambda: context.store.read(session.user, offset, MAX_PAGE)).addCallback(found)
 
 
 def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
@@ -374,6 +472,10 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="Read", payload=incoming.Read, do=read),
     Command(name="History", payload=incoming.History, do=history),
     Command(name="Sync", payload=incoming.Sync, do=sync),
+    Command(name="Edit", payload=incoming.Edit, do=edit),
+    Command(name="Delete", payload=incoming.Delete, do=delete),
+    Command(name="React", payload=incoming.React, do=react),
+    Command(name="Readers", payload=incoming.Readers, do=readers),
     Command(name="Conversations", payload=incoming.Nothing, do=conversations),
     Command(name="Block", payload=incoming.Block, do=block),
     Command(name="Unblock", payload=incoming.Block, do=unblock),

@@ -9,8 +9,10 @@ import msgspec
 from msgspec import Raw
 
 from kschat.chat import incoming
+from kschat.chat.changes import NO_TEXT, peer_of
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.message import MAX_ID, Error, Message, Refused
+from kschat.chat.editing import ids_in
+from kschat.chat.message import MAX_ID, Error, Message, Refused, Update
 from kschat.chat.mids import Mids
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
@@ -81,6 +83,27 @@ class Composer:
         return Message(
             self._mids.make(time), sender, recipient, payload.uId, payload.pId, msg, time, payload.cid, parts, name
         )
+
+    def compose_update(
+        self,
+        user: str,
+        target: Message,
+        update: Update,
+        *,
+        msg: Raw = NO_TEXT,
+        attachments: Sequence[bytes] = (),
+        cid: str | None = None,
+        name: str | None = None,
+    ) -> Message:
+        """The update of ``target`` that ``user`` makes. ``msg``, ``attachments``: what its text is to be, of an edit.
+
+        Raises:
+            Refused: INVALID.
+        """
+        uid, pid = ids_in(target, user)
+        payload = incoming.Send(user, peer_of(target, user), msg, cid=cid)
+        made = self.compose(user, payload, attachments, name=name)
+        return msgspec.structs.replace(made, uId=uid, pId=pid, extra=update)
 
     def compose_draft(self, user: str, draft: Draft, name: str | None = None) -> Message:
         """The message that a draft of ``user`` means: as if a socket had sent it. ``name``: see ``compose``.

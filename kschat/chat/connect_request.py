@@ -81,7 +81,8 @@ class ConnectRequest(msgspec.Struct, frozen=True):
             receipts=self._asks("receipts"),
             carbons=self._asks("carbons"),
             recover=self._asks("recover"),
-            more=any(map(self._asks, ("goodbye", "typing", "batch", "receipts", "carbons", "recover"))),
+            updates=self._asks("updates"),
+            more=any(map(self._asks, ("goodbye", "typing", "batch", "receipts", "carbons", "recover", "updates"))),
         )
 
     def claim(self) -> tuple[str, int] | None:

@@ -132,6 +132,7 @@ def make_context(
     rates: RateSettings = UNLIMITED_RATES,
     addresses: AddressLimits | None = None,
     max_blocked: int = 1000,
+    edit_within: float = 86400.0,
     refuse_blocked: bool = False,
     restrict_presence: bool = False,
     budget: Budget | None = None,
@@ -157,6 +158,7 @@ def make_context(
         rates: what sockets, users and addresses may do; anything, unless given.
         addresses: says what may come from one address, also to the front; made of ``rates`` unless given.
         max_blocked: users whom one user may block.
+        edit_within: seconds for which a sender may edit and delete a message.
         refuse_blocked: whether a blocked sender is told so.
         restrict_presence: whether a user sees only those whom its token lets it write to.
         budget: counts the bytes that the daemon holds, also for the front.
@@ -230,7 +232,7 @@ def make_context(
         limits=limits,
         limiter=limiter,
         addresses=addresses,
-        quotas=Quotas(max_room=max_room, max_rooms=max_rooms, max_blocked=max_blocked),
+        quotas=Quotas(max_room=max_room, max_rooms=max_rooms, max_blocked=max_blocked, edit_within=edit_within),
         counters=counters,
         uniform=uniform,
         repeated=repeated,

@@ -18,6 +18,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from kschat.budget import PENDING_PART, Budget
+from kschat.chat.changes import MAX_REACTIONS, update_of
 from kschat.chat.cluster_commands import Receipt
 from kschat.chat.conversations import is_room
 from kschat.chat.hub import Hub
@@ -34,6 +35,17 @@ _REFUSALS: Final = {
     Error.NO_STORE: "The store is not available; try again.",
     Error.NOT_ALLOWED: "You are not a member of that room.",
     Error.TOO_MANY: "You send too many messages; slow down.",
+}
+
+
+#: Updates that are being stored. Each is stored alone: they are few beside messages.
+MAX_UPDATES: Final = 500
+
+#: What the sender of an update is told where the store refuses it.
+_UPDATE_REFUSALS: Final = {
+    **_REFUSALS,
+    Error.INVALID: "There is no such message, or it was deleted.",
+    Error.TOO_MANY: f"A message has at most {MAX_REACTIONS} reactions.",
 }
 
 
@@ -139,6 +151,7 @@ class Delivery:
         # How many messages were taken into batches; and from which number on those that wait came when.
         self._taken = 0
         self._marks: deque[tuple[int, float]] = deque()
+        self._updates = 0
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
         self.closed = False
@@ -175,6 +188,58 @@ class Delivery:
             self._turn_set = True
             self._clock.callLater(0, self._turn)
 
+    def update(self, submission: Submission) -> None:
+        """Store an update, and tell everybody in its conversation. Its sender is answered when it is stored.
+
+        It goes through no batch and no router: other daemons are told to look into the inboxes.
+
+        Raises:
+            Refused: BUSY, when too many or too much wait already; GOING_DOWN, when the daemon is.
+        """
+        self.ensure_open()
+        size = submission.message.size
+        if self._updates >= MAX_UPDATES or self._size + size > self._max_size:
+            self._counters.full["updates"] += 1
+            raise Refused(Error.BUSY, "Too many changes wait to be stored; try again.")
+        self._updates += 1
+        self._size += size
+        self._budget.add(size)
+        with self._hub.writing():
+            try:
+                finished = self._store.change(submission.message)
+            except Exception:  # noqa: BLE001 - no store may, but it must be answered
+                finished = fail()
+            finished.addCallbacks(
+                self._updated, self._not_stored, callbackArgs=(submission,), errbackArgs=((submission,),)
+            )
+            finished.addErrback(self._not_answered)
+            finished.addBoth(self._finish_update, size)
+
+    def _updated(self, stored: Stored, submission: Submission) -> None:
+        counters, hub = self._counters, self._hub
+        message = stored.message
+        with hub.writing():
+            if stored.refused is Error.NOT_ALLOWED and not is_room(message.recipient):
+                counters.blocked += 1
+                if self._refuse_blocked:
+                    self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+                    return
+                stored = Stored(message, ())
+            elif stored.refused is not None:
+                self._refuse(submission, Refused(stored.refused, _UPDATE_REFUSALS[stored.refused], stored.retry_in))
+                return
+            counters.updates[update_of(message).kind] += 1
+            submission.reply.stored(stored)
+            if stored.places:
+                hub.deliver((stored,))
+                hub.notifier.hint([user for user, _ in stored.places])
+
+    def _finish_update(self, _: object, size: int) -> None:
+        self._updates -= 1
+        self._size -= size
+        self._budget.add(-size)
+        self._look_if_drained()
+
     def ensure_open(self) -> None:
         """Raises Refused with GOING_DOWN when the daemon is going down."""
         if self.closed:
@@ -202,7 +267,7 @@ class Delivery:
 
     def drained(self) -> Deferred[None]:
         """Fires when all that was submitted is answered."""
-        if not self._waiting and not self._in_flight:
+        if not self._waiting and not self._in_flight and not self._updates:
             return succeed(None)
         fires: Deferred[None] = Deferred()
         self._drained.append(fires)
@@ -254,7 +319,7 @@ class Delivery:
                 finished = self._store.append([submission.message for submission in submissions])
             except Exception:  # noqa: BLE001 - no store may, but the batch must be answered and its place made free
                 finished = fail()
-            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(batch,))
+            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(submissions,))
             finished.addErrback(self._not_answered)
             finished.addBoth(self._finish, size)
 
@@ -366,12 +431,12 @@ class Delivery:
         if self._hub.notifier.carbons:
             self._hub.notifier.carbon(message, submission.origin)
 
-    def _not_stored(self, failure: Failure, batch: _Batch) -> None:
+    def _not_stored(self, failure: Failure, submissions: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:
             self.log.failure("the store failed", failure)
         else:
             self._say("messages are refused: {reason}", failure)
-        for submission in batch.submissions:
+        for submission in submissions:
             self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
 
     def _say(self, text: str, failure: Failure) -> None:
@@ -394,6 +459,10 @@ class Delivery:
             self._turn_set = True
             self._clock.callLater(0, self._turn)
         if not self._in_flight and not self._waiting:
+            self._look_if_drained()
+
+    def _look_if_drained(self) -> None:
+        if self._drained and not self._in_flight and not self._waiting and not self._updates:
             drained, self._drained = self._drained, []
             for fires in drained:
                 fires.callback(None)

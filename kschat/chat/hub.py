@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus
 from kschat.chat.catchup import CatchUp
+from kschat.chat.changes import is_update
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import Receipt
 from kschat.chat.cursors import Cursors
@@ -112,7 +113,9 @@ class Hub:
         self.caught_up: Callable[[], None] = _nobody
         self._scope = _WriteScope(cork)
         self.wrote = self._scope.wrote.append
-        self.catch_up = CatchUp(clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes)
+        self.catch_up = CatchUp(
+            clock=clock, store=store, reads=reads, router=router, inboxes=self._inboxes, hint=self.notifier.hint
+        )
         self._ingest = ForeignIngest(clock=clock, store=store, counters=counters, deliver=self.deliver)
         self.store_listeners: list[StoreListener] = []
         router.attach(self)
@@ -340,7 +343,7 @@ class Hub:
         if self.notifier.receipts:
             with self._scope:
                 for message in fresh:
-                    if message.recipient == user:
+                    if message.recipient == user and not is_update(message):
                         self.notifier.receipt(message.sender, Receipt.of(message, Status.DELIVERED))
 
 

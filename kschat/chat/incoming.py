@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
+from kschat.chat.changes import MAX_EMOJI
 from kschat.chat.message import MAX_ID, Error, Refused
 from kschat.wire import jsontext
 from kschat.wire.errors import ProtocolError
@@ -26,6 +27,9 @@ Id = int | Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 
 #: A message's id.
 Mid = Annotated[str, Meta(pattern=r"^[0-9a-f]{24}\Z")]
+
+#: A client's own id of what it sends.
+Cid = Annotated[str, Meta(min_length=1, max_length=64)]
 
 #: Users whose presence one socket may watch.
 MAX_WATCHED: Final = 500
@@ -51,7 +55,7 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     pId: Id
     msg: Raw
     rno: Raw = _NULL
-    cid: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    cid: Cid | None = None
 
 
 class PeerOnly(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +72,46 @@ class Block(msgspec.Struct, frozen=True, gc=False):
 
 class Read(msgspec.Struct, frozen=True, gc=False):
     """What ``Read`` carries: all of the conversation with ``pId`` up to ``mid`` is read."""
+
+    pId: Id
+    mid: Mid
+
+
+class Edit(msgspec.Struct, frozen=True, gc=False):
+    """What ``Edit`` carries.
+
+    Attributes:
+        mid: of the message.
+        msg: what is to be its text from now on: as of ``Send``.
+        pId: the conversation that it is in; without it the server looks through all of the user's.
+        cid: the client's own id of this change; with it a repeat is harmless.
+    """
+
+    mid: Mid
+    msg: Raw
+    pId: Id | None = None
+    cid: Cid | None = None
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False):
+    """What ``Delete`` carries; see ``Edit``."""
+
+    mid: Mid
+    pId: Id | None = None
+    cid: Cid | None = None
+
+
+class React(msgspec.Struct, frozen=True, gc=False):
+    """What ``React`` carries; see ``Edit``. ``emoji``: the user's reaction; "" takes it back."""
+
+    mid: Mid
+    emoji: Annotated[str, Meta(max_length=MAX_EMOJI)]
+    pId: Id | None = None
+    cid: Cid | None = None
+
+
+class Readers(msgspec.Struct, frozen=True, gc=False):
+    """What ``Readers`` carries: a room, with its ``#``, and one of its messages."""
 
     pId: Id
     mid: Mid
@@ -130,6 +174,15 @@ class _RawSend(msgspec.Struct, frozen=True, gc=False):
     cid: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _RawEdit(msgspec.Struct, frozen=True, gc=False):
+    """The fields of an ``Edit``, undecoded; those that are missing stay missing."""
+
+    mid: Raw | msgspec.UnsetType = msgspec.UNSET
+    msg: Raw | msgspec.UnsetType = msgspec.UNSET
+    pId: Raw | msgspec.UnsetType = msgspec.UNSET
+    cid: Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Loose(msgspec.Struct, frozen=True, gc=False):
     """What can be said of a ``Send`` that is not valid."""
 
@@ -141,6 +194,8 @@ _SEND: Final = msgspec.json.Decoder(Send)
 _LOGOUT: Final = msgspec.json.Decoder(Logout)
 _LOOSE: Final = msgspec.json.Decoder(_Loose)
 _RAW_SEND: Final = msgspec.json.Decoder(_RawSend)
+_EDIT: Final = msgspec.json.Decoder(Edit)
+_RAW_EDIT: Final = msgspec.json.Decoder(_RawEdit)
 T = TypeVar("T")
 
 _ID: Final = msgspec.json.Decoder(Id)
@@ -210,6 +265,27 @@ def _second_try(raw: Raw, error: Exception) -> Send:
         raise Refused(Error.INVALID, f"The payload of Send is not valid: {error}.") from None
 
 
+def decode_edit(args: tuple[Raw, ...]) -> Edit:
+    """The payload of ``Edit``, whose ``msg`` is not looked into. Raises Refused, INVALID, naming the field."""
+    if len(args) != 1:
+        raise Refused(Error.INVALID, "Edit accepts one object.")
+    try:
+        return _EDIT.decode(args[0])
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        pass
+    try:
+        fields = _RAW_EDIT.decode(jsontext.mend_surrogates(bytes(args[0])))
+        msg = fields.msg
+        if isinstance(msg, msgspec.UnsetType):
+            return _EDIT.decode(msgspec.json.encode(fields))  # which says that it is missing
+        small = msgspec.structs.replace(fields, pId=_whole(fields.pId), msg=_NULL)
+        return msgspec.structs.replace(_EDIT.decode(msgspec.json.encode(small)), msg=msg)
+    except ProtocolError as error:
+        raise Refused(Error.INVALID, f"The payload of Edit is not valid: {error.detail}.") from None
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise Refused(Error.INVALID, f"The payload of Edit is not valid: {error}.") from None
+
+
 def _whole(field: Raw | msgspec.UnsetType) -> Raw | msgspec.UnsetType:
     return field if isinstance(field, msgspec.UnsetType) else Raw(whole(bytes(field)))
 
@@ -269,6 +345,7 @@ def _decode_nothing(args: tuple[Raw, ...]) -> Nothing:
 #: The events whose payloads are not simply one object.
 _SPECIAL: Final[dict[type, Callable[[tuple[Raw, ...]], Any]]] = {
     Send: decode_send,
+    Edit: decode_edit,
     Logout: decode_logout,
     Nothing: _decode_nothing,
 }

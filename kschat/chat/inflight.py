@@ -160,10 +160,14 @@ class InFlightWindow:
         if self._unacked is None:
             self._unacked = deque()
         unacked = self._unacked
+        given_up = []
         for entry in confirmed:
+            if entry[1] is None and not unacked:
+                # No ack was asked for: it is an update, which such a client may not even see.
+                given_up.append(entry)
+                continue
             unacked.append(entry)
             self._unacked_size += entry[3]
-        given_up = []
         while len(unacked) > MAX_UNACKED or self._unacked_size > MAX_UNACKED_BYTES:
             entry = unacked.popleft()
             self._unacked_size -= entry[3]

@@ -47,9 +47,10 @@ MAX_READ_BACK = 4000
 def repeat_of(first: Stored, repeat: Message) -> Stored:
     """What a store says of ``repeat``. Of a large first message, only what is beside its content counts."""
     message = first.message
-    if first.whole and message.size <= MAX_READ_BACK:
+    if first.whole and message.size <= MAX_READ_BACK and message.extra is None:
         return Stored(message, first.places, True)
-    shown = msgspec.structs.replace(message, msg=repeat.msg, attachments=repeat.attachments)
+    # What was edited or deleted since is not carried either: recipients read it from the store, as it is now.
+    shown = msgspec.structs.replace(message, msg=repeat.msg, attachments=repeat.attachments, extra=None)
     return Stored(shown, first.places, True, whole=False)
 
 
@@ -276,6 +277,36 @@ class IStore(Interface):
             One ``Stored`` a message, in the batch's order, once they are durable.
         """
 
+    def change(update: Message) -> Deferred[Stored]:
+        """Change a message by an update (``extra`` is an ``Update``), and put that into inboxes.
+
+        It has a place in the inbox of both users, or of each member of the room, its sender's own among them. What an
+        inbox or a page of history shows of the message is what it is now; of a text that was there before, nothing is
+        kept. Whether the sender may do so was looked at before.
+
+        Returns:
+            The update with its text, and its places, once all is durable. ``repeat`` and no places if the sender's
+            ``cid`` was known, or if the message was so already. Refused: INVALID if there is no such message any more,
+            or if it was deleted; TOO_MANY if too many have reacted to it; NOT_ALLOWED if the sender is no member of
+            the room, or if the recipient blocks the sender (who may delete all the same).
+        """
+
+    def find(user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        """The message with this ``mid``, as it is now, in a conversation that ``user`` may see; None if there is none.
+
+        Args:
+            user: who asks.
+            mid: of a message, and of no update.
+            peer: the other user or the room (with its ``#``) of the conversation; None if it is not known, and all that
+                ``user`` has are looked through.
+        """
+
+    def readers(room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        """Which recipients of a message to ``room`` have marked it, or a later one, as read; in no order.
+
+        Those that have left are not listed. None if ``user`` is no member, or if there is no such message.
+        """
+
     def inbox(user: str) -> Deferred[InboxState]:
         """Where the inbox of ``user`` stands; all zero for one who never got a message."""
 
@@ -286,7 +317,7 @@ class IStore(Interface):
         """A page of an inbox: what is kept beyond ``after``, ``limit`` entries at the most, and how far the inbox goes.
 
         A page holds at most ``PAGE_BYTES`` of messages, or one larger message. An empty page says that nothing beyond
-        ``after`` is kept.
+        ``after`` is kept. Updates are among the entries, each with the text that its message has now (``with_text``).
         """
 
     def is_outdated(offset: int) -> None:

@@ -42,6 +42,41 @@ class Refused(Exception):
         self.retry_in = retry_in
 
 
+class Update(msgspec.Struct, frozen=True, array_like=True, tag="u", gc=False):
+    """What makes a message an update: an entry in inboxes that changes an earlier message, and is none to be shown.
+
+    The update's ``msg`` and ``attachments`` are the text after an edit, ``null`` otherwise.
+
+    Attributes:
+        kind: ``EDIT``, ``DELETE`` or ``REACT``; ``VOID`` for an edit of a text that is gone, of which nobody is told.
+        target: the mid of the message that it changes, in the same conversation.
+        emoji: the reaction; "" takes it back, and is that of other kinds.
+    """
+
+    kind: str
+    target: str
+    emoji: str = ""
+
+
+EDIT: Final = "edit"
+DELETE: Final = "delete"
+REACT: Final = "react"
+VOID: Final = ""
+
+
+class Changes(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
+    """What became of a message since it was sent.
+
+    Attributes:
+        edited, deleted: when, in milliseconds since 1970; None if it was not. The ``msg`` of a deleted one is ``null``.
+        reactions: users with the reaction of each, the oldest first.
+    """
+
+    edited: int | None = None
+    deleted: int | None = None
+    reactions: tuple[tuple[str, str], ...] = ()
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One message, from the moment it was found valid.
 
@@ -54,6 +89,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         cid: the sender's own id of it.
         attachments: binary parts, in the order of their first placeholders.
         name: what its sender was called when it was written (see ``names``); None where the token gave no name.
+        extra: that it is an update, or what became of it; None for a message as it was sent.
     """
 
     mid: str
@@ -66,6 +102,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     cid: str | None = None
     attachments: tuple[bytes, ...] = ()
     name: str | None = None
+    extra: Update | Changes | None = None
 
     @property
     def size(self) -> int:

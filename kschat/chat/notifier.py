@@ -14,7 +14,16 @@ from twisted.internet.interfaces import IReactorTime
 
 from kschat.chat import outgoing
 from kschat.chat.bus import IBus, Wants
-from kschat.chat.cluster_commands import Carbon, ClusterCommand, Disconnect, Emit, Receipt, Replaced, Typing
+from kschat.chat.cluster_commands import (
+    Carbon,
+    ClusterCommand,
+    Disconnect,
+    Emit,
+    InboxGrew,
+    Receipt,
+    Replaced,
+    Typing,
+)
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.outgoing import Status
@@ -118,16 +127,26 @@ class Notifier:
 
     def carbon(self, message: Message, origin: ChatSession | None) -> None:
         """Show the sender's other sockets, those that asked for it, what was sent. ``origin``: the one that sent it."""
-        elsewhere = Wants.CARBONS in self._elsewhere
-        others = [
-            session for session in self._sessions(message.sender) if session.options.carbons and session is not origin
-        ]
-        if elsewhere or others:
-            carbon = Carbon(outgoing.carbon(message), message.attachments)
-            if others:
-                self._multiply(others, carbon)
-            if elsewhere:
-                self._bus.publish((message.sender,), carbon)
+        others = self._others(message.sender, origin)
+        if others is not None:
+            self._show(message.sender, others, Carbon(outgoing.carbon(message), message.attachments))
+
+    def read_carbon(self, peer: str, mid: str, origin: ChatSession) -> None:
+        """Tell them likewise that ``origin`` has read the conversation with ``peer`` up to ``mid``."""
+        others = self._others(origin.user, origin)
+        if others is not None:
+            self._show(origin.user, others, Carbon(outgoing.read(peer, mid)))
+
+    def _others(self, user: str, origin: ChatSession | None) -> list[ChatSession] | None:
+        """The user's sockets here, but ``origin``, that asked for carbons; None where no carbon needs to be made."""
+        others = [session for session in self._sessions(user) if session.options.carbons and session is not origin]
+        return others if others or Wants.CARBONS in self._elsewhere else None
+
+    def _show(self, user: str, others: Sequence[ChatSession], carbon: Carbon) -> None:
+        if others:
+            self._multiply(others, carbon)
+        if Wants.CARBONS in self._elsewhere:
+            self._bus.publish((user,), carbon)
 
     def notify(self, users: Sequence[str], command: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
@@ -148,6 +167,10 @@ class Notifier:
         if self._bus.up:
             self._claims[command.socket] = self._clock.seconds()
         self._bus.publish((session.user,), command, echo=True)
+
+    def hint(self, users: Sequence[str]) -> None:
+        """Tell other daemons to look into the inboxes of ``users``. One that does not hear it looks by and by."""
+        self._bus.publish(users, InboxGrew())
 
     def flushed(self) -> Deferred[None]:
         """Fires when what was told until now is on its way to all daemons, soon in any case. Never fails."""

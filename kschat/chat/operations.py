@@ -20,6 +20,7 @@ from kschat.chat.cluster_commands import (
     CursorWritten,
     Disconnect,
     Emit,
+    InboxGrew,
     Revoked,
     SocketInfo,
     SocketsListed,
@@ -235,6 +236,9 @@ class Operations:
                         self._hub.notifier.tell_all_others(answer)
                 elif type(command) is CursorWritten:
                     self._hub.cursors.answered(command)
+                elif type(command) is InboxGrew:
+                    if user is not None:
+                        self._hub.catch_up.resync((user,))
                 elif type(command) is CursorRequest:
                     if user is not None:
                         self._hub.cursors.asked(user, command)

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from kschat.chat.interfaces import Conversation
 from kschat.chat.lines import NO_LINE
-from kschat.chat.message import Message, Refused
+from kschat.chat.message import EDIT, REACT, Changes, Message, Refused, Update
 from kschat.wire import socketio
 from kschat.wire.jsonnumbers import as_javascript
 from kschat.wire.limits import ANY_DEPTH
@@ -58,6 +58,24 @@ class _Received(msgspec.Struct, frozen=True, gc=False):
     rStatus: int
     msgTime: int
     mid: str
+    offset: int | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+
+
+class _Changed(_Received, frozen=True, gc=False):
+    edited: int | UnsetType = UNSET
+    deleted: int | UnsetType = UNSET
+    reactions: dict[str, list[str]] | UnsetType = UNSET
+
+
+class _Updated(msgspec.Struct, frozen=True, gc=False):
+    mid: str
+    kind: str
+    uId: int | str
+    pId: int | str
+    at: int
+    msg: Raw | UnsetType = UNSET
+    emoji: str | UnsetType = UNSET
     offset: int | UnsetType = UNSET
     name: str | UnsetType = UNSET
 
@@ -106,6 +124,8 @@ class _Error(msgspec.Struct, frozen=True, gc=False):
 
 def piece(message: Message, offset: int | None) -> bytes:
     """One message as RESPRECEIVER, Sync and History show it. ``offset``: where it is in an inbox."""
+    if message.extra is not None:
+        return _piece_of_extra(message, offset)
     one = _Received(
         message.uId,
         message.pId,
@@ -117,6 +137,67 @@ def piece(message: Message, offset: int | None) -> bytes:
         UNSET if message.name is None else message.name,
     )
     return _encode(one)
+
+
+def _piece_of_extra(message: Message, offset: int | None) -> bytes:
+    extra = message.extra
+    place = UNSET if offset is None else offset
+    name = UNSET if message.name is None else message.name
+    if isinstance(extra, Update):
+        return _encode(
+            _Updated(
+                extra.target,
+                extra.kind,
+                message.uId,
+                message.pId,
+                message.time,
+                message.msg if extra.kind == EDIT else UNSET,
+                extra.emoji if extra.kind == REACT else UNSET,
+                place,
+                name,
+            )
+        )
+    assert isinstance(extra, Changes)
+    return _encode(
+        _Changed(
+            message.uId,
+            message.pId,
+            message.msg,
+            1,
+            message.time,
+            message.mid,
+            place,
+            name,
+            UNSET if extra.edited is None else extra.edited,
+            UNSET if extra.deleted is None else extra.deleted,
+            reactions(extra) if extra.reactions else UNSET,
+        )
+    )
+
+
+def reactions(changes: Changes) -> dict[str, list[str]]:
+    """Who has reacted, by reaction."""
+    found: dict[str, list[str]] = {}
+    for user, emoji in changes.reactions:
+        found.setdefault(emoji, []).append(user)
+    return found
+
+
+def updated(piece: bytes, offset: int | None = None) -> bytes:
+    """The body of RESPUPDATE. ``offset``: for a client that notes it to recover."""
+    if offset is None:
+        return b'["RESPUPDATE",' + piece + b"]"
+    return b'["RESPUPDATE",%b,"%d"]' % (piece, offset)
+
+
+def changed(mid: str, at: int, repeat: bool) -> bytes:
+    """The ack of Edit, Delete and React. ``at``: when it was done, in milliseconds since 1970."""
+    return _encode([{"ER": 0, "mid": mid, "at": at, **({"repeat": True} if repeat else {})}])
+
+
+def readers(mid: str, users: Sequence[str]) -> bytes:
+    """The ack of Readers."""
+    return _encode([{"mid": mid, "ids": users}])
 
 
 def received(pieces: Sequence[bytes], last: int | None = None) -> bytes:
@@ -166,6 +247,11 @@ def status(peer: int | str, mid: str, what: int) -> bytes:
 def carbon(message: Message) -> bytes:
     """The body of RESPCARBON: to the sender's other sockets."""
     return b'["RESPCARBON",{"RC":1,"ER":0,"MSG":[' + piece(message, None) + b"]}]"
+
+
+def read(peer: str, mid: str) -> bytes:
+    """The body of RESPREAD: to the reader's other sockets."""
+    return _encode(("RESPREAD", {"pId": peer, "mid": mid}))
 
 
 def typing(user: str) -> bytes:

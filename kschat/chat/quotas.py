@@ -12,8 +12,10 @@ class Quotas(msgspec.Struct, kw_only=True):
         max_room: members of a room.
         max_rooms: rooms of a user.
         max_blocked: users whom one user may block.
+        edit_within: seconds for which a sender may edit and delete a message.
     """
 
     max_room: int
     max_rooms: int
     max_blocked: int
+    edit_within: float

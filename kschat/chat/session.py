@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kschat.chat import outgoing
+from kschat.chat.changes import is_hidden, is_update
 from kschat.chat.inflight import Written
 from kschat.chat.interfaces import InboxPage, IStore, StoreUnavailable
 from kschat.chat.limiter import Allowance
@@ -31,8 +32,9 @@ class Options(msgspec.Struct, frozen=True):
     Attributes:
         batch: several messages in one RESPRECEIVER.
         receipts: RESPSTATUS.
-        carbons: RESPCARBON.
+        carbons: RESPCARBON and RESPREAD.
         recover: connection state recovery.
+        updates: RESPUPDATE.
         more: events that the tutorial does not know (Goodbye, TokenExpiring, RESPTYPING): ``goodbye=1`` or
             ``typing=1``, or any of the above. One that asked for nothing sees the tutorial's alone.
     """
@@ -41,6 +43,7 @@ class Options(msgspec.Struct, frozen=True):
     receipts: bool = False
     carbons: bool = False
     recover: bool = False
+    updates: bool = False
     more: bool = False
 
 
@@ -135,6 +138,10 @@ class ChatSession:
         """Whether it has left."""
         return self.stream.state is StreamState.CLOSED
 
+    def shows(self, message: Message) -> bool:
+        """Whether its client is shown a message of an inbox: no text that is gone, and updates if it asked for them."""
+        return message.extra is None or (not is_hidden(message) and (self.options.updates or not is_update(message)))
+
     def renew(self, identity: Identity) -> None:
         """The client has another token, of the same user: what that allows holds from now on."""
         self.identity = identity
@@ -168,6 +175,9 @@ class ChatSession:
         if not self._wrote and self._context is not None:
             self._wrote = True
             self._context.wrote(self)
+        if message.extra is not None and (is_update(message) or is_hidden(message)):
+            self._write_update(offset, message, piece)
+            return None
         options = self.options
         if options.batch:
             if not message.attachments:
@@ -240,6 +250,15 @@ class ChatSession:
         if self._timers is not None:
             del self._timers[timer]
         self.stream.on_timeout(timer)
+
+    def _write_update(self, offset: int, message: Message, piece: bytes) -> None:
+        """Write RESPUPDATE to a socket that asked for it; of a text that is gone, nothing. No ack is asked for."""
+        if self._group:
+            # Messages of one event stand together in the stream's window.
+            self._write_group()
+        if self.shows(message):
+            body = outgoing.updated(piece, offset if self.options.recover else None)
+            self.socket.emit(body, message.attachments)
 
     def _write_group(self) -> None:
         """Write the messages that were kept, in one event."""

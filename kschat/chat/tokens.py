@@ -90,6 +90,7 @@ class Identity(msgspec.Struct, frozen=True):
         token_id: ``jti``; None where the token has none, or one that is neither text nor a whole number.
         to: the users that may be written to (``data.to``); None for all.
         name: shown to whom the user writes (``data.name``); None: the token gives none.
+        moderates: rooms in which the user may delete everybody's messages (``data.moderates``); "*": all.
     """
 
     user: str
@@ -99,6 +100,7 @@ class Identity(msgspec.Struct, frozen=True):
     token_id: str | None = None
     to: Recipients | None = None
     name: str | None = None
+    moderates: Rooms = ()
 
 
 class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +221,7 @@ class Verifier:
             token_id=_token_id(claims),
             to=_to(data),
             name=name_of(data.get("name")),
+            moderates=_rooms(data.get("moderates")),
         )
 
 
@@ -239,11 +242,13 @@ class Issuer:
         *,
         to: tuple[str, ...] | None = None,
         name: str | None = None,
+        moderates: Rooms = (),
     ) -> str:
         """A token for `user` that lasts `ttl_seconds`, rounded up to a whole second of the epoch.
 
         `to` are ids and patterns of users that may be written to; None for all. `name` is shown to whom the user
-        writes. Raises ValueError when no token can name that user (see as_user), or those of `to` (see recipients_of).
+        writes. `moderates` are rooms in which the user may delete everybody's messages. Raises ValueError when no token
+        can name that user (see as_user), or those of `to` (see recipients_of).
         """
         if as_user(user) is None:
             raise ValueError(f"a user is 1 to {MAX_USER} characters and does not start with '#'")
@@ -256,6 +261,8 @@ class Issuer:
             data["to"] = list(to)
         if name is not None:
             data["name"] = name
+        if moderates:
+            data["moderates"] = moderates if moderates == "*" else list(moderates)
         claims = {"data": data, "iat": int(now), "exp": math.ceil(now + ttl_seconds)}
         if self._rules.audience:
             claims["aud"] = self._rules.audience[0]
@@ -286,7 +293,10 @@ def as_user(value: object) -> str | None:
 
 
 def _rooms(value: object) -> Rooms:
-    """The claim `data.rooms`; anything but "*" and a list of names gives none (a stranger's claim of that name)."""
+    """The claim `data.rooms` or `data.moderates`.
+
+    Anything but "*" and a list of names gives none (a stranger's claim of that name).
+    """
     if value == "*":
         return "*"
     if isinstance(value, list) and all(isinstance(name, str) for name in value):

@@ -63,6 +63,7 @@ LABELLED: Final = (
     ("denied", "kschat_sockets_denied", "reason", "Sockets that were rejected."),
     ("limited", "kschat_limited", "limit", "What was refused because of a limit of a rate, by limit."),
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
+    ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
     (
         "full",
@@ -88,7 +89,15 @@ LABELLED: Final = (
 KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "refused": tuple(error for error in Error if error is not Error.DONE),
     "closed": tuple(reason.text for reason in Reason),
-    "full": ("connections", "connections_per_address", "polls", "polls_per_address", "handshakes", "buffered"),
+    "full": (
+        "connections",
+        "connections_per_address",
+        "polls",
+        "polls_per_address",
+        "handshakes",
+        "buffered",
+        "updates",
+    ),
     "evicted": ("connections", "connections_per_address", "polls", "polls_per_address", "buffered"),
 }
 

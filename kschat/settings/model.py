@@ -587,6 +587,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             live=True,
         ),
     ] = 0.1
+    edit_within: Annotated[
+        float,
+        About(
+            "How long after a message was sent its sender may edit and delete it. 0: never. Whoever moderates a room "
+            "(the token's claim `data.moderates`) may delete there at any time.",
+            "seconds",
+            0,
+            3_153_600_000,
+            live=True,
+        ),
+    ] = 86400.0
     max_blocked: Annotated[int, About("Users whom one user may block.", "users", 1, 10_000, live=True)] = 1000
     blocked_reply: Annotated[
         str,

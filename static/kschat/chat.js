@@ -7,20 +7,18 @@
 //
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
-import {Refused, quotation, read, sizeOf, write} from "./content.js";
 import {Link} from "./link.js";
-import {Database, Outbox, refusal} from "./outbox.js";
-import {LIMITS, Store} from "./store.js";
+import {Database, LIMITS, Outbox, Refused, Store, quotation, read, refusal, sizeOf, write} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
-/** @import {Record_} from "./store.js" */
-/** @import {Entry} from "./outbox.js" */
+/** @import {Entry, Record_} from "./store.js" */
 
-export {Refused} from "./content.js";
+export {Refused} from "./store.js";
 
 const PAGE = 100; // messages a page of History
 const CATCH_UP = 5; // pages that may lie between what is here and what is new; beyond, only the newest are loaded
 const TYPING_SHOWN = 4000, TYPING_SAID = 2000; // milliseconds
+const TYPING_PASSED = 1000; // milliseconds in which the server passes on one from one user to another (typing_interval)
 const REFRESH = 1000; // milliseconds for which reasons to ask for the list of conversations are gathered
 const RECONCILE = 1000; // milliseconds
 const HEADROOM = 300; // bytes of a packet that are not `msg`
@@ -62,7 +60,7 @@ export class Chat {
   /** @type {{item: any, live: boolean}[]} */ #incoming = [];
   /** @type {(() => void)[]} */ #acks = [];
   /** @type {Map<string, Promise<any>>} */ #loading = new Map();
-  /** @type {Map<string, number>} */ #said = new Map();
+  /** When typing was told, and how long it is not told again. @type {Map<string, {at: number, wait: number}>} */ #said = new Map();
   /** @type {string[]} */ #extra = [];
   /** @type {Map<string, any>} */ #state = new Map();
   #due = false;
@@ -94,6 +92,7 @@ export class Chat {
         else if (this.#wasConnected) {
           this.#wasConnected = false;
           for (const record of this.store.all()) record.fresh = false;
+          this.store.forgetPresence();
         }
       },
       note: (note) => { this.#note(note); },
@@ -134,11 +133,17 @@ export class Chat {
     } catch {
       this.store.problem({code: "storage", words: "What this browser kept cannot be read.", again: false});
     }
+    const {page, events, indexedDB} = this.#environment;
+    if (page && !indexedDB && this.#options.keep !== false) this.database.failed();
+    page?.addEventListener("visibilitychange", this.#seen);
+    events?.addEventListener("focus", this.#seen);
     this.link.start();
     this.#environment.setTimeout(() => { void this.outbox.reconcile().catch(() => null); }, RECONCILE); // unreadable: said above
   }
 
   stop() {
+    this.#environment.page?.removeEventListener("visibilitychange", this.#seen);
+    this.#environment.events?.removeEventListener("focus", this.#seen);
     this.outbox.sends = false;
     this.link.stop();
     this.database.close();
@@ -304,6 +309,9 @@ export class Chat {
       throw new Refused({code: "full", words: "Too many messages wait to be sent.", again: true});
     }
     const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+    // With a message the peer's sign that this user types is gone: what is typed next is told, as soon as the server passes it on.
+    const said = this.#said.get(id);
+    if (said) said.wait = TYPING_PASSED;
     const time = this.#environment.time();
     this.#seq = Math.max(time * 1000, this.#seq + 1);
     this.outbox.put({seq: this.#seq, cid, pId: id, msg, time, bytes, failed: null});
@@ -389,12 +397,24 @@ export class Chat {
     this.store.touch(id);
   }
 
+  /** Another device has read up to there. What came after it is still unread. @param {string} id @param {string} mid */
+  #readElsewhere(id, mid) {
+    this.#take(); // what came before this is counted before it
+    const record = this.store.find(id);
+    if (!record || mid <= record.readMid) return;
+    this.#isRead(id, mid);
+    if (String(record.info.last?.mid ?? "") <= mid) return;
+    record.info.unread = record.list.filter((one) => !one.own && one.mid !== null && one.mid > mid).length;
+    this.#refresh(REFRESH); // the server knows it better
+  }
+
   /** @param {string} id */
   typing(id) {
     const now = this.#environment.now();
-    if (id.startsWith("#") || now - (this.#said.get(id) ?? -Infinity) < TYPING_SAID) return;
+    const said = this.#said.get(id);
+    if (id.startsWith("#") || (said && now - said.at < said.wait)) return;
     if (this.#said.size > 100) this.#said.clear();
-    this.#said.set(id, now);
+    this.#said.set(id, {at: now, wait: TYPING_SAID});
     this.link.emit("Typing", {pId: id});
   }
 
@@ -497,10 +517,13 @@ export class Chat {
   #connected() {
     this.#wasConnected = true;
     this.#watched = "";
-    this.#refresh(0);
+    this.#conversations(); // first: what comes then is counted by it
     for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
     this.outbox.run();
   }
+
+  /** The user looks at this page again: what other devices have read is told only to who is connected and reads fast enough. */
+  #seen = () => { if (this.#environment.visible() && this.status.state === "connected") this.#refresh(0); };
 
   /** Asks for the list of conversations, soon. @param {number} wait */
   #refresh(wait) {
@@ -508,8 +531,12 @@ export class Chat {
     this.#refreshing = true;
     this.#environment.setTimeout(() => {
       this.#refreshing = false;
-      this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
+      this.#conversations();
     }, wait);
+  }
+
+  #conversations() {
+    this.#ask("Conversations").then((list) => { this.#list(list); }, () => { this.#watch(); }); // relay mode has none
   }
 
   /** @param {any} list */
@@ -543,6 +570,7 @@ export class Chat {
     if (event === "RESPSTATUS") this.#receipt(payload);
     else if (event === "RESPPRESENCE") this.store.setPresence(String(payload.id), {online: payload.online ?? null, lastSeen: payload.lastSeen ?? null});
     else if (event === "RESPTYPING") this.#types(String(payload.uId));
+    else if (event === "RESPREAD") this.#readElsewhere(String(payload.pId), String(payload.mid));
   }
 
   /** @param {string} id */
@@ -700,8 +728,8 @@ export class Chat {
     this.#environment.frame(() => { this.#flush(); });
   }
 
-  /** Once a frame: what came is put in its place, then the page is told, then the server. */
-  #flush() {
+  /** What came is put in its place. */
+  #take() {
     /** @type {Set<Record_>} */
     const grown = new Set();
     for (const {item, live} of this.#incoming.splice(0)) {
@@ -712,6 +740,11 @@ export class Chat {
     }
     for (const record of grown) this.store.trim(record, "old");
     if (grown.size) this.#watch();
+  }
+
+  /** Once a frame: what came is put in its place, then the page is told, then the server. */
+  #flush() {
+    this.#take();
     this.#due = false;
     const changes = this.store.take();
     for (const ack of this.#acks.splice(0)) ack();

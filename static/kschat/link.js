@@ -61,7 +61,7 @@ export class Connection {
     });
     this.#socket.on("disconnect", (/** @type {string} */ reason, /** @type {number} */ seconds) => { this.#lost(reason, seconds); });
     this.#socket.on("refused", (/** @type {string} */ why) => { void this.#refused(why); });
-    for (const event of ["RESPRECEIVER", "RESPSEND", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPUPDATE"]) {
+    for (const event of ["RESPRECEIVER", "RESPSEND", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPREAD", "RESPUPDATE"]) {
       this.#socket.on(event, (/** @type {any} */ payload, /** @type {any} */ ack) => {
         wiring.hear(event, payload, typeof ack === "function" ? ack : undefined);
       });
@@ -265,7 +265,11 @@ export class Link {
   start() {
     const {locks, BroadcastChannel} = this.#with.environment;
     if (!this.#with.shared || !locks || !BroadcastChannel) return this.#lead();
-    this.#channel = new BroadcastChannel(this.#with.name);
+    try {
+      this.#channel = new BroadcastChannel(this.#with.name);
+    } catch {
+      return this.#lead(); // a frame to which the browser gives nothing that tabs share
+    }
     this.#channel.onmessage = ({data}) => { this.#heard(data); };
     this.#queue(false);
     this.#post({kind: "hello", token: this.#token});
@@ -343,11 +347,20 @@ export class Link {
       this.#release = () => { resolve(undefined); };
       this.#lead();
     })).catch((/** @type {any} */ error) => {
-      // Stolen by another tab while this one was frozen; or given up here.
-      if (error?.name !== "AbortError" || queued !== this.#queued || this.#stopped) return;
-      this.#follow();
-      this.#queue(false);
+      if (queued !== this.#queued || this.#stopped) return; // given up here
+      if (error?.name === "AbortError") { // stolen by another tab while this one was frozen
+        this.#follow();
+        this.#queue(false);
+      } else if (!this.#connection) this.#alone(); // refused, as in a frame of another site whose storage the browser blocks
     });
+  }
+
+  /** Without the other tabs. */
+  #alone() {
+    this.#with.environment.clearTimeout(this.#beat);
+    this.#channel?.close();
+    this.#channel = null;
+    this.#lead();
   }
 
   #lead() {

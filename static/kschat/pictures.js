@@ -1,18 +1,19 @@
 // Makes a picture or a file ready to be sent: a picture that is too large for the server is scaled.
 
-import {Refused} from "./content.js";
+import {Refused} from "./store.js";
 
 /** @import {FilePart} from "./types.js" */
 
 const ROOM = 4096; // bytes of a packet that are not the file's
 const LONGEST = 2048; // pixels of a scaled picture's longer side
 const TRIES = 6;
+const USUAL = 1_000_000; // bytes of a packet that servers take, for a picture that is chosen before the first connection
 
 /** @param {Blob & {name?: string}} blob @param {number} limit Bytes of a packet. @returns {Promise<FilePart>} Rejected with Refused. */
 export async function prepare(blob, limit = Infinity) {
-  const most = limit - ROOM;
   const name = (blob.name ?? "").slice(-200) || `file.${blob.type.split("/")[1]?.replace(/[^a-z0-9].*/, "") || "bin"}`;
   const picture = /^image\/(png|jpeg|webp|gif|avif|bmp)$/.test(blob.type);
+  const most = (picture && limit === Infinity ? USUAL : limit) - ROOM;
   const bitmap = picture && typeof createImageBitmap === "function" ? await createImageBitmap(blob).catch(() => null) : null;
   try {
     const sides = bitmap ? {width: bitmap.width, height: bitmap.height} : {};
@@ -21,7 +22,11 @@ export async function prepare(blob, limit = Infinity) {
     for (let tries = 0; bitmap && tries < TRIES; tries++, scale *= 0.7) {
       const width = Math.max(1, Math.round(bitmap.width * scale)), height = Math.max(1, Math.round(bitmap.height * scale));
       const canvas = Object.assign(document.createElement("canvas"), {width, height});
-      canvas.getContext("2d")?.drawImage(bitmap, 0, 0, width, height);
+      const pen = canvas.getContext("2d");
+      if (!pen) break;
+      pen.fillStyle = "#fff"; // a JPEG has nothing that is transparent
+      pen.fillRect(0, 0, width, height);
+      pen.drawImage(bitmap, 0, 0, width, height);
       /** @type {Blob|null} */
       const scaled = await new Promise((resolve) => { canvas.toBlob(resolve, "image/jpeg", 0.85); });
       if (scaled && scaled.size <= most) {

@@ -110,7 +110,7 @@
  *
  * @typedef {object} FilePart
  * @property {string} name  As the sender wrote it, without folders.
- * @property {string} type  A media type, as the sender says. Do not open it as that: see `safeType` of content.js.
+ * @property {string} type  A media type, as the sender says. Do not open it as that: see `safeType` of store.js.
  * @property {number} size  Bytes.
  * @property {ArrayBuffer|null} data  null: no longer in memory, `chat.load(message)` gets it again.
  * @property {number} [width]  Of a picture, in pixels, where the sender said.

@@ -1,7 +1,6 @@
 // The dialogs: a new conversation, the settings, the list of keys, what can be done with a person or a room.
 
-import {avatar, button, make} from "./dom.js";
-import {NAMES} from "./texts.js";
+import {NAMES, avatar, button, make} from "./texts.js";
 
 /** @import {ChatApi} from "../kschat/types.js" */
 /** @import {Key, Texts} from "./texts.js" */
@@ -14,7 +13,7 @@ import {NAMES} from "./texts.js";
  * @property {(id: string) => void} select
  * @property {(theme?: string) => void} applyTheme
  * @property {() => void} writeSettings
- * @property {() => (import("./notices.js").Notices|null)} notices
+ * @property {() => Promise<import("./notices.js").Notices|null>} notices
  */
 
 export class Dialogs {
@@ -49,6 +48,7 @@ export class Dialogs {
     else if (name === "keys") this.#keys(inside);
     else if (id !== null) this.#details(dialog, inside, id);
     dialog.showModal();
+    if (name === "start") inside.querySelector("input")?.focus(); // autofocus is not allowed in a frame of another origin
   }
 
   /** @param {HTMLDialogElement} dialog @param {HTMLElement} inside */
@@ -58,7 +58,6 @@ export class Dialogs {
     const input = make("input");
     input.id = "start-id";
     input.required = true;
-    input.autofocus = true;
     input.maxLength = 128;
     input.autocomplete = "off";
     input.setAttribute("autocapitalize", "none");
@@ -109,7 +108,7 @@ export class Dialogs {
     sound.box.addEventListener("change", () => {
       settings.sound = sound.box.checked;
       page.writeSettings();
-      if (settings.sound) page.notices()?.sound(); // to hear what was chosen
+      if (settings.sound) page.notices().then((notices) => { notices?.sound(); }); // to hear what was chosen
     });
     const notify = this.#check("set-notify", "notify", settings.notify && globalThis.Notification?.permission === "granted");
     const denied = make("p", "hint", texts.say("notifyDenied"));

@@ -6,42 +6,322 @@
 //   [data-do=reply|copy|retry|edit|discard|more|load]   #text #send #attach #file #attachments #replying #notice
 //   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
 //
-// This file holds what belongs to the whole page: the token, the address, the connection in words, keys. dialogs.js and notices.js are
-// fetched when they are needed, so that the first paint waits for nothing that it does not show.
+// This file holds the list of conversations, and what belongs to the whole page: the token, the address, the connection in words, keys.
+// talk.js has the open conversation, texts.js the words and what all is made of. They are few, so that the page is there after few
+// requests; dialogs.js, notices.js and ../kschat/pictures.js are fetched when they are needed.
 
 import {Chat} from "../kschat/chat.js";
-import {Composer} from "./composer.js";
-import {ConversationView} from "./conversation.js";
-import {byId, onceAFrame, paint} from "./dom.js";
-import {ConversationList} from "./list.js";
-import {Texts} from "./texts.js";
+import {Composer, ConversationView} from "./talk.js";
+import {Texts, applyTexts, applyTheme, avatar, byId, make, onceAFrame, paint, readSettings, writeSettings} from "./texts.js";
 
-/** @import {ChatApi, Status} from "../kschat/types.js" */
+/** @import {ChatApi, Conversation, Message, Status} from "../kschat/types.js" */
 /** @import {Key} from "./texts.js" */
 
-const SETTINGS = "kschat.settings";
+// The list of conversations, and what a search finds in place of it
+
+const ROWS = 60; // rows at first, and more each time that the end comes near
+const FOUND = 30; // messages that a search shows
+
+class ConversationList {
+  /** @type {Map<string, HTMLElement>} */ #rows = new Map();
+  /** @type {Set<string>} */ #stale = new Set();
+  #most = ROWS;
+  /** @type {string|null} */ #current = null;
+  #drawSoon;
+
+  /**
+   * @param {ChatApi} chat
+   * @param {Texts} texts
+   * @param {(id: string, key?: string) => void} open
+   */
+  constructor(chat, texts, open) {
+    this.chat = chat;
+    this.texts = texts;
+    this.open = open;
+    this.list = byId("conversations");
+    this.results = byId("results");
+    /** @type {HTMLInputElement} */
+    this.search = byId("search");
+    this.none = byId("none");
+    this.#drawSoon = onceAFrame(() => this.#draw());
+    for (const place of [this.list, this.results]) {
+      place.addEventListener("click", (event) => { this.#clicked(event); });
+      place.addEventListener("keydown", (event) => { this.#key(event); });
+    }
+    this.search.addEventListener("input", () => { this.#drawSoon(); });
+    this.search.addEventListener("keydown", (event) => { this.#searchKey(event); });
+    const scroller = byId("side-scroll");
+    scroller.addEventListener("scroll", () => {
+      if (this.#most >= this.chat.conversations.length) return;
+      if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight > 400) return;
+      this.#most += ROWS;
+      this.#drawSoon();
+    }, {passive: true});
+  }
+
+  /** @param {boolean} order @param {Iterable<string>} ids */
+  changed(order, ids) {
+    for (const id of ids) this.#stale.add(id);
+    if (order || this.#stale.size) this.#drawSoon();
+  }
+
+  /** All again: other texts, names, or another day. */
+  redraw() {
+    for (const id of this.#rows.keys()) this.#stale.add(id);
+    this.#drawSoon();
+  }
+
+  /** Marks the open one. @param {string|null} id */
+  mark(id) {
+    this.#current = id;
+    this.redraw();
+  }
+
+  get words() { return this.search.value.trim(); }
+
+  clearSearch() {
+    this.search.value = "";
+    this.#drawSoon();
+  }
+
+  focusRow() {
+    const row = this.#rows.get(this.#current ?? "") ?? this.#focusable()[0];
+    row?.focus();
+    return Boolean(row);
+  }
+
+  /** The conversation before or after the open one. @param {number} step */
+  beside(step) {
+    const all = this.chat.conversations;
+    const index = all.findIndex(({id}) => id === this.#current);
+    return all[index < 0 ? 0 : index + step]?.id ?? null;
+  }
+
+  #draw() {
+    const {words} = this;
+    const searching = words !== "";
+    this.list.hidden = searching;
+    this.results.hidden = !searching;
+    if (searching) this.#drawResults(words);
+    const shown = this.chat.conversations.slice(0, this.#most);
+    this.none.hidden = searching || shown.length > 0;
+    const wanted = new Set(shown.map(({id}) => id));
+    for (const [id, row] of this.#rows) {
+      if (wanted.has(id)) continue;
+      row.parentElement?.remove();
+      this.#rows.delete(id);
+    }
+    const focused = document.activeElement;
+    /** @type {Element|null} */
+    let next = this.list.firstElementChild;
+    for (const conversation of shown) {
+      let row = this.#rows.get(conversation.id);
+      if (!row) {
+        row = this.#row(conversation);
+        this.#rows.set(conversation.id, row);
+        make("li", "", row);
+        this.#fill(row, conversation);
+      } else if (this.#stale.has(conversation.id)) {
+        this.#fill(row, conversation);
+      }
+      const item = /** @type {Element} */ (row.parentElement);
+      if (item === next) next = next.nextElementSibling;
+      else this.list.insertBefore(item, next);
+    }
+    this.#stale.clear();
+    this.#rove();
+    // A row that moved up keeps the focus.
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.list.contains(focused)) focused.focus();
+  }
+
+  /** @param {Conversation} conversation */
+  #row({id}) {
+    const row = make("button", "row");
+    row.type = "button";
+    row.dataset.id = id;
+    const face = make("span", "face", avatar(id, this.chat.name(id)));
+    face.append(make("span", "presence"));
+    const first = make("span", "line");
+    first.append(make("bdi", "name"), make("time", ""));
+    const second = make("span", "line");
+    const last = make("span", "last");
+    last.dir = "auto";
+    second.append(last, make("span", "badge"));
+    const body = make("span", "body");
+    body.append(first, second);
+    row.append(face, body);
+    return row;
+  }
+
+  /** @param {HTMLElement} row @param {Conversation} conversation */
+  #fill(row, conversation) {
+    const {texts, chat} = this;
+    const {id, last, unread, presence} = conversation;
+    const part = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (row.querySelector(selector));
+    const name = id === chat.user ? texts.say("self") : chat.name(id);
+    paint(part(".avatar"), id, chat.name(id));
+    part(".name").textContent = name;
+    const time = /** @type {HTMLTimeElement} */ (part("time"));
+    time.textContent = last ? texts.when(last.time) : "";
+    time.dir = "auto";
+    if (last) time.dateTime = new Date(last.time).toISOString();
+    const dot = part(".presence");
+    dot.hidden = conversation.room || id === chat.user;
+    dot.dataset.online = presence?.online === null || !presence ? "unknown" : String(presence.online);
+    // A dot alone says nothing to those who listen.
+    dot.textContent = presence?.online ? texts.say("online") : "";
+    part(".name").title = conversation.room ? "" : presenceWords(id);
+    const line = part(".last");
+    line.replaceChildren(...this.#lastWords(conversation, last));
+    row.toggleAttribute("data-typing", conversation.typing);
+    const badge = part(".badge");
+    badge.className = unread ? "badge unread" : "badge";
+    badge.textContent = unread ? (unread >= 1000 ? "999+" : String(unread)) : "";
+    if (unread) badge.setAttribute("aria-label", unread >= 1000 ? texts.say("unreadMany") : texts.say("unread", {n: unread}));
+    else badge.removeAttribute("aria-label");
+    badge.setAttribute("role", unread ? "img" : "presentation");
+    if (id === this.#current) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
+
+  /** @param {Conversation} conversation @param {Message|null} last @returns {Node[]} */
+  #lastWords(conversation, last) {
+    const {texts, chat} = this;
+    if (conversation.typing) return [make("em", "is-typing", texts.say("typing"))];
+    if (conversation.draft && conversation.id !== this.#current) {
+      return [make("strong", "is-draft", `${texts.say("draft")}: `), make("bdi", "", oneLine(conversation.draft))];
+    }
+    if (!last) return [make("bdi", "", conversation.room ? texts.say("aRoom") : "")];
+    const nodes = [];
+    if (last.own && conversation.id !== chat.user) {
+      const tick = make("span", "tick");
+      tick.dataset.state = last.state;
+      nodes.push(tick, make("span", "", texts.say("from", {name: texts.say("you")})));
+    } else if (conversation.room) {
+      nodes.push(make("bdi", "", texts.say("from", {name: chat.name(last.from)})));
+    }
+    const kind = last.file ? (last.file.type.startsWith("image/") ? "picture" : "file") : null;
+    const words = oneLine(last.text) || (kind === "file" ? last.file?.name ?? "" : "");
+    nodes.push(make("bdi", "", !kind ? words : words ? `${texts.say(kind)}: ${words}` : texts.say(kind)));
+    return nodes;
+  }
+
+  // Searching
+
+  /** @param {string} words */
+  #drawResults(words) {
+    const {chat, texts} = this;
+    const sought = words.toLocaleLowerCase();
+    const items = [];
+    const people = chat.conversations.filter(({id}) => id.toLowerCase().includes(sought) || chat.name(id).toLocaleLowerCase().includes(sought));
+    for (const conversation of people.slice(0, FOUND)) {
+      const row = this.#row(conversation);
+      this.#fill(row, conversation);
+      items.push(make("li", "", row));
+    }
+    if (words.length <= 128 && !chat.conversation(words)) {
+      const row = make("button", "row start");
+      row.type = "button";
+      row.dataset.start = words;
+      row.append(avatar(words, words), make("bdi", "name", texts.say(words.startsWith("#") ? "joinRoom" : "startWith", {name: words})));
+      items.push(make("li", "", row));
+    }
+    const messages = chat.search(words).slice(0, FOUND);
+    if (messages.length) items.push(make("li", "heading", texts.say("foundMessages")));
+    for (const message of messages) {
+      const row = make("button", "row");
+      row.type = "button";
+      row.dataset.id = message.conversation;
+      row.dataset.key = message.key;
+      const first = make("span", "line");
+      first.append(make("bdi", "name", chat.name(message.conversation)), make("time", "", texts.when(message.time)));
+      const body = make("span", "body", first);
+      body.append(make("bdi", "last", around(message.text, sought)));
+      row.append(avatar(message.conversation, chat.name(message.conversation)), body);
+      items.push(make("li", "", row));
+    }
+    items.push(make("li", "aside", messages.length || people.length ? texts.say("foundLoaded") : texts.say("nothingFound", {words})));
+    this.results.replaceChildren(...items);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #searchKey(event) {
+    if (event.isComposing) return;
+    if (event.key === "ArrowDown") {
+      const row = this.#focusable()[0];
+      if (!row) return;
+      event.preventDefault();
+      row.focus();
+    } else if (event.key === "Enter" && this.words) {
+      event.preventDefault();
+      this.#drawResults(this.words);
+      /** @type {HTMLElement|null} */ (this.results.querySelector(".row"))?.click();
+    } else if (event.key === "Escape" && this.search.value) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.clearSearch();
+    }
+  }
+
+  /** @param {MouseEvent} event */
+  #clicked(event) {
+    const row = event.target instanceof Element ? /** @type {HTMLElement|null} */ (event.target.closest(".row")) : null;
+    if (!row) return;
+    const {id, start, key} = row.dataset;
+    const chosen = id ?? start;
+    if (!chosen) return;
+    if (!key) this.clearSearch();
+    this.open(chosen, key);
+  }
+
+  // Keys: one row takes the focus, the arrows move it.
+
+  #focusable() {
+    const place = this.results.hidden ? this.list : this.results;
+    return /** @type {HTMLElement[]} */ ([...place.querySelectorAll(".row")]);
+  }
+
+  #rove() {
+    const rows = [...this.#rows.values()];
+    const focused = rows.find((row) => row === document.activeElement) ?? this.#rows.get(this.#current ?? "") ?? /** @type {HTMLElement|null} */ (this.list.querySelector(".row"));
+    for (const row of rows) row.tabIndex = row === focused ? 0 : -1;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const rows = this.#focusable();
+    const index = rows.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    /** @type {Record<string, number>} */
+    const places = {ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: rows.length - 1};
+    if (index < 0 || !(event.key in places) || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const next = rows[places[event.key]];
+    if (next) {
+      next.tabIndex = 0;
+      rows[index].tabIndex = -1;
+      next.focus();
+    } else if (event.key === "ArrowUp") {
+      this.search.focus();
+    }
+  }
+}
+
+/** @param {string} text */
+function oneLine(text) { return text.slice(0, 200).replace(/\s+/g, " ").trim(); }
+
+/** The part of a text that has the words. @param {string} text @param {string} sought */
+function around(text, sought) {
+  const at = Math.max(0, text.toLocaleLowerCase().indexOf(sought) - 30);
+  return `${at ? "…" : ""}${oneLine(text.slice(at))}`;
+}
+
+// The page
+
 const ASK_PARENT = 10_000; // milliseconds that an embedding page has to give a token
+const MOST_NAMES = 5000; // that an embedding page may give
+const LATER = 5000; // milliseconds after which what is needed later is fetched
 const NARROW = matchMedia("(max-width: 45rem)");
-
-/** What the user chose; never a token. @typedef {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} Settings */
-
-/** @returns {Settings} */
-export function readSettings() {
-  try {
-    return JSON.parse(localStorage.getItem(SETTINGS) ?? "{}") ?? {};
-  } catch {
-    return {}; // storage is forbidden, or another program wrote there
-  }
-}
-
-/** @param {Settings} settings */
-export function writeSettings(settings) {
-  try {
-    localStorage.setItem(SETTINGS, JSON.stringify(settings));
-  } catch {
-    // They hold for this visit.
-  }
-}
+const TITLE = document.title;
 
 const app = byId("chat");
 const user = app.dataset.uid ?? "";
@@ -55,13 +335,14 @@ app.dataset.tokenId = "";
 query.delete("token");
 history.replaceState(history.state, "", address(query.get("rid")));
 
-const html = document.documentElement;
-const texts = new Texts(query.get("lang") || settings.language || (html.lang !== "en" ? html.lang : navigator.language));
-applyTexts();
+const texts = new Texts(query.get("lang") || settings.language || (document.documentElement.lang !== "en" ? document.documentElement.lang : navigator.language));
+applyTexts(texts);
 applyTheme(settings.theme);
 
+/** By id, as the embedding page gives them. @type {Map<string, string>} */
+const names = new Map();
 /** @type {ChatApi} */
-const chat = new Chat({user, token, renew});
+const chat = new Chat({user, token, renew, names});
 const tell = {
   /** @param {string} words */
   problem(words) {
@@ -74,31 +355,6 @@ const tell = {
 const view = new ConversationView(chat, texts, tell);
 const composer = new Composer(chat, texts, tell);
 const list = new ConversationList(chat, texts, select);
-/** @type {import("./notices.js").Notices|null} */
-let notices = null;
-
-// Words and looks
-
-/** The template's English, in the language of the page. */
-function applyTexts() {
-  html.lang = texts.language;
-  html.dir = texts.direction;
-  for (const element of document.querySelectorAll("[data-text]")) {
-    element.textContent = texts.say(/** @type {Key} */ (/** @type {HTMLElement} */ (element).dataset.text));
-  }
-  for (const element of document.querySelectorAll("[data-label]")) {
-    const words = texts.say(/** @type {Key} */ (/** @type {HTMLElement} */ (element).dataset.label));
-    element.setAttribute("aria-label", words);
-    if (element instanceof HTMLButtonElement) element.title = words;
-    if (element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement) element.placeholder = words;
-  }
-}
-
-/** @param {string} [theme] */
-export function applyTheme(theme) {
-  if (theme === "light" || theme === "dark") html.dataset.theme = theme;
-  else delete html.dataset.theme;
-}
 
 // The address and the token
 
@@ -133,6 +389,21 @@ async function renew() {
   });
 }
 
+// Names that the page around this one gives: {kschat: "names", names: {id: name}}, in answer to "ready" or at any time.
+if (parent !== window) {
+  addEventListener("message", ({source, data}) => {
+    if (source !== parent || data?.kschat !== "names" || typeof data.names !== "object") return;
+    for (const [id, name] of Object.entries(data.names ?? {})) {
+      if (typeof name !== "string" || (!names.has(id) && names.size >= MOST_NAMES)) continue;
+      names.set(id, name.slice(0, 128));
+    }
+    list.redraw();
+    view.reset();
+    drawHeader(true);
+  });
+  parent.postMessage({kschat: "ready", user}, "*");
+}
+
 // Which conversation is open
 
 /**
@@ -165,7 +436,7 @@ async function show(id, key) {
   if (view.id !== id) {
     composer.show(id);
     drawHeader();
-    if (!key) composer.focus();
+    if (!key) composer.begin();
     byId("conversation").classList.toggle("in-room", id.startsWith("#"));
     join(id);
     await view.show(id);
@@ -213,7 +484,7 @@ addEventListener("popstate", () => {
 /** What is on the screen, in a tab that is seen, is read. */
 function markRead() {
   const {id} = view;
-  if (id === null || document.hidden || !view.atEnd) return;
+  if (id === null || document.hidden || !view.isRead) return;
   const conversation = chat.conversation(id);
   if (conversation?.loaded && conversation.unread) chat.read(id);
 }
@@ -221,13 +492,14 @@ function markRead() {
 /** @param {string} id */
 function nameOf(id) { return id === user ? texts.say("self") : chat.name(id); }
 
-function drawHeader() {
+/** @param {boolean} [anew]  Whether names may be others. */
+function drawHeader(anew = false) {
   const {id} = view.id === null ? {id: query.get("rid")} : view;
   const title = byId("title"), subtitle = byId("subtitle");
   if (!id) return;
   const conversation = chat.conversation(id);
   const name = nameOf(id);
-  if (byId("conversation").dataset.id !== id || title.textContent !== name) {
+  if (anew || byId("conversation").dataset.id !== id || title.textContent !== name) {
     byId("conversation").dataset.id = id;
     title.textContent = name;
     paint(byId("face"), id, chat.name(id));
@@ -270,7 +542,9 @@ function drawStatus() {
   const words = statusWords(status);
   const said = byId("status-words");
   if (said.textContent !== words) said.textContent = words;
-  byId("try-now").hidden = !(status.state === "waiting" || (status.state === "refused" && status.again) || status.state === "ended");
+  const again = byId("try-now");
+  again.hidden = !(status.state === "waiting" || (status.state === "refused" && status.again) || status.state === "ended");
+  again.textContent = texts.say(status.state === "ended" ? "reload" : "tryNow");
   clearInterval(counting);
   const count = () => {
     const seconds = status.retryAt === null ? null : Math.ceil((status.retryAt - Date.now()) / 1000);
@@ -316,11 +590,19 @@ chat.on("change", (changes) => {
   for (const problem of changes.problems) tell.problem(texts.say(`problem ${problem.code}`));
   if (changes.arrived.length) {
     announce(changes.arrived);
-    notices?.arrived(changes.arrived);
+    if (!document.hasFocus()) notices().then((one) => { one?.arrived(changes.arrived); });
   }
-  notices?.count();
   markRead();
+  count();
 });
+
+/** The title with the number of unread messages. */
+function count() {
+  let unread = 0;
+  for (const conversation of chat.conversations) unread += conversation.unread;
+  const title = unread ? `(${unread}) ${TITLE}` : TITLE;
+  if (document.title !== title) document.title = title;
+}
 
 // The live region gathers: under load it says how many came, not each of them.
 
@@ -355,6 +637,7 @@ const placeActs = onceAFrame(() => {
 });
 /** @type {EventTarget|null} */
 let pointed = null;
+view.list.addEventListener("pointerleave", () => { if (!view.list.contains(document.activeElement)) app.append(acts); });
 for (const kind of ["pointerover", "focusin", "click"]) {
   view.list.addEventListener(kind, (event) => {
     pointed = event.target;
@@ -435,8 +718,9 @@ addEventListener("keydown", (event) => {
 
 /** @param {"start"|"settings"|"keys"|"details"} name */
 async function openDialog(name) {
-  const {Dialogs} = await import("./dialogs.js");
-  new Dialogs({chat, texts, settings, select, applyTheme, writeSettings: () => { writeSettings(settings); }, notices: () => notices})
+  const loaded = await import("./dialogs.js").catch(() => null);
+  if (!loaded) tell.problem(texts.say("notLoaded"));
+  else new loaded.Dialogs({chat, texts, settings, select, applyTheme, writeSettings: () => { writeSettings(settings); }, notices})
     .open(name, view.id);
 }
 
@@ -446,11 +730,18 @@ for (const [button, name] of /** @type {const} */ ([
   byId(button).addEventListener("click", () => { openDialog(name); });
 }
 byId("back").addEventListener("click", back);
-byId("try-now").addEventListener("click", () => { chat.connect(); });
-document.addEventListener("visibilitychange", () => {
-  markRead();
-  notices?.count();
+byId("try-now").addEventListener("click", () => {
+  if (chat.status.state === "ended") location.reload();
+  else chat.connect();
 });
+document.addEventListener("visibilitychange", markRead);
+
+/** @type {Promise<import("./notices.js").Notices|null>|null} */
+let noticing = null;
+
+function notices() {
+  return noticing ??= import("./notices.js").then(({Notices}) => new Notices(chat, texts, settings, select), () => noticing = null);
+}
 
 // Presence and days go on while nothing happens.
 setInterval(() => {
@@ -464,7 +755,8 @@ show(query.get("rid"));
 await chat.start();
 composer.draftChanged();
 
-// Nothing of this is needed to read and to write.
-const {Notices} = await import("./notices.js");
-notices = new Notices(chat, texts, settings, select);
-notices.count();
+// Nothing of this is needed to read and to write. Fetched while the server is there, it is there when the server is not.
+setTimeout(() => {
+  notices();
+  Promise.all([import("./dialogs.js"), import("../kschat/pictures.js")]).catch(() => {}); // asked for again when it is needed
+}, LATER);

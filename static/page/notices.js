@@ -1,10 +1,9 @@
-// What calls the user when the page is not looked at: the count in the title, a sound, a notification. And the service worker, which keeps
-// the shell for when there is no network. (Web Push will come through it.)
+// What calls the user when the page is not looked at: a sound, a notification. And the service worker, which keeps the shell for when
+// there is no network. (Web Push will come through it.)
 
 /** @import {ChatApi, Message} from "../kschat/types.js" */
 /** @import {Texts} from "./texts.js" */
 
-const TITLE = document.title;
 const QUIET = 2000; // milliseconds between two sounds or notifications
 
 export class Notices {
@@ -24,14 +23,6 @@ export class Notices {
     this.open = open;
     // Relative to the page: the daemon serves it there, so that its scope is the page. Not every browser has it, nor every origin.
     navigator.serviceWorker?.register(new URL("service-worker.js", document.baseURI)).catch(() => {});
-  }
-
-  /** The title with the number of unread messages. */
-  count() {
-    let unread = 0;
-    for (const conversation of this.chat.conversations) unread += conversation.unread;
-    const title = unread ? `(${unread}) ${TITLE}` : TITLE;
-    if (document.title !== title) document.title = title;
   }
 
   /** New messages of others. @param {Message[]} messages */

@@ -1,5 +1,9 @@
-// Every text that the page shows, in each of its languages. `{name}` is replaced by a value.
-// Another language: a table with the same keys here, and its name in NAMES.
+// Every text that the page shows, in each of its languages; and what the page is made of: small helpers, and messages as elements.
+//
+// `{name}` in a text is replaced by a value. Another language: a table with the same keys here, and its name in NAMES.
+// Text goes into the document as text: nothing here parses markup, and of a message only what this file makes is an element.
+
+/** @import {FilePart, Message} from "../kschat/types.js" */
 
 const en = {
   // The frame
@@ -105,6 +109,7 @@ const en = {
   // Problems
   tooLarge: "“{name}” is too large: {size}. This server takes at most {limit} in a message.",
   tooLong: "Too long for this server, which takes at most {limit} in a message. Make it shorter.",
+  tooMany: "{n} files at once are the most: the others were left out.",
   unreadable: "“{name}” cannot be read.",
   "problem too large": "Too large for this server.",
   "problem invalid": "The server does not accept this message.",
@@ -141,6 +146,17 @@ const en = {
   blockHint: "Their messages no longer reach you, and they see you offline.",
   leave: "Leave the room",
   done: "Done.",
+  // Choosing a name, and having no token
+  demo: "This is a demo.",
+  demoHow: "It gives anyone a token for any name, on this machine only.",
+  choose: "Choose your name and the name of the person you want to talk to.",
+  badChoice: "Such a name cannot be used: a name has 1 to 128 characters and does not begin with #.",
+  theOther: "The other",
+  chat: "Chat",
+  chooseToo: "Then open the other side, bob to alice, in a second tab, and talk to yourself.",
+  noToken: "This page has no token, so the server cannot identify you. Open it from your application, which adds the token, or add one to this page’s address:",
+  makeToken: "To make a token by hand, on the server, with the secret that the daemon was started with:",
+  tryDemo: "To try kschat without tokens, start it with",
   // Keys
   keySend: "Send the message",
   keyLine: "Start a new line",
@@ -255,6 +271,7 @@ const de = {
   bytes: "{n} Bytes",
   tooLarge: "„{name}“ ist zu groß: {size}. Dieser Server nimmt höchstens {limit} je Nachricht an.",
   tooLong: "Zu lang für diesen Server, der höchstens {limit} je Nachricht annimmt. Bitte kürzen.",
+  tooMany: "Mehr als {n} Dateien gehen nicht auf einmal: die übrigen fehlen.",
   unreadable: "„{name}“ kann nicht gelesen werden.",
   "problem too large": "Zu groß für diesen Server.",
   "problem invalid": "Der Server nimmt diese Nachricht nicht an.",
@@ -290,6 +307,16 @@ const de = {
   blockHint: "Deren Nachrichten erreichen dich nicht mehr, und sie sehen dich offline.",
   leave: "Den Raum verlassen",
   done: "Erledigt.",
+  demo: "Dies ist eine Demo.",
+  demoHow: "Sie gibt jedem einen Token für jeden Namen, nur auf diesem Rechner.",
+  choose: "Wähle deinen Namen und den Namen der Person, mit der du sprechen möchtest.",
+  badChoice: "So ein Name geht nicht: ein Name hat 1 bis 128 Zeichen und beginnt nicht mit #.",
+  theOther: "Die andere Person",
+  chat: "Loslegen",
+  chooseToo: "Öffne dann die andere Seite, bob an alice, in einem zweiten Tab, und sprich mit dir selbst.",
+  noToken: "Diese Seite hat keinen Token, also kann der Server dich nicht erkennen. Öffne sie aus deiner Anwendung, die den Token mitgibt, oder füge der Adresse dieser Seite einen hinzu:",
+  makeToken: "So machst du auf dem Server einen Token, mit dem Geheimnis, mit dem der Daemon gestartet wurde:",
+  tryDemo: "Ohne Token probierst du kschat, wenn du es so startest:",
   keySend: "Nachricht senden",
   keyLine: "Neue Zeile beginnen",
   keyMove: "In der Liste der Unterhaltungen oder unter den Nachrichten gehen",
@@ -304,6 +331,55 @@ const de = {
 };
 
 /** @typedef {keyof typeof en} Key */
+
+/** What the user chose; never a token. @typedef {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} Settings */
+
+const SETTINGS = "kschat.settings";
+
+/** @returns {Settings} */
+export function readSettings() {
+  try {
+    return JSON.parse(localStorage.getItem(SETTINGS) ?? "{}") ?? {};
+  } catch {
+    return {}; // storage is forbidden, or another program wrote there
+  }
+}
+
+/** @param {Settings} settings */
+export function writeSettings(settings) {
+  try {
+    localStorage.setItem(SETTINGS, JSON.stringify(settings));
+  } catch {
+    // They hold for this visit.
+  }
+}
+
+/** @param {string} [theme] */
+export function applyTheme(theme) {
+  const html = document.documentElement;
+  if (theme === "light" || theme === "dark") html.dataset.theme = theme;
+  else delete html.dataset.theme;
+}
+
+/** The template's English, in the language of the page. @param {Texts} texts */
+export function applyTexts(texts) {
+  const html = document.documentElement;
+  html.lang = texts.language;
+  html.dir = texts.direction;
+  html.dataset.words = texts.own;
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text]"))) {
+    element.textContent = texts.say(/** @type {Key} */ (element.dataset.text));
+    element.dir = "auto"; // a page that goes from right to left may have English texts
+  }
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-label]"))) {
+    const words = texts.say(/** @type {Key} */ (element.dataset.label));
+    element.setAttribute("aria-label", words);
+    if (element instanceof HTMLButtonElement) element.title = words;
+    if (element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement) {
+      element.placeholder = texts.say(/** @type {Key} */ (element.dataset.hint ?? element.dataset.label));
+    }
+  }
+}
 
 /** @type {Record<string, Record<Key, string>>} */
 const TABLES = {en, de};
@@ -324,8 +400,10 @@ export class Texts {
     this.language = table ? language : "en";
     /** @type {"rtl"|"ltr"} */
     this.direction = RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr";
-    const locale = valid(asked) ? [asked, this.language] : [this.language];
-    this.clock = new Intl.DateTimeFormat(locale, {hour: "2-digit", minute: "2-digit"});
+    /** The direction of its texts, which may be English. */
+    this.own = table ? this.direction : "ltr";
+    const locale = table && valid(asked) ? [asked, this.language] : [this.language];
+    this.clock = new Intl.DateTimeFormat(locale, {hour: "numeric", minute: "2-digit"});
     this.date = new Intl.DateTimeFormat(locale, {day: "2-digit", month: "2-digit", year: "2-digit"});
     this.longDate = new Intl.DateTimeFormat(locale, {weekday: "long", day: "numeric", month: "long", year: "numeric"});
     this.number = new Intl.NumberFormat(locale, {maximumFractionDigits: 1});
@@ -373,6 +451,410 @@ function daysAgo(time) {
 function valid(tag) {
   try {
     return Intl.getCanonicalLocales(tag).length > 0;
+  } catch {
+    return false;
+  }
+}
+
+// Elements
+
+/**
+ * The element with that id; the template has it.
+ *
+ * @template {HTMLElement} [E=HTMLElement]
+ * @param {string} id
+ * @returns {E}
+ */
+export function byId(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`The template has no element #${id}.`);
+  return /** @type {E} */ (element);
+}
+
+/**
+ * A new element.
+ *
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {string} [className]
+ * @param {string|Node|null} [content]
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function make(tag, className, content) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (typeof content === "string") {
+    element.textContent = content;
+    if (document.dir === "rtl") element.dir = "auto"; // its texts may be English
+  } else if (content) {
+    element.append(content);
+  }
+  return element;
+}
+
+/**
+ * A button; `icon` names a symbol of the template and then `label` is for screen readers and the tooltip.
+ *
+ * @param {string} label
+ * @param {{className?: string, icon?: string, action?: string}} [look]
+ */
+export function button(label, {className = "", icon, action} = {}) {
+  const element = make("button", className, icon ? null : label);
+  element.type = "button";
+  if (action) element.dataset.do = action;
+  if (icon) {
+    element.append(drawing(icon));
+    element.title = label;
+    element.setAttribute("aria-label", label);
+  }
+  return element;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An icon of the template. @param {string} name */
+export function drawing(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+const COLOURS = 10; // classes c0 to c9 of the style sheet
+
+/** @param {string} id  A number that is the same for an id on every device. */
+function hash(id) {
+  let value = 7;
+  for (let index = 0; index < id.length; index++) value = (value * 31 + id.charCodeAt(index)) >>> 0;
+  return value;
+}
+
+/** The class of an id's colour. @param {string} id */
+export function colour(id) { return `c${hash(id) % COLOURS}`; }
+
+const segments = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
+
+/** The first character as people count them. @param {string} word */
+function first(word) {
+  for (const {segment} of segments?.segment(word) ?? []) return segment;
+  return [...word][0] ?? "";
+}
+
+/** A round picture of one or two letters. @param {string} id @param {string} name */
+export function avatar(id, name) {
+  const element = make("span", "avatar");
+  paint(element, id, name);
+  return element;
+}
+
+/** @param {HTMLElement} element @param {string} id @param {string} name */
+export function paint(element, id, name) {
+  const words = name.replace(/^#/, "").split(/[\s._-]+/u).filter(Boolean);
+  element.className = `avatar ${colour(id)}`;
+  element.ariaHidden = "true";
+  element.textContent = id.startsWith("#") ? "#" : words.slice(0, 2).map(first).join("").toUpperCase() || first(name);
+}
+
+/**
+ * Runs `work` once before the next frame, however often it is asked to. In a hidden page, where no frames come, soon.
+ *
+ * @param {() => void} work
+ */
+export function onceAFrame(work) {
+  let asked = false;
+  const run = () => {
+    if (!asked) return;
+    asked = false;
+    work();
+  };
+  return () => {
+    if (asked) return;
+    asked = true;
+    if (document.hidden) {
+      setTimeout(run, 50);
+    } else {
+      requestAnimationFrame(run);
+      setTimeout(run, 200); // a window that is covered draws no frames, and says that it is seen
+    }
+  };
+}
+
+// Messages
+
+const LINES = 18; // lines, and characters, of a message that are shown before "Show more"
+const CHARACTERS = 1500;
+const LONG = 20_000; // characters beyond which a text has one direction as a whole
+const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"]);
+const LINK = /\bhttps?:\/\/[^\s<>"'`]+/giu;
+const CODE = /```(?:[\w+-]*\n)?([\s\S]+?)```|`([^`\n]+)`/gu;
+const ONLY_EMOJI = /^(?:\s|\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|\u200d|\ufe0f|\u20e3)+$/u;
+
+const TICKS = /** @type {const} */ ({
+  waiting: "stateWaiting", sending: "stateSending", sent: "stateSent", delivered: "stateDelivered", read: "stateRead", failed: "stateFailed",
+});
+
+/**
+ * What stands around a message, so that one that has not changed is left alone.
+ *
+ * @typedef {object} Place
+ * @property {boolean} day  Whether it is the first of its day.
+ * @property {boolean} head  Whether it is the first of a row of messages by one person.
+ * @property {boolean} divider  Whether the unread ones begin with it.
+ */
+
+/** Makes and updates the elements of one conversation, and frees their pictures. */
+export class Messages {
+  /** @type {WeakMap<HTMLElement, {message: Message, drawn: string, place: string, url: string}>} */
+  #known = new WeakMap();
+  #expanded = new Set();
+
+  /**
+   * @param {Texts} texts
+   * @param {(id: string) => string} name
+   * @param {(type: string) => string} safeType  As what a received file may be opened.
+   */
+  constructor(texts, name, safeType) {
+    this.texts = texts;
+    this.name = name;
+    this.safeType = safeType;
+  }
+
+  /** @param {Message} message @param {Place} place */
+  make(message, place) {
+    const element = make("li");
+    element.tabIndex = -1;
+    element.dataset.key = message.key;
+    this.#known.set(element, {message, drawn: "", place: "", url: ""});
+    this.update(element, place);
+    return element;
+  }
+
+  /** @param {HTMLElement} element */
+  messageOf(element) { return this.#known.get(element)?.message ?? null; }
+
+  /** Draws again what is different. @param {HTMLElement} element @param {Place} place */
+  update(element, place) {
+    const known = this.#known.get(element);
+    if (!known) return;
+    const {message} = known;
+    const drawn = this.#signature(message);
+    if (drawn !== known.drawn) {
+      const words = known.drawn && known.drawn.split("\0")[0] === drawn.split("\0")[0];
+      known.drawn = drawn;
+      if (words) this.#foot(element, message);
+      else this.#fill(element, message);
+    }
+    const around = `${place.day}${place.head}${place.divider}`;
+    if (around === known.place) return;
+    known.place = around;
+    element.classList.toggle("head", place.head);
+    element.querySelectorAll(":scope > .day, :scope > .divider").forEach((old) => old.remove());
+    if (place.divider) element.prepend(make("p", "divider", make("span", "", this.texts.say("newMessages"))));
+    if (place.day) element.prepend(make("p", "day", make("span", "", this.texts.day(message.time))));
+  }
+
+  /** Gives back what an element that leaves the document holds. @param {HTMLElement} element */
+  free(element) {
+    const known = this.#known.get(element);
+    if (known?.url) URL.revokeObjectURL(known.url);
+    if (known) known.url = "";
+  }
+
+  /** What decides how it looks: before the NUL the words, after it what changes while it is on its way. @param {Message} message */
+  #signature(message) {
+    const {file} = message;
+    const content = `${message.text}|${message.reply?.text ?? ""}|${file?.name ?? ""}|${Boolean(file?.data)}|${this.#expanded.has(message.key)}`;
+    return `${content.replaceAll("\0", "")}\0${message.state}|${message.time}|${message.problem?.code ?? ""}`;
+  }
+
+  /** @param {HTMLElement} element @param {Message} message */
+  #fill(element, message) {
+    const {texts} = this;
+    this.free(element);
+    const bubble = make("div", "bubble");
+    const by = make("bdi", message.own ? "unseen" : `from ${colour(message.from)}`);
+    by.textContent = message.own ? texts.say("from", {name: texts.say("you")}) : this.name(message.from);
+    bubble.append(by);
+    if (message.reply) {
+      const quote = make("blockquote", "quote", message.reply.text);
+      quote.dir = "auto";
+      if (message.reply.mid) quote.dataset.mid = message.reply.mid;
+      bubble.append(quote);
+    }
+    if (message.file) bubble.append(this.#file(element, message, message.file));
+    if (message.text) bubble.append(...this.#words(message));
+    bubble.append(make("span", "meta"));
+    const old = element.querySelector(":scope > .bubble");
+    const acts = old?.querySelector("#acts");
+    if (acts) bubble.append(acts);
+    if (old) old.replaceWith(bubble);
+    else element.append(bubble);
+    this.#foot(element, message);
+  }
+
+  /** The time, the tick, and what to do about a refused one. @param {HTMLElement} element @param {Message} message */
+  #foot(element, message) {
+    const {texts} = this;
+    element.className = `${message.own ? "own" : "other"}${element.classList.contains("head") ? " head" : ""}`;
+    element.dataset.state = message.state;
+    const meta = element.querySelector(".meta");
+    if (!meta) return;
+    const time = make("time", "", texts.time(message.time));
+    time.dateTime = new Date(message.time).toISOString();
+    time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
+    meta.replaceChildren(time);
+    if (message.own && message.state !== "received") {
+      const tick = make("span", "tick");
+      tick.setAttribute("role", "img");
+      tick.setAttribute("aria-label", texts.say(TICKS[message.state]));
+      meta.append(tick);
+    }
+    element.querySelector(".why")?.remove();
+    if (message.state === "failed") {
+      const code = message.problem?.code ?? "unknown";
+      const why = make("p", "why", make("span", "", code === "invalid" || code === "unknown" || code === "not allowed" || code === "slow down"
+        ? `${texts.say("stateFailed")}: ${message.problem?.words || texts.say(`problem ${code}`)} ` : `${texts.say("stateFailed")}: ${texts.say(`problem ${code}`)} `));
+      if (message.problem?.again !== false) why.append(button(texts.say("retry"), {className: "small", action: "retry"}));
+      if (!message.file) why.append(button(texts.say("edit"), {className: "small", action: "edit"}));
+      why.append(button(texts.say("discard"), {className: "small", action: "discard"}));
+      element.append(why);
+    }
+  }
+
+  /** @param {Message} message @returns {HTMLElement[]} */
+  #words(message) {
+    const {text} = message;
+    const shown = this.#expanded.has(message.key) ? text : cut(text);
+    const body = make("div", "text");
+    body.dir = "auto";
+    if (shown.length > LONG) body.style.unicodeBidi = "isolate"; // the style sheet's plaintext takes Chromium seconds in a long line
+    body.append(...rich(shown));
+    if (text.length < 40 && ONLY_EMOJI.test(text)) body.classList.add("emoji");
+    if (cut(text) === text) return [body];
+    const more = button(this.texts.say(shown === text ? "showLess" : "showMore"), {className: "more link", action: "more"});
+    more.ariaExpanded = String(shown === text);
+    if (shown !== text) body.append("…");
+    return [body, more];
+  }
+
+  /** "Show more" and back. @param {HTMLElement} element */
+  toggle(element) {
+    const known = this.#known.get(element);
+    if (!known) return;
+    const {key} = known.message;
+    if (!this.#expanded.delete(key)) this.#expanded.add(key);
+    known.drawn = "";
+    const place = {day: Boolean(element.querySelector(".day")), head: element.classList.contains("head"), divider: Boolean(element.querySelector(".divider"))};
+    this.update(element, place);
+  }
+
+  /** @param {HTMLElement} element @param {Message} message @param {FilePart} file */
+  #file(element, message, file) {
+    const {texts} = this;
+    const known = this.#known.get(element);
+    const size = texts.size(file.size);
+    if (!file.data || !known) {
+      const load = button(`${file.name} · ${size} · ${texts.say("fetchFile")}`, {className: "file", action: "load"});
+      return load;
+    }
+    const picture = PICTURES.has(file.type);
+    const url = known.url = URL.createObjectURL(new Blob([file.data], {type: picture ? file.type : this.safeType(file.type)}));
+    const link = make("a", picture ? "frame" : "file");
+    link.href = url;
+    link.download = file.name || "file";
+    link.title = texts.say("download", {name: file.name, size});
+    if (picture) {
+      const image = make("img", "picture");
+      image.alt = texts.say("pictureFrom", {name: file.name});
+      image.decoding = "async";
+      if (file.width && file.height) {
+        image.width = file.width;
+        image.height = file.height;
+      }
+      image.src = url;
+      link.append(image);
+    } else {
+      link.append(make("bdi", "file-name", file.name), make("span", "file-size", size));
+    }
+    return link;
+  }
+}
+
+/** The beginning of a long text. @param {string} text */
+function cut(text) {
+  let end = text.length > CHARACTERS * 1.2 ? CHARACTERS : text.length;
+  let at = -1;
+  for (let lines = 0; lines < LINES; lines++) {
+    at = text.indexOf("\n", at + 1);
+    if (at < 0 || at >= end) return end === text.length ? text : whole(text, end);
+  }
+  end = Math.min(end, at);
+  // A line or two more are not worth a button.
+  return text.length - end < 120 && text.slice(end).split("\n").length < 4 ? text : whole(text, end);
+}
+
+/** Never half of a character. @param {string} text @param {number} end */
+function whole(text, end) {
+  const code = text.charCodeAt(end - 1);
+  return text.slice(0, code >= 0xd800 && code <= 0xdbff ? end - 1 : end);
+}
+
+/** A text's nodes: `code` and links, the rest as it is. @param {string} text @returns {(Node|string)[]} */
+function rich(text) {
+  if (!text.includes("`")) return links(text);
+  /** @type {(Node|string)[]} */
+  const nodes = [];
+  let done = 0;
+  for (const match of text.matchAll(CODE)) {
+    nodes.push(...links(text.slice(done, match.index)));
+    nodes.push(match[1] === undefined ? make("code", "", match[2]) : make("pre", "", make("code", "", match[1].replace(/\n$/, ""))));
+    done = match.index + match[0].length;
+    if (match[1] !== undefined && text[done] === "\n") done += 1; // a block ends its line by itself
+  }
+  nodes.push(...links(text.slice(done)));
+  return nodes;
+}
+
+/** @param {string} text @returns {(Node|string)[]} */
+function links(text) {
+  if (!/https?:\/\//i.test(text)) return text ? [text] : [];
+  /** @type {(Node|string)[]} */
+  const nodes = [];
+  let done = 0;
+  for (const match of text.matchAll(LINK)) {
+    const address = trimmed(match[0]);
+    if (!isWeb(address)) continue;
+    nodes.push(text.slice(done, match.index));
+    const link = make("a", "", address);
+    link.href = address;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    nodes.push(link);
+    done = match.index + address.length;
+  }
+  nodes.push(text.slice(done));
+  return nodes;
+}
+
+/** Without the sentence's punctuation, nor a bracket that was opened before it. @param {string} address */
+function trimmed(address) {
+  let text = address.replace(/[.,;:!?…’”»]+$/u, "");
+  while (/[)\]}]$/.test(text)) {
+    const last = text[text.length - 1];
+    const opening = last === ")" ? "(" : last === "]" ? "[" : "{";
+    if (text.split(opening).length >= text.split(last).length) break;
+    text = text.slice(0, -1);
+  }
+  return text;
+}
+
+/** @param {string} address */
+function isWeb(address) {
+  try {
+    return /^https?:$/.test(new URL(address).protocol);
   } catch {
     return false;
   }

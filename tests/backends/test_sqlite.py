@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -22,6 +23,7 @@ from tests.backends.turns import StoreTestCase, Turns
 from tests.contracts import istore, unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
+from tests.contracts.updates import delete, edit
 
 reactor: Any = _reactor
 
@@ -270,6 +272,33 @@ def _told(turns: Turns, answer: Any) -> Any:
         return "full"
 
 
+class TestWiped(StoreTestCase):
+    """What is deleted, or edited, is in the file no more."""
+
+    def test_no_byte_of_the_text_is_left_in_the_file(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        secret, other = b"do not keep this", b"x" * 60_000
+        sent = result(
+            store.append(
+                [
+                    message(msg=Raw(b'"%b"' % secret)),
+                    message(msg=Raw(b'"%b %b"' % (other, secret)), cid="c1"),
+                    message(msg=Raw(b'{"_placeholder":true,"num":0}'), attachments=(secret * 1000,)),
+                    message(msg=Raw(b'"%b"' % secret)),
+                    *to("ben", "ben"),
+                ]
+            )
+        )
+        result(store.settle())
+        for stored in sent[:3]:
+            result(store.change(delete(stored.message)))
+        result(store.change(edit(sent[3].message, b'"' + secret[:7] + b'"')))
+        result(store.stop())
+        self.assertNotIn(secret, Path(self.path).read_bytes())
+        self.assertFalse(Path(self.path + "-wal").exists())
+
+
 class TestPlans(SynchronousTestCase):
     """No statement looks at more of a table than it needs."""
 
@@ -302,11 +331,11 @@ class TestPlans(SynchronousTestCase):
 
     def use(self, transactions: Transactions, queries: Queries) -> None:
         """Do each thing once before and after the tables followed."""
-        for _ in range(2):
+        for which in range(2):
             transactions.begin()
             for user in ("ann", "ben", "cem"):
                 transactions.join("#r", user, 10, 10)
-            transactions.append([message("ann", "#r", cid="c0"), *to(*["ben"] * 9)])
+            room, *_ = transactions.append([message("ann", "#r", cid="c0"), *to(*["ben"] * 9)])
             (one,) = transactions.append([message(cid="c1")])
             transactions.commit()
             transactions.begin()
@@ -314,7 +343,10 @@ class TestPlans(SynchronousTestCase):
             for peer in ("ann", "#r"):
                 transactions.mark_read("ben", peer, one.message.mid)
             transactions.leave("#r", "cem")
+            transactions.change(edit(one.message, cid=f"e{which}"))
             transactions.commit()
+            queries.find(transactions.memtable, "ben", one.message.mid, "ann")
+            queries.readers(transactions.memtable, "#r", "ann", room.message.mid)
             queries.inbox(transactions.memtable, "ben")
             queries.read(transactions.memtable, "ben", 0, 10)
             queries.last_seen(transactions.memtable, ["ben", "ann"])

@@ -143,6 +143,7 @@ class TestVersions(StoreTestCase):
                 "DROP INDEX late",
                 "DROP TABLE held",
                 "DROP TABLE lines",
+                "ALTER TABLE messages DROP COLUMN extra",
                 "ALTER TABLE users DROP COLUMN rooms",
                 "DROP TABLE revocations",
                 "DROP TABLE blocks",

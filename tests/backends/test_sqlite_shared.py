@@ -12,6 +12,7 @@ from tests.backends.test_sqlite_failures import FailureTestCase
 from tests.backends.turns import StoreTestCase
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, to
+from tests.contracts.updates import edit
 
 BY_ANOTHER_NAME = "another kschat uses it, by another name, or the lock beside it was removed: stop that one first"
 
@@ -103,7 +104,8 @@ class TestConflict(StoreTestCase):
             "UPDATE progress SET indexed = (SELECT id FROM messages ORDER BY id LIMIT 1 OFFSET 1)",
             *[f"DELETE FROM {table} WHERE message > (SELECT indexed FROM progress)" for table in ("inbox", "thread")],
             "DELETE FROM cids",
-            f"INSERT INTO messages SELECT (SELECT max(id) FROM messages) + id % 1000 + 1, {columns} FROM messages "
+            f"INSERT INTO messages (id, {columns}) "
+            f"SELECT (SELECT max(id) FROM messages) + id % 1000 + 1, {columns} FROM messages "
             "WHERE id > (SELECT indexed FROM progress)",
         )
         store = self.started()
@@ -126,6 +128,28 @@ class TestConflict(StoreTestCase):
         store = self.restarted(store)
         self.assertEqual(result(store.append(to("ben")))[0].places, (("ben", offsets[-1] + 2),))
 
+    def test_edits_of_both_get_offsets_of_their_own(self) -> None:
+        result = self.turns.result
+        store = self.started()
+        (one,) = result(store.append(to("ben")))
+        result(store.settle())
+        result(store.change(edit(one.message, cid="e1")))
+        result(store.stop())
+        columns = "suffix, conversation, sender, recipient, places, total, own, ids, time, cid, msg, extra"
+        self.conflict(
+            "UPDATE progress SET indexed = (SELECT min(id) FROM messages)",
+            "DELETE FROM inbox WHERE message > (SELECT indexed FROM progress)",
+            "DELETE FROM cids",
+            f"INSERT INTO messages (id, {columns}) SELECT id + 1, {columns} FROM messages "
+            "WHERE id > (SELECT indexed FROM progress)",
+        )
+        store = self.started()
+        for user in ("ann", "ben"):
+            found = result(store.read(user, 1, 10)).entries
+            self.assertEqual([bytes(entry.message.msg) for entry in found], [b'"edited"'] * 2)
+            self.assertEqual(found[1].offset, found[0].offset + 1)
+        self.assertEqual([one.unread for one in result(store.conversations("ben", 10))], [1])
+
     def test_a_file_of_the_first_version_in_that_state_can_be_opened(self) -> None:
         result = self.turns.result
         store = self.started()
@@ -141,6 +165,7 @@ class TestConflict(StoreTestCase):
             "DROP TABLE revocations",
             "DROP TABLE blocks",
             "DROP TABLE lines",
+            "ALTER TABLE messages DROP COLUMN extra",
             "ALTER TABLE users DROP COLUMN rooms",
             *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
             "PRAGMA user_version = 1",

@@ -50,6 +50,43 @@ class LedgerTests(SynchronousTestCase):
         self.got("ben.0", 1)
         self.assertEqual(({"acknowledged but never received": 1}, False), (self.wrong(), self.ledger.quiet))
 
+    def test_a_change_without_an_ack(self) -> None:
+        self.send(1)
+        self.got("ben.0", 1)
+        self.ledger.changes("ann.0", 1, "mid1", "edited")
+        self.assertEqual(({"changes never answered": 1}, False), (self.wrong(), self.ledger.quiet))
+        self.ledger.changed("ann.0", 1, "mid1", 0)
+        self.assertEqual(({}, True), (self.wrong(), self.ledger.quiet))
+
+    def test_a_device_that_shows_what_was_before(self) -> None:
+        self.send(1)
+        self.got("ben.0", 1)
+        self.ledger.shows("ben.0", "mid1", "ann.0/1")
+        self.ledger.changes("ann.0", 1, "mid1", "edited")
+        self.ledger.changed("ann.0", 1, "mid1", 0)
+        self.assertEqual(({"shown otherwise than it was changed to": 1}, False), (self.wrong(), self.ledger.quiet))
+        self.ledger.shows("ben.0", "mid1", "edited")
+        self.assertEqual(({}, True), (self.wrong(), self.ledger.quiet))
+
+    def test_a_deleted_message_need_not_come_and_its_deletion_must(self) -> None:
+        self.send(1, 2)
+        self.got("ben.0", 2)
+        self.ledger.shows("ben.0", "mid2", "ann.0/2")
+        for number in (1, 2):
+            self.ledger.changes("ann.0", number, f"mid{number}", None)
+            self.ledger.changed("ann.0", number, f"mid{number}", 0)
+        self.ledger.shows("ben.0", "mid1", None)
+        self.assertEqual({"shown otherwise than it was changed to": 1}, self.wrong())
+        self.ledger.shows("ben.0", "mid2", None)
+        self.assertEqual(({}, True), (self.wrong(), self.ledger.quiet))
+
+    def test_a_change_that_is_refused_for_good(self) -> None:
+        self.send(1)
+        self.got("ben.0", 1)
+        self.ledger.changes("ann.0", 1, "mid1", "edited")
+        self.ledger.changed("ann.0", 1, "mid1", 6)
+        self.assertEqual({"odd events": 1}, self.wrong())
+
     def test_a_message_may_come_before_its_ack(self) -> None:
         self.ledger.sent("ann.0", 1, "ben")
         self.got("ben.0", 1)

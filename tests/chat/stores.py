@@ -112,6 +112,15 @@ class AskedStore:
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         return self._ask("append", list(batch))
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return self._ask("change", update)
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self._ask("find", user, mid, peer)
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self._ask("readers", room, user, mid)
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._ask("inbox", user)
 

@@ -412,6 +412,23 @@ class TestCarbons(BeyondTestCase):
         self.assertEqual(self.ann.events("RESPSEND")[0]["ER"], 3)
         self.assertEqual(self.said(self.other), [])
 
+    def test_what_another_device_has_read_is_told_once(self) -> None:
+        mid = self.send("hello", "ann", self.daemon.joined("ben"))
+        silent = self.daemon.joined("ann")
+        for _ in range(2):
+            self.assertEqual(self.ann.ask("Read", {"pId": "ben", "mid": mid}), {"ER": 0})
+        self.assertEqual(self.other.events("RESPREAD"), [{"pId": "ben", "mid": mid}])
+        for client in (self.ann, silent, self.daemon.joined("ben", {"carbons": "1"})):
+            self.assertEqual(client.events("RESPREAD"), [])
+
+    def test_what_another_device_has_read_of_a_room_is_told(self) -> None:
+        ann, ben = self.daemon.joined("ann", rooms="*"), self.daemon.joined("ben", rooms="*")
+        for client in (ann, ben):
+            client.ask("Join", {"room": "tea"})
+        mid = self.send("hello", "#tea", ben)
+        self.assertEqual(ann.ask("Read", {"pId": "#tea", "mid": mid}), {"ER": 0})
+        self.assertEqual(self.other.events("RESPREAD"), [{"pId": "#tea", "mid": mid}])
+
     def test_a_message_to_a_room_is_shown(self) -> None:
         sender = self.daemon.joined("ann", rooms="*")
         sender.ask("Join", {"room": "tea"})

@@ -123,6 +123,13 @@ class Crossing(DaemonsTestCase):
             self.assertEqual((carbon["mid"], carbon["msg"], carbon["pId"]), (mid, {"a": 1}, "ben"))
         self.assertEqual([client.events("RESPCARBON") for client in (ann, plain)], [[], []])
 
+    def test_what_was_read_is_told_to_the_reader_s_other_sockets(self) -> None:
+        ann, here, there = (on.joined("ann", {"carbons": "1"}) for on in (self.one, self.one, self.other))
+        mid = self.send(self.one.joined("ben"), "ann", "hello")
+        self.assertEqual(ann.ask("Read", {"pId": "ben", "mid": mid}), {"ER": 0})
+        told = [client.events("RESPREAD") for client in (ann, here, there)]
+        self.assertEqual(told, [[], [{"pId": "ben", "mid": mid}], [{"pId": "ben", "mid": mid}]])
+
     def test_a_carbon_carries_what_is_binary(self) -> None:
         ann, there = self.one.joined("ann"), self.other.joined("ann", {"carbons": "1"})
         ann.emit("Send", b'{"uId":"ann","pId":"ben","msg":{"_placeholder":true,"num":0}}', parts=[b"\0\xff"])

@@ -115,6 +115,15 @@ class LateStore:
         self.batches.append(list(batch))
         return self.answers.to(lambda: self._memory.append(batch))
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return self.answers.to(lambda: self._memory.change(update))
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self.answers.to(lambda: self._memory.find(user, mid, peer))
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self.answers.to(lambda: self._memory.readers(room, user, mid))
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self.looks.to(lambda: self._memory.inbox(user))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -29,12 +29,9 @@ from kschat.chat.interfaces import (
 from kschat.chat.lines import MAX_LINE
 from kschat.chat.message import Error, Message
 from kschat.chat.revocation import FOREVER, Revocation
+from tests.contracts.base import Contract
 from tests.contracts.made import awkward_messages, message, mid, to
-
-if TYPE_CHECKING:
-    from twisted.trial.unittest import TestCase
-else:
-    TestCase = object
+from tests.contracts.updates import ReadersContract, UpdateContract, edit
 
 
 def offsets(answers: list[Stored]) -> list[int]:
@@ -50,17 +47,6 @@ def entries(answers: list[Stored]) -> list[Entry]:
 def kept(one: Message, offset: int, repeat: bool = False) -> Stored:
     """What is said of a message to a user."""
     return Stored(one, ((one.recipient, offset),), repeat)
-
-
-class Contract(TestCase):
-    """Mixed into a ``TestCase``. Each test gets a store of its own, which is empty and has been started."""
-
-    async def make_store(self) -> IStore:
-        """An empty store. Who makes it cleans up after it (``addCleanup``)."""
-        raise NotImplementedError
-
-    async def settle(self, store: IStore) -> None:
-        """Let the store do what it does by and by."""
 
 
 class AppendContract(Contract):
@@ -971,6 +957,8 @@ class StoreContract(
     ConversationContract,
     RoomContract,
     RevocationContract,
+    UpdateContract,
+    ReadersContract,
 ):
     """All of it."""
 
@@ -1007,6 +995,9 @@ class FailingStoreContract(Contract):
             store.unblock("ann", "ben"),
             store.blocked("ann"),
             store.blocks("ann", ["ben"]),
+            store.change(edit(message())),
+            store.find("ann", mid(1), None),
+            store.readers("#r", "ann", mid(1)),
         ):
             with self.assertRaises(StoreUnavailable):
                 await asked

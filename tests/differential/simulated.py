@@ -99,6 +99,15 @@ class FarStore:
     def append(self, batch: Sequence[Message]) -> Deferred[list[Stored]]:
         return self._writes.ask(lambda: self._store.append(batch))
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        return self._writes.ask(lambda: self._store.change(update))
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self._reads.ask(lambda: self._store.find(user, mid, peer))
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self._reads.ask(lambda: self._store.readers(room, user, mid))
+
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._reads.ask(lambda: self._store.inbox(user))
 

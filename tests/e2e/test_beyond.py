@@ -85,6 +85,37 @@ class _Beyond(ChatTestCase):
         (page,) = await named.emit("History", {"pId": room})
         self.assertEqual(["Alice Ω"], [message["name"] for message in page["MSG"]])
 
+    async def test_edits_deletions_and_reactions_are_told_and_shown(self) -> None:
+        alice, bob = new_user("alice"), new_user("bob")
+        a, b = await self.join(alice, 4, updates=1), await self.join(bob, updates=1)
+        plain = await self.connect(bob, self.version)
+        first, second = await send(a, alice, bob, "first", "second")
+        for socket in (b, plain):
+            await received(socket, 2)
+        (answer,) = await a.emit("Edit", {"mid": first["mid"], "msg": {"text": "better", "bin": b"\x00\x01"}})
+        self.assertEqual((0, first["mid"]), (answer["ER"], answer["mid"]))
+        expected = {"mid": first["mid"], "kind": "edit", "uId": alice, "pId": bob, "at": answer["at"]}
+        for socket, offset in ((a, 1), (b, 3)):
+            (told,) = (await socket.next("RESPUPDATE")).args
+            self.assertEqual({**expected, "msg": {"text": "better", "bin": b"\x00\x01"}, "offset": offset}, told)
+        await b.emit("React", {"mid": first["mid"], "emoji": "👍"})
+        (told,) = (await a.next("RESPUPDATE")).args
+        self.assertEqual((bob, "👍"), (told["uId"], told["emoji"]))
+        (refused,) = await b.emit("Delete", {"mid": first["mid"]})
+        self.assertEqual(6, refused["ER"])
+        await b.disconnect()
+        await plain.emit("Conversations")
+        self.assertEqual([], [name for name in names(plain) if name == "RESPUPDATE"])
+        await a.emit("Delete", {"mid": second["mid"]})
+        (page,) = await a.emit("History", {"pId": bob})
+        self.assertEqual({"👍": [bob]}, page["MSG"][0]["reactions"])
+        self.assertEqual((None, True), (page["MSG"][1]["msg"], "deleted" in page["MSG"][1]))
+        await plain.disconnect()
+        b = await self.join(bob, updates=1)
+        kinds = []
+        while "delete" not in kinds:
+            kinds.append((await b.next("RESPUPDATE")).args[0]["kind"])
+
     async def test_typing_is_told_to_all_sockets_of_the_peer(self) -> None:
         alice, bob = new_user("alice"), new_user("bob")
         a = await self.join(alice)

@@ -261,6 +261,31 @@ class Cluster(DaemonsTestCase):
         self.assertEqual(["to all"], [message["msg"] for message in page["MSG"]])
         self.no_faults(one, other, third)
 
+    async def test_edits_deletions_and_reactions_cross_daemons(self) -> None:
+        one, other = await self.daemons(2)
+        alice, bob, room = new_user("alice"), new_user("bob"), new_user("#room")
+        a = await self.join(one, alice, updates=1, rooms="*")
+        b = await self.join(other, bob, 2, updates=1, rooms="*")
+        for socket in (a, b):
+            self.assertEqual([{"ER": 0}], await socket.emit("Join", {"room": room}))
+        for peer in (bob, room):
+            (ack,) = await a.emit("Send", sending(alice, peer, "hello"))
+            await b.next("RESPRECEIVER")
+            for name, more, actor in (
+                ("Edit", {"msg": "better"}, a),
+                ("React", {"emoji": "👍"}, b),
+                ("Delete", {}, a),
+            ):
+                (answer,) = await actor.emit(name, {"mid": ack["mid"], **more})
+                self.assertEqual(0, answer["ER"], answer)
+                for socket in (a, b):
+                    (told,) = (await socket.next("RESPUPDATE")).args
+                    self.assertEqual((ack["mid"], name.lower()), (told["mid"], told["kind"]))
+                    self.assertLessEqual(more.items(), told.items())
+        self.assertEqual([{"ER": 0}], await b.emit("Read", {"pId": room, "mid": ack["mid"]}))
+        self.assertEqual([{"mid": ack["mid"], "ids": [bob]}], await a.emit("Readers", {"pId": room, "mid": ack["mid"]}))
+        self.no_faults(one, other)
+
     async def test_what_came_while_a_user_was_away_is_delivered_on_another_daemon(self) -> None:
         one, other = await self.daemons(2)
         alice, bob = new_user("alice"), new_user("bob")

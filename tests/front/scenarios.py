@@ -49,7 +49,7 @@ class _Player(protocol.ProcessProtocol):
             answer: dict[str, Any] = {"answer": await self._helpers[said["ask"]](said)}
         except Exception as error:  # noqa: BLE001 - whatever it is, the scenario says at which step it was
             answer = {"error": repr(error)}
-        self.transport.writeToChild(0, json.dumps(answer).encode() + b"\n")
+        self.transport.writeToChild(0, json.dumps({"id": said["id"], **answer}).encode() + b"\n")
 
     def _settle(self, said: Mapping[str, Any]) -> None:
         if self.result.called:

@@ -46,7 +46,7 @@ class Documentation(SynchronousTestCase):
         code = page.partition("```js\n")[2].partition("```")[0]
         within = example.partition('<script type="module">\n')[2].partition("  </script>")[0]
         self.assertEqual([line.strip() for line in within.splitlines()], [line.strip() for line in code.splitlines()])
-        self.assertLessEqual(len(code.splitlines()), 35)
+        self.assertLessEqual(len(code.splitlines()), 30)
 
     def test_the_bounds_are_those_of_the_code(self) -> None:
         page = (Path(REPOSITORY) / "docs" / "page.md").read_text()

@@ -31,7 +31,7 @@ class Clock {
 }
 
 /** A client whose server answers as `answers[event](payload)` says; events without one get no answer. */
-async function begin(options = {}, answers = {}) {
+async function begin(options = {}, answers = {}, more = {}) {
   const clock = new Clock();
   const sockets = [];
   const sent = [];
@@ -63,6 +63,7 @@ async function begin(options = {}, answers = {}) {
     environment: {
       WebSocket, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, now: () => clock.milliseconds, time: () => clock.milliseconds,
       random: () => 0.5, frame: (run) => clock.setTimeout(run, 16), online: () => net.online, visible: () => net.visible, events, page: null,
+      ...more,
     },
   });
   chat.on("change", (changes) => seen.push(changes));
@@ -290,4 +291,101 @@ test("typing and presence are shown, and typing ends", async () => {
   assert.equal(chat.conversation("bob").typing, false);
   last().event("RESPPRESENCE", { id: "bob", online: true, lastSeen: null });
   assert.deepEqual(chat.conversation("bob").presence, { online: true, lastSeen: null });
+});
+
+test("what another device has read is read here, and what came after it is not", async () => {
+  const { chat, clock, last } = await begin({}, { Conversations: () => [{ pId: "bob", last: message(3), unread: 3 }] });
+  await clock.advance(20);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(4)] });
+  last().event("RESPREAD", { pId: "bob", mid: message(4).mid });
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(5)] });
+  await clock.advance(20);
+  assert.equal(chat.conversation("bob").unread, 1);
+  last().event("RESPREAD", { pId: "bob", mid: message(2).mid });
+  await clock.advance(20);
+  assert.equal(chat.conversation("bob").unread, 1, "an older one changes nothing");
+  last().event("RESPREAD", { pId: "bob", mid: message(5).mid });
+  last().event("RESPREAD", { pId: "nobody", mid: message(5).mid });
+  await clock.advance(20);
+  assert.equal(chat.conversation("bob").unread, 0);
+});
+
+test("the list of conversations is asked for before the pages, so that a page comes with its count", async () => {
+  const { chat, sent, last, join, clock } = await begin();
+  await chat.open("bob");
+  last().onclose();
+  sent.length = 0;
+  await clock.advance(10_000);
+  await join();
+  const asked = sent.map(([event]) => event);
+  assert.ok(asked.indexOf("Conversations") >= 0 && asked.indexOf("Conversations") < asked.indexOf("History"));
+});
+
+test("after a message typing is told again as soon as the server passes it on", async () => {
+  const { chat, clock, sent } = await begin({}, { Send: () => ({ uId: "alice", mid: message(1).mid, msgTime: 5 }) });
+  const told = () => sent.filter(([event]) => event === "Typing").length;
+  chat.typing("bob");
+  await clock.advance(300);
+  chat.send("bob", { text: "one" });
+  chat.typing("bob");
+  await clock.advance(300);
+  assert.equal(told(), 1, "the server would drop it");
+  await clock.advance(500);
+  chat.typing("bob");
+  assert.equal(told(), 2);
+  await clock.advance(1500);
+  chat.typing("bob");
+  assert.equal(told(), 2);
+  await clock.advance(600);
+  chat.typing("bob");
+  assert.equal(told(), 3);
+});
+
+/** IndexedDB whose transactions end as `outcome(store, mode)` says: an error's name, or "" for a success. */
+function fakeDatabases(outcome) {
+  const transaction = (store, mode) => {
+    const one = { error: null, objectStore: () => ({ getAll: () => ({ result: [] }), get: () => ({ result: undefined }), put: () => ({}), delete: () => ({}) }) };
+    const name = outcome(store, mode);
+    queueMicrotask(() => {
+      if (name) one.error = Object.assign(new Error(name), { name });
+      (name ? one.onabort : one.oncomplete)();
+    });
+    return one;
+  };
+  return { open: () => {
+    const opening = { result: { transaction, close: () => {} } };
+    queueMicrotask(() => opening.onsuccess());
+    return opening;
+  } };
+}
+
+test("what the browser has no room to keep is told, and sent all the same", async () => {
+  for (const [name, code] of [["QuotaExceededError", "quota"], ["UnknownError", "storage"]]) {
+    const indexedDB = fakeDatabases((store, mode) => (store === "outbox" && mode === "readwrite" ? name : ""));
+    const { chat, clock, seen } = await begin({}, { Send: () => ({ uId: "alice", mid: message(1).mid, msgTime: 5 }) }, { indexedDB });
+    chat.send("bob", { text: "Hello" });
+    await clock.advance(20);
+    assert.deepEqual(seen.flatMap(({ problems }) => problems).map((problem) => problem.code), [code]);
+    assert.equal(chat.messages("bob")[0].state, "sent");
+  }
+});
+
+test("a page in a browser that keeps nothing is told so, and a program is not", async () => {
+  for (const [page, codes] of [[new EventTarget(), ["storage"]], [null, []]]) {
+    const { clock, seen } = await begin({}, {}, { page, indexedDB: null });
+    await clock.advance(20);
+    assert.deepEqual(seen.flatMap(({ problems }) => problems).map((problem) => problem.code), codes);
+  }
+});
+
+test("without a connection nobody is said to be online", async () => {
+  const { chat, clock, last, join } = await begin({}, { Presence: () => ({ bob: { online: true, lastSeen: null } }) });
+  await chat.open("bob");
+  await clock.advance(20);
+  assert.equal(chat.conversation("bob").presence.online, true);
+  last().onclose();
+  assert.equal(chat.conversation("bob").presence.online, null);
+  await clock.advance(2000);
+  await join();
+  assert.equal(chat.conversation("bob").presence.online, true);
 });

@@ -19,7 +19,7 @@ const io = require(`sio${version}`);
 
 // What the libraries themselves tell a socket, then what kschat sends.
 const OWN_EVENTS = ["connect", "disconnect", "error", "connect_error", "connect_timeout", "reconnect_attempt"];
-const CHAT_EVENTS = ["RESPSEND", "RESPRECEIVER", "RESPLOGOUT", "RESPSTATUS", "RESPTYPING", "RESPPRESENCE", "RESPCARBON", "TokenExpiring", "Goodbye"];
+const CHAT_EVENTS = ["RESPSEND", "RESPRECEIVER", "RESPLOGOUT", "RESPSTATUS", "RESPTYPING", "RESPPRESENCE", "RESPCARBON", "RESPUPDATE", "TokenExpiring", "Goodbye"];
 
 const sockets = new Map();
 

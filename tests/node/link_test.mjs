@@ -153,3 +153,13 @@ test("without locks each tab has a connection of its own", async () => {
   await advance(0);
   assert.deepEqual([one.link.leader, two.link.leader, sockets.length], [true, true, 2]);
 });
+
+test("a frame to which the browser gives no locks, or no channel, has a connection of its own", async () => {
+  const { tab, sockets, advance, channels } = browser();
+  const refused = { request: async () => { throw Object.assign(new Error("denied"), { name: "SecurityError" }); } };
+  class NoChannel { constructor() { throw new Error("denied"); } }
+  const one = tab("1", { locks: refused }), two = tab("22", { BroadcastChannel: NoChannel });
+  await advance(30_000);
+  assert.deepEqual([one.link.leader, two.link.leader, one.link.status.state, two.link.status.state], [true, true, "connected", "connected"]);
+  assert.deepEqual([sockets.length, channels.size], [2, 0]);
+});

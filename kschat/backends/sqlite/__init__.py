@@ -5,6 +5,7 @@
 - ``reader``       a reader thread with a connection of its own
 - ``transactions`` what is written in a transaction, from opening the file to its first failure
 - ``appender``     ``MessageAppender``: gives messages ids and offsets, recognises repeats, makes rows
+- ``updates``      changes messages that are in the tables, and leaves nothing of their earlier texts
 - ``identities``   ``IdentityMap``: ids of users, the ends of inboxes, members of rooms
 - ``memtable``     ``MemTable``: messages that are durable and not yet in the index tables
 - ``index``        moves messages into the index tables (inbox, thread, cids)

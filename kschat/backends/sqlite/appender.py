@@ -15,7 +15,8 @@ from msgspec import Raw
 
 from kschat.backends.ids import ids_of
 from kschat.backends.sqlite.identities import IdentityMap, User
-from kschat.backends.sqlite.rows import COLUMNS, message_of, packed
+from kschat.backends.sqlite.rows import COLUMNS, extra_of, message_of, packed
+from kschat.chat.changes import without_text
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import MAX_READ_BACK, Stored, repeat_of
 from kschat.chat.lines import MAX_LINE, line_of
@@ -210,6 +211,85 @@ class MessageAppender:
         stored = Stored(message, tuple(places))
         self._fresh.append(stored)
         return stored
+
+    def knows(self, update: Message) -> bool:
+        """Whether the ``cid`` of an update is known."""
+        if update.cid is None:
+            return False
+        return (update.sender, update.cid) in self._known or bool(self._look_up_cids([update]))
+
+    def users_of(self, update: Message, also_blocked: bool) -> list[User] | None:
+        """Whose inboxes an update goes into: of all in its conversation, which exists.
+
+        Args:
+            update: it.
+            also_blocked: whether it does not matter that the recipient blocks the sender.
+
+        Returns:
+            None if the sender is no member of the room, or is blocked.
+        """
+        if is_room(update.recipient):
+            room = self.identities.room(update.recipient)
+            return None if room is None or update.sender not in room.members else list(room.members.values())
+        key = (update.sender, update.recipient)
+        direction = self._directions.get(key) or self.identities.open_direction(*key)
+        if direction.blocked and not also_blocked:
+            return None
+        users = [direction.sender, direction.recipient]
+        return users[:1] if users[0] is users[1] else users
+
+    def append_update(self, update: Message, conversation: int, users: Sequence[User]) -> Stored:
+        """Append an update, whose text is kept with its message alone, to the inboxes of ``users``."""
+        number = max(number_of(update.mid), self.number + 1)
+        update = renumbered(update, number)
+        self.number = number
+        kept = without_text(update)
+        sender = self.identities.user(update.sender)
+        recipient = None if is_room(update.recipient) else self.identities.user(update.recipient)
+        assert sender is not None
+        places = []
+        for user in users:
+            user.last = place = user.last + 1
+            places.append((user, place))
+            if not user.behind:
+                self._behind.append(user)
+            user.behind += (place, number)
+        self.waiting += len(places)
+        self.rows += len(places)
+        self._size += len(kept.msg)
+        self._connection.execute(
+            f"INSERT INTO messages ({_FIELDS}, extra) VALUES ({', '.join('?' * 15)})",
+            (
+                number,
+                suffix_of(update.mid),
+                conversation,
+                sender.id,
+                None if recipient is None else recipient.id,
+                None,
+                _json([(user.id, place) for user, place in places]).decode(),
+                0,
+                0,
+                ids_of(update),
+                update.time,
+                update.cid,
+                bytes(kept.msg),
+                None,
+                extra_of(update),
+            ),
+        )
+        named = tuple([(user.name, place) for user, place in places])
+        stored = Stored(kept, named)
+        if update.cid is not None:
+            self._known[(update.sender, update.cid)] = stored
+        self._fresh.append(stored)
+        return Stored(update, named)
+
+    def replace(self, message: Message) -> None:
+        """A message was changed in the table: it is the first of its repeats from now on."""
+        if message.cid is not None:
+            known = self._known.get((message.sender, message.cid))
+            if known is not None:
+                self._known[(message.sender, message.cid)] = Stored(message, known.places)
 
     def _add_line(self, message: Message) -> None:
         line = line_of(message)

@@ -25,7 +25,11 @@ _LEFT: Final = (
 )
 
 _THREADS: Final = (
-    f"INSERT INTO thread SELECT conversation, id, sender, total, own FROM messages WHERE {_FRESH} AND id <= :upto",
+    # (Updates have no total, and are in no thread.)
+    (
+        "INSERT INTO thread SELECT conversation, id, sender, total, own FROM messages "
+        f"WHERE {_FRESH} AND id <= :upto AND total > 0"
+    ),
     f"INSERT INTO cids SELECT sender, cid, id FROM messages WHERE {_FRESH} AND id <= :upto AND cid IS NOT NULL",
     "UPDATE progress SET indexed = max(indexed, :upto)",
 )
@@ -102,9 +106,14 @@ def renumber(connection: sqlite3.Connection) -> None:
         return given
 
     rows = execute(
-        f"SELECT id, conversation, sender, recipient, places, cid FROM messages WHERE {_FRESH} ORDER BY id"
+        f"SELECT id, conversation, sender, recipient, places, cid, total FROM messages WHERE {_FRESH} ORDER BY id"
     ).fetchall()
-    for id_, conversation, sender, recipient, places, cid in rows:
+    for id_, conversation, sender, recipient, places, cid, total in rows:
+        if total == 0:
+            # An update is counted nowhere. Its cid is worth less than the file's being opened.
+            given = json.dumps([[user, offset(user)] for user, _ in json.loads(places)])
+            execute("UPDATE messages SET places = ?, cid = NULL WHERE id = ?", (given, id_))
+            continue
         if conversation not in totals:
             row = execute(
                 "SELECT total FROM thread WHERE conversation = ? ORDER BY message DESC LIMIT 1", (conversation,)

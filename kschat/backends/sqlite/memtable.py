@@ -7,15 +7,23 @@ first and then queries the tables therefore finds each message in at least one o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from threading import Lock
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
+from kschat.chat.changes import is_update
 from kschat.chat.conversations import conversation_key
 from kschat.chat.interfaces import Entry, Stored
+from kschat.chat.lines import line_of
 from kschat.chat.message import Message
+
+#: For bisect.
+_mid: Final = attrgetter("message.mid")
 
 
 class MemTable:
@@ -54,6 +62,28 @@ class MemTable:
             self._lines.update(lines)
         self._messages.extend(fresh)
 
+    def replace(self, message: Message) -> None:
+        """A message was changed, and that is durable. If it is one of these, it is the changed one from now on."""
+        with self._lock:
+            at = bisect_left(self._messages, message.mid, key=_mid)
+            if at == len(self._messages) or self._messages[at].message.mid != message.mid:
+                return
+            places = self._messages[at].places
+            self._messages[at] = Stored(message, places)
+            line = line_of(message)
+            if line is None:
+                self._lines.pop(message.mid, None)
+            else:
+                self._lines[message.mid] = line
+            if at >= self._sorted:
+                return
+            # (Readers have the lists themselves, and see one message or the other.)
+            for user, offset in places:
+                entries = self._inboxes[user]
+                entries[offset - entries[0].offset] = Entry(offset, message)
+            messages = self._threads[conversation_key(message.sender, message.recipient)]
+            messages[bisect_left(messages, message.mid, key=attrgetter("mid"))] = message
+
     def listed(self, message: Message) -> tuple[Message, bool]:
         """One of its messages, with its line; whether that is not the whole msg."""
         line = self._lines.get(message.mid)
@@ -91,6 +121,9 @@ class MemTable:
                     if entries is None:
                         entries = inboxes[user] = []
                     entries.append(Entry(offset, message))
+                self._sorted += 1
+                if message.extra is not None and is_update(message):
+                    continue
                 key = conversation_key(message.sender, message.recipient)
                 messages = threads.get(key)
                 if messages is None:
@@ -99,4 +132,3 @@ class MemTable:
                         for user in set(key):
                             self._direct.setdefault(user, []).append(key)
                 messages.append(message)
-                self._sorted += 1

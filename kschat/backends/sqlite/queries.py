@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from kschat.backends.sqlite import revoked
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.rows import COLUMNS, LINE_COLUMNS, WIDTH, listed_of, message_of
+from kschat.chat.changes import is_update, peer_of, update_of, with_text
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import (
     MAX_UNREAD,
@@ -97,6 +98,20 @@ _WITH_NEWEST: Final = "SELECT *, (SELECT max(message) FROM thread WHERE conversa
 ONE_WITH_USER: Final = f"WITH one AS ({_MINE_WITH_USER}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
 ONE_OF_ROOM: Final = f"WITH one AS ({_MINE_OF_ROOM}), mine AS ({_WITH_NEWEST} one) {_OVERVIEW}"
 
+#: A message that is no update, in a conversation of a user; the text of one, of whomever.
+FIND: Final = (
+    f"SELECT {COLUMNS} FROM messages m CROSS JOIN participants p ON p.user = (SELECT id FROM users WHERE name = ?) "
+    "AND p.conversation = m.conversation WHERE m.id = ? AND m.total > 0"
+)
+TARGET: Final = f"SELECT {COLUMNS} FROM messages m WHERE m.id = ?"
+
+#: Of those whose inboxes got a message to a room, and who are members still: who has marked it as read.
+READERS: Final = (
+    "SELECT u.name FROM messages m CROSS JOIN participants p ON p.conversation = m.conversation AND p.read >= m.id "
+    "CROSS JOIN users u ON u.id = p.user "
+    "WHERE m.id = ? AND p.user IN (SELECT json_extract(value, '$[0]') FROM json_each(m.places))"
+)
+
 MEMBERS: Final = (
     "SELECT u.name FROM conversations c CROSS JOIN participants p ON p.conversation = c.id "
     "CROSS JOIN users u ON u.id = p.user WHERE c.room = ?"
@@ -161,17 +176,41 @@ class Queries:
         newest = memtable.inboxes.get(user)
         if newest and newest[0].offset <= after + 1:
             skip = after + 1 - newest[0].offset
-            return within_page(newest[skip : skip + limit])
+            return within_page(map(self._as_read, newest[skip : skip + limit]))
         return within_page(islice(self._indexed_and_newest(newest or (), user, after, limit), limit))
 
     def _indexed_and_newest(self, newest: Sequence[Entry], user: str, after: int, limit: int) -> Iterator[Entry]:
         at = after
         # No more rows are read than the page takes, and the one that is too large for it.
         for at, *row in self._execute(READ, (user, after, limit)):
-            yield Entry(at, message_of(row))
+            yield self._as_read(Entry(at, message_of(row)))
         for entry in newest:
             if entry.offset > at:
-                yield entry
+                yield self._as_read(entry)
+
+    def _as_read(self, entry: Entry) -> Entry:
+        """An entry as it is read: an edit with the text that its message has now."""
+        message = entry.message
+        if message.extra is None or not is_update(message):
+            return entry
+        mid = update_of(message).target
+        row = self._execute(TARGET, (number_of(mid),)).fetchone()
+        target = None if row is None else message_of(row)
+        return Entry(entry.offset, with_text(message, target if target is not None and target.mid == mid else None))
+
+    def find(self, memtable: MemTable, user: str, mid: str, peer: str | None) -> Message | None:
+        number = parse_number(mid)
+        row = None if number is None else self._execute(FIND, (user, number)).fetchone()
+        found = None if row is None else message_of(row)
+        if found is None or found.mid != mid or (peer is not None and peer_of(found, user) != peer):
+            return None
+        return found
+
+    def readers(self, memtable: MemTable, room: str, user: str, mid: str) -> list[str] | None:
+        found = self.find(memtable, user, mid, room)
+        if found is None:
+            return None
+        return [name for (name,) in self._execute(READERS, (number_of(mid),)).fetchall()]
 
     def last_seen(self, memtable: MemTable, users: Sequence[str]) -> dict[str, int]:
         seen: dict[str, int] = {}

@@ -10,18 +10,18 @@ from msgspec import Raw
 
 from kschat.backends.ids import written
 from kschat.chat.lines import MAX_LINE, line_of
-from kschat.chat.message import Message
+from kschat.chat.message import Changes, Message, Update
 from kschat.chat.mids import mid_of
 
 #: What ``message_of`` takes, of a message ``m``.
 COLUMNS: Final = (
     "m.id, m.suffix, (SELECT name FROM users WHERE id = m.sender), "
     "CASE WHEN m.recipient IS NULL THEN (SELECT room FROM conversations WHERE id = m.conversation) "
-    "ELSE (SELECT name FROM users WHERE id = m.recipient) END, m.ids, m.msg, m.time, m.cid, m.attachments"
+    "ELSE (SELECT name FROM users WHERE id = m.recipient) END, m.ids, m.extra, m.msg, m.time, m.cid, m.attachments"
 )
 
 #: How many columns those are.
-WIDTH: Final = 9
+WIDTH: Final = 10
 
 #: The last of ``LINE_COLUMNS``: the message has a line; it has none, but attachments.
 _LINE: Final = 2
@@ -37,6 +37,14 @@ LINE_COLUMNS: Final = (
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
+
+
+_unpack_extra: Final = msgspec.msgpack.Decoder(Update | Changes).decode
+
+
+def extra_of(message: Message) -> bytes | None:
+    """The ``extra`` of a message as it is kept; None for none."""
+    return None if message.extra is None else _pack(message.extra)
 
 
 def packed(attachments: tuple[bytes, ...]) -> bytes | None:
@@ -57,7 +65,7 @@ def listed_of(row: Sequence[Any]) -> tuple[Message, bool]:
 
 def message_of(row: Sequence[Any]) -> Message:
     """The message that ``COLUMNS`` of it make."""
-    number, suffix, sender, recipient, ids, msg, time, cid, attachments = row
+    number, suffix, sender, recipient, ids, extra, msg, time, cid, attachments = row
     uid, pid, name = written(ids, sender, recipient) if ids else (sender, recipient, None)
     return Message(
         mid_of(number, suffix),
@@ -70,4 +78,5 @@ def message_of(row: Sequence[Any]) -> Message:
         cid,
         _unpack(attachments) if attachments is not None else (),
         name,
+        None if extra is None else _unpack_extra(extra),
     )

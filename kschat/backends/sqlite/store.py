@@ -130,6 +130,16 @@ class SqliteStore:
             return self._writer.do_in_parts(Transactions.append_in_parts, batch)
         return self._writer.do(Transactions.append, batch)
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        """See ``IStore``. What is answered is on the disk; the log beside the file is emptied in a quiet second."""
+        return self._writer.do(Transactions.change, update) if self._running else _stopped()
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        return self._reader.ask(Queries.find, user, mid, peer) if self._running else _stopped()
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        return self._browser.ask(Queries.readers, room, user, mid) if self._running else _stopped()
+
     def save_progress(self, progress: Progress) -> Deferred[None]:
         return self._writer.do(Transactions.save_progress, progress) if self._running else _stopped()
 

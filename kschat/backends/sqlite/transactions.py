@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from kschat.backends.sqlite import revoked
+from kschat.backends.sqlite import revoked, updates
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
@@ -72,6 +72,8 @@ class Transactions:
         self._upto = 0
         self._places: Iterator[int] = iter(())
         self._quiet = False
+        # Messages that the open transaction has changed.
+        self._changed: list[Message] = []
         self.memtable = MemTable()
         try:
             self._index_what_was_left(known)
@@ -100,6 +102,10 @@ class Transactions:
             self.database.gave(self._appender.number)
             self.memtable.extend(fresh, lines)
             self._memtable_bytes += size
+        if self._changed:
+            for message in self._changed:
+                self.memtable.replace(message)
+            self._changed = []
 
     @property
     def full(self) -> bool:
@@ -130,6 +136,14 @@ class Transactions:
                 yield stored
         if part:
             stored += self._appender.append(part)
+        return stored
+
+    def change(self, update: Message) -> Stored:
+        """Change a message, and append the update."""
+        stored, after = updates.change(self.database.connection, self._appender, update)
+        if after is not None:
+            self._changed.append(after)
+            self._appender.replace(after)
         return stored
 
     def save_progress(self, progress: Progress) -> None:

@@ -2,40 +2,9 @@
 // What `make bench-page` measures, in one browser beside a daemon; see bench/page.py, which prints it.
 
 const fs = require("node:fs");
-const { io } = require("sio4");
 const { at } = require("./hooks.js");
 const { Person } = require("./person.js");
-
-/** A client of npm's that writes as fast as it is let. */
-class Writer {
-  constructor(url, user, token) {
-    this.user = user;
-    this.socket = io(`${url}/kschat`, { auth: { token }, transports: ["websocket"], forceNew: true });
-    this.sent = 0;
-  }
-
-  connected() { return new Promise((done) => { this.socket.on("connect", done); }); }
-
-  send(peer, msg) {
-    this.sent += 1;
-    return this.socket.emitWithAck("Send", { uId: this.user, pId: peer, msg, rno: this.sent, time: 0 });
-  }
-
-  /** So many, `window` of them at once under way. */
-  async fill(peer, count, words, window = 500) {
-    let next = 0;
-    const one = async () => {
-      while (next < count) {
-        const number = next++;
-        const answer = await this.send(peer, words(number));
-        if (answer.ER) throw new Error(`a message was refused: ${JSON.stringify(answer)}`);
-      }
-    };
-    await Promise.all(Array.from({ length: window }, one));
-  }
-
-  end() { this.socket.disconnect(); }
-}
+const { Writer } = require("./writer.js");
 
 /** A quantile of numbers, by rank. */
 function quantile(numbers, q) {

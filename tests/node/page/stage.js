@@ -3,7 +3,7 @@
 //
 // `node play.js SCENARIO CONFIG` prints a line of JSON for each step and each question; answers come on stdin, a line each:
 //     {"step": "ticks", "seconds": 1.2}      it holds
-//     {"ask": "kill", …}                     the test does it and answers {"answer": …} or {"error": TEXT}
+//     {"ask": "kill", "id": 1, …}            the test does it and answers {"id": 1, "answer": …} or {"id": 1, "error": TEXT}
 //     {"failed": "ticks", "error": …}        the last line, then the program ends
 //     {"done": true, …}
 
@@ -22,15 +22,14 @@ class Stage {
   constructor(config) {
     this.config = config;
     this.patience = config.patience ?? 15000;
-    this.answers = [];
-    this.waiting = [];
+    this.asked = 0;
+    this.waiting = new Map();
     this.steps = [];
     this.people = []; // whose consoles a failure shows
     readline.createInterface({ input: process.stdin }).on("line", (line) => {
       const said = JSON.parse(line);
-      const next = this.waiting.shift();
-      if (next) next(said);
-      else this.answers.push(said);
+      this.waiting.get(said.id)?.(said);
+      this.waiting.delete(said.id);
     }).on("close", () => process.exit(1));
   }
 
@@ -44,8 +43,10 @@ class Stage {
 
   /** Have the test do something, such as `kill` or `restart`. */
   async ask(what, more = {}) {
-    this.say({ ask: what, ...more });
-    const said = this.answers.shift() ?? await new Promise((done) => { this.waiting.push(done); });
+    const id = ++this.asked;
+    const answered = new Promise((done) => { this.waiting.set(id, done); });
+    this.say({ ask: what, id, ...more });
+    const said = await answered;
     if (said.error) throw new Error(`${what}: ${said.error}`);
     return said.answer;
   }
@@ -55,6 +56,9 @@ class Stage {
     const begin = Date.now();
     this.now = name;
     await run();
+    // Whatever a step is about: the page's policy was kept, and nothing was raised.
+    const wrong = this.people.flatMap((one) => one.complaints.filter((text) => /Content Security Policy|^uncaught/.test(text)).map((text) => `${one.name}: ${text}`));
+    if (wrong.length) throw new Error(wrong.join("\n"));
     this.steps.push(name);
     this.say({ step: name, seconds: (Date.now() - begin) / 1000 });
   }
@@ -65,6 +69,9 @@ class Stage {
     context.setDefaultTimeout(this.patience);
     return context;
   }
+
+  /** Lets an application's page ask for tokens, as from its server. */
+  serves(page) { return page.exposeFunction("freshToken", (user) => this.ask("token", { user })); }
 
   /** Until `find()` gives something true. */
   async until(find, what) {
@@ -99,8 +106,8 @@ async function play(run, config) {
     last = { done: true, steps: stage.steps, ...more };
   } catch (error) {
     const pages = stage.browser?.contexts().flatMap((context) => context.pages()) ?? [];
-    const seen = await Promise.all(pages.map((page) => Promise.race([
-      page.evaluate(() => `${location.href}: ${document.body.innerText.slice(-600)}`).catch((why) => String(why)),
+    const seen = await Promise.all(pages.flatMap((page) => page.frames()).map((frame) => Promise.race([
+      frame.evaluate(() => `${location.href}: ${document.body.innerText.slice(-600)}`).catch((why) => String(why)),
       new Promise((done) => { setTimeout(done, 2000, "(does not answer)"); }),
     ])));
     const complaints = stage.people.filter((one) => one.complaints.length).map((one) => `${one.name}: ${one.complaints.slice(-5).join("; ")}`);

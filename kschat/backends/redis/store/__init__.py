@@ -5,5 +5,6 @@
 - ``write_queue``  writes in order, each call small enough to take Redis only a moment
 - ``codec``        converts messages to their form in Redis and back
 - ``retention``    deletes expired messages
+- ``rewriting``    writes changed messages over the ones before
 - ``restored``     marks a Redis as restored from an older copy
 """

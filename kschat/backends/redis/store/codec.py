@@ -10,10 +10,11 @@ from msgspec import Raw
 
 from kschat.backends.ids import ids_of, written
 from kschat.backends.redis.client import packing
+from kschat.chat.changes import with_text
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Stored
 from kschat.chat.lines import MAX_LINE, NO_LINE, line_of
-from kschat.chat.message import Error, Message
+from kschat.chat.message import Changes, Error, Message, Update
 from kschat.chat.mids import COUNT_BITS, MAX_COUNT, MidNumber, mid_of, number_of, suffix_of
 
 #: Offsets of the first generation begin at 1, those of each further one at a multiple of this, and 1 (``hello``).
@@ -23,6 +24,9 @@ GENERATION: Final = 1 << 22
 #: msg, attachments.
 Rest = tuple[str, str, str, int | str, int, str | None, bytes, tuple[bytes, ...]]
 
+#: The same of an update, and of a message that was changed: with what it is, or what became of it.
+ExtraRest = tuple[str, str, str, int | str, int, str | None, bytes, tuple[bytes, ...], Update | Changes]
+
 #: Pairs of users of which the conversation's name is remembered.
 MAX_NAMES: Final = 100_000
 
@@ -30,9 +34,13 @@ MAX_NAMES: Final = 100_000
 #: or five if the sixth is None.
 _WHOLE: Final = b"\x98"
 
+#: What ``ExtraRest`` begins with: an array of nine.
+_EXTRA: Final = b"\x99"
+
 _head: Final = msgspec.msgpack.Decoder(list[int | str])
 _encoder: Final = msgspec.msgpack.Encoder()
 _rest: Final = msgspec.msgpack.Decoder(Rest)
+_extra_rest: Final = msgspec.msgpack.Decoder(ExtraRest)
 _places: Final = msgspec.msgpack.Decoder(list[str | int])
 
 
@@ -96,6 +104,21 @@ class BatchEncoder:
         return packing.pack(*values)
 
 
+def rest_of(message: Message) -> bytes:
+    """A message without its number."""
+    rest = (
+        suffix_of(message.mid),
+        message.sender,
+        message.recipient,
+        ids_of(message),
+        message.time,
+        message.cid,
+        bytes(message.msg),
+        message.attachments,
+    )
+    return _encoder.encode(rest if message.extra is None else (*rest, message.extra))
+
+
 def peer_of(side: int, name: bytes) -> str:
     """Whom the user on this side (1 or 2) talks with in the conversation of this name; of a room (0), the room."""
     if side == 0:
@@ -106,20 +129,14 @@ def peer_of(side: int, name: bytes) -> str:
 
 def _listed_rest(message: Message) -> Any:
     """What ``conversations`` shows of a message whose line is not its msg."""
+    line = listed_rest(message)
+    return "" if line is None else packing.text(line)
+
+
+def listed_rest(message: Message) -> bytes | None:
+    """A message without its number, with its line; None if that is its whole msg."""
     line = line_of(message)
-    if line is None:
-        return ""
-    rest = (
-        suffix_of(message.mid),
-        message.sender,
-        message.recipient,
-        ids_of(message),
-        message.time,
-        message.cid,
-        bytes(line),
-        (),
-    )
-    return packing.text(_encoder.encode(rest))
+    return None if line is None else rest_of(msgspec.structs.replace(message, msg=line, attachments=()))
 
 
 def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
@@ -130,7 +147,7 @@ def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
         rest: the message without its number.
         cut: whether ``rest`` has the line already; older ones may be whole.
     """
-    if rest[:1] != _WHOLE:
+    if rest[:1] not in (_WHOLE, _EXTRA):
         return _head_of(id_, rest, NO_LINE, ()), True
     last = message_of(id_, rest)
     if not cut:
@@ -142,13 +159,23 @@ def listed_of(id_: bytes, rest: bytes, cut: bool) -> tuple[Message, bool]:
 
 def message_of(id_: bytes, rest: bytes) -> Message:
     """The message with this id in its conversation's stream. Raises StoredError."""
+    extra = None
     try:
-        suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
+        if rest[:1] == _EXTRA:
+            suffix, sender, recipient, ids, time, cid, msg, attachments, extra = _extra_rest.decode(rest)
+        else:
+            suffix, sender, recipient, ids, time, cid, msg, attachments = _rest.decode(rest)
         uid, pid, name = written(ids, sender, recipient) if ids else (sender, recipient, None)
         mid = mid_of(number_of_id(id_), suffix)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise StoredError("a stored message can't be read") from None
-    return Message(mid, sender, recipient, uid, pid, Raw(msg), time, cid, attachments, name)
+    return Message(mid, sender, recipient, uid, pid, Raw(msg), time, cid, attachments, name, extra)
+
+
+def update_as_read(id_: bytes, rest: bytes, text: bytes) -> Message:
+    """An update, as it is read. ``text``: the message without its number that an edit is of; b"" if it is gone."""
+    # (The number of that message is not looked at.)
+    return with_text(message_of(id_, rest), message_of(id_, text) if text else None)
 
 
 def _head_of(id_: bytes, head: bytes, msg: Raw, attachments: tuple[bytes, ...]) -> Message:
@@ -206,7 +233,12 @@ def _told(message: Message, kind: bytes, facts: Sequence[Any]) -> Stored:
             return Stored(_numbered(message, number_of_id(id_)), (), True)
         rest, said, packed = found
         whole = rest[:1] == _WHOLE
-        first = message_of(id_, rest) if whole else _head_of(id_, rest, message.msg, message.attachments)
+        if rest[:1] == _EXTRA:
+            # It was changed since: nobody is told a text of it.
+            now = message_of(id_, rest)
+            first = msgspec.structs.replace(now, msg=message.msg, attachments=message.attachments, extra=None)
+        else:
+            first = message_of(id_, rest) if whole else _head_of(id_, rest, message.msg, message.attachments)
         places = (
             _unpacked(packed) if is_room(first.recipient) else ((first.recipient, _offset_of(said.split(b" ", 3)[2])),)
         )

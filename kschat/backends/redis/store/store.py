@@ -5,13 +5,19 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
 ::
 
     g          hash    epoch, run id of the server, generation of offsets, the greatest message id (ms, seq)
-    i:USER     stream  the inbox: the entry id is the offset; which message (n) of which conversation (c)
+    i:USER     stream  the inbox: the entry id is the offset; which message (n) of which conversation (c); or an
+                       update: its own number (n), itself (u), the message whose text it is read with (t)
     u:USER     hash    cursor (c), last seen (s), how many rooms the user is in (n)
     v:USER     zset    the conversations, by their last message, up to a minute out of date
     d:USER     hash    cids of the user's own messages: which message of which conversation
     e:USER     hash    the same of large messages: what a repeat is told
     c:CONV     stream  the conversation; entry id = message id; message (m), facts (s), cid (d), room places (p)
+    w:CONV     hash    messages that were changed, as they are now, until they are written over those in the stream
+    y:CONV     stream  a copy of the stream, with those, that is being made to replace it
+    x:changed  set     the conversations with any
+    k:N:USERCID text   the cid of an update, for ``KNOWN_MILLISECONDS``
     h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
+    j:#ROOM    hash    how many messages there were when each member joined
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
     b:USER  set     whom the user blocks; how many these are of all users stands in g (blocks)
@@ -24,13 +30,14 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -46,15 +53,22 @@ from kschat.backends.redis.store.codec import (
     generation_of,
     id_of,
     listed_of,
+    listed_rest,
     looked_up,
     message_of,
     missing,
+    number_of_id,
     peer_of,
+    rest_of,
+    update_as_read,
 )
 from kschat.backends.redis.store.retention import Retention
 from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
+from kschat.backends.redis.store.rewriting import Rewriting
 from kschat.backends.redis.store.write_queue import BatchPart
+from kschat.chat.changes import changed, update_of, without_text
 from kschat.chat.clocks import WallClock
+from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import (
     MAX_UNREAD,
     NO_BOUND,
@@ -75,8 +89,8 @@ from kschat.chat.interfaces import (
     StoreUnavailable,
     TooManyRooms,
 )
-from kschat.chat.message import Error, Message
-from kschat.chat.mids import parse_number
+from kschat.chat.message import DELETE, EDIT, Error, Message
+from kschat.chat.mids import COUNT_BITS, MAX_COUNT, number_of, parse_number, renumbered
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.counters import Counters
 
@@ -87,6 +101,12 @@ MAX_SCRIPT_USERS: Final = 1000
 
 #: Messages that are looked up at once; fewer, where they are large.
 MAX_LOOKUPS: Final = 100
+
+#: Milliseconds for which the cid of an update is known. Each is a key of its own, which goes by itself.
+KNOWN_MILLISECONDS: Final = 86_400_000
+
+#: How often a change is tried again because another daemon has changed the same message meanwhile.
+MAX_TRIES: Final = 20
 
 #: Conversations that are looked at for those that are listed. Their order is known but for a minute.
 MAX_CANDIDATES: Final = 1500
@@ -131,6 +151,9 @@ class RedisStore:
             reactor,
             wall,
         )
+        self._rewriting = Rewriting(client.ask, client.read, client.prefix, reactor)
+        # Changes are made one after another: each reads the message that it changes.
+        self._changes = DeferredLock()
         self._listener: StoreListener | None = None
 
     @property
@@ -148,9 +171,11 @@ class RedisStore:
     def start(self) -> None:
         self._client.start()
         self._retention.start()
+        self._rewriting.start()
 
     def stop(self) -> Deferred[None]:
         self._retention.stop()
+        self._rewriting.stop()
         return self._client.stop()
 
     def _renewed(self) -> None:
@@ -234,6 +259,74 @@ class RedisStore:
             found += await self._client.read("messages", packing.texts([part for one in some for part in one]))
         return found
 
+    def change(self, update: Message) -> Deferred[Stored]:
+        """See ``IStore``. What is answered is as durable as Redis is set up to make it."""
+        return self._changes.run(lambda: Deferred.fromCoroutine(self._change(update)))
+
+    async def _change(self, update: Message) -> Stored:
+        about = update_of(update)
+        number = parse_number(about.target)
+        cid = "" if update.cid is None else f"k:{len(update.sender)}:{update.sender}{update.cid}"
+        if cid and await self._client.ask("EXISTS", self._client.prefix + cid):
+            return Stored(update, (), True)
+        if number is None:
+            return Stored(update, (), False, Error.INVALID)
+        name, _ = self._encoder.conversation(update.sender, update.recipient)
+        for _ in range(MAX_TRIES):
+            read = await self._client.read("find", "", name, id_of(number), 0)
+            target = message_of(id_of(number).encode(), read) if read else None
+            if target is None or target.mid != about.target:
+                return Stored(update, (), False, Error.INVALID)
+            after = changed(target, update)
+            if isinstance(after, Error):
+                return Stored(update, (), False, after)
+            if after is target:
+                return Stored(update, (), True)
+            now, outcome, *rest = await self._write_change(update, name, read, after, cid=cid)
+            self._client.told_time(now)
+            if outcome == b"ok":
+                ms, count, places = rest
+                self._client.last = max(self._client.last, (ms, count))
+                self._rewriting.sweep()
+                numbered = renumbered(update, number_of_id(b"%d-%d" % (ms, count)))
+                pairs = zip(places[::2], places[1::2], strict=True)
+                return Stored(numbered, tuple([(user.decode(), offset) for user, offset in pairs]))
+            if outcome == b"repeat":
+                return Stored(update, (), True)
+            if outcome in (b"x", b"gone"):
+                return Stored(update, (), False, Error.NOT_ALLOWED if outcome == b"x" else Error.INVALID)
+            self._done(outcome, None)
+        raise StoreUnavailable("other daemons change the same message all the time")
+
+    def _write_change(
+        self, update: Message, name: str, read: bytes, after: Message, *, cid: str
+    ) -> Deferred[list[Any]]:
+        about, number = update_of(update), number_of(update.mid)
+        to_room = is_room(update.recipient)
+        line = listed_rest(after)
+        return self._client.write(
+            "change",
+            lambda: packing.pack(
+                *self._client.head(),
+                name,
+                update.sender,
+                "" if to_room else update.recipient,
+                int(about.kind == DELETE),
+                cid,
+                KNOWN_MILLISECONDS,
+                number >> COUNT_BITS,
+                number & MAX_COUNT,
+                id_of(number_of(about.target)),
+                hashlib.sha1(read, usedforsecurity=False).hexdigest(),
+                packing.text(rest_of(after)),
+                "" if line is None else packing.text(line),
+                packing.text(rest_of(without_text(update))),
+                int(about.kind == EDIT),
+                self._most,
+            ),
+            write_queue.ASSUMED_ROOM_SIZE if to_room else 2,
+        )
+
     def save_progress(self, progress: Progress) -> Deferred[None]:
         users = list(dict.fromkeys((*progress.cursors, *progress.seen)))
         parts = [
@@ -285,6 +378,26 @@ class RedisStore:
         return asked.addCallback(lambda answer: self._done(answer, None, RevocationsFull))
 
     # IStore: what reads.
+
+    def find(self, user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
+        number = parse_number(mid)
+        if number is None:
+            return succeed(None)
+        id_ = id_of(number)
+        name = "" if peer is None else self._encoder.conversation(user, peer)[0]
+
+        def found(rest: bytes) -> Message | None:
+            message = message_of(id_.encode(), rest) if rest else None
+            return message if message is not None and message.mid == mid else None
+
+        return self._client.read("find", user, name, id_, MAX_CANDIDATES).addCallback(found)
+
+    def readers(self, room: str, user: str, mid: str) -> Deferred[list[str] | None]:
+        number = parse_number(mid)
+        if number is None:
+            return succeed(None)
+        asked = self._client.read("readers", room, user, id_of(number))
+        return asked.addCallback(lambda found: [name.decode() for name in found[1:]] if found[0] else None)
 
     def inbox(self, user: str) -> Deferred[InboxState]:
         return self._client.read("inbox", user).addCallback(lambda answer: InboxState(*answer))
@@ -359,6 +472,10 @@ class RedisStore:
     def revocations(self, after: int, limit: int) -> Deferred[list[NumberedRevocation]]:
         return self._client.read("revocations", after, limit).addCallback(listed_revocations)
 
+    def rewritten(self) -> Deferred[None]:
+        """Write over now what was changed. For tests."""
+        return self._rewriting.sweep()
+
     def sweep(self) -> Deferred[None]:
         """Delete now what is deleted by and by, unless another daemon does. For tests and benches."""
         return self._retention.sweep()
@@ -406,7 +523,7 @@ async def _known(asked: Sequence[tuple[Sequence[str], Deferred[list[Any]]]]) -> 
 def _inbox_page(answer: list[Any]) -> InboxPage:
     first, last, generation, found = answer
     entries = [
-        Entry(offset, message_of(id_, rest))
+        Entry(offset, update_as_read(id_, *rest) if isinstance(rest, list) else message_of(id_, rest))
         for offset, id_, rest in zip(found[::3], found[1::3], found[2::3], strict=True)
     ]
     return InboxPage(entries, first, last, ceiling_of(generation))

@@ -13,4 +13,8 @@ local function remove_message(conversation, entry)
     call('HDEL', prefix .. 'n:' .. conversation, entry[1])
   end
   call('XDEL', prefix .. 'c:' .. conversation, entry[1])
+  if call('HDEL', prefix .. 'w:' .. conversation, entry[1]) == 1 or call('EXISTS', prefix .. 'y:' .. conversation) == 1 then
+    -- It is copied once more (rewrite).
+    call('UNLINK', prefix .. 'y:' .. conversation)
+  end
 end

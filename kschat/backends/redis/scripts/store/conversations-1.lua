@@ -41,8 +41,9 @@ local listed, bytes = {}, 0
 -- The message with its line, if it was stored with one.
 local function line_of(conversation, id)
   local line = call('HGET', prefix .. 'h:' .. conversation, 'b')
-  if line and sub(line, 1, #id + 1) == id .. ' ' then
-    return sub(line, #id + 2)
+  if line and sub(line, 1, #id) == id then
+    -- ('=': it was changed, and this is the whole message.)
+    return sub(line, #id + 2), sub(line, #id + 1, #id + 1) == '=' and 0 or 1
   end
 end
 
@@ -52,7 +53,7 @@ local function list(candidate)
   if not now or (now.from ~= '-' and is_before(candidate.id, now.from)) then
     return
   end
-  local rest, cut = line_of(conversation, candidate.id), 1
+  local rest, cut = line_of(conversation, candidate.id)
   if not rest then
     rest, cut = '', 0
     if bytes < PAGE_BYTES then

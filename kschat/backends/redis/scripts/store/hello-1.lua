@@ -34,6 +34,8 @@ local function try_commands()
     {'HINCRBY', trial, 'a', 1},
     {'HEXISTS', trial, 'a'},
     {'HKEYS', trial},
+    {'HGETALL', trial},
+    {'RENAME', trial, trial},
     {'HLEN', trial},
     {'HDEL', trial, 'a', 'b'},
     {'ZADD', trial, 'NX', 1, 'a'},
@@ -49,7 +51,9 @@ local function try_commands()
     {'SCARD', trial},
     {'SMEMBERS', trial},
     {'SREM', trial, 'b'},
+    {'SRANDMEMBER', trial},
     {'SPOP', trial},
+    {'SET', trial, 'a', 'PX', 1},
     {'TIME'},
   }) do
     local tried = pcall_redis(unpack(command))

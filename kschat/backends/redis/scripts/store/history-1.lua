@@ -11,6 +11,7 @@
 --
 -- Flags: no-writes
 
+-- @include "current"
 -- @include "hidden"
 -- @include "pageBytes"
 
@@ -27,7 +28,7 @@ while true do
   if not entry then
     return {0, page}
   end
-  local rest = entry[2][2]
+  local rest = current(conversation, entry)
   bytes = bytes + #rest
   if count >= limit or (count > 0 and bytes > PAGE_BYTES) then
     return {1, page}

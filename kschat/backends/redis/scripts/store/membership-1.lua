@@ -37,6 +37,7 @@ local function leave()
   call('HSET', about, 'n', count_rooms() - 1)
   call('ZREM', list, '0' .. room)
   call('UNLINK', own_key(room, user))
+  call('HDEL', prefix .. 'j:' .. room, user)
   return call('HDEL', members, user)
 end
 
@@ -54,6 +55,7 @@ local function join()
   call('HSET', about, 'n', rooms + 1)
   -- What was written before counts as read.
   local total = call('HGET', prefix .. 'h:' .. room, 't') or 0
+  call('HSET', prefix .. 'j:' .. room, user, total)
   call('ZADD', list, now, '0' .. room)
   return call('HSET', members, user, '0 ' .. total)
 end

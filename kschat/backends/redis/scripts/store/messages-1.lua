@@ -8,17 +8,18 @@
 -- Flags: no-writes
 
 -- @include "asTold"
--- @include "base"
+-- @include "current"
 -- @include "pageBytes"
 
 local wanted = cmsgpack.unpack(ARGV[1])
 local found, bytes = {}, 0
 for at = 1, #wanted, 2 do
   local entry = call('XRANGE', prefix .. 'c:' .. wanted[at], wanted[at + 1], wanted[at + 1])[1]
-  bytes = bytes + (entry and #entry[2][2] or 0)
+  local now = entry and current(wanted[at], entry)
+  bytes = bytes + (now and #now or 0)
   if bytes > PAGE_BYTES and at > 1 then
     break
   end
-  found[#found + 1] = entry and as_told(entry) or {}
+  found[#found + 1] = entry and as_told(entry, now) or {}
 end
 return found

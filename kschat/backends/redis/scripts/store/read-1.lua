@@ -6,10 +6,12 @@
 --   ARGV[3]  how many messages at most
 -- Output:
 --   the first offset that is kept; the last that was assigned; this server's generation of offsets; and a
---   list of each message's offset, id, and the message without its number
+--   list of each message's offset, id, and the message without its number; of an update a list of it without its number,
+--   and of the message whose text it is read with, as that is now ('' if there is none)
 --
 -- Flags: no-writes
 
+-- @include "current"
 -- @include "inboxEnd"
 -- @include "inboxStart"
 -- @include "pageBytes"
@@ -22,10 +24,17 @@ local function take(entries)
   local before = count
   for _, entry in ipairs(entries) do
     local id = entry[2][2]
-    local message = call('XRANGE', prefix .. 'c:' .. entry[2][4], id, id)[1]
-    if message then
-      local rest = message[2][2]
+    local conversation, is_update = entry[2][4], entry[2][5] == 'u'
+    if is_update then
+      id = entry[2][8]
+    end
+    local message = id ~= '' and call('XRANGE', prefix .. 'c:' .. conversation, id, id)[1]
+    if message or is_update then
+      local rest = message and current(conversation, message) or ''
       bytes = bytes + #rest
+      if is_update then
+        id, rest = entry[2][2], {entry[2][6], rest}
+      end
       if count > 0 and bytes > PAGE_BYTES then
         full = true
         break

@@ -26,6 +26,7 @@ local function forget_conversation(conversation)
     call('ZREM', prefix .. 'v:' .. other, '2' .. conversation)
   end
   call('DEL', prefix .. 'c:' .. conversation, prefix .. 'h:' .. conversation, prefix .. 'n:' .. conversation)
+  call('DEL', prefix .. 'w:' .. conversation, prefix .. 'y:' .. conversation)
   return 'gone'
 end
 
