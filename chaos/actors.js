@@ -77,7 +77,9 @@ class Actor {
       const text = typeof error === "string" ? error : error.message;
       // What the transport says: the status of an HTTP request, where there was one.
       const status = error.description && (error.description.status ?? error.description.message ?? error.description);
-      note(/Authentication|namespace/.test(text) ? "odd" : "err", this.name, `${text} ${status ?? ""}`);
+      if (/Authentication|namespace/.test(text)) note("odd", this.name, text);
+      // Versions 1 and 2 tell of the error that ends a connection in the same way.
+      else if (!this.socket.connected) note("err", this.name, `${text} ${status ?? ""}`);
     };
     this.socket.on("connect_error", refused);
     this.socket.on("error", refused);
