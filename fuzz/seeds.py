@@ -11,6 +11,7 @@ from kschat.backends.amqp import codec as amqp
 from kschat.backends.amqp.neighbours import Card
 from kschat.chat import cluster_commands as cluster
 from kschat.chat.interfaces import Stored
+from kschat.chat.message import Changes, Update
 from kschat.chat.tokens import Issuer
 from kschat.wire.engineio import Frame
 from kschat.wire.payload import encode
@@ -75,6 +76,10 @@ _ASKED: Final = [
     ("Presence", {"ids": ["ben", 7]}),
     ("History", {"pId": "ben", "before": MESSAGE.mid, "limit": 5}),
     ("Conversations", None),
+    ("Edit", {"mid": MESSAGE.mid, "msg": {"a": 1}, "pId": "ben", "cid": "e"}),
+    ("Delete", {"mid": MESSAGE.mid}),
+    ("React", {"mid": MESSAGE.mid, "emoji": "\U0001f44d"}),
+    ("Readers", {"pId": "#r", "mid": MESSAGE.mid}),
     ("Sync", {"offset": 0}),
     ("Join", {"room": "#r"}),
     ("Leave", {"room": "r"}),
@@ -113,6 +118,9 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         _pack(_REST[:5]),
         _pack((*_REST[:3], '[1,"x","Ann"]', *_REST[4:])),
         _pack(["ben", 1, "cem", "2"]),
+        _pack((*_REST, Changes())),
+        _pack((*_REST, Update("edit", MESSAGE.mid))) + BETWEEN + _pack(_REST),
+        _pack((*_REST, Update("react", MESSAGE.mid, "+"))) + BETWEEN,
     ],
     "routed": [
         amqp.packed([Stored(MESSAGE, (("ben", 7),)), Stored(_ATTACHED, (("#room", 1),))]),
@@ -143,6 +151,10 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         *(msgspec.json.encode([name, body]) for name, body in _ASKED),
         b'["Send",{"uId":"ann","pId":"ben","msg":{"a":[1e5,"\\ud83d"]},"rno":[1],"cid":"c"}]'
         + BETWEEN + b'["Read",{"pId":"ben","mid":"000001836a0b0c0d00000000"}]' + BETWEEN + b'43/kschat,0[{"x":1}]',
+        *(
+            BETWEEN.join(msgspec.json.encode([name, body]) for name, body in (("Send", _SEND), one))
+            for one in _ASKED if MESSAGE.mid in str(one)
+        ),
         b'451-/kschat,7["Send",{"uId":"ann","pId":"#r","msg":{"_placeholder":true,"num":0}}]' + BETWEEN + b"\x01\xff",
     ],
     "published": [

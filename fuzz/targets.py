@@ -209,6 +209,7 @@ def stored(data: bytes) -> None:
         lambda: redis.message_of(b"1-1", data),
         lambda: redis.listed_of(b"1-1", data, False),
         lambda: redis.listed_of(data, b"\x98", True),
+        lambda: redis.update_as_read(b"1-1", *data.split(BETWEEN, 1)) if BETWEEN in data else None,
         lambda: redis.answers([MESSAGE], [1], [(1, b"m", b"1-1", data)]),
         lambda: redis.answers([MESSAGE], [1], [(1, b"r", b"1-1", data, b"1 1 1-1", data)]),
     ):
@@ -382,7 +383,12 @@ class _Chat:
     def joined(self, user: str) -> peers.Client:
         """A client that is told everything."""
         client = self.daemon.client(user, rooms="*")
-        return client.join(receipts=True, carbons=True, typing=True, batch=True)
+        return client.join(receipts=True, carbons=True, typing=True, batch=True, updates=True)
+
+    def last_mid(self) -> str:
+        """The message that ``ann`` sent last, which is meant by the mid of ``MESSAGE``."""
+        sent = [one["mid"] for one in self.clients["ann"].events("RESPSEND") if "mid" in one]
+        return sent[-1] if sent else MESSAGE.mid
 
     def settle(self) -> None:
         """Let what was gathered be told, and clients confirm it."""
@@ -414,7 +420,9 @@ def commands_of_clients(data: bytes) -> None:
                 session.receive(part[1:], True)
             else:
                 part = part.decode("utf-8", "replace").encode()  # as WebSockets are, before they hand it on
+                part = part.replace(MESSAGE.mid.encode(), chat.last_mid().encode())
                 session.receive(b"42/kschat,%d%b" % (number, part) if part[:1] == b"[" else part)
+            chat.daemon.clock.advance(0)
         chat.settle()
         for client in chat.clients.values():
             client.read()  # all of it can be read

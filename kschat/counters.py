@@ -7,8 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-#: Upper bounds of buckets: seconds of messages and batches; of turns of the reactor; messages of a batch.
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: Upper bounds of buckets. Seconds of messages and batches, from a quarter of a millisecond to ten seconds: each is some
+#: quarter more than the one before (the series R10 of ISO 3).
+SECONDS: Final = tuple(
+    round(part * 10.0**power, 7)
+    for power in range(-4, 2)
+    for part in (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+    if 0.00025 <= part * 10.0**power <= 10
+)
+
+#: Those of them that ``/metrics`` shows.
+SHOWN_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+#: Seconds of turns of the reactor; messages of a batch.
 TURN_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 MESSAGES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
@@ -18,17 +29,19 @@ class Histogram:
 
     Args:
         bounds: the greatest value of each bucket, in order.
+        shown: the bounds that ``/metrics`` shows; all, unless given.
 
     Attributes:
-        bounds: see above.
+        bounds, shown: see above.
         counts: how many values each bucket has; one more bucket has those beyond all bounds.
         sum: of all values.
     """
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "shown", "sum")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float], shown: Sequence[float] = ()) -> None:
         self.bounds = bounds
+        self.shown = shown or bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
@@ -129,9 +142,11 @@ class Counters:
         self.unrouted = 0
         self.ingested = 0
         self.not_ingested = 0
-        self.batch_seconds = {step: Histogram(SECONDS) for step in ("store", "route")}
+        self.batch_seconds = {step: Histogram(SECONDS, SHOWN_SECONDS) for step in ("store", "route")}
         self.batch_messages = Histogram(MESSAGES)
-        self.message_seconds = {until: Histogram(SECONDS) for until in ("acknowledged", "written", "delivered")}
+        self.message_seconds = {
+            until: Histogram(SECONDS, SHOWN_SECONDS) for until in ("acknowledged", "written", "delivered")
+        }
         self.turn_seconds = Histogram(TURN_SECONDS)
         self.commands_sent = 0
         self.commands_dropped = 0

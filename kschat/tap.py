@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from twisted.python.filepath import FilePath
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.web.resource import Resource
 
+from kschat import __version__
 from kschat.api.control import ControlSocket, make_site
 from kschat.api.http import ApiResource
 from kschat.api.keys import ApiKeys
@@ -493,6 +495,8 @@ def _make_chat(
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        version=__version__,
     )
     return Chat(context)
 
@@ -573,6 +577,8 @@ def _make_ops(
             "bus": bool(chat.context.bus.up) if bus else None,
         }
         return found if key_client is None else {**found, "keys": key_client.up}
+
+    chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
 
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards

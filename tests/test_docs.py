@@ -27,8 +27,11 @@ from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
+from kschat.backends.redis.store import erasure as redis_erasure
 from kschat.backends.redis.store import retention, rewriting, write_queue
 from kschat.backends.redis.store import store as redis_store
+from kschat.backends.sqlite import erasure as sqlite_erasure
+from kschat.backends.sqlite import queries as sqlite_queries
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
@@ -40,10 +43,12 @@ from kschat.chat import (
     hub,
     incoming,
     inflight,
+    inquiries,
     interfaces,
     limiter,
     lines,
     names,
+    operations,
     outgoing,
     reads,
     recipients,
@@ -55,6 +60,7 @@ from kschat.chat import (
 )
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
+from kschat.cli.definitions import DEFINITIONS
 from kschat.front import (
     backlog,
     compat_twisted,
@@ -298,7 +304,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(redis_store.MAX_SCRIPT_USERS),
         many(presence_registry.MAX_CALL_USERS),
     ),
-    "conversations that Redis considers for `Conversations`": (many(redis_store.MAX_CANDIDATES),),
+    "conversations that Redis considers for `Conversations`, and for a further page of the API": (
+        many(redis_store.MAX_CANDIDATES),
+        many(redis_store.MAX_PAGED_CANDIDATES),
+    ),
     "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
         many(sqlite_transactions.TRANSACTION_PLACES),
     ),
@@ -341,6 +350,18 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_BATCH),
         many(api_keys.MAX_API_KEYS),
         seconds(socket_lists.SOCKETS_WAIT),
+    ),
+    "users of a daemon that are listed for a page of `online`; conversations of a page of the API, messages; the wait "
+    "for what all daemons answer": (
+        many(operations.MAX_ONLINE - 1),
+        many(api_types.MAX_LISTED),
+        seconds(inquiries.INQUIRY_WAIT),
+    ),
+    "one step of erasing a user: in SQLite; messages that are looked through for it; keys of Redis that are looked "
+    "through at once": (
+        f"{many(sqlite_erasure.STEP_ROWS)} rows",
+        many(sqlite_queries.LOOK_THROUGH),
+        many(redis_erasure.SCAN_COUNT),
     ),
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
@@ -490,7 +511,7 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
             self.assertEqual(len(names), len(set(names)), path.name)
 
     def test_what_a_page_shows_as_a_command_of_kschat_is_one(self) -> None:
-        known = "token|revoke|check-config|settings-table|backup|restored|--version"
+        known = "|".join([*DEFINITIONS, "--version"])
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)

@@ -59,7 +59,14 @@ ALLOWED = {
         "kschat.repeated_log",
         "kschat.wire",
     },
-    "api": {"msgspec", "twisted", "kschat.chat", "kschat.log_text", "kschat.unix_paths", "kschat.wire"},
+    "api": {
+        "msgspec",
+        "twisted",
+        "kschat.chat",
+        "kschat.log_text",
+        "kschat.unix_paths",
+        "kschat.wire",
+    },
     "front": {
         "msgspec",
         "zope.interface",
@@ -92,6 +99,7 @@ ALLOWED = {
         "msgspec",
         "cryptography",
         "twisted",
+        "kschat.log_text",
         "kschat.unix_paths",
         "kschat.assets",
         "kschat.backends",

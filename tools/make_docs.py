@@ -1,19 +1,21 @@
-"""Writes into docs/ what is made from elsewhere: the table of settings, and the proxies' configurations of deploy/.
+"""Writes into docs/ what is made from elsewhere: settings, commands, and the proxies' configurations of deploy/.
 
-A page has two markers around each: ``<!-- made by `make docs` from PATH -->`` and ``<!-- end of PATH -->``.
+A page has two markers around each: ``<!-- made by `make docs` from PATH -->`` and ``<!-- end of PATH -->``. Also writes
+the man pages and the completion in deploy/.
 """
 
 import re
 import sys
 from pathlib import Path
 
+from kschat.cli.manual import made_files, reference
 from kschat.settings import settings_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs"
 
 #: What is made otherwise than by showing the file as it is.
-MADE = {"kschat/settings/model.py": settings_table}
+MADE = {"kschat/settings/model.py": settings_table, "kschat/cli/definitions.py": reference}
 
 BETWEEN = re.compile(
     r"(<!-- made by `make docs` from (?P<path>[\w./-]+) -->\n).*?(<!-- end of (?P=path) -->\n)", re.DOTALL
@@ -39,4 +41,7 @@ def _made_from(path: str) -> str:
 if __name__ == "__main__":
     for page in sorted(PAGES.glob("*.md")):
         page.write_text(filled(page.read_text("utf-8")), "utf-8")
+    for path, text in made_files().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, "utf-8")
     sys.exit(0)

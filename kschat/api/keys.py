@@ -23,7 +23,7 @@ import msgspec
 from kschat.chat.tokens import as_user
 
 #: The scopes that there are: what a key may do.
-SCOPES: Final = ("send", "emit", "presence", "disconnect", "rooms", "read")
+SCOPES: Final = ("send", "emit", "presence", "disconnect", "rooms", "read", "counts", "erase")
 
 #: Characters of a key, at least.
 MIN_KEY: Final = 32

@@ -20,9 +20,10 @@ from kschat.api.keys import ApiKey, ApiKeys
 from kschat.api.problems import ApiError, error_of
 from kschat.chat import outgoing
 from kschat.chat.changes import changes_of
+from kschat.chat.cluster_commands import DaemonStatus
 from kschat.chat.composer import Draft
 from kschat.chat.conversations import is_room
-from kschat.chat.interfaces import Stored
+from kschat.chat.interfaces import Conversation, Stored
 from kschat.chat.message import Error, Message, Refused
 from kschat.chat.operations import Operations
 from kschat.chat.revocation import RevocationRequest
@@ -195,14 +196,101 @@ async def history(api: Api, key: ApiKey, body: types.History) -> types.Messages:
 
 
 async def conversations(api: Api, key: ApiKey, body: types.Conversations) -> types.ConversationList:
-    """The newest conversations of a user."""
+    """The conversations of a user, in pages."""
     api.ensure_keeps()
-    user = _user(body.user, "user")
-    found = await api.operations.conversations(user, int(body.limit), expected=LIST_BYTES, asker=_asker(key))
+    user, limit = _user(body.user, "user"), int(body.limit)
+    # One more than asked for tells whether there are more.
+    found = await api.operations.conversations(
+        user, limit + 1, before=body.before, expected=LIST_BYTES, asker=_asker(key)
+    )
+    page = found[:limit]
     return types.ConversationList(
         conversations=[
-            types.Conversation(peer=one.peer, unread=one.unread, last=_message(one.last), cut=one.cut) for one in found
-        ]
+            types.Conversation(peer=one.peer, unread=one.unread, last=_message(one.last), cut=one.cut) for one in page
+        ],
+        next=page[-1].last.mid if len(found) > limit else None,
+    )
+
+
+async def rooms(api: Api, key: ApiKey, body: types.OfUser) -> types.Rooms:
+    """The rooms of a user."""
+    api.ensure_keeps()
+    return types.Rooms(rooms=sorted(await api.operations.rooms(_user(body.user, "user"))))
+
+
+async def online(api: Api, key: ApiKey, body: types.Online) -> types.OnlineUsers:
+    """Who is online, on whatever daemon, in pages."""
+    users, more, complete = await api.operations.online(body.after or "", int(body.limit))
+    return types.OnlineUsers(users=users, complete=complete, next=users[-1] if more else None)
+
+
+async def counts(api: Api, key: ApiKey, body: types.Nothing) -> types.Counts:
+    """What each daemon counts: sockets, users, messages, refusals, services, latency."""
+    found, complete = await api.operations.status()
+    return types.Counts(daemons=[_counts(one) for one in found], complete=complete)
+
+
+def _counts(status: DaemonStatus) -> types.DaemonCounts:
+    return types.DaemonCounts(
+        name=status.name,
+        version=status.version,
+        since=status.since,
+        connections=status.connections,
+        sockets=status.sockets,
+        users=status.users,
+        counts=status.counts,
+        refused=status.refused,
+        services=status.services,
+        latency={
+            name: types.Histogram(bounds=list(one.bounds), counts=list(one.counts))
+            for name, one in status.latency.items()
+        },
+    )
+
+
+async def erase(api: Api, key: ApiKey, body: types.OfUser) -> types.ErasedUser:
+    """Erase a user: disconnect the sockets, and delete what is kept."""
+    api.ensure_keeps()
+    return types.ErasedUser(messages=await api.operations.erase(_user(body.user, "user")))
+
+
+async def export(api: Api, key: ApiKey, body: types.Export) -> types.Exported:
+    """Export all that is kept of a user, in pages."""
+    api.ensure_keeps()
+    user, about = _user(body.user, "user"), None
+    operations, asker = api.operations, _asker(key)
+
+    async def newest(before: str) -> Conversation | None:
+        found = await operations.conversations(user, 1, before=before or None, expected=LIST_BYTES, asker=asker)
+        return found[0] if found else None
+
+    if body.cursor is None:
+        about = types.About(
+            user=user,
+            last_seen=await operations.last_seen(user),
+            rooms=sorted(await operations.rooms(user)),
+            blocked=sorted(await operations.blocked(user)),
+        )
+        first = await newest("")
+        at = types.ExportCursor(began="" if first is None else first.last.mid)
+    else:
+        at = body.cursor
+    if not at.peer:
+        one = await newest(at.listed)
+        if not at.again and one is None:
+            at = types.ExportCursor(began=at.began, again=True)
+            one = await newest("")
+        if one is None or (at.again and one.last.mid <= at.began):
+            return types.Exported(about=about, peer=None, messages=[], next=None)
+        at = msgspec.structs.replace(at, listed=one.last.mid, peer=one.peer, before="")
+    peer = _recipient(at.peer)
+    page = await operations.history(user, peer, before=at.before or None, limit=int(body.limit), asker=asker)
+    older = page.messages[0].mid if page.more and page.messages else ""
+    return types.Exported(
+        about=about,
+        peer=peer,
+        messages=[_message(message) for message in page.messages],
+        next=msgspec.structs.replace(at, peer=peer if older else "", before=older),
     )
 
 
@@ -376,6 +464,11 @@ _TABLE: Final = (
         do=conversations,
         target=("user",),
     ),
+    Method(name="rooms/of", scope="rooms", body=types.OfUser, answer=types.Rooms, do=rooms, target=("user",)),
+    Method(name="online", scope="presence", body=types.Online, answer=types.OnlineUsers, do=online, target=()),
+    Method(name="counts", scope="counts", body=types.Nothing, answer=types.Counts, do=counts, target=()),
+    Method(name="export", scope="read", body=types.Export, answer=types.Exported, do=export, target=("user",)),
+    Method(name="erase", scope="erase", body=types.OfUser, answer=types.ErasedUser, do=erase, target=("user",)),
     Method(name="batch", scope="", body=types.Batch, answer=types.BatchAnswer, do=batch, target=()),
 )
 

@@ -217,9 +217,10 @@ class Messages(_Answer, frozen=True, kw_only=True):
 
 
 class Conversations(_Request, frozen=True, kw_only=True):
-    """The newest conversations of a user."""
+    """A page of a user's conversations, the newest first. ``before``: ``next`` of the page before."""
 
     user: User
+    before: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     limit: Limit = MAX_LISTED
 
 
@@ -233,9 +234,125 @@ class Conversation(_Answer, frozen=True, kw_only=True):
 
 
 class ConversationList(_Answer, frozen=True, kw_only=True):
-    """The newest first."""
+    """The newest first. ``next``: null on the last page."""
 
     conversations: list[Conversation]
+    next: str | None
+
+
+class Rooms(_Answer, frozen=True, kw_only=True):
+    """The rooms that a user is a member of, by their names."""
+
+    rooms: list[str]
+
+
+class Online(_Request, frozen=True, kw_only=True):
+    """A page of the users who are online, by their ids. ``after``: ``next`` of the page before."""
+
+    after: User | None = None
+    limit: Annotated[float, Meta(ge=1, le=MAX_USERS, multiple_of=1)] = MAX_USERS
+
+
+class OnlineUsers(_Answer, frozen=True, kw_only=True):
+    """``complete``: whether all daemons answered in time. ``next``: null on the last page."""
+
+    users: list[str]
+    complete: bool
+    next: str | None
+
+
+class Nothing(_Request, frozen=True, kw_only=True):
+    """An empty object."""
+
+
+class Histogram(_Answer, frozen=True, kw_only=True):
+    """How many took how long: ``counts[n]`` took up to ``bounds[n]`` seconds; the last one of ``counts``, longer."""
+
+    bounds: list[float]
+    counts: list[int]
+
+
+class DaemonCounts(_Answer, frozen=True, kw_only=True):
+    """One daemon. All is counted since its start; take the difference of two answers for what happened between them.
+
+    ``name``: of its machine, and the process id. ``since``: when it was started, in seconds since 1970. ``users``:
+    those with a socket there. ``counts``: messages acknowledged (``sent``), those of them that were repeats
+    (``repeated``), written to sockets (``delivered``), confirmed by clients (``confirmed``), and so on. ``refused``:
+    requests of clients that were answered with an error, by error. ``services``: whether each that it uses can be
+    used. ``latency``: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``; and of its
+    batch in each step of the pipeline (``store``, ``route``).
+    """
+
+    name: str
+    version: str
+    since: float
+    connections: int
+    sockets: int
+    users: int
+    counts: dict[str, int]
+    refused: dict[str, int]
+    services: dict[str, bool]
+    latency: dict[str, Histogram]
+
+
+class Counts(_Answer, frozen=True, kw_only=True):
+    """The daemon that was asked comes first. ``complete``: whether all daemons answered in time."""
+
+    daemons: list[DaemonCounts]
+    complete: bool
+
+
+class ErasedUser(_Answer, frozen=True, kw_only=True):
+    """How many messages were deleted."""
+
+    messages: int
+
+
+Mid = Annotated[str, Meta(max_length=64)]
+
+
+class ExportCursor(_Request, frozen=True, kw_only=True):
+    """Where an export is. First all conversations are walked from the newest on, then those that were written to since.
+
+    ``began``: the newest ``mid`` when it began. ``again``: whether those are walked that were written to since.
+    ``listed``: the newest ``mid`` of the conversation that is walked. ``peer``: with whom it is. ``before``: the
+    ``mid`` before which the next page ends. Each is "" where there is none yet.
+    """
+
+    began: Mid = ""
+    again: bool = False
+    listed: Mid = ""
+    peer: Annotated[str, Meta(max_length=128)] = ""
+    before: Mid = ""
+
+
+class Export(_Request, frozen=True, kw_only=True):
+    """A page of all that is kept of a user. ``cursor``: ``next`` of the page before."""
+
+    user: User
+    cursor: ExportCursor | None = None
+    limit: Limit = MAX_LISTED
+
+
+class About(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """What is kept of a user beside messages. ``lastSeen``: in milliseconds since 1970, or null."""
+
+    user: str
+    last_seen: int | None
+    rooms: list[str]
+    blocked: list[str]
+
+
+class Exported(_Answer, frozen=True, kw_only=True):
+    """``about``: on the first page, else null. ``messages``: of one conversation, with ``peer``, newest last.
+
+    ``next``: null on the last page. A conversation that is written to meanwhile may come twice.
+    """
+
+    about: About | None
+    peer: str | None
+    messages: list[Message]
+    next: ExportCursor | None
 
 
 class BatchRequest(_Request, frozen=True, kw_only=True):

@@ -68,6 +68,9 @@ class LocalBus:
     def publish_all(self, command: ClusterCommand) -> None:
         """See ``IBus``. There is nobody to tell."""
 
+    def daemons(self) -> Deferred[int | None]:
+        return succeed(None if self._elsewhere is None else 1)
+
     def want(self, wants: Wants) -> None:
         """See ``IBus``. There is nobody to tell."""
 

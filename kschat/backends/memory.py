@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from secrets import token_urlsafe
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
-from kschat.chat.changes import changed, update_of, with_text, without_text
+from kschat.chat.changes import changed, is_update, update_of, with_text, without_reaction, without_text
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
@@ -147,11 +147,10 @@ class MemoryStore:
         if inbox is None:
             # Forgotten whole, perhaps: its offsets ended at the floor at the latest, and go on behind it.
             return succeed(InboxPage([], self._floor + 1, self._floor))
-        first = inbox.first
-        begin = max(after + 1, first)
-        offsets = range(begin, min(begin + limit, inbox.last + 1))
-        entries = within_page(Entry(offset, self._as_read(inbox.kept[offset - first])) for offset in offsets)
-        return succeed(InboxPage(entries, first, inbox.last))
+        entries = within_page(
+            Entry(entry.offset, self._as_read(entry.message)) for entry in islice(inbox.beyond(after), limit)
+        )
+        return succeed(InboxPage(entries, inbox.first, inbox.last))
 
     def is_outdated(self, offset: int) -> None:
         """See ``IStore``. There is no other."""
@@ -187,9 +186,14 @@ class MemoryStore:
             start -= 1
         return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        threads = [thread for thread in self._threads_of.get(user, ()) if thread.kept]
-        threads.sort(key=lambda thread: thread.last, reverse=True)
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        bound = self._number + 1 if before is None else parse_number(before)
+        if bound is None:
+            return succeed([])
+        threads = [
+            thread for thread in self._threads_of.get(user, ()) if thread.kept and thread.kept[-1].number < bound
+        ]
+        threads.sort(key=lambda thread: thread.kept[-1].number, reverse=True)
         return succeed([_listed(thread, user) for thread in threads[:limit]])
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
@@ -232,6 +236,9 @@ class MemoryStore:
         thread = self._rooms.get(room)
         return succeed([] if thread is None else list(thread.read))
 
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return succeed([thread.key[0] for thread in self._threads_of.get(user, ()) if thread.is_room])
+
     def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
         mine = self._blocks.get(user, {})
         if peer in mine:
@@ -260,6 +267,69 @@ class MemoryStore:
         mine = self._blocks.get(user, {})
         blockers = frozenset(peer for peer in peers if user in self._blocks.get(peer, ()))
         return succeed(Blocks(frozenset(peer for peer in peers if peer in mine), blockers))
+
+    def erase(self, user: str) -> Deferred[int]:
+        for thread in [one for one in self._threads_of.get(user, ()) if one.is_room]:
+            self._remove(thread, user)
+        erased = self._erase_messages(user)
+        inbox = self._inboxes.pop(user, None)
+        if inbox is not None:
+            self._floor = max(self._floor, inbox.last)
+        self._seen.pop(user, None)
+        self._blocked -= len(self._blocks.pop(user, ()))
+        for other in [other for other, mine in self._blocks.items() if user in mine]:
+            self.unblock(other, user)
+        return succeed(erased)
+
+    def _erase_messages(self, user: str) -> int:
+        """Delete the messages from and to a user, and take the user out of the places of others."""
+        threads: dict[MemoryConversation, tuple[Iterator[IndexedMessage], deque[IndexedMessage]]] = {}
+        order: deque[MemoryConversation] = deque()
+        erased = 0
+        # A conversation stands in ``_order`` once a message.
+        for thread in self._order:
+            if thread not in threads:
+                threads[thread] = (iter(thread.kept), deque())
+            one = next(threads[thread][0])
+            message = one.stored.message
+            if user in (message.sender, message.recipient):
+                erased += 1
+                self._erase(one.stored)
+            else:
+                threads[thread][1].append(self._without(one, user))
+                order.append(thread)
+        self._order = order
+        for thread, (_, kept) in threads.items():
+            thread.kept = kept
+            if not kept:
+                self._drop_if_idle(thread)
+        return erased
+
+    def _erase(self, stored: Stored) -> None:
+        self._bytes -= _size(stored)
+        for name, offset in stored.places:
+            inbox = self._inboxes.get(name)
+            if inbox is not None:
+                inbox.erase(offset)
+                self._drop_if_empty(inbox)
+        if stored.message.cid is not None:
+            self._known.pop((stored.message.sender, stored.message.cid), None)
+
+    def _without(self, one: IndexedMessage, user: str) -> IndexedMessage:
+        """A message without the place of a user in it, and without the user's reaction."""
+        before = one.stored
+        places = tuple(place for place in before.places if place[0] != user)
+        message = before.message if is_update(before.message) else without_reaction(before.message, user)
+        if len(places) == len(before.places) and message is before.message:
+            return one
+        stored = msgspec.structs.replace(before, places=places, message=message)
+        self._bytes += _size(stored) - _size(before)
+        for name, offset in places:
+            inbox = self._inboxes[name]
+            inbox.kept[offset - inbox.first] = message
+        if stored.message.cid is not None:
+            self._known[(stored.message.sender, stored.message.cid)] = stored
+        return msgspec.structs.replace(one, stored=stored)
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         kept = {key: one for key, one in self._revocations.items() if one.revocation.until > now}
@@ -397,15 +467,18 @@ class MemoryStore:
             self._bytes -= _size(stored)
             for user, _ in stored.places:
                 inbox = self._inboxes[user]
-                inbox.kept.popleft()
-                if not inbox.kept:
-                    del self._inboxes[user]
-                    self._floor = max(self._floor, inbox.last)
+                inbox.forget_oldest()
+                self._drop_if_empty(inbox)
             message = stored.message
             if message.cid is not None:
                 self._known.pop((message.sender, message.cid), None)
             if not thread.kept:
                 self._drop_if_idle(thread)
+
+    def _drop_if_empty(self, inbox: MemoryInbox) -> None:
+        if not inbox.kept:
+            del self._inboxes[inbox.user]
+            self._floor = max(self._floor, inbox.last)
 
     def _forget_rooms(self, newest: MemoryConversation) -> None:
         """Keep the memberships within their bound: the rooms that were made first lose their members."""

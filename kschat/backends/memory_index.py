@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from kschat.chat.interfaces import MAX_UNREAD, Stored
+from kschat.chat.interfaces import MAX_UNREAD, Entry, Stored
 from kschat.chat.message import Message
 from kschat.chat.mids import parse_number
 
@@ -35,13 +35,16 @@ class IndexedMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class MemoryInbox:
-    """The inbox of a user. Messages in ``kept`` have the offsets ``last - len(kept) + 1`` to ``last``."""
+    """The inbox of a user. Messages in ``kept`` have the offsets ``last - len(kept) + 1`` to ``last``.
+
+    None stands where one was erased, but not at the beginning.
+    """
 
     __slots__ = ("cursor", "kept", "last", "user")
 
     def __init__(self, user: str, last: int) -> None:
         self.user = user
-        self.kept: deque[Message] = deque()
+        self.kept: deque[Message | None] = deque()
         self.last = last
         self.cursor = 0
 
@@ -49,6 +52,28 @@ class MemoryInbox:
     def first(self) -> int:
         """The smallest offset that is kept."""
         return self.last - len(self.kept) + 1
+
+    def beyond(self, after: int) -> Iterator[Entry]:
+        """The messages with greater offsets, by rising offset."""
+        begin = max(after + 1, self.first)
+        for offset, message in enumerate(islice(self.kept, begin - self.first, None), begin):
+            if message is not None:
+                yield Entry(offset, message)
+
+    def forget_oldest(self) -> None:
+        """The oldest message goes."""
+        self.kept.popleft()
+        self._strip()
+
+    def erase(self, offset: int) -> None:
+        """The message with this offset goes, if there is one."""
+        if self.first <= offset <= self.last:
+            self.kept[offset - self.first] = None
+            self._strip()
+
+    def _strip(self) -> None:
+        while self.kept and self.kept[0] is None:
+            self.kept.popleft()
 
 
 class MemoryConversation:

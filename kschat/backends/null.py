@@ -85,7 +85,7 @@ class NullStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return _kept_nothing()
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
         return _kept_nothing()
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
@@ -100,6 +100,9 @@ class NullStore:
     def members(self, room: str) -> Deferred[list[str]]:
         return _kept_nothing()
 
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return _kept_nothing()
+
     def block(self, user: str, peer: str, most: int) -> Deferred[bool]:
         return _kept_nothing()
 
@@ -111,6 +114,9 @@ class NullStore:
 
     def blocks(self, user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         return succeed(Blocks())
+
+    def erase(self, user: str) -> Deferred[int]:
+        return _kept_nothing()
 
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         """See ``IStore``. Each daemon remembers it as long as it runs."""

@@ -107,6 +107,12 @@ class IBus(Interface):
     def publish_all(command: ClusterCommand) -> None:
         """Tell all other daemons."""
 
+    def daemons() -> Deferred[int | None]:
+        """How many daemons there are, this one too; None where that can't be known now. Never fails.
+
+        One that was killed counts until the others have noticed.
+        """
+
     def want(wants: Wants) -> None:
         """What the sockets of this daemon ask for, from now on."""
 

@@ -87,6 +87,16 @@ def changed(target: Message, update: Message) -> Message | Error:
     return msgspec.structs.replace(target, extra=None if after == _UNCHANGED else after)
 
 
+def without_reaction(message: Message, user: str) -> Message:
+    """A message without what ``user`` has reacted; the message itself if that is nothing."""
+    now = changes_of(message)
+    reactions = tuple([one for one in now.reactions if one[0] != user])
+    if len(reactions) == len(now.reactions):
+        return message
+    after = msgspec.structs.replace(now, reactions=reactions)
+    return msgspec.structs.replace(message, extra=None if after == _UNCHANGED else after)
+
+
 def without_text(update: Message) -> Message:
     """An update as a store keeps it."""
     return msgspec.structs.replace(update, msg=NO_TEXT, attachments=())

@@ -61,6 +61,10 @@ class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False
     reason: str
 
 
+class Erased(msgspec.Struct, frozen=True, array_like=True, tag="x", gc=False):
+    """The user is erased: every socket is ended, and what is buffered of the user is not written."""
+
+
 class Replaced(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
     """A client has come back and shown this ``pid``: the socket that it had before is dead, if it knows it or not.
 
@@ -153,14 +157,92 @@ class SocketsListed(msgspec.Struct, frozen=True, array_like=True, tag="l", gc=Fa
     sockets: tuple[SocketInfo, ...]
 
 
+class Buckets(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A histogram: ``counts[n]`` took up to ``bounds[n]`` seconds; the last one of ``counts``, longer."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How one daemon is, for operators.
+
+    Attributes:
+        name: the machine's name and the process id.
+        version: of kschat.
+        since: when it was started, in seconds since 1970.
+        connections: TCP connections.
+        sockets: sockets in the chat.
+        users: users who have one.
+        counts: what was counted since the start, by its name in ``Counters``.
+        refused: requests that were answered with an error, by its name.
+        services: whether each service that the daemon uses can be used, by its name.
+        latency: how long what took, by its name.
+    """
+
+    name: str
+    version: str
+    since: float
+    connections: int
+    sockets: int
+    users: int
+    counts: dict[str, int]
+    refused: dict[str, int]
+    services: dict[str, bool]
+    latency: dict[str, Buckets]
+
+
+class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="y", gc=False):
+    """An operator asks how all daemons are.
+
+    Attributes:
+        id: returned by the answers.
+    """
+
+    id: str
+
+
+class StatusTold(msgspec.Struct, frozen=True, array_like=True, tag="z", gc=False):
+    """The answer of one daemon to a ``StatusRequest``, to all daemons."""
+
+    id: str
+    status: DaemonStatus
+
+
+class OnlineRequest(msgspec.Struct, frozen=True, array_like=True, tag="o", gc=False):
+    """An operator asks for the first ``limit`` users of each daemon, by their ids, that come after one.
+
+    Attributes:
+        id: returned by the answers.
+        after: "" for the first.
+        limit: how many of each daemon.
+    """
+
+    id: str
+    after: str
+    limit: int
+
+
+class OnlineListed(msgspec.Struct, frozen=True, array_like=True, tag="n", gc=False):
+    """The answer of one daemon to an ``OnlineRequest``, to all daemons."""
+
+    id: str
+    users: tuple[str, ...]
+
+
 ClusterCommand: TypeAlias = (
-    SocketsRequest
+    StatusRequest
+    | StatusTold
+    | OnlineRequest
+    | OnlineListed
+    | SocketsRequest
     | SocketsListed
     | Typing
     | Receipt
     | Carbon
     | Emit
     | Disconnect
+    | Erased
     | Replaced
     | CursorRequest
     | CursorWritten

@@ -146,7 +146,7 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
         asked = context.presence.blocks.between(session.user, (peer,))
-        asked.addCallback(_type, request, peer).addErrback(_not_typed, context)
+        asked.addCallback(_type, request, peer).addErrback(_not_told, context, "Typing")
     return DONE
 
 
@@ -156,9 +156,9 @@ def _type(blocks: Blocks, request: Request[incoming.PeerOnly], peer: str) -> Non
         request.context.hub.notifier.notify((peer,), Typing(request.session.user))
 
 
-def _not_typed(failure: Failure, context: ChatContext) -> None:
+def _not_told(failure: Failure, context: ChatContext, name: str) -> None:
     if failure.check(StoreUnavailable) is None:
-        context.log.failure("Typing failed", failure)
+        context.log.failure("what {name} tells others could not be told", failure, name=name)
 
 
 def block(request: Request[incoming.Block]) -> Deferred[Answer]:
@@ -206,7 +206,10 @@ def presence(request: Request[incoming.Watch]) -> Deferred[Answer]:
 
 
 def read(request: Request[incoming.Read]) -> Deferred[Answer]:
-    """``Read``: all of a conversation up to ``mid`` is read; the peer is told, and the user's other devices."""
+    """``Read``: all of a conversation up to ``mid`` is read.
+
+    The user's other devices are told, and the peer, unless the user blocks it.
+    """
     context, session, mid = request.context, request.session, request.payload.mid
     user, peer = session.user, _id(request.payload.pId, "pId")
 
@@ -214,8 +217,14 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
         if moved:
             context.hub.notifier.read_carbon(peer, mid, session)
             if not is_room(peer):
-                context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
+                asked = context.presence.blocks.between(user, (peer,))
+                asked.addCallback(tell).addErrback(_not_told, context, "Read")
         return DONE
+
+    def tell(blocks: Blocks) -> None:
+        # Whom the user blocks would see by it that the user is here.
+        if not blocks.blocked:
+            context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
 
     return _ask(request, lambda: context.store.mark_read(user, peer, mid), SMALL_READ).addCallback(marked)
 

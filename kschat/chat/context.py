@@ -18,6 +18,7 @@ from kschat.chat.composer import Composer
 from kschat.chat.delivery import Bounds, Delivery
 from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
+from kschat.chat.inquiries import Inquiries
 from kschat.chat.interfaces import IRouter, IStore
 from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
@@ -25,6 +26,7 @@ from kschat.chat.operations import Operations
 from kschat.chat.presence import Presence
 from kschat.chat.quotas import Quotas
 from kschat.chat.reads import ReadQueue
+from kschat.chat.reporter import Reporter
 from kschat.chat.revoker import Revoker
 from kschat.chat.socket_lists import SocketLists
 from kschat.chat.tokens import Verifier
@@ -56,6 +58,7 @@ class ChatContext:
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
+        reporter: says how the daemon is.
         limits: on what clients send, and on one packet.
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
@@ -80,6 +83,7 @@ class ChatContext:
     composer: Composer
     delivery: Delivery
     operations: Operations
+    reporter: Reporter
     limits: Limits
     limiter: Limiter
     addresses: AddressLimits
@@ -136,6 +140,8 @@ def make_context(
     refuse_blocked: bool = False,
     restrict_presence: bool = False,
     budget: Budget | None = None,
+    name: str = "",
+    version: str = "",
 ) -> ChatContext:
     """Build the parts of a chat on its backends, none of which was started.
 
@@ -162,6 +168,8 @@ def make_context(
         refuse_blocked: whether a blocked sender is told so.
         restrict_presence: whether a user sees only those whom its token lets it write to.
         budget: counts the bytes that the daemon holds, also for the front.
+        name: what operators call the daemon: its machine and its process.
+        version: of kschat.
     """
     limiter = Limiter(rates, clock.seconds, counters)
     if addresses is None:
@@ -193,6 +201,7 @@ def make_context(
         refuse_blocked=refuse_blocked,
         budget=budget,
     )
+    reporter = Reporter(hub=hub, counters=counters, wall=wall, name=name, version=version)
     operations = Operations(
         hub=hub,
         presence=presence,
@@ -204,6 +213,8 @@ def make_context(
         revocation_days=revocation_days,
         counters=counters,
         socket_lists=SocketLists(clock, bus),
+        inquiries=Inquiries(clock, bus),
+        reporter=reporter,
     )
     bus.attach(operations)
     return ChatContext(
@@ -229,6 +240,7 @@ def make_context(
         composer=composer,
         delivery=delivery,
         operations=operations,
+        reporter=reporter,
         limits=limits,
         limiter=limiter,
         addresses=addresses,

@@ -341,8 +341,11 @@ class IStore(Interface):
         ``peer`` is a user or, with its ``#``, a room; of a room that ``user`` is no member of: nothing.
         """
 
-    def conversations(user: str, limit: int) -> Deferred[list[Conversation]]:
+    def conversations(user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
         """The conversations of ``user``, the one with the newest message first, rooms among them.
+
+        ``before`` is a ``mid``: only those whose newest message came before it, so that the last one's ``last.mid`` of
+        a page gives the next page. What is no ``mid`` gives nothing.
 
         Lines are made when messages are stored: to list conversations, no large message is read.
         """
@@ -363,6 +366,9 @@ class IStore(Interface):
     def members(room: str) -> Deferred[list[str]]:
         """Who is a member of ``room`` (with its ``#``), in no order."""
 
+    def rooms(user: str) -> Deferred[list[str]]:
+        """The rooms (with their ``#``) that ``user`` is a member of, in no order."""
+
     def block(user: str, peer: str, most: int) -> Deferred[bool]:
         """Keep no message to ``user`` whose sender is ``peer``; whether it was so before, False.
 
@@ -377,6 +383,18 @@ class IStore(Interface):
 
     def blocks(user: str, peers: Sequence[str]) -> Deferred[Blocks]:
         """Which of ``peers`` ``user`` blocks, and which of them block ``user``."""
+
+    def erase(user: str) -> Deferred[int]:
+        """Delete what is kept of ``user``; the number of messages that were deleted.
+
+        These are the user's conversations of two, with all messages; what the user wrote in rooms; the inbox, cursor
+        and read marks; memberships; block lists, and the user in those of others; when the user was last seen; the
+        ``cid`` of each message. What others wrote in rooms stays. Offsets that were given are not given again, neither
+        in the inboxes of others, where deleted messages leave holes, nor to the user who comes back.
+
+        It is done in small steps, and another call does what one that failed has left. What is written to the user
+        meanwhile may stay.
+        """
 
     def revoke(revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         """Keep a revocation, or that one was lifted, with a greater number than all that were kept before.

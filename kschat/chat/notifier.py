@@ -19,6 +19,7 @@ from kschat.chat.cluster_commands import (
     ClusterCommand,
     Disconnect,
     Emit,
+    Erased,
     InboxGrew,
     Receipt,
     Replaced,
@@ -283,6 +284,10 @@ def _disconnect(sessions: Sequence[ChatSession], command: Disconnect) -> None:
         session.socket.disconnect()
 
 
+def _erased(sessions: Sequence[ChatSession], command: Erased) -> None:
+    _disconnect(sessions, Disconnect("erased"))
+
+
 def _end_replaced(session: ChatSession) -> None:
     session.socket.connection.session.close(Reason.REPLACED)
 
@@ -291,4 +296,5 @@ _DO: Final[dict[type, Callable[..., None]]] = {
     Typing: _typing,
     Emit: _emit,
     Disconnect: _disconnect,
+    Erased: _erased,
 }

@@ -7,6 +7,8 @@ that emits its own events knows its clients.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
+from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -18,29 +20,40 @@ from kschat.chat.cluster_commands import (
     ClusterCommand,
     CursorRequest,
     CursorWritten,
+    DaemonStatus,
     Disconnect,
     Emit,
+    Erased,
     InboxGrew,
+    OnlineListed,
+    OnlineRequest,
     Revoked,
     SocketInfo,
     SocketsListed,
     SocketsRequest,
+    StatusRequest,
+    StatusTold,
 )
 from kschat.chat.composer import Composer, Draft
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.hub import Hub
+from kschat.chat.inquiries import Inquiries
 from kschat.chat.interfaces import Conversation, IStore, Page, Stored
 from kschat.chat.message import Refused
 from kschat.chat.presence import Presence, State
 from kschat.chat.reads import ReadQueue
 from kschat.chat.recipients import ensure_may_write
 from kschat.chat.replies import DeferredReply
+from kschat.chat.reporter import Reporter
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.revoker import Revoker
 from kschat.chat.session import ChatSession
 from kschat.chat.socket_lists import SocketList, SocketLists
 from kschat.chat.tokens import Identity
 from kschat.counters import Counters
+
+#: Users that one daemon lists for a page of those who are online.
+MAX_ONLINE: Final = 1001
 
 
 class Operations:
@@ -57,6 +70,8 @@ class Operations:
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         counters: counts.
         socket_lists: asks other daemons for sockets.
+        inquiries: asks all other daemons.
+        reporter: says how this daemon is.
     """
 
     log = Logger()
@@ -74,6 +89,8 @@ class Operations:
         revocation_days: float,
         counters: Counters,
         socket_lists: SocketLists,
+        inquiries: Inquiries,
+        reporter: Reporter,
     ) -> None:
         self._hub = hub
         self._presence = presence
@@ -85,6 +102,8 @@ class Operations:
         self._keep = int(revocation_days * 86_400_000)
         self._counters = counters
         self._socket_lists = socket_lists
+        self._inquiries = inquiries
+        self._reporter = reporter
 
     # For whoever asks.
 
@@ -144,6 +163,19 @@ class Operations:
         self._hub.notifier.notify((user,), Disconnect(reason), but)
         return self._hub.notifier.flushed()
 
+    async def erase(self, user: str) -> int:
+        """Erase a user: end the sockets on all daemons, then delete what is kept. See ``IStore.erase``.
+
+        With a valid token the user may come back, and is then a new one.
+
+        Returns:
+            How many messages were deleted. Fails with StoreUnavailable; then it is to be done again.
+        """
+        self._hub.notifier.notify((user,), Erased())
+        self._hub.write_behind.forget(user)
+        await self._hub.notifier.flushed()
+        return await self._store.erase(user)
+
     def revoke(self, request: RevocationRequest) -> Deferred[None]:
         """Revoke tokens on all daemons, or lift that: their sockets get Goodbye, and no other is let in with them.
 
@@ -170,6 +202,30 @@ class Operations:
         """The sockets of ``user`` on all daemons that answer soon; and whether all did."""
         return Deferred.fromCoroutine(self._socket_lists.of(user, self._sockets_here(user)))
 
+    async def status(self) -> tuple[list[DaemonStatus], bool]:
+        """How each daemon is that answers soon, this one first; and whether all did. Never fails."""
+        answers = await self._inquiries.ask(StatusRequest)
+        return [self._reporter.status(), *answers.found], answers.complete
+
+    async def online(self, after: str, limit: int) -> tuple[list[str], bool, bool]:
+        """A page of the users who are online, on whatever daemon, by their ids. Never fails.
+
+        Args:
+            after: the last user of the page before; "" for the first page.
+            limit: users of the page.
+
+        Returns:
+            The users; whether there are more; whether all daemons answered in time.
+        """
+        # One more than asked for tells whether there are more.
+        answers = await self._inquiries.ask(lambda id_: OnlineRequest(id_, after, limit + 1))
+        users = set(self._online_here(after, limit + 1)).union(*answers.found)
+        page = nsmallest(limit + 1, users)
+        return page[:limit], len(page) > limit, answers.complete
+
+    def _online_here(self, after: str, limit: int) -> list[str]:
+        return nsmallest(limit, (user for user in self._hub.everybody if user > after and self._hub.is_here(user)))
+
     def _sockets_here(self, user: str) -> list[SocketInfo]:
         found = []
         for session in self._hub.sessions(user):
@@ -193,6 +249,18 @@ class Operations:
         """Who is a member of ``room``, in no order."""
         return self._store.members(room)
 
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        """The rooms that ``user`` is a member of, in no order."""
+        return self._store.rooms(user)
+
+    def blocked(self, user: str) -> Deferred[list[str]]:
+        """Whom ``user`` blocks, in no order."""
+        return self._store.blocked(user)
+
+    def last_seen(self, user: str) -> Deferred[int | None]:
+        """When ``user`` was last seen, in milliseconds since 1970; None where that is not known."""
+        return self._hub.write_behind.last_seen((user,)).addCallback(lambda found: found.get(user))
+
     @property
     def keeps(self) -> bool:
         """Whether messages are kept."""
@@ -205,9 +273,11 @@ class Operations:
         begin = lambda: self._store.history(user, peer, before=before, limit=limit)  # noqa: E731
         return self._reads.ask(user if asker is None else asker, begin)
 
-    def conversations(self, user: str, limit: int, *, expected: int, asker: str) -> Deferred[list[Conversation]]:
-        """The newest conversations of a user, when it is the turn of ``asker``; see ``IStore.conversations``."""
-        return self._reads.ask(asker, lambda: self._store.conversations(user, limit), expected=expected)
+    def conversations(
+        self, user: str, limit: int, *, before: str | None = None, expected: int, asker: str
+    ) -> Deferred[list[Conversation]]:
+        """Conversations of a user, when it is the turn of ``asker``; see ``IStore.conversations``."""
+        return self._reads.ask(asker, lambda: self._store.conversations(user, limit, before=before), expected=expected)
 
     def _in_one_write(self, do: Callable[[], None]) -> None:
         with self._hub.writing():
@@ -234,6 +304,15 @@ class Operations:
                     if user is not None:
                         answer = SocketsListed(command.id, tuple(self._sockets_here(user)))
                         self._hub.notifier.tell_all_others(answer)
+                elif type(command) is StatusRequest:
+                    self._hub.notifier.tell_all_others(StatusTold(command.id, self._reporter.status()))
+                elif type(command) is StatusTold:
+                    self._inquiries.answered(command.id, command.status)
+                elif type(command) is OnlineRequest:
+                    listed = self._online_here(command.after, min(command.limit, MAX_ONLINE))
+                    self._hub.notifier.tell_all_others(OnlineListed(command.id, tuple(listed)))
+                elif type(command) is OnlineListed:
+                    self._inquiries.answered(command.id, command.users)
                 elif type(command) is CursorWritten:
                     self._hub.cursors.answered(command)
                 elif type(command) is InboxGrew:
@@ -244,6 +323,8 @@ class Operations:
                         self._hub.cursors.asked(user, command)
                 else:
                     self._hub.notifier.apply(user, command)
+                    if type(command) is Erased and user is not None:
+                        self._hub.write_behind.forget(user)
 
     def on_presence(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """See ``BusListener``."""

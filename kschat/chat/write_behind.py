@@ -55,6 +55,12 @@ class WriteBehindBuffer:
         """They are of another store."""
         self._cursors.clear()
 
+    def forget(self, user: str) -> None:
+        """``user`` is erased: nothing is written of what was gathered."""
+        self._cursors.pop(user, None)
+        self._seen.pop(user, None)
+        self._dirty.discard(user)
+
     def left(self, user: str, time: int) -> None:
         """``user`` was last seen then, in milliseconds since 1970."""
         self._seen[user] = max(time, self._seen.get(user, 0))

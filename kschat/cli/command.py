@@ -1,4 +1,4 @@
-"""The console command ``kschat``: makes and revokes tokens, checks a configuration, backs up the store.
+"""The console command ``kschat``: its subcommands; makes and revokes tokens, checks a configuration.
 
 It accepts the daemon's options and reads the same file and environment, so that its output holds for the daemon.
 """
@@ -8,9 +8,11 @@ import os
 import re
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TextIO, TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -21,12 +23,19 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.keys import KeysError
 from kschat.chat.revocation import Revocation
 from kschat.chat.tokens import Issuer, Rooms
+from kschat.cli import api_commands
+from kschat.cli.api_client import ApiFailure
+from kschat.cli.api_commands import API_COMMANDS, ApiOptions, Call, Tools, options_of
+from kschat.cli.completion import SHELLS, completion
 from kschat.cli.connect import Finding, try_all
+from kschat.cli.definitions import DEFINITIONS, NO
+from kschat.cli.inspecting import inspect, text_of
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
-from kschat.cli.options import Options, short_help
+from kschat.cli.options import DefinedOptions, line_of
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
 from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
+from kschat.log_text import shown
 from kschat.settings import (
     SETTINGS,
     Config,
@@ -46,83 +55,75 @@ UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 
 MAX_EXPIRES = 3653 * 86400
 
 
-SETTINGS_TOO = (
-    "Every setting of the daemon is taken too, on the command line, in the environment and in the file: "
-    "`twistd kschat --help` lists them."
-)
-
 #: What people call the daemon's start.
 STARTS = frozenset({"run", "start", "serve", "server", "daemon", "up", "launch"})
 
 
-class TokenOptions(Options):
-    """``kschat token``: the settings that name the secret, and whom the token is for."""
+class TokenOptions(DefinedOptions):
+    """``kschat token``: the settings that name the secret, and whom the token is for; or a token to inspect.
 
-    synopsis = "--user ID [--expires 1h] [--rooms a,b] [--to c,d] [--name N] [settings]"
-    longdesc = "Prints a token for one user, signed with the secret that the settings name (HS256)."
-    optParameters: ClassVar[list[list[Any]]] = [
-        ["user", "u", None, "The user's id: 1 to 128 characters, not beginning with #."],
-        ["expires", "e", "1h", "How long it is good for: a number with s, m, h, d or w after it."],
-        ["rooms", "r", "", "Rooms it lets join, separated by commas; * for all."],
-        ["to", "t", None, "Users it lets write to, separated by commas; * in one is any characters. Default: all."],
-        ["name", "n", None, "The name that is shown to whom the user writes."],
-    ]
+    Attributes:
+        inspected: the token; None where one is to be made.
+    """
 
-    def getSynopsis(self) -> str:
-        """Stands in the help already."""
-        return ""
+    definition = DEFINITIONS["token"]
+    optParameters: ClassVar[list[list[Any]]] = definition.parameters()
+    optFlags: ClassVar[list[list[Any]]] = definition.flags()
+    inspected: str | None = None
 
-    def parseArgs(self, *surplus: str) -> None:
-        """There is nothing but options."""
-        if surplus and "=" not in surplus[0]:
-            raise usage.UsageError(f"{surplus[0]!r} is no option: write --user {surplus[0]}")
-        super().parseArgs(*surplus)
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Accept options before what is inspected, or after it."""
+        super().parseOptions(self.permuted(options or ()))
 
-    def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints: its own options, and where the secret is named."""
-        rows = [
-            ("-u, --user ID", self.optParameters[0][3]),
-            ("-e, --expires TIME", f"{self.optParameters[1][3]} Default: {self.optParameters[1][2]}."),
-            ("-r, --rooms A,B", self.optParameters[2][3]),
-            ("-t, --to A,B", self.optParameters[3][3]),
-            ("-n, --name NAME", self.optParameters[4][3]),
-            ("    --secret-file FILE", SETTINGS["secret_file"].about.doc),
-            ("-c, --config FILE", "TOML file with the daemon's settings."),
-            ("    --help", "This help."),
-        ]
-        return short_help(f"kschat token {self.synopsis}", self.longdesc, rows, SETTINGS_TOO)
+    def parseArgs(self, *operands: str) -> None:
+        """Nothing, or ``inspect TOKEN``."""
+        if operands and operands[0] == "inspect":
+            if len(operands) != 2:
+                raise usage.UsageError("token inspect: give one token, or - to read it from standard input")
+            self.inspected = operands[1]
+            return
+        if operands and "=" not in operands[0]:
+            raise usage.UsageError(f"{operands[0]!r} is no option: write --user {operands[0]}")
+        super().parseArgs(*operands)
 
 
-class CheckOptions(Options):
+class CheckOptions(DefinedOptions):
     """``kschat check-config``."""
 
-    synopsis = "[settings]"
-    longdesc = (
-        "Checks the configuration that the daemon would use, and prints it as TOML with secrets masked; with "
-        "--connect, opens the parts that it names instead, and prints a line for each."
-    )
-    optFlags: ClassVar[list[list[Any]]] = [
-        ["connect", None, "Open the store, RabbitMQ, Redis, the ports, key files and certificates."],
-    ]
-
-    def getSynopsis(self) -> str:
-        """Stands in the help already."""
-        return ""
-
-    def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints: its own options."""
-        rows = [
-            ("    --connect", f"{self.optFlags[0][2]} The status is 1 if the daemon could not use one of them."),
-            ("-c, --config FILE", "TOML file with the daemon's settings."),
-            ("    --help", "This help."),
-        ]
-        return short_help("kschat check-config [--connect] [settings]", self.longdesc, rows, SETTINGS_TOO)
+    definition = DEFINITIONS["check-config"]
+    optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
 
 class TableOptions(usage.Options):
     """``kschat settings-table``."""
 
-    longdesc = "Prints all settings as a table in Markdown."
+    longdesc = DEFINITIONS["settings-table"].text
+
+
+class CompletionOptions(usage.Options):
+    """``kschat completion``."""
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints."""
+        return DEFINITIONS["completion"].help()
+
+    def parseArgs(self, *shells: str) -> None:
+        """The shell."""
+        if len(shells) != 1 or shells[0] not in SHELLS:
+            raise usage.UsageError(f"completion: name the shell: {', '.join(SHELLS)}")
+        self["shell"] = shells[0]
+
+
+#: Of the commands that do not use the API.
+LOCAL: Mapping[str, type[usage.Options]] = {
+    "revoke": RevokeOptions,
+    "token": TokenOptions,
+    "backup": BackupOptions,
+    "restored": RestoredOptions,
+    "check-config": CheckOptions,
+    "settings-table": TableOptions,
+    "completion": CompletionOptions,
+}
 
 
 class CommandOptions(usage.Options):
@@ -130,12 +131,7 @@ class CommandOptions(usage.Options):
 
     synopsis = "kschat [--version] COMMAND [options]"
     subCommands: ClassVar[list[Any]] = [
-        ["token", None, TokenOptions, "Make a token for a user."],
-        ["revoke", None, RevokeOptions, "Revoke tokens: of a user, by id, or by when they were issued."],
-        ["check-config", None, CheckOptions, "Check the configuration and print it, secrets masked."],
-        ["settings-table", None, TableOptions, "Print the settings as a table in Markdown."],
-        ["backup", None, BackupOptions, "Copy the SQLite store while the daemon runs."],
-        ["restored", None, RestoredOptions, "Report that the store was restored to an older state."],
+        [one.name, None, LOCAL.get(one.name) or options_of(one), one.summary] for one in DEFINITIONS.values()
     ]
     longdesc = "The daemon itself is started by `twistd kschat`; see `twistd kschat --help`."
 
@@ -222,6 +218,7 @@ def main(
     connect: Connect,
     tell_redis: TellRedis,
     revoke_in_redis: RevokeInRedis,
+    tools: Tools,
 ) -> int:
     """Runs the command.
 
@@ -229,24 +226,37 @@ def main(
         connect: for ``check-config --connect``.
         tell_redis: for ``restored``.
         revoke_in_redis: for ``revoke``.
+        tools: for commands that use the API, and for what is read from standard input.
 
     Returns:
-        Its status: 0; 1 after one sentence to ``errors``; or 1 where a part could not be used (``--connect``).
+        Its status: 0; 1 after one sentence to ``errors``; 1 where a part could not be used (``--connect``); or what the
+        command's definition says.
     """
     options = CommandOptions()
     try:
         options.parseOptions(list(arguments))
         chosen = getattr(options, "subOptions", None)
+        if isinstance(chosen, ApiOptions):
+            call = Call(chosen, environ, output=output, errors=errors, tools=tools)
+            return API_COMMANDS[chosen.definition.name](call)
+        if isinstance(chosen, TokenOptions) and chosen.inspected is not None:
+            text = tools.standard_input.read() if chosen.inspected == "-" else chosen.inspected
+            found = inspect(text, chosen.given(), environ, wall)
+            output.write(line_of(chosen, text_of(found, wall()), **msgspec.structs.asdict(found)))
+            return 0 if found.accepted is not False else NO
         if isinstance(chosen, TokenOptions):
-            output.write(make_token(chosen, environ, wall) + "\n")
+            token = make_token(chosen, environ, wall)
+            output.write(line_of(chosen, token, token=token))
         elif isinstance(chosen, CheckOptions):
             config = load(chosen.given(), environ)
             errors.write("".join(f"kschat: warning: {one}\n" for one in warnings_of(config, chosen.given(), environ)))
             if chosen["connect"]:
                 findings = connect(config)
-                output.write("".join(f"{finding}\n" for finding in findings))
+                lines = "\n".join(map(str, findings))
+                output.write(line_of(chosen, lines, findings=findings))
                 return 0 if all(finding.ok for finding in findings) else 1
-            output.write(describe(config))
+            text = describe(config)
+            output.write(line_of(chosen, text.removesuffix("\n"), **tomllib.loads(text)))
         elif isinstance(chosen, TableOptions):
             output.write(settings_table())
         elif isinstance(chosen, BackupOptions):
@@ -255,11 +265,16 @@ def main(
             output.write(restored(chosen, environ, wall, tell_redis))
         elif isinstance(chosen, RevokeOptions):
             output.write(revoke(chosen, environ, wall, revoke_in_redis))
+        elif isinstance(chosen, CompletionOptions):
+            output.write(completion(chosen["shell"]))
         else:
             output.write(f"{options}\n")
     except (ConfigError, usage.UsageError) as error:
         errors.write(f"kschat: {error}\n")
         return 1
+    except ApiFailure as failure:
+        errors.write(f"kschat: {shown(str(failure))}\n")
+        return failure.status
     return 0
 
 
@@ -281,8 +296,19 @@ def run() -> None:
     ) -> int | None:
         return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
 
-    tools = (connect, tell_redis, revoke_in_redis)
-    sys.exit(main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, *tools))
+    services = (connect, tell_redis, revoke_in_redis)
+    tools = Tools(connect=api_commands.connect, wall=time.time, sleep=time.sleep, standard_input=sys.stdin)
+    try:
+        status = main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, *services, tools)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        # As a shell says it of a program that SIGINT ended.
+        status = 130
+    except BrokenPipeError:
+        # Whoever read it has enough, as `head` does. Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)
 
 
 def in_reactor(reactor: Any, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:

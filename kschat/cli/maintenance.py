@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -15,7 +16,8 @@ from kschat.backends import redis
 from kschat.backends.sqlite.backup import back_up, tell_restored
 from kschat.backends.sqlite.database import SchemaVersions
 from kschat.chat.interfaces import StoreUnavailable
-from kschat.cli.options import Options, short_help
+from kschat.cli.definitions import DEFINITIONS
+from kschat.cli.options import DefinedOptions, Options, line_of
 from kschat.settings import SETTINGS
 from kschat.settings.given import ConfigError
 from kschat.settings.loading import gather
@@ -24,33 +26,11 @@ from kschat.settings.loading import gather
 NICE = 10
 
 
-class _StoreOptions(Options):
-    """What both commands have in common."""
-
-    synopsis = ""
-
-    def getSynopsis(self) -> str:
-        """Stands in the help already."""
-        return ""
-
-    def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints: the settings that matter."""
-        rows = [
-            ("    --store STORE", SETTINGS["store"].about.doc),
-            ("-c, --config FILE", "TOML file with the daemon's settings."),
-            ("    --help", "This help."),
-        ]
-        return short_help(self.synopsis, self.longdesc, rows, "The environment counts as well, as for the daemon.")
-
-
-class BackupOptions(_StoreOptions):
+class BackupOptions(DefinedOptions):
     """``kschat backup``."""
 
-    synopsis = "kschat backup COPY [settings]"
-    longdesc = (
-        "Copies the SQLite store to the file COPY while the daemon runs, opens the copy and counts its messages. "
-        "COPY must not exist; the file gets this name once it is complete."
-    )
+    definition = DEFINITIONS["backup"]
+    optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Accept COPY before the settings or after them."""
@@ -69,17 +49,11 @@ class BackupOptions(_StoreOptions):
             raise usage.UsageError(f"backup: there is one COPY, {copies[0]!r}: {copies[1]!r} is one too many")
 
 
-class RestoredOptions(_StoreOptions):
+class RestoredOptions(DefinedOptions):
     """``kschat restored``."""
 
-    synopsis = "kschat restored [settings]"
-    longdesc = (
-        "Reports that the store was restored to an older state: offsets then continue beyond all earlier ones. "
-        "A daemon detects that a copy by kschat backup, or any other SQLite file, has replaced the file that was used "
-        "last. It cannot detect that a whole disk was reset to a snapshot: then run this while the daemon is stopped. "
-        "Daemons detect that Redis was restarted, and that it has less data than before. They cannot detect that a "
-        "copy was loaded into a running Redis while no daemon ran: then run this at any time."
-    )
+    definition = DEFINITIONS["restored"]
+    optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
 
 def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
@@ -98,7 +72,8 @@ def backup(options: BackupOptions, environ: Mapping[str, str]) -> str:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return f"{copy} holds {copied.messages:,} messages, {copied.size:,} bytes\n"
+    line = f"{copy} holds {copied.messages:,} messages, {copied.size:,} bytes"
+    return line_of(options, line, copy=copy, messages=copied.messages, bytes=copied.size)
 
 
 #: Tells a Redis that it was restored; whether kschat has kept anything there. Raises StoreUnavailable and AddressError.
@@ -111,16 +86,16 @@ def restored(
     """Does it; the line that says so. Raises ``ConfigError``."""
     given = {name: str(one.value) for name, one in gather(SETTINGS, options.given(), environ).items()}
     if given["store"] == "redis":
-        return _redis_restored(given, tell_redis)
+        return _redis_restored(options, given, tell_redis)
     path = _path(options, environ, "")
     try:
         base = tell_restored(path, SchemaVersions.shipped(), wall)
     except StoreUnavailable as error:
         raise ConfigError(f"restored: {error}") from None
-    return f"{path} begins a new epoch; offsets continue beyond {base}\n"
+    return line_of(options, f"{path} begins a new epoch; offsets continue beyond {base}", store=path, base=base)
 
 
-def _redis_restored(given: Mapping[str, str], tell_redis: TellRedis) -> str:
+def _redis_restored(options: Options, given: Mapping[str, str], tell_redis: TellRedis) -> str:
     if not given["redis"]:
         raise ConfigError("restored: name the Redis: --redis redis://host:6379/0")
     prefix, ca, cert, key = (given[f"redis_{name}"] for name in ("prefix", "ca", "cert", "key"))
@@ -131,7 +106,8 @@ def _redis_restored(given: Mapping[str, str], tell_redis: TellRedis) -> str:
         raise ConfigError(f"restored: {error}") from None
     if not kept:
         raise ConfigError(f"restored: kschat has kept nothing there with the prefix {settings.prefix}")
-    return "Redis begins another generation; offsets continue beyond all earlier ones\n"
+    line = "Redis begins another generation; offsets continue beyond all earlier ones"
+    return line_of(options, line, store="redis")
 
 
 def _path(options: Options, environ: Mapping[str, str], of_redis: str) -> str:

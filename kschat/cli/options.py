@@ -1,15 +1,17 @@
 """The command line, made from ``settings.SETTINGS``: for ``twistd kschat`` and for the command ``kschat``."""
 
 import difflib
+import getopt
 import re
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+import msgspec
 from twisted.python import usage
 
 from kschat import __version__
+from kschat.cli.definition import Definition
 from kschat.settings import SETTINGS
 from kschat.settings.setting import Setting
 from kschat.settings.table import meaning
@@ -98,6 +100,47 @@ class DaemonOptions(Options):
             raise SystemExit(1) from None
 
 
+class DefinedOptions(Options):
+    """The options of one command, with all settings.
+
+    Attributes:
+        definition: what it has beside them.
+    """
+
+    definition: ClassVar[Definition]
+    synopsis = ""
+
+    def getSynopsis(self) -> str:
+        """Stands in the help already."""
+        return ""
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints."""
+        return self.definition.help()
+
+    def permuted(self, arguments: Sequence[str]) -> list[str]:
+        """The same with all options first, wherever they stand. Raises UsageError."""
+        try:
+            options, operands = getopt.gnu_getopt(list(arguments), self.shortOpt, list(self.longOpt))
+        except getopt.GetoptError as error:
+            raise usage.UsageError(meant(str(error), self.longOpt)) from None
+        found: list[str] = []
+        for name, value in options:
+            takes = f"{name[2:]}=" in self.longOpt if name.startswith("--") else f"{name[1:]}:" in self.shortOpt
+            if not takes:
+                found.append(name)
+            elif name.startswith("--"):
+                found.append(f"{name}={value}")
+            else:
+                found += (name, value)
+        return [*found, "--", *operands]
+
+
+def line_of(options: Options, line: str, **fields: object) -> str:
+    """The line that a command prints; with ``--json`` the fields as JSON."""
+    return f"{msgspec.json.encode(fields).decode() if options['json'] else line}\n"
+
+
 def meant(error: str, known: Iterable[str]) -> str:
     """The text of a UsageError, with the option that was probably meant where it names one that is not there."""
     found = re.fullmatch(r"option --([\w-]+) not recognized", error)
@@ -105,13 +148,3 @@ def meant(error: str, known: Iterable[str]) -> str:
         return error
     near = difflib.get_close_matches(found[1].replace("_", "-"), [name.rstrip("=") for name in known], n=1)
     return f"{error} (did you mean --{near[0]}?)" if near else error
-
-
-def short_help(synopsis: str, description: str, rows: Sequence[tuple[str, str]], end: str) -> str:
-    """A help that shows some options alone: each a row of its name and what it is."""
-    width = max(len(name) for name, _ in rows) + 4
-    lines = [f"Usage: {synopsis}", "", *textwrap.wrap(description, 79), "", "Options:"]
-    for name, text in rows:
-        indent = " " * width
-        lines += textwrap.wrap(text, 79, initial_indent=f"  {name}".ljust(width), subsequent_indent=indent)
-    return "\n".join([*lines, "", *textwrap.wrap(end, 79)]) + "\n"

@@ -21,7 +21,8 @@ from kschat.backends.sqlite.backup import revoke_in
 from kschat.backends.sqlite.database import SchemaVersions
 from kschat.chat.interfaces import RevocationsFull, StoreUnavailable
 from kschat.chat.revocation import MAX_REVOCATIONS, Revocation, RevocationRequest
-from kschat.cli.options import Options, short_help
+from kschat.cli.definitions import DEFINITIONS
+from kschat.cli.options import DefinedOptions, Options, line_of
 from kschat.settings import SETTINGS, ConfigError, control_path
 from kschat.settings.loading import gather
 from kschat.unix_paths import reachable
@@ -34,56 +35,18 @@ ANSWER_TIMEOUT: Final = 15.0
 RevokeInRedis = Callable[[redis.Settings | None, redis.Settings, Revocation, int], int | None]
 
 
-class RevokeOptions(Options):
+class RevokeOptions(DefinedOptions):
     """``kschat revoke``."""
 
-    synopsis = ""
-    longdesc = (
-        "Revokes tokens: their sockets are disconnected, on all daemons, and no other is let in with them. Tokens are "
-        "named by their user, by their id (the claim jti), or by when they were issued (iat), of one user or of all."
-    )
-    optParameters: ClassVar[list[list[Any]]] = [
-        ["user", "u", None, "All tokens of this user, whenever they were or will be issued; until --lift."],
-        ["jti", "j", None, "The token with this id."],
-        ["expires", "e", None, "When the token with this id expires (its exp), so that it is forgotten then."],
-        [
-            "issued-before",
-            "b",
-            None,
-            "Tokens issued up to this time, of all or of --user: now, 2026-11-30T12:00:00Z, seconds since 1970.",
-        ],
-    ]
-    optFlags: ClassVar[list[list[Any]]] = [["lift", None, "Take such a revocation back."]]
-
-    def getSynopsis(self) -> str:
-        """Stands in the help already."""
-        return ""
-
-    def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints: its own options, and the settings that matter."""
-        rows = [
-            ("-u, --user ID", self.optParameters[0][3]),
-            ("-j, --jti ID", self.optParameters[1][3]),
-            ("-e, --expires TIME", self.optParameters[2][3]),
-            ("-b, --issued-before TIME", self.optParameters[3][3]),
-            ("    --lift", self.optFlags[0][2]),
-            ("    --store STORE", SETTINGS["store"].about.doc),
-            ("    --control PATH", SETTINGS["control"].about.doc),
-            ("-c, --config FILE", "TOML file with the daemon's settings."),
-            ("    --help", "This help."),
-        ]
-        return short_help(
-            "kschat revoke --user ID | --jti ID [--expires TIME] | --issued-before TIME [--user ID] [--lift]",
-            self.longdesc,
-            rows,
-            "The environment counts as well, as for the daemon.",
-        )
+    definition = DEFINITIONS["revoke"]
+    optParameters: ClassVar[list[list[Any]]] = definition.parameters()
+    optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
 
 def revoke(
     options: RevokeOptions, environ: Mapping[str, str], wall: Callable[[], float], in_redis: RevokeInRedis
 ) -> str:
-    """Do it; the line that says so. Raises ``ConfigError`` and ``UsageError``."""
+    """Do it; the line that says so, or with ``--json`` the same as JSON. Raises ``ConfigError`` and ``UsageError``."""
     now = wall()
     request = RevocationRequest(
         user=options["user"],
@@ -103,7 +66,8 @@ def revoke(
     settings = {name: str(value) for name, value in given.items()}
     done = "lifted" if request.lift else "revoked"
     try:
-        return f"{done}: {_done(settings, request, revocation, milliseconds, in_redis)}\n"
+        where = _done(settings, request, revocation, milliseconds, in_redis)
+        return line_of(options, f"{done}: {where}", done=done, where=where)
     except (StoreUnavailable, redis.AddressError) as error:
         raise ConfigError(f"revoke: {error}") from None
     except RevocationsFull:

@@ -178,7 +178,8 @@ def _histogram(
         total, buckets = 0, []
         for bound, count in zip((*histogram.bounds, inf), histogram.counts, strict=True):
             total += count
-            buckets.append((floatToGoString(bound), total))
+            if bound in histogram.shown or bound == inf:
+                buckets.append((floatToGoString(bound), total))
         family.add_metric([value] if label else [], buckets, histogram.sum)
     return family
 

@@ -22,6 +22,9 @@ from kschat.settings.validation import check
 #: are set by Kubernetes beside a service named kschat (KSCHAT_PORT, KSCHAT_PORT_3000_TCP, KSCHAT_SERVICE_HOST).
 FOREIGN_VARIABLES = ("KSCHAT_TESTS_", "KSCHAT_BENCH_", "KSCHAT_PORT", "KSCHAT_SERVICE_")
 
+#: Variables that are for the commands which use the API: where it is, and the key.
+COMMAND_VARIABLES = frozenset({"KSCHAT_API", "KSCHAT_API_KEY"})
+
 
 def load(argv_values: Mapping[str, str], environ: Mapping[str, str], backends: Backends = BACKENDS) -> Config:
     """The configuration that the command line and the environment make.
@@ -127,6 +130,7 @@ def _from_environ(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
             variable.startswith("KSCHAT_")
             and variable != "KSCHAT_CONFIG"
             and not variable.startswith(FOREIGN_VARIABLES)
+            and variable not in COMMAND_VARIABLES
         ):
             name = variable.removeprefix("KSCHAT_").lower()
             setting = _known(settings, name, variable, "the environment")

@@ -18,6 +18,7 @@ from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
 from kschat.api.methods import METHODS, Api
 from kschat.backends.memory import MemoryStore
+from kschat.chat.inquiries import INQUIRY_WAIT
 from tests.chat.peers import Daemon
 from tests.chat.test_daemons import DaemonsTestCase
 
@@ -306,3 +307,58 @@ class Cluster(DaemonsTestCase):
             found = self.successResultOf(asked)
             self.assertEqual((2, True), (len(found.sockets), found.complete))
             self.assertEqual(2, len({one.id for one in found.sockets}))
+
+    def found(self, asked: Any) -> Any:
+        """What a coroutine returns when all daemons have had a turn."""
+        answer = Deferred.fromCoroutine(asked)
+        for daemon in self.all:
+            daemon.clock.advance(0)
+        return self.successResultOf(answer)
+
+    def test_each_daemon_says_how_it_is(self) -> None:
+        third = self.daemon()
+        self.one.joined("ann")
+        self.other.joined("ann")
+        self.other.joined("ben")
+        status, complete = self.found(third.context.operations.status())
+        self.assertEqual(([0, 1, 2], True), ([one.users for one in status], complete))
+        self.bus(self.other).cut(7)
+        status, complete = self.found(third.context.operations.status())
+        self.assertEqual(([0, 1], True), ([one.users for one in status], complete))
+        status, complete = self.found(self.other.context.operations.status())
+        self.assertEqual(([2], False), ([one.users for one in status], complete))
+
+    def test_one_that_does_not_answer_is_waited_for_and_told(self) -> None:
+        self.circle.held = True
+        asked = Deferred.fromCoroutine(self.one.context.operations.status())
+        self.assertNoResult(asked)
+        self.one.clock.advance(INQUIRY_WAIT)
+        status, complete = self.successResultOf(asked)
+        self.assertEqual((1, False), (len(status), complete))
+        self.circle.release()
+
+    def test_who_is_online_is_listed_once_and_in_order(self) -> None:
+        for number, user in enumerate(("ann", "ben", "cem", "dan", "eve")):
+            (self.one, self.other)[number % 2].joined(user)
+        self.other.joined("ann")
+        after, found = "", []
+        more = True
+        while more:
+            users, more, complete = self.found(self.one.context.operations.online(after, 2))
+            self.assertTrue(complete)
+            found += users
+            after = users[-1]
+        self.assertEqual(["ann", "ben", "cem", "dan", "eve"], found)
+
+    def test_who_is_erased_is_disconnected_everywhere_and_nothing_is_written_afterwards(self) -> None:
+        ann, there = self.one.joined("ann", {"goodbye": "1"}), self.other.joined("ann", {"goodbye": "1"})
+        ben = self.one.joined("ben")
+        self.brought(ann, self.send(ben, "ann"), on=self.one)
+        self.assertEqual(1, self.found(self.one.context.operations.erase("ann")))
+        for client in (ann, there):
+            self.assertIn(("Goodbye", [{"reason": "erased", "retryIn": 0}]), [(e.name, e.args) for e in client.read()])
+        for daemon in self.all:
+            daemon.clock.advance(60)
+        self.assertEqual({}, self.successResultOf(self.store.last_seen(["ann"])))
+        self.assertEqual(0, self.successResultOf(self.store.inbox("ann")).cursor)
+        self.assertEqual((), self.one.hub.sessions("ann"))

@@ -144,12 +144,12 @@ class TestVersions(StoreTestCase):
                 "DROP TABLE held",
                 "DROP TABLE lines",
                 "ALTER TABLE messages DROP COLUMN extra",
-                "ALTER TABLE users DROP COLUMN rooms",
+                *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
                 "DROP TABLE revocations",
                 "DROP TABLE blocks",
                 "UPDATE messages SET own = 0 WHERE own < 0",
                 "UPDATE thread SET own = 0 WHERE own < 0",
-                *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
+                *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener", "erased")],
                 "PRAGMA user_version = 1",
             ):
                 connection.execute(statement)

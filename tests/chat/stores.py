@@ -145,8 +145,14 @@ class AskedStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self._ask("history", user, peer, before=before, limit=limit)
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self._ask("conversations", user, limit)
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self._ask("conversations", user, limit, **({} if before is None else {"before": before}))
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self._ask("rooms", user)
+
+    def erase(self, user: str) -> Deferred[int]:
+        return self._ask("erase", user)
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._ask("mark_read", user, peer, mid)

@@ -103,6 +103,19 @@ class MessageTests(BlockTestCase):
         self.assertEqual(self.mids(eve, "ann"), [before["mid"]])
         self.assertEqual((self.daemon.counters.blocked, self.daemon.counters.sent), (1, 2))
 
+    def test_that_earlier_messages_are_read_is_not_told_to_whom_the_reader_blocks(self) -> None:
+        ann, eve = self.daemon.joined("ann"), self.daemon.joined("eve", {"receipts": "1"})
+        mids = [self.sent(eve, "ann")["mid"] for _ in range(3)]
+        ann.pong()
+        ann.ask("Block", {"pId": "eve"})
+        self.assertEqual(ann.ask("Read", {"pId": "eve", "mid": mids[0]}), {"ER": 0})
+        self.assertNotIn(3, [one["STATUS"] for one in eve.events("RESPSTATUS")])
+        ann.ask("Unblock", {"pId": "eve"})
+        eve.ask("Block", {"pId": "ann"})  # which is no reason
+        self.assertEqual(ann.ask("Read", {"pId": "eve", "mid": mids[1]}), {"ER": 0})
+        self.assertEqual([one["mid"] for one in eve.events("RESPSTATUS") if one["STATUS"] == 3], [mids[1]])
+        self.assertEqual(ann.ask("Conversations")[0]["unread"], 1)
+
     def test_by_setting_it_is_refused_with_the_reason(self) -> None:
         self.daemon = self.made(refuse_blocked=True)
         ann, eve = self.daemon.joined("ann"), self.daemon.joined("eve")

@@ -9,17 +9,24 @@ from zope.interface.verify import verifyObject
 
 from kschat.chat.bus import BusEvent, IBus, Wants
 from kschat.chat.cluster_commands import (
+    Buckets,
     Carbon,
     ClusterCommand,
     CursorRequest,
     CursorWritten,
+    DaemonStatus,
     Disconnect,
     Emit,
+    Erased,
+    OnlineListed,
+    OnlineRequest,
     Receipt,
     Replaced,
     SocketInfo,
     SocketsListed,
     SocketsRequest,
+    StatusRequest,
+    StatusTold,
     Typing,
 )
 
@@ -42,6 +49,16 @@ COMMANDS: Sequence[ClusterCommand] = (
     CursorWritten("q"),
     SocketsRequest("q"),
     SocketsListed("q", (SocketInfo("id", "192.0.2.7:1", 4, 1.5),)),
+    Erased(),
+    StatusRequest("q"),
+    StatusTold(
+        "q",
+        DaemonStatus(
+            "h:1", "0", 1.5, 1, 2, 3, {"sent": 2**40}, {}, {"store": True}, {"store": Buckets((0.5,), (0, 1))}
+        ),
+    ),
+    OnlineRequest("q", "é", 1000),
+    OnlineListed("q", ("ann", "😀")),
 )
 
 #: Users' ids that others use for patterns, keys and the like.
@@ -149,6 +166,10 @@ class BusContract(TestCase):
         await self.settle()
         self.assertEqual(await bus.online(["nobody", "ann"]), {"nobody": False, "ann": False})
 
+    async def test_it_knows_that_there_is_one_daemon(self) -> None:
+        ((bus, _),) = await self.together(1)
+        self.assertEqual(await bus.daemons(), 1)
+
 
 class BusesContract(BusContract):
     """For buses that connect several daemons."""
@@ -183,6 +204,10 @@ class BusesContract(BusContract):
         one.publish(users, Emit(b'["hello"]'))
         await self.settle()
         self.assertEqual(sorted(heard.commands), sorted((user, Emit(b'["hello"]')) for user in users[::2]))
+
+    async def test_it_knows_how_many_daemons_there_are(self) -> None:
+        found = await self.together(3)
+        self.assertEqual([await bus.daemons() for bus, _ in found], [3, 3, 3])
 
     async def test_a_word_to_all_is_heard_by_all_others(self) -> None:
         daemons = await self.together(3)

@@ -174,6 +174,9 @@ class CircleBus:
                 if member is not self:
                     self._circle.hear(member, None, command)
 
+    def daemons(self) -> Deferred[int | None]:
+        return succeed(len(self._circle.members) if self.up else None)
+
     def want(self, wants: Wants) -> None:
         self.wants = wants
         if self.up:

@@ -148,8 +148,14 @@ class LateStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self.answers.to(lambda: self._memory.history(user, peer, before=before, limit=limit))
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self.answers.to(lambda: self._memory.conversations(user, limit))
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self.answers.to(lambda: self._memory.conversations(user, limit, before=before))
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self.answers.to(lambda: self._memory.rooms(user))
+
+    def erase(self, user: str) -> Deferred[int]:
+        return self.answers.to(lambda: self._memory.erase(user))
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self.answers.to(lambda: self._memory.mark_read(user, peer, mid))

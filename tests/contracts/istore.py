@@ -947,6 +947,162 @@ class BlockContract(Contract):
         self.assertEqual([one.refused is not None for one in answers], [n % 2 == 0 for n in range(len(pairs))])
 
 
+class ListPageContract(Contract):
+    """Conversations in pages, and the rooms of a user."""
+
+    async def test_conversations_are_read_in_pages(self) -> None:
+        store = await self.make_store()
+        for room in ("#r", "#s", "#empty"):
+            await store.join(room, "ann", 10)
+            await store.join(room, "ben", 10)
+        peers = ["a", "#r", "b", "c", "#s", "d", "e"]
+        await store.append([message("ben", peer) if peer[0] == "#" else message(peer, "ann") for peer in peers[:4]])
+        await self.settle(store)
+        await store.append([message("ben", peer) if peer[0] == "#" else message(peer, "ann") for peer in peers[4:]])
+        # One of the older ones is a newer one now.
+        await store.append([message("ann", "b")])
+        expected = ["b", "e", "d", "#s", "c", "#r", "a"]
+        for settled in (False, True):
+            if settled:
+                await self.settle(store)
+            for limit in (1, 2, 3, 7, 10):
+                found: list[Conversation] = []
+                while True:
+                    page = await store.conversations("ann", limit, before=found[-1].last.mid if found else None)
+                    found += page
+                    if not page:
+                        break
+                self.assertEqual([one.peer for one in found], expected, limit)
+        self.assertEqual(await store.conversations("ann", 10, before="no mid"), [])
+        self.assertEqual(await store.conversations("nobody", 10, before=mid(2**62)), [])
+
+    async def test_the_rooms_of_a_user_are_listed(self) -> None:
+        store = await self.make_store()
+        for room in ("#r", "#s", "#t"):
+            await store.join(room, "ann", 10)
+        await store.append([message("ann", "#r"), message("ann", "ben")])
+        await store.leave("#t", "ann")
+        self.assertEqual(sorted(await store.rooms("ann")), ["#r", "#s"])
+        self.assertEqual(await store.rooms("ben"), [])
+        self.assertEqual(await store.rooms("nobody"), [])
+
+
+class EraseContract(Contract):
+    """A user is erased, and others keep what is theirs."""
+
+    async def talked(self) -> tuple[IStore, list[Message]]:
+        """A store in which Ann talks with everybody, and the messages in which she has no part."""
+        store = await self.make_store()
+        for room, users in (("#r", ("ann", "ben", "cem")), ("#left", ("ann", "ben")), ("#hers", ("ann",))):
+            for user in users:
+                await store.join(room, user, 10)
+        large = Raw(b'"%b"' % (b"x" * 5000))
+        batches = [
+            [message("ann", "ben", cid="1"), message("ben", "ann", cid="1"), message("cem", "ben")],
+            [message("ann", "ann"), message("ann", "#hers"), message("ann", "#left", cid="2", msg=large)],
+            [message("ben", "#r", cid="2"), message("ann", "#r", attachments=(b"x",)), message("cem", "#r")],
+            [message("ben", "#left"), message("ann", "cem", msg=large, cid="3"), message("ben", "cem")],
+        ]
+        kept: list[Message] = []
+        for batch in batches:
+            kept += [
+                one.message
+                for one in await store.append(batch)
+                if "ann" not in (one.message.sender, one.message.recipient)
+            ]
+            await self.settle(store)
+        await store.leave("#left", "ann")
+        await store.block("ann", "dan", 10)
+        await store.block("ben", "ann", 10)
+        await store.block("ben", "dan", 10)
+        await store.mark_read("ann", "ben", kept[0].mid)
+        await store.save_progress(Progress({"ann": 2, "ben": 1}, {"ann": 1000, "ben": 2000}))
+        return store, kept
+
+    async def test_nothing_of_the_user_is_found_any_more(self) -> None:
+        store, _ = await self.talked()
+        before = (await store.read("ann", 0, 100)).last
+        self.assertEqual(await store.erase("ann"), 7)
+        await self.settle(store)
+        self.assertEqual(
+            (list((await store.read("ann", 0, 100)).entries), await store.conversations("ann", 10)), ([], [])
+        )
+        self.assertEqual((await store.rooms("ann"), await store.blocked("ann")), ([], []))
+        self.assertEqual(await store.blocks("ben", ["ann", "dan"]), Blocks(frozenset(["dan"])))
+        self.assertEqual(await store.last_seen(["ann", "ben"]), {"ben": 2000})
+        self.assertEqual((await store.inbox("ann")).cursor, 0)
+        for room in ("#r", "#left", "#hers"):
+            self.assertNotIn("ann", await store.members(room))
+        for user in ("ben", "cem"):
+            self.assertEqual(await store.history(user, "ann", before=None, limit=10), Page((), False))
+            self.assertNotIn("ann", [one.peer for one in await store.conversations(user, 10)])
+        # Who comes back is a new user, and no offset is given twice.
+        (again,) = await store.append([message("cem", "ann")])
+        self.assertGreater(again.places[0][1], before)
+        self.assertEqual((await store.read("ann", 0, 10)).entries, [Entry(again.places[0][1], again.message)])
+        self.assertEqual([one.repeat for one in await store.append([message("ann", "cem", cid="3")])], [False])
+
+    async def test_others_keep_what_is_theirs(self) -> None:
+        store, kept = await self.talked()
+        ends = {user: (await store.read(user, 0, 100)).last for user in ("ben", "cem")}
+        await store.erase("ann")
+        await self.settle(store)
+        for user in ("ben", "cem"):
+            expected = [
+                one
+                for one in kept
+                if one.sender != user and (one.recipient in (user, "#r") or (user, one.recipient) == ("ben", "#left"))
+            ]
+            found: list[Entry] = []
+            while True:
+                page = await store.read(user, found[-1].offset if found else 0, 1)
+                if not page.entries:
+                    break
+                found += page.entries
+            self.assertEqual([entry.message for entry in found], expected, user)
+            self.assertGreaterEqual(page.last, ends[user])
+        self.assertEqual(
+            [one.sender for one in (await store.history("ben", "#r", before=None, limit=10)).messages], ["ben", "cem"]
+        )
+        listed = {one.peer: one.last for one in await store.conversations("ben", 10)}
+        self.assertEqual(set(listed), {"cem", "#r", "#left"})
+        self.assertEqual(listed["#left"].sender, "ben")
+        # Offsets go on beyond those that were given.
+        for user in ("ben", "cem"):
+            (one,) = await store.append([message("dan", user)] if user == "cem" else [message("eve", user)])
+            self.assertGreater(one.places[0][1], ends[user])
+            page = await store.read(user, ends[user], 10)
+            self.assertEqual([entry.message for entry in page.entries], [one.message])
+        self.assertEqual((await store.append([message("ben", "#r", cid="2")]))[0].repeat, True)
+        self.assertIsNone((await store.append([message("cem", "ann")]))[0].refused)
+        self.assertIsNone((await store.append([message("ann", "ben")]))[0].refused)
+
+    async def test_erasing_again_or_nobody_changes_nothing(self) -> None:
+        store, _ = await self.talked()
+        self.assertEqual(await store.erase("nobody"), 0)
+        await store.erase("ann")
+        before = [await store.conversations(user, 10) for user in ("ben", "cem")]
+        self.assertEqual(await store.erase("ann"), 0)
+        self.assertEqual([await store.conversations(user, 10) for user in ("ben", "cem")], before)
+
+    async def test_many_messages_are_erased_in_steps_beside_others(self) -> None:
+        store = await self.make_store()
+        for user in ("ann", "ben"):
+            await store.join("#r", user, 10)
+        for number in range(10):
+            batch = [message("ann", f"user {number}{n % 10}") for n in range(100)]
+            batch += [message("ann" if n % 2 else "ben", "#r") for n in range(50)]
+            await store.append(batch)
+        await self.settle(store)
+        erasing = store.erase("ann")
+        (beside,) = await store.append([message("ben", "cem")])
+        self.assertEqual(await erasing, 10 * 125)
+        self.assertEqual((await store.read("cem", 0, 10)).entries, [Entry(beside.places[0][1], beside.message)])
+        self.assertEqual(await store.conversations("user 55", 10), [])
+        page = await store.history("ben", "#r", before=None, limit=1000)
+        self.assertEqual((len(page.messages), {one.sender for one in page.messages}), (250, {"ben"}))
+
+
 class StoreContract(
     BlockContract,
     AppendContract,
@@ -954,6 +1110,8 @@ class StoreContract(
     InboxContract,
     PageContract,
     ListContract,
+    ListPageContract,
+    EraseContract,
     ConversationContract,
     RoomContract,
     RevocationContract,

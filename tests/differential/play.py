@@ -478,9 +478,13 @@ class Play:
         number = self._mid(user, to, which)
         mid = f"{number:016x}00000000"
         _same(await self._ask(player, "Read", {"pId": to, "mid": mid}), {"ER": 0}, "the answer to Read")
-        if self._oracle.read(user, to, number) and to[0] != "#":
-            self._oracle.tell(
-                lambda device: device.user == to and "receipts" in device.options, ("RESPSTATUS", f"3 {mid}")
+        oracle, pair = self._oracle, (user, to)
+        unsettled = pair in oracle.unsettled
+        if oracle.read(user, to, number) and to[0] != "#" and (unsettled or pair not in oracle.blocks):
+            oracle.tell(
+                lambda device: device.user == to and "receipts" in device.options and not unsettled,
+                ("RESPSTATUS", f"3 {mid}"),
+                lambda device: device.user == to and "receipts" in device.options,
             )
 
     def _mid(self, user: str, peer: str, which: int) -> int:

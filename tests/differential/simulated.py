@@ -129,8 +129,14 @@ class FarStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self._reads.ask(lambda: self._store.history(user, peer, before=before, limit=limit))
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self._reads.ask(lambda: self._store.conversations(user, limit))
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self._reads.ask(lambda: self._store.conversations(user, limit, before=before))
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self._reads.ask(lambda: self._store.rooms(user))
+
+    def erase(self, user: str) -> Deferred[int]:
+        return self._writes.ask(lambda: self._store.erase(user))
 
     def mark_read(self, user: str, peer: str, mid: str) -> Deferred[bool]:
         return self._writes.ask(lambda: self._store.mark_read(user, peer, mid))
@@ -315,6 +321,9 @@ class FarBus:
 
     def unlisten(self, user: str) -> None:
         self._listens.up.put(lambda: self.listening.discard(user))
+
+    def daemons(self) -> Deferred[int | None]:
+        return self._publishes.ask(lambda: succeed(len(self._hall.buses)))
 
     def watch(self, user: str) -> None:
         self._subscribed(self.watching, user)

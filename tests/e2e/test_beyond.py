@@ -106,11 +106,12 @@ class _Beyond(ChatTestCase):
         await b.disconnect()
         await plain.emit("Conversations")
         self.assertEqual([], [name for name in names(plain) if name == "RESPUPDATE"])
+        await plain.disconnect()
+        await self.daemon.health_becomes(sockets=1)
         await a.emit("Delete", {"mid": second["mid"]})
         (page,) = await a.emit("History", {"pId": bob})
         self.assertEqual({"👍": [bob]}, page["MSG"][0]["reactions"])
         self.assertEqual((None, True), (page["MSG"][1]["msg"], "deleted" in page["MSG"][1]))
-        await plain.disconnect()
         b = await self.join(bob, updates=1)
         kinds = []
         while "delete" not in kinds:

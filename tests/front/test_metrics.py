@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.chat.hub import LIVE_SECONDS
+from kschat.counters import SECONDS, SHOWN_SECONDS
 from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, DaemonCollector, Metrics
 from tests.chat.house import House
 from tests.contracts.made import message
@@ -86,6 +87,9 @@ class MetricsTests(SynchronousTestCase):
             [told[f"kschat_batch_seconds_{kind}", step] for step in ("store", "route") for kind in ("count", "sum")],
             [1, 2, 1, 3],
         )
+
+    def test_bounds_that_are_shown_are_bounds(self) -> None:
+        self.assertLessEqual(set(SHOWN_SECONDS), set(SECONDS))
 
     def test_a_message_s_time_is_counted_until_its_ack_its_writing_and_its_delivery(self) -> None:
         ann, ben = self.house.guest("ann"), self.house.guest("ben")

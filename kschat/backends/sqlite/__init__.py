@@ -10,6 +10,7 @@
 - ``memtable``     ``MemTable``: messages that are durable and not yet in the index tables
 - ``index``        moves messages into the index tables (inbox, thread, cids)
 - ``retention``    deletes messages that are too old or too many
+- ``erasure``      erases a user
 - ``queries``      reads from the tables and the ``MemTable`` together
 - ``revoked``      the table of revoked tokens
 - ``rows``         converts a message to a row and back

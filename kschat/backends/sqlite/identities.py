@@ -82,6 +82,7 @@ class IdentityMap:
     def __init__(self, connection: sqlite3.Connection, base: int) -> None:
         self._execute = connection.execute
         self._base = base
+        self._floor = self._erased()
         self._users: dict[str, User] = {}
         self._rooms: dict[str, Room] = {}
         self._members = 0
@@ -100,14 +101,15 @@ class IdentityMap:
         if user is not None:
             return user
         row = self._execute(
-            "SELECT id, max(floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
+            "SELECT id, max(floor, given, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
             "FROM users WHERE name = ?",
             (name,),
         ).fetchone()
         if row is None:
             if not make:
                 return None
-            row = (self._execute("INSERT INTO users (name) VALUES (?)", (name,)).lastrowid, 0)
+            made = self._execute("INSERT INTO users (name, floor) VALUES (?, ?)", (name, self._floor))
+            row = (made.lastrowid, self._floor)
         user = self._users[name] = User(row[0], name, max(row[1], self._base))
         return user
 
@@ -183,8 +185,14 @@ class IdentityMap:
         if direction is not None:
             direction.blocked = blocked
 
+    def _erased(self) -> int:
+        """The greatest offset in an inbox that was erased."""
+        (erased,) = self._execute("SELECT erased FROM progress").fetchone()
+        return int(erased)
+
     def forget(self) -> None:
         """Empty the cache. All messages must be in the index tables."""
+        self._floor = self._erased()
         self._users.clear()
         self._rooms.clear()
         self._members = 0

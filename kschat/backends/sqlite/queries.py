@@ -36,7 +36,7 @@ from kschat.chat.revocation import NumberedRevocation
 Threads: TypeAlias = Mapping[tuple[str, str] | str, Sequence[Message]]
 
 INBOX: Final = (
-    "SELECT cursor, floor, max(floor, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
+    "SELECT cursor, floor, max(floor, given, coalesce((SELECT max(offset) FROM inbox WHERE user = users.id), 0)) "
     "FROM users WHERE name = ?"
 )
 
@@ -56,17 +56,20 @@ _MINE_OF_ROOM: Final = (
     "CROSS JOIN participants p ON p.user = u.id AND p.conversation = c.id WHERE u.name = :user AND c.room = :peer"
 )
 
+#: Messages, a part at a time: whose they are.
+LOOKED_THROUGH: Final = "SELECT id, sender, recipient, extra FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+
 HISTORY: Final = (
     f"SELECT {COLUMNS} FROM thread CROSS JOIN messages m ON m.id = thread.message "
     "WHERE thread.conversation = ? AND thread.message < ? ORDER BY thread.message DESC LIMIT ?"
 )
 
-#: The conversations of a user whose indexed messages are the newest.
+#: The conversations of a user whose indexed messages are the newest, before one.
 _NEWEST: Final = (
-    "SELECT p.user, p.conversation, p.read, "
+    "SELECT * FROM (SELECT p.user, p.conversation, p.read, "
     "(SELECT max(message) FROM thread WHERE conversation = p.conversation) AS newest "
-    "FROM participants p WHERE p.user = (SELECT id FROM users WHERE name = ?) "
-    "ORDER BY newest DESC LIMIT ?"
+    "FROM participants p WHERE p.user = (SELECT id FROM users WHERE name = ?)) "
+    "WHERE newest < ? OR newest IS NULL ORDER BY newest DESC LIMIT ?"
 )
 
 #: Of conversations ``mine``: the newest message, and how many of others were not read: how far all messages, and one's
@@ -139,6 +142,9 @@ BLOCKERS_AMONG: Final = (
     "SELECT v.name FROM users u CROSS JOIN users v CROSS JOIN blocks b ON b.user = v.id AND b.peer = u.id "
     "WHERE u.name = ? AND v.name IN ({})"
 )
+
+#: Messages that are looked through by one query.
+LOOK_THROUGH: Final = 2000
 
 #: Names of one statement.
 _NAMES: Final = 500
@@ -242,23 +248,31 @@ class Queries:
             page.append(message)
         return Page(tuple(reversed(page)), False)
 
-    def conversations(self, memtable: MemTable, user: str, limit: int) -> list[Conversation]:
-        threads = memtable.threads
+    def rooms(self, memtable: MemTable, user: str) -> list[str]:
+        return [room for (room,) in self._execute(ROOMS, (user,)).fetchall()]
+
+    def conversations(self, memtable: MemTable, user: str, limit: int, before: str | None = None) -> list[Conversation]:
+        number = MAX_NUMBER if before is None else parse_number(before)
+        if number is None:
+            return []
+        threads, bound = memtable.threads, first_mid(number)
         # At once, since another thread may sort what is recent meanwhile.
         mine: set[tuple[str, str] | str] = set(memtable.direct.get(user, ()))
         # In one transaction, since unread messages are counted here by what is beyond the tables.
         self._execute("BEGIN")
         try:
-            rows = self._execute(CONVERSATIONS, (user, limit)).fetchall()
             mine |= {room for (room,) in self._execute(ROOMS, (user,)) if room in threads}
-            newest = nlargest(limit, mine, key=lambda key: threads[key][-1].mid)
+            # Those that a newer message puts on an earlier page take no place on this one.
+            beyond = {key for key in mine if threads[key][-1].mid >= bound} if before is not None else set()
+            rows = self._execute(CONVERSATIONS, (user, number, limit + len(beyond))).fetchall()
+            newest = nlargest(limit, mine - beyond, key=lambda key: threads[key][-1].mid)
             rows += [row for key in newest if (row := self._overview_of(user, key)) is not None]
         finally:
             self._execute("COMMIT")
         found = {}
         for row in rows:
             one = _conversation(user, row, threads, memtable)
-            if one is not None:
+            if one is not None and one.last.mid < bound:
                 found[one.peer] = one
         return sorted(found.values(), key=lambda one: one.last.mid, reverse=True)[:limit]
 
@@ -275,6 +289,17 @@ class Queries:
                 names.update(name for (name,) in asked.fetchall())
             found.append(names)
         return Blocks(frozenset(found[0]), frozenset(found[1]))
+
+    def messages_of(
+        self, memtable: MemTable, user: int, name: str, after: int
+    ) -> tuple[list[int], list[int], int | None]:
+        """Among the next messages, those from and to a user; those of others that may have a reaction of the user; and
+        after which one to go on, None at the end."""
+        rows = self._execute(LOOKED_THROUGH, (after, LOOK_THROUGH)).fetchall()
+        found = [id_ for id_, sender, recipient, _ in rows if user in (sender, recipient)]
+        encoded = name.encode()
+        reacted = [id_ for id_, *of, extra in rows if extra is not None and encoded in extra and user not in of]
+        return found, reacted, rows[-1][0] if len(rows) == LOOK_THROUGH else None
 
     def revocations(self, memtable: MemTable, after: int, limit: int) -> list[NumberedRevocation]:
         return revoked.after(self._connection, after, limit)

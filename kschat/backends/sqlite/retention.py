@@ -118,8 +118,10 @@ BEYOND_NEWEST: Final = "SELECT offset FROM inbox WHERE user = ? ORDER BY offset 
 OLDEST_OF_INBOX: Final = (
     "INSERT INTO temp.doomed SELECT message FROM inbox WHERE user = ? AND offset <= ? ORDER BY offset LIMIT ?"
 )
+#: Of the oldest, those with these numbers: where messages were erased, the numbers have holes.
 OLDEST_OF_THREAD: Final = (
-    "INSERT INTO temp.doomed SELECT message FROM thread WHERE conversation = ? ORDER BY message LIMIT ?"
+    "INSERT INTO temp.doomed SELECT message FROM ("
+    "SELECT message, total FROM thread WHERE conversation = ? ORDER BY message LIMIT ?) WHERE total <= ?"
 )
 
 
@@ -212,7 +214,7 @@ class Retention:
             )
         elif self._threads_after is not None:
             full, self._threads_after = self._look(FULL_THREADS, "conversations", self._threads_after)
-            self._threads.extend((thread, last - first - self._most) for thread, first, last in full)
+            self._threads.extend((thread, last - self._most) for thread, _, last in full)
         else:
             self._now = None
         return False
@@ -276,16 +278,17 @@ class Retention:
         if upto < beyond:
             self._inboxes.appendleft((user, beyond))
 
-    def _trim_thread(self, conversation: int, count: int) -> None:
-        piece = min(count, PIECE_ROWS // 4)
-        self._rows += 3 * self._execute(OLDEST_OF_THREAD, (conversation, piece)).rowcount
+    def _trim_thread(self, conversation: int, beyond: int) -> None:
+        piece = PIECE_ROWS // 4
+        count = self._execute(OLDEST_OF_THREAD, (conversation, piece, beyond)).rowcount
+        self._rows += 3 * count
         self._execute(
             "DELETE FROM thread WHERE conversation = ? AND message <= (SELECT max(id) FROM temp.doomed)",
             (conversation,),
         )
         self._delete_unheld()
-        if count > piece:
-            self._threads.appendleft((conversation, count - piece))
+        if count == piece:
+            self._threads.appendleft((conversation, beyond))
 
     def _delete_unheld(self) -> None:
         for statement in SPARE:

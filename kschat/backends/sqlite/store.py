@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
@@ -188,11 +189,35 @@ class SqliteStore:
     def history(self, user: str, peer: str, *, before: str | None, limit: int) -> Deferred[Page]:
         return self._browser.ask(Queries.history, user, peer, before, limit) if self._running else _stopped()
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return self._browser.ask(Queries.conversations, user, limit) if self._running else _stopped()
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        return self._browser.ask(Queries.conversations, user, limit, before) if self._running else _stopped()
 
     def members(self, room: str) -> Deferred[list[str]]:
         return self._reader.ask(Queries.members, room) if self._running else _stopped()
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        return self._reader.ask(Queries.rooms, user) if self._running else _stopped()
+
+    def erase(self, user: str) -> Deferred[int]:
+        """See ``IStore``. All messages are looked through, beside history queries."""
+        return Deferred.fromCoroutine(self._erase(user)) if self._running else _stopped()
+
+    async def _erase(self, name: str) -> int:
+        user = await self._writer.between(lambda transactions: transactions.begin_erasing(name))
+        if user is None:
+            return 0
+        erased = 0
+        after: int | None = 0
+        while after is not None:
+            found, reacted, after = await self._browser.ask(Queries.messages_of, user, name, after)
+            erased += len(found)
+            if reacted:
+                await self._writer.between(partial(Transactions.erase_reactions, ids=reacted, name=name))
+            while found:
+                found = await self._writer.between(partial(Transactions.erase_messages, ids=found))
+        while (more := await self._writer.between(partial(Transactions.finish_erasing, user=user))) is not None:
+            erased += more
+        return erased
 
     def settle(self) -> Deferred[None]:
         """Index all messages now. For tests and benches."""

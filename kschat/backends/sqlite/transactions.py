@@ -6,12 +6,14 @@ import sqlite3
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Final
 
 from kschat.backends.sqlite import revoked, updates
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
+from kschat.backends.sqlite.erasure import Erasure
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.retention import Retention
@@ -85,6 +87,7 @@ class Transactions:
                 settings.retention_messages,
                 self.database.base,
             )
+            self._erasure = Erasure(self.database.connection)
         except BaseException:
             self.database.close()
             raise
@@ -156,7 +159,7 @@ class Transactions:
         many = self.database.connection.executemany
         many("UPDATE users SET cursor = max(cursor, ?) WHERE id = ?", cursors)
         many(
-            "INSERT INTO users (name, seen) VALUES (?, ?) "
+            "INSERT INTO users (name, seen, floor) VALUES (?, ?, (SELECT erased FROM progress)) "
             "ON CONFLICT (name) DO UPDATE SET seen = max(coalesce(seen, 0), excluded.seen)",
             list(progress.seen.items()),
         )
@@ -325,6 +328,50 @@ class Transactions:
                 gone = self.retention.step()
         if gone:
             self._appender.forget()
+
+    def begin_erasing(self, name: str) -> int | None:
+        """Begin to erase a user: the user is in no room any more. Returns the user's number; None if there is none."""
+        with self._erasing():
+            user = self._erasure.user(name)
+            if user is not None:
+                self._erasure.leave(user)
+        return user
+
+    def erase_messages(self, ids: Sequence[int]) -> list[int]:
+        """Delete the first of some messages; return the others."""
+        with self._erasing():
+            return self._erasure.messages(ids)
+
+    def erase_reactions(self, ids: Sequence[int], name: str) -> None:
+        """Take the reactions of a user to some messages back."""
+        with self._erasing():
+            self._erasure.reactions(ids, name)
+
+    def finish_erasing(self, user: int) -> int | None:
+        """Do one of the last steps of erasing; return how many messages were deleted, None if this was the last."""
+        with self._erasing():
+            erased = self._erasure.left_over(user)
+            if erased or self._erasure.inbox(user):
+                return erased
+            self._erasure.forget(user)
+        # What is reported as erased must not come back after a loss of power.
+        self.database.begin()
+        self._execute("COMMIT")
+        return None
+
+    @contextmanager
+    def _erasing(self) -> Iterator[None]:
+        """A transaction in which what is deleted is overwritten in the file."""
+        if len(self.memtable):
+            self.index()
+        (before,) = self._execute("PRAGMA secure_delete").fetchone()
+        self._execute("PRAGMA secure_delete = ON")
+        try:
+            with self.database.in_passing():
+                yield
+        finally:
+            self._execute(f"PRAGMA secure_delete = {before}")
+        self._appender.forget()
 
     def _index_what_was_left(self, known: FileIdentity | None) -> None:
         """Index the messages that a crash left unindexed."""

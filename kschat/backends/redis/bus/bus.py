@@ -174,6 +174,11 @@ class RedisBus:
     def publish_all(self, command: ClusterCommand) -> None:
         self._put([self._all], command, self._origin)
 
+    def daemons(self) -> Deferred[int | None]:
+        if not self._is_up:
+            return succeed(None)
+        return self._registry.count().addErrback(_unknown)
+
     def want(self, wants: Wants) -> None:
         self._registry.want(wants)
 
@@ -324,6 +329,10 @@ class RedisBus:
     def _wanted(self, wants: Wants) -> None:
         if self._listener is not None:
             self._listener.on_wants(wants)
+
+
+def _unknown(failure: Failure) -> None:
+    failure.trap(RedisUnavailable, ResponseError)
 
 
 def _fire(

@@ -236,6 +236,10 @@ class PresenceRegistry:
             found.update({user: True if flag == 0x31 else absent for user, flag in zip(some, flags, strict=True)})
         return found
 
+    def count(self) -> Deferred[Any]:
+        """How many daemons there are. Fails as the client does."""
+        return self._client().do("ZCARD", self._prefix + b"daemons")
+
     async def leave(self) -> None:
         """Take all who are here off, and this daemon: it ends in good order."""
         now = b"0%d" % milliseconds(self._wall)

@@ -6,5 +6,6 @@
 - ``codec``        converts messages to their form in Redis and back
 - ``retention``    deletes expired messages
 - ``rewriting``    writes changed messages over the ones before
+- ``erasure``      erases a user
 - ``restored``     marks a Redis as restored from an older copy
 """

@@ -16,7 +16,8 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     y:CONV     stream  a copy of the stream, with those, that is being made to replace it
     x:changed  set     the conversations with any
     k:N:USERCID text   the cid of an update, for ``KNOWN_MILLISECONDS``
-    h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z)
+    h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z);
+                       whether there was any update (u), and how far an inbox was looked through to erase those (x)
     j:#ROOM    hash    how many messages there were when each member joined
     m:#ROOM    hash    the members: how many messages each has sent, and how many of others each has read
     o:N:#ROOMUSER zset each message of a member in a room: its number among the member's, by its number in the room
@@ -62,6 +63,7 @@ from kschat.backends.redis.store.codec import (
     rest_of,
     update_as_read,
 )
+from kschat.backends.redis.store.erasure import Erasure
 from kschat.backends.redis.store.retention import Retention
 from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
 from kschat.backends.redis.store.rewriting import Rewriting
@@ -110,6 +112,9 @@ MAX_TRIES: Final = 20
 
 #: Conversations that are looked at for those that are listed. Their order is known but for a minute.
 MAX_CANDIDATES: Final = 1500
+
+#: Conversations that are looked at for a page that is not the first: the order in Redis does not tell where it begins.
+MAX_PAGED_CANDIDATES: Final = 20_000
 
 
 @implementer(IStore)
@@ -373,6 +378,16 @@ class RedisStore:
         asked = self._client.write("block", lambda: packing.pack(*self._client.head(), what, user, peer, most))
         return asked.addCallback(lambda answer: self._done(answer, answer == 1, BlockListFull))
 
+    def erase(self, user: str) -> Deferred[int]:
+        """See ``IStore``. All keys are looked through, and all messages in rooms."""
+        erasure = Erasure(
+            self._client,
+            user,
+            done=lambda answer: self._done(answer, None),
+            unblock=lambda owner: self.unblock(owner, user),
+        )
+        return Deferred.fromCoroutine(erasure.run())
+
     def revoke(self, revocation: Revocation, *, now: int, most: int) -> Deferred[None]:
         asked = self._client.write("revoke", lambda: revoke_argument(self._client.head(), revocation, now, most))
         return asked.addCallback(lambda answer: self._done(answer, None, RevocationsFull))
@@ -433,11 +448,18 @@ class RedisStore:
             upto = id_of(number)
         return self._client.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
 
-    def conversations(self, user: str, limit: int) -> Deferred[list[Conversation]]:
-        return Deferred.fromCoroutine(self._conversations(user, limit))
+    def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
+        upto = ""
+        if before is not None:
+            number = parse_number(before)
+            if not number:
+                return succeed([])
+            upto = id_of(number)
+        return Deferred.fromCoroutine(self._conversations(user, limit, upto))
 
-    async def _conversations(self, user: str, limit: int) -> list[Conversation]:
-        listed = await self._client.read("conversations", user, limit, max(limit, MAX_CANDIDATES))
+    async def _conversations(self, user: str, limit: int, upto: str) -> list[Conversation]:
+        most = MAX_PAGED_CANDIDATES if upto else max(limit, MAX_CANDIDATES)
+        listed = await self._client.read("conversations", user, limit, most, upto)
         found: list[Conversation] = []
         beyond = deque((name[1:], id_) for name, id_, rest, *_ in listed if not rest)
         looked_up: deque[list[bytes]] = deque()
@@ -460,6 +482,11 @@ class RedisStore:
     def members(self, room: str) -> Deferred[list[str]]:
         found = self._client.ask("HKEYS", f"{self._client.prefix}m:{room}")
         return found.addCallback(lambda names: [name.decode() for name in names])
+
+    def rooms(self, user: str) -> Deferred[list[str]]:
+        # Rooms are listed with the conversations, each after a 0 ("0#" and all that begins so).
+        found = self._client.ask("ZRANGE", f"{self._client.prefix}v:{user}", 0, -1)
+        return found.addCallback(lambda names: [name[1:].decode() for name in names if name[:1] == b"0"])
 
     def blocked(self, user: str) -> Deferred[list[str]]:
         found = self._client.ask("SMEMBERS", f"{self._client.prefix}b:{user}")

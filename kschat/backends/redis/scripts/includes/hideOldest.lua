@@ -21,20 +21,21 @@ local function begin_behind(conversation, entry, senders)
   call('HSET', prefix .. 'h:' .. conversation, 'f', id_after(entry[1]), 'ft', oldest.total, 'fa', first)
 end
 
--- Hide messages of a conversation between two ids, ``most`` at most and as many as the step may; ``each`` is called with
--- each entry. How many they were.
+-- Hide messages of a conversation between two ids, whose numbers are not beyond ``most``, and as many as the step may;
+-- ``each`` is called with each entry. The number of the last one; nil if there was none.
 local function hide_oldest(conversation, from, upto, most, each)
-  local key, last, senders, count = prefix .. 'c:' .. conversation, nil, {}, 0
-  while count < most and not is_spent() do
+  local key, last, total, senders = prefix .. 'c:' .. conversation, nil, nil, {}
+  while not is_spent() do
     -- One by one, since nobody knows how large they are.
     local entry = call('XRANGE', key, from, upto, 'COUNT', 1)[1]
-    if not entry then
+    local message = entry and facts(entry)
+    if not entry or message.total > most then
       break
     end
-    senders[facts(entry).sender] = true
+    senders[message.sender] = true
     each(entry)
     spend(1, #entry[2][2])
-    count, last, from = count + 1, entry, '(' .. entry[1]
+    last, total, from = entry, message.total, '(' .. entry[1]
   end
   if last then
     local begin = hidden(conversation).from
@@ -42,5 +43,5 @@ local function hide_oldest(conversation, from, upto, most, each)
       begin_behind(conversation, last, senders)
     end
   end
-  return count
+  return total
 end

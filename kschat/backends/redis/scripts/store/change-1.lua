@@ -68,6 +68,7 @@ call('HSET', prefix .. 'w:' .. conversation, id, rest)
 call('SADD', prefix .. 'x:changed', conversation)
 call('UNLINK', prefix .. 'y:' .. conversation)
 local counts = prefix .. 'h:' .. conversation
+call('HSET', counts, 'u', 1)
 if call('HGET', counts, 'l') == id then
   call('HSET', counts, 'b', line == '' and id .. '=' .. rest or id .. ' ' .. line)
 end

@@ -4,6 +4,7 @@
 --   ARGV[1]  the user
 --   ARGV[2]  how many at most
 --   ARGV[3]  how many are examined: the user's list may be up to a minute out of date
+--   ARGV[4]  the id that the newest message of each must come before; '' for any
 -- Output:
 --   for each its side and name; the newest message's id; that message without its number ('' beyond some bytes: see
 --   messages); how many messages of others are unread; 1 if the message has its line only, or 0
@@ -15,17 +16,17 @@
 -- @include "standing"
 -- @include "pageBytes"
 
-local user, limit, most_candidates = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local user, limit, most_candidates, upto = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 -- Whatever may be among the newest, the newest first.
 local function candidates()
   local list = prefix .. 'v:' .. user
-  local border = call('ZREVRANGE', list, limit - 1, limit - 1, 'WITHSCORES')
+  local border = upto == '' and call('ZREVRANGE', list, limit - 1, limit - 1, 'WITHSCORES') or {}
   local least = border[2] and format('%.0f', border[2] - 61000) or '-inf'
   local found = {}
   for _, name in ipairs(call('ZREVRANGEBYSCORE', list, '+inf', least, 'LIMIT', 0, most_candidates)) do
     local newest = call('HGET', prefix .. 'h:' .. sub(name, 2), 'l')
-    if newest then
+    if newest and (upto == '' or is_before(newest, upto)) then
       local ms, count = match(newest, '^(%d+)-(%d+)$')
       found[#found + 1] = {name = name, id = newest, ms = tonumber(ms), count = tonumber(count)}
     end

@@ -10,6 +10,7 @@
 --   1 if there may be more to do, or 0
 
 -- @include "hideOldest"
+-- @include "release"
 -- @include "removeMessage"
 -- @include "trimInbox"
 -- @include "usersOf"
@@ -36,37 +37,23 @@ local function is_held(conversation, entry, oldest)
   return first and not is_before(message.place, first)
 end
 
--- An inbox holds a message no longer. ``begin`` is what its conversation begins with.
-local function release(conversation, id, begin)
-  local held = false
-  if is_room(conversation) and call('HEXISTS', prefix .. 'n:' .. conversation, id) == 1 then
-    held = call('HINCRBY', prefix .. 'n:' .. conversation, id, -1) > 0
-  end
-  if not held and begin ~= '-' and is_before(id, begin) then
-    local entry = call('XRANGE', prefix .. 'c:' .. conversation, id, id)[1]
-    if entry then
-      spend(0, #entry[2][2])
-      remove_message(conversation, entry)
-    end
-  end
-end
-
 -- Both return whether there may be more to do.
 
 local function sweep_conversation(conversation)
   local gone = hidden(conversation)
-  local excess = tonumber(call('HGET', prefix .. 'h:' .. conversation, 't') or 0) - gone.total - bound
-  if excess <= 0 then
+  -- By the numbers of the messages, in which erased ones have left holes.
+  local beyond = tonumber(call('HGET', prefix .. 'h:' .. conversation, 't') or 0) - bound
+  if beyond <= gone.total then
     return false
   end
   -- It stays the same while this conversation is looked at.
   local oldest = not is_room(conversation) and oldest_held(conversation)
-  local count = hide_oldest(conversation, gone.from, '+', excess, function(entry)
+  local last = hide_oldest(conversation, gone.from, '+', beyond, function(entry)
     if not is_held(conversation, entry, oldest) then
       remove_message(conversation, entry)
     end
   end)
-  return count < excess and is_spent()
+  return (last or 0) < beyond and is_spent()
 end
 
 local function sweep_inbox(user)

@@ -7,29 +7,20 @@
 -- Output:
 --   1 if there may be more to do, or 0
 
--- @include "inboxEnd"
+-- @include "forgetInbox"
 -- @include "sweepByAge"
 -- @include "trimInbox"
 
 local bound, entries, bytes, milliseconds = unpack(cmsgpack.unpack(ARGV[1]))
 
 -- An inbox has been empty for as long as messages are kept. If its user was not seen for as long either, nothing of it
--- is kept. New inboxes begin beyond the offsets that this one gave.
+-- is kept.
 local function forget_user(user)
   local seen = tonumber(call('HGET', prefix .. 'u:' .. user, 's') or 0)
   if seen >= time_of(bound) then
     return seen
   end
-  local key = prefix .. 'i:' .. user
-  local last = inbox_end(key)
-  if last > 0 then
-    local global = call('HMGET', prefix .. 'g', 'generation', 'floor')
-    local given = last - (tonumber(global[1]) - 1) * GENERATION
-    if given > tonumber(global[2] or 0) then
-      call('HSET', prefix .. 'g', 'floor', format('%.0f', given))
-    end
-  end
-  call('DEL', key, prefix .. 'u:' .. user)
+  forget_inbox(user)
   return 'gone'
 end
 

@@ -1,0 +1,60 @@
+"""Says how this daemon is: ``DaemonStatus``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from kschat.chat.clocks import WallClock
+from kschat.chat.cluster_commands import Buckets, DaemonStatus
+from kschat.chat.hub import Hub
+from kschat.chat.message import Error
+from kschat.counters import Counters
+
+#: Of ``Counters``: the numbers that a status has.
+COUNTED: Final = ("sent", "repeated", "delivered", "confirmed", "batches", "unrouted", "blocked", "turned_away")
+
+
+class Reporter:
+    """Says how a daemon is.
+
+    Args:
+        hub: has the users and sockets.
+        counters: count.
+        wall: the time of day.
+        name: of the daemon: its machine and its process.
+        version: of kschat.
+    """
+
+    def __init__(self, *, hub: Hub, counters: Counters, wall: WallClock, name: str, version: str) -> None:
+        self._hub = hub
+        self._counters = counters
+        self._name = name
+        self._version = version
+        self._since = wall()
+        self._connections: Callable[[], int] = lambda: 0
+        self._services: Callable[[], Mapping[str, bool | None]] = dict
+
+    def shows(self, *, connections: Callable[[], int], services: Callable[[], Mapping[str, bool | None]]) -> None:
+        """What the chat does not know: TCP connections, and the services; None for one that the daemon does not use."""
+        self._connections = connections
+        self._services = services
+
+    def status(self) -> DaemonStatus:
+        """How the daemon is now."""
+        counters = self._counters
+        return DaemonStatus(
+            name=self._name,
+            version=self._version,
+            since=self._since,
+            connections=self._connections(),
+            sockets=self._hub.sockets,
+            users=self._hub.users,
+            counts={name: getattr(counters, name) for name in COUNTED},
+            refused={Error(code).name.lower(): count for code, count in counters.refused.items()},
+            services={name: up for name, up in self._services().items() if up is not None},
+            latency={
+                name: Buckets(tuple(found.bounds), tuple(found.counts))
+                for name, found in (counters.message_seconds | counters.batch_seconds).items()
+            },
+        )
