@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-#: Upper bounds of buckets. Seconds of messages and batches, from a quarter of a millisecond to ten seconds: each is some
-#: quarter more than the one before (the series R10 of ISO 3).
+#: Upper bounds of buckets. Seconds of messages and batches, from a quarter of a millisecond to ten seconds: each is a
+#: quarter more than the one before, about (the series R10 of ISO 3).
 SECONDS: Final = tuple(
     round(part * 10.0**power, 7)
     for power in range(-4, 2)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chaos.cast import make_crowd
 from chaos.options import parse
-from chaos.rolling import MOST_AWAY, Away
+from chaos.rolling import MOST_AWAY, Away, joins
 
 
 class RollingTests(SynchronousTestCase):
@@ -33,13 +33,11 @@ class RollingTests(SynchronousTestCase):
             away.noted(["open", name, False, False])
         self.assertEqual((away.longest, len(away.over)), ((MOST_AWAY + 1, "b"), 1))
 
-    def test_the_most_connects_are_those_of_any_second(self) -> None:
-        clock = Clock()
-        away = Away(clock.seconds)
-        for seconds in (0, 0.4, 0.4, 0.4, 0.1, 5):
-            clock.advance(seconds)
-            away.noted(["open", f"{seconds}", False, False])
-        self.assertEqual(away.most, 4)
+    def test_the_most_joins_are_those_of_a_second_of_the_log(self) -> None:
+        line = "2026-11-30T09:34:5{second}+0000 [kschat.chat.application.Chat#info] {what}"
+        lines = [line.format(second=second, what="ann joined from 127.0.0.1:1") for second in (1, 2, 2, 2, 3)]
+        lines += [line.format(second=1, what="ann left: transport close")] * 9
+        self.assertEqual((joins(lines), joins([])), (3, 0))
 
     def test_the_command_line(self) -> None:
         options = parse(["--rolling", "--clients", "40"])
