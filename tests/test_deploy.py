@@ -189,7 +189,7 @@ class Sandboxed(ProcessTestCase):
             *("--secret-file", "secret", "--store", "sqlite:kschat.db", "--ops-listen", "tcp:0:interface=127.0.0.1"),
             *("--listen", "ssl:0:privateKey=key.pem:certKey=cert.pem:interface=127.0.0.1"),
         ]
-        sandbox = [sys.executable, "-m", "tests.support.sandbox", str(unit)]
+        sandbox = [sys.executable, "-m", "tests.support.sandbox", str(unit), "."]
         daemon = self.process([*sandbox, *TWISTD, "-n", "--pidfile=", "kschat", *arguments])
         ops = first_match(daemon.stdout, r"serving operators on (http://\S+)")[1]
         url = first_match(daemon.stdout, r"serving on (https://\S+)")[1]

@@ -42,6 +42,10 @@ class Waiting:
         self.begin = begin
 
 
+def _begun() -> None:
+    """It has begun already."""
+
+
 class HandshakeQueue:
     """Handshakes of one daemon.
 
@@ -121,22 +125,25 @@ class HandshakeQueue:
             self._call.cancel()
             self._call = None
         while self._count:
-            self._pop().begin()
+            self._pop()()
 
     def _look(self) -> None:
         self._call = None
         while self._count and not self._rate.take(self._bucket, self._clock.seconds()):
-            self._pop().begin()
+            self._pop()()
         self._set_call()
 
     def _set_call(self) -> None:
         if self._call is None and self._count:
             self._call = self._clock.callLater(LOOK_SECONDS, self._look)
 
-    def _pop(self) -> Waiting:
+    def _pop(self) -> Callable[[], None]:
+        """What begins the next one."""
         address, row = self._waiting.popitem(last=False)
         waiting, _ = row.popitem(last=False)
         if row:
             self._waiting[address] = row
         self._count -= 1
-        return waiting
+        # The request, which it holds, holds it as well.
+        begin, waiting.begin = waiting.begin, _begun
+        return begin

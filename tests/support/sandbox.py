@@ -1,10 +1,11 @@
 """Runs a program under what a systemd unit forbids, as far as the kernel forbids it to a process: system calls,
 families of sockets, memory that is written and run, capabilities, modes of files. Run by ``python -m``::
 
-    python -m tests.support.sandbox deploy/kschat.service COMMAND…
+    python -m tests.support.sandbox deploy/kschat.service DIRECTORY COMMAND…
 
-It does by libseccomp what systemd does (``src/core/execute.c`` and ``src/shared/seccomp-util.c`` of systemd 252). What
-needs mounts and namespaces is not done here.
+It does by libseccomp what systemd does (``src/core/execute.c`` and ``src/shared/seccomp-util.c`` of systemd 252). Where
+this process may, all of the file system but DIRECTORY is read-only too (``ProtectSystem=strict``). Other namespaces are
+not made here.
 """
 
 from __future__ import annotations
@@ -26,6 +27,22 @@ PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP = 38, 24
 PROT_WRITE, PROT_EXEC = 2, 4
 #: Families of sockets that Linux has.
 FAMILIES = range(46)
+
+
+#: For mount_setattr(2), which is system call 442 on all machines.
+MOUNT_SETATTR = 442
+CLONE_NEWNS, MS_BIND, MS_PRIVATE, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 0x20000, 0x1000, 1 << 18, 0x8000, 1
+
+
+class MountAttributes(ctypes.Structure):
+    """``struct mount_attr``."""
+
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns", ctypes.c_uint64),
+    )
 
 
 class Comparison(ctypes.Structure):
@@ -91,9 +108,32 @@ class Filters:
         assert done == 0, done
 
 
-def restrict(unit: Path) -> None:
+def keep_read_only(library: Any, directory: Path) -> bool:
+    """Let this process write to no file but those in ``directory``. Returns whether it may do that."""
+
+    def change(path: bytes, flags: int, **attributes: int) -> None:
+        wanted = MountAttributes(**attributes)
+        done = library.syscall(MOUNT_SETATTR, -100, path, flags, ctypes.byref(wanted), ctypes.sizeof(wanted))
+        assert done == 0, os.strerror(ctypes.get_errno())
+
+    if library.unshare(CLONE_NEWNS):
+        return False
+    place = os.fsencode(directory.absolute())
+    change(b"/", AT_RECURSIVE, propagation=MS_PRIVATE)
+    assert library.mount(place, place, None, MS_BIND, None) == 0, os.strerror(ctypes.get_errno())
+    change(b"/", AT_RECURSIVE, set=MOUNT_ATTR_RDONLY)
+    change(place, 0, clear=MOUNT_ATTR_RDONLY)
+    # What was the working directory is below the new mount.
+    os.chdir(place)
+    return True
+
+
+def restrict(unit: Path, directory: Path) -> None:
     """Restrict this process, and what it will run."""
     library = ctypes.CDLL(None, use_errno=True)
+    library.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p)
+    # What the filters are made of is read by other programs, which need to write nothing.
+    print("all but a directory is read-only:", keep_read_only(library, directory), flush=True)
     os.umask(int(directives(unit, "UMask")[0], 8))
     filters = Filters()
     refused = ERRNO | errno.EPERM
@@ -120,5 +160,5 @@ def restrict(unit: Path) -> None:
 
 
 if __name__ == "__main__":
-    restrict(Path(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])
+    restrict(Path(sys.argv[1]), Path(sys.argv[2]))
+    os.execvp(sys.argv[3], sys.argv[3:])
