@@ -1,4 +1,4 @@
-"""The healthy pair: ``python -m attack.pair PORT [tls]``, until its standard input ends.
+"""The healthy pair: ``python -m attack.pair PORT [tls] [demo]``, until its standard input ends.
 
 Two users write to each other, 100 messages a second; a third one connects and joins every half second. On its standard
 output stands a line for each: ``m`` (a message: until it was received and acknowledged) or ``j`` (a client that
@@ -10,10 +10,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from attack.scenario import words
-from attack.wire import Client, send
+from attack.wire import Client, demo_token, send
+from tests.support.tokens import token
 
 #: The pair's address, and the newcomers'.
 SOURCE: Final = "127.0.3.1"
@@ -36,30 +39,32 @@ def talk(one: Client, other: Client, number: int) -> None:
         pass
 
 
-def newcomers(port: int, tls: bool, ended: threading.Event) -> None:
+def newcomers(connect: Callable[..., Client], ended: threading.Event) -> None:
     """Clients that connect while the daemon is attacked."""
     number = 0
     while not ended.wait(JOIN_EVERY):
         number += 1
         began = time.monotonic()
         try:
-            Client(port, source="127.0.3.2", user=f"newcomer{number % 50}", join=True, tls=tls).socket.close()
+            connect(source="127.0.3.2", user=f"newcomer{number % 50}").socket.close()
             say("j", began, f"{(time.monotonic() - began) * 1000:.2f}")
         except OSError as error:
             say("x", began, f"a newcomer: {words(error)}")
 
 
-def main(port: int, tls: bool) -> None:
-    """Talk."""
+def main(port: int, tls: bool, demo: bool) -> None:
+    """Talk. ``demo``: tokens are the demo's."""
     ended = threading.Event()
+    token_of = partial(demo_token, port) if demo else token
+    connect = partial(Client, port, join=True, tls=tls, token_of=token_of)
 
     def wait_for_end() -> None:
         sys.stdin.read()
         ended.set()
 
     threading.Thread(target=wait_for_end, daemon=True).start()
-    one, other = (Client(port, source=SOURCE, user=user, join=True, tls=tls) for user in ("alice", "bob"))
-    threading.Thread(target=newcomers, args=(port, tls, ended), daemon=True).start()
+    one, other = (connect(source=SOURCE, user=user) for user in ("alice", "bob"))
+    threading.Thread(target=newcomers, args=(connect, ended), daemon=True).start()
     begin, number = time.monotonic(), 0
     while not ended.is_set():
         wait = begin + number / RATE - time.monotonic()
@@ -80,4 +85,4 @@ def main(port: int, tls: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), "tls" in sys.argv[2:])
+    main(int(sys.argv[1]), "tls" in sys.argv[2:], "demo" in sys.argv[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -11,17 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from attack.scenario import Row
+from attack.scenario import BROKER, Row
 from bench.process import rss_bytes
 from bench.services import Services
 from chaos.signs import is_fault
 from tests.support.certificates import Authority
-from tests.support.launch import REPOSITORY, SERVING, command, environment, free_port
+from tests.support.launch import REPOSITORY, SERVING, command, environment, free_ports
 from tests.support.tokens import SECRET
 
 #: Seconds: of the baseline; until the daemon's memory is looked at again, at most.
-BASELINE: Final = 1.5
-SETTLE: Final = 8.0
+BASELINE: Final = 1.2
+SETTLE: Final = 20.0
 _START: Final = 30.0
 
 #: Of every daemon. What the store keeps by will is little, so that what else is kept shows.
@@ -67,7 +68,7 @@ class _Play:
         self._row = row
         self._seconds = seconds
         self._place = place
-        self._port = free_port()
+        self._port, self._other_port = free_ports(2)
         self._environment = environment(SECRET)
         self._log = place / "log"
         self._figures = place / "figures"
@@ -105,11 +106,20 @@ class _Play:
             redis, rabbitmq = services.get("redis"), services.get("rabbitmq")
             services.clear()
             settings = {"store": "redis", "redis": redis.url, "amqp": rabbitmq.url}
+            self._environment[BROKER] = rabbitmq.url
         if row.tls:
             certificate, key = Authority(self._place, "attack").sign("127.0.0.1")
             # A colon ends an argument, and a blank none.
             files = f"privateKey={key}:certKey={certificate}"
             settings["listen"] = f"ssl:{self._port}:{files}:interface=127.0.0.1"
+        if row.listens:
+            settings[row.listens] = f"tcp:{self._other_port}:interface=127.0.0.1"
+        if row.listens == "api_listen":
+            keys = self._place / "keys.toml"
+            keys.write_text(f'[back-end]\nkey = "{"k" * 40}"\nscopes = ["*"]\n')
+            settings["api_keys"] = keys
+        if row.listens == "peer_listen":
+            settings["peer_url"] = f"http://127.0.0.1:{self._other_port}"
         return {**settings, **row.settings}
 
     def _spawn(self, module: str, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
@@ -125,12 +135,16 @@ class _Play:
             stdout=stdout,
             stderr=subprocess.STDOUT if stdout != subprocess.PIPE else None,
             text=True,
+            preexec_fn=self._limit if module == "measured_daemon" and self._row.descriptors else None,
         )
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._row.descriptors, self._row.descriptors))
 
     def _attack(self, pid: int) -> Result:
         result = Result()
-        tls = ["tls"] if self._row.tls else []
-        attacker = self._spawn("attacker", self._row.name, str(self._port), str(self._seconds))
+        how = [name for name, so in (("tls", self._row.tls), ("demo", "demo" in self._row.settings)) if so]
+        attacker = self._spawn("attacker", self._row.name, str(self._port), str(self._seconds), str(self._other_port))
         assert attacker.stdout is not None and attacker.stdin is not None
         if attacker.stdout.readline() != "prepared\n":
             attacker.kill()
@@ -140,7 +154,7 @@ class _Play:
         pair: subprocess.Popen[str] | None = None
         began = time.monotonic()
         if not self._row.probe:
-            pair = self._spawn("pair", str(self._port), *tls)
+            pair = self._spawn("pair", str(self._port), *how)
             time.sleep(0.7 + BASELINE)
             began = time.monotonic()
         before = rss_bytes(pid)
@@ -168,6 +182,7 @@ class _Play:
         log = self._log.read_bytes()
         result.faults += sorted({line for line in log.decode("utf-8", "replace").splitlines() if is_fault(line)})[:3]
         result.faults += [f"the log holds {found!r}" for found in self._row.clean_log if found in log]
+        result.faults += [f"the log lacks {wanted!r}" for wanted in self._row.log_has if wanted not in log]
         return result
 
     def _judge_pair(self, text: str, result: Result, began: float, ended: float) -> None:

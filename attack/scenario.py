@@ -18,6 +18,9 @@ from attack.wire import Client, Refused, connect
 #: Where attackers come from, unless a row comes from many addresses. The healthy pair has another address.
 SOURCE: Final = "127.0.0.2"
 
+#: The variable in which an attacker finds the broker's URL, where there is one.
+BROKER: Final = "ATTACK_BROKER"
+
 #: What a daemon answers, as bytes of whatever it writes.
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 _ERROR: Final = re.compile(rb'"ER":([1-9]\d*)')
@@ -43,6 +46,9 @@ class Row:
         tls: the daemon listens by TLS.
         probe: no flood but some requests, whose answers are the result.
         clean_log: bytes that must not stand in the daemon's log.
+        log_has: bytes that must stand there.
+        listens: a setting whose place to listen at is ``Attack.other_port``.
+        descriptors: files that the daemon may open; 0 for what the system gives.
     """
 
     name: str
@@ -57,6 +63,9 @@ class Row:
     tls: bool = False
     probe: bool = False
     clean_log: tuple[bytes, ...] = ()
+    log_has: tuple[bytes, ...] = ()
+    listens: str = ""
+    descriptors: int = 0
 
 
 class Attack:
@@ -69,7 +78,7 @@ class Attack:
         reader: reads sockets.
         tls: whether the daemon speaks TLS.
         tag: makes names of users that nobody else has.
-        ops_port: where the daemon serves operators; 0 for nowhere.
+        other_port: where the daemon listens beside; 0 for nowhere.
     """
 
     def __init__(
@@ -81,7 +90,7 @@ class Attack:
         reader: Reader,
         tls: bool = False,
         tag: str = "a",
-        ops_port: int = 0,
+        other_port: int = 0,
     ) -> None:
         self.port = port
         self.number = number
@@ -89,7 +98,7 @@ class Attack:
         self.reader = reader
         self.tls = tls
         self.user = f"att{tag}n{number}"
-        self.ops_port = ops_port
+        self.other_port = other_port
         self.until = 0.0
         #: What is kept open until the process ends.
         self.kept: list[Any] = []

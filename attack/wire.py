@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import zlib
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from tests.support.tokens import token
@@ -80,6 +81,59 @@ def with_tls(link: socket.socket, *, whole: bool = True) -> ssl.SSLSocket:
     return context.wrap_socket(link, do_handshake_on_connect=whole)
 
 
+class Records:
+    """A connection whose TLS records are as small as one likes.
+
+    Args:
+        port: of the daemon.
+        source: the address that it comes from.
+        newest: the newest version of TLS that is spoken.
+
+    Raises:
+        OSError: the connection failed.
+    """
+
+    def __init__(self, port: int, source: str, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = newest
+        self._into, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._into, self._out)
+        self.socket = connect(port, source)
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._exchange()
+        self.socket.sendall(self._out.read())
+
+    def seal(self, parts: Iterable[bytes]) -> bytes:
+        """Each of ``parts`` in a record of its own. What is sealed must be sent, once."""
+        for part in parts:
+            self._tls.write(part)
+        return self._out.read()
+
+    def ask(self, data: bytes, until: bytes) -> None:
+        """Send ``data``, and read until an answer has ``until``."""
+        self.socket.sendall(self.seal([data]))
+        answer = b""
+        while until not in answer:
+            try:
+                answer += self._tls.read(65536)
+            except ssl.SSLWantReadError:
+                self._exchange()
+
+    def _exchange(self) -> None:
+        data = self._out.read()
+        if data:
+            self.socket.sendall(data)
+        found = self.socket.recv(65536)
+        if not found:
+            raise Refused("closed")
+        self._into.write(found)
+
+
 def upgrade_request(query: str, extensions: str = "", host: str = "127.0.0.1") -> bytes:
     """A WebSocket handshake."""
     key = base64.b64encode(os.urandom(16)).decode()
@@ -96,6 +150,17 @@ def upgrade_request(query: str, extensions: str = "", host: str = "127.0.0.1") -
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def demo_token(port: int, user: str) -> str:
+    """The token that a demo gives for a user."""
+    with connect(port, "127.0.3.3") as link:
+        link.sendall(f"GET /demo/token?uid={user} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while part := link.recv(65536):
+            answer += part
+    found: str = json.loads(answer.partition(b"\r\n\r\n")[2])["token"]
+    return found
+
+
 class Client:
     """One WebSocket.
 
@@ -110,6 +175,7 @@ class Client:
         receive_buffer: bytes of the system's buffer; 0 for its own choice.
         tls: by TLS.
         subject: the token's user, where that is another than ``user``.
+        token_of: makes a user's token.
 
     Raises:
         Refused: the daemon did not let it in.
@@ -129,12 +195,13 @@ class Client:
         receive_buffer: int = 0,
         tls: bool = False,
         subject: str = "",
+        token_of: Callable[[str], str] = token,
     ) -> None:
         self.user = user
         self._buffer = b""
         link = connect(port, source, receive_buffer)
         self.socket: socket.socket = with_tls(link) if tls else link
-        auth = f"&token={token(subject or user)}&ksId={user}" if user else ""
+        auth = f"&token={token_of(subject or user)}&ksId={user}" if user else ""
         try:
             self.socket.sendall(
                 upgrade_request(

@@ -32,9 +32,11 @@ MAX_PERIOD: Final = 4.0
 #: Bytes that are worth it.
 WORTH: Final = 1_000_000
 
-#: Seconds of a call that is slow, and until the next look if it gave nothing back.
+#: Seconds of a call that is slow, and until the next one if it gave nothing back; earlier if so many of a hundred
+#: clients have left since.
 SLOW: Final = 0.005
 SLOW_PERIOD: Final = 60.0
+MANY_LEFT: Final = 20
 
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _STATM: Final = Path("/proc/self/statm")
@@ -60,15 +62,26 @@ class FreeMemory(Service):
     Args:
         clock: the reactor.
         trim: gives it back.
+        clients: how many there are.
         size: the bytes that the process has.
     """
 
-    def __init__(self, clock: IReactorTime, trim: Callable[[], object], size: Callable[[], int] = resident) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        trim: Callable[[], object],
+        clients: Callable[[], int],
+        size: Callable[[], int] = resident,
+    ) -> None:
         self._clock = clock
         self._trim = trim
+        self._clients = clients
         self._size = size
         self._start = 0
         self._period = PERIOD
+        # After a call that was slow and useless: until when there is none, and how many clients there were.
+        self._until = 0.0
+        self._were = 0
         self._call: Any = None
 
     def startService(self) -> None:
@@ -93,11 +106,16 @@ class FreeMemory(Service):
             self._period = PERIOD
         else:
             began = self._clock.seconds()
-            self._trim()
-            if before - self._size() >= WORTH:
+            if began < self._until and self._clients() * 100 > self._were * (100 - MANY_LEFT):
                 self._period = PERIOD
-            elif self._clock.seconds() - began > SLOW:
-                self._period = SLOW_PERIOD
             else:
-                self._period = min(self._period * 2, MAX_PERIOD)
+                self._trim()
+                now = self._clock.seconds()
+                self._until = 0.0
+                if before - self._size() >= WORTH:
+                    self._period = PERIOD
+                elif now - began > SLOW:
+                    self._period, self._until, self._were = PERIOD, now + SLOW_PERIOD, self._clients()
+                else:
+                    self._period = min(self._period * 2, MAX_PERIOD)
         self._call = self._clock.callLater(self._period, self._look)

@@ -69,6 +69,7 @@ from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
+from kschat.garbage import COLLECT_AFTER, Garbage
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.rates import AddressLimits, RateSettings
@@ -91,11 +92,6 @@ from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
 __all__ = ["Options", "makeService", "make_service"]
-
-
-#: When Python looks for garbage in cycles, of which only ended connections make some. Its own (700, 10, 10) is for
-#: short programs: under load it looks some hundred times a second through all that was made since the last time.
-COLLECT_AFTER = (10_000, 10, 10)
 
 
 def makeService(options: Options) -> IService:
@@ -159,9 +155,16 @@ def makeService(options: Options) -> IService:
     if config.demo:
         DemoNotice().setServiceParent(whole)
     service.setServiceParent(whole)
+    clients = partial(_clients, service.front.front)
+    Garbage(reactor, clients).setServiceParent(whole)
     if (trim := trimmer()) is not None:
-        FreeMemory(reactor, trim).setServiceParent(whole)
+        FreeMemory(reactor, trim, clients).setServiceParent(whole)
     return whole
+
+
+def _clients(front: Front) -> int:
+    """Connections, or sessions where those are more: they stay for a while when their connections are gone."""
+    return max(front.connections.open, len(front.sessions))
 
 
 def _make_notify(environ: Mapping[str, str], daemon: Daemon, reactor: Any) -> NotifyService | None:

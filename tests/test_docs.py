@@ -38,6 +38,7 @@ from kschat.chat import (
     blocks,
     changes,
     commands,
+    copies,
     delivery,
     expiry,
     hub,
@@ -73,6 +74,7 @@ from kschat.front import (
     registry,
     service,
     static,
+    tls_endpoint,
     turns,
     websocket,
 )
@@ -172,7 +174,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(turns.ARRIVAL_SECONDS),
         many(turns.FEW_PACKETS),
     ),
-    "time of one turn for all connections whose packets wait": (seconds(turns.TURN_SECONDS),),
+    "time of one turn for all connections whose packets wait": (
+        seconds(turns.TURN_SECONDS),
+        seconds(turns.LONG_TURN),
+        seconds(turns.MAX_REST),
+    ),
+    "bytes that are read from one connection with TLS at once": (many(tls_endpoint.READ_BYTES),),
     "packets that are read only in such turns": (many(turns.LARGE), many(turns.LESS_LARGE)),
     "HTTP requests of one connection that are answered in one turn": ("1",),
     "escaped bytes of one form, for clients that poll with JSONP": (many(jsonp.MAX_ESCAPES),),
@@ -210,7 +217,15 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "whole, in messages that wait for the store": (size(CONFIG.max_buffered),),
     "messages in flight, per socket": (many(inflight.MAX_IN_FLIGHT), size(inflight.MAX_IN_FLIGHT_BYTES)),
     "messages of a socket that arrived before earlier ones": (many(stream.MAX_EARLY), seconds(stream.GAP_WAIT)),
-    "messages of a batch; batches in flight": (many(CONFIG.max_batch), many(CONFIG.max_in_flight)),
+    "messages of a batch; batches in flight; bytes of a batch's messages, if it has several": (
+        many(CONFIG.max_batch),
+        many(CONFIG.max_in_flight),
+        size(delivery.MAX_BATCH_BYTES),
+    ),
+    "bytes of a large message; of a batch of those, if it has several": (
+        many(delivery.LARGE),
+        many(delivery.MAX_LARGE_BYTES),
+    ),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),
@@ -246,7 +261,14 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(limiter.MAX_ROOMS),
         many(limiter.UNKNOWN_ROOM),
     ),
-    "messages, and changes of presence, written to sockets in one turn of the reactor": (many(hub.MAX_WRITES),),
+    "messages, and changes of presence, written to sockets in one turn of the reactor": (
+        many(copies.MAX_WRITES),
+        many(copies.COPY_BYTES),
+    ),
+    "events to many sockets that wait for another turn: large messages, carbons, emitted ones": (
+        many(copies.MAX_LATE),
+        size(copies.MAX_LATE_BYTES),
+    ),
     "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
     "joins of a user": (rate(CONFIG.rate_user_joins),),

@@ -23,7 +23,8 @@ class FreeMemoryTests(SynchronousTestCase):
         self.free = 0
         self.trims = 0
         self.takes = 0.0
-        self.service = FreeMemory(self.clock, self.trim, lambda: self.size)
+        self.clients = 1000
+        self.service = FreeMemory(self.clock, self.trim, lambda: self.clients, lambda: self.size)
         self.service.startService()
 
     def trim(self) -> None:
@@ -57,6 +58,18 @@ class FreeMemoryTests(SynchronousTestCase):
         self.takes = SLOW * 2
         self.clock.pump([PERIOD] * int(2 * SLOW_PERIOD))
         self.assertEqual(self.trims, 2)
+
+    def test_it_is_made_earlier_when_many_clients_have_left(self) -> None:
+        self.size += GROWTH
+        self.takes = SLOW * 2
+        self.clock.pump([PERIOD] * 10)
+        self.assertEqual(self.trims, 1)
+        self.clients = 900
+        self.clock.pump([PERIOD] * 10)
+        self.assertEqual(self.trims, 1)
+        self.clients, self.free = 700, GROWTH
+        self.clock.pump([PERIOD] * 3)
+        self.assertEqual(self.size, 70_000_000)
 
     def test_a_large_process_is_left_alone_until_it_is_smaller(self) -> None:
         self.size = MAX_RESIDENT + 1

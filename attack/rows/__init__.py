@@ -7,15 +7,16 @@
 - ``rates``: amplifiers, and what is limited by rates.
 - ``reads``: small requests that make much work in a store.
 - ``tls``: handshakes of TLS.
+- ``beside``: the HTTP API, the ports of operators and of other daemons, and the broker.
 - ``probes``: single requests whose answer is the result.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from attack.rows import http, packets, pools, probes, rates, reads, tls, turns
+from attack.rows import beside, http, packets, pools, probes, rates, reads, tls, turns
 from attack.scenario import Row
 
 ROWS: Final[Mapping[str, Row]] = {
-    row.name: row for module in (turns, packets, http, pools, rates, reads, tls, probes) for row in module.ROWS
+    row.name: row for module in (turns, packets, http, pools, rates, reads, tls, beside, probes) for row in module.ROWS
 }

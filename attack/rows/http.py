@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from attack.scenario import Attack, Row
-from attack.wire import PATH
+from attack.wire import PATH, upgrade_request
 
 
-def request(path: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+def request(path: str, *headers: str, method: str = "GET", version: str = "1.1", host: str = "x") -> bytes:
     """A request without a body."""
-    return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join([f"{method} {path} HTTP/{version}", f"Host: {host}", *headers, "", ""]).encode()
 
 
 def pipelined(data: bytes) -> Callable[[Attack], None]:
@@ -99,6 +99,91 @@ ROWS = (
     _row("jsonp", "sessions by JSONP", request(f"{POLL}&j=0") * 500, "200", "429"),
     _row("chunks", "a body in chunks of one byte", CHUNKED % b"/x" + b"1\r\na\r\n" * 200_000),
     _row("chunks-engine", "the same to Engine.IO", CHUNKED % f"{POLL}&sid=x".encode() + b"1\r\na\r\n" * 200_000),
+    *(
+        _row(f"method-{method.lower()}", f"{method} of a session", request(POLL, method=method) * 1000)
+        for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "M" * 2000)
+    ),
+    _row("method-post-page", "POST to the page", request("/", "Content-Length: 0", method="POST") * 1000, "405"),
+    _row("method-put-static", "PUT of a file", request("/static/x", method="PUT") * 1000, "405"),
+    _row("options-any", "OPTIONS of everything", request("*", method="OPTIONS") * 1000),
+    _row("target-absolute", "whole URLs as targets", request("http://x" + "/a" * 3000) * 50),
+    _row("target-dots", "targets of dots", request("/static/" + "../" * 4000) * 20),
+    _row("target-escapes", "targets of escapes", request("/static/" + "%2e" * 5000) * 20),
+    _row("target-slashes", "targets of slashes", request("/" * 15_000) * 20),
+    _row("static-index", "a file, plain", request("/static/kschat/socketio.js") * 200, "200"),
+    _row(
+        "static-gzip",
+        "a file, compressed",
+        request("/static/kschat/socketio.js", "Accept-Encoding: gzip") * 200,
+        "200",
+    ),
+    _row(
+        "static-encodings",
+        "thousands of encodings",
+        request("/static/kschat/socketio.js", "Accept-Encoding: " + "a;q=0.1," * 1900) * 5,
+    ),
+    _row("client", "the client's script", request(PATH + "socket.io.js") * 500),
+    _row(
+        "expect",
+        "bodies that wait for a 100",
+        (request("/x", "Expect: 100-continue", "Content-Length: 9", method="POST") + b"x" * 9) * 500,
+    ),
+    _row("lengths", "two lengths", request("/x", "Content-Length: 1", "Content-Length: 2", method="POST") * 500),
+    _row(
+        "length-digits",
+        "a length of thousands of digits",
+        request("/x", "Content-Length: " + "9" * 5000, method="POST") * 20,
+    ),
+    _row("encodings", "two transfer encodings", request("/x", "Transfer-Encoding: gzip, chunked", method="POST") * 500),
+    _row(
+        "chunk-extensions", "chunks with long extensions", CHUNKED % b"/x" + (b"1;" + b"x" * 1000 + b"\r\na\r\n") * 500
+    ),
+    _row("chunk-trailers", "a body with thousands of trailers", CHUNKED % b"/x" + b"0\r\n" + b"a: b\r\n" * 20_000),
+    _row(
+        "header-folds",
+        "a header of thousands of lines",
+        b"GET /x HTTP/1.1\r\nHost: x\r\na: b\r\n" + b" c\r\n" * 3000 + b"\r\n",
+    ),
+    _row("head-endless", "a head without an end", b"GET /x HTTP/1.1\r\n" + b"a: b\r\n" * 100_000),
+    _row("line-endless", "a line without an end", b"GET /" + b"x" * 1_000_000),
+    _row("lines-empty", "empty lines before a request", b"\r\n" * 100_000),
+    _row("jsonp-index", "JSONP with an index of many digits", request(f"{POLL}&j=" + "9" * 5000) * 20),
+    _row("jsonp-bad-index", "JSONP with an index of letters", request(f"{POLL}&j=alert(1)") * 500),
+    _row("sids", "sessions that are not there, of 400 characters", request(f"{POLL}&sid=" + "A" * 400) * 500, "400"),
+    _row(
+        "base-query", "arguments with escapes", request(f"{POLL}&" + "&".join(f"a{n}=%41%42" for n in range(90))) * 100
+    ),
+    _row(
+        "upgrades-bad",
+        "WebSocket handshakes of a wrong version",
+        upgrade_request("EIO=4&transport=websocket").replace(b"Version: 13", b"Version: 99") * 100,
+    ),
+    _row(
+        "upgrades-extensions",
+        "handshakes with thousands of extensions",
+        upgrade_request("EIO=4&transport=websocket", "permessage-deflate; client_max_window_bits=15, " * 300),
+    ),
+    _row(
+        "upgrades-protocols",
+        "handshakes with thousands of subprotocols",
+        upgrade_request("EIO=4&transport=websocket").replace(
+            b"Upgrade: websocket", b"Upgrade: websocket\r\nSec-WebSocket-Protocol: " + b"a," * 7000
+        ),
+    ),
+    Row(
+        name="demo-page",
+        kind="HTTP",
+        what="the demo's page, each time for other users",
+        attack=pipelined(b"".join(request(f"/?uid=u{n}&rid=v{n}", host="127.0.0.1") for n in range(500))),
+        settings={"demo": True},
+    ),
+    Row(
+        name="demo-tokens",
+        kind="HTTP",
+        what="the demo's tokens",
+        attack=pipelined(b"".join(request(f"/demo/token?uid=u{n}", host="127.0.0.1") for n in range(500))),
+        settings={"demo": True},
+    ),
     Row(name="slowloris", kind="HTTP", what="heads that drip in", attack=slowly, connections=1),
     Row(name="unread-answers", kind="HTTP", what="files that are asked for and not read", attack=unread, connections=1),
 )

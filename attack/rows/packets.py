@@ -50,17 +50,29 @@ def array(count: int) -> bytes:
     return b"\xdd" + struct.pack(">I", count)
 
 
-def body(revision: int, text: bytes, *, joins: bool = False) -> Callable[[Attack], None]:
+def mp(values: bytes) -> Callable[[Attack], None]:
+    """One packet of msgpack of a client without a token."""
+    return flood(always(frame(packed(values), 2)))
+
+
+def joined_mp(values: bytes) -> Callable[[Client], bytes]:
+    """The content of a ``Send`` in msgpack."""
+    head = b"\x83\xa4type\x02\xa3nsp\xa7/kschat\xa4data\x92\xa4Send\x83\xa3uId\xa1a\xa3pId\xa1b\xa3msg"
+    return lambda client: frame(head + values, 2)
+
+
+def body(revision: int, text: bytes, *, joins: bool = False, query: str = "") -> Callable[[Attack], None]:
     """One body for one new polling session after the other."""
 
     def once(attack: Attack) -> None:
         with attack.connect() as link:
             auth = f"&token={token(attack.user)}&ksId={attack.user}" if joins else ""
             sid = session(link, f"EIO={revision}&transport=polling{auth}")
+            more = f"{sid}{query}"
             if joins:
                 link.sendall(post(revision, sid, b"40/kschat," if revision == 4 else b"10:40/kschat,"))
                 link.recv(65536)
-            link.sendall(post(revision, sid, text))
+            link.sendall(post(revision, more, text))
             attack.answers[link.recv(65536)[9:12].decode("latin-1") or "closed"] += 1
 
     return lambda attack: attack.again(lambda: once(attack))
@@ -226,11 +238,159 @@ ROWS = (
     _row("body-emoji3", "emoji in a body of revision 3", body(3, payload3("6" + "😀" * 240_000), joins=True)),
     _row("body-emoji3-many", "many packets with emoji", body(3, "3:6😀".encode() * 160_000, joins=True)),
     _row("body-base64", "binary as base64", body(4, b"b" + b"AAAA" * 240_000, joins=True)),
-    _row("body-bad-utf8", "bytes that are no text", body(4, b"6" + b"\xff" * 980_000, joins=True), answers=("400",)),
+    _row("body-bad-utf8", "bytes that are no text", body(4, b"6" + b"\xff" * 980_000, joins=True), answers=("200",)),
     _row(
         "body-joins",
         "300,000 CONNECTs and DISCONNECTs in a body",
         body(4, b"\x1e".join([b"40", b"41"] * 150_000), joins=True),
+    ),
+    _joined(
+        "digits-ids",
+        "ids of 4,000 digits",
+        lambda c: frame(b'42/kschat,1["Send",{"uId":%b,"pId":1,"msg":1}]' % (b"1" * 4000)) * 50,
+    ),
+    _joined(
+        "digits-exponents",
+        "ids with large exponents",
+        lambda c: frame(b'42/kschat,1["Send",{"uId":1e999999999,"pId":1e-999999999,"msg":1}]') * 1000,
+    ),
+    _joined("keys-long", "one name of 900 kB", message(b'{"' + b"k" * 900_000 + b'":1}')),
+    _joined(
+        "rno",
+        "an rno of 900 kB",
+        lambda c: frame(b'42/kschat,1["Send",{"uId":1,"pId":2,"msg":1,"rno":"%b"}]' % (b"r" * 900_000)),
+    ),
+    _joined(
+        "fields",
+        "an object of 900 kB beside msg",
+        lambda c: frame(
+            b'42/kschat,1["Send",{"uId":"%b","pId":"b","msg":1,"x":[%b]}]' % (c.user.encode(), fit(b"1", 190_000))
+        ),
+    ),
+    _joined(
+        "send-array", "Send with an array of values", lambda c: frame(b'42/kschat,1["Send",[%b]]' % fit(b"1", 190_000))
+    ),
+    _joined("surrogates-many", "39,000 halves of surrogate pairs", message(b'"' + b"\\ud800a" * 39_000 + b'"')),
+    _joined("backslashes", "backslashes, 970 kB", message(b'"' + b"\\\\" * 485_000 + b'"')),
+    _joined("quotes", "escaped quotes, 970 kB", message(b'"' + b'\\"' * 485_000 + b'"')),
+    _joined(
+        "numbers-zeros",
+        "numbers of many zeros after a point",
+        message(b"[" + fit(b"0." + b"0" * 40 + b"1", 40_000) + b"]"),
+    ),
+    _joined("numbers-fraction", "one fraction of 970,000 digits", message(b"0." + b"1" * 970_000)),
+    _joined("numbers-minus", "negative zeros", message(b"[" + fit(b"-0", 280_000) + b"]")),
+    _joined("commas", "commas within a string", message(b'"' + b"," * 970_000 + b'"')),
+    _joined("brackets", "brackets within a string", message(b'"' + b"[" * 970_000 + b'"')),
+    _joined("bad-json", "JSON that ends early", message(b"[" * 60 + b"1," * 90_000)),
+    _joined(
+        "presence-ids",
+        "Presence of 490,000 ids",
+        lambda c: frame(b'42/kschat,1["Presence",{"ids":[%b]}]' % fit(b"1", 190_000)),
+    ),
+    _joined(
+        "presence-digits",
+        "Presence of ids of 4,000 digits",
+        lambda c: frame(b'42/kschat,1["Presence",{"ids":[%b]}]' % fit(b"1" * 4000, 190_000)),
+    ),
+    _joined(
+        "history-fields",
+        "History with 900 kB beside",
+        lambda c: frame(b'42/kschat,1["History",{"pId":"a","x":"%b"}]' % (b"x" * 900_000)),
+    ),
+    _joined(
+        "logout-fields",
+        "Logout with 190 kB of numbers",
+        lambda c: frame(b'42/kschat,1["Logout",{"all":[%b]}]' % fit(b"1.0", 190_000)),
+    ),
+    _joined(
+        "read-floats",
+        "numbers to be read as whole",
+        lambda c: frame(b'42/kschat,1["Read",{"pId":"a","mid":"x","y":[%b]}]' % fit(b"1.0", 190_000)),
+    ),
+    _joined("ack-deep", "an ack of nested arrays", lambda c: frame(b"43/kschat,1" + nested(180_000))),
+    _joined(
+        "binary-attachments",
+        "ten attachments of 90 kB",
+        lambda c: (
+            frame(
+                b'4510-/kschat,1["Send",{"uId":"%b","pId":"b","msg":[%b]}]'
+                % (c.user.encode(), b",".join(b'{"_placeholder":true,"num":%d}' % n for n in range(10)))
+            )
+            + frame(b"x" * 90_000, 2) * 10
+        ),
+    ),
+    _joined(
+        "binary-num",
+        "placeholders whose numbers have exponents",
+        lambda c: (
+            frame(b'451-/kschat,1["Send",[%b]]' % fit(b'{"_placeholder":true,"num":0e0}', 140_000)) + frame(b"x", 2)
+        ),
+    ),
+    _joined(
+        "binary-num-long",
+        "a placeholder's number of 20 digits",
+        lambda c: (
+            frame(b'451-/kschat,1["Send",[%b]]' % fit(b'{"_placeholder":true,"num":%b}' % (b"0" * 20), 140_000))
+            + frame(b"x", 2)
+        ),
+    ),
+    _row("msgpack-bin", "an array of bin values in msgpack", mp(array(4000) + b"\xc4\0" * 4000)),
+    _row("msgpack-ext", "an array of ext values in msgpack", mp(array(3000) + b"\xd4\0\0" * 3000)),
+    _row("msgpack-dates", "dates in msgpack", mp(array(1500) + b"\xd7\0" * 1500 + b"\0" * 13_000)),
+    _row("msgpack-depth", "nested arrays in msgpack", mp(b"\x91" * 15_000 + b"\xc0")),
+    _row(
+        "msgpack-keys",
+        "maps with many keys",
+        mp(b"\xdf\0\0\x0b\xb8" + b"".join(b"\xa4%04d\1" % n for n in range(3000))),
+    ),
+    _row("msgpack-lengths", "an array whose length is a lie", mp(b"\xdd\xff\xff\xff\xff")),
+    _joined(
+        "msgpack-text", "a text of 900 kB in msgpack", joined_mp(b"\xdb" + struct.pack(">I", 900_000) + b"x" * 900_000)
+    ),
+    _joined(
+        "msgpack-halves",
+        "halves of surrogate pairs in msgpack",
+        joined_mp(b"\xdb" + struct.pack(">I", 900_000) + b"\xed\xa0\x80" * 300_000),
+    ),
+    _joined("msgpack-numbers", "200,000 numbers in msgpack", joined_mp(array(200_000) + b"\1" * 200_000)),
+    _joined(
+        "msgpack-floats",
+        "90,000 doubles in msgpack",
+        joined_mp(array(90_000) + b"\xcb\x7f\xef\xff\xff\xff\xff\xff\xff" * 90_000),
+    ),
+    _joined(
+        "msgpack-nested",
+        "nested arrays in msgpack, joined",
+        joined_mp(array(30_000) + (b"\x91" * 30 + b"\xc0") * 30_000),
+    ),
+    _row("body-binary3", "a packed body of small packets", body(3, b"\0\1\xff6" * 240_000, joins=True)),
+    _row(
+        "body-binary3-bad", "a packed body with a length of many digits", body(3, b"\0" + b"\x09" * 900_000, joins=True)
+    ),
+    _row("body-lengths3", "lengths without packets", body(3, b"0:" * 490_000, joins=True)),
+    _row(
+        "body-base64-many",
+        "small attachments as base64",
+        body(4, b"\x1e".join([b"bAQID"] * 160_000), joins=True),
+        answers=("400",),
+    ),
+    _row(
+        "body-sends",
+        "messages in one body",
+        body(4, b"\x1e".join([b'42/kschat,["Send",{"uId":1,"pId":2,"msg":3}]'] * 20_000), joins=True),
+    ),
+    _row("body-pongs", "pongs in one body", body(4, b"\x1e".join([b"3"] * 490_000), joins=True)),
+    _row(
+        "body-jsonp",
+        "a form of JSONP with escapes",
+        body(4, b"d=" + b"%36" * 16_000 + b"\\\\n" * 200_000, joins=True, query="&j=1"),
+    ),
+    _row(
+        "body-jsonp-escapes",
+        "a form of more escapes than there may be",
+        body(4, b"d=" + b"%36" * 320_000, joins=True, query="&j=1"),
+        answers=("400",),
     ),
     _row(
         "body-halves", "halves of surrogate pairs in a body", body(4, b'42/kschat,["Send",' + HALVES + b"]", joins=True)

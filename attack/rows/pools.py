@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attack.rows.http import POLL, pipelined, request
-from attack.rows.packets import session
+from attack.rows.packets import post, session
 from attack.scenario import Attack, Row
 from attack.wire import frame, send, upgrade_request
+from tests.support.tokens import token
 
 
 def opened(data: bytes, addresses: int = 1) -> Callable[[Attack], None]:
@@ -54,6 +55,75 @@ def own_sockets(attack: Attack) -> None:
     attack.flood(lambda: attack.joined(sender), lambda link: send(sender, attack.user, "x" * 900_000))
 
 
+def refused_large(attack: Attack) -> None:
+    """Answers of 900 kB are asked for and not read, on a hundred own sockets."""
+    attack.kept += attack.many(100, lambda number: attack.user, reads=False, receive_buffer=4096, query="&carbons=1")
+    sender = attack.user
+    attack.flood(lambda: attack.joined(sender, query="&carbons=1"), lambda link: send(sender, "nobody", "x" * 900_000))
+
+
+def polls_unread(attack: Attack) -> None:
+    """Polling sessions of one user that never ask for what they are sent."""
+    while attack.on and len(attack.kept) < 60:
+        try:
+            link = attack.connect()
+            sid = session(link, f"EIO=4&transport=polling&token={token(attack.user)}&ksId={attack.user}")
+            link.sendall(post(4, sid, b"40/kschat,"))
+            link.recv(65536)
+            attack.kept.append(link)
+        except OSError as error:
+            attack.count(error)
+    sender = f"{attack.user}s"
+    attack.flood(lambda: attack.joined(sender), lambda link: send(sender, attack.user, "x" * 900_000))
+
+
+def probes_overlapping(attack: Attack) -> None:
+    """Sessions by polling, each offered several WebSockets which then say nothing."""
+
+    def once() -> None:
+        with attack.connect() as link:
+            sid = session(link, "EIO=4&transport=polling")
+            others = []
+            for _ in range(5):
+                other = attack.connect()
+                other.sendall(upgrade_request(f"EIO=4&transport=websocket&sid={sid}") + frame(b"2probe") * 3)
+                others.append(other)
+            for other in others:
+                other.recv(65536)
+                other.close()
+
+    attack.again(once)
+
+
+def gets_overlapping(attack: Attack) -> None:
+    """Two GETs and two POSTs of one session at once."""
+
+    def once() -> None:
+        with attack.connect() as link, attack.connect() as other:
+            sid = session(link, "EIO=4&transport=polling")
+            for one in (link, other):
+                one.sendall(request(f"{POLL}&sid={sid}"))
+                one.sendall(post(4, sid, b"6"))
+            attack.answers[other.recv(65536)[9:12].decode("latin-1") or "closed"] += 1
+
+    attack.again(once)
+
+
+def users_large(attack: Attack) -> None:
+    """Large messages of twenty users at once."""
+    for number in range(20):
+        client = attack.joined(f"{attack.user}l{number}")
+        attack.kept.append(client)
+    data = [send(client.user, "nobody", "x" * 900_000) for client in attack.kept]
+    while attack.on:
+        for client, one in zip(attack.kept, data, strict=True):
+            try:
+                client.socket.sendall(one)
+                attack.answers["rounds"] += 1
+            except OSError as error:
+                attack.count(error)
+
+
 def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1) -> Row:
     return Row(name=name, kind="pools", what=what, attack=attack, connections=connections, answers=answers)
 
@@ -73,5 +143,45 @@ ROWS = (
     _row("half-sessions", "half-sent POSTs of polling sessions", half_sessions),
     _row("half-messages", "half-sent messages of joined sockets", half_messages),
     _row("own-sockets", "4 MB to 100 own sockets that do not read", own_sockets, "ER 4"),
+    _row("own-sockets-carbons", "messages of 900 kB, and carbons to 100 own sockets", refused_large),
+    Row(
+        name="own-polls",
+        kind="pools",
+        what="4 MB to 60 own sessions that poll, and do not",
+        attack=polls_unread,
+        connections=1,
+        # A session without requests ends when its heartbeat is missing.
+        settings={"ping_interval": 4, "ping_timeout": 3},
+        answers=("ER 4",),
+    ),
+    _row("upgrades-overlapping", "sessions that are offered several WebSockets", probes_overlapping, connections=3),
+    _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, connections=3),
+    *(
+        Row(
+            name=f"users-large-{store}",
+            kind="pools",
+            what="messages of 900 kB of twenty users",
+            attack=users_large,
+            connections=1,
+            backend=store,
+        )
+        for store in ("memory", "sqlite", "redis")
+    ),
+    Row(
+        name="half-descriptors",
+        kind="pools",
+        what="half-sent POSTs, with 1,024 descriptors",
+        attack=opened(half("/"), 50),
+        connections=1,
+        descriptors=1024,
+    ),
+    Row(
+        name="connections-descriptors",
+        kind="pools",
+        what="connections of 200 addresses, with 1,024 descriptors",
+        attack=opened(b"", 200),
+        connections=1,
+        descriptors=1024,
+    ),
     _row("refused-1.0", "wrong requests, a connection each", opened(b"GET /socket.io/ HTTP/1.0\r\n\r\n"), "400"),
 )

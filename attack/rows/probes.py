@@ -7,6 +7,7 @@ from collections.abc import Callable
 from attack.rows.http import POLL, request
 from attack.scenario import SOURCE, Attack, Row
 from attack.wire import Client, event
+from tests.support.tokens import token
 
 
 def ask(attack: Attack, data: bytes) -> bytes:
@@ -60,6 +61,32 @@ def escapes(attack: Attack) -> None:
             attack.count(error)
 
 
+def claims(attack: Attack) -> None:
+    """Tokens that lack what the daemon requires of them."""
+    right = {"aud": "chat", "iss": "https://login"}
+    for name, expires_in, given in (
+        ("as required", 60, right),
+        ("no audience", 60, {"iss": right["iss"]}),
+        ("another audience", 60, {**right, "aud": "mail"}),
+        ("an audience that is a number", 60, {**right, "aud": 7}),
+        ("no issuer", 60, {"aud": right["aud"]}),
+        ("another issuer", 60, {**right, "iss": "https://evil"}),
+        ("no exp", None, right),
+        ("an exp of infinity", None, {**right, "exp": float("inf")}),
+        ("an exp of 10**400", None, {**right, "exp": 10**400}),
+    ):
+        text = token("ann", expires_in=expires_in, **given)
+        client = Client(attack.port, source=SOURCE, query=f"&token={text}&ksId=ann")
+        try:
+            client.join()
+            answer = "let in"
+        except OSError:
+            answer = "refused"
+        finally:
+            client.socket.close()
+        attack.answers[f"{name}: {answer}"] += 1
+
+
 def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, **more: object) -> Row:
     return Row(
         name=name,
@@ -84,5 +111,32 @@ ROWS = (
     _row("server-version", "what answers tell of the server", versions, "tells nothing"),
     _row("dns-rebinding", "the demo's page by another Host", rebinding, "no token", settings={"demo": True}),
     _row("foreign-origin", "another origin's page", foreign_origin, "not allowed"),
+    _row(
+        "claims",
+        "tokens without audience, issuer or exp",
+        claims,
+        "as required: let in",
+        *(
+            f"{name}: refused"
+            for name in (
+                "no audience",
+                "another audience",
+                "an audience that is a number",
+                "no issuer",
+                "another issuer",
+                "no exp",
+                "an exp of infinity",
+                "an exp of 10**400",
+            )
+        ),
+        settings={"audience": "chat", "issuer": "https://login", "require_exp": True},
+    ),
+    _row(
+        "weak-secret",
+        "a secret that is guessed, and given on the command line",
+        versions,
+        settings={"secret": "secret" * 8},
+        log_has=(b"easily guessed", b"in the list of processes"),
+    ),
     _row("log-escapes", "ESC and NUL in a user's id", escapes, clean_log=(b"\x1b", b"\0")),
 )

@@ -70,6 +70,40 @@ def logouts(attack: Attack) -> None:
             attack.reader.end(client.socket)
 
 
+def receipts(attack: Attack) -> None:
+    """Messages to oneself with receipts, read and confirmed by twenty sockets."""
+    query = "&receipts=1"
+    attack.kept += attack.many(20, lambda number: attack.user, query=query)
+    attack.flood(lambda: attack.joined(query=query), lambda link: send(attack.user, attack.user) * 200)
+
+
+def fill_room(attack: Attack) -> None:
+    """A thousand members."""
+    for number in range(1000):
+        user = f"member{number}"
+        allowed = token(user, data={"id": user, "rooms": ["large"]})
+        client = Client(
+            attack.port, source=f"127.2.0.{number % 200 + 1}", query=f"&token={allowed}&ksId={user}", join=True
+        )
+        client.socket.sendall(event("Join", {"room": "#large"}, ack=1))
+        while not client.next()[1].startswith(b"43/kschat,1["):
+            pass
+        client.socket.close()
+
+
+def room_sends(attack: Attack) -> None:
+    """Messages to a room of a thousand members."""
+    user = "member1"
+    attack.flood(lambda: attack.joined(user), lambda link: send(user, "#large") * 100)
+
+
+def renewals(attack: Attack) -> None:
+    """A socket that watches itself, and is told of its own comings."""
+    client = attack.joined()
+    client.socket.sendall(event("Presence", {"ids": [attack.user]}, ack=1))
+    attack.again(lambda: attack.joined(reads=False).socket.close())
+
+
 def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1) -> Row:
     return Row(
         name=name, kind="amplifiers and rates", what=what, attack=attack, connections=connections, answers=answers
@@ -89,8 +123,20 @@ ROWS = (
         kind="amplifiers and rates",
         what="WebSocket handshakes",
         attack=handshakes,
-        settings={"rate_burst": 1},
+        settings={"rate_burst": 1, "rate_address_handshakes": 50},
         answers=("HTTP/1.1 429",),
     ),
+    _row("receipts", "receipts to 20 own sockets", receipts),
+    Row(
+        name="room-sends",
+        kind="amplifiers and rates",
+        what="messages to a room of 1,000 members",
+        attack=room_sends,
+        prepare=fill_room,
+        connections=1,
+        settings={"rate_user_copies": 5000},
+        answers=("ER 4",),
+    ),
+    _row("watches-itself", "a user who watches itself comes and goes", renewals, connections=1),
     _row("logouts", "Logout of all sockets for ever", logouts),
 )

@@ -64,7 +64,7 @@ def backlog(attack: Attack) -> None:
 def rows() -> tuple[Row, ...]:
     """Each on each store."""
     found = []
-    for store in ("sqlite", "redis"):
+    for store in ("memory", "sqlite", "redis"):
         for name, what, prepare, attack in (
             (
                 "history",

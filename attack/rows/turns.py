@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from attack.scenario import Attack, Row
-from attack.wire import Client, event, frame, send
+from attack.wire import Client, deflated, event, frame, send
+from tests.support.tokens import token
 
 
 def flood(
@@ -31,6 +34,49 @@ def always(data: bytes) -> Callable[[Client], bytes]:
 
 def _row(name: str, what: str, attack: Callable[[Attack], None], **more: Any) -> Row:
     return Row(name=name, kind="work of a turn", what=what, attack=attack, **more)
+
+
+def msgpack(value: dict[str, Any]) -> bytes:
+    """A packet of the msgpack parser in a frame."""
+    return frame(msgspec.msgpack.encode(value), 2)
+
+
+def packed(data: bytes) -> Callable[[Attack], None]:
+    """The same of a client with the msgpack parser that has joined."""
+
+    def attack(attack: Attack) -> None:
+        def make() -> Client:
+            client = attack.client(reads=False, user=attack.user)
+            client.socket.sendall(msgpack({"type": 0, "nsp": "/kschat"}))
+            while b"/kschat" not in client.next()[1]:
+                pass
+            attack.reader.add(client.socket)
+            return client
+
+        attack.flood(make, lambda client: data)
+
+    return attack
+
+
+def of_msgpack(name: str, *arguments: object, number: int | None = None) -> bytes:
+    """An event."""
+    return msgpack(
+        {"type": 2, "nsp": "/kschat", "data": [name, *arguments]} | ({} if number is None else {"id": number})
+    )
+
+
+def drips(attack: Attack) -> None:
+    """A message that arrives by single bytes, on fifty sockets."""
+    clients = [attack.client() for _ in range(50)]
+    data = frame(b"6" + b"x" * 200)
+    at = 0
+    while attack.on:
+        for client in clients:
+            try:
+                client.socket.send(data[at : at + 1])
+            except OSError as error:
+                attack.count(error)
+        at = (at + 1) % len(data)
 
 
 JOIN = event("Join", {"room": "#f"}, ack=1) + event("Leave", {"room": "#f"}, ack=2)
@@ -170,5 +216,137 @@ ROWS = (
             lambda c: b"".join(event("History", {"pId": f"u{n}"}, ack=n) for n in range(3000)),
             join=True,
         ),
+    ),
+    _row(
+        "eio3-pings-large",
+        "Engine.IO pings of 900 kB",
+        flood(always(frame(b"2" + b"p" * 900_000)), join=True, revision=3),
+    ),
+    _row(
+        "eio3-pings-large-unread",
+        "the same, whose pongs are not read",
+        flood(always(frame(b"2" + b"p" * 900_000)), join=True, revision=3, reads=False, receive_buffer=4096),
+    ),
+    _row("eio3-base64", "binary as base64 in text", flood(always(frame(b"b4AQID") * 5000), join=True, revision=3)),
+    _row(
+        "eio3-lobby-joins",
+        "CONNECT with a query, to the namespace that is joined already",
+        flood(always(frame(b"40/?a=b") * 4000), revision=3),
+    ),
+    _row(
+        "events-attachments",
+        "events with an attachment",
+        flood(always((frame(b'451-/kschat,["x",{"_placeholder":true,"num":0}]') + frame(b"x", 2)) * 1000), join=True),
+    ),
+    _row("control-between", "pings between fragments", flood(always(frame(b"4", fin=False) + frame(b"", 9) * 8000))),
+    _row("frames-unmasked", "frames without a mask", flood(always(b"\x81\x016" * 8000)), answers=("closed 1002",)),
+    _row(
+        "frames-long-heads",
+        "noops with lengths of eight bytes",
+        flood(always(b"\x81\xff" + b"\0" * 7 + b"\1" + b"\0" * 4 + b"6" + frame(b"6") * 4000)),
+    ),
+    _row("frames-reserved", "reserved opcodes", flood(always(frame(b"", 11) * 8000)), answers=("closed 1002",)),
+    _row("frames-close", "close frames", flood(always(frame(b"\x03\xe8", 8) * 8000))),
+    _row("frames-bad-utf8", "text that is no UTF-8", flood(always(frame(b"4\xff" * 50) * 500))),
+    _row("frames-drip", "a message by single bytes", drips, connections=1),
+    _row(
+        "frames-16k", "noops of 16 kB, which Autobahn reads", flood(always(frame(b"6" + b"x" * 16_300) * 20), join=True)
+    ),
+    _row(
+        "frames-16k-wide",
+        "the same with wide characters",
+        flood(always(frame(b"6" + "\U0001f600".encode() * 4000) * 20), join=True),
+    ),
+    _row(
+        "digits",
+        "ack ids of 16 digits",
+        flood(always(frame(b'42/kschat,9007199254740991["Send",{}]') * 2000), join=True),
+    ),
+    _row(
+        "digits-more",
+        "ack ids of more digits than there may be",
+        flood(always(frame(b"42/kschat," + b"9" * 900 + b'["Send",{}]') * 100), join=True),
+        answers=("closed 1002",),
+    ),
+    _row(
+        "attachments-announced",
+        "numbers of attachments that nobody sends",
+        flood(always(frame(b"45999999-/kschat,[]") * 3000), join=True),
+        answers=("closed 1002",),
+    ),
+    _row(
+        "join-query",
+        "CONNECT to the chat with a query of 8 kB",
+        flood(always(frame(b"40/kschat?" + b"a=b&" * 2000 + b",") * 20)),
+    ),
+    _row(
+        "join-deep",
+        "CONNECT with nested JSON of 15 kB",
+        flood(always(frame(b'40/kschat,{"a":' + b"[" * 60 + b"[]," * 4800 + b"1" + b"]" * 60 + b"}") * 50)),
+    ),
+    _row(
+        "token-events",
+        "Token with another valid token",
+        flood(lambda c: event("Token", {"token": token(c.user)}, ack=1) * 500, join=True),
+    ),
+    _row(
+        "token-events-large",
+        "Token with a token of 900 kB",
+        flood(lambda c: event("Token", {"token": "e30." * 225_000}, ack=1), join=True),
+    ),
+    _row(
+        "typing-changing",
+        "Typing to ever other users",
+        flood(lambda c: b"".join(event("Typing", {"pId": f"u{n}"}) for n in range(2000)), join=True),
+    ),
+    _row(
+        "blocks-flap",
+        "Block and Unblock for ever",
+        flood(always((event("Block", {"pId": "a"}, ack=1) + event("Unblock", {"pId": "a"}, ack=2)) * 500), join=True),
+    ),
+    _row(
+        "blocks-many",
+        "Block of ever other users, and the list",
+        flood(
+            lambda c: b"".join(event("Block", {"pId": f"b{n}"}, ack=n) + event("Blocked", ack=n) for n in range(1500)),
+            join=True,
+        ),
+    ),
+    _row(
+        "reads",
+        "Read of nothing",
+        flood(always(event("Read", {"pId": "a", "mid": "0" * 24}, ack=1) * 800), join=True),
+    ),
+    _row("msgpack-noops", "small events in msgpack", packed(of_msgpack("x") * 2000)),
+    _row("msgpack-sends", "Send in msgpack", packed(of_msgpack("Send", {}, number=1) * 1000), answers=("closed 1008",)),
+    _row("msgpack-acks", "acks in msgpack", packed(msgpack({"type": 3, "nsp": "/kschat", "data": [], "id": 7}) * 2000)),
+    _row(
+        "msgpack-join-leave",
+        "CONNECT and DISCONNECT in msgpack",
+        flood(always((msgpack({"type": 0, "nsp": "/"}) + msgpack({"type": 1, "nsp": "/"})) * 1000)),
+        answers=("closed 1008",),
+    ),
+    _row(
+        "compressed-fragments",
+        "a compressed message in fragments of a byte",
+        flood(
+            always(frame(deflated(b"6")[:1], fin=False, rsv1=True) + frame(b"a", 0, fin=False) * 20000),
+            deflate=True,
+        ),
+        settings={"deflate": True},
+    ),
+    _row(
+        "compressed-events",
+        "compressed events",
+        flood(always(frame(deflated(b'42/kschat,1["Send",{}]'), rsv1=True) * 2000), deflate=True, join=True),
+        settings={"deflate": True},
+    ),
+    _row(
+        "relay-sends",
+        "messages where none are kept",
+        flood(lambda c: send(c.user, "nobody") * 300, join=True),
+        settings={"store": "none"},
+        backend="redis",
+        answers=("ER 4",),
     ),
 )

@@ -227,7 +227,7 @@ class Chat:
 
     def disconnected(self, socket: Socket, reason: Reason) -> None:
         """See ``wire.connection.Handler``."""
-        session = socket.record
+        session, socket.record = socket.record, None
         if isinstance(session, ChatSession):
             self.context.presence.forget(session)
             self._leave(session)

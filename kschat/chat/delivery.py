@@ -7,7 +7,7 @@ Beyond that ``submit`` refuses, and the client gets a refusal.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -36,6 +36,15 @@ _REFUSALS: Final = {
     Error.NOT_ALLOWED: "You are not a member of that room.",
     Error.TOO_MANY: "You send too many messages; slow down.",
 }
+
+#: Bytes of the messages of one batch, if it has several, and of those that are begun in one turn of the reactor.
+MAX_BATCH_BYTES: Final = 2_000_000
+
+#: Bytes of a large message. Large ones have batches of their own, one at a time, and others do not wait for them.
+LARGE: Final = 16_384
+
+#: Bytes of a batch of large messages, if it has several.
+MAX_LARGE_BYTES: Final = 500_000
 
 
 #: Updates that are being stored. Each is stored alone: they are few beside messages.
@@ -143,13 +152,21 @@ class Delivery:
         self._budget = budget
         self._max_size = int(budget.limit * PENDING_PART)
         self._waiting: list[Submission] = []
-        # Bytes of what waits, and of all that is not answered.
+        # How many of those there have been in a batch.
+        self._begun = 0
+        # Large messages that wait, and what their senders have sent behind them, each with what ``_begun`` must be
+        # before, and when it came; and how many of each sender.
+        self._large: deque[tuple[int, float, Submission]] = deque()
+        self._large_senders: Counter[str] = Counter()
+        # Whether such a batch is in flight, and whether one may be begun before others.
+        self._large_in_flight = False
+        self._large_may = True
+        # Bytes of what waits, without those, and of all that is not answered.
         self._waiting_size = self._size = 0
         self._in_flight = 0
         # When a batch was answered last, or when the first one of those that are in flight began.
         self._moved = 0.0
-        # How many messages were taken into batches; and from which number on those that wait came when.
-        self._taken = 0
+        # From which number on those that wait came when; the numbers are those of ``_begun``.
         self._marks: deque[tuple[int, float]] = deque()
         self._updates = 0
         self._turn_set = False
@@ -172,7 +189,7 @@ class Delivery:
         if self.closed:
             self.ensure_open()
         waiting = self._waiting
-        if len(waiting) >= self._bounds.max_waiting:
+        if len(waiting) + len(self._large) >= self._bounds.max_waiting:
             raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")
         message = submission.message
         size = message.size if message.attachments else len(message.msg)
@@ -180,10 +197,14 @@ class Delivery:
             self._counters.full["buffered"] += 1
             raise Refused(Error.BUSY, "Too much waits to be stored; try again.")
         self._size += size
-        self._waiting_size += size
-        if not waiting:
-            self._marks.append((self._taken, self._clock.seconds()))
-        waiting.append(submission)
+        if size >= LARGE or (self._large and message.sender in self._large_senders):
+            self._large.append((self._begun + len(waiting), self._clock.seconds(), submission))
+            self._large_senders[message.sender] += 1
+        else:
+            self._waiting_size += size
+            if not waiting:
+                self._marks.append((self._begun, self._clock.seconds()))
+            waiting.append(submission)
         if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
             self._turn_set = True
             self._clock.callLater(0, self._turn)
@@ -248,12 +269,12 @@ class Delivery:
     @property
     def waiting(self) -> int:
         """Messages that wait for a place in a batch."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._large)
 
     @property
     def busy(self) -> bool:
         """Whether more than a batch waits."""
-        return len(self._waiting) >= self._bounds.max_batch
+        return self.waiting >= self._bounds.max_batch
 
     @property
     def stuck(self) -> float:
@@ -267,46 +288,92 @@ class Delivery:
 
     def drained(self) -> Deferred[None]:
         """Fires when all that was submitted is answered."""
-        if not self._waiting and not self._in_flight and not self._updates:
+        if not self.waiting and not self._in_flight and not self._updates:
             return succeed(None)
         fires: Deferred[None] = Deferred()
         self._drained.append(fires)
         return fires
 
     def _begin_again(self) -> None:
-        """All was written that waited."""
-        if self._waiting and not self._turn_set:
+        """There is room for more."""
+        if (self._waiting or self._large) and not self._turn_set:
             self._turn_set = True
             self._clock.callLater(0, self._turn)
 
     def _turn(self) -> None:
         self._turn_set = False
+        if self._waiting and self._marks[-1][0] != (number := self._begun + len(self._waiting)):
+            # What comes behind them comes later than now.
+            self._marks.append((number, self._clock.seconds()))
+        large = (self._large_may or not self._waiting) and self._begin_large()
         # What is stored faster than it is written would only wait elsewhere.
         while self._waiting and self._in_flight < self._bounds.max_in_flight and not self._hub.is_behind:
-            size = self._bounds.max_batch
-            batch, self._waiting = self._waiting[:size], self._waiting[size:]
-            size = sum([one.message.size for one in batch]) if self._waiting else self._waiting_size
+            waiting, most = self._waiting, self._bounds.max_batch
+            self._large_may = True
+            since = self._since()
+            if len(waiting) <= most and self._waiting_size <= MAX_BATCH_BYTES:
+                self._begun += len(waiting)
+                size, self._waiting, self._waiting_size = self._waiting_size, [], 0
+                self._marks.clear()
+                self._begin(waiting, size, since=since)
+                continue
+            count, size = self._fit(most)
+            self._begun += count
+            batch, self._waiting = waiting[:count], waiting[count:]
             self._waiting_size -= size
-            since = self._since(len(batch))
-            self._begin(batch, size, since)
-        if self._waiting:
-            # They came at the latest now, and what comes after them later.
-            number = self._taken + len(self._waiting)
-            if self._marks[-1][0] != number:
-                self._marks.append((number, self._clock.seconds()))
+            if not self._waiting:
+                self._marks.clear()
+            self._begin(batch, size, since=since)
+            if count < most:
+                self._begin_again()  # such a batch is a turn's work
+                return
+        if not large:
+            self._begin_large()
 
-    def _since(self, count: int) -> float:
-        """So many are taken. Since when the first of them has waited at the most."""
+    def _begin_large(self) -> bool:
+        """Begin a batch of large messages, if any may be begun. Returns whether it has."""
+        large = self._large
+        if not large or self._large_in_flight:
+            return False
+        if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind:
+            return False
+        batch: list[Submission] = []
+        size, since = 0, self._clock.seconds()
+        while large and len(batch) < self._bounds.max_batch and large[0][0] <= self._begun:
+            more = large[0][2].message.size
+            if batch and size + more > MAX_LARGE_BYTES:
+                break
+            _, came, submission = large.popleft()
+            since = min(since, came)
+            sender = submission.message.sender
+            self._large_senders[sender] -= 1
+            if not self._large_senders[sender]:
+                del self._large_senders[sender]
+            batch.append(submission)
+            size += more
+        if batch:
+            self._large_in_flight, self._large_may = True, False
+            self._begin(batch, size, since=since, large=True)
+        return bool(batch)
+
+    def _fit(self, most: int) -> tuple[int, int]:
+        """How many messages the next batch may have, up to ``most``, and their bytes."""
+        count = size = 0
+        for one in self._waiting[:most]:
+            count += 1
+            size += one.message.size
+            if size >= MAX_BATCH_BYTES:
+                break
+        return count, size
+
+    def _since(self) -> float:
+        """When the first of those that wait came, at the earliest."""
         marks = self._marks
-        while len(marks) > 1 and marks[1][0] <= self._taken:
+        while len(marks) > 1 and marks[1][0] <= self._begun:
             marks.popleft()
-        since = marks[0][1]
-        self._taken += count
-        if not self._waiting:
-            marks.clear()
-        return since
+        return marks[0][1]
 
-    def _begin(self, submissions: Sequence[Submission], size: int, since: float) -> None:
+    def _begin(self, submissions: Sequence[Submission], size: int, *, since: float, large: bool = False) -> None:
         if not self._in_flight:
             self._moved = self._clock.seconds()
         self._in_flight += 1
@@ -321,7 +388,7 @@ class Delivery:
                 finished = fail()
             finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(submissions,))
             finished.addErrback(self._not_answered)
-            finished.addBoth(self._finish, size)
+            finished.addBoth(self._finish, size, large)
 
     def _route(self, stored: list[Stored], batch: _Batch) -> Deferred[None]:
         now = self._clock.seconds()
@@ -450,19 +517,19 @@ class Delivery:
         self._counters.refused[refused.error] += 1
         submission.reply.refused(refused)
 
-    def _finish(self, _: object, size: int) -> None:
+    def _finish(self, _: object, size: int, large: bool) -> None:
         self._in_flight -= 1
         self._moved = self._clock.seconds()
         self._size -= size
         self._budget.add(-size)
-        if self._waiting and not self._turn_set:
-            self._turn_set = True
-            self._clock.callLater(0, self._turn)
-        if not self._in_flight and not self._waiting:
+        if large:
+            self._large_in_flight = False
+        self._begin_again()
+        if not self._in_flight:
             self._look_if_drained()
 
     def _look_if_drained(self) -> None:
-        if self._drained and not self._in_flight and not self._waiting and not self._updates:
+        if self._drained and not self._in_flight and not self.waiting and not self._updates:
             drained, self._drained = self._drained, []
             for fires in drained:
                 fires.callback(None)

@@ -17,6 +17,7 @@ from kschat.chat.catchup import CatchUp
 from kschat.chat.changes import is_update
 from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import Receipt
+from kschat.chat.copies import COPY_BYTES, MAX_WRITES, Spread, copies_of
 from kschat.chat.cursors import Cursors
 from kschat.chat.inbox import Inbox
 from kschat.chat.inflight import Written
@@ -39,9 +40,6 @@ from kschat.chat.write_behind import WriteBehindBuffer
 from kschat.counters import Counters
 from kschat.wire.cork import Cork
 from kschat.wire.errors import Reason
-
-#: Messages that are written to sockets in one turn of the reactor; some milliseconds.
-MAX_WRITES: Final = 2000
 
 #: Batches that wait to be written. Beyond it all is written at once.
 MAX_UNDELIVERED: Final = 1000
@@ -103,7 +101,9 @@ class Hub:
         self.store = store
         self.reads = reads
         self.write_behind = WriteBehindBuffer(clock, store, shared=not router.alone)
-        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter)
+        self._spread = Spread(clock, self.writing, counters)
+        self._spread.eased = self._eased
+        self.notifier = Notifier(clock, self.sessions, bus, limiter=limiter, spread=self._spread)
         self.cursors = Cursors(clock, self.write_behind, bus)
         self._router = router
         self._counters = counters
@@ -191,60 +191,73 @@ class Hub:
             if len(self._undelivered) > MAX_UNDELIVERED:
                 self.deliver_rest()
             return
-        rest = self._deliver(batch, socket, MAX_WRITES)
+        rest, _ = self._deliver(batch, socket, MAX_WRITES)
         if rest:
             self._undelivered.append((rest, socket))
             self.clock.callLater(0, self._deliver_more)
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait for the next turn to be written."""
-        return bool(self._undelivered)
+        """Whether so much waits to be written that nothing is to be stored for now."""
+        return bool(self._undelivered) or self._spread.is_full
 
     def deliver_rest(self) -> None:
         """Write all that waits for later turns, now."""
         while self._undelivered:
             batch, socket = self._undelivered.popleft()
             self._deliver(batch, socket, UNBOUNDED)
+        self._spread.finish()
 
     def _deliver_more(self) -> None:
         try:
             left = MAX_WRITES
             while self._undelivered and left > 0:
                 batch, socket = self._undelivered.popleft()
-                before = self._counters.delivered
-                rest = self._deliver(batch, socket, left)
-                left -= self._counters.delivered - before
+                rest, copies = self._deliver(batch, socket, left)
+                left -= copies
                 if rest:
                     self._undelivered.appendleft((rest, socket))
         finally:
             if self._undelivered:
                 self.clock.callLater(0, self._deliver_more)
-        if not self._undelivered:
+        self._eased()
+
+    def _eased(self) -> None:
+        if not self.is_behind:
             self.caught_up()
 
-    def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> Sequence[Stored]:
-        """Write so many at the most, and what is left of one user's sockets. Returns what was not written."""
+    def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> tuple[Sequence[Stored], int]:
+        """Write so many copies at the most, and what is left of one user's sockets.
+
+        Returns:
+            What was not written, and how many copies were.
+        """
         inboxes = self._inboxes
-        written = 0
+        copies = written = 0
         placeless: list[Message] = []
         keeps = self.store.keeps
         rest: Sequence[Stored] = ()
         with self._scope:
             for stored in batch:
                 message = stored.message
+                size = message.size if message.attachments else len(message.msg)
+                cost = 1 if size < COPY_BYTES else copies_of(size)
                 for user, offset in stored.places:
                     inbox = inboxes.get(user)
                     if inbox is None:
                         continue
-                    if written >= most:
+                    if copies >= most:
                         rest = _from(batch, stored, user)
                         break
                     sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
                     count = len(sessions)
                     written += count
                     if count > FREE_COPIES:
-                        self._limiter.copied_by(message.sender, count)
+                        self._limiter.copied_by(message.sender, count * cost)
+                    if (offset or not keeps) and (inbox.late or (cost > 1 and count * cost > MAX_WRITES)):
+                        self._deliver_late(inbox, message, list(sessions), offset=offset if keeps else None)
+                        continue
+                    copies += count * cost
                     if offset and keeps:
                         piece = outgoing.piece(message, offset)
                         for session in sessions:
@@ -262,7 +275,33 @@ class Hub:
             self._took("written", batch[0].message, written)
         if placeless:
             self._ingest.take(placeless)
-        return rest
+        return rest, copies
+
+    def _deliver_late(
+        self, inbox: Inbox, message: Message, sessions: Sequence[ChatSession], *, offset: int | None
+    ) -> None:
+        """Write a message in later turns, since it is large and has many sockets; and what is for them after it.
+
+        Others' messages do not wait for it.
+        """
+        piece = outgoing.piece(message, offset)
+
+        def write(session: ChatSession) -> None:
+            if offset is None:
+                session.stream.on_transient(message, piece)
+            else:
+                session.stream.on_message(offset, message, piece)
+
+        def done() -> None:
+            inbox.late -= 1
+
+        if self._spread.later(sessions, write, size=len(piece), done=done):
+            inbox.late += 1
+        elif offset is not None:
+            for session in sessions:
+                session.stream.on_inbox_end(offset)
+        else:
+            self._counters.full["copies"] += len(sessions)
 
     def _took(self, until: str, message: Message, count: int) -> None:
         """So many messages, of which ``message`` is the first, are that far now. One look at the clock is for all."""

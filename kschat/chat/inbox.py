@@ -26,15 +26,17 @@ class Inbox:
         cursor: all up to this offset was confirmed, without a hole.
         sessions: the user's sockets here, also those that were not let in yet.
         here: whether one was let in.
+        late: messages that are not written to all of its sockets yet; others are written behind them.
     """
 
-    __slots__ = ("cursor", "here", "sessions", "user")
+    __slots__ = ("cursor", "here", "late", "sessions", "user")
 
     def __init__(self, user: str, cursor: int) -> None:
         self.user = user
         self.cursor = cursor
         self.sessions: dict[Socket, ChatSession] = {}
         self.here = False
+        self.late = 0
 
     def sessions_of(self, socket: str) -> list[ChatSession]:
         """The session of the socket with this id, if it is here."""

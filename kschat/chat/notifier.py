@@ -25,6 +25,7 @@ from kschat.chat.cluster_commands import (
     Replaced,
     Typing,
 )
+from kschat.chat.copies import Spread, copies_of
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
 from kschat.chat.outgoing import Status
@@ -49,6 +50,7 @@ class Notifier:
         sessions: gives the sockets of a user here; of None everybody's.
         bus: tells other daemons.
         limiter: says how often what may be lost is multiplied for a user.
+        spread: writes to many sockets.
 
     Attributes:
         receipts: whether any socket, on whatever daemon, asked for receipts.
@@ -62,9 +64,11 @@ class Notifier:
         bus: IBus,
         *,
         limiter: Limiter,
+        spread: Spread,
     ) -> None:
         self._clock = clock
         self._limiter = limiter
+        self._spread = spread
         self._sessions = sessions
         self._bus = bus
         # The newest messages that were told as delivered; and the sockets here whose claims were not heard yet.
@@ -201,14 +205,17 @@ class Notifier:
             if type(command) is Receipt or type(command) is Carbon:
                 self._multiply(sessions, command)
             else:
-                _DO[type(command)](sessions, command)
+                _DO[type(command)](self._spread, sessions, command)
 
     def _multiply(self, sessions: Sequence[ChatSession], command: Receipt | Carbon) -> None:
         """Show a user's sockets what came of its messages, unless they have caused too much already."""
         user = sessions[0].allowance.user
         if self._limiter.may_copy(user):
-            written = _receipt(sessions, command) if isinstance(command, Receipt) else _carbon(sessions, command)
-            self._limiter.copied(user, written)
+            if isinstance(command, Receipt):
+                copies = _receipt(self._spread, sessions, command)
+            else:
+                copies = _carbon(self._spread, sessions, command)
+            self._limiter.copied(user, copies)
 
     def _was_told(self, mid: str) -> bool:
         """Whether the message was told as delivered before; from now on it was."""
@@ -242,50 +249,52 @@ def _give_up(_: object, __: float) -> None:
     """Redis stands still: it tells what it can when it goes on."""
 
 
-def _typing(sessions: Sequence[ChatSession], command: Typing) -> None:
+def _typing(spread: Spread, sessions: Sequence[ChatSession], command: Typing) -> None:
     body = outgoing.typing(command.user)
-    for session in sessions:
-        if session.more and not session.congested:
-            session.socket.emit(body)
+    told = [session for session in sessions if session.more and not session.congested]
+    spread.each(told, lambda session: session.socket.emit(body))
 
 
-def _receipt(sessions: Sequence[ChatSession], command: Receipt) -> int:
-    body = b""
-    count = 0
-    for session in sessions:
-        if session.options.receipts and not session.congested:
-            body = body or outgoing.status(
-                int(command.peer) if command.number else command.peer, command.mid, command.status
-            )
-            session.socket.emit(body)
-            count += 1
-    return count
+def _receipt(spread: Spread, sessions: Sequence[ChatSession], command: Receipt) -> int:
+    """Returns how many copies it was."""
+    told = [session for session in sessions if session.options.receipts and not session.congested]
+    if told:
+        peer = int(command.peer) if command.number else command.peer
+        body = outgoing.status(peer, command.mid, command.status)
+        spread.each(told, lambda session: session.socket.emit(body))
+    return len(told)
 
 
-def _carbon(sessions: Sequence[ChatSession], command: Carbon) -> int:
-    count = 0
-    for session in sessions:
-        if session.options.carbons and session.socket.accepted:
-            session.socket.emit(command.body, command.attachments)
-            count += 1
-    return count
+def _carbon(spread: Spread, sessions: Sequence[ChatSession], command: Carbon) -> int:
+    """The same."""
+    told = [session for session in sessions if session.options.carbons and session.socket.accepted]
+    size = _size(command)
+    spread.each(told, lambda session: session.socket.emit(command.body, command.attachments), size)
+    return len(told) * copies_of(size)
 
 
-def _emit(sessions: Sequence[ChatSession], command: Emit) -> None:
-    for session in sessions:
-        session.socket.emit(command.body, command.attachments)
+def _emit(spread: Spread, sessions: Sequence[ChatSession], command: Emit) -> None:
+    spread.each(sessions, lambda session: session.socket.emit(command.body, command.attachments), _size(command))
 
 
-def _disconnect(sessions: Sequence[ChatSession], command: Disconnect) -> None:
+def _size(command: Carbon | Emit) -> int:
+    return len(command.body) + sum(map(len, command.attachments))
+
+
+def _disconnect(spread: Spread, sessions: Sequence[ChatSession], command: Disconnect) -> None:
     body = outgoing.goodbye(command.reason, 0)
-    for session in sessions:
+
+    def end(session: ChatSession) -> None:
         if session.more:
             session.socket.emit(body)
         session.socket.disconnect()
 
+    # Behind what waits for them.
+    spread.each(sessions, end)
 
-def _erased(sessions: Sequence[ChatSession], command: Erased) -> None:
-    _disconnect(sessions, Disconnect("erased"))
+
+def _erased(spread: Spread, sessions: Sequence[ChatSession], command: Erased) -> None:
+    _disconnect(spread, sessions, Disconnect("erased"))
 
 
 def _end_replaced(session: ChatSession) -> None:

@@ -20,7 +20,8 @@ from kschat.chat.blocks import BlockLists
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import milliseconds
 from kschat.chat.cluster_commands import BlockChange
-from kschat.chat.hub import MAX_WRITES, Hub
+from kschat.chat.copies import MAX_WRITES
+from kschat.chat.hub import Hub
 from kschat.chat.interfaces import RETRY_WAIT, Blocks, StoreUnavailable
 from kschat.chat.session import ChatSession
 

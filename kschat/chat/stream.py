@@ -138,6 +138,34 @@ class StreamActions(Protocol):
         """The store does not have a message that was announced. ``final``: it was asked often enough."""
 
 
+class _Nobody:
+    """Does nothing, for a stream that is closed: it may be closed while it writes a page."""
+
+    def write(self, offset: int, message: Message, piece: bytes) -> int | None:
+        return None
+
+    def read_page(self, after: int, limit: int) -> None:
+        pass
+
+    def start(self, timer: StreamTimer) -> None:
+        pass
+
+    def stop(self, timer: StreamTimer) -> None:
+        pass
+
+    def delivered(self, upto: int, entries: Sequence[Written]) -> None:
+        pass
+
+    def ask_confirmation(self, offset: int) -> None:
+        pass
+
+    def unknown(self, offset: int, final: bool) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()
+
+
 class DeliveryStream:
     """One inbox on its way to one socket.
 
@@ -410,6 +438,8 @@ class DeliveryStream:
         for timer in self._running:
             self._actions.stop(timer)
         self._running = _NO_TIMERS
+        # Who acts has the stream: so they are in no cycle, and are freed at once.
+        self._actions = _NOBODY
 
     # Writing, and timers.
 

@@ -382,6 +382,7 @@ class Channel(HTTPChannel):
         self.site.channels.discard(self)
         self.site.connections.leave(self.place)
         self._let_go_bytes()
+        self.carries = None
         super().connectionLost(reason)
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
@@ -408,6 +409,11 @@ class Channel(HTTPChannel):
     def proved(self) -> bool:
         """See ``pool.Holder``. Between requests a connection can be replaced at no cost."""
         return bool(self.requests) and self.carries is not None and self.carries.proved
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether its bytes are read before those of newcomers: it carries a session that has joined."""
+        return self.carries is not None and self.carries.proved
 
     def give_way(self) -> None:
         """See ``pool.Holder``."""

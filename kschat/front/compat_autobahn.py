@@ -50,10 +50,11 @@ class AutobahnProtocol(WebSocketServerProtocol):
         compression._decompressor = None
 
     def forget_received(self) -> None:
-        """Hold nothing of a message that will not arrive whole any more.
+        """Hold nothing of a message that will not arrive whole any more, and be in no cycle.
 
-        A protocol that has ended stands in a cycle until Python looks for such: 150 of them held 150 MB.
+        A protocol that has ended stood in a cycle until Python looked for such: 150 of them held 150 MB.
         """
+        self.is_open = self.is_closed = None  # Deferreds whose result is this protocol
         self.data = b""
         self.message_data: list[bytes] = []
         self.frame_data: list[bytes] = []

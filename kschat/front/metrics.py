@@ -97,6 +97,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
         "handshakes",
         "buffered",
         "updates",
+        "copies",
     ),
     "evicted": ("connections", "connections_per_address", "polls", "polls_per_address", "buffered"),
 }

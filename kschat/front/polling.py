@@ -79,7 +79,7 @@ class Polling:
         text_only: send binary as text.
 
     Attributes:
-        session: whose transport this is; set when it begins.
+        session: whose transport this is, from its beginning to its end. (Behind that they would be in a cycle.)
         slot: its slot in the timer wheel, while a second request or one for last words is awaited.
         ended: why it has ended, or None.
     """
@@ -102,6 +102,7 @@ class Polling:
         "_post",
         "_read_on_below",
         "_revision",
+        "_sid",
         "_stamp",
         "_waits",
         "ended",
@@ -128,6 +129,7 @@ class Polling:
         # Bytes of bodies and of the outbox, as the budget knows them.
         self._buffered = 0
         self._address = ""
+        self._sid = ""
         # Whether they wait for GETs.
         self._paused = False
         # Whether they are in the rotation.
@@ -156,7 +158,10 @@ class Polling:
         _channel_of(request).carries = self
         self._holding = True
         self._park(request, query)
-        self.session = sessions.begin(self, self._revision, handshake=handshake, upgrades=("websocket",))
+        session = sessions.begin(self, self._revision, handshake=handshake, upgrades=("websocket",))
+        self._sid = session.sid
+        if self.ended is None:
+            self.session = session
         self._holding = False
         self.flush()
         if self.ended is None:
@@ -289,10 +294,10 @@ class Polling:
             until: when to stop; 0 for ``ARRIVAL_SECONDS`` from the first look at the clock.
         """
         session = self.session
-        if session is None or not self._bodies:
-            return
         if self._has_ended():
             self._answer_posts()
+            return
+        if session is None or not self._bodies:
             return
         if self._begun and self._looks < BUSY_LOOKS and self._context.busy():
             self._looks += 1
@@ -365,17 +370,16 @@ class Polling:
             self._let_linger()
 
     def _let_linger(self) -> None:
-        if self.session is not None:
-            self._context.sessions.let_linger(self.session.sid, self, LAST_WORDS_TIMEOUT)
+        if self._sid:
+            self._context.sessions.let_linger(self._sid, self, LAST_WORDS_TIMEOUT)
 
     def alarm(self) -> None:
         """The client did not come back, for the session or for its last words."""
         if self.session is not None:
-            if self.ended is None:
-                self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
-            if self._context.sessions.take_lingering(self.session.sid) is self or self.ended is not None:
-                self._outbox.take_frames()
-                self._hold()
+            self.session.close(Reason.CONNECT_TIMEOUT, "no second request")
+        if self._context.sessions.take_lingering(self._sid) is self or self.ended is not None:
+            self._outbox.take_frames()
+            self._hold()
 
     def _park(self, request: Request, query: EngineRequest) -> None:
         self._get = (request, query)
@@ -478,6 +482,7 @@ class Polling:
             # A client that ends, or that changes its transport, gets nothing by its request.
             self._answer_one(_NOOP if reason is Reason.TRANSPORT_CLOSE else _CLOSE)
         self._hold()
+        self.session = None
 
     def release(self) -> None:
         self.flush()

@@ -35,6 +35,18 @@ class Holder(Protocol):
         """The place was taken back: end at once. It is left already."""
 
 
+class _Nobody:
+    """Has the places that were left: a place and its holder are in no cycle then."""
+
+    proved = False
+
+    def give_way(self) -> None:
+        """Nothing is to be done."""
+
+
+_NOBODY: Final = _Nobody()
+
+
 class Place:
     """One place in a pool.
 
@@ -143,6 +155,7 @@ class Pool:
             return False
         self._take(place)
         place.rank = _LEFT
+        place.holder = _NOBODY
         self.taken -= 1
         return True
 
@@ -166,8 +179,9 @@ class Pool:
         if place is None:
             return False
         self._evicted[self._name + ("_per_address" if address else "")] += 1
+        holder = place.holder
         self.leave(place)
-        place.holder.give_way()
+        holder.give_way()
         return True
 
     def _first(self, address: str) -> Place | None:

@@ -52,7 +52,7 @@ TYPES: Final = {
 _TEXT: Final = re.compile(r"text/|application/(json|manifest\+json)|image/svg\+xml")
 
 #: Bytes of files that are compressed: smaller ones gain nothing, and the reactor waits while one is compressed (once).
-GZIP_FILES: Final = range(1024, 2_000_001)
+GZIP_FILES: Final = range(1024, 500_001)
 
 #: Bytes of compressed files that are kept.
 GZIP_KEPT: Final = 8_000_000

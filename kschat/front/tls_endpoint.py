@@ -21,10 +21,12 @@ from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, CertificateOptions, DiffieHellmanParameters, PrivateCertificate
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
 from kschat.front.certificates import certificate_text
+from kschat.front.compat_twisted import AcyclicTLSTransport
 
 #: Positional arguments of ``ssl:`` (Twisted's documentation of ``serverFromString``).
 _SSL_ARGUMENTS: Final = (
@@ -45,6 +47,45 @@ _FILES: Final[Mapping[str, str]] = {
     "extraCertChain": "",
     "dhParameters": "",
 }
+
+
+#: Bytes that are read from one connection at once: each record has a cost of its own, and hundreds may stand in them.
+READ_BYTES: Final = 8_192
+
+
+class _Gathered:
+    """Stands where a connection expects its protocol, and keeps what that would have received."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        """One record's content."""
+        self.parts.append(data)
+
+
+class GatheringTLSTransport(AcyclicTLSTransport):
+    """One connection with TLS, whose protocol receives at once what arrived at once.
+
+    Twisted's own passes each record on by itself. Hundreds of small ones arrive together, and what a protocol reads in
+    one turn of the reactor (``turns``) was bounded for each of them, not for all.
+    """
+
+    def makeConnection(self, transport: Any) -> None:
+        """A connection was accepted."""
+        transport.bufferSize = READ_BYTES
+        super().makeConnection(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Records arrived."""
+        protocol, gathered = self.wrappedProtocol, _Gathered()
+        self.wrappedProtocol = gathered  # type: ignore[assignment]
+        try:
+            super().dataReceived(data)
+        finally:
+            self.wrappedProtocol = protocol
+        if gathered.parts:
+            protocol.dataReceived(gathered.parts[0] if len(gathered.parts) == 1 else b"".join(gathered.parts))
 
 
 class _Listening(msgspec.Struct, frozen=True):
@@ -88,14 +129,9 @@ class TlsEndpoint:
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Listen; each connection begins with the certificate that was read last."""
         there = self._listening
-        return execute(
-            self._reactor.listenSSL,
-            there.port,
-            protocolFactory,
-            contextFactory=self,
-            backlog=there.backlog,
-            interface=there.interface,
-        )
+        factory = TLSMemoryBIOFactory(self, False, protocolFactory, self._reactor)
+        factory.protocol = GatheringTLSTransport
+        return execute(self._reactor.listenTCP, there.port, factory, backlog=there.backlog, interface=there.interface)
 
     def serverConnectionForTLS(self, protocol: Any) -> Any:
         """A connection begins."""

@@ -32,6 +32,11 @@ ARRIVAL_SECONDS: Final = 0.001
 #: Seconds of one turn for all connections that wait.
 TURN_SECONDS: Final = 0.001
 
+#: Seconds of a turn that took long, because of one packet: it is followed by a rest of its length, up to so many
+#: seconds. Without it the next one follows at once, and what others do waits for several such turns.
+LONG_TURN: Final = 0.002
+MAX_REST: Final = 0.05
+
 #: Rounds of one turn: a bound that holds for a clock that stands still, too.
 MAX_ROUNDS: Final = 64
 
@@ -90,15 +95,16 @@ class Turns:
         if not self._active:
             self._schedule()
 
-    def _schedule(self) -> None:
+    def _schedule(self, rest: float = 0.0) -> None:
         self._active = True
         self.packets, self.large = FEW_PACKETS, LESS_LARGE
-        self._clock.callLater(0, self._turn)
+        self._clock.callLater(rest, self._turn)
 
     def _turn(self) -> None:
         readers = self._readers
         seconds = self._clock.seconds
-        until = seconds() + TURN_SECONDS
+        began = seconds()
+        until = began + TURN_SECONDS
         for _ in range(MAX_ROUNDS):
             reader = readers.popleft()
             try:
@@ -108,7 +114,8 @@ class Turns:
             if not readers or seconds() >= until:
                 break
         if readers:
-            self._schedule()
+            took = seconds() - began
+            self._schedule(min(took, MAX_REST) if took > LONG_TURN else 0.0)
         else:
             self._active = False
             self.packets, self.large = PACKETS, LARGE

@@ -233,6 +233,11 @@ class EngineProtocol(AutobahnProtocol):
         """See ``pool.Holder``."""
         return has_joined(self.session or self._host)
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether its bytes are read before those of newcomers."""
+        return self.proved
+
     def give_way(self) -> None:
         """See ``pool.Holder``."""
         self.transport.abortConnection()

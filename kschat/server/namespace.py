@@ -242,7 +242,7 @@ class Namespace:
         """Nothing is sent at the end."""
 
     def disconnected(self, socket: connection.Socket, reason: Reason) -> None:
-        gone = socket.record
+        gone, socket.record = socket.record, None
         self._waiting.pop(gone, None)
         if gone in self._sockets:
             del self._sockets[gone]

@@ -382,6 +382,7 @@ class Connection:
         """The session has ended, and its sockets with it."""
         # Attachments that arrived for a packet which stays incomplete: what has ended may be in memory for a while.
         self._decoder = Decoder(self._limits)
+        self.confirming = None
         sockets, self.sockets = self.sockets, {}
         for socket in sockets.values():
             socket.accepted = False

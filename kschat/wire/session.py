@@ -87,6 +87,33 @@ class HeartbeatTimes:
         self.timeout = timeout
 
 
+class _Ended:
+    """Listens to a session that has ended, which so is in no cycle with its listener before.
+
+    ``max_payload``: as it was at the end. What still arrives is measured by it.
+    """
+
+    __slots__ = ("max_payload",)
+
+    def __init__(self, max_payload: int) -> None:
+        self.max_payload = max_payload
+
+    def text(self, data: bytes) -> None:
+        pass
+
+    def binary(self, data: bytes) -> None:
+        pass
+
+    def confirmed(self, number: int) -> None:
+        pass
+
+    def closing(self, reason: Reason) -> None:
+        pass
+
+    def closed(self, reason: Reason, detail: str) -> None:
+        pass
+
+
 class EngineSession:
     """One session of Engine.IO.
 
@@ -360,7 +387,9 @@ class EngineSession:
         self._timers.cancel(self)
         self._drop_candidate(self._reason)
         self.transport.close(self._reason)
-        self.listener.closed(self._reason, self._detail)
+        listener = self.listener
+        listener.closed(self._reason, self._detail)
+        self.listener = _Ended(listener.max_payload)
 
 
 Action = Callable[[EngineSession], None]

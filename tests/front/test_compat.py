@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -14,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection, Port
 from twisted.internet.testing import StringTransport
 from twisted.protocols.haproxy import _wrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
@@ -67,6 +69,12 @@ def connection() -> Any:
     return Connection(closed, nobody, None)
 
 
+def tls() -> Any:
+    """A connection with TLS of Twisted's."""
+    nobody: Any = None
+    return TLSMemoryBIOProtocol(nobody, nobody)
+
+
 def epoll() -> Any:
     """A reactor that nobody runs."""
     found = EPollReactor()
@@ -82,6 +90,30 @@ def listening() -> Any:
     return port
 
 
+class Client:
+    """A protocol."""
+
+    has_joined = True
+
+
+class End(FileDescriptor):
+    """One that has something to read."""
+
+    def __init__(self, reactor: Any, end: socket.socket) -> None:
+        super().__init__(reactor)
+        self.end = end
+        self.read = 0
+        self.protocol = Client()
+        self.does: Callable[[End], None] = lambda end: None
+
+    def fileno(self) -> int:
+        return self.end.fileno()
+
+    def doRead(self) -> None:
+        self.read += 1
+        self.does(self)
+
+
 class Twisted(Canary, SynchronousTestCase):
     module = compat_twisted
     names = (
@@ -94,9 +126,12 @@ class Twisted(Canary, SynchronousTestCase):
         Private(channel, "_networkProducer", "twisted", "forget_producer needs, or each WebSocket holds its channel"),
         Private(listening, "numberAccepts", "twisted", "bound_accepts needs, or a flood makes long turns"),
         Private(epoll, "_poller", "twisted", "bound_events needs, or the end of thousands makes a long turn"),
+        Private(epoll, "_selectables", "twisted", "bound_events needs, or clients wait for all newcomers"),
         Private(connection, "_tempDataLen", "twisted", "unsent needs, or slow readers are not seen"),
         Private(connection, "dataBuffer", "twisted", "unsent needs"),
         Private(connection, "offset", "twisted", "unsent needs"),
+        Private(tls, "_tlsShutdownFinished", "twisted", "AcyclicTLSTransport needs, or each end leaves a cycle"),
+        Private(tls, "_producer", "twisted", "AcyclicTLSTransport needs, or each end leaves a cycle"),
         Private(lambda: _wrapper, "HAProxyProtocolWrapper", "twisted", "haproxy: endpoints stand on"),
         Private(lambda: _wrapper, "HAProxyWrappingFactory", "twisted", "haproxy: endpoints stand on"),
         Private(proxied, "_proxyInfo", "twisted", "has_proxy_header needs, or nobody learns why a proxy is refused"),
@@ -105,55 +140,86 @@ class Twisted(Canary, SynchronousTestCase):
     def test_a_port_accepts_so_many_connections_in_one_turn_whatever_it_sets_itself(self) -> None:
         port: Any = listening()
         compat_twisted.bound_accepts(port)
-        for number, expected in ((1, 1), (20, 20), (21, 20), (5000, 20), (3, 3)):
+        most = compat_twisted.MAX_ACCEPTS
+        for number, expected in ((1, 1), (most, most), (most + 1, most), (5000, most), (3, 3)):
             port.numberAccepts = number
             self.assertEqual(port.numberAccepts, expected)
-        port.numberAccepts += 20
-        self.assertEqual(port.numberAccepts, 20)
+        port.numberAccepts += most
+        self.assertEqual(port.numberAccepts, most)
 
-    def test_a_turn_of_the_reactor_has_so_many_events_and_the_others_come_next(self) -> None:
-        reactor: Any = EPollReactor()
-        now = 0.0
-        reactor.seconds = lambda: now
-        compat_twisted.bound_events(reactor)
-        compat_twisted.bound_events(reactor)
-        seen: list[int] = []
-        cost = 0.0
-
-        class End(FileDescriptor):
-            """One that has something to read."""
-
-            def __init__(self, end: socket.socket) -> None:
-                super().__init__(reactor)
-                self.end = end
-
-            def fileno(self) -> int:
-                return self.end.fileno()
-
-            def doRead(self) -> None:
-                nonlocal now
-                now += cost
-                seen.append(self.end.fileno())
-
-        for _ in range(2 * compat_twisted.MAX_EVENTS + 10):
+    def ready(self, reactor: Any, count: int) -> list[End]:
+        """So many that have something to read."""
+        ends = []
+        for _ in range(count):
             one, other = socket.socketpair()
             self.addCleanup(one.close)
             self.addCleanup(other.close)
             other.send(b"x")
-            reactor.addReader(End(one))
+            ends.append(End(reactor, one))
+            reactor.addReader(ends[-1])
         self.addCleanup(reactor.removeAll)
-        for expected in (1, 2):
-            reactor.doPoll(0)
-            self.assertEqual(len(set(seen)), expected * compat_twisted.MAX_EVENTS)
+        return ends
+
+    def bounded(self) -> Any:
+        """An epoll reactor whose clock stands still."""
+        reactor: Any = EPollReactor()
+        self.now = 0.0
+        reactor.seconds = lambda: self.now
+        for _ in range(2):
+            compat_twisted.bound_events(reactor)
+        return reactor
+
+    def test_a_turn_of_the_reactor_has_the_events_that_there_is_time_for(self) -> None:
+        reactor = self.bounded()
+        ends = self.ready(reactor, 40)
         reactor.doPoll(0)
-        self.assertEqual(len(set(seen)), 2 * compat_twisted.MAX_EVENTS + 10)
+        self.assertEqual([end.read for end in ends], [1] * 40)
+
+        def takes(end: End) -> None:
+            self.now += compat_twisted.EVENT_SECONDS / 7.9
+
+        for end in ends:
+            end.does = takes
         # Those that take long are fewer a turn, and none is passed over.
-        cost = compat_twisted.EVENT_SECONDS / 7.9
-        seen.clear()
-        for turn in range(1, compat_twisted.MAX_EVENTS // 8 + 1):
+        for turn in range(1, 6):
             reactor.doPoll(0)
-            self.assertEqual(len(seen), 8 * turn)
-        self.assertEqual(len(set(seen)), compat_twisted.MAX_EVENTS)
+            self.assertEqual(sum(end.read for end in ends), 40 + 8 * turn)
+        self.assertEqual([end.read for end in ends], [2] * 40)
+
+    def test_those_who_have_joined_come_before_newcomers_that_are_left_over(self) -> None:
+        reactor = self.bounded()
+        newcomers = self.ready(reactor, 30)
+        order: list[End] = []
+
+        def takes(end: End) -> None:
+            order.append(end)
+            self.now += compat_twisted.EVENT_SECONDS / 3.9
+
+        for end in newcomers:
+            end.protocol.has_joined = False
+            end.does = takes
+        reactor.doPoll(0)
+        joined = self.ready(reactor, 2)
+        for end in joined:
+            end.does = takes
+        for _ in range(20):
+            reactor.doPoll(0)
+        self.assertEqual(set(order[4:6]), set(joined))
+        # Those who have joined take not all of the time.
+        self.assertEqual(len(set(order)), 32)
+
+    def test_a_descriptor_that_is_another_client_s_is_looked_at_again(self) -> None:
+        reactor = self.bounded()
+        (end,) = self.ready(reactor, 1)
+        poller = reactor._poller
+        self.assertEqual(list(poller.in_order({end.fileno(): 1})), [(end.fileno(), 1)])
+        self.assertIn(end.fileno(), poller.known)
+        reactor.removeReader(end)
+        self.assertNotIn(end.fileno(), poller.known)
+
+    def test_whoever_listens_is_no_client_and_backends_come_first(self) -> None:
+        self.assertFalse(compat_twisted.comes_first(listening()))
+        self.assertTrue(compat_twisted.comes_first(object()))
 
     def test_a_turn_lasts_from_one_wait_to_the_next(self) -> None:
         reactor: Any = EPollReactor()

@@ -14,6 +14,8 @@ from kschat.front.turns import (
     FEW_PACKETS,
     LARGE,
     LESS_LARGE,
+    LONG_TURN,
+    MAX_REST,
     MAX_ROUNDS,
     PACKETS,
     READ_ON_BELOW,
@@ -108,10 +110,31 @@ class TurnsTests(SynchronousTestCase):
         turns = []
         while len(self.turns):
             before = len(self.log)
+            self.clock.rightNow += MAX_REST
             turn(self.clock)
             turns.append("".join(self.log[before:]))
         self.assertEqual("".join(turns), "abc" * 5)
         self.assertTrue(all(1 <= len(turn) <= 2 for turn in turns), turns)
+
+    def test_after_a_long_turn_the_rotation_rests_as_long(self) -> None:
+        class Slow(FakeReader):
+            takes = 0.0
+
+            def read_on(reader, until: float) -> None:  # noqa: N805 - self is the test
+                self.clock.rightNow += reader.takes
+                super().read_on(until)
+
+        for takes, rest in ((LONG_TURN / 2, 0), (LONG_TURN * 2, LONG_TURN * 2), (1.0, MAX_REST)):
+            reader = Slow(self.turns, "a", 2, self.log)
+            reader.takes = takes
+            self.turns.enter(reader)
+            turn(self.clock)
+            if takes >= TURN_SECONDS:
+                (call,) = self.clock.getDelayedCalls()
+                self.assertAlmostEqual(call.getTime() - self.clock.seconds(), rest)
+            while len(self.turns):
+                self.clock.advance(MAX_REST)
+                turn(self.clock)
 
     def test_one_is_read_in_a_turn_however_slow_it_is(self) -> None:
         self.clock.tick = 10 * TURN_SECONDS

@@ -1,0 +1,290 @@
+"""What is written to many sockets is spread over turns, by its bytes, and keeps its order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from kschat.chat import copies, delivery, hub, outgoing
+from kschat.chat.copies import COPY_BYTES, copies_of
+from kschat.chat.interfaces import Stored
+from kschat.chat.message import Message
+from tests.chat.house import Guest, House
+from tests.front.test_turns import turn
+
+#: Copies a turn, in the place of more; and a message of which that is two.
+FEW = 50
+HALF = "x" * (FEW * COPY_BYTES // 2 - COPY_BYTES)
+
+
+class CopiesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.house = House()
+        self.hub = self.house.hub
+        self.patch(hub, "MAX_WRITES", FEW)
+        self.patch(copies, "MAX_WRITES", FEW)
+
+    def turn(self) -> None:
+        """One turn of the reactor, and none of those that it brings about."""
+        turn(self.house.clock)
+
+    def got(self, guests: list[Guest], name: str) -> list[int]:
+        """How many events of this name each has got since the last time."""
+        return [len(guest.events(name)) for guest in guests]
+
+
+class Messages(CopiesTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann = self.house.guest("ann")
+        self.guests = [self.house.guest("ben") for _ in range(5)]
+
+    def offsets(self, guest: Guest) -> list[int]:
+        return [one["MSG"][0]["offset"] for one in guest.events("RESPRECEIVER")]
+
+    def test_a_large_message_is_written_to_few_sockets_a_turn(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        found = []
+        for _ in range(5):
+            self.turn()
+            found.append(sum(self.got(self.guests, "RESPRECEIVER")))
+        self.assertEqual(found, [0, 2, 2, 1, 0])
+
+    def test_others_do_not_wait_for_it(self) -> None:
+        cem = self.house.guest("cem")
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "cem", "small")
+        self.turn()
+        self.assertEqual(self.got([*self.guests, cem], "RESPRECEIVER"), [0] * 5 + [1])
+        self.assertFalse(self.hub.is_behind)
+
+    def test_what_comes_meanwhile_comes_behind_it_on_each_socket(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "ben", "small")
+        self.turn()
+        # One that comes meanwhile reads the store.
+        late = self.house.stranger().join({"token": self.house.token("ben")})
+        self.turn()
+        self.ann.send("ann", "ben", "smaller")
+        for _ in range(10):
+            self.turn()
+        for guest in (*self.guests, late):
+            self.assertEqual(self.offsets(guest), [1, 2, 3])
+        self.ann.send("ann", "ben", "at once")
+        self.turn()
+        self.assertEqual([self.offsets(guest) for guest in self.guests], [[4]] * 5)
+
+    def test_without_a_store_too(self) -> None:
+        self.house.store.keeps = False
+        for msg in (HALF, "small"):
+            self.ann.send("ann", "ben", msg)
+        for _ in range(10):
+            self.turn()
+        for guest in self.guests:
+            self.assertEqual([len(one["MSG"][0]["msg"]) for one in guest.events("RESPRECEIVER")], [len(HALF), 5])
+
+    def test_a_socket_that_closes_meanwhile_costs_the_others_nothing(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        self.turn()
+        for guest in self.guests[2:4]:
+            guest.leave()
+        self.house.turn()
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1, 1, 0, 0, 1])
+
+    def test_all_sockets_of_the_user_may_close_meanwhile(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        for guest in self.guests:
+            guest.leave()
+        self.house.turn()
+        self.assertEqual(len(self.hub._spread), 0)
+        self.assertEqual(self.offsets(self.house.stranger().join({"token": self.house.token("ben")})), [1])
+
+    def test_a_small_message_goes_to_all_sockets_of_a_user_at_once(self) -> None:
+        self.patch(hub, "MAX_WRITES", 5)
+        self.ann.send("ann", "ben")
+        self.turn()
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1] * 5)
+
+    def test_while_too_much_waits_nothing_is_stored(self) -> None:
+        self.patch(copies, "MAX_LATE_BYTES", len(HALF))
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        self.assertTrue(self.hub.is_behind)
+        self.ann.acks()
+        self.ann.send("ann", "cem")
+        self.turn()
+        self.assertEqual(self.ann.acks(), {})
+        self.house.turn()
+        self.assertFalse(self.hub.is_behind)
+        self.assertEqual(len(self.ann.acks()), 1)
+
+    def test_where_too_many_wait_the_sockets_read_the_store(self) -> None:
+        self.patch(copies, "MAX_LATE", 1)
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "ben", "small")
+        for _ in range(20):
+            self.turn()
+        self.house.clock.advance(1)
+        self.assertEqual([self.offsets(guest) for guest in self.guests], [[1, 2]] * 5)
+
+    def test_at_the_end_all_is_written(self) -> None:
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        self.hub.deliver_rest()
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1] * 5)
+
+    def test_copies_count_by_their_bytes(self) -> None:
+        charged: list[int] = []
+        self.patch(self.hub._limiter, "copied_by", lambda user, count: charged.append(count))
+        self.guests += [self.house.guest("ben") for _ in range(hub.FREE_COPIES)]
+        self.ann.send("ann", "ben", HALF)
+        self.ann.send("ann", "ben", "x")
+        self.turn()
+        self.assertEqual(charged, [len(self.guests) * copies_of(len(HALF)), len(self.guests)])
+
+
+class Batches(CopiesTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann = self.house.guest("ann")
+        self.ben = self.house.guest("ben")
+        self.sizes: list[int] = []
+        append = self.house.store.append
+
+        def appended(messages: Sequence[Message]) -> Deferred[list[Stored]]:
+            self.sizes.append(len(messages))
+            return append(messages)
+
+        self.patch(self.house.store, "append", appended)
+
+    def test_a_batch_has_so_many_bytes(self) -> None:
+        size = delivery.LARGE - 100
+        fits = -(-delivery.MAX_BATCH_BYTES // size)
+        for _ in range(2 * fits + 1):
+            self.ann.send("ann", "cem", "x" * size)
+        for expected in ([fits], [fits, fits], [fits, fits, 1]):
+            self.turn()
+            self.assertEqual(self.sizes, expected)
+        self.assertEqual(len(self.ann.acks()), 2 * fits + 1)
+
+    def test_large_messages_have_batches_of_their_own_one_at_a_time(self) -> None:
+        self.house.store.answers.held = True
+        for _ in range(5):
+            self.ann.send("ann", "cem", "x" * (delivery.MAX_LARGE_BYTES // 2 - 10))
+        for number in range(3):
+            self.ben.send("ben", "cem", number)
+        self.turn()
+        self.assertEqual(self.sizes, [2, 3])
+        self.ben.send("ben", "cem", "more")
+        self.turn()
+        self.assertEqual(self.sizes, [2, 3, 1])
+        self.assertEqual(self.house.delivery.waiting, 3)
+        self.house.store.answers.held = False
+        self.house.store.answers.give()
+        self.house.turn()
+        self.assertEqual(self.sizes, [2, 3, 1, 2, 1])
+        self.assertEqual((len(self.ann.acks()), len(self.ben.acks()), self.house.delivery.waiting), (5, 4, 0))
+        self.assertEqual(self.house.delivery._large_senders, {})
+
+    def test_one_that_is_larger_than_a_batch_is_a_batch(self) -> None:
+        for _ in range(2):
+            self.ann.send("ann", "cem", "x" * (delivery.MAX_LARGE_BYTES + 1))
+        self.turn()
+        self.turn()
+        self.assertEqual(self.sizes, [1, 1])
+
+    def test_what_a_sender_sends_behind_a_large_message_stays_behind_it(self) -> None:
+        cem = self.house.guest("cem")
+        for msg in ("first", "x" * delivery.LARGE, "last"):
+            self.ann.send("ann", "cem", msg)
+        self.house.turn()
+        found = [one["MSG"][0]["msg"][:5] for one in cem.events("RESPRECEIVER")]
+        self.assertEqual(found, ["first", "xxxxx", "last"])
+
+    def test_neither_kind_waits_for_ever_where_one_batch_is_in_flight(self) -> None:
+        self.house = House(max_in_flight=1)
+        self.hub = self.house.hub
+        self.setUp_guests()
+        for number in range(4):
+            self.ann.send("ann", "cem", "x" * delivery.MAX_LARGE_BYTES)
+            self.ben.send("ben", "cem", number)
+        self.turn()
+        self.turn()
+        self.assertEqual((len(self.ann.acks()), len(self.ben.acks())), (2, 4))
+        self.turn()
+        self.turn()
+        self.assertEqual(len(self.ann.acks()), 2)
+
+    def setUp_guests(self) -> None:
+        """Guests of another house."""
+        self.ann, self.ben = self.house.guest("ann"), self.house.guest("ben")
+
+    def test_too_many_are_refused(self) -> None:
+        self.house = House(max_waiting=2)
+        self.setUp_guests()
+        for _ in range(3):
+            self.ann.send("ann", "cem", "x" * delivery.LARGE)
+        self.assertEqual([ack["ER"] for ack in self.ann.acks().values()], [8])
+
+
+class Events(CopiesTests):
+    def emit(self, size: int, name: str = "x") -> None:
+        self.house.context.operations.emit_to_users(["ben"], outgoing.event(name, "x" * size))
+
+    def test_a_large_event_is_written_to_few_sockets_a_turn(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(len(HALF))
+        self.emit(1)
+        counts = []
+        for _ in range(4):
+            self.turn()
+            counts.append(self.got(guests, "x"))
+        self.assertEqual(counts, [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 1, 1, 1, 2], [0] * 5])
+
+    def test_a_small_one_is_written_at_once(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(1)
+        self.assertEqual(self.got(guests, "x"), [1] * 5)
+
+    def test_carbons_are_spread_too_and_count_by_their_bytes(self) -> None:
+        sender, *others = [self.house.guest("ann", carbons="1") for _ in range(6)]
+        sender.send("ann", "ben", HALF)
+        self.turn()
+        self.turn()
+        self.assertEqual(sum(self.got(others, "RESPCARBON")), 2)
+        for _ in range(3):
+            self.turn()
+        self.assertEqual(sum(self.got(others, "RESPCARBON")), 3)
+
+    def test_who_is_disconnected_gets_what_was_emitted_before(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(len(HALF))
+        self.house.context.operations.disconnect("ben", "kicked")
+        self.assertFalse(any(guest.line.closed for guest in guests))
+        self.house.turn()
+        self.assertEqual([[one.kind for one in guest.heard()] for guest in guests], [["event", "disconnect"]] * 5)
+
+    def test_one_that_closes_meanwhile_is_passed_over(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(len(HALF))
+        guests[0].leave()
+        guests[3].leave()
+        self.house.turn()
+        self.assertEqual(self.got(guests, "x"), [0, 1, 1, 0, 1])
+
+    def test_beyond_so_many_they_are_dropped_and_counted(self) -> None:
+        self.patch(copies, "MAX_LATE", 2)
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(len(HALF))
+        self.emit(1)
+        self.emit(1)
+        self.house.turn()
+        self.assertEqual(self.got(guests, "x"), [2] * 5)
+        self.assertEqual(self.house.counters.full["copies"], 5)
+
+    def test_what_a_copy_counts(self) -> None:
+        self.assertEqual([copies_of(size) for size in (0, COPY_BYTES - 1, COPY_BYTES, 10 * COPY_BYTES)], [1, 1, 2, 11])
