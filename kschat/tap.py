@@ -335,7 +335,7 @@ def make_service(
     if config.api_listen:
         api_keys = ApiKeys.read(config.api_keys)
         rereads.update(api_keys_part(config.api_keys, api_keys))
-        api = Api(chat.operations, api_keys, max_room=config.max_room, max_rooms=config.max_rooms)
+        api = Api(chat.operations, api_keys, max_room=config.max_room, max_rooms=config.max_rooms, clock=reactor)
         serve("api_listen", front.ops_site(ApiResource(api)), says="serving back ends")
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)

@@ -78,7 +78,7 @@ from kschat.front import (
     turns,
     websocket,
 )
-from kschat.front.channel import MAX_ARGUMENTS, ChannelBounds
+from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -152,7 +152,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "refused namespaces of one connection": (many(LIMITS.max_refused),),
     "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
-    "arguments of a query": (many(MAX_ARGUMENTS),),
+    "arguments of a query; segments of a path": (many(MAX_ARGUMENTS), many(MAX_SEGMENTS)),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),

@@ -101,15 +101,16 @@ ROWS = (
     _row("chunks-engine", "the same to Engine.IO", CHUNKED % f"{POLL}&sid=x".encode() + b"1\r\na\r\n" * 200_000),
     *(
         _row(f"method-{method.lower()}", f"{method} of a session", request(POLL, method=method) * 1000)
-        for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "M" * 2000)
+        for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "LOCK")
     ),
+    _row("method-long", "a method of 2,000 letters", request(POLL, method="M" * 2000) * 200),
     _row("method-post-page", "POST to the page", request("/", "Content-Length: 0", method="POST") * 1000, "405"),
-    _row("method-put-static", "PUT of a file", request("/static/x", method="PUT") * 1000, "405"),
+    _row("method-put-static", "PUT of a file", request("/static/x", method="PUT") * 1000, "501"),
     _row("options-any", "OPTIONS of everything", request("*", method="OPTIONS") * 1000),
-    _row("target-absolute", "whole URLs as targets", request("http://x" + "/a" * 3000) * 50),
-    _row("target-dots", "targets of dots", request("/static/" + "../" * 4000) * 20),
+    _row("target-absolute", "whole URLs as targets", request("http://x" + "/a" * 3000) * 50, "400"),
+    _row("target-dots", "targets of dots", request("/static/" + "../" * 4000) * 20, "400"),
     _row("target-escapes", "targets of escapes", request("/static/" + "%2e" * 5000) * 20),
-    _row("target-slashes", "targets of slashes", request("/" * 15_000) * 20),
+    _row("target-slashes", "targets of slashes", request("/" * 15_000) * 20, "400"),
     _row("static-index", "a file, plain", request("/static/kschat/socketio.js") * 200, "200"),
     _row(
         "static-gzip",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 from attack.rows.http import POLL, request
 from attack.scenario import SOURCE, Attack, Row
@@ -55,7 +56,7 @@ def escapes(attack: Attack) -> None:
     """A user whose name holds what a terminal obeys."""
     for name in ("a\x1b[31mb", "a\0b"):
         try:
-            client = Client(attack.port, source=SOURCE, user="%61", subject=name, join=True)
+            client = Client(attack.port, source=SOURCE, user=quote(name), subject=name, join=True)
             client.socket.sendall(event("Nonsense", {}))
         except OSError as error:
             attack.count(error)

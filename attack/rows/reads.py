@@ -25,9 +25,9 @@ def write(client: Client, to: str, msg: bytes, number: int, attached: bool = Fal
 
 
 def large(attack: Attack) -> None:
-    """Thirty messages of 900 kB."""
+    """Twenty messages of 900 kB, which the rate of a socket allows."""
     client = attack.joined(WRITER, reads=False)
-    for number in range(30):
+    for number in range(20):
         write(client, VICTIM, TEXT, number)
 
 
@@ -51,7 +51,7 @@ def asks(user: str, request: Callable[[int], bytes], query: str = "") -> Callabl
 
 
 def backlog(attack: Attack) -> None:
-    """A backlog of 30 MB is begun by one new socket after the other."""
+    """A backlog of 18 MB is begun by one new socket after the other."""
 
     def once() -> None:
         client = attack.joined(VICTIM, reads=False, query="&recover=1")
@@ -79,7 +79,7 @@ def rows() -> tuple[Row, ...]:
                 asks(WRITER, lambda n: event("Conversations", {}, ack=n)),
             ),
             ("sync", "Sync from the beginning", large, asks(VICTIM, lambda n: event("Sync", {"offset": n % 7}, ack=n))),
-            ("backlog", "a backlog of 27 MB by one socket after the other", large, backlog),
+            ("backlog", "a backlog of 18 MB by one socket after the other", large, backlog),
             (
                 "history-changing",
                 "History of ever other conversations",

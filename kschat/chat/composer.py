@@ -117,6 +117,8 @@ class Composer:
         if len(draft.attachments) > limits.max_attachments:
             raise Refused(Error.INVALID, f"The message has more than {limits.max_attachments} attachments.")
         try:
+            # First, since a megabyte of arrays takes 200 ms to decode.
+            jsontext.check_values(bytes(draft.msg))
             jsontext.decode(bytes(draft.msg), limits.max_depth, MAX_REWRITTEN)
         except ProtocolError as error:
             raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None

@@ -122,6 +122,9 @@ _SECURE: Final = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 #: Arguments of a query. Each costs far more than its bytes: of 3,900, a request took 8 ms.
 MAX_ARGUMENTS: Final = 100
 
+#: Segments of a path. Resources take them off one by one, each time from the front: of 15,000, a request took 18 ms.
+MAX_SEGMENTS: Final = 100
+
 _TOO_MANY: Final = b"503 Service Unavailable"
 _BAD_TARGET: Final = b"400 Bad Request"
 
@@ -271,7 +274,7 @@ class Channel(HTTPChannel):
         if not self.address and not self.site.of_peers and not self.attribute(request.client_address):
             target = None
             request.refuse(_TOO_MANY)
-        elif target is None or target.uri.count(b"&") + target.uri.count(b";") >= MAX_ARGUMENTS:
+        elif target is None or _too_many_parts(target.uri):
             target = None
             request.refuse(_BAD_TARGET)
         else:
@@ -309,6 +312,8 @@ class Channel(HTTPChannel):
             return
         if self.heir is not None:
             self.heir.dataReceived(rest)
+        elif self.transport.disconnecting:
+            return  # it was a bad request, and nothing is read behind one
         elif not (self.rest or self.line_mode or self.length is None):
             super().dataReceived(rest)  # a body of a known length
         elif not self.lost:
@@ -616,6 +621,11 @@ class BoundedSite(Site):
             log.info(text, **fields)
         else:
             self._repeated.info(log, text, kind=f"requests that were answered with {code}", **fields)
+
+
+def _too_many_parts(uri: bytes) -> bool:
+    path, _, query = uri.partition(b"?")
+    return path.count(b"/") > MAX_SEGMENTS or query.count(b"&") + query.count(b";") >= MAX_ARGUMENTS
 
 
 def takes_body(root: IResource, request: Request, *, method: bytes, uri: bytes) -> bool:

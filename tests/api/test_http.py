@@ -16,11 +16,13 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import METHODS, Api
+from kschat.api.methods import AT_ONCE, METHODS, Api
 from kschat.backends.memory import MemoryStore
 from kschat.chat.inquiries import INQUIRY_WAIT
+from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from tests.chat.peers import Daemon
 from tests.chat.test_daemons import DaemonsTestCase
+from tests.front.test_turns import turn
 
 KEY = "k" * 32
 READER = "r" * 32
@@ -50,7 +52,7 @@ class ApiTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = MemoryStore(1000, 10_000_000)
         self.daemon = Daemon(self.store)
-        api = Api(self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10)
+        api = Api(self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10, clock=self.daemon.clock)
         self.resource = ApiResource(api)
 
     def ask(self, name: str, body: object, key: str = KEY, method: bytes = b"POST") -> Any:
@@ -272,6 +274,28 @@ class Doing(ApiTestCase):
         future = {"issued_before": 4_000_000_000}
         self.assertEqual((403, "not-allowed"), self.refused(self.ask("revoke/issued", future)))
         self.assertEqual({}, self.done("revoke", {"user": "ann", "lift": True}))
+
+    def test_a_large_batch_takes_several_turns(self) -> None:
+        parts = [{"operation": "presence", "body": {"users": [f"u{number}"]}} for number in range(2 * AT_ONCE + 1)]
+        request = self.ask("batch", {"requests": parts})
+        for turns in range(2):
+            self.assertFalse(request.finished, turns)
+            turn(self.daemon.clock)
+        turn(self.daemon.clock)
+        status, answer = self.answered(request)
+        self.assertEqual((status, len(answer["results"])), (200, len(parts)))
+
+    def test_what_takes_long_to_read_is_refused_before_it_is_read(self) -> None:
+        deep = b"[" + b",".join([b"[" * 20 + b"]" * 20] * 5000) + b"]"
+        numbers = b"[" + b",".join([b"1e5"] * (MAX_REWRITTEN + 1)) + b"]"
+        for value in (deep, numbers):
+            for name, body in (
+                ("send", b'{"to":"a","msg":%b}' % value),
+                ("emit", b'{"to":"a","event":"x","args":[%b]}' % value),
+                ("broadcast", b'{"event":"x","args":[1,%b]}' % value),
+            ):
+                _, answer = self.answered(self.ask(name, body))
+                self.assertIn("invalid", json.dumps(answer), name)
 
     def test_a_batch_is_done_in_order_and_each_part_needs_its_scope(self) -> None:
         def part(operation: str, **body: object) -> dict[str, object]:

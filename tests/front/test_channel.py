@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from kschat.front.channel import MAX_ARGUMENTS, ChannelBounds, redacted
+from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds, redacted
 from kschat.repeated_log import LINES, PERIOD
 from tests.front.daemon import V4, Daemon, Response, handshake
 from tests.front.pollers import Poller
@@ -289,6 +289,24 @@ class Sizes(ChannelTests):
         wire = self.daemon().connect()
         wire.arrive(f"GET /?{'&'.join(['a=b'] * MAX_ARGUMENTS)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         self.assertIsNone(wire.lost)
+
+    def test_a_path_of_too_many_segments(self) -> None:
+        for target in ("/x" * (MAX_SEGMENTS + 1), "/" * (MAX_SEGMENTS + 1), "http://x" + "/a" * (MAX_SEGMENTS + 1)):
+            self.refused(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), 400)
+        wire = self.daemon().connect()
+        wire.arrive(f"GET {'/x' * MAX_SEGMENTS}?{'/' * 1000} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.assertIsNone(wire.lost)
+
+    def test_nothing_is_read_behind_a_bad_request_whose_answer_has_not_left(self) -> None:
+        for data in (b"\r\n", b"x\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n"):
+            daemon = self.daemon()
+            wire = daemon.connect(room=0)
+            wire.arrive(data * 10_000)
+            daemon.take_turns()
+            wire.room = None
+            wire.pump()
+            self.assertTrue(bytes(wire.taken).startswith(b"HTTP/1.1 400 "))
+            self.assertIsNotNone(wire.lost)
 
     def test_lengths_that_are_none(self) -> None:
         for length in ("-1", "x", "1,1", "+5", "0x10"):
