@@ -322,8 +322,6 @@ ROWS = (
         "msgpack-sends",
         "Send in msgpack",
         packed(of_msgpack("Send", {}, number=1) * 1000),
-        settings={"rate_burst": 1},
-        answers=("closed 1008",),
     ),
     _row("msgpack-acks", "acks in msgpack", packed(msgpack({"type": 3, "nsp": "/kschat", "data": [], "id": 7}) * 2000)),
     _row(
