@@ -70,6 +70,7 @@ BOUNDS: Final = (
     Bound("burst", "p95", 100, "ms from a key to its paint meanwhile, p95"),
     Bound("missed", "usable", 5, "seconds until 10,000 missed messages are there and the page can be used"),
     Bound("missed", "p95", 100, "ms from a key to its paint after that, p95"),
+    Bound("scroll", "apart", 20, "ms from one frame to the next while 100,000 messages are scrolled: 50 a second"),
     Bound("scroll", "p95", 16, "ms of the main thread a frame while 100,000 messages are scrolled, p95"),
     Bound("memory", "process", 150, "MB that the page's process has for itself after it"),
 )

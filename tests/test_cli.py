@@ -126,6 +126,8 @@ class TestToken(CommandTestCase):
         expected: dict[str, Rooms] = {"a,b": ("a", "b"), " a , ": ("a",), "*": "*", "": ()}
         for text, rooms in expected.items():
             self.assertEqual(self.verified("--user", "42", "--rooms", text).rooms, rooms)
+            found = self.verified("--user", "42", "--rooms", "x", "--moderates", text)
+            self.assertEqual((found.rooms, found.moderates), (("x",), rooms))
 
     def test_the_secret_may_come_from_any_source_of_settings(self):
         secret = Path(self.mktemp())

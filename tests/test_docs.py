@@ -252,7 +252,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "`Send` of a user": (rate(CONFIG.rate_user_sends),),
     "`Send` of a user to all daemons together, with the store `redis`": (),
     f"copies that a user's events cause: inboxes of a room's members, sockets of a user beyond {hub.FREE_COPIES}, "
-    "sockets that are told of typing, receipts and carbons, ids of `Presence`": (
+    f"sockets that are told of typing, receipts and carbons, ids of `Presence`, {commands.SEARCH_COPIES} for a "
+    "search for a message whose conversation is not given": (
         rate(CONFIG.rate_user_copies),
         seconds(limiter.COPIES_BURST),
     ),

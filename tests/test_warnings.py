@@ -143,6 +143,14 @@ class TestWarnings(SynchronousTestCase):
             self.warned({"KSCHAT_SECRET": SECRET}, config=self.file("b.toml", "max_batch = 7\n", 0o644)), []
         )
 
+    def test_a_password_for_several_hosts(self) -> None:
+        relay = {"KSCHAT_SECRET": SECRET, "KSCHAT_STORE": "none"}
+        for url in ("amqp://u:p@a:5672,[::1]:5672/v", "amqp://u:p,w@a,b/", "amqps://u:p@[::1],b"):
+            (said,) = self.warned(relay, amqp=url)
+            self.assertTrue(said.startswith("amqp: other users of this machine can read it"), said)
+        for url in ("amqp://a:5672,[::1]:5672/v", "amqp://a,b:5672"):
+            self.assertEqual(self.warned(relay, amqp=url), [], url)
+
     def test_check_config_says_them_and_succeeds(self) -> None:
         path = self.file("secret", "secret" * 6, 0o644)
         output, errors, unused = io.StringIO(), io.StringIO(), mock.Mock()

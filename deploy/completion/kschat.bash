@@ -7,7 +7,7 @@ _kschat() {
       compopt -o default
       return
       ;;
-    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --name | --rooms | --store | --timeout | --to | --user)
+    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --moderates | --name | --rooms | --store | --timeout | --to | --user)
       return
       ;;
   esac
@@ -26,7 +26,7 @@ _kschat() {
       revoke) words='--user --jti --expires --issued-before --lift --json --store --control --config --help' ;;
       export) words='--output --json --api --key-file --ca --timeout --config --help' ;;
       erase) words='--yes --json --api --key-file --ca --timeout --config --help' ;;
-      token) words='--user --expires --rooms --to --name --json --secret-file --config --help inspect' ;;
+      token) words='--user --expires --rooms --moderates --to --name --json --secret-file --config --help inspect' ;;
       backup) words='--json --store --config --help' ;;
       restored) words='--json --store --config --help' ;;
       check-config) words='--connect --json --config --help' ;;

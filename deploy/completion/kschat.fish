@@ -115,6 +115,7 @@ complete -c kschat -n '__fish_seen_subcommand_from erase' -l help -d 'Show the h
 complete -c kschat -n '__fish_seen_subcommand_from token' -l user -s u -x -d 'The user\'s id: 1 to 128 characters, not beginning with #.'
 complete -c kschat -n '__fish_seen_subcommand_from token' -l expires -s e -x -d 'How long it is good for: a number with s, m, h, d or w after it.'
 complete -c kschat -n '__fish_seen_subcommand_from token' -l rooms -s r -x -d 'Rooms it lets join, separated by commas; * for all.'
+complete -c kschat -n '__fish_seen_subcommand_from token' -l moderates -s m -x -d 'Rooms in which it lets delete everybody\'s messages, separated by commas; * for all.'
 complete -c kschat -n '__fish_seen_subcommand_from token' -l to -s t -x -d 'Users it lets write to, separated by commas; * in one is any characters. Default: all.'
 complete -c kschat -n '__fish_seen_subcommand_from token' -l name -s n -x -d 'The name that is shown to whom the user writes.'
 complete -c kschat -n '__fish_seen_subcommand_from token' -l json -d 'Print JSON.'

@@ -20,12 +20,12 @@ from kschat.api import types
 from kschat.api.keys import ApiKey, ApiKeys
 from kschat.api.problems import ApiError, error_of
 from kschat.chat import outgoing
-from kschat.chat.changes import changes_of
+from kschat.chat.changes import NO_TEXT, changes_of
 from kschat.chat.cluster_commands import DaemonStatus
 from kschat.chat.composer import Draft
 from kschat.chat.conversations import is_room
 from kschat.chat.interfaces import Conversation, Stored
-from kschat.chat.message import Error, Message, Refused
+from kschat.chat.message import DELETE, EDIT, REACT, Error, Message, Refused, Update
 from kschat.chat.operations import Operations
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.tokens import Identity, as_user
@@ -111,6 +111,31 @@ def _not_sent(failure: Failure, to: str) -> types.SendResult:
         failure.raiseException()
         raise AssertionError("raiseException returned")
     return types.SendResult(to=to, error=error.problem.type, detail=error.detail)
+
+
+async def edit(api: Api, key: ApiKey, body: types.Edit) -> types.Updated:
+    """Edit a message."""
+    return await _update(api, key, body, Update(EDIT, body.mid), body.msg)
+
+
+async def delete(api: Api, key: ApiKey, body: types.Delete) -> types.Updated:
+    """Delete the text of a message."""
+    return await _update(api, key, body, Update(DELETE, body.mid))
+
+
+async def react(api: Api, key: ApiKey, body: types.React) -> types.Updated:
+    """React to a message."""
+    return await _update(api, key, body, Update(REACT, body.mid, body.emoji))
+
+
+async def _update(
+    api: Api, key: ApiKey, body: types.Edit | types.Delete | types.React, update: Update, msg: msgspec.Raw = NO_TEXT
+) -> types.Updated:
+    api.ensure_keeps()
+    user = Identity(user=_user(body.user, "user"), expires=None, moderates="*")
+    peer = None if body.peer is None else _recipient(body.peer)
+    stored = await api.operations.update(user, update, peer=peer, msg=msg, cid=body.cid, asker=_asker(key))
+    return types.Updated(mid=body.mid, time=stored.message.time, repeat=stored.repeat)
 
 
 async def emit(api: Api, key: ApiKey, body: types.Emit) -> types.Emitted:
@@ -434,6 +459,30 @@ class Method:
 
 _TABLE: Final = (
     Method(name="send", scope="send", body=types.Send, answer=types.Sent, do=send, target=("sender", "to")),
+    Method(
+        name="messages/edit",
+        scope="send",
+        body=types.Edit,
+        answer=types.Updated,
+        do=edit,
+        target=("user", "mid"),
+    ),
+    Method(
+        name="messages/delete",
+        scope="send",
+        body=types.Delete,
+        answer=types.Updated,
+        do=delete,
+        target=("user", "mid"),
+    ),
+    Method(
+        name="messages/react",
+        scope="send",
+        body=types.React,
+        answer=types.Updated,
+        do=react,
+        target=("user", "mid"),
+    ),
     Method(name="emit", scope="emit", body=types.Emit, answer=types.Emitted, do=emit, target=("to", "event")),
     Method(name="broadcast", scope="emit", body=types.Broadcast, answer=types.Done, do=broadcast, target=("event",)),
     Method(

@@ -61,6 +61,46 @@ class Sent(_Answer, frozen=True, kw_only=True):
     results: list[SendResult]
 
 
+MessageId = Annotated[str, Meta(min_length=24, max_length=24, pattern="^[0-9a-f]*$", description="A message's id.")]
+
+
+class _Update(_Request, frozen=True, kw_only=True):
+    """A change of a message.
+
+    ``user``: who makes it. ``peer``: the conversation, as ``user`` sees it; without it all of the user's are looked
+    through. ``cid``: the user's own id of the change; the same request with it again changes nothing twice.
+    """
+
+    user: User
+    mid: MessageId
+    peer: Recipient | None = None
+    cid: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class Edit(_Update, frozen=True, kw_only=True):
+    """Another text of a message. ``user``: its sender. However old it is."""
+
+    msg: Raw
+
+
+class Delete(_Update, frozen=True, kw_only=True):
+    """The text of a message is deleted. ``user``: its sender, or, in a room, any member. However old it is."""
+
+
+class React(_Update, frozen=True, kw_only=True):
+    """A reaction to a message. ``emoji``: "" takes it back."""
+
+    emoji: Annotated[str, Meta(max_length=32)]
+
+
+class Updated(_Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """When it was changed, in milliseconds since 1970. ``repeat``: it was so already, or the ``cid`` is known."""
+
+    mid: str
+    time: int
+    repeat: bool = False
+
+
 class Emit(_Request, frozen=True, kw_only=True):
     """An event to every socket of some users, or of a room's members. It is not stored."""
 

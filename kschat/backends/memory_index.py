@@ -95,7 +95,8 @@ class MemoryConversation:
     def find(self, mid: str) -> IndexedMessage | None:
         """The message with this mid."""
         number = parse_number(mid)
-        if number is None:
+        # Most conversations are not looked into: its user may have thousands.
+        if number is None or not self.kept or not self.kept[0].number <= number <= self.last:
             return None
         at = bisect_left(self.kept, number, key=BY_NUMBER)
         found = self.kept[at] if at < len(self.kept) else None

@@ -61,6 +61,10 @@ MAX_CONVERSATIONS: Final = 500
 MAX_LIST_BYTES: Final = 1_000_000
 
 
+#: So many copies it counts as to look through all conversations of a user for a message.
+SEARCH_COPIES: Final = 100
+
+
 class Answer(NamedTuple):
     """An ack: the JSON array of its arguments, and what placeholders in it refer to."""
 
@@ -261,6 +265,8 @@ def _update(
     if sends_left < 0 or allowance.user.copies_over:
         context.limiter.renew_sends(allowance)
     peer = None if payload.pId is None else _id(payload.pId, "pId")
+    if peer is None:
+        context.limiter.copied(allowance.user, SEARCH_COPIES)
 
     def found(target: Message | None) -> Deferred[Answer]:
         identity = session.identity

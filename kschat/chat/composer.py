@@ -11,7 +11,7 @@ from msgspec import Raw
 from kschat.chat import incoming
 from kschat.chat.changes import NO_TEXT, peer_of
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.editing import ids_in
+from kschat.chat.editing import as_update
 from kschat.chat.message import MAX_ID, Error, Message, Refused, Update
 from kschat.chat.mids import Mids
 from kschat.wire import jsontext
@@ -100,10 +100,8 @@ class Composer:
         Raises:
             Refused: INVALID.
         """
-        uid, pid = ids_in(target, user)
         payload = incoming.Send(user, peer_of(target, user), msg, cid=cid)
-        made = self.compose(user, payload, attachments, name=name)
-        return msgspec.structs.replace(made, uId=uid, pId=pid, extra=update)
+        return as_update(self.compose(user, payload, attachments, name=name), target, update)
 
     def compose_draft(self, user: str, draft: Draft, name: str | None = None) -> Message:
         """The message that a draft of ``user`` means: as if a socket had sent it. ``name``: see ``compose``.

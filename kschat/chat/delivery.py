@@ -225,7 +225,11 @@ class Delivery:
                     return
                 stored = Stored(message, ())
             elif stored.refused is not None:
-                self._refuse(submission, Refused(stored.refused, _UPDATE_REFUSALS[stored.refused], stored.retry_in))
+                why = _UPDATE_REFUSALS[stored.refused]
+                if stored.retry_in is not None:
+                    counters.limited["cluster_sends"] += 1
+                    why = _REFUSALS[Error.TOO_MANY]
+                self._refuse(submission, Refused(stored.refused, why, stored.retry_in))
                 return
             counters.updates[update_of(message).kind] += 1
             submission.reply.stored(stored)

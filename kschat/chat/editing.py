@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from kschat.chat.changes import changes_of, peer_of
 from kschat.chat.conversations import is_room
-from kschat.chat.message import DELETE, EDIT, Error, Message, Refused
+from kschat.chat.message import DELETE, EDIT, Error, Message, Refused, Update
 from kschat.chat.recipients import ensure_may_write
 from kschat.chat.tokens import Identity
 
@@ -51,6 +53,12 @@ def moderates(identity: Identity, target: Message) -> bool:
     """Whether a message is to a room whose messages ``identity`` may delete, whoever sent them."""
     room, rooms = target.recipient, identity.moderates
     return is_room(room) and (rooms == "*" or room in rooms or room[1:] in rooms)
+
+
+def as_update(made: Message, target: Message, update: Update) -> Message:
+    """A message that was made for the conversation of ``target``, as the update of it."""
+    uid, pid = ids_in(target, made.sender)
+    return msgspec.structs.replace(made, uId=uid, pId=pid, extra=update)
 
 
 def ids_in(target: Message, user: str) -> tuple[int | str, int | str]:

@@ -137,7 +137,9 @@ class InFlightWindow:
         if not unacked:
             upto = 0
             for offset, asked, _, _ in self._in_flight:
-                if asked is None or asked > number:
+                if asked is None:
+                    continue  # an update asks for no ack, and is covered by a later one
+                if asked > number:
                     break
                 upto = offset
             while self._in_flight and self._in_flight[0][0] <= upto:

@@ -287,7 +287,8 @@ class IStore(Interface):
         Returns:
             The update with its text, and its places, once all is durable. ``repeat`` and no places if the sender's
             ``cid`` was known, or if the message was so already. Refused: INVALID if there is no such message any more,
-            or if it was deleted; TOO_MANY if too many have reacted to it; NOT_ALLOWED if the sender is no member of
+            or if it was deleted; TOO_MANY if too many have reacted to it, or, with ``retry_in``, if the sender has sent
+            too many; NOT_ALLOWED if the sender is no member of
             the room, or if the recipient blocks the sender (who may delete all the same).
         """
 

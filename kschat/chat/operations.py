@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import nsmallest
+from math import inf
 from typing import Final
 
+from msgspec import Raw
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from kschat.chat.bus import BusEvent, Wants
+from kschat.chat.changes import NO_TEXT, peer_of
 from kschat.chat.clocks import milliseconds
 from kschat.chat.cluster_commands import (
     BlockChange,
@@ -36,10 +39,11 @@ from kschat.chat.cluster_commands import (
 )
 from kschat.chat.composer import Composer, Draft
 from kschat.chat.delivery import Delivery, Submission
+from kschat.chat.editing import as_update, ensure_may
 from kschat.chat.hub import Hub
 from kschat.chat.inquiries import Inquiries
 from kschat.chat.interfaces import Conversation, IStore, Page, Stored
-from kschat.chat.message import Refused
+from kschat.chat.message import Message, Refused, Update
 from kschat.chat.presence import Presence, State
 from kschat.chat.reads import ReadQueue
 from kschat.chat.recipients import ensure_may_write
@@ -126,6 +130,46 @@ class Operations:
             self._counters.refused[refused.error] += 1
             return fail(refused)
         return reply.answer
+
+    def update(
+        self,
+        identity: Identity,
+        update: Update,
+        *,
+        peer: str | None = None,
+        msg: Raw = NO_TEXT,
+        cid: str | None = None,
+        asker: str,
+    ) -> Deferred[Stored]:
+        """Edit, delete, or react to a message as ``identity``, however old it is.
+
+        Args:
+            identity: the sender, for an edit or a deletion (or whoever moderates the room); else who reacts.
+            update: what is to be done.
+            peer: the conversation that the message is in; None to look through all of the user's.
+            msg: the text, of an edit.
+            cid: the user's own id of this change.
+            asker: whose turn it is.
+
+        Returns:
+            Fires when it is durable; see ``IStore.change``. Fails with Refused, as a socket is refused, or
+            StoreUnavailable.
+        """
+
+        def found(target: Message | None) -> Deferred[Stored]:
+            now = milliseconds(self._hub.wall)
+            reply = DeferredReply()
+            try:
+                target = ensure_may(update.kind, target, identity, within=inf, now=now)
+                draft = Draft(recipient=peer_of(target, identity.user), msg=msg, cid=cid)
+                made = self._composer.compose_draft(identity.user, draft, identity.name)
+                self._delivery.update(Submission(as_update(made, target, update), reply))
+            except Refused as refused:
+                self._counters.refused[refused.error] += 1
+                raise
+            return reply.answer
+
+        return self._reads.ask(asker, lambda: self._store.find(identity.user, update.target, peer)).addCallback(found)
 
     def emit_to_users(self, users: Sequence[str], body: bytes, attachments: Sequence[bytes] = ()) -> None:
         """Emit an event to each socket of ``users``.

@@ -197,8 +197,15 @@ def make_token(options: TokenOptions, environ: Mapping[str, str], wall: WallCloc
     try:
         issuer = Issuer(secret, wall, claim_rules(config))
         to = None if options["to"] is None else names_of(options["to"])
-        rooms, name = rooms_of(options["rooms"]), options["name"]
-        return issuer.issue(options["user"], seconds_of(options["expires"]), rooms, to=to, name=name)
+        rooms, moderates = rooms_of(options["rooms"]), rooms_of(options["moderates"])
+        return issuer.issue(
+            options["user"],
+            seconds_of(options["expires"]),
+            rooms,
+            to=to,
+            name=options["name"],
+            moderates=moderates,
+        )
     except KeysError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:

@@ -14,8 +14,9 @@ REFUSED: Final = 3
 TRY_AGAIN: Final = 4
 NO: Final = 5
 
-#: Seconds that a daemon may take to answer, unless ``--timeout`` says otherwise.
+#: Seconds that a daemon may take to answer; and to erase a user, for which it looks through all messages.
 API_TIMEOUT: Final = 15
+ERASE_TIMEOUT: Final = 600
 
 _API_STATUSES: Final = {
     UNREACHABLE: "the API cannot be reached, or does not answer",
@@ -43,26 +44,31 @@ def _setting(name: str, value: str, *, is_file: bool = False) -> Option:
 
 _OUTPUT: Final = Group(title="Output", options=(JSON,))
 
-_API: Final = Group(
-    title="The API",
-    options=(
-        Option(
-            name="api",
-            value="URL",
-            text="Where the API is, such as http://127.0.0.1:9200. Else KSCHAT_API says it, or the setting api_listen.",
+
+def _api(timeout: int) -> Group:
+    """Where the API is, and how long it may take, unless ``--timeout`` says otherwise."""
+    return Group(
+        title="The API",
+        options=(
+            Option(
+                name="api",
+                value="URL",
+                text="Where the API is, such as http://127.0.0.1:9200. Else KSCHAT_API says it, or the setting "
+                "api_listen.",
+            ),
+            Option(
+                name="key-file",
+                value="FILE",
+                text="File that holds the key. Else KSCHAT_API_KEY is the key, or the first suitable one of the "
+                "setting api_keys.",
+                is_file=True,
+            ),
+            Option(name="ca", value="FILE", text="Certificates to trust, for an https URL.", is_file=True),
+            Option(name="timeout", value="SECONDS", text="How long the daemon may take.", default=str(timeout)),
+            _CONFIG,
         ),
-        Option(
-            name="key-file",
-            value="FILE",
-            text="File that holds the key. Else KSCHAT_API_KEY is the key, or the first suitable one of the setting "
-            "api_keys.",
-            is_file=True,
-        ),
-        Option(name="ca", value="FILE", text="Certificates to trust, for an https URL.", is_file=True),
-        Option(name="timeout", value="SECONDS", text="How long the daemon may take.", default=str(API_TIMEOUT)),
-        _CONFIG,
-    ),
-)
+    )
+
 
 _USER: Final = Operand(name="USER", text="The user's id.")
 
@@ -75,6 +81,7 @@ def _of_api(
     own: tuple[Option, ...] = (),
     examples: tuple[str, ...],
     statuses: Mapping[int, str] | None = None,
+    timeout: int = API_TIMEOUT,
 ) -> Definition:
     """A command that uses the API."""
     groups = (Group(title="Options", options=own),) if own else ()
@@ -83,7 +90,7 @@ def _of_api(
         summary=summary,
         text=text,
         operands=operands,
-        groups=(*groups, _OUTPUT, _API),
+        groups=(*groups, _OUTPUT, _api(timeout)),
         examples=examples,
         statuses={**_API_STATUSES, **(statuses or {})},
     )
@@ -254,6 +261,7 @@ _COMMANDS: Final = (
         _USER,
         own=(Option(name="yes", short="y", text="Do not ask whether it is meant."),),
         examples=("erase ann", "erase ann --yes"),
+        timeout=ERASE_TIMEOUT,
     ),
     Definition(
         name="token",
@@ -287,6 +295,13 @@ _COMMANDS: Final = (
                         short="r",
                         value="A,B",
                         text="Rooms it lets join, separated by commas; * for all.",
+                        default="",
+                    ),
+                    Option(
+                        name="moderates",
+                        short="m",
+                        value="A,B",
+                        text="Rooms in which it lets delete everybody's messages, separated by commas; * for all.",
                         default="",
                     ),
                     Option(

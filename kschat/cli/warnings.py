@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
@@ -66,10 +65,9 @@ def _given_in_the_open(argv_values: Mapping[str, str], environ: Mapping[str, str
 
 
 def _has_password(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).password)
-    except ValueError:
-        return False
+    # Not by urllib: newer versions of it refuse a list of hosts with an IPv6 address in it.
+    who = url.partition("://")[2].rpartition("@")[0]
+    return "/" not in who and bool(who.partition(":")[2])
 
 
 def _files(config: Config, backends: Backends) -> Iterator[tuple[str, Path, bool]]:

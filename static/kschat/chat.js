@@ -91,7 +91,10 @@ export class Chat {
         if (status.state === "connected") this.#connected();
         else if (this.#wasConnected) {
           this.#wasConnected = false;
-          for (const record of this.store.all()) record.fresh = false;
+          for (const record of this.store.all()) {
+            if (record.fresh) record.sure = record.list.findLast(({mid}) => mid !== null)?.mid ?? "";
+            record.fresh = false;
+          }
           this.store.forgetPresence();
         }
       },
@@ -200,20 +203,22 @@ export class Chat {
   #freshen(record) {
     if (record.fresh || this.status.state !== "connected") return Promise.resolve();
     return this.#once(record, async () => {
-      const known = record.list.filter(({mid}) => mid !== null).map(({mid}) => mid);
+      const {sure} = record;
       record.fresh = true; // what comes from now on is added
       if (record.info.hasNewer) return; // `newer` and `newest` get what was missed
       let page = await this.#page(record.info.id);
       const pages = [page.MSG];
-      const reaches = () => !known.length || !page.more || known.includes(String(page.MSG[0]?.mid)) || String(page.MSG[0]?.mid) < String(known.at(-1));
-      while (!reaches() && pages.length < CATCH_UP) {
-        page = await this.#page(record.info.id, page.MSG[0]?.mid);
+      const oldest = () => String(page.MSG[0]?.mid);
+      while (sure && page.more && oldest() > sure && pages.length < CATCH_UP) {
+        page = await this.#page(record.info.id, oldest());
         pages.unshift(page.MSG);
       }
-      if (known.length && !reaches()) {
-        this.store.reset(record);
-        record.info.hasOlder = page.more;
-      } else if (!known.length) record.info.hasOlder = page.more;
+      if (!page.more) record.info.hasOlder = false;
+      else if (!sure || oldest() > sure) {
+        // Between these and what is here some may be missing: the backlog comes from its beginning, and without the user's own.
+        this.store.dropBefore(record, oldest());
+        record.info.hasOlder = true;
+      }
       for (const item of pages.flat()) this.#add(item, false);
       record.info.loaded = true;
       this.store.trim(record);
@@ -440,8 +445,9 @@ export class Chat {
     this.#keeping = true;
     this.#environment.setTimeout(() => {
       this.#keeping = false;
-      this.database.put("state", Object.fromEntries(this.#state), "kept").catch(() => {
-        this.store.problem({code: "storage", words: "This browser keeps no drafts.", again: false});
+      this.database.put("state", Object.fromEntries(this.#state), "kept").catch((error) => {
+        const quota = error?.name === "QuotaExceededError";
+        this.store.problem({code: quota ? "quota" : "storage", words: quota ? "This device has no room left for drafts." : "This browser keeps no drafts.", again: false});
       });
     }, 100);
   }
@@ -683,19 +689,21 @@ export class Chat {
     const mid = typeof item.mid === "string" ? item.mid : null;
     if (mid !== null && record.mids.has(mid)) return false;
     if (id === this.user && live && this.#isEcho(record, item)) return false;
-    if (live && record.info.hasNewer && !filling) {
-      record.info.missed += 1;
-      const message = this.store.message(item);
-      record.info.last = message;
-      record.info.time = message.time;
-      this.store.order();
+    const message = this.store.message(item);
+    const {info} = record;
+    const oldest = live && info.hasOlder && info.loaded ? record.list[0]?.mid ?? null : null;
+    if (oldest !== null && mid !== null && mid < oldest) {
+      // Missed, and from before what is loaded: `older` gets it, with what lies between.
       this.#count(record, message);
       return true;
     }
-    const message = this.store.message(item);
-    const oldest = live && record.fresh && record.info.hasOlder && record.info.loaded ? record.list[0]?.mid ?? null : null;
-    if (oldest !== null && mid !== null && mid < oldest) {
-      // Missed, and from before what is loaded: `older` gets it, with what lies between.
+    if (live && info.hasNewer && !filling) {
+      if (String(message.mid) > String(info.last?.mid ?? "")) {
+        info.missed += 1;
+        info.last = message;
+        info.time = message.time;
+        this.store.order();
+      }
       this.#count(record, message);
       return true;
     }

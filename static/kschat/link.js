@@ -12,6 +12,8 @@ const PROBE = 5; // seconds for the answer
 const RENEW = 5; // seconds until the page is asked for a token again, after that failed
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
+const GONE = 300; // seconds without a word after which another tab is gone
+const ASLEEP = 150; // seconds between two beats of a tab that was frozen; hidden ones have a beat a minute
 const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
 
 /** @type {Record<string, string>} */
@@ -243,6 +245,7 @@ export class Link {
   /** @type {AbortController|null} */ #queued = null;
   /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: any}>} */ #asked = new Map();
   /** @type {Map<string, string[]>} */ #watched = new Map();
+  /** When the other tabs were last heard of. @type {Map<string, number>} */ #tabs = new Map();
   #tab;
   #next = 0;
   #silent = 0;
@@ -369,7 +372,7 @@ export class Link {
       ...wiring,
       token: this.#token,
       hear: (event, payload, ack) => {
-        this.#post({kind: "hear", event, payload});
+        if (this.#hasFollowers()) this.#post({kind: "hear", event, payload});
         wiring.hear(event, payload, ack);
       },
       tell: (now, limit) => {
@@ -422,9 +425,13 @@ export class Link {
   }
 
   #beats() {
-    this.#beat = this.#with.environment.setTimeout(() => {
+    const {time, setTimeout} = this.#with.environment;
+    const since = time();
+    this.#beat = setTimeout(() => {
       this.#beats();
       if (this.#connection) return;
+      // This tab was frozen, and may not have heard all: what it has is looked at again, as after a lost connection.
+      if (time() - since > ASLEEP * 1000 && this.status.state === "connected") this.#status(status("connecting"), this.limit);
       this.#silent += 1;
       if (this.#silent > MISSED) {
         this.#silent = 0;
@@ -435,9 +442,18 @@ export class Link {
     }, BEAT * 1000);
   }
 
+  /** Whether another tab may hear. One that is hidden asks seldom; one that was closed does not say so. */
+  #hasFollowers() {
+    if (!this.#tabs.size) return false;
+    const since = this.#with.environment.time() - GONE * 1000;
+    for (const [tab, seen] of this.#tabs) if (seen < since) this.#tabs.delete(tab);
+    return this.#tabs.size > 0;
+  }
+
   /** @param {any} message */
   #heard(message) {
     const {kind, tab, id, event, payload} = message;
+    this.#tabs.set(tab, this.#with.environment.time());
     if (kind === "note") return this.#with.note(message.note);
     if (kind === "watch") {
       this.#watched.set(tab, message.ids);

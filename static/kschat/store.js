@@ -106,7 +106,7 @@ export const LIMITS = {
   outboxMessages: 500, outboxBytes: 50_000_000, drafts: 100, draftLength: 20_000, watched: 500, names: 2000,
 };
 
-/** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, edges: string[], counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
+/** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, sure: string, edges: string[], counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
 
 /** @returns {Changes} */
 function nothing() {
@@ -158,7 +158,7 @@ export class Store {
         id, room: id.startsWith("#"), last: null, time: 0, unread: 0, readUpTo: null, presence: this.#presence.get(id) ?? null, typing: false,
         open: false, loaded: false, loading: false, hasOlder: true, hasNewer: false, missed: 0, draft: "",
       },
-      list: [], mids: new Map(), fresh: false, edges: [], counted: "", readMid: "", peerRead: "", peerDelivered: "", typingUntil: 0,
+      list: [], mids: new Map(), fresh: false, sure: "", edges: [], counted: "", readMid: "", peerRead: "", peerDelivered: "", typingUntil: 0,
     };
     this.#records.set(id, made);
     this.order();
@@ -368,12 +368,24 @@ export class Store {
     this.touch(info.id);
   }
 
+  /** What is older goes. @param {Record_} record @param {string} mid */
+  dropBefore(record, mid) {
+    const gone = record.list.filter((one) => one.mid !== null && one.mid < mid);
+    if (!gone.length) return;
+    const kept = record.list.filter((one) => one.mid === null || one.mid >= mid);
+    record.list.splice(0, record.list.length, ...kept);
+    for (const one of gone) if (one.mid !== null) record.mids.delete(one.mid);
+    this.#dropped(record, gone);
+    this.touch(record.info.id);
+  }
+
   /** Everything that was sent goes; what waits stays. @param {Record_} record */
   reset(record) {
     const gone = record.list.filter(({mid}) => mid !== null);
     record.list.splice(0, record.list.length, ...record.list.filter(({mid}) => mid === null));
     record.mids.clear();
     record.edges = [];
+    record.sure = "";
     this.#dropped(record, gone);
     const changes = this.of(record.info.id);
     Object.assign(changes, {added: [], changed: [], removed: [], reset: true});

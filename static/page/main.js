@@ -400,6 +400,7 @@ if (parent !== window) {
     list.redraw();
     view.reset();
     drawHeader(true);
+    drawOwn();
   });
   parent.postMessage({kschat: "ready", user}, "*");
 }
@@ -491,6 +492,11 @@ function markRead() {
 
 /** @param {string} id */
 function nameOf(id) { return id === user ? texts.say("self") : chat.name(id); }
+
+function drawOwn() {
+  paint(byId("own-face"), user, chat.name(user));
+  byId("own-name").textContent = chat.name(user);
+}
 
 /** @param {boolean} [anew]  Whether names may be others. */
 function drawHeader(anew = false) {
@@ -634,6 +640,9 @@ const placeActs = onceAFrame(() => {
   const {element} = view.messageAt(pointed) ?? {};
   const bubble = element?.querySelector(":scope > .bubble");
   if (bubble && acts.parentElement !== bubble && element?.dataset.state !== "failed") bubble.append(acts);
+  const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
+  const message = element && view.rendering.messageOf(element);
+  if (time && message) time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
 });
 /** @type {EventTarget|null} */
 let pointed = null;
@@ -749,7 +758,7 @@ setInterval(() => {
   list.redraw();
 }, 60_000);
 
-paint(byId("own-face"), user, chat.name(user));
+drawOwn();
 drawStatus();
 show(query.get("rid"));
 await chat.start();

@@ -17,6 +17,7 @@ const NEAR = 40; // pixels from the end that count as the end
 const AHEAD = 1.5; // heights of the window that are drawn before they are seen
 const GAP = 5 * 60_000; // milliseconds after which a person's next message begins another row
 const BACK = 5; // pages of older messages that are loaded at once, to open a conversation where its unread messages begin
+const LONGEST_PAUSE = 100; // milliseconds between two drawings
 const COUNTED = 1000; // unread messages that the server counts: there may be more
 
 export class ConversationView {
@@ -33,6 +34,7 @@ export class ConversationView {
   /** What was unread when it was opened: how many messages, and the newest. @type {{count: number, newest: string}|null} */ #unread = null;
   #sought = false; // whether it is known where these begin
   #pages = 0; // that were loaded to find it
+  #notBefore = 0; // when it may be drawn again
   #opening = false; // whether what is in memory may not be the newest
   #settled = false; // whether it was drawn with what is unread
   #away = false; // whether the divider is before what came while nobody looked
@@ -57,7 +59,7 @@ export class ConversationView {
     this.top = byId("top");
     this.newer = byId("newer");
     this.empty = byId("empty");
-    this.#drawSoon = onceAFrame(() => this.#draw());
+    this.#drawSoon = onceAFrame(() => { this.#drawPaced(); });
     this.#lookSoon = onceAFrame(() => this.#look());
     this.scroll.addEventListener("scroll", this.#lookSoon, {passive: true});
     this.newer.addEventListener("click", () => { this.jump(); });
@@ -168,6 +170,18 @@ export class ConversationView {
     return first >= 0;
   }
 
+  /** While messages come faster than they can be drawn, half of the time is left to keys and to scrolling. */
+  #drawPaced() {
+    const begin = performance.now();
+    if (begin < this.#notBefore) {
+      this.#drawSoon();
+      return;
+    }
+    this.#draw();
+    const end = performance.now();
+    this.#notBefore = end + Math.min(end - begin, LONGEST_PAUSE);
+  }
+
   /** One batch. */
   #draw() {
     const id = this.#id;
@@ -248,7 +262,7 @@ export class ConversationView {
   /** @param {readonly Message[]} list @param {number} index */
   #place(list, index) {
     const message = list[index], before = list[index - 1];
-    const day = !before || new Date(before.time).toDateString() !== new Date(message.time).toDateString();
+    const day = !before || !this.texts.isSameDay(before.time, message.time);
     const divider = message.key === this.#divider;
     const head = day || divider || before.from !== message.from || message.time - before.time > GAP;
     return {day, head, divider};

@@ -387,6 +387,7 @@ const TABLES = {en, de};
 /** The languages by their own names, for the settings. */
 export const NAMES = {en: "English", de: "Deutsch"};
 
+const MINUTES = 500; // formatted times that are kept
 const RIGHT_TO_LEFT = new Set(["ar", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"]);
 
 /** The texts of one language, and times and sizes as it writes them. */
@@ -406,6 +407,9 @@ export class Texts {
     this.clock = new Intl.DateTimeFormat(locale, {hour: "numeric", minute: "2-digit"});
     this.date = new Intl.DateTimeFormat(locale, {day: "2-digit", month: "2-digit", year: "2-digit"});
     this.longDate = new Intl.DateTimeFormat(locale, {weekday: "long", day: "numeric", month: "long", year: "numeric"});
+    /** What was formatted last: that takes time, and messages stand close together. @type {Map<number, string>} */
+    this.minutes = new Map();
+    this.lastDay = {begin: 0, end: 0};
     this.number = new Intl.NumberFormat(locale, {maximumFractionDigits: 1});
   }
 
@@ -419,7 +423,24 @@ export class Texts {
   }
 
   /** The time of day. @param {number} time */
-  time(time) { return this.clock.format(time); }
+  time(time) {
+    const minute = Math.floor(time / 60_000);
+    const known = this.minutes.get(minute);
+    if (known) return known;
+    const words = this.clock.format(time);
+    if (this.minutes.size >= MINUTES) this.minutes.clear();
+    this.minutes.set(minute, words);
+    return words;
+  }
+
+  /** By this device's calendar. @param {number} one @param {number} other */
+  isSameDay(one, other) {
+    const {begin, end} = this.lastDay;
+    if (one >= begin && one < end) return other >= begin && other < end;
+    const day = new Date(one);
+    this.lastDay = {begin: day.setHours(0, 0, 0, 0), end: day.setHours(24, 0, 0, 0)};
+    return other >= this.lastDay.begin && other < this.lastDay.end;
+  }
 
   /** "Today", "Yesterday", or the date. @param {number} time @param {boolean} [short] */
   day(time, short = false) {
@@ -605,9 +626,25 @@ const TICKS = /** @type {const} */ ({
  * @property {boolean} divider  Whether the unread ones begin with it.
  */
 
+/**
+ * What an element shows, by which it is known whether it is to be drawn again: the words, and what changes while a message is on its way.
+ *
+ * @typedef {object} Known
+ * @property {Message} message
+ * @property {string} url  Of its picture or file.
+ * @property {number} place  What stands around it, as bits.
+ * @property {string|null} text
+ * @property {ArrayBuffer|null|undefined} data
+ * @property {string|undefined} reply
+ * @property {boolean} expanded
+ * @property {string} state
+ * @property {number} time
+ * @property {Message["problem"]} problem
+ */
+
 /** Makes and updates the elements of one conversation, and frees their pictures. */
 export class Messages {
-  /** @type {WeakMap<HTMLElement, {message: Message, drawn: string, place: string, url: string}>} */
+  /** @type {WeakMap<HTMLElement, Known>} */
   #known = new WeakMap();
   #expanded = new Set();
 
@@ -627,7 +664,9 @@ export class Messages {
     const element = make("li");
     element.tabIndex = -1;
     element.dataset.key = message.key;
-    this.#known.set(element, {message, drawn: "", place: "", url: ""});
+    this.#known.set(element, {
+      message, url: "", place: -1, text: null, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
+    });
     this.update(element, place);
     return element;
   }
@@ -640,14 +679,14 @@ export class Messages {
     const known = this.#known.get(element);
     if (!known) return;
     const {message} = known;
-    const drawn = this.#signature(message);
-    if (drawn !== known.drawn) {
-      const words = known.drawn && known.drawn.split("\0")[0] === drawn.split("\0")[0];
-      known.drawn = drawn;
-      if (words) this.#foot(element, message);
-      else this.#fill(element, message);
-    }
-    const around = `${place.day}${place.head}${place.divider}`;
+    const {text, state, time, problem} = message;
+    const data = message.file?.data, reply = message.reply?.text, expanded = this.#expanded.has(message.key);
+    const words = known.text !== text || known.data !== data || known.reply !== reply || known.expanded !== expanded;
+    const foot = known.state !== state || known.time !== time || known.problem !== problem;
+    if (words || foot) Object.assign(known, {text, data, reply, expanded, state, time, problem});
+    if (words) this.#fill(element, message);
+    else if (foot) this.#foot(element, message);
+    const around = Number(place.day) + 2 * Number(place.head) + 4 * Number(place.divider);
     if (around === known.place) return;
     known.place = around;
     element.classList.toggle("head", place.head);
@@ -661,13 +700,6 @@ export class Messages {
     const known = this.#known.get(element);
     if (known?.url) URL.revokeObjectURL(known.url);
     if (known) known.url = "";
-  }
-
-  /** What decides how it looks: before the NUL the words, after it what changes while it is on its way. @param {Message} message */
-  #signature(message) {
-    const {file} = message;
-    const content = `${message.text}|${message.reply?.text ?? ""}|${file?.name ?? ""}|${Boolean(file?.data)}|${this.#expanded.has(message.key)}`;
-    return `${content.replaceAll("\0", "")}\0${message.state}|${message.time}|${message.problem?.code ?? ""}`;
   }
 
   /** @param {HTMLElement} element @param {Message} message */
@@ -704,7 +736,6 @@ export class Messages {
     if (!meta) return;
     const time = make("time", "", texts.time(message.time));
     time.dateTime = new Date(message.time).toISOString();
-    time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
     meta.replaceChildren(time);
     if (message.own && message.state !== "received") {
       const tick = make("span", "tick");
@@ -746,7 +777,7 @@ export class Messages {
     if (!known) return;
     const {key} = known.message;
     if (!this.#expanded.delete(key)) this.#expanded.add(key);
-    known.drawn = "";
+    known.text = null;
     const place = {day: Boolean(element.querySelector(".day")), head: element.classList.contains("head"), divider: Boolean(element.querySelector(".divider"))};
     this.update(element, place);
   }

@@ -232,6 +232,34 @@ class Doing(ApiTestCase):
         (one,) = self.done("conversations", {"user": "b"})["conversations"]
         self.assertEqual(("#r", 1, "hi"), (one["peer"], one["unread"], one["last"]["msg"]))
 
+    def test_messages_are_edited_deleted_and_reacted_to(self) -> None:
+        self.done("rooms/add", {"room": "#r", "users": ["ann", "ben"]})
+        direct, room = [
+            self.done("send", {"from": "ann", "to": to, "msg": "hi"})["results"][0]["mid"] for to in ("ben", "#r")
+        ]
+        self.daemon.clock.advance(10**7)
+        answer = self.done("messages/edit", {"user": "ann", "mid": direct, "msg": {"text": "ho"}, "cid": "1"})
+        self.assertEqual((direct, int(self.daemon.clock.seconds() * 1000)), (answer["mid"], answer["time"]))
+        self.assertTrue(self.done("messages/edit", {"user": "ann", "mid": direct, "msg": 1, "cid": "1"})["repeat"])
+        self.done("messages/react", {"user": "ben", "mid": direct, "emoji": "+1", "peer": "ann"})
+        (shown,) = self.done("history", {"user": "ben", "peer": "ann"})["messages"]
+        self.assertEqual(
+            ({"text": "ho"}, answer["time"], {"+1": ["ben"]}), (shown["msg"], shown["edited"], shown["reactions"])
+        )
+        for user, mid, name, more in (
+            ("ben", direct, "edit", {"msg": 1}),
+            ("ben", direct, "delete", {}),
+            ("ben", room, "edit", {"msg": 1}),
+        ):
+            asked = self.ask(f"messages/{name}", {"user": user, "mid": mid, **more})
+            self.assertEqual((403, "not-allowed"), self.refused(asked))
+        for body in ({"mid": "0" * 24}, {"mid": direct, "peer": "#r"}, {"mid": "x"}, {"mid": "\u0660" * 24}):
+            asked = self.ask("messages/delete", {"user": "ann", **body})
+            self.assertEqual((400, "invalid"), self.refused(asked))
+        self.done("messages/delete", {"user": "ben", "mid": room})
+        (shown,) = self.done("history", {"user": "ann", "peer": "#r"})["messages"]
+        self.assertEqual((None, True), (shown["msg"], shown["deleted"] > 0))
+
     def test_history_comes_in_pages(self) -> None:
         for number in range(5):
             self.done("send", {"to": "ann", "msg": number})

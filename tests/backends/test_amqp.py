@@ -12,7 +12,9 @@ from unittest.mock import ANY
 import msgspec
 import pika
 from msgspec import Raw
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -836,7 +838,9 @@ class SeveralTests(AmqpTestCase):
 
     async def test_to_stop_while_the_first_is_connected_tries_no_other(self) -> None:
         router = self.raw(url=self.several(1, 2))
-        connecting: Deferred[Any] = Deferred()
+        place = IPv4Address("TCP", "127.0.0.1", 1)
+        # As Twisted's endpoints do.
+        connecting: Deferred[Any] = Deferred(lambda asked: asked.errback(ConnectingCancelledError(place)))
         tried: list[int] = []
         self.patch(router._brokers[0].endpoint, "connect", lambda _: connecting)
         self.patch(router._brokers[1].endpoint, "connect", lambda _: tried.append(1))

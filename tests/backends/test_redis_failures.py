@@ -158,6 +158,8 @@ class UserTests(FailureTestCase):
             await store.members("#r")
             await store.leave("#r", "ann")
             self.assertEqual((await store.inbox("ben")).first, 9)
+            await store.rooms("ben")
+            self.assertGreater(await store.erase("ann"), 0)
         self.assertEqual([line for line in lines(events) if "refuse" in line or "can't" in line], [])
 
     async def test_a_user_without_the_rights_is_told_in_one_line_what_is_missing(self) -> None:

@@ -7,6 +7,7 @@ from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error
 from tests.backends.redis_stores import StoreTestCase
 from tests.contracts.made import message
+from tests.contracts.updates import edit
 from tests.support.redis import shared_redis
 
 
@@ -48,6 +49,15 @@ class RateTests(StoreTestCase):
         await store.append([sent])
         found = await store.append([sent, message("ann", "ben")])
         self.assertEqual([(one.repeat, one.refused) for one in found], [(True, None), (False, Error.TOO_MANY)])
+
+    async def test_changes_count_as_messages(self) -> None:
+        store = await self.begun(send_rate=0.001, send_burst=2000)
+        (sent,) = await store.append([message("ann", "ben")])
+        answers = [await store.change(edit(sent.message, b"%d" % number)) for number in range(2)]
+        self.assertEqual([one.refused for one in answers], [None, Error.TOO_MANY])
+        self.assertTrue(0 < (answers[1].retry_in or 0) <= 1000)
+        (late,) = await store.append([message("ann", "ben")])
+        self.assertEqual(late.refused, Error.TOO_MANY)
 
     async def test_rooms_count_and_who_is_no_member_is_told_that(self) -> None:
         store = await self.begun(send_rate=0.001, send_burst=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from signal import SIGCONT, SIGSTOP
 
+from twisted.internet.defer import DeferredList
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -107,6 +109,32 @@ class ReplicasTests(StoreTestCase):
         self.assertEqual([one.called for one in answers], [False] * 5)
         replica.signal(SIGCONT)
         self.assertEqual([offsets(await one) for one in answers], [[n] for n in range(1, 6)])
+
+    async def test_many_who_read_share_a_wait(self) -> None:
+        """A crowd that connects while a replica is silent would else keep Redis's connection waiting for minutes."""
+        master, replica = await self.pair()
+        store = await self.store(master, wait=1)
+        await store.append([message("ann", f"user {number}") for number in range(30)])
+
+        def waits() -> int:
+            found = re.search(rb"cmdstat_wait:calls=(\d+)", master.do("INFO", "commandstats"))
+            return int(found[1]) if found else 0
+
+        async def read() -> list[bool]:
+            pages = [store.read(f"user {number}", 0, 10) for number in range(30)]
+            return [was_read for was_read, _ in await DeferredList(pages, consumeErrors=True)]
+
+        before = waits()
+        self.assertEqual(await read(), [True] * 30)
+        self.assertLess(waits() - before, 10)
+        before = waits()
+        replica.signal(SIGSTOP)
+        # Nothing was written since; the first reader's own write is what the replica does not have.
+        self.assertEqual(await read(), [False] * 30)
+        self.assertLess(waits() - before, 10)
+        replica.signal(SIGCONT)
+        await self.until(lambda: b"lag=0" in master.do("INFO", "replication"), "the replica")
+        self.assertEqual(await read(), [True] * 30)
 
     async def test_the_disks_are_asked_where_the_server_can_tell(self) -> None:
         common = "appendonly yes\nappendfsync always\nrepl-diskless-sync-delay 0\n"

@@ -64,6 +64,25 @@ class InFlightWindowTests(SynchronousTestCase):
         self.assertEqual(self.ack(2), [2])
         self.assertEqual(self.ack(4), [3, 4])
 
+    def test_an_ack_covers_updates_before_it_which_ask_for_none(self) -> None:
+        self.push(1, asks=False)
+        self.push(2)
+        self.push(3, asks=False)
+        self.push(4)
+        self.assertEqual(self.ack(2), [1, 2])
+        self.assertEqual(self.ack(4), [3, 4])
+        self.assertEqual((len(self.window), self.window.size), (0, 0))
+
+    def test_an_update_alone_is_delivered_by_its_pong_also_to_a_client_that_acks(self) -> None:
+        self.push(1)
+        self.ack(1)
+        self.push(2, asks=False)
+        self.assertEqual(self.confirm(2), [2])
+        self.push(3)
+        self.push(4, asks=False)
+        self.assertEqual(self.confirm(4), [])
+        self.assertEqual(self.ack(3), [3, 4])
+
     def test_an_ack_of_another_event_does_not_make_it_one_that_acks(self) -> None:
         self.push(1, 2)
         self.assertEqual(self.offsets(self.window.ack(101 - 50)), [])

@@ -11,6 +11,7 @@ from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.backends.null import NullStore
 from kschat.chat.changes import MAX_EMOJI, MAX_REACTIONS
 from kschat.chat.cluster_commands import InboxGrew
+from kschat.chat.commands import SEARCH_COPIES
 from kschat.chat.delivery import MAX_UPDATES
 from kschat.chat.interfaces import RETRY_WAIT
 from kschat.chat.message import Error
@@ -188,6 +189,21 @@ class ToldTests(UpdatesTestCase):
         for number in range(3):
             self.ann.ask("Edit", {"mid": mid, "msg": number})
             plain.pong()
+        plain.drop()
+        self.daemon.clock.advance(10)
+        self.assertEqual(self.successResultOf(self.store.inbox("ben")).cursor, 4)
+
+    def test_acks_that_come_before_the_pong_cover_the_updates_between(self) -> None:
+        self.ben.drop()
+        first = self.send("first")
+        self.ann.ask("Edit", {"mid": first, "msg": "better"})
+        self.send("second")
+        self.ann.ask("React", {"mid": first, "emoji": "+1"})
+        plain = self.daemon.joined("ben")
+        for one in plain.read():
+            if one.name == "RESPRECEIVER":
+                plain.ack(one.id or 0)
+        plain.pong()
         plain.drop()
         self.daemon.clock.advance(10)
         self.assertEqual(self.successResultOf(self.store.inbox("ben")).cursor, 4)
@@ -383,6 +399,14 @@ class RefusedTests(UpdatesTestCase):
         mid = self.send()
         answers = [self.ann.ask("Edit", {"mid": mid, "msg": number})["ER"] for number in range(8)]
         self.assertEqual(answers[:4] + answers[-1:], [0] * 4 + [Error.TOO_MANY])
+
+    def test_a_search_for_a_message_counts_as_many_copies(self) -> None:
+        self.daemon = self.made(rates=RateSettings(user_copies=2 * SEARCH_COPIES, burst=1))
+        self.ann, self.ben = (self.daemon.joined(user, UPDATES) for user in ("ann", "ben"))
+        mid = self.send()
+        for more, refused in (({"pId": "ben"}, False), ({}, True)):
+            answers = [self.ann.ask("Edit", {"mid": mid, "msg": number, **more})["ER"] for number in range(4)]
+            self.assertEqual(Error.TOO_MANY in answers, refused, answers)
 
     def test_who_is_blocked_is_answered_as_of_send(self) -> None:
         mid = self.send()

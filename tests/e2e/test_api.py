@@ -33,6 +33,9 @@ from tests.support.redis import shared_redis
 from tests.support.tokens import SECRET
 from tests.support.waiting import real_reactor, repeated_until, within
 
+#: Of each operation, beside those that cover what the document says.
+STRANGE_REQUESTS = 10
+
 KEY = "a key of the tests".replace(" ", "-") * 2
 
 
@@ -101,7 +104,7 @@ async def asked(port: int, name: str, **body: object) -> Any:
 
 
 class Documented(unittest.TestCase):
-    timeout = 120
+    timeout = 300
 
     async def test_each_curl_of_the_page_does_what_it_says(self) -> None:
         require_program("curl")
@@ -111,7 +114,14 @@ class Documented(unittest.TestCase):
         lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
         used = {found[1] for line in lines if (found := re.search(r"/v1/([\w/]+)", line))}
         self.assertEqual(set(METHODS), used)
-        environment = {"API": f"http://127.0.0.1:{port}", "KEY": KEY, "PATH": "/usr/bin:/bin", "no_proxy": "*"}
+        (sent,) = (await asked(port, "send", **{"from": "ann", "to": "ben", "msg": "to be edited"}))["results"]
+        environment = {
+            "MID": sent["mid"],
+            "API": f"http://127.0.0.1:{port}",
+            "KEY": KEY,
+            "PATH": "/usr/bin:/bin",
+            "no_proxy": "*",
+        }
         for line in lines:
             program = ["/bin/sh", "-c", line + " --fail-with-body"]
             ended = getProcessOutputAndValue(program[0], program[1:], env=environment, reactor=real_reactor())
@@ -121,6 +131,29 @@ class Documented(unittest.TestCase):
         self.assertIn("api: test send [ann]: done", daemon.log)
         self.assertNotIn("has shipped", daemon.log)
         self.assertNotIn(KEY, daemon.log)
+        self.assertEqual([], daemon.faults)
+
+    async def test_what_is_made_of_the_document_by_a_stranger_is_answered_as_it_says(self) -> None:
+        """Requests that are valid by the OpenAPI document, and those that are not, each operation's in turn."""
+        (port,) = free_ports(1)
+        daemon = await Daemon.start(
+            self, api_listen=f"tcp:{port}:interface=127.0.0.1", api_keys=keys_file(self), store="memory"
+        )
+        directory = tempfile.mkdtemp(prefix="kschat-")
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        program = [
+            *(str(Path(sys.executable).with_name("schemathesis")), "--no-color", "run"),
+            f"http://127.0.0.1:{port}/openapi.json",
+            *("--header", f"Authorization: Bearer {KEY}"),
+            *("--phases", "coverage,fuzzing", "--max-examples", str(STRANGE_REQUESTS), "--seed", "1"),
+            # A busy machine is no fault of the API.
+            *("--suppress-health-check", "all", "--request-timeout", "60"),
+        ]
+        environ = {"PATH": "/usr/bin:/bin", "HOME": directory, "no_proxy": "*"}
+        ended = getProcessOutputAndValue(program[0], program[1:], environ, directory, real_reactor())
+        output, errors, status = await within(ended, "schemathesis", lambda: daemon.log, 240)
+        self.assertEqual(0, status, (output.decode(), errors.decode()))
+        self.assertIn(f"Tested: {len(METHODS)}", output.decode())
         self.assertEqual([], daemon.faults)
 
 
@@ -168,6 +201,13 @@ class Cluster(DaemonsTestCase):
             self.assertEqual((sent["mid"], "system", "hi"), (got["mid"], got["uId"], got["msg"]))
         (repeat,) = (await asked(ports[0], "send", to="ann", msg="hi", cid="1"))["results"]
         self.assertEqual((sent["mid"], True), (repeat["mid"], repeat["repeat"]))
+        (mine,) = (await asked(far, "send", **{"from": "cem", "to": "dan", "msg": "hi"}))["results"]
+        for name, user, more in (
+            ("edit", "cem", {"msg": "ho"}),
+            ("react", "dan", {"emoji": "+1"}),
+            ("delete", "cem", {}),
+        ):
+            await asked(far, f"messages/{name}", user=user, mid=mine["mid"], **more)
         await asked(far, "emit", to="ben", event="price", args=[1])
         self.assertEqual([1], list((await ben.next("price")).args))
         await asked(far, "broadcast", event="all")

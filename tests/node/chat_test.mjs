@@ -49,6 +49,7 @@ async function begin(options = {}, answers = {}, more = {}) {
       const match = /^42\/kschat,(\d*)(\[.*)$/s.exec(frame);
       if (!match) return;
       const [event, payload] = JSON.parse(match[2]);
+      this.asked = match[1];
       sent.push([event, payload]);
       const answer = replies[event]?.(payload);
       if (answer !== undefined && match[1]) queueMicrotask(() => this.receive(`43/kschat,${match[1]}${JSON.stringify([answer])}`));
@@ -388,4 +389,48 @@ test("without a connection nobody is said to be online", async () => {
   await clock.advance(2000);
   await join();
   assert.equal(chat.conversation("bob").presence.online, true);
+});
+
+/** A history of so many messages. */
+const history = (count) => ({ before, limit }) => {
+  const to = before ? Number(before) : count;
+  const from = Math.max(0, to - limit);
+  return { MSG: Array.from({ length: to - from }, (_, number) => message(from + number)), more: from > 0 };
+};
+
+test("a backlog that comes before the newest page does not stand beside it", async () => {
+  let held = [];
+  const { chat, clock, last } = await begin({}, { History: (payload) => { held.push(payload); return undefined; } });
+  await clock.advance(20);
+  void chat.open("bob");
+  await clock.advance(20);
+  assert.equal(held.length, 1);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: Array.from({ length: 50 }, (_, number) => message(number)) });
+  await clock.advance(20);
+  last().receive(`43/kschat,${last().asked}${JSON.stringify([history(1000)(held[0])])}`);
+  await clock.advance(20);
+  assert.deepEqual([texts(chat, "bob")[0], texts(chat, "bob").at(-1), chat.messages("bob").length], ["m900", "m999", 100]);
+  assert.equal(chat.conversation("bob").hasOlder, true);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: Array.from({ length: 50 }, (_, number) => message(50 + number)) });
+  await clock.advance(20);
+  assert.equal(chat.messages("bob").length, 100);
+});
+
+test("what was missed while away stands between what was there and what comes live", async () => {
+  const { chat, clock, last, join, replies } = await begin({}, { History: history(300) });
+  await chat.open("bob");
+  await clock.advance(20);
+  last().onclose();
+  await clock.advance(600);
+  replies.History = history(1000);
+  last().receive(OPEN, '40/kschat,{"sid":"x"}');
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [message(1000)] });
+  await clock.advance(20);
+  assert.deepEqual([texts(chat, "bob")[0], texts(chat, "bob").at(-1), chat.messages("bob").length], ["m500", "m1000", 501]);
+  last().onclose();
+  await clock.advance(2000);
+  replies.History = history(1201);
+  await join();
+  await clock.advance(20);
+  assert.deepEqual([texts(chat, "bob")[0], texts(chat, "bob").at(-1), chat.messages("bob").length], ["m500", "m1200", 701]);
 });

@@ -65,10 +65,10 @@ function browser() {
       }
       close() { this.closed = true; }
     }
-    const heard = [], notes = [];
+    const heard = [], notes = [], told = [];
     const link = new Link({
       url: new URL("ws://127.0.0.1:1/"), user: "alice", token: "t", renew: null, name: "lock", shared: true,
-      hear: (event, payload) => heard.push([event, payload]), tell: () => {}, note: (note) => notes.push(note), leads: () => {},
+      hear: (event, payload) => heard.push([event, payload]), tell: ({ state }) => told.push(state), note: (note) => notes.push(note), leads: () => {},
       environment: {
         WebSocket, BroadcastChannel, locks, indexedDB: null, now: () => now, time: () => now, random: () => sockets.length / 10 + name.length / 100,
         setTimeout: (run, delay) => { const timer = { run, at: now + delay, tab: name }; timers.add(timer); return timer; },
@@ -76,7 +76,7 @@ function browser() {
       },
     });
     link.start();
-    return { link, heard, notes, socket: () => sockets.filter((socket) => socket.tab === name).at(-1) };
+    return { link, heard, notes, told, socket: () => sockets.filter((socket) => socket.tab === name).at(-1) };
   };
   const advance = async (milliseconds) => {
     const end = now + milliseconds;
@@ -134,6 +134,26 @@ test("the lock of a frozen tab is stolen, and when it wakes it follows", async (
   assert.deepEqual([one.link.leader, two.link.leader, one.socket().closed], [false, true, true]);
   assert.deepEqual(await one.link.request("History", {}), { answered: "History" });
   assert.equal(one.link.status.state, "connected");
+});
+
+test("a tab that was frozen for long looks again at what it has, and one that is only slow does not", async () => {
+  const { tab, advance, frozen } = browser();
+  const one = tab("1"), two = tab("22");
+  await advance(10_000);
+  frozen.add("22");
+  await advance(60_000);
+  frozen.delete("22");
+  await advance(6000);
+  assert.deepEqual(two.told, ["connected"]);
+  frozen.add("22");
+  await advance(400_000);
+  one.socket().onmessage({ data: '42/kschat,["RESPTYPING",{"uId":"bob"}]' });
+  frozen.delete("22");
+  await advance(6000);
+  assert.deepEqual(two.told, ["connected", "connecting", "connected"]);
+  one.socket().onmessage({ data: '42/kschat,["RESPTYPING",{"uId":"carol"}]' });
+  await settle();
+  assert.deepEqual(two.heard, [["RESPTYPING", { uId: "carol" }]]);
 });
 
 test("what was asked of a tab that is gone is lost, and so sent again", async () => {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pika.exceptions import AMQPError
-from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -168,9 +168,9 @@ class AmqpRouter:
         for _ in self._brokers[1:]:
             try:
                 return await self._connect()
-            except CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and another host is tried
+            except Exception as error:
+                if not self._client.running:  # an endpoint that is cancelled says so in words of its own
+                    raise
                 self._not_reached(error)
                 self._use_next()
         return await self._connect()

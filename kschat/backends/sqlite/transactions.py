@@ -335,6 +335,7 @@ class Transactions:
             user = self._erasure.user(name)
             if user is not None:
                 self._erasure.leave(user)
+        self._appender.forget()
         return user
 
     def erase_messages(self, ids: Sequence[int]) -> list[int]:
@@ -354,8 +355,10 @@ class Transactions:
             if erased or self._erasure.inbox(user):
                 return erased
             self._erasure.forget(user)
-        # What is reported as erased must not come back after a loss of power.
+        self._appender.forget()
+        # What is reported as erased must not come back after a loss of power: this waits for the disk.
         self.database.begin()
+        self._execute("UPDATE progress SET erased = erased")
         self._execute("COMMIT")
         return None
 
@@ -371,7 +374,6 @@ class Transactions:
                 yield
         finally:
             self._execute(f"PRAGMA secure_delete = {before}")
-        self._appender.forget()
 
     def _index_what_was_left(self, known: FileIdentity | None) -> None:
         """Index the messages that a crash left unindexed."""

@@ -55,11 +55,12 @@ def _are_together(target: Message, update: Message) -> bool:
 @contextmanager
 def _wiping(execute: Callable[..., Any]) -> Iterator[None]:
     """Within, SQLite writes zeros over what it frees. All else that is deleted is not worth that."""
+    (before,) = execute("PRAGMA secure_delete").fetchone()
     execute("PRAGMA secure_delete = ON")
     try:
         yield
     finally:
-        execute("PRAGMA secure_delete = OFF")
+        execute(f"PRAGMA secure_delete = {before}")
 
 
 def _overwrite(execute: Callable[..., Any], after: Message) -> None:

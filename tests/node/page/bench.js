@@ -243,9 +243,10 @@ module.exports = async (stage) => {
     const work = frames(events);
     const { top } = await profiled(stage, client, "scroll", () => scroll(5, -400));
     const first = Number(/history (\d+)\./.exec(await page.locator(at.message).first().innerText())?.[1]);
+    const apart = times.reduce((sum, one) => sum + one, 0) / times.length;
     const elements = await page.evaluate(() => document.querySelectorAll("*").length);
     figures.scroll = {
-      count, seconds, passed: count - first, elements, fps: (1000 * times.length) / times.reduce((sum, one) => sum + one, 0),
+      count, seconds, passed: count - first, elements, fps: 1000 / apart, apart,
       frames: work.length, p50: quantile(work, 0.5), p95: quantile(work, 0.95), max: quantile(work, 1), top,
     };
     figures.memory = await memory(stage, client, page);

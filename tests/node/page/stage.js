@@ -73,9 +73,9 @@ class Stage {
   /** Lets an application's page ask for tokens, as from its server. */
   serves(page) { return page.exposeFunction("freshToken", (user) => this.ask("token", { user })); }
 
-  /** Until `find()` gives something true. */
-  async until(find, what) {
-    const end = Date.now() + this.patience;
+  /** Until `find()` gives something true, for so many milliseconds. */
+  async until(find, what, patience = this.patience) {
+    const end = Date.now() + patience;
     let found;
     for (;;) {
       found = await find();

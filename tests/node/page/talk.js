@@ -200,11 +200,11 @@ module.exports = async (stage) => {
     equal(await message.locator("a").evaluateAll((all) => all.map((one) => [one.href, one.rel.includes("noopener"), one.target])),
       [["https://example.org/a?b=c#d", true, "_blank"]], "links");
     equal(await message.locator("code").allInnerTexts(), ["let x"], "code");
-    await alice.locator(at.text).fill("one");
+    await alice.locator(at.text).fill("upper line");
     await alice.locator(at.text).press("Shift+Enter");
-    await alice.locator(at.text).pressSequentially("two");
+    await alice.locator(at.text).pressSequentially("lower line");
     await alice.locator(at.text).press("Enter");
-    ok(/one\ntwo/.test(await (await bob.sees("one")).locator(".text").innerText()), "a line break");
+    ok(/upper line\nlower line/.test(await (await bob.sees("upper line")).locator(".text").innerText()), "a line break");
     await alice.write("\u{1f44d}\u{1f3fd}\u{1f389}");
     await (await bob.sees("\u{1f44d}\u{1f3fd}\u{1f389}")).locator(".text.emoji").waitFor();
     await alice.write("\u05e9\u05dc\u05d5\u05dd, Bob");
@@ -415,8 +415,9 @@ module.exports = async (stage) => {
   });
 
   await stage.step("the token ends: the application is asked for another, on the same connection, and none is kept", async () => {
-    await stage.until(() => alice.page.evaluate(() => window.asked), "the application to be asked");
-    await stage.until(() => Date.now() > ends, "the end of the first token");
+    // However quick the steps before this one were.
+    await stage.until(() => alice.page.evaluate(() => window.asked), "the application to be asked", 40_000);
+    await stage.until(() => Date.now() > ends, "the end of the first token", 40_000);
     await alice.write("With another token");
     await bob.sees("With another token");
     equal(alice.sockets.length, 1, "connections");

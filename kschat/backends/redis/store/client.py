@@ -85,6 +85,9 @@ class StoreClient:
         self._reads = RedisClient(settings, reactor, outages, prepare=self._prepare_reading, turned=self._reads_turned)
         self._copies = Copies(settings, counters) if settings.wait else None
         self._asks_disks = settings.wait_disk
+        # Who waits until the replicas have what was read, and is not asked for yet; and whether somebody is.
+        self._unproved: list[Deferred[None]] = []
+        self._proving = False
         self.queue = WriteQueue(self._writes, self._copies)
         self._look = Ticker(reactor, CHECK_INTERVAL, self._look_after, "the check of the store failed")
         self._running = False
@@ -162,14 +165,30 @@ class StoreClient:
         copies = self._copies
         if copies is None:
             return succeed(None)
+        asked: Deferred[None] = Deferred()
+        self._unproved.append(asked)
+        if not self._proving:
+            self._prove(copies)
+        return asked
+
+    def _prove(self, copies: Copies) -> None:
+        """Ask for all who wait. Redis reads nothing else of this connection meanwhile: one WAIT at a time."""
+        waiting, self._unproved, self._proving = self._unproved, [], True
         # WAIT is about the writes of its own connection, so this makes one.
         self.ask("HSET", f"{self.prefix}g", "read", 1).addErrback(lambda _: None)
-        return self.ask(*copies.in_memory).addCallback(self._waited, copies)
+        self.ask(*copies.in_memory).addBoth(self._proved, waiting, copies)
 
-    @staticmethod
-    def _waited(answer: int, copies: Copies) -> None:
-        if reason := copies.missing(answer, "what was read"):
-            raise StoreUnavailable(reason)
+    def _proved(self, answer: int | Failure, waiting: list[Deferred[None]], copies: Copies) -> None:
+        self._proving = False
+        if self._unproved:
+            self._prove(copies)
+        for asked in waiting:
+            if isinstance(answer, Failure):
+                asked.errback(answer)
+            elif reason := copies.missing(answer, "what was read"):
+                asked.errback(StoreUnavailable(reason))
+            else:
+                asked.callback(None)
 
     def head(self) -> tuple[int, str, int]:
         """What each argument of a script that writes begins with.

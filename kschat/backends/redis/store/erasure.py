@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from kschat.backends.redis.client.packing import pack
 from kschat.backends.redis.store.client import StoreClient
@@ -14,6 +16,9 @@ from kschat.backends.redis.store.retention import STEP_BYTES, STEP_ENTRIES, STEP
 
 #: Keys that one call looks at for rooms and block lists.
 SCAN_COUNT: Final = 500
+
+#: Rest after a step: so many times as long as it took, as its sender saw it.
+REST: Final = 1.0
 
 _BUDGET: Final = (STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
 
@@ -23,6 +28,7 @@ class Erasure:
 
     Args:
         client: of the store.
+        clock: the reactor, for the rests.
         user: who is erased.
         done: turns the answer of a script that did nothing into an error.
         unblock: takes the user out of somebody's block list.
@@ -31,12 +37,14 @@ class Erasure:
     def __init__(
         self,
         client: StoreClient,
+        clock: IReactorTime,
         user: str,
         *,
         done: Callable[[Any], None],
         unblock: Callable[[str], Deferred[bool]],
     ) -> None:
         self._client = client
+        self._clock = clock
         self._user = user
         self._done = done
         self._unblock = unblock
@@ -84,6 +92,8 @@ class Erasure:
 
     async def _step(self, script: str, *arguments: str | bytes) -> Any:
         texts = [one.decode() if isinstance(one, bytes) else one for one in arguments]
+        began = self._clock.seconds()
         answer = await self._client.write(script, lambda: pack(*self._client.head(), *texts, *_BUDGET))
         self._done(answer)
+        await deferLater(self._clock, REST * (self._clock.seconds() - began))
         return answer

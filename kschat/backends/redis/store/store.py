@@ -39,6 +39,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -142,6 +143,7 @@ class RedisStore:
         self._client = client = StoreClient(
             settings, reactor, self._renewed, self._reconnected, counters if counters is not None else Counters()
         )
+        self._clock: IReactorTime = reactor
         self._most = settings.retention_messages
         # Milliseconds: what a message costs its sender, and what a sender may spend at once.
         cost = 1000 / settings.send_rate if settings.send_rate else 0.0
@@ -298,6 +300,8 @@ class RedisStore:
                 return Stored(numbered, tuple([(user.decode(), offset) for user, offset in pairs]))
             if outcome == b"repeat":
                 return Stored(update, (), True)
+            if outcome == b"t":
+                return Stored(update, (), False, Error.TOO_MANY, rest[0] / 1000)
             if outcome in (b"x", b"gone"):
                 return Stored(update, (), False, Error.NOT_ALLOWED if outcome == b"x" else Error.INVALID)
             self._done(outcome, None)
@@ -328,6 +332,7 @@ class RedisStore:
                 packing.text(rest_of(without_text(update))),
                 int(about.kind == EDIT),
                 self._most,
+                *self._send_rate,
             ),
             write_queue.ASSUMED_ROOM_SIZE if to_room else 2,
         )
@@ -382,6 +387,7 @@ class RedisStore:
         """See ``IStore``. All keys are looked through, and all messages in rooms."""
         erasure = Erasure(
             self._client,
+            self._clock,
             user,
             done=lambda answer: self._done(answer, None),
             unblock=lambda owner: self.unblock(owner, user),

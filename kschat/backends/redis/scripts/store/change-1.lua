@@ -8,11 +8,13 @@
 --            ('' for none) and how long it is known, in milliseconds; the update's proposed number (milliseconds, count);
 --            the id of the message; the SHA-1 of the message without its number as it was read; the same as it is from now
 --            on; the same with its line, for lists ('' if the line is the whole message); the update without its number; 1
---            if it is read with the text of the message, or 0; how many messages an inbox keeps (0: all)
+--            if it is read with the text of the message, or 0; how many messages an inbox keeps (0: all); the rate of a sender, as
+--            of append
 -- Output:
 --   the server's time, in milliseconds; and one of
 --   'ok'       the update's number (milliseconds, count); users and offsets
 --   'repeat'   the cid is known
+--   't'        its sender has exceeded its rate; milliseconds until it may try again
 --   'x'        the sender is not a member of the room, or is blocked by the recipient
 --   'gone'     there is no such message
 --   'changed'  it is not what it was when it was read
@@ -29,6 +31,7 @@ local MOST_OFFSETS = GENERATION - 262144
 local given = cmsgpack.unpack(ARGV[1])
 local deadline, writer, turn, conversation, sender, recipient, also_blocked, cid_key, cid_time = unpack(given, 1, 9)
 local ms, count, id, read, rest, line, update, with_text, most_kept = unpack(given, 10, 18)
+local send_cost, send_span = unpack(given, 19, 20)
 local now = server_milliseconds()
 local global = call('HMGET', prefix .. 'g', 'epoch', 'generation', 'ms', 'seq', 'floor', 'w:' .. writer)
 local outcome = refusal(now, deadline, turn, global[6]) or (not global[1] and 'new')
@@ -60,6 +63,15 @@ end
 local users = find_users()
 if not users then
   return {now, 'x'}
+end
+if send_cost > 0 then
+  -- As ``take_send`` of append.
+  local bucket = prefix .. 'q:' .. sender
+  local full = math.max(math.min(tonumber(call('GET', bucket)) or 0, now + send_span), now) + send_cost
+  if full - now > send_span then
+    return {now, 't', math.ceil(full - now - send_span)}
+  end
+  call('SET', bucket, format('%.3f', full), 'PX', math.ceil(full - now) + 1)
 end
 
 -- The text first: if something is in the way of an inbox, the sender is told that it failed, and tries again.
