@@ -445,8 +445,9 @@ export class Chat {
     this.#keeping = true;
     this.#environment.setTimeout(() => {
       this.#keeping = false;
-      this.database.put("state", Object.fromEntries(this.#state), "kept").catch(() => {
-        this.store.problem({code: "storage", words: "This browser keeps no drafts.", again: false});
+      this.database.put("state", Object.fromEntries(this.#state), "kept").catch((error) => {
+        const quota = error?.name === "QuotaExceededError";
+        this.store.problem({code: quota ? "quota" : "storage", words: quota ? "This device has no room left for drafts." : "This browser keeps no drafts.", again: false});
       });
     }, 100);
   }
