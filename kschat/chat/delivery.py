@@ -21,6 +21,7 @@ from kschat.budget import PENDING_PART, Budget
 from kschat.chat.changes import MAX_REACTIONS, update_of
 from kschat.chat.cluster_commands import Receipt
 from kschat.chat.conversations import is_room
+from kschat.chat.editing import GONE
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.message import Error, Message, Refused
@@ -53,7 +54,7 @@ MAX_UPDATES: Final = 500
 #: What the sender of an update is told where the store refuses it.
 _UPDATE_REFUSALS: Final = {
     **_REFUSALS,
-    Error.INVALID: "There is no such message, or it was deleted.",
+    Error.INVALID: GONE,
     Error.TOO_MANY: f"A message has at most {MAX_REACTIONS} reactions.",
 }
 
