@@ -11,7 +11,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page chaos attack differential fuzz conformance compatibility clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -68,6 +68,11 @@ else
 	$(BIN)/python -m chaos --alone
 endif
 
+# Three daemons behind haproxy, restarted one by one under 300 clients of all versions: who was refused, who was away for how
+# long, and how many connected in a second. A minute or two.
+rolling: $(VENV)/.dev system-packages node
+	$(BIN)/python -m chaos --rolling $(ROLLING)
+
 # Attacks on daemons of the loopback beside a healthy pair, some twenty minutes; ROW="connections" plays the rows whose names begin so.
 attack: $(VENV)/.dev system-packages
 	$(BIN)/python -m attack $(ROW)
@@ -116,6 +121,7 @@ system-packages:
 	@tools/system_packages.sh browser
 	@tools/system_packages.sh services
 	@tools/system_packages.sh proxies
+	@tools/system_packages.sh operations
 	@tools/system_packages.sh clock
 	@tools/system_packages.sh readme
 

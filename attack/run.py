@@ -22,7 +22,7 @@ from tests.support.tokens import SECRET
 
 #: Seconds: of the baseline; until the daemon's memory is looked at again, at most.
 BASELINE: Final = 1.2
-SETTLE: Final = 20.0
+SETTLE: Final = 30.0
 _START: Final = 30.0
 
 #: Of every daemon. What the store keeps by will is little, so that what else is kept shows.

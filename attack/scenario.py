@@ -240,8 +240,9 @@ class Reader(threading.Thread):
         """Count how this one ended: by its close frame, or by ``text``."""
         found = _CLOSE.search(self._tails.pop(link))
         self._selector.unregister(link)
-        if found is not None:
-            text = f"closed {int.from_bytes(found[1], 'big')} {found[2].decode('latin-1')}".rstrip()
+        code = 0 if found is None else int.from_bytes(found[1], "big")
+        if found is not None and 1000 <= code < 5000:  # or it is no frame, but a piece of something else
+            text = f"closed {code} {found[2].decode('latin-1')}".rstrip()
         if text:
             self._answers[text] += 1
 

@@ -17,6 +17,9 @@ TURN_MS: Final = 25.0
 MEMORY_TIMES: Final = 1.1
 MEMORY_MORE: Final = 20_000_000
 
+#: Characters of an answer that are shown.
+MAX_ANSWER: Final = 50
+
 #: Columns of the table.
 HEAD: Final = (
     "| row | the attacker | p50, p99 before (ms) | during | longest turn (ms) | RSS before > highest > after (MB) "
@@ -62,7 +65,7 @@ def faults_of(row: Row, result: Result) -> list[str]:
 def line(row: Row, result: Result) -> str:
     """A row of the table."""
     common = sorted(result.answers.items(), key=lambda pair: -pair[1])[:4]
-    answers = ", ".join(f"{count} {text}" for text, count in common if text != "rounds")
+    answers = ", ".join(f"{count} {text[:MAX_ANSWER]}" for text, count in common if text != "rounds")
     if row.probe:
         return f"| `{row.name}` | {row.what} | | | | | {answers} |"
     before, during = result.baseline, result.during

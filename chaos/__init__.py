@@ -6,6 +6,7 @@ The runs:
 * ``cluster``: three daemons on one RabbitMQ and one Redis, any of which is killed, stopped or restarted, while clients
   move between daemons.
 * ``alone``: each such fault alone, and for how long it is felt.
+* ``rolling``: three daemons behind haproxy, restarted one by one under a crowd of clients of all versions.
 * ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second.
 * ``brokers``: two daemons on a RabbitMQ cluster of three nodes, each fault of a node alone.
 

@@ -1,5 +1,5 @@
 "use strict";
-// Many real npm clients, 2.5.0 and 4.8.4, that send and receive by themselves: `node actors.js`.
+// Many real npm clients, 1.7.4, 2.5.0, 3.1.3 and 4.8.4, that send and receive by themselves: `node actors.js`.
 //
 // One JSON object a line on stdin:
 //     {"do": "open", "actor": NAME, "version": 2, "url": …, "options": {…}, "user": …, "targets": [{"pId": …, "count": n}, …],
@@ -15,6 +15,7 @@
 //     ["got", actor, key, mid, offset]   ["left", actor, by disconnect()]   ["odd", actor, text]
 //     ["looked", actor, users who are not online]
 //     ["told", actor]     that the broker took its queue away
+//     ["err", actor, text]     an attempt to connect failed
 //     ["change", actor, number, mid, text]   of a message of its own, null: deleted   ["changed", actor, number, mid, ER]
 //     ["shows", actor, mid, text]            what a client that asks for updates shows now
 // A message is `ACTOR/NUMBER` (the key), as its cid, and behind a mark as its text; some carry the text in binary as well. What has no ack yet is
@@ -25,7 +26,8 @@ const path = require("node:path");
 const readline = require("node:readline");
 
 const modules = path.join(__dirname, "../tests/node/node_modules");
-const libraries = { 2: require(path.join(modules, "sio2")), 4: require(path.join(modules, "sio4")) };
+const libraries = {};
+const library = (version) => (libraries[version] ??= require(path.join(modules, `sio${version}`)));
 const actors = new Map();
 const BINARY_EVERY = 13;
 const MARK = "Kx7textOfAMessage:"; // as in disclosed.py: no log may hold it
@@ -68,12 +70,16 @@ class Actor {
     this.versions = new Map();
     this.had_offset = false;
     this.is_away = false;
-    this.socket = libraries[version](url, options);
+    this.socket = library(version)(url, options);
     this.socket.on("connect", () => this.connected());
     this.socket.on("disconnect", (reason) => note("shut", this.name, String(reason)));
     const refused = (error) => {
       const text = typeof error === "string" ? error : error.message;
+      // What the transport says: the status of an HTTP request, where there was one.
+      const status = error.description && (error.description.status ?? error.description.message ?? error.description);
       if (/Authentication|namespace/.test(text)) note("odd", this.name, text);
+      // Versions 1 and 2 tell of the error that ends a connection in the same way.
+      else if (!this.socket.connected) note("err", this.name, `${text} ${status ?? ""}`);
     };
     this.socket.on("connect_error", refused);
     this.socket.on("error", refused);

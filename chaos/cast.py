@@ -22,7 +22,7 @@ class Actor(msgspec.Struct, frozen=True):
     Attributes:
         name: its own; other devices of the same user have others.
         user: whose it is.
-        version: 2 for npm's 2.5.0, 4 for 4.8.4.
+        version: 1 for npm's 1.7.4, 2 for 2.5.0, 3 for 3.1.3, 4 for 4.8.4.
         asks: what it says in query or auth.
         options: of the library, beside.
         answers: whether it calls the ack of RESPRECEIVER.
@@ -55,7 +55,7 @@ class Actor(msgspec.Struct, frozen=True):
         """What the library is given."""
         said = {"token": token, **self.asks}
         query = "&".join(f"{name}={value}" for name, value in said.items())
-        where: dict[str, object] = {"auth": said} if self.version == 4 else {"query": query}
+        where: dict[str, object] = {"auth": said} if self.version >= 3 else {"query": query}
         transports = {"transports": self.transports} if self.transports else {}
         return {**transports, "forceNew": True, **_RECONNECTION, **self.options, **where}
 
@@ -86,6 +86,29 @@ _PEERS = 3
 #: What clients may use, in turns.
 WEBSOCKET: Sequence[tuple[str, ...]] = (("websocket",),)
 MIXED: Sequence[tuple[str, ...]] = (("websocket",), ("polling",), ())
+
+
+#: What npm's clients do by default; the versions have it in common.
+STOCK: Mapping[str, object] = {"reconnectionDelay": 1000, "reconnectionDelayMax": 5000, "timeout": 20_000}
+
+
+def make_crowd(seed: int, count: int, pace: int) -> list[Actor]:
+    """So many clients of all versions, each of a user of its own, that come back as npm's do by default."""
+    chance = random.Random(seed)
+    users = [f"user{number}" for number in range(count)]
+    return [
+        Actor(
+            f"{user}.0",
+            user,
+            1 + number % 4,
+            answers=number % 8 < 4,
+            targets=tuple(chance.sample([other for other in users if other != user], _PEERS)),
+            transports=MIXED[number % len(MIXED)],
+            options=STOCK,
+            pace=pace,
+        )
+        for number, user in enumerate(users)
+    ]
 
 
 def make_cast(seed: int, transports: Sequence[tuple[str, ...]] = WEBSOCKET) -> tuple[list[Actor], tuple[str, ...]]:

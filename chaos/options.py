@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["daemon", "cluster", "alone", "failover", "brokers", "clock"]
+Mode = Literal["daemon", "cluster", "alone", "failover", "brokers", "clock", "rolling"]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -22,11 +22,12 @@ class Options(msgspec.Struct, frozen=True):
         memory: on the memory store, which no kill may hit.
         keep: whether the file stays, to be looked at.
         mode: one ``daemon``, a ``cluster``, each fault of a cluster ``alone``, each ``failover`` of its Redis, each
-            fault of three RabbitMQ nodes (``brokers``), or the ``clock`` that is set.
+            fault of three RabbitMQ nodes (``brokers``), the ``clock`` that is set, or a ``rolling`` restart.
         stopped: seconds that a process of a cluster is stopped for.
         fsync: Redis's ``appendfsync`` (``always``, ``everysec``, ``no``).
         steps: how often the clock is set.
         wait: ``redis_wait`` of the daemons on a Redis that fails over.
+        clients: of a rolling restart.
         kinds: the daemons whose clock is set: ``memory``, ``sqlite``, ``relay``, ``cluster``.
     """
 
@@ -40,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     fsync: str = "always"
     steps: int = 60
     wait: int = 1
+    clients: int = 300
     kinds: tuple[str, ...] = ("memory", "sqlite", "relay", "cluster")
 
     @property
@@ -61,6 +63,8 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--clock", action="store_true", help="set the clock of daemons of each kind, an hour forwards and backwards")
     add("--steps", type=int, default=60, help="how often the clock is set, in all (default 60)")
     add("--failover", action="store_true", help="two daemons on a Redis that its replica replaces again and again")
+    add("--rolling", action="store_true", help="three daemons behind haproxy are restarted one by one, with a crowd")
+    add("--clients", type=int, default=300, help="clients of a rolling restart (default 300)")
     add("--wait", type=int, choices=(0, 1), help="redis_wait of those daemons (default 1); with 0 messages are lost")
     add("--brokers", action="store_true", help="three RabbitMQ nodes, each fault of a node alone")
     add("--seed", type=int, default=1, help="of all that is random (default 1)")
@@ -77,7 +81,8 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--memory", action="store_true", help="one daemon on the memory store, without kills")
     add("--keep", action="store_true", help="leave the SQLite file where it is, and say where")
     given = parser.parse_args(arguments)
-    modes: list[Mode] = [mode for mode in ("cluster", "alone", "failover", "brokers", "clock") if getattr(given, mode)]
+    kinds: tuple[Mode, ...] = ("cluster", "alone", "failover", "brokers", "clock", "rolling")
+    modes = [mode for mode in kinds if getattr(given, mode)]
     if modes and (given.kills or given.memory or given.keep):
         parser.error("--kills, --memory and --keep are of one daemon")
     if len(modes) > 1:
@@ -108,4 +113,5 @@ def parse(arguments: Sequence[str]) -> Options:
         given.fsync,
         given.steps,
         1 if given.wait is None else given.wait,
+        given.clients,
     )

@@ -23,6 +23,7 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
         "connections": counts["connections"],
         "of them recovered": counts["recovered"],
         "not recovered though it had an offset": counts["not recovered"],
+        "attempts to connect that failed": counts["attempts to connect that failed"],
         "ended by the program's disconnect()": counts["disconnect()"],
         "sent": counts["sent"],
         "acknowledged": len(ledger.acked),
@@ -98,4 +99,6 @@ def who(ledger: Ledger) -> str:
     """Who takes part."""
     kinds = Counter(actor.version for actor in ledger.actors)
     users = len({actor.user for actor in ledger.actors})
-    return f"{users} users with {kinds[2]} clients 2.5.0 and {kinds[4]} clients 4.8.4"
+    names = {1: "1.7.4", 2: "2.5.0", 3: "3.1.3", 4: "4.8.4"}
+    clients = [f"{kinds[version]} clients {name}" for version, name in names.items() if kinds[version]]
+    return f"{users} users with {', '.join(clients[:-1])} and {clients[-1]}"

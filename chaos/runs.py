@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from chaos import alone, brokers, clock, cluster, failover, run
+from chaos import alone, brokers, clock, cluster, failover, rolling, run
 from chaos.options import Options
 
 Run = Callable[[Any, Options, Callable[[str], object]], Awaitable[list[str]]]
@@ -19,6 +19,7 @@ RUNS: Final[Mapping[str, Run]] = MappingProxyType(
         "failover": failover.run,
         "brokers": brokers.run,
         "clock": clock.run,
+        "rolling": rolling.run,
     }
 )
 """Each is told its options, and says what must be 0 and is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from signal import SIGCONT, SIGSTOP, Signals
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from twisted.internet.task import deferLater
@@ -98,6 +99,7 @@ class Servers:
         redis: another Redis than one of its own, with a replica.
         wait: on that, ``redis_wait``.
         rabbitmq: another RabbitMQ than one of its own, with several nodes.
+        more: other settings of the daemons.
 
     Attributes:
         redis: the store.
@@ -115,6 +117,7 @@ class Servers:
         redis: Replicas | None = None,
         wait: int = 1,
         rabbitmq: Nodes | None = None,
+        more: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self._rabbitmq: RabbitMQ | Nodes = rabbitmq or RabbitMQ()
         own = Redis(f"appendonly yes\nappendfsync {fsync}") if redis is None else None
@@ -123,7 +126,7 @@ class Servers:
         if own is None:
             settings["redis_wait"] = wait
         # Soon enough for a connection that is half dead to be noticed in a run.
-        settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True}
+        settings |= {"ping_interval": 5, "ping_timeout": 4, "no_access_log": True, **more}
         self.members = []
         for number in range(daemons):
             url = self._rabbitmq.url if isinstance(self._rabbitmq, RabbitMQ) else self._rabbitmq.url_for(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from twisted.internet import defer
@@ -16,7 +16,6 @@ from chaos.actors import Actors
 from chaos.cast import ROOM, Actor
 from chaos.disclosed import Disclosed
 from chaos.ledger import Ledger
-from chaos.proxy import Proxy
 
 SECRET = "a secret of the chaos that is long enough for HS256"
 
@@ -27,6 +26,20 @@ LOOK = 0.5
 #: Seconds without any progress that end a run, and until all must be quiet after the last fault.
 STUCK = 40.0
 QUIET = 60.0
+
+
+class Way(Protocol):
+    """What clients connect to."""
+
+    @property
+    def port(self) -> int:
+        """Of 127.0.0.1."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    async def stop(self) -> None:
+        """Listen no more."""
 
 
 class Stuck(Exception):
@@ -42,10 +55,13 @@ class Stage:
         ledger: has the actors, and is told what they say.
         members: users in the room.
         proxies: by actor, its way to a daemon; several may share one.
+
+    Attributes:
+        watch: called with each note of the clients, before the ledger.
     """
 
     def __init__(
-        self, reactor: Any, seed: int, ledger: Ledger, members: Sequence[str], proxies: Mapping[str, Proxy]
+        self, reactor: Any, seed: int, ledger: Ledger, members: Sequence[str], proxies: Mapping[str, Way]
     ) -> None:
         self._reactor = reactor
         self._seed = seed
@@ -54,6 +70,7 @@ class Stage:
         self._waits: list[tuple[Callable[[], bool], Deferred[None]]] = []
         self._asked: Counter[str] = Counter()
         self._joined: set[str] = set()
+        self.watch: Callable[[Sequence[Any]], None] = lambda note: None
         self.ledger = ledger
         self.disclosed = Disclosed(SECRET)
         self.node = Actors(reactor, self._noted, self._turned)
@@ -93,10 +110,14 @@ class Stage:
         """Let no client make a new message."""
         self.node.tell("hush")
 
-    async def settle(self) -> None:
-        """Wait until all is answered and received, all see all online, and nothing more comes. Raises Stuck."""
+    async def settle(self, look: bool = True) -> None:
+        """Wait until all is answered and received, all see all online, and nothing more comes. Raises Stuck.
+
+        ``look``: whether all look for all.
+        """
         await self.until(lambda: self.ledger.quiet, "all to be answered and received", QUIET)
-        await self._look()
+        if look:
+            await self._look()
         # What should not come, repeats above all, would come before the answers to these.
         for times in (1, 2):
             await self._ask_all(times)
@@ -165,6 +186,7 @@ class Stage:
         return f"not connected {away}, unanswered {unanswered}, not received {awaited}, {changes}, odd {ledger.odd[:5]}"
 
     def _noted(self, note: Sequence[Any]) -> None:
+        self.watch(note)
         kind, name, *rest = note
         ledger = self.ledger
         if kind == "got":
@@ -189,6 +211,8 @@ class Stage:
             self._joined.add(name)
         elif kind == "left":
             ledger.counts["disconnect()"] += rest[0]
+        elif kind == "err":
+            ledger.counts["attempts to connect that failed"] += 1
         elif kind == "told":
             ledger.counts["told that a queue is gone"] += 1
         elif kind == "looked":

@@ -4,11 +4,51 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
-#: Seconds up to which a batch counts into each place of ``Counters.latency``; what is slower counts into the last one.
-#: From a quarter of a millisecond to some ten seconds, each a quarter more than the one before.
-LATENCY_BOUNDS: Final = tuple(round(0.00025 * 1.25**step, 7) for step in range(48))
+#: Upper bounds of buckets. Seconds of messages and batches, from a quarter of a millisecond to ten seconds: each is a
+#: quarter more than the one before, about (the series R10 of ISO 3).
+SECONDS: Final = tuple(
+    round(part * 10.0**power, 7)
+    for power in range(-4, 2)
+    for part in (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+    if 0.00025 <= part * 10.0**power <= 10
+)
+
+#: Those of them that ``/metrics`` shows.
+SHOWN_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+#: Seconds of turns of the reactor; messages of a batch.
+TURN_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+MESSAGES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+class Histogram:
+    """Counts values by their size, in buckets that never change. An observation costs a third of a microsecond.
+
+    Args:
+        bounds: the greatest value of each bucket, in order.
+        shown: the bounds that ``/metrics`` shows; all, unless given.
+
+    Attributes:
+        bounds, shown: see above.
+        counts: how many values each bucket has; one more bucket has those beyond all bounds.
+        sum: of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "shown", "sum")
+
+    def __init__(self, bounds: Sequence[float], shown: Sequence[float] = ()) -> None:
+        self.bounds = bounds
+        self.shown = shown or bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float, count: int = 1) -> None:
+        """There were ``count`` of this value."""
+        self.counts[bisect_left(self.bounds, value)] += count
+        self.sum += value * count
 
 
 class Counters:
@@ -40,14 +80,19 @@ class Counters:
         turned_away: connections closed, and requests refused, because there were too many.
         full: connections, sessions and messages that were refused, by the bound that was reached.
         evicted: connections and sessions that were ended for others, by the bound that was reached.
+        queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
-        latency: of each of these steps, how many batches took how long: by the places of ``LATENCY_BOUNDS``.
-        steps: of the pipeline, by name (``store``, ``route``): how many batches were through, and their seconds in all.
+        batch_seconds: of the pipeline's steps, by name (``store``, ``route``), for each batch.
+        batch_messages: how many messages batches have.
+        message_seconds: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``.
+        turn_seconds: of the reactor's turns, without the wait.
     """
 
     __slots__ = (
+        "batch_messages",
+        "batch_seconds",
         "batches",
         "blocked",
         "bus_events",
@@ -63,17 +108,18 @@ class Counters:
         "handed_on",
         "ingested",
         "key_fetches",
-        "latency",
         "limited",
+        "message_seconds",
         "not_ingested",
+        "queued",
         "refused",
         "rejected",
         "repeated",
         "revoked",
         "router_events",
         "sent",
-        "steps",
         "tokens",
+        "turn_seconds",
         "turned_away",
         "unrouted",
         "updates",
@@ -90,13 +136,18 @@ class Counters:
         self.batches = 0
         self.turned_away = 0
         self.handed_on = 0
+        self.queued = 0
         self.full: Counter[str] = Counter()
         self.evicted: Counter[str] = Counter()
         self.unrouted = 0
         self.ingested = 0
         self.not_ingested = 0
-        self.latency: dict[str, list[int]] = {}
-        self.steps: dict[str, tuple[int, float]] = {}
+        self.batch_seconds = {step: Histogram(SECONDS, SHOWN_SECONDS) for step in ("store", "route")}
+        self.batch_messages = Histogram(MESSAGES)
+        self.message_seconds = {
+            until: Histogram(SECONDS, SHOWN_SECONDS) for until in ("acknowledged", "written", "delivered")
+        }
+        self.turn_seconds = Histogram(TURN_SECONDS)
         self.commands_sent = 0
         self.commands_dropped = 0
         self.commands_received = 0
@@ -111,11 +162,3 @@ class Counters:
         self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
-
-    def took(self, step: str, seconds: float) -> None:
-        """A batch is through a step of the pipeline."""
-        count, total = self.steps.get(step, (0, 0.0))
-        self.steps[step] = (count + 1, total + seconds)
-        if not count:
-            self.latency[step] = [0] * (len(LATENCY_BOUNDS) + 1)
-        self.latency[step][bisect_left(LATENCY_BOUNDS, seconds)] += 1

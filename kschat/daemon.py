@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from kschat.chat.application import Chat
 from kschat.chat.interfaces import IRouter
 from kschat.front.drain import Drain
+from kschat.front.polling import LAST_WORDS_TIMEOUT
 from kschat.front.service import CLOSE_TIMEOUT, FrontService, bounded_step
 
 #: Seconds that each step of the end may take that stores or answers what was accepted.
@@ -140,6 +141,8 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         if not chat.context.delivery.closed:
             await drain.close_evenly(time)
+            # They come by way of other daemons, as long as these reach this one.
+            await drain.last_words(LAST_WORDS_TIMEOUT)
             chat.close()
         await front.stop_inner()
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")

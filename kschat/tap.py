@@ -56,7 +56,7 @@ from kschat.free_memory import FreeMemory, trimmer
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import BoundedSite, ChannelBounds
-from kschat.front.compat_twisted import bound_events
+from kschat.front.compat_twisted import bound_events, watch_turns
 from kschat.front.descriptors import LEAST, connections_within, raise_limit
 from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.front.engine import EngineSettings
@@ -67,7 +67,7 @@ from kschat.front.port import ListeningService
 from kschat.front.readiness import ReadyNotice
 from kschat.front.service import FrontService
 from kschat.front.session_ids import PeerAddress, SessionIds
-from kschat.front.site import Health, Ready, make_ops_root, make_root
+from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
 from kschat.logs import DaemonLog, make_log
@@ -250,6 +250,7 @@ def make_service(
     config = with_absolute_paths(config)
     endpoint = _endpoint("listen", config.listen, reactor)
     counters, cork = Counters(), Cork()
+    watch_turns(reactor, counters.turn_seconds.observe)
     budget = Budget(config.max_buffered, counters.evicted)
     verifier = Verifier(
         None if config.jwks_url else read_keys(config),
@@ -384,6 +385,8 @@ def _front_settings(config: Config) -> FrontSettings:
             upgrade_timeout=config.upgrade_timeout,
             max_polls=config.max_polls,
             max_polls_per_address=config.max_polls_per_address,
+            handshakes=config.rate_handshakes,
+            max_handshakes_waiting=config.max_handshakes_waiting,
             origins=config.origins,
             deflate=config.deflate,
             deflate_from=config.deflate_from,
@@ -586,6 +589,7 @@ def _make_ops(
             "connections": ("TCP connections.", front.connections.open),
             "sessions": ("Engine.IO sessions.", len(front.sessions)),
             "sessions_polling": ("Those of them that poll.", front.polls.taken),
+            "handshakes_waiting": ("Handshakes that wait for their turn.", len(front.queue)),
             "forwards": ("Requests and WebSockets forwarded to other daemons.", forwards),
             "sockets": ("Sockets in the chat.", chat.context.hub.sockets),
             "users": ("Users with a socket here.", chat.context.hub.users),
@@ -603,7 +607,13 @@ def _make_ops(
     collector = DaemonCollector(
         chat.context.counters, gauges=gauges, parts=parts, routing=lambda: chat.context.hub.routing
     )
-    found: dict[str, Resource] = {"healthz": Health(numbers), "readyz": Ready(parts, lambda: chat.closing)}
+    shared = bool(config.amqp or bus)
+    found: dict[str, Resource] = {
+        "healthz": Health(numbers),
+        # A restart does not help where a service is away: this daemon and all others would only lose their clients.
+        "livez": Live(lambda: 0.0 if shared else chat.context.delivery.stuck),
+        "readyz": Ready(parts, lambda: chat.closing),
+    }
     return {**found, "metrics": Metrics(collector, reactor)} if config.metrics else found
 
 

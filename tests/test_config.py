@@ -101,6 +101,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "rate_user_copies": ("36", 36.0),
     "rate_user_joins": ("0.5", 0.5),
     "rate_address_handshakes": ("37", 37.0),
+    "rate_handshakes": ("38", 38.0),
+    "max_handshakes_waiting": ("39", 39),
     "rate_address_joins": ("38", 38.0),
     "rate_address_failed_tokens": ("0", 0.0),
     "rate_cluster_sends": ("7", 7.0),

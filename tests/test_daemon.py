@@ -14,10 +14,12 @@ from twisted.web.server import NOT_DONE_YET
 from kschat import daemon
 from kschat.daemon import DRAIN_TIMEOUT
 from kschat.front.drain import SETTLE_SECONDS
+from kschat.front.polling import LAST_WORDS_TIMEOUT
 from kschat.front.service import CLOSE_TIMEOUT, FrontService
 from tests.chat.house import House
 from tests.front.daemon import V3, V4, Daemon, Peer
 from tests.front.frames import CLOSE, TEXT, Seen, close_frame
+from tests.front.pollers import Poller
 
 
 class Port(Service):
@@ -275,6 +277,23 @@ class Draining(ServiceTests):
             self.assertEqual(peers, [])
             self.successResultOf(stopped)
             self.assertFalse(self.house.store.running)
+
+    def test_those_that_poll_are_waited_for_until_they_know_and_not_for_ever(self) -> None:
+        for comes in (True, False):
+            self.setUp()
+            poller = Poller(self.daemon)
+            # Its answer is on its way: there is no GET that could be told.
+            stopped = self.stop()
+            self.pass_time(self.NOTICE + 1)
+            self.assertEqual(len(self.daemon.sessions), 0)
+            self.assertNoResult(stopped)
+            if comes:
+                self.assertEqual(poller.take(), ["1"])
+                self.pass_time(0.3)
+            else:
+                self.pass_time(LAST_WORDS_TIMEOUT)
+            self.pass_time(CLOSE_TIMEOUT)
+            self.successResultOf(stopped)
 
     def test_clients_that_can_understand_it_are_told_goodbye(self) -> None:
         peer = self.guest("ann", V4 + "&goodbye=1")

@@ -6,6 +6,7 @@
 #     system_packages.sh browser        Node.js, npm and Chromium, for the tests
 #     system_packages.sh services       RabbitMQ and Redis, for the tests and the bench, which start their own
 #     system_packages.sh proxies        nginx, haproxy and Apache, for the tests, which start their own
+#     system_packages.sh operations     systemd's tools, logrotate and Prometheus, for the tests of deploy/
 #     system_packages.sh clock          libfaketime, for the tests that set a daemon's clock
 #     system_packages.sh readme         Debian's Python and make, from which a test makes a bare machine
 set -u
@@ -34,6 +35,11 @@ case "${1:-}" in
         test -x /usr/sbin/haproxy || wanted="$wanted haproxy"
         test -x /usr/sbin/apache2 || wanted="$wanted apache2-bin"
         ;;
+    operations)
+        command -v systemd-analyze >/dev/null || wanted="systemd"
+        test -x /usr/sbin/logrotate || wanted="$wanted logrotate"
+        command -v promtool >/dev/null || wanted="$wanted prometheus"
+        ;;
     clock)
         # Its library alone, which lies in a directory of the machine's kind.
         find /usr/lib /usr/lib64 -name libfaketimeMT.so.1 2>/dev/null | grep -q . || wanted="libfaketime"
@@ -46,7 +52,7 @@ case "${1:-}" in
         done
         ;;
     *)
-        echo "usage: $0 venv PYTHON | browser | services | proxies | clock | readme" >&2
+        echo "usage: $0 venv PYTHON | browser | services | proxies | operations | clock | readme" >&2
         exit 2
         ;;
 esac

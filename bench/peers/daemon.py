@@ -24,6 +24,7 @@ _FAR: Final = {
     "rate_user_copies": "10000000",
     "rate_user_joins": "1000000",
     "rate_address_handshakes": "1000000",
+    "rate_handshakes": "0",
     "rate_address_joins": "1000000",
     "max_user_sockets": "10000000",
     "max_connections_per_address": str(2**24),

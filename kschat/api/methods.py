@@ -24,6 +24,7 @@ from kschat.chat.changes import NO_TEXT, changes_of
 from kschat.chat.cluster_commands import DaemonStatus
 from kschat.chat.composer import Draft
 from kschat.chat.conversations import is_room
+from kschat.chat.editing import DELETED, GONE, NO_MESSAGE
 from kschat.chat.interfaces import Conversation, Stored
 from kschat.chat.message import DELETE, EDIT, REACT, Error, Message, Refused, Update
 from kschat.chat.operations import Operations
@@ -134,7 +135,13 @@ async def _update(
     api.ensure_keeps()
     user = Identity(user=_user(body.user, "user"), expires=None, moderates="*")
     peer = None if body.peer is None else _recipient(body.peer)
-    stored = await api.operations.update(user, update, peer=peer, msg=msg, cid=body.cid, asker=_asker(key))
+    try:
+        stored = await api.operations.update(user, update, peer=peer, msg=msg, cid=body.cid, asker=_asker(key))
+    except Refused as refused:
+        if refused.why not in (NO_MESSAGE, DELETED, GONE):
+            raise
+        # The request is valid; what it is about is not there (any more).
+        raise ApiError("no-message", refused.why) from None
     return types.Updated(mid=body.mid, time=stored.message.time, repeat=stored.repeat)
 
 

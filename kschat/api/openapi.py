@@ -18,7 +18,7 @@ def document() -> bytes:
     kinds = [kind for method in METHODS.values() for kind in (method.body, method.answer)] + [Problem]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     listed = iter(schemas)
-    statuses = sorted({status for status, _ in PROBLEMS.values()} - {404, 405})
+    statuses = sorted({status for status, _ in PROBLEMS.values()} - {405})
     problems = {
         str(int(status)): {
             "description": "; ".join(title for one, title in PROBLEMS.values() if one == status),

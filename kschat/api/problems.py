@@ -17,6 +17,7 @@ PROBLEMS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "unauthorized": (HTTPStatus.UNAUTHORIZED, "There is no valid key"),
     "not-allowed": (HTTPStatus.FORBIDDEN, "It is not allowed"),
     "not-found": (HTTPStatus.NOT_FOUND, "There is no such operation"),
+    "no-message": (HTTPStatus.NOT_FOUND, "There is no such message"),
     "method": (HTTPStatus.METHOD_NOT_ALLOWED, "The method is not allowed"),
     "full": (HTTPStatus.CONFLICT, "There is as much as there may be"),
     "too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "It is too large"),

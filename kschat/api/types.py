@@ -319,7 +319,8 @@ class DaemonCounts(_Answer, frozen=True, kw_only=True):
     those with a socket there. ``counts``: messages acknowledged (``sent``), those of them that were repeats
     (``repeated``), written to sockets (``delivered``), confirmed by clients (``confirmed``), and so on. ``refused``:
     requests of clients that were answered with an error, by error. ``services``: whether each that it uses can be
-    used. ``latency``: of the batches of messages, by the step of the pipeline (``store``, ``route``).
+    used. ``latency``: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``; and of its
+    batch in each step of the pipeline (``store``, ``route``).
     """
 
     name: str

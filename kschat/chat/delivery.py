@@ -21,6 +21,7 @@ from kschat.budget import PENDING_PART, Budget
 from kschat.chat.changes import MAX_REACTIONS, update_of
 from kschat.chat.cluster_commands import Receipt
 from kschat.chat.conversations import is_room
+from kschat.chat.editing import GONE
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import IRouter, IStore, RouterUnavailable, Stored, StoreUnavailable
 from kschat.chat.message import Error, Message, Refused
@@ -53,7 +54,7 @@ MAX_UPDATES: Final = 500
 #: What the sender of an update is told where the store refuses it.
 _UPDATE_REFUSALS: Final = {
     **_REFUSALS,
-    Error.INVALID: "There is no such message, or it was deleted.",
+    Error.INVALID: GONE,
     Error.TOO_MANY: f"A message has at most {MAX_REACTIONS} reactions.",
 }
 
@@ -80,6 +81,22 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     message: Message
     reply: Reply
     origin: ChatSession | None = None
+
+
+class _Batch(msgspec.Struct):
+    """Messages that go together.
+
+    Attributes:
+        submissions: the messages.
+        size: their bytes.
+        since: when the first of them came, at the earliest.
+        began: when they were given to the store.
+    """
+
+    submissions: Sequence[Submission]
+    size: int
+    since: float
+    began: float
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,8 +156,8 @@ class Delivery:
         # How many of those there have been in a batch.
         self._begun = 0
         # Large messages that wait, and what their senders have sent behind them, each with what ``_begun`` must be
-        # before; and how many of each sender.
-        self._large: deque[tuple[int, Submission]] = deque()
+        # before, and when it came; and how many of each sender.
+        self._large: deque[tuple[int, float, Submission]] = deque()
         self._large_senders: Counter[str] = Counter()
         # Whether such a batch is in flight, and whether one may be begun before others.
         self._large_in_flight = False
@@ -148,6 +165,10 @@ class Delivery:
         # Bytes of what waits, without those, and of all that is not answered.
         self._waiting_size = self._size = 0
         self._in_flight = 0
+        # When a batch was answered last, or when the first one of those that are in flight began.
+        self._moved = 0.0
+        # From which number on those that wait came when; the numbers are those of ``_begun``.
+        self._marks: deque[tuple[int, float]] = deque()
         self._updates = 0
         self._turn_set = False
         self._drained: list[Deferred[None]] = []
@@ -178,10 +199,12 @@ class Delivery:
             raise Refused(Error.BUSY, "Too much waits to be stored; try again.")
         self._size += size
         if size >= LARGE or (self._large and message.sender in self._large_senders):
-            self._large.append((self._begun + len(waiting), submission))
+            self._large.append((self._begun + len(waiting), self._clock.seconds(), submission))
             self._large_senders[message.sender] += 1
         else:
             self._waiting_size += size
+            if not waiting:
+                self._marks.append((self._begun, self._clock.seconds()))
             waiting.append(submission)
         if not self._turn_set and self._in_flight < self._bounds.max_in_flight:
             self._turn_set = True
@@ -259,6 +282,11 @@ class Delivery:
         return self.waiting >= self._bounds.max_batch
 
     @property
+    def stuck(self) -> float:
+        """Seconds since which batches are in flight and none was answered; 0.0 where none is in flight."""
+        return self._clock.seconds() - self._moved if self._in_flight else 0.0
+
+    @property
     def in_flight(self) -> int:
         """Batches that are being stored or routed."""
         return self._in_flight
@@ -279,21 +307,28 @@ class Delivery:
 
     def _turn(self) -> None:
         self._turn_set = False
+        if self._waiting and self._marks[-1][0] != (number := self._begun + len(self._waiting)):
+            # What comes behind them comes later than now.
+            self._marks.append((number, self._clock.seconds()))
         large = (self._large_may or not self._waiting) and self._begin_large()
         # What is stored faster than it is written would only wait elsewhere.
         while self._waiting and self._in_flight < self._bounds.max_in_flight and not self._hub.is_behind:
             waiting, most = self._waiting, self._bounds.max_batch
             self._large_may = True
+            since = self._since()
             if len(waiting) <= most and self._waiting_size <= MAX_BATCH_BYTES:
                 self._begun += len(waiting)
                 size, self._waiting, self._waiting_size = self._waiting_size, [], 0
-                self._begin(waiting, size)
+                self._marks.clear()
+                self._begin(waiting, size, since=since)
                 continue
             count, size = self._fit(most)
             self._begun += count
             batch, self._waiting = waiting[:count], waiting[count:]
             self._waiting_size -= size
-            self._begin(batch, size)
+            if not self._waiting:
+                self._marks.clear()
+            self._begin(batch, size, since=since)
             if count < most:
                 self._begin_again()  # such a batch is a turn's work
                 return
@@ -308,12 +343,13 @@ class Delivery:
         if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind:
             return False
         batch: list[Submission] = []
-        size = 0
+        size, since = 0, self._clock.seconds()
         while large and len(batch) < self._bounds.max_batch and large[0][0] <= self._begun:
-            more = large[0][1].message.size
+            more = large[0][2].message.size
             if batch and size + more > MAX_LARGE_BYTES:
                 break
-            submission = large.popleft()[1]
+            _, came, submission = large.popleft()
+            since = min(since, came)
             sender = submission.message.sender
             self._large_senders[sender] -= 1
             if not self._large_senders[sender]:
@@ -322,7 +358,7 @@ class Delivery:
             size += more
         if batch:
             self._large_in_flight, self._large_may = True, False
-            self._begin(batch, size, large=True)
+            self._begin(batch, size, since=since, large=True)
         return bool(batch)
 
     def _fit(self, most: int) -> tuple[int, int]:
@@ -335,23 +371,33 @@ class Delivery:
                 break
         return count, size
 
-    def _begin(self, batch: Sequence[Submission], size: int, *, large: bool = False) -> None:
+    def _since(self) -> float:
+        """When the first of those that wait came, at the earliest."""
+        marks = self._marks
+        while len(marks) > 1 and marks[1][0] <= self._begun:
+            marks.popleft()
+        return marks[0][1]
+
+    def _begin(self, submissions: Sequence[Submission], size: int, *, since: float, large: bool = False) -> None:
+        if not self._in_flight:
+            self._moved = self._clock.seconds()
         self._in_flight += 1
         self._budget.add(size)
         self._counters.batches += 1
+        self._counters.batch_messages.observe(len(submissions))
         with self._hub.writing():
-            began = self._clock.seconds()
+            batch = _Batch(submissions, size, since, self._clock.seconds())
             try:
-                finished = self._store.append([submission.message for submission in batch])
+                finished = self._store.append([submission.message for submission in submissions])
             except Exception:  # noqa: BLE001 - no store may, but the batch must be answered and its place made free
                 finished = fail()
-            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch, began), errbackArgs=(batch,))
+            finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(submissions,))
             finished.addErrback(self._not_answered)
             finished.addBoth(self._finish, size, large)
 
-    def _route(self, stored: list[Stored], batch: Sequence[Submission], began: float) -> Deferred[None]:
+    def _route(self, stored: list[Stored], batch: _Batch) -> Deferred[None]:
         now = self._clock.seconds()
-        self._counters.took("store", now - began)
+        self._counters.batch_seconds["store"].observe(now - batch.began)
         fresh = [one for one in stored if one.places and not one.repeat]
         if len(fresh) != len(stored):
             fresh += _again(stored, fresh)
@@ -374,7 +420,7 @@ class Delivery:
             return fail()
 
     def _routed(self, words: list[bool], began: float) -> list[bool]:
-        self._counters.took("route", self._clock.seconds() - began)
+        self._counters.batch_seconds["route"].observe(self._clock.seconds() - began)
         self._outages.up()
         return words
 
@@ -388,7 +434,7 @@ class Delivery:
         self._hub.catch_up.not_routed(batch)
         return []
 
-    def _relay(self, fresh: list[Stored], stored: list[Stored], batch: Sequence[Submission]) -> Deferred[None]:
+    def _relay(self, fresh: list[Stored], stored: list[Stored], batch: _Batch) -> Deferred[None]:
         """Nothing is kept: what can't be carried is refused, and whoever asked is told what reached nobody."""
         asking = [one for one in fresh if self._hub.notifier.asks_receipts(one.message.sender)]
         # Of one sender all goes the same way, and so stays in order. The exact way costs the broker more.
@@ -415,18 +461,19 @@ class Delivery:
                     message = one.message
                     self._hub.notifier.receipt(message.sender, Receipt.of(message, Status.LOST))
 
-    def _not_relayed(self, failure: Failure, batch: Sequence[Submission]) -> None:
+    def _not_relayed(self, failure: Failure, batch: _Batch) -> None:
         reason = failure.value.subFailure if isinstance(failure.value, FirstError) else failure
         if reason.check(RouterUnavailable) is None:
             self.log.failure("the router failed", reason)
-        for submission in batch:
+        for submission in batch.submissions:
             self._refuse(submission, Refused(Error.NO_BROKER, _REFUSALS[Error.NO_BROKER]))
 
-    def _answer(self, batch: Sequence[Submission], stored: Sequence[Stored]) -> None:
+    def _answer(self, batch: _Batch, stored: Sequence[Stored]) -> None:
         counters, hub = self._counters, self._hub
+        before = counters.sent
         carbons = hub.notifier.carbons
         with hub.writing():
-            for submission, one in zip(batch, stored, strict=True):
+            for submission, one in zip(batch.submissions, stored, strict=True):
                 if one.refused is not None:
                     if one.refused is Error.NOT_ALLOWED and not is_room(one.message.recipient):
                         self._blocked(submission, one.message)
@@ -441,6 +488,9 @@ class Delivery:
                     counters.repeated += 1
                 elif carbons:
                     hub.notifier.carbon(one.message, submission.origin)
+        if counters.sent != before:
+            seconds = self._clock.seconds() - batch.since
+            counters.message_seconds["acknowledged"].observe(seconds, counters.sent - before)
 
     def _blocked(self, submission: Submission, message: Message) -> None:
         """A message was not kept, because its recipient blocks the sender."""
@@ -453,12 +503,12 @@ class Delivery:
         if self._hub.notifier.carbons:
             self._hub.notifier.carbon(message, submission.origin)
 
-    def _not_stored(self, failure: Failure, batch: Sequence[Submission]) -> None:
+    def _not_stored(self, failure: Failure, submissions: Sequence[Submission]) -> None:
         if failure.check(StoreUnavailable) is None:
             self.log.failure("the store failed", failure)
         else:
             self._say("messages are refused: {reason}", failure)
-        for submission in batch:
+        for submission in submissions:
             self._refuse(submission, Refused(Error.NO_STORE, _REFUSALS[Error.NO_STORE]))
 
     def _say(self, text: str, failure: Failure) -> None:
@@ -474,6 +524,7 @@ class Delivery:
 
     def _finish(self, _: object, size: int, large: bool) -> None:
         self._in_flight -= 1
+        self._moved = self._clock.seconds()
         self._size -= size
         self._budget.add(-size)
         if large:

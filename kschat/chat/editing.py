@@ -15,6 +15,10 @@ from kschat.chat.tokens import Identity
 #: What is said where there is no such message in any conversation that the user may see.
 NO_MESSAGE: Final = "There is no such message in your conversations."
 
+#: And where its text was deleted, before or meanwhile.
+DELETED: Final = "The message was deleted."
+GONE: Final = "There is no such message, or it was deleted."
+
 _VERBS: Final = {EDIT: "edit", DELETE: "delete"}
 
 
@@ -36,7 +40,7 @@ def ensure_may(kind: str, target: Message | None, identity: Identity, *, within:
         raise Refused(Error.INVALID, NO_MESSAGE)
     if kind != DELETE:
         if changes_of(target).deleted is not None:
-            raise Refused(Error.INVALID, "The message was deleted.")
+            raise Refused(Error.INVALID, DELETED)
         if identity.to is not None:
             ensure_may_write(identity.to, peer_of(target, identity.user))
     verb = _VERBS.get(kind)

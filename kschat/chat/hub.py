@@ -31,6 +31,7 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
+from kschat.chat.mids import milliseconds_of
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import ReadQueue
@@ -42,6 +43,9 @@ from kschat.wire.errors import Reason
 
 #: Batches that wait to be written. Beyond it all is written at once.
 MAX_UNDELIVERED: Final = 1000
+
+#: Seconds after which a message counts as one that waited for its recipient, and its time as nobody's fault.
+LIVE_SECONDS: Final = 60.0
 
 #: No bound on what is written.
 UNBOUNDED: Final = 2**62
@@ -266,7 +270,9 @@ class Hub:
                             session.stream.on_transient(message, piece)
                 if rest:
                     break
-        self._counters.delivered += written
+        if written:
+            self._counters.delivered += written
+            self._took("written", batch[0].message, written)
         if placeless:
             self._ingest.take(placeless)
         return rest, copies
@@ -296,6 +302,13 @@ class Hub:
                 session.stream.on_inbox_end(offset)
         else:
             self._counters.full["copies"] += len(sessions)
+
+    def _took(self, until: str, message: Message, count: int) -> None:
+        """So many messages, of which ``message`` is the first, are that far now. One look at the clock is for all."""
+        seconds = self.wall() - milliseconds_of(message.mid) / 1000
+        if seconds < LIVE_SECONDS:
+            # Another daemon's clock may be ahead.
+            self._counters.message_seconds[until].observe(max(seconds, 0.0), count)
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""
@@ -363,7 +376,9 @@ class Hub:
 
     def tell_senders(self, user: str, fresh: Sequence[Message]) -> None:
         """A socket of ``user`` has messages that none of the user's had before: tell who sent them."""
-        self._counters.confirmed += len(fresh)
+        if fresh:
+            self._counters.confirmed += len(fresh)
+            self._took("delivered", fresh[0], len(fresh))
         if self.notifier.receipts:
             with self._scope:
                 for message in fresh:

@@ -9,7 +9,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.cluster_commands import Buckets, DaemonStatus
 from kschat.chat.hub import Hub
 from kschat.chat.message import Error
-from kschat.counters import LATENCY_BOUNDS, Counters
+from kschat.counters import Counters
 
 #: Of ``Counters``: the numbers that a status has.
 COUNTED: Final = ("sent", "repeated", "delivered", "confirmed", "batches", "unrouted", "blocked", "turned_away")
@@ -53,5 +53,8 @@ class Reporter:
             counts={name: getattr(counters, name) for name in COUNTED},
             refused={Error(code).name.lower(): count for code, count in counters.refused.items()},
             services={name: up for name, up in self._services().items() if up is not None},
-            latency={step: Buckets(LATENCY_BOUNDS, tuple(places)) for step, places in counters.latency.items()},
+            latency={
+                name: Buckets(tuple(found.bounds), tuple(found.counts))
+                for name, found in (counters.message_seconds | counters.batch_seconds).items()
+            },
         )

@@ -20,7 +20,7 @@ Requests:
 
 - ``channel``         one HTTP connection and its requests, bounded; the access log
 - ``target``          the target of a request line, in each of its forms
-- ``site``            the resource tree: page, static files, /healthz, /readyz, /metrics
+- ``site``            the resource tree: page, static files, /healthz, /livez, /readyz, /metrics
 - ``page``            templates/ -> HTML
 - ``static``          the page's files, and npm's socket.io-client where it is installed
 - ``metrics``         the counters in Prometheus' format
@@ -29,6 +29,7 @@ Sessions:
 
 - ``resource``        /socket.io/: passes each request to its session
 - ``engine_request``  the parsed query of a request
+- ``handshake_queue`` where handshakes wait that are too many at once
 - ``handshake``       which requests are served: pure, from facts to a refusal
 - ``origins``         which pages may connect
 - ``engine``          gathers those facts, and begins polling sessions

@@ -15,6 +15,7 @@ from kschat.front.channel import BoundedSite, ChannelBounds, ConnectionCount
 from kschat.front.clients import ClientAddresses
 from kschat.front.context import TransportContext
 from kschat.front.engine import AllowRequest, Engine, EngineSettings
+from kschat.front.handshake_queue import HandshakeQueue
 from kschat.front.peers import Peers
 from kschat.front.pool import Pool
 from kschat.front.refusals import RefusalLog
@@ -82,6 +83,7 @@ class Front:
         sessions: the open sessions.
         connections: the count of TCP connections.
         polls: the places of sessions that poll.
+        queue: where handshakes wait that are too many at once.
         budget: counts the bytes that the daemon holds.
         timers: wake sessions and connections.
         turns: of what clients sent at once.
@@ -162,7 +164,10 @@ class Front:
             deflate_from=engine.deflate_from,
             busy=busy,
         )
-        self.engine = Engine(context, engine, wall=wall, allow=allow, handshake_wait=handshake_wait)
+        self.queue = HandshakeQueue(
+            reactor, rate=engine.handshakes, most=engine.max_handshakes_waiting, counters=counters
+        )
+        self.engine = Engine(context, engine, wall=wall, allow=allow, handshake_wait=handshake_wait, queue=self.queue)
         self.peers: Peers | None = None
         if session_ids is not None:
             self.peers = Peers(
@@ -188,6 +193,7 @@ class Front:
         bounds, engine = settings.bounds, settings.engine
         self.connections.places.use(bounds.max_connections, bounds.max_connections_per_address)
         self.polls.use(engine.max_polls, engine.max_polls_per_address)
+        self.queue.use(engine.handshakes, engine.max_handshakes_waiting)
         if self.peers is not None:
             self.peers.max_forwards = settings.max_forwards
         for site in self._sites:

@@ -30,6 +30,7 @@ __all__ = [
     "set_target",
     "take_buffered",
     "unsent",
+    "watch_turns",
 ]
 
 
@@ -155,6 +156,9 @@ class _BoundedPoller:
         self.register, self.modify = poller.register, poller.modify
         self.forget = poller.unregister
         self.close, self.fileno = poller.close, poller.fileno
+        # Told how long each turn took, from the end of the wait to the next one; and when this one began.
+        self.took: Callable[[float], None] | None = None
+        self.woke = 0.0
 
     def unregister(self, fd: int) -> None:
         """See ``epoll``."""
@@ -163,6 +167,15 @@ class _BoundedPoller:
 
     def poll(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
         """The events of one turn."""
+        if self.took is None:
+            return self.events(timeout, most)
+        self.took(self.seconds() - self.woke)
+        events = self.events(timeout, most)
+        self.woke = self.seconds()
+        return events
+
+    def events(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
+        """Those that are left over from the turn before, or wait for others."""
         left = self.left
         if left:
             self.left = {}
@@ -224,6 +237,14 @@ def comes_first(selectable: Any) -> bool:
     while isinstance(protocol, ProtocolWrapper):  # TLS, or the PROXY protocol
         protocol = protocol.wrappedProtocol
     return bool(getattr(protocol, "has_joined", True))
+
+
+def watch_turns(reactor: Any, took: Callable[[float], None]) -> None:
+    """Call ``took`` with the seconds of each turn of a reactor that ``bound_events`` knows."""
+    poller = getattr(reactor, "_poller", None)
+    if isinstance(poller, _BoundedPoller):
+        poller.woke = poller.seconds()
+        poller.took = took
 
 
 def unsent(transport: Any) -> int:

@@ -65,6 +65,12 @@ class Drain:
             for connection in left[: max(0, len(left) - int(total * (1 - part)))]:
                 connection.session.close(Reason.SHUTTING_DOWN)
 
+    async def last_words(self, seconds: float) -> None:
+        """Wait until clients that poll have fetched their last words, so many seconds at the most."""
+        end = self._clock.seconds() + seconds
+        while self._sessions.lingering and not self.hurried and self._clock.seconds() < end:
+            await self.wait(SLICE_SECONDS)
+
     async def _wait_for(self, fires: Deferred[None], seconds: float) -> None:
         if self.hurried:
             return

@@ -13,7 +13,16 @@ from twisted.web.server import Request
 from kschat.front.context import TransportContext
 from kschat.front.engine_request import EngineRequest, client_of, handshake_of, is_secure, is_upgrade
 from kschat.front.factory import EngineFactory
-from kschat.front.handshake import GOING_DOWN, Facts, KnownSession, Refusal, refusal_of, too_often
+from kschat.front.handshake import (
+    GOING_DOWN,
+    Facts,
+    KnownSession,
+    Refusal,
+    refusal_of,
+    too_many_at_once,
+    too_often,
+)
+from kschat.front.handshake_queue import HandshakeQueue
 from kschat.front.origins import Origins
 from kschat.front.polling import Polling
 from kschat.front.registry import SessionRegistry
@@ -28,6 +37,7 @@ AllowRequest: TypeAlias = Callable[[Handshake], Any]
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator decides about sessions. Times in seconds, sizes in bytes.
 
+    ``handshakes``: sessions that begin in a second; 0: any number.
     ``keep_headers``: whether each session's handshake has its request's headers and URL. The chat does not use them.
     """
 
@@ -38,6 +48,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     upgrade_timeout: float = 10
     max_polls: int = 10_000
     max_polls_per_address: int = 1_000
+    handshakes: float = 0.0
+    max_handshakes_waiting: int = 10_000
     origins: tuple[str, ...] = ()
     deflate: bool = False
     deflate_from: int = 256
@@ -53,8 +65,10 @@ class Engine:
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session, once nothing else is wrong with it.
         handshake_wait: the seconds until an address may begin a session; 0.0 if it may now, which counts.
+        queue: where handshakes wait that are too many at once.
 
     Attributes:
+        queue: see above.
         sessions: the open sessions.
         factory: makes WebSockets.
         closed: whether no session may begin any more; those that are open are served.
@@ -68,8 +82,10 @@ class Engine:
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
         handshake_wait: Callable[[str], float] | None = None,
+        queue: HandshakeQueue,
     ) -> None:
         self.context = context
+        self.queue = queue
         self._handshake_wait = handshake_wait
         self.sessions: SessionRegistry = context.sessions
         self.factory = EngineFactory(context, settings.deflate)
@@ -120,6 +136,27 @@ class Engine:
             return None
         wait = self._handshake_wait(client_of(request).key)
         return too_often(wait) if wait else None
+
+    def queued(self, request: Request, begin: Callable[[], None]) -> Refusal | None:
+        """Let a request wait for its turn to begin a session.
+
+        Args:
+            request: nothing is wrong with it.
+            begin: called when it is its turn, unless its client has left.
+
+        Returns:
+            Why it may not even wait; None if it does.
+        """
+        waiting = self.queue.enter(client_of(request).key, begin)
+        if waiting is None:
+            return too_many_at_once(max(1.0, self.queue.wait))
+        request.notifyFinish().addErrback(lambda _: self.queue.leave(waiting))
+        return None
+
+    def close(self) -> None:
+        """Begin no session any more, and refuse those that wait."""
+        self.closed = True
+        self.queue.close()
 
     def may_come_from(self, request: Request) -> bool:
         """Whether the request's page may connect: no origin is named, it is allowed, or it is the daemon's own."""

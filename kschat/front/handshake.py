@@ -54,6 +54,11 @@ def too_often(retry_in: float) -> Refusal:
     return Refusal(FORBIDDEN.code, "Too many sessions from this address", HTTPStatus.TOO_MANY_REQUESTS, retry_in)
 
 
+def too_many_at_once(retry_in: float) -> Refusal:
+    """As many handshakes wait as may."""
+    return Refusal(TOO_MANY.code, TOO_MANY.message, TOO_MANY.status, retry_in)
+
+
 _TRANSPORTS: Final = ("polling", "websocket")
 
 

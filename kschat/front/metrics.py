@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from math import inf
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, exposition
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from kschat import __version__
 from kschat.chat.message import Error
-from kschat.counters import Counters
+from kschat.counters import Counters, Histogram
+from kschat.wire.errors import Reason
 
 #: Of ``Counters``: the attribute, the metric, what it is.
 COUNTS: Final = (
@@ -44,6 +48,7 @@ COUNTS: Final = (
     ("blocked", "kschat_messages_blocked", "Messages that were not kept: their recipients block their senders."),
     ("revoked", "kschat_sockets_revoked", "Sockets that were disconnected because their tokens were revoked."),
     ("batches", "kschat_batches", "Batches that passed through the pipeline."),
+    ("queued", "kschat_handshakes_queued", "Handshakes that waited, since there were too many at once."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
     (
         "turned_away",
@@ -64,7 +69,7 @@ LABELLED: Final = (
         "full",
         "kschat_full",
         "bound",
-        "What was refused, since a bound was reached: connections, polling sessions, messages.",
+        "What was refused, since a bound was reached: connections, polling sessions, handshakes, messages.",
     ),
     (
         "evicted",
@@ -77,6 +82,37 @@ LABELLED: Final = (
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
     ("waits", "kschat_redis_waits", "result", "Writes whose copies were waited for: enough, too_few, unanswered."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
+)
+
+
+#: Of those: values that each label is known to have, which are there from the start.
+KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
+    "refused": tuple(error for error in Error if error is not Error.DONE),
+    "closed": tuple(reason.text for reason in Reason),
+    "full": (
+        "connections",
+        "connections_per_address",
+        "polls",
+        "polls_per_address",
+        "handshakes",
+        "buffered",
+        "updates",
+        "copies",
+    ),
+    "evicted": ("connections", "connections_per_address", "polls", "polls_per_address", "buffered"),
+}
+
+#: Of ``Counters``: the attribute, the metric, its label or "", what it is.
+HISTOGRAMS: Final = (
+    ("batch_seconds", "kschat_batch_seconds", "step", "Time that batches took to be stored, and to be routed."),
+    ("batch_messages", "kschat_batch_messages", "", "Messages of a batch."),
+    (
+        "message_seconds",
+        "kschat_message_seconds",
+        "until",
+        "Time from a message's arrival until it was acknowledged, written to a socket, and delivered.",
+    ),
+    ("turn_seconds", "kschat_turn_seconds", "", "Time of the reactor's turns, in which everybody else waits."),
 )
 
 
@@ -110,19 +146,17 @@ class DaemonCollector(Collector):
             yield CounterMetricFamily(name, text, value=getattr(counters, attribute))
         for attribute, name, label, text in LABELLED:
             family = CounterMetricFamily(name, text, labels=[label])
-            for value, count in getattr(counters, attribute).items():
+            # A series that begins with its first event would hide that one from rate().
+            found = dict.fromkeys(KNOWN.get(attribute, ()), 0) | getattr(counters, attribute)
+            for value, count in found.items():
                 family.add_metric([_shown(value)], count)
             yield family
         events = CounterMetricFamily("kschat_router_events", "What the router counts.", labels=["event"])
         for event, count in self._routing().items():
             events.add_metric([event], count)
         yield events
-        steps = SummaryMetricFamily(
-            "kschat_batch_seconds", "Time that batches took to be stored, and to be routed.", labels=["step"]
-        )
-        for step, (count, seconds) in counters.steps.items():
-            steps.add_metric([step], count, seconds)
-        yield steps
+        for attribute, name, label, text in HISTOGRAMS:
+            yield _histogram(name, text, label=label, found=getattr(counters, attribute))
         for name, (text, value) in self._gauges().items():
             yield GaugeMetricFamily(f"kschat_{name}", text, value=value)
         up = GaugeMetricFamily("kschat_up", "Whether a part can be used: 1, or 0.", labels=["part"])
@@ -130,6 +164,25 @@ class DaemonCollector(Collector):
             if usable is not None:
                 up.add_metric([part], float(usable))
         yield up
+        build = GaugeMetricFamily(
+            "kschat_build_info", "The version of kschat; the value is always 1.", labels=["version"]
+        )
+        build.add_metric([__version__], 1)
+        yield build
+
+
+def _histogram(
+    name: str, text: str, *, label: str, found: Histogram | Mapping[str, Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=[label] if label else None)
+    for value, histogram in {"": found}.items() if isinstance(found, Histogram) else found.items():
+        total, buckets = 0, []
+        for bound, count in zip((*histogram.bounds, inf), histogram.counts, strict=True):
+            total += count
+            if bound in histogram.shown or bound == inf:
+                buckets.append((floatToGoString(bound), total))
+        family.add_metric([value] if label else [], buckets, histogram.sum)
+    return family
 
 
 def _shown(value: object) -> str:

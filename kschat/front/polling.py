@@ -470,7 +470,8 @@ class Polling:
             self._paused = False
             self._enter()
         self._context.timers.cancel(self)
-        if reason in _ORDERLY and (self._get is not None or self._outbox):
+        # At the daemon's end a client between two GETs is told, too: an error would make it slower to come back.
+        if reason in _ORDERLY and (self._get is not None or self._outbox or reason is Reason.SHUTTING_DOWN):
             self._outbox.put(_CLOSE.payload)
             if self._get is not None:
                 self._answer(self._take())

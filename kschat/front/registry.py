@@ -233,6 +233,11 @@ class SessionRegistry:
         self._lingering[sid] = transport
         self.timers.schedule(transport, seconds)
 
+    @property
+    def lingering(self) -> int:
+        """Ended sessions that have last words."""
+        return len(self._lingering)
+
     def take_lingering(self, sid: str | None) -> LastWords | None:
         """The transport of an ended session that has last words."""
         transport = self._lingering.pop(sid or "", None)

@@ -17,7 +17,7 @@ from kschat.front.clients import ClientAddress
 from kschat.front.engine import AllowRequest, Engine
 from kschat.front.engine_request import EngineRequest, is_upgrade
 from kschat.front.handover import hand_over
-from kschat.front.handshake import FORBIDDEN, TOO_MANY, UNKNOWN_SID, Refusal
+from kschat.front.handshake import FORBIDDEN, GOING_DOWN, TOO_MANY, UNKNOWN_SID, Refusal
 from kschat.front.peers import CLIENT, PROOF, Peers
 from kschat.front.responses import allow_origin, answer, answer_preflight
 from kschat.front.session_ids import SessionIds
@@ -80,11 +80,12 @@ class EngineResource(Resource):
         refusal = self._engine.check(request, query)
         if refusal is None and query.sid is None:
             refusal = self._engine.check_rate(request)
+            if refusal is None and not self._engine.queue.admits():
+                refusal = self._engine.queued(request, lambda: self._begin_late(request, query))
+                if refusal is None:
+                    return NOT_DONE_YET
         if refusal is None:
-            if query.sid is None and self._engine.allow is not None:
-                Deferred.fromCoroutine(self._ask(self._engine.allow, request, query)).addErrback(self._failed)
-            else:
-                self._serve(request, query)
+            self._begin(request, query)
             return NOT_DONE_YET
         if refusal is UNKNOWN_SID and welcome and request.method == b"GET" and query.transport == "polling":
             lingering = self._engine.sessions.take_lingering(query.sid)
@@ -99,6 +100,23 @@ class EngineResource(Resource):
                 peers.hand_on(request, address).addCallback(self._handed_on, request).addErrback(self._failed)
                 return NOT_DONE_YET
         return self._refuse(request, refusal)
+
+    def _begin_late(self, request: Request, query: EngineRequest) -> None:
+        """It is the turn of a request that waited. Meanwhile others may have come, and the daemon may be going down."""
+        try:
+            refusal = GOING_DOWN if self._engine.closed else self._engine.check(request, query)
+            if refusal is None:
+                self._begin(request, query)
+            else:
+                self._refuse(request, refusal)
+        except Exception:  # noqa: BLE001 - and is logged; others wait behind it
+            self.log.failure("a request that had waited could not be served")
+
+    def _begin(self, request: Request, query: EngineRequest) -> None:
+        if query.sid is None and self._engine.allow is not None:
+            Deferred.fromCoroutine(self._ask(self._engine.allow, request, query)).addErrback(self._failed)
+        else:
+            self._serve(request, query)
 
     async def _ask(self, allow: AllowRequest, request: Request, query: EngineRequest) -> None:
         """Let the application decide whether a request may begin a session."""

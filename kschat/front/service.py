@@ -49,7 +49,7 @@ class FrontService(Service):
 
     async def stop_listening(self) -> None:
         """Take no new client; those that are here stay, and are served."""
-        self.front.engine.closed = True
+        self.front.engine.close()
         await self._step(self._ports[-1].stopService, "the port was still open")
 
     async def stop_inner(self) -> None:

@@ -1,4 +1,4 @@
-"""The resource tree on one port: page, static files, /socket.io/, /healthz, /readyz, /metrics."""
+"""The resource tree on one port: page, static files, /socket.io/, /healthz, /livez, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, Final
 import msgspec
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
+
+#: Seconds after which a store of this process that answers nothing is stuck: far more than any disk takes.
+STUCK_SECONDS: Final = 120.0
 
 #: What ``/readyz`` says of a part.
 _PART: Final[Mapping[bool | None, str]] = {True: "up", False: "down", None: "none"}
@@ -30,6 +33,26 @@ class Health(Resource):
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
         return msgspec.json.encode({"status": "ok", **self._numbers()}) + b"\n"
+
+
+class Live(Resource):
+    """``/livez``: whether a restart would help. It is slow to say no, and never does for a service that is away.
+
+    Args:
+        stuck: seconds since which batches wait for a store of this process, and none was answered; 0.0: they do not.
+    """
+
+    def __init__(self, stuck: Callable[[], float]) -> None:
+        super().__init__()
+        self._stuck = stuck
+
+    def render_GET(self, request: Request) -> bytes:
+        """JSON, ``{"status": "live"}``; with 503 it is ``stuck``."""
+        alive = self._stuck() < STUCK_SECONDS
+        request.setResponseCode(200 if alive else 503)
+        request.setHeader(b"content-type", b"application/json")
+        request.setHeader(b"cache-control", b"no-store")
+        return msgspec.json.encode({"status": "live" if alive else "stuck"}) + b"\n"
 
 
 class Ready(Resource):

@@ -507,6 +507,29 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             live=True,
         ),
     ] = 500.0
+    rate_handshakes: Annotated[
+        float,
+        About(
+            "Sessions that may begin on this daemon; those beyond it wait for their turn, the addresses in rotation, "
+            "so that those who are connected do not wait for a crowd that comes back. 0 means no limit. (`rate_burst` "
+            "does not count here.)",
+            "sessions a second",
+            0,
+            10**6,
+            live=True,
+        ),
+    ] = 1000.0
+    max_handshakes_waiting: Annotated[
+        int,
+        About(
+            "Handshakes that may wait for that, and as many as have their turn within 10 seconds; beyond it they are "
+            "refused with status 503 and `Retry-After`.",
+            "handshakes",
+            0,
+            10**6,
+            live=True,
+        ),
+    ] = 10_000
     rate_address_joins: Annotated[
         float,
         About(
@@ -672,8 +695,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ops_listen: Annotated[
         str,
         About(
-            "Where `/healthz`, `/readyz` and `/metrics` are served to operators alone: a Twisted endpoint such as "
-            "`tcp:9100:interface=127.0.0.1`. The port for clients serves none of them then. Empty: it serves them all."
+            "Where `/healthz`, `/livez`, `/readyz` and `/metrics` are served to operators alone: a Twisted endpoint "
+            "such as `tcp:9100:interface=127.0.0.1`. The port for clients serves none of them then. Empty: it serves "
+            "them all."
         ),
     ] = ""
     api_listen: Annotated[

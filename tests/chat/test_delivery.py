@@ -95,6 +95,46 @@ class Batches(PipelineTests):
         self.store.answers.held = False
         self.assertDrained()
 
+    def test_the_time_until_the_ack_is_that_of_each_batch_s_first_message(self) -> None:
+        self.setUp(max_batch=2, max_in_flight=1)
+        self.store.answers.held = True
+        took = self.house.counters.message_seconds["acknowledged"]
+        # At 0 s one that is stored at once; then three at 1 s and one at 2 s, which wait for it.
+        for seconds, count in ((0, 1), (1, 3), (1, 1)):
+            self.house.clock.advance(seconds)
+            for _ in range(count):
+                self.ann.send("ann", "ben")
+            self.house.turn()
+        sums = []
+        for _ in range(3):
+            self.house.clock.advance(1)
+            self.store.answers.give(1)
+            self.house.turn()
+            sums.append(round(took.sum, 3))
+        # 3 s; two of 3 s each; then one of 4 s and one of 3 s, of which the first counts for both.
+        self.assertEqual(sums, [3, 3 + 2 * 3, 3 + 2 * 3 + 2 * 4])
+        self.assertEqual(sum(took.counts), 5)
+
+    def test_a_store_that_answers_nothing_is_stuck_and_one_that_is_slow_is_not(self) -> None:
+        self.setUp(max_batch=1, max_in_flight=2)
+        self.store.answers.held = True
+        delivery = self.house.delivery
+        self.house.clock.advance(7)
+        self.assertEqual(delivery.stuck, 0)
+        for _ in range(3):
+            self.ann.send("ann", "ben")
+            self.house.turn()
+        self.house.clock.advance(100)
+        self.assertEqual(delivery.stuck, 100)
+        self.store.answers.give(1)
+        self.house.turn()
+        self.house.clock.advance(50)
+        self.assertEqual(delivery.stuck, 50)
+        self.store.answers.held = False
+        self.store.answers.give()
+        self.house.turn()
+        self.assertEqual(delivery.stuck, 0)
+
     def test_beyond_the_bound_of_those_that_wait_a_message_is_refused(self) -> None:
         self.setUp(max_batch=1, max_in_flight=1, max_waiting=3)
         self.store.answers.held = True

@@ -221,6 +221,28 @@ class Twisted(Canary, SynchronousTestCase):
         self.assertFalse(compat_twisted.comes_first(listening()))
         self.assertTrue(compat_twisted.comes_first(object()))
 
+    def test_a_turn_lasts_from_one_wait_to_the_next(self) -> None:
+        reactor: Any = EPollReactor()
+        self.addCleanup(reactor.removeAll)
+        now = 0.0
+        reactor.seconds = lambda: now
+        compat_twisted.bound_events(reactor)
+        wait = reactor._poller.wait
+
+        def waits(timeout: float, most: int) -> Any:
+            nonlocal now
+            now += 100
+            return wait(timeout, most)
+
+        reactor._poller.wait = waits
+        turns: list[float] = []
+        compat_twisted.watch_turns(reactor, turns.append)
+        for seconds in (0.5, 0.25, 0.0):
+            now += seconds
+            reactor.doPoll(0)
+        self.assertEqual(turns, [0.5, 0.25, 0])
+        compat_twisted.watch_turns(object(), turns.append)
+
     def test_request_line_is_what_arrived(self) -> None:
         there = channel()
         self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families as of_text
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
-from kschat.front.metrics import COUNTS, KEPT, LABELLED, DaemonCollector, Metrics
+from kschat.chat.hub import LIVE_SECONDS
+from kschat.counters import SECONDS, SHOWN_SECONDS
+from kschat.front.metrics import COUNTS, HISTOGRAMS, KEPT, LABELLED, DaemonCollector, Metrics
 from tests.chat.house import House
 from tests.contracts.made import message
 
@@ -62,16 +65,14 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(told["kschat_router_events_total", "tries"], 3)
 
     def test_every_counter_has_a_metric(self) -> None:
-        shown = (
-            {attribute for attribute, *_ in COUNTS} | {attribute for attribute, *_ in LABELLED} | {"steps", "latency"}
-        )
+        shown = {attribute for table in (COUNTS, LABELLED, HISTOGRAMS) for attribute, *_ in table}
         self.assertEqual(shown, set(self.counters.__slots__))
 
     def test_every_metric_of_ours_stands_in_the_document(self) -> None:
         page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
         for name in {sample[0] for sample in self.samples()}:
             if name.startswith("kschat_"):
-                self.assertIn(f"`{name.removesuffix('_count').removesuffix('_sum')}", page)
+                self.assertIn(f"`{re.sub('_(count|sum|bucket)$', '', name)}", page)
 
     def test_each_step_of_the_pipeline_is_timed_for_itself(self) -> None:
         self.house.store.answers.held = self.house.router.answers.held = True
@@ -86,6 +87,46 @@ class MetricsTests(SynchronousTestCase):
             [told[f"kschat_batch_seconds_{kind}", step] for step in ("store", "route") for kind in ("count", "sum")],
             [1, 2, 1, 3],
         )
+
+    def test_bounds_that_are_shown_are_bounds(self) -> None:
+        self.assertLessEqual(set(SHOWN_SECONDS), set(SECONDS))
+
+    def test_a_message_s_time_is_counted_until_its_ack_its_writing_and_its_delivery(self) -> None:
+        ann, ben = self.house.guest("ann"), self.house.guest("ben")
+        self.house.store.answers.held = self.house.router.answers.held = True
+        ann.send("ann", "ben")
+        ann.send("ann", "ben")
+        self.house.turn()
+        self.house.clock.advance(0.02)
+        self.house.store.answers.give()
+        self.house.clock.advance(0.02)
+        self.house.router.answers.give()
+        self.house.turn()
+        told = self.samples()
+        self.assertEqual(told["kschat_message_seconds_count", "acknowledged"], 2)
+        self.assertAlmostEqual(told["kschat_message_seconds_sum", "acknowledged"], 0.08, places=5)
+        self.assertEqual(told["kschat_message_seconds_bucket", "0.025", "acknowledged"], 0)
+        self.assertEqual(told["kschat_message_seconds_bucket", "0.05", "acknowledged"], 2)
+        self.assertEqual((told["kschat_batch_messages_count",], told["kschat_batch_messages_sum",]), (1, 2))
+        self.assertEqual(told["kschat_message_seconds_count", "written"], 2)
+        self.assertEqual(told["kschat_message_seconds_count", "delivered"], 0)
+        self.house.clock.advance(KEPT)
+        ben.session.confirmed(ben.line.pings[-1])
+        told = self.samples()
+        self.assertEqual(told["kschat_message_seconds_count", "delivered"], 2)
+        self.assertEqual(told["kschat_message_seconds_bucket", "1.0", "delivered"], 0)
+        self.assertEqual(told["kschat_message_seconds_bucket", "2.5", "delivered"], 2)
+
+    def test_messages_that_waited_for_their_recipient_count_as_nobody_s_fault(self) -> None:
+        self.house.guest("ann").send("ann", "ben")
+        self.house.turn()
+        self.house.clock.advance(LIVE_SECONDS + 1)
+        ben = self.house.stranger().join({"token": self.house.token("ben")})
+        self.house.turn()
+        ben.session.confirmed(ben.line.pings[-1])
+        told = self.samples()
+        self.assertEqual(told["kschat_messages_delivered_total",], 1)
+        self.assertEqual(told["kschat_message_seconds_count", "delivered"], 0)
 
     def test_parts_that_can_t_be_used_are_0(self) -> None:
         self.assertEqual(self.samples()["kschat_up", "store"], 1)

@@ -791,6 +791,14 @@ class Close(PollingTests):
             self.assertEqual(poller.texts(waiting), expected)
             self.assertEnded(poller, Reason.SHUTTING_DOWN)
 
+    def test_at_the_daemon_s_end_one_between_two_gets_is_told_by_the_next(self) -> None:
+        for daemon, poller in self.each():
+            daemon.engine.close_all(Reason.SHUTTING_DOWN)
+            self.assertEqual(daemon.sessions.lingering, 1)
+            self.assertEqual(poller.take(), ["1"])
+            self.assertEqual(daemon.sessions.lingering, 0)
+            self.assertEnded(poller, Reason.SHUTTING_DOWN)
+
     def test_last_words_wait_for_the_next_get(self) -> None:
         for daemon, poller in self.each():
             daemon.recorder.sockets[-1].emit(b'["bye"]')

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.static import Data
 
 from kschat.front.metrics import Metrics
-from kschat.front.site import Health, Ready, make_root
+from kschat.front.site import STUCK_SECONDS, Health, Live, Ready, make_root
 from tests.front.daemon import V4, Daemon, handshake
 from tests.front.pollers import request
 
@@ -35,6 +35,15 @@ class Readiness(SynchronousTestCase):
         daemon.store_up = None
         response = daemon.request(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual((response.status, response.json), (200, {"status": "ready", "router": "up", "store": "none"}))
+
+
+class Liveness(SynchronousTestCase):
+    def test_it_is_slow_to_say_no(self) -> None:
+        daemon, times = Daemon(), [0.0, STUCK_SECONDS - 1, STUCK_SECONDS]
+        daemon.site.resource.putChild(b"livez", Live(lambda: times.pop(0)))
+        for status, word in ((200, "live"), (200, "live"), (503, "stuck")):
+            response = daemon.request(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual((response.status, response.json), (status, {"status": word}))
 
 
 class Spelling(SynchronousTestCase):

@@ -1,0 +1,149 @@
+"""Handshakes at a pace: so many sessions begin in a second, and the others wait for their turn.
+
+When a daemon was restarted, or a network was away, all clients come at once. Each costs a token to verify, an inbox to
+read and presence to tell. Were all of them served as they come, those who are here would wait for them; were the rest
+refused, they would come again. So they wait, the addresses in rotation, and requests of sessions that have begun never
+do.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from kschat.counters import Counters
+from kschat.rates import Bucket, Rate
+
+#: Seconds' worth of handshakes that may begin at once.
+BURST_SECONDS: Final = 0.1
+
+#: Seconds between two looks at those that wait.
+LOOK_SECONDS: Final = 0.01
+
+#: Seconds that one may wait at the most: npm's clients give up an attempt to connect after 20.
+MAX_WAIT_SECONDS: Final = 10.0
+
+
+class Waiting:
+    """One that waits.
+
+    Attributes:
+        address: whose it counts as.
+        begin: called when it is its turn.
+    """
+
+    __slots__ = ("address", "begin")
+
+    def __init__(self, address: str, begin: Callable[[], None]) -> None:
+        self.address = address
+        self.begin = begin
+
+
+def _begun() -> None:
+    """It has begun already."""
+
+
+class HandshakeQueue:
+    """Handshakes of one daemon.
+
+    Args:
+        clock: the reactor.
+        rate: that begin in a second; 0: any number.
+        most: that wait.
+        counters: counts those that waited, and by ``handshakes`` those that found no place to.
+
+    Attributes:
+        most: see above; it may change.
+    """
+
+    def __init__(self, clock: IReactorTime, *, rate: float, most: int, counters: Counters) -> None:
+        self.most = most
+        self._clock = clock
+        self._counters = counters
+        self._rate = Rate("handshakes", rate, BURST_SECONDS)
+        self._bucket = Bucket()
+        # Those that wait, by their addresses, in the order in which these have their turns. (Of a plain dict, the first
+        # of many is found slowly once those before it are gone.)
+        self._waiting: OrderedDict[str, OrderedDict[Waiting, None]] = OrderedDict()
+        self._count = 0
+        self._call: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._count
+
+    def use(self, rate: float, most: int) -> None:
+        """Other limits hold from now on."""
+        self._rate.use(rate, BURST_SECONDS)
+        self.most = most
+
+    def admits(self) -> bool:
+        """Whether one may begin now, which counts."""
+        if not self._rate.cost:
+            return True
+        return not self._count and not self._rate.take(self._bucket, self._clock.seconds())
+
+    @property
+    def wait(self) -> float:
+        """Seconds until all that wait have begun."""
+        return self._count * self._rate.cost
+
+    def enter(self, address: str, begin: Callable[[], None]) -> Waiting | None:
+        """Wait. ``begin`` is called when it is its turn; it must not raise.
+
+        Returns:
+            Its place; None where there is none, which is counted.
+        """
+        if self._count >= self.most or self.wait >= MAX_WAIT_SECONDS:
+            self._counters.full["handshakes"] += 1
+            return None
+        self._counters.queued += 1
+        waiting = Waiting(address, begin)
+        row = self._waiting.get(address)
+        if row is None:
+            row = self._waiting[address] = OrderedDict()
+        row[waiting] = None
+        self._count += 1
+        self._set_call()
+        return waiting
+
+    def leave(self, waiting: Waiting) -> None:
+        """Its client has left. Further calls, and those after its turn, do nothing."""
+        row = self._waiting.get(waiting.address)
+        if row is not None and waiting in row:
+            del row[waiting]
+            self._count -= 1
+            if not row:
+                del self._waiting[waiting.address]
+
+    def close(self) -> None:
+        """Let all that wait begin now: they find that the daemon is going down."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        while self._count:
+            self._pop()()
+
+    def _look(self) -> None:
+        self._call = None
+        while self._count and not self._rate.take(self._bucket, self._clock.seconds()):
+            self._pop()()
+        self._set_call()
+
+    def _set_call(self) -> None:
+        if self._call is None and self._count:
+            self._call = self._clock.callLater(LOOK_SECONDS, self._look)
+
+    def _pop(self) -> Callable[[], None]:
+        """What begins the next one."""
+        address, row = self._waiting.popitem(last=False)
+        waiting, _ = row.popitem(last=False)
+        if row:
+            self._waiting[address] = row
+        self._count -= 1
+        # The request, which it holds, holds it as well.
+        begin, waiting.begin = waiting.begin, _begun
+        return begin
