@@ -60,17 +60,18 @@ class Actor(msgspec.Struct, frozen=True):
         return {**transports, "forceNew": True, **_RECONNECTION, **self.options, **where}
 
 
-#: Each user's devices.
+#: Each user's devices. One that asks for updates is the only one of its user: another could move the cursor beyond an
+#: update while it is away.
 _DEVICES: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (
     ((2, {}),),
-    ((4, {}),),
+    ((4, {"asks": {"updates": 1}}),),
     ((2, {"answers": False}),),
     ((4, {"options": _RETRIES}),),
     ((4, {"asks": {"recover": 1, "updates": 1}}),),
     ((2, {"asks": {"batch": 1, "updates": 1}}),),
     ((4, {"asks": {"batch": 1}, "answers": False}),),
     ((4, {"asks": {"recover": 1}, "options": _RETRIES}),),
-    ((2, {"answers": False}), (4, {"asks": {"updates": 1}})),
+    ((2, {"answers": False}), (4, {})),
     ((4, {"asks": {"recover": 1}}), (2, {})),
     (
         (4, {"asks": {"recover": 1, "batch": 1}}),
