@@ -184,7 +184,26 @@ class MemoryStore:
             if size > PAGE_BYTES and start < end:
                 break
             start -= 1
-        return succeed(Page(tuple(kept[index].stored.message for index in range(start, end)), start > 0))
+        page = [kept[index] for index in range(start, end)]
+        messages = tuple(one.stored.message for one in page)
+        return succeed(Page(messages, start > 0, *self._reached(user, peer, thread, page)))
+
+    def _reached(
+        self, user: str, peer: str, thread: MemoryConversation, page: Sequence[IndexedMessage]
+    ) -> tuple[str, str]:
+        """``read`` and ``delivered`` of a page."""
+        if is_room(peer) or peer == user:
+            return "", ""
+        inbox, read, delivered = self._inboxes.get(peer), thread.read.get(peer, -1), ""
+        cursor = 0 if inbox is None else inbox.cursor
+        for one in reversed(page):
+            if one.stored.message.sender != user:
+                continue
+            if not delivered and one.stored.places[0][1] <= cursor:
+                delivered = one.stored.message.mid
+            if one.number <= read:
+                return one.stored.message.mid, delivered
+        return "", delivered
 
     def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
         bound = self._number + 1 if before is None else parse_number(before)

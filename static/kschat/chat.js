@@ -607,21 +607,18 @@ export class Chat {
     if (!record) return;
     if (STATUS === 3) {
       if (mid > record.peerRead) record.peerRead = mid;
-      for (let at = record.list.length - 1; at >= 0; at--) {
-        const one = /** @type {Message} */ (record.list[at]);
-        if (!one.own || one.mid === null || one.mid > mid) continue;
-        if (one.state === "read") break;
-        one.state = "read";
-        this.store.alter(one);
-      }
     } else if (STATUS === 2) {
       if (mid > record.peerDelivered) record.peerDelivered = mid;
-      const one = record.mids.get(mid);
-      if (one?.own && one.state === "sent") {
-        one.state = "delivered";
-        this.store.alter(one);
-      }
     } else return;
+    // What was written earlier has arrived, or was read, too.
+    const state = STATUS === 3 ? "read" : "delivered";
+    for (let at = record.list.length - 1; at >= 0; at--) {
+      const one = /** @type {Message} */ (record.list[at]);
+      if (!one.own || one.mid === null || one.mid > mid) continue;
+      if (one.state === state || one.state === "read") break;
+      one.state = state;
+      this.store.alter(one);
+    }
     this.#keep(record.info.id);
   }
 

@@ -205,6 +205,8 @@ test("what is sent is there at once, in order, one at a time, and gets its ticks
   assert.equal(all[0].state, "delivered");
   last().event("RESPSTATUS", { pId: "bob", mid: all[1].mid, STATUS: 3 });
   assert.deepEqual(all.map(({ state }) => state), ["read", "read", "sent"]);
+  last().event("RESPSTATUS", { pId: "bob", mid: all[2].mid, STATUS: 2 });
+  assert.deepEqual(all.map(({ state }) => state), ["read", "read", "delivered"]);
 });
 
 test("after a lost connection it is sent again with the same cid, before what was written later", async () => {

@@ -452,7 +452,8 @@ class RedisStore:
             if not number:
                 return succeed(Page((), False))
             upto = id_of(number)
-        return self._client.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
+        of_two = 0 if user == peer else side
+        return self._client.read("history", user, name, int(side == 0), upto, limit, of_two, peer).addCallback(_page)
 
     def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
         upto = ""
@@ -563,9 +564,10 @@ def _inbox_page(answer: list[Any]) -> InboxPage:
 
 
 def _page(answer: list[Any]) -> Page:
-    more, found = answer
+    more, found, read, delivered = answer
     messages = [message_of(id_, rest) for id_, rest in zip(found[::2], found[1::2], strict=True)]
-    return Page(tuple(reversed(messages)), bool(more))
+    mids = {id_: message.mid for id_, message in zip(found[::2], messages, strict=True)}
+    return Page(tuple(reversed(messages)), bool(more), mids.get(read, ""), mids.get(delivered, ""))
 
 
 def _blocks(answer: Sequence[int], peers: Sequence[str]) -> Blocks:
