@@ -340,7 +340,8 @@ class Delivery:
         large = self._large
         if not large or self._large_in_flight:
             return False
-        if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind:
+        # Who sends small messages does not wait until large ones are written to everybody in a room.
+        if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind or self._hub.is_full:
             return False
         batch: list[Submission] = []
         size, since = 0, self._clock.seconds()
