@@ -94,7 +94,7 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Bytes came."""
         self.heard = self._clock.seconds()
-        # Not before: what Redis says where it refuses a client would be lost if a write met the end of the connection first.
+        # Not before: where Redis refuses a client, its reason is lost if a write meets the end of the connection first.
         self._direct = is_direct(self.transport)
         try:
             super().dataReceived(data, unpause)
