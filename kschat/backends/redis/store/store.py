@@ -275,6 +275,8 @@ class RedisStore:
         number = parse_number(about.target)
         cid = "" if update.cid is None else f"k:{len(update.sender)}:{update.sender}{update.cid}"
         if cid and await self._client.ask("EXISTS", self._client.prefix + cid):
+            # It was refused, perhaps, since too few copies had it.
+            await self._client.replicated()
             return Stored(update, (), True)
         if number is None:
             return Stored(update, (), False, Error.INVALID)
@@ -288,6 +290,7 @@ class RedisStore:
             if isinstance(after, Error):
                 return Stored(update, (), False, after)
             if after is target:
+                await self._client.replicated()
                 return Stored(update, (), True)
             now, outcome, *rest = await self._write_change(update, name, read, after, cid=cid)
             self._client.told_time(now)
