@@ -190,7 +190,7 @@ class Delivery:
         if self.closed:
             self.ensure_open()
         waiting = self._waiting
-        if len(waiting) + len(self._large) >= self._bounds.max_waiting:
+        if (self.waiting if self._large else len(waiting)) >= self._bounds.max_waiting:
             raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")
         message = submission.message
         size = message.size if message.attachments else len(message.msg)

@@ -31,7 +31,6 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
-from kschat.chat.mids import milliseconds_of
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import ReadQueue
@@ -328,10 +327,10 @@ class Hub:
 
     def _took(self, until: str, message: Message, count: int) -> None:
         """So many messages, of which ``message`` is the first, are that far now. One look at the clock is for all."""
-        seconds = self.wall() - milliseconds_of(message.mid) / 1000
+        seconds = self.wall() - message.time / 1000
         if seconds < LIVE_SECONDS:
             # Another daemon's clock may be ahead.
-            self._counters.message_seconds[until].observe(max(seconds, 0.0), count)
+            self._counters.message_seconds[until].observe(max(0.0, seconds), count)
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""
