@@ -555,7 +555,7 @@ export class Composer {
 
   /** Another tab, or the start, may have brought a draft. */
   draftChanged() {
-    if (this.#id === null || this.#editing || document.activeElement === this.text && this.text.value) return;
+    if (this.#id === null || this.#editing) return;
     const draft = this.chat.conversation(this.#id)?.draft ?? "";
     if (draft === this.text.value) return;
     this.text.value = draft;

@@ -165,6 +165,18 @@ module.exports = async (stage) => {
     await bob.sees("From the second tab");
     await bob.write("From the first tab");
     await tab.sees("From the first tab");
+    // A draft is the same in both, key by key, though the field has the focus in each; and gone when it was sent.
+    await tab.locator(at.text).focus();
+    await bob.locator(at.text).pressSequentially("From both");
+    await stage.until(async () => await tab.locator(at.text).inputValue() === "From both", "the draft in the other tab");
+    await bob.locator(at.text).press("Enter");
+    await stage.until(async () => await tab.locator(at.text).inputValue() === "", "the draft to be gone in the other tab");
+    // One that is longer than what is kept over a reload is whole when one comes back.
+    await tab.locator(at.text).fill("x".repeat(30000));
+    await tab.opens("carol");
+    await tab.opens("alice");
+    equal((await tab.locator(at.text).inputValue()).length, 30000, "the draft's length");
+    await tab.locator(at.text).fill("");
     const device = await Person.open(stage, await stage.device(), demo(2, "bob", "alice"), "bob's other device");
     await device.sees("From the second tab");
     await device.write("From another device");
@@ -318,6 +330,19 @@ module.exports = async (stage) => {
     await (await carol.sees("Hello team")).locator(".from").filter({ hasText: "dave" }).waitFor();
     await carol.write("Hello Dave");
     await dave.sees("Hello Dave");
+    // Who has left it, and opens it again, is in it again.
+    await dave.locator("#info").click();
+    await dave.locator("#details .buttons button").click();
+    await dave.locator("#details").waitFor({ state: "detached" });
+    await dave.locator("#welcome").waitFor();
+    await dave.opens("#team");
+    let calls = 0;
+    await stage.until(async () => {
+      await carol.write(`Dave? ${++calls}`);
+      return dave.count("Dave?");
+    }, "Dave to be in the room again");
+    await dave.write("Back again");
+    await carol.sees("Back again");
     await dave.page.context().close();
     await carol.close();
   });
