@@ -486,7 +486,12 @@ export class Chat {
   async join(room) {
     const id = room.startsWith("#") ? room : `#${room}`;
     await this.#ask("Join", {room: id});
-    return this.store.record(id).info;
+    const record = this.store.record(id);
+    // What was asked before had the answer for who is no member: nothing.
+    record.fresh = false;
+    record.sure = "";
+    if (record.info.open) await this.#freshen(record).catch(() => null); // asked again at the next opening
+    return record.info;
   }
 
   /** @param {string} room */
