@@ -308,6 +308,17 @@ module.exports = async (stage) => {
     const widths = made.slice(0, 4).map((one) => one[3]);
     ok(widths.every((one, index) => index === 0 || one <= widths[index - 1]) && widths[3] < widths[1], `widths ${widths}`);
     equal(made[4], "too large", "one that cannot fit");
+    // Enter while it is prepared: it is sent, with its words, as soon as it is ready.
+    await bob.locator(at.text).fill("Sent with its picture");
+    await bob.evaluate((text) => {
+      const pasted = new DataTransfer();
+      pasted.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], "noise.png", { type: "image/png" }));
+      const field = document.querySelector("#text");
+      field.dispatchEvent(new ClipboardEvent("paste", { clipboardData: pasted, bubbles: true, cancelable: true }));
+      field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    }, base64);
+    await (await alice.sees("Sent with its picture")).locator("img.picture").waitFor();
+    equal(await bob.locator(at.text).inputValue(), "", "what is in the field");
   });
 
   await stage.step("on a phone: a message to oneself stands once, and a room can be opened, by the dialog and by the address", async () => {
