@@ -426,7 +426,7 @@ export class Chat {
   /** @param {string} id @param {string} text */
   setDraft(id, text) {
     const record = this.store.record(id);
-    record.info.draft = text.slice(0, this.#limits.draftLength);
+    record.info.draft = text; // whole while this page lives; what is kept is bounded
     this.link.note({draft: id, text: record.info.draft});
     this.#keep(id);
     this.store.touch(id);
@@ -439,7 +439,7 @@ export class Chat {
     if (!record) return;
     this.#state.delete(id);
     const {readMid, peerRead, peerDelivered, info: {draft}} = record;
-    this.#state.set(id, {draft, readMid, peerRead, peerDelivered});
+    this.#state.set(id, {draft: draft.slice(0, this.#limits.draftLength), readMid, peerRead, peerDelivered});
     if (this.#state.size > this.#limits.drafts) this.#state.delete(/** @type {string} */ (this.#state.keys().next().value));
     if (this.#keeping) return;
     this.#keeping = true;
@@ -456,7 +456,7 @@ export class Chat {
   #restore(id, {draft = "", readMid = "", peerRead = "", peerDelivered = ""}) {
     const record = this.store.record(id);
     Object.assign(record, {readMid, peerRead, peerDelivered});
-    record.info.draft = draft;
+    record.info.draft ||= draft; // unless the user has written already
   }
 
   /** @param {string[]} ids */
@@ -486,7 +486,12 @@ export class Chat {
   async join(room) {
     const id = room.startsWith("#") ? room : `#${room}`;
     await this.#ask("Join", {room: id});
-    return this.store.record(id).info;
+    const record = this.store.record(id);
+    // What was asked before had the answer for who is no member: nothing.
+    record.fresh = false;
+    record.sure = "";
+    if (record.info.open) await this.#freshen(record).catch(() => null); // asked again at the next opening
+    return record.info;
   }
 
   /** @param {string} room */

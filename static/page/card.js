@@ -5,3 +5,8 @@ import {Texts, applyTexts, applyTheme, readSettings} from "./texts.js";
 const settings = readSettings();
 applyTexts(new Texts(new URLSearchParams(location.search).get("lang") || settings.language || navigator.language));
 applyTheme(settings.theme);
+
+// The keyboards of phones add a space to a word that they propose: with it the name would be another person's.
+document.querySelector("form")?.addEventListener("submit", () => {
+  for (const field of document.querySelectorAll("input")) field.value = field.value.trim();
+});

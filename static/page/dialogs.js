@@ -11,6 +11,7 @@ import {NAMES, avatar, button, make} from "./texts.js";
  * @property {Texts} texts
  * @property {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} settings
  * @property {(id: string) => void} select
+ * @property {(room: string) => void} left
  * @property {(theme?: string) => void} applyTheme
  * @property {() => void} writeSettings
  * @property {() => Promise<import("./notices.js").Notices|null>} notices
@@ -195,7 +196,10 @@ export class Dialogs {
     if (id.startsWith("#")) {
       const leave = button(texts.say("leave"), {className: "plain"});
       leave.addEventListener("click", () => {
-        this.#ask(chat.leave(id), said, () => { dialog.close(); });
+        this.#ask(chat.leave(id), said, () => {
+          dialog.close();
+          page.left(id);
+        });
       });
       buttons.append(leave);
       return;

@@ -417,7 +417,9 @@ async function select(id, key) {
   if (id !== query.get("rid")) {
     const from = query.get("rid");
     query.set("rid", id);
-    history[from && !NARROW.matches ? "replaceState" : "pushState"]({inside: true}, "", address(id));
+    // A replaced entry stays what it was: the one before it may not be this page's.
+    if (from && !NARROW.matches) history.replaceState(history.state, "", address(id));
+    else history.pushState({inside: true}, "", address(id));
   }
   await show(id, key);
 }
@@ -463,6 +465,15 @@ async function join(id) {
     joined.delete(id);
     if (chat.status.state === "connected" && view.id === id) tell.problem(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** Closes a room that the user has left; opened again, it is joined again. @param {string} id */
+function left(id) {
+  joined.delete(id);
+  if (query.get("rid") !== id) return;
+  query.delete("rid");
+  history.replaceState(null, "", address(null));
+  show(null).then(() => { list.focusRow(); });
 }
 
 function back() {
@@ -729,7 +740,7 @@ addEventListener("keydown", (event) => {
 async function openDialog(name) {
   const loaded = await import("./dialogs.js").catch(() => null);
   if (!loaded) tell.problem(texts.say("notLoaded"));
-  else new loaded.Dialogs({chat, texts, settings, select, applyTheme, writeSettings: () => { writeSettings(settings); }, notices})
+  else new loaded.Dialogs({chat, texts, settings, select, left, applyTheme, writeSettings: () => { writeSettings(settings); }, notices})
     .open(name, view.id);
 }
 

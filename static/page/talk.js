@@ -488,6 +488,7 @@ export class Composer {
   /** @type {Message|null} */ #editing = null;
   /** @type {Attachment[]} */ #attachments = [];
   #preparing = 0;
+  #isDue = false; // it is sent as soon as what is attached is prepared
 
   /**
    * @param {ChatApi} chat
@@ -555,7 +556,7 @@ export class Composer {
 
   /** Another tab, or the start, may have brought a draft. */
   draftChanged() {
-    if (this.#id === null || this.#editing || document.activeElement === this.text && this.text.value) return;
+    if (this.#id === null || this.#editing) return;
     const draft = this.chat.conversation(this.#id)?.draft ?? "";
     if (draft === this.text.value) return;
     this.text.value = draft;
@@ -593,6 +594,7 @@ export class Composer {
 
   #forget() {
     this.#reply = this.#editing = null;
+    this.#isDue = false;
     this.replying.hidden = true;
     for (const {url} of this.#attachments) if (url) URL.revokeObjectURL(url);
     this.#attachments = [];
@@ -627,7 +629,8 @@ export class Composer {
   #send() {
     const id = this.#id;
     const words = this.text.value.trim();
-    if (id === null || this.#preparing || !words && !this.#attachments.length) return;
+    this.#isDue = this.#preparing > 0;
+    if (id === null || this.#isDue || !words && !this.#attachments.length) return;
     try {
       if (this.#editing) {
         this.chat.edit(this.#editing, words);
@@ -673,12 +676,14 @@ export class Composer {
     if (id === null) return;
     this.tell.problem(files.length > MOST_FILES ? this.texts.say("tooMany", {n: MOST_FILES}) : "");
     this.#preparing += 1;
+    let isComplete = false;
     try {
       const loaded = await import("../kschat/pictures.js").catch(() => null);
       if (!loaded) {
         this.tell.problem(this.texts.say("notLoaded"));
         return;
       }
+      isComplete = files.length <= MOST_FILES;
       for (const file of files.slice(0, MOST_FILES)) {
         const name = file.name || this.texts.say("file");
         try {
@@ -686,6 +691,7 @@ export class Composer {
           if (this.#id !== id) return;
           this.#preview(part);
         } catch (error) {
+          isComplete = false;
           if (error instanceof Refused && error.problem.code === "too large") {
             this.tell.problem(this.texts.say("tooLarge", {name, size: this.texts.size(file.size), limit: this.texts.size(this.chat.limit)}));
           } else {
@@ -695,6 +701,8 @@ export class Composer {
       }
     } finally {
       this.#preparing -= 1;
+      this.#isDue &&= isComplete; // what is not as it was meant to be, the user looks at first
+      if (this.#isDue && !this.#preparing) this.#send();
     }
     this.focus();
   }

@@ -165,6 +165,18 @@ module.exports = async (stage) => {
     await bob.sees("From the second tab");
     await bob.write("From the first tab");
     await tab.sees("From the first tab");
+    // A draft is the same in both, key by key, though the field has the focus in each; and gone when it was sent.
+    await tab.locator(at.text).focus();
+    await bob.locator(at.text).pressSequentially("From both");
+    await stage.until(async () => await tab.locator(at.text).inputValue() === "From both", "the draft in the other tab");
+    await bob.locator(at.text).press("Enter");
+    await stage.until(async () => await tab.locator(at.text).inputValue() === "", "the draft to be gone in the other tab");
+    // One that is longer than what is kept over a reload is whole when one comes back.
+    await tab.locator(at.text).fill("x".repeat(30000));
+    await tab.opens("carol");
+    await tab.opens("alice");
+    equal((await tab.locator(at.text).inputValue()).length, 30000, "the draft's length");
+    await tab.locator(at.text).fill("");
     const device = await Person.open(stage, await stage.device(), demo(2, "bob", "alice"), "bob's other device");
     await device.sees("From the second tab");
     await device.write("From another device");
@@ -296,6 +308,17 @@ module.exports = async (stage) => {
     const widths = made.slice(0, 4).map((one) => one[3]);
     ok(widths.every((one, index) => index === 0 || one <= widths[index - 1]) && widths[3] < widths[1], `widths ${widths}`);
     equal(made[4], "too large", "one that cannot fit");
+    // Enter while it is prepared: it is sent, with its words, as soon as it is ready.
+    await bob.locator(at.text).fill("Sent with its picture");
+    await bob.evaluate((text) => {
+      const pasted = new DataTransfer();
+      pasted.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], "noise.png", { type: "image/png" }));
+      const field = document.querySelector("#text");
+      field.dispatchEvent(new ClipboardEvent("paste", { clipboardData: pasted, bubbles: true, cancelable: true }));
+      field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    }, base64);
+    await (await alice.sees("Sent with its picture")).locator("img.picture").waitFor();
+    equal(await bob.locator(at.text).inputValue(), "", "what is in the field");
   });
 
   await stage.step("on a phone: a message to oneself stands once, and a room can be opened, by the dialog and by the address", async () => {
@@ -313,11 +336,24 @@ module.exports = async (stage) => {
     await carol.write("First in the room");
     await carol.ticks("First in the room", "sent");
     const dave = await Person.open(stage, await stage.device(), demo(1, "dave", "#team"), "dave");
-    await stage.until(async () => await dave.count("First in the room") || await dave.locator("#empty").isVisible(), "Dave to be in the room");
+    await dave.sees("First in the room"); // what was written before he joined
     await dave.write("Hello team");
     await (await carol.sees("Hello team")).locator(".from").filter({ hasText: "dave" }).waitFor();
     await carol.write("Hello Dave");
     await dave.sees("Hello Dave");
+    // Who has left it, and opens it again, is in it again.
+    await dave.locator("#info").click();
+    await dave.locator("#details .buttons button").click();
+    await dave.locator("#details").waitFor({ state: "detached" });
+    await dave.locator("#welcome").waitFor();
+    await dave.opens("#team");
+    let calls = 0;
+    await stage.until(async () => {
+      await carol.write(`Dave? ${++calls}`);
+      return dave.count("Dave?");
+    }, "Dave to be in the room again");
+    await dave.write("Back again");
+    await carol.sees("Back again");
     await dave.page.context().close();
     await carol.close();
   });
