@@ -8,7 +8,7 @@
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
 import {Link} from "./link.js";
-import {Database, LIMITS, Outbox, Refused, Store, quotation, read, refusal, sizeOf, write} from "./store.js";
+import {Database, LIMITS, Outbox, Refused, Store, clean, quotation, read, refusal, sizeOf, write} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
 /** @import {Entry, Record_} from "./store.js" */
@@ -169,7 +169,8 @@ export class Chat {
     const {names} = this.#options;
     const given = typeof names === "function" ? names(id) : names instanceof Map ? names.get(id)
       : names && Object.hasOwn(names, id) ? /** @type {Record<string, string>} */ (names)[id] : null;
-    return given || this.store.nameOf(id) || id;
+    // An id of nothing but what is not shown: its characters' numbers.
+    return clean(given || this.store.nameOf(id) || id) || [...id].map((one) => `U+${one.codePointAt(0)?.toString(16)}`).join(" ");
   }
 
   /** @param {string} id */
