@@ -463,6 +463,16 @@ module.exports = async (stage) => {
     await bob.locator(at.text).fill("");
   });
 
+  await stage.step("search finds people and what is loaded, and shows it", async () => {
+    await bob.locator(at.search).fill("Something new");
+    await bob.locator("#results [data-key]").first().click();
+    await stage.until(() => bob.evaluate(() => document.activeElement?.textContent?.includes("Something new")), "the message that was found");
+    await bob.locator(at.search).fill("smith");
+    await bob.locator(`#results [data-id="alice"]`).click();
+    await stage.until(async () => await bob.locator(at.title).innerText() === "Alice Smith", "the conversation with who was found");
+    equal(await bob.locator(at.search).inputValue(), "", "the words of the search");
+  });
+
   await stage.step("more unread than are counted: the list, the title and the conversation say so, and none is read before it was drawn", async () => {
     const frank = new Writer(urls[0], "frank", await stage.ask("token", { user: "frank" }));
     await frank.connected();
@@ -511,16 +521,7 @@ module.exports = async (stage) => {
     await old.locator("#rid").fill("emil");
     equal(await old.locator("#choose-too a").getAttribute("href"), "?uid=emil&rid=dora", "the other side");
     await device.close();
-  });
-
-  await stage.step("search finds people and what is loaded, and shows it", async () => {
-    await bob.locator(at.search).fill("Something new");
-    await bob.locator("#results [data-key]").first().click();
-    await stage.until(() => bob.evaluate(() => document.activeElement?.textContent?.includes("Something new")), "the message that was found");
-    await bob.locator(at.search).fill("smith");
-    await bob.locator(`#results [data-id="alice"]`).click();
-    await stage.until(async () => await bob.locator(at.title).innerText() === "Alice Smith", "the conversation with who was found");
-    equal(await bob.locator(at.search).inputValue(), "", "the words of the search");
+    await bob.opens("alice");
   });
 
   await stage.step("the title counts what was not seen; sound and notifications come as the user chose", async () => {
