@@ -178,6 +178,7 @@ module.exports = async (stage) => {
         await context.setOffline(true);
         await page.is("offline");
         await page.write("On the next day");
+        await page.sees("On the next day");
         equal(await page.locator(at.day).allInnerTexts(), ["Yesterday", "Today"], "days");
       }
       await context.close();
