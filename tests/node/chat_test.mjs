@@ -436,3 +436,8 @@ test("what was missed while away stands between what was there and what comes li
   await clock.advance(20);
   assert.deepEqual([texts(chat, "bob")[0], texts(chat, "bob").at(-1), chat.messages("bob").length], ["m500", "m1200", 701]);
 });
+
+test("a name is shown without what turns the text around it; an id of nothing else by its numbers", async () => {
+  const { chat } = await begin({ names: { carol: "Ca\u202erol\n" } });
+  assert.deepEqual(["carol", "b\u2067o\u200eb", "\u202e"].map((id) => chat.name(id)), ["Carol", "bob", "U+202e"]);
+});
