@@ -321,15 +321,32 @@ def readers(request: Request[incoming.Readers]) -> Deferred[Answer]:
 
 
 def history(request: Request[incoming.History]) -> Deferred[Answer]:
-    """``History``: a page of a conversation, newest last."""
-    context, user, payload = request.context, request.session.user, request.payload
+    """``History``: a page of a conversation, newest last.
 
-    def found(page: Page) -> Answer:
+    A socket that asked for receipts, and may have missed some, is told first how far the peer has got and read it.
+    """
+    context, session, payload = request.context, request.session, request.payload
+    user, peer = session.user, _id(payload.pId, "pId")
+
+    def found(page: Page) -> Answer | Deferred[Answer]:
+        if not session.options.receipts or not (page.delivered or page.read):
+            return answer(page)
+        return context.presence.blocks.between(user, (peer,)).addCallback(reached, page)
+
+    def reached(blocks: Blocks, page: Page) -> Answer:
+        socket = session.socket
+        if page.delivered and socket.accepted:
+            socket.emit(outgoing.status(peer, page.delivered, Status.DELIVERED))
+        # Whom the peer blocks would see by it that the peer is here.
+        if page.read and not blocks.blockers and socket.accepted:
+            socket.emit(outgoing.status(peer, page.read, Status.READ))
+        return answer(page)
+
+    def answer(page: Page) -> Answer:
         listed = [(None, message) for message in page.messages]
         pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=True)
         return Answer(outgoing.page(pieces, page.more or cut), attachments)
 
-    peer = _id(payload.pId, "pId")
     before, limit = payload.before, payload.limit
     return _ask(request, lambda: context.store.history(user, peer, before=before, limit=limit)).addCallback(found)
 

@@ -190,7 +190,7 @@ class Delivery:
         if self.closed:
             self.ensure_open()
         waiting = self._waiting
-        if len(waiting) + len(self._large) >= self._bounds.max_waiting:
+        if (self.waiting if self._large else len(waiting)) >= self._bounds.max_waiting:
             raise Refused(Error.BUSY, "Too many messages wait to be stored; try again.")
         message = submission.message
         size = message.size if message.attachments else len(message.msg)
@@ -340,7 +340,8 @@ class Delivery:
         large = self._large
         if not large or self._large_in_flight:
             return False
-        if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind:
+        # Who sends small messages does not wait until large ones are written to everybody in a room.
+        if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind or self._hub.is_full:
             return False
         batch: list[Submission] = []
         size, since = 0, self._clock.seconds()

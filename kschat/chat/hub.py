@@ -31,7 +31,6 @@ from kschat.chat.interfaces import (
 )
 from kschat.chat.limiter import Limiter
 from kschat.chat.message import Message
-from kschat.chat.mids import milliseconds_of
 from kschat.chat.notifier import Notifier
 from kschat.chat.outgoing import Status
 from kschat.chat.reads import ReadQueue
@@ -198,8 +197,13 @@ class Hub:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits to be written that nothing is to be stored for now."""
-        return bool(self._undelivered) or self._spread.is_full
+        """Whether so many messages wait to be written that nothing is to be stored for now."""
+        return bool(self._undelivered)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether large messages wait for so many sockets that no other large one is to be stored for now."""
+        return self._spread.is_full
 
     def deliver_rest(self) -> None:
         """Write all that waits for later turns, now."""
@@ -223,7 +227,7 @@ class Hub:
         self._eased()
 
     def _eased(self) -> None:
-        if not self.is_behind:
+        if not self._undelivered:
             self.caught_up()
 
     def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> tuple[Sequence[Stored], int]:
@@ -242,6 +246,8 @@ class Hub:
                 message = stored.message
                 size = message.size if message.attachments else len(message.msg)
                 cost = 1 if size < COPY_BYTES else copies_of(size)
+                wide = cost > 1 and self._is_wide(stored, cost)
+                late: list[tuple[Inbox, int, list[ChatSession]]] | None = None
                 for user, offset in stored.places:
                     inbox = inboxes.get(user)
                     if inbox is None:
@@ -252,10 +258,12 @@ class Hub:
                     sessions = inbox.sessions.values() if socket is None else inbox.sessions_of(socket)
                     count = len(sessions)
                     written += count
-                    if count > FREE_COPIES:
+                    if wide or count > FREE_COPIES:
                         self._limiter.copied_by(message.sender, count * cost)
-                    if (offset or not keeps) and (inbox.late or (cost > 1 and count * cost > MAX_WRITES)):
-                        self._deliver_late(inbox, message, list(sessions), offset=offset if keeps else None)
+                    if (offset or not keeps) and (wide or inbox.late):
+                        if late is None:
+                            late = []
+                        late.append((inbox, offset, list(sessions)))
                         continue
                     copies += count * cost
                     if offset and keeps:
@@ -268,6 +276,8 @@ class Hub:
                         piece = outgoing.piece(message, None)
                         for session in sessions:
                             session.stream.on_transient(message, piece)
+                if late is not None:
+                    self._deliver_late(message, late, size)
                 if rest:
                     break
         if written:
@@ -277,38 +287,50 @@ class Hub:
             self._ingest.take(placeless)
         return rest, copies
 
-    def _deliver_late(
-        self, inbox: Inbox, message: Message, sessions: Sequence[ChatSession], *, offset: int | None
-    ) -> None:
+    def _is_wide(self, stored: Stored, cost: int) -> bool:
+        """Whether a large message has more copies here than one turn may write, of which each counts as ``cost``."""
+        found = (self._inboxes.get(user) for user, _ in stored.places)
+        return sum([len(inbox.sessions) for inbox in found if inbox is not None]) * cost > MAX_WRITES
+
+    def _deliver_late(self, message: Message, late: Sequence[tuple[Inbox, int, list[ChatSession]]], size: int) -> None:
         """Write a message in later turns, since it is large and has many sockets; and what is for them after it.
 
         Others' messages do not wait for it.
+
+        Args:
+            message: this one.
+            late: inboxes that it is in, its offset in each, and their sockets.
+            size: its bytes.
         """
-        piece = outgoing.piece(message, offset)
+        keeps = self.store.keeps
+        offsets = {session: offset for _, offset, sessions in late for session in sessions}
 
         def write(session: ChatSession) -> None:
-            if offset is None:
-                session.stream.on_transient(message, piece)
+            offset = offsets[session]
+            if keeps:
+                session.stream.on_message(offset, message, outgoing.piece(message, offset))
             else:
-                session.stream.on_message(offset, message, piece)
+                session.stream.on_transient(message, outgoing.piece(message, None))
 
         def done() -> None:
-            inbox.late -= 1
+            for inbox, _, _ in late:
+                inbox.late -= 1
 
-        if self._spread.later(sessions, write, size=len(piece), done=done):
-            inbox.late += 1
-        elif offset is not None:
-            for session in sessions:
+        if self._spread.later(list(offsets), write, size=size, done=done):
+            for inbox, _, _ in late:
+                inbox.late += 1
+        elif keeps:
+            for session, offset in offsets.items():
                 session.stream.on_inbox_end(offset)
         else:
-            self._counters.full["copies"] += len(sessions)
+            self._counters.full["copies"] += len(offsets)
 
     def _took(self, until: str, message: Message, count: int) -> None:
         """So many messages, of which ``message`` is the first, are that far now. One look at the clock is for all."""
-        seconds = self.wall() - milliseconds_of(message.mid) / 1000
+        seconds = self.wall() - message.time / 1000
         if seconds < LIVE_SECONDS:
             # Another daemon's clock may be ahead.
-            self._counters.message_seconds[until].observe(max(seconds, 0.0), count)
+            self._counters.message_seconds[until].observe(max(0.0, seconds), count)
 
     def missed(self, users: Iterable[str]) -> None:
         """See ``RouterListener``."""

@@ -113,10 +113,18 @@ class InboxPage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
-    """A part of a conversation, oldest first. ``more``: there are older ones."""
+    """A part of a conversation, oldest first.
+
+    Attributes:
+        more: there are older ones.
+        read, delivered: the mid of the newest message in it that the user wrote to another one, who has read it, or got
+            it; "" if there is none, and in a room.
+    """
 
     messages: tuple[Message, ...]
     more: bool
+    read: str = ""
+    delivered: str = ""
 
 
 class Conversation(msgspec.Struct, frozen=True, gc=False):

@@ -40,11 +40,6 @@ def number_of(mid: Mid) -> MidNumber:
     return int(mid[:NUMBER_DIGITS], 16)
 
 
-def milliseconds_of(mid: Mid) -> int:
-    """When the message of a mid that is one was made, in milliseconds since 1970."""
-    return number_of(mid) >> COUNT_BITS
-
-
 def parse_number(text: str) -> MidNumber | None:
     """The number of what a client gives for a mid; None where it is none."""
     return number_of(text) if _MID.fullmatch(text) else None

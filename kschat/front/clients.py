@@ -20,6 +20,9 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: In ``trusted_proxies``: whatever connects to a UNIX socket.
 UNIX: Final = "unix"
 
+#: In place of an address that is none. All such connections count as one client.
+UNKNOWN: Final = "unknown"
+
 #: Of an IPv6 address these bits count as one client: a network of that size is what one customer is given, who may use
 #: any address in it (RFC 6177; RFC 4291, section 2.5.4).
 PREFIX: Final = 64
@@ -108,8 +111,11 @@ class ClientAddresses:
     def of_connection(self, peer: Any) -> ClientAddress:
         """The address that a connection comes from. ``peer``: what Twisted says (``IAddress``)."""
         host = getattr(peer, "host", None)
-        if not host:
+        if host is None:
             return NOBODY
+        if _parsed(host) is None or not host.isprintable():
+            # Of the PROXY protocol's text Twisted takes any word for an address.
+            host = UNKNOWN
         return ClientAddress(host, peer.port, address_key(host))
 
     def is_proxy(self, hop: ClientAddress) -> bool:

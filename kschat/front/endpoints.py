@@ -105,6 +105,11 @@ class _ProxiedConnection(HAProxyProtocolWrapper):
         self._reading = True
         try:
             super().dataReceived(data)
+        except ValueError:
+            # Twisted expects none of a port that is no number, or of an address that is no text.
+            if has_proxy_header(self):
+                raise
+            self.loseConnection()
         finally:
             self._reading = False
 

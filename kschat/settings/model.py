@@ -477,7 +477,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         float,
         About(
             "What a user's events are multiplied by: each inbox that a message to a room goes to, each socket "
-            "that is told of typing or shown a receipt or carbon, each id of `Presence`.",
+            "that is told of typing or shown a receipt or carbon, each id of `Presence`. What is large and has many "
+            "sockets counts once for each 2 kB and socket.",
             "copies a second",
             0,
             10**7,

@@ -8,7 +8,7 @@
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
 import {Link} from "./link.js";
-import {Database, LIMITS, Outbox, Refused, Store, quotation, read, refusal, sizeOf, write} from "./store.js";
+import {Database, LIMITS, Outbox, Refused, Store, clean, quotation, read, refusal, sizeOf, write} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
 /** @import {Entry, Record_} from "./store.js" */
@@ -169,7 +169,8 @@ export class Chat {
     const {names} = this.#options;
     const given = typeof names === "function" ? names(id) : names instanceof Map ? names.get(id)
       : names && Object.hasOwn(names, id) ? /** @type {Record<string, string>} */ (names)[id] : null;
-    return given || this.store.nameOf(id) || id;
+    // An id of nothing but what is not shown: its characters' numbers.
+    return clean(given || this.store.nameOf(id) || id) || [...id].map((one) => `U+${one.codePointAt(0)?.toString(16)}`).join(" ");
   }
 
   /** @param {string} id */
@@ -426,7 +427,7 @@ export class Chat {
   /** @param {string} id @param {string} text */
   setDraft(id, text) {
     const record = this.store.record(id);
-    record.info.draft = text.slice(0, this.#limits.draftLength);
+    record.info.draft = text; // whole while this page lives; what is kept is bounded
     this.link.note({draft: id, text: record.info.draft});
     this.#keep(id);
     this.store.touch(id);
@@ -439,7 +440,7 @@ export class Chat {
     if (!record) return;
     this.#state.delete(id);
     const {readMid, peerRead, peerDelivered, info: {draft}} = record;
-    this.#state.set(id, {draft, readMid, peerRead, peerDelivered});
+    this.#state.set(id, {draft: draft.slice(0, this.#limits.draftLength), readMid, peerRead, peerDelivered});
     if (this.#state.size > this.#limits.drafts) this.#state.delete(/** @type {string} */ (this.#state.keys().next().value));
     if (this.#keeping) return;
     this.#keeping = true;
@@ -456,7 +457,7 @@ export class Chat {
   #restore(id, {draft = "", readMid = "", peerRead = "", peerDelivered = ""}) {
     const record = this.store.record(id);
     Object.assign(record, {readMid, peerRead, peerDelivered});
-    record.info.draft = draft;
+    record.info.draft ||= draft; // unless the user has written already
   }
 
   /** @param {string[]} ids */
@@ -486,7 +487,12 @@ export class Chat {
   async join(room) {
     const id = room.startsWith("#") ? room : `#${room}`;
     await this.#ask("Join", {room: id});
-    return this.store.record(id).info;
+    const record = this.store.record(id);
+    // What was asked before had the answer for who is no member: nothing.
+    record.fresh = false;
+    record.sure = "";
+    if (record.info.open) await this.#freshen(record).catch(() => null); // asked again at the next opening
+    return record.info;
   }
 
   /** @param {string} room */
@@ -607,21 +613,18 @@ export class Chat {
     if (!record) return;
     if (STATUS === 3) {
       if (mid > record.peerRead) record.peerRead = mid;
-      for (let at = record.list.length - 1; at >= 0; at--) {
-        const one = /** @type {Message} */ (record.list[at]);
-        if (!one.own || one.mid === null || one.mid > mid) continue;
-        if (one.state === "read") break;
-        one.state = "read";
-        this.store.alter(one);
-      }
     } else if (STATUS === 2) {
       if (mid > record.peerDelivered) record.peerDelivered = mid;
-      const one = record.mids.get(mid);
-      if (one?.own && one.state === "sent") {
-        one.state = "delivered";
-        this.store.alter(one);
-      }
     } else return;
+    // What was written earlier has arrived, or was read, too.
+    const state = STATUS === 3 ? "read" : "delivered";
+    for (let at = record.list.length - 1; at >= 0; at--) {
+      const one = /** @type {Message} */ (record.list[at]);
+      if (!one.own || one.mid === null || one.mid > mid) continue;
+      if (one.state === state || one.state === "read") break;
+      one.state = state;
+      this.store.alter(one);
+    }
     this.#keep(record.info.id);
   }
 

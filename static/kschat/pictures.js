@@ -12,12 +12,15 @@ const USUAL = 1_000_000; // bytes of a packet that servers take, for a picture t
 /** @param {Blob & {name?: string}} blob @param {number} limit Bytes of a packet. @returns {Promise<FilePart>} Rejected with Refused. */
 export async function prepare(blob, limit = Infinity) {
   const name = (blob.name ?? "").slice(-200) || `file.${blob.type.split("/")[1]?.replace(/[^a-z0-9].*/, "") || "bin"}`;
-  const picture = /^image\/(png|jpeg|webp|gif|avif|bmp)$/.test(blob.type);
-  const most = (picture && limit === Infinity ? USUAL : limit) - ROOM;
-  const bitmap = picture && typeof createImageBitmap === "function" ? await createImageBitmap(blob).catch(() => null) : null;
+  const isNamed = /^image\/(png|jpeg|webp|gif|avif|bmp)$/.test(blob.type);
+  const most = (isNamed && limit === Infinity ? USUAL : limit) - ROOM;
+  const canDraw = typeof createImageBitmap === "function";
+  const bitmap = isNamed && canDraw ? await createImageBitmap(blob).catch(() => null) : null;
+  // What is called a picture, and is none that this browser draws, is sent as a file.
+  const type = isNamed && canDraw && !bitmap ? "application/octet-stream" : blob.type;
   try {
     const sides = bitmap ? {width: bitmap.width, height: bitmap.height} : {};
-    if (blob.size <= most) return {name, type: blob.type, size: blob.size, data: await blob.arrayBuffer(), ...sides};
+    if (blob.size <= most) return {name, type, size: blob.size, data: await blob.arrayBuffer(), ...sides};
     let scale = bitmap ? Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height)) : 0;
     for (let tries = 0; bitmap && tries < TRIES; tries++, scale *= 0.7) {
       const width = Math.max(1, Math.round(bitmap.width * scale)), height = Math.max(1, Math.round(bitmap.height * scale));

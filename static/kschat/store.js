@@ -38,6 +38,9 @@ function plain(value, level = 0) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner, level + 1)]));
 }
 
+/** A name as it is shown: without what turns the direction of the text around it, or starts another line. @param {string} name */
+export function clean(name) { return name.replace(/[\u0000-\u001f\u007f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, ""); }
+
 /** What a message says. @param {any} msg @returns {{text: string, quote: string|null, file: FilePart|null}} */
 export function read(msg) {
   if (typeof msg === "string") return {...split(msg), file: null};
@@ -48,7 +51,7 @@ export function read(msg) {
     const data = bytesOf(file.data);
     /** @type {FilePart} */
     const part = {
-      name: file.name.slice(0, 255).split(/[\\/]/).at(-1).replace(/[\u0000-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "") || "file",
+      name: clean(file.name.slice(0, 255).split(/[\\/]/).at(-1) ?? "") || "file",
       type: typeof file.type === "string" ? file.type.slice(0, 100) : "",
       size: data?.byteLength ?? (Number.isSafeInteger(file.size) ? file.size : 0),
       data,

@@ -1,5 +1,6 @@
 // The dialogs: a new conversation, the settings, the list of keys, what can be done with a person or a room.
 
+import {clean} from "../kschat/store.js";
 import {NAMES, avatar, button, make} from "./texts.js";
 
 /** @import {ChatApi} from "../kschat/types.js" */
@@ -11,10 +12,17 @@ import {NAMES, avatar, button, make} from "./texts.js";
  * @property {Texts} texts
  * @property {{theme?: string, language?: string, sound?: boolean, notify?: boolean}} settings
  * @property {(id: string) => void} select
+ * @property {(room: string) => void} left
+ * @property {(ids: string[]) => void} setBlocked
  * @property {(theme?: string) => void} applyTheme
  * @property {() => void} writeSettings
  * @property {() => Promise<import("./notices.js").Notices|null>} notices
  */
+
+/** An id with what is not seen of it as numbers: it may be another's than it seems. @param {string} id */
+function visible(id) {
+  return [...id].map((one) => clean(one) || `U+${one.codePointAt(0)?.toString(16)}`).join("");
+}
 
 export class Dialogs {
   /** @param {Page} page */
@@ -165,12 +173,18 @@ export class Dialogs {
     const place = make("div");
     inside.append(make("h3", "", texts.say("blocked")), place);
     try {
-      const ids = await page.chat.blocked();
+      let ids = await page.chat.blocked();
       if (!ids.length) place.append(make("p", "hint", texts.say("nobodyBlocked")));
       for (const id of ids) {
         const entry = make("p", "entry", make("bdi", "", page.chat.name(id)));
         const free = button(texts.say("unblock", {name: page.chat.name(id)}), {className: "plain"});
-        free.addEventListener("click", () => { this.#ask(page.chat.unblock(id), entry, () => { entry.remove(); }); });
+        free.addEventListener("click", () => {
+          this.#ask(page.chat.unblock(id), entry, () => {
+            entry.remove();
+            ids = ids.filter((other) => other !== id);
+            page.setBlocked(ids);
+          });
+        });
         entry.append(free);
         place.append(entry);
       }
@@ -184,7 +198,7 @@ export class Dialogs {
     const {texts, page} = this;
     const {chat} = page;
     const who = make("p", "entry", avatar(id, chat.name(id)));
-    const name = make("bdi", "", chat.name(id) === id ? id : `${chat.name(id)} (${id})`);
+    const name = make("bdi", "", chat.name(id) === id ? id : `${chat.name(id)} (${visible(id)})`);
     name.style.flex = "1";
     who.append(name);
     const buttons = make("div", "buttons");
@@ -195,21 +209,31 @@ export class Dialogs {
     if (id.startsWith("#")) {
       const leave = button(texts.say("leave"), {className: "plain"});
       leave.addEventListener("click", () => {
-        this.#ask(chat.leave(id), said, () => { dialog.close(); });
+        this.#ask(chat.leave(id), said, () => {
+          dialog.close();
+          page.left(id);
+        });
       });
       buttons.append(leave);
       return;
     }
+    /** @type {string[]} */
+    let ids = [];
     const draw = (/** @type {boolean} */ isBlocked) => {
       const change = button(texts.say(isBlocked ? "unblock" : "block", {name: chat.name(id)}), {className: "plain"});
       change.addEventListener("click", () => {
-        this.#ask(isBlocked ? chat.unblock(id) : chat.block(id), said, () => { draw(!isBlocked); });
+        this.#ask(isBlocked ? chat.unblock(id) : chat.block(id), said, () => {
+          ids = isBlocked ? ids.filter((other) => other !== id) : [...ids, id];
+          draw(!isBlocked);
+          page.setBlocked(ids);
+        });
       });
       buttons.replaceChildren(change);
       said.textContent = isBlocked ? "" : texts.say("blockHint");
     };
     try {
-      draw((await chat.blocked()).includes(id));
+      ids = await chat.blocked();
+      draw(ids.includes(id));
     } catch {
       said.textContent = texts.say("notLoaded");
     }

@@ -11,6 +11,7 @@
 // requests; dialogs.js, notices.js and ../kschat/pictures.js are fetched when they are needed.
 
 import {Chat} from "../kschat/chat.js";
+import {clean} from "../kschat/store.js";
 import {Composer, ConversationView} from "./talk.js";
 import {Texts, applyTexts, applyTheme, avatar, byId, make, onceAFrame, paint, readSettings, writeSettings} from "./texts.js";
 
@@ -223,7 +224,8 @@ class ConversationList {
       const row = make("button", "row start");
       row.type = "button";
       row.dataset.start = words;
-      row.append(avatar(words, words), make("bdi", "name", texts.say(words.startsWith("#") ? "joinRoom" : "startWith", {name: words})));
+      const name = clean(words);
+      row.append(avatar(words, name), make("bdi", "name", texts.say(words.startsWith("#") ? "joinRoom" : "startWith", {name})));
       items.push(make("li", "", row));
     }
     const messages = chat.search(words).slice(0, FOUND);
@@ -417,7 +419,9 @@ async function select(id, key) {
   if (id !== query.get("rid")) {
     const from = query.get("rid");
     query.set("rid", id);
-    history[from && !NARROW.matches ? "replaceState" : "pushState"]({inside: true}, "", address(id));
+    // A replaced entry stays what it was: the one before it may not be this page's.
+    if (from && !NARROW.matches) history.replaceState(history.state, "", address(id));
+    else history.pushState({inside: true}, "", address(id));
   }
   await show(id, key);
 }
@@ -452,6 +456,20 @@ async function show(id, key) {
 /** @type {Set<string>} */
 const joined = new Set();
 
+/** Whom the user has blocked, for the words below the name. @type {Set<string>} */
+let blocked = new Set();
+
+async function readBlocked() {
+  const ids = await chat.blocked().catch(() => null); // not connected any more, or a server without a store
+  if (ids) setBlocked(ids);
+}
+
+/** @param {string[]} ids */
+function setBlocked(ids) {
+  blocked = new Set(ids);
+  drawHeader();
+}
+
 /** Joins a room once in a visit, as soon as there is a connection. @param {string|null} id */
 async function join(id) {
   if (!id?.startsWith("#") || joined.has(id) || chat.status.state !== "connected") return;
@@ -463,6 +481,15 @@ async function join(id) {
     joined.delete(id);
     if (chat.status.state === "connected" && view.id === id) tell.problem(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** Closes a room that the user has left; opened again, it is joined again. @param {string} id */
+function left(id) {
+  joined.delete(id);
+  if (query.get("rid") !== id) return;
+  query.delete("rid");
+  history.replaceState(null, "", address(null));
+  show(null).then(() => { list.focusRow(); });
 }
 
 function back() {
@@ -516,7 +543,7 @@ function drawHeader(anew = false) {
     if (other) {
       other.hidden = id === user || id.startsWith("#");
       other.href = `?${new URLSearchParams({uid: id, rid: user})}`;
-      other.textContent = texts.say("openAs", {name: id});
+      other.textContent = texts.say("openAs", {name: clean(id)});
     }
   }
   const words = conversation?.typing ? texts.say("typing") : presenceWords(id);
@@ -528,6 +555,7 @@ function drawHeader(anew = false) {
 function presenceWords(id) {
   if (id === user) return "";
   if (id.startsWith("#")) return texts.say("aRoom");
+  if (blocked.has(id)) return texts.say("isBlocked");
   const presence = chat.conversation(id)?.presence;
   if (presence?.online) return texts.say("online");
   if (!presence?.lastSeen) return presence?.online === false ? texts.say("isOffline") : "";
@@ -582,6 +610,7 @@ chat.on("change", (changes) => {
   if (changes.status) {
     drawStatus();
     join(view.id);
+    if (chat.status.state === "connected") readBlocked();
   }
   list.changed(changes.order, changes.conversations);
   const {id} = view;
@@ -606,7 +635,7 @@ chat.on("change", (changes) => {
 function count() {
   let unread = 0;
   for (const conversation of chat.conversations) unread += conversation.unread;
-  const title = unread ? `(${unread}) ${TITLE}` : TITLE;
+  const title = unread ? `(${unread >= 1000 ? "999+" : unread}) ${TITLE}` : TITLE; // as the list says it
   if (document.title !== title) document.title = title;
 }
 
@@ -729,7 +758,7 @@ addEventListener("keydown", (event) => {
 async function openDialog(name) {
   const loaded = await import("./dialogs.js").catch(() => null);
   if (!loaded) tell.problem(texts.say("notLoaded"));
-  else new loaded.Dialogs({chat, texts, settings, select, applyTheme, writeSettings: () => { writeSettings(settings); }, notices})
+  else new loaded.Dialogs({chat, texts, settings, select, left, setBlocked, applyTheme, writeSettings: () => { writeSettings(settings); }, notices})
     .open(name, view.id);
 }
 

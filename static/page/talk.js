@@ -16,7 +16,7 @@ const STEP = 30; // messages that come in at an edge, and go at the other
 const NEAR = 40; // pixels from the end that count as the end
 const AHEAD = 1.5; // heights of the window that are drawn before they are seen
 const GAP = 5 * 60_000; // milliseconds after which a person's next message begins another row
-const BACK = 5; // pages of older messages that are loaded at once, to open a conversation where its unread messages begin
+const BACK = 12; // pages of older messages that are loaded at once, to open a conversation where its unread messages begin
 const LONGEST_PAUSE = 100; // milliseconds between two drawings
 const COUNTED = 1000; // unread messages that the server counts: there may be more
 
@@ -59,6 +59,18 @@ export class ConversationView {
     this.top = byId("top");
     this.newer = byId("newer");
     this.empty = byId("empty");
+    this.above = make("p", "above");
+    this.above.hidden = true;
+    const mark = button(texts.say("markRead"), {className: "link"});
+    mark.addEventListener("click", async () => {
+      const id = this.#id;
+      await this.jump();
+      if (id === null || this.#id !== id) return;
+      this.chat.read(id);
+      this.scroll.focus({preventScroll: true});
+    });
+    this.above.append(make("span"), mark);
+    byId("notice").before(this.above);
     this.#drawSoon = onceAFrame(() => { this.#drawPaced(); });
     this.#lookSoon = onceAFrame(() => this.#look());
     this.scroll.addEventListener("scroll", this.#lookSoon, {passive: true});
@@ -75,8 +87,8 @@ export class ConversationView {
 
   get atEnd() { return this.#atEnd; }
 
-  /** Whether its newest message is on the screen, and what was unread has its divider. */
-  get isRead() { return this.#atEnd && this.#settled; }
+  /** Whether its newest message is on the screen, and what was unread has its divider: if that is further up, not all was seen. */
+  get isRead() { return this.#atEnd && this.#settled && this.#sought; }
 
   /** Shows another conversation, at its end or at the first unread message. @param {string} id */
   async show(id) {
@@ -107,6 +119,7 @@ export class ConversationView {
     this.#sought = this.#opening = this.#settled = this.#away = false;
     this.#pages = 0;
     this.#missed = 0;
+    this.above.hidden = true;
   }
 
   /** Draws it again as a whole, in other words or names. */
@@ -222,7 +235,18 @@ export class ConversationView {
       this.#toDivider = false;
     }
     this.#buttonWords(conversation);
+    this.#aboveWords(conversation);
     this.#lookSoon();
+  }
+
+  /** How many are unread, while it is not known where they begin. @param {Conversation|undefined} conversation */
+  #aboveWords(conversation) {
+    const unread = this.#settled && !this.#sought ? conversation?.unread ?? 0 : 0;
+    this.above.hidden = !unread;
+    if (!unread) return;
+    const words = unread >= COUNTED ? this.texts.say("unreadMany") : this.texts.say("unread", {n: unread});
+    const said = /** @type {HTMLElement} */ (this.above.firstElementChild);
+    if (said.textContent !== words) said.textContent = words;
   }
 
   /** Puts the window's messages into the document: what is there already stays. @param {readonly Message[]} list */
@@ -274,21 +298,25 @@ export class ConversationView {
    * @returns {boolean} Whether a page of older messages must come before anything is drawn.
    */
   #needsOlder(conversation, list) {
-    if (!conversation?.loaded || this.#sought || conversation.hasNewer) return false;
-    const {readUpTo, hasOlder} = conversation;
+    if (!conversation?.loaded || this.#sought) return false;
+    const {readUpTo, hasOlder, hasNewer} = conversation;
+    if (!conversation.unread) { // none, or all are read meanwhile
+      this.#sought = true;
+      return false;
+    }
     this.#unread ??= {count: conversation.unread, newest: list.findLast(({own, mid}) => !own && mid !== null)?.mid ?? ""};
     const {count, newest} = this.#unread;
-    const others = count ? list.filter(({own, mid}) => !own && mid !== null && mid <= newest) : [];
+    const others = list.filter(({own, mid}) => !own && mid !== null && mid <= newest);
     let first = null;
-    if (count < COUNTED) first = others[others.length - count];
-    else if (readUpTo !== null && (list[0]?.mid ?? "") <= readUpTo) first = others.find(({mid}) => mid !== null && mid > readUpTo);
+    if (count < COUNTED && !hasNewer) first = others[others.length - count];
+    if (!first && readUpTo !== null && (list[0]?.mid ?? "") <= readUpTo) first = others.find(({mid}) => mid !== null && mid > readUpTo);
     first ??= hasOlder ? null : others[0];
-    if (!count || first) {
+    if (first || !hasOlder) {
       this.#sought = true;
       if (!this.#away) this.#divider = first?.key ?? null;
       return false;
     }
-    return hasOlder && count < COUNTED && this.#pages < BACK && !this.#settled;
+    return hasOlder && !hasNewer && count < COUNTED && this.#pages < BACK && !this.#settled;
   }
 
   /** Shows the first unread message near the top, if it is further up than a screen. @param {readonly Message[]} list */
@@ -415,6 +443,7 @@ export class ConversationView {
       await page;
     } catch {
       // The next scrolling, or the connection when it is back, tries again.
+      this.#pages = BACK;
       await new Promise((resolve) => { setTimeout(resolve, 1000); });
     } finally {
       this.#busy = false;
@@ -482,12 +511,27 @@ const MOST_FILES = 10; // at once
 
 /** @typedef {{part: FilePart, url: string, element: HTMLElement}} Attachment */
 
+/**
+ * What is being written in one conversation, but for its draft, which the module keeps.
+ *
+ * @typedef {object} Writing
+ * @property {Message|null} reply
+ * @property {Message|null} editing
+ * @property {string} edited  The words of what is being edited.
+ * @property {Attachment[]} attachments
+ * @property {number} preparing  Files, as often as some were given, that are not attached yet.
+ * @property {boolean} isDue  Whether it is sent as soon as what is attached is prepared.
+ */
+
+/** @returns {Writing} */
+function nothing() { return {reply: null, editing: null, edited: "", attachments: [], preparing: 0, isDue: false}; }
+
 export class Composer {
   /** @type {string|null} */ #id = null;
-  /** @type {Message|null} */ #reply = null;
-  /** @type {Message|null} */ #editing = null;
-  /** @type {Attachment[]} */ #attachments = [];
-  #preparing = 0;
+  /** Of the open conversation. */
+  #now = nothing();
+  /** Of the others, while the page lives. @type {Map<string, Writing>} */
+  #others = new Map();
 
   /**
    * @param {ChatApi} chat
@@ -538,9 +582,16 @@ export class Composer {
 
   /** Goes to another conversation, with its draft. @param {string|null} id */
   show(id) {
-    this.#forget();
+    const {reply, editing, attachments, preparing} = this.#now;
+    this.#now.isDue = false; // what is no longer looked at is not sent
+    this.#now.edited = editing ? this.text.value : "";
+    if (this.#id !== null && (reply || editing || attachments.length || preparing)) this.#others.set(this.#id, this.#now);
     this.#id = id;
-    this.text.value = id === null ? "" : this.chat.conversation(id)?.draft ?? "";
+    this.#now = this.#others.get(id ?? "") ?? nothing();
+    this.#others.delete(id ?? "");
+    this.text.value = this.#now.editing ? this.#now.edited : this.#draft();
+    this.#above();
+    this.#previews();
     this.#fit();
     this.tell.problem("");
   }
@@ -555,8 +606,8 @@ export class Composer {
 
   /** Another tab, or the start, may have brought a draft. */
   draftChanged() {
-    if (this.#id === null || this.#editing || document.activeElement === this.text && this.text.value) return;
-    const draft = this.chat.conversation(this.#id)?.draft ?? "";
+    if (this.#id === null || this.#now.editing) return;
+    const draft = this.#draft();
     if (draft === this.text.value) return;
     this.text.value = draft;
     this.#fit();
@@ -564,55 +615,62 @@ export class Composer {
 
   /** @param {Message} message */
   reply(message) {
-    this.#editing = null;
-    this.#reply = message;
-    const name = message.own ? this.texts.say("you") : this.chat.name(message.from);
-    this.#above(this.texts.say("replyTo", {name}), message.text || message.file?.name || "");
+    if (this.#now.editing) this.text.value = this.#draft();
+    Object.assign(this.#now, {reply: message, editing: null});
+    this.#above();
+    this.#fit();
     this.focus();
   }
 
   /** Takes back a message that was not sent. @param {Message} message */
   edit(message) {
-    this.#reply = null;
-    this.#editing = message;
+    Object.assign(this.#now, {reply: null, editing: message});
     this.text.value = message.text;
-    this.#above(this.texts.say("editing"), message.text);
+    this.#above();
     this.#fit();
     this.focus();
   }
 
   /** Gives up the reply, the editing, or what is attached; whether there was any. */
   cancel() {
-    const was = Boolean(this.#reply || this.#editing || this.#attachments.length);
-    if (this.#editing) this.text.value = this.#id === null ? "" : this.chat.conversation(this.#id)?.draft ?? "";
-    this.#forget();
+    const {reply, editing, attachments} = this.#now;
+    const was = Boolean(reply || editing || attachments.length);
+    if (editing) this.text.value = this.#draft();
+    for (const attachment of attachments) URL.revokeObjectURL(attachment.url);
+    Object.assign(this.#now, {reply: null, editing: null, attachments: [], isDue: false});
+    this.#above();
+    this.#previews();
     this.#fit();
     if (was) this.focus();
     return was;
   }
 
-  #forget() {
-    this.#reply = this.#editing = null;
-    this.replying.hidden = true;
-    for (const {url} of this.#attachments) if (url) URL.revokeObjectURL(url);
-    this.#attachments = [];
-    this.previews.replaceChildren();
-    this.previews.hidden = true;
-  }
+  #draft() { return this.#id === null ? "" : this.chat.conversation(this.#id)?.draft ?? ""; }
 
-  /** @param {string} title @param {string} words */
-  #above(title, words) {
+  /** What stands above the field: the message that is answered, or edited. */
+  #above() {
+    const {reply, editing} = this.#now;
+    const message = reply ?? editing;
+    this.replying.hidden = !message;
+    if (!message) return;
+    const title = editing ? this.texts.say("editing")
+      : this.texts.say("replyTo", {name: message.own ? this.texts.say("you") : this.chat.name(message.from)});
+    const words = message.text || message.file?.name || "";
     const said = make("div", "said", make("strong", "", title));
     said.append(make("bdi", "", words.slice(0, 200)));
     this.replying.replaceChildren(said, button(this.texts.say("cancel"), {icon: "close", className: "icon-button", action: "cancel"}));
-    this.replying.hidden = false;
+  }
+
+  #previews() {
+    this.previews.replaceChildren(...this.#now.attachments.map(({element}) => element));
+    this.previews.hidden = !this.#now.attachments.length;
   }
 
   #typed() {
     this.#fit();
     const id = this.#id;
     if (id === null) return;
-    if (!this.#editing) this.chat.setDraft(id, this.text.value);
+    if (!this.#now.editing) this.chat.setDraft(id, this.text.value);
     if (this.text.value) this.chat.typing(id);
     this.tell.problem("");
   }
@@ -627,36 +685,63 @@ export class Composer {
   #send() {
     const id = this.#id;
     const words = this.text.value.trim();
-    if (id === null || this.#preparing || !words && !this.#attachments.length) return;
+    const {editing, attachments} = this.#now;
+    this.#now.isDue = this.#now.preparing > 0;
+    if (id === null || this.#now.isDue || !words && !attachments.length) return;
+    this.tell.problem("");
     try {
-      if (this.#editing) {
-        this.chat.edit(this.#editing, words);
+      // Another tab may have sent it, or given it up: then the words are a message of their own.
+      if (editing && editing.state === "failed" && this.chat.messages(id).includes(editing)) {
+        this.chat.edit(editing, words);
+        this.#now.editing = null;
+        this.text.value = this.#draft();
       } else {
-        const [first, ...others] = this.#attachments;
-        const reply = this.#reply ?? undefined;
-        const text = {...(words && {text: words}), ...(reply && {reply})};
-        try {
-          this.chat.send(id, {...text, ...(first && {file: first.part})});
-        } catch (error) {
-          if (!(first && words && error instanceof Refused && error.problem.code === "too large")) throw error;
-          // Each for itself may fit.
-          this.chat.send(id, text);
-          this.chat.send(id, {file: first.part});
-        }
-        for (const {part} of others) this.chat.send(id, {file: part});
+        this.#sendAll(id, words);
       }
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.tell.problem(this.#why(error));
-      return;
     }
-    const edited = this.#editing;
-    this.#forget();
-    this.tell.problem("");
-    this.text.value = edited ? this.chat.conversation(id)?.draft ?? "" : "";
-    if (!edited) this.chat.setDraft(id, "");
+    this.#above();
+    this.#previews();
     this.#fit();
     this.focus();
+  }
+
+  /**
+   * The words with the first file, then each other file. What is sent is gone from the field at once: if one of the next is refused, it
+   * alone is still there.
+   *
+   * @param {string} id
+   * @param {string} words
+   * @throws {Refused}
+   */
+  #sendAll(id, words) {
+    const {attachments} = this.#now;
+    const [first] = attachments;
+    const reply = this.#now.reply ?? undefined;
+    const text = {...(words && {text: words}), ...(reply && {reply})};
+    const said = () => {
+      if (!this.#now.editing) this.chat.setDraft(id, "");
+      this.#now.reply = this.#now.editing = null;
+      this.text.value = this.#draft();
+    };
+    const sent = () => { URL.revokeObjectURL(attachments.shift()?.url ?? ""); };
+    try {
+      this.chat.send(id, {...text, ...(first && {file: first.part})});
+      said();
+    } catch (error) {
+      if (!(first && words && error instanceof Refused && error.problem.code === "too large")) throw error;
+      // Each for itself may fit.
+      this.chat.send(id, text);
+      said();
+      this.chat.send(id, {file: first.part});
+    }
+    if (first) sent();
+    while (attachments[0]) {
+      this.chat.send(id, {file: attachments[0].part});
+      sent();
+    }
   }
 
   /** @param {Refused} refused */
@@ -669,23 +754,25 @@ export class Composer {
 
   /** @param {File[]} files */
   async attach(files) {
-    const id = this.#id;
-    if (id === null) return;
+    if (this.#id === null) return;
+    const writing = this.#now; // of this conversation, though another may be open when they are ready
     this.tell.problem(files.length > MOST_FILES ? this.texts.say("tooMany", {n: MOST_FILES}) : "");
-    this.#preparing += 1;
+    writing.preparing += 1;
+    let isComplete = false;
     try {
       const loaded = await import("../kschat/pictures.js").catch(() => null);
       if (!loaded) {
         this.tell.problem(this.texts.say("notLoaded"));
         return;
       }
+      isComplete = files.length <= MOST_FILES;
       for (const file of files.slice(0, MOST_FILES)) {
         const name = file.name || this.texts.say("file");
         try {
           const part = await loaded.prepare(file, this.chat.limit);
-          if (this.#id !== id) return;
-          this.#preview(part);
+          this.#preview(writing, part);
         } catch (error) {
+          isComplete = false;
           if (error instanceof Refused && error.problem.code === "too large") {
             this.tell.problem(this.texts.say("tooLarge", {name, size: this.texts.size(file.size), limit: this.texts.size(this.chat.limit)}));
           } else {
@@ -694,13 +781,15 @@ export class Composer {
         }
       }
     } finally {
-      this.#preparing -= 1;
+      writing.preparing -= 1;
+      writing.isDue &&= isComplete; // what is not as it was meant to be, the user looks at first
+      if (writing.isDue && !writing.preparing) this.#send();
     }
-    this.focus();
+    if (writing === this.#now) this.focus();
   }
 
-  /** @param {FilePart} part */
-  #preview(part) {
+  /** @param {Writing} writing @param {FilePart} part */
+  #preview(writing, part) {
     const element = make("li", "attachment");
     let url = "";
     if (part.type.startsWith("image/") && part.data) {
@@ -715,15 +804,13 @@ export class Composer {
     element.append(remove);
     const attachment = {part, url, element};
     remove.addEventListener("click", () => {
-      this.#attachments = this.#attachments.filter((other) => other !== attachment);
-      if (url) URL.revokeObjectURL(url);
-      element.remove();
-      this.previews.hidden = !this.#attachments.length;
+      writing.attachments = writing.attachments.filter((other) => other !== attachment);
+      URL.revokeObjectURL(url);
+      this.#previews();
       this.focus();
     });
-    this.#attachments.push(attachment);
-    this.previews.append(element);
-    this.previews.hidden = false;
+    writing.attachments.push(attachment);
+    if (writing === this.#now) this.#previews();
   }
 
   /** @param {HTMLElement} place */

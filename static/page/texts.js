@@ -58,6 +58,8 @@ const en = {
   // The conversation
   online: "online",
   isOffline: "offline",
+  isBlocked: "blocked by you",
+  outdated: "This page and its scripts are of two releases of the server. Reload it, or open it again from your application.",
   lastSeen: "last seen {when}",
   lastSeenNow: "last seen just now",
   at: "{day} at {time}",
@@ -73,6 +75,7 @@ const en = {
   loading: "Loading…",
   notLoaded: "Could not be loaded.",
   newMessages: "New messages",
+  markRead: "Mark as read",
   jump: "Jump to the newest message",
   jumpCount: "{n} new",
   showMore: "Show more",
@@ -150,10 +153,10 @@ const en = {
   demo: "This is a demo.",
   demoHow: "It gives anyone a token for any name, on this machine only.",
   choose: "Choose your name and the name of the person you want to talk to.",
-  badChoice: "Such a name cannot be used: a name has 1 to 128 characters and does not begin with #.",
+  badChoice: "Such a name cannot be used: a name has 1 to 128 characters, and only a room’s begins with #.",
   theOther: "The other",
   chat: "Chat",
-  chooseToo: "Then open the other side, bob to alice, in a second tab, and talk to yourself.",
+  chooseToo: "Then open the other side in a second tab, and talk to yourself.",
   noToken: "This page has no token, so the server cannot identify you. Open it from your application, which adds the token, or add one to this page’s address:",
   makeToken: "To make a token by hand, on the server, with the secret that the daemon was started with:",
   tryDemo: "To try kschat without tokens, start it with",
@@ -222,6 +225,8 @@ const de = {
   today: "Heute",
   online: "online",
   isOffline: "offline",
+  isBlocked: "von dir blockiert",
+  outdated: "Diese Seite und ihre Skripte sind aus zwei Versionen des Servers. Lade sie neu, oder öffne sie noch einmal aus deiner Anwendung.",
   lastSeen: "zuletzt online {when}",
   lastSeenNow: "gerade eben online",
   at: "{day} um {time}",
@@ -237,6 +242,7 @@ const de = {
   loading: "Wird geladen…",
   notLoaded: "Konnte nicht geladen werden.",
   newMessages: "Neue Nachrichten",
+  markRead: "Als gelesen markieren",
   jump: "Zur neuesten Nachricht springen",
   jumpCount: "{n} neue",
   showMore: "Mehr anzeigen",
@@ -310,10 +316,10 @@ const de = {
   demo: "Dies ist eine Demo.",
   demoHow: "Sie gibt jedem einen Token für jeden Namen, nur auf diesem Rechner.",
   choose: "Wähle deinen Namen und den Namen der Person, mit der du sprechen möchtest.",
-  badChoice: "So ein Name geht nicht: ein Name hat 1 bis 128 Zeichen und beginnt nicht mit #.",
+  badChoice: "So ein Name geht nicht: ein Name hat 1 bis 128 Zeichen, und nur der eines Raums beginnt mit #.",
   theOther: "Die andere Person",
   chat: "Loslegen",
-  chooseToo: "Öffne dann die andere Seite, bob an alice, in einem zweiten Tab, und sprich mit dir selbst.",
+  chooseToo: "Öffne dann die andere Seite in einem zweiten Tab, und sprich mit dir selbst.",
   noToken: "Diese Seite hat keinen Token, also kann der Server dich nicht erkennen. Öffne sie aus deiner Anwendung, die den Token mitgibt, oder füge der Adresse dieser Seite einen hinzu:",
   makeToken: "So machst du auf dem Server einen Token, mit dem Geheimnis, mit dem der Daemon gestartet wurde:",
   tryDemo: "Ohne Token probierst du kschat, wenn du es so startest:",
@@ -488,8 +494,20 @@ function valid(tag) {
  */
 export function byId(id) {
   const element = document.getElementById(id);
-  if (!element) throw new Error(`The template has no element #${id}.`);
+  if (!element) {
+    sayOutdated();
+    throw new Error(`The template has no element #${id}.`);
+  }
   return /** @type {E} */ (element);
+}
+
+/** The page is of an older daemon than its scripts, or two releases serve it in turn: it says so, and does not stay at "Connecting". */
+function sayOutdated() {
+  const words = new Texts(readSettings().language || navigator.language).say("outdated");
+  const status = document.getElementById("status");
+  if (status) status.dataset.state = "refused";
+  const place = document.getElementById("status-words") ?? status ?? document.body.appendChild(make("p", "notice"));
+  place.textContent = words;
 }
 
 /**
@@ -609,7 +627,7 @@ const LINES = 18; // lines, and characters, of a message that are shown before "
 const CHARACTERS = 1500;
 const LONG = 20_000; // characters beyond which a text has one direction as a whole
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"]);
-const LINK = /\bhttps?:\/\/[^\s<>"'`]+/giu;
+const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"'`]+/giu;
 const CODE = /```(?:[\w+-]*\n)?([\s\S]+?)```|`([^`\n]+)`/gu;
 const ONLY_EMOJI = /^(?:\s|\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|\u200d|\ufe0f|\u20e3)+$/u;
 
@@ -792,6 +810,7 @@ export class Messages {
       return load;
     }
     const picture = PICTURES.has(file.type);
+    const label = [make("bdi", "file-name", file.name), make("span", "file-size", size)];
     const url = known.url = URL.createObjectURL(new Blob([file.data], {type: picture ? file.type : this.safeType(file.type)}));
     const link = make("a", picture ? "frame" : "file");
     link.href = url;
@@ -806,9 +825,15 @@ export class Messages {
         image.height = file.height;
       }
       image.src = url;
+      // One that says it is a picture, and is none.
+      image.addEventListener("error", () => {
+        if (known.url !== url) return; // it was given back
+        link.className = "file";
+        link.replaceChildren(...label);
+      });
       link.append(image);
     } else {
-      link.append(make("bdi", "file-name", file.name), make("span", "file-size", size));
+      link.append(...label);
     }
     return link;
   }
@@ -851,16 +876,20 @@ function rich(text) {
 
 /** @param {string} text @returns {(Node|string)[]} */
 function links(text) {
-  if (!/https?:\/\//i.test(text)) return text ? [text] : [];
+  if (!/https?:\/\/|www\./i.test(text)) return text ? [text] : [];
   /** @type {(Node|string)[]} */
   const nodes = [];
   let done = 0;
   for (const match of text.matchAll(LINK)) {
     const address = trimmed(match[0]);
-    if (!isWeb(address)) continue;
+    const bare = /^www\./i.test(address);
+    // A name of a site alone, not the end of a word, of a path or of an address for mail.
+    if (bare && (!/^www\.[^.@]+\.[^.@]/i.test(address) || /[\w.@/-]/.test(text[match.index - 1] ?? ""))) continue;
+    const href = bare ? `https://${address}` : address;
+    if (!isWeb(href)) continue;
     nodes.push(text.slice(done, match.index));
     const link = make("a", "", address);
-    link.href = address;
+    link.href = href;
     link.target = "_blank";
     link.rel = "noopener noreferrer nofollow";
     nodes.push(link);

@@ -9,7 +9,9 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from kschat.backends import memory
 from kschat.backends.memory import OVERHEAD, PLACE, MemoryRouter, MemoryStore
+from kschat.backends.memory_index import MemoryConversation
 from kschat.chat.interfaces import Entry, InboxState, IStore, Page, Progress, Stored
 from kschat.chat.message import Message
 from tests.contracts import istore, router, unread
@@ -20,6 +22,14 @@ from tests.contracts.made import message, to
 class MemoryStoreContractTests(istore.StoreContract, TestCase):
     async def make_store(self) -> IStore:
         return MemoryStore(10_000, 100_000_000)
+
+
+class ManyConversationsTests(MemoryStoreContractTests):
+    """All the same, where each user counts as one with very many conversations."""
+
+    def setUp(self) -> None:
+        self.patch(memory, "MANY_CONVERSATIONS", 0)
+        super().setUp()
 
 
 class MemoryStoreUnreadTests(unread.UnreadContract, TestCase):
@@ -165,6 +175,46 @@ class TestBounds(MemoryTestCase):
         for user in ("ann", "ben", "ann", "cem"):
             self.result(store.save_progress(Progress({}, {user: 1})))
         self.assertEqual(self.result(store.last_seen(["ann", "ben", "cem"])), {"ann": 1, "cem": 1})
+
+
+class TestManyConversations(MemoryTestCase):
+    """What one user has very many of is not looked through."""
+
+    def setUp(self) -> None:
+        self.patch(memory, "MANY_CONVERSATIONS", 10)
+        self.store = MemoryStore(10_000, 10**9)
+        self.stored = self.append(self.store, to(*[f"u{number}" for number in range(50)]))
+
+    def looked_into(self, kind: str) -> list[str]:
+        """The names of the conversations that ``kind`` is called of from now on."""
+        names: list[str] = []
+        before = getattr(MemoryConversation, kind)
+
+        def counted(thread: MemoryConversation, *arguments: Any) -> Any:
+            names.append(thread.key[-1])
+            return before(thread, *arguments)
+
+        self.patch(MemoryConversation, kind, counted)
+        return names
+
+    def test_a_message_is_found_in_its_conversation_alone(self) -> None:
+        names = self.looked_into("find")
+        wanted = self.stored[20].message
+        self.assertEqual(self.result(self.store.find("ann", wanted.mid, None)), wanted)
+        self.assertEqual(names, ["u20"])
+        self.assertIsNone(self.result(self.store.find("u21", wanted.mid, None)))
+        self.assertIsNone(self.result(self.store.find("ann", "0" * 24, None)))
+        self.assertEqual(names, ["u20"])
+
+    def test_the_newest_are_listed_whatever_was_forgotten_and_erased(self) -> None:
+        self.append(self.store, to("u7", "u3"))
+        self.result(self.store.erase("u49"))
+        store = self.store
+        first, second, third = self.result(store.conversations("ann", 3))
+        self.assertEqual([one.peer for one in (first, second, third)], ["u3", "u7", "u48"])
+        again = self.result(store.conversations("ann", 2, before=second.last.mid))
+        self.assertEqual([one.peer for one in again], ["u48", "u47"])
+        self.assertEqual(len(self.result(store.conversations("ann", 500))), 49)
 
 
 class TestNothingPilesUp(MemoryTestCase):

@@ -17,6 +17,7 @@ from kschat.counters import Counters
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, offsets
 from tests.contracts.made import message, to
+from tests.contracts.updates import delete
 from tests.support.redis import Redis
 from tests.support.waiting import real_reactor
 
@@ -66,6 +67,23 @@ class ReplicasTests(StoreTestCase):
         self.assertTrue(again.repeat)
         self.assertEqual((await store.read("ben", 0, 10)).entries, entries([again]))
         self.assertEqual(self.counters.waits, {"too_few": 1, "enough": 1})
+
+    async def test_a_repeat_of_a_change_is_as_safe_as_the_first(self) -> None:
+        """By its cid, and of a text that is so already: both were answered from what the master alone had."""
+        master, replica = await self.pair()
+        store = await self.store(master, wait=1)
+        hasty = await self.store(master)
+        (sent,) = await store.append([message("ann", "ben")])
+        replica.signal(SIGSTOP)
+        await hasty.change(delete(sent.message, cid="c1"))
+        for cid in ("c1", "c2"):
+            with self.assertRaises(StoreUnavailable):
+                await store.change(delete(sent.message, cid=cid))
+            replica.signal(SIGCONT)
+            await self.up(store)
+            self.assertTrue((await store.change(delete(sent.message, cid=cid))).repeat)
+            replica.signal(SIGSTOP)
+            await hasty.append(to("cem"))  # which it does not have
 
     async def test_a_revocation_by_command_waits_too(self) -> None:
         master, replica = await self.pair()

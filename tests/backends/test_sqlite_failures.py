@@ -292,7 +292,7 @@ class TestProcesses(StoreTestCase):
 
     def test_a_full_disk_is_said_and_survived(self) -> None:
         self.path = str(Path(self.path).absolute())
-        process = self.process("full", "300000")
+        process = self.process("full", "400000")
         assert process.stdin is not None and process.stdout is not None
         taken, why = json.loads(process.stdout.readline())
         self.assertGreater(taken, 5)

@@ -166,8 +166,8 @@ class TestConflict(StoreTestCase):
             "DROP TABLE blocks",
             "DROP TABLE lines",
             "ALTER TABLE messages DROP COLUMN extra",
-            "ALTER TABLE users DROP COLUMN rooms",
-            *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener")],
+            *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
+            *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener", "erased")],
             "PRAGMA user_version = 1",
         )
         store = self.started()

@@ -12,6 +12,7 @@ from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.chat.commands import MAX_REQUESTS
 from kschat.chat.incoming import MAX_PAGE
 from kschat.chat.lines import MAX_LINE
+from kschat.chat.write_behind import WRITE_BEHIND_WAIT
 from kschat.wire.limits import Limits
 from tests.chat.peers import Client, Daemon
 from tests.chat.stores import AskedStore
@@ -253,6 +254,38 @@ class TestRead(BeyondTestCase):
         self.ben.pong()
         self.ben.ask("Read", {"pId": "ann", "mid": mid})
         self.assertEqual([one["STATUS"] for one in self.ann.events("RESPSTATUS")], [2, 3])
+
+    def test_a_device_that_comes_later_learns_it_with_the_history(self) -> None:
+        mids = []
+        for text in ("one", "two", "three"):
+            mids.append(self.send(text))
+            self.ben.pong()
+        first, second, third = mids
+        self.ben.ask("Read", {"pId": "ann", "mid": first})
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        late, plain = self.daemon.joined("ann", {"receipts": "1"}), self.daemon.joined("ann")
+        for client in (late, plain):
+            answer = client.ask("History", {"pId": "ben", "limit": 10})
+            self.assertEqual([one["mid"] for one in answer["MSG"]], [first, second, third])
+        told = [{"pId": "ben", "mid": third, "STATUS": 2}, {"pId": "ben", "mid": first, "STATUS": 3}]
+        self.assertEqual(late.events("RESPSTATUS"), told)
+        self.assertEqual(plain.events("RESPSTATUS"), [])
+        # Of an earlier page, what stands in it.
+        late.ask("History", {"pId": "ben", "limit": 10, "before": second})
+        self.assertEqual(late.events("RESPSTATUS")[2:], [{"pId": "ben", "mid": first, "STATUS": n} for n in (2, 3)])
+        # Who has read nothing of the user's is told of nothing.
+        self.ben.ask("History", {"pId": "ann", "limit": 10})
+        self.assertEqual(self.ben.events("RESPSTATUS"), [])
+
+    def test_whom_the_peer_blocks_is_not_told_with_the_history_what_was_read(self) -> None:
+        mid = self.send("one")
+        self.ben.pong()
+        self.ben.ask("Read", {"pId": "ann", "mid": mid})
+        self.ben.ask("Block", {"pId": "ann"})
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        late = self.daemon.joined("ann", {"receipts": "1"})
+        late.ask("History", {"pId": "ben", "limit": 10})
+        self.assertEqual([one["STATUS"] for one in late.events("RESPSTATUS")], [2])
 
     def test_of_a_room_nobody_is_told(self) -> None:
         for client in (self.daemon.joined("ann", {"receipts": "1"}, rooms="*"), self.daemon.joined("ben", rooms="*")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +13,7 @@ from kschat.chat.copies import COPY_BYTES, copies_of
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Message
 from tests.chat.house import Guest, House
+from tests.contracts.made import message
 from tests.front.test_turns import turn
 
 #: Copies a turn, in the place of more; and a message of which that is two.
@@ -109,18 +111,21 @@ class Messages(CopiesTests):
         self.turn()
         self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [1] * 5)
 
-    def test_while_too_much_waits_nothing_is_stored(self) -> None:
-        self.patch(copies, "MAX_LATE_BYTES", len(HALF))
+    def test_while_too_much_waits_no_other_large_one_is_stored(self) -> None:
+        self.patch(copies, "MAX_LATE_BYTES", len(HALF) - 1)
         self.ann.send("ann", "ben", HALF)
         self.turn()
-        self.assertTrue(self.hub.is_behind)
+        self.assertEqual((self.hub.is_full, self.hub.is_behind), (True, False))
+        cem = self.house.guest("cem")
         self.ann.acks()
-        self.ann.send("ann", "cem")
+        cem.send("cem", "ann", HALF)
+        self.ann.send("ann", "cem", "small")
         self.turn()
-        self.assertEqual(self.ann.acks(), {})
-        self.house.turn()
-        self.assertFalse(self.hub.is_behind)
         self.assertEqual(len(self.ann.acks()), 1)
+        self.assertEqual([one.kind for one in cem.heard()], ["event"])
+        self.house.turn()
+        self.assertFalse(self.hub.is_full)
+        self.assertEqual(len(cem.acks()), 1)
 
     def test_where_too_many_wait_the_sockets_read_the_store(self) -> None:
         self.patch(copies, "MAX_LATE", 1)
@@ -145,6 +150,58 @@ class Messages(CopiesTests):
         self.ann.send("ann", "ben", "x")
         self.turn()
         self.assertEqual(charged, [len(self.guests) * copies_of(len(HALF)), len(self.guests)])
+
+
+class Rooms(CopiesTests):
+    """A large message to many users, who have one socket each: as if one user had all of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.users = [f"m{number}" for number in range(5)]
+        self.members = [self.house.guest(user) for user in self.users]
+        self.ann = self.house.guest("ann")
+        for user in ("ann", *self.users):
+            self.successResultOf(self.house.store.join("#r", user, 100))
+
+    def texts(self, guest: Guest) -> list[int]:
+        return [len(one["MSG"][0]["msg"]) for one in guest.events("RESPRECEIVER")]
+
+    def test_a_large_message_is_written_to_few_members_a_turn_and_others_do_not_wait(self) -> None:
+        cem = self.house.guest("cem")
+        self.ann.send("ann", "#r", HALF)
+        found = []
+        for user, member in zip(self.users, self.members, strict=True):
+            member.send(user, "cem", "small")
+            self.turn()
+            found.append(sum(self.got(self.members, "RESPRECEIVER")))
+            self.assertEqual(self.got([cem], "RESPRECEIVER"), [1])
+            self.assertFalse(self.hub.is_behind)
+        self.assertEqual(found, [0, 2, 2, 1, 0])
+
+    def test_what_comes_meanwhile_comes_behind_it(self) -> None:
+        self.ann.send("ann", "#r", HALF)
+        self.ann.send("ann", "#r", "small")
+        self.ann.send("ann", "m4", "sm")
+        for _ in range(10):
+            self.turn()
+        self.assertEqual([self.texts(one) for one in self.members], [[len(HALF), 5]] * 4 + [[len(HALF), 5, 2]])
+
+    def test_without_a_store_too(self) -> None:
+        large = message("ann", "#r", msg=Raw(b'"%b"' % HALF.encode()))
+        self.house.store.keeps = False
+        self.hub.deliver([Stored(large, tuple((user, 0) for user in self.users))])
+        self.assertEqual([self.texts(one) for one in self.members], [[]] * 5)
+        for _ in range(5):
+            self.turn()
+        self.assertEqual([self.texts(one) for one in self.members], [[len(HALF)]] * 5)
+
+    def test_it_counts_by_its_bytes_for_each_member_who_is_here(self) -> None:
+        charged: list[int] = []
+        self.patch(self.hub._limiter, "copied_by", lambda user, count: charged.append(count))
+        self.successResultOf(self.house.store.join("#r", "away", 100))
+        self.ann.send("ann", "#r", HALF)
+        self.turn()
+        self.assertEqual(sum(charged), len(self.members) * copies_of(len(HALF)))
 
 
 class Batches(CopiesTests):

@@ -493,6 +493,31 @@ class ConversationContract(Contract):
                     start = max(index - limit, 0)
                     self.assertEqual(page, Page(tuple(both[start:index]), start > 0), (index, limit))
 
+    async def test_a_page_tells_how_far_the_peer_has_got_and_read_it(self) -> None:
+        store = await self.make_store()
+        said = [message("ann", "ben"), message("ben", "ann"), message("ann", "ben"), message("ann", "ben")]
+        await store.append(said)
+        await store.append([message("ann", "ann")])
+        await self.settle(store)
+
+        async def reached(user: str, peer: str, before: str | None = None) -> tuple[str, str]:
+            page = await store.history(user, peer, before=before, limit=10)
+            return page.read, page.delivered
+
+        self.assertEqual(await reached("ann", "ben"), ("", ""))
+        await store.save_progress(Progress({"ben": 2}, {}))
+        self.assertEqual(await reached("ann", "ben"), ("", said[2].mid))
+        self.assertEqual(await reached("ann", "ben", said[2].mid), ("", said[0].mid))
+        await store.mark_read("ben", "ann", said[0].mid)
+        self.assertEqual(await reached("ann", "ben"), (said[0].mid, said[2].mid))
+        await store.save_progress(Progress({"ben": 3}, {}))
+        await store.mark_read("ben", "ann", said[3].mid)
+        self.assertEqual(await reached("ann", "ben"), (said[3].mid, said[3].mid))
+        self.assertEqual(await reached("ann", "ben", said[3].mid), (said[2].mid, said[2].mid))
+        # What the user has read itself is nothing to tell it.
+        self.assertEqual(await reached("ben", "ann"), ("", ""))
+        self.assertEqual(await reached("ann", "ann"), ("", ""))
+
     async def test_there_is_no_history_of_those_who_never_wrote(self) -> None:
         store = await self.make_store()
         await store.append(to("ben"))

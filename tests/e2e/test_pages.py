@@ -68,7 +68,7 @@ class PagesTests(unittest.TestCase):
         self.assert_the_unit_starts_what_is_there(place)
         # What the page tells whoever comes without a token.
         template = (place.clone / "templates/index.html").read_text("utf-8")
-        (told,) = re.findall(r"<code>(\S+kschat token [^<]*)</code>", template)
+        (told,) = re.findall(r"<code[^>]*>(\S+kschat token [^<]*)</code>", template)
         self.assertRegex(shell.run(Command(told)).strip(), r"^eyJ[\w.-]+$")
 
     def assert_the_unit_starts_what_is_there(self, place: Place) -> None:

@@ -29,6 +29,16 @@ class AddressOfAConnection(SynchronousTestCase):
             address = self.addresses.of_connection(peer)
             self.assertEqual((str(address), address.key), (text, key))
 
+    def test_what_is_no_address_is_not_shown_and_counts_as_one_client(self) -> None:
+        for peer in (
+            IPv4Address("TCP", "999.1.1.1", 5),
+            IPv4Address("TCP", "\x1b[31m\0", 5),
+            IPv6Address("TCP", "::1%\n", 5),
+            IPv6Address("TCP", "", 5),
+        ):
+            address = self.addresses.of_connection(peer)
+            self.assertEqual((str(address), address.key), ("unknown:5", "unknown"))
+
     def test_nobody_knows_who_is_at_a_unix_socket(self) -> None:
         for path in (None, b"/run/x"):
             address = self.addresses.of_connection(UNIXAddress(path))

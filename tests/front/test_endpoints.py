@@ -243,6 +243,13 @@ class ProxiedLog(SynchronousTestCase):
     def test_a_header_that_breaks_off_is_one_too(self) -> None:
         self.assertEqual(len(self.lines((b"PROXY TCP4 192.0.2.9 nonsense\r\n",))), 1)
 
+    def test_addresses_and_ports_that_are_none_are_one_too(self) -> None:
+        headers = (b"TCP4 192.0.2.9 127.0.0.1 5000 x", b"TCP4 192.0.2.9 127.0.0.1 \xff 80", b"TCP6 \xff ::1 5000 80")
+        with capturedLogs() as events:
+            for header in headers:
+                self.assertIsNotNone(self.connect(b"PROXY " + header + b"\r\n").lost)
+        self.assertEqual([event for event in events if "log_failure" in event], [])
+
     def test_what_is_wrong_behind_the_header_is_no_stranger(self) -> None:
         header = b"PROXY TCP4 192.0.2.9 127.0.0.1 5000 80\r\n"
         self.assertEqual(self.lines((header + b"nonsense\r\n\r\n",), (header, b"nonsense\r\n\r\n"), ()), [])

@@ -205,6 +205,8 @@ test("what is sent is there at once, in order, one at a time, and gets its ticks
   assert.equal(all[0].state, "delivered");
   last().event("RESPSTATUS", { pId: "bob", mid: all[1].mid, STATUS: 3 });
   assert.deepEqual(all.map(({ state }) => state), ["read", "read", "sent"]);
+  last().event("RESPSTATUS", { pId: "bob", mid: all[2].mid, STATUS: 2 });
+  assert.deepEqual(all.map(({ state }) => state), ["read", "read", "delivered"]);
 });
 
 test("after a lost connection it is sent again with the same cid, before what was written later", async () => {
@@ -433,4 +435,9 @@ test("what was missed while away stands between what was there and what comes li
   await join();
   await clock.advance(20);
   assert.deepEqual([texts(chat, "bob")[0], texts(chat, "bob").at(-1), chat.messages("bob").length], ["m500", "m1200", 701]);
+});
+
+test("a name is shown without what turns the text around it; an id of nothing else by its numbers", async () => {
+  const { chat } = await begin({ names: { carol: "Ca\u202erol\n" } });
+  assert.deepEqual(["carol", "b\u2067o\u200eb", "\u202e"].map((id) => chat.name(id)), ["Carol", "bob", "U+202e"]);
 });

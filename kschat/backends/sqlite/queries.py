@@ -108,6 +108,15 @@ FIND: Final = (
 )
 TARGET: Final = f"SELECT {COLUMNS} FROM messages m WHERE m.id = ?"
 
+#: How far a user has read a conversation, and got what is in the inbox.
+PEER: Final = (
+    "SELECT p.read, u.cursor FROM users u CROSS JOIN participants p ON p.user = u.id AND p.conversation = ? "
+    "WHERE u.name = ?"
+)
+
+#: The newest of some messages to a user that has arrived.
+ARRIVED: Final = "SELECT max(id) FROM messages WHERE id IN ({}) AND place <= ?"
+
 #: Of those whose inboxes got a message to a room, and who are members still: who has marked it as read.
 READERS: Final = (
     "SELECT u.name FROM messages m CROSS JOIN participants p ON p.conversation = m.conversation AND p.read >= m.id "
@@ -244,9 +253,18 @@ class Queries:
         for message in chain(reversed(newest), map(message_of, older)):
             size += message.size
             if len(page) == limit or (size > PAGE_BYTES and page):
-                return Page(tuple(reversed(page)), True)
+                return Page(tuple(reversed(page)), True, *self._reached(user, peer, mine[1], page))
             page.append(message)
-        return Page(tuple(reversed(page)), False)
+        return Page(tuple(reversed(page)), False, *self._reached(user, peer, mine[1], page))
+
+    def _reached(self, user: str, peer: str, conversation: int, newest_first: Sequence[Message]) -> tuple[str, str]:
+        """``read`` and ``delivered`` of a page."""
+        own = {number_of(one.mid): one.mid for one in newest_first if one.sender == user}
+        if is_room(peer) or peer == user or not own:
+            return "", ""
+        read, cursor = self._execute(PEER, (conversation, peer)).fetchone() or (0, 0)
+        arrived = self._execute(ARRIVED.format(", ".join("?" * len(own))), [*own, cursor]).fetchone()[0]
+        return next((mid for number, mid in own.items() if number <= read), ""), own.get(arrived, "")
 
     def rooms(self, memtable: MemTable, user: str) -> list[str]:
         return [room for (room,) in self._execute(ROOMS, (user,)).fetchall()]

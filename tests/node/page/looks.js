@@ -52,6 +52,14 @@ module.exports = async (stage) => {
         await person.page.goto(address);
         await person.locator("main").filter({ hasText: words }).waitFor();
       }
+      // A space beside a name, which the keyboards of phones add, is not of it.
+      await person.page.goto(`${demo}/`);
+      await person.locator("#uid").fill(" anna ");
+      await person.locator("#rid").fill("ben ");
+      await person.locator("button[type=submit]").click();
+      await person.connected();
+      equal(await person.locator("#title").textContent(), "ben", "the other's name");
+      equal(await person.locator("#chat").getAttribute("data-uid"), "anna", "the own name");
       await context.close();
     }
   });
@@ -113,6 +121,14 @@ module.exports = async (stage) => {
     await phone.locator(at.settings).waitFor();
     await good(phone, "the settings on a phone");
     await phone.page.context().close();
+    // A window that becomes narrow has the way back too, though it was opened with a conversation and went to another.
+    const tablet = await Person.open(stage, await stage.device(), address("alice", "bob"), "alice's tablet");
+    await tablet.starts("zoe");
+    await tablet.page.setViewportSize({ width: 400, height: 700 });
+    await tablet.locator(at.back).click();
+    await tablet.item("bob").waitFor();
+    await tablet.locator(at.text).waitFor({ state: "hidden" });
+    await tablet.page.context().close();
   });
 
   await stage.step("right to left, with forced colours and less motion", async () => {
@@ -162,6 +178,7 @@ module.exports = async (stage) => {
         await context.setOffline(true);
         await page.is("offline");
         await page.write("On the next day");
+        await page.sees("On the next day");
         equal(await page.locator(at.day).allInnerTexts(), ["Yesterday", "Today"], "days");
       }
       await context.close();

@@ -165,6 +165,18 @@ module.exports = async (stage) => {
     await bob.sees("From the second tab");
     await bob.write("From the first tab");
     await tab.sees("From the first tab");
+    // A draft is the same in both, key by key, though the field has the focus in each; and gone when it was sent.
+    await tab.locator(at.text).focus();
+    await bob.locator(at.text).pressSequentially("From both");
+    await stage.until(async () => await tab.locator(at.text).inputValue() === "From both", "the draft in the other tab");
+    await bob.locator(at.text).press("Enter");
+    await stage.until(async () => await tab.locator(at.text).inputValue() === "", "the draft to be gone in the other tab");
+    // One that is longer than what is kept over a reload is whole when one comes back.
+    await tab.locator(at.text).fill("x".repeat(30000));
+    await tab.opens("carol");
+    await tab.opens("alice");
+    equal((await tab.locator(at.text).inputValue()).length, 30000, "the draft's length");
+    await tab.locator(at.text).fill("");
     const device = await Person.open(stage, await stage.device(), demo(2, "bob", "alice"), "bob's other device");
     await device.sees("From the second tab");
     await device.write("From another device");
@@ -200,6 +212,9 @@ module.exports = async (stage) => {
     equal(await message.locator("a").evaluateAll((all) => all.map((one) => [one.href, one.rel.includes("noopener"), one.target])),
       [["https://example.org/a?b=c#d", true, "_blank"]], "links");
     equal(await message.locator("code").allInnerTexts(), ["let x"], "code");
+    await alice.write("Or www.example.org/c, not awww.example.org, www. nor a@www.example.org");
+    equal(await (await bob.sees("Or www.")).locator("a").evaluateAll((all) => all.map((one) => [one.href, one.textContent])),
+      [["https://www.example.org/c", "www.example.org/c"]], "links without a scheme");
     await alice.locator(at.text).fill("upper line");
     await alice.locator(at.text).press("Shift+Enter");
     await alice.locator(at.text).pressSequentially("lower line");
@@ -278,6 +293,51 @@ module.exports = async (stage) => {
     await alice.locator(at.notice).waitFor({ state: "hidden" });
   });
 
+  await stage.step("what is attached, and the message that is answered, wait in their conversation; what was sent is not sent again", async () => {
+    await bob.ends();
+    await bob.does("reply", "After the pictures");
+    await give(bob, "paste", [{ name: "kept.txt", type: "text/plain", base64: Buffer.from("kept").toString("base64") }]);
+    await bob.locator(at.attachment).waitFor();
+    await bob.opens("carol");
+    equal(await bob.locator(at.attachment).count(), 0, "attachments of another conversation");
+    await bob.locator(at.replying).waitFor({ state: "hidden" });
+    await bob.opens("alice");
+    await bob.locator(`${at.attachment}`).filter({ hasText: "kept.txt" }).waitFor();
+    await bob.locator(at.replying).filter({ hasText: "After the pictures" }).waitFor();
+    await bob.locator(at.text).press("Escape");
+    equal(await bob.locator(at.attachment).count(), 0, "attachments that were given up");
+    // The field alone, on an outbox that has room for two files. It is another document's: the page's own field is left alone.
+    const other = await Person.open(stage, await stage.device(), demo(1, "walter", "alice"), "walter");
+    const made = await other.evaluate(async () => {
+      const load = (path) => import(new URL(path, document.baseURI).href);
+      const [{ Composer }, { Texts }, { Refused }] = [await load("static/page/talk.js"), await load("static/page/texts.js"), await load("static/kschat/chat.js")];
+      const talk = document.querySelector("#talk");
+      talk.replaceWith(talk.cloneNode(true)); // without the listeners of the page
+      const sent = [];
+      let room = 2, said = "";
+      const chat = {
+        limit: 1_000_000, conversation: () => ({ draft: "" }), setDraft: () => {}, typing: () => {}, name: (id) => id, messages: () => [],
+        send: (_id, { text = "", file }) => {
+          if (!room) throw new Refused({ code: "full", words: "", again: true });
+          room -= 1;
+          sent.push([text, file?.name ?? null]);
+        },
+      };
+      const composer = new Composer(chat, new Texts("en"), { problem: (words) => { said = words; } });
+      composer.show("x");
+      await composer.attach(["a", "b", "c"].map((name) => new File([name], name)));
+      composer.text.value = "words";
+      composer.form.requestSubmit();
+      const left = [...document.querySelectorAll("#attachments .file-name")].map((one) => one.textContent);
+      const first = [left, composer.text.value, said !== ""];
+      room = 5;
+      composer.form.requestSubmit();
+      return [...first, sent, document.querySelectorAll("#attachments li").length];
+    });
+    equal(made, [["c"], "", true, [["words", "a"], ["", "b"], ["", "c"]], 0], "what was sent, and what was left");
+    await other.page.context().close();
+  });
+
   await stage.step("a picture is made smaller step by step until it fits, and one that cannot is refused", async () => {
     const base64 = await picture(bob, 700, 500);
     const made = await bob.evaluate(async (text) => {
@@ -296,6 +356,22 @@ module.exports = async (stage) => {
     const widths = made.slice(0, 4).map((one) => one[3]);
     ok(widths.every((one, index) => index === 0 || one <= widths[index - 1]) && widths[3] < widths[1], `widths ${widths}`);
     equal(made[4], "too large", "one that cannot fit");
+    equal(await bob.evaluate(async () => {
+      const { prepare } = await import(new URL("static/kschat/pictures.js", document.baseURI).href);
+      const { name, type, width } = await prepare(new File(["no picture"], "text.png", { type: "image/png" }), 1_000_000);
+      return [name, type, width ?? null];
+    }), ["text.png", "application/octet-stream", null], "one that is none is sent as a file");
+    // Enter while it is prepared: it is sent, with its words, as soon as it is ready.
+    await bob.locator(at.text).fill("Sent with its picture");
+    await bob.evaluate((text) => {
+      const pasted = new DataTransfer();
+      pasted.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], "noise.png", { type: "image/png" }));
+      const field = document.querySelector("#text");
+      field.dispatchEvent(new ClipboardEvent("paste", { clipboardData: pasted, bubbles: true, cancelable: true }));
+      field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    }, base64);
+    await (await alice.sees("Sent with its picture")).locator("img.picture").waitFor();
+    equal(await bob.locator(at.text).inputValue(), "", "what is in the field");
   });
 
   await stage.step("on a phone: a message to oneself stands once, and a room can be opened, by the dialog and by the address", async () => {
@@ -313,11 +389,24 @@ module.exports = async (stage) => {
     await carol.write("First in the room");
     await carol.ticks("First in the room", "sent");
     const dave = await Person.open(stage, await stage.device(), demo(1, "dave", "#team"), "dave");
-    await stage.until(async () => await dave.count("First in the room") || await dave.locator("#empty").isVisible(), "Dave to be in the room");
+    await dave.sees("First in the room"); // what was written before he joined
     await dave.write("Hello team");
     await (await carol.sees("Hello team")).locator(".from").filter({ hasText: "dave" }).waitFor();
     await carol.write("Hello Dave");
     await dave.sees("Hello Dave");
+    // Who has left it, and opens it again, is in it again.
+    await dave.locator("#info").click();
+    await dave.locator("#details .buttons button").click();
+    await dave.locator("#details").waitFor({ state: "detached" });
+    await dave.locator("#welcome").waitFor();
+    await dave.opens("#team");
+    let calls = 0;
+    await stage.until(async () => {
+      await carol.write(`Dave? ${++calls}`);
+      return dave.count("Dave?");
+    }, "Dave to be in the room again");
+    await dave.write("Back again");
+    await carol.sees("Back again");
     await dave.page.context().close();
     await carol.close();
   });
@@ -382,6 +471,57 @@ module.exports = async (stage) => {
     await bob.locator(`#results [data-id="alice"]`).click();
     await stage.until(async () => await bob.locator(at.title).innerText() === "Alice Smith", "the conversation with who was found");
     equal(await bob.locator(at.search).inputValue(), "", "the words of the search");
+  });
+
+  await stage.step("more unread than are counted: the list, the title and the conversation say so, and none is read before it was drawn", async () => {
+    const frank = new Writer(urls[0], "frank", await stage.ask("token", { user: "frank" }));
+    await frank.connected();
+    await frank.fill("bob", 1300, (number) => `many ${number}.`);
+    const badge = bob.locator(`${at.item("frank")} .unread`);
+    await badge.filter({ hasText: "999+" }).waitFor();
+    await stage.until(async () => /\(999\+\)/.test(await bob.page.title()), "the title's number");
+    await bob.opens("frank");
+    await bob.sees("many 1299.");
+    await bob.locator(".above").filter({ hasText: "1000" }).waitFor();
+    equal(await badge.innerText(), "999+", "what is unread in a conversation that was opened at its end");
+    await frank.send("bob", "One more");
+    await bob.sees("One more");
+    equal(await badge.innerText(), "999+", "what is unread after one more");
+    await bob.locator(".above button").click();
+    await badge.waitFor({ state: "detached" });
+    await bob.locator(".above").waitFor({ state: "hidden" });
+    await frank.send("bob", "The last one");
+    await bob.sees("The last one");
+    await badge.waitFor({ state: "detached" });
+    frank.end();
+  });
+
+  await stage.step("who is blocked is so below the name; the page says when it and its scripts do not fit; the card leads to the other side", async () => {
+    await bob.opens("frank");
+    const change = bob.locator("#details .buttons button");
+    for (const [sign, label] of [["blocked by you", "Unblock"], ["", "Block"]]) {
+      await bob.locator("#info").click();
+      await change.click();
+      await change.filter({ hasText: label }).waitFor();
+      await bob.page.keyboard.press("Escape");
+      await bob.locator("#details").waitFor({ state: "detached" });
+      await stage.until(async () => (await bob.locator(at.subtitle).innerText()).includes("blocked") === (sign !== ""), `the sign "${sign}"`);
+    }
+    const device = await stage.device();
+    const old = await device.newPage();
+    await old.route(({ pathname }) => pathname === "/", async (route) => {
+      const body = (await (await route.fetch()).text()).replace('id="newer"', 'id="of-another-release"');
+      await route.fulfill({ contentType: "text/html; charset=utf-8", body });
+    });
+    await old.goto(demo(1, "walter", "alice"));
+    await old.locator(at.status).filter({ hasText: "two releases" }).waitFor();
+    await old.unrouteAll();
+    await old.goto(`${urls[1]}/`);
+    await old.locator("#uid").fill("dora");
+    await old.locator("#rid").fill("emil");
+    equal(await old.locator("#choose-too a").getAttribute("href"), "?uid=emil&rid=dora", "the other side");
+    await device.close();
+    await bob.opens("alice");
   });
 
   await stage.step("the title counts what was not seen; sound and notifications come as the user chose", async () => {

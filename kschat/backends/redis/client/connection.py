@@ -87,7 +87,6 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
     def connectionMade(self) -> None:
         """TCP stands, and TLS is on its way."""
         self.connected = 1
-        self._direct = is_direct(self.transport)
         self.heard = self._clock.seconds()
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
@@ -95,6 +94,8 @@ class Connection(HiredisProtocol):  # type: ignore[misc]
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Bytes came."""
         self.heard = self._clock.seconds()
+        # Not before: where Redis refuses a client, its reason is lost if a write meets the end of the connection first.
+        self._direct = is_direct(self.transport)
         try:
             super().dataReceived(data, unpause)
         except (InvalidData, TypeError) as error:

@@ -275,6 +275,8 @@ class RedisStore:
         number = parse_number(about.target)
         cid = "" if update.cid is None else f"k:{len(update.sender)}:{update.sender}{update.cid}"
         if cid and await self._client.ask("EXISTS", self._client.prefix + cid):
+            # It was refused, perhaps, since too few copies had it.
+            await self._client.replicated()
             return Stored(update, (), True)
         if number is None:
             return Stored(update, (), False, Error.INVALID)
@@ -288,6 +290,7 @@ class RedisStore:
             if isinstance(after, Error):
                 return Stored(update, (), False, after)
             if after is target:
+                await self._client.replicated()
                 return Stored(update, (), True)
             now, outcome, *rest = await self._write_change(update, name, read, after, cid=cid)
             self._client.told_time(now)
@@ -452,7 +455,8 @@ class RedisStore:
             if not number:
                 return succeed(Page((), False))
             upto = id_of(number)
-        return self._client.read("history", user, name, int(side == 0), upto, limit).addCallback(_page)
+        of_two = 0 if user == peer else side
+        return self._client.read("history", user, name, int(side == 0), upto, limit, of_two, peer).addCallback(_page)
 
     def conversations(self, user: str, limit: int, *, before: str | None = None) -> Deferred[list[Conversation]]:
         upto = ""
@@ -563,9 +567,10 @@ def _inbox_page(answer: list[Any]) -> InboxPage:
 
 
 def _page(answer: list[Any]) -> Page:
-    more, found = answer
+    more, found, read, delivered = answer
     messages = [message_of(id_, rest) for id_, rest in zip(found[::2], found[1::2], strict=True)]
-    return Page(tuple(reversed(messages)), bool(more))
+    mids = {id_: message.mid for id_, message in zip(found[::2], messages, strict=True)}
+    return Page(tuple(reversed(messages)), bool(more), mids.get(read, ""), mids.get(delivered, ""))
 
 
 def _blocks(answer: Sequence[int], peers: Sequence[str]) -> Blocks:
