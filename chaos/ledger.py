@@ -93,7 +93,7 @@ class Ledger:
         self.counts["connections"] += 1
         self.counts["recovered"] += recovered
         if self._actors[name].recovers and had_offset and not recovered:
-            # A store that is away can't say what it still has; the client is told so, and begins anew.
+            # A store that is away can't say what it still has; the client is told so, and starts over.
             self.counts["not recovered"] += 1
             self._devices[name].base = None
 

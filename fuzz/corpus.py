@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-#: What covers more than others; it is chosen anew by each run that keeps.
+#: The inputs that cover the most code. Each run with --keep chooses them again.
 CORPUS: Final = Path(__file__).with_name("corpus")
 
 #: What once showed a fault; it stays.

@@ -78,7 +78,7 @@ class LogFile:
         self._file.close()
 
     def rotate(self) -> str:
-        """Begin another file. Raises OSError, and goes on with the one that there is.
+        """Open a new file. If that fails, raises OSError and keeps the open one.
 
         Returns:
             What was done, for the log.
@@ -90,9 +90,9 @@ class LogFile:
             named = None
         if named is not None and (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
             self._rename()
-            return f"{self.path} was begun anew, and the one before is {self.path}.1"
+            return f"{self.path} was renamed to {self.path}.1; a new file was opened"
         self._use_new()
-        return f"{self.path} was moved away, and was begun anew"
+        return f"{self.path} was moved away; a new file was opened"
 
     def _open(self) -> Any:
         return open(self.path, "ab", buffering=0)

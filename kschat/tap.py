@@ -731,7 +731,7 @@ class RotateSignal(SignalService):
             done = self._log.rotate()
         except OSError as error:
             self.log.error(
-                "the log file could not be begun anew: {reason}; the one that is open is still written to",
+                "no new log file could be opened: {reason}; the log continues in the old one",
                 reason=error.strerror,
             )
         else:

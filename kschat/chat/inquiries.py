@@ -44,7 +44,7 @@ class _Inquiry:
         return self.expected is not None and len(self.found) >= self.expected
 
     def expect(self, count: int | None) -> None:
-        """There are so many others; None: nobody knows, and what was answered by now is all."""
+        """Set how many daemons will answer. None if that is unknown: the answers so far are all."""
         self.expected = count
         if count is None:
             self._end()

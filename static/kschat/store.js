@@ -132,7 +132,7 @@ export class Store {
     this.changed = changed;
   }
 
-  /** What changed; from now on it is gathered anew. @returns {Changes} */
+  /** What changed since the last call. @returns {Changes} */
   take() {
     const changes = this.changes;
     this.changes = nothing();

@@ -1,4 +1,4 @@
-"""A crowd of handshakes: it is let in at a pace and not turned away, and whoever is here already does not wait."""
+"""A burst of handshakes is admitted at the configured rate. Requests of existing sessions do not wait."""
 
 from __future__ import annotations
 
