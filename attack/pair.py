@@ -53,7 +53,7 @@ def newcomers(connect: Callable[..., Client], ended: threading.Event) -> None:
 
 
 def main(port: int, tls: bool, demo: bool) -> None:
-    """Talk. ``demo``: tokens are the demo's."""
+    """Talk. ``demo``: get tokens from the demo."""
     ended = threading.Event()
     token_of = partial(demo_token, port) if demo else token
     connect = partial(Client, port, join=True, tls=tls, token_of=token_of)

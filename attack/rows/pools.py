@@ -29,6 +29,7 @@ def half_sessions(attack: Attack) -> None:
             sid = session(link, "EIO=4&transport=polling")
             link.sendall(half(f"{POLL}&sid={sid}") + b"x" * 880_000)
             attack.kept.append(link)
+            attack.answers["rounds"] += 1
         except OSError as error:
             attack.count(error)
     attack.wait()
@@ -43,6 +44,7 @@ def half_messages(attack: Attack) -> None:
             client = attack.joined(f"{attack.user}h{number}", reads=False)
             client.socket.sendall(frame(b"4" + b"x" * 999_000)[:-10])
             attack.kept.append(client)
+            attack.answers["rounds"] += 1
         except OSError as error:
             attack.count(error)
     attack.wait()
@@ -56,14 +58,14 @@ def own_sockets(attack: Attack) -> None:
 
 
 def refused_large(attack: Attack) -> None:
-    """Answers of 900 kB are asked for and not read, on a hundred own sockets."""
+    """Carbons of 900 kB to a hundred own sockets that do not read."""
     attack.kept += attack.many(100, lambda number: attack.user, reads=False, receive_buffer=4096, query="&carbons=1")
     sender = attack.user
     attack.flood(lambda: attack.joined(sender, query="&carbons=1"), lambda link: send(sender, "nobody", "x" * 900_000))
 
 
 def polls_unread(attack: Attack) -> None:
-    """Polling sessions of one user that never ask for what they are sent."""
+    """Polling sessions of one user that never send a GET."""
     while attack.on and len(attack.kept) < 60:
         try:
             link = attack.connect()
@@ -78,7 +80,7 @@ def polls_unread(attack: Attack) -> None:
 
 
 def probes_overlapping(attack: Attack) -> None:
-    """Sessions by polling, each offered several WebSockets which then say nothing."""
+    """Polling sessions, each with several WebSockets that probe and then send nothing."""
 
     def once() -> None:
         with attack.connect() as link:
@@ -147,7 +149,7 @@ ROWS = (
     Row(
         name="own-polls",
         kind="pools",
-        what="4 MB to 60 own sessions that poll, and do not",
+        what="4 MB to 60 own polling sessions that send no GET",
         attack=polls_unread,
         connections=1,
         # A session without requests ends when its heartbeat is missing.
