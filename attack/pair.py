@@ -26,7 +26,8 @@ JOIN_EVERY: Final = 0.5
 
 def say(what: str, began: float, text: str) -> None:
     """One line."""
-    sys.stdout.write(f"{what} {began:.4f} {text}\n")
+    sys.stdout.write(f"{what} {began:.4f} {text}\n")  # in one piece: two threads write
+    sys.stdout.flush()
 
 
 def talk(one: Client, other: Client, number: int) -> None:

@@ -165,7 +165,9 @@ class _Play:
         began = time.monotonic()
         if not self._row.probe:
             pair = self._spawn("pair", str(self._port), *how)
-            time.sleep(0.7 + BASELINE)
+            assert pair.stdout is not None
+            pair.stdout.readline()  # its first message has arrived, or it has failed
+            time.sleep(BASELINE)
             began = time.monotonic()
         before = rss_bytes(pid)
         said = attacker.communicate("\n")[0].splitlines()
