@@ -32,7 +32,7 @@ COUNT: Final = 3
 TICK_TIME: Final = 4
 
 #: Seconds between two checks whether a port is open.
-LOOK: Final = 0.02
+CHECK_EVERY: Final = 0.02
 
 
 class Node:
@@ -55,7 +55,7 @@ class Node:
         starting = Deferred.fromCoroutine(self.rabbitmq.start())
         # RabbitMQ refuses to start while its port is in use at any address, so the gate must open later.
         while not starting.called and not await self._listens(self.rabbitmq.dist_port):
-            await deferLater(self._reactor, LOOK)
+            await deferLater(self._reactor, CHECK_EVERY)
         await self.way.start()
         await starting
 
