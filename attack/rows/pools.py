@@ -137,15 +137,15 @@ ROWS = (
     _row("polls-addresses", "polling sessions of 200 addresses", opened(request(POLL), 200), "200"),
     _row("connections", "connections that say nothing", opened(b""), "connections"),
     _row("connections-addresses", "the same of 200 addresses", opened(b"", 200), "connections"),
-    _row("websockets", "WebSockets that do not join, of 50 addresses", opened(WEBSOCKET, 50)),
+    _row("websockets", "WebSockets that do not join, of 50 addresses", opened(WEBSOCKET, 50), "101"),
     _row("half-page", "half-sent POSTs to the page", opened(half("/")), "405"),
     _row("half-nothing", "half-sent POSTs to nothing", opened(half("/nothing")), "404"),
-    _row("half-static", "half-sent POSTs to a file", opened(half("/static/x"))),
+    _row("half-static", "half-sent POSTs to a file", opened(half("/static/x")), "405"),
     _row("half-engine", "half-sent POSTs of sessions that are not there", opened(half(f"{POLL}&sid=x")), "400"),
     _row("half-sessions", "half-sent POSTs of polling sessions", half_sessions),
     _row("half-messages", "half-sent messages of joined sockets", half_messages),
     _row("own-sockets", "4 MB to 100 own sockets that do not read", own_sockets, "ER 4"),
-    _row("own-sockets-carbons", "messages of 900 kB, and carbons to 100 own sockets", refused_large),
+    _row("own-sockets-carbons", "messages of 900 kB, and carbons to 100 own sockets", refused_large, "ER 4"),
     Row(
         name="own-polls",
         kind="pools",
@@ -157,7 +157,7 @@ ROWS = (
         answers=("ER 4",),
     ),
     _row("upgrades-overlapping", "sessions that are offered several WebSockets", probes_overlapping, connections=3),
-    _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, connections=3),
+    _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, "400", connections=3),
     *(
         Row(
             name=f"users-large-{store}",
@@ -176,6 +176,7 @@ ROWS = (
         attack=opened(half("/"), 50),
         connections=1,
         descriptors=1024,
+        answers=("405",),
     ),
     Row(
         name="connections-descriptors",
@@ -184,6 +185,7 @@ ROWS = (
         attack=opened(b"", 200),
         connections=1,
         descriptors=1024,
+        answers=("connections",),
     ),
     _row("refused-1.0", "wrong requests, a connection each", opened(b"GET /socket.io/ HTTP/1.0\r\n\r\n"), "400"),
 )
