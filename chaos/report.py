@@ -29,7 +29,7 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
         "acknowledged": len(ledger.acked),
         "of them as a repeat": counts["repeats"],
         "refused, and sent again": counts["refused"],
-        "edits; deletions": counts["edited"] + counts["deleted"],
+        "edits and deletions": counts["edited"] + counts["deleted"],
         **refusals,
         "told that a queue is gone": counts["told that a queue is gone"],
         "received": got,
