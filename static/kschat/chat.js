@@ -8,7 +8,7 @@
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
 import {Link} from "./link.js";
-import {Database, LIMITS, Outbox, Refused, Store, clean, quotation, read, refusal, sizeOf, write} from "./store.js";
+import {Database, LIMITS, Outbox, Refused, Store, clean, newId, quotation, read, refusal, sizeOf, stateOf, write} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
 /** @import {Entry, Record_} from "./store.js" */
@@ -314,7 +314,7 @@ export class Chat {
     if (this.outbox.entries.size >= this.#limits.outboxMessages || this.outbox.bytes + bytes > this.#limits.outboxBytes) {
       throw new Refused({code: "full", words: "Too many messages wait to be sent.", again: true});
     }
-    const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+    const cid = newId();
     // With a message the peer's sign that this user types is gone: what is typed next is told, as soon as the server passes it on.
     const said = this.#said.get(id);
     if (said) said.wait = TYPING_PASSED;
@@ -333,7 +333,7 @@ export class Chat {
     /** @type {Message} */
     const message = {
       key: entry.cid, mid: null, conversation, from: this.user, own: true, time: entry.time, state: "waiting", problem: null,
-      text: "", file: null, reply: null, msg: undefined,
+      text: "", deleted: false, file: null, reply: null, msg: undefined,
     };
     this.#fill(message, entry);
     this.#pending.set(entry.cid, message);
@@ -361,8 +361,7 @@ export class Chat {
     if (sizeOf(msg) + HEADROOM > this.limit) throw tooLarge();
     // It may have reached the server as it was: another text is another message.
     this.outbox.discard(entry.cid);
-    const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
-    this.outbox.put({...entry, cid, msg, bytes: sizeOf(msg), failed: null});
+    this.outbox.put({...entry, cid: newId(), msg, bytes: sizeOf(msg), failed: null});
   }
 
   /** @param {Message} message */
@@ -441,7 +440,11 @@ export class Chat {
     this.#state.delete(id);
     const {readMid, peerRead, peerDelivered, info: {draft}} = record;
     this.#state.set(id, {draft: draft.slice(0, this.#limits.draftLength), readMid, peerRead, peerDelivered});
-    if (this.#state.size > this.#limits.drafts) this.#state.delete(/** @type {string} */ (this.#state.keys().next().value));
+    if (this.#state.size > this.#limits.drafts) {
+      // The oldest without a draft: how far it was read, the server knows too.
+      const [oldest] = [...this.#state].find(([, kept]) => !kept.draft) ?? [...this.#state.keys()];
+      this.#state.delete(/** @type {string} */ (oldest));
+    }
     if (this.#keeping) return;
     this.#keeping = true;
     this.#environment.setTimeout(() => {
@@ -617,13 +620,18 @@ export class Chat {
       if (mid > record.peerDelivered) record.peerDelivered = mid;
     } else return;
     // What was written earlier has arrived, or was read, too.
-    const state = STATUS === 3 ? "read" : "delivered";
     for (let at = record.list.length - 1; at >= 0; at--) {
       const one = /** @type {Message} */ (record.list[at]);
       if (!one.own || one.mid === null || one.mid > mid) continue;
-      if (one.state === state || one.state === "read") break;
+      const state = stateOf(record, one.mid);
+      if (one.state === state) break;
       one.state = state;
       this.store.alter(one);
+    }
+    const {last} = record.info; // the list of conversations brought it, if its messages are not loaded
+    if (last?.own && last.mid !== null && last.state !== stateOf(record, last.mid)) {
+      last.state = stateOf(record, last.mid);
+      this.store.touch(record.info.id);
     }
     this.#keep(record.info.id);
   }
@@ -646,6 +654,7 @@ export class Chat {
     } else if (note.read) this.#isRead(note.read, note.mid);
     else if (note.draft) {
       this.store.record(note.draft).info.draft = note.text;
+      this.#keep(note.draft); // each tab keeps all drafts in one value: this one's must not undo another's
       this.store.touch(note.draft);
     }
   }
@@ -662,7 +671,7 @@ export class Chat {
     message.mid = mid;
     message.time = Number(answer?.msgTime) || message.time;
     message.problem = null;
-    message.state = mid <= record.peerRead ? "read" : mid <= record.peerDelivered ? "delivered" : "sent";
+    message.state = stateOf(record, mid);
     record.mids.set(mid, message);
     // Its place is before what is not sent, by its mid.
     const at = record.list.lastIndexOf(message);

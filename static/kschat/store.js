@@ -111,6 +111,14 @@ export const LIMITS = {
 
 /** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, sure: string, edges: string[], counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
 
+/** An id that no other message has. (`crypto.randomUUID` is missing on pages without HTTPS.) */
+export function newId() { return [...crypto.getRandomValues(new Uint32Array(4))].join("-"); }
+
+/** The state of a message of the user's own that the server has. @param {Record_|undefined} record @param {string} mid */
+export function stateOf(record, mid) {
+  return record && mid <= record.peerRead ? "read" : record && mid <= record.peerDelivered ? "delivered" : "sent";
+}
+
 /** @returns {Changes} */
 function nothing() {
   return {status: false, order: false, conversations: new Set(), messages: new Map(), arrived: [], problems: []};
@@ -218,23 +226,23 @@ export class Store {
     return to.startsWith("#") || from === this.user ? to : from;
   }
 
-  /** A message of the server as the page sees it. @param {any} item @param {string} [cid] @returns {Message} */
-  message(item, cid) {
+  /** A message of the server as the page sees it. @param {any} item @returns {Message} */
+  message(item) {
     const from = String(item.uId), conversation = this.conversationOf(item);
     if (typeof item.name === "string" && item.name) {
       this.#names.delete(from);
       this.#names.set(from, item.name.slice(0, 64));
       if (this.#names.size > this.limits.names) this.#names.delete(/** @type {string} */ (this.#names.keys().next().value));
     }
-    const {text, quote, file} = read(item.msg);
-    const mid = typeof item.mid === "string" ? item.mid : `~${item.msgTime}-${cid ?? crypto.randomUUID()}`;
+    const deleted = Boolean(item.deleted);
+    const {text, quote, file} = deleted ? read("") : read(item.msg);
+    const mid = typeof item.mid === "string" ? item.mid : `~${item.msgTime}-${newId()}`;
     const record = this.#records.get(conversation);
     const own = from === this.user;
-    /** @type {Message["state"]} */
-    const state = !own ? "received" : record && record.peerRead >= mid ? "read" : record && record.peerDelivered >= mid ? "delivered" : "sent";
+    const state = own ? stateOf(record, mid) : "received";
     const time = Number(item.msgTime) || 0;
     /** @type {Message} */
-    const message = {key: cid ?? mid, mid, conversation, from, own, time, state, problem: null, text, file, msg: item.msg, reply: null};
+    const message = {key: mid, mid, conversation, from, own, time, state, problem: null, text, deleted, file, msg: item.msg, reply: null};
     if (quote !== null) message.reply = {text: quote, mid: this.#answered(record, quote)};
     return message;
   }
