@@ -566,7 +566,7 @@ export class Chat {
         info.last = this.store.message(last);
         info.time = info.last.time;
         this.store.order();
-      }
+      } else if (last && info.last && info.last.mid === String(last.mid)) this.store.renew(info.last, last);
       this.store.touch(info.id);
     }
     this.#watch();
@@ -699,7 +699,11 @@ export class Chat {
     const id = this.store.conversationOf(item);
     const record = this.store.record(id);
     const mid = typeof item.mid === "string" ? item.mid : null;
-    if (mid !== null && record.mids.has(mid)) return false;
+    const known = mid === null ? undefined : record.mids.get(mid);
+    if (known) {
+      this.store.renew(known, item);
+      return false;
+    }
     if (id === this.user && live && this.#isEcho(record, item)) return false;
     const message = this.store.message(item);
     const {info} = record;

@@ -63,6 +63,12 @@ export function read(msg) {
   return {text: JSON.stringify(plain(msg), null, 1) ?? "", quote: null, file: null};
 }
 
+/** The same of a message of the server, which may have been deleted. @param {any} item */
+function said(item) {
+  const deleted = Boolean(item.deleted);
+  return {...read(deleted ? "" : item.msg), deleted};
+}
+
 /** @param {string} text @returns {{text: string, quote: string|null}} */
 function split(text) {
   const lines = text.split("\n");
@@ -226,6 +232,20 @@ export class Store {
     return to.startsWith("#") || from === this.user ? to : from;
   }
 
+  /** What the server has now of a message that is in memory: it may have been edited or deleted. @param {Message} message @param {any} item */
+  renew(message, item) {
+    if (!item.edited && !item.deleted) return;
+    const {text, deleted, file, quote} = said(item);
+    if (message.deleted === deleted && message.text === text && message.file?.size === file?.size) return;
+    if (message.file?.data) {
+      this.#bytes -= message.file.data.byteLength;
+      this.#files = this.#files.filter((one) => one !== message);
+    }
+    Object.assign(message, {text, deleted, file, msg: item.msg, reply: quote === null ? null : {text: quote, mid: message.reply?.mid ?? null}});
+    this.#weigh(message);
+    this.alter(message);
+  }
+
   /** A message of the server as the page sees it. @param {any} item @returns {Message} */
   message(item) {
     const from = String(item.uId), conversation = this.conversationOf(item);
@@ -234,8 +254,7 @@ export class Store {
       this.#names.set(from, item.name.slice(0, 64));
       if (this.#names.size > this.limits.names) this.#names.delete(/** @type {string} */ (this.#names.keys().next().value));
     }
-    const deleted = Boolean(item.deleted);
-    const {text, quote, file} = deleted ? read("") : read(item.msg);
+    const {text, deleted, quote, file} = said(item);
     const mid = typeof item.mid === "string" ? item.mid : `~${item.msgTime}-${newId()}`;
     const record = this.#records.get(conversation);
     const own = from === this.user;

@@ -201,6 +201,7 @@ class ConversationList {
     } else if (conversation.room) {
       nodes.push(make("bdi", "", texts.say("from", {name: chat.name(last.from)})));
     }
+    if (last.deleted) return [...nodes, make("em", "", texts.say("deleted"))];
     const kind = last.file ? (last.file.type.startsWith("image/") ? "picture" : "file") : null;
     const words = oneLine(last.text) || (kind === "file" ? last.file?.name ?? "" : "");
     nodes.push(make("bdi", "", !kind ? words : words ? `${texts.say(kind)}: ${words}` : texts.say(kind)));
@@ -668,9 +669,9 @@ const acts = byId("acts");
 const placeActs = onceAFrame(() => {
   const {element} = view.messageAt(pointed) ?? {};
   const bubble = element?.querySelector(":scope > .bubble");
-  if (bubble && acts.parentElement !== bubble && element?.dataset.state !== "failed") bubble.append(acts);
-  const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
   const message = element && view.rendering.messageOf(element);
+  if (bubble && acts.parentElement !== bubble && message?.state !== "failed" && !message?.deleted) bubble.append(acts);
+  const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
   if (time && message) time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
 });
 /** @type {EventTarget|null} */
@@ -694,6 +695,7 @@ view.list.addEventListener("click", (event) => {
 
 /** @param {string} action @param {{element: HTMLElement, message: import("../kschat/types.js").Message}} at */
 async function act(action, {element, message}) {
+  if (message.deleted) return;
   if (action === "reply") composer.reply(message);
   else if (action === "copy") await copy(message.text);
   else if (action === "edit") composer.edit(message);

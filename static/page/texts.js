@@ -93,6 +93,7 @@ const en = {
   stateDelivered: "Delivered",
   stateRead: "Read",
   stateFailed: "Not sent",
+  deleted: "This message was deleted.",
   from: "{name}: ",
   reply: "Reply",
   replyTo: "Reply to {name}",
@@ -259,6 +260,7 @@ const de = {
   stateDelivered: "Zugestellt",
   stateRead: "Gelesen",
   stateFailed: "Nicht gesendet",
+  deleted: "Diese Nachricht wurde gelöscht.",
   from: "{name}: ",
   reply: "Antworten",
   replyTo: "Antwort an {name}",
@@ -652,6 +654,7 @@ const TICKS = /** @type {const} */ ({
  * @property {string} url  Of its picture or file.
  * @property {number} place  What stands around it, as bits.
  * @property {string|null} text
+ * @property {boolean} deleted
  * @property {ArrayBuffer|null|undefined} data
  * @property {string|undefined} reply
  * @property {boolean} expanded
@@ -683,7 +686,7 @@ export class Messages {
     element.tabIndex = -1;
     element.dataset.key = message.key;
     this.#known.set(element, {
-      message, url: "", place: -1, text: null, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
+      message, url: "", place: -1, text: null, deleted: false, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
     });
     this.update(element, place);
     return element;
@@ -697,11 +700,11 @@ export class Messages {
     const known = this.#known.get(element);
     if (!known) return;
     const {message} = known;
-    const {text, state, time, problem} = message;
+    const {text, deleted, state, time, problem} = message;
     const data = message.file?.data, reply = message.reply?.text, expanded = this.#expanded.has(message.key);
-    const words = known.text !== text || known.data !== data || known.reply !== reply || known.expanded !== expanded;
+    const words = known.text !== text || known.deleted !== deleted || known.data !== data || known.reply !== reply || known.expanded !== expanded;
     const foot = known.state !== state || known.time !== time || known.problem !== problem;
-    if (words || foot) Object.assign(known, {text, data, reply, expanded, state, time, problem});
+    if (words || foot) Object.assign(known, {text, deleted, data, reply, expanded, state, time, problem});
     if (words) this.#fill(element, message);
     else if (foot) this.#foot(element, message);
     const around = Number(place.day) + 2 * Number(place.head) + 4 * Number(place.divider);
@@ -735,7 +738,8 @@ export class Messages {
       bubble.append(quote);
     }
     if (message.file) bubble.append(this.#file(element, message, message.file));
-    if (message.text) bubble.append(...this.#words(message));
+    if (message.deleted) bubble.append(make("div", "text", make("em", "", texts.say("deleted"))));
+    else if (message.text) bubble.append(...this.#words(message));
     bubble.append(make("span", "meta"));
     const old = element.querySelector(":scope > .bubble");
     const acts = old?.querySelector("#acts");

@@ -498,6 +498,24 @@ test("a message that its sender deleted is shown as deleted, and an edited one w
   assert.deepEqual(chat.messages("bob").map(({ text, deleted }) => [text, deleted]), [["", true], ["after", false], ["null", false]]);
 });
 
+test("what was edited or deleted while it was in memory is shown so once it is loaded again", async () => {
+  let page = [message(1), message(2, { msg: { text: "", file: { name: "a", type: "", data: "" } } }), message(3)];
+  const { chat, clock, last, seen, join, replies } = await begin({}, { History: () => ({ MSG: page, more: false }) });
+  await chat.open("bob");
+  await clock.advance(20);
+  const before = [...chat.messages("bob")];
+  last().onclose();
+  page = [message(1, { msg: null, deleted: 7 }), page[1], message(3, { msg: "another", edited: 8 })];
+  replies.Conversations = () => [{ pId: "bob", last: page[2], unread: 0 }];
+  await clock.advance(2000);
+  seen.length = 0;
+  await join();
+  assert.deepEqual(chat.messages("bob").map(({ text, deleted }) => [text, deleted]), [["", true], [before[1].text, false], ["another", false]]);
+  assert.ok(chat.messages("bob").every((one, index) => one === before[index]), "each keeps its object");
+  assert.equal(chat.conversation("bob").last.text, "another");
+  assert.deepEqual(seen.flatMap(({ messages }) => messages.get("bob")?.changed ?? []).map(({ mid }) => mid).sort(), [before[0].mid, before[2].mid]);
+});
+
 test("without a store, messages are shown on a page that is not of a secure context", async (t) => {
   t.mock.method(globalThis.crypto, "randomUUID", () => { throw new TypeError("crypto.randomUUID is not a function"); });
   const { chat, clock, last } = await begin();

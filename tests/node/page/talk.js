@@ -473,6 +473,22 @@ module.exports = async (stage) => {
     equal(await bob.locator(at.search).inputValue(), "", "the words of the search");
   });
 
+  await stage.step("a message that was deleted says so, and an edited one has its last text, once they are loaded again", async () => {
+    const [gone, changed] = [await erin.send("bob", "Deleted soon"), await erin.send("bob", "Edited soon")];
+    await bob.opens("erin");
+    await bob.sees("Deleted soon");
+    await bob.sees("Edited soon");
+    equal((await erin.ask("Delete", { mid: gone.mid, pId: "bob" })).ER, 0, "the answer to Delete");
+    equal((await erin.ask("Edit", { mid: changed.mid, pId: "bob", msg: "Edited meanwhile" })).ER, 0, "the answer to Edit");
+    await bob.page.reload();
+    await bob.connected();
+    await bob.sees("Edited meanwhile");
+    await bob.sees("This message was deleted.");
+    await bob.shows("soon", 0, "earlier texts");
+    await bob.locator(`${at.item("erin")} .last`).filter({ hasText: "Edited meanwhile" }).waitFor();
+    await bob.opens("alice");
+  });
+
   await stage.step("more unread than are counted: the list, the title and the conversation say so, and none is read before it was drawn", async () => {
     const frank = new Writer(urls[0], "frank", await stage.ask("token", { user: "frank" }));
     await frank.connected();
