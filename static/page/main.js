@@ -22,12 +22,15 @@ import {Texts, applyTexts, applyTheme, avatar, byId, make, onceAFrame, paint, re
 
 const ROWS = 60; // rows at first, and more each time that the end comes near
 const FOUND = 30; // messages that a search shows
+const SEARCHED = 1000; // milliseconds after which a search looks at what has arrived
 
 class ConversationList {
   /** @type {Map<string, HTMLElement>} */ #rows = new Map();
   /** @type {Set<string>} */ #stale = new Set();
   #most = ROWS;
   /** @type {string|null} */ #current = null;
+  #sought = ""; // the words whose results are shown
+  /** @type {ReturnType<typeof setTimeout>|undefined} */ #searching;
   #drawSoon;
 
   /**
@@ -103,7 +106,15 @@ class ConversationList {
     const searching = words !== "";
     this.list.hidden = searching;
     this.results.hidden = !searching;
-    if (searching) this.#drawResults(words);
+    if (words !== this.#sought) {
+      this.#sought = words;
+      if (searching) this.#drawResults(words);
+    } else if (searching) { // a search goes through all messages in memory: not once a frame
+      this.#searching ??= setTimeout(() => {
+        this.#searching = undefined;
+        if (this.words === words) this.#drawResults(words);
+      }, SEARCHED);
+    }
     const shown = this.chat.conversations.slice(0, this.#most);
     this.none.hidden = searching || shown.length > 0;
     const wanted = new Set(shown.map(({id}) => id));
@@ -244,7 +255,12 @@ class ConversationList {
       items.push(make("li", "", row));
     }
     items.push(make("li", "aside", messages.length || people.length ? texts.say("foundLoaded") : texts.say("nothingFound", {words})));
+    const focused = this.results.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     this.results.replaceChildren(...items);
+    if (!focused) return;
+    const {id, start, key} = focused.dataset;
+    const rows = this.#focusable();
+    (rows.find(({dataset}) => dataset.key === key && (dataset.id ?? dataset.start) === (id ?? start)) ?? rows[0] ?? this.search).focus();
   }
 
   /** @param {KeyboardEvent} event */

@@ -530,7 +530,7 @@ module.exports = async (stage) => {
       await route.fulfill({ contentType: "text/html; charset=utf-8", body });
     });
     await old.goto(demo(1, "walter", "alice"));
-    await old.locator(at.status).filter({ hasText: "two releases" }).waitFor();
+    await old.locator(at.status).filter({ hasText: "different releases" }).waitFor();
     await old.unrouteAll();
     await old.goto(`${urls[1]}/`);
     await old.locator("#uid").fill("dora");
