@@ -169,7 +169,7 @@ export class Chat {
     const {names} = this.#options;
     const given = typeof names === "function" ? names(id) : names instanceof Map ? names.get(id)
       : names && Object.hasOwn(names, id) ? /** @type {Record<string, string>} */ (names)[id] : null;
-    // An id of nothing but what is not shown: its characters' numbers.
+    // An id of invisible characters alone is shown as their code points.
     return clean(given || this.store.nameOf(id) || id) || [...id].map((one) => `U+${one.codePointAt(0)?.toString(16)}`).join(" ");
   }
 
@@ -216,7 +216,8 @@ export class Chat {
       }
       if (!page.more) record.info.hasOlder = false;
       else if (!sure || oldest() > sure) {
-        // Between these and what is here some may be missing: the backlog comes from its beginning, and without the user's own.
+        // Messages may be missing between these pages and what is in memory: the backlog starts with its oldest message, and has none of
+        // the user's own.
         this.store.dropBefore(record, oldest());
         record.info.hasOlder = true;
       }
@@ -315,7 +316,7 @@ export class Chat {
       throw new Refused({code: "full", words: "Too many messages wait to be sent.", again: true});
     }
     const cid = newId();
-    // With a message the peer's sign that this user types is gone: what is typed next is told, as soon as the server passes it on.
+    // A message clears the typing sign at the peer. Further typing is announced as soon as the server would pass it on.
     const said = this.#said.get(id);
     if (said) said.wait = TYPING_PASSED;
     const time = this.#environment.time();
@@ -359,7 +360,7 @@ export class Chat {
     if (!entry || message.state === "sending") return;
     const msg = write(text, message.reply?.text ?? null, message.file);
     if (sizeOf(msg) + HEADROOM > this.limit) throw tooLarge();
-    // It may have reached the server as it was: another text is another message.
+    // The old text may have reached the server: the new one needs a cid of its own.
     this.outbox.discard(entry.cid);
     this.outbox.put({...entry, cid: newId(), msg, bytes: sizeOf(msg), failed: null});
   }
@@ -404,7 +405,7 @@ export class Chat {
 
   /** Another device has read up to there. What came after it is still unread. @param {string} id @param {string} mid */
   #readElsewhere(id, mid) {
-    this.#take(); // what came before this is counted before it
+    this.#take(); // messages that came before this event are counted before it
     const record = this.store.find(id);
     if (!record || mid <= record.readMid) return;
     this.#isRead(id, mid);
@@ -491,7 +492,7 @@ export class Chat {
     const id = room.startsWith("#") ? room : `#${room}`;
     await this.#ask("Join", {room: id});
     const record = this.store.record(id);
-    // What was asked before had the answer for who is no member: nothing.
+    // An earlier History was answered as for a user who is not a member: with nothing.
     record.fresh = false;
     record.sure = "";
     if (record.info.open) await this.#freshen(record).catch(() => null); // asked again at the next opening
@@ -532,12 +533,12 @@ export class Chat {
   #connected() {
     this.#wasConnected = true;
     this.#watched = "";
-    this.#conversations(); // first: what comes then is counted by it
+    this.#conversations(); // first, so that each page of messages comes with its unread count
     for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
     this.outbox.run();
   }
 
-  /** The user looks at this page again: what other devices have read is told only to who is connected and reads fast enough. */
+  /** The user looks at this page again. What other devices have read is not told to a device that is offline or slow. */
   #seen = () => { if (this.#environment.visible() && this.status.state === "connected") this.#refresh(0); };
 
   /** Asks for the list of conversations, soon. @param {number} wait */
@@ -559,7 +560,7 @@ export class Chat {
     for (const {pId, last, unread} of Array.isArray(list) ? [...list].reverse() : []) {
       const record = this.store.record(String(pId));
       const {info} = record;
-      // Of what comes later, or came before, the server has counted what is not beyond `last`.
+      // The server's count has every message up to `last`, whenever that message arrives here.
       record.counted = String(last?.mid ?? "");
       info.unread = last?.mid && record.readMid >= last.mid ? 0 : Number(unread) || 0;
       if (last && (!info.last?.mid || String(last.mid) > info.last.mid)) {

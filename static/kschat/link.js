@@ -12,7 +12,7 @@ const PROBE = 5; // seconds for the answer
 const RENEW = 5; // seconds until the page is asked for a token again, after that failed
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
-const GONE = 300; // seconds without a word after which another tab is gone
+const GONE = 300; // seconds without a word after which another tab counts as closed
 const ASLEEP = 150; // seconds between two beats of a tab that was frozen; hidden ones have a beat a minute
 const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
 

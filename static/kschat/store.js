@@ -548,7 +548,7 @@ export class Outbox {
     }
   }
 
-  /** What another tab has sent since it was loaded, and before this tab heard the others, is gone. */
+  /** Removes what another tab has sent after this tab loaded the outbox, and before it listened to the other tabs. */
   async reconcile() {
     if (!this.loaded.size) return;
     const kept = new Set((await this.database.values("outbox")).map(({cid}) => cid));

@@ -7,8 +7,8 @@
 //   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
 //
 // This file holds the list of conversations, and what belongs to the whole page: the token, the address, the connection in words, keys.
-// talk.js has the open conversation, texts.js the words and what all is made of. They are few, so that the page is there after few
-// requests; dialogs.js, notices.js and ../kschat/pictures.js are fetched when they are needed.
+// talk.js has the open conversation, texts.js the texts and the helpers that make elements. Few files mean few requests before the page
+// can be used; dialogs.js, notices.js and ../kschat/pictures.js are fetched later.
 
 import {Chat} from "../kschat/chat.js";
 import {clean} from "../kschat/store.js";
@@ -180,7 +180,7 @@ class ConversationList {
     const dot = part(".presence");
     dot.hidden = conversation.room || id === chat.user;
     dot.dataset.online = presence?.online === null || !presence ? "unknown" : String(presence.online);
-    // A dot alone says nothing to those who listen.
+    // Screen readers do not read the dot.
     dot.textContent = presence?.online ? texts.say("online") : "";
     part(".name").title = conversation.room ? "" : presenceWords(id);
     const line = part(".last");
@@ -403,7 +403,7 @@ async function renew() {
     };
     const timer = setTimeout(() => { done(null); }, ASK_PARENT);
     addEventListener("message", heard);
-    // No secret is in the question; who may embed the page, frame-ancestors says.
+    // The question holds no secret, and frame-ancestors decides who may embed the page.
     parent.postMessage({kschat: "token", user}, "*");
   });
 }
@@ -436,7 +436,7 @@ async function select(id, key) {
   if (id !== query.get("rid")) {
     const from = query.get("rid");
     query.set("rid", id);
-    // A replaced entry stays what it was: the one before it may not be this page's.
+    // A replaced entry keeps its state: the entry before it may be of another site.
     if (from && !NARROW.matches) history.replaceState(history.state, "", address(id));
     else history.pushState({inside: true}, "", address(id));
   }
@@ -656,7 +656,7 @@ function count() {
   if (document.title !== title) document.title = title;
 }
 
-// The live region gathers: under load it says how many came, not each of them.
+// The live region gathers messages: under load it says how many came instead of reading each one.
 
 /** @type {import("../kschat/types.js").Message[]} */
 let unsaid = [];
@@ -811,7 +811,7 @@ show(query.get("rid"));
 await chat.start();
 composer.draftChanged();
 
-// Nothing of this is needed to read and to write. Fetched while the server is there, it is there when the server is not.
+// Not needed for reading and writing. Fetched now, it is still there when the server is down.
 setTimeout(() => {
   notices();
   Promise.all([import("./dialogs.js"), import("../kschat/pictures.js")]).catch(() => {}); // asked for again when it is needed

@@ -1,4 +1,4 @@
-// Every text that the page shows, in each of its languages; and what the page is made of: small helpers, and messages as elements.
+// Every text that the page shows, in each of its languages; helpers that make elements; and the elements of messages.
 //
 // `{name}` in a text is replaced by a value. Another language: a table with the same keys here, and its name in NAMES.
 // Text goes into the document as text: nothing here parses markup, and of a message only what this file makes is an element.
@@ -501,7 +501,7 @@ export function byId(id) {
   return /** @type {E} */ (element);
 }
 
-/** The page is of an older daemon than its scripts, or two releases serve it in turn: it says so, and does not stay at "Connecting". */
+/** Says that the page and its scripts come from different releases, as during an upgrade, instead of staying at "Connecting". */
 function sayOutdated() {
   const words = new Texts(readSettings().language || navigator.language).say("outdated");
   const status = document.getElementById("status");
@@ -645,7 +645,7 @@ const TICKS = /** @type {const} */ ({
  */
 
 /**
- * What an element shows, by which it is known whether it is to be drawn again: the words, and what changes while a message is on its way.
+ * What an element shows: its words, and what changes while a message is on its way. If these differ from the message, it is drawn again.
  *
  * @typedef {object} Known
  * @property {Message} message
