@@ -279,7 +279,7 @@ export class Chat {
     return this.#once(record, async () => {
       if (!record.info.hasNewer) return 0;
       const edge = record.edges.pop() ?? "";
-      const newest = record.list.filter(({mid}) => mid !== null).at(-1)?.mid ?? "";
+      const newest = record.list.findLast(({mid}) => mid !== null)?.mid ?? "";
       let came = 0;
       let page = await this.#page(id, edge || undefined);
       const pages = [page.MSG];
@@ -386,7 +386,7 @@ export class Chat {
   /** @param {string} id */
   read(id) {
     const record = this.store.find(id);
-    const mid = record?.list.findLast?.((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
+    const mid = record?.list.findLast((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
     if (!record || !mid || (record.readMid >= mid && !record.info.unread)) return;
     this.#isRead(id, mid);
     this.link.note({read: id, mid});

@@ -245,7 +245,8 @@ export class Dialogs {
       await asked;
       done();
     } catch (error) {
-      place.append(` ${error instanceof Error ? error.message : error}`);
+      const why = place.querySelector(".problem") ?? place.appendChild(make("span", "problem"));
+      why.textContent = ` ${error instanceof Error ? error.message : error}`;
     }
   }
 

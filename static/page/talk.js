@@ -443,11 +443,11 @@ export class ConversationView {
       await page;
     } catch {
       // The next scrolling, or the connection when it is back, tries again.
-      this.#pages = BACK;
+      if (this.#id === id) this.#pages = BACK;
       await new Promise((resolve) => { setTimeout(resolve, 1000); });
     } finally {
       this.#busy = false;
-      if (this.#id === id) this.#drawSoon();
+      this.#drawSoon(); // another conversation may have waited for it
     }
   }
 
