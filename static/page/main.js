@@ -112,7 +112,7 @@ class ConversationList {
     } else if (searching) { // a search goes through all messages in memory: not once a frame
       this.#searching ??= setTimeout(() => {
         this.#searching = undefined;
-        if (this.words === words) this.#drawResults(words);
+        if (this.words) this.#drawResults(this.words);
       }, SEARCHED);
     }
     const shown = this.chat.conversations.slice(0, this.#most);
