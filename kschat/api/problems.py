@@ -29,8 +29,14 @@ PROBLEMS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong"),
 }
 
+#: Statuses of requests that may succeed later.
+TRY_AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
 #: What the types begin with.
 TYPE: Final = "urn:kschat:"
+
+#: Types of requests that may succeed later.
+TEMPORARY: Final = frozenset(TYPE + name for name, (status, _) in PROBLEMS.items() if status in TRY_AGAIN)
 
 _OF_ERROR: Final = {
     Error.INVALID: "invalid",
