@@ -25,6 +25,7 @@ from kschat.cli.manual import made_files
 from kschat.cli.status_screen import quantile
 from kschat.settings import ConfigError
 from tests.api.test_http import KEY, ApiTestCase
+from tests.support.needs import require_program
 from tests.test_cli import SECRET
 
 T = TypeVar("T")
@@ -454,6 +455,8 @@ class Made(SynchronousTestCase):
             if name in API_COMMANDS:
                 self.assertIn("--json", text)
                 self.assertIn("\n  4  ", text)
+        for name, _, options, _ in cli.CommandOptions.subCommands:
+            self.assertEqual(DEFINITIONS[name].help(), str(options()).lstrip("\n"))
         self.assertEqual(set(API_COMMANDS) | set(cli.LOCAL), set(DEFINITIONS))
 
     def test_no_option_has_the_name_or_letter_of_another_one(self) -> None:
@@ -465,15 +468,14 @@ class Made(SynchronousTestCase):
             self.assertEqual(len(set(longs)), len(longs), name)
 
     def test_bash_completes_commands_options_and_choices(self) -> None:
-        bash = shutil.which("bash")
-        self.assertTrue(bash)
+        bash = require_program("bash")
 
         def completed(*words: str) -> list[str]:
             script = (
                 f"{completion('bash')}\nCOMP_WORDS=({' '.join(words)} ''); COMP_CWORD={len(words)}\n"
                 "compopt() { :; }\n_kschat; printf '%s\\n' \"${COMPREPLY[@]}\""
             )
-            program = ["/bin/bash", "--norc", "-c", script]
+            program = [bash, "--norc", "-c", script]
             found = subprocess.run(program, check=True, capture_output=True, text=True, env={"PATH": os.defpath})
             self.assertEqual("", found.stderr)
             return found.stdout.split()
@@ -481,7 +483,9 @@ class Made(SynchronousTestCase):
         self.assertEqual([*DEFINITIONS, "--help", "--version"], completed("kschat"))
         self.assertIn("--cid", completed("kschat", "send"))
         self.assertIn("members", completed("kschat", "rooms"))
-        self.assertEqual([], completed("kschat", "history", "--before"))
+        for option in ("--before", "-b", "-n"):
+            self.assertEqual([], completed("kschat", "history", option), option)
+        self.assertIn("--cid", completed("kschat", "send", "-r"))
 
     def test_other_shells_find_nothing_wrong_with_theirs(self) -> None:
         for shell in ("zsh", "fish"):

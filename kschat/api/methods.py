@@ -39,7 +39,7 @@ from kschat.wire.socketio import RESERVED_EVENTS
 LIST_BYTES: Final = 300_000
 
 #: Operations of a batch that are done in one turn of the reactor: a hundred took 25 ms.
-AT_ONCE: Final = 20
+MAX_PER_TURN: Final = 20
 
 
 class Api:
@@ -50,7 +50,7 @@ class Api:
         keys: that count now.
         max_room: members of a room.
         max_rooms: rooms of a user.
-        clock: the reactor. A batch rests after some operations, so that others are served meanwhile.
+        clock: the reactor. A batch pauses after some operations, so that others are served.
 
     Attributes:
         audit: writes a line of the audit log: the key, the operation, its body, and the outcome.
@@ -329,10 +329,10 @@ async def batch(api: Api, key: ApiKey, body: types.Batch) -> types.BatchAnswer:
     """Do several operations, one after another. The key needs the scope of each."""
     results: list[types.BatchResult] = []
     for number, request in enumerate(body.requests):
-        if number and not number % AT_ONCE:
-            rest: Deferred[None] = Deferred()
-            api.clock.callLater(0, rest.callback, None)
-            await rest
+        if number and not number % MAX_PER_TURN:
+            next_turn: Deferred[None] = Deferred()
+            api.clock.callLater(0, next_turn.callback, None)
+            await next_turn
         try:
             answer, status = msgspec.json.encode(await _do(api, key, request)), 200
         except Exception:

@@ -24,6 +24,9 @@ from kschat.log_text import shown
 from kschat.settings import SETTINGS, ConfigError
 from kschat.settings.loading import gather
 
+#: Messages of a conversation that ``tail`` reads to see whether there are new ones.
+LOOK: Final = 5
+
 #: Characters of the answer that ``erase`` reads.
 MAX_ANSWER: Final = 100
 
@@ -322,17 +325,18 @@ def tail(call: Call) -> int:
 
 def _since(client: Api, user: str, peer: str, mid: str, most: int | None) -> Iterator[types.Message]:
     """The messages of a conversation after one, newest first; ``most`` of them at most."""
-    before, count = None, 0
+    before, count, size = None, 0, LOOK if mid else types.MAX_LISTED
     while True:
-        limit = types.MAX_LISTED if most is None else min(most - count, types.MAX_LISTED)
+        # The first page of a look is short: mostly there is nothing new.
+        limit = size if most is None else min(most - count, types.MAX_LISTED)
         page = client.ask("history", types.Messages, user=user, peer=peer, before=before, limit=limit)
         for message in reversed(page.messages):
             if message.mid <= mid:
                 return
             yield message
             count += 1
-        before = page.next
-        # Of one that begins now all would be new.
+        before, size = page.next, types.MAX_LISTED
+        # Where nothing was shown before, a conversation would be new as a whole.
         if before is None or (most is not None and count >= most) or (not mid and most is None):
             return
 
@@ -388,7 +392,7 @@ def erase(call: Call) -> int:
     client = call.client("erase")
     if not call.options["yes"]:
         if not call.tools.standard_input.isatty():
-            raise usage.UsageError("erase: it cannot be undone: give --yes if it is meant")
+            raise usage.UsageError("erase: it cannot be undone: give --yes to confirm")
         call.errors.write(shown(f"Erase {user} and all of the user's messages? This cannot be undone.") + " [y/N] ")
         call.errors.flush()
         if call.tools.standard_input.readline(MAX_ANSWER).strip().lower() not in ("y", "yes"):

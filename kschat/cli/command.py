@@ -31,7 +31,7 @@ from kschat.cli.connect import Finding, try_all
 from kschat.cli.definitions import DEFINITIONS, NO
 from kschat.cli.inspecting import inspect, text_of
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
-from kschat.cli.options import DefinedOptions, line_of
+from kschat.cli.options import CommandHelp, DefinedOptions, line_of
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
 from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
@@ -94,18 +94,16 @@ class CheckOptions(DefinedOptions):
     optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
 
-class TableOptions(usage.Options):
+class TableOptions(CommandHelp):
     """``kschat settings-table``."""
 
-    longdesc = DEFINITIONS["settings-table"].text
+    definition = DEFINITIONS["settings-table"]
 
 
-class CompletionOptions(usage.Options):
+class CompletionOptions(CommandHelp):
     """``kschat completion``."""
 
-    def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints."""
-        return DEFINITIONS["completion"].help()
+    definition = DEFINITIONS["completion"]
 
     def parseArgs(self, *shells: str) -> None:
         """The shell."""

@@ -16,7 +16,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import AT_ONCE, METHODS, Api
+from kschat.api.methods import MAX_PER_TURN, METHODS, Api
 from kschat.backends.memory import MemoryStore
 from kschat.chat.inquiries import INQUIRY_WAIT
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
@@ -307,7 +307,7 @@ class Doing(ApiTestCase):
         self.assertEqual({}, self.done("revoke", {"user": "ann", "lift": True}))
 
     def test_a_large_batch_takes_several_turns(self) -> None:
-        parts = [{"operation": "presence", "body": {"users": [f"u{number}"]}} for number in range(2 * AT_ONCE + 1)]
+        parts = [{"operation": "presence", "body": {"users": [f"u{number}"]}} for number in range(2 * MAX_PER_TURN + 1)]
         request = self.ask("batch", {"requests": parts})
         for turns in range(2):
             self.assertFalse(request.finished, turns)
