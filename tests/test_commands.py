@@ -79,10 +79,19 @@ class CommandsTestCase(ApiTestCase):
             standard_input=self.typed,
         )
         nothing: Any = None
-        services = (nothing, nothing, nothing)
         environ = HERE if environ is None else environ
         try:
-            status = cli.main(arguments, environ, self.daemon.clock.seconds, output, errors, *services, tools)
+            status = cli.main(
+                arguments,
+                environ,
+                self.daemon.clock.seconds,
+                output=output,
+                errors=errors,
+                connect=nothing,
+                tell_redis=nothing,
+                revoke_in_redis=nothing,
+                tools=tools,
+            )
         except Enough:
             status = 130
         return status, output.getvalue(), errors.getvalue()

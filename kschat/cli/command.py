@@ -218,6 +218,7 @@ def main(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     wall: WallClock,
+    *,
     output: TextIO,
     errors: TextIO,
     connect: Connect,
@@ -301,16 +302,25 @@ def run() -> None:
     ) -> int | None:
         return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
 
-    services = (connect, tell_redis, revoke_in_redis)
     tools = Tools(connect=api_commands.connect, wall=time.time, sleep=time.sleep, standard_input=sys.stdin)
     try:
-        status = main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, *services, tools)
+        status = main(
+            sys.argv[1:],
+            os.environ,
+            time.time,
+            output=sys.stdout,
+            errors=sys.stderr,
+            connect=connect,
+            tell_redis=tell_redis,
+            revoke_in_redis=revoke_in_redis,
+            tools=tools,
+        )
         sys.stdout.flush()
     except KeyboardInterrupt:
         # As a shell says it of a program that SIGINT ended.
         status = 130
     except BrokenPipeError:
-        # Whoever read it has enough, as `head` does. Python would complain when it flushes at the end.
+        # The reader has read enough, as `head` does. Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     sys.exit(status)

@@ -16,7 +16,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import MAX_PER_TURN, METHODS, Api
+from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, METHODS, Api
 from kschat.backends.memory import MemoryStore
 from kschat.chat import copies
 from kschat.chat.inquiries import INQUIRY_WAIT
@@ -333,6 +333,25 @@ class Doing(ApiTestCase):
         self.assertEqual(200, self.answered(first)[0])
         self.daemon.clock.pump([0.1] * 5)
         self.done("broadcast", large)
+
+    def test_a_large_text_to_many_takes_several_turns(self) -> None:
+        text = "x" * (MAX_BYTES_PER_TURN // 2)
+        composed: list[str] = []
+        send = self.daemon.context.operations.send
+
+        def counted(identity: Any, draft: Any) -> Any:
+            composed.append(draft.recipient)
+            return send(identity, draft)
+
+        self.patch(self.daemon.context.operations, "send", counted)
+        request = self.ask("send", {"to": [f"u{number}" for number in range(5)], "msg": text})
+        counts = [len(composed)]
+        for _ in range(2):
+            turn(self.daemon.clock)
+            counts.append(len(composed))
+        self.assertEqual([2, 4, 5], counts)
+        status, answer = self.answered(request)
+        self.assertEqual((200, 5), (status, len([one for one in answer["results"] if "mid" in one])))
 
     def test_what_takes_long_to_read_is_refused_before_it_is_read(self) -> None:
         deep = b"[" + b",".join([b"[" * 20 + b"]" * 20] * 5000) + b"]"
