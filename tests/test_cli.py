@@ -81,6 +81,7 @@ class CommandTestCase(SynchronousTestCase):
         return Tools(
             connect=self.connect,
             wall=self.clock.seconds,
+            monotonic=self.clock.seconds,
             sleep=self.clock.advance,
             standard_input=self.standard_input,
         )

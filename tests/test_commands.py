@@ -75,6 +75,7 @@ class CommandsTestCase(ApiTestCase):
         tools = Tools(
             connect=lambda url, key, timeout, ca: InMemory(self, key),
             wall=self.daemon.clock.seconds,
+            monotonic=self.daemon.clock.seconds,
             sleep=lambda seconds: self.slept(seconds),
             standard_input=self.typed,
         )
@@ -252,6 +253,18 @@ class Looking(CommandsTestCase):
         self.assertEqual((1, True), (found["now"]["daemons"][0]["users"], found["now"]["complete"]))
         self.daemon.context.reporter.shows(connections=lambda: 7, services=lambda: {"store": False, "bus": None})
         self.assertIn("store down", self.printed("status", status=NO))
+
+    def test_rates_are_of_the_time_that_passed_however_long_a_look_takes(self) -> None:
+        self.daemon.joined("ann")
+
+        def slept(seconds: float) -> None:
+            for number in range(10):
+                self.done("send", {"to": "ann", "msg": number})
+            self.daemon.clock.advance(seconds + 2)
+
+        self.slept = slept
+        self.assertIn(" 2.5 messages/s acknowledged", self.printed("status", "-i", "2"))
+        self.assertEqual(4.0, round(self.printed_json("status", "-i", "2")["seconds"], 3))
 
     def test_status_may_be_watched(self) -> None:
         looks = iter(range(3))
@@ -511,7 +524,7 @@ class Made(SynchronousTestCase):
         self.assertEqual(("bash", "zsh", "fish"), SHELLS)
 
     def test_man_finds_nothing_wrong_with_a_page(self) -> None:
-        program = shutil.which("groff") or shutil.which("mandoc")
+        program = shutil.which("groff")
         for path, text in made_files().items():
             if not path.startswith("deploy/man/"):
                 continue
@@ -519,7 +532,7 @@ class Made(SynchronousTestCase):
             for section in ("NAME", "SYNOPSIS", "DESCRIPTION", '"EXIT STATUS"'):
                 self.assertIn(f"\n.SH {section}\n", text, path)
             self.assertFalse(re.search(r"[^\x00-\x7f]", text), path)
-            if program and program.endswith("groff"):
+            if program:
                 found = subprocess.run(
                     [program, "-man", "-Tascii", "-ww", "-z"], input=text, capture_output=True, text=True, check=True
                 )

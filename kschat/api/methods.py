@@ -381,7 +381,7 @@ async def _do(api: Api, key: ApiKey, request: types.BatchRequest) -> Any:
 
 
 def _asker(key: ApiKey) -> str:
-    """Whose turn reads of a key are: no user's, since a user's id begins with no #."""
+    """Whose turn the reads of a key take: not a user's, since no user's id begins with #."""
     return f"#api {key.name}"
 
 

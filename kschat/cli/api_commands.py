@@ -38,12 +38,14 @@ class Tools:
     Attributes:
         connect: makes a client of the API: its URL, the key, seconds, and a file of certificates.
         wall: the time of day.
+        monotonic: seconds of a clock that nobody sets.
         sleep: waits so many seconds.
         standard_input: what is typed, or piped.
     """
 
     connect: Callable[[str, str, float, str], Api]
     wall: Callable[[], float]
+    monotonic: Callable[[], float]
     sleep: Callable[[float], None]
     standard_input: TextIO
 
@@ -166,20 +168,22 @@ def status(call: Call) -> int:
     """``kschat status``."""
     client = call.client("counts")
     interval = call.seconds("interval")
-    before = client.ask("counts", types.Counts)
+    before, began = client.ask("counts", types.Counts), call.tools.monotonic()
     while True:
         call.tools.sleep(interval)
-        now = client.ask("counts", types.Counts)
+        now, ended = client.ask("counts", types.Counts), call.tools.monotonic()
+        # A daemon that does not answer makes the look itself take seconds.
+        seconds = max(ended - began, interval)
         if call.is_json:
-            call.json({"before": before, "now": now, "seconds": interval})
+            call.json({"before": before, "now": now, "seconds": seconds})
         else:
-            for line in screen(before, now, interval, call.tools.wall()):
+            for line in screen(before, now, seconds, call.tools.wall()):
                 call.print(line)
         if not call.options["watch"]:
             return 0 if now.complete and all(all(one.services.values()) for one in now.daemons) else NO
         if not call.is_json:
             call.print()
-        before = now
+        before, began = now, ended
 
 
 def online(call: Call) -> int:

@@ -302,7 +302,13 @@ def run() -> None:
     ) -> int | None:
         return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
 
-    tools = Tools(connect=api_commands.connect, wall=time.time, sleep=time.sleep, standard_input=sys.stdin)
+    tools = Tools(
+        connect=api_commands.connect,
+        wall=time.time,
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        standard_input=sys.stdin,
+    )
     try:
         status = main(
             sys.argv[1:],
