@@ -37,7 +37,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet $(CODE) $(SCRIPTS)
 	$(BIN)/ruff format $(CODE) $(SCRIPTS)
 
-# What is made in docs/ from elsewhere, and man pages and completion in deploy/.
+# The generated parts of docs/, and man pages and completion in deploy/.
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
 
@@ -82,7 +82,7 @@ attack: $(VENV)/.dev system-packages
 differential: $(VENV)/.dev system-packages
 	$(BIN)/python -m tests.differential $(DIFFERENTIAL)
 
-# Random bytes for all that reads those of others, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
+# Random bytes for every parser of foreign input, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
 # longer, and keeps what covers more. `make test` plays what was kept.
 fuzz: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'

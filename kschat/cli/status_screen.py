@@ -13,7 +13,7 @@ _RATES: Final = (("sent", "acknowledged"), ("delivered", "written"), ("confirmed
 
 
 def screen(before: Counts, now: Counts, seconds: float, wall: float) -> list[str]:
-    """The lines that are shown of two looks.
+    """The lines of the screen, from two looks.
 
     Args:
         before, now: the looks.
@@ -65,7 +65,7 @@ def _rate(now: DaemonCounts, then: DaemonCounts | None, name: str, seconds: floa
 
 
 def _quantile(now: DaemonCounts, then: DaemonCounts | None, part: float) -> str:
-    """A quantile of the time until messages were acknowledged, about: that of the steps of the pipeline together."""
+    """A quantile of the time until messages were acknowledged; without that, of the pipeline's steps, added."""
     names = ["acknowledged"] if "acknowledged" in now.latency else ["store", "route"]
     found = [
         quantile(now.latency[name], then.latency.get(name) if then else None, part)
@@ -77,7 +77,7 @@ def _quantile(now: DaemonCounts, then: DaemonCounts | None, part: float) -> str:
 
 
 def quantile(now: Histogram, then: Histogram | None, part: float) -> float | None:
-    """The bound that so many were below; of those since ``then``, unless there are none. In seconds."""
+    """The bound in seconds that this part was below: of what came since ``then``, or of all if nothing did."""
     counts = now.counts
     if then is not None and len(then.counts) == len(counts):
         fresh = [after - before for after, before in zip(counts, then.counts, strict=True)]
