@@ -37,7 +37,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet $(CODE) $(SCRIPTS)
 	$(BIN)/ruff format $(CODE) $(SCRIPTS)
 
-# What is made in docs/ from elsewhere, and man pages and completion in deploy/.
+# The generated parts of docs/, and man pages and completion in deploy/.
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
 
