@@ -88,8 +88,10 @@ def changed(target: Message, update: Message) -> Message | Error:
 
 
 def without_reaction(message: Message, user: str) -> Message:
-    """A message without what ``user`` has reacted; the message itself if that is nothing."""
-    now = changes_of(message)
+    """A message without the reaction of ``user``; the message itself if it has none, as an update."""
+    now = message.extra
+    if not isinstance(now, Changes):
+        return message
     reactions = tuple([one for one in now.reactions if one[0] != user])
     if len(reactions) == len(now.reactions):
         return message

@@ -31,7 +31,6 @@ from kschat.chat.interfaces import (
     BlockListFull,
     Blocks,
     Conversation,
-    InboxPage,
     Page,
     RoomFull,
     Stored,
