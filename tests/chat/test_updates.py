@@ -248,6 +248,7 @@ class ToldTests(UpdatesTestCase):
     def test_sync_goes_past_many_pages_of_updates(self) -> None:
         mid = self.send()
         target = self.successResultOf(self.store.find("ann", mid, "ben"))
+        assert target is not None
         for number in range(MANY_UPDATES):
             self.successResultOf(self.store.change(react(target, str(number), sender="ben")))
         last = self.send(to="ann", sender=self.ben)
