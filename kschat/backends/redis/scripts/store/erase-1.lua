@@ -43,7 +43,7 @@ local function forget_conversation(conversation, one, other)
   call('ZREM', prefix .. 'x:age:c', 'c' .. conversation)
   call('SREM', prefix .. 'x:full', 'c' .. conversation)
   call('SREM', prefix .. 'x:changed', conversation)
-  for _, kind in ipairs({'c:', 'h:', 'n:', 'w:', 'y:'}) do
+  for _, kind in ipairs({'c:', 'h:', 'n:', 'w:', 'y:', 'z:'}) do
     call('UNLINK', prefix .. kind .. conversation)
   end
   spend(1, 0)
