@@ -38,6 +38,9 @@ _REFUSALS: Final = {
     Error.TOO_MANY: "You send too many messages; slow down.",
 }
 
+#: The same, where the recipient blocks the sender, who is told so by setting.
+_BLOCKED: Final = "This user does not accept messages from you."
+
 #: Bytes of the messages of one batch, if it has several, and of those that are begun in one turn of the reactor.
 MAX_BATCH_BYTES: Final = 2_000_000
 
@@ -46,7 +49,6 @@ LARGE: Final = 16_384
 
 #: Bytes of a batch of large messages, if it has several.
 MAX_LARGE_BYTES: Final = 500_000
-
 
 #: Updates that are being stored. Each is stored alone: they are few beside messages.
 MAX_UPDATES: Final = 500
@@ -244,7 +246,7 @@ class Delivery:
             if stored.refused is Error.NOT_ALLOWED and not is_room(message.recipient):
                 counters.blocked += 1
                 if self._refuse_blocked:
-                    self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+                    self._refuse(submission, Refused(Error.NOT_ALLOWED, _BLOCKED))
                     return
                 stored = Stored(message, ())
             elif stored.refused is not None:
@@ -497,7 +499,7 @@ class Delivery:
         """A message was not kept, because its recipient blocks the sender."""
         self._counters.blocked += 1
         if self._refuse_blocked:
-            self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+            self._refuse(submission, Refused(Error.NOT_ALLOWED, _BLOCKED))
             return
         self._counters.sent += 1
         submission.reply.stored(Stored(message, ()))
