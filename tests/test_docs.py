@@ -54,7 +54,6 @@ from kschat.chat import (
     reads,
     recipients,
     revocation,
-    socket_lists,
     stream,
     tokens,
     write_behind,
@@ -372,7 +371,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_USERS),
         many(api_types.MAX_BATCH),
         many(api_keys.MAX_API_KEYS),
-        seconds(socket_lists.SOCKETS_WAIT),
+        seconds(inquiries.INQUIRY_WAIT),
     ),
     "users of a daemon that are listed for a page of `online`; conversations of a page of the API, messages; the wait "
     "for what all daemons answer": (

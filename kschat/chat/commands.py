@@ -60,8 +60,7 @@ MAX_CONVERSATIONS: Final = 500
 #: Bytes that are expected of such a list, in round figures.
 MAX_LIST_BYTES: Final = 1_000_000
 
-
-#: So many copies it counts as to look through all conversations of a user for a message.
+#: Copies that a search for a message through all conversations of a user counts as.
 SEARCH_COPIES: Final = 100
 
 
@@ -226,7 +225,7 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
         return DONE
 
     def tell(blocks: Blocks) -> None:
-        # Whom the user blocks would see by it that the user is here.
+        # A peer that the user blocks would see that the user is here.
         if not blocks.blocked:
             context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
 
@@ -337,7 +336,7 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
         socket = session.socket
         if page.delivered and socket.accepted:
             socket.emit(outgoing.status(peer, page.delivered, Status.DELIVERED))
-        # Whom the peer blocks would see by it that the peer is here.
+        # A user whom the peer blocks would see that the peer is here.
         if page.read and not blocks.blockers and socket.accepted:
             socket.emit(outgoing.status(peer, page.read, Status.READ))
         return answer(page)

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Quotas(msgspec.Struct, kw_only=True):
-    """Read anew for each request.
+    """Each request reads them again.
 
     Attributes:
         max_room: members of a room.

@@ -77,7 +77,7 @@ end
 local function erase_conversation(conversation)
   local one, other = users_of(conversation)
   while not is_spent() do
-    -- One by one, since nobody knows how large they are.
+    -- One by one, since their sizes are not known.
     local entry = call('XRANGE', prefix .. 'c:' .. conversation, '-', '+', 'COUNT', 1)[1]
     if not entry then
       if take_updates(conversation, one == user and other or one) then

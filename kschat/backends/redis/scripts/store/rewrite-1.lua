@@ -45,7 +45,7 @@ end
 local newest = call('XREVRANGE', copy, '+', '-', 'COUNT', 1)[1]
 local from = newest and '(' .. newest[1] or '-'
 repeat
-  -- One by one, since nobody knows how large they are.
+  -- One by one, since their sizes are not known.
   local entry = call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
   if not entry then
     -- What was deleted at the beginning meanwhile.
