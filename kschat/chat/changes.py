@@ -59,7 +59,7 @@ def peer_of(message: Message, user: str) -> str:
 def changed(target: Message, update: Message) -> Message | Error:
     """The message ``target`` after an update.
 
-    Who may make it was looked at before. What can't change any more may have changed since then.
+    The caller has checked that its sender may make it. The message may have been changed since then.
 
     Returns:
         The message; ``target`` itself if it is so already. INVALID for an edit of, or a reaction to, what was deleted;
