@@ -29,7 +29,7 @@ from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
 from kschat.backends.redis.store import erasure as redis_erasure
-from kschat.backends.redis.store import retention, rewriting, write_queue
+from kschat.backends.redis.store import retention, rounds, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import erasure as sqlite_erasure
 from kschat.backends.sqlite import queries as sqlite_queries
@@ -55,7 +55,6 @@ from kschat.chat import (
     reads,
     recipients,
     revocation,
-    socket_lists,
     stream,
     tokens,
     write_behind,
@@ -302,10 +301,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "conversations in which Redis looks for a message whose conversation is not given; tries of a change while other "
     "daemons change the same message": (many(redis_store.MAX_CANDIDATES), many(redis_store.MAX_TRIES)),
     "one step of writing changed messages over in Redis": (
-        many(rewriting.STEP_ENTRIES),
-        size(rewriting.STEP_BYTES),
-        f"{rewriting.STEP_MILLISECONDS} ms",
-        f"{rewriting.REST:g} times",
+        many(rounds.STEP_ENTRIES),
+        size(rounds.STEP_BYTES),
+        f"{rounds.STEP_MILLISECONDS} ms",
+        f"{rounds.REST:g} times",
     ),
     "the `cid` of an update, in Redis": (),
     "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
@@ -316,10 +315,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of messages in the answer of one Redis script": (size(PAGE_BYTES),),
     "one step of retention in Redis": (
-        f"{many(retention.STEP_ENTRIES)} entries",
-        size(retention.STEP_BYTES),
-        f"{retention.STEP_MILLISECONDS} ms",
-        f"{retention.REST:g} times",
+        f"{many(rounds.STEP_ENTRIES)} entries",
+        size(rounds.STEP_BYTES),
+        f"{rounds.STEP_MILLISECONDS} ms",
+        f"{rounds.REST:g} times",
     ),
     "wait of retention while Redis writes a snapshot or a new append-only file": (
         f"{retention.MAX_SAVING / 60:g} minutes",
@@ -373,7 +372,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_USERS),
         many(api_types.MAX_BATCH),
         many(api_keys.MAX_API_KEYS),
-        seconds(socket_lists.SOCKETS_WAIT),
+        seconds(inquiries.INQUIRY_WAIT),
     ),
     "users of a daemon that are listed for a page of `online`; conversations of a page of the API, messages; the wait "
     "for what all daemons answer": (

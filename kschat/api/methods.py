@@ -184,11 +184,9 @@ async def presence(api: Api, key: ApiKey, body: types.Presence) -> types.Presenc
 
 async def sockets(api: Api, key: ApiKey, body: types.OfUser) -> types.Sockets:
     """The sockets of a user, on all daemons."""
-    found = await api.operations.sockets(_user(body.user, "user"))
-    listed = [
-        types.Socket(id=one.id, address=one.address, revision=one.revision, since=one.since) for one in found.sockets
-    ]
-    return types.Sockets(sockets=listed, complete=found.complete)
+    found, complete = await api.operations.sockets(_user(body.user, "user"))
+    listed = [types.Socket(id=one.id, address=one.address, revision=one.revision, since=one.since) for one in found]
+    return types.Sockets(sockets=listed, complete=complete)
 
 
 async def disconnect(api: Api, key: ApiKey, body: types.OfUser) -> types.Done:

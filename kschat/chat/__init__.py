@@ -41,9 +41,8 @@
 - ``cluster_commands``  the commands that daemons send each other
 - ``notifier``     sends cluster commands to a user's sockets on all daemons
 - ``operations``   the operations that need no socket, also for other daemons
-- ``inquiries``    asks all daemons for something, and gathers their answers
-- ``socket_lists`` asks all daemons for the sockets of a user
-- ``reporter``     says how this daemon is
+- ``inquiries``    asks other daemons, and gathers their answers
+- ``reporter``     the status of this daemon, for operators
 - ``write_behind`` buffers cursors and last seen until they are written to the store
 - ``cursors``      requests cursors that other daemons have buffered when a socket connects
 - ``presence``     reports presence changes to the sockets that watch them

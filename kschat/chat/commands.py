@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -30,7 +31,6 @@ from kschat.chat.interfaces import (
     BlockListFull,
     Blocks,
     Conversation,
-    InboxPage,
     Page,
     RoomFull,
     Stored,
@@ -60,8 +60,7 @@ MAX_CONVERSATIONS: Final = 500
 #: Bytes that are expected of such a list, in round figures.
 MAX_LIST_BYTES: Final = 1_000_000
 
-
-#: So many copies it counts as to look through all conversations of a user for a message.
+#: Copies that a search for a message through all conversations of a user counts as.
 SEARCH_COPIES: Final = 100
 
 
@@ -226,7 +225,7 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
         return DONE
 
     def tell(blocks: Blocks) -> None:
-        # Whom the user blocks would see by it that the user is here.
+        # A peer that the user blocks would see that the user is here.
         if not blocks.blocked:
             context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
 
@@ -337,7 +336,7 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
         socket = session.socket
         if page.delivered and socket.accepted:
             socket.emit(outgoing.status(peer, page.delivered, Status.DELIVERED))
-        # Whom the peer blocks would see by it that the peer is here.
+        # A user whom the peer blocks would see that the peer is here.
         if page.read and not blocks.blockers and socket.accepted:
             socket.emit(outgoing.status(peer, page.read, Status.READ))
         return answer(page)
@@ -353,26 +352,28 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
 
 def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    return _sync(request, request.payload.offset)
+    return Deferred.fromCoroutine(_sync(request))
 
 
-def _sync(request: Request[incoming.Sync], offset: int) -> Deferred[Answer]:
-    context, session = request.context, request.session
-
-    def found(inbox: InboxPage) -> Answer | Deferred[Answer]:
+async def _sync(request: Request[incoming.Sync]) -> Answer:
+    context, session, offset = request.context, request.session, request.payload.offset
+    more = True
+    while more:
+        # (A store in memory answers at once: a call in place of the loop would be nested as deep as there are pages.)
+        inbox = await _ask(request, partial(context.store.read, session.user, offset, MAX_PAGE))
         entries = inbox.entries
         if offset > inbox.last:
             context.store.is_outdated(offset)
         listed = [(entry.offset, entry.message) for entry in entries if session.shows(entry.message)]
         # The store may cut a page by bytes as well.
         more = bool(entries) and entries[-1].offset < inbox.last
-        if more and not listed:
+        if listed:
+            pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
+            return Answer(outgoing.page(pieces, cut or more), attachments)
+        if more:
             # A client goes on behind the last offset that it was shown.
-            return _sync(request, entries[-1].offset)
-        pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
-        return Answer(outgoing.page(pieces, cut or more), attachments)
-
-    return _ask(request, lambda: context.store.read(session.user, offset, MAX_PAGE)).addCallback(found)
+            offset = entries[-1].offset
+    return Answer(outgoing.page((), False))
 
 
 def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:

@@ -28,7 +28,6 @@ from kschat.chat.quotas import Quotas
 from kschat.chat.reads import ReadQueue
 from kschat.chat.reporter import Reporter
 from kschat.chat.revoker import Revoker
-from kschat.chat.socket_lists import SocketLists
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
 from kschat.rates import AddressLimits, RateSettings
@@ -58,7 +57,7 @@ class ChatContext:
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
         operations: what can be asked of the chat without a socket.
-        reporter: says how the daemon is.
+        reporter: reports the status of the daemon.
         limits: on what clients send, and on one packet.
         limiter: says how much sockets and users may do.
         addresses: says what may come from one address.
@@ -212,7 +211,6 @@ def make_context(
         revoker=revoker,
         revocation_days=revocation_days,
         counters=counters,
-        socket_lists=SocketLists(clock, bus),
         inquiries=Inquiries(clock, bus),
         reporter=reporter,
     )

@@ -288,16 +288,16 @@ class IStore(Interface):
     def change(update: Message) -> Deferred[Stored]:
         """Change a message by an update (``extra`` is an ``Update``), and put that into inboxes.
 
-        It has a place in the inbox of both users, or of each member of the room, its sender's own among them. What an
-        inbox or a page of history shows of the message is what it is now; of a text that was there before, nothing is
-        kept. Whether the sender may do so was looked at before.
+        The update has a place in the inbox of both users, or of each member of the room, also of its sender. From then
+        on inboxes and pages of history show the changed message; no earlier text is kept. The caller has checked that
+        the sender may do so.
 
         Returns:
             The update with its text, and its places, once all is durable. ``repeat`` and no places if the sender's
-            ``cid`` was known, or if the message was so already. Refused: INVALID if there is no such message any more,
-            or if it was deleted; TOO_MANY if too many have reacted to it, or, with ``retry_in``, if the sender has sent
-            too many; NOT_ALLOWED if the sender is no member of
-            the room, or if the recipient blocks the sender (who may delete all the same).
+            ``cid`` was known, or if the change changes nothing. Refused: INVALID if the message is not there, or was
+            deleted; TOO_MANY if too many users have reacted to it, or, with ``retry_in``, if the sender has sent too
+            many; NOT_ALLOWED if the sender is not a member of the room, or if the recipient blocks the sender (who may
+            delete all the same).
         """
 
     def find(user: str, mid: str, peer: str | None) -> Deferred[Message | None]:

@@ -137,7 +137,7 @@ class Notifier:
             self._show(message.sender, others, Carbon(outgoing.carbon(message), message.attachments))
 
     def read_carbon(self, peer: str, mid: str, origin: ChatSession) -> None:
-        """Tell them likewise that ``origin`` has read the conversation with ``peer`` up to ``mid``."""
+        """Tell the reader's other sockets that ``origin`` has read the conversation with ``peer`` up to ``mid``."""
         others = self._others(origin.user, origin)
         if others is not None:
             self._show(origin.user, others, Carbon(outgoing.read(peer, mid)))
@@ -174,7 +174,7 @@ class Notifier:
         self._bus.publish((session.user,), command, echo=True)
 
     def hint(self, users: Sequence[str]) -> None:
-        """Tell other daemons to look into the inboxes of ``users``. One that does not hear it looks by and by."""
+        """Tell other daemons to look into the inboxes of ``users``. A daemon that misses it looks there later."""
         self._bus.publish(users, InboxGrew())
 
     def flushed(self) -> Deferred[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import nsmallest
+from itertools import chain
 from math import inf
 from typing import Final
 
@@ -53,7 +54,6 @@ from kschat.chat.reporter import Reporter
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.revoker import Revoker
 from kschat.chat.session import ChatSession
-from kschat.chat.socket_lists import SocketList, SocketLists
 from kschat.chat.tokens import Identity
 from kschat.counters import Counters
 
@@ -74,9 +74,8 @@ class Operations:
         revoker: refuses revoked tokens.
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         counters: counts.
-        socket_lists: asks other daemons for sockets.
-        inquiries: asks all other daemons.
-        reporter: says how this daemon is.
+        inquiries: asks other daemons.
+        reporter: reports the status of this daemon.
     """
 
     log = Logger()
@@ -93,7 +92,6 @@ class Operations:
         revoker: Revoker,
         revocation_days: float,
         counters: Counters,
-        socket_lists: SocketLists,
         inquiries: Inquiries,
         reporter: Reporter,
     ) -> None:
@@ -106,7 +104,6 @@ class Operations:
         self._revoker = revoker
         self._keep = int(revocation_days * 86_400_000)
         self._counters = counters
-        self._socket_lists = socket_lists
         self._inquiries = inquiries
         self._reporter = reporter
 
@@ -255,12 +252,14 @@ class Operations:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
         return self._presence.of(users)
 
-    def sockets(self, user: str) -> Deferred[SocketList]:
-        """The sockets of ``user`` on all daemons that answer soon; and whether all did."""
-        return Deferred.fromCoroutine(self._socket_lists.of(user, self._sockets_here(user)))
+    async def sockets(self, user: str) -> tuple[list[SocketInfo], bool]:
+        """The sockets of ``user`` on all daemons that answer in time; and whether all did. Never fails."""
+        here = self._sockets_here(user)
+        answers = await self._inquiries.ask_about(user, SocketsRequest)
+        return [*here, *chain.from_iterable(answers.found)], answers.complete
 
     async def status(self) -> tuple[list[DaemonStatus], bool]:
-        """How each daemon is that answers soon, this one first; and whether all did. Never fails."""
+        """The status of each daemon that answers in time, this one first; and whether all did. Never fails."""
         answers = await self._inquiries.ask(StatusRequest)
         return [self._reporter.status(), *answers.found], answers.complete
 
@@ -356,7 +355,7 @@ class Operations:
                     self._presence.blocks.heard(command)
                     continue
                 if type(command) is SocketsListed:
-                    self._socket_lists.answered(command)
+                    self._inquiries.answered(command.id, command.sockets)
                 elif type(command) is SocketsRequest:
                     if user is not None:
                         answer = SocketsListed(command.id, tuple(self._sockets_here(user)))

@@ -395,10 +395,9 @@ class Cluster(DaemonsTestCase):
         self.one.joined("ann")
         self.other.joined("ann")
         for daemon in (self.one, self.other, third):
-            asked = daemon.context.operations.sockets("ann")
-            found = self.successResultOf(asked)
-            self.assertEqual((2, True), (len(found.sockets), found.complete))
-            self.assertEqual(2, len({one.id for one in found.sockets}))
+            found, complete = self.successResultOf(daemon.context.operations.sockets("ann"))
+            self.assertEqual((2, True), (len(found), complete))
+            self.assertEqual(2, len({one.id for one in found}))
 
     def found(self, asked: Any) -> Any:
         """What a coroutine returns when all daemons have had a turn."""

@@ -16,13 +16,10 @@ from kschat.backends.redis.store.retention import (
     HURRIED_REST,
     LOCK_MILLISECONDS,
     MAX_SAVING,
-    REST,
-    ROUND_INTERVAL,
     SAVING_INTERVAL,
-    STEP_ENTRIES,
-    STEP_PAUSE,
     Retention,
 )
+from kschat.backends.redis.store.rounds import REST, ROUND_INTERVAL, STEP_ENTRIES, STEP_PAUSE
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
