@@ -149,9 +149,11 @@ class _BoundedPoller:
         self.wait = poller.poll
         self.seconds = seconds
         self.joined = joined
-        # Events that were not handled. (What has become of them meanwhile does no harm: what is not ready says so when
-        # it is read.)
+        # Events that were not handled, by descriptor.
         self.left: dict[int, int] = {}
+        # Descriptors that were unregistered in this turn. The next connection may get such a number at once, and must
+        # not be closed by a hang-up of the one before. (epoll reports again what is still ready.)
+        self.gone: set[int] = set()
         self.known: set[int] = set()
         self.register, self.modify = poller.register, poller.modify
         self.forget = poller.unregister
@@ -163,6 +165,8 @@ class _BoundedPoller:
     def unregister(self, fd: int) -> None:
         """See ``epoll``."""
         self.known.discard(fd)
+        self.left.pop(fd, None)
+        self.gone.add(fd)
         self.forget(fd)
 
     def poll(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
@@ -176,6 +180,7 @@ class _BoundedPoller:
 
     def events(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
         """Those that are left over from the turn before, or wait for others."""
+        self.gone.clear()
         left = self.left
         if left:
             self.left = {}
@@ -190,7 +195,7 @@ class _BoundedPoller:
         for number, event in enumerate(events, 1):
             yield event
             if not number & 3 and self.seconds() >= until:
-                self.left = dict(events[number:])
+                self.keep(events[number:])
                 return
 
     def in_order(self, events: dict[int, int]) -> Iterator[tuple[int, int]]:
@@ -215,8 +220,13 @@ class _BoundedPoller:
         for number, event in enumerate(events, 1):
             yield event
             if self.seconds() >= until:
-                self.left.update(events[number:])
+                self.keep(events[number:])
                 return
+
+    def keep(self, events: list[tuple[int, int]]) -> None:
+        """Leave ``events`` for the next turn, but those of descriptors that were unregistered meanwhile."""
+        gone = self.gone
+        self.left.update(event for event in events if event[0] not in gone)
 
 
 def bound_events(reactor: Any) -> None:
