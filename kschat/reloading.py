@@ -5,7 +5,9 @@ Of the settings, those that are marked as live (limits, what is logged) hold fro
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
 from kschat.front.bindable import endpoint_fault
 from kschat.front.tls_endpoint import TlsEndpoint
-from kschat.settings import SETTINGS, Config, ConfigError, read_keys, read_secret
+from kschat.settings import SETTINGS, Config, ConfigError, load, read_keys, read_secret
 from kschat.settings.given import reason_of
 
 #: Reads something again. Returns what was found, for the log. Raises ValueError or OSError, and then keeps what there
@@ -28,6 +30,22 @@ Reread = Callable[[], str]
 
 #: The settings that name files of keys.
 _KEY_FILES = ("secret_file", "public_key_file", "jwks_file")
+
+
+def settings_reader(values: Mapping[str, str], environ: Mapping[str, str]) -> Callable[[], Config]:
+    """Reads the settings as at the start, whatever the working directory is by then.
+
+    Args:
+        values: of the command line.
+        environ: of the process.
+    """
+    start = os.getcwd()
+
+    def read() -> Config:
+        with contextlib.nullcontext() if os.getcwd() == start else contextlib.chdir(start):
+            return load(values, environ)
+
+    return read
 
 
 class Reloading(Service):
