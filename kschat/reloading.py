@@ -1,6 +1,6 @@
-"""Reads settings, keys and certificates again while the daemon runs, and says line by line what was read.
+"""Reads settings, keys and certificates again while the daemon runs, and logs a line for each.
 
-Of the settings, those that are marked as live (limits, what is logged) hold from then on. Another one needs a restart.
+Live settings (limits, what is logged) change at once; other settings need a restart.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Reloading(Service):
 
     Args:
         parts: by the setting that names each.
-        use: puts the live settings of a configuration to use.
+        use: applies the live settings of a configuration.
     """
 
     log = Logger()

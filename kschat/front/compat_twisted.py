@@ -40,10 +40,10 @@ def has_proxy_header(connection: HAProxyProtocolWrapper) -> bool:
 
 
 class AcyclicTLSTransport(BufferingTLSTransport):
-    """A connection with TLS that stands in no cycle at its end.
+    """A TLS connection that leaves no reference cycle.
 
-    Of each connection that ended without a farewell a failure was in a cycle with the frames of its traceback, and so
-    was all of OpenSSL that belongs to the connection: 6,000 of them left 34 MB until Python looked for cycles.
+    After a connection that ended without close_notify, a Failure was in a cycle with the frames of its traceback, which
+    kept the OpenSSL objects alive: 6,000 such connections left 34 MB until the next full garbage collection.
     """
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
@@ -134,10 +134,10 @@ NEWCOMER_SECONDS: Final = 0.002
 
 
 class _BoundedPoller:
-    """An epoll object that tells of no more events than there is time for in one turn.
+    """An epoll object that reports no more events than there is time for in one turn.
 
-    Where some were left over, it tells first of those who have joined, and then of others, the oldest first. Newcomers
-    may be as many as an attacker likes, and each message would wait for all of them: 100 ms behind 100 handshakes.
+    If some were left over, events of clients who have joined come first, then the others, the oldest first. An attacker
+    can open any number of connections, and each message would wait for all of them: 100 ms behind 100 handshakes.
 
     Args:
         poller: the epoll object.
@@ -158,7 +158,7 @@ class _BoundedPoller:
         self.register, self.modify = poller.register, poller.modify
         self.forget = poller.unregister
         self.close, self.fileno = poller.close, poller.fileno
-        # Told how long each turn took, from the end of the wait to the next one; and when this one began.
+        # Called with the length of each turn, from the end of one wait to the next; and when this turn began.
         self.took: Callable[[float], None] | None = None
         self.woke = 0.0
 
@@ -179,7 +179,7 @@ class _BoundedPoller:
         return events
 
     def events(self, timeout: float, most: int) -> Iterable[tuple[int, int]]:
-        """Those that are left over from the turn before, or wait for others."""
+        """The events that were left over, with new ones; without any, wait for some."""
         self.gone.clear()
         left = self.left
         if left:
@@ -190,7 +190,7 @@ class _BoundedPoller:
         return self.within(events) if len(events) > 4 else events
 
     def within(self, events: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """As many of ``events`` as there is time for; the others are left."""
+        """As many of ``events`` as there is time for; the others are kept."""
         until = self.seconds() + EVENT_SECONDS
         for number, event in enumerate(events, 1):
             yield event
@@ -199,7 +199,7 @@ class _BoundedPoller:
                 return
 
     def in_order(self, events: dict[int, int]) -> Iterator[tuple[int, int]]:
-        """The same: of those who have joined, then of others, and of one of each at least."""
+        """The same, those of joined clients first; at least one of them, and at least one of the others."""
         first: list[tuple[int, int]] = []
         others: list[tuple[int, int]] = []
         known = self.known
@@ -216,7 +216,7 @@ class _BoundedPoller:
         yield from self.some(others, max(until, self.seconds() + NEWCOMER_SECONDS))
 
     def some(self, events: list[tuple[int, int]], until: float) -> Iterator[tuple[int, int]]:
-        """Those of ``events`` that begin before ``until``, and one at least."""
+        """Those of ``events`` that begin before ``until``, but at least one."""
         for number, event in enumerate(events, 1):
             yield event
             if self.seconds() >= until:

@@ -31,10 +31,10 @@ MAX_WAIT_SECONDS: Final = 10.0
 
 
 class Waiting:
-    """One that waits.
+    """A handshake that waits.
 
     Attributes:
-        address: whose it counts as.
+        address: the client address that it counts for.
         begin: called when it is its turn.
     """
 
@@ -50,13 +50,13 @@ def _begun() -> None:
 
 
 class HandshakeQueue:
-    """Handshakes of one daemon.
+    """The waiting handshakes of one daemon.
 
     Args:
         clock: the reactor.
         rate: that begin in a second; 0: any number.
         most: that wait.
-        counters: counts those that waited, and by ``handshakes`` those that found no place to.
+        counters: ``queued`` counts those that waited, ``full["handshakes"]`` those that found no place.
 
     Attributes:
         most: see above; it may change.
@@ -68,8 +68,8 @@ class HandshakeQueue:
         self._counters = counters
         self._rate = Rate("handshakes", rate, BURST_SECONDS)
         self._bucket = Bucket()
-        # Those that wait, by their addresses, in the order in which these have their turns. (Of a plain dict, the first
-        # of many is found slowly once those before it are gone.)
+        # Those that wait, by address, in the order of the turns. (A plain dict finds its first entry slowly once many
+        # before it were deleted.)
         self._waiting: OrderedDict[str, OrderedDict[Waiting, None]] = OrderedDict()
         self._count = 0
         self._call: IDelayedCall | None = None
@@ -123,7 +123,7 @@ class HandshakeQueue:
         return min(self._count, (before + 1) * addresses - 1)
 
     def leave(self, waiting: Waiting) -> None:
-        """Its client has left. Further calls, and those after its turn, do nothing."""
+        """Remove one whose client has left. After its turn, or a second time, this does nothing."""
         row = self._waiting.get(waiting.address)
         if row is not None and waiting in row:
             del row[waiting]
@@ -162,6 +162,6 @@ class HandshakeQueue:
         if row:
             self._waiting[address] = row
         self._count -= 1
-        # The request, which it holds, holds it as well.
+        # It holds the request, and the request holds it: break the cycle.
         begin, waiting.begin = waiting.begin, _begun
         return begin
