@@ -63,7 +63,7 @@ class LogFile:
         data = text.encode("utf-8", "backslashreplace")
         if self.size and self._written and self._written + len(data) > self.size:
             try:
-                self._rename()
+                self.rotate()
             except OSError:
                 # The daemon may lack the right to write to the directory. No line is lost; it tries again after
                 # ``size`` more bytes.
