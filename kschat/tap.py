@@ -162,7 +162,7 @@ def makeService(options: Options) -> IService:
 
 
 def _clients(front: Front) -> int:
-    """Connections, or sessions where those are more: they stay for a while when their connections are gone."""
+    """Connections, or sessions if those are more: polling ones have none between requests."""
     return max(front.connections.open, len(front.sessions))
 
 
@@ -591,7 +591,7 @@ def _make_ops(
     shared = bool(config.amqp or bus)
     found: dict[str, Resource] = {
         "healthz": Health(numbers),
-        # A restart does not help where a service is away: this daemon and all others would only lose their clients.
+        # A restart does not help if Redis or RabbitMQ is down: all daemons would only lose their clients.
         "livez": Live(lambda: 0.0 if shared else chat.context.delivery.stuck),
         "readyz": Ready(parts, lambda: chat.closing),
     }
