@@ -174,7 +174,7 @@ class TestRunning(ProcessTestCase):
         with urllib.request.urlopen(f"{url}?uid=1&rid=2", timeout=PATIENCE) as answer:
             self.assertIn(b"demo", answer.read())
         with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
-            self.assertEqual([b'kschat_up{part="store"} 1.0'], re.findall(rb"(?m)^kschat_up\S+ \S+", answer.read()))
+            self.assertEqual([b'kschat_up{part="store"} 1.0'], re.findall(rb"(?m)^kschat_up\{\S+ \S+", answer.read()))
         with urllib.request.urlopen(f"{url}readyz", timeout=PATIENCE) as answer:
             said = {"status": "ready", "router": "none", "store": "up", "bus": "none"}
             self.assertEqual(json.load(answer), said)
