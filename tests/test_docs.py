@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import re
@@ -539,3 +540,30 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)
+
+
+class TestMaps(SynchronousTestCase):
+    """Each package and module has its place in a map: the table of docs/architecture.md, the package's docstring."""
+
+    def test_the_house_names_each_folder_and_module(self) -> None:
+        text = (DOCS / "architecture.md").read_text("utf-8")
+        house = text.partition("## The house")[2].partition("\n## ")[0]
+        cells = [line.split(" | ")[0] for line in house.splitlines() if line.startswith("| `")]
+        named = {name.removeprefix("kschat/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+        tracked = {path.parent.relative_to(ROOT).parts[0] for path in ROOT.glob("*/*.py")} - {"build", "dist", "kschat"}
+        modules = {path.name for path in (ROOT / "kschat").glob("*.py")} - {"__init__.py"}
+        packages = {f"{path.parent.name}/" for path in (ROOT / "kschat").glob("*/__init__.py")}
+        wanted = modules | packages | {f"{name}/" for name in tracked if not name.startswith((".", "_"))}
+        self.assertEqual(wanted - named, set())
+        for name in named - wanted:
+            places = [place for base in (ROOT, ROOT / "kschat") for place in base.glob(name.removesuffix("/"))]
+            self.assertTrue(places or name == "compat_*.py", name)
+
+    def test_each_package_s_docstring_names_its_modules(self) -> None:
+        for top in ("kschat", "attack", "chaos", "fuzz", "bench"):
+            for init in (ROOT / top).rglob("__init__.py"):
+                named = set(re.findall(r"``(\w+)/?``", ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""))
+                for path in init.parent.iterdir():
+                    is_module = path.suffix == ".py" or (path / "__init__.py").exists()
+                    if is_module and not path.name.startswith("__"):
+                        self.assertIn(path.stem, named, str(init.relative_to(ROOT)))

@@ -154,9 +154,10 @@ class TestWarnings(SynchronousTestCase):
 
     def test_check_config_says_them_and_succeeds(self) -> None:
         path = self.file("secret", "secret" * 6, 0o644)
-        output, errors, unused = io.StringIO(), io.StringIO(), mock.Mock()
+        output, errors = io.StringIO(), io.StringIO()
+        unused = dict.fromkeys(("connect", "tell_redis", "revoke_in_redis", "tools"), mock.Mock())
         arguments = ["check-config", "--secret-file", path]
-        self.assertEqual(main(arguments, {}, lambda: 0.0, output, errors, unused, unused, unused, unused), 0)
+        self.assertEqual(main(arguments, {}, lambda: 0.0, output=output, errors=errors, **unused), 0)
         first, second = errors.getvalue().splitlines()
         self.assertTrue(first.startswith("kschat: warning: secret_file: the secret is easily guessed"), first)
         self.assertTrue(second.startswith("kschat: warning: secret_file: other users of this machine can read"), second)

@@ -47,12 +47,22 @@ class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
     body: bytes
     attachments: tuple[bytes, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """The bytes that each socket is written."""
+        return len(self.body) + sum(map(len, self.attachments))
+
 
 class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
     """An event for every socket: the JSON array of its name and arguments, and what placeholders in it refer to."""
 
     body: bytes
     attachments: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes that each socket is written."""
+        return len(self.body) + sum(map(len, self.attachments))
 
 
 class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):

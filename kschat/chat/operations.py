@@ -38,12 +38,13 @@ from kschat.chat.cluster_commands import (
     StatusTold,
 )
 from kschat.chat.composer import Composer, Draft
+from kschat.chat.copies import COPY_BYTES
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.editing import as_update, ensure_may
 from kschat.chat.hub import Hub
 from kschat.chat.inquiries import Inquiries
 from kschat.chat.interfaces import Conversation, IStore, Page, Stored
-from kschat.chat.message import Message, Refused, Update
+from kschat.chat.message import Error, Message, Refused, Update
 from kschat.chat.presence import Presence, State
 from kschat.chat.reads import ReadQueue
 from kschat.chat.recipients import ensure_may_write
@@ -178,14 +179,18 @@ class Operations:
             users: each once.
             body: the JSON array of the event's name and arguments (``outgoing.event``).
             attachments: what placeholders in it refer to.
+
+        Raises:
+            Refused: BUSY, for a large event while too much waits to be written.
         """
-        self._in_one_write(lambda: self._hub.notifier.notify(users, Emit(body, tuple(attachments))))
+        event = self._admitted(Emit(body, tuple(attachments)))
+        self._in_one_write(lambda: self._hub.notifier.notify(users, event))
 
     def emit_to_room(self, room: str, body: bytes, attachments: Sequence[bytes] = ()) -> Deferred[int]:
         """Emit an event to each socket of the members of ``room`` (with its ``#``).
 
         Returns:
-            How many members there are, whether they have sockets or not. Fails with StoreUnavailable.
+            How many members there are, whether they have sockets or not. Fails with StoreUnavailable, or as above.
         """
 
         def found(members: list[str]) -> int:
@@ -195,8 +200,16 @@ class Operations:
         return self._store.members(room).addCallback(found)
 
     def emit_to_all(self, body: bytes, attachments: Sequence[bytes] = ()) -> None:
-        """Emit an event to every socket there is."""
-        self._in_one_write(lambda: self._hub.notifier.notify_all(Emit(body, tuple(attachments))))
+        """Emit an event to every socket there is. Raises Refused as above."""
+        event = self._admitted(Emit(body, tuple(attachments)))
+        self._in_one_write(lambda: self._hub.notifier.notify_all(event))
+
+    def _admitted(self, event: Emit) -> Emit:
+        """The event, if it may be written now. Raises Refused."""
+        if self._hub.is_full and event.size >= COPY_BYTES:
+            self._counters.refused[Error.BUSY] += 1
+            raise Refused(Error.BUSY, "Too much waits to be written to sockets; try again.")
+        return event
 
     def disconnect(self, user: str, reason: str, but: ChatSession | None = None) -> Deferred[None]:
         """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone.

@@ -11,6 +11,8 @@ Assembly and life:
 - ``certificates``    what a certificate says of itself
 - ``port``            listens at one endpoint
 - ``bindable``        whether an endpoint is free
+- ``descriptors``     how many connections the limit of file descriptors allows
+- ``monotonic``       makes a reactor use the monotonic clock
 - ``backlog``         how many connections may wait to be accepted
 - ``readiness``       logs a line while a part that the daemon needs is down
 
@@ -19,9 +21,13 @@ Assembly and life:
 Requests:
 
 - ``channel``         one HTTP connection and its requests, bounded; the access log
+- ``clients``         the client's address, behind proxies too
+- ``pool``            bounded numbers of connections and sessions, in all and by address
+- ``turns``           reads what one connection sent in several turns of the reactor
 - ``target``          the target of a request line, in each of its forms
 - ``site``            the resource tree: page, static files, /healthz, /livez, /readyz, /metrics
 - ``page``            templates/ -> HTML
+- ``browser_policy``  headers that restrict the page in a browser
 - ``static``          the page's files, and npm's socket.io-client where it is installed
 - ``metrics``         the counters in Prometheus' format
 
