@@ -65,9 +65,9 @@ class Daemon(MultiService):
         router: carries messages between daemons.
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
-        drain_notice: seconds for which it serves as before, once it was told to end.
+        drain_notice: seconds for which the daemon serves as before after it was told to end.
         drain_time: seconds over which connections are closed after that.
-        parts: whether each of what it stands on can be used, by name.
+        parts: whether each external part (store, RabbitMQ, Redis) can be used, by name.
 
     Attributes:
         drain_notice, drain_time: see above; they may change.
@@ -105,7 +105,7 @@ class Daemon(MultiService):
             child.setServiceParent(self)
 
     def status(self) -> str:
-        """How it is, in one line."""
+        """The state of the daemon in one line, for the service manager."""
         connections, users = self.front.front.connections.open, self._chat.context.hub.users
         missing = [name for name, up in self._parts().items() if not up]
         what = "Closing" if self._chat.closing else "Serving"
@@ -124,7 +124,7 @@ class Daemon(MultiService):
         return Deferred.fromCoroutine(self._end())
 
     def hurry(self) -> None:
-        """Wait for nobody: close all connections as soon as it ends, or now, where it is about to. In order as ever."""
+        """End without a notice and a drain, or cut them short. The order of the end stays."""
         self._drain.hurry()
 
     async def _end(self) -> None:
@@ -141,7 +141,7 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         if not chat.context.delivery.closed:
             await drain.close_evenly(time)
-            # They come by way of other daemons, as long as these reach this one.
+            # Clients fetch them through other daemons, as long as the inner port is open.
             await drain.last_words(LAST_WORDS_TIMEOUT)
             chat.close()
         await front.stop_inner()

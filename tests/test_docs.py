@@ -275,11 +275,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "joins of a user": (rate(CONFIG.rate_user_joins),),
     "joins of an address (an IPv6 address: its /64)": (rate(CONFIG.rate_address_joins),),
     "failed tokens of an address": (rate(CONFIG.rate_address_failed_tokens),),
-    "sessions that begin on a daemon; handshakes that wait for their turn": (
+    "sessions that begin on a daemon; handshakes that wait for their turn; time for them in one turn of the reactor": (
         rate(CONFIG.rate_handshakes),
         f"{handshake_queue.BURST_SECONDS:g} s",
         many(CONFIG.max_handshakes_waiting),
         seconds(handshake_queue.MAX_WAIT_SECONDS),
+        seconds(handshake_queue.MAX_LOOK_SECONDS),
     ),
     "sessions that an address begins": (rate(CONFIG.rate_address_handshakes),),
     "users, and addresses, whose rates are remembered": (many(rates.MAX_SUBJECTS),),

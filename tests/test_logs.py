@@ -18,7 +18,7 @@ from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.logs import DEFAULT_FILE, DaemonLog, LogFile, make_log
+from kschat.logs import DEFAULT_FILE, FORMATS, LEVELS, DaemonLog, LogFile, make_log
 from kschat.settings import SETTINGS
 from kschat.tap import Options
 from tests.support.needs import require_program
@@ -117,6 +117,17 @@ class Files(SynchronousTestCase):
             file.write(text)
         self.assertEqual(self.there(), {"k.log": "first\nsecond\nthird\n"})
 
+    def test_where_no_file_could_be_opened_it_tries_again_and_uses_its_name(self) -> None:
+        file = self.file(size=8)
+        file.write("first\n")
+        patch = self.patch(LogFile, "_open", lambda _: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        file.write("second\n")
+        patch.restore()
+        for text in ("third\n", "fourth\n", "fifth\n"):
+            file.write(text)
+        self.assertEqual(self.there()["k.log"], "fifth\n")
+        self.assertEqual("".join(self.there().values()).count("\n"), 5)
+
     def test_a_file_that_was_moved_away_is_replaced(self) -> None:
         file = self.file()
         file.write("old\n")
@@ -142,7 +153,7 @@ class Files(SynchronousTestCase):
         file.write("new\n")
         self.assertEqual(self.there(), {"k.log": "new\n", "k.log.1": "old\n"})
 
-    def test_one_that_cannot_be_begun_leaves_the_one_that_is_open(self) -> None:
+    def test_if_no_new_file_can_be_opened_the_log_continues_in_the_old_one(self) -> None:
         file = self.file()
         shutil.move(self.path, self.directory / "moved")
         self.path.mkdir()
@@ -177,6 +188,10 @@ class Choosing(SynchronousTestCase):
             log: Any = self.made(**options)
             self.addCleanup(log._output.close)
         self.assertEqual({path.name for path in directory.iterdir()}, {DEFAULT_FILE, "named.log"})
+
+    def test_the_settings_have_the_levels_and_formats_that_there_are(self) -> None:
+        choices = [SETTINGS[name].about.choices for name in ("log_level", "log_format")]
+        self.assertEqual(choices, [LEVELS, FORMATS])
 
     def test_twistd_s_own_size_is_the_default(self) -> None:
         self.assertEqual(SETTINGS["log_rotate"].default, 1_000_000)

@@ -30,7 +30,7 @@ from kschat.chat.tokens import TokenError, Verifier
 from kschat.front.endpoints import server_endpoint, tls_of
 from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
 from kschat.settings import SETTINGS, Config, ConfigError, read_keys
-from kschat.tap import ReloadSignal, make_service
+from kschat.tap import make_service
 from tests.support.certificates import Authority
 from tests.test_tap import PATIENCE, ROOT, TWISTD, ProcessTestCase, environment, first_match
 
@@ -251,28 +251,6 @@ class TestSettings(SynchronousTestCase):
         self.assertFalse(front.polls.has_room("b"))
         self.lines(drain_notice=3.0)
         self.assertEqual(self.daemon.drain_notice, 3)
-
-
-class TestSignal(SynchronousTestCase):
-    def test_it_is_taken_where_it_was_ignored_and_left_to_whoever_handles_it(self) -> None:
-        reactor: Any = mock.Mock()
-        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
-
-        def reload() -> None:
-            """Is not called."""
-
-        def other(*_: object) -> None:
-            """Somebody else's."""
-
-        for before in (signal.SIG_DFL, signal.SIG_IGN):
-            signal.signal(signal.SIGHUP, before)
-            ReloadSignal(reactor, reload).privilegedStartService()
-            signal.raise_signal(signal.SIGHUP)
-            reactor.callFromThread.assert_called_once_with(reload)
-            reactor.reset_mock()
-        signal.signal(signal.SIGHUP, other)
-        ReloadSignal(reactor, reload).privilegedStartService()
-        self.assertIs(signal.getsignal(signal.SIGHUP), other)
 
 
 class Published(BaseHTTPRequestHandler):

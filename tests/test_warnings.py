@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat import tap
 from kschat.cli.command import main
 from kschat.cli.warnings import warnings_of
+from kschat.process import StartNotice
 from kschat.settings import load
 from kschat.settings.weak_secrets import weakness
 from tests.support.certificates import Authority
@@ -169,7 +170,7 @@ class TestWarnings(SynchronousTestCase):
             options = tap.Options()
             options.parseOptions(["--secret-file", path])
             whole: Any = tap.makeService(options)
-        notices = [service for service in whole if isinstance(service, tap.StartNotice)]
+        notices = [service for service in whole if isinstance(service, StartNotice)]
         with capturedLogs() as events:
             for notice in notices:
                 notice.startService()

@@ -4,7 +4,7 @@ Assembly and life:
 
 - ``assembly``        ``Front``: the parts put together, for the daemon, ``standalone`` and tests alike
 - ``service``         starts a front, and shuts it down in order
-- ``drain``           ends sessions over a time, before the daemon ends
+- ``drain``           closes sessions evenly over a time, before the daemon ends
 - ``standalone``      a ``Server`` on a port, without the chat
 - ``endpoints``       the PROXY protocol with a line in the log, TLS
 - ``tls_endpoint``    TLS with a chain of certificates, whose files can be read again
@@ -35,7 +35,7 @@ Sessions:
 
 - ``resource``        /socket.io/: passes each request to its session
 - ``engine_request``  the parsed query of a request
-- ``handshake_queue`` where handshakes wait that are too many at once
+- ``handshake_queue`` where handshakes beyond the rate wait
 - ``handshake``       which requests are served: pure, from facts to a refusal
 - ``origins``         which pages may connect
 - ``engine``          gathers those facts, and begins polling sessions

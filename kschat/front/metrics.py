@@ -21,7 +21,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from kschat import __version__
-from kschat.chat.message import Error
+from kschat.chat.bus import BusEvent
+from kschat.chat.interfaces import RouterEvent
+from kschat.chat.message import DELETE, EDIT, REACT, Error
 from kschat.counters import Counters, Histogram
 from kschat.wire.errors import Reason
 
@@ -85,7 +87,8 @@ LABELLED: Final = (
 )
 
 
-#: Of those: values that each label is known to have, which are there from the start.
+#: The known values of those labels. Their series exist from the start: rate() does not see the first event of a series
+#: that begins with it.
 KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "refused": tuple(error for error in Error if error is not Error.DONE),
     "closed": tuple(reason.text for reason in Reason),
@@ -100,6 +103,28 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
         "copies",
     ),
     "evicted": ("connections", "connections_per_address", "polls", "polls_per_address", "buffered"),
+    "limited": (
+        "socket_events",
+        "socket_bytes",
+        "user_events",
+        "user_bytes",
+        "user_sends",
+        "user_copies",
+        "user_joins",
+        "user_sockets",
+        "address_handshakes",
+        "address_joins",
+        "address_failed_tokens",
+        "cluster_sends",
+        "typing",
+    ),
+    "tokens": ("expiring", "renewed", "refused", "expired"),
+    "updates": (EDIT, DELETE, REACT),
+    "key_fetches": ("fetched", "failed"),
+    "rejected": tuple(range(6)),
+    "router_events": tuple(event.name.lower() for event in RouterEvent),
+    "bus_events": tuple(event.name.lower() for event in BusEvent),
+    "waits": ("enough", "too_few", "unanswered"),
 }
 
 #: Of ``Counters``: the attribute, the metric, its label or "", what it is.
@@ -146,7 +171,6 @@ class DaemonCollector(Collector):
             yield CounterMetricFamily(name, text, value=getattr(counters, attribute))
         for attribute, name, label, text in LABELLED:
             family = CounterMetricFamily(name, text, labels=[label])
-            # A series that begins with its first event would hide that one from rate().
             found = dict.fromkeys(KNOWN.get(attribute, ()), 0) | getattr(counters, attribute)
             for value, count in found.items():
                 family.add_metric([_shown(value)], count)

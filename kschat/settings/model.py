@@ -238,7 +238,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redis_wait_disk: Annotated[
         bool,
         About(
-            "Whether a message must be on the disks of Redis and of so many replicas, where Redis can tell (7.2 or "
+            "Whether a message must be on the disks of Redis and of `redis_wait` replicas, if Redis can tell (7.2 or "
             "newer, with `appendonly yes`). With `appendfsync everysec` a message then waits up to a second: set "
             "`redis_wait_timeout` to 3."
         ),
