@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from urllib.parse import urlencode
 
 from twisted.trial.unittest import TestCase
 
 from tests.front.browser import Browser, Tab
-from tests.support import Daemon, token
+from tests.support import REPOSITORY, Daemon, token
 
 PHONE = {"viewport": {"width": 320, "height": 568}, "isMobile": True, "hasTouch": True, "colorScheme": "dark"}
 
@@ -138,3 +140,35 @@ class WithTokens(TestCase):
         self.assertIn("This page has no token", await nobody.see("#no-token"))
         for tab in (alice, mallory, nobody):
             self.assertEqual(await tab.complaints(), [])
+
+
+class AnUpgrade(TestCase):
+    def copied(self) -> Path:
+        """The static files, in a directory of the test's own."""
+        static = Path(self.mktemp()).absolute()
+        shutil.copytree(REPOSITORY / "static", static)
+        return static
+
+    def upgrade(self, static: Path) -> None:
+        """A script needs of another what only the new release has."""
+        page = static / "page"
+        with (page / "texts.js").open("a") as texts:
+            texts.write('\nexport const RELEASED = "two";\n')
+        script = (page / "main.js").read_text("utf-8")
+        use = 'import {RELEASED} from "./texts.js";\ndocument.documentElement.dataset.release = RELEASED;\n'
+        (page / "main.js").write_text(use + script, "utf-8")
+
+    async def test_a_page_never_meets_scripts_of_another_release(self) -> None:
+        static = self.copied()
+        daemon = await Daemon.start(self, secret="", demo=True, static=str(static))
+        browser = Browser.start(self, daemon)
+        # The browser, or a cache before it, gives the texts of the first visit again wherever it can.
+        tab = await browser.open("tab", f"{daemon.url}/?uid=alice&rid=bob", between="stale")
+        await tab.see("#status[data-state=connected]", "Connected")
+        self.upgrade(static)
+        await daemon.stop()
+        await daemon.restart()
+        await tab.do("read", script="void setTimeout(() => { location.reload(); })")
+        await tab.see("html[data-release=two] #status[data-state=connected]", "Connected")
+        self.assertEqual(await tab.complaints(), [])
+        self.assertEqual(daemon.faults, [])
