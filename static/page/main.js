@@ -883,9 +883,13 @@ function notices() {
 }
 
 // Presence and days go on while nothing happens.
+let day = new Date().toDateString();
 setInterval(() => {
   drawHeader();
   list.redraw();
+  const now = new Date().toDateString();
+  if (now !== day) view.reset(); // what was today is yesterday
+  day = now;
 }, 60_000);
 
 drawOwn();
