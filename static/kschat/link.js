@@ -459,9 +459,9 @@ export class Link {
   async #examine(tab, token) {
     const connection = this.#connection;
     if (!connection) return;
+    this.#post({kind: "status", status: connection.status, limit: connection.limit}); // somebody is there, however long the server takes
     if (connection.status.state !== "connected" && !connection.has(token)) {
       this.#applicants.set(tab, token);
-      this.#post({kind: "status", status: connection.status, limit: connection.limit});
       return;
     }
     this.#applicants.delete(tab);

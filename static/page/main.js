@@ -3,8 +3,8 @@
 // Hooks for tests and styles, which stay as they are:
 //   #chat[data-uid][data-view=list|conversation]   #status[data-state]   #conversations [data-id]   #title   #subtitle
 //   #messages > li[data-key][data-state].own/.other with .text .quote .picture .file .tick .day .divider .more .why
-//   [data-do=react|emoji|reply|copy|edit|delete|retry|discard|more|load]   .reaction[data-emoji]   #picker   #text #send #attach #file #attachments #replying #notice
-//   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
+//   [data-do=react|emoji|reply|copy|edit|delete|retry|discard|more|load]   .reaction[data-emoji]   #picker
+//   #text #send #attach #file #attachments #replying #notice   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
 //
 // This file holds the list of conversations, and what belongs to the whole page: the token, the address, the connection in words, keys.
 // talk.js has the open conversation, texts.js the texts and the helpers that make elements. Few files mean few requests before the page
@@ -685,7 +685,7 @@ function announce(messages) {
 const EMOJI = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
 const acts = byId("acts");
 const picker = byId("picker");
-const deed = (/** @type {string} */ name) => /** @type {HTMLButtonElement} */ (acts.querySelector(`[data-do=${name}]`));
+const actButton = (/** @type {string} */ name) => /** @type {HTMLButtonElement} */ (acts.querySelector(`[data-do=${name}]`));
 
 for (const emoji of EMOJI) {
   const choice = button(emoji, {action: "emoji"});
@@ -699,7 +699,7 @@ function isStored({mid, deleted}) { return mid !== null && !mid.startsWith("~") 
 /** Whether it is a text, or a file with words, of the user's own. @param {Message} message */
 function isEditable(message) { return message.own && isStored(message) && (typeof message.msg === "string" || message.file !== null); }
 
-function doAct() {
+function showActs() {
   const {element, message} = view.messageAt(pointed) ?? {};
   const bubble = element?.querySelector(":scope > .bubble");
   if (bubble && message && message.state !== "failed" && !message.deleted) {
@@ -707,20 +707,20 @@ function doAct() {
       pick(false);
       bubble.append(acts);
     }
-    deed("react").hidden = !isStored(message);
-    deed("edit").hidden = !isEditable(message);
-    deed("delete").hidden = !message.own || !isStored(message);
+    actButton("react").hidden = !isStored(message);
+    actButton("edit").hidden = !isEditable(message);
+    actButton("delete").hidden = !message.own || !isStored(message);
   }
   const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
   if (time && message) time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
 }
 
-const placeActs = onceAFrame(doAct);
+const placeActs = onceAFrame(showActs);
 
 /** Shows the reactions to choose from, or no longer. @param {boolean} shown */
 function pick(shown) {
   picker.hidden = !shown;
-  deed("react").ariaExpanded = String(shown);
+  actButton("react").ariaExpanded = String(shown);
   const mine = shown ? ownReaction(view.messageAt(acts)?.message) : null;
   for (const choice of /** @type {NodeListOf<HTMLElement>} */ (picker.querySelectorAll("button"))) choice.ariaPressed = String(choice.dataset.emoji === mine);
 }
@@ -756,7 +756,7 @@ async function act(action, {element, message}, emoji = "") {
   if (message.deleted) return;
   if (action === "react") {
     pick(picker.hidden);
-    /** @type {HTMLElement} */ (picker.hidden ? deed("react") : picker.firstElementChild).focus();
+    /** @type {HTMLElement} */ (picker.hidden ? actButton("react") : picker.firstElementChild).focus();
   } else if (action === "emoji") {
     if (picker.contains(document.activeElement)) element.focus();
     pick(false);
@@ -814,7 +814,7 @@ view.scroll.addEventListener("keydown", (event) => {
     event.preventDefault();
     if (action === "react") {
       pointed = at.element;
-      doAct();
+      showActs();
     }
     act(action, at);
   }
