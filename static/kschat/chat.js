@@ -19,6 +19,7 @@ export {Refused} from "./store.js";
 
 const PAGE = 100; // messages a page of History
 const CATCH_UP = 5; // pages that may lie between what is here and what is new; beyond, only the newest are loaded
+const NEWEST = 3; // times that the newest page is asked for, while more comes
 const GUESSES = 70; // pages that are asked for at most to find what comes right after a message
 const RECEIPTS = 10; // conversations that end with a message of the user's own, whose receipts are asked for
 const TYPING_SHOWN = 4000, TYPING_SAID = 2000; // milliseconds
@@ -352,8 +353,14 @@ export class Chat {
 
   /** The newest page in place of what is in memory. @param {Record_} record */
   async #toNewest(record) {
-    const {missed} = record.info;
-    const page = await this.#page(record.info.id);
+    let page, missed;
+    let tries = 0;
+    do {
+      ({missed} = record.info);
+      page = await this.#page(record.info.id);
+      this.#take();
+    } while (record.info.missed > missed && ++tries < NEWEST); // what the user wrote, say, is stored meanwhile
+    missed = record.info.missed;
     this.store.reset(record);
     Object.assign(record.info, {hasOlder: page.more, hasNewer: true, missed});
     this.#atNewest(record, page.MSG, missed);
@@ -394,6 +401,7 @@ export class Chat {
     /** The page whose first message may be the one right after it. @type {{MSG: any[], isEnd: boolean}|null} */
     let held = null;
     for (let guess = 0; guess < GUESSES; guess++) {
+      /** @type {boolean} */
       const isEnd = !beyond && !held && upto > last;
       const page = await this.#page(info.id, isEnd ? undefined : midAt(upto));
       const MSG = page.MSG.filter((item) => String(item.mid) > mid);

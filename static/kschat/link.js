@@ -503,6 +503,12 @@ export class Link {
     this.#with.tell(now, limit);
   }
 
+  /** @param {{status: Status, limit: number}} told */
+  #hearStatus(told) {
+    this.limit = told.limit;
+    if (JSON.stringify(this.status) !== JSON.stringify(told.status)) this.#status(told.status, told.limit);
+  }
+
   #present() {
     const connection = this.#connection;
     if (connection?.status.state !== "connected") return;
@@ -572,7 +578,7 @@ export class Link {
     } else if (kind === "status") {
       this.#silent = 0;
       if (message.status.state !== "connected") this.#fail(new Lost("the connection was lost"));
-      if (JSON.stringify(this.status) !== JSON.stringify(message.status) || this.limit !== message.limit) this.#status(message.status, message.limit);
+      this.#hearStatus(message);
     } else if (kind === "leads") {
       this.#silent = 0;
       this.#fail(new Lost("another tab has the connection"));
@@ -584,13 +590,13 @@ export class Link {
   #waits({kind, to, token, status: now, limit}) {
     if (["hear", "status", "leads", "admitted", "refused"].includes(kind)) this.#silent = 0;
     if (kind === "leads") this.#post({kind: "hello", token: this.#token});
-    else if (kind === "status") { if (now.state !== "connected" && JSON.stringify(now) !== JSON.stringify(this.status)) this.#status(now, limit); }
+    else if (kind === "status") { if (now.state !== "connected") this.#hearStatus({status: now, limit}); }
     else if (to !== this.#tab) return;
     else if (kind === "refused") void this.#turnedAway(token);
     else if (kind === "admitted") {
       this.#admitted = true;
       this.#renewed = null;
-      this.#status(now, limit);
+      this.#hearStatus({status: now, limit});
       this.#post({kind: "watch", ids: this.#watched.get(this.#tab) ?? []});
     }
   }

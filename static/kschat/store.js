@@ -683,7 +683,8 @@ export class Outbox {
   /** Takes over what another tab has kept while this one did not listen to it. */
   async refresh() {
     if (!this.#isLoaded) return;
-    for (const entry of await this.database.values("outbox")) if (!this.entries.has(entry.cid)) this.hear(entry);
+    const known = new Set(this.entries.keys()); // one of these may be sent before the answer
+    for (const entry of await this.database.values("outbox")) if (!known.has(entry.cid) && !this.entries.has(entry.cid)) this.hear(entry);
   }
 
   /** An entry that another tab wrote, or that was kept. @param {Entry} entry */

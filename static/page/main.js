@@ -4,7 +4,8 @@
 //   #chat[data-uid][data-view=list|conversation]   #status[data-state]   #conversations [data-id]   #title   #subtitle
 //   #messages > li[data-key][data-state].own/.other with .text .quote .picture .file .tick .day .divider .more .why
 //   [data-do=react|emoji|reply|copy|edit|delete|retry|discard|more|load]   .reaction[data-emoji]   #picker
-//   #text #send #attach #file #attachments #replying #notice   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
+//   #text #send #attach #file #attachments #replying #notice   #newer #search #results #back #info #new #start
+//   #settings-button #settings #keys-button #keys #live #welcome #empty
 //
 // This file holds the list of conversations, and what belongs to the whole page: the token, the address, the connection in words, keys.
 // talk.js has the open conversation, texts.js the texts and the helpers that make elements. Few files mean few requests before the page

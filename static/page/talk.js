@@ -443,7 +443,7 @@ export class ConversationView {
     this.#lookSoon();
   }
 
-  /** @param {string} id @param {Promise<number>} page */
+  /** @param {string} id @param {Promise<unknown>} page */
   async #fetch(id, page) {
     this.#busy = true;
     this.#topWords(this.chat.conversation(id));

@@ -345,13 +345,15 @@ test("after a message typing is told again as soon as the server passes it on", 
 });
 
 /**
- * IndexedDB whose transactions end as `outcome(stores, mode)` says, by the stores that were used: an error's name, or "" for a success.
+ * IndexedDB whose transactions end as `outcome(stores, mode, values)` says, by the stores and values that were used: an error's name, or ""
+ * for a success.
  * `kept` is what it has, by store and key.
  */
 function fakeDatabases(outcome, put = () => {}, kept = { outbox: {}, state: {} }) {
   const made = [];
   const transaction = (_stores, mode) => {
     const used = [], undo = [];
+    const values = [];
     const one = { error: null, mode, puts: 0, committed: false, commit: () => { one.committed = true; }, abort: () => { one.isAborted = true; } };
     one.objectStore = (store) => {
       const change = (key, value) => {
@@ -364,12 +366,12 @@ function fakeDatabases(outcome, put = () => {}, kept = { outbox: {}, state: {} }
       };
       return {
         getAll: () => ({ result: Object.values(kept[store]) }), get: (key) => ({ result: kept[store][key] }), delete: (key) => change(key),
-        put: (value, key = value.cid) => { one.puts += 1; put(value, key); return change(key, value); },
+        put: (value, key = value.cid) => { one.puts += 1; values.push(value); put(value, key); return change(key, value); },
       };
     };
     made.push(one);
     queueMicrotask(() => queueMicrotask(() => {
-      const name = outcome(used, mode) || (one.isAborted ? "AbortError" : "");
+      const name = outcome(used, mode, values) || (one.isAborted ? "AbortError" : "");
       if (name) {
         one.error = Object.assign(new Error(name), { name });
         for (const back of undo.reverse()) back();
@@ -609,10 +611,8 @@ test("what is sent in one task is one transaction, which is committed at its end
 
 test("what has no room, or can't be kept, does not take the rest with it", async () => {
   for (const cid of ["large", "odd"]) {
-    let size = 0;
     const isLarge = (value) => JSON.stringify(value.msg ?? "").length > 3000;
-    const indexedDB = fakeDatabases(() => (size > 3000 ? (size = 0, "QuotaExceededError") : ""), (value) => {
-      if (cid === "large" && isLarge(value)) size = 4000;
+    const indexedDB = fakeDatabases((_stores, _mode, values) => (cid === "large" && values.some(isLarge) ? "QuotaExceededError" : ""), (value) => {
       if (cid === "odd" && isLarge(value)) throw Object.assign(new Error("odd"), { name: "DataCloneError" });
     });
     const { chat, clock, seen } = await begin({}, {}, { indexedDB });
@@ -679,7 +679,7 @@ function chatEnvironment(clock, sockets) {
 }
 
 test("what was kept is sent before what is written now, though this device's clock was set back", async () => {
-  const indexedDB = fakeDatabases(() => "", () => {}, { outbox: { c2: entry(5e12), c1: entry(4e12) }, state: {} });
+  const indexedDB = fakeDatabases(() => "", () => {}, { outbox: { c5000000000000: entry(5e12), c4000000000000: entry(4e12) }, state: {} });
   let number = 1;
   const { chat, clock, sent } = await begin({}, { Send: () => ({ mid: message(number++).mid, msgTime: 5 }) }, { indexedDB });
   chat.send("bob", { text: "new" });
@@ -790,15 +790,16 @@ test("the ticks of the newest messages in the list are asked for, of few, and of
   const conversations = Array.from({ length: 20 }, (_, number) => ({ pId: `p${number}`, last: message(100 - number, { uId: "alice", pId: `p${number}` }), unread: 0 }));
   conversations.push({ pId: "#room", last: message(200, { uId: "alice", pId: "#room" }), unread: 0 }, { pId: "bob", last: message(300), unread: 1 });
   const asked = [];
-  const { chat, clock, last } = await begin({}, {
-    Conversations: () => conversations,
-    History: ({ pId, limit }) => {
-      asked.push([pId, limit]);
-      last().event("RESPSTATUS", { pId, mid: conversations.find((one) => one.pId === pId).last.mid, STATUS: pId === "p0" ? 3 : 2 });
-      return { MSG: [], more: false };
-    },
-  });
-  await clock.advance(20);
+  const { chat, clock, last, join, replies } = await begin();
+  replies.Conversations = () => conversations;
+  replies.History = ({ pId, limit }) => {
+    asked.push([pId, limit]);
+    last().event("RESPSTATUS", { pId, mid: conversations.find((one) => one.pId === pId).last.mid, STATUS: pId === "p0" ? 3 : 2 });
+    return { MSG: [], more: false };
+  };
+  last().onclose();
+  await clock.advance(2000);
+  await join();
   assert.deepEqual(asked, Array.from({ length: 10 }, (_, number) => [`p${number}`, 1]));
   assert.deepEqual(["p0", "p1", "p15"].map((id) => chat.conversation(id).last.state), ["read", "delivered", "sent"]);
 });
@@ -858,7 +859,10 @@ test("a conversation is opened around a message, however far it is from the newe
 
 test("what comes live while one reads in the middle is counted, not put into a hole; and who writes is at the end", async () => {
   const { all, mid, History } = longHistory(Array.from({ length: 1000 }, (_, number) => (1n << 48n) + BigInt(number) * 1000n));
-  const { chat, clock, last } = await begin({}, { History, Conversations: () => [{ pId: "bob", last: all.at(-1), unread: 900 }], Send: () => ({ mid: mid((1n << 49n) + 9n), msgTime: 5 }) });
+  const { chat, clock, last } = await begin({}, { History, Conversations: () => [{ pId: "bob", last: all.at(-1), unread: 900 }], Send: ({ msg }) => {
+    all.push(message(3, { mid: mid((1n << 49n) + 9n), uId: "alice", pId: "bob", msg }));
+    return { mid: all.at(-1).mid, msgTime: 5 };
+  } });
   await chat.open("bob");
   await clock.advance(20);
   await Promise.all([chat.around("bob", all[99].mid), clock.advance(20)]);
