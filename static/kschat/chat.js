@@ -408,7 +408,7 @@ export class Chat {
       if (!page.more || MSG.length < page.MSG.length) {
         if (held || MSG.length || isEnd) return {MSG: [...MSG, ...held?.MSG ?? []], isEnd: held?.isEnd ?? isEnd};
         isEmpty = upto;
-        span *= 16n;
+        span *= 4n;
         upto = beyond ? (isEmpty + beyond) / 2n + 1n : place + span;
       } else if (!held) {
         held = {MSG, isEnd};
@@ -516,11 +516,16 @@ export class Chat {
   /** @param {string} id */
   read(id) {
     const record = this.store.find(id);
-    const mid = record?.list.findLast((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
-    if (!record || !mid || (record.readMid >= mid && !record.info.unread)) return;
-    this.#isRead(id, mid);
-    this.link.note({read: id, mid});
-    if (mid.startsWith("~")) return; // a server that keeps nothing
+    if (!record) return;
+    const {list, info, readMid} = record;
+    // Up to the newest, whoever wrote it, for this browser; the server is told of what others wrote.
+    const newest = list.findLast(({mid}) => mid !== null)?.mid ?? info.last?.mid;
+    if (!newest || (readMid >= newest && !info.unread)) return;
+    const mid = list.findLast((one) => one.mid !== null && !one.own)?.mid ?? (info.last?.own ? null : info.last?.mid) ?? null;
+    const isNews = mid !== null && (info.unread > 0 || mid > readMid);
+    this.#isRead(id, newest);
+    this.link.note({read: id, mid: newest});
+    if (!isNews || mid.startsWith("~")) return; // the latter: a server that keeps nothing
     void this.#ask("Read", {pId: id, mid}).catch(() => null); // said again with the next one
   }
 

@@ -532,7 +532,7 @@ function markRead() {
   const {id} = view;
   if (id === null || document.hidden || !view.isRead) return;
   const conversation = chat.conversation(id);
-  if (conversation?.loaded && conversation.unread) chat.read(id);
+  if (conversation?.loaded) chat.read(id);
 }
 
 /** @param {string} id */

@@ -229,7 +229,7 @@ export class ConversationView {
     this.top.hidden = list.length === 0;
     this.#topWords(conversation);
     if (anchor) this.#restore(anchor);
-    else if (this.#toEnd && this.#toDivider && this.#openAtDivider(list)) this.#atEnd = false;
+    else if (toEnd && this.#toDivider && this.#openAtDivider(list)) this.#atEnd = false;
     else this.#pin();
     this.#toEnd = false;
     if (conversation?.loaded && !this.#opening) {

@@ -84,7 +84,7 @@ class TwoTabs(TestCase):
         daemon, browser = await self.begin()
         alice, bob = await self.both(daemon, browser, between="refusing")
         await alice.write("Listen!")
-        self.assertIn("Too many, slow down.", await alice.see(".own[data-state=failed] .why"))
+        self.assertIn("Not sent: Too many messages at once.", await alice.see(".own[data-state=failed] .why"))
         await alice.do("click", selector="role=button[name='Try again']")
         await alice.see(".own:is([data-state=sent], [data-state=delivered], [data-state=read]) .text", "Listen!")
         await bob.see(".other .text", "Listen!")
