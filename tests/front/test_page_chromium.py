@@ -76,6 +76,7 @@ class TwoTabs(TestCase):
         await alice.see(".other .text", "Yes")
         await alice.write("Good")
         await bob.see(".other .text", "Good")
+        await alice.see(".own .text", "Good")
         self.assertEqual((await alice.messages()), [("own", "Are you there?"), ("other", "Yes"), ("own", "Good")])
         for tab in (alice, bob):
             self.assertEqual(await tab.complaints(), [])

@@ -242,7 +242,7 @@ module.exports = async (stage) => {
       await good(stranger, "a second tab that was refused");
       await stranger.close();
     }
-    await alice.page.reload();
+    await alice.page.goto(address("alice", "bob"));
     await alice.connected();
     await alice.sees("Only for Alice");
     await alice.shows("Forged", 0);
