@@ -35,7 +35,7 @@ from kschat.front.handshake import BAD_REQUEST
 from kschat.front.pool import Place
 from kschat.front.registry import has_joined
 from kschat.front.responses import answer, answer_poll
-from kschat.front.turns import ARRIVAL_SECONDS, LOOK_BYTES, PACKETS, READ_ON_BELOW
+from kschat.front.turns import ARRIVAL_SECONDS, LARGE, LOOK_BYTES, PACKETS, READ_ON_BELOW
 from kschat.wire import jsonp
 from kschat.wire import payload as bodies
 from kschat.wire.connection import Handshake
@@ -105,6 +105,7 @@ class Polling:
         "_sid",
         "_stamp",
         "_waits",
+        "_was_parked",
         "ended",
         "session",
         "slot",
@@ -134,6 +135,8 @@ class Polling:
         self._paused = False
         # Whether they are in the rotation.
         self._waits = False
+        # Whether the first of them, which is large, has waited already until others were dealt with.
+        self._was_parked = False
         # Whether the first of them was begun.
         self._begun = False
         # How often the first of them found the engine busy.
@@ -299,6 +302,12 @@ class Polling:
             return
         if session is None or not self._bodies:
             return
+        turns = self._context.turns
+        if self._body_size > LARGE and not (self._begun or self._was_parked) and turns.is_full():
+            self._waits = self._was_parked = True
+            turns.park(self)
+            return
+        self._was_parked = False
         if self._begun and self._looks < BUSY_LOOKS and self._context.busy():
             self._looks += 1
             self._context.clock.callLater(BUSY_PAUSE, self._enter)
@@ -307,7 +316,7 @@ class Polling:
         enough = self._read_on_below if self._begun else max(self._read_on_below, self._outbox.unsent)
         self._begun = True
         self._holding = True
-        seconds = self._context.turns.seconds
+        seconds = turns.seconds
         try:
             for frame in frames:
                 session.receive(frame.payload, frame.binary)
@@ -469,6 +478,8 @@ class Polling:
         if self._paused:
             self._paused = False
             self._enter()
+        elif self._waits and self._was_parked:
+            self._answer_posts()  # its turn may be seconds away
         self._context.timers.cancel(self)
         # At the daemon's end a client between two GETs is told, too: an error would make it slower to come back.
         if reason in _ORDERLY and (self._get is not None or self._outbox or reason is Reason.SHUTTING_DOWN):
