@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
+from weakref import ReferenceType, ref
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -146,9 +147,10 @@ class Polling:
         self._holding = False
         # Whether this transport is in the cork's list.
         self._held = False
-        # Stamp of the last answered GET.
+        # Of the last answered GET: its stamp, and the connection that it came by. A session lives on for a while when its
+        # client is gone, and must not keep the connection, which needs more memory than the session.
         self._stamp: bytes | None = None
-        self._answered: Channel
+        self._answered: ReferenceType[Channel]
         self._place: Place
 
     # Requests.
@@ -234,7 +236,10 @@ class Polling:
         Nobody knows what became of that answer, and this one must not confirm that it was read. (The stamps of some
         clients repeat by chance; their connections do not break then.)
         """
-        return query.stamp is not None and query.stamp == self._stamp and self._answered.lost
+        if query.stamp is None or query.stamp != self._stamp:
+            return False
+        answered = self._answered()
+        return answered is None or answered.lost
 
     def head_arrived(self, request: Request) -> None:
         """The head of a POST has arrived; its body is on its way."""
@@ -445,7 +450,7 @@ class Polling:
         if self._get is not None:
             (request, query), self._get = self._get, None
             self._stamp = query.stamp
-            self._answered = _channel_of(request)
+            self._answered = ref(_channel_of(request))
             answer_poll(request, query, body)
             self._hold()
             if self._paused and self._outbox.unsent <= self._read_on_below:
