@@ -147,8 +147,8 @@ class Polling:
         self._holding = False
         # Whether this transport is in the cork's list.
         self._held = False
-        # Of the last answered GET: its stamp, and the connection that it came by. A session lives on for a while when its
-        # client is gone, and must not keep the connection, which needs more memory than the session.
+        # Of the last answered GET: its stamp, and the connection that it came by. A session lives on for a while when
+        # its client is gone, and must not keep the connection, which needs more memory than the session.
         self._stamp: bytes | None = None
         self._answered: ReferenceType[Channel]
         self._place: Place
