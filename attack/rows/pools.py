@@ -150,14 +150,18 @@ def users_large(attack: Attack) -> None:
                 attack.count(error)
 
 
-def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1) -> Row:
-    return Row(name=name, kind="pools", what=what, attack=attack, connections=connections, answers=answers)
+def _row(
+    name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1, **settings: object
+) -> Row:
+    return Row(
+        name=name, kind="pools", what=what, attack=attack, connections=connections, answers=answers, settings=settings
+    )
 
 
 WEBSOCKET = upgrade_request("EIO=4&transport=websocket")
 
 ROWS = (
-    _row("polls", "polling sessions by one connection", pipelined(request(POLL) * 800), "200", "429"),
+    _row("polls", "polling sessions by one connection", pipelined(request(POLL) * 800), "200", "429", rate_burst=1),
     _row("polls-addresses", "polling sessions of 200 addresses", opened(request(POLL), 200), "200"),
     _row("connections", "connections that say nothing", opened(b""), "connections"),
     _row("connections-addresses", "the same of 200 addresses", opened(b"", 200), "connections"),
