@@ -230,9 +230,8 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(delivery.MAX_LARGE_BYTES),
     ),
     "the rest after a batch of large messages": (seconds(delivery.MAX_LARGE_REST),),
-    "bytes of large messages that wait for the store": (
+    "bytes of large messages that wait for the store; the time for which others wait then": (
         size(delivery.MAX_LARGE_WAITING),
-        many(turns.LARGE),
         seconds(turns.MAX_PARKED_SECONDS),
     ),
     "publishes that RabbitMQ has not confirmed": (
@@ -283,8 +282,6 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(copies.MAX_LATE),
         size(copies.MAX_LATE_BYTES),
         many(copies.MAX_LATE_COPIES),
-        f"more than {copies.MANY_USERS} users",
-        {2: "twice"}[copies.MOST_TIMES],
     ),
     "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),

@@ -19,7 +19,6 @@ GET is parked. The next GET confirms that the peer has read an answer.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
@@ -125,7 +124,7 @@ class Polling:
         # The unanswered POST.
         self._post: Request | None = None
         # Bodies not yet read to their end: at most one, and one behind it whose POST is unanswered.
-        self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
+        self._bodies: list[tuple[Request, Iterator[Frame]]] = []
         # Bytes of those that came since there was none.
         self._body_size = 0
         # Bytes of bodies and of the outbox, as the budget knows them.
@@ -334,7 +333,7 @@ class Polling:
                     if now >= until:
                         break
             else:
-                self._bodies.popleft()
+                self._bodies.pop(0)
                 self._looks = 0
                 self._begun = False
                 self._answer_post(request)
@@ -363,7 +362,7 @@ class Polling:
     def _answer_posts(self) -> None:
         """The session has ended: answer its POSTs, and read no more."""
         while self._bodies:
-            self._answer_post(self._bodies.popleft()[0])
+            self._answer_post(self._bodies.pop(0)[0])
 
     def _answer_post(self, request: Request) -> None:
         if self._post is not request:

@@ -287,9 +287,13 @@ class EngineProtocol(AutobahnProtocol):
         if self._first is not None and not self._read_first(self._first, until):
             self._wait(rest)
             return
-        parks = not self._was_parked and self._turns.is_full()
-        self._was_parked = False
-        self._read(rest, packets=PACKETS, large=LARGE if parks else _ANY_SIZE, until=until, parks=parks)
+        was_parked, self._was_parked = self._was_parked, False
+        if not self._turns.is_full():
+            self._read(rest, packets=PACKETS, large=_ANY_SIZE, until=until)
+        elif was_parked:
+            self._read(rest, packets=1, large=_ANY_SIZE, until=until)
+        else:
+            self._read(rest, packets=PACKETS, large=LARGE, until=until, parks=True)
         if self._waits:
             return
         lost, self._lost = self._lost, None

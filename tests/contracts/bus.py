@@ -207,7 +207,7 @@ class BusesContract(BusContract):
 
     async def test_a_word_to_all_keeps_its_place_among_those_to_a_user(self) -> None:
         one, _, _, heard = await self.two("ann", "ben")
-        told = [
+        told: list[tuple[str | None, ClusterCommand]] = [
             ("ann", Typing("1")),
             (None, Emit(b"[2]")),
             ("ann", Typing("3")),

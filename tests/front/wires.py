@@ -141,7 +141,7 @@ class Wire(FileDescriptor):
         if self.protocol is not None:
             self.protocol.connectionLost(reason)
 
-    def getPeer(self) -> IPv4Address:
+    def getPeer(self) -> Any:
         return self._peer
 
     def getHost(self) -> IPv4Address:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
 from kschat.backends.redis.store.codec import number_of_id
-from kschat.chat.mids import COUNT_BITS, MidNumber
+from kschat.chat.mids import MidNumber
 
 #: Conversations that one script examines: some milliseconds of Redis's time.
 SLICE: Final = 1000
@@ -40,7 +41,7 @@ class Listing:
         self._found: list[tuple[MidNumber, bytes, bytes]] = []
         # Times before which the newest messages were not written, in milliseconds, the latest first; and how many of
         # those that were read are known to be newer than all others.
-        self._times: list[int] = []
+        self._times: deque[int] = deque()
         self._sure = 0
 
     async def take(self, count: int) -> list[bytes]:
@@ -55,13 +56,11 @@ class Listing:
         score, passed, *found = await self._read("candidates", self._user, score, passed, SLICE, self._upto, LATE)
         self._next = (score, passed) if score else None
         for name, time, id_ in zip(found[::3], found[1::3], found[2::3], strict=True):
-            number = number_of_id(id_)
-            heapq.heappush(self._found, (-number, name, id_))
-            # A room has a score before it has messages.
-            heapq.heappush(self._times, -min(int(time), number >> COUNT_BITS))
+            heapq.heappush(self._found, (-number_of_id(id_), name, id_))
+            self._times.append(int(time))
         if score:
             # The conversations of other slices had their newest messages before this time.
             until = int(score) + LATE
-            while self._times and -self._times[0] >= until:
-                heapq.heappop(self._times)
+            while self._times and self._times[0] >= until:
+                self._times.popleft()
                 self._sure += 1
