@@ -121,6 +121,7 @@ ALLOWED = {
         "kschat.backends",
         "kschat.chat",
         "kschat.front",
+        "kschat.http_client",
         "kschat.settings",
         "kschat.__version__",
     },
