@@ -43,7 +43,7 @@ SEND: Final = "send"
 #: Answers to ``ask.write`` that are remembered; the oldest are forgotten first.
 MAX_CACHED: Final = 20_000
 
-#: Questions of one user that wait. Beyond it the user is refused, whatever the default: nobody gets past by asking much.
+#: Questions of one user that wait. Beyond it the user is refused, whatever the default: to ask much gets nobody past.
 MAX_WAITING_USER: Final = 100
 
 #: Bytes of an answer beside the ``msg`` that it may have.
