@@ -354,8 +354,9 @@ def make_service(
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
         chat.context.quotas.edit_within = fitting.edit_within
+        ask_settings = _ask_settings(fitting)
         if asker is not None:
-            asker.use(_ask_settings(fitting))
+            asker.use(ask_settings)
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time

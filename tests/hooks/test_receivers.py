@@ -69,7 +69,7 @@ class ReceiverTests(TestCase):
         self.assertEqual(Decision(True), await self.decided(asker.may_send(message("ben"))))
         head, _, body = self.servers[0].received.partition(b"\r\n\r\n")
         lines = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:]]
-        headers = {name: value for name, value in lines}
+        headers = dict(lines)
         verified = Webhook(b64encode(SECRET).decode()).verify(body, headers)
         self.assertEqual(
             ("ask.send", "ann", "ben"), (verified["type"], verified["data"]["user"], verified["data"]["to"])
