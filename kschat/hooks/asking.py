@@ -313,6 +313,7 @@ class Asker:
             for question in questions:
                 if question.expiry is not None:
                     question.expiry.cancel()
+                self._breaker.not_sent()
                 question.answer.callback(self._silent(reason))
 
     # Answers.
