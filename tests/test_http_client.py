@@ -95,6 +95,34 @@ class HttpClientTests(TestCase):
             self.assertEqual(kind, found[0], (text, found))
             self.assertIn(text, found[1])
 
+    async def test_whatever_a_server_sends_without_an_end_is_ended(self) -> None:
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for first, again in (
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 20),
+            (b"", b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 300 + b"\r\n\r\n"),
+            (b"HTTP/1.1 200 ", b"O" * 500),
+            (b"HTTP/1.1 200 OK\r\nX-A: b\r\n", b" folded" * 50 + b"\r\n"),
+            (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 3\r\n" * 30),
+            (chunked, b"1\r\na\r\n" * 100),
+            (chunked + b"1", b";extension=x" * 50),
+            (chunked, b"0" * 500),
+            (chunked + b"fffffff\r\n", b"x" * 500),
+            (chunked + b"0\r\n", b"X-A: trailer\r\n" * 30),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", b"x" * 500),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", b"x" * 500),
+            (b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\n\r\n", b"x" * 500),
+        ):
+            self.servers.clear()
+            kind, _ = await self.fault(await self.served(Endless(first, again)))
+            self.assertIn(kind, ("too_large", "broken"), (first, again[:20]))
+
+    async def test_what_comes_after_an_answer_is_of_no_other_one(self) -> None:
+        evil = ok(b"yes") + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        url = await self.served(says(evil), says(ok(b"second"), True))
+        client = self.client(connections=1)
+        self.assertEqual(b"yes", (await self.ask(url, client)).body)
+        self.assertIn((await self.ask(url, client)).body, (b"yes", b"second"))
+
     async def test_an_answer_of_exactly_the_bound_is_read(self) -> None:
         url = await self.served(says(ok(b"x" * MAX_BODY), True))
         self.assertEqual(MAX_BODY, len((await self.ask(url)).body))

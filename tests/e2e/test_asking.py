@@ -130,6 +130,8 @@ class AskingTests(unittest.TestCase):
         self.assertIn('kschat_ask_questions_total{question="join"} 1.0', metrics)
         self.assertIn('kschat_ask_questions_total{question="write"} 2.0', metrics)
         self.assertIn('kschat_ask_questions_total{question="send"} 1.0', metrics)
+        for gauge in ("in_flight", "waiting", "held", "open"):
+            self.assertIn(f"kschat_ask_{gauge} 0.0", metrics)
         self.assertEqual(([], b""), (daemon.faults, re.sub(rb"127\.0\.0\.1 - - .*\n", b"", back_end.output)))
 
     async def answers(self, port: int) -> None:
