@@ -407,6 +407,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "messages of a user that wait to be allowed; of all users; their bytes": (
         many(approvals.MAX_HELD_USER),
+        {0.25: "a quarter"}[approvals.USER_PART],
         many(approvals.MAX_HELD),
         {0.125: "an eighth"}[approvals.HELD_PART],
     ),

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from kschat.budget import Budget
 from kschat.chat.changes import is_update, update_of
 from kschat.chat.composer import Composer
-from kschat.chat.delivery import Delivery, Submission
+from kschat.chat.delivery import GOING_DOWN, Delivery, Submission
 from kschat.chat.hub import Hub
 from kschat.chat.interfaces import Decision, IAuthorizer
 from kschat.chat.message import DELETE, REACT, Error, Message, Refused
@@ -33,8 +33,9 @@ from kschat.counters import Counters
 MAX_HELD_USER: Final = 100
 MAX_HELD: Final = 10_000
 
-#: The part of the bytes that a daemon may hold which may be such messages.
+#: The part of the bytes that a daemon may hold which may be such messages; and the part of that, of one user.
 HELD_PART: Final = 0.125
+USER_PART: Final = 0.25
 
 _ALLOWED: Final = Decision(True)
 
@@ -54,6 +55,16 @@ class _Held:
         self.submission = submission
         self.go_on = go_on
         self.decision: Decision | None = None
+
+
+class _Queue:
+    """What one user has sent, the oldest first. ``size``: its bytes."""
+
+    __slots__ = ("messages", "size")
+
+    def __init__(self) -> None:
+        self.messages: deque[_Held] = deque()
+        self.size = 0
 
 
 class Approvals:
@@ -96,7 +107,7 @@ class Approvals:
         self._size = 0
         self.held = 0
         # By sender, in the order in which they came.
-        self._queues: dict[str, deque[_Held]] = {}
+        self._queues: dict[str, _Queue] = {}
         self._settled: list[Deferred[None]] = []
 
     def submit(self, submission: Submission) -> None:
@@ -141,8 +152,9 @@ class Approvals:
 
     def forget(self, user: str) -> None:
         """What ``user`` has sent, and waits, is dropped: the user is erased."""
-        for one in self._queues.pop(user, ()):
-            self._count(one, -1)
+        queue = self._queues.pop(user, None)
+        while queue is not None and queue.messages:
+            self._next(queue)
         self._look_if_settled()
 
     def close(self) -> None:
@@ -150,9 +162,8 @@ class Approvals:
         queues, self._queues = self._queues, {}
         with self._hub.writing():
             for queue in queues.values():
-                for one in queue:
-                    self._count(one, -1)
-                    self._refuse(one, Refused(Error.GOING_DOWN, "The server is going down; connect again."))
+                while queue.messages:
+                    self._refuse(self._next(queue), Refused(Error.GOING_DOWN, GOING_DOWN))
         self._look_if_settled()
 
     def settled(self) -> Deferred[None]:
@@ -167,8 +178,7 @@ class Approvals:
         self._delivery.ensure_open()
         message = submission.message
         queue = self._queues.get(message.sender)
-        full = self.held >= MAX_HELD or self._size + message.size > self._max_size
-        if full or (queue is not None and len(queue) >= MAX_HELD_USER):
+        if self._is_full(queue, message.size):
             self._counters.full["held"] += 1
             raise Refused(Error.BUSY, "Too many messages wait to be allowed; try again.")
         asked = self._decide(message)
@@ -177,13 +187,21 @@ class Approvals:
             return
         one = _Held(submission, go_on)
         if queue is None:
-            queue = self._queues[message.sender] = deque()
-        queue.append(one)
-        self._count(one, 1)
+            queue = self._queues[message.sender] = _Queue()
+        queue.messages.append(one)
+        self._count(queue, 1, message.size)
         if isinstance(asked, Deferred):
             asked.addCallback(self._decided, one).addErrback(self._failed)
         else:
             one.decision = asked
+
+    def _is_full(self, queue: _Queue | None, size: int) -> bool:
+        """Whether a message of so many bytes is too much to wait. ``queue``: its sender's, if there is one."""
+        if self.held >= MAX_HELD or self._size + size > self._max_size:
+            return True
+        if queue is None:
+            return False
+        return len(queue.messages) >= MAX_HELD_USER or queue.size + size > self._max_size * USER_PART
 
     def _decide(self, message: Message) -> _Asked:
         authorizer = self._authorizer
@@ -207,14 +225,12 @@ class Approvals:
         one.decision = decision
         sender = one.submission.message.sender
         queue = self._queues.get(sender)
-        if queue is None or queue[0].decision is None:
+        if queue is None:
             return
         with self._hub.writing():
-            while queue and (decided := queue[0].decision) is not None:
-                first = queue.popleft()
-                self._count(first, -1)
-                self._go_on(first, decided)
-        if not queue and self._queues.get(sender) is queue:
+            while queue.messages and (decided := queue.messages[0].decision) is not None:
+                self._go_on(self._next(queue), decided)
+        if not queue.messages and self._queues.get(sender) is queue:
             del self._queues[sender]
         self._look_if_settled()
 
@@ -251,9 +267,15 @@ class Approvals:
         self._counters.refused[refused.error] += 1
         one.submission.reply.refused(refused)
 
-    def _count(self, one: _Held, sign: int) -> None:
-        size = sign * one.submission.message.size
-        self.held += sign
+    def _next(self, queue: _Queue) -> _Held:
+        """The oldest message, which waits no longer."""
+        one = queue.messages.popleft()
+        self._count(queue, -1, -one.submission.message.size)
+        return one
+
+    def _count(self, queue: _Queue, count: int, size: int) -> None:
+        self.held += count
+        queue.size += size
         self._size += size
         self._budget.add(size)
 

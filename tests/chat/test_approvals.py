@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from kschat.backends.memory import MemoryRouter, MemoryStore
 from kschat.budget import Budget
 from kschat.chat import approvals
-from kschat.chat.approvals import HELD_PART, MAX_HELD_USER
+from kschat.chat.approvals import HELD_PART, MAX_HELD_USER, USER_PART
 from kschat.chat.composer import Draft
 from kschat.chat.interfaces import Decision, IAuthorizer
 from kschat.chat.message import Error, Message
@@ -504,10 +504,16 @@ class BoundTests(ApprovalsTestCase):
         budget = Budget(80_000, self.daemon.counters.evicted)
         self.made(budget=budget)
         most = int(80_000 * HELD_PART)
-        numbers = [self.send("x" * (most // 2 - 2)) for _ in range(3)]
+        part = int(most * USER_PART)
+        numbers = [self.send("x" * (part // 2 - 2)) for _ in range(3)]
         self.assertEqual(8, self.ann.answer(numbers[-1])["ER"])
+        self.assertEqual(part, budget.held)
+        number = self.send("y" * (most - part - 2), sender=self.ben, to="ann")
+        self.assertIsNone(self.ben.answer(number))
         self.assertEqual(most, budget.held)
-        self.decide(NO, YES)
+        eve = self.daemon.joined("eve")
+        self.assertEqual(8, eve.answer(self.send("z", sender=eve))["ER"])
+        self.decide(NO, YES, YES)
         self.assertEqual((0, 0), (budget.held, self.daemon.context.approvals.held))
         self.send("x" * (most - 2))
         self.daemon.chat.close()
