@@ -33,7 +33,7 @@ from kschat.tls import refusal, roots
 MAX_HEAD: Final = 32_768
 
 #: Seconds for which a connection is kept that nobody uses. Many servers close theirs after 5.
-KEEP: Final = 4.0
+KEEP: Final = 4
 
 #: Why there is no answer: the label of a metric.
 Kind: TypeAlias = Literal["timeout", "unreachable", "tls", "too_large", "broken"]
@@ -176,7 +176,8 @@ class HttpClient:
         """Cancel all requests, and close all connections."""
         for request in list(self._requests):
             self._end(request, CancelledError())
-        return self._pool.closeCachedConnections()
+        closed: Deferred[Any] = self._pool.closeCachedConnections()
+        return closed
 
     def _end(self, request: Deferred[HttpAnswer], why: Exception) -> None:
         self._requests[request] = why
@@ -198,7 +199,7 @@ class HttpClient:
         sent: Deferred[IResponse] = agent.request(
             method, url, headers.copy(), None if body is None else _BytesProducer(body)
         )
-        return sent.addCallback(_uncompressed)
+        return sent
 
 
 def _is_closed(reason: Failure) -> bool:
@@ -207,23 +208,13 @@ def _is_closed(reason: Failure) -> bool:
     return closed and reason.check(error.ConnectionAborted) is None
 
 
-def _uncompressed(response: Any) -> Any:
-    if response.headers.hasHeader(b"content-encoding"):
-        response.deliverBody(_Ended())
-        raise HttpFault("broken", "the answer is compressed, which it was not asked to be")
-    return response
-
-
 def _read(response: Any, most: int) -> Deferred[bytes]:
-    """The body of an answer. Fails with HttpFault if it is larger than ``most``."""
-    too_large = HttpFault("too_large", f"the answer is larger than {most} bytes")
-    if isinstance(response.length, int) and response.length > most:
-        # Its body is not read, and so its connection has to be ended.
-        response.deliverBody(_Ended())
-        refused: Deferred[bytes] = Deferred()
-        refused.errback(too_large)
-        return refused
-    body = _Body(most, too_large)
+    """The body of an answer. Fails with HttpFault if it is compressed, or larger than ``most``."""
+    body = _Body(most)
+    if response.headers.hasHeader(b"content-encoding"):
+        body.fault = HttpFault("broken", "the answer is compressed, which it was not asked to be")
+    elif isinstance(response.length, int) and response.length > most:
+        body.fault = body.too_large
     response.deliverBody(body)
     return body.whole
 
@@ -245,27 +236,40 @@ def _as_fault(failure: Failure) -> Failure:
 
 
 class _Body(Protocol):
-    """Collects the body of an answer, and ends the connection of one that is too large."""
+    """Collects the body of an answer, and ends the connection of one that is not wanted.
 
-    def __init__(self, most: int, too_large: HttpFault) -> None:
+    Attributes:
+        fault: why it is not wanted; None if it is.
+    """
+
+    def __init__(self, most: int) -> None:
         self.whole: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self.too_large = HttpFault("too_large", f"the answer is larger than {most} bytes")
+        self.fault: HttpFault | None = None
         self._parts: list[bytes] = []
         self._left = most
-        self._too_large = too_large
+
+    def connectionMade(self) -> None:
+        if self.fault is not None:
+            self._abort()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.fault is not None:
+            return
+        self._parts.append(data)
         self._left -= len(data)
-        if self._left >= 0:
-            self._parts.append(data)
-        elif not self.whole.called:
+        if self._left < 0:
             self._parts.clear()
-            self.whole.errback(self._too_large)
+            self.fault = self.too_large
             self._abort()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         if self.whole.called:
             return
-        if reason.check(ResponseDone, PotentialDataLoss) is not None:
+        if self.fault is not None:
+            # Not before: whoever is told may close the connections that are kept, and this one would come after that.
+            self.whole.errback(self.fault)
+        elif reason.check(ResponseDone, PotentialDataLoss) is not None:
             self.whole.callback(b"".join(self._parts))
         else:
             self.whole.errback(reason)
@@ -274,14 +278,6 @@ class _Body(Protocol):
         transport: Any = self.transport
         if transport is not None:
             transport.loseConnection()
-
-
-class _Ended(Protocol):
-    """Wants nothing of a body."""
-
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.loseConnection()
 
 
 @implementer(IBodyProducer)
@@ -334,7 +330,8 @@ class _BoundedEndpoint:
     def connect(self, protocolFactory: Any) -> Any:
         factory = _BoundedFactory(protocolFactory)
         factory.most = self._most
-        return self._inner.connect(factory).addCallback(lambda bounded: bounded.wrappedProtocol)
+        connecting: Deferred[Any] = self._inner.connect(factory)
+        return connecting.addCallback(lambda bounded: bounded.wrappedProtocol)
 
 
 class _Bounded(ProtocolWrapper):
@@ -357,7 +354,7 @@ class _Bounded(ProtocolWrapper):
         if self._fault is not None:
             return
         self._received += len(data)
-        if self._received > self.factory.most:  # type: ignore[attr-defined]
+        if self._received > self.factory.most:
             self._fault = HttpFault("too_large", "the answer is larger than it may be")
             self.abortConnection()
         else:

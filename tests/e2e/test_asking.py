@@ -93,7 +93,8 @@ class AskingTests(unittest.TestCase):
 
     async def started(self, url: str, **settings: object) -> Daemon:
         store = f"sqlite:{self.directory}/kschat.db"
-        return await Daemon.start(self, ask_url=url, hooks_secret_file=self.secret, store=store, **settings)
+        given: dict[str, Any] = {"ask_url": url, "hooks_secret_file": self.secret, "store": store, **settings}
+        return await Daemon.start(self, **given)
 
     async def connected(self, daemon: Daemon, client: NodeClient, user: str, **data: object) -> NodeSocket:
         proof = token(user, data={"id": user, **data})
