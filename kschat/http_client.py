@@ -328,6 +328,8 @@ class _BoundedEndpoint:
         self._most = most
 
     def connect(self, protocolFactory: Any) -> Any:
+        # Else each connection that begins and ends is a line of the log.
+        protocolFactory.noisy = False
         factory = _BoundedFactory(protocolFactory)
         factory.most = self._most
         connecting: Deferred[Any] = self._inner.connect(factory)

@@ -190,7 +190,7 @@ class AskingTests(unittest.TestCase):
         # Stopped while nobody has decided: refused, to be sent again.
         refused = ann.emit("Send", sending(ann_id, ben_id, "late"))
         await receiver.next()
-        ended = daemon.stop()
+        ended = defer.Deferred.fromCoroutine(daemon.stop())
         ((answer,), status) = await refused, await ended
         self.assertEqual((7, 0), (answer["ER"], status))
         self.assertEqual([], daemon.faults)
