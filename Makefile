@@ -37,7 +37,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet $(CODE) $(SCRIPTS)
 	$(BIN)/ruff format $(CODE) $(SCRIPTS)
 
-# What is made in docs/ from elsewhere, and man pages and completion in deploy/.
+# The generated parts of docs/, and man pages and completion in deploy/.
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
 
@@ -73,7 +73,8 @@ endif
 rolling: $(VENV)/.dev system-packages node
 	$(BIN)/python -m chaos --rolling $(ROLLING)
 
-# Attacks on daemons of the loopback beside a healthy pair, some twenty minutes; ROW="connections" plays the rows whose names begin so.
+# Attacks on daemons of the loopback beside a healthy pair, more than half an hour; ROW="connections tls-" plays the rows whose names
+# begin with one of these.
 attack: $(VENV)/.dev system-packages
 	$(BIN)/python -m attack $(ROW)
 
@@ -82,8 +83,8 @@ attack: $(VENV)/.dev system-packages
 differential: $(VENV)/.dev system-packages
 	$(BIN)/python -m tests.differential $(DIFFERENTIAL)
 
-# Random bytes for all that reads those of others, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
-# longer, and keeps what covers more. `make test` plays what was kept.
+# Random bytes for all parsers of untrusted data, a minute each; FUZZ="session events --seconds 600 --keep" fuzzes some,
+# longer, and keeps inputs that cover more code. `make test` plays the kept inputs.
 fuzz: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m fuzz $(FUZZ)

@@ -1,4 +1,4 @@
-"""The attacking process: ``python -m attack.attacker ROW PORT SECONDS OTHER_PORT``.
+"""The attacking process: ``python -m attack.attacker ROW PORT SECONDS``.
 
 It prepares, says ``prepared``, waits for a line, and attacks; its last line is JSON of what it was answered.
 """
@@ -20,7 +20,7 @@ from attack.scenario import Attack, Reader
 _LATE: Final = 8.0
 
 
-def main(name: str, port: int, seconds: float, other_port: int) -> None:
+def main(name: str, port: int, seconds: float) -> None:
     """Play one row's attacker."""
     row = ROWS[name]
     answers: Counter[str] = Counter()
@@ -28,7 +28,7 @@ def main(name: str, port: int, seconds: float, other_port: int) -> None:
     reader.start()
     tag = str(os.getpid())
     attacks = [
-        Attack(port, number=number, answers=answers, reader=reader, tls=row.tls, tag=tag, other_port=other_port)
+        Attack(port, number=number, answers=answers, reader=reader, tls=row.tls, tag=tag)
         for number in range(row.connections)
     ]
     if row.prepare is not None:
@@ -54,4 +54,4 @@ def main(name: str, port: int, seconds: float, other_port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -26,7 +26,8 @@ JOIN_EVERY: Final = 0.5
 
 def say(what: str, began: float, text: str) -> None:
     """One line."""
-    sys.stdout.write(f"{what} {began:.4f} {text}\n")
+    sys.stdout.write(f"{what} {began:.4f} {text}\n")  # in one piece: two threads write
+    sys.stdout.flush()
 
 
 def talk(one: Client, other: Client, number: int) -> None:
@@ -53,7 +54,7 @@ def newcomers(connect: Callable[..., Client], ended: threading.Event) -> None:
 
 
 def main(port: int, tls: bool, demo: bool) -> None:
-    """Talk. ``demo``: tokens are the demo's."""
+    """Talk. ``demo``: get tokens from the demo."""
     ended = threading.Event()
     token_of = partial(demo_token, port) if demo else token
     connect = partial(Client, port, join=True, tls=tls, token_of=token_of)

@@ -20,12 +20,16 @@ from tests.support.certificates import Authority
 from tests.support.launch import REPOSITORY, SERVING, command, environment, free_ports
 from tests.support.tokens import SECRET
 
-#: Seconds: of the baseline; until the daemon's memory is looked at again, at most.
+#: Seconds: of the baseline; and after the attack, until the daemon's memory must be down again.
 BASELINE: Final = 1.2
 SETTLE: Final = 30.0
 _START: Final = 30.0
 
-#: Of every daemon. What the store keeps by will is little, so that what else is kept shows.
+#: Memory after the attack: at most this many times what it was before, or this many bytes more.
+MEMORY_TIMES: Final = 1.1
+MEMORY_MORE: Final = 20_000_000
+
+#: Settings of every daemon. The store is small, so that memory that is kept elsewhere shows.
 _SETTINGS: Final = {"store_bytes": 8_000_000, "store_messages": 1000}
 
 
@@ -51,6 +55,11 @@ class Result:
     answers: dict[str, int] = field(default_factory=dict)
     joined: int = 0
     faults: list[str] = field(default_factory=list)
+
+
+def most_memory(before: int) -> float:
+    """Bytes that the daemon may have after the attack."""
+    return max(before * MEMORY_TIMES, before + MEMORY_MORE)
 
 
 def _module(name: str, *arguments: str) -> list[str]:
@@ -109,7 +118,7 @@ class _Play:
             self._environment[BROKER] = rabbitmq.url
         if row.tls:
             certificate, key = Authority(self._place, "attack").sign("127.0.0.1")
-            # A colon ends an argument, and a blank none.
+            # In an endpoint's description a colon ends an argument, and a blank does not.
             files = f"privateKey={key}:certKey={certificate}"
             settings["listen"] = f"ssl:{self._port}:{files}:interface=127.0.0.1"
         if row.listens:
@@ -123,7 +132,7 @@ class _Play:
         return {**settings, **row.settings}
 
     def _spawn(self, module: str, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        # What another machine would spend must not take the daemon's time: the attacker gives way.
+        # A real attacker has a machine of its own: this one must not take CPU from the daemon.
         argv = (
             ["nice", "-n", "10", *_module(module, *arguments)] if module == "attacker" else _module(module, *arguments)
         )
@@ -144,7 +153,8 @@ class _Play:
     def _attack(self, pid: int) -> Result:
         result = Result()
         how = [name for name, so in (("tls", self._row.tls), ("demo", "demo" in self._row.settings)) if so]
-        attacker = self._spawn("attacker", self._row.name, str(self._port), str(self._seconds), str(self._other_port))
+        port = self._other_port if self._row.listens else self._port
+        attacker = self._spawn("attacker", self._row.name, str(port), str(self._seconds))
         assert attacker.stdout is not None and attacker.stdin is not None
         if attacker.stdout.readline() != "prepared\n":
             attacker.kill()
@@ -155,7 +165,9 @@ class _Play:
         began = time.monotonic()
         if not self._row.probe:
             pair = self._spawn("pair", str(self._port), *how)
-            time.sleep(0.7 + BASELINE)
+            assert pair.stdout is not None
+            pair.stdout.readline()  # its first message has arrived, or it has failed
+            time.sleep(BASELINE)
             began = time.monotonic()
         before = rss_bytes(pid)
         said = attacker.communicate("\n")[0].splitlines()
@@ -167,7 +179,7 @@ class _Play:
         except (IndexError, ValueError):
             result.faults.append("the attacker failed")
         deadline = time.monotonic() + (0 if self._row.probe else SETTLE)
-        while rss_bytes(pid) > max(before * 1.1, before + 20e6) and time.monotonic() < deadline:
+        while rss_bytes(pid) > most_memory(before) and time.monotonic() < deadline:
             time.sleep(0.1)
         after = rss_bytes(pid)
         time.sleep(0.3)

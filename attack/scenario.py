@@ -18,7 +18,7 @@ from attack.wire import Client, Refused, connect
 #: Where attackers come from, unless a row comes from many addresses. The healthy pair has another address.
 SOURCE: Final = "127.0.0.2"
 
-#: The variable in which an attacker finds the broker's URL, where there is one.
+#: The environment variable with the broker's URL, if the row has a broker.
 BROKER: Final = "ATTACK_BROKER"
 
 #: What a daemon answers, as bytes of whatever it writes.
@@ -42,13 +42,14 @@ class Row:
         settings: of the daemon, beside those of all rows.
         backend: ``memory``, ``sqlite`` or ``redis`` (with RabbitMQ).
         connections: attacking threads.
-        answers: each is the beginning of something that the attacker was answered.
+        answers: the attacker must get an answer that begins with each of these.
+        never: and none that begins with one of these.
         tls: the daemon listens by TLS.
         probe: no flood but some requests, whose answers are the result.
-        clean_log: bytes that must not stand in the daemon's log.
-        log_has: bytes that must stand there.
-        listens: a setting whose place to listen at is ``Attack.other_port``.
-        descriptors: files that the daemon may open; 0 for what the system gives.
+        clean_log: bytes that the daemon's log must not contain.
+        log_has: bytes that it must contain.
+        listens: the setting of another port of the daemon, which is attacked instead of the clients' port.
+        descriptors: files that the daemon may open; 0 for the system's limit.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Row:
     backend: str = "memory"
     connections: int = 3
     answers: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
     tls: bool = False
     probe: bool = False
     clean_log: tuple[bytes, ...] = ()
@@ -72,13 +74,12 @@ class Attack:
     """One attacking thread.
 
     Args:
-        port: of the daemon.
+        port: the daemon's port that is attacked.
         number: of the thread.
         answers: counts what was answered, for all threads.
         reader: reads sockets.
         tls: whether the daemon speaks TLS.
         tag: makes names of users that nobody else has.
-        other_port: where the daemon listens beside; 0 for nowhere.
     """
 
     def __init__(
@@ -90,7 +91,6 @@ class Attack:
         reader: Reader,
         tls: bool = False,
         tag: str = "a",
-        other_port: int = 0,
     ) -> None:
         self.port = port
         self.number = number
@@ -98,7 +98,6 @@ class Attack:
         self.reader = reader
         self.tls = tls
         self.user = f"att{tag}n{number}"
-        self.other_port = other_port
         self.until = 0.0
         #: What is kept open until the process ends.
         self.kept: list[Any] = []
@@ -124,7 +123,7 @@ class Attack:
         return self.client(reads=reads, user=user or self.user, join=True, **options)
 
     def many(self, count: int, user: Callable[[int], str], **options: Any) -> list[Client]:
-        """So many joined sockets; those that were refused are counted."""
+        """``count`` joined sockets; those that were refused are counted."""
         made = []
         for number in range(count):
             try:
@@ -241,7 +240,7 @@ class Reader(threading.Thread):
         found = _CLOSE.search(self._tails.pop(link))
         self._selector.unregister(link)
         code = 0 if found is None else int.from_bytes(found[1], "big")
-        if found is not None and 1000 <= code < 5000:  # or it is no frame, but a piece of something else
+        if found is not None and 1000 <= code < 5000:  # otherwise these bytes are not a close frame
             text = f"closed {code} {found[2].decode('latin-1')}".rstrip()
         if text:
             self._answers[text] += 1

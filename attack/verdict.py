@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from attack.run import Result
+from attack.run import Result, most_memory
 from attack.scenario import Row
 
 #: The p99 of the healthy pair: times its baseline, or ms.
@@ -13,12 +13,12 @@ TIMES_BASELINE: Final = 3
 P99_MS: Final = 25.0
 #: CPU ms of one turn of the reactor.
 TURN_MS: Final = 25.0
-#: Memory after the attack: times what it was, or so many bytes more.
-MEMORY_TIMES: Final = 1.1
-MEMORY_MORE: Final = 20_000_000
 
 #: Characters of an answer that are shown.
 MAX_ANSWER: Final = 50
+
+#: Answers of an attacker whose connections all failed.
+_UNREACHED: Final = {"ECONNREFUSED", "TimeoutError"}
 
 #: Columns of the table.
 HEAD: Final = (
@@ -46,6 +46,13 @@ def faults_of(row: Row, result: Result) -> list[str]:
         for wanted in row.answers
         if not any(answer.startswith(_same_as(wanted)) for answer in result.answers)
     ]
+    found += [
+        f"the attacker was answered with {answer!r}"
+        for answer in result.answers
+        if row.never and answer.startswith(row.never)
+    ]
+    if not set(result.answers) - _UNREACHED:
+        found.append("the attacker did not reach the daemon")
     if row.probe:
         return found
     before, during = percentile(result.baseline, 0.99), percentile(result.during, 0.99)
@@ -55,7 +62,7 @@ def faults_of(row: Row, result: Result) -> list[str]:
         found.append(f"p99 {during:.1f} ms")
     if max(result.turns) > TURN_MS:
         found.append(f"a turn of {max(result.turns):.1f} ms (collections up to {result.collection:.1f})")
-    if result.rss[2] > max(result.rss[0] * MEMORY_TIMES, result.rss[0] + MEMORY_MORE):
+    if result.rss[2] > most_memory(result.rss[0]):
         found.append(f"memory {result.rss[0] / 1e6:.0f} to {result.rss[2] / 1e6:.0f} MB")
     if not result.joined:
         found.append("no newcomer was let in")

@@ -75,19 +75,19 @@ def connect(port: int, source: str = "127.0.0.1", receive_buffer: int = 0, timeo
 
 
 def with_tls(link: socket.socket, *, whole: bool = True) -> ssl.SSLSocket:
-    """The same by TLS, whoever the server is. Not ``whole``: the handshake is not begun."""
+    """The same by TLS, with any certificate. Without ``whole`` there is no handshake yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(link, do_handshake_on_connect=whole)
 
 
 class Records:
-    """A connection whose TLS records are as small as one likes.
+    """A connection with TLS records of any size.
 
     Args:
         port: of the daemon.
-        source: the address that it comes from.
-        newest: the newest version of TLS that is spoken.
+        source: the client's address.
+        newest: the newest version of TLS that is offered.
 
     Raises:
         OSError: the connection failed.
@@ -109,7 +109,7 @@ class Records:
         self.socket.sendall(self._out.read())
 
     def seal(self, parts: Iterable[bytes]) -> bytes:
-        """Each of ``parts`` in a record of its own. What is sealed must be sent, once."""
+        """Each of ``parts`` in a record of its own. The result must be sent, in order and once."""
         for part in parts:
             self._tls.write(part)
         return self._out.read()
@@ -151,7 +151,7 @@ def upgrade_request(query: str, extensions: str = "", host: str = "127.0.0.1") -
 
 
 def demo_token(port: int, user: str) -> str:
-    """The token that a demo gives for a user."""
+    """A user's token from a demo."""
     with connect(port, "127.0.3.3") as link:
         link.sendall(f"GET /demo/token?uid={user} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         answer = b""
@@ -174,7 +174,7 @@ class Client:
         deflate: offers compression.
         receive_buffer: bytes of the system's buffer; 0 for its own choice.
         tls: by TLS.
-        subject: the token's user, where that is another than ``user``.
+        subject: the token's user, if it differs from ``user``.
         token_of: makes a user's token.
 
     Raises:

@@ -20,6 +20,10 @@ From the ground up; each knows only what stands above it in this list:
 - ``asker``    one chat client that asks and waits for the answer
 - ``others``   what two users see who write to each other all the time, a process of its own
 - ``fill``     fills a store as months of use would, a process of its own
+- ``users``    what users that come once leave in Redis
+- ``store``    what the stores cost without a daemon
+- ``disk``     how long the disk takes
+- ``page``     the page in Chromium
 - ``large``    large stores: what each thing takes, and what others see of it
 - ``outage``   a crash of RabbitMQ, and when what of it happened
 - ``bindings`` many users on one daemon, and a restart of RabbitMQ

@@ -6,6 +6,7 @@ The runs:
 * ``cluster``: three daemons on one RabbitMQ and one Redis, any of which is killed, stopped or restarted, while clients
   move between daemons.
 * ``alone``: each such fault alone, and for how long it is felt.
+* ``clock``: the wall clock is set under daemons of each kind.
 * ``rolling``: three daemons behind haproxy, restarted one by one under a crowd of clients of all versions.
 * ``failover``: two daemons on a Redis whose replica takes its place again and again, at 50 messages a second.
 * ``brokers``: two daemons on a RabbitMQ cluster of three nodes, each fault of a node alone.
@@ -20,10 +21,12 @@ What they are made of:
 * ``cuts``: which connection breaks, and how.
 * ``daemon``, ``servers``: the daemon, and a whole cluster: killed, stopped, and started again.
 * ``replicas``: a Redis with a replica and Sentinels, and its failovers.
-* ``gate``: holds what passes between servers on the two sides of a partition.
-* ``nodes``: the three RabbitMQ nodes, and the ways between them.
-* ``archive``, ``inboxes``: what stands in the SQLite file, or in the store, afterwards.
-* ``disclosed``: tokens and texts, which no log may hold; each run searches the logs of all servers.
+* ``gate``: holds the bytes between servers on the two sides of a partition.
+* ``nodes``: the three RabbitMQ nodes, and the connections between them.
+* ``cluster_run``: what runs on a cluster have in common.
+* ``archive``, ``inboxes``: checks the SQLite file, or the store, afterwards.
+* ``signs``: lines of a daemon's log that show a bug.
+* ``disclosed``: tokens and texts, which no log may contain; each run searches the logs of all servers.
 * ``store``: opens the cluster's.
 * ``report``, ``options``, ``runs``: what is said, the command line, and which run that means.
 """

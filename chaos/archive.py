@@ -14,7 +14,7 @@ def verdict(path: Path, acked: Mapping[str, str], texts: Mapping[str, str | None
     Args:
         path: the file.
         acked: the mid of each message that was acknowledged, by its cid.
-        texts: of each message that was changed, by its mid; None for one that was deleted.
+        texts: the text of each changed message, by its mid; None if it was deleted.
     """
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
         twice = connection.execute(

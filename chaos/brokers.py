@@ -1,6 +1,6 @@
-"""Each fault of a RabbitMQ node alone, of three that are a cluster, and how long until messages cross daemons again.
+"""Each fault of one RabbitMQ node of a cluster of three, alone, and the time until messages cross daemons again.
 
-The time is measured from the fault; where no node is left that may serve, from when the nodes hear each other again.
+The time is measured from the fault; if no node may serve, from when the nodes reach each other again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from chaos.proxy import Proxy
 from chaos.servers import Servers
 from chaos.stage import SECRET, Stage, Stuck
 
-#: Seconds that it may take until messages cross again.
+#: Most seconds until messages cross daemons again.
 BOUND = 10.0
 
-#: Seconds that nodes are cut off from each other for: all of them notice it.
+#: Seconds of a partition: long enough that all nodes notice it.
 APART = 15.0
 
 #: Seconds until all nodes must be one cluster again, and both daemons connected.
@@ -36,7 +36,7 @@ class Brokers:
     """One run and its state.
 
     Attributes:
-        felt: for how many seconds each fault was felt.
+        felt: how many seconds each fault was felt.
         played: the run's counts.
     """
 
@@ -155,7 +155,7 @@ class Brokers:
 
 
 async def run(reactor: Any, options: Options, say: Callable[[str], object]) -> list[str]:
-    """One run, told to ``say`` line by line; what must be 0, or below 10 s, and is not."""
+    """One run, reported to ``say`` line by line; the counts that must be 0, or below 10 s, and are not."""
     one = Brokers(reactor, options, say)
     say("three RabbitMQ nodes, pause_minority; each fault alone, and from when it begins:")
     await one.run()

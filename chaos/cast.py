@@ -20,7 +20,7 @@ class Actor(msgspec.Struct, frozen=True):
     """One client.
 
     Attributes:
-        name: its own; other devices of the same user have others.
+        name: of this device; other devices of the user have others.
         user: whose it is.
         version: 1 for npm's 1.7.4, 2 for 2.5.0, 3 for 3.1.3, 4 for 4.8.4.
         asks: what it says in query or auth.
@@ -48,7 +48,7 @@ class Actor(msgspec.Struct, frozen=True):
 
     @property
     def updates(self) -> bool:
-        """Whether it is told of edits and deletions, and so shows in the end what the store has."""
+        """Whether it receives edits and deletions, and so must show the texts of the store in the end."""
         return "updates" in self.asks
 
     def client_options(self, token: str) -> dict[str, Any]:
@@ -60,8 +60,8 @@ class Actor(msgspec.Struct, frozen=True):
         return {**transports, "forceNew": True, **_RECONNECTION, **self.options, **where}
 
 
-#: Each user's devices. One that asks for updates is the only one of its user: another could move the cursor beyond an
-#: update while it is away.
+#: Each user's devices. A device that asks for updates is its user's only one: another device could move the cursor past
+#: an update while the first is away.
 _DEVICES: Sequence[Sequence[tuple[int, Mapping[str, Any]]]] = (
     ((2, {}),),
     ((4, {"asks": {"updates": 1}}),),
@@ -88,12 +88,12 @@ WEBSOCKET: Sequence[tuple[str, ...]] = (("websocket",),)
 MIXED: Sequence[tuple[str, ...]] = (("websocket",), ("polling",), ())
 
 
-#: What npm's clients do by default; the versions have it in common.
+#: Defaults of npm's clients, the same in all versions.
 STOCK: Mapping[str, object] = {"reconnectionDelay": 1000, "reconnectionDelayMax": 5000, "timeout": 20_000}
 
 
 def make_crowd(seed: int, count: int, pace: int) -> list[Actor]:
-    """So many clients of all versions, each of a user of its own, that come back as npm's do by default."""
+    """``count`` clients of all versions, each of a user of its own, that reconnect as npm's clients do by default."""
     chance = random.Random(seed)
     users = [f"user{number}" for number in range(count)]
     return [

@@ -57,7 +57,7 @@ class Daemon:
         self._transport: Any = None
         self._log = bytearray()
         self._rest = b""
-        # All of it, over all lives; it is searched at the end.
+        # The whole log, over all lives; it is searched at the end.
         self._whole = tempfile.TemporaryFile()  # noqa: SIM115 - closed by ``forget``
         self.faults: list[str] = []
 
@@ -77,14 +77,14 @@ class Daemon:
                 self.faults.append(text)
 
     def log_lines(self) -> Iterator[str]:
-        """What it has logged, over all its lives; until it is abandoned."""
+        """The lines of its log, over all its lives; until ``abandon``."""
         self._whole.seek(0)
         for line in self._whole:
             yield line.rstrip(b"\n").decode(errors="replace")
         self._whole.seek(0, SEEK_END)
 
     def forget(self) -> None:
-        """Let go of its whole log."""
+        """Close and delete its log."""
         self._whole.close()
 
     async def start(self) -> None:
@@ -112,7 +112,7 @@ class Daemon:
         self._transport.signalProcess(number.value)
 
     async def abandon(self) -> None:
-        """End it in any case, and let go of its whole log."""
+        """End it in any case, and delete its log."""
         if self._process is not None and not self._process.ended.called:
             await self._end(SIGKILL)
         self.forget()

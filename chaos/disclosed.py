@@ -1,7 +1,7 @@
-"""What no log may hold: the tokens that a run used, and the texts that its clients sent. No I/O.
+"""Searches logs for what they may not contain: tokens, the secret, and texts of messages. No I/O.
 
-Each text begins with ``MARK`` (``actors.js`` has the same), which stands for nothing else, so it is found wherever a
-part of a text is shown; also in the forms in which bytes are logged by mistake.
+Each text begins with ``MARK`` (``actors.js`` has the same), which occurs nowhere else. So any log of a text is found,
+also in base64, in hex or as a list of numbers.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-#: How each text begins.
+#: The beginning of each text.
 MARK: Final = "Kx7textOfAMessage:"
 
-#: Characters of a part of a token by which it is recognised: what is cut off by a bound on a line is found as well.
+#: Characters at each end of a token's part that are searched for: a truncated token is found too.
 PART: Final = 16
 
 #: Lines that are shown.
-MOST: Final = 3
+MAX_SHOWN: Final = 3
 
 
 def forms(text: str) -> Iterator[str]:
-    """How a text that stands within others can be written: as it is, in base64, in hex, as a list of numbers."""
+    """The forms of a text inside other data: as it is, in base64, in hex, as a list of numbers."""
     data = text.encode()
     yield text
     for before in range(3):
-        # What is encoded together with neighbours is left out: six bits each way.
+        # Characters that also encode neighbouring bytes are left out.
         encoded = b64encode(b"\0" * before + data).decode()
         start, end = -(-before * 8 // 6), (before + len(data)) * 8 // 6
         yield encoded[start:end]
@@ -47,13 +47,13 @@ class Disclosed:
         self._signs[secret] = "the secret"
 
     def used(self, token: str) -> None:
-        """A token is used from now on: no log may hold its content or its signature. (All have the same header.)"""
+        """Search for this token too: its claims and its signature. (All tokens have the same header.)"""
         for part in token.split(".")[1:]:
             self._signs[part[:PART]] = "a token"
             self._signs[part[-PART:]] = "a token"
 
     def held_by(self, line: str) -> set[str]:
-        """What one line holds that it may not."""
+        """The kinds of secrets that a line contains."""
         return {what for sign, what in self._signs.items() if sign in line}
 
 
@@ -61,12 +61,12 @@ class LogSearch:
     """Reads all logs of a run.
 
     Args:
-        disclosed: what they may not hold.
+        disclosed: what they may not contain.
 
     Attributes:
-        logs: of each server its lines and characters.
-        found: how many lines hold something, by what it is.
-        shown: some of them, and what they hold.
+        logs: the numbers of lines and characters of each log, by the server's name.
+        found: how many lines contain a secret, by its kind.
+        shown: some of these lines.
     """
 
     def __init__(self, disclosed: Disclosed) -> None:
@@ -84,6 +84,6 @@ class LogSearch:
             held = self._disclosed.held_by(line)
             if held:
                 self.found.update(held)
-                if len(self.shown) < MOST:
+                if len(self.shown) < MAX_SHOWN:
                     self.shown.append(f"{name}: {', '.join(sorted(held))}: {line}")
         self.logs[name] = (count, size)

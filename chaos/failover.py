@@ -26,10 +26,10 @@ PACE = 240
 #: Seconds of talk between two failovers.
 TALK = (1.0, 3.0)
 
-#: Seconds without a receipt after which what has not come is taken for lost, where messages may be lost.
+#: With ``--wait 0``: seconds without a receipt after which missing messages count as lost.
 LULL = 10.0
 
-#: What must be 0 also where a replica that was not waited for takes the master's place.
+#: Counts that must be 0 with ``--wait 0`` too.
 ALWAYS = ("never answered", "odd events", "errors in the daemons' logs", "ends of daemons with a status")
 
 #: Each stays with its daemon: those of one user and those it writes to are on different ones.

@@ -1,6 +1,6 @@
-"""Where other servers reach one: a proxy at an address of its own that holds what passes between sides of a partition.
+"""A proxy before a server, at an address of its own, that holds the bytes between the two sides of a partition.
 
-What is held is not lost, and neither end is told: as when a cable is pulled.
+Held bytes are not lost, and neither end notices: as when a cable is pulled.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ def address(number: int) -> str:
 
 
 def number_of(host: str) -> int | None:
-    """The server that connects from an address; None for somebody else."""
+    """The number of the server with this address; None for any other client."""
     found = int(host.rpartition(".")[2]) - _FIRST
     return found if found >= 0 else None
 
 
 class Gate(Proxy):
-    """One server's.
+    """The proxy of one server.
 
     Args:
         reactor: the real one.
         number: the server's.
         target: the port of 127.0.0.1 where it listens; the gate has the same, at ``address``.
-        whose: the number of the server that makes a connection, by what it says first; None for somebody else.
-        severed: whether two servers do not hear each other now.
+        whose: the number of the connecting server, by its first bytes or its address; None for any other client.
+        severed: whether two servers are on different sides now.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Gate(Proxy):
         self._held: list[Link] = []
 
     def begin(self, link: Link) -> None:
-        """Who connects is known when it has said something."""
+        """Wait for the first bytes, which identify the client."""
         link.heard.addCallback(self._heard, link)
 
     def _heard(self, said: bytes, link: Link) -> None:
@@ -66,7 +66,7 @@ class Gate(Proxy):
             self.connect(link, self._target)
 
     def hold(self) -> None:
-        """Hold what goes to servers that are severed now, and what comes from them; carry the rest."""
+        """Hold the connections between severed servers, and carry all others."""
         for link in list(self.links):
             if self._is_severed(link):
                 link.stall()

@@ -29,7 +29,7 @@ async def verdict(
         users: whose inboxes there are.
         acked: the mid of each message that was acknowledged, by its cid.
         recipients: of each message, by its cid.
-        texts: of each message that was changed, by its mid; None for one that was deleted.
+        texts: the text of each changed message, by its mid; None if it was deleted.
         generation: where offsets may go on, behind a multiple of it, when the store has been away; 0 for nowhere.
     """
     mids: defaultdict[tuple[str, str], set[str]] = defaultdict(set)

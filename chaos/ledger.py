@@ -17,7 +17,7 @@ class Device:
         offsets: where they are in the user's inbox.
         base: all beyond this offset must have come, where the actor recovers; None before the first.
         repeats: how many were cut.
-        texts: what is shown of each message, by mid, where the actor asks for updates; None: that it was deleted.
+        texts: the shown text of each message, by mid, if the actor asks for updates; None if it was deleted.
     """
 
     __slots__ = ("base", "keys", "mids", "offsets", "repeats", "texts")
@@ -51,9 +51,9 @@ class Ledger:
         unanswered: messages without an ack.
         here: actors that are connected.
         absent: users whom an actor does not see online though all are, by actor.
-        changing: changes that are not acknowledged: the text, by key.
-        texts: the text of each message that was changed, by mid, as its last acknowledged change has it; None: deleted.
-        outdated: who shows another text, and of which message: actors and mids.
+        changing: the texts of unacknowledged changes, by key.
+        texts: the text of each changed message after its last acknowledged change, by mid; None if it was deleted.
+        outdated: actors that show another text, with the message's mid.
     """
 
     def __init__(self, actors: Sequence[Actor], members: Sequence[str], unsure: bool = False) -> None:
@@ -81,7 +81,7 @@ class Ledger:
         self.changing: dict[str, str | None] = {}
         self.texts: dict[str, str | None] = {}
         self.outdated: set[tuple[str, str]] = set()
-        # Messages that may never come to anybody, since their deletion was asked for.
+        # Messages that may never arrive, since their deletion was requested.
         self._gone: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.odd: list[str] = []
@@ -93,7 +93,7 @@ class Ledger:
         self.counts["connections"] += 1
         self.counts["recovered"] += recovered
         if self._actors[name].recovers and had_offset and not recovered:
-            # A store that is away can't say what it still has; the client is told so, and begins anew.
+            # A store that is away can't say what it still has; the client is told so, and starts over.
             self.counts["not recovered"] += 1
             self._devices[name].base = None
 
@@ -150,10 +150,10 @@ class Ledger:
             self._compare(other, mid)
 
     def shows(self, name: str, mid: str, text: str | None) -> None:
-        """A device shows a text from now on."""
+        """A device now shows this text of a message."""
         texts = self._devices[name].texts
         if text is None and mid not in texts:
-            return  # of a message that it was never shown
+            return  # the device has never shown this message
         texts[mid] = text
         self._compare(name, mid)
 

@@ -1,7 +1,7 @@
-"""Three RabbitMQ nodes that are one cluster, and what may happen to the way between them.
+"""A cluster of three RabbitMQ nodes, and partitions between them.
 
-Each node has an address of the loopback as its host, and listens for the others at 127.0.0.1. At its own address there
-is a gate.
+Each node has an address of the loopback as its host, and listens for the others at 127.0.0.1. A gate listens at its own
+address.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.support.rabbitmq import Membership, RabbitMQ
 
 COUNT: Final = 3
 
-#: Nodes that are not heard for so many seconds, a quarter more or less, count as gone (Erlang's net_ticktime).
+#: Seconds of silence, 25 % more or less, after which a node counts as gone (Erlang's net_ticktime).
 TICK_TIME: Final = 4
 
-#: Seconds between two looks whether something listens.
-LOOK: Final = 0.02
+#: Seconds between two checks whether a port is open.
+CHECK_EVERY: Final = 0.02
 
 
 class Node:
@@ -41,7 +41,7 @@ class Node:
     Attributes:
         number: from 0.
         rabbitmq: its server.
-        way: where the others reach it.
+        way: the gate by which the others reach it.
     """
 
     def __init__(self, reactor: Any, number: int, rabbitmq: RabbitMQ, way: Gate) -> None:
@@ -53,9 +53,9 @@ class Node:
     async def start(self) -> None:
         """Start it; it serves, and is one of the cluster, when this returns."""
         starting = Deferred.fromCoroutine(self.rabbitmq.start())
-        # RabbitMQ looks first whether anybody listens at its port, at whatever address.
+        # RabbitMQ refuses to start while its port is in use at any address, so the gate must open later.
         while not starting.called and not await self._listens(self.rabbitmq.dist_port):
-            await deferLater(self._reactor, LOOK)
+            await deferLater(self._reactor, CHECK_EVERY)
         await self.way.start()
         await starting
 
@@ -70,15 +70,15 @@ class Node:
         await self.way.stop()
 
     async def is_whole(self) -> bool:
-        """Whether it serves, and knows that all nodes do."""
-        # One that has paused accepts no connections.
+        """Whether it serves, and sees all nodes running."""
+        # A paused node accepts no connections.
         return await self._listens(self.rabbitmq.port) and (await self.running()).count("@") == COUNT
 
     async def running(self) -> str:
-        """The nodes that it knows to run, as Erlang writes them; "" where it does not say."""
+        """The running nodes that it sees, as Erlang writes them; "" if it does not answer."""
         try:
             return await self.rabbitmq.ctl("--longnames", "eval", "rabbit_nodes:all_running().")
-        except (AssertionError, subprocess.TimeoutExpired):  # it pauses, or starts, in this moment
+        except (AssertionError, subprocess.TimeoutExpired):  # the node is pausing or starting
             return ""
 
     async def _listens(self, port: int) -> bool:
@@ -91,11 +91,11 @@ class Node:
 
 
 class Nodes:
-    """All nodes, from their start to their end, and the ways by which daemons reach them.
+    """All nodes, from their start to their end, and the proxies by which daemons reach them.
 
     Args:
         reactor: the real one.
-        daemons: how many daemons there are. Each has a way of its own to each node, and begins with another one.
+        daemons: the number of daemons. Each has its own proxy to each node, and a different first node.
 
     Attributes:
         nodes: by their numbers.
@@ -128,59 +128,59 @@ class Nodes:
         return f"amqp://guest:guest@{places}/%2F"
 
     async def listen(self) -> None:
-        """Let the ways to the nodes have their ports."""
+        """Open the proxies' ports."""
         for ways in self._ways:
             for way in ways:
                 await way.start()
 
     async def start(self) -> None:
-        """Start all, one after the other: so the first makes the cluster, and the others join it."""
+        """Start all, one after the other: the first forms the cluster, and the others join it."""
         places = ",".join(map(address, range(COUNT)))
-        # Erlang would leave one behind.
+        # An epmd that Erlang starts by itself would never be stopped.
         epmd = [shutil.which("epmd") or "epmd", "-port", str(self._epmd_port), "-address", places]
         self._epmd = subprocess.Popen(epmd, stdout=DEVNULL, stderr=DEVNULL)  # noqa: ASYNC220 - it does not block
         for node in self.nodes:
             await node.start()
 
     async def is_whole(self) -> bool:
-        """Whether all nodes serve, and know that of each other."""
+        """Whether all nodes serve, and see each other running."""
         for node in self.nodes:
             if not await node.is_whole():
                 return False
         return True
 
     async def state(self) -> str:
-        """How all stand, for whoever wants to know why nothing comes."""
-        said = [f"{node.number}: {await node.running() or 'it does not say'}" for node in self.nodes]
+        """The state of each node, for the text of ``Stuck``."""
+        said = [f"{node.number}: {await node.running() or 'no answer'}" for node in self.nodes]
         return "; ".join(said)
 
     def at(self, daemon: int) -> int | None:
-        """The node that a daemon is connected to; None where it is to none, or to several in this moment."""
+        """The node that a daemon is connected to; None if there is none, or more than one at the moment."""
         found = [number for number, way in enumerate(self._ways[daemon]) if any(link.whole for link in way.links)]
         return found[0] if len(found) == 1 else None
 
     def move(self, daemon: int) -> None:
-        """Cut a daemon's connection, so that it takes the next node."""
+        """Cut a daemon's connection, so that it connects to the next node."""
         for way in self._ways[daemon]:
             for link in list(way.links):
                 link.cut()
 
     def cut(self, *numbers: int) -> None:
-        """Let these nodes hear no other, nor be heard; all others hear each other again."""
+        """Cut each of these nodes off from all others; all other nodes reach each other again."""
         self._cut = frozenset(numbers)
         for node in self.nodes:
             node.way.hold()
 
     def hold(self, number: int) -> None:
-        """Stop a node: all its connections stand, and nothing is done."""
+        """Stop a node (SIGSTOP): its connections stay open."""
         self.nodes[number].rabbitmq.signal(SIGSTOP)
 
     def release(self, number: int) -> None:
-        """Let it go on."""
+        """Continue a stopped node."""
         self.nodes[number].rabbitmq.signal(SIGCONT)
 
     async def close(self) -> None:
-        """Let nobody reach anything."""
+        """Close all proxies and gates."""
         for way in (*(way for ways in self._ways for way in ways), *(node.way for node in self.nodes)):
             await way.stop()
 
@@ -198,7 +198,7 @@ class Nodes:
 
 
 class _Visitor(Protocol):
-    """Connects, and leaves."""
+    """Connects and disconnects."""
 
     transport: ITCPTransport
 
@@ -207,6 +207,6 @@ class _Visitor(Protocol):
 
 
 def _whose(said: bytes, _: Link) -> int | None:
-    """The node that connects says first who it is; who asks as an operator (``rabbitmqctl``) has no number."""
+    """A node sends its name first; ``rabbitmqctl`` has a name without a number."""
     found = re.search(rb"(?<![\w-])node(\d)@", said)
     return int(found[1]) if found else None

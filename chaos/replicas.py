@@ -20,7 +20,7 @@ SERVICE: Final = "chat"
 #: two of the Sentinels, with one Sentinel and the daemon that asks only that one on its side.
 KINDS: Final = ("ordered", "killed", "cut off")
 
-#: Seconds that both sides go on for, once the other side has a master of its own.
+#: Seconds that a partition lasts after the other side has its own master.
 APART: Final = 5.0
 
 SENTINELS: Final = 3
@@ -76,7 +76,7 @@ class Replicas:
         return f"redis+sentinel://{places}/{SERVICE}/0"
 
     def url_for(self, daemon: int) -> str:
-        """The same for a daemon, by its number. The first one asks only the Sentinel that is cut off with a master."""
+        """The URL of one daemon. Daemon 0 knows only the Sentinel that is cut off with the master."""
         return self.url if daemon else f"redis+sentinel://127.0.0.1:{self._sentinels[0].port}/{SERVICE}/0"
 
     async def start(self) -> None:
@@ -88,7 +88,7 @@ class Replicas:
         await self.settle()
 
     async def close(self) -> None:
-        """Let no server reach another."""
+        """Close all gates."""
         for gate in self._gates:
             await gate.stop()
 
@@ -136,7 +136,7 @@ class Replicas:
         return True
 
     def _sever(self, numbers: frozenset[int]) -> None:
-        """Let these servers hear no others, nor be heard by them; and all hear all where there are none."""
+        """Cut these servers off from all others; with an empty set, end the partition."""
         self._cut = numbers
         for gate in self._gates:
             gate.hold()
@@ -172,7 +172,7 @@ class Replicas:
         ]
 
     def _state(self) -> str:
-        """How all stand, for whoever wants to know why nothing comes."""
+        """The state of all servers, for the text of ``Stuck``."""
         said = []
         for name, one in (("master", self.master), ("replica", self.replica)):
             said.append(f"{name}, {one.port}: " + one.do("INFO", "replication").decode().replace("\r\n", " "))
@@ -190,7 +190,7 @@ class Replicas:
 
 
 def _announced(number: int) -> str:
-    """What a server says of itself to others, and by which address it connects to them."""
+    """The settings with which a server announces its address, and connects from it."""
     where = address(number)
     return f"bind-source-addr {where}\nreplica-announce-ip {where}\n"
 

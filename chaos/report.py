@@ -29,7 +29,7 @@ def tell(ledger: Ledger, faults: Mapping[str, int], wrong: Mapping[str, int], sa
         "acknowledged": len(ledger.acked),
         "of them as a repeat": counts["repeats"],
         "refused, and sent again": counts["refused"],
-        "edits; deletions": counts["edited"] + counts["deleted"],
+        "edits and deletions": counts["edited"] + counts["deleted"],
         **refusals,
         "told that a queue is gone": counts["told that a queue is gone"],
         "received": got,
@@ -75,12 +75,12 @@ def verdict(
 
 
 def disclosures(search: LogSearch, say: Callable[[str], object]) -> dict[str, int]:
-    """What was read of all logs, and found in them: counts that must be 0."""
+    """Say how much was searched in each log; the counts that must be 0."""
     for name, (lines, size) in search.logs.items():
         say(f"{f'the log of {name}':45}{lines:9,} lines, {size:,} characters, searched for tokens and texts")
     for text in search.shown:
         say(f"  {text}")
-    # A log that holds nothing was not read.
+    # An empty log was not read.
     empty = sum(not lines for lines, _ in search.logs.values())
     return {
         "lines of logs with a token, text or secret": sum(search.found.values()),

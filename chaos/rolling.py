@@ -1,8 +1,8 @@
 """A rolling restart: three daemons behind Debian's haproxy, as ``deploy/haproxy.cfg`` has it, are restarted one by one.
 
-A crowd of npm's clients of four versions talks meanwhile. It counts what the restart costs them: messages (none may
-be lost), attempts to connect that fail, how long a client is without a connection, and how many connect in one second,
-which the daemons bound.
+A crowd of npm's clients of four versions talks meanwhile. The run counts what the restart costs them: lost messages
+(none may be), failed attempts to connect, the time without a connection, and the joins in one second, which the daemons
+limit.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tests.support.proxies import haproxy
 #: Seconds: haproxy notices within 2 that a daemon is going down.
 DRAIN_NOTICE, DRAIN_TIME = 4, 8
 
-#: Sessions that one daemon lets begin in a second; and how many may join in one second of its log: a join follows its
-#: handshake by a moment that is not always the same.
+#: ``rate_handshakes`` of a daemon; and the joins that may be in one second of its log: the time from a handshake to its
+#: join varies.
 HANDSHAKES = 40
 MOST_JOINS = 60
 
-#: Milliseconds between two messages of one client, at the most.
+#: Most milliseconds between two messages of one client.
 PACE = 4000
 
 #: Seconds that a client may be without a connection.
@@ -41,14 +41,14 @@ TALK = 5.0
 
 
 class Balancer:
-    """haproxy as the way of all clients."""
+    """haproxy, which all clients connect to."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._haproxy = haproxy(ports)
         self.port = self._haproxy.port
 
     def addCleanup(self, call: Callable[[], object]) -> None:
-        """What a test would do in the end; here ``stop`` does it."""
+        """Ignore what a test would do at its end; ``stop`` does it."""
 
     async def start(self) -> None:
         """See ``stage.Way``."""
@@ -70,10 +70,10 @@ class Away:
     """How long clients were without a connection.
 
     Attributes:
-        began: when the clients did.
-        longest: the most seconds, and of whom.
-        over: each time that was longer than ``MOST_AWAY``.
-        errors: what attempts to connect failed with.
+        began: when the clients began to connect.
+        longest: the longest time in seconds, and the client.
+        over: a line for each time longer than ``MOST_AWAY``.
+        errors: a line for each failed attempt to connect.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -85,7 +85,7 @@ class Away:
         self.errors: list[str] = []
 
     def noted(self, note: Sequence[Any]) -> None:
-        """A client has said something."""
+        """Read one note of a client."""
         kind, name, *rest = note
         now = self._seconds()
         if kind == "shut":

@@ -37,7 +37,7 @@ class Part(Protocol):
         """Send its process a signal."""
 
     def log_lines(self) -> Iterator[str]:
-        """What it has logged, over all its lives."""
+        """The lines of its log, over all its lives."""
 
     async def kill(self) -> None:
         """SIGKILL, and wait for its end."""
@@ -96,10 +96,10 @@ class Servers:
         secret: of the tokens.
         fsync: Redis's ``appendfsync``. With ``always`` it answers once what it was told is on the disk.
         daemons: how many.
-        redis: another Redis than one of its own, with a replica.
-        wait: on that, ``redis_wait``.
-        rabbitmq: another RabbitMQ than one of its own, with several nodes.
-        more: other settings of the daemons.
+        redis: a Redis with a replica, instead of a single one.
+        wait: ``redis_wait``, with ``redis``.
+        rabbitmq: a RabbitMQ cluster, instead of a single node.
+        more: further settings of the daemons.
 
     Attributes:
         redis: the store.
@@ -151,7 +151,7 @@ class Servers:
             await member.end()
 
     def search(self, disclosed: Disclosed) -> LogSearch:
-        """Read the logs of all."""
+        """Search the logs of all daemons and servers."""
         search = LogSearch(disclosed)
         for name, part in self.parts.items():
             search.read(name, part.log_lines())

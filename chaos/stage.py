@@ -29,7 +29,7 @@ QUIET = 60.0
 
 
 class Way(Protocol):
-    """What clients connect to."""
+    """The address that clients connect to: a proxy or a load balancer."""
 
     @property
     def port(self) -> int:
@@ -39,7 +39,7 @@ class Way(Protocol):
         """Listen."""
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
 
 
 class Stuck(Exception):
@@ -111,9 +111,9 @@ class Stage:
         self.node.tell("hush")
 
     async def settle(self, look: bool = True) -> None:
-        """Wait until all is answered and received, all see all online, and nothing more comes. Raises Stuck.
+        """Wait until all is answered and received, all see all online, and nothing more arrives. Raises Stuck.
 
-        ``look``: whether all look for all.
+        ``look``: whether each user must see all others online.
         """
         await self.until(lambda: self.ledger.quiet, "all to be answered and received", QUIET)
         if look:
@@ -123,7 +123,7 @@ class Stage:
             await self._ask_all(times)
 
     async def settle_without_all(self, lull: float) -> None:
-        """The same where messages may be lost: wait until all is answered, and nothing came for ``lull`` seconds."""
+        """The same if messages may be lost: wait until all is answered, and nothing arrived for ``lull`` seconds."""
         ledger = self.ledger
         answered = lambda: not ledger.unanswered and len(ledger.here) == len(self.actors)  # noqa: E731
         await self.until(answered, "all to be answered", QUIET)

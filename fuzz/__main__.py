@@ -1,4 +1,4 @@
-"""``make fuzz``: each target for some seconds of CPU, or those that are named; ``--keep`` keeps what covers more."""
+"""``make fuzz``: fuzzes all targets, or the named ones; ``--keep`` keeps inputs that cover more code."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from fuzz.targets import TARGETS
 
 NAMES: Final = list(TARGETS)
 
-#: Seconds on the wall after which libFuzzer takes one input for one that never ends. What takes too much CPU is found
-#: long before (``one``), so this is long enough for a process that is stopped meanwhile.
+#: Seconds on the wall after which libFuzzer reports that an input never ends. ``one`` reports too much CPU long before;
+#: this bound is so high that a process may be stopped meanwhile.
 ENDLESS: Final = 3600
 
 
 def main() -> int:
-    """Fuzz; the status is 1 if anything was found."""
+    """Fuzz; the exit status is 1 if a fault was found."""
     parser = ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; all without any")
-    parser.add_argument("--seconds", type=int, default=60, help="of CPU, for each target (default 60)")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--seconds", type=int, default=60, help="CPU seconds for each target (default 60)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", action="store_true", help="write what covers more into the kept corpus")
+    parser.add_argument("--keep", action="store_true", help="write inputs that cover more code into fuzz/corpus/")
     wanted = parser.parse_args()
     for name in wanted.targets:
         if name not in TARGETS:
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def fuzz(name: str, directory: Path, *, seconds: int, seed: int, keep: bool) -> bool:
-    """Fuzz one target; whether something was found, whose input is printed."""
+    """Fuzz one target, and print the inputs of faults; True if there was one."""
     inputs, faults = directory / "inputs", directory / "faults"
     inputs.mkdir()
     faults.mkdir()
@@ -66,21 +66,21 @@ def fuzz(name: str, directory: Path, *, seconds: int, seed: int, keep: bool) -> 
     for path in found:
         print(f"{name}: {path.name}: {path.read_bytes()!r}\n{raised}", flush=True)
     if keep:
-        # libFuzzer has added those alone that cover more than the ones before.
+        # libFuzzer has added only inputs that cover more code than the ones before.
         corpus.write(name, [path.read_bytes() for path in inputs.iterdir()])
         corpus.add_faults(name, [path.read_bytes() for path in found])
     return bool(found)
 
 
 def run(name: str, seconds: str, *flags: str) -> str:
-    """One run of libFuzzer; what it said."""
+    """One run of libFuzzer; its output."""
     command = [sys.executable, "-m", "fuzz.one", name, seconds, "-print_final_stats=1", *flags]
     done = subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, errors="replace", check=False)
     return done.stdout
 
 
 def _cpu() -> float:
-    """Seconds of CPU that all runs have taken."""
+    """Seconds of CPU of all runs so far."""
     used = getrusage(RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -1,4 +1,4 @@
-"""The inputs that are kept: a file for each target, each line the base64 of one input."""
+"""The inputs that are kept: a file for each target, with the base64 of one input on each line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-#: What covers more than others; it is chosen anew by each run that keeps.
+#: Inputs that cover more code than others. ``make fuzz FUZZ=--keep`` replaces them.
 CORPUS: Final = Path(__file__).with_name("corpus")
 
-#: What once showed a fault; it stays.
+#: Inputs that once showed a fault. They are never removed.
 FAULTS: Final = Path(__file__).with_name("faults")
 
 #: Bytes of one input of the corpus, and of a file of it.
@@ -24,7 +24,7 @@ def read(target: str) -> list[bytes]:
 
 
 def write(target: str, inputs: Iterable[bytes]) -> None:
-    """Keep these inputs as the corpus, the shortest first, as many as the file may hold."""
+    """Replace the corpus by these inputs, the shortest first, up to ``MAX_FILE`` bytes."""
     lines, size = [], 0
     for one in sorted(set(inputs), key=lambda one: (len(one), one)):
         line = b64encode(one).decode()
@@ -36,7 +36,7 @@ def write(target: str, inputs: Iterable[bytes]) -> None:
 
 
 def add_faults(target: str, inputs: Iterable[bytes]) -> None:
-    """Keep what has shown a fault."""
+    """Keep inputs that showed a fault."""
     found = dict.fromkeys([*_read(FAULTS, target), *inputs])
     if found:
         _write(FAULTS, target, [b64encode(one).decode() for one in found])

@@ -13,17 +13,17 @@ import atheris
 with atheris.instrument_imports(include=["kschat"]):
     from fuzz.targets import TARGETS
 
-#: Seconds of CPU that an input may take, whatever its size, and for each byte: a hundred times what it takes at most.
+#: Seconds of CPU that an input may take: for itself, and for each byte.
 SECONDS: Final = 0.5
 BYTE_SECONDS: Final = 0.001
 
 
 class Slow(Exception):
-    """An input took more CPU than its bytes explain."""
+    """An input took too much CPU for its size."""
 
 
 def main() -> None:
-    """Fuzz for so many seconds of CPU; libFuzzer ends this process."""
+    """Fuzz for the given seconds of CPU; libFuzzer ends this process."""
     name, seconds = sys.argv.pop(1), float(sys.argv.pop(1))
     target = TARGETS[name]
 
@@ -34,7 +34,7 @@ def main() -> None:
         if ended - began > SECONDS + BYTE_SECONDS * len(data):
             raise Slow(f"{len(data)} bytes took {ended - began:.2f} s")
         if ended > seconds:
-            os.kill(os.getpid(), signal.SIGUSR1)  # by which libFuzzer ends in order
+            os.kill(os.getpid(), signal.SIGUSR1)  # on which libFuzzer exits in order
 
     atheris.Setup([f"{sys.argv[0]} {name}", *sys.argv[1:]], one)
     atheris.Fuzz()

@@ -1,4 +1,4 @@
-"""What fuzzing begins with beside the kept inputs: what clients, daemons and brokers send when all is well."""
+"""The first inputs of fuzzing, beside the kept ones: valid data of clients, daemons and brokers."""
 
 from __future__ import annotations
 

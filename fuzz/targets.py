@@ -1,4 +1,4 @@
-"""What is fuzzed: each target reads bytes of somebody else, and catches the errors that the code names, no others."""
+"""The fuzzed code: each target parses untrusted bytes, and catches only the errors that the code documents."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ BETWEEN: Final = b"\x1e"
 
 
 class Welcome:
-    """An application that lets everybody in, reads all, and answers what asks for an ack."""
+    """An application that accepts every socket, reads every argument, and answers events that ask for an ack."""
 
     def find(self, namespace: str, connection: Connection) -> Welcome:
         return self
@@ -96,7 +96,7 @@ class Welcome:
 
 
 def session(data: bytes) -> None:
-    """Frames of a whole session: the first byte is the revision, a frame that begins with 01 is binary, 02 an alarm."""
+    """Frames of a whole session. The first byte chooses the revision; 01 begins a binary frame, 02 is an alarm."""
     revision: Revision = 3 if data[:1] < b"\x80" else 4
     transport = FakeTransport()
     one = EngineSession("sid", revision, transport, timers=FakeTimers(), times=HeartbeatTimes(25, 20))
@@ -114,7 +114,7 @@ def session(data: bytes) -> None:
 
 
 def packets(data: bytes) -> None:
-    """One packet of Engine.IO, and what is encoded again."""
+    """One packet of Engine.IO, decoded and encoded again."""
     for revision in (3, 4):
         for decode in (engineio.decode_text, engineio.decode_binary):
             try:
@@ -128,7 +128,7 @@ def packets(data: bytes) -> None:
 
 
 def bodies(data: bytes) -> None:
-    """Bodies of polling, also as JSONP has them."""
+    """Bodies of polling, and of JSONP."""
     for revision in (3, 4):
         for body in (data, b"d=" + data):
             try:
@@ -138,7 +138,7 @@ def bodies(data: bytes) -> None:
                 continue
             again, count = payload.encode(frames, revision, 1_000_000)
             assert count == len(frames)
-            # An empty one comes as a noop where lengths are written as text.
+            # With lengths as text, an empty packet is decoded as a noop.
             if revision == 3 and all(frame.payload for frame in frames):
                 assert list(payload.decode(again.payload, 3)) == frames
     jsonp.script(b"1", data)
@@ -175,7 +175,7 @@ def msgpacks(data: bytes) -> None:
 
 
 def texts(data: bytes) -> None:
-    """JSON that is looked at without being decoded."""
+    """JSON that is checked without being decoded."""
     for read in (
         lambda: jsontext.check_values(data),
         lambda: jsontext.check_depth(data, 64),
@@ -193,7 +193,7 @@ def texts(data: bytes) -> None:
 
 
 def commands(data: bytes) -> None:
-    """What another daemon publishes on Redis."""
+    """Commands that another daemon publishes on Redis."""
     try:
         unpacked(data)
     except ClusterCommandError:
@@ -204,7 +204,7 @@ MESSAGE: Final = Message("000000000000000100000000", "ann", "ben", "ann", "ben",
 
 
 def stored(data: bytes) -> None:
-    """What scripts of Redis answer with."""
+    """Messages in the answers of Redis scripts."""
     for read in (
         lambda: redis.message_of(b"1-1", data),
         lambda: redis.listed_of(b"1-1", data, False),
@@ -237,7 +237,7 @@ def _routed(kind: str | None, headers: dict[str, Any] | None, body: bytes) -> No
 
 
 def _is_whole(one: Stored) -> None:
-    """What a daemon does next with a message."""
+    """Do what a daemon does next with a message."""
     assert int(one.message.mid[:16], 16) >= 0
     json.loads(outgoing.piece(one.message, 1))
     amqp.packed([one])
@@ -249,7 +249,7 @@ class _Properties:
 
 
 def cards(data: bytes) -> None:
-    """What daemons announce of themselves."""
+    """Announcements of other daemons."""
     neighbours = Neighbours(None, "x", Card("1", "kschat", True), lambda card: None)
     neighbours._heard(None, None, _Properties(), data)
 
@@ -277,7 +277,7 @@ def requests(data: bytes) -> None:
 
 
 def inflated(data: bytes) -> None:
-    """Compressed frames of a WebSocket: bytes as they come, and what they are when they are inflated."""
+    """Compressed frames of a WebSocket: the input as compressed bytes, and compressed first."""
     agreed = accept([PerMessageDeflateOffer()])
     assert agreed is not None
     one = BoundedDeflate(PerMessageDeflate.create_from_offer_accept(True, agreed))
@@ -297,7 +297,7 @@ def inflated(data: bytes) -> None:
 
 @contextmanager
 def _no_failures() -> Iterator[None]:
-    """Raises what is logged as a failure meanwhile."""
+    """Raise each failure that is logged meanwhile."""
     logged: list[Failure] = []
 
     def observe(event: Any) -> None:
@@ -314,12 +314,12 @@ def _no_failures() -> Iterator[None]:
             failure.raiseException()
 
 
-#: Inputs after which what lives on between them is replaced, so that it does not grow.
+#: Inputs after which a shared object is replaced, so that it does not grow.
 INPUTS: Final = 200
 
 
 class _Renewed(Generic[T]):
-    """Something that takes long to make, and so serves many inputs."""
+    """An object that takes long to make, and so serves several inputs."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -342,7 +342,7 @@ _DEFLATING: Final = _Renewed(lambda: Daemon(Welcome(), access_log=False, deflate
 
 
 def sockets(data: bytes) -> None:
-    """Bytes on a connection that is a WebSocket and has joined: as they come, and as frames."""
+    """Bytes on a WebSocket that has joined: raw, and as frames."""
     front = _FRONT.get()
     with _no_failures():
         peer = front.joined()
@@ -356,7 +356,7 @@ def sockets(data: bytes) -> None:
 
 
 def _finish(front: Daemon, peer: Peer) -> None:
-    """Let a client go."""
+    """Close a client's connection."""
     front.take_turns()
     if peer.wire.connected:
         peer.wire.finish()
@@ -364,7 +364,7 @@ def _finish(front: Daemon, peer: Peer) -> None:
     front._wires.clear()
 
 
-#: Frames that a client has been sent, after which it leaves and comes back.
+#: Frames sent to a client after which it reconnects.
 MAX_FRAMES: Final = 1000
 
 
@@ -381,24 +381,24 @@ class _Chat:
         self.clients = {user: self.joined(user) for user in ("ann", "ben")}
 
     def joined(self, user: str) -> peers.Client:
-        """A client that is told everything."""
+        """A client with all options."""
         client = self.daemon.client(user, rooms="*")
         return client.join(receipts=True, carbons=True, typing=True, batch=True, updates=True)
 
     def last_mid(self) -> str:
-        """The message that ``ann`` sent last, which is meant by the mid of ``MESSAGE``."""
+        """The mid of the message that ``ann`` sent last; inputs name it by the mid of ``MESSAGE``."""
         sent = [one["mid"] for one in self.clients["ann"].events("RESPSEND") if "mid" in one]
         return sent[-1] if sent else MESSAGE.mid
 
     def settle(self) -> None:
-        """Let what was gathered be told, and clients confirm it."""
+        """Let gathered events be sent, and clients confirm them."""
         for client in self.clients.values():
             self.daemon.clock.advance(1)
             client.pong()
         self.daemon.clock.advance(1)
 
     def renew(self) -> bool:
-        """Let clients come back that were disconnected; whether they may."""
+        """Reconnect clients that were disconnected; True if all are connected."""
         for user, client in self.clients.items():
             if client.alive and len(client.pipe.frames) > MAX_FRAMES:
                 client.drop()
@@ -411,7 +411,7 @@ _CHATS: Final = _Renewed(_Chat)
 
 
 def commands_of_clients(data: bytes) -> None:
-    """What a client says to the chat: an event's array, or any frame."""
+    """Events of a client for the chat, as arrays, or any frames."""
     chat = _CHATS.get()
     with _no_failures():
         session = chat.clients["ann"].session
@@ -419,24 +419,24 @@ def commands_of_clients(data: bytes) -> None:
             if part[:1] == b"\x01":
                 session.receive(part[1:], True)
             else:
-                part = part.decode("utf-8", "replace").encode()  # as WebSockets are, before they hand it on
+                part = part.decode("utf-8", "replace").encode()  # as a WebSocket has done before
                 part = part.replace(MESSAGE.mid.encode(), chat.last_mid().encode())
                 session.receive(b"42/kschat,%d%b" % (number, part) if part[:1] == b"[" else part)
             chat.daemon.clock.advance(0)
         chat.settle()
         for client in chat.clients.values():
-            client.read()  # all of it can be read
+            client.read()  # everything can be decoded
         assert chat.renew()
 
 
-#: Others, whose tokens may be revoked.
+#: Another chat, in which tokens may be revoked.
 _HEARING: Final = _Renewed(_Chat)
 
 
 def published(data: bytes) -> None:
-    """What is published on the channels that a daemon listens to, up to what it does for its clients.
+    """Publications on the channels that a daemon is subscribed to, and their effects on its clients.
 
-    The body of an event is believed.
+    The body of an event is trusted.
     """
     chat = _HEARING.get()
     bus = chat.bus
@@ -456,22 +456,22 @@ class _Link:
         self.aborted = False
 
     def write(self, data: bytes) -> None:
-        """It is lost."""
+        """Nothing is sent."""
 
     def abortConnection(self) -> None:
         self.aborted = True
 
     def setTcpNoDelay(self, on: bool) -> None:
-        """It is no socket."""
+        """This is not a socket."""
 
     def setTcpKeepAlive(self, on: bool) -> None:
-        """It is no socket."""
+        """This is not a socket."""
 
 
 def replies(data: bytes) -> None:
-    """What Redis sends, on a connection that asks and on one that listens."""
+    """Replies of Redis, on a connection for commands and on one for subscriptions."""
     if re.search(rb"[0-9]{6}", data):
-        return  # a Redis that promises so much is believed
+        return  # lengths of a Redis are trusted
     clock = Clock()
     for one in (RedisConnection(clock), Subscriber(clock, lambda channel, body: None)):
         link: Any = _Link()
@@ -489,7 +489,7 @@ _HEADER: Final = b'{"alg":"HS256"}'
 
 
 def tokens(data: bytes) -> None:
-    """Tokens as they come, and whose signature is right whatever they claim; and sets of keys."""
+    """Tokens: the input itself, and as claims with a valid signature; and JWK Sets."""
     head, between, claims = data.partition(BETWEEN)
     if not between:
         head, claims = _HEADER, data

@@ -1,4 +1,4 @@
-"""Uses of Twisted's private names that more than one floor needs, each with the symptom that made it necessary.
+"""Private names of Twisted that more than one floor uses, each with the symptom that made it necessary.
 
 ``tests/test_compat_tcp.py`` lists them, and fails with one sentence if a name is gone.
 """
@@ -21,10 +21,10 @@ def is_direct(transport: object) -> bool:
 
 
 def write_now(transport: Any, data: bytes) -> bytes:
-    """Write to a direct connection at once, where nothing waits to be written there.
+    """Write to a direct connection at once if its buffer is empty.
 
     Returns:
-        What has to be written by ``transport.write``: the rest, or all where the write failed (Twisted meets the error
+        The bytes that remain for ``transport.write``: the rest, or all if the write failed (Twisted meets the error
         again then).
     """
     if transport.connected and not transport.dataBuffer and not transport._tempDataBuffer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService, Service
@@ -65,9 +65,10 @@ class Daemon(MultiService):
         router: carries messages between daemons.
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
-        drain_notice: seconds for which it serves as before, once it was told to end.
+        hooks: ask and tell other people's servers.
+        drain_notice: seconds for which the daemon serves as before after it was told to end.
         drain_time: seconds over which connections are closed after that.
-        parts: whether each of what it stands on can be used, by name.
+        parts: whether each external part (store, RabbitMQ, Redis) can be used, by name.
 
     Attributes:
         drain_notice, drain_time: see above; they may change.
@@ -83,6 +84,7 @@ class Daemon(MultiService):
         router: IRouter,
         clock: IReactorTime,
         keys: Backend | None = None,
+        hooks: Sequence[Backend] = (),
         drain_notice: float = 0.0,
         drain_time: float = 0.0,
         parts: Callable[[], Mapping[str, bool]] = dict,
@@ -90,7 +92,7 @@ class Daemon(MultiService):
         super().__init__()
         self._parts = parts
         sessions = front.front.sessions
-        self._drain = Drain(sessions, clock=clock, settled=chat.context.delivery.drained)
+        self._drain = Drain(sessions, clock=clock, settled=chat.settled)
         self.drain_notice = drain_notice
         self.drain_time = drain_time
         self.front = front
@@ -100,12 +102,13 @@ class Daemon(MultiService):
         self._router = BackendService("router", router)
         self._bus = BackendService("bus", chat.context.bus)
         self._keys = None if keys is None else BackendService("keys", keys)
+        self._hooks = [BackendService(f"hook {number}", hook) for number, hook in enumerate(hooks)]
         # Keys first: clients are waiting when the daemon listens.
-        for child in filter(None, (self._keys, self._store, self._router, self._bus, front)):
+        for child in filter(None, (self._keys, self._store, *self._hooks, self._router, self._bus, front)):
             child.setServiceParent(self)
 
     def status(self) -> str:
-        """How it is, in one line."""
+        """The state of the daemon in one line, for the service manager."""
         connections, users = self.front.front.connections.open, self._chat.context.hub.users
         missing = [name for name, up in self._parts().items() if not up]
         what = "Closing" if self._chat.closing else "Serving"
@@ -124,7 +127,7 @@ class Daemon(MultiService):
         return Deferred.fromCoroutine(self._end())
 
     def hurry(self) -> None:
-        """Wait for nobody: close all connections as soon as it ends, or now, where it is about to. In order as ever."""
+        """End without a notice and a drain, or cut them short. The order of the end stays."""
         self._drain.hurry()
 
     async def _end(self) -> None:
@@ -141,13 +144,15 @@ class Daemon(MultiService):
         self.log.info("going down: {connections} connections, no new ones", connections=front.front.connections.open)
         if not chat.context.delivery.closed:
             await drain.close_evenly(time)
-            # They come by way of other daemons, as long as these reach this one.
+            # Clients fetch them through other daemons, as long as the inner port is open.
             await drain.last_words(LAST_WORDS_TIMEOUT)
             chat.close()
         await front.stop_inner()
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         chat.context.hub.deliver_rest()
         await front.close_connections()
+        for hook in self._hooks:
+            await self._step(hook.stopService, CLOSE_TIMEOUT, "a hook had not stopped")
         chat.context.presence.stop()
         chat.context.revoker.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")

@@ -3,9 +3,8 @@
 glibc's allocator keeps what was freed in the middle of its heap: after 150 clients had each sent half of a message of a
 megabyte, and had left, the daemon held 150 MB for ever; ``malloc_trim`` gave them back in 12 ms.
 
-The call takes time where the heap has many holes, also if it has been through them before: some 7 ms for each 100 MB.
-Nobody is served meanwhile. So a large process is left alone, and one in which the call was slow and useless for a
-minute.
+On a fragmented heap the call takes some 7 ms for each 100 MB, each time, and no client is served meanwhile. So it is
+not made in a large process, and not for a minute after it was slow and gave nothing back.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 #: Bytes beyond what the daemon had at its start from which on it looks for memory to give back.
 GROWTH: Final = 8_000_000
 
-#: Bytes of a process that is left alone: the call could take longer than one turn of the reactor may, 25 ms.
+#: Bytes of a process beyond which it is not called: it could take longer than 25 ms, the bound for a turn.
 MAX_RESIDENT: Final = 300_000_000
 
 #: Seconds between two looks; and while there was nothing to give back twice as many each time, up to so many.
@@ -32,8 +31,8 @@ MAX_PERIOD: Final = 4.0
 #: Bytes that are worth it.
 WORTH: Final = 1_000_000
 
-#: Seconds of a call that is slow, and until the next one if it gave nothing back; earlier if so many of a hundred
-#: clients have left since.
+#: Seconds of a call that counts as slow; seconds without a call after a slow one that gave nothing back; and
+#: the percentage of clients whose leaving ends that pause.
 SLOW: Final = 0.005
 SLOW_PERIOD: Final = 60.0
 MANY_LEFT: Final = 20
@@ -62,7 +61,7 @@ class FreeMemory(Service):
     Args:
         clock: the reactor.
         trim: gives it back.
-        clients: how many there are.
+        clients: how many are connected.
         size: the bytes that the process has.
     """
 
@@ -79,13 +78,13 @@ class FreeMemory(Service):
         self._size = size
         self._start = 0
         self._period = PERIOD
-        # After a call that was slow and useless: until when there is none, and how many clients there were.
+        # After a slow call that gave nothing back: when the pause ends, and how many clients there were.
         self._until = 0.0
         self._were = 0
         self._call: Any = None
 
     def startService(self) -> None:
-        """Begin to look. What the daemon has now, it needs."""
+        """Start the timer. The memory that is used now is the base."""
         super().startService()
         try:
             self._start = self._size()
@@ -94,7 +93,7 @@ class FreeMemory(Service):
         self._call = self._clock.callLater(PERIOD, self._look)
 
     def stopService(self) -> None:
-        """Stop looking."""
+        """Stop the timer."""
         super().stopService()
         call, self._call = self._call, None
         if call is not None:

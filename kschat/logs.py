@@ -1,7 +1,7 @@
-"""The daemon's log: where it goes, from which level on, as text or as JSON, and another file when one was moved away.
+"""The daemon's log: its destination, level, format (text or JSON) and rotation.
 
-twistd's own log has one form and all levels, and its SIGUSR1 does nothing once logrotate has moved the file away: it
-writes to the moved one for ever. This one compares the file that it writes to with the file that has its name.
+twistd's own log has one format and all levels, and on SIGUSR1 it keeps writing to a file that logrotate has moved away.
+This one compares the open file with the file of that name.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _ORDER: Final[Mapping[Any, int]] = {level: rank for rank, level in enumerate(Log
 
 
 class Output(Protocol):
-    """What lines are written to."""
+    """A stream for lines."""
 
     def write(self, text: str, /) -> object:
-        """Write it."""
+        """Write ``text``."""
 
     def flush(self) -> object:
-        """Let it out."""
+        """Write out what is buffered."""
 
 
 class LogFile:
-    """A file that lines are appended to.
+    """A log file, opened for appending.
 
     Args:
         path: of the file.
-        size: bytes from which on it is renamed (``NAME.1``, the older ones ``NAME.2`` and so on) and another one begun;
-            0: it is left to others.
+        size: bytes beyond which it is renamed (``NAME.1``, the older ones ``NAME.2`` and so on) and a new one opened;
+            0: another program rotates it.
     """
 
     def __init__(self, path: str, size: int = 0) -> None:
@@ -63,22 +63,23 @@ class LogFile:
         data = text.encode("utf-8", "backslashreplace")
         if self.size and self._written and self._written + len(data) > self.size:
             try:
-                self._rename()
+                self.rotate()
             except OSError:
-                # The directory may not be the daemon's. No line is lost for that; it is tried again after as much.
+                # The daemon may lack the right to write to the directory. No line is lost; it tries again after
+                # ``size`` more bytes.
                 self._written = 0
         self._written += len(data)
         self._file.write(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: writes are not buffered."""
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file."""
         self._file.close()
 
     def rotate(self) -> str:
-        """Begin another file. Raises OSError, and goes on with the one that there is.
+        """Open a new file. If that fails, raises OSError and keeps the open one.
 
         Returns:
             What was done, for the log.
@@ -90,9 +91,9 @@ class LogFile:
             named = None
         if named is not None and (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
             self._rename()
-            return f"{self.path} was begun anew, and the one before is {self.path}.1"
+            return f"{self.path} was renamed to {self.path}.1; a new file was opened"
         self._use_new()
-        return f"{self.path} was moved away, and was begun anew"
+        return f"{self.path} was moved away; a new file was opened"
 
     def _open(self) -> Any:
         return open(self.path, "ab", buffering=0)
@@ -131,7 +132,7 @@ class DaemonLog:
 
     @property
     def level(self) -> str:
-        """Lines of lower levels are not written. It may be changed."""
+        """Lines of lower levels are not written. It can be changed."""
         return LEVELS[self._rank]
 
     @level.setter
@@ -148,10 +149,10 @@ class DaemonLog:
             self._output.flush()
 
     def rotate(self) -> str:
-        """Begin another file. Raises OSError. Returns what was done, for the log."""
+        """Open a new file. Raises OSError. Returns what was done, for the log."""
         if isinstance(self._output, LogFile):
             return self._output.rotate()
-        return "the log goes to the standard output: whoever keeps that begins another file"
+        return "the log goes to the standard output, which has no file to rotate"
 
 
 def as_text(event: LogEvent) -> str | None:

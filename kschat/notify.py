@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon is: the lines of sd_notify(3), over the socket that ``NOTIFY_SOCKET`` names.
+"""Reports the state of the daemon to systemd by sd_notify(3), over the socket that ``NOTIFY_SOCKET`` names.
 
 ::
 
@@ -20,17 +20,19 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from kschat.settings.given import reason_of
+
 #: Seconds between two looks at the status.
 STATUS_SECONDS: Final = 5.0
 
-#: Seconds that a stop may take on from each look: more than any of its steps.
+#: Seconds that a stop may still take after each report: more than any of its steps.
 STOP_SECONDS: Final = 30.0
 
 _MICROSECONDS: Final = 1_000_000
 
 
 class ServiceManager:
-    """The other end of the socket.
+    """The service manager, at the other end of the socket.
 
     Args:
         address: of the socket: a path, or a name in the abstract namespace that begins with ``@``.
@@ -43,9 +45,9 @@ class ServiceManager:
         self._failed = False
 
     def tell(self, *lines: str) -> None:
-        """Send lines in one datagram. That nobody reads them is logged once."""
+        """Send lines in one datagram. A failure is logged once until a datagram is sent again."""
         try:
-            # A socket for each: one that is held would be of no use after the manager was started again.
+            # A socket for each datagram: a connected one would be useless after the manager was restarted.
             with socket.socket(
                 socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             ) as sender:
@@ -53,19 +55,19 @@ class ServiceManager:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                self.log.warn("the service manager is not told of the daemon: {reason}", reason=error.strerror)
+                self.log.warn("the service manager cannot be notified: {reason}", reason=reason_of(error))
         else:
             self._failed = False
 
 
 def manager_of(environ: Mapping[str, str]) -> ServiceManager | None:
-    """The service manager that started this process, if it wants to be told."""
+    """The service manager that started this process; None if it set no ``NOTIFY_SOCKET``."""
     address = environ.get("NOTIFY_SOCKET", "")
     return ServiceManager(address) if address[:1] in ("/", "@") and len(address) > 1 else None
 
 
 def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
-    """Seconds within which the manager wants to hear of the process ``pid``; 0.0: it does not."""
+    """Seconds of the watchdog of the process ``pid``; 0.0 if there is none."""
     if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return 0.0
     text = environ.get("WATCHDOG_USEC", "")
@@ -73,12 +75,12 @@ def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
 
 
 class NotifyService(Service):
-    """Keeps the manager informed, from the start to the end.
+    """Reports readiness, status, reloads and the stop of the daemon, and feeds the watchdog.
 
     Args:
-        manager: is told.
+        manager: receives the reports.
         clock: the reactor.
-        status: one line that says how the daemon is.
+        status: the state of the daemon in one line.
         when_running: calls a function once the reactor runs: ``reactor.callWhenRunning``.
         watchdog: see ``watchdog_seconds``.
     """
@@ -104,24 +106,24 @@ class NotifyService(Service):
         self._ending = False
 
     def startService(self) -> None:
-        """Once the reactor runs, all ports are open."""
+        """Report readiness once the reactor runs: all ports are open then."""
         super().startService()
         self._when_running(self._ready)
 
     def stopService(self) -> None:
-        """The daemon begins to end. It is alive until ``ended``."""
+        """Report that the daemon begins to stop. The watchdog is fed until ``ended``."""
         super().stopService()
         self._ending = True
         self._manager.tell("STOPPING=1", *self._stop_lines(), *self._status_lines())
 
     def ended(self) -> None:
-        """The daemon has ended."""
+        """The daemon has stopped."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def around(self, reload: Callable[[], None]) -> None:
-        """Call ``reload``, and tell the manager when it begins and when it is over."""
+        """Call ``reload``, and report its beginning and its end."""
         self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.seconds() * _MICROSECONDS)}")
         try:
             reload()

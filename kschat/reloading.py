@@ -1,11 +1,13 @@
-"""Reads settings, keys and certificates again while the daemon runs, and says line by line what was read.
+"""Reads settings, keys and certificates again while the daemon runs, and logs a line for each.
 
-Of the settings, those that are marked as live (limits, what is logged) hold from then on. Another one needs a restart.
+Live settings (limits, what is logged) change at once; other settings need a restart.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
 from kschat.front.bindable import endpoint_fault
 from kschat.front.tls_endpoint import TlsEndpoint
-from kschat.settings import SETTINGS, Config, ConfigError, read_keys, read_secret
+from kschat.hooks.signing import Signer, read_secrets
+from kschat.settings import SETTINGS, Config, ConfigError, load, read_keys, read_secret
 from kschat.settings.given import reason_of
 
 #: Reads something again. Returns what was found, for the log. Raises ValueError or OSError, and then keeps what there
@@ -30,12 +33,28 @@ Reread = Callable[[], str]
 _KEY_FILES = ("secret_file", "public_key_file", "jwks_file")
 
 
+def settings_reader(values: Mapping[str, str], environ: Mapping[str, str]) -> Callable[[], Config]:
+    """Reads the settings as at the start, whatever the working directory is by then.
+
+    Args:
+        values: of the command line.
+        environ: of the process.
+    """
+    start = os.getcwd()
+
+    def read() -> Config:
+        with contextlib.nullcontext() if os.getcwd() == start else contextlib.chdir(start):
+            return load(values, environ)
+
+    return read
+
+
 class Reloading(Service):
     """What is read again, all of it, when the operator asks.
 
     Args:
         parts: by the setting that names each.
-        use: puts the live settings of a configuration to use.
+        use: applies the live settings of a configuration.
     """
 
     log = Logger()
@@ -109,7 +128,7 @@ def _reason(error: Exception) -> str:
 
 def with_absolute_paths(config: Config) -> Config:
     """``config`` whose files of keys are found wherever the process is later: twistd may change the directory."""
-    named = {name: path for name in (*_KEY_FILES, "api_keys") if (path := getattr(config, name))}
+    named = {name: path for name in (*_KEY_FILES, "api_keys", "hooks_secret_file") if (path := getattr(config, name))}
     return msgspec.structs.replace(config, **{name: str(Path(path).absolute()) for name, path in named.items()})
 
 
@@ -156,3 +175,13 @@ def api_keys_part(path: str, keys: ApiKeys) -> dict[str, Reread]:
         return f"{len(keys)} keys"
 
     return {"api_keys": reread}
+
+
+def hooks_secret_part(path: str, signer: Signer) -> dict[str, Reread]:
+    """The file of the secrets of hooks."""
+
+    def reread() -> str:
+        signer.use(read_secrets(path))
+        return f"{len(signer)} secrets"
+
+    return {"hooks_secret_file": reread}

@@ -1,28 +1,19 @@
 """Makes the service: the only place that knows all the parts and wires them together."""
 
-import contextlib
 import gc
 import os
-import re
 import secrets
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import msgspec
-from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.application.service import IService, MultiService
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.logger import ILogObserver, Logger
-from twisted.python import usage
-from twisted.python.components import Componentized
 from twisted.python.filepath import FilePath
-from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.web.resource import Resource
 
 from kschat import __version__
@@ -37,7 +28,6 @@ from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError, roots
 from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
@@ -45,7 +35,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.expiry import TokenTimes
-from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
+from kschat.chat.interfaces import IAuthorizer, IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
@@ -70,10 +60,22 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks.asking import MAX_ANSWER, SEND, Asker, AskSettings
+from kschat.hooks.http import HookClient
+from kschat.hooks.signing import Signer, read_secrets
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
+from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
 from kschat.rates import AddressLimits, RateSettings
-from kschat.reloading import Reloading, api_keys_part, certificate_part, keys_part, with_absolute_paths
+from kschat.reloading import (
+    Reloading,
+    api_keys_part,
+    certificate_part,
+    hooks_secret_part,
+    keys_part,
+    settings_reader,
+    with_absolute_paths,
+)
 from kschat.server import Server
 from kschat.settings import (
     ENDPOINTS,
@@ -88,6 +90,7 @@ from kschat.settings import (
     read_keys,
     read_secret,
 )
+from kschat.tls import AddressError, roots
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -125,7 +128,7 @@ def makeService(options: Options) -> IService:
         # The daemon runs on, and tries again; but who starts it looks here, and a log that begins well deceives.
         sys.stderr.write(f"kschat: store: {config.store} can't be used: {error}; Send is refused until it can\n")
     reloading = service.getServiceNamed(Reloading.name)
-    reloading.watch(given, _reader(options.given(), os.environ))
+    reloading.watch(given, settings_reader(options.given(), os.environ))
     try:
         log = _make_log(config, options)
     except OSError as error:
@@ -163,7 +166,7 @@ def makeService(options: Options) -> IService:
 
 
 def _clients(front: Front) -> int:
-    """Connections, or sessions where those are more: they stay for a while when their connections are gone."""
+    """Connections, or sessions if those are more: polling ones have none between requests."""
     return max(front.connections.open, len(front.sessions))
 
 
@@ -186,29 +189,11 @@ def _set_level(logs: Sequence[DaemonLog], level: str) -> None:
 
 
 def _make_log(config: Config, options: Options) -> DaemonLog | None:
-    """The log, where twistd has none of its own. Raises OSError."""
-    given = options.parent
+    """The log, unless twistd was given another one. Raises OSError."""
+    given = options_of(sys.argv[1:]) if options.parent is None else options.parent
     if given is None:
-        # By the tac, which twistd gives no options to. Without arguments it would show its help.
-        given, arguments = TwistdOptions(), sys.argv[1:]
-        if not any(re.match(r"--python|-[a-z]*y", one) for one in arguments):
-            return None
-        try:
-            given.parseOptions(arguments)
-        except (usage.UsageError, SystemExit):
-            return None
+        return None
     return make_log(given, form=config.log_format, level=config.log_level, size=config.log_rotate)
-
-
-def _reader(values: Mapping[str, str], environ: Mapping[str, str]) -> Callable[[], Config]:
-    """Reads the settings as at the start, wherever the process is by then."""
-    start = os.getcwd()
-
-    def read() -> Config:
-        with contextlib.nullcontext() if os.getcwd() == start else contextlib.chdir(start):
-            return load(values, environ)
-
-    return read
 
 
 def _within_descriptors(config: Config) -> tuple[Config, str]:
@@ -263,9 +248,13 @@ def make_service(
     rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     if key_client is not None:
         rereads["jwks_url"] = key_client.reread
+    signer = Signer(read_secrets(config.hooks_secret_file) if config.hooks_secret_file else ())
+    if config.hooks_secret_file:
+        rereads.update(hooks_secret_part(config.hooks_secret_file, signer))
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
+    asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
     chat = _make_chat(
@@ -282,6 +271,7 @@ def make_service(
         counters=counters,
         rates=rates,
         addresses=addresses,
+        authorizer=asker,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -299,7 +289,7 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker)
     static = directory("static", config.static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
@@ -346,6 +336,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
+        hooks=() if asker is None else (asker,),
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -363,6 +354,9 @@ def make_service(
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
         chat.context.quotas.edit_within = fitting.edit_within
+        ask_settings = _ask_settings(fitting)
+        if asker is not None:
+            asker.use(ask_settings)
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
@@ -472,6 +466,7 @@ def _make_chat(
     counters: Counters,
     rates: RateSettings,
     addresses: AddressLimits,
+    authorizer: IAuthorizer | None,
 ) -> Chat:
     context = make_context(
         budget=budget,
@@ -498,6 +493,7 @@ def _make_chat(
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        authorizer=authorizer,
         name=f"{socket.gethostname()}:{os.getpid()}",
         version=__version__,
     )
@@ -513,6 +509,43 @@ def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters:
     except AddressError as error:
         raise ConfigError(str(error)) from None
     return JwksClient(settings, verifier, reactor=reactor, counters=counters)
+
+
+def _ask_settings(config: Config) -> AskSettings:
+    return AskSettings(
+        timeout=config.ask_timeout,
+        silent=config.ask_silent == "allow",
+        cache=config.ask_cache,
+        concurrent=config.ask_concurrent,
+        waiting=config.ask_waiting,
+    )
+
+
+def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Counters, signer: Signer) -> Asker | None:
+    if not config.ask_url:
+        return None
+    try:
+        client = HookClient(
+            config.ask_url,
+            signer=signer,
+            reactor=reactor,
+            wall=wall,
+            timeout=config.ask_timeout,
+            connections=config.ask_concurrent,
+            max_body=MAX_ANSWER + (config.max_payload if SEND in config.ask_about else 0),
+            ca=config.hooks_ca,
+        )
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return Asker(
+        client,
+        url=config.ask_url,
+        about=frozenset(config.ask_about),
+        settings=_ask_settings(config),
+        clock=reactor,
+        wall=wall,
+        counters=counters,
+    )
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -558,7 +591,7 @@ def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
 
 
 def _make_ops(
-    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None
+    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None, asker: Asker | None
 ) -> dict[str, Resource]:
     """What is for operators, by its name."""
 
@@ -583,6 +616,17 @@ def _make_ops(
 
     chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
 
+    def asking() -> dict[str, tuple[str, float]]:
+        approvals = chat.context.approvals
+        if asker is None or approvals is None:
+            return {}
+        return {
+            "ask_in_flight": ("Questions that the back end has not answered.", asker.in_flight),
+            "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
+            "ask_held": ("Messages that wait to be allowed.", approvals.held),
+            "ask_open": ("Whether the back end is left alone, since it did not answer: 1, or 0.", float(asker.is_open)),
+        }
+
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
         return {
@@ -602,6 +646,7 @@ def _make_ops(
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
+            **asking(),
         }
 
     collector = DaemonCollector(
@@ -610,191 +655,8 @@ def _make_ops(
     shared = bool(config.amqp or bus)
     found: dict[str, Resource] = {
         "healthz": Health(numbers),
-        # A restart does not help where a service is away: this daemon and all others would only lose their clients.
+        # A restart does not help if Redis or RabbitMQ is down: all daemons would only lose their clients.
         "livez": Live(lambda: 0.0 if shared else chat.context.delivery.stuck),
         "readyz": Ready(parts, lambda: chat.closing),
     }
     return {**found, "metrics": Metrics(collector, reactor)} if config.metrics else found
-
-
-class DemoNotice(Service):
-    """Says in the log that the daemon is a demo."""
-
-    log = Logger()
-
-    def startService(self) -> None:
-        """twistd logs from here on."""
-        super().startService()
-        self.log.warn("this is a demo: its page gives anyone a token, for any user")
-
-
-class TwistdOptions(ServerOptions):
-    """twistd's own options, read once more. What they do at once was done."""
-
-    def opt_debug(self) -> None:
-        """In the foreground."""
-        self["debug"] = True
-
-    opt_b = opt_debug
-
-    def opt_spew(self) -> None:
-        """Was done."""
-
-    def opt_reactor(self, name: str) -> None:
-        """Was done."""
-
-    opt_r = opt_reactor
-
-
-class Whole(MultiService):
-    """All that runs in the process.
-
-    Args:
-        log: where the process logs; None: as twistd says.
-        notify: tells the service manager; None where there is none.
-    """
-
-    def __init__(self, log: DaemonLog | None = None, notify: NotifyService | None = None) -> None:
-        super().__init__()
-        self._log = log
-        self._notify = notify
-        if notify is not None:
-            notify.setServiceParent(self)
-
-    def stopService(self) -> Deferred[Any]:
-        """End all; then there is nothing more to tell the service manager."""
-        ended = maybeDeferred(super().stopService)
-        return ended if self._notify is None else ended.addBoth(self._ended, self._notify)
-
-    def _ended(self, result: Any, notify: NotifyService) -> Any:
-        notify.ended()
-        return result
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Give an application its log before twistd begins one. (The option ``--logger`` takes a name alone.)"""
-        if self._log is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._log)
-        super().setServiceParent(parent)
-
-
-class SignalService(Service):
-    """Calls something when a signal arrives that nobody else handles.
-
-    Args:
-        reactor: Twisted's.
-        call: called in the reactor.
-    """
-
-    number: signal.Signals
-
-    def __init__(self, reactor: Any, call: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._call = call
-
-    def privilegedStartService(self) -> None:
-        """From here on; a signal that comes before the reactor runs waits for it.
-
-        Also where it was ignored until now, as SIGHUP is under nohup: there a terminal that is closed must not end the
-        daemon, and it does not.
-        """
-        super().privilegedStartService()
-        if signal.getsignal(self.number) in (signal.SIG_DFL, signal.SIG_IGN):
-            signal.signal(self.number, self._signalled)
-
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._call)
-
-
-class ReloadSignal(SignalService):
-    """Makes SIGHUP read settings, keys and certificates again."""
-
-    number = signal.SIGHUP
-
-
-class RotateSignal(SignalService):
-    """Makes SIGUSR1 begin another log file.
-
-    Args:
-        reactor: Twisted's.
-        log: begins it.
-    """
-
-    number = signal.SIGUSR1
-    log = Logger()
-
-    def __init__(self, reactor: Any, log: DaemonLog) -> None:
-        super().__init__(reactor, self._rotate)
-        self._log = log
-
-    def _rotate(self) -> None:
-        try:
-            done = self._log.rotate()
-        except OSError as error:
-            self.log.error(
-                "the log file could not be begun anew: {reason}; the one that is open is still written to",
-                reason=error.strerror,
-            )
-        else:
-            self.log.info("{done}", done=done)
-
-
-class StartNotice(Service):
-    """Says in the log what an operator should know of the start."""
-
-    log = Logger()
-
-    def __init__(self, notice: str) -> None:
-        self._notice = notice
-
-    def startService(self) -> None:
-        """twistd logs from here on."""
-        super().startService()
-        self.log.warn("{notice}", notice=self._notice)
-
-
-#: Signals that would end the process by the system's own will, undrained, and that mean nothing here. (``RotateSignal``
-#: handles SIGUSR1 where the log is kschat's own.)
-IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
-
-
-class CleanExit(Service):
-    """Makes SIGTERM and SIGINT stop the reactor and the process end with status 0. SIGUSR1 and SIGUSR2 are ignored,
-    where nobody else has a use for them.
-
-    SIGINT, which is a terminal's Ctrl-C, does not wait for clients to be told one by one; nor does a second signal. A
-    third one ends the process at once.
-
-    With the reactor's own handlers twistd, once all is stopped, kills itself with the signal, so that the status is
-    143 and a supervisor cannot tell an orderly end from another.
-
-    Args:
-        reactor: Twisted's.
-        hurry: makes the daemon end without waiting.
-    """
-
-    def __init__(self, reactor: Any, hurry: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._hurry = hurry
-        self._stopped = False
-
-    def privilegedStartService(self) -> None:
-        """Takes over once the reactor has installed its own handlers, before anything says it serves."""
-        super().privilegedStartService()
-        for number in IGNORED:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, signal.SIG_IGN)
-        self._reactor.callWhenRunning(self._take_over)
-
-    def _take_over(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stopped or number == signal.SIGINT:
-            self._reactor.callFromThread(self._hurry)
-        if self._stopped:
-            for one in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(one, signal.SIG_DFL)
-        else:
-            self._stopped = True
-            self._reactor.callFromThread(self._reactor.stop)

@@ -81,6 +81,7 @@ class CommandTestCase(SynchronousTestCase):
         return Tools(
             connect=self.connect,
             wall=self.clock.seconds,
+            monotonic=self.clock.seconds,
             sleep=self.clock.advance,
             standard_input=self.standard_input,
         )
@@ -89,8 +90,17 @@ class CommandTestCase(SynchronousTestCase):
         """Status, output and errors of the command."""
         output, errors = io.StringIO(), io.StringIO()
         environ = KEY if environ is None else environ
-        services = (self.connected.open, self.tell_redis, self.revoke_in_redis)
-        status = cli.main(arguments, environ, self.clock.seconds, output, errors, *services, self.tools())
+        status = cli.main(
+            arguments,
+            environ,
+            self.clock.seconds,
+            output=output,
+            errors=errors,
+            connect=self.connected.open,
+            tell_redis=self.tell_redis,
+            revoke_in_redis=self.revoke_in_redis,
+            tools=self.tools(),
+        )
         return status, output.getvalue(), errors.getvalue()
 
     def refusal(self, *arguments: str, environ: dict[str, str] | None = None) -> str:

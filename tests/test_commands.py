@@ -14,15 +14,18 @@ from typing import Any, TypeVar
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.api.keys import key_in
+from kschat.api.types import Histogram
 from kschat.cli import command as cli
-from kschat.cli.api_client import ApiClient, ApiFailure, key_in, url_of
+from kschat.cli.api_client import ApiClient, ApiFailure, url_of
 from kschat.cli.api_commands import API_COMMANDS, Tools
 from kschat.cli.completion import SHELLS, completion
 from kschat.cli.definitions import DEFINITIONS, NO, REFUSED, TRY_AGAIN, UNREACHABLE
 from kschat.cli.manual import made_files
-from kschat.cli.status_screen import Histogram, quantile
+from kschat.cli.status_screen import quantile
 from kschat.settings import ConfigError
 from tests.api.test_http import KEY, ApiTestCase
+from tests.support.needs import require_program
 from tests.test_cli import SECRET
 
 T = TypeVar("T")
@@ -72,14 +75,24 @@ class CommandsTestCase(ApiTestCase):
         tools = Tools(
             connect=lambda url, key, timeout, ca: InMemory(self, key),
             wall=self.daemon.clock.seconds,
+            monotonic=self.daemon.clock.seconds,
             sleep=lambda seconds: self.slept(seconds),
             standard_input=self.typed,
         )
         nothing: Any = None
-        services = (nothing, nothing, nothing)
         environ = HERE if environ is None else environ
         try:
-            status = cli.main(arguments, environ, self.daemon.clock.seconds, output, errors, *services, tools)
+            status = cli.main(
+                arguments,
+                environ,
+                self.daemon.clock.seconds,
+                output=output,
+                errors=errors,
+                connect=nothing,
+                tell_redis=nothing,
+                revoke_in_redis=nothing,
+                tools=tools,
+            )
         except Enough:
             status = 130
         return status, output.getvalue(), errors.getvalue()
@@ -173,13 +186,28 @@ class Looking(CommandsTestCase):
         self.assertRegex(lines[-1], r"^2023-11-14 22:13:\d\dZ system > ann: message 129$")
         whole = self.printed_json("history", "ann", "system", "--all")
         self.assertEqual([f"message {number}" for number in range(130)], [one["msg"] for one in whole["messages"]])
-        self.assertEqual(set(whole["messages"][0]), {"mid", "from", "to", "msg", "time", "attachments"})
+        page = self.done("history", {"user": "ann", "peer": "system"})
+        self.assertEqual(page["messages"], whole["messages"][-len(page["messages"]) :])
         self.assertIsNone(whole["next"])
         part = self.printed_json("history", "ann", "system", "-n", "110")
         self.assertEqual((110, part["messages"][0]["mid"]), (len(part["messages"]), part["next"]))
         before = self.printed("history", "ann", "system", "-n1", "--before", part["next"])
         self.assertIn("message 19\n", before)
         self.assertEqual("", self.printed("history", "ann", "nobody"))
+
+    def test_edits_deletions_and_reactions_are_shown_and_exported(self) -> None:
+        for text in ("first", "second"):
+            self.done("send", {"from": "ben", "to": "ann", "msg": text})
+        first, second = self.mids("ann", "ben")
+        self.done("messages/edit", {"user": "ben", "mid": first, "msg": "better"})
+        self.done("messages/react", {"user": "ann", "mid": first, "emoji": "+1"})
+        self.done("messages/delete", {"user": "ben", "mid": second})
+        self.assertRegex(self.printed("history", "ann", "ben"), r": better \(edited\)\n.*: \(deleted\)\n\Z")
+        messages = self.done("history", {"user": "ann", "peer": "ben"})["messages"]
+        self.assertEqual({"+1": ["ann"]}, messages[0]["reactions"])
+        self.assertEqual(messages, self.printed_json("history", "ann", "ben")["messages"])
+        _, *rest = map(json.loads, self.printed("export", "ann").splitlines())
+        self.assertEqual([{"peer": "ben", **one} for one in messages], rest)
 
     def test_no_text_reaches_the_terminal_as_an_order(self) -> None:
         self.done("send", {"to": "ann", "msg": "\x1b[2Jgone\nand a line", "from": "b\x1ben"})
@@ -218,13 +246,25 @@ class Looking(CommandsTestCase):
 
         self.slept = slept
         output = self.printed("status", "-i", "2")
-        self.assertIn("1 sockets, 5.0 messages/s acknowledged, ", output)
+        self.assertIn("1 socket, 5.0 messages/s acknowledged, ", output)
         self.assertRegex(output, r"p99 +services\n.* \d+\.\d ms +\d+\.\d ms +ok\n")
         self.assertLess(output.count("\n"), 10)
         found = self.printed_json("status")
         self.assertEqual((1, True), (found["now"]["daemons"][0]["users"], found["now"]["complete"]))
         self.daemon.context.reporter.shows(connections=lambda: 7, services=lambda: {"store": False, "bus": None})
         self.assertIn("store down", self.printed("status", status=NO))
+
+    def test_rates_are_of_the_time_that_passed_however_long_a_look_takes(self) -> None:
+        self.daemon.joined("ann")
+
+        def slept(seconds: float) -> None:
+            for number in range(10):
+                self.done("send", {"to": "ann", "msg": number})
+            self.daemon.clock.advance(seconds + 2)
+
+        self.slept = slept
+        self.assertIn(" 2.5 messages/s acknowledged", self.printed("status", "-i", "2"))
+        self.assertEqual(4.0, round(self.printed_json("status", "-i", "2")["seconds"], 3))
 
     def test_status_may_be_watched(self) -> None:
         looks = iter(range(3))
@@ -267,7 +307,8 @@ class Changing(CommandsTestCase):
         self.assertEqual({"user": "ann", "lastSeen": None, "rooms": ["#r"], "blocked": ["dan"]}, first)
         self.assertEqual({*range(150), "room"}, {one["msg"] for one in rest})
         self.assertEqual(151, len(rest))
-        self.assertEqual({"peer", "mid", "from", "to", "msg", "time", "attachments"}, set(rest[0]))
+        page = self.done("export", {"user": "ann"})
+        self.assertEqual({"peer": page["peer"], **page["messages"][0]}, rest[0])
         self.assertEqual({"ben", "cem", "#r"}, {one["peer"] for one in rest})
         path = Path(self.mktemp())
         self.assertEqual("", self.printed("export", "ann", "--output", str(path)))
@@ -307,7 +348,7 @@ class Changing(CommandsTestCase):
         self.assertIn("cannot be undone. [y/N] ", errors)
         self.assertEqual(1, len(self.mids("ann", "system")))
         self.typed = Terminal("y\n")
-        self.assertEqual("1 messages were deleted\n", self.run_command("erase", "ann")[1])
+        self.assertEqual("deleted 1 message\n", self.run_command("erase", "ann")[1])
         self.assertEqual({"messages": 0}, self.printed_json("erase", "ann", "--yes"))
         self.assertEqual([], self.done("sockets", {"user": "ann"})["sockets"])
         self.daemon.clock.advance(60)
@@ -322,8 +363,8 @@ class Calling(CommandsTestCase):
             (["sockets"], "sockets: USER is missing"),
             (["sockets", "a", "b"], "'b' is one too many"),
             (["history", "ann"], "PEER is missing"),
-            (["history", "ann", "ben", "--lines", "x"], "--lines: 'x' is no number"),
-            (["status", "--interval", "0"], "--interval: '0' is no time"),
+            (["history", "ann", "ben", "--lines", "x"], "--lines: 'x' is not a number"),
+            (["status", "--interval", "0"], "--interval: '0' is not a number of seconds"),
             (["online", "--jsn"], "did you mean --json?"),
             (["send", "ann", "hi", "--timeout", "soon"], "--timeout: 'soon'"),
         ):
@@ -436,6 +477,8 @@ class Made(SynchronousTestCase):
             if name in API_COMMANDS:
                 self.assertIn("--json", text)
                 self.assertIn("\n  4  ", text)
+        for name, _, options, _ in cli.CommandOptions.subCommands:
+            self.assertEqual(DEFINITIONS[name].help(), str(options()).lstrip("\n"))
         self.assertEqual(set(API_COMMANDS) | set(cli.LOCAL), set(DEFINITIONS))
 
     def test_no_option_has_the_name_or_letter_of_another_one(self) -> None:
@@ -447,15 +490,14 @@ class Made(SynchronousTestCase):
             self.assertEqual(len(set(longs)), len(longs), name)
 
     def test_bash_completes_commands_options_and_choices(self) -> None:
-        bash = shutil.which("bash")
-        self.assertTrue(bash)
+        bash = require_program("bash")
 
         def completed(*words: str) -> list[str]:
             script = (
                 f"{completion('bash')}\nCOMP_WORDS=({' '.join(words)} ''); COMP_CWORD={len(words)}\n"
                 "compopt() { :; }\n_kschat; printf '%s\\n' \"${COMPREPLY[@]}\""
             )
-            program = ["/bin/bash", "--norc", "-c", script]
+            program = [bash, "--norc", "-c", script]
             found = subprocess.run(program, check=True, capture_output=True, text=True, env={"PATH": os.defpath})
             self.assertEqual("", found.stderr)
             return found.stdout.split()
@@ -463,7 +505,9 @@ class Made(SynchronousTestCase):
         self.assertEqual([*DEFINITIONS, "--help", "--version"], completed("kschat"))
         self.assertIn("--cid", completed("kschat", "send"))
         self.assertIn("members", completed("kschat", "rooms"))
-        self.assertEqual([], completed("kschat", "history", "--before"))
+        for option in ("--before", "-b", "-n"):
+            self.assertEqual([], completed("kschat", "history", option), option)
+        self.assertIn("--cid", completed("kschat", "send", "-r"))
 
     def test_other_shells_find_nothing_wrong_with_theirs(self) -> None:
         for shell in ("zsh", "fish"):
@@ -480,7 +524,7 @@ class Made(SynchronousTestCase):
         self.assertEqual(("bash", "zsh", "fish"), SHELLS)
 
     def test_man_finds_nothing_wrong_with_a_page(self) -> None:
-        program = shutil.which("groff") or shutil.which("mandoc")
+        program = shutil.which("groff")
         for path, text in made_files().items():
             if not path.startswith("deploy/man/"):
                 continue
@@ -488,7 +532,7 @@ class Made(SynchronousTestCase):
             for section in ("NAME", "SYNOPSIS", "DESCRIPTION", '"EXIT STATUS"'):
                 self.assertIn(f"\n.SH {section}\n", text, path)
             self.assertFalse(re.search(r"[^\x00-\x7f]", text), path)
-            if program and program.endswith("groff"):
+            if program:
                 found = subprocess.run(
                     [program, "-man", "-Tascii", "-ww", "-z"], input=text, capture_output=True, text=True, check=True
                 )
@@ -498,7 +542,7 @@ class Made(SynchronousTestCase):
 class Figures(SynchronousTestCase):
     def test_a_quantile_is_of_what_came_between_two_looks(self) -> None:
         bounds = [0.001, 0.01, 0.1]
-        before, now = Histogram(bounds, [90, 0, 0, 10]), Histogram(bounds, [90, 98, 2, 10])
+        before, now = (Histogram(bounds=bounds, counts=counts) for counts in ([90, 0, 0, 10], [90, 98, 2, 10]))
         self.assertEqual((0.01, 0.1), (quantile(now, before, 0.5), quantile(now, before, 0.99)))
         self.assertEqual((0.001, 0.1), (quantile(before, before, 0.5), quantile(before, None, 0.99)))
-        self.assertIsNone(quantile(Histogram(bounds, [0] * 4), None, 0.5))
+        self.assertIsNone(quantile(Histogram(bounds=bounds, counts=[0] * 4), None, 0.5))

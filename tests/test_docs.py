@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import re
@@ -14,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, rates, repeated_log
+from kschat import daemon, http_client, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -28,13 +29,14 @@ from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
 from kschat.backends.redis.store import erasure as redis_erasure
-from kschat.backends.redis.store import retention, rewriting, write_queue
+from kschat.backends.redis.store import retention, rounds, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import erasure as sqlite_erasure
 from kschat.backends.sqlite import queries as sqlite_queries
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
+    approvals,
     blocks,
     changes,
     commands,
@@ -54,7 +56,6 @@ from kschat.chat import (
     reads,
     recipients,
     revocation,
-    socket_lists,
     stream,
     tokens,
     write_behind,
@@ -79,6 +80,7 @@ from kschat.front import (
     websocket,
 )
 from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
+from kschat.hooks import asking, breaker
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -275,11 +277,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "joins of a user": (rate(CONFIG.rate_user_joins),),
     "joins of an address (an IPv6 address: its /64)": (rate(CONFIG.rate_address_joins),),
     "failed tokens of an address": (rate(CONFIG.rate_address_failed_tokens),),
-    "sessions that begin on a daemon; handshakes that wait for their turn": (
+    "sessions that begin on a daemon; handshakes that wait for their turn; time for them in one turn of the reactor": (
         rate(CONFIG.rate_handshakes),
         f"{handshake_queue.BURST_SECONDS:g} s",
         many(CONFIG.max_handshakes_waiting),
         seconds(handshake_queue.MAX_WAIT_SECONDS),
+        seconds(handshake_queue.MAX_LOOK_SECONDS),
     ),
     "sessions that an address begins": (rate(CONFIG.rate_address_handshakes),),
     "users, and addresses, whose rates are remembered": (many(rates.MAX_SUBJECTS),),
@@ -301,10 +304,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "conversations in which Redis looks for a message whose conversation is not given; tries of a change while other "
     "daemons change the same message": (many(redis_store.MAX_CANDIDATES), many(redis_store.MAX_TRIES)),
     "one step of writing changed messages over in Redis": (
-        many(rewriting.STEP_ENTRIES),
-        size(rewriting.STEP_BYTES),
-        f"{rewriting.STEP_MILLISECONDS} ms",
-        f"{rewriting.REST:g} times",
+        many(rounds.STEP_ENTRIES),
+        size(rounds.STEP_BYTES),
+        f"{rounds.STEP_MILLISECONDS} ms",
+        f"{rounds.REST:g} times",
     ),
     "the `cid` of an update, in Redis": (),
     "bytes of a first message that a store reads for a repeat of it": (many(interfaces.MAX_READ_BACK),),
@@ -315,10 +318,10 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "bytes of messages in the answer of one Redis script": (size(PAGE_BYTES),),
     "one step of retention in Redis": (
-        f"{many(retention.STEP_ENTRIES)} entries",
-        size(retention.STEP_BYTES),
-        f"{retention.STEP_MILLISECONDS} ms",
-        f"{retention.REST:g} times",
+        f"{many(rounds.STEP_ENTRIES)} entries",
+        size(rounds.STEP_BYTES),
+        f"{rounds.STEP_MILLISECONDS} ms",
+        f"{rounds.REST:g} times",
     ),
     "wait of retention while Redis writes a snapshot or a new append-only file": (
         f"{retention.MAX_SAVING / 60:g} minutes",
@@ -372,7 +375,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_USERS),
         many(api_types.MAX_BATCH),
         many(api_keys.MAX_API_KEYS),
-        seconds(socket_lists.SOCKETS_WAIT),
+        seconds(inquiries.INQUIRY_WAIT),
     ),
     "users of a daemon that are listed for a page of `online`; conversations of a page of the API, messages; the wait "
     "for what all daemons answer": (
@@ -389,6 +392,29 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
+    ),
+    "questions to your back end on their way; that wait; of these, of one user; the time of one; bytes of an answer": (
+        many(CONFIG.ask_concurrent),
+        many(CONFIG.ask_waiting),
+        many(asking.MAX_WAITING_USER),
+        seconds(CONFIG.ask_timeout),
+        many(asking.MAX_ANSWER),
+    ),
+    "questions without an answer until a back end is left alone; for how long, at first and at most": (
+        f"{breaker.FAILURES} in a row",
+        seconds(breaker.PAUSE),
+        seconds(breaker.MAX_PAUSE),
+    ),
+    "messages of a user that wait to be allowed; of all users; their bytes": (
+        many(approvals.MAX_HELD_USER),
+        {0.25: "a quarter"}[approvals.USER_PART],
+        many(approvals.MAX_HELD),
+        {0.125: "an eighth"}[approvals.HELD_PART],
+    ),
+    "answers to `write` that are remembered; for how long": (many(asking.MAX_CACHED), seconds(CONFIG.ask_cache)),
+    "the head of an answer of another server; the time for which an unused connection to it is kept": (
+        f"{many(http_client.MAX_HEAD)} bytes",
+        seconds(http_client.KEEP),
     ),
     "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
         f"{many(jwks.MAX_JWKS)} bytes",
@@ -459,7 +485,8 @@ class TestBounds(SynchronousTestCase):
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
             for name in re.findall(
-                r"`((?:max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)
+                r"`((?:ask|hooks|max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`",
+                " ".join(row),
             ):
                 self.assertTrue(hasattr(CONFIG, name), name)
 
@@ -538,3 +565,30 @@ class TestOneNumberOnAllPages(SynchronousTestCase):
         for path in [*DOCS.glob("*.md"), ROOT / "README.md"]:
             for line in re.findall(r"(?m)^(?:    |\$ )+(?:\S*/)?kschat (\S+)", path.read_text("utf-8")):
                 self.assertRegex(line, rf"^({known})$", path.name)
+
+
+class TestMaps(SynchronousTestCase):
+    """Each package and module has its place in a map: the table of docs/architecture.md, the package's docstring."""
+
+    def test_the_house_names_each_folder_and_module(self) -> None:
+        text = (DOCS / "architecture.md").read_text("utf-8")
+        house = text.partition("## The house")[2].partition("\n## ")[0]
+        cells = [line.split(" | ")[0] for line in house.splitlines() if line.startswith("| `")]
+        named = {name.removeprefix("kschat/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+        tracked = {path.parent.relative_to(ROOT).parts[0] for path in ROOT.glob("*/*.py")} - {"build", "dist", "kschat"}
+        modules = {path.name for path in (ROOT / "kschat").glob("*.py")} - {"__init__.py"}
+        packages = {f"{path.parent.name}/" for path in (ROOT / "kschat").glob("*/__init__.py")}
+        wanted = modules | packages | {f"{name}/" for name in tracked if not name.startswith((".", "_"))}
+        self.assertEqual(wanted - named, set())
+        for name in named - wanted:
+            places = [place for base in (ROOT, ROOT / "kschat") for place in base.glob(name.removesuffix("/"))]
+            self.assertTrue(places or name == "compat_*.py", name)
+
+    def test_each_package_s_docstring_names_its_modules(self) -> None:
+        for top in ("kschat", "attack", "chaos", "fuzz", "bench"):
+            for init in (ROOT / top).rglob("__init__.py"):
+                named = set(re.findall(r"``(\w+)/?``", ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""))
+                for path in init.parent.iterdir():
+                    is_module = path.suffix == ".py" or (path / "__init__.py").exists()
+                    if is_module and not path.name.startswith("__"):
+                        self.assertIn(path.stem, named, str(init.relative_to(ROOT)))

@@ -16,7 +16,7 @@ class GarbageTests(SynchronousTestCase):
         self.looks: list[float] = []
         self.takes = 0.001
         self.young = 0
-        self.patch(garbage, "_looks", lambda: self.young)
+        self.patch(garbage, "_young_collections", lambda: self.young)
         self.service = Garbage(self.clock, lambda: self.connections, self.look)
         self.service.startService()
 

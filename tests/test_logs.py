@@ -16,11 +16,12 @@ from typing import Any
 
 from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.logs import DEFAULT_FILE, DaemonLog, LogFile, make_log
+from kschat.logs import DEFAULT_FILE, FORMATS, LEVELS, DaemonLog, LogFile, make_log
 from kschat.settings import SETTINGS
 from kschat.tap import Options
+from tests.support.needs import require_program
 from tests.test_tap import PATIENCE, ROOT, SECRET, TWISTD, ProcessTestCase, environment, first_match
 
 
@@ -116,7 +117,18 @@ class Files(SynchronousTestCase):
             file.write(text)
         self.assertEqual(self.there(), {"k.log": "first\nsecond\nthird\n"})
 
-    def test_one_that_was_moved_away_is_begun_anew(self) -> None:
+    def test_where_no_file_could_be_opened_it_tries_again_and_uses_its_name(self) -> None:
+        file = self.file(size=8)
+        file.write("first\n")
+        patch = self.patch(LogFile, "_open", lambda _: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        file.write("second\n")
+        patch.restore()
+        for text in ("third\n", "fourth\n", "fifth\n"):
+            file.write(text)
+        self.assertEqual(self.there()["k.log"], "fifth\n")
+        self.assertEqual("".join(self.there().values()).count("\n"), 5)
+
+    def test_a_file_that_was_moved_away_is_replaced(self) -> None:
         file = self.file()
         file.write("old\n")
         self.path.rename(self.directory / "moved")
@@ -141,7 +153,7 @@ class Files(SynchronousTestCase):
         file.write("new\n")
         self.assertEqual(self.there(), {"k.log": "new\n", "k.log.1": "old\n"})
 
-    def test_one_that_cannot_be_begun_leaves_the_one_that_is_open(self) -> None:
+    def test_if_no_new_file_can_be_opened_the_log_continues_in_the_old_one(self) -> None:
         file = self.file()
         shutil.move(self.path, self.directory / "moved")
         self.path.mkdir()
@@ -161,7 +173,7 @@ class Choosing(SynchronousTestCase):
         self.assertIsNone(self.made(logger="somebody.else", nodaemon=True))
         self.assertIsNone(self.made(logfile="-", nodaemon=False))
 
-    def test_in_the_foreground_it_is_the_standard_output_which_nobody_can_begin_anew(self) -> None:
+    def test_in_the_foreground_the_log_is_standard_output_which_has_no_other_file(self) -> None:
         for options in ({"nodaemon": True}, {"nodaemon": True, "logfile": "-"}, {"debug": True}):
             log = self.made(**options)
             assert log is not None
@@ -176,6 +188,10 @@ class Choosing(SynchronousTestCase):
             log: Any = self.made(**options)
             self.addCleanup(log._output.close)
         self.assertEqual({path.name for path in directory.iterdir()}, {DEFAULT_FILE, "named.log"})
+
+    def test_the_settings_have_the_levels_and_formats_that_there_are(self) -> None:
+        choices = [SETTINGS[name].about.choices for name in ("log_level", "log_format")]
+        self.assertEqual(choices, [LEVELS, FORMATS])
 
     def test_twistd_s_own_size_is_the_default(self) -> None:
         self.assertEqual(SETTINGS["log_rotate"].default, 1_000_000)
@@ -231,8 +247,7 @@ class Processes(ProcessTestCase):
         return found
 
     def test_after_logrotate_lines_go_to_the_new_file_whether_the_plugin_or_the_tac_was_started(self) -> None:
-        if shutil.which("logrotate") is None and not Path("/usr/sbin/logrotate").exists():
-            raise SkipTest("needs Debian's logrotate")
+        logrotate = require_program("logrotate")
         for how in (("kschat",), ("-y", str(ROOT / "kschat.tac"))):
             pid = self.begun(how=how, KSCHAT_LOG_ROTATE="0")
             log, moved = self.directory / "k.log", self.directory / "k.log.1"
@@ -244,12 +259,12 @@ class Processes(ProcessTestCase):
             config.chmod(0o644)
             state = self.directory.absolute() / "state"
             subprocess.run(
-                ["/usr/sbin/logrotate", "--force", f"--state={state}", str(config.absolute())],
+                [logrotate, "--force", f"--state={state}", str(config.absolute())],
                 check=True,
                 timeout=PATIENCE,
                 capture_output=True,
             )
-            self.eventually(lambda log=log: log.exists() and "was moved away, and was begun anew" in log.read_text())
+            self.eventually(lambda log=log: log.exists() and "was moved away; a new file was opened" in log.read_text())
             self.assertEqual(moved.stat().st_ino, first)
             self.assertEqual(self.written_to(pid), {log.stat().st_ino})
             self.end(pid)

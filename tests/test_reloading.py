@@ -28,9 +28,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat.tokens import TokenError, Verifier
 from kschat.front.endpoints import server_endpoint, tls_of
-from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
+from kschat.hooks.signing import Signer, read_secrets
+from kschat.reloading import Reloading, certificate_part, hooks_secret_part, keys_part, with_absolute_paths
 from kschat.settings import SETTINGS, Config, ConfigError, read_keys
-from kschat.tap import ReloadSignal, make_service
+from kschat.tap import make_service
 from tests.support.certificates import Authority
 from tests.test_tap import PATIENCE, ROOT, TWISTD, ProcessTestCase, environment, first_match
 
@@ -98,14 +99,30 @@ class TestParts(SynchronousTestCase):
         path.write_text(NEW)
         self.assertIn("give peer_secret, or restart all daemons", self.lines(reloading)[0])
 
+    def test_the_secrets_of_hooks(self) -> None:
+        old, new = ("whsec_" + letter * 32 for letter in "ab")
+        path = self.file("hooks", old)
+        signer = Signer(read_secrets(str(path)))
+        reloading = Reloading(hooks_secret_part(str(path), signer))
+        before = signer.headers("a", 1, b"")
+        path.write_text(f"{new}\n{old}\n")
+        self.assertEqual(["hooks_secret_file was read again: 2 secrets"], self.lines(reloading))
+        signed = signer.headers("a", 1, b"")
+        self.assertTrue(signed[b"webhook-signature"].endswith(before[b"webhook-signature"]))
+        path.write_text("whsec_no")
+        (line,) = self.lines(reloading)
+        self.assertIn("was not read again: a secret ", line)
+        self.assertEqual(signed, signer.headers("a", 1, b""))
+
     def test_where_there_is_no_file_it_says_so(self) -> None:
         config = Config(secret=OLD)
         reloading = Reloading(keys_part(config, Verifier(read_keys(config), config.algorithms, time.time)))
         self.assertEqual(len(self.lines(reloading)), 1)
 
     def test_paths_are_those_of_the_start(self) -> None:
-        config = with_absolute_paths(Config(secret_file="secret"))
+        config = with_absolute_paths(Config(secret_file="secret", hooks_secret_file="hooks"))
         self.assertEqual(config.secret_file, str(Path("secret").absolute()))
+        self.assertEqual(config.hooks_secret_file, str(Path("hooks").absolute()))
 
     def test_one_that_fails_keeps_no_other_from_being_read(self) -> None:
         def fails() -> str:
@@ -251,28 +268,6 @@ class TestSettings(SynchronousTestCase):
         self.assertFalse(front.polls.has_room("b"))
         self.lines(drain_notice=3.0)
         self.assertEqual(self.daemon.drain_notice, 3)
-
-
-class TestSignal(SynchronousTestCase):
-    def test_it_is_taken_where_it_was_ignored_and_left_to_whoever_handles_it(self) -> None:
-        reactor: Any = mock.Mock()
-        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
-
-        def reload() -> None:
-            """Is not called."""
-
-        def other(*_: object) -> None:
-            """Somebody else's."""
-
-        for before in (signal.SIG_DFL, signal.SIG_IGN):
-            signal.signal(signal.SIGHUP, before)
-            ReloadSignal(reactor, reload).privilegedStartService()
-            signal.raise_signal(signal.SIGHUP)
-            reactor.callFromThread.assert_called_once_with(reload)
-            reactor.reset_mock()
-        signal.signal(signal.SIGHUP, other)
-        ReloadSignal(reactor, reload).privilegedStartService()
-        self.assertIs(signal.getsignal(signal.SIGHUP), other)
 
 
 class Published(BaseHTTPRequestHandler):

@@ -24,8 +24,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat import tap
 from kschat.cli.options import Options as PlainOptions
 from kschat.front.descriptors import RESERVED
+from kschat.process import IGNORED, DemoNotice, StartNotice
 from kschat.settings import SETTINGS, Config, ConfigError
-from kschat.tap import IGNORED, CleanExit, DemoNotice, Options, make_service, makeService
+from kschat.tap import Options, make_service, makeService
 from tests.front.wires import Wire
 
 ROOT = Path(__file__).parent.parent
@@ -173,7 +174,7 @@ class TestRunning(ProcessTestCase):
         with urllib.request.urlopen(f"{url}?uid=1&rid=2", timeout=PATIENCE) as answer:
             self.assertIn(b"demo", answer.read())
         with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
-            self.assertEqual([b'kschat_up{part="store"} 1.0'], re.findall(rb"(?m)^kschat_up\S+ \S+", answer.read()))
+            self.assertEqual([b'kschat_up{part="store"} 1.0'], re.findall(rb"(?m)^kschat_up\{\S+ \S+", answer.read()))
         with urllib.request.urlopen(f"{url}readyz", timeout=PATIENCE) as answer:
             said = {"status": "ready", "router": "none", "store": "up", "bus": "none"}
             self.assertEqual(json.load(answer), said)
@@ -200,7 +201,7 @@ class TestRunning(ProcessTestCase):
         error = self.assertRaises(ConfigError, wanted, 180)
         self.assertIn("max_connections: this process may open no more than 180 files", str(error))
         with capturedLogs() as logged:
-            tap.StartNotice("lowered").startService()
+            StartNotice("lowered").startService()
         self.assertEqual(formatEvent(logged[0]), "lowered")
 
     def test_a_demo_says_in_the_log_that_it_is_one(self):
@@ -357,46 +358,3 @@ class TestMakeService(SynchronousTestCase):
         for port in (8080, 8081):
             make_service(Config(secret=SECRET, store="memory", listen=f"tcp:{port}"), reactor).startService()
         self.assertEqual([port for port, *_ in reactor.tcpServers], [8080, 8081])
-
-
-class StoppableReactor(MemoryReactorClock):
-    """Counts how often it was stopped."""
-
-    stops = 0
-
-    def stop(self) -> None:
-        self.stops += 1
-
-    def callFromThread(self, function) -> None:
-        function()
-
-
-class TestCleanExit(SynchronousTestCase):
-    """Signals stop the reactor; the second one hurries, and the third is the system's own."""
-
-    def started(self):
-        self.hurries = 0
-        reactor = StoppableReactor()
-        for number in (signal.SIGTERM, signal.SIGINT, *IGNORED):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
-        CleanExit(reactor, self.hurry).privilegedStartService()
-        # A MemoryReactor keeps what callWhenRunning was told and calls it when it runs.
-        for function, arguments, keywords in reactor.whenRunningHooks:
-            function(*arguments, **keywords)
-        return reactor
-
-    def hurry(self) -> None:
-        self.hurries += 1
-
-    def test_ctrl_c_does_not_wait(self):
-        reactor = self.started()
-        signal.raise_signal(signal.SIGINT)
-        self.assertEqual((reactor.stops, self.hurries), (1, 1))
-
-    def test_the_first_signal_stops_the_reactor_the_second_hurries_and_the_third_is_not_caught(self):
-        reactor = self.started()
-        signal.raise_signal(signal.SIGTERM)
-        self.assertEqual((reactor.stops, self.hurries), (1, 0))
-        signal.raise_signal(signal.SIGTERM)
-        self.assertEqual((reactor.stops, self.hurries), (1, 1))
-        self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)

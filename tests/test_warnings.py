@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat import tap
 from kschat.cli.command import main
 from kschat.cli.warnings import warnings_of
+from kschat.process import StartNotice
 from kschat.settings import load
 from kschat.settings.weak_secrets import weakness
 from tests.support.certificates import Authority
@@ -115,6 +116,17 @@ class TestWarnings(SynchronousTestCase):
             (said,) = self.warned({"KSCHAT_SECRET": SECRET}, listen=listen)
             self.assertTrue(said.startswith("listen: other users of this machine can read"), said)
 
+    def test_what_a_back_end_is_asked_and_who_can_sign_for_the_daemon(self) -> None:
+        for mode, url, words in (
+            (0o600, "https://app.example.org/", []),
+            (0o600, "http://127.0.0.1:9300/", []),
+            (0o600, "http://backend:9300/", ["ask_url: whoever is between this machine and your back end can read"]),
+            (0o644, "https://app.example.org/", ["hooks_secret_file: other users of this machine can read"]),
+        ):
+            path = self.file("hooks", "whsec_" + "a" * 32, mode)
+            said = self.warned({"KSCHAT_SECRET": SECRET}, ask_url=url, hooks_secret_file=path)
+            self.assertEqual([True] * len(said), [one.startswith(word) for one, word in zip(said, words, strict=True)])
+
     def test_a_database(self) -> None:
         path = self.file("kschat.db", "", 0o644)
         self.file("kschat.db-wal", "", 0o640)
@@ -153,9 +165,10 @@ class TestWarnings(SynchronousTestCase):
 
     def test_check_config_says_them_and_succeeds(self) -> None:
         path = self.file("secret", "secret" * 6, 0o644)
-        output, errors, unused = io.StringIO(), io.StringIO(), mock.Mock()
+        output, errors = io.StringIO(), io.StringIO()
+        unused = dict.fromkeys(("connect", "tell_redis", "revoke_in_redis", "tools"), mock.Mock())
         arguments = ["check-config", "--secret-file", path]
-        self.assertEqual(main(arguments, {}, lambda: 0.0, output, errors, unused, unused, unused, unused), 0)
+        self.assertEqual(main(arguments, {}, lambda: 0.0, output=output, errors=errors, **unused), 0)
         first, second = errors.getvalue().splitlines()
         self.assertTrue(first.startswith("kschat: warning: secret_file: the secret is easily guessed"), first)
         self.assertTrue(second.startswith("kschat: warning: secret_file: other users of this machine can read"), second)
@@ -168,7 +181,7 @@ class TestWarnings(SynchronousTestCase):
             options = tap.Options()
             options.parseOptions(["--secret-file", path])
             whole: Any = tap.makeService(options)
-        notices = [service for service in whole if isinstance(service, tap.StartNotice)]
+        notices = [service for service in whole if isinstance(service, StartNotice)]
         with capturedLogs() as events:
             for notice in notices:
                 notice.startService()

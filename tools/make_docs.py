@@ -1,4 +1,4 @@
-"""Writes into docs/ what is made from elsewhere: settings, commands, and the proxies' configurations of deploy/.
+"""Writes the generated parts of docs/: settings, commands, and the proxies' configurations of deploy/.
 
 A page has two markers around each: ``<!-- made by `make docs` from PATH -->`` and ``<!-- end of PATH -->``. Also writes
 the man pages and the completion in deploy/.
@@ -14,7 +14,7 @@ from kschat.settings import settings_table
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs"
 
-#: What is made otherwise than by showing the file as it is.
+#: Sources that are not shown as they are.
 MADE = {"kschat/settings/model.py": settings_table, "kschat/cli/definitions.py": reference}
 
 BETWEEN = re.compile(

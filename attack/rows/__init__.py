@@ -7,7 +7,7 @@
 - ``rates``: amplifiers, and what is limited by rates.
 - ``reads``: small requests that make much work in a store.
 - ``tls``: handshakes of TLS.
-- ``beside``: the HTTP API, the ports of operators and of other daemons, and the broker.
+- ``beside``: the HTTP API, the ports for operators and for other daemons, and the broker.
 - ``probes``: single requests whose answer is the result.
 """
 

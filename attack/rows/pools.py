@@ -29,6 +29,7 @@ def half_sessions(attack: Attack) -> None:
             sid = session(link, "EIO=4&transport=polling")
             link.sendall(half(f"{POLL}&sid={sid}") + b"x" * 880_000)
             attack.kept.append(link)
+            attack.answers["rounds"] += 1
         except OSError as error:
             attack.count(error)
     attack.wait()
@@ -43,6 +44,7 @@ def half_messages(attack: Attack) -> None:
             client = attack.joined(f"{attack.user}h{number}", reads=False)
             client.socket.sendall(frame(b"4" + b"x" * 999_000)[:-10])
             attack.kept.append(client)
+            attack.answers["rounds"] += 1
         except OSError as error:
             attack.count(error)
     attack.wait()
@@ -56,14 +58,14 @@ def own_sockets(attack: Attack) -> None:
 
 
 def refused_large(attack: Attack) -> None:
-    """Answers of 900 kB are asked for and not read, on a hundred own sockets."""
+    """Carbons of 900 kB to a hundred own sockets that do not read."""
     attack.kept += attack.many(100, lambda number: attack.user, reads=False, receive_buffer=4096, query="&carbons=1")
     sender = attack.user
     attack.flood(lambda: attack.joined(sender, query="&carbons=1"), lambda link: send(sender, "nobody", "x" * 900_000))
 
 
 def polls_unread(attack: Attack) -> None:
-    """Polling sessions of one user that never ask for what they are sent."""
+    """Polling sessions of one user that never send a GET."""
     while attack.on and len(attack.kept) < 60:
         try:
             link = attack.connect()
@@ -78,7 +80,7 @@ def polls_unread(attack: Attack) -> None:
 
 
 def probes_overlapping(attack: Attack) -> None:
-    """Sessions by polling, each offered several WebSockets which then say nothing."""
+    """Polling sessions, each with several WebSockets that probe and then send nothing."""
 
     def once() -> None:
         with attack.connect() as link:
@@ -135,19 +137,19 @@ ROWS = (
     _row("polls-addresses", "polling sessions of 200 addresses", opened(request(POLL), 200), "200"),
     _row("connections", "connections that say nothing", opened(b""), "connections"),
     _row("connections-addresses", "the same of 200 addresses", opened(b"", 200), "connections"),
-    _row("websockets", "WebSockets that do not join, of 50 addresses", opened(WEBSOCKET, 50)),
+    _row("websockets", "WebSockets that do not join, of 50 addresses", opened(WEBSOCKET, 50), "101"),
     _row("half-page", "half-sent POSTs to the page", opened(half("/")), "405"),
     _row("half-nothing", "half-sent POSTs to nothing", opened(half("/nothing")), "404"),
-    _row("half-static", "half-sent POSTs to a file", opened(half("/static/x"))),
+    _row("half-static", "half-sent POSTs to a file", opened(half("/static/x")), "405"),
     _row("half-engine", "half-sent POSTs of sessions that are not there", opened(half(f"{POLL}&sid=x")), "400"),
     _row("half-sessions", "half-sent POSTs of polling sessions", half_sessions),
     _row("half-messages", "half-sent messages of joined sockets", half_messages),
     _row("own-sockets", "4 MB to 100 own sockets that do not read", own_sockets, "ER 4"),
-    _row("own-sockets-carbons", "messages of 900 kB, and carbons to 100 own sockets", refused_large),
+    _row("own-sockets-carbons", "messages of 900 kB, and carbons to 100 own sockets", refused_large, "ER 4"),
     Row(
         name="own-polls",
         kind="pools",
-        what="4 MB to 60 own sessions that poll, and do not",
+        what="4 MB to 60 own polling sessions that send no GET",
         attack=polls_unread,
         connections=1,
         # A session without requests ends when its heartbeat is missing.
@@ -155,7 +157,7 @@ ROWS = (
         answers=("ER 4",),
     ),
     _row("upgrades-overlapping", "sessions that are offered several WebSockets", probes_overlapping, connections=3),
-    _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, connections=3),
+    _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, "400", connections=3),
     *(
         Row(
             name=f"users-large-{store}",
@@ -174,6 +176,7 @@ ROWS = (
         attack=opened(half("/"), 50),
         connections=1,
         descriptors=1024,
+        answers=("405",),
     ),
     Row(
         name="connections-descriptors",
@@ -182,6 +185,7 @@ ROWS = (
         attack=opened(b"", 200),
         connections=1,
         descriptors=1024,
+        answers=("connections",),
     ),
     _row("refused-1.0", "wrong requests, a connection each", opened(b"GET /socket.io/ HTTP/1.0\r\n\r\n"), "400"),
 )

@@ -53,11 +53,12 @@ def foreign_origin(attack: Attack) -> None:
 
 
 def escapes(attack: Attack) -> None:
-    """A user whose name holds what a terminal obeys."""
+    """User ids with control characters for terminals."""
     for name in ("a\x1b[31mb", "a\0b"):
         try:
             client = Client(attack.port, source=SOURCE, user=quote(name), subject=name, join=True)
             client.socket.sendall(event("Nonsense", {}))
+            attack.answers["joined"] += 1
         except OSError as error:
             attack.count(error)
 
@@ -109,7 +110,7 @@ ROWS = (
         *(f"{path} 404" for path in ("/metrics", "/metrics/", "/%6detrics", "//metrics", "/healthz", "/readyz")),
         settings={"ops_listen": "tcp:0:interface=127.0.0.1"},
     ),
-    _row("server-version", "what answers tell of the server", versions, "tells nothing"),
+    _row("server-version", "what answers reveal about the server", versions, "tells nothing"),
     _row("dns-rebinding", "the demo's page by another Host", rebinding, "no token", settings={"demo": True}),
     _row("foreign-origin", "another origin's page", foreign_origin, "not allowed"),
     _row(
@@ -134,10 +135,17 @@ ROWS = (
     ),
     _row(
         "weak-secret",
-        "a secret that is guessed, and given on the command line",
+        "a secret that is easily guessed, on the command line",
         versions,
         settings={"secret": "secret" * 8},
         log_has=(b"easily guessed", b"in the list of processes"),
     ),
-    _row("log-escapes", "ESC and NUL in a user's id", escapes, clean_log=(b"\x1b", b"\0")),
+    _row(
+        "log-escapes",
+        "ESC and NUL in a user's id",
+        escapes,
+        "joined",
+        clean_log=(b"\x1b", b"\0"),
+        log_has=(b"joined from",),
+    ),
 )

@@ -98,7 +98,7 @@ def room_sends(attack: Attack) -> None:
 
 
 def renewals(attack: Attack) -> None:
-    """A socket that watches itself, and is told of its own comings."""
+    """A user who watches its own presence, and connects again and again."""
     client = attack.joined()
     client.socket.sendall(event("Presence", {"ids": [attack.user]}, ack=1))
     attack.again(lambda: attack.joined(reads=False).socket.close())
@@ -116,7 +116,7 @@ ROWS = (
     _row("carbons", "carbons and receipts to 100 own sockets", carbons, "ER 4"),
     _row("presence-lists", "Presence of two lists of 500 ids in turn", presence, "ER 4"),
     _row("joins", "one user's sockets come and go", joins, connections=3),
-    _row("joins-users", "sockets of ever other users", joins_users, connections=3),
+    _row("joins-users", "sockets of a different user each time", joins_users, connections=3),
     _row("tokens", "tokens that are not valid", tokens, "join refused", "closed", connections=3),
     Row(
         name="handshakes",

@@ -51,7 +51,7 @@ def asks(user: str, request: Callable[[int], bytes], query: str = "") -> Callabl
 
 
 def backlog(attack: Attack) -> None:
-    """A backlog of 18 MB is begun by one new socket after the other."""
+    """One new socket after the other begins to read a backlog of 18 MB."""
 
     def once() -> None:
         client = attack.joined(VICTIM, reads=False, query="&recover=1")
@@ -82,7 +82,7 @@ def rows() -> tuple[Row, ...]:
             ("backlog", "a backlog of 18 MB by one socket after the other", large, backlog),
             (
                 "history-changing",
-                "History of ever other conversations",
+                "History of a different conversation each time",
                 None,
                 asks(WRITER, lambda n: event("History", {"pId": f"u{n}"}, ack=n)),
             ),

@@ -1,4 +1,4 @@
-"""TLS: handshakes, whole ones and such that are never finished, renegotiation, and small records."""
+"""TLS: complete and unfinished handshakes, renegotiation, and small records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def half_open(attack: Attack) -> None:
 
 
 def half_answered(attack: Attack) -> None:
-    """Handshakes of which the client's first message is whole, and nothing follows it."""
+    """Handshakes with a complete first message of the client, and nothing after it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 

@@ -42,7 +42,7 @@ def msgpack(value: dict[str, Any]) -> bytes:
 
 
 def packed(data: bytes) -> Callable[[Attack], None]:
-    """The same of a client with the msgpack parser that has joined."""
+    """``data`` again and again, from a joined client with the msgpack parser."""
 
     def attack(attack: Attack) -> None:
         def make() -> Client:
@@ -59,7 +59,7 @@ def packed(data: bytes) -> Callable[[Attack], None]:
 
 
 def of_msgpack(name: str, *arguments: object, number: int | None = None) -> bytes:
-    """An event."""
+    """An event in msgpack."""
     return msgpack(
         {"type": 2, "nsp": "/kschat", "data": [name, *arguments]} | ({} if number is None else {"id": number})
     )
@@ -76,6 +76,7 @@ def drips(attack: Attack) -> None:
                 client.socket.send(data[at : at + 1])
             except OSError as error:
                 attack.count(error)
+        attack.answers["rounds"] += 1
         at = (at + 1) % len(data)
 
 
@@ -106,7 +107,7 @@ ROWS = (
     _row("acks", "acks that answer nothing", flood(always(frame(b"43/kschat,[]") * 4000), join=True)),
     _row(
         "ack-numbers",
-        "acks of numbers that were never given, each another",
+        "acks of numbers that were never given, all different",
         flood(lambda client: b"".join(frame(b"43/kschat,%d[]" % n) for n in range(4000)), join=True),
     ),
     _row(
@@ -247,7 +248,7 @@ ROWS = (
     ),
     _row("frames-reserved", "reserved opcodes", flood(always(frame(b"", 11) * 8000)), answers=("closed 1002",)),
     _row("frames-close", "close frames", flood(always(frame(b"\x03\xe8", 8) * 8000))),
-    _row("frames-bad-utf8", "text that is no UTF-8", flood(always(frame(b"4\xff" * 50) * 500))),
+    _row("frames-bad-utf8", "text that is not UTF-8", flood(always(frame(b"4\xff" * 50) * 500))),
     _row("frames-drip", "a message by single bytes", drips, connections=1),
     _row(
         "frames-16k", "noops of 16 kB, which Autobahn reads", flood(always(frame(b"6" + b"x" * 16_300) * 20), join=True)
@@ -296,7 +297,7 @@ ROWS = (
     ),
     _row(
         "typing-changing",
-        "Typing to ever other users",
+        "Typing to a different user each time",
         flood(lambda c: b"".join(event("Typing", {"pId": f"u{n}"}) for n in range(2000)), join=True),
     ),
     _row(
@@ -306,7 +307,7 @@ ROWS = (
     ),
     _row(
         "blocks-many",
-        "Block of ever other users, and the list",
+        "Block of a different user each time, and the list",
         flood(
             lambda c: b"".join(event("Block", {"pId": f"b{n}"}, ack=n) + event("Blocked", ack=n) for n in range(1500)),
             join=True,
@@ -347,7 +348,7 @@ ROWS = (
     ),
     _row(
         "relay-sends",
-        "messages where none are kept",
+        "messages to a daemon without a store",
         flood(lambda c: send(c.user, "nobody") * 300, join=True),
         settings={"store": "none"},
         backend="redis",

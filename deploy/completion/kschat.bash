@@ -7,7 +7,7 @@ _kschat() {
       compopt -o default
       return
       ;;
-    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --moderates | --name | --rooms | --store | --timeout | --to | --user)
+    --api | --before | --cid | --expires | --from | --interval | --issued-before | --jti | --lines | --moderates | --name | --rooms | --store | --timeout | --to | --user | -b | -e | -f | -i | -j | -m | -n | -t | -u)
       return
       ;;
   esac

@@ -21,7 +21,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from kschat.api.keys import ApiKey
 from kschat.api.methods import METHODS, Api, Method
 from kschat.api.openapi import document
-from kschat.api.problems import ApiError, error_of
+from kschat.api.problems import TRY_AGAIN, ApiError, error_of
 from kschat.log_text import shown
 
 #: Requests that are answered at the same time.
@@ -82,7 +82,7 @@ class ApiResource(Resource):
             raise ApiError("not-allowed", f"The key lacks the scope {method.scope}.")
         try:
             data = request.content.read() if request.content is not None else b""
-            data.decode()  # what is handed on as it is (msg, args) is not looked at by the decoder
+            data.decode()  # msgspec does not check the text of a Raw: msg, args
             body = method.decode(data)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             self._audit(key, method, None, "invalid")
@@ -131,7 +131,7 @@ class ApiResource(Resource):
 
     def _refuse(self, request: Request, error: ApiError) -> None:
         problem = error.problem
-        if problem.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        if problem.status in TRY_AGAIN:
             request.setHeader(b"retry-after", b"1")
         _write(request, problem.status, b"application/problem+json", msgspec.json.encode(problem))
 
@@ -162,7 +162,7 @@ def _method(uri: bytes) -> Method | None:
 def _write(request: Request, status: int, kind: bytes, body: bytes) -> None:
     channel: object = request.channel
     if channel is None:
-        return  # whoever asked is gone
+        return  # the client is gone
     request.setResponseCode(status)
     request.setHeader(b"content-type", kind)
     request.setHeader(b"cache-control", b"no-store")

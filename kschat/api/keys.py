@@ -81,17 +81,7 @@ class ApiKeys:
     @classmethod
     def read(cls, path: str) -> ApiKeys:
         """The keys in a file. Raises OSError, or ValueError with one sentence that shows no key."""
-        try:
-            tables = tomllib.loads(Path(path).read_text("utf-8"))
-        except UnicodeDecodeError:
-            raise ValueError("it is not UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
-            # The error's own text may show a piece of the file.
-            found = re.search(r"at line \d+", str(error))
-            raise ValueError(f"it is not TOML{f' ({found[0]})' if found else ''}") from None
-        if not 0 < len(tables) <= MAX_API_KEYS:
-            raise ValueError(f"it has {len(tables)} keys, and may have 1 to {MAX_API_KEYS}")
-        return cls(tuple(_key(name, table) for name, table in tables.items()))
+        return cls(tuple(key for key, _ in _read(path)))
 
     def use(self, others: ApiKeys) -> None:
         """Those of ``others`` count from now on."""
@@ -111,7 +101,27 @@ class ApiKeys:
         return found
 
 
-def _key(name: str, table: object) -> ApiKey:
+def key_in(path: str, scope: str) -> str | None:
+    """The first key with a scope that a file holds in clear; None if there is none. Raises as ``ApiKeys.read``."""
+    return next((text for key, text in _read(path) if text and key.may(scope)), None)
+
+
+def _read(path: str) -> list[tuple[ApiKey, str]]:
+    """Each key of a file, and its text; "" where the file has the digest alone."""
+    try:
+        tables = tomllib.loads(Path(path).read_text("utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        # The error's own text may show a piece of the file.
+        found = re.search(r"at line \d+", str(error))
+        raise ValueError(f"it is not TOML{f' ({found[0]})' if found else ''}") from None
+    if not 0 < len(tables) <= MAX_API_KEYS:
+        raise ValueError(f"it has {len(tables)} keys, and may have 1 to {MAX_API_KEYS}")
+    return [_key(name, table) for name, table in tables.items()]
+
+
+def _key(name: str, table: object) -> tuple[ApiKey, str]:
     try:
         entry = msgspec.convert(table, _Entry)
     except msgspec.ValidationError as error:
@@ -131,4 +141,5 @@ def _key(name: str, table: object) -> ApiKey:
     if not 0 <= entry.max_room <= 100_000:
         raise ValueError(f"[{name}]: max_room is not 0 to 100000")
     digest = bytes.fromhex(entry.sha256) if entry.sha256 else hashlib.sha256(entry.key.encode()).digest()
-    return ApiKey(name=name, digest=digest, scopes=frozenset(entry.scopes), sender=sender, max_room=entry.max_room)
+    key = ApiKey(name=name, digest=digest, scopes=frozenset(entry.scopes), sender=sender, max_room=entry.max_room)
+    return key, entry.key

@@ -15,13 +15,13 @@ from kschat.chat.message import Error, Refused
 PROBLEMS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "invalid": (HTTPStatus.BAD_REQUEST, "The request is not valid"),
     "unauthorized": (HTTPStatus.UNAUTHORIZED, "There is no valid key"),
-    "not-allowed": (HTTPStatus.FORBIDDEN, "It is not allowed"),
+    "not-allowed": (HTTPStatus.FORBIDDEN, "Not allowed"),
     "not-found": (HTTPStatus.NOT_FOUND, "There is no such operation"),
     "no-message": (HTTPStatus.NOT_FOUND, "There is no such message"),
     "method": (HTTPStatus.METHOD_NOT_ALLOWED, "The method is not allowed"),
-    "full": (HTTPStatus.CONFLICT, "There is as much as there may be"),
-    "too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "It is too large"),
-    "too-many": (HTTPStatus.TOO_MANY_REQUESTS, "There are too many"),
+    "full": (HTTPStatus.CONFLICT, "A limit is reached"),
+    "too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large"),
+    "too-many": (HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"),
     "busy": (HTTPStatus.SERVICE_UNAVAILABLE, "The daemon is busy"),
     "no-store": (HTTPStatus.SERVICE_UNAVAILABLE, "The store is not available"),
     "no-broker": (HTTPStatus.SERVICE_UNAVAILABLE, "The broker is not available"),
@@ -29,8 +29,14 @@ PROBLEMS: Final[dict[str, tuple[HTTPStatus, str]]] = {
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong"),
 }
 
+#: Statuses of requests that may succeed later.
+TRY_AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
 #: What the types begin with.
 TYPE: Final = "urn:kschat:"
+
+#: Types of requests that may succeed later.
+TEMPORARY: Final = frozenset(TYPE + name for name, (status, _) in PROBLEMS.items() if status in TRY_AGAIN)
 
 _OF_ERROR: Final = {
     Error.INVALID: "invalid",
@@ -65,7 +71,7 @@ class ApiError(Exception):
 
 
 def error_of(failure: Failure) -> ApiError | None:
-    """What a failure means to a client; None if nobody foresaw it."""
+    """What a failure means to a client; None if it is a bug."""
     error = failure.value
     if isinstance(error, ApiError):
         return error
@@ -76,7 +82,7 @@ def error_of(failure: Failure) -> ApiError | None:
     if isinstance(error, RoomFull):
         return ApiError("full", "The room is full.")
     if isinstance(error, TooManyRooms):
-        return ApiError("full", "The user is in as many rooms as a user may be.")
+        return ApiError("full", "The user is in as many rooms as are allowed.")
     if isinstance(error, RevocationsFull):
-        return ApiError("full", "There are as many revocations as can be kept.")
+        return ApiError("full", "The list of revocations is full.")
     return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from itertools import compress, islice
 from secrets import token_urlsafe
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from kschat.backends.kinds import StoreKind
 from kschat.backends.memory_index import BY_NUMBER, IndexedMessage, MemoryConversation, MemoryInbox
-from kschat.chat.changes import changed, is_update, update_of, with_text, without_reaction, without_text
+from kschat.chat.changes import changed, update_of, with_text, without_reaction, without_text
 from kschat.chat.clocks import WallClock
 from kschat.chat.conversations import is_room, pair_key
 from kschat.chat.interfaces import (
@@ -306,6 +306,7 @@ class MemoryStore:
         return succeed(Blocks(frozenset(peer for peer in peers if peer in mine), blockers))
 
     def erase(self, user: str) -> Deferred[int]:
+        """See ``IStore``. It is done in one turn of the reactor, which looks through the user's messages and rooms."""
         for thread in [one for one in self._threads_of.get(user, ()) if one.is_room]:
             self._remove(thread, user)
         erased = self._erase_messages(user)
@@ -320,29 +321,30 @@ class MemoryStore:
 
     def _erase_messages(self, user: str) -> int:
         """Delete the messages from and to a user, and take the user out of the places of others."""
-        threads: dict[MemoryConversation, tuple[Iterator[IndexedMessage], deque[IndexedMessage]]] = {}
-        order: deque[MemoryConversation] = deque()
-        numbers: deque[int] = deque()
-        erased = 0
-        # A conversation stands in ``_order`` once a message.
-        for thread in self._order:
-            if thread not in threads:
-                threads[thread] = (iter(thread.kept), deque())
-            one = next(threads[thread][0])
-            message = one.stored.message
-            if user in (message.sender, message.recipient):
-                erased += 1
-                self._erase(one.stored)
-            else:
-                threads[thread][1].append(self._without(one, user))
-                order.append(thread)
-                numbers.append(one.number)
-        self._order, self._numbers = order, numbers
-        for thread, (_, kept) in threads.items():
+        inbox = self._inboxes.get(user)
+        # Whoever has left a room may still have messages in it.
+        threads = [*self._threads_of.get(user, ()), *self._rooms.values(), self._updates]
+        placed = set() if inbox is None else {message.mid for message in inbox.kept if message is not None}
+        gone: set[int] = set()
+        for thread in threads:
+            kept: deque[IndexedMessage] = deque()
+            for one in thread.kept:
+                message = one.stored.message
+                if user in (message.sender, message.recipient):
+                    gone.add(one.number)
+                    self._erase(one.stored)
+                elif message.extra is not None or message.mid in placed:
+                    kept.append(self._without(one, user))
+                else:
+                    kept.append(one)
             thread.kept = kept
             if not kept:
                 self._drop_if_idle(thread)
-        return erased
+        if gone:
+            stay = [number not in gone for number in self._numbers]
+            self._order = deque(compress(self._order, stay))
+            self._numbers = deque(compress(self._numbers, stay))
+        return len(gone)
 
     def _erase(self, stored: Stored) -> None:
         self._bytes -= _size(stored)
@@ -357,15 +359,16 @@ class MemoryStore:
     def _without(self, one: IndexedMessage, user: str) -> IndexedMessage:
         """A message without the place of a user in it, and without the user's reaction."""
         before = one.stored
-        places = tuple(place for place in before.places if place[0] != user)
-        message = before.message if is_update(before.message) else without_reaction(before.message, user)
+        places = tuple([place for place in before.places if place[0] != user])
+        message = without_reaction(before.message, user)
         if len(places) == len(before.places) and message is before.message:
             return one
         stored = msgspec.structs.replace(before, places=places, message=message)
-        self._bytes += _size(stored) - _size(before)
-        for name, offset in places:
-            inbox = self._inboxes[name]
-            inbox.kept[offset - inbox.first] = message
+        self._bytes -= PLACE * (len(before.places) - len(places))
+        if message is not before.message:
+            for name, offset in places:
+                inbox = self._inboxes[name]
+                inbox.kept[offset - inbox.first] = message
         if stored.message.cid is not None:
             self._known[(stored.message.sender, stored.message.cid)] = stored
         return msgspec.structs.replace(one, stored=stored)

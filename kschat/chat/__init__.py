@@ -10,10 +10,20 @@
 - ``outgoing``     the JSON of what the server sends; each message is encoded once
 - ``keys``         the keys that tokens are verified with, parsed once
 - ``tokens``       JWT -> ``Identity``
+- ``names``        the claim ``data.name``
+- ``recipients``   the claim ``data.to``
+- ``authentication``  ``Authenticator``: a token becomes an identity
+- ``expiry``       warns and ends sockets whose tokens expire
+- ``revocation``   which tokens are revoked; ``revoker`` refuses them and ends their sockets
 - ``connect_request``  token and options of a client that connects
 - ``context``      ``ChatContext``: the parts of a chat, built once, given to its commands
 - ``application``  ``Chat``: sockets connect and disconnect; passes events to their commands
 - ``commands``     the table of events, one entry per event
+- ``limiter``      ``Limiter``: how much sockets and users may do
+- ``quotas``       ``Quotas``: how much a user may have in the store
+- ``reads``        ``ReadQueue``: requests to the store, users in rotation
+- ``blocks``       who blocks whom, for what is not stored
+- ``lines``        the line of a message in a list of conversations
 - ``stream``       ``DeliveryStream``: an inbox on its way to a socket, in order and each message once; no I/O
 - ``inflight``     ``InFlightWindow``: what was written to a socket, and whether its client has it
 - ``session``      ``ChatSession``: a socket of a user, and the I/O of its stream
@@ -23,15 +33,17 @@
 - ``editing``      who may edit, delete, and react
 - ``replies``      the receivers of the pipeline's answers: a socket, or a Deferred
 - ``delivery``     the pipeline: one batch per turn of the reactor, stored, routed, acknowledged
+- ``approvals``    what users send, until the operator's back end has allowed it
 - ``ingest``       stores messages from servers without a store
 - ``catchup``      reads missed messages from the store, and republishes to other daemons
 - ``hub``          the users of this daemon; encodes once, writes to each socket
+- ``copies``       spreads writes to many sockets over turns of the reactor
 - ``admission``    connects and disconnects sockets
 - ``cluster_commands``  the commands that daemons send each other
 - ``notifier``     sends cluster commands to a user's sockets on all daemons
 - ``operations``   the operations that need no socket, also for other daemons
-- ``inquiries``    asks all daemons for something, and gathers their answers
-- ``reporter``     says how this daemon is
+- ``inquiries``    asks other daemons, and gathers their answers
+- ``reporter``     the status of this daemon, for operators
 - ``write_behind`` buffers cursors and last seen until they are written to the store
 - ``cursors``      requests cursors that other daemons have buffered when a socket connects
 - ``presence``     reports presence changes to the sockets that watch them

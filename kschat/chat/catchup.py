@@ -164,12 +164,11 @@ class CatchUp:
                 batch = []
                 behind = set()
                 for (user, offset), page in zip(users.items(), found, strict=True):
-                    for entry in page.entries:
-                        if entry.message.extra is None:
-                            batch.append(Stored(entry.message, ((user, entry.offset),)))
-                        else:
-                            # No router carries updates, nor what was changed by one.
-                            self._hint((user,))
+                    carried = [entry for entry in page.entries if entry.message.extra is None]
+                    batch += [Stored(entry.message, ((user, entry.offset),)) for entry in carried]
+                    if len(carried) < len(page.entries):
+                        # No router carries updates, nor what was changed by one.
+                        self._hint((user,))
                     if offset > page.ceiling:
                         # It is read from the server that was written to before the last failover.
                         self._store.is_outdated(offset)

@@ -59,7 +59,7 @@ def peer_of(message: Message, user: str) -> str:
 def changed(target: Message, update: Message) -> Message | Error:
     """The message ``target`` after an update.
 
-    Who may make it was looked at before. What can't change any more may have changed since then.
+    The caller has checked that its sender may make it. The message may have been changed since then.
 
     Returns:
         The message; ``target`` itself if it is so already. INVALID for an edit of, or a reaction to, what was deleted;
@@ -88,8 +88,10 @@ def changed(target: Message, update: Message) -> Message | Error:
 
 
 def without_reaction(message: Message, user: str) -> Message:
-    """A message without what ``user`` has reacted; the message itself if that is nothing."""
-    now = changes_of(message)
+    """A message without the reaction of ``user``; the message itself if it has none, as an update."""
+    now = message.extra
+    if not isinstance(now, Changes):
+        return message
     reactions = tuple([one for one in now.reactions if one[0] != user])
     if len(reactions) == len(now.reactions):
         return message

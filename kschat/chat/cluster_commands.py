@@ -47,12 +47,22 @@ class Carbon(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
     body: bytes
     attachments: tuple[bytes, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """The bytes that each socket is written."""
+        return len(self.body) + sum(map(len, self.attachments))
+
 
 class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
     """An event for every socket: the JSON array of its name and arguments, and what placeholders in it refer to."""
 
     body: bytes
     attachments: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes that each socket is written."""
+        return len(self.body) + sum(map(len, self.attachments))
 
 
 class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
@@ -165,7 +175,7 @@ class Buckets(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How one daemon is, for operators.
+    """The status of one daemon, for operators.
 
     Attributes:
         name: the machine's name and the process id.
@@ -177,7 +187,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
         counts: what was counted since the start, by its name in ``Counters``.
         refused: requests that were answered with an error, by its name.
         services: whether each service that the daemon uses can be used, by its name.
-        latency: how long what took, by its name.
+        latency: how long messages and batches took, by the name of the step.
     """
 
     name: str
@@ -193,7 +203,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="y", gc=False):
-    """An operator asks how all daemons are.
+    """An operator asks for the status of all daemons.
 
     Attributes:
         id: returned by the answers.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -30,7 +31,6 @@ from kschat.chat.interfaces import (
     BlockListFull,
     Blocks,
     Conversation,
-    InboxPage,
     Page,
     RoomFull,
     Stored,
@@ -60,8 +60,7 @@ MAX_CONVERSATIONS: Final = 500
 #: Bytes that are expected of such a list, in round figures.
 MAX_LIST_BYTES: Final = 1_000_000
 
-
-#: So many copies it counts as to look through all conversations of a user for a message.
+#: Copies that a search for a message through all conversations of a user counts as.
 SEARCH_COPIES: Final = 100
 
 
@@ -112,10 +111,10 @@ def send(request: Request[incoming.Send]) -> None:
         limiter = context.limiter
         copies = limiter.room_copies(message.recipient)
         to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
-        delivery.submit(Submission(message, to_room, session))
+        context.submit(Submission(message, to_room, session))
         limiter.copied(allowance.user, copies)
         return
-    delivery.submit(Submission(message, reply, session))
+    context.submit(Submission(message, reply, session))
 
 
 def _refuse_send(session: ChatSession, event: Event, refused: Refused) -> None:
@@ -149,9 +148,16 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     user = session.allowance.user
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
-        asked = context.presence.blocks.between(session.user, (peer,))
-        asked.addCallback(_type, request, peer).addErrback(_not_told, context, "Typing")
+        if context.approvals is None:
+            _tell_typing(request, peer)
+        else:
+            context.approvals.if_may_write(session.user, peer, partial(_tell_typing, request, peer))
     return DONE
+
+
+def _tell_typing(request: Request[incoming.PeerOnly], peer: str) -> None:
+    asked = request.context.presence.blocks.between(request.session.user, (peer,))
+    asked.addCallback(_type, request, peer).addErrback(_not_told, request.context, "Typing")
 
 
 def _type(blocks: Blocks, request: Request[incoming.PeerOnly], peer: str) -> None:
@@ -226,7 +232,7 @@ def read(request: Request[incoming.Read]) -> Deferred[Answer]:
         return DONE
 
     def tell(blocks: Blocks) -> None:
-        # Whom the user blocks would see by it that the user is here.
+        # A peer that the user blocks would see that the user is here.
         if not blocks.blocked:
             context.hub.notifier.receipt(peer, Receipt(user, False, mid, Status.READ))
 
@@ -284,7 +290,7 @@ def _submit_update(request: Request[Any], message: Message) -> Deferred[Answer]:
     context, session = request.context, request.session
     limiter, user, room = context.limiter, session.allowance.user, message.recipient
     reply = DeferredReply()
-    context.delivery.update(Submission(message, reply, session))
+    context.update(Submission(message, reply, session))
     copies = limiter.room_copies(room) if is_room(room) else 0
     limiter.copied(user, copies)
 
@@ -337,7 +343,7 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
         socket = session.socket
         if page.delivered and socket.accepted:
             socket.emit(outgoing.status(peer, page.delivered, Status.DELIVERED))
-        # Whom the peer blocks would see by it that the peer is here.
+        # A user whom the peer blocks would see that the peer is here.
         if page.read and not blocks.blockers and socket.accepted:
             socket.emit(outgoing.status(peer, page.read, Status.READ))
         return answer(page)
@@ -353,26 +359,28 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
 
 def sync(request: Request[incoming.Sync]) -> Deferred[Answer]:
     """``Sync``: the user's inbox after an offset, in pages."""
-    return _sync(request, request.payload.offset)
+    return Deferred.fromCoroutine(_sync(request))
 
 
-def _sync(request: Request[incoming.Sync], offset: int) -> Deferred[Answer]:
-    context, session = request.context, request.session
-
-    def found(inbox: InboxPage) -> Answer | Deferred[Answer]:
+async def _sync(request: Request[incoming.Sync]) -> Answer:
+    context, session, offset = request.context, request.session, request.payload.offset
+    more = True
+    while more:
+        # (A store in memory answers at once: a call in place of the loop would be nested as deep as there are pages.)
+        inbox = await _ask(request, partial(context.store.read, session.user, offset, MAX_PAGE))
         entries = inbox.entries
         if offset > inbox.last:
             context.store.is_outdated(offset)
         listed = [(entry.offset, entry.message) for entry in entries if session.shows(entry.message)]
         # The store may cut a page by bytes as well.
         more = bool(entries) and entries[-1].offset < inbox.last
-        if more and not listed:
+        if listed:
+            pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
+            return Answer(outgoing.page(pieces, cut or more), attachments)
+        if more:
             # A client goes on behind the last offset that it was shown.
-            return _sync(request, entries[-1].offset)
-        pieces, attachments, cut = outgoing.fit(listed, context.limits.max_payload, newest=False)
-        return Answer(outgoing.page(pieces, cut or more), attachments)
-
-    return _ask(request, lambda: context.store.read(session.user, offset, MAX_PAGE)).addCallback(found)
+            offset = entries[-1].offset
+    return Answer(outgoing.page((), False))
 
 
 def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
@@ -387,19 +395,26 @@ def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
 
 
 def join(request: Request[incoming.Room]) -> Deferred[Answer]:
-    """``Join``: be a member of a room that the token allows."""
+    """``Join``: be a member of a room that the token allows, and the operator's back end if that is asked."""
     context, session = request.context, request.session
     room = _room(request.payload)
     rooms = session.identity.rooms
     if rooms != "*" and room not in rooms and room[1:] not in rooms:
         raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
+    if context.approvals is None:
+        return _enter(request, room)
+    return context.approvals.join(session, room).addCallback(lambda _: _enter(request, room))
+
+
+def _enter(request: Request[incoming.Room], room: str) -> Deferred[Answer]:
+    context = request.context
 
     def full(failure: Failure) -> Answer:
         if failure.trap(RoomFull, TooManyRooms) is RoomFull:
             raise Refused(Error.TOO_MANY, "The room is full.")
         raise Refused(Error.TOO_MANY, f"You are in {context.max_rooms} rooms, and may be in no more.")
 
-    user, most, most_rooms = session.user, context.max_room, context.max_rooms
+    user, most, most_rooms = request.session.user, context.max_room, context.max_rooms
     joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms=most_rooms), SMALL_READ)
     return joined.addCallbacks(lambda _: DONE, full)
 

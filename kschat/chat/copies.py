@@ -1,7 +1,7 @@
 """What is written to many sockets, spread over turns of the reactor.
 
 One message of a megabyte to a hundred sockets of one user took 124 ms in one turn, in which nobody else was served:
-each socket gets a copy of its own. So a copy counts by its bytes, and a turn writes so many.
+each socket gets a copy of its own. So a copy counts by its bytes, and the copies of one turn are bounded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COPY_BYTES: Final = 2048
 #: told to read it from the store.
 MAX_LATE: Final = 1000
 
-#: Bytes of the events that wait from which on no batch is begun.
+#: Bytes of the events that wait. Beyond it no batch is begun.
 MAX_LATE_BYTES: Final = 8_000_000
 
 #: Seconds of the rest after a turn, which is as long as the turn was, at most.
@@ -35,7 +35,7 @@ MAX_REST: Final = 0.05
 
 
 def copies_of(size: int) -> int:
-    """How many copies one of so many bytes counts as."""
+    """How many copies a copy of ``size`` bytes counts as."""
     return 1 + size // COPY_BYTES
 
 
@@ -74,13 +74,13 @@ class Spread:
 
     Args:
         clock: the reactor.
-        writing: what is written within is sent together.
+        writing: a context; everything that is written in it is sent together.
         counters: counts what was dropped.
 
     Attributes:
         size: the bytes of the events that wait.
-        is_full: whether those are so many that nothing is to be added for now.
-        eased: called when it is full no more.
+        is_full: whether these are more than ``MAX_LATE_BYTES``; then no batch is to be begun.
+        eased: called when it is no longer full.
     """
 
     log = Logger()

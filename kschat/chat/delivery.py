@@ -38,6 +38,12 @@ _REFUSALS: Final = {
     Error.TOO_MANY: "You send too many messages; slow down.",
 }
 
+#: The same, where the recipient blocks the sender, who is told so by setting.
+_BLOCKED: Final = "This user does not accept messages from you."
+
+#: And while the daemon is going down.
+GOING_DOWN: Final = "The server is going down; connect again."
+
 #: Bytes of the messages of one batch, if it has several, and of those that are begun in one turn of the reactor.
 MAX_BATCH_BYTES: Final = 2_000_000
 
@@ -46,7 +52,6 @@ LARGE: Final = 16_384
 
 #: Bytes of a batch of large messages, if it has several.
 MAX_LARGE_BYTES: Final = 500_000
-
 
 #: Updates that are being stored. Each is stored alone: they are few beside messages.
 MAX_UPDATES: Final = 500
@@ -153,10 +158,10 @@ class Delivery:
         self._budget = budget
         self._max_size = int(budget.limit * PENDING_PART)
         self._waiting: list[Submission] = []
-        # How many of those there have been in a batch.
+        # How many of those were put into batches, since the start.
         self._begun = 0
-        # Large messages that wait, and what their senders have sent behind them, each with what ``_begun`` must be
-        # before, and when it came; and how many of each sender.
+        # Large messages that wait, and later ones of their senders: each with the ``_begun`` that must be reached
+        # before it, and the time when it came. And how many each sender has there.
         self._large: deque[tuple[int, float, Submission]] = deque()
         self._large_senders: Counter[str] = Counter()
         # Whether such a batch is in flight, and whether one may be begun before others.
@@ -167,7 +172,7 @@ class Delivery:
         self._in_flight = 0
         # When a batch was answered last, or when the first one of those that are in flight began.
         self._moved = 0.0
-        # From which number on those that wait came when; the numbers are those of ``_begun``.
+        # When those that wait came, at the earliest: from each number on, as ``_begun`` counts, a time.
         self._marks: deque[tuple[int, float]] = deque()
         self._updates = 0
         self._turn_set = False
@@ -244,7 +249,7 @@ class Delivery:
             if stored.refused is Error.NOT_ALLOWED and not is_room(message.recipient):
                 counters.blocked += 1
                 if self._refuse_blocked:
-                    self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+                    self._refuse(submission, Refused(Error.NOT_ALLOWED, _BLOCKED))
                     return
                 stored = Stored(message, ())
             elif stored.refused is not None:
@@ -269,7 +274,7 @@ class Delivery:
     def ensure_open(self) -> None:
         """Raises Refused with GOING_DOWN when the daemon is going down."""
         if self.closed:
-            raise Refused(Error.GOING_DOWN, "The server is going down; connect again.")
+            raise Refused(Error.GOING_DOWN, GOING_DOWN)
 
     @property
     def waiting(self) -> int:
@@ -308,7 +313,7 @@ class Delivery:
     def _turn(self) -> None:
         self._turn_set = False
         if self._waiting and self._marks[-1][0] != (number := self._begun + len(self._waiting)):
-            # What comes behind them comes later than now.
+            # Later messages come later than now.
             self._marks.append((number, self._clock.seconds()))
         large = (self._large_may or not self._waiting) and self._begin_large()
         # What is stored faster than it is written would only wait elsewhere.
@@ -340,7 +345,7 @@ class Delivery:
         large = self._large
         if not large or self._large_in_flight:
             return False
-        # Who sends small messages does not wait until large ones are written to everybody in a room.
+        # Small messages do not wait until large ones are written to everybody in a room.
         if self._in_flight >= self._bounds.max_in_flight or self._hub.is_behind or self._hub.is_full:
             return False
         batch: list[Submission] = []
@@ -497,7 +502,7 @@ class Delivery:
         """A message was not kept, because its recipient blocks the sender."""
         self._counters.blocked += 1
         if self._refuse_blocked:
-            self._refuse(submission, Refused(Error.NOT_ALLOWED, "This user does not accept messages from you."))
+            self._refuse(submission, Refused(Error.NOT_ALLOWED, _BLOCKED))
             return
         self._counters.sent += 1
         submission.reply.stored(Stored(message, ()))

@@ -197,12 +197,12 @@ class Hub:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so many messages wait to be written that nothing is to be stored for now."""
+        """Whether messages wait to be written. Until they are, no batch is to be stored."""
         return bool(self._undelivered)
 
     @property
     def is_full(self) -> bool:
-        """Whether large messages wait for so many sockets that no other large one is to be stored for now."""
+        """Whether so many large messages wait to be written that no other one is to be stored."""
         return self._spread.is_full
 
     def deliver_rest(self) -> None:
@@ -231,7 +231,7 @@ class Hub:
             self.caught_up()
 
     def _deliver(self, batch: Sequence[Stored], socket: str | None, most: int) -> tuple[Sequence[Stored], int]:
-        """Write so many copies at the most, and what is left of one user's sockets.
+        """Write up to ``most`` copies, and beyond that the rest of one user's sockets.
 
         Returns:
             What was not written, and how many copies were.
@@ -326,7 +326,7 @@ class Hub:
             self._counters.full["copies"] += len(offsets)
 
     def _took(self, until: str, message: Message, count: int) -> None:
-        """So many messages, of which ``message`` is the first, are that far now. One look at the clock is for all."""
+        """Count the time of ``count`` messages, of which ``message`` is the first. The clock is read once for all."""
         seconds = self.wall() - message.time / 1000
         if seconds < LIVE_SECONDS:
             # Another daemon's clock may be ahead.

@@ -11,7 +11,7 @@ more, which readers would round to another, is sent as a string.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -198,6 +198,26 @@ _EDIT: Final = msgspec.json.Decoder(Edit)
 _RAW_EDIT: Final = msgspec.json.Decoder(_RawEdit)
 T = TypeVar("T")
 
+
+class _Parts(NamedTuple, Generic[T]):
+    """How a payload with a ``msg`` is decoded field by field.
+
+    Attributes:
+        name: of the event.
+        raw: finds its fields.
+        whole: decodes all of it.
+        ids: the fields that are ids.
+    """
+
+    name: str
+    raw: msgspec.json.Decoder[Any]
+    whole: msgspec.json.Decoder[T]
+    ids: tuple[str, ...]
+
+
+_SEND_PARTS: Final = _Parts("Send", _RAW_SEND, _SEND, ("uId", "pId"))
+_EDIT_PARTS: Final = _Parts("Edit", _RAW_EDIT, _EDIT, ("pId",))
+
 _ID: Final = msgspec.json.Decoder(Id)
 
 #: Longest ``rno`` that is returned, in bytes of JSON. It is "a random number".
@@ -215,7 +235,7 @@ def decode_send(args: tuple[Raw, ...]) -> Send:
     try:
         send = _SEND.decode(args[0])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        send = _second_try(args[0], error)
+        send = _second_try(_SEND_PARTS, args[0], error)
     rno = bytes(send.rno)
     if len(rno) > SAFE_DIGITS or not rno.isdigit():
         if len(rno) > MAX_RNO:
@@ -250,19 +270,25 @@ def readable(raw: Raw) -> Raw:
     return Raw(as_javascript(bytes(raw), MAX_REWRITTEN))
 
 
-def _second_try(raw: Raw, error: Exception) -> Send:
+def _second_try(kind: _Parts[T], raw: Raw, error: Exception) -> T:
+    """Decode it with U+FFFD for lone surrogates, and ids that are whole numbers however they are written.
+
+    A ``msg`` may be large, and is not looked into. ``error``: of the first try.
+    """
     try:
-        fields = _RAW_SEND.decode(jsontext.mend_surrogates(bytes(raw)))
+        fields = kind.raw.decode(jsontext.mend_surrogates(bytes(raw)))
         msg = fields.msg
         if isinstance(msg, msgspec.UnsetType):
-            return _SEND.decode(msgspec.json.encode(fields))  # which says that it is missing
-        # The ids alone: a msg may be large, and is not looked into.
-        small = msgspec.structs.replace(fields, uId=_whole(fields.uId), pId=_whole(fields.pId), msg=_NULL)
-        return msgspec.structs.replace(_SEND.decode(msgspec.json.encode(small)), msg=msg)
+            return kind.whole.decode(msgspec.json.encode(fields))  # which says that it is missing
+        ids = {name: _whole(getattr(fields, name)) for name in kind.ids}
+        small = msgspec.structs.replace(fields, msg=_NULL, **ids)
+        found: Any = kind.whole.decode(msgspec.json.encode(small))
+        mended: T = msgspec.structs.replace(found, msg=msg)
+        return mended
     except msgspec.MsgspecError as mended_error:
-        raise Refused(Error.INVALID, f"The payload of Send is not valid: {mended_error}.") from None
+        raise Refused(Error.INVALID, f"The payload of {kind.name} is not valid: {mended_error}.") from None
     except (RecursionError, ValueError, ProtocolError):
-        raise Refused(Error.INVALID, f"The payload of Send is not valid: {error}.") from None
+        raise Refused(Error.INVALID, f"The payload of {kind.name} is not valid: {error}.") from None
 
 
 def decode_edit(args: tuple[Raw, ...]) -> Edit:
@@ -271,19 +297,8 @@ def decode_edit(args: tuple[Raw, ...]) -> Edit:
         raise Refused(Error.INVALID, "Edit accepts one object.")
     try:
         return _EDIT.decode(args[0])
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        pass
-    try:
-        fields = _RAW_EDIT.decode(jsontext.mend_surrogates(bytes(args[0])))
-        msg = fields.msg
-        if isinstance(msg, msgspec.UnsetType):
-            return _EDIT.decode(msgspec.json.encode(fields))  # which says that it is missing
-        small = msgspec.structs.replace(fields, pId=_whole(fields.pId), msg=_NULL)
-        return msgspec.structs.replace(_EDIT.decode(msgspec.json.encode(small)), msg=msg)
-    except ProtocolError as error:
-        raise Refused(Error.INVALID, f"The payload of Edit is not valid: {error.detail}.") from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise Refused(Error.INVALID, f"The payload of Edit is not valid: {error}.") from None
+        return _second_try(_EDIT_PARTS, args[0], error)
 
 
 def _whole(field: Raw | msgspec.UnsetType) -> Raw | msgspec.UnsetType:

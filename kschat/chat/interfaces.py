@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 import msgspec
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -288,16 +289,16 @@ class IStore(Interface):
     def change(update: Message) -> Deferred[Stored]:
         """Change a message by an update (``extra`` is an ``Update``), and put that into inboxes.
 
-        It has a place in the inbox of both users, or of each member of the room, its sender's own among them. What an
-        inbox or a page of history shows of the message is what it is now; of a text that was there before, nothing is
-        kept. Whether the sender may do so was looked at before.
+        The update has a place in the inbox of both users, or of each member of the room, also of its sender. From then
+        on inboxes and pages of history show the changed message; no earlier text is kept. The caller has checked that
+        the sender may do so.
 
         Returns:
             The update with its text, and its places, once all is durable. ``repeat`` and no places if the sender's
-            ``cid`` was known, or if the message was so already. Refused: INVALID if there is no such message any more,
-            or if it was deleted; TOO_MANY if too many have reacted to it, or, with ``retry_in``, if the sender has sent
-            too many; NOT_ALLOWED if the sender is no member of
-            the room, or if the recipient blocks the sender (who may delete all the same).
+            ``cid`` was known, or if the change changes nothing. Refused: INVALID if the message is not there, or was
+            deleted; TOO_MANY if too many users have reacted to it, or, with ``retry_in``, if the sender has sent too
+            many; NOT_ALLOWED if the sender is not a member of the room, or if the recipient blocks the sender (who may
+            delete all the same).
         """
 
     def find(user: str, mid: str, peer: str | None) -> Deferred[Message | None]:
@@ -465,3 +466,36 @@ class IRouter(Interface):
             A word on each message, in order: whether anybody was bound. Fails with
             RouterUnavailable; then some may have been carried.
         """
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Whether a user may do something.
+
+    Attributes:
+        allowed: whether.
+        why: why not, as one plain sentence for the user; "" for none.
+        msg: what the message is to say instead, as JSON; None if it stays as it is.
+        silent: whether nobody has decided, and the operator's default holds.
+    """
+
+    allowed: bool
+    why: str = ""
+    msg: Raw | None = None
+    silent: bool = False
+
+
+class IAuthorizer(Interface):
+    """Decides what users may do, as the operator's own back end says.
+
+    Each method returns a ``Decision`` if it is known at once, else a Deferred of one, which never fails and fires
+    within a bounded time.
+    """
+
+    def may_join(user: str, room: str) -> Decision | Deferred[Decision]:
+        """Whether ``user`` may become a member of ``room`` (with its ``#``)."""
+
+    def may_write(user: str, to: str) -> Decision | Deferred[Decision]:
+        """Whether ``user`` may write to another user, or to a room (with its ``#``)."""
+
+    def may_send(message: Message) -> Decision | Deferred[Decision]:
+        """Whether a message, or an edit of one, may say what it says."""

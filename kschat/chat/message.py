@@ -43,12 +43,12 @@ class Refused(Exception):
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True, tag="u", gc=False):
-    """What makes a message an update: an entry in inboxes that changes an earlier message, and is none to be shown.
+    """Makes a message an update: an entry in inboxes that changes an earlier message, and is not shown as a message.
 
     The update's ``msg`` and ``attachments`` are the text after an edit, ``null`` otherwise.
 
     Attributes:
-        kind: ``EDIT``, ``DELETE`` or ``REACT``; ``VOID`` for an edit of a text that is gone, of which nobody is told.
+        kind: ``EDIT``, ``DELETE`` or ``REACT``; ``VOID`` for an edit of a text that is gone, which is not sent.
         target: the mid of the message that it changes, in the same conversation.
         emoji: the reaction; "" takes it back, and is that of other kinds.
     """

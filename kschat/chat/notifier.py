@@ -137,7 +137,7 @@ class Notifier:
             self._show(message.sender, others, Carbon(outgoing.carbon(message), message.attachments))
 
     def read_carbon(self, peer: str, mid: str, origin: ChatSession) -> None:
-        """Tell them likewise that ``origin`` has read the conversation with ``peer`` up to ``mid``."""
+        """Tell the reader's other sockets that ``origin`` has read the conversation with ``peer`` up to ``mid``."""
         others = self._others(origin.user, origin)
         if others is not None:
             self._show(origin.user, others, Carbon(outgoing.read(peer, mid)))
@@ -155,8 +155,8 @@ class Notifier:
 
     def notify(self, users: Sequence[str], command: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
-        for user in users:
-            self.apply(user, command, but)
+        # All of their sockets together, so that what they are written counts as one.
+        self._apply([session for user in users for session in self._sessions(user)], command, but)
         self._bus.publish(users, command)
 
     def replaced(self, session: ChatSession, pid: str) -> None:
@@ -174,7 +174,7 @@ class Notifier:
         self._bus.publish((session.user,), command, echo=True)
 
     def hint(self, users: Sequence[str]) -> None:
-        """Tell other daemons to look into the inboxes of ``users``. One that does not hear it looks by and by."""
+        """Tell other daemons to look into the inboxes of ``users``. A daemon that misses it looks there later."""
         self._bus.publish(users, InboxGrew())
 
     def flushed(self) -> Deferred[None]:
@@ -198,7 +198,10 @@ class Notifier:
         if type(command) is Replaced:
             self._claimed(user, command)
             return
-        sessions = [session for session in self._sessions(user) if session is not but and session.socket.accepted]
+        self._apply(self._sessions(user), command, but)
+
+    def _apply(self, found: Sequence[ChatSession], command: ClusterCommand, but: ChatSession | None) -> None:
+        sessions = [session for session in found if session is not but and session.socket.accepted]
         if sessions and not (
             type(command) is Receipt and command.status == Status.DELIVERED and self._was_told(command.mid)
         ):
@@ -268,17 +271,13 @@ def _receipt(spread: Spread, sessions: Sequence[ChatSession], command: Receipt) 
 def _carbon(spread: Spread, sessions: Sequence[ChatSession], command: Carbon) -> int:
     """The same."""
     told = [session for session in sessions if session.options.carbons and session.socket.accepted]
-    size = _size(command)
+    size = command.size
     spread.each(told, lambda session: session.socket.emit(command.body, command.attachments), size)
     return len(told) * copies_of(size)
 
 
 def _emit(spread: Spread, sessions: Sequence[ChatSession], command: Emit) -> None:
-    spread.each(sessions, lambda session: session.socket.emit(command.body, command.attachments), _size(command))
-
-
-def _size(command: Carbon | Emit) -> int:
-    return len(command.body) + sum(map(len, command.attachments))
+    spread.each(sessions, lambda session: session.socket.emit(command.body, command.attachments), command.size)
 
 
 def _disconnect(spread: Spread, sessions: Sequence[ChatSession], command: Disconnect) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import nsmallest
+from itertools import chain
 from math import inf
 from typing import Final
 
@@ -15,6 +16,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from kschat.chat.approvals import Approvals
 from kschat.chat.bus import BusEvent, Wants
 from kschat.chat.changes import NO_TEXT, peer_of
 from kschat.chat.clocks import milliseconds
@@ -38,12 +40,13 @@ from kschat.chat.cluster_commands import (
     StatusTold,
 )
 from kschat.chat.composer import Composer, Draft
+from kschat.chat.copies import COPY_BYTES
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.editing import as_update, ensure_may
 from kschat.chat.hub import Hub
 from kschat.chat.inquiries import Inquiries
 from kschat.chat.interfaces import Conversation, IStore, Page, Stored
-from kschat.chat.message import Message, Refused, Update
+from kschat.chat.message import Error, Message, Refused, Update
 from kschat.chat.presence import Presence, State
 from kschat.chat.reads import ReadQueue
 from kschat.chat.recipients import ensure_may_write
@@ -52,7 +55,6 @@ from kschat.chat.reporter import Reporter
 from kschat.chat.revocation import RevocationRequest
 from kschat.chat.revoker import Revoker
 from kschat.chat.session import ChatSession
-from kschat.chat.socket_lists import SocketList, SocketLists
 from kschat.chat.tokens import Identity
 from kschat.counters import Counters
 
@@ -73,9 +75,9 @@ class Operations:
         revoker: refuses revoked tokens.
         revocation_days: how long a revocation without an end of its own is kept; 0 for ever.
         counters: counts.
-        socket_lists: asks other daemons for sockets.
-        inquiries: asks all other daemons.
-        reporter: says how this daemon is.
+        inquiries: asks other daemons.
+        reporter: reports the status of this daemon.
+        approvals: has what users have sent and nobody has allowed yet; None if nobody is asked.
     """
 
     log = Logger()
@@ -92,9 +94,9 @@ class Operations:
         revoker: Revoker,
         revocation_days: float,
         counters: Counters,
-        socket_lists: SocketLists,
         inquiries: Inquiries,
         reporter: Reporter,
+        approvals: Approvals | None = None,
     ) -> None:
         self._hub = hub
         self._presence = presence
@@ -105,9 +107,9 @@ class Operations:
         self._revoker = revoker
         self._keep = int(revocation_days * 86_400_000)
         self._counters = counters
-        self._socket_lists = socket_lists
         self._inquiries = inquiries
         self._reporter = reporter
+        self._approvals = approvals
 
     # For whoever asks.
 
@@ -178,14 +180,18 @@ class Operations:
             users: each once.
             body: the JSON array of the event's name and arguments (``outgoing.event``).
             attachments: what placeholders in it refer to.
+
+        Raises:
+            Refused: BUSY, for a large event while too much waits to be written.
         """
-        self._in_one_write(lambda: self._hub.notifier.notify(users, Emit(body, tuple(attachments))))
+        event = self._admitted(Emit(body, tuple(attachments)))
+        self._in_one_write(lambda: self._hub.notifier.notify(users, event))
 
     def emit_to_room(self, room: str, body: bytes, attachments: Sequence[bytes] = ()) -> Deferred[int]:
         """Emit an event to each socket of the members of ``room`` (with its ``#``).
 
         Returns:
-            How many members there are, whether they have sockets or not. Fails with StoreUnavailable.
+            How many members there are, whether they have sockets or not. Fails with StoreUnavailable, or as above.
         """
 
         def found(members: list[str]) -> int:
@@ -195,8 +201,16 @@ class Operations:
         return self._store.members(room).addCallback(found)
 
     def emit_to_all(self, body: bytes, attachments: Sequence[bytes] = ()) -> None:
-        """Emit an event to every socket there is."""
-        self._in_one_write(lambda: self._hub.notifier.notify_all(Emit(body, tuple(attachments))))
+        """Emit an event to every socket there is. Raises Refused as above."""
+        event = self._admitted(Emit(body, tuple(attachments)))
+        self._in_one_write(lambda: self._hub.notifier.notify_all(event))
+
+    def _admitted(self, event: Emit) -> Emit:
+        """The event, if it may be written now. Raises Refused."""
+        if self._hub.is_full and event.size >= COPY_BYTES:
+            self._counters.refused[Error.BUSY] += 1
+            raise Refused(Error.BUSY, "Too much waits to be written to sockets; try again.")
+        return event
 
     def disconnect(self, user: str, reason: str, but: ChatSession | None = None) -> Deferred[None]:
         """End each socket of ``user``, or all but one here. Goodbye names the reason; no client comes back alone.
@@ -216,9 +230,15 @@ class Operations:
             How many messages were deleted. Fails with StoreUnavailable; then it is to be done again.
         """
         self._hub.notifier.notify((user,), Erased())
-        self._hub.write_behind.forget(user)
+        self._forget(user)
         await self._hub.notifier.flushed()
         return await self._store.erase(user)
+
+    def _forget(self, user: str) -> None:
+        """Write nothing more of a user who is erased."""
+        self._hub.write_behind.forget(user)
+        if self._approvals is not None:
+            self._approvals.forget(user)
 
     def revoke(self, request: RevocationRequest) -> Deferred[None]:
         """Revoke tokens on all daemons, or lift that: their sockets get Goodbye, and no other is let in with them.
@@ -242,12 +262,14 @@ class Operations:
         """Who of ``users`` is online, on whatever daemon; what can't be known now is unknown."""
         return self._presence.of(users)
 
-    def sockets(self, user: str) -> Deferred[SocketList]:
-        """The sockets of ``user`` on all daemons that answer soon; and whether all did."""
-        return Deferred.fromCoroutine(self._socket_lists.of(user, self._sockets_here(user)))
+    async def sockets(self, user: str) -> tuple[list[SocketInfo], bool]:
+        """The sockets of ``user`` on all daemons that answer in time; and whether all did. Never fails."""
+        here = self._sockets_here(user)
+        answers = await self._inquiries.ask_about(user, SocketsRequest)
+        return [*here, *chain.from_iterable(answers.found)], answers.complete
 
     async def status(self) -> tuple[list[DaemonStatus], bool]:
-        """How each daemon is that answers soon, this one first; and whether all did. Never fails."""
+        """The status of each daemon that answers in time, this one first; and whether all did. Never fails."""
         answers = await self._inquiries.ask(StatusRequest)
         return [self._reporter.status(), *answers.found], answers.complete
 
@@ -343,7 +365,7 @@ class Operations:
                     self._presence.blocks.heard(command)
                     continue
                 if type(command) is SocketsListed:
-                    self._socket_lists.answered(command)
+                    self._inquiries.answered(command.id, command.sockets)
                 elif type(command) is SocketsRequest:
                     if user is not None:
                         answer = SocketsListed(command.id, tuple(self._sockets_here(user)))
@@ -368,7 +390,7 @@ class Operations:
                 else:
                     self._hub.notifier.apply(user, command)
                     if type(command) is Erased and user is not None:
-                        self._hub.write_behind.forget(user)
+                        self._forget(user)
 
     def on_presence(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """See ``BusListener``."""

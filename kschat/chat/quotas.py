@@ -6,7 +6,7 @@ import msgspec
 
 
 class Quotas(msgspec.Struct, kw_only=True):
-    """Read anew for each request.
+    """Read again for each request.
 
     Attributes:
         max_room: members of a room.

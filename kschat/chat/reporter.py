@@ -1,4 +1,4 @@
-"""Says how this daemon is: ``DaemonStatus``."""
+"""The status of this daemon, for operators: ``DaemonStatus``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from kschat.chat.hub import Hub
 from kschat.chat.message import Error
 from kschat.counters import Counters
 
-#: Of ``Counters``: the numbers that a status has.
+#: The numbers of ``Counters`` that a status has.
 COUNTED: Final = ("sent", "repeated", "delivered", "confirmed", "batches", "unrouted", "blocked", "turned_away")
 
 
 class Reporter:
-    """Says how a daemon is.
+    """Reports the status of a daemon.
 
     Args:
         hub: has the users and sockets.
@@ -36,12 +36,12 @@ class Reporter:
         self._services: Callable[[], Mapping[str, bool | None]] = dict
 
     def shows(self, *, connections: Callable[[], int], services: Callable[[], Mapping[str, bool | None]]) -> None:
-        """What the chat does not know: TCP connections, and the services; None for one that the daemon does not use."""
+        """Add what the chat does not know: TCP connections, and services (None for one that is not used)."""
         self._connections = connections
         self._services = services
 
     def status(self) -> DaemonStatus:
-        """How the daemon is now."""
+        """The status now."""
         counters = self._counters
         return DaemonStatus(
             name=self._name,

@@ -8,7 +8,7 @@ intervals. Without a store (relay mode) it holds what the daemon has heard since
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -60,7 +60,8 @@ class Revoker:
         self._reading = False
         self._again = False
         self._waiting: deque[Deferred[None]] = deque()
-        # Sockets that are to be ended.
+        # Users whose sockets are to be looked at (None: all users), and sockets that are to be ended.
+        self._suspects: set[str | None] = set()
         self._revoked: deque[ChatSession] = deque()
         self._slice: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
@@ -123,13 +124,8 @@ class Revoker:
             else:
                 # The store has no more; so this is relay mode.
                 self.log.error("a revocation was not remembered: there are {count} already", count=len(self._list))
-        users = {user_of(one.key) for one in revocations if not one.lifted}
-        if None in users:
-            self._end(self._hub.sessions(None))
-        else:
-            for user in users:
-                if user is not None:
-                    self._end(self._hub.sessions(user))
+        self._suspects.update(user_of(one.key) for one in revocations if not one.lifted)
+        self._do_some()
 
     def _has_room(self, revocation: Revocation) -> bool:
         if len(self._list) >= self._prune_beyond:
@@ -137,21 +133,29 @@ class Revoker:
             self._prune_beyond = max(2 * len(self._list), MAX_PAGE)
         return revocation.lifted or len(self._list) < MAX_REVOCATIONS or revocation.key in self._list
 
-    def _end(self, sessions: Iterable[ChatSession]) -> None:
-        refuses = self._list.refuses
-        self._revoked += [session for session in sessions if session.socket.accepted and refuses(session.identity)]
-        self._do_some()
-
     def _do_some(self) -> None:
         """End some sockets, or let some go on that wait for the list; the others in later turns."""
         if self._slice is not None:
             return
+        # Revocations of single tokens may come by the thousand: all sockets are looked at once a turn.
+        looked_at_all = None in self._suspects
+        self._look_at_suspects()
         if self._was_read:
             for _ in range(min(len(self._waiting), TURN)):
                 self._waiting.popleft().callback(None)
         self._end_some()
-        if self._revoked or (self._was_read and self._waiting):
+        if looked_at_all or self._revoked or (self._was_read and self._waiting):
             self._slice = self._hub.clock.callLater(0, self._go_on)
+
+    def _look_at_suspects(self) -> None:
+        users, self._suspects = self._suspects, set()
+        if None in users:
+            users = {None}
+        refuses = self._list.refuses
+        for user in users:
+            for session in self._hub.sessions(user):
+                if session.socket.accepted and refuses(session.identity):
+                    self._revoked.append(session)
 
     def _go_on(self) -> None:
         self._slice = None

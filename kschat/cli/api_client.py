@@ -5,14 +5,17 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
-import tomllib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from kschat.api.keys import key_in
+from kschat.api.problems import TEMPORARY
+from kschat.api.types import Problem
 from kschat.cli.definitions import REFUSED, TRY_AGAIN, UNREACHABLE
 from kschat.settings import ConfigError
 
@@ -21,11 +24,9 @@ T = TypeVar("T")
 #: Addresses at which a daemon listens everywhere, and where it is reached from the same machine.
 _EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
-_RETRY: Final = frozenset({429, 503})
-
 
 class ApiFailure(Exception):
-    """The API did not do it.
+    """The API did not do what was asked.
 
     Attributes:
         status: the exit status.
@@ -34,13 +35,6 @@ class ApiFailure(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
-
-
-class _Problem(msgspec.Struct):
-    """RFC 9457."""
-
-    type: str = ""
-    detail: str = ""
 
 
 class Api(Protocol):
@@ -71,7 +65,7 @@ class ApiClient:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             port = parts.port
         except ValueError:
-            raise ConfigError(f"--api: {url!r} is no URL: write http://127.0.0.1:9200") from None
+            raise ConfigError(f"--api: {url!r} is not a URL: write http://127.0.0.1:9200") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise ConfigError(f"--api: {url!r} is not the API's URL: write http://127.0.0.1:9200")
         if not re.fullmatch(r"[!-~]+", key):
@@ -93,7 +87,7 @@ class ApiClient:
         try:
             return msgspec.json.decode(self.raw(operation, **body), type=answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ApiFailure(UNREACHABLE, f"{self._url} answered with something else: {error}") from None
+            raise ApiFailure(UNREACHABLE, f"{self._url} sent an answer that cannot be read: {error}") from None
 
     def raw(self, operation: str, **body: Any) -> bytes:
         """The same, as JSON. Fields that are None are left out."""
@@ -102,16 +96,15 @@ class ApiClient:
         if status == http.HTTPStatus.OK:
             return said
         try:
-            problem = msgspec.json.decode(said, type=_Problem)
+            problem = msgspec.json.decode(said, type=Problem)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            problem = _Problem()
-        if not problem.detail and status != http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            raise ApiFailure(UNREACHABLE, f"{self._url} answered with status {status}: is it the API?")
-        sentence = problem.detail or "The request is too large."
-        raise ApiFailure(TRY_AGAIN if status in _RETRY else REFUSED, sentence)
+            if status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise ApiFailure(REFUSED, "The request is too large.") from None
+            raise ApiFailure(UNREACHABLE, f"{self._url} answered with status {status}: is it the API?") from None
+        raise ApiFailure(exit_status({problem.type}), problem.detail)
 
     def _exchange(self, path: str, data: bytes) -> tuple[int, bytes]:
-        # A daemon ends connections that nobody uses, and what was asked then was not done.
+        # A daemon closes idle connections; a request that crosses that is sent again, once.
         kept = self._connection.sock is not None
         try:
             return self._once(path, data)
@@ -135,10 +128,15 @@ class ApiClient:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong."""
+    """What went wrong, in a few words."""
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def exit_status(types: AbstractSet[str]) -> int:
+    """The exit status for what was refused with these types of problems."""
+    return TRY_AGAIN if types <= TEMPORARY else REFUSED
 
 
 def url_of(endpoint: str) -> str:
@@ -151,25 +149,6 @@ def url_of(endpoint: str) -> str:
     host = named.get("interface", "")
     host = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     return f"{'https' if kind == 'ssl' else 'http'}://{host}:{port}"
-
-
-class _Entry(msgspec.Struct):
-    scopes: tuple[str, ...] = ()
-    key: str = ""
-
-
-def key_in(path: str, scope: str) -> str:
-    """The first key in the daemon's file of keys that has a scope. Raises ConfigError."""
-    try:
-        entries = msgspec.convert(tomllib.loads(Path(path).read_text("utf-8")), dict[str, _Entry])
-    except OSError as error:
-        raise ConfigError(f"api_keys: {path} can't be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError):
-        raise ConfigError(f"api_keys: {path} is not a file of keys") from None
-    for entry in entries.values():
-        if entry.key and ("*" in entry.scopes or scope in entry.scopes):
-            return entry.key
-    raise ConfigError(f"api_keys: {path} has no key, in clear, with the scope {scope}: give one by --key-file")
 
 
 def key_of(given: str | None, environ: Mapping[str, str], keys: str, scope: str) -> str:
@@ -189,5 +168,13 @@ def key_of(given: str | None, environ: Mapping[str, str], keys: str, scope: str)
     if key := environ.get("KSCHAT_API_KEY", "").strip():
         return key
     if keys:
-        return key_in(keys, scope)
+        try:
+            key = key_in(keys, scope) or ""
+        except OSError as error:
+            raise ConfigError(f"api_keys: {keys} can't be read: {reason_of(error)}") from None
+        except ValueError as error:
+            raise ConfigError(f"api_keys: {keys}: {error}") from None
+        if not key:
+            raise ConfigError(f"api_keys: {keys} has no key, in clear, with the scope {scope}: give one by --key-file")
+        return key
     raise ConfigError("the API's key is missing: give it by --key-file, KSCHAT_API_KEY or the setting api_keys")

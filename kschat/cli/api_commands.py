@@ -14,24 +14,18 @@ import msgspec
 from msgspec import Raw
 from twisted.python import usage
 
-from kschat.cli.api_client import Api, ApiClient, ApiFailure, key_of, url_of
+from kschat.api import types
+from kschat.cli.api_client import Api, ApiClient, ApiFailure, exit_status, key_of, url_of
 from kschat.cli.definition import Definition
-from kschat.cli.definitions import DEFINITIONS, NO, REFUSED, TRY_AGAIN
+from kschat.cli.definitions import DEFINITIONS, NO
 from kschat.cli.options import DefinedOptions
-from kschat.cli.status_screen import Status, screen
+from kschat.cli.status_screen import screen
 from kschat.log_text import shown
 from kschat.settings import SETTINGS, ConfigError
 from kschat.settings.loading import gather
 
-#: Users of one request, and messages or conversations of one page.
-MAX_USERS: Final = 1000
-MAX_PAGE: Final = 100
-
-#: Users that are added to a room, or removed, at once.
-MAX_CHANGED: Final = 100
-
-#: Conversations that ``tail`` looks at: the newest ones.
-TAILED: Final = 100
+#: Messages of a conversation that ``tail`` reads to see whether there are new ones.
+LOOK: Final = 5
 
 #: Characters of the answer that ``erase`` reads.
 MAX_ANSWER: Final = 100
@@ -44,12 +38,14 @@ class Tools:
     Attributes:
         connect: makes a client of the API: its URL, the key, seconds, and a file of certificates.
         wall: the time of day.
+        monotonic: seconds of a clock that nobody sets.
         sleep: waits so many seconds.
         standard_input: what is typed, or piped.
     """
 
     connect: Callable[[str, str, float, str], Api]
     wall: Callable[[], float]
+    monotonic: Callable[[], float]
     sleep: Callable[[float], None]
     standard_input: TextIO
 
@@ -151,138 +147,43 @@ class Call:
         """A time that an option gives. Raises UsageError."""
         text = self.options[name]
         if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or not float(text):
-            raise usage.UsageError(f"--{name}: {text!r} is no time in seconds")
+            raise usage.UsageError(f"--{name}: {text!r} is not a number of seconds")
         return float(text)
 
     def count(self, name: str) -> int:
         """A number that an option gives. Raises UsageError."""
         text = self.options[name]
         if not re.fullmatch(r"[0-9]{1,9}", text):
-            raise usage.UsageError(f"--{name}: {text!r} is no number")
+            raise usage.UsageError(f"--{name}: {text!r} is not a number")
         return int(text)
 
 
-class Message(msgspec.Struct, rename={"sender": "from"}):
-    """A message, of which ``msg`` stays as it is."""
-
-    mid: str
-    sender: str
-    to: str
-    msg: Raw
-    time: int
-    attachments: list[str] = []
-
-
-class _Messages(msgspec.Struct):
-    messages: list[Message]
-    next: str | None
-
-
-class _Presence(msgspec.Struct, rename="camel"):
-    online: bool | None
-    last_seen: int | None
-
-
-class _Presences(msgspec.Struct):
-    users: dict[str, _Presence]
-
-
-class _Online(msgspec.Struct):
-    users: list[str]
-    complete: bool
-    next: str | None
-
-
-class _Socket(msgspec.Struct):
-    id: str
-    address: str
-    revision: int
-    since: float
-
-
-class _Sockets(msgspec.Struct):
-    sockets: list[_Socket]
-    complete: bool
-
-
-class _SendResult(msgspec.Struct, omit_defaults=True):
-    to: str
-    mid: str | None = None
-    time: int | None = None
-    repeat: bool = False
-    error: str | None = None
-    detail: str | None = None
-
-
-class _Sent(msgspec.Struct):
-    results: list[_SendResult]
-
-
-class _Members(msgspec.Struct):
-    members: list[str]
-    total: int
-    next: str | None
-
-
-class _Rooms(msgspec.Struct):
-    rooms: list[str]
-
-
-class _Changed(msgspec.Struct):
-    changed: list[str]
-
-
-class _Erased(msgspec.Struct):
-    messages: int
-
-
-class _Conversation(msgspec.Struct):
-    peer: str
-    last: Message
-
-
-class _Conversations(msgspec.Struct):
-    conversations: list[_Conversation]
-    next: str | None
-
-
-class _Exported(msgspec.Struct):
-    about: Raw
-    peer: str | None
-    messages: list[Message]
-    next: Raw
-
-
-class _Kept(msgspec.Struct, rename={"sender": "from"}):
-    """A line of an export."""
+class _Kept(types.Message, frozen=True, kw_only=True):
+    """A line of an export: a message, and with whom the conversation is."""
 
     peer: str | None
-    mid: str
-    sender: str
-    to: str
-    msg: Raw
-    time: int
-    attachments: list[str]
 
 
 def status(call: Call) -> int:
     """``kschat status``."""
     client = call.client("counts")
     interval = call.seconds("interval")
-    before = client.ask("counts", Status)
+    before, began = client.ask("counts", types.Counts), call.tools.monotonic()
     while True:
         call.tools.sleep(interval)
-        now = client.ask("counts", Status)
+        now, ended = client.ask("counts", types.Counts), call.tools.monotonic()
+        # A daemon that does not answer makes the look itself take seconds.
+        seconds = max(ended - began, interval)
         if call.is_json:
-            call.json({"before": before, "now": now, "seconds": interval})
+            call.json({"before": before, "now": now, "seconds": seconds})
         else:
-            for line in screen(before, now, interval, call.tools.wall()):
+            for line in screen(before, now, seconds, call.tools.wall()):
                 call.print(line)
         if not call.options["watch"]:
             return 0 if now.complete and all(all(one.services.values()) for one in now.daemons) else NO
         if not call.is_json:
             call.print()
-        before = now
+        before, began = now, ended
 
 
 def online(call: Call) -> int:
@@ -290,9 +191,9 @@ def online(call: Call) -> int:
     client = call.client("presence")
     if not call.operands:
         return _all_online(call, client)
-    found: dict[str, _Presence] = {}
-    for start in range(0, len(call.operands), MAX_USERS):
-        found |= client.ask("presence", _Presences, users=call.operands[start : start + MAX_USERS]).users
+    found: dict[str, types.UserPresence] = {}
+    for start in range(0, len(call.operands), types.MAX_USERS):
+        found |= client.ask("presence", types.Presences, users=call.operands[start : start + types.MAX_USERS]).users
     if call.is_json:
         call.json({"users": found})
     else:
@@ -306,7 +207,7 @@ def _all_online(call: Call, client: Api) -> int:
     users: list[str] = []
     complete, after = True, None
     while True:
-        page = client.ask("online", _Online, after=after, limit=MAX_USERS)
+        page = client.ask("online", types.OnlineUsers, after=after, limit=types.MAX_USERS)
         complete = complete and page.complete
         if call.is_json:
             users += page.users
@@ -325,7 +226,7 @@ def _all_online(call: Call, client: Api) -> int:
 
 def sockets(call: Call) -> int:
     """``kschat sockets``."""
-    found = call.client("presence").ask("sockets", _Sockets, user=call.operands[0])
+    found = call.client("presence").ask("sockets", types.Sockets, user=call.operands[0])
     if call.is_json:
         call.json(found)
     else:
@@ -352,7 +253,7 @@ def send(call: Call) -> int:
     # So that a request that is repeated, since its connection broke, stores nothing twice.
     cid = call.options["cid"] or token_urlsafe(12)
     body = {"to": recipients if len(recipients) != 1 else recipients[0], "msg": message, "cid": cid}
-    sent = call.client("send").ask("send", _Sent, **body, **{"from": call.options["from"]})
+    sent = call.client("send").ask("send", types.Sent, **body, **{"from": call.options["from"]})
     if call.is_json:
         call.json(sent)
     else:
@@ -362,10 +263,7 @@ def send(call: Call) -> int:
     errors = {one.error for one in sent.results if one.error}
     if not errors:
         return 0
-    return TRY_AGAIN if errors <= {f"urn:kschat:{name}" for name in _TEMPORARY} else REFUSED
-
-
-_TEMPORARY: Final = ("busy", "no-store", "no-broker", "going-down", "too-many")
+    return exit_status(errors)
 
 
 def history(call: Call) -> int:
@@ -373,11 +271,11 @@ def history(call: Call) -> int:
     user, peer = call.operands
     client = call.client("read")
     left = None if call.options["all"] else call.count("lines")
-    pages: list[list[Message]] = []
+    pages: list[list[types.Message]] = []
     before = call.options["before"]
     while left is None or left > 0:
-        limit = MAX_PAGE if left is None else min(left, MAX_PAGE)
-        page = client.ask("history", _Messages, user=user, peer=peer, before=before, limit=limit)
+        limit = types.MAX_LISTED if left is None else min(left, types.MAX_LISTED)
+        page = client.ask("history", types.Messages, user=user, peer=peer, before=before, limit=limit)
         pages.append(page.messages)
         left = None if left is None else left - len(page.messages)
         before = page.next
@@ -402,12 +300,12 @@ def tail(call: Call) -> int:
         """With whom there are messages since."""
         if peers:
             return peers
-        found = client.ask("conversations", _Conversations, user=user, limit=TAILED).conversations
+        found = client.ask("conversations", types.ConversationList, user=user, limit=types.MAX_LISTED).conversations
         return [one.peer for one in found if one.last.mid > mid]
 
-    def messages_since(mid: str, most: int | None) -> list[Message]:
+    def messages_since(mid: str, most: int | None) -> list[types.Message]:
         """In order; ``most`` of them at most, the newest."""
-        found: list[Message] = []
+        found: list[types.Message] = []
         for peer in peers_since(mid):
             found += _since(client, user, peer, mid, most)
         found.sort(key=lambda message: message.mid)
@@ -429,19 +327,20 @@ def tail(call: Call) -> int:
         last = fresh[-1].mid if fresh else last
 
 
-def _since(client: Api, user: str, peer: str, mid: str, most: int | None) -> Iterator[Message]:
+def _since(client: Api, user: str, peer: str, mid: str, most: int | None) -> Iterator[types.Message]:
     """The messages of a conversation after one, newest first; ``most`` of them at most."""
-    before, count = None, 0
+    before, count, size = None, 0, LOOK if mid else types.MAX_LISTED
     while True:
-        limit = MAX_PAGE if most is None else min(most - count, MAX_PAGE)
-        page = client.ask("history", _Messages, user=user, peer=peer, before=before, limit=limit)
+        # The first page of a look is short: mostly there is nothing new.
+        limit = size if most is None else min(most - count, types.MAX_LISTED)
+        page = client.ask("history", types.Messages, user=user, peer=peer, before=before, limit=limit)
         for message in reversed(page.messages):
             if message.mid <= mid:
                 return
             yield message
             count += 1
-        before = page.next
-        # Of one that begins now all would be new.
+        before, size = page.next, types.MAX_LISTED
+        # Where nothing was shown before, a conversation would be new as a whole.
         if before is None or (most is not None and count >= most) or (not mid and most is None):
             return
 
@@ -455,22 +354,22 @@ def rooms(call: Call) -> int:
         raise usage.UsageError(f"rooms {action}: {'which users?' if not users else f'{users[0]!r} is one too many'}")
     client = call.client("rooms")
     if action == "of":
-        listed = client.ask("rooms/of", _Rooms, user=name).rooms
+        listed = client.ask("rooms/of", types.Rooms, user=name).rooms
         return _listed(call, {"rooms": listed}, listed)
     room = name if name.startswith("#") else f"#{name}"
     if action == "members":
         members: list[str] = []
         after = None
         while True:
-            page = client.ask("rooms/members", _Members, room=room, after=after)
+            page = client.ask("rooms/members", types.Members, room=room, after=after)
             members += page.members
             after = page.next
             if after is None:
                 return _listed(call, {"members": members, "total": page.total}, members)
     changed: list[str] = []
-    for start in range(0, len(users), MAX_CHANGED):
-        some = users[start : start + MAX_CHANGED]
-        changed += client.ask(f"rooms/{action}", _Changed, room=room, users=some).changed
+    for start in range(0, len(users), types.MAX_LISTED):
+        some = users[start : start + types.MAX_LISTED]
+        changed += client.ask(f"rooms/{action}", types.Changed, room=room, users=some).changed
     return _listed(call, {"changed": changed}, changed)
 
 
@@ -497,16 +396,16 @@ def erase(call: Call) -> int:
     client = call.client("erase")
     if not call.options["yes"]:
         if not call.tools.standard_input.isatty():
-            raise usage.UsageError("erase: it cannot be undone: give --yes if it is meant")
+            raise usage.UsageError("erase: it cannot be undone: give --yes to confirm")
         call.errors.write(shown(f"Erase {user} and all of the user's messages? This cannot be undone.") + " [y/N] ")
         call.errors.flush()
         if call.tools.standard_input.readline(MAX_ANSWER).strip().lower() not in ("y", "yes"):
             raise ConfigError("erase: nothing was done")
-    erased = client.ask("erase", _Erased, user=user)
+    erased = client.ask("erase", types.ErasedUser, user=user)
     if call.is_json:
         call.json(erased)
     else:
-        call.print(f"{erased.messages:,} messages were deleted")
+        call.print(f"deleted {_counted(erased.messages, 'message')}")
     return 0
 
 
@@ -539,30 +438,36 @@ def export(call: Call) -> int:
     return 0
 
 
-def _exported(client: Api, user: str) -> Iterator[Any]:
-    cursor: Raw | None = None
+def _exported(client: Api, user: str) -> Iterator[types.About | _Kept]:
+    cursor: types.ExportCursor | None = None
     while True:
-        page = client.ask("export", _Exported, user=user, cursor=cursor)
-        if bytes(page.about) != b"null":
+        page = client.ask("export", types.Exported, user=user, cursor=cursor)
+        if page.about is not None:
             yield page.about
         for message in page.messages:
-            yield _Kept(
-                page.peer, message.mid, message.sender, message.to, message.msg, message.time, message.attachments
-            )
+            yield _Kept(peer=page.peer, **msgspec.structs.asdict(message))
         cursor = page.next
-        if bytes(cursor) == b"null":
+        if cursor is None:
             return
 
 
-def _line(message: Message) -> str:
+def _line(message: types.Message) -> str:
     """A message for people: its time, who wrote it to whom, and what."""
     raw = bytes(message.msg)
+    time = f"{_time(message.time)} {message.sender} > {message.to}:"
+    if message.deleted is not None:
+        return f"{time} (deleted)"
     try:
         text = msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else raw.decode()
     except (msgspec.MsgspecError, UnicodeDecodeError):
         text = raw.decode("utf-8", "replace")
-    more = f" (+{len(message.attachments)} attachments)" if message.attachments else ""
-    return f"{_time(message.time)} {message.sender} > {message.to}: {text}{more}"
+    more = f" (+{_counted(len(message.attachments), 'attachment')})" if message.attachments else ""
+    edited = " (edited)" if message.edited is not None else ""
+    return f"{time} {text}{more}{edited}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _time(milliseconds: int) -> str:

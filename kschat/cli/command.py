@@ -31,7 +31,7 @@ from kschat.cli.connect import Finding, try_all
 from kschat.cli.definitions import DEFINITIONS, NO
 from kschat.cli.inspecting import inspect, text_of
 from kschat.cli.maintenance import BackupOptions, RestoredOptions, TellRedis, backup, restored
-from kschat.cli.options import DefinedOptions, line_of
+from kschat.cli.options import CommandHelp, DefinedOptions, line_of
 from kschat.cli.revoke import RevokeInRedis, RevokeOptions, revoke
 from kschat.cli.warnings import warnings_of
 from kschat.front.monotonic import use_monotonic_clock
@@ -94,18 +94,16 @@ class CheckOptions(DefinedOptions):
     optFlags: ClassVar[list[list[Any]]] = definition.flags()
 
 
-class TableOptions(usage.Options):
+class TableOptions(CommandHelp):
     """``kschat settings-table``."""
 
-    longdesc = DEFINITIONS["settings-table"].text
+    definition = DEFINITIONS["settings-table"]
 
 
-class CompletionOptions(usage.Options):
+class CompletionOptions(CommandHelp):
     """``kschat completion``."""
 
-    def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints."""
-        return DEFINITIONS["completion"].help()
+    definition = DEFINITIONS["completion"]
 
     def parseArgs(self, *shells: str) -> None:
         """The shell."""
@@ -220,6 +218,7 @@ def main(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     wall: WallClock,
+    *,
     output: TextIO,
     errors: TextIO,
     connect: Connect,
@@ -303,16 +302,31 @@ def run() -> None:
     ) -> int | None:
         return in_reactor(reactor, lambda: redis.revoke(store, bus, reactor, revocation=revocation, now=now))
 
-    services = (connect, tell_redis, revoke_in_redis)
-    tools = Tools(connect=api_commands.connect, wall=time.time, sleep=time.sleep, standard_input=sys.stdin)
+    tools = Tools(
+        connect=api_commands.connect,
+        wall=time.time,
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        standard_input=sys.stdin,
+    )
     try:
-        status = main(sys.argv[1:], os.environ, time.time, sys.stdout, sys.stderr, *services, tools)
+        status = main(
+            sys.argv[1:],
+            os.environ,
+            time.time,
+            output=sys.stdout,
+            errors=sys.stderr,
+            connect=connect,
+            tell_redis=tell_redis,
+            revoke_in_redis=revoke_in_redis,
+            tools=tools,
+        )
         sys.stdout.flush()
     except KeyboardInterrupt:
         # As a shell says it of a program that SIGINT ended.
         status = 130
     except BrokenPipeError:
-        # Whoever read it has enough, as `head` does. Python would complain when it flushes at the end.
+        # The reader has read enough, as `head` does. Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     sys.exit(status)

@@ -23,26 +23,35 @@ def _choices(definition: Definition) -> list[str]:
     return [choice for operand in definition.operands for choice in operand.choices]
 
 
+def _is_switch(option: Option) -> bool:
+    return not option.value
+
+
+def _names(which: Callable[[Option], bool]) -> set[str]:
+    """The names and letters, with their dashes, of some options of all commands."""
+    found = {option for one in DEFINITIONS.values() for option in one.options if which(option)}
+    return {f"--{option.name}" for option in found} | {f"-{option.short}" for option in found if option.short}
+
+
 def _bash() -> str:
     """Words for each command, and what values of options are files."""
     cases = []
     for one in DEFINITIONS.values():
         words = [f"--{option.name}" for option in _options(one)] + _choices(one)
         cases.append(f"    {one.name}) words='{' '.join(words)}' ;;\n")
-    files = sorted({f"--{option.name}" for one in DEFINITIONS.values() for option in one.options if option.is_file})
-    values = sorted(
-        {f"--{option.name}" for one in DEFINITIONS.values() for option in one.options if option.value} - set(files)
-    )
+    files, values, switches = _names(lambda one: one.is_file), _names(lambda one: bool(one.value)), _names(_is_switch)
+    # A letter that is a switch of another command may be followed by anything.
+    files, values = files - switches, values - files - switches
     return f"""# Completion of kschat for bash, made by `make docs`: put it in /etc/bash_completion.d/.
 _kschat() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} words=''
   COMPREPLY=()
   case $before in
-    {" | ".join([*files, "-c", "-o"])})
+    {" | ".join(sorted(files))})
       compopt -o default
       return
       ;;
-    {" | ".join(values)})
+    {" | ".join(sorted(values))})
       return
       ;;
   esac

@@ -1,4 +1,4 @@
-"""The commands of ``kschat``, in the order of their list: what each takes, and what its exit statuses mean."""
+"""The commands of ``kschat``, in the order of their list: their options, operands and exit statuses."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ _API_STATUSES: Final = {
 }
 
 _TOO: Final = "The environment and the configuration file count as well, as for the daemon."
+
+_ALL_SETTINGS: Final = (
+    "All settings of the daemon are accepted too, from the command line, the environment and the configuration file: "
+    "`twistd kschat --help` lists them."
+)
 
 _CONFIG: Final = Option(
     name="config",
@@ -53,13 +58,13 @@ def _api(timeout: int) -> Group:
             Option(
                 name="api",
                 value="URL",
-                text="Where the API is, such as http://127.0.0.1:9200. Else KSCHAT_API says it, or the setting "
+                text="The API's URL, such as http://127.0.0.1:9200. Without it, KSCHAT_API is used, or the setting "
                 "api_listen.",
             ),
             Option(
                 name="key-file",
                 value="FILE",
-                text="File that holds the key. Else KSCHAT_API_KEY is the key, or the first suitable one of the "
+                text="File that holds the key. Without it, KSCHAT_API_KEY is used, or the first suitable key of the "
                 "setting api_keys.",
                 is_file=True,
             ),
@@ -113,7 +118,7 @@ _COMMANDS: Final = (
     _of_api(
         "online",
         "List who is online, or say whether some users are.",
-        "Without users, lists who is online, on whatever daemon. With users, says of each whether it is online, or "
+        "Without users, lists who is online, on any daemon. With users, says of each whether it is online, or "
         "when it was last seen.",
         Operand(name="USER", text="Users' ids.", many="*"),
         examples=("online", "online ann ben", "online ann && kschat send ann 'There you are'"),
@@ -135,7 +140,12 @@ _COMMANDS: Final = (
         Operand(name="TO", text="A user, or '#room'; several, separated by commas."),
         Operand(name="TEXT", text="The message; - reads it from standard input."),
         own=(
-            Option(name="from", short="f", value="USER", text="On behalf of this user; else the key's sender."),
+            Option(
+                name="from",
+                short="f",
+                value="USER",
+                text="Send on behalf of this user; without it, of the key's sender.",
+            ),
             Option(
                 name="cid",
                 value="ID",
@@ -196,7 +206,7 @@ _COMMANDS: Final = (
     Definition(
         name="revoke",
         summary="Revoke tokens: of a user, by id, or by when they were issued.",
-        text="Revokes tokens: their sockets are disconnected, on all daemons, and no other is let in with them. Tokens "
+        text="Revokes tokens: their sockets are disconnected, on all daemons, and nobody can connect with them. Tokens "
         "are named by their user, by their id (the claim jti), or by when they were issued (iat), of one user or of "
         "all.",
         synopsis="--user ID | --jti ID [--expires TIME] | --issued-before TIME [--user ID] [--lift]",
@@ -224,7 +234,7 @@ _COMMANDS: Final = (
                         text="Tokens issued up to this time, of all or of --user: now, 2026-11-30T12:00:00Z, seconds "
                         "since 1970.",
                     ),
-                    Option(name="lift", text="Take such a revocation back."),
+                    Option(name="lift", text="Lift such a revocation."),
                     JSON,
                     _setting("store", "STORE"),
                     _setting("control", "PATH", is_file=True),
@@ -259,7 +269,7 @@ _COMMANDS: Final = (
         "Disconnects a user and deletes what is kept: conversations of two with all messages, what the user wrote in "
         "rooms, memberships, block lists, and so on. It cannot be undone. See docs/api.md for what stays.",
         _USER,
-        own=(Option(name="yes", short="y", text="Do not ask whether it is meant."),),
+        own=(Option(name="yes", short="y", text="Do not ask for confirmation."),),
         examples=("erase ann", "erase ann --yes"),
         timeout=ERASE_TIMEOUT,
     ),
@@ -314,7 +324,7 @@ _COMMANDS: Final = (
                         name="name",
                         short="n",
                         value="NAME",
-                        text="The name that is shown to whom the user writes.",
+                        text="The name that recipients see.",
                     ),
                     JSON,
                     _setting("secret_file", "FILE", is_file=True),
@@ -323,8 +333,7 @@ _COMMANDS: Final = (
             ),
         ),
         statuses={NO: "the daemon would not accept the token (inspect)"},
-        end="Every setting of the daemon is taken too, on the command line, in the environment and in the file: "
-        "`twistd kschat --help` lists them.",
+        end=_ALL_SETTINGS,
         examples=("token --user alice --expires 7d", "token inspect eyJhbGciOi…"),
     ),
     Definition(
@@ -374,8 +383,7 @@ _COMMANDS: Final = (
             ),
         ),
         statuses={},
-        end="Every setting of the daemon is taken too, on the command line, in the environment and in the file: "
-        "`twistd kschat --help` lists them.",
+        end=_ALL_SETTINGS,
         examples=("check-config --config /etc/kschat/kschat.toml --connect",),
     ),
     Definition(
@@ -389,7 +397,7 @@ _COMMANDS: Final = (
     Definition(
         name="completion",
         summary="Print the completion for a shell.",
-        text="Prints what makes a shell complete the commands and options of kschat.",
+        text="Prints a script by which a shell completes the commands and options of kschat.",
         operands=(Operand(name="SHELL", text="bash, zsh or fish.", choices=("bash", "zsh", "fish")),),
         statuses={},
         examples=("completion bash > /etc/bash_completion.d/kschat",),

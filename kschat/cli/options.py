@@ -100,23 +100,27 @@ class DaemonOptions(Options):
             raise SystemExit(1) from None
 
 
-class DefinedOptions(Options):
-    """The options of one command, with all settings.
+class CommandHelp(usage.Options):
+    """The help of one command.
 
     Attributes:
-        definition: what it has beside them.
+        definition: of the command.
     """
 
     definition: ClassVar[Definition]
     synopsis = ""
 
     def getSynopsis(self) -> str:
-        """Stands in the help already."""
+        """Empty: the help has it."""
         return ""
 
     def getUsage(self, width: int | None = None) -> str:
         """What ``--help`` prints."""
         return self.definition.help()
+
+
+class DefinedOptions(CommandHelp, Options):
+    """The options of one command, and all settings."""
 
     def permuted(self, arguments: Sequence[str]) -> list[str]:
         """The same with all options first, wherever they stand. Raises UsageError."""

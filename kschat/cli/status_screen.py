@@ -6,43 +6,14 @@ import datetime
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import msgspec
+from kschat.api.types import Counts, DaemonCounts, Histogram
 
 #: What the counts are called, and in which order they are shown.
 _RATES: Final = (("sent", "acknowledged"), ("delivered", "written"), ("confirmed", "delivered"))
 
 
-class Histogram(msgspec.Struct):
-    """See ``api/types.py``."""
-
-    bounds: list[float]
-    counts: list[int]
-
-
-class Daemon(msgspec.Struct):
-    """One daemon; see ``api/types.py``."""
-
-    name: str
-    version: str
-    since: float
-    connections: int
-    sockets: int
-    users: int
-    counts: dict[str, int]
-    refused: dict[str, int]
-    services: dict[str, bool]
-    latency: dict[str, Histogram]
-
-
-class Status(msgspec.Struct):
-    """All daemons."""
-
-    daemons: list[Daemon]
-    complete: bool
-
-
-def screen(before: Status, now: Status, seconds: float, wall: float) -> list[str]:
-    """The lines that are shown of two looks.
+def screen(before: Counts, now: Counts, seconds: float, wall: float) -> list[str]:
+    """The lines of the screen, from two looks.
 
     Args:
         before, now: the looks.
@@ -70,7 +41,8 @@ def screen(before: Status, now: Status, seconds: float, wall: float) -> list[str
             )
         )
     lines = list(_table(rows))
-    total = [f"{sum(one.sockets for one in now.daemons):,} sockets"]
+    sockets = sum(one.sockets for one in now.daemons)
+    total = [f"{sockets:,} {'socket' if sockets == 1 else 'sockets'}"]
     for name, what in _RATES:
         rate = sum(_rate(one, earlier.get(one.name), name, seconds) for one in now.daemons)
         total.append(f"{rate:,.1f} messages/s {what}")
@@ -86,14 +58,14 @@ def screen(before: Status, now: Status, seconds: float, wall: float) -> list[str
     return lines
 
 
-def _rate(now: Daemon, then: Daemon | None, name: str, seconds: float) -> float:
+def _rate(now: DaemonCounts, then: DaemonCounts | None, name: str, seconds: float) -> float:
     if then is None or then.since != now.since:
         return 0.0
     return max(now.counts.get(name, 0) - then.counts.get(name, 0), 0) / seconds
 
 
-def _quantile(now: Daemon, then: Daemon | None, part: float) -> str:
-    """A quantile of the time until messages were acknowledged, about: that of the steps of the pipeline together."""
+def _quantile(now: DaemonCounts, then: DaemonCounts | None, part: float) -> str:
+    """A quantile of the time until messages were acknowledged; without that, of the pipeline's steps, added."""
     names = ["acknowledged"] if "acknowledged" in now.latency else ["store", "route"]
     found = [
         quantile(now.latency[name], then.latency.get(name) if then else None, part)
@@ -105,7 +77,7 @@ def _quantile(now: Daemon, then: Daemon | None, part: float) -> str:
 
 
 def quantile(now: Histogram, then: Histogram | None, part: float) -> float | None:
-    """The bound that so many were below; of those since ``then``, unless there are none. In seconds."""
+    """The bound in seconds that this part was below: of what came since ``then``, or of all if nothing did."""
     counts = now.counts
     if then is not None and len(then.counts) == len(counts):
         fresh = [after - before for after, before in zip(counts, then.counts, strict=True)]

@@ -4,13 +4,15 @@ Assembly and life:
 
 - ``assembly``        ``Front``: the parts put together, for the daemon, ``standalone`` and tests alike
 - ``service``         starts a front, and shuts it down in order
-- ``drain``           ends sessions over a time, before the daemon ends
+- ``drain``           closes sessions evenly over a time, before the daemon ends
 - ``standalone``      a ``Server`` on a port, without the chat
 - ``endpoints``       the PROXY protocol with a line in the log, TLS
 - ``tls_endpoint``    TLS with a chain of certificates, whose files can be read again
 - ``certificates``    what a certificate says of itself
 - ``port``            listens at one endpoint
 - ``bindable``        whether an endpoint is free
+- ``descriptors``     how many connections the limit of file descriptors allows
+- ``monotonic``       makes a reactor use the monotonic clock
 - ``backlog``         how many connections may wait to be accepted
 - ``readiness``       logs a line while a part that the daemon needs is down
 
@@ -19,9 +21,13 @@ Assembly and life:
 Requests:
 
 - ``channel``         one HTTP connection and its requests, bounded; the access log
+- ``clients``         the client's address, behind proxies too
+- ``pool``            bounded numbers of connections and sessions, in all and by address
+- ``turns``           reads what one connection sent in several turns of the reactor
 - ``target``          the target of a request line, in each of its forms
 - ``site``            the resource tree: page, static files, /healthz, /livez, /readyz, /metrics
 - ``page``            templates/ -> HTML
+- ``browser_policy``  headers that restrict the page in a browser
 - ``static``          the page's files, and npm's socket.io-client where it is installed
 - ``metrics``         the counters in Prometheus' format
 
@@ -29,7 +35,7 @@ Sessions:
 
 - ``resource``        /socket.io/: passes each request to its session
 - ``engine_request``  the parsed query of a request
-- ``handshake_queue`` where handshakes wait that are too many at once
+- ``handshake_queue`` where handshakes beyond the rate wait
 - ``handshake``       which requests are served: pure, from facts to a refusal
 - ``origins``         which pages may connect
 - ``engine``          gathers those facts, and begins polling sessions

@@ -83,7 +83,7 @@ class Front:
         sessions: the open sessions.
         connections: the count of TCP connections.
         polls: the places of sessions that poll.
-        queue: where handshakes wait that are too many at once.
+        queue: where handshakes beyond the rate wait.
         budget: counts the bytes that the daemon holds.
         timers: wake sessions and connections.
         turns: of what clients sent at once.
@@ -189,7 +189,7 @@ class Front:
         self._sites: list[BoundedSite] = []
 
     def use(self, settings: FrontSettings) -> None:
-        """Other bounds of connections, of polling sessions and of forwards hold from now on. Of all else nothing."""
+        """Apply the live settings: bounds of connections, polling sessions, handshakes and forwards; the access log."""
         bounds, engine = settings.bounds, settings.engine
         self.connections.places.use(bounds.max_connections, bounds.max_connections_per_address)
         self.polls.use(engine.max_polls, engine.max_polls_per_address)

@@ -570,7 +570,7 @@ class BoundedSite(Site):
         self.log_requests(access_log)
 
     def log_requests(self, on: bool) -> None:
-        """Log each answered request from now on, or none."""
+        """Switch the access log on or off."""
         # A Logger on the class would have the class's name as its namespace.
         self._access_log = Logger(namespace="kschat.access") if on else None
 

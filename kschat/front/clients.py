@@ -20,7 +20,7 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: In ``trusted_proxies``: whatever connects to a UNIX socket.
 UNIX: Final = "unix"
 
-#: In place of an address that is none. All such connections count as one client.
+#: Replaces a text that is not an address. All such connections count as one client.
 UNKNOWN: Final = "unknown"
 
 #: Of an IPv6 address these bits count as one client: a network of that size is what one customer is given, who may use
@@ -114,7 +114,7 @@ class ClientAddresses:
         if host is None:
             return NOBODY
         if _parsed(host) is None or not host.isprintable():
-            # Of the PROXY protocol's text Twisted takes any word for an address.
+            # Twisted accepts any word as an address in the text form of the PROXY protocol.
             host = UNKNOWN
         return ClientAddress(host, peer.port, address_key(host))
 

@@ -1,4 +1,4 @@
-"""The drain: sessions end over a time, evenly, so that their clients do not all connect to other daemons at once."""
+"""The drain: closes sessions evenly over a time, so that their clients do not all connect to other daemons at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTLE_SECONDS: Final = 0.5
 
 
 class Drain:
-    """Waits and paces at the end of a daemon, until it is told to hurry.
+    """The waits at the end of a daemon; ``hurry`` cuts them short.
 
     Args:
         sessions: those that are open.
@@ -27,7 +27,7 @@ class Drain:
         settled: fires when all that was accepted is answered; a session that ends then loses no ack.
 
     Attributes:
-        hurried: whether nothing is to be waited for.
+        hurried: whether ``hurry`` was called.
     """
 
     def __init__(
@@ -40,33 +40,33 @@ class Drain:
         self._waiting: Deferred[None] | None = None
 
     def hurry(self) -> None:
-        """Wait for nothing from now on."""
+        """End the current wait, and skip all others."""
         self.hurried = True
         if self._waiting is not None:
             self._waiting.cancel()
 
     async def wait(self, seconds: float) -> None:
-        """Wait, unless there is a hurry."""
+        """Wait; return early after ``hurry``."""
         await self._wait_for(Deferred(), seconds)
 
     async def close_evenly(self, seconds: float) -> None:
-        """End all sessions over so many seconds (more than 0), the oldest first.
+        """Close all sessions over ``seconds`` (more than 0), the oldest first.
 
-        In a hurry, those that are left stay open.
+        After ``hurry`` the remaining ones stay open.
         """
         began, total = self._clock.seconds(), len(self._sessions)
         while len(self._sessions) and not self.hurried:
             await self.wait(SLICE_SECONDS)
             await self._wait_for(self._settled(), SETTLE_SECONDS)
             left = self._sessions.values()
-            # By the time that is over, not by slices: a few sessions are spread as well as many. One that has left by
-            # itself counts.
+            # By the time that has passed, not by slices: a few sessions are spread as well as many. Sessions that ended
+            # by themselves count.
             part = min((self._clock.seconds() - began) / seconds, 1.0)
             for connection in left[: max(0, len(left) - int(total * (1 - part)))]:
                 connection.session.close(Reason.SHUTTING_DOWN)
 
     async def last_words(self, seconds: float) -> None:
-        """Wait until clients that poll have fetched their last words, so many seconds at the most."""
+        """Wait until clients that poll have fetched their last words, ``seconds`` at the most."""
         end = self._clock.seconds() + seconds
         while self._sessions.lingering and not self.hurried and self._clock.seconds() < end:
             await self.wait(SLICE_SECONDS)

@@ -65,13 +65,13 @@ class Engine:
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session, once nothing else is wrong with it.
         handshake_wait: the seconds until an address may begin a session; 0.0 if it may now, which counts.
-        queue: where handshakes wait that are too many at once.
+        queue: where handshakes beyond the rate wait.
 
     Attributes:
         queue: see above.
         sessions: the open sessions.
         factory: makes WebSockets.
-        closed: whether no session may begin any more; those that are open are served.
+        closed: whether new sessions are refused; open ones are served.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Engine:
         return None
 
     def close(self) -> None:
-        """Begin no session any more, and refuse those that wait."""
+        """Refuse new sessions from now on, and those that wait."""
         self.closed = True
         self.queue.close()
 

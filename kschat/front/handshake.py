@@ -45,7 +45,7 @@ FORBIDDEN: Final = Refusal(4, "Forbidden", HTTPStatus.FORBIDDEN)
 UNSUPPORTED_VERSION: Final = Refusal(5, "Unsupported protocol version")
 #: Not one of Engine.IO's: clients try again after a while, as with any status but 200.
 TOO_MANY: Final = Refusal(4, "Too many sessions", HTTPStatus.SERVICE_UNAVAILABLE)
-#: Clients try again too, and then come to another daemon, or to the next one here.
+#: Clients retry after this too, and reach another daemon, or this one after its restart.
 GOING_DOWN: Final = Refusal(4, "The server is going down", HTTPStatus.SERVICE_UNAVAILABLE, 1.0)
 
 
@@ -55,7 +55,7 @@ def too_often(retry_in: float) -> Refusal:
 
 
 def too_many_at_once(retry_in: float) -> Refusal:
-    """As many handshakes wait as may."""
+    """The queue of handshakes is full."""
     return Refusal(TOO_MANY.code, TOO_MANY.message, TOO_MANY.status, retry_in)
 
 

@@ -1,9 +1,8 @@
-"""Handshakes at a pace: so many sessions begin in a second, and the others wait for their turn.
+"""Admits handshakes at a configured rate; the others wait for their turn.
 
-When a daemon was restarted, or a network was away, all clients come at once. Each costs a token to verify, an inbox to
-read and presence to tell. Were all of them served as they come, those who are here would wait for them; were the rest
-refused, they would come again. So they wait, the addresses in rotation, and requests of sessions that have begun never
-do.
+After a restart or a network outage all clients connect at once. Each costs a token to verify, an inbox to read and
+presence to announce. If all were served at once, connected clients would wait for them; if the rest were refused, they
+would retry. So they wait, the addresses in rotation. Requests of existing sessions do not wait.
 """
 
 from __future__ import annotations
@@ -23,15 +22,19 @@ BURST_SECONDS: Final = 0.1
 #: Seconds between two looks at those that wait.
 LOOK_SECONDS: Final = 0.01
 
+#: Seconds after which a look stops, and is continued in the next turn of the reactor. The rate bounds a look, but not
+#: after SIGHUP has removed the rate, nor at the end of the daemon.
+MAX_LOOK_SECONDS: Final = 0.005
+
 #: Seconds that one may wait at the most: npm's clients give up an attempt to connect after 20.
 MAX_WAIT_SECONDS: Final = 10.0
 
 
 class Waiting:
-    """One that waits.
+    """A handshake that waits.
 
     Attributes:
-        address: whose it counts as.
+        address: the client address that it counts for.
         begin: called when it is its turn.
     """
 
@@ -47,13 +50,13 @@ def _begun() -> None:
 
 
 class HandshakeQueue:
-    """Handshakes of one daemon.
+    """The waiting handshakes of one daemon.
 
     Args:
         clock: the reactor.
         rate: that begin in a second; 0: any number.
         most: that wait.
-        counters: counts those that waited, and by ``handshakes`` those that found no place to.
+        counters: ``queued`` counts those that waited, ``full["handshakes"]`` those that found no place.
 
     Attributes:
         most: see above; it may change.
@@ -65,8 +68,8 @@ class HandshakeQueue:
         self._counters = counters
         self._rate = Rate("handshakes", rate, BURST_SECONDS)
         self._bucket = Bucket()
-        # Those that wait, by their addresses, in the order in which these have their turns. (Of a plain dict, the first
-        # of many is found slowly once those before it are gone.)
+        # Those that wait, by address, in the order of the turns. (A plain dict finds its first entry slowly once many
+        # before it were deleted.)
         self._waiting: OrderedDict[str, OrderedDict[Waiting, None]] = OrderedDict()
         self._count = 0
         self._call: IDelayedCall | None = None
@@ -97,12 +100,12 @@ class HandshakeQueue:
         Returns:
             Its place; None where there is none, which is counted.
         """
-        if self._count >= self.most or self.wait >= MAX_WAIT_SECONDS:
+        row = self._waiting.get(address)
+        if self._count >= self.most or self._ahead(row) * self._rate.cost >= MAX_WAIT_SECONDS:
             self._counters.full["handshakes"] += 1
             return None
         self._counters.queued += 1
         waiting = Waiting(address, begin)
-        row = self._waiting.get(address)
         if row is None:
             row = self._waiting[address] = OrderedDict()
         row[waiting] = None
@@ -110,8 +113,17 @@ class HandshakeQueue:
         self._set_call()
         return waiting
 
+    def _ahead(self, row: OrderedDict[Waiting, None] | None) -> int:
+        """How many have their turn before another one of an address, at most; ``row``: of that address.
+
+        In each round each address has one turn. So one address that fills the queue does not keep others out.
+        """
+        before = len(row) if row else 0
+        addresses = len(self._waiting) + (not row)
+        return min(self._count, (before + 1) * addresses - 1)
+
     def leave(self, waiting: Waiting) -> None:
-        """Its client has left. Further calls, and those after its turn, do nothing."""
+        """Remove one whose client has left. After its turn, or a second time, this does nothing."""
         row = self._waiting.get(waiting.address)
         if row is not None and waiting in row:
             del row[waiting]
@@ -120,22 +132,28 @@ class HandshakeQueue:
                 del self._waiting[waiting.address]
 
     def close(self) -> None:
-        """Let all that wait begin now: they find that the daemon is going down."""
+        """Let all that wait begin without a rate: they find that the daemon is going down."""
+        self._rate.use(0, BURST_SECONDS)
+        self._bucket = Bucket()
         if self._call is not None:
             self._call.cancel()
-            self._call = None
-        while self._count:
-            self._pop()()
+        self._look()
 
     def _look(self) -> None:
         self._call = None
-        while self._count and not self._rate.take(self._bucket, self._clock.seconds()):
+        now = self._clock.seconds()
+        until = now + MAX_LOOK_SECONDS
+        while self._count and not self._rate.take(self._bucket, now):
             self._pop()()
+            now = self._clock.seconds()
+            if now >= until:
+                self._set_call(0)
+                return
         self._set_call()
 
-    def _set_call(self) -> None:
+    def _set_call(self, seconds: float = LOOK_SECONDS) -> None:
         if self._call is None and self._count:
-            self._call = self._clock.callLater(LOOK_SECONDS, self._look)
+            self._call = self._clock.callLater(seconds, self._look)
 
     def _pop(self) -> Callable[[], None]:
         """What begins the next one."""
@@ -144,6 +162,6 @@ class HandshakeQueue:
         if row:
             self._waiting[address] = row
         self._count -= 1
-        # The request, which it holds, holds it as well.
+        # It holds the request, and the request holds it: break the cycle.
         begin, waiting.begin = waiting.begin, _begun
         return begin

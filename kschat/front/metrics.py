@@ -21,7 +21,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from kschat import __version__
-from kschat.chat.message import Error
+from kschat.chat.bus import BusEvent
+from kschat.chat.interfaces import RouterEvent
+from kschat.chat.message import DELETE, EDIT, REACT, Error
 from kschat.counters import Counters, Histogram
 from kschat.wire.errors import Reason
 
@@ -47,6 +49,7 @@ COUNTS: Final = (
     ("commands_received", "kschat_cluster_commands_received", "Commands of other daemons."),
     ("blocked", "kschat_messages_blocked", "Messages that were not kept: their recipients block their senders."),
     ("revoked", "kschat_sockets_revoked", "Sockets that were disconnected because their tokens were revoked."),
+    ("ask_cached", "kschat_ask_cached", "Questions to the back end that were answered from the cache."),
     ("batches", "kschat_batches", "Batches that passed through the pipeline."),
     ("queued", "kschat_handshakes_queued", "Handshakes that waited, since there were too many at once."),
     ("handed_on", "kschat_handed_on", "Requests and WebSockets that another daemon's session was given."),
@@ -65,6 +68,14 @@ LABELLED: Final = (
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
+    (
+        "ask_questions",
+        "kschat_ask_questions",
+        "question",
+        "Questions sent to the back end: join, write, send.",
+    ),
+    ("ask_answers", "kschat_ask_answers", "answer", "Its answers: allowed, refused, changed."),
+    ("ask_silent", "kschat_ask_silent", "reason", "Questions without an answer, for which the default held."),
     (
         "full",
         "kschat_full",
@@ -85,7 +96,8 @@ LABELLED: Final = (
 )
 
 
-#: Of those: values that each label is known to have, which are there from the start.
+#: The known values of those labels. Their series exist from the start: rate() does not see the first event of a series
+#: that begins with it.
 KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "refused": tuple(error for error in Error if error is not Error.DONE),
     "closed": tuple(reason.text for reason in Reason),
@@ -98,8 +110,46 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
         "buffered",
         "updates",
         "copies",
+        "held",
     ),
     "evicted": ("connections", "connections_per_address", "polls", "polls_per_address", "buffered"),
+    "limited": (
+        "socket_events",
+        "socket_bytes",
+        "user_events",
+        "user_bytes",
+        "user_sends",
+        "user_copies",
+        "user_joins",
+        "user_sockets",
+        "address_handshakes",
+        "address_joins",
+        "address_failed_tokens",
+        "cluster_sends",
+        "typing",
+    ),
+    "tokens": ("expiring", "renewed", "refused", "expired"),
+    "updates": (EDIT, DELETE, REACT),
+    "key_fetches": ("fetched", "failed"),
+    "ask_questions": ("join", "write", "send"),
+    "ask_answers": ("allowed", "refused", "changed"),
+    "ask_silent": (
+        "timeout",
+        "unreachable",
+        "tls",
+        "too_large",
+        "broken",
+        "status",
+        "invalid",
+        "open",
+        "busy",
+        "user",
+        "stopped",
+    ),
+    "rejected": tuple(range(6)),
+    "router_events": tuple(event.name.lower() for event in RouterEvent),
+    "bus_events": tuple(event.name.lower() for event in BusEvent),
+    "waits": ("enough", "too_few", "unanswered"),
 }
 
 #: Of ``Counters``: the attribute, the metric, its label or "", what it is.
@@ -112,6 +162,7 @@ HISTOGRAMS: Final = (
         "until",
         "Time from a message's arrival until it was acknowledged, written to a socket, and delivered.",
     ),
+    ("ask_seconds", "kschat_ask_seconds", "", "Time until a question to the back end was answered, or given up."),
     ("turn_seconds", "kschat_turn_seconds", "", "Time of the reactor's turns, in which everybody else waits."),
 )
 
@@ -146,7 +197,6 @@ class DaemonCollector(Collector):
             yield CounterMetricFamily(name, text, value=getattr(counters, attribute))
         for attribute, name, label, text in LABELLED:
             family = CounterMetricFamily(name, text, labels=[label])
-            # A series that begins with its first event would hide that one from rate().
             found = dict.fromkeys(KNOWN.get(attribute, ()), 0) | getattr(counters, attribute)
             for value, count in found.items():
                 family.add_metric([_shown(value)], count)

@@ -36,12 +36,12 @@ class Holder(Protocol):
 
 
 class _Nobody:
-    """Has the places that were left: a place and its holder are in no cycle then."""
+    """The holder of places that were left, so that a place and its former holder are in no cycle."""
 
     proved = False
 
     def give_way(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
 
 _NOBODY: Final = _Nobody()

@@ -102,7 +102,7 @@ class EngineResource(Resource):
         return self._refuse(request, refusal)
 
     def _begin_late(self, request: Request, query: EngineRequest) -> None:
-        """It is the turn of a request that waited. Meanwhile others may have come, and the daemon may be going down."""
+        """Serve a request that waited. Meanwhile a bound may be reached, and the daemon may be going down."""
         try:
             refusal = GOING_DOWN if self._engine.closed else self._engine.check(request, query)
             if refusal is None:

@@ -10,7 +10,7 @@ import msgspec
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-#: Seconds after which a store of this process that answers nothing is stuck: far more than any disk takes.
+#: Seconds without an answer after which the store of this process counts as stuck: far more than any disk takes.
 STUCK_SECONDS: Final = 120.0
 
 #: What ``/readyz`` says of a part.
@@ -36,10 +36,10 @@ class Health(Resource):
 
 
 class Live(Resource):
-    """``/livez``: whether a restart would help. It is slow to say no, and never does for a service that is away.
+    """``/livez``: 503 if a restart would help: the store of this process is stuck. Not if Redis or RabbitMQ is down.
 
     Args:
-        stuck: seconds since which batches wait for a store of this process, and none was answered; 0.0: they do not.
+        stuck: seconds for which batches have waited for a store of this process without an answer; 0.0 if none waits.
     """
 
     def __init__(self, stuck: Callable[[], float]) -> None:

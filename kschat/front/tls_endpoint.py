@@ -49,12 +49,12 @@ _FILES: Final[Mapping[str, str]] = {
 }
 
 
-#: Bytes that are read from one connection at once: each record has a cost of its own, and hundreds may stand in them.
+#: Bytes that are read from one connection at once: they can hold hundreds of records, and each has a cost of its own.
 READ_BYTES: Final = 8_192
 
 
 class _Gathered:
-    """Stands where a connection expects its protocol, and keeps what that would have received."""
+    """Takes the place of a connection's protocol, and keeps what it would have received."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -65,10 +65,10 @@ class _Gathered:
 
 
 class GatheringTLSTransport(AcyclicTLSTransport):
-    """One connection with TLS, whose protocol receives at once what arrived at once.
+    """A TLS connection that passes all records of one read to its protocol in one call.
 
-    Twisted's own passes each record on by itself. Hundreds of small ones arrive together, and what a protocol reads in
-    one turn of the reactor (``turns``) was bounded for each of them, not for all.
+    Twisted's own makes a call for each record. Hundreds of small ones can arrive together, and the bound for what a
+    protocol reads in one turn (``turns``) held for each of them, not for all.
     """
 
     def makeConnection(self, transport: Any) -> None:

@@ -32,8 +32,8 @@ ARRIVAL_SECONDS: Final = 0.001
 #: Seconds of one turn for all connections that wait.
 TURN_SECONDS: Final = 0.001
 
-#: Seconds of a turn that took long, because of one packet: it is followed by a rest of its length, up to so many
-#: seconds. Without it the next one follows at once, and what others do waits for several such turns.
+#: Seconds beyond which a turn counts as long, because of one packet; and the longest rest. A long turn is followed by a
+#: rest of its length. Without it the next one would follow at once, and other work would wait for several such turns.
 LONG_TURN: Final = 0.002
 MAX_REST: Final = 0.05
 

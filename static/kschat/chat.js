@@ -8,7 +8,7 @@
 // Its types are in types.js: `Chat` is the `ChatApi` there.
 
 import {Link} from "./link.js";
-import {Database, LIMITS, Outbox, Refused, Store, clean, quotation, read, refusal, sizeOf, write} from "./store.js";
+import {Database, LIMITS, Outbox, Refused, Store, clean, newId, quotation, read, refusal, sizeOf, stateOf, write} from "./store.js";
 
 /** @import {ChatApi, Changes, Conversation, Draft, Environment, FilePart, Limits, Message, Options, Presence} from "./types.js" */
 /** @import {Entry, Record_} from "./store.js" */
@@ -169,7 +169,7 @@ export class Chat {
     const {names} = this.#options;
     const given = typeof names === "function" ? names(id) : names instanceof Map ? names.get(id)
       : names && Object.hasOwn(names, id) ? /** @type {Record<string, string>} */ (names)[id] : null;
-    // An id of nothing but what is not shown: its characters' numbers.
+    // An id of invisible characters alone is shown as their code points.
     return clean(given || this.store.nameOf(id) || id) || [...id].map((one) => `U+${one.codePointAt(0)?.toString(16)}`).join(" ");
   }
 
@@ -216,7 +216,8 @@ export class Chat {
       }
       if (!page.more) record.info.hasOlder = false;
       else if (!sure || oldest() > sure) {
-        // Between these and what is here some may be missing: the backlog comes from its beginning, and without the user's own.
+        // Messages may be missing between these pages and what is in memory: the backlog starts with its oldest message, and has none of
+        // the user's own.
         this.store.dropBefore(record, oldest());
         record.info.hasOlder = true;
       }
@@ -278,7 +279,7 @@ export class Chat {
     return this.#once(record, async () => {
       if (!record.info.hasNewer) return 0;
       const edge = record.edges.pop() ?? "";
-      const newest = record.list.filter(({mid}) => mid !== null).at(-1)?.mid ?? "";
+      const newest = record.list.findLast(({mid}) => mid !== null)?.mid ?? "";
       let came = 0;
       let page = await this.#page(id, edge || undefined);
       const pages = [page.MSG];
@@ -314,8 +315,8 @@ export class Chat {
     if (this.outbox.entries.size >= this.#limits.outboxMessages || this.outbox.bytes + bytes > this.#limits.outboxBytes) {
       throw new Refused({code: "full", words: "Too many messages wait to be sent.", again: true});
     }
-    const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
-    // With a message the peer's sign that this user types is gone: what is typed next is told, as soon as the server passes it on.
+    const cid = newId();
+    // A message clears the typing sign at the peer. Further typing is announced as soon as the server would pass it on.
     const said = this.#said.get(id);
     if (said) said.wait = TYPING_PASSED;
     const time = this.#environment.time();
@@ -333,7 +334,7 @@ export class Chat {
     /** @type {Message} */
     const message = {
       key: entry.cid, mid: null, conversation, from: this.user, own: true, time: entry.time, state: "waiting", problem: null,
-      text: "", file: null, reply: null, msg: undefined,
+      text: "", deleted: false, file: null, reply: null, msg: undefined,
     };
     this.#fill(message, entry);
     this.#pending.set(entry.cid, message);
@@ -359,10 +360,9 @@ export class Chat {
     if (!entry || message.state === "sending") return;
     const msg = write(text, message.reply?.text ?? null, message.file);
     if (sizeOf(msg) + HEADROOM > this.limit) throw tooLarge();
-    // It may have reached the server as it was: another text is another message.
+    // The old text may have reached the server: the new one needs a cid of its own.
     this.outbox.discard(entry.cid);
-    const cid = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
-    this.outbox.put({...entry, cid, msg, bytes: sizeOf(msg), failed: null});
+    this.outbox.put({...entry, cid: newId(), msg, bytes: sizeOf(msg), failed: null});
   }
 
   /** @param {Message} message */
@@ -386,7 +386,7 @@ export class Chat {
   /** @param {string} id */
   read(id) {
     const record = this.store.find(id);
-    const mid = record?.list.findLast?.((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
+    const mid = record?.list.findLast((one) => one.mid !== null && !one.own)?.mid ?? record?.info.last?.mid;
     if (!record || !mid || (record.readMid >= mid && !record.info.unread)) return;
     this.#isRead(id, mid);
     this.link.note({read: id, mid});
@@ -405,7 +405,7 @@ export class Chat {
 
   /** Another device has read up to there. What came after it is still unread. @param {string} id @param {string} mid */
   #readElsewhere(id, mid) {
-    this.#take(); // what came before this is counted before it
+    this.#take(); // messages that came before this event are counted before it
     const record = this.store.find(id);
     if (!record || mid <= record.readMid) return;
     this.#isRead(id, mid);
@@ -441,7 +441,11 @@ export class Chat {
     this.#state.delete(id);
     const {readMid, peerRead, peerDelivered, info: {draft}} = record;
     this.#state.set(id, {draft: draft.slice(0, this.#limits.draftLength), readMid, peerRead, peerDelivered});
-    if (this.#state.size > this.#limits.drafts) this.#state.delete(/** @type {string} */ (this.#state.keys().next().value));
+    if (this.#state.size > this.#limits.drafts) {
+      // The oldest without a draft: how far it was read, the server knows too.
+      const [oldest] = [...this.#state].find(([, kept]) => !kept.draft) ?? [...this.#state.keys()];
+      this.#state.delete(/** @type {string} */ (oldest));
+    }
     if (this.#keeping) return;
     this.#keeping = true;
     this.#environment.setTimeout(() => {
@@ -488,7 +492,7 @@ export class Chat {
     const id = room.startsWith("#") ? room : `#${room}`;
     await this.#ask("Join", {room: id});
     const record = this.store.record(id);
-    // What was asked before had the answer for who is no member: nothing.
+    // An earlier History was answered as for a user who is not a member: with nothing.
     record.fresh = false;
     record.sure = "";
     if (record.info.open) await this.#freshen(record).catch(() => null); // asked again at the next opening
@@ -529,12 +533,12 @@ export class Chat {
   #connected() {
     this.#wasConnected = true;
     this.#watched = "";
-    this.#conversations(); // first: what comes then is counted by it
+    this.#conversations(); // first, so that each page of messages comes with its unread count
     for (const record of this.store.all()) if (record.info.open) void this.#freshen(record).catch(() => null); // at the next connection
     this.outbox.run();
   }
 
-  /** The user looks at this page again: what other devices have read is told only to who is connected and reads fast enough. */
+  /** The user looks at this page again. What other devices have read is not told to a device that is offline or slow. */
   #seen = () => { if (this.#environment.visible() && this.status.state === "connected") this.#refresh(0); };
 
   /** Asks for the list of conversations, soon. @param {number} wait */
@@ -556,14 +560,14 @@ export class Chat {
     for (const {pId, last, unread} of Array.isArray(list) ? [...list].reverse() : []) {
       const record = this.store.record(String(pId));
       const {info} = record;
-      // Of what comes later, or came before, the server has counted what is not beyond `last`.
+      // The server's count has every message up to `last`, whenever that message arrives here.
       record.counted = String(last?.mid ?? "");
       info.unread = last?.mid && record.readMid >= last.mid ? 0 : Number(unread) || 0;
       if (last && (!info.last?.mid || String(last.mid) > info.last.mid)) {
         info.last = this.store.message(last);
         info.time = info.last.time;
         this.store.order();
-      }
+      } else if (last && info.last && info.last.mid === String(last.mid)) this.store.renew(info.last, last);
       this.store.touch(info.id);
     }
     this.#watch();
@@ -617,13 +621,18 @@ export class Chat {
       if (mid > record.peerDelivered) record.peerDelivered = mid;
     } else return;
     // What was written earlier has arrived, or was read, too.
-    const state = STATUS === 3 ? "read" : "delivered";
     for (let at = record.list.length - 1; at >= 0; at--) {
       const one = /** @type {Message} */ (record.list[at]);
       if (!one.own || one.mid === null || one.mid > mid) continue;
-      if (one.state === state || one.state === "read") break;
+      const state = stateOf(record, one.mid);
+      if (one.state === state) break;
       one.state = state;
       this.store.alter(one);
+    }
+    const {last} = record.info; // the list of conversations brought it, if its messages are not loaded
+    if (last?.own && last.mid !== null && last.state !== stateOf(record, last.mid)) {
+      last.state = stateOf(record, last.mid);
+      this.store.touch(record.info.id);
     }
     this.#keep(record.info.id);
   }
@@ -646,6 +655,7 @@ export class Chat {
     } else if (note.read) this.#isRead(note.read, note.mid);
     else if (note.draft) {
       this.store.record(note.draft).info.draft = note.text;
+      this.#keep(note.draft); // each tab keeps all drafts in one value: this one's must not undo another's
       this.store.touch(note.draft);
     }
   }
@@ -662,7 +672,7 @@ export class Chat {
     message.mid = mid;
     message.time = Number(answer?.msgTime) || message.time;
     message.problem = null;
-    message.state = mid <= record.peerRead ? "read" : mid <= record.peerDelivered ? "delivered" : "sent";
+    message.state = stateOf(record, mid);
     record.mids.set(mid, message);
     // Its place is before what is not sent, by its mid.
     const at = record.list.lastIndexOf(message);
@@ -690,7 +700,11 @@ export class Chat {
     const id = this.store.conversationOf(item);
     const record = this.store.record(id);
     const mid = typeof item.mid === "string" ? item.mid : null;
-    if (mid !== null && record.mids.has(mid)) return false;
+    const known = mid === null ? undefined : record.mids.get(mid);
+    if (known) {
+      this.store.renew(known, item);
+      return false;
+    }
     if (id === this.user && live && this.#isEcho(record, item)) return false;
     const message = this.store.message(item);
     const {info} = record;

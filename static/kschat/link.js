@@ -12,7 +12,7 @@ const PROBE = 5; // seconds for the answer
 const RENEW = 5; // seconds until the page is asked for a token again, after that failed
 const BEAT = 5; // seconds between a follower's questions whether the leader is there
 const MISSED = 3; // beats without an answer after which its lock is stolen
-const GONE = 300; // seconds without a word after which another tab is gone
+const GONE = 300; // seconds without a word after which another tab counts as closed
 const ASLEEP = 150; // seconds between two beats of a tab that was frozen; hidden ones have a beat a minute
 const FOLLOWERS_PATIENCE = 30; // seconds for an answer through another tab
 
@@ -63,7 +63,7 @@ export class Connection {
     });
     this.#socket.on("disconnect", (/** @type {string} */ reason, /** @type {number} */ seconds) => { this.#lost(reason, seconds); });
     this.#socket.on("refused", (/** @type {string} */ why) => { void this.#refused(why); });
-    for (const event of ["RESPRECEIVER", "RESPSEND", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPREAD", "RESPUPDATE"]) {
+    for (const event of ["RESPRECEIVER", "RESPSTATUS", "RESPCARBON", "RESPTYPING", "RESPPRESENCE", "RESPREAD"]) {
       this.#socket.on(event, (/** @type {any} */ payload, /** @type {any} */ ack) => {
         wiring.hear(event, payload, typeof ack === "function" ? ack : undefined);
       });
@@ -252,7 +252,6 @@ export class Link {
   /** @type {any} */ #beat = null;
   #stopped = false;
   #token;
-  /** @type {string[]} */ #own = [];
   limit = Infinity;
   /** @type {Status} */ status = status("connecting");
 
@@ -329,7 +328,6 @@ export class Link {
 
   /** Whose presence this tab shows. @param {string[]} ids */
   watch(ids) {
-    this.#own = ids;
     this.#watched.set(this.#tab, ids);
     if (this.#connection) this.#present();
     else this.#post({kind: "watch", ids});
@@ -372,7 +370,7 @@ export class Link {
       ...wiring,
       token: this.#token,
       hear: (event, payload, ack) => {
-        if (this.#hasFollowers()) this.#post({kind: "hear", event, payload});
+        if (this.#tabs.size) this.#post({kind: "hear", event, payload});
         wiring.hear(event, payload, ack);
       },
       tell: (now, limit) => {
@@ -429,6 +427,7 @@ export class Link {
     const since = time();
     this.#beat = setTimeout(() => {
       this.#beats();
+      this.#forgetClosed();
       if (this.#connection) return;
       // This tab was frozen, and may not have heard all: what it has is looked at again, as after a lost connection.
       if (time() - since > ASLEEP * 1000 && this.status.state === "connected") this.#status(status("connecting"), this.limit);
@@ -442,12 +441,14 @@ export class Link {
     }, BEAT * 1000);
   }
 
-  /** Whether another tab may hear. One that is hidden asks seldom; one that was closed does not say so. */
-  #hasFollowers() {
-    if (!this.#tabs.size) return false;
+  /** A tab that was closed does not say so; one that is hidden asks seldom. */
+  #forgetClosed() {
     const since = this.#with.environment.time() - GONE * 1000;
-    for (const [tab, seen] of this.#tabs) if (seen < since) this.#tabs.delete(tab);
-    return this.#tabs.size > 0;
+    for (const [tab, seen] of this.#tabs) {
+      if (seen >= since) continue;
+      this.#tabs.delete(tab);
+      this.#watched.delete(tab);
+    }
   }
 
   /** @param {any} message */
@@ -477,7 +478,7 @@ export class Link {
     } else if (kind === "leads") {
       this.#silent = 0;
       this.#fail(new Lost("another tab has the connection"));
-      this.#post({kind: "watch", ids: this.#own});
+      this.#post({kind: "watch", ids: this.#watched.get(this.#tab) ?? []});
     }
   }
 

@@ -63,6 +63,12 @@ export function read(msg) {
   return {text: JSON.stringify(plain(msg), null, 1) ?? "", quote: null, file: null};
 }
 
+/** The same of a message of the server, which may have been deleted. @param {any} item */
+function said(item) {
+  const deleted = Boolean(item.deleted);
+  return {...read(deleted ? "" : item.msg), deleted};
+}
+
 /** @param {string} text @returns {{text: string, quote: string|null}} */
 function split(text) {
   const lines = text.split("\n");
@@ -111,6 +117,14 @@ export const LIMITS = {
 
 /** @typedef {{info: Conversation, list: Message[], mids: Map<string, Message>, fresh: boolean, sure: string, edges: string[], counted: string, readMid: string, peerRead: string, peerDelivered: string, typingUntil: number}} Record_ */
 
+/** An id that no other message has. (`crypto.randomUUID` is missing on pages without HTTPS.) */
+export function newId() { return [...crypto.getRandomValues(new Uint32Array(4))].join("-"); }
+
+/** The state of a message of the user's own that the server has. @param {Record_|undefined} record @param {string} mid */
+export function stateOf(record, mid) {
+  return record && mid <= record.peerRead ? "read" : record && mid <= record.peerDelivered ? "delivered" : "sent";
+}
+
 /** @returns {Changes} */
 function nothing() {
   return {status: false, order: false, conversations: new Set(), messages: new Map(), arrived: [], problems: []};
@@ -132,7 +146,7 @@ export class Store {
     this.changed = changed;
   }
 
-  /** What changed; from now on it is gathered anew. @returns {Changes} */
+  /** What changed since the last call. @returns {Changes} */
   take() {
     const changes = this.changes;
     this.changes = nothing();
@@ -218,23 +232,36 @@ export class Store {
     return to.startsWith("#") || from === this.user ? to : from;
   }
 
-  /** A message of the server as the page sees it. @param {any} item @param {string} [cid] @returns {Message} */
-  message(item, cid) {
+  /** What the server has now of a message that is in memory: it may have been edited or deleted. @param {Message} message @param {any} item */
+  renew(message, item) {
+    if (!item.edited && !item.deleted) return;
+    const {text, deleted, file, quote} = said(item);
+    if (message.deleted === deleted && message.text === text && message.file?.size === file?.size) return;
+    if (message.file?.data) {
+      this.#bytes -= message.file.data.byteLength;
+      this.#files = this.#files.filter((one) => one !== message);
+    }
+    Object.assign(message, {text, deleted, file, msg: item.msg, reply: quote === null ? null : {text: quote, mid: message.reply?.mid ?? null}});
+    this.#weigh(message);
+    this.alter(message);
+  }
+
+  /** A message of the server as the page sees it. @param {any} item @returns {Message} */
+  message(item) {
     const from = String(item.uId), conversation = this.conversationOf(item);
     if (typeof item.name === "string" && item.name) {
       this.#names.delete(from);
       this.#names.set(from, item.name.slice(0, 64));
       if (this.#names.size > this.limits.names) this.#names.delete(/** @type {string} */ (this.#names.keys().next().value));
     }
-    const {text, quote, file} = read(item.msg);
-    const mid = typeof item.mid === "string" ? item.mid : `~${item.msgTime}-${cid ?? crypto.randomUUID()}`;
+    const {text, deleted, quote, file} = said(item);
+    const mid = typeof item.mid === "string" ? item.mid : `~${item.msgTime}-${newId()}`;
     const record = this.#records.get(conversation);
     const own = from === this.user;
-    /** @type {Message["state"]} */
-    const state = !own ? "received" : record && record.peerRead >= mid ? "read" : record && record.peerDelivered >= mid ? "delivered" : "sent";
+    const state = own ? stateOf(record, mid) : "received";
     const time = Number(item.msgTime) || 0;
     /** @type {Message} */
-    const message = {key: cid ?? mid, mid, conversation, from, own, time, state, problem: null, text, file, msg: item.msg, reply: null};
+    const message = {key: mid, mid, conversation, from, own, time, state, problem: null, text, deleted, file, msg: item.msg, reply: null};
     if (quote !== null) message.reply = {text: quote, mid: this.#answered(record, quote)};
     return message;
   }
@@ -521,7 +548,7 @@ export class Outbox {
     }
   }
 
-  /** What another tab has sent since it was loaded, and before this tab heard the others, is gone. */
+  /** Removes what another tab has sent after this tab loaded the outbox, and before it listened to the other tabs. */
   async reconcile() {
     if (!this.loaded.size) return;
     const kept = new Set((await this.database.values("outbox")).map(({cid}) => cid));

@@ -28,7 +28,7 @@
  * @property {number} fileBytes  Bytes of pictures and files in memory, of all conversations. Older ones: `file.data` is null.
  * @property {number} outboxMessages  Messages that wait to be sent.
  * @property {number} outboxBytes  Their bytes.
- * @property {number} drafts  Conversations whose draft is kept.
+ * @property {number} drafts  Conversations whose draft is kept, and how far they were read.
  * @property {number} draftLength  Characters of one.
  * @property {number} watched  Users whose presence is watched (the server's bound is 500).
  * @property {number} names  Names that messages carried.
@@ -94,6 +94,7 @@
  *   Messages to rooms stay `sent`.
  * @property {Problem|null} problem  Why it `failed`.
  * @property {string} text  What it says, without its quotation; never markup. Of what another client sent: its JSON.
+ * @property {boolean} deleted  Whether its sender, or a moderator, deleted it: it has no text then.
  * @property {Reply|null} reply  What it answers.
  * @property {FilePart|null} file
  * @property {unknown} msg  As it was sent.

@@ -1,4 +1,4 @@
-// The cards in which one chooses a name, or is told that a token is missing: their words in the reader's language.
+// The cards for choosing a name and for a missing token, in the reader's language.
 
 import {Texts, applyTexts, applyTheme, readSettings} from "./texts.js";
 
@@ -19,7 +19,7 @@ if (other instanceof HTMLAnchorElement) {
   draw();
 }
 
-// The keyboards of phones add a space to a word that they propose: with it the name would be another person's.
+// Phone keyboards add a space after a word that they suggest. With the space the name would be another person's.
 document.querySelector("form")?.addEventListener("submit", () => {
   for (const field of document.querySelectorAll("input")) field.value = field.value.trim();
 });

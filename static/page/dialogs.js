@@ -19,7 +19,7 @@ import {NAMES, avatar, button, make} from "./texts.js";
  * @property {() => Promise<import("./notices.js").Notices|null>} notices
  */
 
-/** An id with what is not seen of it as numbers: it may be another's than it seems. @param {string} id */
+/** An id with its invisible characters as code points: it may look like another user's. @param {string} id */
 function visible(id) {
   return [...id].map((one) => clean(one) || `U+${one.codePointAt(0)?.toString(16)}`).join("");
 }
@@ -245,7 +245,8 @@ export class Dialogs {
       await asked;
       done();
     } catch (error) {
-      place.append(` ${error instanceof Error ? error.message : error}`);
+      const why = place.querySelector(".problem") ?? place.appendChild(make("span", "problem"));
+      why.textContent = ` ${error instanceof Error ? error.message : error}`;
     }
   }
 

@@ -7,8 +7,8 @@
 //   #newer #search #results #back #info #new #start #settings-button #settings #keys-button #keys #live #welcome #empty
 //
 // This file holds the list of conversations, and what belongs to the whole page: the token, the address, the connection in words, keys.
-// talk.js has the open conversation, texts.js the words and what all is made of. They are few, so that the page is there after few
-// requests; dialogs.js, notices.js and ../kschat/pictures.js are fetched when they are needed.
+// talk.js has the open conversation, texts.js the texts and the helpers that make elements. Few files mean few requests before the page
+// can be used; dialogs.js, notices.js and ../kschat/pictures.js are fetched later.
 
 import {Chat} from "../kschat/chat.js";
 import {clean} from "../kschat/store.js";
@@ -22,12 +22,15 @@ import {Texts, applyTexts, applyTheme, avatar, byId, make, onceAFrame, paint, re
 
 const ROWS = 60; // rows at first, and more each time that the end comes near
 const FOUND = 30; // messages that a search shows
+const SEARCHED = 1000; // milliseconds after which a search looks at what has arrived
 
 class ConversationList {
   /** @type {Map<string, HTMLElement>} */ #rows = new Map();
   /** @type {Set<string>} */ #stale = new Set();
   #most = ROWS;
   /** @type {string|null} */ #current = null;
+  #sought = ""; // the words whose results are shown
+  /** @type {ReturnType<typeof setTimeout>|undefined} */ #searching;
   #drawSoon;
 
   /**
@@ -103,7 +106,15 @@ class ConversationList {
     const searching = words !== "";
     this.list.hidden = searching;
     this.results.hidden = !searching;
-    if (searching) this.#drawResults(words);
+    if (words !== this.#sought) {
+      this.#sought = words;
+      if (searching) this.#drawResults(words);
+    } else if (searching) { // a search goes through all messages in memory: not once a frame
+      this.#searching ??= setTimeout(() => {
+        this.#searching = undefined;
+        if (this.words) this.#drawResults(this.words);
+      }, SEARCHED);
+    }
     const shown = this.chat.conversations.slice(0, this.#most);
     this.none.hidden = searching || shown.length > 0;
     const wanted = new Set(shown.map(({id}) => id));
@@ -169,7 +180,7 @@ class ConversationList {
     const dot = part(".presence");
     dot.hidden = conversation.room || id === chat.user;
     dot.dataset.online = presence?.online === null || !presence ? "unknown" : String(presence.online);
-    // A dot alone says nothing to those who listen.
+    // Screen readers do not read the dot.
     dot.textContent = presence?.online ? texts.say("online") : "";
     part(".name").title = conversation.room ? "" : presenceWords(id);
     const line = part(".last");
@@ -201,6 +212,7 @@ class ConversationList {
     } else if (conversation.room) {
       nodes.push(make("bdi", "", texts.say("from", {name: chat.name(last.from)})));
     }
+    if (last.deleted) return [...nodes, make("em", "", texts.say("deleted"))];
     const kind = last.file ? (last.file.type.startsWith("image/") ? "picture" : "file") : null;
     const words = oneLine(last.text) || (kind === "file" ? last.file?.name ?? "" : "");
     nodes.push(make("bdi", "", !kind ? words : words ? `${texts.say(kind)}: ${words}` : texts.say(kind)));
@@ -243,7 +255,12 @@ class ConversationList {
       items.push(make("li", "", row));
     }
     items.push(make("li", "aside", messages.length || people.length ? texts.say("foundLoaded") : texts.say("nothingFound", {words})));
+    const focused = this.results.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
     this.results.replaceChildren(...items);
+    if (!focused) return;
+    const {id, start, key} = focused.dataset;
+    const rows = this.#focusable();
+    (rows.find(({dataset}) => dataset.key === key && (dataset.id ?? dataset.start) === (id ?? start)) ?? rows[0] ?? this.search).focus();
   }
 
   /** @param {KeyboardEvent} event */
@@ -386,7 +403,7 @@ async function renew() {
     };
     const timer = setTimeout(() => { done(null); }, ASK_PARENT);
     addEventListener("message", heard);
-    // No secret is in the question; who may embed the page, frame-ancestors says.
+    // The question holds no secret, and frame-ancestors decides who may embed the page.
     parent.postMessage({kschat: "token", user}, "*");
   });
 }
@@ -419,7 +436,7 @@ async function select(id, key) {
   if (id !== query.get("rid")) {
     const from = query.get("rid");
     query.set("rid", id);
-    // A replaced entry stays what it was: the one before it may not be this page's.
+    // A replaced entry keeps its state: the entry before it may be of another site.
     if (from && !NARROW.matches) history.replaceState(history.state, "", address(id));
     else history.pushState({inside: true}, "", address(id));
   }
@@ -639,7 +656,7 @@ function count() {
   if (document.title !== title) document.title = title;
 }
 
-// The live region gathers: under load it says how many came, not each of them.
+// The live region gathers messages: under load it says how many came instead of reading each one.
 
 /** @type {import("../kschat/types.js").Message[]} */
 let unsaid = [];
@@ -668,9 +685,9 @@ const acts = byId("acts");
 const placeActs = onceAFrame(() => {
   const {element} = view.messageAt(pointed) ?? {};
   const bubble = element?.querySelector(":scope > .bubble");
-  if (bubble && acts.parentElement !== bubble && element?.dataset.state !== "failed") bubble.append(acts);
-  const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
   const message = element && view.rendering.messageOf(element);
+  if (bubble && acts.parentElement !== bubble && message?.state !== "failed" && !message?.deleted) bubble.append(acts);
+  const time = /** @type {HTMLElement|null} */ (bubble?.querySelector(".meta time") ?? null);
   if (time && message) time.title = `${texts.day(message.time)}, ${texts.time(message.time)}`;
 });
 /** @type {EventTarget|null} */
@@ -694,6 +711,7 @@ view.list.addEventListener("click", (event) => {
 
 /** @param {string} action @param {{element: HTMLElement, message: import("../kschat/types.js").Message}} at */
 async function act(action, {element, message}) {
+  if (message.deleted) return;
   if (action === "reply") composer.reply(message);
   else if (action === "copy") await copy(message.text);
   else if (action === "edit") composer.edit(message);
@@ -793,7 +811,7 @@ show(query.get("rid"));
 await chat.start();
 composer.draftChanged();
 
-// Nothing of this is needed to read and to write. Fetched while the server is there, it is there when the server is not.
+// Not needed for reading and writing. Fetched now, it is still there when the server is down.
 setTimeout(() => {
   notices();
   Promise.all([import("./dialogs.js"), import("../kschat/pictures.js")]).catch(() => {}); // asked for again when it is needed

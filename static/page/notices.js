@@ -1,5 +1,5 @@
-// What calls the user when the page is not looked at: a sound, a notification. And the service worker, which keeps the shell for when
-// there is no network. (Web Push will come through it.)
+// Notices while the page is not in view: a sound, a notification. And the service worker, which keeps the shell for when there is no
+// network.
 
 /** @import {ChatApi, Message} from "../kschat/types.js" */
 /** @import {Texts} from "./texts.js" */

@@ -2,7 +2,7 @@
 // itself, whose address and text may hold a token.
 //
 // The network comes first and the copy is for when it fails, so that a new release is never mixed with an old one. A new version of this
-// file takes over at once: it has no state that the old one would miss. Web Push will be heard here ("push", "notificationclick").
+// file takes over at once: it has no state that the old one would miss.
 
 const CACHE = "kschat-shell-1";
 const NO_NETWORK = "static/page/offline.html";

@@ -1,6 +1,6 @@
 // The open conversation: its messages, what can be done with one, and the field below them.
 //
-// Of the messages a window of some dozens is in the document; it moves along the list in memory. All of a frame's changes are drawn in one
+// The document holds a window of some dozen messages, which moves along the list in memory. All of a frame's changes are drawn in one
 // batch: first it reads where things are, then it writes, and only if the reader is in the middle of the conversation does it read once
 // more, to keep the message under the eye where it was.
 
@@ -443,11 +443,11 @@ export class ConversationView {
       await page;
     } catch {
       // The next scrolling, or the connection when it is back, tries again.
-      this.#pages = BACK;
+      if (this.#id === id) this.#pages = BACK;
       await new Promise((resolve) => { setTimeout(resolve, 1000); });
     } finally {
       this.#busy = false;
-      if (this.#id === id) this.#drawSoon();
+      this.#drawSoon(); // another conversation may have waited for it
     }
   }
 
@@ -519,7 +519,7 @@ const MOST_FILES = 10; // at once
  * @property {Message|null} editing
  * @property {string} edited  The words of what is being edited.
  * @property {Attachment[]} attachments
- * @property {number} preparing  Files, as often as some were given, that are not attached yet.
+ * @property {number} preparing  Pastes, drops and choices whose files are not attached yet.
  * @property {boolean} isDue  Whether it is sent as soon as what is attached is prepared.
  */
 
@@ -709,8 +709,8 @@ export class Composer {
   }
 
   /**
-   * The words with the first file, then each other file. What is sent is gone from the field at once: if one of the next is refused, it
-   * alone is still there.
+   * The words with the first file, then each other file. What is sent leaves the field at once: a file that is refused stays, with those
+   * after it.
    *
    * @param {string} id
    * @param {string} words
@@ -732,7 +732,7 @@ export class Composer {
       said();
     } catch (error) {
       if (!(first && words && error instanceof Refused && error.problem.code === "too large")) throw error;
-      // Each for itself may fit.
+      // Words and file may fit in two messages.
       this.chat.send(id, text);
       said();
       this.chat.send(id, {file: first.part});
@@ -782,7 +782,7 @@ export class Composer {
       }
     } finally {
       writing.preparing -= 1;
-      writing.isDue &&= isComplete; // what is not as it was meant to be, the user looks at first
+      writing.isDue &&= isComplete; // the user looks at an incomplete set before it is sent
       if (writing.isDue && !writing.preparing) this.#send();
     }
     if (writing === this.#now) this.focus();

@@ -1,4 +1,4 @@
-// Every text that the page shows, in each of its languages; and what the page is made of: small helpers, and messages as elements.
+// Every text that the page shows, in each of its languages; helpers that make elements; and the elements of messages.
 //
 // `{name}` in a text is replaced by a value. Another language: a table with the same keys here, and its name in NAMES.
 // Text goes into the document as text: nothing here parses markup, and of a message only what this file makes is an element.
@@ -24,24 +24,24 @@ const en = {
   // The connection
   connecting: "Connecting…",
   connected: "Connected",
-  offline: "No network. Messages are sent when it is back.",
+  offline: "No network. Messages will be sent when it is back.",
   waiting: "Connection lost.",
   waitingDrain: "The server is restarting.",
   waitingSlow: "This connection was too slow.",
-  waitingRate: "Too much at once: the server asks for a pause.",
+  waitingRate: "Too many requests: the server asked for a pause.",
   waitingLarge: "A message was too large for the server.",
   inSeconds: "Next try in {n} s",
   nextTry: "Trying again…",
-  refused: "The server refuses this page.",
-  refusedToken: "The server does not accept this page’s token. It may have expired, or belong to another user: open the page again from your application.",
+  refused: "The server refused the connection.",
+  refusedToken: "The server does not accept this page’s token. It may have expired or belong to another user. Open the page again from your application.",
   refusedRevoked: "Your access was withdrawn. Open the page again from your application.",
-  refusedReplaced: "You are connected in too many places. This page was the oldest.",
+  refusedReplaced: "You have too many connections open. This page was the oldest.",
   ended: "Logged out.",
   notConnected: "Not connected",
   reload: "Reload",
   // The list
   noConversations: "No conversations yet",
-  noConversationsHint: "Start one with the + button: type the name of a person, or # and the name of a room.",
+  noConversationsHint: "Start one with the + button: enter a person’s name, or # and a room’s name.",
   nothingFound: "Nothing found for “{words}”.",
   startWith: "Write to {name}",
   joinRoom: "Open the room {name}",
@@ -52,14 +52,14 @@ const en = {
   picture: "Picture",
   file: "File",
   unread: "{n} unread",
-  unreadMany: "1000 and more unread",
+  unreadMany: "1000 or more unread",
   yesterday: "Yesterday",
   today: "Today",
   // The conversation
   online: "online",
   isOffline: "offline",
   isBlocked: "blocked by you",
-  outdated: "This page and its scripts are of two releases of the server. Reload it, or open it again from your application.",
+  outdated: "This page and its scripts come from different releases of the server. Reload it, or open it again from your application.",
   lastSeen: "last seen {when}",
   lastSeenNow: "last seen just now",
   at: "{day} at {time}",
@@ -82,8 +82,8 @@ const en = {
   showLess: "Show less",
   dropHere: "Drop to attach",
   pickConversation: "Choose a conversation",
-  pickHint: "Or start a new one: messages arrive even when the other is away.",
-  demoHint: "This is a demo, so you can be both sides: open a second window as somebody else, and write to yourself.",
+  pickHint: "Or start a new one: messages arrive even when the other person is away.",
+  demoHint: "This is a demo, so you can be both sides: open a second window as someone else, and write to yourself.",
   openAs: "Open a window as {name}",
   details: "Details",
   // Messages
@@ -93,49 +93,50 @@ const en = {
   stateDelivered: "Delivered",
   stateRead: "Read",
   stateFailed: "Not sent",
+  deleted: "This message was deleted.",
   from: "{name}: ",
   reply: "Reply",
   replyTo: "Reply to {name}",
   copy: "Copy",
   copied: "Copied.",
-  copyFailed: "The browser did not allow to copy.",
+  copyFailed: "The browser did not allow copying.",
   retry: "Try again",
   edit: "Edit",
   discard: "Discard",
   cancel: "Cancel",
-  editing: "Editing what was not sent",
+  editing: "Editing an unsent message",
   remove: "Remove {name}",
   download: "Download {name}, {size}",
   fetchFile: "Load",
   pictureFrom: "Picture {name}",
   bytes: "{n} bytes",
   // Problems
-  tooLarge: "“{name}” is too large: {size}. This server takes at most {limit} in a message.",
-  tooLong: "Too long for this server, which takes at most {limit} in a message. Make it shorter.",
-  tooMany: "{n} files at once are the most: the others were left out.",
-  unreadable: "“{name}” cannot be read.",
+  tooLarge: "“{name}” is too large ({size}). This server accepts at most {limit} per message.",
+  tooLong: "This message is too long. This server accepts at most {limit} per message.",
+  tooMany: "You can attach up to {n} files at once. The others were left out.",
+  unreadable: "“{name}” could not be read.",
   "problem too large": "Too large for this server.",
   "problem invalid": "The server does not accept this message.",
   "problem not allowed": "You are not allowed to write here.",
   "problem slow down": "Too many messages at once. Try again in a moment.",
   "problem not available": "The server could not store it. Try again in a moment.",
-  "problem connection": "The connection was lost each time.",
-  "problem full": "Too many messages wait to be sent.",
-  "problem quota": "This browser has no room left to keep unsent messages: they are lost when you close the page.",
-  "problem storage": "This browser keeps nothing for this page: unsent messages are lost when you close it.",
+  "problem connection": "The connection was lost on every try.",
+  "problem full": "Too many messages are waiting to be sent.",
+  "problem quota": "This browser has no room left for unsent messages: they will be lost if you close the page.",
+  "problem storage": "This browser keeps nothing for this page: unsent messages will be lost if you close it.",
   "problem unknown": "Something went wrong.",
   badName: "A name has 1 to 128 characters.",
   // Dialogs
   startTitle: "New conversation",
-  startLabel: "Name of a person, or # and the name of a room",
+  startLabel: "A person’s name, or # and a room’s name",
   open: "Open",
-  theme: "Look",
-  themeAuto: "As the device",
+  theme: "Appearance",
+  themeAuto: "Same as device",
   themeLight: "Light",
   themeDark: "Dark",
   language: "Language",
-  languageAuto: "As the browser",
-  nextVisit: "The page shows it when it is loaded again.",
+  languageAuto: "Same as browser",
+  nextVisit: "The language changes when you reload the page.",
   sound: "Play a sound for new messages",
   notify: "Show notifications while this page is in the background",
   notifyDenied: "This browser blocks notifications for this page. Allow them in its settings.",
@@ -143,28 +144,27 @@ const en = {
   logout: "Log out",
   logoutAll: "Log out on all devices",
   blocked: "Blocked people",
-  nobodyBlocked: "You block nobody.",
+  nobodyBlocked: "You have not blocked anyone.",
   block: "Block {name}",
   unblock: "Unblock {name}",
-  blockHint: "Their messages no longer reach you, and they see you offline.",
+  blockHint: "Their messages will no longer reach you, and they will see you as offline.",
   leave: "Leave the room",
-  done: "Done.",
   // Choosing a name, and having no token
   demo: "This is a demo.",
   demoHow: "It gives anyone a token for any name, on this machine only.",
   choose: "Choose your name and the name of the person you want to talk to.",
-  badChoice: "Such a name cannot be used: a name has 1 to 128 characters, and only a room’s begins with #.",
-  theOther: "The other",
+  badChoice: "That name cannot be used. A name has 1 to 128 characters, and only a room’s name begins with #.",
+  theOther: "Other person",
   chat: "Chat",
-  chooseToo: "Then open the other side in a second tab, and talk to yourself.",
+  chooseToo: "Then open the other side in a second tab and talk to yourself.",
   noToken: "This page has no token, so the server cannot identify you. Open it from your application, which adds the token, or add one to this page’s address:",
-  makeToken: "To make a token by hand, on the server, with the secret that the daemon was started with:",
+  makeToken: "To make a token by hand, run this on the server with the secret that the daemon was started with:",
   tryDemo: "To try kschat without tokens, start it with",
   // Keys
   keySend: "Send the message",
   keyLine: "Start a new line",
-  keyMove: "Move in the list of conversations, or among messages",
-  keyReply: "Reply to, or copy, the message that has the focus",
+  keyMove: "Move through conversations or messages",
+  keyReply: "Reply to or copy the focused message",
   keySearch: "Search",
   keyNext: "Next or previous conversation",
   keyEscape: "Cancel, close, or go back",
@@ -197,36 +197,36 @@ const de = {
   waiting: "Verbindung verloren.",
   waitingDrain: "Der Server startet neu.",
   waitingSlow: "Diese Verbindung war zu langsam.",
-  waitingRate: "Zu viel auf einmal: der Server bittet um eine Pause.",
+  waitingRate: "Zu viele Anfragen: Der Server bittet um eine Pause.",
   waitingLarge: "Eine Nachricht war zu groß für den Server.",
   inSeconds: "Nächster Versuch in {n} s",
   nextTry: "Neuer Versuch…",
-  refused: "Der Server lehnt diese Seite ab.",
-  refusedToken: "Der Server nimmt den Token dieser Seite nicht an. Er ist vielleicht abgelaufen oder gehört jemand anderem: öffne die Seite noch einmal aus deiner Anwendung.",
-  refusedRevoked: "Dein Zugang wurde zurückgezogen. Öffne die Seite noch einmal aus deiner Anwendung.",
-  refusedReplaced: "Du bist an zu vielen Stellen verbunden. Diese Seite war die älteste.",
+  refused: "Der Server hat die Verbindung abgelehnt.",
+  refusedToken: "Der Server akzeptiert das Token dieser Seite nicht. Es ist vielleicht abgelaufen oder gehört jemand anderem. Öffne die Seite noch einmal aus deiner Anwendung.",
+  refusedRevoked: "Dein Zugang wurde entzogen. Öffne die Seite noch einmal aus deiner Anwendung.",
+  refusedReplaced: "Du hast zu viele offene Verbindungen. Die dieser Seite war die älteste.",
   ended: "Abgemeldet.",
   notConnected: "Nicht verbunden",
   reload: "Neu laden",
   noConversations: "Noch keine Unterhaltungen",
-  noConversationsHint: "Beginne eine mit der Taste +: der Name einer Person, oder # und der Name eines Raums.",
+  noConversationsHint: "Beginne eine mit der Schaltfläche +: Gib den Namen einer Person ein, oder # und den Namen eines Raums.",
   nothingFound: "Nichts gefunden zu „{words}“.",
   startWith: "An {name} schreiben",
   joinRoom: "Den Raum {name} öffnen",
   foundMessages: "Nachrichten",
-  foundLoaded: "Gesucht wird in den Nachrichten, die diese Seite geladen hat.",
+  foundLoaded: "Gesucht wird nur in den Nachrichten, die diese Seite geladen hat.",
   draft: "Entwurf",
   typing: "schreibt…",
   picture: "Bild",
   file: "Datei",
   unread: "{n} ungelesen",
-  unreadMany: "1000 und mehr ungelesen",
+  unreadMany: "1000 oder mehr ungelesen",
   yesterday: "Gestern",
   today: "Heute",
   online: "online",
   isOffline: "offline",
   isBlocked: "von dir blockiert",
-  outdated: "Diese Seite und ihre Skripte sind aus zwei Versionen des Servers. Lade sie neu, oder öffne sie noch einmal aus deiner Anwendung.",
+  outdated: "Diese Seite und ihre Skripte stammen aus verschiedenen Versionen des Servers. Lade sie neu, oder öffne sie noch einmal aus deiner Anwendung.",
   lastSeen: "zuletzt online {when}",
   lastSeenNow: "gerade eben online",
   at: "{day} um {time}",
@@ -249,16 +249,17 @@ const de = {
   showLess: "Weniger anzeigen",
   dropHere: "Zum Anhängen loslassen",
   pickConversation: "Wähle eine Unterhaltung",
-  pickHint: "Oder beginne eine neue: Nachrichten kommen an, auch wenn der andere gerade nicht da ist.",
-  demoHint: "Dies ist eine Demo, also kannst du beide Seiten sein: öffne ein zweites Fenster als jemand anders und schreib dir selbst.",
-  openAs: "Ein Fenster als {name} öffnen",
-  details: "Einzelheiten",
+  pickHint: "Oder beginne eine neue: Nachrichten kommen an, auch wenn die andere Person gerade nicht da ist.",
+  demoHint: "Dies ist eine Demo, also kannst du beide Seiten sein: Öffne ein zweites Fenster als jemand anders und schreib dir selbst.",
+  openAs: "Fenster als {name} öffnen",
+  details: "Details",
   stateWaiting: "Wartet auf das Senden",
   stateSending: "Wird gesendet",
   stateSent: "Gesendet",
   stateDelivered: "Zugestellt",
   stateRead: "Gelesen",
   stateFailed: "Nicht gesendet",
+  deleted: "Diese Nachricht wurde gelöscht.",
   from: "{name}: ",
   reply: "Antworten",
   replyTo: "Antwort an {name}",
@@ -269,37 +270,37 @@ const de = {
   edit: "Bearbeiten",
   discard: "Verwerfen",
   cancel: "Abbrechen",
-  editing: "Nicht Gesendetes bearbeiten",
+  editing: "Nicht gesendete Nachricht bearbeiten",
   remove: "{name} entfernen",
   download: "{name} herunterladen, {size}",
   fetchFile: "Laden",
   pictureFrom: "Bild {name}",
   bytes: "{n} Bytes",
-  tooLarge: "„{name}“ ist zu groß: {size}. Dieser Server nimmt höchstens {limit} je Nachricht an.",
-  tooLong: "Zu lang für diesen Server, der höchstens {limit} je Nachricht annimmt. Bitte kürzen.",
-  tooMany: "Mehr als {n} Dateien gehen nicht auf einmal: die übrigen fehlen.",
-  unreadable: "„{name}“ kann nicht gelesen werden.",
+  tooLarge: "„{name}“ ist zu groß ({size}). Dieser Server nimmt höchstens {limit} pro Nachricht an.",
+  tooLong: "Diese Nachricht ist zu lang. Dieser Server nimmt höchstens {limit} pro Nachricht an.",
+  tooMany: "Du kannst höchstens {n} Dateien auf einmal anhängen. Die übrigen wurden weggelassen.",
+  unreadable: "„{name}“ konnte nicht gelesen werden.",
   "problem too large": "Zu groß für diesen Server.",
   "problem invalid": "Der Server nimmt diese Nachricht nicht an.",
   "problem not allowed": "Du darfst hier nicht schreiben.",
   "problem slow down": "Zu viele Nachrichten auf einmal. Versuche es gleich noch einmal.",
   "problem not available": "Der Server konnte sie nicht speichern. Versuche es gleich noch einmal.",
-  "problem connection": "Die Verbindung ging jedes Mal verloren.",
+  "problem connection": "Die Verbindung ging bei jedem Versuch verloren.",
   "problem full": "Zu viele Nachrichten warten auf das Senden.",
-  "problem quota": "Dieser Browser hat keinen Platz mehr für nicht Gesendetes: es geht verloren, wenn du die Seite schließt.",
-  "problem storage": "Dieser Browser bewahrt für diese Seite nichts auf: nicht Gesendetes geht verloren, wenn du sie schließt.",
+  "problem quota": "Dieser Browser hat keinen Platz mehr für nicht gesendete Nachrichten: Sie gehen verloren, wenn du die Seite schließt.",
+  "problem storage": "Dieser Browser speichert nichts für diese Seite: Nicht gesendete Nachrichten gehen verloren, wenn du sie schließt.",
   "problem unknown": "Etwas ist schiefgegangen.",
   badName: "Ein Name hat 1 bis 128 Zeichen.",
   startTitle: "Neue Unterhaltung",
   startLabel: "Name einer Person, oder # und der Name eines Raums",
   open: "Öffnen",
-  theme: "Aussehen",
+  theme: "Darstellung",
   themeAuto: "Wie das Gerät",
   themeLight: "Hell",
   themeDark: "Dunkel",
   language: "Sprache",
   languageAuto: "Wie der Browser",
-  nextVisit: "Die Seite zeigt sie, wenn sie neu geladen wird.",
+  nextVisit: "Die Sprache wechselt, wenn du die Seite neu lädst.",
   sound: "Ton bei neuen Nachrichten",
   notify: "Mitteilungen zeigen, während diese Seite im Hintergrund ist",
   notifyDenied: "Dieser Browser sperrt Mitteilungen für diese Seite. Erlaube sie in seinen Einstellungen.",
@@ -307,26 +308,25 @@ const de = {
   logout: "Abmelden",
   logoutAll: "Auf allen Geräten abmelden",
   blocked: "Blockierte Personen",
-  nobodyBlocked: "Du blockierst niemanden.",
+  nobodyBlocked: "Du hast niemanden blockiert.",
   block: "{name} blockieren",
   unblock: "{name} nicht mehr blockieren",
-  blockHint: "Deren Nachrichten erreichen dich nicht mehr, und sie sehen dich offline.",
+  blockHint: "Nachrichten dieser Person erreichen dich nicht mehr, und sie sieht dich als offline.",
   leave: "Den Raum verlassen",
-  done: "Erledigt.",
   demo: "Dies ist eine Demo.",
-  demoHow: "Sie gibt jedem einen Token für jeden Namen, nur auf diesem Rechner.",
+  demoHow: "Sie gibt jedem ein Token für jeden Namen, nur auf diesem Rechner.",
   choose: "Wähle deinen Namen und den Namen der Person, mit der du sprechen möchtest.",
-  badChoice: "So ein Name geht nicht: ein Name hat 1 bis 128 Zeichen, und nur der eines Raums beginnt mit #.",
+  badChoice: "Dieser Name ist nicht möglich. Ein Name hat 1 bis 128 Zeichen, und nur der eines Raums beginnt mit #.",
   theOther: "Die andere Person",
   chat: "Loslegen",
-  chooseToo: "Öffne dann die andere Seite in einem zweiten Tab, und sprich mit dir selbst.",
-  noToken: "Diese Seite hat keinen Token, also kann der Server dich nicht erkennen. Öffne sie aus deiner Anwendung, die den Token mitgibt, oder füge der Adresse dieser Seite einen hinzu:",
-  makeToken: "So machst du auf dem Server einen Token, mit dem Geheimnis, mit dem der Daemon gestartet wurde:",
+  chooseToo: "Öffne dann die andere Seite in einem zweiten Tab und sprich mit dir selbst.",
+  noToken: "Diese Seite hat kein Token, also kann der Server dich nicht erkennen. Öffne sie aus deiner Anwendung, die das Token mitgibt, oder füge der Adresse dieser Seite eines hinzu:",
+  makeToken: "So erzeugst du auf dem Server ein Token, mit dem Geheimnis, mit dem der Daemon gestartet wurde:",
   tryDemo: "Ohne Token probierst du kschat, wenn du es so startest:",
   keySend: "Nachricht senden",
   keyLine: "Neue Zeile beginnen",
-  keyMove: "In der Liste der Unterhaltungen oder unter den Nachrichten gehen",
-  keyReply: "Auf die Nachricht mit dem Fokus antworten, oder sie kopieren",
+  keyMove: "Zwischen Unterhaltungen oder Nachrichten wechseln",
+  keyReply: "Auf die Nachricht mit dem Fokus antworten oder sie kopieren",
   keySearch: "Suchen",
   keyNext: "Nächste oder vorige Unterhaltung",
   keyEscape: "Abbrechen, schließen oder zurück",
@@ -501,7 +501,7 @@ export function byId(id) {
   return /** @type {E} */ (element);
 }
 
-/** The page is of an older daemon than its scripts, or two releases serve it in turn: it says so, and does not stay at "Connecting". */
+/** Says that the page and its scripts come from different releases, as during an upgrade, instead of staying at "Connecting". */
 function sayOutdated() {
   const words = new Texts(readSettings().language || navigator.language).say("outdated");
   const status = document.getElementById("status");
@@ -645,13 +645,14 @@ const TICKS = /** @type {const} */ ({
  */
 
 /**
- * What an element shows, by which it is known whether it is to be drawn again: the words, and what changes while a message is on its way.
+ * What an element shows: its words, and what changes while a message is on its way. If these differ from the message, it is drawn again.
  *
  * @typedef {object} Known
  * @property {Message} message
  * @property {string} url  Of its picture or file.
  * @property {number} place  What stands around it, as bits.
  * @property {string|null} text
+ * @property {boolean} deleted
  * @property {ArrayBuffer|null|undefined} data
  * @property {string|undefined} reply
  * @property {boolean} expanded
@@ -683,7 +684,7 @@ export class Messages {
     element.tabIndex = -1;
     element.dataset.key = message.key;
     this.#known.set(element, {
-      message, url: "", place: -1, text: null, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
+      message, url: "", place: -1, text: null, deleted: false, data: null, reply: "", expanded: false, state: "", time: 0, problem: null,
     });
     this.update(element, place);
     return element;
@@ -697,11 +698,11 @@ export class Messages {
     const known = this.#known.get(element);
     if (!known) return;
     const {message} = known;
-    const {text, state, time, problem} = message;
+    const {text, deleted, state, time, problem} = message;
     const data = message.file?.data, reply = message.reply?.text, expanded = this.#expanded.has(message.key);
-    const words = known.text !== text || known.data !== data || known.reply !== reply || known.expanded !== expanded;
+    const words = known.text !== text || known.deleted !== deleted || known.data !== data || known.reply !== reply || known.expanded !== expanded;
     const foot = known.state !== state || known.time !== time || known.problem !== problem;
-    if (words || foot) Object.assign(known, {text, data, reply, expanded, state, time, problem});
+    if (words || foot) Object.assign(known, {text, deleted, data, reply, expanded, state, time, problem});
     if (words) this.#fill(element, message);
     else if (foot) this.#foot(element, message);
     const around = Number(place.day) + 2 * Number(place.head) + 4 * Number(place.divider);
@@ -735,7 +736,8 @@ export class Messages {
       bubble.append(quote);
     }
     if (message.file) bubble.append(this.#file(element, message, message.file));
-    if (message.text) bubble.append(...this.#words(message));
+    if (message.deleted) bubble.append(make("div", "text", make("em", "", texts.say("deleted"))));
+    else if (message.text) bubble.append(...this.#words(message));
     bubble.append(make("span", "meta"));
     const old = element.querySelector(":scope > .bubble");
     const acts = old?.querySelector("#acts");

@@ -16,8 +16,9 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import AT_ONCE, METHODS, Api
+from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, METHODS, Api
 from kschat.backends.memory import MemoryStore
+from kschat.chat import copies
 from kschat.chat.inquiries import INQUIRY_WAIT
 from kschat.wire.jsonnumbers import MAX_REWRITTEN
 from tests.chat.peers import Daemon
@@ -307,7 +308,7 @@ class Doing(ApiTestCase):
         self.assertEqual({}, self.done("revoke", {"user": "ann", "lift": True}))
 
     def test_a_large_batch_takes_several_turns(self) -> None:
-        parts = [{"operation": "presence", "body": {"users": [f"u{number}"]}} for number in range(2 * AT_ONCE + 1)]
+        parts = [{"operation": "presence", "body": {"users": [f"u{number}"]}} for number in range(2 * MAX_PER_TURN + 1)]
         request = self.ask("batch", {"requests": parts})
         for turns in range(2):
             self.assertFalse(request.finished, turns)
@@ -315,6 +316,42 @@ class Doing(ApiTestCase):
         turn(self.daemon.clock)
         status, answer = self.answered(request)
         self.assertEqual((status, len(answer["results"])), (200, len(parts)))
+
+    def test_a_large_event_is_refused_while_too_much_waits_to_be_written(self) -> None:
+        for _ in range(3):
+            self.daemon.joined("ann")
+        self.patch(copies, "MAX_LATE_BYTES", 1)
+        large = {"event": "news", "args": ["x" * (copies.MAX_WRITES * copies.COPY_BYTES // 2)]}
+        first = self.ask("broadcast", large)
+        others = [
+            self.ask(name, {**large, **to})
+            for name, to in (("emit", {"to": "ann"}), ("emit", {"to": "#r"}), ("broadcast", {}))
+        ]
+        for asked in others:
+            self.assertEqual((503, "busy"), self.refused(asked))
+            self.assertEqual([b"1"], asked.responseHeaders.getRawHeaders(b"retry-after"))
+        self.assertEqual(200, self.answered(first)[0])
+        self.daemon.clock.pump([0.1] * 5)
+        self.done("broadcast", large)
+
+    def test_a_large_text_to_many_takes_several_turns(self) -> None:
+        text = "x" * (MAX_BYTES_PER_TURN // 2)
+        composed: list[str] = []
+        send = self.daemon.context.operations.send
+
+        def counted(identity: Any, draft: Any) -> Any:
+            composed.append(draft.recipient)
+            return send(identity, draft)
+
+        self.patch(self.daemon.context.operations, "send", counted)
+        request = self.ask("send", {"to": [f"u{number}" for number in range(5)], "msg": text})
+        counts = [len(composed)]
+        for _ in range(2):
+            turn(self.daemon.clock)
+            counts.append(len(composed))
+        self.assertEqual([2, 4, 5], counts)
+        status, answer = self.answered(request)
+        self.assertEqual((200, 5), (status, len([one for one in answer["results"] if "mid" in one])))
 
     def test_what_takes_long_to_read_is_refused_before_it_is_read(self) -> None:
         deep = b"[" + b",".join([b"[" * 20 + b"]" * 20] * 5000) + b"]"
@@ -358,10 +395,9 @@ class Cluster(DaemonsTestCase):
         self.one.joined("ann")
         self.other.joined("ann")
         for daemon in (self.one, self.other, third):
-            asked = daemon.context.operations.sockets("ann")
-            found = self.successResultOf(asked)
-            self.assertEqual((2, True), (len(found.sockets), found.complete))
-            self.assertEqual(2, len({one.id for one in found.sockets}))
+            found, complete = self.successResultOf(daemon.context.operations.sockets("ann"))
+            self.assertEqual((2, True), (len(found), complete))
+            self.assertEqual(2, len({one.id for one in found}))
 
     def found(self, asked: Any) -> Any:
         """What a coroutine returns when all daemons have had a turn."""

@@ -701,7 +701,7 @@ class BrokenTests(AmqpTestCase):
         await self.soon(up)
         self.assertEqual(router.figures["connections"], 2)
 
-    async def test_a_queue_that_is_taken_away_is_made_anew(self) -> None:
+    async def test_a_queue_that_was_deleted_is_declared_again(self) -> None:
         router, arrivals = await self.started()
         await router.bind("ben", "a")
         assert router._session is not None and router._link is not None

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from kschat.backends.redis import RedisStore
 from kschat.backends.redis.store import store as store_module
 from kschat.backends.redis.store import write_queue
-from kschat.backends.redis.store.retention import STEP_BYTES, STEP_ENTRIES
+from kschat.backends.redis.store.rounds import STEP_BYTES, STEP_ENTRIES
 from kschat.chat.interfaces import Progress, Stored
 from kschat.chat.lines import MAX_LINE, NO_LINE
 from kschat.chat.message import Message

@@ -16,6 +16,7 @@ from kschat.chat.interfaces import Entry, Progress, RoomFull, StoreUnavailable
 from tests.backends.redis_stores import StoreTestCase, lines
 from tests.contracts.istore import entries, kept, offsets
 from tests.contracts.made import message, mid, to
+from tests.contracts.updates import delete, react
 from tests.support.redis import Redis, Saying, shared_redis
 from tests.support.waiting import real_reactor, within
 
@@ -134,7 +135,9 @@ class UserTests(FailureTestCase):
         prefix = "chat"
         redis = await self.own_redis(f"user ann on >secret {RIGHTS.format(prefix)}\nuser default off\n")
         url = f"redis://ann:secret@127.0.0.1:{redis.port}/0"
-        store = self.made(url, prefix=prefix, retention_messages=2, retention_seconds=3600.0)
+        store = self.made(
+            url, prefix=prefix, retention_messages=2, retention_seconds=3600.0, send_rate=100.0, send_burst=100.0
+        )
         with capturedLogs() as events:
             store.start()
             await self.until(lambda: store._client._writes.tries > 3 or store.up, "the store")
@@ -147,6 +150,11 @@ class UserTests(FailureTestCase):
             batch = [message("ann", "ben", cid=f"c{n}", mid=mid(now + n)) for n in range(5)]
             batch += [message("ann", "#r", mid=mid(now + n)) for n in range(5, 10)]
             answers = await store.append([*batch, message("ann", "ben", cid="c1")])
+            for update in (react(answers[4].message, "+", sender="ben", cid="u1"), delete(answers[9].message)):
+                self.assertIsNone((await store.change(update)).refused)
+            await store.rewritten()
+            await store.find("ben", answers[4].message.mid, None)
+            await store.readers("#r", "ben", answers[8].message.mid)
             await store.mark_read("ben", "ann", answers[1].message.mid)
             await store.mark_read("ben", "#r", answers[7].message.mid)
             await store.save_progress(Progress({"ben": 3}, {"ben": 1}))
@@ -157,7 +165,7 @@ class UserTests(FailureTestCase):
             await store.conversations("ben", 10)
             await store.members("#r")
             await store.leave("#r", "ann")
-            self.assertEqual((await store.inbox("ben")).first, 9)
+            self.assertEqual((await store.inbox("ben")).first, 11)
             await store.rooms("ben")
             self.assertGreater(await store.erase("ann"), 0)
         self.assertEqual([line for line in lines(events) if "refuse" in line or "can't" in line], [])

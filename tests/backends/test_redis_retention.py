@@ -16,13 +16,10 @@ from kschat.backends.redis.store.retention import (
     HURRIED_REST,
     LOCK_MILLISECONDS,
     MAX_SAVING,
-    REST,
-    ROUND_INTERVAL,
     SAVING_INTERVAL,
-    STEP_ENTRIES,
-    STEP_PAUSE,
     Retention,
 )
+from kschat.backends.redis.store.rounds import REST, ROUND_INTERVAL, STEP_ENTRIES, STEP_PAUSE
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
 from kschat.chat.message import Message
 from tests.backends.redis_stores import StoreTestCase
@@ -137,7 +134,7 @@ class AgeTests(RetentionTestCase):
         self.assertEqual(await store.append([last]), [kept(last, 6)])
         self.assertEqual(await store.inbox("ben"), InboxState(3, 6, 6))
 
-    async def test_the_conversation_of_two_goes_with_its_last_message_and_can_begin_anew(self) -> None:
+    async def test_the_conversation_of_two_goes_with_its_last_message_and_can_start_again(self) -> None:
         store = await self.begun(retention_seconds=3600.0)
         await store.append([self.at(9000 - n, sender="cem") for n in range(3)])
         await store.mark_read("ben", "cem", mid(2**62))

@@ -97,6 +97,24 @@ class RewritingTests(StoreTestCase):
         self.assertGreater(again[0].mid, late[0].mid)
         self.assertEqual(await self.texts(store), [*expected, b"11"])
 
+    async def test_changes_in_a_busy_conversation_do_not_keep_the_copying_from_its_end(self) -> None:
+        redis, store = await self.made_one()
+        sent = await self.sent(store, *[message(msg=Raw(b'"%b %d"' % (SECRET, n))) for n in range(10)])
+        await store.change(delete(sent[5]))
+        for number in range(5):
+            await self.step(store, 3)
+            # One that was copied already.
+            await store.change(edit(sent[0], b"%d" % number))
+            expected = [b"%d" % number, *[bytes(one.msg) for one in sent[1:5]], b"null"]
+            self.assertEqual((await self.texts(store))[:6], expected)
+        self.assertNotIn(SECRET + b" 5", self.bytes_of(redis))
+        for _ in range(10):
+            await self.step(store, 3)
+        self.assertEqual((await self.texts(store))[:6], expected)
+        self.assertNotIn(SECRET + b" 0", self.bytes_of(redis))
+        self.assertEqual(redis.do("EXISTS", *[f"{self.id()}:{key}:3:annben" for key in "wyz"]), 0)
+        self.assertEqual(redis.do("SCARD", f"{self.id()}:x:changed"), 0)
+
     async def test_another_daemon_finishes_what_one_has_left(self) -> None:
         redis, store = await self.made_one()
         (secret,) = await self.sent(store, message(msg=Raw(b'"%b"' % SECRET)))

@@ -51,6 +51,12 @@ class TestTexts(SynchronousTestCase):
         included = {name for path in FILES for name in includes(path.read_text("utf-8"))}
         self.assertEqual(included, {path.stem for path in (FOLDER / "includes").iterdir()})
 
+    def test_a_daemon_that_connects_tries_each_command_of_the_store_s_scripts(self) -> None:
+        loaded = Scripts("store")
+        used = {one for name in loaded for one in re.findall(rb"\bcall\('([A-Z]+)'", loaded[name].text)}
+        self.assertIn(b"XADD", used)
+        self.assertEqual(used - set(re.findall(rb"\{'([A-Z]+)'", loaded["hello"].text)), set())
+
     def test_no_text_is_included_twice(self) -> None:
         for folder in ("store", "bus"):
             loaded = Scripts(folder)

@@ -121,7 +121,7 @@ class TestAge(RetentionTestCase):
         last = at(NOW)
         self.assertEqual(result(store.append([last])), [kept(last, 6)])
 
-    def test_the_conversation_of_two_goes_with_its_last_message_and_can_begin_anew(self) -> None:
+    def test_the_conversation_of_two_goes_with_its_last_message_and_can_start_again(self) -> None:
         result = self.turns.result
         store = self.started(retention_seconds=3600.0)
         result(store.append([at(NOW - 9000 + n, sender="cem") for n in range(3)]))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.page import BOUNDS, report
+from tests.support.launch import REPOSITORY
 
 
 class Report(SynchronousTestCase):
@@ -41,3 +43,9 @@ class Report(SynchronousTestCase):
     def test_the_functions_that_took_the_time_are_named(self) -> None:
         _, text = self.printed({"burst": {"top": ["34 ms toEnd kschat.js:144"], "seconds": 1.25}})
         self.assertIn("burst: seconds 1.2\n    34 ms toEnd kschat.js:144\n", text)
+
+    def test_the_bounds_in_the_documentation_are_those_of_the_code(self) -> None:
+        page = (REPOSITORY / "docs" / "page.md").read_text("utf-8")
+        rows = re.findall(r"^\|[^|]+\|([^|]+)\|", page.partition("`make bench-page`")[2], re.MULTILINE)
+        said = {float(number) for row in rows for number in re.findall(r"[\d.]+", row)}
+        self.assertEqual(said, {bound.most / 1000 if bound.name == "bytes" else bound.most for bound in BOUNDS})

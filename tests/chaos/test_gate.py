@@ -1,4 +1,4 @@
-"""The gate before a server: what passes between the two sides of a partition is held, and nothing is lost."""
+"""The gate before a server holds the bytes between the two sides of a partition, and loses none."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GateTests(unittest.TestCase):
         one.write(b"second")
         late.write(b"late")
         other.write(b"other")
-        await other.read(b"other")  # who is no server is on no side
+        await other.read(b"other")  # a client that is not a server is on no side
         self.assertEqual((one.data, late.data, len(self.peers)), (b"first", b"", 2))
         self.cut = set()
         self.gate.hold()

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kschat.chat import copies, delivery, hub, outgoing
 from kschat.chat.copies import COPY_BYTES, copies_of
 from kschat.chat.interfaces import Stored
-from kschat.chat.message import Message
+from kschat.chat.message import Error, Message, Refused
 from tests.chat.house import Guest, House
 from tests.contracts.made import message
 from tests.front.test_turns import turn
@@ -301,6 +301,31 @@ class Events(CopiesTests):
             self.turn()
             counts.append(self.got(guests, "x"))
         self.assertEqual(counts, [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 1, 1, 1, 2], [0] * 5])
+
+    def test_a_large_event_to_many_users_is_spread_as_one_to_many_sockets(self) -> None:
+        users = [f"m{number}" for number in range(5)]
+        guests = [self.house.guest(user) for user in users]
+        self.house.context.operations.emit_to_users(users, outgoing.event("x", HALF))
+        counts = [sum(self.got(guests, "x"))]
+        for _ in range(3):
+            self.turn()
+            counts.append(sum(self.got(guests, "x")))
+        self.assertEqual(counts, [0, 2, 2, 1])
+
+    def test_while_too_much_waits_a_large_one_is_refused_and_a_small_one_is_not(self) -> None:
+        self.patch(copies, "MAX_LATE_BYTES", len(HALF) - 1)
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(len(HALF))
+        operations = self.house.context.operations
+        large = outgoing.event("x", HALF)
+        self.assertEqual(self.assertRaises(Refused, self.emit, len(HALF)).error, Error.BUSY)
+        self.assertEqual(self.assertRaises(Refused, operations.emit_to_all, large).error, Error.BUSY)
+        self.assertEqual(self.failureResultOf(operations.emit_to_room("#r", large), Refused).value.error, Error.BUSY)
+        self.assertEqual(self.house.counters.refused[Error.BUSY], 3)
+        self.emit(1)
+        self.house.turn()
+        self.assertEqual(self.got(guests, "x"), [2] * 5)
+        self.emit(len(HALF))
 
     def test_a_small_one_is_written_at_once(self) -> None:
         guests = [self.house.guest("ben") for _ in range(5)]

@@ -255,6 +255,7 @@ class TestRenewal(ExpiryCase):
         self.assertEqual(self.renew(guest, jwt.encode(claims, SECRET, "HS256")), {"ER": 0})
         # What it was renewed by can be revoked in turn.
         self.successResultOf(self.house.chat.operations.revoke(RevocationRequest(jti="another")))
+        self.house.turn()
         self.assertEqual(self.house.hub.sockets, 0)
 
     def test_a_token_that_never_ends_ends_the_waiting(self) -> None:

@@ -193,6 +193,26 @@ class DisconnectingTests(SynchronousTestCase):
         self.assertEqual((daemon.hub.sockets, daemon.counters.revoked), (0, count - 1))
         self.assertEqual(self.alive(*living[1:]).count(True), 0)
 
+    def test_many_revocations_in_one_turn_look_at_all_sockets_twice(self) -> None:
+        daemon = self.daemon
+        clients = [asking(daemon, token("ann", jti=str(number))) for number in range(50)]
+        looks = []
+        sessions = daemon.hub.sessions
+
+        def looked(user: str | None) -> Any:
+            looks.append(user)
+            return sessions(user)
+
+        daemon.hub.sessions = looked  # type: ignore[method-assign]
+        for number in range(40):
+            self.revoke(jti=str(number), expires=NOW + 60)
+        self.assertEqual(looks, [None])
+        daemon.clock.advance(0)
+        self.assertEqual(looks, [None, None])
+        self.assertEqual(self.alive(*clients), [False] * 40 + [True] * 10)
+        daemon.clock.advance(0)
+        self.assertEqual(looks, [None, None])
+
     def test_such_a_token_is_refused_from_then_on_in_every_revision(self) -> None:
         self.revoke(user="ann")
         for client in (self.daemon.joined("ann"), asking(self.daemon, token("ann", iat=NOW + 1000))):

@@ -20,8 +20,12 @@ from kschat.rates import RateSettings
 from tests.chat.peers import Client, Daemon
 from tests.chat.stores import AskedStore
 from tests.chat.test_daemons import DaemonsTestCase
+from tests.contracts.updates import react
 
 UPDATES = {"updates": "1"}
+
+#: Three hundred pages.
+MANY_UPDATES = 30_000
 
 
 def moderator(daemon: Daemon, user: str, moderates: Rooms) -> Client:
@@ -39,7 +43,7 @@ class UpdatesTestCase(SynchronousTestCase):
         self.ann, self.ben = (self.daemon.joined(user, UPDATES) for user in ("ann", "ben"))
 
     def made(self, **more: Any) -> Daemon:
-        self.store = AskedStore(MemoryStore(10_000, 100_000_000))
+        self.store = AskedStore(MemoryStore(100_000, 100_000_000))
         return Daemon(self.store, MemoryRouter(), **more)
 
     def send(self, msg: object = "hi", to: object = "ben", sender: Client | None = None, **more: object) -> str:
@@ -240,6 +244,19 @@ class ToldTests(UpdatesTestCase):
         page = plain.ask("Sync", {"offset": 1})
         self.assertEqual([(one["mid"], one["offset"]) for one in page["MSG"]], [(last, 152)])
         self.assertFalse(page["more"])
+
+    def test_sync_goes_past_many_pages_of_updates(self) -> None:
+        mid = self.send()
+        target = self.successResultOf(self.store.find("ann", mid, "ben"))
+        assert target is not None
+        for number in range(MANY_UPDATES):
+            self.successResultOf(self.store.change(react(target, str(number), sender="ben")))
+        last = self.send(to="ann", sender=self.ben)
+        plain = self.daemon.joined("ann")
+        page = plain.ask("Sync", {"offset": 0})
+        self.assertEqual([one["mid"] for one in page["MSG"]], [last])
+        self.assertFalse(page["more"])
+        self.assertEqual(plain.ask("Sync", {"offset": page["MSG"][0]["offset"]}), {"MSG": [], "more": False})
 
     def test_recovery_goes_on_behind_an_update(self) -> None:
         self.ben.drop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -216,6 +217,41 @@ class Twisted(Canary, SynchronousTestCase):
         self.assertIn(end.fileno(), poller.known)
         reactor.removeReader(end)
         self.assertNotIn(end.fileno(), poller.known)
+
+    def test_an_event_that_was_left_over_is_not_reported_for_the_next_owner_of_its_descriptor(self) -> None:
+        self.replace_one(between_turns=False)
+        self.replace_one(between_turns=True)
+
+    def replace_one(self, *, between_turns: bool) -> None:
+        """A connection that has something to read ends, and one that has not gets its descriptor."""
+        reactor = self.bounded()
+        ends = self.ready(reactor, 9)
+        ended = ends[-1]
+        quiet, other = socket.socketpair()
+        self.addCleanup(quiet.close)
+        self.addCleanup(other.close)
+        replaced: list[End] = []
+
+        def replace() -> None:
+            reactor.removeReader(ended)
+            os.dup2(quiet.fileno(), ended.fileno())
+            replaced.append(End(reactor, ended.end))
+            reactor.addReader(replaced[0])
+
+        def takes(end: End) -> None:
+            self.now += compat_twisted.EVENT_SECONDS
+            if not (between_turns or replaced):
+                replace()
+
+        for end in ends:
+            end.does = takes
+        reactor.doPoll(0)
+        if between_turns:
+            replace()
+        for _ in range(20):
+            reactor.doPoll(0)
+        self.assertEqual((ended.read, replaced[0].read), (0, 0))
+        self.assertGreater(min(end.read for end in ends[:-1]), 0)
 
     def test_whoever_listens_is_no_client_and_backends_come_first(self) -> None:
         self.assertFalse(compat_twisted.comes_first(listening()))

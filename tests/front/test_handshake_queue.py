@@ -1,15 +1,24 @@
-"""A crowd of handshakes: it is let in at a pace and not turned away, and whoever is here already does not wait."""
+"""A burst of handshakes is admitted at the configured rate. Requests of existing sessions do not wait."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections.abc import Callable
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.counters import Counters
-from kschat.front.handshake_queue import BURST_SECONDS, LOOK_SECONDS, MAX_WAIT_SECONDS, HandshakeQueue
+from kschat.front.handshake_queue import (
+    BURST_SECONDS,
+    LOOK_SECONDS,
+    MAX_LOOK_SECONDS,
+    MAX_WAIT_SECONDS,
+    HandshakeQueue,
+)
 from tests.front.daemon import V4, Daemon, Response
 from tests.front.frames import TEXT, client_frame
 from tests.front.wires import Wire
@@ -78,6 +87,40 @@ class Queue(SynchronousTestCase):
         self.queue = self.make(rate=2, most=1000)
         self.assertEqual([self.come() for _ in range(40)].count(True), 1 + round(2 * MAX_WAIT_SECONDS))
         self.assertTrue(math.isclose(self.queue.wait, MAX_WAIT_SECONDS))
+
+    def test_one_address_that_fills_the_queue_does_not_keep_others_out(self) -> None:
+        self.queue = self.make(rate=10, most=1000)
+        self.assertEqual([self.come("many") for _ in range(200)].count(True), 1 + round(10 * MAX_WAIT_SECONDS))
+        self.assertEqual([self.come(address) for address in "xyz"], [True] * 3)
+        self.pass_time(0.6)
+        self.assertIn("z", self.begun)
+        # Of many addresses, too, each waits no longer than that.
+        self.assertEqual([self.come(f"other {number}") for number in range(200)].count(True), 10 * MAX_WAIT_SECONDS - 1)
+
+    def test_the_work_of_many_at_once_is_spread_over_turns(self) -> None:
+        marks: list[int] = []
+        later = self.clock.callLater
+
+        def call_later(seconds: float, call: Callable[[], None]) -> IDelayedCall:
+            marks.append(len(self.begun))
+            return later(seconds, call)
+
+        def begin() -> None:
+            self.begun.append("")
+            self.clock.rightNow += MAX_LOOK_SECONDS / 9.9
+
+        self.patch(self.clock, "callLater", call_later)
+        # The end; and a rate that SIGHUP removes.
+        for starts in (lambda: self.queue.close(), lambda: self.queue.use(0, 500)):
+            self.queue, self.begun, marks[:] = self.make(), [], []
+            while self.queue.admits():
+                pass
+            for _ in range(50):
+                self.queue.enter("a", begin)
+            starts()
+            self.clock.advance(LOOK_SECONDS)
+            self.assertEqual((len(self.begun), self.clock.getDelayedCalls()), (50, []))
+            self.assertLessEqual(max(after - before for before, after in itertools.pairwise([*marks, 50])), 10)
 
     def test_whoever_leaves_gives_its_place_and_its_turn_to_others(self) -> None:
         for _ in range(10):

@@ -21,6 +21,8 @@ from tests.contracts.made import message
 
 Parse = Callable[[str], Iterable[Metric]]
 
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
 
 class MetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -50,6 +52,18 @@ class MetricsTests(SynchronousTestCase):
             (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
         }
 
+    def test_each_series_that_the_documentation_names_is_there_from_the_start(self) -> None:
+        told = self.samples()
+        page = PAGE.read_text("utf-8")
+        found = 0
+        for _, name, label, _ in LABELLED:
+            row = re.search(rf"^\| `{name}_total` \| `{label}`: ([\w, ]+) \|", page, re.MULTILINE)
+            if row is not None:
+                values = [str(code) for code in range(6)] if row[1] == "0 to 5" else row[1].split(", ")
+                self.assertEqual({key[1] for key in told if key[0] == f"{name}_total"}, set(values), name)
+                found += 1
+        self.assertEqual(found, 14)
+
     def test_what_was_counted_is_told(self) -> None:
         ann, _ = self.house.guest("ann"), self.house.guest("ben")
         ann.send("ann", "ben", cid="c")
@@ -69,7 +83,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(shown, set(self.counters.__slots__))
 
     def test_every_metric_of_ours_stands_in_the_document(self) -> None:
-        page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+        page = PAGE.read_text("utf-8")
         for name in {sample[0] for sample in self.samples()}:
             if name.startswith("kschat_"):
                 self.assertIn(f"`{re.sub('_(count|sum|bucket)$', '', name)}", page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
@@ -136,7 +137,7 @@ class InTheDemo(SynchronousTestCase):
         for bad in ("#room", "x" * 129, "x" * 10_000, "a\0b", "a\rb", "a\nb", "\x7f", "\x85"):
             document = rendered(page(), uid=bad, rid="bob")
             self.assertIsNone(document.by_id("chat"), bad)
-            self.assertIn("Such a name cannot be used", document.text)
+            self.assertIn("That name cannot be used", document.text)
             self.assertNotIn(bad, document.text)
 
     def test_bytes_that_are_no_text_do_not_break_it(self) -> None:
@@ -214,6 +215,31 @@ class NothingBreaksOut(SynchronousTestCase):
                 scripts = ("static/page/main.js", "static/page/card.js")
                 self.assertTrue(tag != "script" or attributes.get("src") in scripts)
                 self.assertNotIn("//", (attributes.get("href") or "") + (attributes.get("src") or ""))
+
+
+def texts(language: str) -> dict[str, str]:
+    """The page's texts in that language, by their keys."""
+    script = shipped("static").descendant(["page", "texts.js"]).getContent().decode()
+    table = script.partition(f"const {language} = {{")[2].partition("\n};")[0]
+    return dict(re.findall(r'^  "?([\w ]+?)"?: "(.*)",$', table, re.MULTILINE))
+
+
+class Words(SynchronousTestCase):
+    def test_the_templates_english_is_that_of_the_scripts(self) -> None:
+        english = texts("en")
+        template = shipped("templates").child("index.html").getContent().decode()
+        found = re.findall(r'data-text="(\w+)"[^>]*>([^<]+)<', template)
+        labels = re.findall(r'aria-label="([^"]+)"[^>]* data-label="(\w+)"', template)
+        self.assertGreater(len(found), 20)
+        self.assertGreater(len(labels), 10)
+        for key, words in [*found, *((key, words) for words, key in labels)]:
+            self.assertEqual(words, english[key], key)
+
+    def test_each_language_fills_in_the_same_values(self) -> None:
+        english, german = texts("en"), texts("de")
+        self.assertEqual(english.keys(), german.keys())
+        for key, words in english.items():
+            self.assertEqual(sorted(re.findall(r"{\w+}", words)), sorted(re.findall(r"{\w+}", german[key])), key)
 
 
 class Templates(SynchronousTestCase):

@@ -92,7 +92,7 @@ class TwoTabs(TestCase):
         daemon = await Daemon.start(self, secret="", demo=True, max_payload=2000)
         alice, bob = await self.both(daemon, Browser.start(self, daemon))
         await alice.write("я" * 1000)
-        self.assertIn("Too long", await alice.see("#notice"))
+        self.assertIn("too long", await alice.see("#notice"))
         self.assertEqual(await alice.do("read", script="document.getElementById('text').value.length"), 1000)
         await alice.write("я" * 800)
         await bob.see(".other .text", "я" * 800)

@@ -1,4 +1,4 @@
-"""What fuzzing has found or kept is played again, without atheris: nothing is raised but what the code names."""
+"""The kept inputs of fuzzing are played again, without atheris: no target raises an exception."""
 
 from __future__ import annotations
 

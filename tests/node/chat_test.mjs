@@ -345,9 +345,11 @@ test("after a message typing is told again as soon as the server passes it on", 
 });
 
 /** IndexedDB whose transactions end as `outcome(store, mode)` says: an error's name, or "" for a success. */
-function fakeDatabases(outcome) {
+function fakeDatabases(outcome, put = () => {}) {
   const transaction = (store, mode) => {
-    const one = { error: null, objectStore: () => ({ getAll: () => ({ result: [] }), get: () => ({ result: undefined }), put: () => ({}), delete: () => ({}) }) };
+    const one = { error: null, objectStore: () => ({
+      getAll: () => ({ result: [] }), get: () => ({ result: undefined }), put: (value, key) => { put(value, key); return {}; }, delete: () => ({}),
+    }) };
     const name = outcome(store, mode);
     queueMicrotask(() => {
       if (name) one.error = Object.assign(new Error(name), { name });
@@ -440,4 +442,131 @@ test("what was missed while away stands between what was there and what comes li
 test("a name is shown without what turns the text around it; an id of nothing else by its numbers", async () => {
   const { chat } = await begin({ names: { carol: "Ca\u202erol\n" } });
   assert.deepEqual(["carol", "b\u2067o\u200eb", "\u202e"].map((id) => chat.name(id)), ["Carol", "bob", "U+202e"]);
+});
+
+const sentTo = (number) => message(number, { uId: "alice", pId: "bob" });
+const states = (chat, id) => chat.messages(id).map(({ state }) => state);
+
+test("a device that connects late shows the ticks of earlier messages", async () => {
+  let read = 12;
+  const all = [sentTo(11), sentTo(12), message(13), sentTo(14), sentTo(15)];
+  const { chat, clock, last, join } = await begin({}, {
+    Conversations: () => [{ pId: "bob", last: sentTo(15), unread: 0 }],
+    // As the daemon does: the receipts of a page come before the answer.
+    History: ({ before }) => {
+      const page = before ? [sentTo(1), sentTo(2)] : all;
+      const own = page.filter(({ uId }) => uId === "alice");
+      const newest = (to) => own.findLast(({ mid }) => mid <= message(to).mid)?.mid;
+      for (const [to, STATUS] of [[14, 2], [read, 3]]) last().event("RESPSTATUS", { pId: "bob", mid: newest(to), STATUS });
+      return { MSG: page, more: !before };
+    },
+  });
+  await clock.advance(20);
+  await chat.open("bob");
+  await clock.advance(20);
+  assert.deepEqual(states(chat, "bob"), ["read", "read", "received", "delivered", "sent"]);
+  await chat.older("bob");
+  assert.deepEqual(states(chat, "bob"), ["read", "read", "read", "read", "received", "delivered", "sent"], "an older page takes nothing back");
+  // What was read while this device was away.
+  last().onclose();
+  read = 15;
+  await clock.advance(2000);
+  await join();
+  assert.deepEqual(states(chat, "bob"), ["read", "read", "read", "read", "received", "read", "read"]);
+});
+
+test("the last message of a conversation that was never opened gets its ticks", async () => {
+  const { chat, clock, last, seen } = await begin({}, { Conversations: () => [{ pId: "bob", last: sentTo(5), unread: 0 }] });
+  await clock.advance(20);
+  const ticks = async (mid, STATUS) => {
+    seen.length = 0;
+    last().event("RESPSTATUS", { pId: "bob", mid, STATUS });
+    await clock.advance(20);
+    return [chat.conversation("bob").last.state, seen.some(({ conversations }) => conversations.has("bob"))];
+  };
+  assert.deepEqual(await ticks(message(4).mid, 3), ["sent", false], "an earlier one was read");
+  assert.deepEqual(await ticks(message(5).mid, 2), ["delivered", true]);
+  assert.deepEqual(await ticks(message(5).mid, 3), ["read", true]);
+  assert.deepEqual(await ticks(message(5).mid, 2), ["read", false], "what was read is not delivered again");
+});
+
+test("a message that its sender deleted is shown as deleted, and an edited one with its last text", async () => {
+  const page = [message(1, { msg: null, deleted: 7 }), message(2, { msg: "after", edited: 8 }), message(3, { msg: null })];
+  const { chat, clock } = await begin({}, { History: () => ({ MSG: page, more: false }) });
+  await chat.open("bob");
+  await clock.advance(20);
+  assert.deepEqual(chat.messages("bob").map(({ text, deleted }) => [text, deleted]), [["", true], ["after", false], ["null", false]]);
+});
+
+test("what was edited or deleted while it was in memory is shown so once it is loaded again", async () => {
+  let page = [message(1), message(2, { msg: { text: "", file: { name: "a", type: "", data: "" } } }), message(3)];
+  const { chat, clock, last, seen, join, replies } = await begin({}, { History: () => ({ MSG: page, more: false }) });
+  await chat.open("bob");
+  await clock.advance(20);
+  const before = [...chat.messages("bob")];
+  last().onclose();
+  page = [message(1, { msg: null, deleted: 7 }), page[1], message(3, { msg: "another", edited: 8 })];
+  replies.Conversations = () => [{ pId: "bob", last: page[2], unread: 0 }];
+  await clock.advance(2000);
+  seen.length = 0;
+  await join();
+  assert.deepEqual(chat.messages("bob").map(({ text, deleted }) => [text, deleted]), [["", true], [before[1].text, false], ["another", false]]);
+  assert.ok(chat.messages("bob").every((one, index) => one === before[index]), "each keeps its object");
+  assert.equal(chat.conversation("bob").last.text, "another");
+  assert.deepEqual(seen.flatMap(({ messages }) => messages.get("bob")?.changed ?? []).map(({ mid }) => mid).sort(), [before[0].mid, before[2].mid]);
+});
+
+test("without a store, messages are shown on a page that is not of a secure context", async (t) => {
+  t.mock.method(globalThis.crypto, "randomUUID", () => { throw new TypeError("crypto.randomUUID is not a function"); });
+  const { chat, clock, last } = await begin();
+  const { mid: _, ...without } = message(1);
+  last().event("RESPRECEIVER", { RC: 1, ER: 0, MSG: [without] });
+  await clock.advance(20);
+  assert.deepEqual(texts(chat, "bob"), ["m1"]);
+});
+
+/** What a client keeps of its conversations, by their ids, as it was written last. */
+function keeping() {
+  const kept = {};
+  return { kept, indexedDB: fakeDatabases(() => "", (value, key) => { if (key === "kept") Object.assign(kept, { now: value }); }) };
+}
+
+test("a draft is kept before what needs less to be known again", async () => {
+  const { kept, indexedDB } = keeping();
+  const { chat, clock } = await begin({ limits: { drafts: 2 } }, {}, { indexedDB });
+  chat.setDraft("bob", "Hello");
+  for (const id of ["carol", "dave", "erin"]) chat.setDraft(id, "");
+  await clock.advance(200);
+  assert.deepEqual(Object.entries(kept.now).map(([id, { draft }]) => [id, draft]), [["bob", "Hello"], ["erin", ""]]);
+  for (const id of ["carol", "dave"]) chat.setDraft(id, "Later");
+  await clock.advance(200);
+  assert.deepEqual(Object.entries(kept.now).map(([id, { draft }]) => [id, draft]), [["carol", "Later"], ["dave", "Later"]]);
+});
+
+test("what one tab keeps does not undo the drafts of another", async () => {
+  const channels = new Set();
+  class Channel {
+    constructor() { channels.add(this); }
+    postMessage(data) { for (const one of channels) if (one !== this) queueMicrotask(() => one.onmessage({ data: structuredClone(data) })); }
+    close() { channels.delete(this); }
+  }
+  const tab = (leads) => {
+    const { kept, indexedDB } = keeping();
+    const locks = { request: (name, options, run) => (leads ? Promise.resolve(run()) : new Promise(() => {})) };
+    return { kept, more: { indexedDB, locks, BroadcastChannel: Channel, random: () => (leads ? 0.5 : 0.6) } };
+  };
+  const one = tab(true), other = tab(false);
+  const first = await begin({}, {}, one.more);
+  const second = new Chat({ user: "alice", token: "t1", url: "ws://127.0.0.1:1/socket.io/", environment: {
+    WebSocket: null, setTimeout: first.clock.setTimeout, clearTimeout: first.clock.clearTimeout, now: () => 0, time: () => 0, frame: (run) => run(),
+    visible: () => true, online: () => true, events: null, page: null, ...other.more,
+  } });
+  await second.start();
+  first.chat.setDraft("bob", "To Bob");
+  await first.clock.advance(200);
+  second.setDraft("carol", "To Carol");
+  await first.clock.advance(200);
+  for (const { kept } of [one, other]) {
+    assert.deepEqual(Object.entries(kept.now).map(([id, { draft }]) => [id, draft]), [["bob", "To Bob"], ["carol", "To Carol"]]);
+  }
 });

@@ -59,7 +59,8 @@ function browser() {
         if (frame.startsWith("40")) queueMicrotask(() => this.onmessage({ data: '40/kschat,{"sid":"x"}' }));
         const match = /^42\/kschat,(\d+)(.*)$/.exec(frame);
         if (!match) return;
-        const [event] = JSON.parse(match[2]);
+        const [event, payload] = JSON.parse(match[2]);
+        if (event === "Presence") this.watched = payload.ids;
         const answer = event === "Presence" ? {} : { answered: event };
         queueMicrotask(() => this.onmessage({ data: `43/kschat,${match[1]}${JSON.stringify([answer])}` }));
       }
@@ -165,6 +166,24 @@ test("what was asked of a tab that is gone is lost, and so sent again", async ()
   await advance(21_000);
   assert.equal(await answer, "Lost");
   assert.equal(one.link.leader, false);
+});
+
+test("whose presence a tab watched that was closed is forgotten, and of one that is slow it is not", async () => {
+  const { tab, advance, frozen } = browser();
+  const one = tab("1"), two = tab("22"), three = tab("333");
+  await advance(0);
+  for (const [{ link }, id] of [[one, "bob"], [two, "carol"], [three, "dave"]]) link.watch([id]);
+  await advance(0);
+  assert.deepEqual(one.socket().watched, ["bob", "carol", "dave"]);
+  frozen.add("22");
+  await advance(200_000);
+  one.link.watch(["erin"]);
+  await advance(0);
+  assert.deepEqual(one.socket().watched, ["erin", "carol", "dave"]);
+  await advance(200_000);
+  one.link.watch(["bob"]);
+  await advance(0);
+  assert.deepEqual(one.socket().watched, ["bob", "dave"]);
 });
 
 test("without locks each tab has a connection of its own", async () => {

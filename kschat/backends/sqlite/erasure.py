@@ -12,7 +12,7 @@ from typing import Final
 
 from kschat.backends.sqlite.retention import CIDS, DELETE, DELETE_CID, DOOM, SPARE, UNLINK
 from kschat.backends.sqlite.rows import COLUMNS, extra_of, message_of
-from kschat.chat.changes import is_update, without_reaction
+from kschat.chat.changes import without_reaction
 
 #: Rows of one step, about; more only if a single message has more. Senders wait for it.
 STEP_ROWS: Final = 500
@@ -97,8 +97,8 @@ class Erasure:
         """Take the reactions of a user back."""
         for id_ in ids:
             row = self._execute(f"SELECT {COLUMNS} FROM messages m WHERE m.id = ?", (id_,)).fetchone()
-            if row is not None and not is_update(message := message_of(row)):
-                after = without_reaction(message, name)
+            if row is not None:
+                after = without_reaction(message_of(row), name)
                 self._execute("UPDATE messages SET extra = ? WHERE id = ?", (extra_of(after), id_))
 
     def left_over(self, user: int) -> int:

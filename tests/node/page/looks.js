@@ -48,7 +48,7 @@ module.exports = async (stage) => {
       await person.page.goto(`${guarded}/`);
       await person.locator("#no-token").waitFor();
       await good(person, "the page without a token");
-      for (const [address, words] of [[`${demo}/?lang=de`, "Wähle deinen Namen"], [`${guarded}/?lang=de`, "Diese Seite hat keinen Token"]]) {
+      for (const [address, words] of [[`${demo}/?lang=de`, "Wähle deinen Namen"], [`${guarded}/?lang=de`, "Diese Seite hat kein Token"]]) {
         await person.page.goto(address);
         await person.locator("main").filter({ hasText: words }).waitFor();
       }
@@ -81,6 +81,14 @@ module.exports = async (stage) => {
     await alice.locator(at.search).fill("hello");
     await alice.locator("#results [data-key]").first().waitFor();
     await good(alice, "a search");
+    // What arrives meanwhile is found, and the focus stays where it was.
+    await alice.locator("#results [data-key]").first().focus();
+    const focused = () => alice.evaluate(() => document.activeElement?.closest("#results .row")?.dataset.key);
+    const before = await focused();
+    ok(before, "a result has the focus");
+    await bob.write("hello, found later");
+    await alice.locator("#results [data-key]").filter({ hasText: "found later" }).waitFor();
+    equal(await focused(), before, "the result that has the focus");
     await alice.page.keyboard.press("Escape");
   });
 

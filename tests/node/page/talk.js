@@ -335,6 +335,37 @@ module.exports = async (stage) => {
       return [...first, sent, document.querySelectorAll("#attachments li").length];
     });
     equal(made, [["c"], "", true, [["words", "a"], ["", "b"], ["", "c"]], 0], "what was sent, and what was left");
+    // The messages alone: a conversation that is opened while another one's older messages are on their way loads and shows its own.
+    const drawn = other.evaluate(async () => {
+      const load = (path) => import(new URL(path, document.baseURI).href);
+      const [{ ConversationView }, { Texts }] = [await load("static/page/talk.js"), await load("static/page/texts.js")];
+      const message = (id, number) => ({
+        key: `${id}${number}`, mid: `${id}${number}`, conversation: id, from: id, own: false, time: number, state: "received", problem: null,
+        text: `${id} ${number}`, deleted: false, file: null, reply: null,
+      });
+      const lists = { a: [message("a", 1)], b: [message("b", 1)] };
+      const asked = {};
+      const until = { a: new Promise((done) => { asked.a = done; }), b: new Promise((done) => { asked.b = done; }) };
+      const chat = {
+        name: (id) => id, messages: (id) => lists[id], open: async () => {}, close: () => {}, read: () => {},
+        conversation: (id) => ({ id, room: false, loaded: true, unread: 2, readUpTo: null, hasOlder: true, hasNewer: false, missed: 0 }),
+        older: (id) => new Promise((done) => { asked[id](done); }),
+      };
+      const view = new ConversationView(chat, new Texts("en"), { problem: () => {}, read: () => {} });
+      await view.show("a");
+      const came = await until.a;
+      await view.show("b");
+      for (let frame = 0; frame < 20; frame += 1) await new Promise((done) => { requestAnimationFrame(done); }); // it is drawn, or waits
+      came(0);
+      const more = await until.b;
+      lists.b = [message("b", 0), ...lists.b];
+      more(1);
+      const texts = () => [...document.querySelectorAll("#messages .text")].map((one) => one.textContent);
+      while (texts().length < 2) await new Promise((done) => { requestAnimationFrame(done); });
+      return texts();
+    });
+    const never = new Promise((done) => { setTimeout(done, stage.patience, []); });
+    equal(await Promise.race([drawn, never]), ["b 0", "b 1"], "what is shown of the other conversation");
     await other.page.context().close();
   });
 
@@ -473,6 +504,22 @@ module.exports = async (stage) => {
     equal(await bob.locator(at.search).inputValue(), "", "the words of the search");
   });
 
+  await stage.step("a message that was deleted says so, and an edited one has its last text, once they are loaded again", async () => {
+    const [gone, changed] = [await erin.send("bob", "Deleted soon"), await erin.send("bob", "Edited soon")];
+    await bob.opens("erin");
+    await bob.sees("Deleted soon");
+    await bob.sees("Edited soon");
+    equal((await erin.ask("Delete", { mid: gone.mid, pId: "bob" })).ER, 0, "the answer to Delete");
+    equal((await erin.ask("Edit", { mid: changed.mid, pId: "bob", msg: "Edited meanwhile" })).ER, 0, "the answer to Edit");
+    await bob.page.reload();
+    await bob.connected();
+    await bob.sees("Edited meanwhile");
+    await bob.sees("This message was deleted.");
+    await bob.shows("soon", 0, "earlier texts");
+    await bob.locator(`${at.item("erin")} .last`).filter({ hasText: "Edited meanwhile" }).waitFor();
+    await bob.opens("alice");
+  });
+
   await stage.step("more unread than are counted: the list, the title and the conversation say so, and none is read before it was drawn", async () => {
     const frank = new Writer(urls[0], "frank", await stage.ask("token", { user: "frank" }));
     await frank.connected();
@@ -514,7 +561,7 @@ module.exports = async (stage) => {
       await route.fulfill({ contentType: "text/html; charset=utf-8", body });
     });
     await old.goto(demo(1, "walter", "alice"));
-    await old.locator(at.status).filter({ hasText: "two releases" }).waitFor();
+    await old.locator(at.status).filter({ hasText: "different releases" }).waitFor();
     await old.unrouteAll();
     await old.goto(`${urls[1]}/`);
     await old.locator("#uid").fill("dora");

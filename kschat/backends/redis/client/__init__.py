@@ -7,6 +7,7 @@
 - ``settings``      the operator's settings
 - ``packing``       packs values into one script argument
 - ``faults``        explains why Redis cannot be used
+- ``once``          one connection for one task, for the command line
 - ``probe``         checks whether a daemon that starts now could use Redis
 
 No other package uses txredisapi.

@@ -4,8 +4,11 @@
 - ``client``       the two connections, and the check that Redis is the same server and accepts writes
 - ``write_queue``  writes in order, each call small enough to take Redis only a moment
 - ``codec``        converts messages to their form in Redis and back
+- ``rounds``       upkeep: one round at a time, in small steps with rests
 - ``retention``    deletes expired messages
 - ``rewriting``    writes changed messages over the ones before
 - ``erasure``      erases a user
+- ``revoked``      packs and unpacks revocations of tokens
+- ``copies``       how many copies of the data count as stored: ``redis_wait``
 - ``restored``     marks a Redis as restored from an older copy
 """

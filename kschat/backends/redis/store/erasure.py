@@ -8,19 +8,16 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from kschat.backends.redis.client.packing import pack
 from kschat.backends.redis.store.client import StoreClient
-from kschat.backends.redis.store.retention import STEP_BYTES, STEP_ENTRIES, STEP_MILLISECONDS
+from kschat.backends.redis.store.rounds import STEP_BOUNDS, rest
 
 #: Keys that one call looks at for rooms and block lists.
 SCAN_COUNT: Final = 500
 
-#: Rest after a step: so many times as long as it took, as its sender saw it.
+#: See ``rounds.REST``. Somebody waits for the end, and most steps are short: a room has few messages of one user.
 REST: Final = 1.0
-
-_BUDGET: Final = (STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
 
 
 class Erasure:
@@ -93,7 +90,7 @@ class Erasure:
     async def _step(self, script: str, *arguments: str | bytes) -> Any:
         texts = [one.decode() if isinstance(one, bytes) else one for one in arguments]
         began = self._clock.seconds()
-        answer = await self._client.write(script, lambda: pack(*self._client.head(), *texts, *_BUDGET))
+        answer = await self._client.write(script, lambda: pack(*self._client.head(), *texts, *STEP_BOUNDS))
         self._done(answer)
-        await deferLater(self._clock, REST * (self._clock.seconds() - began))
+        await rest(self._clock, self._clock.seconds() - began, times=REST, least=0)
         return answer

@@ -1,6 +1,6 @@
-"""Deletes expired messages: in rounds of small steps, by one daemon at a time.
+"""Deletes expired messages: in rounds of small steps (``rounds``), by one daemon at a time.
 
-Redis does one thing at a time, so a step delays everything else. While a forked child of Redis writes a snapshot or a
+While a forked child of Redis writes a snapshot or a
 new append-only file, retention waits: each page of memory that changes meanwhile is copied first, and the child needs
 CPU time as well.
 """
@@ -11,38 +11,18 @@ from collections.abc import Callable
 from secrets import token_urlsafe
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from kschat.backends.age import MOST_LATE, Late, oldest_kept
 from kschat.backends.redis.client.packing import pack
 from kschat.backends.redis.store.codec import id_of, number_of_id
-from kschat.backends.ticker import Ticker
+from kschat.backends.redis.store.rounds import REST, ROUND_INTERVAL, STEP_BOUNDS, STEP_ENTRIES, STEP_PAUSE, Rounds, rest
 from kschat.chat.clocks import WallClock, milliseconds
-from kschat.chat.interfaces import StoreUnavailable
 from kschat.chat.mids import COUNT_BITS
 
-#: Seconds between two rounds.
-ROUND_INTERVAL: Final = 60.0
-
-#: Entries of inboxes and conversations that one step may touch.
-STEP_ENTRIES: Final = 500
-
-#: Bytes of the messages that one step may touch; the last one may go beyond.
-STEP_BYTES: Final = 1_000_000
-
-#: Milliseconds that one step may take.
-STEP_MILLISECONDS: Final = 2
-
-#: Seconds between two steps, at the least.
-STEP_PAUSE: Final = 0.005
-
-#: After a step retention rests for so many times as long as the step took, as its sender saw it: on a busy machine it
-#: rests longer. The second number holds once a round takes longer than the time between two rounds.
-REST: Final = 3.0
+#: In the place of ``REST``, once a round takes longer than the time between two rounds.
 HURRIED_REST: Final = 1.0
 
 #: Seconds between two checks whether Redis saves.
@@ -68,8 +48,6 @@ class Retention:
         wall: tells how old messages are.
     """
 
-    log = Logger()
-
     def __init__(
         self,
         do: Callable[..., Deferred[Any]],
@@ -91,28 +69,20 @@ class Retention:
         self._found = False
         # Of this round: when it began, how long it has waited for Redis to save, and when it asked about that last.
         self._begun = self._waited = self._checked = 0.0
-        self._loop = Ticker(clock, ROUND_INTERVAL, self._begin, "old messages could not be deleted")
-        self._round: Deferred[None] = succeed(None)
+        self._rounds = Rounds(clock, self._sweep, "old messages could not be deleted")
 
     def start(self) -> None:
         """Begin, where anything is bounded."""
         if self._seconds or self._most:
-            self._loop.start()
+            self._rounds.start()
 
     def stop(self) -> Deferred[None]:
         """End, also amid a round: what was begun is done by the next."""
-        self._loop.stop()
-        self._round.cancel()
-        return self._round
+        return self._rounds.stop()
 
     def sweep(self) -> Deferred[None]:
         """One round, unless one is on its way, here or at another daemon."""
-        if self._round.called:
-            self._round = Deferred.fromCoroutine(self._sweep()).addErrback(self._failed)
-        return self._round
-
-    def _begin(self) -> None:
-        self.sweep()
+        return self._rounds.begin()
 
     async def _sweep(self) -> None:
         lock = f"{self._prefix}x:lock"
@@ -150,13 +120,13 @@ class Retention:
         return kept
 
     async def _steps(self, lock: str, script: str, bound: int | str) -> None:
-        argument = pack(bound, STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
+        argument = pack(bound, *STEP_BOUNDS)
         began = self._clock.seconds()
         while await self._run(script, argument):
             ended = self._clock.seconds()
             hurried = ended - self._begun - self._waited >= ROUND_INTERVAL
             await self._do("PEXPIRE", lock, LOCK_MILLISECONDS)
-            await deferLater(self._clock, max((HURRIED_REST if hurried else REST) * (ended - began), STEP_PAUSE))
+            await rest(self._clock, ended - began, times=HURRIED_REST if hurried else REST)
             await self._until_saved(lock)
             began = self._clock.seconds()
 
@@ -182,10 +152,6 @@ class Retention:
                 if cursor == b"0":
                     break
                 await deferLater(self._clock, STEP_PAUSE)
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(StoreUnavailable, CancelledError) is None:
-            self.log.failure("old messages could not be deleted", failure)
 
 
 def _saves(info: bytes) -> bool:

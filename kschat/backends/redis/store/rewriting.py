@@ -7,33 +7,17 @@ old one gone from Redis's memory, and from its next snapshot or rewritten append
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from kschat.backends.redis.client.packing import pack
-from kschat.backends.ticker import Ticker
-from kschat.chat.interfaces import StoreUnavailable
-
-#: Entries of a stream, bytes of their messages, and milliseconds that one step may take; the last entry may go beyond.
-STEP_ENTRIES: Final = 500
-STEP_BYTES: Final = 1_000_000
-STEP_MILLISECONDS: Final = 2
-
-#: Rest after a step: so many times as long as it took, as its sender saw it; and seconds, at the least.
-REST: Final = 3.0
-STEP_PAUSE: Final = 0.005
-
-#: Seconds between two looks for conversations that other daemons have left: one was killed, say.
-ROUND_INTERVAL: Final = 60.0
+from kschat.backends.redis.store.rounds import STEP_BOUNDS, Rounds, rest
 
 
 class Rewriting:
-    """The rounds of one daemon.
+    """What one daemon does of this. A round also finds conversations that a daemon left when it was killed.
 
     Args:
         do: a command of Redis.
@@ -41,8 +25,6 @@ class Rewriting:
         prefix: of keys.
         clock: the reactor, for the waits.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -55,45 +37,35 @@ class Rewriting:
         self._run = run
         self._key = f"{prefix}x:changed"
         self._clock = clock
-        self._loop = Ticker(clock, ROUND_INTERVAL, self._begin, "changed messages could not be written over")
-        self._round: Deferred[None] = succeed(None)
+        self._rounds = Rounds(clock, self._sweep, "changed messages could not be written over")
         # Whether something was changed since the round that is under way last looked.
         self._again = False
 
     def start(self) -> None:
         """Begin."""
-        self._loop.start()
+        self._rounds.start()
 
     def stop(self) -> Deferred[None]:
         """End, also amid a round: the next one goes on."""
-        self._loop.stop()
-        self._round.cancel()
-        return self._round
+        return self._rounds.stop()
 
     def sweep(self) -> Deferred[None]:
         """Write over what was changed until now; fires when that is done."""
         self._again = True
-        if self._round.called:
-            self._round = Deferred.fromCoroutine(self._sweep()).addErrback(self._failed)
-        return self._round
-
-    def _begin(self) -> None:
-        self.sweep()
+        return self._rounds.begin()
 
     async def _sweep(self) -> None:
-        while self._again:
+        more = True
+        while more:
             self._again = False
             await self._rewrite_all()
+            more = self._again
 
     async def _rewrite_all(self) -> None:
         while (name := await self._do("SRANDMEMBER", self._key)) is not None:
-            argument = pack(name.decode(), STEP_ENTRIES, STEP_BYTES, STEP_MILLISECONDS)
+            argument = pack(name.decode(), *STEP_BOUNDS)
             more = 1
             while more:
                 began = self._clock.seconds()
                 more = await self._run("rewrite", argument)
-                await deferLater(self._clock, max(REST * (self._clock.seconds() - began), STEP_PAUSE))
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(StoreUnavailable, CancelledError) is None:
-            self.log.failure("changed messages could not be written over", failure)
+                await rest(self._clock, self._clock.seconds() - began)

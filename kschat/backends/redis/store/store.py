@@ -14,6 +14,7 @@ Keys, each after the prefix and a colon (a conversation is ``#room``, or the two
     c:CONV     stream  the conversation; entry id = message id; message (m), facts (s), cid (d), room places (p)
     w:CONV     hash    messages that were changed, as they are now, until they are written over those in the stream
     y:CONV     stream  a copy of the stream, with those, that is being made to replace it
+    z:CONV     set     messages that were changed after they had been copied: they are written over by the next copy
     x:changed  set     the conversations with any
     k:N:USERCID text   the cid of an update, for ``KNOWN_MILLISECONDS``
     h:CONV     hash    its counts (t, a), read marks (r1, r2), the hidden part (f, ft, fa), when it was listed (z);

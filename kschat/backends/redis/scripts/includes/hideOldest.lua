@@ -26,7 +26,7 @@ end
 local function hide_oldest(conversation, from, upto, most, each)
   local key, last, total, senders = prefix .. 'c:' .. conversation, nil, nil, {}
   while not is_spent() do
-    -- One by one, since nobody knows how large they are.
+    -- One by one, since their sizes are not known.
     local entry = call('XRANGE', key, from, upto, 'COUNT', 1)[1]
     local message = entry and facts(entry)
     if not entry or message.total > most then

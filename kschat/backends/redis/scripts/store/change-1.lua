@@ -78,7 +78,10 @@ end
 
 call('HSET', prefix .. 'w:' .. conversation, id, rest)
 call('SADD', prefix .. 'x:changed', conversation)
-call('UNLINK', prefix .. 'y:' .. conversation)
+if #call('XRANGE', prefix .. 'y:' .. conversation, id, id) > 0 then
+  -- It was copied before this change. The copy is finished all the same: a busy conversation's never would be otherwise.
+  call('SADD', prefix .. 'z:' .. conversation, id)
+end
 local counts = prefix .. 'h:' .. conversation
 call('HSET', counts, 'u', 1)
 if call('HGET', counts, 'l') == id then

@@ -43,7 +43,7 @@ local function forget_conversation(conversation, one, other)
   call('ZREM', prefix .. 'x:age:c', 'c' .. conversation)
   call('SREM', prefix .. 'x:full', 'c' .. conversation)
   call('SREM', prefix .. 'x:changed', conversation)
-  for _, kind in ipairs({'c:', 'h:', 'n:', 'w:', 'y:'}) do
+  for _, kind in ipairs({'c:', 'h:', 'n:', 'w:', 'y:', 'z:'}) do
     call('UNLINK', prefix .. kind .. conversation)
   end
   spend(1, 0)
@@ -77,7 +77,7 @@ end
 local function erase_conversation(conversation)
   local one, other = users_of(conversation)
   while not is_spent() do
-    -- One by one, since nobody knows how large they are.
+    -- One by one, since their sizes are not known.
     local entry = call('XRANGE', prefix .. 'c:' .. conversation, '-', '+', 'COUNT', 1)[1]
     if not entry then
       if take_updates(conversation, one == user and other or one) then

@@ -38,7 +38,7 @@ if refused then
 end
 begin_step(entries, bytes, milliseconds)
 while not is_spent() do
-  -- One by one, since nobody knows how large they are.
+  -- One by one, since their sizes are not known.
   local entry = call('XRANGE', key, from, '+', 'COUNT', 1)[1]
   if not entry then
     call('UNLINK', own_key(room, user))

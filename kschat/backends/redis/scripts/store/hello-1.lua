@@ -54,6 +54,7 @@ local function try_commands()
     {'SRANDMEMBER', trial},
     {'SPOP', trial},
     {'SET', trial, 'a', 'PX', 1},
+    {'GET', trial},
     {'TIME'},
   }) do
     local tried = pcall_redis(unpack(command))

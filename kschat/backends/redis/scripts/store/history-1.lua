@@ -47,7 +47,7 @@ local function look(entry)
 end
 
 while true do
-  -- One by one, since nobody knows how large they are.
+  -- One by one, since their sizes are not known.
   local entry = call('XREVRANGE', key, upto, from, 'COUNT', 1)[1]
   if not entry then
     return {0, page, read, delivered}

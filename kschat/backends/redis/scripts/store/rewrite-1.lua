@@ -11,11 +11,30 @@
 
 local conversation, entries, bytes, milliseconds = unpack(cmsgpack.unpack(ARGV[1]))
 local stream, copy, changed = prefix .. 'c:' .. conversation, prefix .. 'y:' .. conversation, prefix .. 'w:' .. conversation
+local outdated = prefix .. 'z:' .. conversation
 
 local function done()
-  call('UNLINK', copy, changed)
+  call('UNLINK', copy, changed, outdated)
   call('SREM', prefix .. 'x:changed', conversation)
   return 0
+end
+
+-- The copy is the stream from now on. What was changed after it had been copied stays beside it, for the next copy.
+local function replace()
+  call('UNLINK', stream)
+  call('RENAME', copy, stream)
+  local left = {}
+  for _, id in ipairs(call('SMEMBERS', outdated)) do
+    left[id] = call('HGET', changed, id) or nil
+  end
+  if not next(left) then
+    return done()
+  end
+  call('UNLINK', changed, outdated)
+  for id, rest in pairs(left) do
+    call('HSET', changed, id, rest)
+  end
+  return 1
 end
 
 begin_step(entries, bytes, milliseconds)
@@ -26,14 +45,12 @@ end
 local newest = call('XREVRANGE', copy, '+', '-', 'COUNT', 1)[1]
 local from = newest and '(' .. newest[1] or '-'
 repeat
-  -- One by one, since nobody knows how large they are.
+  -- One by one, since their sizes are not known.
   local entry = call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
   if not entry then
     -- What was deleted at the beginning meanwhile.
     call('XTRIM', copy, 'MINID', '=', first[1])
-    call('UNLINK', stream)
-    call('RENAME', copy, stream)
-    return done()
+    return replace()
   end
   local fields = entry[2]
   fields[2] = call('HGET', changed, entry[1]) or fields[2]

@@ -26,7 +26,7 @@ local function forget_conversation(conversation)
     call('ZREM', prefix .. 'v:' .. other, '2' .. conversation)
   end
   call('DEL', prefix .. 'c:' .. conversation, prefix .. 'h:' .. conversation, prefix .. 'n:' .. conversation)
-  call('DEL', prefix .. 'w:' .. conversation, prefix .. 'y:' .. conversation)
+  call('DEL', prefix .. 'w:' .. conversation, prefix .. 'y:' .. conversation, prefix .. 'z:' .. conversation)
   return 'gone'
 end
 
