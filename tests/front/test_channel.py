@@ -457,8 +457,7 @@ class Numbers(ChannelTests):
         def connect(address: IAddress) -> bool:
             channel = daemon.site.buildProtocol(address)
             if channel is not None:
-                wire = Wire(daemon.clock)
-                wire.getPeer = lambda: address  # type: ignore[method-assign, assignment, return-value]
+                wire = Wire(daemon.clock, address)
                 wire.protocol = channel
                 channel.makeConnection(wire)
             return channel is not None
