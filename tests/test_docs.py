@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, rates, repeated_log
+from kschat import daemon, http_client, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -23,19 +23,21 @@ from kschat.backends import jwks
 from kschat.backends.amqp import Settings as AmqpSettings
 from kschat.backends.amqp import address, publish_plan, publisher, queues
 from kschat.backends.amqp import connection as amqp_connection
+from kschat.backends.amqp import router as amqp_router
 from kschat.backends.redis.bus import outbox, presence_registry
 from kschat.backends.redis.bus.heartbeat import Heartbeat
 from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
 from kschat.backends.redis.store import erasure as redis_erasure
-from kschat.backends.redis.store import retention, rounds, write_queue
+from kschat.backends.redis.store import listing, retention, rounds, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import erasure as sqlite_erasure
 from kschat.backends.sqlite import queries as sqlite_queries
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
+    approvals,
     blocks,
     changes,
     commands,
@@ -50,6 +52,7 @@ from kschat.chat import (
     limiter,
     lines,
     names,
+    notifier,
     operations,
     outgoing,
     reads,
@@ -79,6 +82,7 @@ from kschat.front import (
     websocket,
 )
 from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
+from kschat.hooks import asking, breaker
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -153,6 +157,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "arguments of a query; segments of a path": (many(MAX_ARGUMENTS), many(MAX_SEGMENTS)),
+    "headers Host of a request": (),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
@@ -226,9 +231,17 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(delivery.LARGE),
         many(delivery.MAX_LARGE_BYTES),
     ),
+    "the rest after a batch of large messages": (seconds(delivery.MAX_LARGE_REST),),
+    "bytes of large messages that wait for the store; the time for which others wait then": (
+        size(delivery.MAX_LARGE_WAITING),
+        seconds(turns.MAX_PARKED_SECONDS),
+    ),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),
+    ),
+    "bytes of a publish that RabbitMQ returns if no queue is bound, though nobody has to know that": (
+        many(amqp_router.LARGE),
     ),
     "bindings requested from RabbitMQ at once": (many(amqp_connection.AT_ONCE),),
     "recipients of one publish": (many(publish_plan.MAX_KEYS), size(publish_plan.MAX_KEYS_BYTES)),
@@ -266,9 +279,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(copies.MAX_WRITES),
         many(copies.COPY_BYTES),
     ),
-    "events to many sockets that wait for another turn: large messages, carbons, emitted ones": (
+    "events that wait for another turn, since they are large or many (messages, carbons, emitted ones); their bytes; "
+    "the copies to be written": (
         many(copies.MAX_LATE),
         size(copies.MAX_LATE_BYTES),
+        many(copies.MAX_LATE_COPIES),
     ),
     "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
@@ -328,9 +343,9 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(redis_store.MAX_SCRIPT_USERS),
         many(presence_registry.MAX_CALL_USERS),
     ),
-    "conversations that Redis considers for `Conversations`, and for a further page of the API": (
-        many(redis_store.MAX_CANDIDATES),
-        many(redis_store.MAX_PAGED_CANDIDATES),
+    "conversations of a user that one script of Redis examines; that one lists": (
+        many(listing.SLICE),
+        many(redis_store.MAX_LOOKUPS),
     ),
     "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
         many(sqlite_transactions.TRANSACTION_PLACES),
@@ -391,6 +406,29 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
     ),
+    "questions to your back end on their way; that wait; of these, of one user; the time of one; bytes of an answer": (
+        many(CONFIG.ask_concurrent),
+        many(CONFIG.ask_waiting),
+        many(asking.MAX_WAITING_USER),
+        seconds(CONFIG.ask_timeout),
+        many(asking.MAX_ANSWER),
+    ),
+    "questions without an answer until a back end is left alone; for how long, at first and at most": (
+        f"{breaker.FAILURES} in a row",
+        seconds(breaker.PAUSE),
+        seconds(breaker.MAX_PAUSE),
+    ),
+    "messages of a user that wait to be allowed; of all users; their bytes": (
+        many(approvals.MAX_HELD_USER),
+        {0.25: "a quarter"}[approvals.USER_PART],
+        many(approvals.MAX_HELD),
+        {0.125: "an eighth"}[approvals.HELD_PART],
+    ),
+    "answers to `write` that are remembered; for how long": (many(asking.MAX_CACHED), seconds(CONFIG.ask_cache)),
+    "the head of an answer of another server; the time for which an unused connection to it is kept": (
+        f"{many(http_client.MAX_HEAD)} bytes",
+        seconds(http_client.KEEP),
+    ),
     "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
         f"{many(jwks.MAX_JWKS)} bytes",
         f"{MAX_KEYS} keys",
@@ -400,7 +438,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
-    "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
+    "commands for other daemons that wait to be sent; users of an event that are told one by one": (
+        many(outbox.MAX_COMMANDS),
+        size(outbox.MAX_BYTES),
+        many(notifier.FEW_USERS),
+    ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
@@ -460,7 +502,8 @@ class TestBounds(SynchronousTestCase):
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
             for name in re.findall(
-                r"`((?:max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)
+                r"`((?:ask|hooks|max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`",
+                " ".join(row),
             ):
                 self.assertTrue(hasattr(CONFIG, name), name)
 
