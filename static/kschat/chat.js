@@ -569,6 +569,7 @@ export class Chat {
   }
 
   #isDue = false;
+  #keepsNone = false;
   /** Drafts, and how far conversations were read, in one value. @param {string} id */
   #keep(id) {
     const record = this.store.find(id);
@@ -594,7 +595,9 @@ export class Chat {
   #hold = () => {
     if (!this.#isDue) return;
     this.#isDue = false;
-    this.database.put("state", Object.fromEntries(this.#state), "kept").catch(() => {
+    this.database.put("state", Object.fromEntries(this.#state), "kept").then(() => { this.#keepsNone = false; }, () => {
+      if (this.#keepsNone) return; // said already
+      this.#keepsNone = true;
       this.store.problem({code: "drafts", words: "This browser keeps no drafts: they are lost when the page is closed.", again: false});
     });
   };

@@ -641,7 +641,10 @@ chat.on("change", (changes) => {
       composer.draftChanged();
     }
   }
-  for (const problem of changes.problems) tell.problem(texts.say(`problem ${problem.code}`));
+  for (const {code} of changes.problems) {
+    if (code === "drafts" && !byId("notice").hidden) continue; // what is there is worse
+    tell.problem(texts.say(`problem ${code}`));
+  }
   if (changes.arrived.length) {
     announce(changes.arrived);
     if (!document.hasFocus()) notices().then((one) => { one?.arrived(changes.arrived); });

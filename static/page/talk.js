@@ -140,7 +140,7 @@ export class ConversationView {
   /** What the module says is different. @param {MessageChanges|undefined} changes @param {boolean} fields  Whether the conversation's fields are. */
   changed(changes, fields) {
     if (!this.#id) return;
-    if (changes?.reset) this.#clear();
+    // Where the list is another one, what is drawn may be of it already: the next drawing keeps what is still there.
     for (const message of changes?.added ?? []) {
       if (message.own && (message.state === "waiting" || message.state === "sending")) {
         this.#toEnd = true;

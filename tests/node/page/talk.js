@@ -341,7 +341,7 @@ module.exports = async (stage) => {
       const [{ ConversationView }, { Texts }] = [await load("static/page/talk.js"), await load("static/page/texts.js")];
       const message = (id, number) => ({
         key: `${id}${number}`, mid: `${id}${number}`, conversation: id, from: id, own: false, time: number, state: "received", problem: null,
-        text: `${id} ${number}`, deleted: false, file: null, reply: null,
+        text: `${id} ${number}`, deleted: false, edited: false, file: null, reply: null, reactions: {},
       });
       const lists = { a: [message("a", 1)], b: [message("b", 1)] };
       const asked = {};
