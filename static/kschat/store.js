@@ -634,6 +634,7 @@ export class Outbox {
   /** The greatest that was given, by any tab, and before a reload: the order stays, whatever this device's clock does. */ seq = 0;
   #bytes = 0;
   #tells = false;
+  #keeps = true;
   #isLoaded = false;
   sends = false;
 
@@ -655,7 +656,11 @@ export class Outbox {
   /** Reads what was kept. Nothing is sent, or told to the other tabs, before. */
   async load() {
     this.#tells = true;
-    for (const entry of this.entries.values()) this.link.note({outbox: entry});
+    for (const entry of this.entries.values()) {
+      this.link.note({outbox: entry});
+      if (!this.#keeps) this.#keep(entry);
+    }
+    this.#keeps = true;
     try {
       const kept = /** @type {Entry[]} */ (await this.database.values("outbox"));
       for (const entry of kept.sort((a, b) => a.seq - b.seq)) this.hear(entry);
@@ -702,6 +707,11 @@ export class Outbox {
   put(entry) {
     this.hear(entry);
     if (this.#tells) this.link.note({outbox: entry});
+    if (this.#keeps) this.#keep(entry);
+  }
+
+  /** @param {Entry} entry */
+  #keep(entry) {
     this.#unkept.add(entry.cid);
     this.database.put("outbox", entry).then(() => { this.#unkept.delete(entry.cid); }, (/** @type {any} */ error) => {
       const quota = error?.name === "QuotaExceededError";
@@ -710,8 +720,11 @@ export class Outbox {
     });
   }
 
-  /** Keeps no longer what was written with a token that was refused: another tab would send it. */
-  withdraw() { for (const cid of this.entries.keys()) void this.database.remove("outbox", cid).catch(() => null); } // nor was it kept
+  /** Keeps nothing that is written with a token that was refused: another tab would send it. */
+  withdraw() {
+    this.#keeps = false;
+    for (const cid of this.entries.keys()) void this.database.remove("outbox", cid).catch(() => null); // nor was it kept
+  }
 
   /** @param {string} cid @returns {Entry|undefined} */
   take(cid) {

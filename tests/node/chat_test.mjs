@@ -655,9 +655,12 @@ test("a tab whose token is refused sees nothing of what is kept, and leaves noth
   socket.receive(OPEN, '44/kschat,{"message":"Authentication error"}');
   await clock.advance(20);
   assert.deepEqual([other.status.state, other.status.code], ["refused", "token"]);
-  assert.deepEqual(other.messages("bob").map(({ text }) => text), ["written by a stranger"]);
-  assert.equal(other.conversation("bob").draft, "");
-  assert.equal(Object.values(indexedDB.kept.outbox).some(({ msg }) => msg === "written by a stranger"), false);
+  other.send("bob", { text: "and another, after the refusal" });
+  other.setDraft("bob", "a forged draft");
+  await clock.advance(200);
+  assert.deepEqual(other.messages("bob").map(({ text }) => text), ["written by a stranger", "and another, after the refusal"]);
+  assert.deepEqual(Object.values(indexedDB.kept.outbox).map(({ msg }) => msg), ["kept 1"]);
+  assert.equal(indexedDB.kept.state.kept.bob.draft, "a secret draft");
   // The one that was accepted has all of it.
   assert.equal(chat.conversation("bob").draft, "a secret draft");
   assert.deepEqual(sent.filter(([event]) => event === "Send").map(([, { msg }]) => msg), ["kept 1"]);
