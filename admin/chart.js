@@ -36,7 +36,7 @@ export class Chart {
   /** @type {Line[]} */ #lines;
   /** @type {Element[]} */ #paths;
   /** @type {HTMLElement[]} */ #values = [];
-  #top = make("span", "top");
+  #most = make("span", "most");
   #cursor = draw("line", {class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden"});
   #svg = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img"});
 
@@ -60,7 +60,7 @@ export class Chart {
       legend.append(make("li", "", swatch, `${label} `, value));
       this.#values.push(value);
     });
-    const plot = make("div", "plot", this.#svg, this.#top, make("span", "bottom", "0"));
+    const plot = make("div", "plot", this.#svg, this.#most, make("span", "bottom", "0"));
     plot.addEventListener("pointermove", (event) => {
       const {left, width} = plot.getBoundingClientRect();
       pointed(Math.min(1, Math.max(0, (event.clientX - left) / width)));
@@ -71,7 +71,7 @@ export class Chart {
   }
 
   /**
-   * Draws the points anew.
+   * Draws the points.
    *
    * @param {number[]} places  Of each point, from 0 (the oldest that is shown) to 1 (now).
    * @param {number} shown  The number of the point whose values the legend has; the last one has no mark in the drawing.
@@ -80,7 +80,7 @@ export class Chart {
     const values = this.#lines.map(({value}) => places.map((_, index) => value(index)));
     const most = Math.max(0, ...values.flat().map((value) => value ?? 0));
     const end = scaleEnd(most);
-    setText(this.#top, this.words.number(end));
+    setText(this.#most, this.words.number(end));
     values.forEach((line, number) => {
       let path = "", pen = "M";
       line.forEach((value, index) => {

@@ -20,7 +20,7 @@ const TEXTS = {
   gone: "{name} has not answered since {time}. It was stopped, or it is cut off from Redis.",
   dismiss: "Dismiss",
   dismissLabel: "Dismiss: {name}",
-  "down router": "{name} cannot reach RabbitMQ. Messages are stored, and reach sockets on other daemons later.",
+  "down router": "{name} cannot reach RabbitMQ. Messages reach sockets on other daemons late; in relay mode they are refused.",
   "down store": "{name} cannot use its store. Messages are refused.",
   "down bus": "{name} cannot reach Redis. Presence, typing and receipts do not reach other daemons.",
   "down keys": "{name} cannot fetch the keys of tokens (jwks_url).",

@@ -13,6 +13,9 @@ MAX_USERS: Final = 1000
 #: Messages of one page, and conversations.
 MAX_LISTED: Final = 100
 
+#: Seconds that an answer may be old which is shared.
+MAX_AGE: Final = 60
+
 #: Characters of a notice.
 MAX_NOTICE: Final = 2000
 
@@ -326,7 +329,7 @@ class OnlineUsers(_Answer, frozen=True, kw_only=True):
 class CountsRequest(_Request, frozen=True, kw_only=True):
     """``max_age``: the answer may be this many seconds old, and is then shared by all who ask; 0: a new one."""
 
-    max_age: Annotated[float, Meta(ge=0, le=60)] = 0
+    max_age: Annotated[float, Meta(ge=0, le=MAX_AGE)] = 0
 
 
 class Histogram(_Answer, frozen=True, kw_only=True):
