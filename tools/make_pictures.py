@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench.peers.base import Running
 from bench.peers.daemon import Daemon
 from bench.services import Services
 from bench.spawn import spawn
@@ -93,7 +94,8 @@ def make_admin() -> dict[str, Any]:
         keys.touch(mode=0o600)
         keys.write_text(f'[admin]\nkey = "{key}"\nscopes = ["admin"]\n')
         shared = (("store", "redis"), ("amqp", "{rabbitmq}"), ("redis", "{redis}"), ("api_keys", str(keys)))
-        running, load = [], None
+        running: list[Running] = []
+        load: subprocess.Popen[bytes] | None = None
         try:
             for number, port in enumerate(ports):
                 scratch = Path(name) / str(number)
