@@ -68,9 +68,10 @@ class ApiResource(Resource):
 
     def render(self, request: Request) -> Any:
         """Answer a request."""
-        page = self._pages.get(request.postpath[0]) if request.postpath else None
+        rest = request.postpath or []
+        page = self._pages.get(rest[0]) if rest else None
         if page is not None:
-            request.prepath.append(request.postpath.pop(0))
+            request.prepath = [*(request.prepath or []), rest.pop(0)]
             return getChildForRequest(page, request).render(request)
         path = request.uri.partition(b"?")[0]
         try:

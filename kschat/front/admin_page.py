@@ -40,7 +40,7 @@ class AdminPage(Resource):
         path = request.postpath
         if path == [b""]:
             # What the document names is beside it.
-            request.redirect(b"../" + request.prepath[-1])
+            request.redirect(b"../" + request.path.rstrip(b"/").rpartition(b"/")[2])
             return b""
         if path == [DOCUMENT.encode()]:
             return not_found(request, b"The page is one level up.\n")

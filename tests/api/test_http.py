@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -189,15 +190,13 @@ class Access(ApiTestCase):
 class Admin(ApiTestCase):
     """What the admin page uses."""
 
-    def lines(self, logs: list[Any]) -> list[str]:
-        return [formatEvent(event) for event in logs if "operation" in event]
+    def lines(self, logs: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [formatEvent(dict(event)) for event in logs if "operation" in event]
 
     def test_the_scope_admin_has_what_the_page_uses_and_no_more(self) -> None:
-        allowed = {
-            name
-            for name, method in METHODS.items()
-            if self.api.keys.find(b"Bearer " + ADMIN.encode()).may(method.scope)
-        }
+        key = self.api.keys.find(b"Bearer " + ADMIN.encode())
+        assert key is not None
+        allowed = {name for name, method in METHODS.items() if key.may(method.scope)}
         revoking = {"revoke", "revoke/token", "revoke/issued"}
         self.assertEqual(
             {"presence", "online", "sockets", "disconnect", "counts", "notice", "batch"} | revoking, allowed
