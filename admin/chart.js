@@ -15,6 +15,8 @@ const WIDTH = 600, HEIGHT = 140; // of the drawing, which is stretched
  *
  * @typedef {object} Words
  * @property {(value: number|null) => string} number
+ * @property {string} begin  What the axis of time says at its begin.
+ * @property {string} end
  * @property {(lines: {label: string, now: string, most: string}[]) => string} label  Of the whole chart.
  */
 
@@ -60,7 +62,7 @@ export class Chart {
       legend.append(make("li", "", swatch, `${label} `, value));
       this.#values.push(value);
     });
-    const plot = make("div", "plot", this.#svg, this.#most, make("span", "bottom", "0"));
+    const plot = make("div", "plot", this.#svg, this.#most, make("span", "begin", words.begin), make("span", "end", words.end));
     plot.addEventListener("pointermove", (event) => {
       const {left, width} = plot.getBoundingClientRect();
       pointed(Math.min(1, Math.max(0, (event.clientX - left) / width)));

@@ -104,7 +104,7 @@ export function pointOf(before, now) {
   for (const name of /** @type {const} */ (["connections", "sockets", "users"])) {
     figures[name] = now.daemons.reduce((sum, daemon) => sum + daemon[name], 0);
   }
-  for (const name of [...QUEUES, "buffered_bytes"]) figures[name] = now.daemons.reduce((sum, {queues}) => sum + (queues[name] ?? 0), 0);
+  for (const name of QUEUES) figures[name] = now.daemons.reduce((sum, {queues}) => sum + (queues[name] ?? 0), 0);
   for (const [rate, count] of Object.entries(RATES)) {
     const between = compared.reduce((sum, {daemon, then}) => sum + Math.max(0, (daemon.counts[count] ?? 0) - (then?.counts[count] ?? 0)), 0);
     figures[rate] = compared.length ? between / seconds : null;

@@ -36,9 +36,8 @@ const TILES = [
   ["Messages/s", ({figures}) => number(figures.acknowledged)],
   ["p50", ({figures}) => milliseconds(figures.p50)],
   ["p99", ({figures}) => milliseconds(figures.p99)],
-  ["Messages waiting", ({figures}) => number(figures.messages_waiting)],
+  ["Waiting", ({figures}) => number(figures.messages_waiting)],
   ["Refusals/s", ({figures}) => number(refusalRate(figures))],
-  ["Bytes held", ({figures}) => size(figures.buffered_bytes ?? 0)],
 ];
 
 /** @param {number|null|undefined} value */
@@ -83,6 +82,8 @@ class Board {
       const title = say(`chart ${name}`);
       const words = {
         number,
+        begin: say("axisBegin", {n: SPAN / 60}),
+        end: say("axisEnd"),
         label: (/** @type {{label: string, now: string, most: string}[]} */ described) => {
           const said = described.map((line) => say("chartLine", line)).join("; ");
           return say("chartLabel", {title, span: say("span", {n: SPAN / 60}), lines: this.#points.length ? said : say("chartEmpty")});

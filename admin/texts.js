@@ -57,6 +57,8 @@ const TEXTS = {
   chartLine: "{label}: now {now}, at most {most}",
   chartEmpty: "no figures yet",
   span: "the last {n} minutes",
+  axisBegin: "{n} min ago",
+  axisEnd: "now",
   shownNow: "now",
   moment: "{time}: {figures}",
   // Refusals

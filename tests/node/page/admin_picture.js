@@ -6,7 +6,7 @@ const SECONDS = 75;
 module.exports = async (stage) => {
   const { api, key, pictures } = stage.config;
   await stage.step("admin", async () => {
-    const context = await stage.device({ viewport: { width: 1100, height: 1000 }, colorScheme: "light" });
+    const context = await stage.device({ viewport: { width: 1200, height: 1080 }, colorScheme: "light" });
     const page = await context.newPage();
     await page.goto(`${api}/admin`);
     await page.getByLabel("Key of the API").fill(key);
