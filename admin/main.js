@@ -282,7 +282,7 @@ class Board {
     const nothing = Array(8).fill(say("none"));
     fillRows(byId("daemons"), [...rows, ...lost.map(([name]) => [nameOf(name), ...nothing, say("notAnswering")])]);
     const queue = (/** @type {DaemonCounts} */ {queues}, /** @type {string} */ name) => number(queues[name] ?? 0);
-    const counted = ["messages_waiting", "batches_in_flight", "reads_waiting", "reads_in_flight", "handshakes_waiting", "forwards"];
+    const counted = ["messages_waiting", "batches_in_flight", "reads_waiting", "reads_in_flight", "handshakes_waiting", "forwards", "ask_waiting", "ask_in_flight", "ask_held"];
     fillRows(byId("queues"), now.daemons.map((daemon) => [
       nameOf(daemon.name), ...counted.map((name) => queue(daemon, name)), size(daemon.queues.buffered_bytes ?? 0),
     ]));
