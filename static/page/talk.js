@@ -408,18 +408,25 @@ export class ConversationView {
     this.#atEnd = below < NEAR && this.#hasEnd && !conversation?.hasNewer;
     if (this.#atEnd) this.tell.read();
     this.#buttonWords(conversation);
-    if (scrollTop < clientHeight * AHEAD) this.#older(id, conversation, list);
-    else if (below < clientHeight * AHEAD && !this.#atEnd) this.#later(id, conversation, list);
+    if (scrollTop < clientHeight * AHEAD && this.#older(id, conversation, list)) return;
+    if (below < clientHeight * AHEAD && !this.#atEnd) this.#later(id, conversation, list);
   }
 
-  /** @param {string} id @param {Conversation|undefined} conversation @param {readonly Message[]} list */
+  /**
+   * @param {string} id
+   * @param {Conversation|undefined} conversation
+   * @param {readonly Message[]} list
+   * @returns {boolean} Whether older ones come in.
+   */
   #older(id, conversation, list) {
     if (this.#from > 0) {
       const from = Math.max(0, this.#from - STEP);
       this.#move(from, Math.min(this.#to, from + MOST), list);
-    } else if (conversation?.hasOlder && conversation.loaded && !this.#busy) {
-      this.#fetch(id, this.chat.older(id));
+      return true;
     }
+    if (!conversation?.hasOlder || !conversation.loaded || this.#busy) return false;
+    this.#fetch(id, this.chat.older(id));
+    return true;
   }
 
   /** @param {string} id @param {Conversation|undefined} conversation @param {readonly Message[]} list */
