@@ -392,8 +392,8 @@ export class Chat {
   async #after({info, list}, mid, before = list) {
     const place = placeOf(mid);
     const last = info.last?.mid ? placeOf(info.last.mid) : place;
-    const dense = before.filter((one) => typeof one.mid === "string" && one.mid <= mid).slice(-PAGE);
-    let span = dense.length ? place - placeOf(String(dense[0]?.mid)) : 0n;
+    const dense = before.filter((one) => typeof one.mid === "string" && one.mid <= mid).slice(-PAGE / 4);
+    let span = dense.length ? 4n * (place - placeOf(String(dense[0]?.mid))) : 0n;
     if (span <= 0n) span = 1n;
     let isEmpty = place; // up to here nothing comes after it
     let beyond = 0n; // before here something does, and a page that ends here does not reach back; 0: unknown

@@ -214,8 +214,8 @@ module.exports = async (stage) => {
       await alice.page.mouse.wheel(0, 1500);
       const all = (await numbers()).filter((one) => one >= 0);
       ok(all.length && new Set(all).size === all.length, "each once");
-      return Math.max(...all) > begin + 220;
-    }, "messages further down");
+      return Math.max(...all) > begin + 120;
+    }, "messages further down", 3 * stage.patience);
     await alice.ends();
     await alice.sees("missed 1499.");
     await bob.page.goto(address("bob", "alice"));
