@@ -15,6 +15,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 
 Beside the floors:
 
+- ``processes``, ``launch``, ``worker``  several daemons on one port: ``kschat run --processes N``
 - ``reloading``   what SIGHUP reads again
 - ``logs``        the daemon's log
 - ``notify``      tells systemd how the daemon is

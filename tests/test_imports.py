@@ -108,6 +108,8 @@ ALLOWED = {
         "kschat.backends",
         "kschat.chat",
         "kschat.front",
+        "kschat.launch",
+        "kschat.processes",
         "kschat.settings",
         "kschat.__version__",
     },

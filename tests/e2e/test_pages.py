@@ -26,6 +26,7 @@ PAGES = (
     "docs/storage.md",
     "docs/operations.md",
     "docs/migration.md",
+    "docs/cloud-foundry.md",
     "examples/README.md",
 )
 
