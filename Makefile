@@ -11,7 +11,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
+.PHONY: lock dist run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -69,7 +69,8 @@ else
 endif
 
 # Three daemons behind haproxy, restarted one by one under 300 clients of all versions: who was refused, who was away for how
-# long, and how many connected in a second. A minute or two.
+# long, and how many connected in a second. A minute or two. ROLLING=--from restarts from the release before to this version,
+# ROLLING="--from main~20" from another one.
 rolling: $(VENV)/.dev system-packages node
 	$(BIN)/python -m chaos --rolling $(ROLLING)
 
@@ -96,6 +97,10 @@ conformance: $(VENV)/.dev
 # The tutorial's scenario with every client, a minute. Writes the table in docs/compatibility.md.
 compatibility: $(VENV)/.dev system-packages node peers
 	$(BIN)/python -m tests.compatibility
+
+# Versions and hashes of the packages of the image (deploy/container/).
+lock: $(VENV)/.dev
+	$(BIN)/python tools/make_lock.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis $(NODE:=/node_modules)

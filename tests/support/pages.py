@@ -32,7 +32,7 @@ FENCE: Final = re.compile(r"(?ms)^```(sh|sh as-root|console)\n(.*?)^```$")
 ENDLESS: Final = re.compile(r"\s*# Ctrl-C ends it$", re.MULTILINE)
 
 #: Ports that pages name, and nobody but a test has reason to change.
-PORTS: Final = ("3000", "3001", "5672", "6379")
+PORTS: Final = ("3000", "3001", "5672", "6379", "9100")
 
 #: npm's packages, by what pages ask npm for, where the checkout has them for its own tests.
 NPM: Final = {
@@ -139,7 +139,7 @@ class Place:
         return re.sub(r"(?<![\w.])/(opt|etc)/", rf"{self.root}/\1/", self._with_ports(text))
 
     def _with_ports(self, text: str) -> str:
-        if re.match(r"(\w+=\S+ )*(make run|\S+/twistd )", text):
+        if re.match(r"(\w+=\S+ )*(make run|\S+/(twistd|kschat run) )", text):
             text = f"PORT=3000 {text}"
         return re.sub(rf"(?<![\w.])({'|'.join(self.ports)})(?![\w.])", lambda found: self.ports[found[1]], text)
 
