@@ -11,7 +11,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: lock dist run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
+.PHONY: audit lock dist run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -97,6 +97,18 @@ conformance: $(VENV)/.dev
 # The tutorial's scenario with every client, a minute. Writes the table in docs/compatibility.md.
 compatibility: $(VENV)/.dev system-packages node peers
 	$(BIN)/python -m tests.compatibility
+
+# In dist/: the wheel, the sdist, and what is in them with its packages, as CycloneDX has it (SBOM).
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file dist/kschat.cdx.json deploy/container/requirements.lock
+
+# Known faults of the locked packages, which needs the network; and that each file says its licence.
+audit: $(VENV)/.dev
+	$(BIN)/reuse lint
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement deploy/container/requirements.lock
 
 # Versions and hashes of the packages of the image (deploy/container/).
 lock: $(VENV)/.dev

@@ -1,7 +1,8 @@
 """Several daemons on one port without systemd and without a proxy: ``kschat run --processes N``.
 
 The parent serves nobody. It opens the port for clients, which all daemons accept from, so that no connection is refused
-or lost while one of them restarts; it starts a daemon that has ended again; and it passes signals on::
+or lost while one of them restarts; it starts a daemon again that has ended, and kills one that does not answer. It passes
+signals on::
 
     SIGTERM, SIGINT   all daemons drain and end, then the parent
     SIGHUP            all read settings, keys and certificates again
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import signal
 from collections.abc import Callable, Mapping
@@ -40,6 +40,9 @@ MAX_DELAY: Final = 30.0
 
 #: Seconds that a daemon has to serve before its end counts as the first one again.
 STABLE: Final = 60.0
+
+#: Seconds without a sign of life after which a daemon that has served is killed. It gives one at least twice as often.
+WATCHDOG: Final = 30.0
 
 #: Seconds within which a daemon has to serve that was restarted by SIGUSR2; else the others are left as they are.
 START_PATIENCE: Final = 60.0
@@ -69,6 +72,7 @@ class Member(ProcessProtocol):
         served: when it began to serve; None before.
         delay: seconds until it is started again, should it end by itself.
         restart: the call that will start it again.
+        watchdog: the call that will kill it, unless it gives a sign of life.
         waiting: fires once it serves or has ended.
         told: whether it was told to end.
     """
@@ -80,6 +84,7 @@ class Member(ProcessProtocol):
         self.served: float | None = None
         self.delay = FIRST_DELAY
         self.restart: IDelayedCall | None = None
+        self.watchdog: IDelayedCall | None = None
         self.waiting: Deferred[bool] | None = None
         self.told = False
 
@@ -141,12 +146,17 @@ class Processes:
         for member in self._members:
             self._start(member)
 
-    def serves(self, pid: int) -> None:
-        """A process says that it serves."""
-        for member in self._members:
-            if member.running is not None and member.running.pid == pid and member.served is None:
-                member.served = self._clock.seconds()
-                member.changed(True)
+    def lives(self, number: int, serves: bool) -> None:
+        """A process has given a sign of life; ``serves``: it says that it serves."""
+        member = self._members[number]
+        if member.running is None:
+            return  # its last words
+        if serves and member.served is None:
+            member.served = self._clock.seconds()
+            member.watchdog = self._clock.callLater(WATCHDOG, self._kill, member)
+            member.changed(True)
+        elif member.watchdog is not None:
+            member.watchdog.reset(WATCHDOG)
         if not self.ready.called and all(member.served is not None for member in self._members):
             self.log.info("{count} processes serve", count=len(self._members))
             self.ready.callback(None)
@@ -208,17 +218,27 @@ class Processes:
             self.log.error("process {number} does not serve; the others are not restarted", number=member.number)
         return serves
 
+    def _kill(self, member: Member) -> None:
+        member.watchdog = None
+        self.log.error("process {number} does not answer and is killed", number=member.number)
+        member.send(signal.SIGKILL)
+
     def _start(self, member: Member) -> None:
         member.restart = member.served = None
-        member.running = self._launch(member.number, member)
+        try:
+            member.running = self._launch(member.number, member)
+        except OSError:
+            self._ended(member, Failure())
 
     def _ended(self, member: Member, why: Failure) -> None:
         served, member.served, member.running = member.served, None, None
-        member.changed(False)
+        if member.watchdog is not None:
+            member.watchdog.cancel()
+            member.watchdog = None
         if self._ending:
             self._look()
         elif member.told:
-            pass  # ``_replace`` starts it again
+            pass  # ``_replace``, which is told below, starts it again
         elif not self.ready.called:
             # The others would end for the same reason: it has said so.
             self.log.error("process {number} ended before it served", number=member.number)
@@ -235,6 +255,7 @@ class Processes:
             )
             member.restart = self._clock.callLater(member.delay, self._start, member)
             member.delay = min(2 * member.delay, MAX_DELAY)
+        member.changed(False)
 
     def _look(self) -> None:
         if all(member.running is None for member in self._members):
@@ -242,17 +263,18 @@ class Processes:
 
 
 class _Notifications(DatagramProtocol):
-    """What the daemons report, as they would to systemd. See ``kschat.notify``."""
+    """What a daemon reports, as it would to systemd. See ``kschat.notify``.
 
-    def __init__(self, serves: Callable[[int], object]) -> None:
-        self._serves = serves
+    Args:
+        lives: called for each report, with whether it says that the daemon serves.
+    """
+
+    def __init__(self, lives: Callable[[bool], object]) -> None:
+        self._lives = lives
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
-        """A daemon says something."""
-        lines = datagram.decode("utf-8", "replace").split("\n")
-        pids = [int(found[1]) for line in lines if (found := re.fullmatch(r"MAINPID=(\d{1,10})", line, re.ASCII))]
-        if "READY=1" in lines and pids:
-            self._serves(pids[0])
+        """The daemon says something."""
+        self._lives(b"READY=1" in datagram.split(b"\n"))
 
 
 def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any) -> int:
@@ -291,13 +313,17 @@ def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any
     # In Linux's namespace of its own, so that no file has to be made.
     address = f"kschat-run-{os.getpid()}-{secrets.token_hex(8)}"
     theirs = {name: value for name, value in environ.items() if not name.startswith(("LISTEN_", "WATCHDOG_"))}
-    theirs |= {**plan.environ, "NOTIFY_SOCKET": f"@{address}"}
+    theirs |= {**plan.environ, "WATCHDOG_USEC": str(int(WATCHDOG * 1_000_000))}
     descriptors = {_FIRST_DESCRIPTOR + index: one.fileno() for index, one in enumerate(plan.sockets)}
 
     def start(number: int, member: Member) -> Running:
         command = launch.command(os.getpid(), *plan.options[number], number=number)
         running: Running = reactor.spawnProcess(
-            member, command[0], command, env=theirs, childFDs={0: 0, 1: 1, 2: 2, **descriptors}
+            member,
+            command[0],
+            command,
+            env={**theirs, "NOTIFY_SOCKET": f"@{address}-{number}"},
+            childFDs={0: 0, 1: 1, 2: 2, **descriptors},
         )
         return running
 
@@ -311,7 +337,8 @@ def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any
             reactor.stop()
 
     processes = Processes(reactor, count=launch.count, launch=start, done=done)
-    reactor.listenUNIXDatagram(f"\0{address}", _Notifications(processes.serves))
+    for number in range(launch.count):
+        reactor.listenUNIXDatagram(f"\0{address}-{number}", _Notifications(partial(processes.lives, number)))
     manager = manager_of(environ)
     notify = None
     if manager is not None:

@@ -6,6 +6,7 @@ import signal
 import socket
 from contextlib import closing
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
@@ -19,6 +20,7 @@ from kschat.processes import (
     MAX_DELAY,
     STABLE,
     START_PATIENCE,
+    WATCHDOG,
     Member,
     Processes,
     _Notifications,
@@ -76,7 +78,7 @@ class TestProcesses(SynchronousTestCase):
         """Those that were started so say that they serve; all: none is named."""
         for one in [self.started[number] for number in which] or self.started:
             if one.pid is not None:
-                self.processes.serves(one.pid)
+                self.processes.lives(one.member.number, True)
 
     def start(self) -> None:
         self.processes.start()
@@ -87,7 +89,7 @@ class TestProcesses(SynchronousTestCase):
         self.processes.start()
         self.assertEqual([one.member.number for one in self.started], [0, 1, 2])
         self.serve(0, 1)
-        self.processes.serves(999)
+        self.processes.lives(2, False)
         self.assertNoResult(self.processes.ready)
         self.assertEqual(self.processes.status(), "Serving: 2 of 3 processes")
         self.serve(2)
@@ -165,7 +167,8 @@ class TestProcesses(SynchronousTestCase):
             self.assertNoResult(rolled)
             self.serve(-1)
         self.successResultOf(rolled)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        # Nothing is left to be done but to look after each.
+        self.assertEqual([call.time for call in self.clock.getDelayedCalls()], [WATCHDOG] * 3)
 
     def test_a_second_roll_and_one_before_the_start_do_nothing(self) -> None:
         self.processes.start()
@@ -187,7 +190,7 @@ class TestProcesses(SynchronousTestCase):
             else:
                 self.clock.advance(START_PATIENCE)
             self.successResultOf(rolled)
-            self.assertEqual([one.signals for one in self.started[1:3]], [[], []])
+            self.assertNotIn("TERM", [*self.started[1].signals, *self.started[2].signals])
             # It is started again, as one that ends by itself is.
             self.clock.advance(FIRST_DELAY)
             self.assertEqual(len(self.started), 5 if ends else 4)
@@ -223,22 +226,39 @@ class TestProcesses(SynchronousTestCase):
         self.assertEqual((self.statuses, len(self.started)), ([0], 3))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_only_what_a_daemon_says_of_its_start_counts(self) -> None:
-        heard: list[int] = []
+    def test_a_daemon_says_that_it_serves_and_that_it_lives(self) -> None:
+        heard: list[bool] = []
         notifications = _Notifications(heard.append)
-        for datagram in (
-            b"READY=1",
-            b"STATUS=READY=1\nMAINPID=5",
-            b"MAINPID=5",
-            b"READY=1\nMAINPID=x5",
-            b"READY=1\nMAINPID=-5",
-            b"\xff\xfe",
-            b"",
-        ):
+        for datagram in (b"STATUS=READY=1", b"WATCHDOG=1", b"\xff\xfe", b"", b"READY=1\nMAINPID=7\nSTATUS=Serving"):
             notifications.datagramReceived(datagram, None)
-        self.assertEqual(heard, [])
-        notifications.datagramReceived(b"READY=1\nMAINPID=7\nSTATUS=Serving", None)
-        self.assertEqual(heard, [7])
+        self.assertEqual(heard, [False, False, False, False, True])
+
+    def test_one_that_does_not_answer_is_killed_and_started_again(self) -> None:
+        self.start()
+        for turn in range(3):
+            self.clock.advance(WATCHDOG - 1)
+            for number in (0, 2):
+                self.processes.lives(number, False)
+            self.assertEqual([one.signals for one in self.started if one.pid], [[], [], []])
+            if turn < 2:
+                self.processes.lives(1, False)
+        self.clock.advance(1)
+        self.assertEqual([one.signals for one in self.started], [[], ["KILL"], []])
+        self.started[1].end(1)
+        self.clock.advance(FIRST_DELAY)
+        # Until it serves, it may be busy for longer.
+        self.clock.advance(WATCHDOG - 2)
+        self.assertEqual(self.started[3].signals, [])
+
+    def test_one_that_cannot_be_started_is_tried_again(self) -> None:
+        self.start()
+        full = OSError(11, "Resource temporarily unavailable")
+        self.started[1].end(1)
+        with mock.patch.object(self.processes, "_launch", side_effect=full):
+            self.clock.advance(FIRST_DELAY)
+        self.assertEqual(len(self.started), 3)
+        self.clock.advance(2 * FIRST_DELAY)
+        self.assertEqual(len(self.started), 4)
 
 
 class TestPlan(SynchronousTestCase):
