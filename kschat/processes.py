@@ -1,8 +1,8 @@
 """Several daemons on one port without systemd and without a proxy: ``kschat run --processes N``.
 
 The parent serves nobody. It opens the port for clients, which all daemons accept from, so that no connection is refused
-or lost while one of them restarts; it starts a daemon again that has ended, and kills one that does not answer. It passes
-signals on::
+or lost while one of them restarts. It starts a daemon again that has ended, and kills one that does not answer. It
+passes signals on::
 
     SIGTERM, SIGINT   all daemons drain and end, then the parent
     SIGHUP            all read settings, keys and certificates again
@@ -18,16 +18,18 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import DatagramProtocol, ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReadDescriptor
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from kschat.launch import Launch, make_plan
 from kschat.logs import make_log
@@ -46,6 +48,9 @@ WATCHDOG: Final = 30.0
 
 #: Seconds within which a daemon has to serve that was restarted by SIGUSR2; else the others are left as they are.
 START_PATIENCE: Final = 60.0
+
+#: Bytes that are read of a report.
+MAX_REPORT: Final = 4096
 
 #: The first descriptor that is handed over (sd_listen_fds(3)).
 _FIRST_DESCRIPTOR: Final = 3
@@ -262,19 +267,40 @@ class Processes:
             self._done(self._status)
 
 
-class _Notifications(DatagramProtocol):
-    """What a daemon reports, as it would to systemd. See ``kschat.notify``.
+@implementer(IReadDescriptor)
+class Notifications:
+    """Receives what a daemon reports, as it would to systemd. See ``kschat.notify``.
 
     Args:
+        address: of the socket, in Linux's namespace for such names, so that no file has to be made; without the ``@``.
         lives: called for each report, with whether it says that the daemon serves.
     """
 
-    def __init__(self, lives: Callable[[bool], object]) -> None:
+    def __init__(self, address: str, lives: Callable[[bool], object]) -> None:
         self._lives = lives
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(f"\0{address}")
 
-    def datagramReceived(self, datagram: bytes, addr: object) -> None:
+    def fileno(self) -> int:
+        """See ``IReadDescriptor``."""
+        return self._socket.fileno()
+
+    def doRead(self) -> None:
+        """Read one report; the reactor calls again if there are more."""
+        with contextlib.suppress(BlockingIOError):
+            self.heard(self._socket.recv(MAX_REPORT))
+
+    def heard(self, report: bytes) -> None:
         """The daemon says something."""
-        self._lives(b"READY=1" in datagram.split(b"\n"))
+        self._lives(b"READY=1" in report.split(b"\n"))
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "notifications"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has stopped."""
+        self._socket.close()
 
 
 def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any) -> int:
@@ -310,7 +336,6 @@ def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any
             "ops_listen is not set: /metrics and /healthz on the port for clients show one of the processes, not "
             "always the same"
         )
-    # In Linux's namespace of its own, so that no file has to be made.
     address = f"kschat-run-{os.getpid()}-{secrets.token_hex(8)}"
     theirs = {name: value for name, value in environ.items() if not name.startswith(("LISTEN_", "WATCHDOG_"))}
     theirs |= {**plan.environ, "WATCHDOG_USEC": str(int(WATCHDOG * 1_000_000))}
@@ -338,7 +363,7 @@ def run(config: Config, launch: Launch, environ: Mapping[str, str], reactor: Any
 
     processes = Processes(reactor, count=launch.count, launch=start, done=done)
     for number in range(launch.count):
-        reactor.listenUNIXDatagram(f"\0{address}-{number}", _Notifications(partial(processes.lives, number)))
+        reactor.addReader(Notifications(f"{address}-{number}", partial(processes.lives, number)))
     manager = manager_of(environ)
     notify = None
     if manager is not None:

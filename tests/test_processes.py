@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from contextlib import closing
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.launch import Launch, adopted, held, make_plan, numbered
+from kschat.notify import ServiceManager
 from kschat.processes import (
     FIRST_DELAY,
     MAX_DELAY,
@@ -22,8 +24,8 @@ from kschat.processes import (
     START_PATIENCE,
     WATCHDOG,
     Member,
+    Notifications,
     Processes,
-    _Notifications,
 )
 from kschat.settings import Config, ConfigError
 
@@ -228,10 +230,15 @@ class TestProcesses(SynchronousTestCase):
 
     def test_a_daemon_says_that_it_serves_and_that_it_lives(self) -> None:
         heard: list[bool] = []
-        notifications = _Notifications(heard.append)
-        for datagram in (b"STATUS=READY=1", b"WATCHDOG=1", b"\xff\xfe", b"", b"READY=1\nMAINPID=7\nSTATUS=Serving"):
-            notifications.datagramReceived(datagram, None)
-        self.assertEqual(heard, [False, False, False, False, True])
+        address = f"kschat-test-{os.getpid()}-{id(self)}"
+        notifications = Notifications(address, heard.append)
+        self.addCleanup(notifications.connectionLost, Failure(Exception()))
+        notifications.doRead()
+        manager = ServiceManager(f"@{address}")
+        for report in ("STATUS=READY=1", "WATCHDOG=1", "", "READY=1\nMAINPID=7\nSTATUS=Serving"):
+            manager.tell(report)
+            notifications.doRead()
+        self.assertEqual(heard, [False, False, False, True])
 
     def test_one_that_does_not_answer_is_killed_and_started_again(self) -> None:
         self.start()
