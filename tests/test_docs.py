@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, rates, repeated_log
+from kschat import daemon, launch, processes, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -404,6 +404,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
+    "processes of `kschat run`; the wait until one that has ended is started again; one that gives no sign of life; one "
+    "that was restarted by SIGUSR2": (
+        many(launch.MAX_PROCESSES),
+        f"{seconds(processes.FIRST_DELAY)}, up to {seconds(processes.MAX_DELAY)}",
+        seconds(processes.WATCHDOG),
+        seconds(processes.START_PATIENCE),
+    ),
     "shutdown of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",
