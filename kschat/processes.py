@@ -61,8 +61,8 @@ class Running(Protocol):
 
     pid: int | None
 
-    def signalProcess(self, signalID: str) -> None:
-        """As ``IProcessTransport`` has it."""
+    def signalProcess(self, signalID: int) -> None:
+        """As ``IProcessTransport`` has it. (Twisted knows the names of few signals.)"""
 
 
 class Member(ProcessProtocol):
@@ -101,7 +101,7 @@ class Member(ProcessProtocol):
         """Send it a signal."""
         if self.running is not None:
             with contextlib.suppress(ProcessExitedAlready):  # ``processEnded`` is about to be called
-                self.running.signalProcess(number.name.removeprefix("SIG"))
+                self.running.signalProcess(number.value)
 
     def changes(self) -> Deferred[bool]:
         """Fires when it serves (True), or has ended (False)."""

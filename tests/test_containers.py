@@ -91,7 +91,7 @@ class TestImage(ContainerTestCase):
             self.assertTrue("--require-hashes" in one or "--no-index" in one, one)
 
     def test_its_settings_are_kschat_s(self) -> None:
-        environ = {}
+        environ: dict[str, str] = {}
         for name, rest in self.instructions():
             if name == "ENV":
                 environ |= dict(part.split("=", 1) for part in rest.split() if part.startswith("KSCHAT_"))

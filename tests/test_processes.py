@@ -51,10 +51,10 @@ class FakeProcess:
         self.member = member
         self.signals: list[str] = []
 
-    def signalProcess(self, signalID: str) -> None:
+    def signalProcess(self, signalID: int) -> None:
         if self.pid is None:
             raise ProcessExitedAlready
-        self.signals.append(signalID)
+        self.signals.append(signal.Signals(signalID).name.removeprefix("SIG"))
 
     def end(self, status: int = 0) -> None:
         """It ends."""
@@ -111,7 +111,7 @@ class TestProcesses(SynchronousTestCase):
     def test_one_that_ends_later_is_started_again_and_waits_longer_each_time(self) -> None:
         self.start()
         last = self.started[1]
-        waited = []
+        waited: list[float] = []
         delay = FIRST_DELAY
         while len(waited) < 9:
             last.end(1)
@@ -125,7 +125,7 @@ class TestProcesses(SynchronousTestCase):
         self.assertEqual(waited[:3] + waited[-2:], [0.5, 1, 2, 30, 30])
         # One that has served for long has failed for another reason.
         self.serve()
-        self.clock.advance(STABLE)
+        self.clock.advance(STABLE + 1)
         last.end(1)
         self.clock.advance(FIRST_DELAY)
         self.assertEqual(self.started[-1].member.number, 1)
@@ -170,7 +170,7 @@ class TestProcesses(SynchronousTestCase):
             self.serve(-1)
         self.successResultOf(rolled)
         # Nothing is left to be done but to look after each.
-        self.assertEqual([call.time for call in self.clock.getDelayedCalls()], [WATCHDOG] * 3)
+        self.assertEqual([call.getTime() for call in self.clock.getDelayedCalls()], [WATCHDOG] * 3)
 
     def test_a_second_roll_and_one_before_the_start_do_nothing(self) -> None:
         self.processes.start()

@@ -131,7 +131,7 @@ class Daemon(_Served):
     def send_signal(self, number: signal.Signals) -> None:
         """A signal; it goes on."""
         assert self._transport is not None, "the daemon has ended"
-        self._transport.signalProcess(number.name.removeprefix("SIG"))
+        self._transport.signalProcess(number.value)
 
     async def kill(self) -> int:
         """SIGKILL, as a crash would; the exit status."""

@@ -142,4 +142,4 @@ def _run(command: list[str], **more: Any) -> str:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **more)
     if ended.returncode:
         raise AssertionError(f"{command}: {ended.stdout}\n{ended.stderr}")
-    return ended.stdout
+    return str(ended.stdout)

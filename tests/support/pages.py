@@ -286,8 +286,8 @@ fi
 exec {real} "$@"
 """
 
-#: ``npm install [--prefix .] PACKAGE``: links what is there. Without a package and a package.json npm installs nothing
-#: (``tests.e2e.test_cloud_foundry`` asks the real one).
+#: ``npm install [--prefix .] PACKAGE``: links what is there. Without a package there is nothing to install, as
+#: package.json says (``tests.e2e.test_cloud_foundry`` asks the real npm).
 _NPM: Final = """#!/bin/sh
 [ "$1" = install ] || {{ echo "this npm only installs" >&2; exit 1; }}
 shift
