@@ -87,7 +87,8 @@ class Droplet:
     def _stage(self) -> None:
         _run([sys.executable, "-m", "venv", "--without-pip", str(self._deps)])
         seed.seed(self._deps)
-        environ = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PATH": os.environ["PATH"], "HOME": str(self._deps)}
+        environ = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+        environ |= {"PATH": os.environ["PATH"], "HOME": str(self._deps)}
         install = [str(self._deps / "bin" / "python"), "-m", "pip", "install", "-r", "requirements.txt"]
         _run([*install, "--exists-action=w", "--disable-pip-version-check"], cwd=self.app, env=environ)
 
