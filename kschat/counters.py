@@ -84,6 +84,9 @@ class Counters:
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
+        hook_events: events that were made for hooks, by type.
+        hook_deliveries: tries to give one to a consumer, by the consumer and what came of it.
+        hook_dropped: events that no consumer will get, by reason.
         batch_seconds: of the pipeline's steps, by name (``store``, ``route``), for each batch.
         batch_messages: how many messages batches have.
         message_seconds: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``.
@@ -106,6 +109,9 @@ class Counters:
         "evicted",
         "full",
         "handed_on",
+        "hook_deliveries",
+        "hook_dropped",
+        "hook_events",
         "ingested",
         "key_fetches",
         "limited",
@@ -160,5 +166,8 @@ class Counters:
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self.hook_events: Counter[str] = Counter()
+        self.hook_deliveries: Counter[tuple[str, str]] = Counter()
+        self.hook_dropped: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()

@@ -34,7 +34,7 @@ class BackendService(Service):
     """A backend as a service.
 
     Args:
-        name: ``store``, ``router`` or ``bus``.
+        name: ``store``, ``router``, ``bus``, ``keys`` or ``hooks``.
         backend: the backend.
     """
 
@@ -65,6 +65,7 @@ class Daemon(MultiService):
         router: carries messages between daemons.
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
+        hooks: makes events for others' programs; None if nobody wants any.
         drain_notice: seconds for which the daemon serves as before after it was told to end.
         drain_time: seconds over which connections are closed after that.
         parts: whether each external part (store, RabbitMQ, Redis) can be used, by name.
@@ -83,6 +84,7 @@ class Daemon(MultiService):
         router: IRouter,
         clock: IReactorTime,
         keys: Backend | None = None,
+        hooks: Backend | None = None,
         drain_notice: float = 0.0,
         drain_time: float = 0.0,
         parts: Callable[[], Mapping[str, bool]] = dict,
@@ -101,7 +103,8 @@ class Daemon(MultiService):
         self._bus = BackendService("bus", chat.context.bus)
         self._keys = None if keys is None else BackendService("keys", keys)
         # Keys first: clients are waiting when the daemon listens.
-        for child in filter(None, (self._keys, self._store, self._router, self._bus, front)):
+        self._hooks = None if hooks is None else BackendService("hooks", hooks)
+        for child in filter(None, (self._keys, self._store, self._router, self._bus, self._hooks, front)):
             child.setServiceParent(self)
 
     def status(self) -> str:
@@ -153,6 +156,8 @@ class Daemon(MultiService):
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")
         if self._keys is not None:
             await self._step(self._keys.stopService, CLOSE_TIMEOUT, "the keys were still fetched")
+        if self._hooks is not None:
+            await self._step(self._hooks.stopService, CLOSE_TIMEOUT, "hooks were still delivered")
         await self._step(self._bus.stopService, CLOSE_TIMEOUT, "the bus had not stopped")
         await self._step(self._router.stopService, CLOSE_TIMEOUT, "the router had not stopped")
         await self._step(self._store.stopService, DRAIN_TIMEOUT, "the store had not stopped")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
 from kschat.front.bindable import endpoint_fault
 from kschat.front.tls_endpoint import TlsEndpoint
+from kschat.hooks.signing import read_secrets
 from kschat.settings import SETTINGS, Config, ConfigError, load, read_keys, read_secret
 from kschat.settings.given import reason_of
 
@@ -127,7 +128,7 @@ def _reason(error: Exception) -> str:
 
 def with_absolute_paths(config: Config) -> Config:
     """``config`` whose files of keys are found wherever the process is later: twistd may change the directory."""
-    named = {name: path for name in (*_KEY_FILES, "api_keys") if (path := getattr(config, name))}
+    named = {name: path for name in (*_KEY_FILES, "api_keys", "hooks_secret_file") if (path := getattr(config, name))}
     return msgspec.structs.replace(config, **{name: str(Path(path).absolute()) for name, path in named.items()})
 
 
@@ -164,6 +165,17 @@ def certificate_part(name: str, endpoint: TlsEndpoint | None, wall: WallClock) -
         return endpoint.reload(datetime.datetime.fromtimestamp(wall(), datetime.UTC))
 
     return {name: reread}
+
+
+def hooks_secret_part(path: str, use: Callable[[Sequence[bytes]], None]) -> dict[str, Reread]:
+    """The file of the secrets that events are signed with."""
+
+    def reread() -> str:
+        secrets = read_secrets(path)
+        use(secrets)
+        return "a secret" if len(secrets) == 1 else f"{len(secrets)} secrets"
+
+    return {"hooks_secret_file": reread}
 
 
 def api_keys_part(path: str, keys: ApiKeys) -> dict[str, Reread]:

@@ -28,7 +28,6 @@ from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError, roots
 from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
@@ -61,6 +60,11 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks.consumer import Consumer
+from kschat.hooks.deriver import DeriverSettings
+from kschat.hooks.engine import Hooks, HooksSettings
+from kschat.hooks.signing import read_secrets
+from kschat.hooks.webhook import Webhook, WebhookSettings
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
@@ -69,6 +73,7 @@ from kschat.reloading import (
     Reloading,
     api_keys_part,
     certificate_part,
+    hooks_secret_part,
     keys_part,
     settings_reader,
     with_absolute_paths,
@@ -87,6 +92,7 @@ from kschat.settings import (
     read_keys,
     read_secret,
 )
+from kschat.tls import AddressError, roots
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -264,6 +270,10 @@ def make_service(
         rates=rates,
         addresses=addresses,
     )
+    webhook = _make_webhook(config, reactor, wall)
+    hooks = None if webhook is None else _make_hooks(config, reactor, wall, chat=chat, consumers=[webhook])
+    if webhook is not None:
+        rereads.update(hooks_secret_part(config.hooks_secret_file, webhook.use_secrets))
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -280,7 +290,7 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, hooks=hooks, wall=wall)
     static = directory("static", config.static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
@@ -327,6 +337,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
+        hooks=hooks,
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -346,6 +357,11 @@ def make_service(
         chat.context.quotas.edit_within = fitting.edit_within
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
+        if webhook is not None:
+            webhook.use(frozenset(fitting.hooks_events))
+        if hooks is not None and hooks.use(_hooks_settings(fitting)):
+            for user in list(chat.context.hub.everybody):
+                hooks.marks.add(user)
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
 
     Reloading(rereads, use).setServiceParent(daemon)
@@ -354,6 +370,46 @@ def make_service(
 
 def _bounds(config: Config) -> Bounds:
     return Bounds(max_batch=config.max_batch, max_in_flight=config.max_in_flight, max_waiting=config.max_waiting)
+
+
+def _hooks_settings(config: Config) -> HooksSettings:
+    return HooksSettings(
+        deriver=DeriverSettings(
+            after=config.undelivered_after, every=config.undelivered_every, most=config.hooks_max_events
+        ),
+        max_age=config.hooks_max_age,
+    )
+
+
+def _make_webhook(config: Config, reactor: Any, wall: WallClock) -> Webhook | None:
+    if not config.hooks_url:
+        return None
+    settings = WebhookSettings(
+        url=config.hooks_url,
+        ca=config.hooks_ca,
+        secrets=read_secrets(config.hooks_secret_file),
+        types=frozenset(config.hooks_events),
+    )
+    try:
+        return Webhook(settings, reactor, wall)
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, consumers: Sequence[Consumer]) -> Hooks:
+    context = chat.context
+    hooks = Hooks(
+        context.store,
+        context.operations.presence,
+        consumers,
+        clock=reactor,
+        wall=wall,
+        settings=_hooks_settings(config),
+        counters=context.counters,
+        uniform=context.uniform,
+    )
+    context.presence.mark = hooks.marks.add
+    return hooks
 
 
 def _front_settings(config: Config) -> FrontSettings:
@@ -538,8 +594,27 @@ def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
         raise ConfigError(f"templates: {error}") from None
 
 
+def _hook_gauges(hooks: Hooks, wall: WallClock) -> dict[str, tuple[str, float]]:
+    oldest = 0.0 if hooks.oldest is None else max(wall() - hooks.oldest / 1000, 0.0)
+    return {
+        "hooks_leading": ("Whether this daemon makes the events of hooks.", float(hooks.is_leading)),
+        "hook_events_waiting": (
+            "Events of hooks that are not delivered, as the daemon that makes them knows.",
+            hooks.waiting,
+        ),
+        "hook_oldest_seconds": ("Age of the oldest of them.", oldest),
+    }
+
+
 def _make_ops(
-    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None
+    config: Config,
+    reactor: Any,
+    *,
+    chat: Chat,
+    front: Front,
+    key_client: JwksClient | None,
+    hooks: Hooks | None,
+    wall: WallClock,
 ) -> dict[str, Resource]:
     """What is for operators, by its name."""
 
@@ -583,6 +658,7 @@ def _make_ops(
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
+            **({} if hooks is None else _hook_gauges(hooks, wall)),
         }
 
     collector = DaemonCollector(

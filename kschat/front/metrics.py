@@ -84,6 +84,13 @@ LABELLED: Final = (
     ("router_events", "kschat_router_state_changes", "state", "Of the router: up, down, cancelled."),
     ("waits", "kschat_redis_waits", "result", "Writes whose copies were waited for: enough, too_few, unanswered."),
     ("bus_events", "kschat_bus_state_changes", "state", "Of the bus: up, down."),
+    ("hook_events", "kschat_hook_events", "type", "Events that were made for hooks."),
+    (
+        "hook_dropped",
+        "kschat_hook_dropped",
+        "reason",
+        "Events of hooks that were dropped: full, age, log, marks, refused.",
+    ),
 )
 
 
@@ -125,6 +132,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "router_events": tuple(event.name.lower() for event in RouterEvent),
     "bus_events": tuple(event.name.lower() for event in BusEvent),
     "waits": ("enough", "too_few", "unanswered"),
+    "hook_dropped": ("full", "age", "log", "marks", "refused"),
 }
 
 #: Of ``Counters``: the attribute, the metric, its label or "", what it is.
@@ -175,6 +183,12 @@ class DaemonCollector(Collector):
             for value, count in found.items():
                 family.add_metric([_shown(value)], count)
             yield family
+        tries = CounterMetricFamily(
+            "kschat_hook_deliveries", "Tries to deliver an event of hooks.", labels=["consumer", "outcome"]
+        )
+        for labels, count in counters.hook_deliveries.items():
+            tries.add_metric(labels, count)
+        yield tries
         events = CounterMetricFamily("kschat_router_events", "What the router counts.", labels=["event"])
         for event, count in self._routing().items():
             events.add_metric([event], count)

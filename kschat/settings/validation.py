@@ -13,6 +13,8 @@ from kschat.chat.keys import HMAC, KeysError, one_family
 from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OPAQUE, Origin, OriginError, Origins
+from kschat.hooks.signing import read_secrets
+from kschat.http_client import check_url
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
@@ -65,6 +67,35 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
             raise fault(name, hints.added("is not a directory", hints.path(directory)))
     _check_keys(config, settings, given, fault)
     _check_api(config, fault)
+    _check_hooks(config, backends, fault)
+
+
+def _check_hooks(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:
+    """That hooks have a receiver, secrets, and a store to be made from."""
+    if not config.hooks_url:
+        for name in ("hooks_secret_file", "hooks_ca"):
+            if getattr(config, name):
+                raise fault(name, "is of no use without hooks_url")
+        return
+    try:
+        check_url(config.hooks_url, "https://app.example.org/hooks")
+    except ValueError as error:
+        raise fault("hooks_url", str(error)) from None
+    if not backends.store(config.store)[0].keeps:
+        raise fault(
+            "hooks_url", "needs a store that keeps messages: in relay mode there is nothing to make events from"
+        )
+    if not config.hooks_secret_file:
+        raise fault("hooks_url", "needs hooks_secret_file, with the secret that events are signed with")
+    try:
+        read_secrets(config.hooks_secret_file)
+    except OSError as error:
+        hint = hints.path(config.hooks_secret_file)
+        raise fault("hooks_secret_file", hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
+    except ValueError as error:
+        raise fault("hooks_secret_file", str(error)) from None
+    if config.hooks_ca and not _is(Path.is_file, config.hooks_ca):
+        raise fault("hooks_ca", hints.added("is not a file", hints.path(config.hooks_ca)))
 
 
 def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None:

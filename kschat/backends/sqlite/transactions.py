@@ -14,9 +14,11 @@ from kschat.backends.sqlite import revoked, updates
 from kschat.backends.sqlite.appender import MessageAppender
 from kschat.backends.sqlite.database import Database, FileIdentity, SchemaVersions, Settings
 from kschat.backends.sqlite.erasure import Erasure
+from kschat.backends.sqlite.hooks import HookTables
 from kschat.backends.sqlite.index import index, index_places, index_what_was_left, renumber
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.retention import Retention
+from kschat.chat.clocks import milliseconds
 from kschat.chat.conversations import conversation_key, is_room
 from kschat.chat.interfaces import BlockListFull, Progress, RoomFull, Stored, TooManyRooms
 from kschat.chat.message import Message
@@ -51,6 +53,7 @@ class Transactions:
 
     Attributes:
         retention: deletes messages that are too old or too many.
+        hooks: the tables of hooks.
         recent: messages that are committed and not indexed yet. Other threads may read it.
 
     Raises:
@@ -67,6 +70,7 @@ class Transactions:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.database = Database(settings, versions, known, wall=wall)
+        self._wall = wall
         self._execute = self.database.connection.execute
         self._memtable_bytes = 0
         # The round of indexing: messages of ``memtable`` in it, the last one's id, and the inbox rows that are left.
@@ -88,6 +92,10 @@ class Transactions:
                 self.database.base,
             )
             self._erasure = Erasure(self.database.connection)
+            self.hooks = HookTables(self.database.connection, on=settings.hooks)
+            if self.hooks.has_turned:
+                with self.database.in_passing():
+                    self.hooks.turn(self._appender.number)
         except BaseException:
             self.database.close()
             raise
@@ -221,6 +229,8 @@ class Transactions:
         self._execute("INSERT INTO participants VALUES (?, ?, ?)", (user.id, room.id, self._appender.number))
         self._execute("UPDATE users SET rooms = rooms + 1 WHERE id = ?", (user.id,))
         room.members[user_name] = user
+        if self.hooks.on:
+            self.hooks.joined(name, user_name, milliseconds(self._wall))
         return True
 
     def leave(self, name: str, user_name: str) -> bool:
@@ -332,6 +342,7 @@ class Transactions:
     def begin_erasing(self, name: str) -> int | None:
         """Begin to erase a user: the user is in no room any more. Returns the user's number; None if there is none."""
         with self._erasing():
+            self.hooks.erase(name)
             user = self._erasure.user(name)
             if user is not None:
                 self._erasure.leave(user)

@@ -57,6 +57,7 @@ local function join()
   local total = call('HGET', prefix .. 'h:' .. room, 't') or 0
   call('HSET', prefix .. 'j:' .. room, user, total)
   call('ZADD', list, now, '0' .. room)
+-- @slot "outbox"
   return call('HSET', members, user, '0 ' .. total)
 end
 
