@@ -1,6 +1,6 @@
 """``HttpClient``: requests to the servers of others, bounded in time and bytes.
 
-Certificates and their names are verified, no redirect is followed, no cookie is kept, and no compressed answer is read.
+Certificates and their names are verified, no redirect is followed, no cookie is kept, and nothing is inflated.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class HttpClient:
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = KEEP_SECONDS  # type: ignore[assignment] # it is passed to callLater
         policy = _Policy(roots(ca, setting))
-        self._agent = _PlainAgent(Agent(reactor, policy, connectTimeout=timeout, pool=self._pool))
+        self._agent = _PlainAgent(Agent(reactor, policy, connectTimeout=timeout, pool=self._pool), any_coding=cut)
 
     def request(self, method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> Deferred[Answer]:
         """Send a request, and read its answer. Fails with HttpError, soon; a request that is cancelled is ended."""
@@ -190,10 +190,16 @@ class _Policy:
 
 @implementer(IAgent)
 class _PlainAgent:
-    """Asks for an answer as it is: treq would take a compressed one, which is bounded only after it was inflated."""
+    """Asks for an answer as it is: treq would take a compressed one, which is bounded only after it was inflated.
 
-    def __init__(self, inner: Agent) -> None:
+    Args:
+        inner: asks.
+        any_coding: whether a compressed one is taken all the same, as bytes; else it is an error.
+    """
+
+    def __init__(self, inner: Agent, *, any_coding: bool) -> None:
         self._inner = inner
+        self._take = _as_bytes if any_coding else _uncompressed
 
     def request(
         self,
@@ -204,7 +210,12 @@ class _PlainAgent:
     ) -> Deferred[IResponse]:
         if headers is not None:
             headers.removeHeader(b"accept-encoding")
-        return self._inner.request(method, uri, headers, bodyProducer).addCallback(_uncompressed)
+        return self._inner.request(method, uri, headers, bodyProducer).addCallback(self._take)
+
+
+def _as_bytes(response: Any) -> Any:
+    response.headers.removeHeader(b"content-encoding")
+    return response
 
 
 def _uncompressed(response: Any) -> Any:

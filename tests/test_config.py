@@ -122,6 +122,11 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "client_dist": ("/", "/"),
     "deflate": ("true", True),
     "deflate_from": ("7", 7),
+    "hooks_events": ("user.connected, room.joined", ("user.connected", "room.joined")),
+    "hooks_max_events": ("500", 500),
+    "hooks_max_age": ("3600", 3600.0),
+    "undelivered_after": ("30", 30.0),
+    "undelivered_every": ("60", 60.0),
     "access_log": ("false", False),
     "log_level": ("warn", "warn"),
     "log_format": ("json", "json"),
@@ -149,6 +154,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
 OF_KEYS |= {"api_listen", "api_keys"}  # which need each other
+OF_KEYS |= {"hooks_url", "hooks_secret_file", "hooks_ca"}  # the same
 
 
 class ConfigTestCase(SynchronousTestCase):

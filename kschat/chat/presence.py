@@ -47,7 +47,7 @@ class Presence:
 
     Attributes:
         interval: see above; it may change.
-        mark: is told each user whose first socket here came, or whose last one went, and of those on a daemon that died.
+        mark: is told each user whose first socket here came, or whose last one went, and users of a daemon that died.
         blocks: the block lists: a blocked user sees the one who blocks as offline.
     """
 

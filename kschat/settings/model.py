@@ -715,8 +715,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     hooks_url: Annotated[
         str,
         About(
-            "URL that events are posted to (see [hooks](hooks.md)): `https://…`, or `http://127.0.0.1…` on this machine. "
-            "Needs `hooks_secret_file`, and a store that keeps messages. Empty: there are no hooks."
+            "URL that events are posted to (see [hooks](hooks.md)): `https://…`, or `http://127.0.0.1…` on this "
+            "machine. Needs `hooks_secret_file`, and a store that keeps messages. Empty: there are no hooks."
         ),
     ] = ""
     hooks_secret_file: Annotated[

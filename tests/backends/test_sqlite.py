@@ -20,7 +20,7 @@ from kschat.backends.sqlite.store import TIDY_EVERY
 from kschat.backends.sqlite.transactions import Transactions
 from kschat.chat.interfaces import Entry, InboxState, IStore, Progress, RoomFull, Stored, StoreUnavailable
 from tests.backends.turns import StoreTestCase, Turns
-from tests.contracts import istore, unread
+from tests.contracts import istore, outbox, unread
 from tests.contracts.istore import entries, kept
 from tests.contracts.made import message, mid, to
 from tests.contracts.updates import delete, edit
@@ -51,6 +51,26 @@ class SqliteStoreContractTests(istore.StoreContract, istore.FailingStoreContract
         self.directory.with_suffix(".away").rename(self.directory)
         self.clock.advance(5)
         await store.leave("#nowhere", "nobody")
+
+
+class SqliteOutboxContractTests(outbox.OutboxContract, TestCase):
+    """While the newest messages are in memory."""
+
+    timeout = 60
+
+    async def make_store(self) -> IStore:
+        settings = Settings(f"{self.mktemp()}.db", "normal", hooks=True)
+        store = SqliteStore(settings, reactor, Clock())
+        store.start()
+        self.addCleanup(store.stop)
+        return store
+
+
+class IndexedSqliteOutboxContractTests(SqliteOutboxContractTests):
+    """While all messages are in the tables."""
+
+    async def settle(self, store: Any) -> None:
+        await store.settle()
 
 
 class SqliteStoreUnreadTests(unread.UnreadContract, TestCase):
