@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,11 @@ from kschat.chat.outbox import Event
 from kschat.front.endpoints import server_endpoint
 from kschat.hooks import webhook
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
-from kschat.hooks.events import STORED
-from kschat.hooks.webhook import GONE_WAIT, MAX_RETRY_AFTER, Webhook, WebhookSettings, body_of
-from tests.hooks.receivers import OTHER, SECRET, Inbox, never, status, verified
+from kschat.hooks.events import STORED, TYPES
+from kschat.hooks.signing import signature
+from kschat.hooks.webhook import GONE_WAIT, MAX_RETRY_AFTER, REASONS, Webhook, WebhookSettings, body_of
+from tests.hooks.receivers import OTHER, SECRET, Inbox, as_text, never, status, verified
+from tests.support import REPOSITORY
 from tests.support.certificates import Authority
 from tests.support.waiting import real_reactor, within
 
@@ -248,6 +253,33 @@ class TestAnswers(WebhookTestCase):
         found = await gatherResults([self.delivered(made, replace(EVENT, id=f"msg_{n}")) for n in range(30)])
         self.assertEqual(found, [Delivered()] * 30)
         self.assertEqual(len(self.inbox.events), 30)
+
+
+class TestPage(SynchronousTestCase):
+    """docs/hooks.md."""
+
+    def test_the_lines_for_a_shell_make_the_signature(self) -> None:
+        page = (REPOSITORY / "docs" / "hooks.md").read_text("utf-8")
+        (lines,) = re.findall(r"(?ms)^```sh\n(.*?)^```", page)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "hooks.secret").write_text(as_text(SECRET) + "\n")
+        body = body_of(EVENT)
+        given = {"PATH": os.environ["PATH"], "ID": "msg_1", "TIMESTAMP": "1700000000", "BODY": body.decode()}
+        ran = subprocess.run(
+            ["sh", "-ec", lines], env=given, cwd=directory, capture_output=True, check=True, timeout=60
+        )
+        self.assertEqual(f"v1,{ran.stdout.decode().strip()}", signature((SECRET,), "msg_1", 1_700_000_000, body))
+
+    def test_each_event_has_its_section_and_each_reason_its_place(self) -> None:
+        page = (REPOSITORY / "docs" / "hooks.md").read_text("utf-8")
+        headings = "\n".join(line for line in page.splitlines() if line.startswith("### "))
+        for type_ in TYPES:
+            self.assertIn(f"`{type_}`", headings)
+        metrics = (REPOSITORY / "docs" / "metrics.md").read_text("utf-8")
+        (row,) = [line for line in metrics.splitlines() if "kschat_hook_deliveries_total" in line]
+        for reason in REASONS:
+            self.assertIn(reason, row)
 
 
 class TestBodies(SynchronousTestCase):

@@ -133,7 +133,8 @@ class SqliteOutbox:
 
     def _write(self, work: Callable[[HookTables], T]) -> Deferred[T]:
         def write(transactions: Transactions) -> T:
-            with transactions.database.in_passing():
+            # Nothing is to be left of a user who is erased later.
+            with transactions.wiping():
                 return work(transactions.hooks)
 
         return self._writer.between(write)

@@ -375,9 +375,15 @@ class Transactions:
 
     @contextmanager
     def _erasing(self) -> Iterator[None]:
-        """A transaction in which what is deleted is overwritten in the file."""
+        """See ``wiping``. All messages are in all tables."""
         if len(self.memtable):
             self.index()
+        with self.wiping():
+            yield
+
+    @contextmanager
+    def wiping(self) -> Iterator[None]:
+        """A background transaction in which what is deleted is overwritten in the file."""
         (before,) = self._execute("PRAGMA secure_delete").fetchone()
         self._execute("PRAGMA secure_delete = ON")
         try:
