@@ -226,7 +226,7 @@ class Deriver:
         queues: dict[str, list[Event]] = {}
         for event in made:
             self._counters.hook_events[event.type] += 1
-            for consumer in self.wanted[event.type]:
+            for consumer in self.wanted.get(event.type, ()):
                 queues.setdefault(consumer, []).append(event)
         return queues
 

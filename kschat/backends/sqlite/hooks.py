@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,9 @@ from kschat.chat.outbox import (
 #: Places of messages that are listed at once, beside those of the last message.
 MAX_PLACES: Final = 5000
 
+#: Events that one step of erasing a user looks at.
+ERASE_EVENTS: Final = 1000
+
 #: Messages after a position; an update has ``total`` 0.
 LOG: Final = (
     "SELECT m.id, m.suffix, (SELECT name FROM users WHERE id = m.sender), "
@@ -42,7 +46,7 @@ PLACES: Final = (
 
 END: Final = "SELECT coalesce((SELECT max(id) FROM messages), 0)"
 
-JOINS: Final = "SELECT number, room, user, at FROM hook_joins ORDER BY number LIMIT ?"
+JOINS: Final = "SELECT number, room, user, at FROM hook_joins WHERE number > 0 ORDER BY number LIMIT ?"
 
 CONNECTED: Final = "SELECT user FROM hook_connected WHERE user IN ({})"
 
@@ -57,7 +61,10 @@ QUEUED: Final = (
     "WHERE consumer = ? AND due <= ? ORDER BY due, number LIMIT ?"
 )
 
-OLDEST: Final = "SELECT at FROM hook_events ORDER BY number LIMIT 1"
+OLDEST: Final = "SELECT number, at FROM hook_events WHERE number > 0 ORDER BY number LIMIT ?"
+
+#: Events, a part at a time: whom they name.
+NAMED: Final = "SELECT number, user, named FROM hook_events WHERE number > ? ORDER BY number LIMIT ?"
 
 _INSERT: Final = (
     "INSERT INTO hook_events (consumer, id, type, user, at, data, named, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -120,40 +127,51 @@ class HookTables:
             self.events += len(events)
         dropped = max(self.events - commit.most, 0)
         if dropped:
-            self._delete_oldest("", (dropped,))
+            self._delete([number for number, _ in self._execute(OLDEST, (dropped,))])
         return dropped
 
     def settle(self, done: Sequence[int], again: Sequence[Retry]) -> None:
         """See ``IOutbox.settle``."""
-        many = self._connection.executemany
-        self.events -= many("DELETE FROM hook_events WHERE number = ?", [(number,) for number in done]).rowcount
-        many(
+        self._delete(done)
+        self._connection.executemany(
             "UPDATE hook_events SET due = ?, attempts = ?, note = ? WHERE number = ?",
             [(one.due, one.attempts, one.note, one.number) for one in again],
         )
 
     def expire(self, before: int, limit: int) -> int:
         """See ``IOutbox.expire``."""
-        oldest = self._execute(OLDEST).fetchone()
-        if oldest is None or oldest[0] >= before:
-            return 0
-        # (Of those that are looked at, one with a later time may be in their midst.)
-        return self._delete_oldest("WHERE at < ?", (before, limit))
+        oldest = self._execute(OLDEST, (limit,)).fetchall()
+        return self._delete([number for number, _ in takewhile(lambda one: one[1] < before, oldest)])
 
-    def _delete_oldest(self, where: str, arguments: tuple[int, ...]) -> int:
-        oldest = f"SELECT number FROM hook_events {where} ORDER BY number LIMIT ?"
-        deleted = self._execute(f"DELETE FROM hook_events WHERE number IN ({oldest})", arguments).rowcount
+    def _delete(self, numbers: Sequence[int]) -> int:
+        rows = [(number,) for number in numbers]
+        deleted = self._connection.executemany("DELETE FROM hook_events WHERE number = ?", rows).rowcount
         self.events -= deleted
         return deleted
 
+    def backlog(self) -> Backlog:
+        """See ``IOutbox.backlog``."""
+        oldest = self._execute(OLDEST, (1,)).fetchone()
+        return Backlog(self.events, None if oldest is None else oldest[1])
+
     def erase(self, user: str) -> None:
-        """Delete what is kept of a user, and events that name the user."""
+        """Delete what is kept of a user, but for events."""
         for table in ("hook_joins", "hook_connected", "hook_waiting"):
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
-        name = _names(user).decode()
-        self.events -= self._execute(
-            "DELETE FROM hook_events WHERE user = ? OR instr(named, ?) > 0", (user, name)
-        ).rowcount
+
+    def erase_events(self, user: str, after: int) -> int | None:
+        """Delete some of the events that are about a user, or name the user.
+
+        Args:
+            user: who is erased.
+            after: the last event that was looked at; 0 at first.
+
+        Returns:
+            The same for the next call; None if all were looked at.
+        """
+        rows = self._execute(NAMED, (after, ERASE_EVENTS)).fetchall()
+        self._delete([number for number, about, named in rows if about == user or user in _named(named)])
+        return rows[-1][0] if len(rows) == ERASE_EVENTS else None
 
 
 def _row_of(consumer: str, event: Event) -> tuple[Any, ...]:
@@ -228,10 +246,3 @@ def queued(connection: sqlite3.Connection, consumer: str, before: int, limit: in
         event = Event(id_, type_, user, at, Raw(data), _named(named))
         found.append(Queued(number, event, attempts, note))
     return found
-
-
-def backlog(connection: sqlite3.Connection) -> Backlog:
-    """See ``IOutbox.backlog``."""
-    (count,) = connection.execute("SELECT count(*) FROM hook_events").fetchone()
-    oldest = connection.execute(OLDEST).fetchone()
-    return Backlog(count, None if oldest is None else oldest[0])

@@ -123,7 +123,7 @@ class SqliteOutbox:
         return self._write(lambda tables: tables.expire(before, limit))
 
     def backlog(self) -> Deferred[Backlog]:
-        return self._ask(hooks.backlog)
+        return self._writer.between(lambda transactions: transactions.hooks.backlog())
 
     def _ask(self, question: Callable[[sqlite3.Connection, Unpack[Ts]], T], *arguments: *Ts) -> Deferred[T]:
         def answer(queries: Queries, memtable: MemTable) -> T:

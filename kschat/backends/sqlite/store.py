@@ -208,10 +208,12 @@ class SqliteStore:
         if self.outbox is not None:
             self.outbox.forget(name)
         user = await self._writer.between(lambda transactions: transactions.begin_erasing(name))
+        after: int | None = 0
+        while after is not None:
+            after = await self._writer.between(partial(Transactions.erase_events, name=name, after=after))
         if user is None:
             return 0
-        erased = 0
-        after: int | None = 0
+        erased, after = 0, 0
         while after is not None:
             found, reacted, after = await self._browser.ask(Queries.messages_of, user, name, after)
             erased += len(found)

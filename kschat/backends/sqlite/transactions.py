@@ -349,6 +349,11 @@ class Transactions:
         self._appender.forget()
         return user
 
+    def erase_events(self, name: str, after: int) -> int | None:
+        """Delete some of the events for hooks that name a user; see ``HookTables.erase_events``."""
+        with self._erasing():
+            return self.hooks.erase_events(name, after)
+
     def erase_messages(self, ids: Sequence[int]) -> list[int]:
         """Delete the first of some messages; return the others."""
         with self._erasing():
