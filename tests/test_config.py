@@ -875,6 +875,32 @@ class TestBackends(ConfigTestCase):
             self.assertIn("is empty, or longer", self.refusal({"redis_prefix": prefix}, KEY))
 
 
+class TestHooks(ConfigTestCase):
+    """A receiver that nobody else can read or change anything for, secrets, and a store to make events from."""
+
+    def test_what_they_need(self):
+        url, secret = "https://app.example.org/hooks", self.file(f"whsec_{'A' * 32}\n")
+        hooks = {"hooks_url": url, "hooks_secret_file": secret}
+        self.assertTrue(config.load(hooks, KEY).hooks)
+        self.assertFalse(config.load({}, KEY).hooks)
+        config.load({**hooks, "hooks_url": "http://127.0.0.1:8000/", "hooks_ca": self.file("x")}, KEY)
+        for argv, words in (
+            ({"hooks_url": url}, "needs hooks_secret_file"),
+            ({"hooks_secret_file": secret}, "is of no use without hooks_url"),
+            ({"hooks_ca": secret}, "is of no use without hooks_url"),
+            ({**hooks, "hooks_url": "http://app.example.org/"}, "use https, or http on this machine"),
+            ({**hooks, "hooks_url": "app.example.org"}, "is not like https://app.example.org/hooks"),
+            ({**hooks, "hooks_url": "https://u:p@app.example.org/"}, "has a user, a password"),
+            ({**hooks, **RELAY}, "needs a store that keeps messages"),
+            ({**hooks, "hooks_secret_file": "/nowhere"}, "cannot be read"),
+            ({**hooks, "hooks_secret_file": self.file("secret")}, "does not begin with whsec_"),
+            ({**hooks, "hooks_ca": "/nowhere"}, "is not a file"),
+            ({**hooks, "hooks_events": "message.deleted"}, "holds 'message.deleted', which is not one of"),
+            ({**hooks, "undelivered_after": "0"}, "is less than 1 seconds"),
+        ):
+            self.assertIn(words, self.refusal(argv, KEY))
+
+
 class TestShowing(ConfigTestCase):
     """What is printed of a configuration."""
 
