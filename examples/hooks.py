@@ -11,6 +11,7 @@ import hmac
 import json
 import sys
 import time
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from pathlib import Path
 TOLERANCE = 300
 
 #: The ids of events that were handled. A real receiver keeps them in its database, for as long as `hooks_max_age`.
-SEEN = set()
+SEEN: set[str] = set()
 
 
-def verify(secrets, headers, body):
+def verify(secrets: list[bytes], headers: Message, body: bytes) -> bool:
     """Whether a request is the daemon's: Standard Webhooks, https://www.standardwebhooks.com."""
     id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > TOLERANCE:
@@ -35,9 +36,11 @@ def verify(secrets, headers, body):
 class Receiver(BaseHTTPRequestHandler):
     """Answers each request. Answer soon: do what takes long afterwards."""
 
-    def do_POST(self):
+    secrets: list[bytes]
+
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if not verify(self.server.secrets, self.headers, body):
+        if not verify(self.secrets, self.headers, body):
             self.send_error(401)
             return
         # An event may come twice, with the same id.
@@ -48,14 +51,14 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, *_):
-        pass
+    def log_message(self, *_: object) -> None:
+        """The requests themselves are not worth a line."""
 
 
-def main(path, port="8000"):
+def main(path: str, port: str = "8000") -> None:
     lines = [line.strip() for line in Path(path).read_text().splitlines()]
     server = HTTPServer(("127.0.0.1", int(port)), Receiver)
-    server.secrets = [base64.b64decode(line.removeprefix("whsec_")) for line in lines if line.startswith("whsec_")]
+    Receiver.secrets = [base64.b64decode(line.removeprefix("whsec_")) for line in lines if line.startswith("whsec_")]
     print(f"waiting for events at http://127.0.0.1:{server.server_port}/", flush=True)
     server.serve_forever()
 

@@ -6,12 +6,13 @@ Certificates and their names are verified, no redirect is followed, no cookie is
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004 - it is not Python's
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
@@ -124,22 +125,24 @@ class HttpClient:
         policy = _Policy(roots(ca, setting))
         self._agent = _PlainAgent(Agent(reactor, policy, connectTimeout=timeout, pool=self._pool), any_coding=cut)
 
-    def request(self, method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> Deferred[Answer]:
+    def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Deferred[Answer]:
         """Send a request, and read its answer. Fails with HttpError, soon; a request that is cancelled is ended."""
         asked = Deferred.fromCoroutine(self._request(method, url, headers, body))
-        return asked.addTimeout(self._timeout, self._clock).addErrback(self._failed)
+        return asked.addTimeout(self._timeout, self._clock, _too_late).addErrback(self._failed)
 
     def close(self) -> Deferred[Any]:
         """End the connections that are kept."""
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
 
-    async def _request(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        given = Headers({name: [value] for name, value in headers.items()})
         # One for each request: treq's client keeps the cookies of the answers.
         response: Any = await HTTPClient(self._agent).request(
-            method, url, headers=headers, data=body, allow_redirects=False, unbuffered=True
+            method, url, headers=given, data=body, allow_redirects=False, unbuffered=True
         )
-        found = {name.decode("latin-1").lower(): values[-1].decode("latin-1") for name, values in _named(response)}
+        named = response.headers.getAllRawHeaders()
+        found = {name.decode("latin-1").lower(): values[-1].decode("latin-1") for name, values in named}
         return Answer(response.code, found, await self._body(response))
 
     def _body(self, response: Any) -> Deferred[bytes]:
@@ -153,13 +156,12 @@ class HttpClient:
         error = failure.value
         if isinstance(error, HttpError | CancelledError):
             return failure
-        if isinstance(error, TimeoutError):
-            return Failure(HttpError("timeout", f"no answer within {self._timeout:g} seconds"))
         return Failure(_error_of(error))
 
 
-def _named(response: Any) -> Any:
-    return response.headers.getAllRawHeaders()
+def _too_late(_: object, timeout: float) -> NoReturn:
+    # Whatever a request that is cancelled fails with: of some, that no answer was received.
+    raise HttpError("timeout", f"no answer within {timeout:g} seconds")
 
 
 def _error_of(error: Any) -> HttpError:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -79,7 +79,7 @@ class Dispatcher:
         self._uniform = uniform
         self._active = False
         self._ready: deque[Queued] = deque()
-        self._taking = False
+        self._taking = self._pumping = False
         # By number: what was taken and is not settled; and what is being delivered.
         self._busy: set[int] = set()
         self._in_flight: dict[int, Deferred[Any]] = {}
@@ -120,9 +120,7 @@ class Dispatcher:
     async def _drain(self) -> None:
         for number in list(self._in_flight):
             if (delivering := self._in_flight.get(number)) is not None:
-                ended: Deferred[None] = Deferred()
-                delivering.addBoth(lambda _, ended=ended: ended.callback(None))
-                await ended
+                await _end_of(delivering)
         if self._settling is not None:
             await self._settled()
         if self._timer is not None:
@@ -135,23 +133,33 @@ class Dispatcher:
             self._timer = None
 
     def _settled(self) -> Deferred[None]:
-        ended: Deferred[None] = Deferred()
-        if self._settling is None:
-            ended.callback(None)
-        else:
-            self._settling.addBoth(lambda _: ended.callback(None))
-        return ended
+        return succeed(None) if self._settling is None else _end_of(self._settling)
 
     def _pump(self) -> None:
-        now = self._clock.seconds()
+        if self._pumping:
+            return  # a consumer, or a store, has answered at once
+        self._pumping = True
+        try:
+            while self._may_begin:
+                if not self._ready:
+                    self._take()
+                if not self._ready:
+                    return  # until they are there
+                self._begin(self._ready.popleft())
+        finally:
+            self._pumping = False
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether another event may be tried now."""
         # While the receiver may be down, one tries for all.
         most = 1 if self._holds else self.consumer.max_in_flight
-        while self._active and self._ready and len(self._in_flight) < most and now >= self._hold_until:
-            if len(self._busy) - len(self._ready) >= MAX_UNSETTLED:
-                return
-            self._begin(self._ready.popleft())
-        if self._active and not self._ready and len(self._in_flight) < most and now >= self._hold_until:
-            self._take()
+        return (
+            self._active
+            and len(self._in_flight) < most
+            and len(self._busy) - len(self._ready) < MAX_UNSETTLED
+            and self._clock.seconds() >= self._hold_until
+        )
 
     def _take(self) -> None:
         if self._taking:
@@ -274,3 +282,15 @@ class Dispatcher:
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("what became of events of hooks could not be noted", failure)
+
+
+def _end_of(deferred: Deferred[Any]) -> Deferred[None]:
+    """Fires when another one has, whose errors are handled."""
+    ended: Deferred[None] = Deferred()
+
+    def end(result: object) -> object:
+        ended.callback(None)
+        return result
+
+    deferred.addBoth(end)
+    return ended

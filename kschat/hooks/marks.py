@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -41,7 +41,7 @@ class Marks:
         self._counters = counters
         self._users: dict[str, None] = {}
         self._timer: IDelayedCall | None = None
-        self._telling: Deferred[None] | None = None
+        self._telling: Deferred[Any] | None = None
         self.on = False
 
     def add(self, user: str) -> None:

@@ -25,10 +25,11 @@ class DispatcherTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.outbox: Any = MemoryStore(1000, 10**7, hooks=True).outbox
+        store: Any = MemoryStore(1000, 10**7, hooks=True)
+        self.outbox: Any = store.outbox
         self.outbox.acquire("me", 60)
         self.counters = Counters()
-        self.receiver = Receiver(max_in_flight=4)
+        self.receiver: Any = Receiver(max_in_flight=4)
         self.dispatcher = self.made()
         self.made_events = 0
 
@@ -129,7 +130,7 @@ class TestTryingAgain(DispatcherTestCase):
         times = self.waits(3 * 3600)
         gaps = [after - before for before, after in pairwise(times)]
         for nth, gap in enumerate(gaps):
-            self.assertAlmostEqual(gap, min(FIRST_RETRY * 2**nth, LAST_RETRY), delta=2)
+            self.assertLessEqual(abs(gap - min(FIRST_RETRY * 2**nth, LAST_RETRY)), 2)
         self.assertGreater(len(gaps), 9)
 
     def test_a_note_comes_back_with_the_next_try(self) -> None:
@@ -154,7 +155,7 @@ class TestTryingAgain(DispatcherTestCase):
 
         self.queue(2)
         for broken in (deliver, fails):
-            self.receiver.deliver = broken  # type: ignore[method-assign]
+            self.receiver.deliver = broken
             self.run_for(60)
             self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
         del self.receiver.deliver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ class EngineTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.store = MemoryStore(10_000, 10**8, wall=self.clock.seconds, hooks=True)
+        self.store: Any = MemoryStore(10_000, 10**8, wall=self.clock.seconds, hooks=True)
 
     def started(self, *types: str, **settings: Any) -> HookedDaemon:
         """A daemon whose consumer wants these events."""
@@ -49,7 +50,7 @@ class EngineTestCase(SynchronousTestCase):
             daemon.hooks._timer = None
         daemon.hooks._running = False
         daemon.hooks._dispatchers.clear()
-        self.store.outbox._lease.holder = None  # type: ignore[union-attr]
+        self.store.outbox._lease.holder = None
 
     def send(self, *recipients: str, sender: str = "ann", **changes: Any) -> list[Message]:
         """Messages that are stored now."""
@@ -117,7 +118,7 @@ class TestStoredForAbsent(EngineTestCase):
 
     def test_what_was_stored_before_the_hooks_were_on_is_not_told(self) -> None:
         self.send("ben")
-        self.store.outbox.__init__(self.store._logged, lambda: self.store._number, self.store._cursors)  # type: ignore
+        self.store.outbox.__init__(self.store._logged, lambda: self.store._number, self.store._cursors)
         daemon = self.started(STORED)
         daemon.run(TWO_LOOKS)
         self.assertEqual(daemon.receiver.got, [])
@@ -182,7 +183,7 @@ class TestUndelivered(EngineTestCase):
         self.confirm("ben", 2)
         daemon.run(30)
         self.assertEqual(daemon.receiver.got, [])
-        self.assertEqual(self.successResultOf(self.store.outbox.waiting(10**15, 10)), [])  # type: ignore[union-attr]
+        self.assertEqual(self.successResultOf(self.store.outbox.waiting(10**15, 10)), [])
 
     def test_only_what_is_old_enough_counts_if_the_older_was_delivered(self) -> None:
         daemon = self.started(UNDELIVERED, after=10)
@@ -268,7 +269,7 @@ class TestPresence(EngineTestCase):
         daemon.comes("ben", "cem")
         daemon.run(TWO_LOOKS)
         self.crash(daemon)
-        self.store.outbox._marks = type(self.store.outbox._marks)()  # type: ignore[union-attr]
+        self.store.outbox._marks = type(self.store.outbox._marks)()
         after = self.started(CONNECTED, DISCONNECTED)
         after.run(5)
         after.comes("cem")
@@ -279,7 +280,7 @@ class TestPresence(EngineTestCase):
         daemon = self.started(STORED)
         daemon.comes("ben")
         daemon.run(TWO_LOOKS)
-        self.assertEqual(self.successResultOf(self.store.outbox.marks(10)), [])  # type: ignore[union-attr]
+        self.assertEqual(self.successResultOf(self.store.outbox.marks(10)), [])
         daemon.receiver.types = frozenset({CONNECTED})
         self.assertTrue(daemon.hooks.use(daemon.hooks._settings))
         self.assertFalse(daemon.hooks.use(daemon.hooks._settings))
@@ -298,7 +299,7 @@ class TestJoined(EngineTestCase):
         daemon = self.started(STORED)
         self.store.join("#r", "ben", 10)
         daemon.run(TWO_LOOKS)
-        self.assertEqual(self.successResultOf(self.store.outbox.joins(10)), [])  # type: ignore[union-attr]
+        self.assertEqual(self.successResultOf(self.store.outbox.joins(10)), [])
         self.assertEqual(daemon.receiver.got, [])
 
 
@@ -346,20 +347,20 @@ class TestCrashes(EngineTestCase):
 
         class Outbox:
             def __getattr__(self, name: str) -> Any:
-                method = getattr(real, name)
+                method: Callable[..., Deferred[Any]] = getattr(real, name)
 
                 def call(*arguments: Any) -> Deferred[Any]:
                     nonlocal calls
                     calls += 1
                     if calls <= crash_at:
-                        return method(*arguments)  # type: ignore[no-any-return]
+                        return method(*arguments)
                     if calls == crash_at + 1 and late:
                         method(*arguments)
                     return Deferred()  # nothing comes of it any more
 
                 return call
 
-        self.store.outbox = Outbox()  # type: ignore[assignment]
+        self.store.outbox = Outbox()
         first = HookedDaemon(self.store, clock=self.clock, after=2)
         self.store.outbox = real
         first.hooks.start()
@@ -377,13 +378,13 @@ class TestTheStoreIsAway(EngineTestCase):
     def test_it_goes_on_when_the_store_is_back(self) -> None:
         daemon = self.started(STORED)
         outbox = self.store.outbox
-        acquire = outbox.acquire  # type: ignore[union-attr]
+        acquire = outbox.acquire
         daemon.run(3)
-        outbox.acquire = lambda *_: fail(StoreUnavailable("away"))  # type: ignore[union-attr,method-assign]
+        outbox.acquire = lambda *_: fail(StoreUnavailable("away"))
         self.send("ben")
         daemon.run(20)
         self.assertEqual(daemon.receiver.got, [])
-        outbox.acquire = acquire  # type: ignore[union-attr,method-assign]
+        outbox.acquire = acquire
         daemon.run(TWO_LOOKS)
         self.assertEqual(len(daemon.receiver.got), 1)
 
@@ -404,7 +405,7 @@ class TestOneDaemonAtATime(EngineTestCase):
         first, second = self.started(STORED), self.started(STORED)
         self.clock.pump([0.25] * 8)
         self.assertTrue(first.hooks.is_leading)
-        self.store.outbox._lease.holder = second.hooks._holder  # type: ignore[union-attr]
+        self.store.outbox._lease.holder = second.hooks._holder
         self.send("ben")
         self.clock.pump([0.25] * 20)
         self.assertFalse(first.hooks.is_leading)

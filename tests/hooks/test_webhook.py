@@ -122,10 +122,15 @@ class TestRequests(WebhookTestCase):
         verified(SECRET, second, again)
 
     async def test_connections_are_used_again(self) -> None:
-        site = Site(self.inbox)
+        site: Any = Site(self.inbox)
         connections: list[Any] = []
         build = site.buildProtocol
-        site.buildProtocol = lambda address: connections.append(address) or build(address)  # type: ignore[func-returns-value]
+
+        def connected(address: Any) -> Any:
+            connections.append(address)
+            return build(address)
+
+        site.buildProtocol = connected
         port: Any = await server_endpoint(real_reactor(), "tcp:0:interface=127.0.0.1").listen(site)
         self.addCleanup(port.stopListening)
         made = self.made(port.getHost().port)

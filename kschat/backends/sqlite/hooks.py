@@ -145,7 +145,7 @@ class HookTables:
 
     def _delete(self, numbers: Sequence[int]) -> int:
         rows = [(number,) for number in numbers]
-        deleted = self._connection.executemany("DELETE FROM hook_events WHERE number = ?", rows).rowcount
+        deleted: int = self._connection.executemany("DELETE FROM hook_events WHERE number = ?", rows).rowcount
         self.events -= deleted
         return deleted
 
@@ -171,7 +171,7 @@ class HookTables:
         """
         rows = self._execute(NAMED, (after, ERASE_EVENTS)).fetchall()
         self._delete([number for number, about, named in rows if about == user or user in _named(named)])
-        return rows[-1][0] if len(rows) == ERASE_EVENTS else None
+        return int(rows[-1][0]) if len(rows) == ERASE_EVENTS else None
 
 
 def _row_of(consumer: str, event: Event) -> tuple[Any, ...]:
