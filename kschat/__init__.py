@@ -8,6 +8,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 - ``settings`` one frozen ``Config`` from defaults < TOML file < environment < command line
 - ``front``    HTTP and sockets
 - ``api``      what programs ask of a daemon: the HTTP API, the control socket
+- ``hooks``    events for programs of others: webhooks
 - ``backends`` one module for each thing outside the process
 - ``chat``     the chat itself; knows no socket, no broker, no SQL
 - ``server``   a Socket.IO server for any application: namespaces, rooms, acks; the chat is mounted on one
@@ -24,8 +25,9 @@ Beside the floors:
 - ``budget``      the bytes that the daemon holds for its clients
 - ``rates``       token buckets
 - ``outage_log``, ``repeated_log``, ``log_text``  lines of the log: of outages, repeated ones, and the text of strangers
+- ``http_client``, ``tls``  requests to servers of others; whom to trust, and why a certificate was not
 - ``unix_paths``  paths of UNIX sockets
-- ``compat_tcp``  uses of private names of Twisted that several floors need
+- ``compat_tcp``, ``compat_openssl``  uses of private names of Twisted and pyOpenSSL that several floors need
 """
 
 __version__ = "0.1.0"

@@ -357,9 +357,10 @@ def make_service(
         chat.context.quotas.edit_within = fitting.edit_within
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
+        types, hooks_settings = frozenset(fitting.hooks_events), _hooks_settings(fitting)
         if webhook is not None:
-            webhook.use(frozenset(fitting.hooks_events))
-        if hooks is not None and hooks.use(_hooks_settings(fitting)):
+            webhook.use(types)
+        if hooks is not None and hooks.use(hooks_settings):
             for user in list(chat.context.hub.everybody):
                 hooks.marks.add(user)
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time

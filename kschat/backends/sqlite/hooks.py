@@ -90,7 +90,7 @@ class HookTables:
         self._connection = connection
         self._execute = connection.execute
         self.on = on
-        (self.events,) = self._execute("SELECT count(*) FROM hook_events").fetchone()
+        self.events: int = self._execute("SELECT count(*) FROM hook_events").fetchone()[0]
 
     @property
     def has_turned(self) -> bool:
