@@ -135,6 +135,16 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "hook_dropped": ("full", "age", "log", "marks", "refused"),
 }
 
+#: Of ``Counters``: the attribute, the metric, its two labels, what it is.
+PAIRED: Final = (
+    (
+        "hook_deliveries",
+        "kschat_hook_deliveries",
+        ("consumer", "outcome"),
+        "Tries to deliver an event of hooks.",
+    ),
+)
+
 #: Of ``Counters``: the attribute, the metric, its label or "", what it is.
 HISTOGRAMS: Final = (
     ("batch_seconds", "kschat_batch_seconds", "step", "Time that batches took to be stored, and to be routed."),
@@ -183,12 +193,11 @@ class DaemonCollector(Collector):
             for value, count in found.items():
                 family.add_metric([_shown(value)], count)
             yield family
-        tries = CounterMetricFamily(
-            "kschat_hook_deliveries", "Tries to deliver an event of hooks.", labels=["consumer", "outcome"]
-        )
-        for labels, count in counters.hook_deliveries.items():
-            tries.add_metric(labels, count)
-        yield tries
+        for attribute, name, labels, text in PAIRED:
+            family = CounterMetricFamily(name, text, labels=labels)
+            for values, count in getattr(counters, attribute).items():
+                family.add_metric(values, count)
+            yield family
         events = CounterMetricFamily("kschat_router_events", "What the router counts.", labels=["event"])
         for event, count in self._routing().items():
             events.add_metric([event], count)
