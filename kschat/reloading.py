@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
 from kschat.front.bindable import endpoint_fault
 from kschat.front.tls_endpoint import TlsEndpoint
-from kschat.hooks.signing import read_secrets
+from kschat.hooks.signing import Signer, read_secrets
 from kschat.settings import SETTINGS, Config, ConfigError, load, read_keys, read_secret
 from kschat.settings.given import reason_of
 
@@ -167,17 +167,6 @@ def certificate_part(name: str, endpoint: TlsEndpoint | None, wall: WallClock) -
     return {name: reread}
 
 
-def hooks_secret_part(path: str, use: Callable[[Sequence[bytes]], None]) -> dict[str, Reread]:
-    """The file of the secrets that events are signed with."""
-
-    def reread() -> str:
-        secrets = read_secrets(path)
-        use(secrets)
-        return "a secret" if len(secrets) == 1 else f"{len(secrets)} secrets"
-
-    return {"hooks_secret_file": reread}
-
-
 def api_keys_part(path: str, keys: ApiKeys) -> dict[str, Reread]:
     """The file of the keys of the API."""
 
@@ -186,3 +175,13 @@ def api_keys_part(path: str, keys: ApiKeys) -> dict[str, Reread]:
         return f"{len(keys)} keys"
 
     return {"api_keys": reread}
+
+
+def hooks_secret_part(path: str, signer: Signer) -> dict[str, Reread]:
+    """The file of the secrets of hooks."""
+
+    def reread() -> str:
+        signer.use(read_secrets(path))
+        return f"{len(signer)} secrets"
+
+    return {"hooks_secret_file": reread}

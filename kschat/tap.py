@@ -35,7 +35,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.expiry import TokenTimes
-from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
+from kschat.chat.interfaces import IAuthorizer, IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
@@ -60,11 +60,14 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks import webhook as webhook_module
+from kschat.hooks.asking import MAX_ANSWER, SEND, Asker, AskSettings
 from kschat.hooks.consumer import Consumer
 from kschat.hooks.deriver import DeriverSettings
 from kschat.hooks.engine import Hooks, HooksSettings
-from kschat.hooks.signing import read_secrets
-from kschat.hooks.webhook import Webhook, WebhookSettings
+from kschat.hooks.http import HookClient
+from kschat.hooks.signing import Signer, read_secrets
+from kschat.hooks.webhook import Webhook
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
@@ -250,9 +253,13 @@ def make_service(
     rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     if key_client is not None:
         rereads["jwks_url"] = key_client.reread
+    signer = Signer(read_secrets(config.hooks_secret_file) if config.hooks_secret_file else ())
+    if config.hooks_secret_file:
+        rereads.update(hooks_secret_part(config.hooks_secret_file, signer))
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
+    asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
     chat = _make_chat(
@@ -269,11 +276,10 @@ def make_service(
         counters=counters,
         rates=rates,
         addresses=addresses,
+        authorizer=asker,
     )
-    webhook = _make_webhook(config, reactor, wall)
+    webhook = _make_webhook(config, reactor, wall=wall, signer=signer)
     hooks = None if webhook is None else _make_hooks(config, reactor, wall, chat=chat, consumers=[webhook])
-    if webhook is not None:
-        rereads.update(hooks_secret_part(config.hooks_secret_file, webhook.use_secrets))
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
     front = Front(
@@ -290,7 +296,7 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, hooks=hooks, wall=wall)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker, hooks=hooks, wall=wall)
     static = directory("static", config.static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
@@ -337,7 +343,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
-        hooks=hooks,
+        hooks=list(filter(None, (hooks, asker))),
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -355,6 +361,9 @@ def make_service(
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
         chat.context.quotas.edit_within = fitting.edit_within
+        ask_settings = _ask_settings(fitting)
+        if asker is not None:
+            asker.use(ask_settings)
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         types, hooks_settings = frozenset(fitting.hooks_events), _hooks_settings(fitting)
@@ -382,19 +391,23 @@ def _hooks_settings(config: Config) -> HooksSettings:
     )
 
 
-def _make_webhook(config: Config, reactor: Any, wall: WallClock) -> Webhook | None:
+def _make_webhook(config: Config, reactor: Any, *, wall: WallClock, signer: Signer) -> Webhook | None:
     if not config.hooks_url:
         return None
-    settings = WebhookSettings(
-        url=config.hooks_url,
-        ca=config.hooks_ca,
-        secrets=read_secrets(config.hooks_secret_file),
-        types=frozenset(config.hooks_events),
-    )
     try:
-        return Webhook(settings, reactor, wall)
+        client = HookClient(
+            config.hooks_url,
+            signer=signer,
+            reactor=reactor,
+            wall=wall,
+            timeout=webhook_module.TIMEOUT,
+            connections=Webhook.max_in_flight,
+            max_body=webhook_module.MAX_ANSWER,
+            ca=config.hooks_ca,
+        )
     except AddressError as error:
         raise ConfigError(str(error)) from None
+    return Webhook(client, config.hooks_url, frozenset(config.hooks_events), wall)
 
 
 def _make_hooks(config: Config, reactor: Any, wall: WallClock, *, chat: Chat, consumers: Sequence[Consumer]) -> Hooks:
@@ -512,6 +525,7 @@ def _make_chat(
     counters: Counters,
     rates: RateSettings,
     addresses: AddressLimits,
+    authorizer: IAuthorizer | None,
 ) -> Chat:
     context = make_context(
         budget=budget,
@@ -538,6 +552,7 @@ def _make_chat(
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        authorizer=authorizer,
         name=f"{socket.gethostname()}:{os.getpid()}",
         version=__version__,
     )
@@ -553,6 +568,43 @@ def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters:
     except AddressError as error:
         raise ConfigError(str(error)) from None
     return JwksClient(settings, verifier, reactor=reactor, counters=counters)
+
+
+def _ask_settings(config: Config) -> AskSettings:
+    return AskSettings(
+        timeout=config.ask_timeout,
+        silent=config.ask_silent == "allow",
+        cache=config.ask_cache,
+        concurrent=config.ask_concurrent,
+        waiting=config.ask_waiting,
+    )
+
+
+def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Counters, signer: Signer) -> Asker | None:
+    if not config.ask_url:
+        return None
+    try:
+        client = HookClient(
+            config.ask_url,
+            signer=signer,
+            reactor=reactor,
+            wall=wall,
+            timeout=config.ask_timeout,
+            connections=config.ask_concurrent,
+            max_body=MAX_ANSWER + (config.max_payload if SEND in config.ask_about else 0),
+            ca=config.hooks_ca,
+        )
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return Asker(
+        client,
+        url=config.ask_url,
+        about=frozenset(config.ask_about),
+        settings=_ask_settings(config),
+        clock=reactor,
+        wall=wall,
+        counters=counters,
+    )
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -616,6 +668,7 @@ def _make_ops(
     chat: Chat,
     front: Front,
     key_client: JwksClient | None,
+    asker: Asker | None,
     hooks: Hooks | None,
     wall: WallClock,
 ) -> dict[str, Resource]:
@@ -642,6 +695,17 @@ def _make_ops(
 
     chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
 
+    def asking() -> dict[str, tuple[str, float]]:
+        approvals = chat.context.approvals
+        if asker is None or approvals is None:
+            return {}
+        return {
+            "ask_in_flight": ("Questions that the back end has not answered.", asker.in_flight),
+            "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
+            "ask_held": ("Messages that wait to be allowed.", approvals.held),
+            "ask_open": ("Whether the back end is left alone, since it did not answer: 1, or 0.", float(asker.is_open)),
+        }
+
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
         return {
@@ -661,6 +725,7 @@ def _make_ops(
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
+            **asking(),
             **({} if hooks is None else _hook_gauges(hooks, wall)),
         }
 

@@ -15,12 +15,13 @@ from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - it is 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 
 from kschat import http_client
 from kschat.chat.keys import Keys, KeysError
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
-from kschat.http_client import HttpClient, HttpError
+from kschat.http_client import HttpClient, HttpFault
 from kschat.outage_log import OutageLog
 
 #: Seconds that one fetch may take, name look-up and TLS included.
@@ -59,8 +60,14 @@ class JwksSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_url(url: str) -> None:
-    """That keys may be fetched from a URL. Raises ValueError as ``http_client.check_url`` does."""
+    """That keys may be fetched from a URL: nobody else may be able to change them on their way.
+
+    Raises:
+        ValueError: they may not; the text ends a sentence that begins with the URL.
+    """
     http_client.check_url(url, "https://login.example.org/.well-known/jwks.json")
+    if not http_client.is_protected(url):
+        raise ValueError("is not protected on its way: use https, or http on this machine (127.0.0.1) only")
 
 
 async def fetch(settings: JwksSettings, reactor: Any) -> Keys:
@@ -71,11 +78,13 @@ async def fetch(settings: JwksSettings, reactor: Any) -> Keys:
         AddressError: the file of certificates can't be used.
     """
     # One request in minutes: no connection is kept.
-    client = HttpClient(reactor, ca=settings.ca, setting="jwks", timeout=FETCH_TIMEOUT, max_answer=MAX_JWKS)
+    client = HttpClient(reactor, max_body=MAX_JWKS, ca=settings.ca, setting="jwks")
     try:
-        answer = await client.request("GET", settings.url, {"accept": "application/json"})
-    except HttpError as error:
-        raise JwksError(str(error)) from error
+        answer = await client.request(
+            b"GET", settings.url, Headers({b"accept": [b"application/json"]}), timeout=FETCH_TIMEOUT
+        )
+    except HttpFault as fault:
+        raise JwksError(str(fault)) from fault
     if answer.status != 200:
         raise JwksError(f"the answer is status {answer.status}")
     try:

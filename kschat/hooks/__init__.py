@@ -1,4 +1,11 @@
-"""Events for programs of others: webhooks and other consumers. They are made from the store: no crash loses one.
+"""What a daemon asks and tells other people's servers, signed by the Standard Webhooks specification.
+
+- ``signing``  the secrets, and the signature of a request
+- ``http``     sends a signed request to the URL of a setting
+- ``asking``   asks an operator's back end whether users may do what they want to
+- ``breaker``  stops asking a server that does not answer, for a while
+
+Events are made from the store, so that no crash loses one:
 
 - ``engine``     one daemon of a cluster at a time makes the events, and passes them to their consumers
 - ``deriver``    looks at what the store has logged, and makes events of it
@@ -7,7 +14,4 @@
 - ``consumer``   what a consumer is
 - ``marks``      tells the store whose sockets came or went on this daemon
 - ``webhook``    the consumer that sends events to a URL
-- ``signing``    secrets and signatures, as the Standard Webhooks specification has them
-
-What it does not know: sockets, HTTP requests of others, which store there is.
 """

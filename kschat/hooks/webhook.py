@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,19 +12,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kschat import __version__
 from kschat.chat.clocks import WallClock
 from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later, Outcome
-from kschat.hooks.signing import signature
-from kschat.http_client import Answer, HttpClient, HttpError
+from kschat.http_client import HttpAnswer, HttpFault
 from kschat.outage_log import OutageLog
 
 #: Seconds that the receiver may take for one event.
 TIMEOUT: Final = 10.0
 
-#: Bytes of an answer that are read. Nothing in it is used.
-MAX_ANSWER: Final = 10_000
+#: Bytes of the body of an answer. Nothing in it is used.
+MAX_ANSWER: Final = 100_000
 
 #: Events that are sent at once.
 MAX_IN_FLIGHT: Final = 8
@@ -40,25 +37,9 @@ MAX_RETRY_AFTER: Final = 3600.0
 _BUSY: Final = frozenset({429, 502, 503, 504})
 
 #: What becomes of an event that was not delivered, by what the metrics call it.
-REASONS: Final = ("connect", "timeout", "tls", "answer", "busy", "gone", "redirect", "status")
+REASONS: Final = ("unreachable", "timeout", "tls", "too_large", "broken", "busy", "gone", "redirect", "status")
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where events are sent.
-
-    Attributes:
-        url: ``https:``, or ``http:`` on this machine.
-        ca: file with the certificates that the receiver's is trusted by; empty for the system's.
-        secrets: that requests are signed with, the newest first.
-        types: of the events that are sent.
-    """
-
-    url: str
-    ca: str = ""
-    secrets: Sequence[bytes]
-    types: frozenset[str]
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -69,68 +50,57 @@ class _Body(msgspec.Struct, frozen=True):
     data: msgspec.Raw
 
 
+class Poster(Protocol):
+    """Sends signed requests to a URL: a ``HookClient``."""
+
+    def post(self, id: str, body: bytes) -> Deferred[HttpAnswer]:  # noqa: A002 - the specification's
+        """See ``HookClient.post``."""
+
+    def stop(self) -> Deferred[Any]:
+        """See ``HookClient.stop``."""
+
+
 class Webhook:
     """See ``Consumer``.
 
     Args:
-        settings: where events are sent.
-        reactor: Twisted's.
+        poster: sends, within ``TIMEOUT``.
+        url: where to, for the log.
+        types: of the events that are sent.
         wall: the time of day.
 
-    Raises:
-        AddressError: the file of certificates can't be used.
+    Attributes:
+        types: see above.
     """
 
     log = Logger()
     name = "webhook"
     max_in_flight = MAX_IN_FLIGHT
 
-    def __init__(self, settings: WebhookSettings, reactor: Any, wall: WallClock) -> None:
-        self._settings = settings
+    def __init__(self, poster: Poster, url: str, types: frozenset[str], wall: WallClock) -> None:
+        self._poster = poster
+        self._types = types
         self._wall = wall
-        self._client = HttpClient(
-            reactor,
-            ca=settings.ca,
-            setting="hooks",
-            timeout=TIMEOUT,
-            max_answer=MAX_ANSWER,
-            cut=True,
-            connections=MAX_IN_FLIGHT,
-        )
-        self._outages = OutageLog(self.log, name=urlsplit(settings.url).netloc)
+        self._outages = OutageLog(self.log, name=urlsplit(url).netloc)
 
     @property
     def types(self) -> frozenset[str]:
-        return self._settings.types
+        return self._types
 
     def use(self, types: frozenset[str]) -> None:
         """Other types of events are sent from now on."""
-        self._settings = msgspec.structs.replace(self._settings, types=types)
-
-    def use_secrets(self, secrets: Sequence[bytes]) -> None:
-        """Requests are signed with these from now on."""
-        self._settings = msgspec.structs.replace(self._settings, secrets=secrets)
+        self._types = types
 
     def deliver(self, delivery: Delivery) -> Deferred[Outcome]:
-        """Send an event. A status of 2xx is a success, whatever comes after it."""
-        event, settings = delivery.event, self._settings
-        body = body_of(event)
-        now = int(self._wall())
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"kschat/{__version__}",
-            "webhook-id": event.id,
-            "webhook-timestamp": str(now),
-            "webhook-signature": signature(settings.secrets, event.id, now, body),
-        }
-        sent = self._client.request("POST", settings.url, headers, body)
-        return sent.addCallbacks(self._answered, self._failed, errbackArgs=(delivery,))
+        """Send an event. A status of 2xx is a success."""
+        sent = self._poster.post(delivery.event.id, body_of(delivery.event))
+        return sent.addCallbacks(self._answered, self._failed)
 
     def close(self) -> Deferred[Any]:
         """End the connections that are kept."""
-        return self._client.close()
+        return self._poster.stop()
 
-    def _answered(self, answer: Answer) -> Outcome:
+    def _answered(self, answer: HttpAnswer) -> Outcome:
         status = answer.status
         if 200 <= status < 300:
             if self._outages.is_open:
@@ -145,22 +115,19 @@ class Webhook:
             return Later(reason="busy", wait=self._retry_after(answer), everything=True)
         return Later(reason="redirect" if 300 <= status < 400 else "status")
 
-    def _failed(self, failure: Failure, delivery: Delivery) -> Outcome:
-        failure.trap(HttpError)
-        error: Any = failure.value
-        if error.kind == "answer" and not delivery.attempts:
-            # The receiver may have closed a connection that was kept, in the moment in which the request was sent.
-            return Later(reason="answer", wait=0.0)
-        self._down(str(error))
-        reason = error.kind if error.kind in REASONS else "answer"
-        return Later(reason=reason, everything=True)
+    def _failed(self, failure: Failure) -> Outcome:
+        failure.trap(HttpFault)
+        fault: Any = failure.value
+        self._down(str(fault))
+        return Later(reason=fault.kind, everything=True)
 
     def _down(self, reason: str) -> None:
         self._outages.down("hooks are not received by {name}: {reason}; they are kept, and sent again", reason)
 
-    def _retry_after(self, answer: Answer) -> float | None:
+    def _retry_after(self, answer: HttpAnswer) -> float | None:
         """Seconds; RFC 9110, section 10.2.3: a number of them, or a date."""
-        text = answer.headers.get("retry-after", "").strip()
+        (*_, last) = answer.headers.getRawHeaders(b"retry-after") or [b""]
+        text = last.decode("latin-1").strip()
         if text.isascii() and text.isdigit():
             return min(float(text), MAX_RETRY_AFTER)
         try:

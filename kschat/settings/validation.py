@@ -13,8 +13,8 @@ from kschat.chat.keys import HMAC, KeysError, one_family
 from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OPAQUE, Origin, OriginError, Origins
-from kschat.hooks.signing import read_secrets
-from kschat.http_client import check_url
+from kschat.hooks.http import check_url as check_hook_url
+from kschat.hooks.signing import SecretError, read_secrets
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
@@ -70,34 +70,6 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
     _check_hooks(config, backends, fault)
 
 
-def _check_hooks(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:
-    """That hooks have a receiver, secrets, and a store to be made from."""
-    if not config.hooks_url:
-        for name in ("hooks_secret_file", "hooks_ca"):
-            if getattr(config, name):
-                raise fault(name, "is of no use without hooks_url")
-        return
-    try:
-        check_url(config.hooks_url, "https://app.example.org/hooks")
-    except ValueError as error:
-        raise fault("hooks_url", str(error)) from None
-    if not backends.store(config.store)[0].keeps:
-        raise fault(
-            "hooks_url", "needs a store that keeps messages: in relay mode there is nothing to make events from"
-        )
-    if not config.hooks_secret_file:
-        raise fault("hooks_url", "needs hooks_secret_file, with the secret that events are signed with")
-    try:
-        read_secrets(config.hooks_secret_file)
-    except OSError as error:
-        hint = hints.path(config.hooks_secret_file)
-        raise fault("hooks_secret_file", hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
-    except ValueError as error:
-        raise fault("hooks_secret_file", str(error)) from None
-    if config.hooks_ca and not _is(Path.is_file, config.hooks_ca):
-        raise fault("hooks_ca", hints.added("is not a file", hints.path(config.hooks_ca)))
-
-
 def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
     """That the API has keys."""
     if bool(config.api_listen) is not bool(config.api_keys):
@@ -112,6 +84,34 @@ def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None
             ) from None
         except ValueError as error:
             raise fault("api_keys", f"cannot be used: {error}") from None
+
+
+def _check_hooks(config: Config, backends: Backends, fault: Callable[[str, str], ConfigError]) -> None:
+    """That what is sent to a back end is signed, and has a place to go to; that events have a store to come from."""
+    for name in ("ask_url", "hooks_url"):
+        if not getattr(config, name):
+            continue
+        try:
+            check_hook_url(getattr(config, name))
+        except ValueError as error:
+            raise fault(name, str(error)) from None
+        if not config.hooks_secret_file:
+            raise fault(name, "needs hooks_secret_file too, by which your back end knows the daemon")
+    if config.hooks_url and not backends.store(config.store)[0].keeps:
+        raise fault("hooks_url", "needs a store that keeps messages: in relay mode events have nothing to be made from")
+    for name in ("hooks_secret_file", "hooks_ca"):
+        if getattr(config, name) and not (config.ask_url or config.hooks_url):
+            raise fault(name, "is of no use without ask_url or hooks_url")
+    if config.hooks_ca and not _is(Path.is_file, config.hooks_ca):
+        raise fault("hooks_ca", hints.added("is not a file", hints.path(config.hooks_ca)))
+    if config.hooks_secret_file:
+        try:
+            read_secrets(config.hooks_secret_file)
+        except SecretError as error:
+            raise fault("hooks_secret_file", f"cannot be used: {error}") from None
+        except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
+            hint = hints.path(config.hooks_secret_file)
+            raise fault("hooks_secret_file", hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
 
 
 def _check_origins(name: str, origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:

@@ -17,10 +17,9 @@ from twisted.trial import unittest
 
 from kschat.chat.outbox import Event
 from kschat.hooks.consumer import Delivered, Delivery, Later
-from kschat.hooks.webhook import Webhook, WebhookSettings
 from tests.e2e.test_library import example
 from tests.front.browser import Browser
-from tests.hooks.receivers import OTHER, SECRET, as_text
+from tests.hooks.receivers import OTHER, SECRET, as_text, made_webhook
 from tests.support import NODE_DIRECTORY, REPOSITORY, Daemon, require_chromium, require_node, token, within
 from tests.support.python import directory, installed
 from tests.support.waiting import real_reactor
@@ -144,8 +143,7 @@ class ExamplesTests(unittest.TestCase):
             (SECRET, time.time, Delivered()),
             (OTHER, time.time, Delivered()),
         ):
-            settings = WebhookSettings(url=url, secrets=(secret,), types=frozenset())
-            webhook = Webhook(settings, real_reactor(), wall)
+            webhook, _ = made_webhook(url, secret, wall=wall)
             self.assertEqual(outcome, await webhook.deliver(Delivery(event)))
             await webhook.close()
         await program.says('2023-11-14T22:13:20.000Z user.connected {"user": "ben"}')

@@ -1,1 +1,1 @@
-"""Tests of hooks."""
+"""Tests."""

@@ -6,14 +6,40 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from kschat.chat.clocks import WallClock
+from kschat.hooks.events import TYPES
+from kschat.hooks.http import HookClient
+from kschat.hooks.signing import Signer
+from kschat.hooks.webhook import MAX_ANSWER, TIMEOUT, Webhook
+from tests.support.waiting import real_reactor
+
 SECRET = b"0123456789abcdef01234567"
 OTHER = b"another secret of 32 bytes......"
+
+
+def made_webhook(
+    url: str, *secrets: bytes, wall: WallClock = time.time, timeout: float = TIMEOUT, ca: str = ""
+) -> tuple[Webhook, Signer]:
+    """A consumer that sends to a URL, and what signs its requests."""
+    signer = Signer(secrets)
+    client = HookClient(
+        url,
+        signer=signer,
+        reactor=real_reactor(),
+        wall=wall,
+        timeout=timeout,
+        connections=Webhook.max_in_flight,
+        max_body=MAX_ANSWER,
+        ca=ca,
+    )
+    return Webhook(client, url, frozenset(TYPES), wall), signer
 
 
 def as_text(secret: bytes) -> str:
