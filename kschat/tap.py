@@ -28,7 +28,6 @@ from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError, roots
 from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
@@ -87,6 +86,7 @@ from kschat.settings import (
     read_keys,
     read_secret,
 )
+from kschat.tls import AddressError, roots
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
