@@ -83,6 +83,7 @@ class Counters:
         queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        pushes: Web Push notifications: sent, gone (the browser has none any more), later (tried again), refused.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
         batch_seconds: of the pipeline's steps, by name (``store``, ``route``), for each batch.
         batch_messages: how many messages batches have.
@@ -111,6 +112,7 @@ class Counters:
         "limited",
         "message_seconds",
         "not_ingested",
+        "pushes",
         "queued",
         "refused",
         "rejected",
@@ -159,6 +161,7 @@ class Counters:
         self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.pushes: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()

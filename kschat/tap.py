@@ -60,6 +60,8 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks.push_client import PushClient, PushSettings
+from kschat.hooks.vapid import Vapid, VapidKey
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
@@ -249,6 +251,7 @@ def make_service(
     addresses = AddressLimits(rates, reactor.seconds, counters)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
+    push = _make_push(config, reactor, wall)
     chat = _make_chat(
         config,
         budget=budget,
@@ -263,6 +266,7 @@ def make_service(
         counters=counters,
         rates=rates,
         addresses=addresses,
+        push=push,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -453,6 +457,7 @@ def _make_chat(
     counters: Counters,
     rates: RateSettings,
     addresses: AddressLimits,
+    push: PushClient | None,
 ) -> Chat:
     context = make_context(
         budget=budget,
@@ -479,6 +484,7 @@ def _make_chat(
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        push=push,
         name=f"{socket.gethostname()}:{os.getpid()}",
         version=__version__,
     )
@@ -523,6 +529,17 @@ def _make_store(config: Config, backends: Backends, reactor: Any, wall: WallCloc
         return kind.make(config, argument, reactor=reactor, wall=wall, counters=counters)
     except AddressError as error:
         raise ConfigError(f"{kind.name}: {error}") from None
+
+
+def _make_push(config: Config, reactor: Any, wall: WallClock) -> PushClient | None:
+    if not config.push_key:
+        return None
+    settings = PushSettings(hosts=config.push_hosts, private=config.push_private, ca=config.push_ca)
+    try:
+        vapid = Vapid(VapidKey.read(config.push_key), config.push_contact, wall)
+        return PushClient(settings, vapid=vapid, reactor=reactor, wall=wall)
+    except (OSError, ValueError) as error:  # the files have changed since they were looked at
+        raise ConfigError(f"push_key: {error}") from None
 
 
 def _make_page(config: Config, issuer: Issuer | None) -> PageResource:

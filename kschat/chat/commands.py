@@ -427,8 +427,8 @@ def push_subscribe(request: Request[incoming.PushSubscribe]) -> Deferred[Answer]
     context.limiter.check_copies(session.allowance)
     context.limiter.copied(session.allowance.user, SUBSCRIPTION_COPIES)
     try:
-        service.check(payload.endpoint)
         subscription = PushSubscription.of(payload.endpoint, payload.keys.p256dh, payload.keys.auth)
+        service.check(subscription.endpoint)
     except PushRefused as refused:
         raise Refused(Error.INVALID, str(refused)) from None
     kept = _ask(request, lambda: context.store.subscribe(user, subscription, MAX_SUBSCRIPTIONS), SMALL_READ)

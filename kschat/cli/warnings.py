@@ -76,6 +76,8 @@ def _files(config: Config, backends: Backends) -> Iterator[tuple[str, Path, bool
         yield "secret_file", Path(config.secret_file), True
     if config.api_keys:
         yield "api_keys", Path(config.api_keys), True
+    if config.push_key:
+        yield "push_key", Path(config.push_key), True
     if config.public_key_file:
         yield "public_key_file", Path(config.public_key_file), False
     if config.jwks_file:

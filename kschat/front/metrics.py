@@ -67,6 +67,7 @@ LABELLED: Final = (
     ("tokens", "kschat_token_events", "event", "Of live sockets' tokens: expiring, renewed, refused, expired."),
     ("updates", "kschat_updates", "kind", "Edits, deletions and reactions that were stored."),
     ("key_fetches", "kschat_key_fetches", "result", "Fetches of the keys at jwks_url: fetched, failed."),
+    ("pushes", "kschat_pushes", "result", "Web Push notifications: sent, gone, later, refused."),
     (
         "full",
         "kschat_full",
@@ -121,6 +122,7 @@ KNOWN: Final[Mapping[str, tuple[object, ...]]] = {
     "tokens": ("expiring", "renewed", "refused", "expired"),
     "updates": (EDIT, DELETE, REACT),
     "key_fetches": ("fetched", "failed"),
+    "pushes": ("sent", "gone", "later", "refused"),
     "rejected": tuple(range(6)),
     "router_events": tuple(event.name.lower() for event in RouterEvent),
     "bus_events": tuple(event.name.lower() for event in BusEvent),

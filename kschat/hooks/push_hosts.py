@@ -20,16 +20,19 @@ ANY: Final = "*"
 
 # Strict, so that no other reader of the URL can find another host in it: no user, no backslash, no escape in the host.
 _URL: Final = re.compile(
-    r"https://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::(?P<port>[0-9]{1,5}))?"
+    r"https://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*",
     re.ASCII,
 )
 _PATTERN: Final = re.compile(
-    r"(?P<below>\*\.)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+    r"(?P<below>\*\.)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
 )
 
 #: Addresses of IPv6 in the last 32 bits of which an IPv4 address stands (RFC 6052).
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+
+#: All addresses of IPv6 that the internet has given so far (RFC 4291, section 2.4).
+_UNICAST: Final = IPv6Network("2000::/3")
 
 
 class Target(NamedTuple):
@@ -64,7 +67,7 @@ class PushHosts:
                 self.any = True
                 continue
             found = _PATTERN.fullmatch(text.lower())
-            if found is None or not 0 < _port(found["port"]) < 65536:
+            if found is None or _port(found["port"]) > 65535:
                 raise ValueError("is not like push.example.org, *.example.org or push.example.org:8443")
             target = Target(found["host"].strip("[]"), _port(found["port"]))
             if found["below"] and _address(target.host) is not None:
@@ -100,8 +103,9 @@ def is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            address = inner
+        if inner is None:
+            return address.is_global and address in _UNICAST
+        address = inner
     return address is not None and address.is_global and not address.is_multicast
 
 
