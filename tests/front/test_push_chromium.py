@@ -40,7 +40,7 @@ class PushInTheBrowser(TestCase):
             push_hosts=f"{HOST}:{service.port}",
             push_private=True,
             push_ca=service.ca,
-            undelivered_after=0.5,
+            undelivered_after=1,
             undelivered_every=1,
         )
         silent = await Daemon.start(self, secret="", demo=True)
