@@ -553,7 +553,7 @@ _TABLE: Final[tuple[Command[Any], ...]] = (
     Command(name="Blocked", payload=incoming.Nothing, do=blocked),
     Command(name="Join", payload=incoming.Room, do=join),
     Command(name="Leave", payload=incoming.Room, do=leave),
-    Command(name="PushKey", payload=incoming.Nothing, do=push_key),
+    Command(name="PushKey", payload=incoming.Nothing, do=push_key, waits=False),
     Command(name="PushSubscribe", payload=incoming.PushSubscribe, do=push_subscribe),
     Command(name="PushUnsubscribe", payload=incoming.PushUnsubscribe, do=push_unsubscribe),
     Command(name="Token", payload=incoming.Token, do=token, needs_store=False),
