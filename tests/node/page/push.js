@@ -61,7 +61,7 @@ class Worker {
   push(data) { return this.session.send("ServiceWorker.deliverPushMessage", { origin: this.origin, registrationId: this.id, data }); }
 
   run(script, argument) {
-    const [inside] = this.context.serviceWorkers();
+    const inside = this.context.serviceWorkers().at(-1); // it may have been started again
     return inside.evaluate(script, argument);
   }
 
