@@ -80,7 +80,7 @@ class VapidKey:
     def sign(self, origin: str, *, contact: str, expires: int) -> str:
         """The value of the header ``Authorization``, for one push service until a time (seconds since 1970)."""
         claims = {"aud": origin, "exp": expires, "sub": contact}
-        return f"vapid t={jwt.encode(claims, self._key, algorithm='ES256')}, k={self.public_key}"
+        return f"vapid t={jwt.encode(claims, self._key, algorithm='ES256')},k={self.public_key}"
 
 
 class Vapid:

@@ -149,7 +149,8 @@ class EventTests(SynchronousTestCase):
             (json_of(endpoint="https://push.example.org/" + "x" * 1000), "endpoint is longer than 1000 characters."),
         ):
             self.assertEqual(self.ann.ask("PushSubscribe", payload), {"ER": Error.INVALID, "WHY": why})
-        for payload in ({}, {"endpoint": 1}, json_of(keys=None), json_of(keys={}), [], "x"):
+        wrong: list[Any] = [{}, {"endpoint": 1}, json_of(keys=None), json_of(keys={}), [], "x"]
+        for payload in wrong:
             self.assertEqual(self.ann.ask("PushSubscribe", payload)["ER"], Error.INVALID)
             self.assertEqual(self.ann.ask("PushUnsubscribe", {"endpoint": None})["ER"], Error.INVALID)
         self.assertEqual(self.endpoints("ann"), [])

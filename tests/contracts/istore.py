@@ -976,7 +976,7 @@ class BlockContract(Contract):
 class SubscriptionContract(Contract):
     """Web Push subscriptions."""
 
-    def made(self, *numbers: int) -> list[PushSubscription]:
+    def subscribed(self, *numbers: int) -> list[PushSubscription]:
         """Some that differ."""
         return [
             PushSubscription(f"https://push.example.org/{number}?a=%20", f"key{number}", "auth") for number in numbers
@@ -985,7 +985,7 @@ class SubscriptionContract(Contract):
     async def test_they_are_kept_as_they_were_given_the_oldest_first(self) -> None:
         store = await self.make_store()
         self.assertEqual(await store.subscriptions("ann"), [])
-        given = self.made(2, 1, 3)
+        given = self.subscribed(2, 1, 3)
         for one in given:
             await store.subscribe("ann", one, 10)
         self.assertEqual(await store.subscriptions("ann"), given)
@@ -993,14 +993,14 @@ class SubscriptionContract(Contract):
 
     async def test_one_that_is_given_again_is_the_newest_and_has_its_new_keys(self) -> None:
         store = await self.make_store()
-        one, two = self.made(1, 2)
+        one, two = self.subscribed(1, 2)
         for given in (one, two, PushSubscription(one.endpoint, "other", "secret")):
             await store.subscribe("ann", given, 10)
         self.assertEqual(await store.subscriptions("ann"), [two, PushSubscription(one.endpoint, "other", "secret")])
 
     async def test_beyond_the_bound_the_oldest_is_forgotten(self) -> None:
         store = await self.make_store()
-        given = self.made(*range(5))
+        given = self.subscribed(*range(5))
         for one in given:
             await store.subscribe("ann", one, 3)
         self.assertEqual(await store.subscriptions("ann"), given[2:])
@@ -1012,7 +1012,7 @@ class SubscriptionContract(Contract):
 
     async def test_a_browser_that_another_user_uses_is_that_user_s(self) -> None:
         store = await self.make_store()
-        one, two = self.made(1, 2)
+        one, two = self.subscribed(1, 2)
         await store.subscribe("ann", one, 10)
         await store.subscribe("ann", two, 10)
         await store.subscribe("ben", one, 10)
@@ -1023,27 +1023,27 @@ class SubscriptionContract(Contract):
 
     async def test_one_or_all_are_forgotten(self) -> None:
         store = await self.make_store()
-        given = self.made(1, 2, 3)
+        given = self.subscribed(1, 2, 3)
         self.assertEqual(await store.unsubscribe("ann", None), 0)
         for one in given:
             await store.subscribe("ann", one, 10)
-        await store.subscribe("ben", *self.made(4), 10)
+        await store.subscribe("ben", self.subscribed(4)[0], 10)
         self.assertEqual(await store.unsubscribe("ann", given[1].endpoint), 1)
         self.assertEqual(await store.unsubscribe("ann", given[1].endpoint), 0)
         self.assertEqual(await store.subscriptions("ann"), [given[0], given[2]])
         self.assertEqual(await store.unsubscribe("ann", None), 2)
         self.assertEqual(await store.subscriptions("ann"), [])
-        self.assertEqual(await store.subscriptions("ben"), self.made(4))
+        self.assertEqual(await store.subscriptions("ben"), self.subscribed(4))
 
     async def test_they_are_erased_with_their_user(self) -> None:
         store = await self.make_store()
-        given = self.made(1, 2)
+        given = self.subscribed(1, 2)
         for one in given:
             await store.subscribe("ann", one, 10)
-        await store.subscribe("ben", *self.made(3), 10)
+        await store.subscribe("ben", self.subscribed(3)[0], 10)
         await store.erase("ann")
         self.assertEqual(await store.subscriptions("ann"), [])
-        self.assertEqual(await store.subscriptions("ben"), self.made(3))
+        self.assertEqual(await store.subscriptions("ben"), self.subscribed(3))
         # The endpoint is free.
         await store.subscribe("ann", given[0], 10)
         self.assertEqual(await store.subscriptions("ann"), given[:1])

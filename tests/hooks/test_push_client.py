@@ -8,7 +8,6 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -149,7 +148,7 @@ class Resolver:
         self.asked.append(host)
         receiver.resolutionBegan(self)
         for one in self.names.get(host, ()):
-            kind: type[IAddress] = IPv6Address if ":" in one else IPv4Address  # type: ignore[assignment]
+            kind = IPv6Address if ":" in one else IPv4Address
             receiver.addressResolved(kind("TCP", one, port))
         receiver.resolutionComplete()
         return self
@@ -157,7 +156,7 @@ class Resolver:
 
 class EndpointTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor: Any = MemoryReactorClock()
         self.names: dict[str, Sequence[str]] = {}
         self.resolver = Resolver(self.names)
         self.reactor.nameResolver = self.resolver
@@ -169,7 +168,7 @@ class EndpointTests(SynchronousTestCase):
     def tried(self) -> list[str]:
         return [host for host, *_ in self.reactor.tcpClients]
 
-    def fail(self) -> None:
+    def refuse(self) -> None:
         *_, factory, _, _ = self.reactor.tcpClients[-1]
         factory.clientConnectionFailed(None, ConnectError(string="refused"))
 
@@ -198,7 +197,7 @@ class EndpointTests(SynchronousTestCase):
         connecting = self.connect()
         for _ in range(MAX_TRIED):
             self.assertNoResult(connecting)
-            self.fail()
+            self.refuse()
         self.failureResultOf(connecting, ConnectError)
         self.assertEqual(self.tried(), ["8.8.8.0", "8.8.8.1", "8.8.8.2"])
 
@@ -216,10 +215,10 @@ class RetryAfterTests(SynchronousTestCase):
             ("Mon, 24 Nov 2025 15:00:30 GMT", 0.0),
             ("Mon, 24 Nov 2035 16:00:30 GMT", MAX_RETRY_AFTER),
         ):
-            self.assertEqual(retry_after(Headers({"retry-after": [text]}), NOW), expected, text)
+            self.assertEqual(retry_after(Headers({b"retry-after": [text.encode()]}), NOW), expected, text)
 
     def test_what_is_neither_says_nothing(self) -> None:
         none = ("", "soon", "-1", "1.5", "Mon", "Mon, 99 Foo 2025", "Sun Nov 6 x 1994", "a b c d e", "\u00e9", "١٢")
         for text in none:
-            self.assertIsNone(retry_after(Headers({"retry-after": [text.encode()]}), NOW), text)
+            self.assertIsNone(retry_after(Headers({b"retry-after": [text.encode()]}), NOW), text)
         self.assertIsNone(retry_after(Headers(), NOW))

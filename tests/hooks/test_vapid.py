@@ -37,7 +37,7 @@ class VapidTests(SynchronousTestCase):
         header = self.vapid.authorization(ORIGIN)
         self.assertTrue(Vapid02.verify(header))
         self.assertEqual(claims(header), {"aud": ORIGIN, "exp": int(NOW) + LIFETIME, "sub": "mailto:ops@example.org"})
-        self.assertTrue(header.endswith(f", k={self.vapid.public_key}"))
+        self.assertTrue(header.endswith(f",k={self.vapid.public_key}"))
         self.assertEqual((len(bytes_of(self.vapid.public_key)), bytes_of(self.vapid.public_key)[0]), (65, 4))
         self.assertLessEqual(LIFETIME, 24 * 3600)
         # Of another key it is not valid.
