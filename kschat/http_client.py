@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed  # noqa: A004 - it is not Python's
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
@@ -160,7 +160,8 @@ class HttpClient:
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         single = HTTPConnectionPool(reactor, persistent=False)
         self._fresh = Agent.usingEndpointFactory(reactor, endpoints, single) if connections else None
-        self._requests: set[Deferred[HttpAnswer]] = set()
+        # Those that are unanswered, and why each is ended from here, if it is.
+        self._requests: dict[Deferred[HttpAnswer], Exception | None] = {}
 
     def keep(self, connections: int) -> None:
         """Keep up to so many connections for each host from now on. There was at least one before."""
@@ -182,20 +183,30 @@ class HttpClient:
             The answer. Fails with HttpFault; with CancelledError if it was cancelled.
         """
         whole = Deferred.fromCoroutine(self._exchange(method, url.encode("ascii"), headers, body))
-        whole.addTimeout(timeout, self._reactor)
-        self._requests.add(whole)
+        too_late = HttpFault("timeout", f"no answer within {timeout:g} seconds")
+        call = self._reactor.callLater(timeout, self._end, whole, too_late)
+        self._requests[whole] = None
 
         def ended(result: Any) -> Any:
-            self._requests.discard(whole)
-            return result
+            if call.active():
+                call.cancel()
+            # A request that is cancelled fails in many ways: by where it was.
+            why = self._requests.pop(whole)
+            if why is not None:
+                return Failure(why)
+            return _as_fault(result) if isinstance(result, Failure) else result
 
-        return whole.addBoth(ended).addErrback(_as_fault, timeout)
+        return whole.addBoth(ended)
 
     def stop(self) -> Deferred[Any]:
         """Cancel all requests, and close all connections."""
         for request in list(self._requests):
-            request.cancel()
+            self._end(request, CancelledError())
         return self._pool.closeCachedConnections()
+
+    def _end(self, request: Deferred[HttpAnswer], why: Exception) -> None:
+        self._requests[request] = why
+        request.cancel()
 
     async def _exchange(self, method: bytes, url: bytes, headers: Headers, body: bytes | None) -> HttpAnswer:
         try:
@@ -217,7 +228,9 @@ class HttpClient:
 
 
 def _is_closed(reason: Failure) -> bool:
-    return reason.check(error.ConnectionDone, error.ConnectionLost) is not None
+    """Whether the other end has closed the connection, and not this one."""
+    closed = reason.check(error.ConnectionDone, error.ConnectionLost) is not None
+    return closed and reason.check(error.ConnectionAborted) is None
 
 
 def _uncompressed(response: Any) -> Any:
@@ -241,28 +254,20 @@ def _read(response: Any, most: int) -> Deferred[bytes]:
     return body.whole
 
 
-def _as_fault(failure: Failure, timeout: float) -> Failure:
-    """What a request failed with, as a HttpFault; that it was cancelled stays what it is."""
+def _as_fault(failure: Failure) -> Failure:
+    """What a request failed with, as a HttpFault; or as a CancelledError, if it was cancelled."""
     value: Any = failure.value
-    if isinstance(value, HttpFault | CancelledError):
-        return failure
-    return Failure(_fault(value, timeout))
-
-
-def _fault(value: Any, timeout: float) -> HttpFault:
-    if isinstance(value, TimeoutError):
-        return HttpFault("timeout", f"no answer within {timeout:g} seconds")
-    for inner in getattr(value, "reasons", None) or ():
-        found = inner.value if isinstance(inner, Failure) else inner
+    reasons = [inner.value if isinstance(inner, Failure) else inner for inner in getattr(value, "reasons", None) or ()]
+    for found in (value, *reasons):
         if isinstance(found, HttpFault):
-            return found
+            return Failure(found)
+        if isinstance(found, CancelledError | error.ConnectingCancelledError):
+            return Failure(CancelledError())
         if why := refusal(found):
-            return HttpFault("tls", why)
-        value = found
-    if why := refusal(value):
-        return HttpFault("tls", why)
-    text = " ".join(str(value).split()).rstrip(".") or type(value).__name__
-    return HttpFault("unreachable" if isinstance(value, error.ConnectError) else "broken", text)
+            return Failure(HttpFault("tls", why))
+    last = reasons[-1] if reasons else value
+    text = " ".join(str(last).split()).rstrip(".") or type(last).__name__
+    return Failure(HttpFault("unreachable" if isinstance(last, error.ConnectError | OSError) else "broken", text))
 
 
 class _Body(Protocol):

@@ -35,7 +35,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.expiry import TokenTimes
-from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
+from kschat.chat.interfaces import IAuthorizer, IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
@@ -60,7 +60,10 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks.asking import MAX_ANSWER, SEND, Asker, AskSettings
+from kschat.hooks.http import HookClient
 from kschat.hooks.push_client import PushClient, PushSettings
+from kschat.hooks.signing import Signer, read_secrets
 from kschat.hooks.vapid import Vapid, VapidKey
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
@@ -70,6 +73,7 @@ from kschat.reloading import (
     Reloading,
     api_keys_part,
     certificate_part,
+    hooks_secret_part,
     keys_part,
     settings_reader,
     with_absolute_paths,
@@ -246,9 +250,13 @@ def make_service(
     rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     if key_client is not None:
         rereads["jwks_url"] = key_client.reread
+    signer = Signer(read_secrets(config.hooks_secret_file) if config.hooks_secret_file else ())
+    if config.hooks_secret_file:
+        rereads.update(hooks_secret_part(config.hooks_secret_file, signer))
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
+    asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
     push = _make_push(config, reactor, wall)
@@ -267,6 +275,7 @@ def make_service(
         rates=rates,
         addresses=addresses,
         push=push,
+        authorizer=asker,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -284,7 +293,7 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker)
     static = directory("static", config.static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
@@ -331,6 +340,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
+        hooks=() if asker is None else (asker,),
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -348,6 +358,9 @@ def make_service(
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
         chat.context.quotas.edit_within = fitting.edit_within
+        ask_settings = _ask_settings(fitting)
+        if asker is not None:
+            asker.use(ask_settings)
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
@@ -458,6 +471,7 @@ def _make_chat(
     rates: RateSettings,
     addresses: AddressLimits,
     push: PushClient | None,
+    authorizer: IAuthorizer | None,
 ) -> Chat:
     context = make_context(
         budget=budget,
@@ -485,6 +499,7 @@ def _make_chat(
         rates=rates,
         addresses=addresses,
         push=push,
+        authorizer=authorizer,
         name=f"{socket.gethostname()}:{os.getpid()}",
         version=__version__,
     )
@@ -500,6 +515,43 @@ def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters:
     except AddressError as error:
         raise ConfigError(str(error)) from None
     return JwksClient(settings, verifier, reactor=reactor, counters=counters)
+
+
+def _ask_settings(config: Config) -> AskSettings:
+    return AskSettings(
+        timeout=config.ask_timeout,
+        silent=config.ask_silent == "allow",
+        cache=config.ask_cache,
+        concurrent=config.ask_concurrent,
+        waiting=config.ask_waiting,
+    )
+
+
+def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Counters, signer: Signer) -> Asker | None:
+    if not config.ask_url:
+        return None
+    try:
+        client = HookClient(
+            config.ask_url,
+            signer=signer,
+            reactor=reactor,
+            wall=wall,
+            timeout=config.ask_timeout,
+            connections=config.ask_concurrent,
+            max_body=MAX_ANSWER + (config.max_payload if SEND in config.ask_about else 0),
+            ca=config.hooks_ca,
+        )
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return Asker(
+        client,
+        url=config.ask_url,
+        about=frozenset(config.ask_about),
+        settings=_ask_settings(config),
+        clock=reactor,
+        wall=wall,
+        counters=counters,
+    )
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -556,7 +608,7 @@ def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
 
 
 def _make_ops(
-    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None
+    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None, asker: Asker | None
 ) -> dict[str, Resource]:
     """What is for operators, by its name."""
 
@@ -581,6 +633,17 @@ def _make_ops(
 
     chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
 
+    def asking() -> dict[str, tuple[str, float]]:
+        approvals = chat.context.approvals
+        if asker is None or approvals is None:
+            return {}
+        return {
+            "ask_in_flight": ("Questions that the back end has not answered.", asker.in_flight),
+            "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
+            "ask_held": ("Messages that wait to be allowed.", approvals.held),
+            "ask_open": ("Whether the back end is left alone, since it did not answer: 1, or 0.", float(asker.is_open)),
+        }
+
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
         return {
@@ -600,6 +663,7 @@ def _make_ops(
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
+            **asking(),
         }
 
     collector = DaemonCollector(

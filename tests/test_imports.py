@@ -125,6 +125,7 @@ ALLOWED = {
         "kschat.chat",
         "kschat.front",
         "kschat.hooks",
+        "kschat.http_client",
         "kschat.settings",
         "kschat.__version__",
     },

@@ -35,8 +35,9 @@ def secret_of(text: str) -> bytes:
     Raises:
         SecretError: it is not so, or not of 24 to 64 bytes.
     """
+    digits = text.removeprefix(PREFIX).rstrip("=")
     try:
-        secret = b64decode(text.removeprefix(PREFIX), validate=True)
+        secret = b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise SecretError(f"a secret is not {PREFIX} and Base64") from None
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:

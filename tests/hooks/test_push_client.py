@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
@@ -104,6 +105,8 @@ class PushTests(TestCase):
         result = await self.client.push(self.browser().subscription, b"text")
         self.assertEqual(result.sent, Sent.LATER)
         self.assertIn("larger than", result.why)
+        # The pool has the connection back when the rest of this turn is done.
+        await deferLater(real_reactor(), 0)
 
     async def test_a_certificate_of_another_authority_is_refused(self) -> None:
         client = self.made(ca="")
