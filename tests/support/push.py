@@ -68,7 +68,7 @@ class PushService:
     @property
     def ca(self) -> str:
         """The file with the certificate that its own is verified by."""
-        return str(self.authority.ca)
+        return str(self.authority.ca.absolute())
 
     @property
     def origin(self) -> str:
