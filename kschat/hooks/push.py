@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -123,6 +123,6 @@ class PushConsumer:
             text = msgspec.json.encode(msgspec.structs.replace(push, url=""))
         return text
 
-    def stop(self) -> Deferred[None]:
-        """Cancel what is being sent."""
+    def close(self) -> Deferred[Any]:
+        """Cancel what is being sent, and end the connections that are kept."""
         return self._client.stop()
