@@ -16,6 +16,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 
 Beside the floors:
 
+- ``process``     what signals do, twistd's options, notices at the start
 - ``reloading``   what SIGHUP reads again
 - ``logs``        the daemon's log
 - ``notify``      tells systemd how the daemon is

@@ -33,7 +33,7 @@ from kschat.tls import refusal, roots
 MAX_HEAD: Final = 32_768
 
 #: Seconds for which a connection is kept that nobody uses. Many servers close theirs after 5.
-KEEP: Final = 4.0
+KEEP: Final = 4
 
 #: The longest wait that a server can ask for, in seconds.
 MAX_RETRY_AFTER: Final = 86400.0
@@ -202,7 +202,8 @@ class HttpClient:
         """Cancel all requests, and close all connections."""
         for request in list(self._requests):
             self._end(request, CancelledError())
-        return self._pool.closeCachedConnections()
+        closed: Deferred[Any] = self._pool.closeCachedConnections()
+        return closed
 
     def _end(self, request: Deferred[HttpAnswer], why: Exception) -> None:
         self._requests[request] = why
@@ -224,7 +225,7 @@ class HttpClient:
         sent: Deferred[IResponse] = agent.request(
             method, url, headers.copy(), None if body is None else _BytesProducer(body)
         )
-        return sent.addCallback(_uncompressed)
+        return sent
 
 
 def _is_closed(reason: Failure) -> bool:
@@ -233,23 +234,13 @@ def _is_closed(reason: Failure) -> bool:
     return closed and reason.check(error.ConnectionAborted) is None
 
 
-def _uncompressed(response: Any) -> Any:
-    if response.headers.hasHeader(b"content-encoding"):
-        response.deliverBody(_Ended())
-        raise HttpFault("broken", "the answer is compressed, which it was not asked to be")
-    return response
-
-
 def _read(response: Any, most: int) -> Deferred[bytes]:
-    """The body of an answer. Fails with HttpFault if it is larger than ``most``."""
-    too_large = HttpFault("too_large", f"the answer is larger than {most} bytes")
-    if isinstance(response.length, int) and response.length > most:
-        # Its body is not read, and so its connection has to be ended.
-        response.deliverBody(_Ended())
-        refused: Deferred[bytes] = Deferred()
-        refused.errback(too_large)
-        return refused
-    body = _Body(most, too_large)
+    """The body of an answer. Fails with HttpFault if it is compressed, or larger than ``most``."""
+    body = _Body(most)
+    if response.headers.hasHeader(b"content-encoding"):
+        body.fault = HttpFault("broken", "the answer is compressed, which it was not asked to be")
+    elif isinstance(response.length, int) and response.length > most:
+        body.fault = body.too_large
     response.deliverBody(body)
     return body.whole
 
@@ -271,27 +262,40 @@ def _as_fault(failure: Failure) -> Failure:
 
 
 class _Body(Protocol):
-    """Collects the body of an answer, and ends the connection of one that is too large."""
+    """Collects the body of an answer, and ends the connection of one that is not wanted.
 
-    def __init__(self, most: int, too_large: HttpFault) -> None:
+    Attributes:
+        fault: why it is not wanted; None if it is.
+    """
+
+    def __init__(self, most: int) -> None:
         self.whole: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self.too_large = HttpFault("too_large", f"the answer is larger than {most} bytes")
+        self.fault: HttpFault | None = None
         self._parts: list[bytes] = []
         self._left = most
-        self._too_large = too_large
+
+    def connectionMade(self) -> None:
+        if self.fault is not None:
+            self._abort()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.fault is not None:
+            return
+        self._parts.append(data)
         self._left -= len(data)
-        if self._left >= 0:
-            self._parts.append(data)
-        elif not self.whole.called:
+        if self._left < 0:
             self._parts.clear()
-            self.whole.errback(self._too_large)
+            self.fault = self.too_large
             self._abort()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         if self.whole.called:
             return
-        if reason.check(ResponseDone, PotentialDataLoss) is not None:
+        if self.fault is not None:
+            # Not before: whoever is told may close the connections that are kept, and this one would come after that.
+            self.whole.errback(self.fault)
+        elif reason.check(ResponseDone, PotentialDataLoss) is not None:
             self.whole.callback(b"".join(self._parts))
         else:
             self.whole.errback(reason)
@@ -300,14 +304,6 @@ class _Body(Protocol):
         transport: Any = self.transport
         if transport is not None:
             transport.loseConnection()
-
-
-class _Ended(Protocol):
-    """Wants nothing of a body."""
-
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.loseConnection()
 
 
 @implementer(IBodyProducer)
@@ -358,9 +354,12 @@ class _BoundedEndpoint:
         self._most = most
 
     def connect(self, protocolFactory: Any) -> Any:
+        # Else each connection that begins and ends is a line of the log.
+        protocolFactory.noisy = False
         factory = _BoundedFactory(protocolFactory)
         factory.most = self._most
-        return self._inner.connect(factory).addCallback(lambda bounded: bounded.wrappedProtocol)
+        connecting: Deferred[Any] = self._inner.connect(factory)
+        return connecting.addCallback(lambda bounded: bounded.wrappedProtocol)
 
 
 class _Bounded(ProtocolWrapper):
@@ -383,7 +382,7 @@ class _Bounded(ProtocolWrapper):
         if self._fault is not None:
             return
         self._received += len(data)
-        if self._received > self.factory.most:  # type: ignore[attr-defined]
+        if self._received > self.factory.most:
             self._fault = HttpFault("too_large", "the answer is larger than it may be")
             self.abortConnection()
         else:

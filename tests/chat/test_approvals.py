@@ -98,6 +98,12 @@ class ApprovalsTestCase(SynchronousTestCase):
     def turn(self) -> None:
         self.daemon.clock.advance(0)
 
+    @property
+    def held(self) -> int:
+        """Messages that wait."""
+        assert self.daemon.context.approvals is not None
+        return self.daemon.context.approvals.held
+
     def decide(self, *decisions: Decision) -> None:
         """Answer what is asked, in order."""
         for asked, decision in zip(self.authorizer.take(), decisions, strict=True):
@@ -127,11 +133,11 @@ class SendTests(ApprovalsTestCase):
         (asked,) = self.authorizer.take()
         message = asked.about[0]
         self.assertEqual(("ann", "ben", b'"hi"'), (message.sender, message.recipient, bytes(message.msg)))
-        self.assertEqual((None, [], 1), (self.ann.answer(number), self.texts(), self.daemon.context.approvals.held))
+        self.assertEqual((None, [], 1), (self.ann.answer(number), self.texts(), self.held))
         asked.answer()
         self.turn()
         self.assertEqual("Send Emit is success.", self.ann.answer(number)["RESPONSE"])
-        self.assertEqual((["hi"], 0), (self.texts(), self.daemon.context.approvals.held))
+        self.assertEqual((["hi"], 0), (self.texts(), self.held))
 
     def test_a_refused_one_is_answered_with_er_6_and_the_reason_and_reaches_nobody(self) -> None:
         for decision, why in ((NO, "Not now."), (Decision(False), "You may not send this message.")):
@@ -173,7 +179,7 @@ class SendTests(ApprovalsTestCase):
     def test_what_is_known_at_once_goes_the_same_way_as_without_asking(self) -> None:
         self.authorizer.known["send"] = YES
         number = self.send()
-        self.assertEqual(0, self.daemon.context.approvals.held)
+        self.assertEqual(0, self.held)
         self.turn()
         self.assertEqual("Send Emit is success.", self.ann.answer(number)["RESPONSE"])
         self.authorizer.known["send"] = NO
@@ -202,7 +208,7 @@ class SendTests(ApprovalsTestCase):
         self.assertEqual(["hi"], self.texts())
 
     def test_the_api_and_other_servers_are_not_asked_about(self) -> None:
-        answer = self.daemon.context.operations.send(Identity("system"), Draft(recipient="ben", msg=Raw(b'"hi"')))
+        answer = self.daemon.context.operations.send(Identity("system", None), Draft(recipient="ben", msg=Raw(b'"hi"')))
         self.turn()
         self.successResultOf(answer)
         self.assertEqual((["hi"], []), (self.texts(), self.authorizer.asked))
@@ -385,7 +391,7 @@ class JoinTests(ApprovalsTestCase):
         self.assertEqual([], self.successResultOf(self.store.members("#r")))
 
     def test_a_room_that_the_token_does_not_allow_is_not_asked_about(self) -> None:
-        client = self.daemon.joined("eve", rooms=["a"])
+        client = self.daemon.joined("eve", rooms=("a",))
         self.assertEqual(6, client.ask("Join", {"room": "r"})["ER"])
         self.assertEqual([], self.authorizer.asked)
 
@@ -456,7 +462,7 @@ class MeanwhileTests(ApprovalsTestCase):
         self.daemon.clock.advance(1)
         self.assertEqual(0, self.successResultOf(erased))
         self.decide(YES)
-        self.assertEqual(([], 0), (self.texts(), self.daemon.context.approvals.held))
+        self.assertEqual(([], 0), (self.texts(), self.held))
 
     def test_at_the_end_of_the_daemon_what_waits_is_refused_to_be_sent_again(self) -> None:
         numbers = [self.send("a"), self.send("b")]
@@ -514,7 +520,7 @@ class BoundTests(ApprovalsTestCase):
         eve = self.daemon.joined("eve")
         self.assertEqual(8, eve.answer(self.send("z", sender=eve))["ER"])
         self.decide(NO, YES, YES)
-        self.assertEqual((0, 0), (budget.held, self.daemon.context.approvals.held))
+        self.assertEqual((0, 0), (budget.held, self.held))
         self.send("x" * (most - 2))
         self.daemon.chat.close()
         self.assertEqual(0, budget.held)

@@ -93,7 +93,8 @@ class AskingTests(unittest.TestCase):
 
     async def started(self, url: str, **settings: object) -> Daemon:
         store = f"sqlite:{self.directory}/kschat.db"
-        return await Daemon.start(self, ask_url=url, hooks_secret_file=self.secret, store=store, **settings)
+        given: dict[str, Any] = {"ask_url": url, "hooks_secret_file": self.secret, "store": store, **settings}
+        return await Daemon.start(self, **given)
 
     async def connected(self, daemon: Daemon, client: NodeClient, user: str, **data: object) -> NodeSocket:
         proof = token(user, data={"id": user, **data})
@@ -189,7 +190,7 @@ class AskingTests(unittest.TestCase):
         # Stopped while nobody has decided: refused, to be sent again.
         refused = ann.emit("Send", sending(ann_id, ben_id, "late"))
         await receiver.next()
-        ended = daemon.stop()
+        ended = defer.Deferred.fromCoroutine(daemon.stop())
         ((answer,), status) = await refused, await ended
         self.assertEqual((7, 0), (answer["ER"], status))
         self.assertEqual([], daemon.faults)

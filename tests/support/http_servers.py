@@ -75,8 +75,8 @@ class Endless:
     def __call__(self, server: Server) -> None:
         server.write(self._first)
         transport: Any = server.transport
-        transport.registerProducer(self, False)
         self._transport = transport
+        transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
         self._transport.write(self._again)
