@@ -105,7 +105,7 @@ def retry_after(headers: Headers, now: float) -> float | None:
             # More digits than that are more than the bound, whatever they say.
             return min(float(int(text[:10])), MAX_RETRY_AFTER)
         try:
-            seconds = stringToDatetime(text) - now
+            seconds: float = stringToDatetime(text) - now
         except (ValueError, KeyError, IndexError, OverflowError):
             continue
         return min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -57,7 +57,7 @@ class PushService:
         self._port: IListeningPort = reactor.listenSSL(
             0, self._site, PrivateCertificate.loadPEM(pem).options(), interface=HOST
         )
-        self.port: int = self._port.getHost().port  # type: ignore[attr-defined]
+        self.port: int = self._port.getHost().port
         test.addCleanup(self.stop)
 
     async def stop(self) -> None:
