@@ -161,7 +161,7 @@ class EndpointTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor: Any = MemoryReactorClock()
         self.names: dict[str, Sequence[str]] = {}
-        self.resolver = Resolver(self.names)
+        self.resolver: Any = Resolver(self.names)
         self.reactor.nameResolver = self.resolver
 
     def connect(self, host: str = "push.example.org") -> Deferred[Any]:
