@@ -159,10 +159,10 @@ class Resolver:
 
 class EndpointTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor = MemoryReactorClock()
         self.names: dict[str, Sequence[str]] = {}
-        self.resolver: Any = Resolver(self.names)
-        self.reactor.nameResolver = self.resolver
+        self.resolver = Resolver(self.names)
+        self.reactor.nameResolver = self.resolver  # type: ignore[assignment]
 
     def connect(self, host: str = "push.example.org") -> Deferred[Any]:
         endpoint = PublicEndpoint(self.reactor, host, 443, allowed=is_public)
