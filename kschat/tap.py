@@ -290,6 +290,7 @@ def make_service(
         session_ids=_make_session_ids(config),
         wall=wall,
         busy=lambda: chat.context.delivery.busy,
+        is_full=lambda: chat.context.delivery.is_full,
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])

@@ -65,6 +65,14 @@ class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
         return len(self.body) + sum(map(len, self.attachments))
 
 
+class EmitToMany(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
+    """The same for the sockets of many users: told once to all daemons, and not once for each user."""
+
+    users: tuple[str, ...]
+    body: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
 class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
     """Every socket is ended, for a reason that Goodbye names."""
 
@@ -251,6 +259,7 @@ ClusterCommand: TypeAlias = (
     | Receipt
     | Carbon
     | Emit
+    | EmitToMany
     | Disconnect
     | Erased
     | Replaced

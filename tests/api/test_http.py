@@ -16,7 +16,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from kschat.api.http import MAX_REQUESTS, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, METHODS, Api
+from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, MAX_TURN_SECONDS, METHODS, Api
 from kschat.backends.memory import MemoryStore
 from kschat.chat import copies
 from kschat.chat.inquiries import INQUIRY_WAIT
@@ -316,6 +316,24 @@ class Doing(ApiTestCase):
         turn(self.daemon.clock)
         status, answer = self.answered(request)
         self.assertEqual((status, len(answer["results"])), (200, len(parts)))
+
+    def test_a_batch_pauses_after_an_operation_that_took_long(self) -> None:
+        clock = self.daemon.clock
+        seconds = clock.seconds
+
+        def later() -> float:
+            clock.rightNow += MAX_TURN_SECONDS / 1.5
+            return seconds()
+
+        self.patch(clock, "seconds", later)
+        parts = [{"operation": "presence", "body": {"users": ["ann"]}} for _ in range(4)]
+        request = self.ask("batch", {"requests": parts})
+        turns = 0
+        while not request.finished:
+            turn(clock)
+            turns += 1
+            self.assertLess(turns, 20)
+        self.assertGreater(turns, 0)
 
     def test_a_large_event_is_refused_while_too_much_waits_to_be_written(self) -> None:
         for _ in range(3):
