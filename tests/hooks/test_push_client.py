@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
 
@@ -173,7 +174,7 @@ class EndpointTests(SynchronousTestCase):
 
     def refuse(self) -> None:
         *_, factory, _, _ = self.reactor.tcpClients[-1]
-        factory.clientConnectionFailed(None, ConnectError(string="refused"))
+        factory.clientConnectionFailed(None, Failure(ConnectError(string="refused")))  # type: ignore[arg-type]
 
     def test_the_address_that_was_looked_at_is_the_one_that_is_connected_to(self) -> None:
         self.names["push.example.org"] = ["8.8.8.8"]
