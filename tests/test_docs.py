@@ -63,6 +63,7 @@ from kschat.chat import (
     tokens,
     write_behind,
 )
+from kschat.chat import outbox as hooks_outbox
 from kschat.chat.keys import MAX_KEYS
 from kschat.chat.message import MAX_ID
 from kschat.cli.definitions import DEFINITIONS
@@ -83,7 +84,8 @@ from kschat.front import (
     websocket,
 )
 from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
-from kschat.hooks import asking, breaker, push_client, vapid, webpush
+from kschat.hooks import asking, breaker, deriver, dispatcher, push_client, vapid, webhook, webpush
+from kschat.hooks import events as hook_events
 from kschat.hooks import push as hooks_push
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
@@ -463,6 +465,24 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(notifier.FEW_USERS),
     ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
+    "batches in the log for hooks, in Redis; joins, and users who came or went, that wait to be looked at": (
+        many(hooks_outbox.MAX_LOG),
+        many(hooks_outbox.MAX_JOINS),
+    ),
+    "events that wait for a receiver; the time for which one is tried again": (many(CONFIG.hooks_max_events),),
+    "events that are posted at once; the wait for an answer; bytes of it; the longest `Retry-After`": (
+        many(webhook.MAX_IN_FLIGHT),
+        seconds(webhook.TIMEOUT),
+        size(webhook.MAX_ANSWER),
+    ),
+    "messages of a user that one event counts; senders, or rooms, that it names": (
+        many(deriver.MAX_COUNTED),
+        many(hook_events.MAX_NAMED),
+    ),
+    "events of one commit for hooks; events whose outcome the store does not know yet": (
+        many(deriver.MAX_EVENTS),
+        many(dispatcher.MAX_UNSETTLED),
+    ),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
     "shutdown of the daemon": (

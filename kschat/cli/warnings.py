@@ -54,6 +54,11 @@ def _unprotected(config: Config) -> Iterator[str]:
             "ask_url: whoever is between this machine and your back end can read what users write, and allow what it "
             "forbids: use https, or a network that is yours alone"
         )
+    if config.hooks_url and not is_protected(config.hooks_url):
+        yield (
+            "hooks_url: whoever is between this machine and your back end can read who writes to whom: use https, or a "
+            "network that is yours alone"
+        )
 
 
 def _given_in_the_open(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:

@@ -7,4 +7,14 @@
 - ``push_client``  sends one push to a push service; ``push_hosts`` says where it may go
 - ``webpush``  encrypts a push; ``vapid`` signs its request
 - ``breaker``  stops asking a server that does not answer, for a while
+
+Events are made from the store, so that no crash loses one:
+
+- ``engine``     one daemon of a cluster at a time makes the events, and passes them to their consumers
+- ``deriver``    looks at what the store has logged, and makes events of it
+- ``events``     the events: their types, ids and data
+- ``dispatcher`` passes the queued events of one consumer to it, and tries again what failed
+- ``consumer``   what a consumer is
+- ``marks``      tells the store whose sockets came or went on this daemon
+- ``webhook``    the consumer that sends events to a URL
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -114,15 +114,11 @@ class PushConsumer:
         self._repeated.emit(self.log, text, kind=kind, level=LogLevel.warn, host=result.host, why=result.why)
 
     def _text(self, event: UndeliveredData) -> bytes:
-        conversations = (*event.senders, *event.rooms)
-        peer = conversations[0] if len(conversations) == 1 else ""
+        # Those that are not counted may be in another one.
+        peer = event.conversations[0] if len(event.conversations) == 1 and not event.more else ""
         url = self._url.replace("{user}", quote(event.user, "")).replace("{peer}", quote(peer, ""))
         push = _Push(event.user, event.count, event.more, peer, url)
         text = msgspec.json.encode(push)
         if len(text) > MAX_TEXT:  # ids of many bytes, each of which is three in a URL
             text = msgspec.json.encode(msgspec.structs.replace(push, url=""))
         return text
-
-    def close(self) -> Deferred[Any]:
-        """Cancel what is being sent, and end the connections that are kept."""
-        return self._client.stop()

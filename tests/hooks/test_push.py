@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from kschat.chat.outbox import MAX_NOTE, Event
-from kschat.hooks.consumer import Consumer, Delivered, Delivery, Later
-from kschat.hooks.events import UNDELIVERED, UndeliveredData
 from msgspec import Raw
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
@@ -16,8 +13,11 @@ from twisted.trial.unittest import TestCase
 
 from kschat.backends.memory import MemoryStore
 from kschat.chat.interfaces import StoreUnavailable
+from kschat.chat.outbox import MAX_NOTE, Event
 from kschat.chat.push import MAX_SUBSCRIPTIONS, PushSubscription
 from kschat.counters import Counters
+from kschat.hooks.consumer import Consumer, Delivered, Delivery, Later
+from kschat.hooks.events import UNDELIVERED, UndeliveredData
 from kschat.hooks.push import PushConsumer
 from kschat.hooks.push_client import PushClient, PushSettings
 from kschat.hooks.vapid import Vapid, VapidKey, new_key
@@ -32,12 +32,11 @@ def delivery(
     count: int = 3,
     *,
     more: bool = False,
-    senders: tuple[str, ...] = ("ben",),
-    rooms: tuple[str, ...] = (),
+    conversations: tuple[str, ...] = ("ben",),
     note: bytes = b"",
 ) -> Delivery:
     """Messages wait for Ann."""
-    data = UndeliveredData("ann", count, more, 1, "7" * 24, senders, rooms)
+    data = UndeliveredData("ann", count, more, 1, "7" * 24, ("ben",), (), conversations)
     return Delivery(Event("msg_1", UNDELIVERED, "ann", 1, Raw(msgspec.json.encode(data))), note=note)
 
 
@@ -67,7 +66,7 @@ class ConsumerTests(TestCase):
         vapid = Vapid(VapidKey(new_key()), "mailto:ops@example.org", lambda: NOW)
         client = PushClient(settings, vapid=vapid, reactor=real_reactor(), wall=lambda: NOW)
         consumer = PushConsumer(client, self.store, counters=self.counters, repeated=RepeatedLog(Clock()), **more)
-        self.addCleanup(consumer.close)
+        self.addCleanup(client.stop)
         return consumer
 
     async def browser(self, path: str) -> Subscriber:
@@ -96,9 +95,10 @@ class ConsumerTests(TestCase):
         browser = await self.browser("one")
         for given, expected in (
             (delivery(1), {"count": 1, "peer": "ben"}),
-            (delivery(1000, more=True, senders=(), rooms=("#team",)), {"count": 1000, "more": True, "peer": "#team"}),
-            (delivery(senders=("ben", "cem")), {"count": 3}),
-            (delivery(rooms=("#team",)), {"count": 3}),
+            (delivery(2, conversations=("#team",)), {"count": 2, "peer": "#team"}),
+            (delivery(100, more=True), {"count": 100, "more": True}),
+            (delivery(conversations=("ben", "cem")), {"count": 3}),
+            (delivery(conversations=("ben", "#team")), {"count": 3}),
         ):
             await self.consumer.deliver(given)
             self.assertEqual(browser.read(self.service.requests[-1].body), {"user": "ann", **expected})
@@ -106,16 +106,16 @@ class ConsumerTests(TestCase):
     async def test_a_click_leads_where_the_setting_says(self) -> None:
         consumer = self.made(url="https://app.example.org/{user}?with={peer}#x")
         browser = await self.browser("one")
-        await consumer.deliver(delivery(senders=(), rooms=("#a/b&c",)))
-        await consumer.deliver(delivery(senders=("ben", "cem")))
+        await consumer.deliver(delivery(conversations=("#a/b&c",)))
+        await consumer.deliver(delivery(conversations=("ben", "cem")))
         found = [browser.read(one.body)["url"] for one in self.service.requests]
         self.assertEqual(found, [f"https://app.example.org/ann?with={peer}#x" for peer in ("%23a%2Fb%26c", "")])
 
     async def test_the_longest_ids_fit(self) -> None:
         consumer = self.made(url="https://app.example.org/{user}?with={peer}")
         browser = await self.browser("one")
-        await consumer.deliver(delivery(senders=("\U0001f600" * 128,)))
-        await consumer.deliver(delivery(senders=("\x01" * 128,)))
+        await consumer.deliver(delivery(conversations=("\U0001f600" * 128,)))
+        await consumer.deliver(delivery(conversations=("\x01" * 128,)))
         self.assertEqual([len(browser.read(one.body)["peer"]) for one in self.service.requests], [128, 128])
 
     async def test_a_browser_that_is_gone_is_forgotten(self) -> None:
