@@ -175,6 +175,6 @@ function bytesOf(text) {
 
 /** @param {ArrayBuffer|null} buffer @param {Uint8Array} bytes */
 function isSame(buffer, bytes) {
-  const other = new Uint8Array(buffer ?? 0);
+  const other = new Uint8Array(buffer ?? new ArrayBuffer(0));
   return other.length === bytes.length && other.every((one, at) => one === bytes[at]);
 }
