@@ -225,7 +225,8 @@ def _within_descriptors(config: Config) -> tuple[Config, str]:
     """The config with no more connections than this process can have descriptors, and a sentence if that is fewer."""
     limit = raise_limit()
     forwards = config.max_forwards if config.peer_listen else 0
-    room = connections_within(limit, wanted=config.max_connections, forwards=forwards)
+    questions = config.ask_concurrent if config.ask_url else 0
+    room = connections_within(limit, wanted=config.max_connections, forwards=forwards, questions=questions)
     if room == config.max_connections:
         return config, ""
     if room < LEAST:
