@@ -38,6 +38,7 @@ KEEP: Final = 4
 
 #: The longest wait that a server can ask for, in seconds.
 MAX_RETRY_AFTER: Final = 86400.0
+
 #: Characters of why there is no answer.
 MAX_REASON: Final = 200
 

@@ -378,7 +378,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
-        hooks=list(filter(None, (hooks, push, asker))),
+        hooks=list(filter(None, (hooks, asker))),
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),

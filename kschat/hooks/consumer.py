@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -70,3 +70,6 @@ class Consumer(Protocol):
 
     def deliver(self, delivery: Delivery) -> Deferred[Outcome]:
         """Take an event. It bounds the time itself. If it fails, that is logged, and the event is tried again."""
+
+    def stop(self) -> Deferred[Any]:
+        """End what is left of it: the daemon ends, and gives it nothing more."""

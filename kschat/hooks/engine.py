@@ -176,6 +176,7 @@ class Hooks:
         await gatherResults([*drained, self.marks.flush()])
         if late.active():
             late.cancel()
+        await gatherResults([consumer.stop() for consumer in self._consumers])
         if self.is_leading:
             self.is_leading = False
             try:

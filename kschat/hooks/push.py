@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -122,3 +122,7 @@ class PushConsumer:
         if len(text) > MAX_TEXT:  # ids of many bytes, each of which is three in a URL
             text = msgspec.json.encode(msgspec.structs.replace(push, url=""))
         return text
+
+    def stop(self) -> Deferred[Any]:
+        """Cancel what is being sent, and close all connections."""
+        return self._client.stop()

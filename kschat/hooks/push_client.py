@@ -87,7 +87,7 @@ class PushSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PushClient:
-    """Sends pushes. It is a ``chat.push.PushService``, and a backend of the daemon.
+    """Sends pushes. It is a ``chat.push.PushService``.
 
     Args:
         settings: where they may go.
@@ -155,9 +155,6 @@ class PushClient:
         except HttpFault as fault:
             return PushResult(Sent.LATER, host, str(fault))
         return _result(answer.status, host, retry_after(answer.headers, self._wall()))
-
-    def start(self) -> None:
-        """Connections are made when there is something to send."""
 
     def stop(self) -> Deferred[Any]:
         """Cancel what is being sent, and close all connections."""

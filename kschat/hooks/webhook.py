@@ -95,7 +95,7 @@ class Webhook:
         sent = self._poster.post(delivery.event.id, body_of(delivery.event))
         return sent.addCallbacks(self._answered, self._failed)
 
-    def close(self) -> Deferred[Any]:
+    def stop(self) -> Deferred[Any]:
         """End the connections that are kept."""
         return self._poster.stop()
 

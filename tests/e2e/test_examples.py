@@ -145,7 +145,7 @@ class ExamplesTests(unittest.TestCase):
         ):
             webhook, _ = made_webhook(url, secret, wall=wall)
             self.assertEqual(outcome, await webhook.deliver(Delivery(event)))
-            await webhook.close()
+            await webhook.stop()
         await program.says('2023-11-14T22:13:20.000Z user.connected {"user": "ben"}')
         self.assertEqual(1, program.said.count("user.connected"))
 

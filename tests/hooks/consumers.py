@@ -27,6 +27,7 @@ class Receiver:
         got: the deliveries, in order.
         outcome: what it answers; None: it waits for ``answer``.
         pending: what waits.
+        stopped: whether the daemon has ended.
     """
 
     name = "webhook"
@@ -37,6 +38,7 @@ class Receiver:
         self.got: list[Delivery] = []
         self.outcome: Outcome | None = Delivered()
         self.pending: list[Deferred[Outcome]] = []
+        self.stopped = False
 
     def deliver(self, delivery: Delivery) -> Deferred[Outcome]:
         self.got.append(delivery)
@@ -45,6 +47,10 @@ class Receiver:
         answer: Deferred[Outcome] = Deferred()
         self.pending.append(answer)
         return answer
+
+    def stop(self) -> Deferred[None]:
+        self.stopped = True
+        return succeed(None)
 
     def answer(self, outcome: Outcome) -> None:
         """Answer what waits longest."""

@@ -398,6 +398,7 @@ class TestOneDaemonAtATime(EngineTestCase):
         self.assertEqual((len(first.receiver.got), len(second.receiver.got)), (1, 0))
         self.assertEqual((first.hooks.is_leading, second.hooks.is_leading), (True, False))
         self.stop(first)
+        self.assertEqual((first.receiver.stopped, second.receiver.stopped), (True, False))
         self.send("ben")
         self.clock.pump([0.25] * 20)
         self.assertEqual((len(first.receiver.got), len(second.receiver.got)), (1, 1))

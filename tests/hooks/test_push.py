@@ -66,7 +66,7 @@ class ConsumerTests(TestCase):
         vapid = Vapid(VapidKey(new_key()), "mailto:ops@example.org", lambda: NOW)
         client = PushClient(settings, vapid=vapid, reactor=real_reactor(), wall=lambda: NOW)
         consumer = PushConsumer(client, self.store, counters=self.counters, repeated=RepeatedLog(Clock()), **more)
-        self.addCleanup(client.stop)
+        self.addCleanup(consumer.stop)
         return consumer
 
     async def browser(self, path: str) -> Subscriber:

@@ -73,7 +73,7 @@ class WebhookTestCase(TestCase):
     def made(self, port: int, scheme: str = "http", timeout: float = TIMEOUT, ca: str = "") -> Webhook:
         url = f"{scheme}://127.0.0.1:{port}/hooks?key=1"
         made, self.signer = made_webhook(url, SECRET, wall=lambda: self.wall(), timeout=timeout, ca=ca)
-        self.addCleanup(made.close)
+        self.addCleanup(made.stop)
         return made
 
     def delivered(self, made: Webhook, event: Event = EVENT) -> Deferred[Outcome]:
