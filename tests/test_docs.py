@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, http_client, rates, repeated_log
+from kschat import daemon, http_client, launch, processes, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -491,6 +491,13 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),
+    "processes of `kschat run`; the wait until one that has ended is started again; one that gives no sign of life; "
+    "one that was restarted by SIGUSR2": (
+        many(launch.MAX_PROCESSES),
+        f"{seconds(processes.FIRST_DELAY)}, up to {seconds(processes.MAX_DELAY)}",
+        seconds(processes.WATCHDOG),
+        seconds(processes.START_PATIENCE),
+    ),
     "shutdown of the daemon": (
         f"{seconds(daemon.DRAIN_TIMEOUT)} for what was accepted",
         f"{seconds(service.CLOSE_TIMEOUT)} for connections",

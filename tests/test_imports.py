@@ -126,6 +126,8 @@ ALLOWED = {
         "kschat.front",
         "kschat.hooks",
         "kschat.http_client",
+        "kschat.launch",
+        "kschat.processes",
         "kschat.settings",
         "kschat.__version__",
     },
