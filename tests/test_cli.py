@@ -2,13 +2,9 @@
 
 import contextlib
 import io
-<<<<<<< HEAD
 import json
 import os
 import stat
-=======
-import os
->>>>>>> main
 import sys
 import tomllib
 from pathlib import Path
@@ -29,11 +25,8 @@ from kschat.cli import command as cli
 from kschat.cli.api_client import Api
 from kschat.cli.api_commands import Tools
 from kschat.cli.connect import Finding
-<<<<<<< HEAD
 from kschat.hooks.vapid import VapidKey
-=======
 from kschat.launch import Launch
->>>>>>> main
 from kschat.settings import Config, settings_table
 
 SECRET = "a secret of the tests, long enough for HS256"
