@@ -398,6 +398,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_LISTED),
         seconds(inquiries.INQUIRY_WAIT),
     ),
+    "a notice; the time in which the audit log has one line for `counts`, for each key; the age of an answer that "
+    "`counts` may share": (
+        f"{many(api_types.MAX_NOTICE)} characters",
+        seconds(api_http.POLLED_EVERY),
+        seconds(api_types.MAX_AGE),
+    ),
     "one step of erasing a user: in SQLite; messages that are looked through for it; keys of Redis that are looked "
     "through at once": (
         f"{many(sqlite_erasure.STEP_ROWS)} rows",

@@ -54,7 +54,18 @@ COMMANDS: Sequence[ClusterCommand] = (
     StatusTold(
         "q",
         DaemonStatus(
-            "h:1", "0", 1.5, 1, 2, 3, {"sent": 2**40}, {}, {"store": True}, {"store": Buckets((0.5,), (0, 1))}
+            "h:1",
+            "0",
+            1.5,
+            1,
+            2,
+            3,
+            {"sent": 2**40},
+            {},
+            {"store": True},
+            {"store": Buckets((0.5,), (0, 1))},
+            {"messages_waiting": 1},
+            {"limited": {"user_sends": 2}},
         ),
     ),
     OnlineRequest("q", "é", 1000),
