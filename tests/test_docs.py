@@ -275,9 +275,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         rate(CONFIG.rate_user_copies),
         seconds(limiter.COPIES_BURST),
     ),
-    "rooms whose sizes are remembered; of others, as many copies are counted beforehand": (
+    "rooms whose sizes are remembered; of others, as many copies are counted beforehand, and for further messages "
+    "before the first is stored": (
         many(limiter.MAX_ROOMS),
         many(limiter.UNKNOWN_ROOM),
+        many(limiter.ASSUMED_ROOM),
     ),
     "messages, and changes of presence, written to sockets in one turn of the reactor": (
         many(copies.MAX_WRITES),
