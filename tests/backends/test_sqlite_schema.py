@@ -148,6 +148,8 @@ class TestVersions(StoreTestCase):
                 *[f"ALTER TABLE users DROP COLUMN {name}" for name in ("rooms", "given")],
                 "DROP TABLE revocations",
                 "DROP TABLE blocks",
+                "DROP TABLE subscriptions",
+                *[f"DROP TABLE hook_{name}" for name in ("progress", "joins", "connected", "waiting", "events")],
                 "UPDATE messages SET own = 0 WHERE own < 0",
                 "UPDATE thread SET own = 0 WHERE own < 0",
                 *[f"ALTER TABLE progress DROP COLUMN {name}" for name in ("base", "copied", "opener", "erased")],
