@@ -171,8 +171,8 @@ def _check_backends(config: Config, backends: Backends, fault: Callable[[str, st
     if config.amqp and not kind.shared:
         raise fault(
             "amqp",
-            "cannot be used with a store that other daemons cannot read: give the store redis (and redis), or none "
-            "(relay mode, as the tutorial's server: at most once), or leave amqp out",
+            "cannot be used with a store that other daemons cannot read: give the store redis (and redis) or "
+            "postgresql://…, or none (relay mode, as the tutorial's server: at most once), or leave amqp out",
         )
     if config.amqp:
         _check_amqp(config.amqp, fault)

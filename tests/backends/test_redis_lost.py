@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.internet.task import deferLater
 
+from kschat.backends.generations import GENERATION
 from kschat.backends.redis import RedisStore
-from kschat.backends.redis.store.codec import GENERATION
 from kschat.backends.redis.store.restored import restored
 from kschat.chat.interfaces import InboxPage, InboxState, Progress, StoreUnavailable
 from tests.backends.redis_stores import Listener, StoreTestCase
