@@ -1,4 +1,4 @@
-"""What a test needs beside Python: node with the npm clients, Chromium, RabbitMQ, Redis, PostgreSQL, proxies, libfaketime.
+"""What a test needs beside Python: node with npm clients, Chromium, RabbitMQ, Redis, PostgreSQL, proxies, libfaketime.
 
 Missing things skip the test and are named in the skip. With KSCHAT_TESTS_REQUIRE=1 in the environment, as in CI, they
 fail it: a run that tested nothing must not look like one that passed. What a machine does not allow skips it always.

@@ -58,7 +58,7 @@ class PostgreSQL:
     @property
     def url(self) -> str:
         """How a daemon connects to it."""
-        return f"postgresql://kschat:geheim@127.0.0.1:{self.port}/kschat"
+        return f"postgresql://kschat:secret@127.0.0.1:{self.port}/kschat"
 
     async def start(self) -> None:
         """Start it with the same data as before; it serves when this returns."""
@@ -96,7 +96,7 @@ class PostgreSQL:
             )
         if self._primary is None:
             # In single-user mode, before it serves: whoever connects finds the database.
-            statements = b"CREATE USER kschat PASSWORD 'geheim';\nCREATE DATABASE kschat OWNER kschat;\n"
+            statements = b"CREATE USER kschat PASSWORD 'secret';\nCREATE DATABASE kschat OWNER kschat;\n"
             self._run(["postgres", "--single", "-D", self.data, "postgres"], statements)
 
     def _run(self, command: Sequence[str | Path], given: bytes = b"") -> None:
@@ -170,10 +170,20 @@ class PostgreSQL:
         """Ask it something as the superuser, and wait for the answer. Raises psycopg.Error."""
         import psycopg
 
-        conninfo = f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
-        with psycopg.connect(conninfo, autocommit=True) as connection:
+        with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description is not None else []
+
+    def _conninfo(self, database: str = "kschat") -> str:
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
+
+    def dump(self) -> None:
+        """Save all of the database kschat."""
+        self._run(["pg_dump", "-Fc", "-f", self.directory / "dump", self._conninfo()])
+
+    def restore(self) -> None:
+        """Put back what was saved."""
+        self._run(["pg_restore", "-d", self._conninfo(), self.directory / "dump"])
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""
