@@ -817,7 +817,7 @@ class TestBackends(ConfigTestCase):
     def test_rabbitmq_goes_with_no_store_that_other_daemons_cannot_read(self):
         for store in ({}, {"store": "memory"}, {"store": "sqlite:x.db"}, {"demo": "true"}):
             sentence = self.refusal({"amqp": "amqp://localhost/", **store}, {} if "demo" in store else KEY)
-            self.assertIn("give the store redis (and redis), or none (relay mode", sentence)
+            self.assertIn("give the store redis (and redis) or postgresql://…, or none (relay mode", sentence)
 
     def test_the_redis_store_needs_redis_and_rabbitmq(self):
         self.assertIn("give redis too", self.refusal({"store": "redis"}, KEY))

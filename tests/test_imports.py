@@ -50,6 +50,7 @@ ALLOWED = {
         "OpenSSL",
         "pika",
         "treq",
+        "psycopg",
         "txredisapi",
         "hiredis",
         "kschat.chat",
@@ -120,7 +121,7 @@ KNOWN_CIRCLES: set[frozenset[str]] = set()
 KNOWN_PRIVATES: set[str] = set()
 
 #: Libraries whose privates compat modules alone may touch.
-LIBRARIES = ("twisted", "autobahn", "pika", "txredisapi", "OpenSSL")
+LIBRARIES = ("twisted", "autobahn", "pika", "psycopg", "txredisapi", "OpenSSL")
 
 #: Names of a namedtuple that are public in spite of their underscore.
 PUBLIC = {"_asdict", "_fields", "_make", "_replace"}

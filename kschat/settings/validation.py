@@ -174,6 +174,12 @@ def _check_backends(config: Config, backends: Backends, fault: Callable[[str, st
             "cannot be used with a store that other daemons cannot read: give the store redis (and redis) or "
             "postgresql://…, or none (relay mode, as the tutorial's server: at most once), or leave amqp out",
         )
+    if config.amqp and kind.keeps and not (config.redis or config.redis_pub):
+        raise fault(
+            "amqp",
+            "needs Redis as the bus, by which daemons tell each other of edits and presence: give redis too, such as "
+            "redis://localhost:6379/0",
+        )
     if config.amqp:
         _check_amqp(config.amqp, fault)
     # Less than half of a routing key's 255 bytes; see ``backends.amqp.keys`` for ids that do not fit into the rest.
