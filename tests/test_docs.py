@@ -373,7 +373,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         seconds(PATIENCE),
         seconds(postgresql_address.CONNECT_SECONDS),
     ),
-    "one step of retention, or of erasing a user, in PostgreSQL": (
+    "one step of retention, or of erasing a user, in PostgreSQL; the rest after one of retention": (
         f"{many(postgresql_erasure.STEP_MESSAGES)} messages",
         f"{many(postgresql_erasure.STEP_ROWS)} rows",
         f"{store_rounds.REST:g} times",

@@ -5,7 +5,6 @@ A statement is done once PostgreSQL has said that its transaction is committed, 
 
 from __future__ import annotations
 
-import select
 from collections import deque
 from itertools import count
 from typing import Any, Final
@@ -15,7 +14,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from kschat.backends.postgresql.faults import said
-from kschat.backends.postgresql.session import Session
+from kschat.backends.postgresql.session import Session, wait
 from kschat.backends.postgresql.wire import Call
 
 #: Rows of an answer.
@@ -95,11 +94,10 @@ class Pipeline:
                     raise psycopg.OperationalError("the connection was closed")
                 if result is not None:
                     self._take(result)
-            readers, writers = [pgconn.socket, self._wake], [pgconn.socket] if unsent else []
-            readable, _, _ = select.select(readers, writers, [])
-            if pgconn.socket in readable:
+            ready = wait((pgconn.socket, self._wake), (pgconn.socket,) if unsent else ())
+            if pgconn.socket in ready:
                 pgconn.consume_input()
-            elif self._wake in readable:
+            elif self._wake in ready:
                 return None
 
     def leave(self) -> None:

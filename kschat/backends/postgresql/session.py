@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -27,7 +28,9 @@ _SET: Final = (
     f"SET search_path TO {SCHEMA}; SET jit TO off; SET enable_seqscan TO off; SET enable_mergejoin TO off; "
     "SET plan_cache_mode TO force_generic_plan; SET client_min_messages TO warning; SET timezone TO 'UTC'; "
     "SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO {patience}; "
-    "SET idle_in_transaction_session_timeout TO {patience}"
+    "SET idle_in_transaction_session_timeout TO {patience}; "
+    # Else the locks of a daemon whose machine has gone are held for hours.
+    "SET tcp_keepalives_idle TO 5; SET tcp_keepalives_interval TO 2; SET tcp_keepalives_count TO 3"
 )
 
 
@@ -50,6 +53,14 @@ class Hello(msgspec.Struct, frozen=True):
     clock: float
     version: str
     warnings: tuple[str, ...] = ()
+
+
+def wait(readers: Sequence[int], writers: Sequence[int] = ()) -> set[int]:
+    """Wait until some of these descriptors can be read from, or written to; those that can, or have ended."""
+    poll = select.poll()
+    for fd in readers:
+        poll.register(fd, select.POLLIN | (select.POLLOUT if fd in writers else 0))
+    return {fd for fd, _ in poll.poll()}
 
 
 class Session:

@@ -5,7 +5,6 @@ Batches that wait are appended by one statement, and so share its commit. While 
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 from collections import deque
@@ -32,7 +31,7 @@ from kschat.backends.postgresql.jobs import (
     WorkJob,
 )
 from kschat.backends.postgresql.pipeline import Pipeline, Refused
-from kschat.backends.postgresql.session import Session
+from kschat.backends.postgresql.session import Session, wait
 from kschat.backends.postgresql.wire import Call
 from kschat.chat.interfaces import LimitReached, StoreUnavailable
 from kschat.chat.message import Message
@@ -379,8 +378,8 @@ class Writer:
         readers = [self._awake.fileno()]
         if self._link is not None:
             readers.append(self._link.session.fd)
-        readable, _, _ = select.select(readers, [], [])
-        if self._link is not None and self._link.session.fd in readable:
+        ready = wait(readers)
+        if self._link is not None and self._link.session.fd in ready:
             pgconn = self._link.session.connection.pgconn
             pgconn.consume_input()
             if self._link.session.broken:

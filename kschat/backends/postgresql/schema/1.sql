@@ -418,11 +418,11 @@ CREATE FUNCTION begin_change(
 #variable_conflict use_column
 DECLARE
     sender_id bigint;
-    talk bigint;
+    talk_id bigint;
 BEGIN
     PERFORM check_deadline(deadline);
-    SELECT conversation_of(from_name, to_name) INTO talk;
-    PERFORM FROM conversations WHERE id = talk FOR NO KEY UPDATE;
+    SELECT conversation_of(from_name, to_name) INTO talk_id;
+    PERFORM FROM conversations WHERE id = talk_id FOR NO KEY UPDATE;
     -- Also so that a repeat is answered no sooner than the first one is safe.
     SELECT id INTO sender_id FROM users WHERE name = from_name FOR NO KEY UPDATE;
     RETURN QUERY SELECT
@@ -432,11 +432,11 @@ BEGIN
         ),
         EXISTS (
             SELECT FROM messages m JOIN conversations c ON c.id = m.conversation
-            WHERE m.conversation = talk AND m.id = target AND m.suffix = target_suffix AND m.total > c.gone
+            WHERE m.conversation = talk_id AND m.id = target AND m.suffix = target_suffix AND m.total > c.gone
         ),
-        EXISTS (SELECT FROM participants p WHERE p.user_id = sender_id AND p.conversation = talk),
+        EXISTS (SELECT FROM participants p WHERE p.user_id = sender_id AND p.conversation = talk_id),
         EXISTS (SELECT FROM blocks b JOIN users u ON u.id = b.user_id WHERE u.name = to_name AND b.peer = sender_id),
-        talk;
+        talk_id;
 END $$;
 
 -- Puts a changed message in the place of the one before, and the update into inboxes, after `begin_change` in the same
