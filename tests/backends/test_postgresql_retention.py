@@ -6,9 +6,10 @@ import random
 import time
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import gatherResults, succeed
 
 from kschat.backends.generations import GENERATION
+from kschat.backends.postgresql import retention
 from kschat.backends.postgresql.erasure import STEP_MESSAGES
 from kschat.backends.postgresql.store import PostgresqlStore
 from kschat.chat.interfaces import InboxPage, InboxState, IStore, Progress
@@ -22,6 +23,10 @@ from tests.support.postgresql import shared_postgresql
 
 
 class RetentionTestCase(PostgresqlTestCase):
+    def setUp(self) -> None:
+        # Between steps.
+        self.patch(retention, "rest", lambda clock, took, times: succeed(None))
+
     def at(self, age: float, **changes: Any) -> Message:
         """A message that is so many seconds old."""
         return message(mid=mid(int((time.time() - age) * 1000) << 16), **changes)
@@ -208,7 +213,7 @@ class CountTests(RetentionTestCase):
             await store.stop()
 
 
-class PostgresqlUnreadTests(unread.UnreadContract, PostgresqlTestCase):
+class PostgresqlUnreadTests(unread.UnreadContract, RetentionTestCase):
     seeds = range(5)
 
     async def make_bounded_store(self, most: int) -> IStore:

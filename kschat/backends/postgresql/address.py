@@ -56,6 +56,8 @@ def places(url: str) -> list[Place]:
     count = max(len(hosts), len(addresses))
     if len(ports) not in (1, count) or any(len(one) not in (1, count) for one in (hosts, addresses)):
         raise ValueError(f"it has {count} hosts and {len(ports)} ports")
+    if any(port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports):
+        raise ValueError("a port in it is no number from 1 to 65535")
     common = {
         "target_session_attrs": "read-write",
         "connect_timeout": str(CONNECT_SECONDS),

@@ -40,6 +40,26 @@ FIRSTS: Final = (
 Deadline = Callable[[], float]
 
 
+class Numbers:
+    """The numbers of the messages of one daemon, which only rise. Only the writer thread uses it."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def later(self, message: Message) -> Message:
+        """A message, with a number that is greater than all before."""
+        number = number_of(message.mid)
+        if number > self._last:
+            self._last = number
+            return message
+        self._last += 1
+        return renumbered(message, self._last)
+
+    def saw(self, number: int) -> None:
+        """PostgreSQL has given this number: that of another daemon was greater."""
+        self._last = max(self._last, number)
+
+
 class Job:
     """Something to do, and the Deferred that gets its result.
 
@@ -125,10 +145,11 @@ class StatementFlight(Flight):
 class BatchFlight(Flight):
     """Batches in one call of ``append``."""
 
-    def __init__(self, jobs: Sequence[BatchJob], deadline: Deadline) -> None:
+    def __init__(self, jobs: Sequence[BatchJob], deadline: Deadline, numbers: Numbers) -> None:
         super().__init__(jobs)
         self._batches = [job.batch for job in jobs]
         self._messages = [message for batch in self._batches for message in batch]
+        self._numbers = numbers
         self._deadline = deadline
         self._stored: list[Stored | None] = []
         # Of repeats: the place in the batch, and the first message's conversation and number.
@@ -136,7 +157,8 @@ class BatchFlight(Flight):
         self._twins: list[tuple[int, int]] = []
 
     def call(self) -> Call:
-        return append_parameters(self._deadline(), self._messages).call("append")
+        later = self._numbers.later
+        return append_parameters(self._deadline(), [later(one) for one in self._messages]).call("append")
 
     def heard(self, rows: list[Any]) -> Call | None:
         if self._stored:
@@ -148,6 +170,7 @@ class BatchFlight(Flight):
             if outcome == _KEPT:
                 if number != number_of(message.mid):
                     message = renumbered(message, number)
+                    self._numbers.saw(number)
                 if place is not None:
                     stored[n - 1] = Stored(message, ((message.recipient, place),))
                 else:

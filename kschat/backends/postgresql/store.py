@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import msgspec
 import psycopg
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import Logger, LogLevel
@@ -46,7 +47,7 @@ from kschat.chat.interfaces import (
     TooManyRooms,
 )
 from kschat.chat.message import Message
-from kschat.chat.mids import parse_number
+from kschat.chat.mids import number_of, parse_number
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.outage_log import OutageLog
 
@@ -154,7 +155,15 @@ class PostgresqlStore:
 
     def change(self, update: Message) -> Deferred[Stored]:
         """See ``IStore``. What is answered is as durable as a message."""
-        return self._work(lambda session: updates.change(session.connection, update, self._deadline()))
+
+        def change(session: Session) -> Stored:
+            stored = updates.change(session.connection, self._writer.numbers.later(update), self._deadline())
+            if stored.places:
+                self._writer.numbers.saw(number_of(stored.message.mid))
+                return stored
+            return msgspec.structs.replace(stored, message=update)
+
+        return self._work(change)
 
     def save_progress(self, progress: Progress) -> Deferred[None]:
         names, seen = list(progress.cursors), list(progress.seen)

@@ -26,6 +26,7 @@ from kschat.backends.postgresql.jobs import (
     BatchJob,
     Flight,
     Job,
+    Numbers,
     StatementFlight,
     StatementJob,
     WorkJob,
@@ -87,6 +88,8 @@ class Writer:
         self._reactor: IReactorFromThreads = reactor
         self._clock: IReactorTime = reactor
         self._deadline = deadline
+        #: See ``Numbers``; for functions that are called on the thread.
+        self.numbers = Numbers()
         self._queue: SimpleQueue[Callable[[], None] | Job] = SimpleQueue()
         self._awake, self._waker = socket.socketpair()
         self._awake.setblocking(False)
@@ -274,7 +277,7 @@ class Writer:
             return False
         flight: Flight
         if isinstance(one, BatchJob):
-            flight = BatchFlight(self._batches(), self._deadline)
+            flight = BatchFlight(self._batches(), self._deadline, self.numbers)
         else:
             assert isinstance(one, StatementJob)
             self._todo.popleft()
