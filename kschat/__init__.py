@@ -8,6 +8,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 - ``settings`` one frozen ``Config`` from defaults < TOML file < environment < command line
 - ``front``    HTTP and sockets
 - ``api``      what programs ask of a daemon: the HTTP API, the control socket
+- ``hooks``    what a daemon asks and tells other people's servers
 - ``backends`` one module for each thing outside the process
 - ``chat``     the chat itself; knows no socket, no broker, no SQL
 - ``server``   a Socket.IO server for any application: namespaces, rooms, acks; the chat is mounted on one
@@ -15,6 +16,7 @@ Imports point down only (``tests/test_imports.py`` enforces this):
 
 Beside the floors:
 
+- ``process``     what signals do, twistd's options, notices at the start
 - ``reloading``   what SIGHUP reads again
 - ``logs``        the daemon's log
 - ``notify``      tells systemd how the daemon is
@@ -25,7 +27,9 @@ Beside the floors:
 - ``rates``       token buckets
 - ``outage_log``, ``repeated_log``, ``log_text``  lines of the log: of outages, repeated ones, and the text of strangers
 - ``unix_paths``  paths of UNIX sockets
-- ``compat_tcp``  uses of private names of Twisted that several floors need
+- ``http_client``  requests to HTTP servers of others, bounded in time and bytes
+- ``tls``         endpoints reached by TLS: trusted authorities, and the reason why a certificate is rejected
+- ``compat_tcp``, ``compat_openssl``  uses of private names of Twisted that several floors need, and of pyOpenSSL
 """
 
 __version__ = "0.1.0"

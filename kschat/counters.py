@@ -83,6 +83,11 @@ class Counters:
         queued: handshakes that waited, since there were too many at once.
         handed_on: requests and WebSockets that another daemon's session was given.
         key_fetches: fetches of the keys at ``jwks_url``: fetched, failed.
+        ask_questions: questions that were sent to the operator's back end, by what they are about.
+        ask_answers: its answers: allowed, refused, changed.
+        ask_silent: questions without an answer, for which the default held, by reason.
+        ask_cached: those that were answered from the cache.
+        ask_seconds: until a question was answered, or given up.
         waits: writes whose copies were waited for (``redis_wait``): enough, too_few, unanswered.
         batch_seconds: of the pipeline's steps, by name (``store``, ``route``), for each batch.
         batch_messages: how many messages batches have.
@@ -91,6 +96,11 @@ class Counters:
     """
 
     __slots__ = (
+        "ask_answers",
+        "ask_cached",
+        "ask_questions",
+        "ask_seconds",
+        "ask_silent",
         "batch_messages",
         "batch_seconds",
         "batches",
@@ -159,6 +169,11 @@ class Counters:
         self.updates: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.key_fetches: Counter[str] = Counter()
+        self.ask_questions: Counter[str] = Counter()
+        self.ask_answers: Counter[str] = Counter()
+        self.ask_silent: Counter[str] = Counter()
+        self.ask_cached = 0
+        self.ask_seconds = Histogram(SECONDS, SHOWN_SECONDS)
         self.waits: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService, Service
@@ -65,6 +65,7 @@ class Daemon(MultiService):
         router: carries messages between daemons.
         clock: the reactor.
         keys: fetches the keys of tokens; None where they are in a file.
+        hooks: ask and tell other people's servers.
         drain_notice: seconds for which the daemon serves as before after it was told to end.
         drain_time: seconds over which connections are closed after that.
         parts: whether each external part (store, RabbitMQ, Redis) can be used, by name.
@@ -83,6 +84,7 @@ class Daemon(MultiService):
         router: IRouter,
         clock: IReactorTime,
         keys: Backend | None = None,
+        hooks: Sequence[Backend] = (),
         drain_notice: float = 0.0,
         drain_time: float = 0.0,
         parts: Callable[[], Mapping[str, bool]] = dict,
@@ -90,7 +92,7 @@ class Daemon(MultiService):
         super().__init__()
         self._parts = parts
         sessions = front.front.sessions
-        self._drain = Drain(sessions, clock=clock, settled=chat.context.delivery.drained)
+        self._drain = Drain(sessions, clock=clock, settled=chat.settled)
         self.drain_notice = drain_notice
         self.drain_time = drain_time
         self.front = front
@@ -100,8 +102,9 @@ class Daemon(MultiService):
         self._router = BackendService("router", router)
         self._bus = BackendService("bus", chat.context.bus)
         self._keys = None if keys is None else BackendService("keys", keys)
+        self._hooks = [BackendService(f"hook {number}", hook) for number, hook in enumerate(hooks)]
         # Keys first: clients are waiting when the daemon listens.
-        for child in filter(None, (self._keys, self._store, self._router, self._bus, front)):
+        for child in filter(None, (self._keys, self._store, *self._hooks, self._router, self._bus, front)):
             child.setServiceParent(self)
 
     def status(self) -> str:
@@ -148,6 +151,8 @@ class Daemon(MultiService):
         await self._step(chat.context.delivery.drained, DRAIN_TIMEOUT, "messages were still not answered")
         chat.context.hub.deliver_rest()
         await front.close_connections()
+        for hook in self._hooks:
+            await self._step(hook.stopService, CLOSE_TIMEOUT, "a hook had not stopped")
         chat.context.presence.stop()
         chat.context.revoker.stop()
         await self._step(chat.context.hub.write_behind.write, DRAIN_TIMEOUT, "cursors were still not stored")

@@ -21,6 +21,7 @@ from kschat.chat.keys import KeysError
 from kschat.chat.tokens import Verifier
 from kschat.front.bindable import endpoint_fault
 from kschat.front.tls_endpoint import TlsEndpoint
+from kschat.hooks.signing import Signer, read_secrets
 from kschat.settings import SETTINGS, Config, ConfigError, load, read_keys, read_secret
 from kschat.settings.given import reason_of
 
@@ -127,7 +128,7 @@ def _reason(error: Exception) -> str:
 
 def with_absolute_paths(config: Config) -> Config:
     """``config`` whose files of keys are found wherever the process is later: twistd may change the directory."""
-    named = {name: path for name in (*_KEY_FILES, "api_keys") if (path := getattr(config, name))}
+    named = {name: path for name in (*_KEY_FILES, "api_keys", "hooks_secret_file") if (path := getattr(config, name))}
     return msgspec.structs.replace(config, **{name: str(Path(path).absolute()) for name, path in named.items()})
 
 
@@ -174,3 +175,13 @@ def api_keys_part(path: str, keys: ApiKeys) -> dict[str, Reread]:
         return f"{len(keys)} keys"
 
     return {"api_keys": reread}
+
+
+def hooks_secret_part(path: str, signer: Signer) -> dict[str, Reread]:
+    """The file of the secrets of hooks."""
+
+    def reread() -> str:
+        signer.use(read_secrets(path))
+        return f"{len(signer)} secrets"
+
+    return {"hooks_secret_file": reread}

@@ -28,7 +28,6 @@ from kschat.backends.kinds import Backends
 from kschat.backends.local import LocalBus
 from kschat.backends.memory import MemoryRouter
 from kschat.backends.table import BACKENDS
-from kschat.backends.tls import AddressError, roots
 from kschat.budget import Budget
 from kschat.chat.application import NAMESPACE, Chat
 from kschat.chat.bus import IBus
@@ -36,7 +35,7 @@ from kschat.chat.clocks import WallClock
 from kschat.chat.context import make_context
 from kschat.chat.delivery import Bounds
 from kschat.chat.expiry import TokenTimes
-from kschat.chat.interfaces import IRouter, IStore, StoreUnavailable
+from kschat.chat.interfaces import IAuthorizer, IRouter, IStore, StoreUnavailable
 from kschat.chat.mids import Mids
 from kschat.chat.tokens import Issuer, Verifier
 from kschat.cli.options import DaemonOptions as Options
@@ -61,6 +60,9 @@ from kschat.front.session_ids import PeerAddress, SessionIds
 from kschat.front.site import Health, Live, Ready, make_ops_root, make_root
 from kschat.front.static import ClientDist, StaticFile, StaticFiles, client_dist
 from kschat.garbage import COLLECT_AFTER, Garbage
+from kschat.hooks.asking import MAX_ANSWER, SEND, Asker, AskSettings
+from kschat.hooks.http import HookClient
+from kschat.hooks.signing import Signer, read_secrets
 from kschat.logs import DaemonLog, make_log
 from kschat.notify import NotifyService, manager_of, watchdog_seconds
 from kschat.process import CleanExit, DemoNotice, ReloadSignal, RotateSignal, StartNotice, Whole, options_of
@@ -69,6 +71,7 @@ from kschat.reloading import (
     Reloading,
     api_keys_part,
     certificate_part,
+    hooks_secret_part,
     keys_part,
     settings_reader,
     with_absolute_paths,
@@ -87,6 +90,7 @@ from kschat.settings import (
     read_keys,
     read_secret,
 )
+from kschat.tls import AddressError, roots
 from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
@@ -244,9 +248,13 @@ def make_service(
     rereads = keys_part(config, verifier) | certificate_part("listen", tls_of(endpoint), wall)
     if key_client is not None:
         rereads["jwks_url"] = key_client.reread
+    signer = Signer(read_secrets(config.hooks_secret_file) if config.hooks_secret_file else ())
+    if config.hooks_secret_file:
+        rereads.update(hooks_secret_part(config.hooks_secret_file, signer))
     settings = _front_settings(config)
     rates = _rate_settings(config)
     addresses = AddressLimits(rates, reactor.seconds, counters)
+    asker = _make_asker(config, reactor, wall=wall, counters=counters, signer=signer)
     router = _make_router(config, reactor, wall)
     store = _make_store(config, backends, reactor, wall, counters)
     chat = _make_chat(
@@ -263,6 +271,7 @@ def make_service(
         counters=counters,
         rates=rates,
         addresses=addresses,
+        authorizer=asker,
     )
     server = Server(reactor, observer=chat)
     server.mount(NAMESPACE, chat)
@@ -280,7 +289,7 @@ def make_service(
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
-    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client)
+    ops = _make_ops(config, reactor, chat=chat, front=front, key_client=key_client, asker=asker)
     static = directory("static", config.static)
     issuer = Issuer(config.secret.encode(), wall, claim_rules(config)) if config.demo else None
     beside: dict[str, Resource] = {"service-worker.js": StaticFile(static.descendant(["page", "service-worker.js"]))}
@@ -327,6 +336,7 @@ def make_service(
         router=router,
         clock=reactor,
         keys=key_client,
+        hooks=() if asker is None else (asker,),
         drain_notice=config.drain_notice,
         drain_time=config.drain_time,
         parts=lambda: _parts(chat, key_client),
@@ -344,6 +354,9 @@ def make_service(
         chat.context.quotas.max_room, chat.context.quotas.max_rooms = fitting.max_room, fitting.max_rooms
         chat.context.quotas.max_blocked = fitting.max_blocked
         chat.context.quotas.edit_within = fitting.edit_within
+        ask_settings = _ask_settings(fitting)
+        if asker is not None:
+            asker.use(ask_settings)
         if api is not None:
             api.max_room, api.max_rooms = fitting.max_room, fitting.max_rooms
         daemon.drain_notice, daemon.drain_time = fitting.drain_notice, fitting.drain_time
@@ -453,6 +466,7 @@ def _make_chat(
     counters: Counters,
     rates: RateSettings,
     addresses: AddressLimits,
+    authorizer: IAuthorizer | None,
 ) -> Chat:
     context = make_context(
         budget=budget,
@@ -479,6 +493,7 @@ def _make_chat(
         token_times=TokenTimes(notice=config.token_notice, grace=config.token_grace),
         rates=rates,
         addresses=addresses,
+        authorizer=authorizer,
         name=f"{socket.gethostname()}:{os.getpid()}",
         version=__version__,
     )
@@ -494,6 +509,43 @@ def _make_key_client(config: Config, verifier: Verifier, reactor: Any, counters:
     except AddressError as error:
         raise ConfigError(str(error)) from None
     return JwksClient(settings, verifier, reactor=reactor, counters=counters)
+
+
+def _ask_settings(config: Config) -> AskSettings:
+    return AskSettings(
+        timeout=config.ask_timeout,
+        silent=config.ask_silent == "allow",
+        cache=config.ask_cache,
+        concurrent=config.ask_concurrent,
+        waiting=config.ask_waiting,
+    )
+
+
+def _make_asker(config: Config, reactor: Any, *, wall: WallClock, counters: Counters, signer: Signer) -> Asker | None:
+    if not config.ask_url:
+        return None
+    try:
+        client = HookClient(
+            config.ask_url,
+            signer=signer,
+            reactor=reactor,
+            wall=wall,
+            timeout=config.ask_timeout,
+            connections=config.ask_concurrent,
+            max_body=MAX_ANSWER + (config.max_payload if SEND in config.ask_about else 0),
+            ca=config.hooks_ca,
+        )
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
+    return Asker(
+        client,
+        url=config.ask_url,
+        about=frozenset(config.ask_about),
+        settings=_ask_settings(config),
+        clock=reactor,
+        wall=wall,
+        counters=counters,
+    )
 
 
 def _make_router(config: Config, reactor: Any, wall: WallClock) -> IRouter:
@@ -539,7 +591,7 @@ def _make_page(config: Config, issuer: Issuer | None) -> PageResource:
 
 
 def _make_ops(
-    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None
+    config: Config, reactor: Any, *, chat: Chat, front: Front, key_client: JwksClient | None, asker: Asker | None
 ) -> dict[str, Resource]:
     """What is for operators, by its name."""
 
@@ -564,6 +616,17 @@ def _make_ops(
 
     chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
 
+    def asking() -> dict[str, tuple[str, float]]:
+        approvals = chat.context.approvals
+        if asker is None or approvals is None:
+            return {}
+        return {
+            "ask_in_flight": ("Questions that the back end has not answered.", asker.in_flight),
+            "ask_waiting": ("Questions that wait to be sent.", asker.waiting),
+            "ask_held": ("Messages that wait to be allowed.", approvals.held),
+            "ask_open": ("Whether the back end is left alone, since it did not answer: 1, or 0.", float(asker.is_open)),
+        }
+
     def gauges() -> dict[str, tuple[str, float]]:
         forwards = 0 if front.peers is None else front.peers.forwards
         return {
@@ -583,6 +646,7 @@ def _make_ops(
             "reads_in_flight": ("Requests that the store has not answered.", chat.context.reads.in_flight),
             "batches_in_flight": ("Batches that are being stored or routed.", chat.context.delivery.in_flight),
             **({} if key_client is None else {"keys": ("Keys that were fetched.", key_client.count)}),
+            **asking(),
         }
 
     collector = DaemonCollector(

@@ -58,6 +58,12 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "retention_days": ("0.5", 0.5),
     "revocation_days": ("30", 30.0),
     "max_blocked": ("5", 5),
+    "ask_about": ("join, send", ("join", "send")),
+    "ask_timeout": ("0.5", 0.5),
+    "ask_silent": ("allow", "allow"),
+    "ask_cache": ("0", 0.0),
+    "ask_concurrent": ("10", 10),
+    "ask_waiting": ("10", 10),
     "edit_within": ("60", 60.0),
     "blocked_reply": ("refused", "refused"),
     "restrict_presence": ("yes", True),
@@ -148,7 +154,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
 #: An algorithm that a key by this setting may have.
 ALGORITHMS = {"secret_file": "HS256", "public_key_file": "ES256", "jwks_file": "ES256"}
 OF_KEYS = {"demo", "secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "jwks_ca", "algorithms"}
-OF_KEYS |= {"api_listen", "api_keys"}  # which need each other
+OF_KEYS |= {"api_listen", "api_keys", "ask_url", "hooks_secret_file", "hooks_ca"}  # which need each other
 
 
 class ConfigTestCase(SynchronousTestCase):
@@ -282,9 +288,9 @@ class TestRefusals(ConfigTestCase):
             ("ping_timeout", "inf", "is not a number of seconds"),
             ("max_connections", "0", "is less than 1 connections"),
             ("max_connections", "9" * 5000, "is not a whole number of connections"),
-            ("store", "sqlite:", "is not a store: write memory, redis, none or sqlite:kschat.db"),
-            ("store", "memory:", "is not a store: write memory, redis, none or sqlite:kschat.db"),
-            ("store", "redis:", "is not a store: write memory, redis, none or sqlite:kschat.db"),
+            ("store", "sqlite:", "is not a store: write memory, redis, none, sqlite:kschat.db or postgresql://kschat@localhost/kschat"),
+            ("store", "memory:", "is not a store: write memory, redis, none, sqlite:kschat.db or postgresql://kschat@localhost/kschat"),
+            ("store", "redis:", "is not a store: write memory, redis, none, sqlite:kschat.db or postgresql://kschat@localhost/kschat"),
             ("store_sync", "off", "is not one of: full, normal"),
             ("retention_days", "-1", "is less than 0 days"),
             ("access_log", "perhaps", "is neither true nor false"),
@@ -924,3 +930,38 @@ class TestReading(SynchronousTestCase):
         except Unfit:
             return
         self.assertIs(type(value), type(setting.default))
+
+
+class TestHooks(ConfigTestCase):
+    """What is sent to a back end is signed, and goes to a URL."""
+
+    def setUp(self) -> None:
+        self.secret = self.file("whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+
+    def test_a_url_and_a_secret_are_taken(self) -> None:
+        for url in ("https://app.example.org/hook", "http://127.0.0.1:9300/", "http://backend:80/hook?a=b"):
+            found = config.load({"ask_url": url, "hooks_secret_file": self.secret, "hooks_ca": self.secret}, KEY)
+            self.assertEqual((url, ("join", "write"), "deny"), (found.ask_url, found.ask_about, found.ask_silent))
+
+    def test_what_can_t_be_used_is_one_sentence_that_shows_no_secret(self) -> None:
+        url = "https://app.example.org/hook"
+        for argv, reason in (
+            ({"ask_url": url}, "needs hooks_secret_file too"),
+            ({"ask_url": "app.example.org", "hooks_secret_file": self.secret}, "is not like https://"),
+            ({"ask_url": "ftp://app.example.org/", "hooks_secret_file": self.secret}, "is not like https://"),
+            ({"ask_url": "https://u:p@app.example.org/", "hooks_secret_file": self.secret}, "has a user"),
+            ({"ask_url": "https://a.example/\r\nX: y", "hooks_secret_file": self.secret}, "is not like https://"),
+            ({"hooks_secret_file": self.secret}, "is of no use without ask_url"),
+            ({"hooks_ca": self.secret}, "is of no use without ask_url"),
+            ({"ask_url": url, "hooks_secret_file": "/nowhere"}, "cannot be read"),
+            ({"ask_url": url, "hooks_secret_file": self.file("")}, "it has 0 secrets"),
+            ({"ask_url": url, "hooks_secret_file": self.file("not base 64")}, "is not whsec_ and Base64"),
+            ({"ask_url": url, "hooks_secret_file": self.file("whsec_c2hvcnQ=")}, "a secret has 5 bytes"),
+            ({"ask_url": url, "hooks_secret_file": self.secret, "hooks_ca": "/nowhere"}, "is not a file"),
+            ({"ask_about": "join,leave"}, "which is not one of: join, write, send"),
+            ({"ask_about": ""}, "is an empty list"),
+        ):
+            sentence = self.refusal(argv, KEY)
+            self.assertIn(reason, sentence)
+            self.assertNotIn("c2hvcnQ", sentence)
+            self.assertNotIn("base 64", sentence)

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat import daemon, rates, repeated_log
+from kschat import daemon, http_client, rates, repeated_log
 from kschat.api import http as api_http
 from kschat.api import keys as api_keys
 from kschat.api import types as api_types
@@ -43,6 +43,7 @@ from kschat.backends.sqlite import queries as sqlite_queries
 from kschat.backends.sqlite import retention as sqlite_retention
 from kschat.backends.sqlite import transactions as sqlite_transactions
 from kschat.chat import (
+    approvals,
     blocks,
     changes,
     commands,
@@ -86,6 +87,7 @@ from kschat.front import (
     websocket,
 )
 from kschat.front.channel import MAX_ARGUMENTS, MAX_SEGMENTS, ChannelBounds
+from kschat.hooks import asking, breaker
 from kschat.outage_log import OutageLog
 from kschat.settings import Config
 from kschat.wire import jsonp, jsontext
@@ -364,7 +366,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "messages, and bytes of them, of one statement in PostgreSQL; a single batch may have more": (
         many(postgresql_jobs.MAX_MESSAGES),
         size(postgresql_jobs.MAX_BYTES),
-        f"up to {postgresql_writer.MAX_IN_FLIGHT} are in flight",
+        f"{postgresql_writer.MAX_IN_FLIGHT} in flight",
     ),
     "questions that PostgreSQL has not answered, for each of two pools of 2 connections": (
         many(postgresql_readers.MAX_UNANSWERED),
@@ -414,6 +416,29 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "revocations of tokens; a `jti` that can be revoked": (
         many(revocation.MAX_REVOCATIONS),
         many(revocation.MAX_TOKEN_ID),
+    ),
+    "questions to your back end on their way; that wait; of these, of one user; the time of one; bytes of an answer": (
+        many(CONFIG.ask_concurrent),
+        many(CONFIG.ask_waiting),
+        many(asking.MAX_WAITING_USER),
+        seconds(CONFIG.ask_timeout),
+        many(asking.MAX_ANSWER),
+    ),
+    "questions without an answer until a back end is left alone; for how long, at first and at most": (
+        f"{breaker.FAILURES} in a row",
+        seconds(breaker.PAUSE),
+        seconds(breaker.MAX_PAUSE),
+    ),
+    "messages of a user that wait to be allowed; of all users; their bytes": (
+        many(approvals.MAX_HELD_USER),
+        {0.25: "a quarter"}[approvals.USER_PART],
+        many(approvals.MAX_HELD),
+        {0.125: "an eighth"}[approvals.HELD_PART],
+    ),
+    "answers to `write` that are remembered; for how long": (many(asking.MAX_CACHED), seconds(CONFIG.ask_cache)),
+    "the head of an answer of another server; the time for which an unused connection to it is kept": (
+        f"{many(http_client.MAX_HEAD)} bytes",
+        seconds(http_client.KEEP),
     ),
     "keys at `jwks_url`: their JSON, their number; a fetch; the pause between two; sockets that wait for one": (
         f"{many(jwks.MAX_JWKS)} bytes",
@@ -484,7 +509,8 @@ class TestBounds(SynchronousTestCase):
     def test_a_setting_that_is_named_is_there(self) -> None:
         for row in self.rows():
             for name in re.findall(
-                r"`((?:max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`", " ".join(row)
+                r"`((?:ask|hooks|max|rate|typing|presence|ping|store|token|connect|handshake|upgrade)_\w+)`",
+                " ".join(row),
             ):
                 self.assertTrue(hasattr(CONFIG, name), name)
 

@@ -28,7 +28,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat.tokens import TokenError, Verifier
 from kschat.front.endpoints import server_endpoint, tls_of
-from kschat.reloading import Reloading, certificate_part, keys_part, with_absolute_paths
+from kschat.hooks.signing import Signer, read_secrets
+from kschat.reloading import Reloading, certificate_part, hooks_secret_part, keys_part, with_absolute_paths
 from kschat.settings import SETTINGS, Config, ConfigError, read_keys
 from kschat.tap import make_service
 from tests.support.certificates import Authority
@@ -98,14 +99,30 @@ class TestParts(SynchronousTestCase):
         path.write_text(NEW)
         self.assertIn("give peer_secret, or restart all daemons", self.lines(reloading)[0])
 
+    def test_the_secrets_of_hooks(self) -> None:
+        old, new = ("whsec_" + letter * 32 for letter in "ab")
+        path = self.file("hooks", old)
+        signer = Signer(read_secrets(str(path)))
+        reloading = Reloading(hooks_secret_part(str(path), signer))
+        before = signer.headers("a", 1, b"")
+        path.write_text(f"{new}\n{old}\n")
+        self.assertEqual(["hooks_secret_file was read again: 2 secrets"], self.lines(reloading))
+        signed = signer.headers("a", 1, b"")
+        self.assertTrue(signed[b"webhook-signature"].endswith(before[b"webhook-signature"]))
+        path.write_text("whsec_no")
+        (line,) = self.lines(reloading)
+        self.assertIn("was not read again: a secret ", line)
+        self.assertEqual(signed, signer.headers("a", 1, b""))
+
     def test_where_there_is_no_file_it_says_so(self) -> None:
         config = Config(secret=OLD)
         reloading = Reloading(keys_part(config, Verifier(read_keys(config), config.algorithms, time.time)))
         self.assertEqual(len(self.lines(reloading)), 1)
 
     def test_paths_are_those_of_the_start(self) -> None:
-        config = with_absolute_paths(Config(secret_file="secret"))
+        config = with_absolute_paths(Config(secret_file="secret", hooks_secret_file="hooks"))
         self.assertEqual(config.secret_file, str(Path("secret").absolute()))
+        self.assertEqual(config.hooks_secret_file, str(Path("hooks").absolute()))
 
     def test_one_that_fails_keeps_no_other_from_being_read(self) -> None:
         def fails() -> str:

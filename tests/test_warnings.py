@@ -116,6 +116,17 @@ class TestWarnings(SynchronousTestCase):
             (said,) = self.warned({"KSCHAT_SECRET": SECRET}, listen=listen)
             self.assertTrue(said.startswith("listen: other users of this machine can read"), said)
 
+    def test_what_a_back_end_is_asked_and_who_can_sign_for_the_daemon(self) -> None:
+        for mode, url, words in (
+            (0o600, "https://app.example.org/", []),
+            (0o600, "http://127.0.0.1:9300/", []),
+            (0o600, "http://backend:9300/", ["ask_url: whoever is between this machine and your back end can read"]),
+            (0o644, "https://app.example.org/", ["hooks_secret_file: other users of this machine can read"]),
+        ):
+            path = self.file("hooks", "whsec_" + "a" * 32, mode)
+            said = self.warned({"KSCHAT_SECRET": SECRET}, ask_url=url, hooks_secret_file=path)
+            self.assertEqual([True] * len(said), [one.startswith(word) for one, word in zip(said, words, strict=True)])
+
     def test_a_database(self) -> None:
         path = self.file("kschat.db", "", 0o644)
         self.file("kschat.db-wal", "", 0o640)

@@ -15,7 +15,5 @@
 - ``reconnect``  keeps a connection to a server and reconnects when it is lost
 - ``ticker``   a periodic call that survives exceptions
 - ``jwks``     the keys of tokens, from a URL
-- ``tls``      endpoints reached by TLS: trusted authorities, and the reason why a certificate is rejected
-- ``compat_openssl``  uses of private parts of pyOpenSSL
 - ``age``      the age of messages whose ids run ahead of the clock
 """

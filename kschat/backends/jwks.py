@@ -6,29 +6,22 @@ Keys are fetched at the start, at an interval, and when a token names a key that
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - it is not Python's
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
-from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
-from zope.interface import implementer
 
-from kschat.backends.tls import refusal, roots
+from kschat import http_client
 from kschat.chat.keys import Keys, KeysError
 from kschat.chat.tokens import Verifier
 from kschat.counters import Counters
+from kschat.http_client import HttpClient, HttpFault
 from kschat.outage_log import OutageLog
 
 #: Seconds that one fetch may take, name look-up and TLS included.
@@ -72,152 +65,32 @@ def check_url(url: str) -> None:
     Raises:
         ValueError: they may not; the text ends a sentence that begins with the URL.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ValueError(f"can't be read: {error}") from None
-    if parts.scheme not in ("https", "http") or not host or any(character.isspace() for character in url):
-        raise ValueError("is not like https://login.example.org/.well-known/jwks.json")
-    if parts.username is not None or parts.fragment:
-        raise ValueError("has a user, a password or a fragment, which is not supported")
-    if parts.scheme == "http" and not _is_loopback(host):
+    http_client.check_url(url, "https://login.example.org/.well-known/jwks.json")
+    if not http_client.is_protected(url):
         raise ValueError("is not protected on its way: use https, or http on this machine (127.0.0.1) only")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 async def fetch(settings: JwksSettings, reactor: Any) -> Keys:
-    """The keys that are published now. To be bounded in time by the caller.
+    """The keys that are published now.
 
     Raises:
         JwksError: they can't be had, or are of no use.
         AddressError: the file of certificates can't be used.
     """
-    client = HTTPClient(_PlainAgent(_agent(settings, reactor)))
+    # One request in minutes: no connection is kept.
+    client = HttpClient(reactor, max_body=MAX_JWKS, ca=settings.ca, setting="jwks")
     try:
-        response = await client.get(
-            settings.url, headers=Headers({b"accept": [b"application/json"]}), allow_redirects=False, unbuffered=True
+        answer = await client.request(
+            b"GET", settings.url, Headers({b"accept": [b"application/json"]}), timeout=FETCH_TIMEOUT
         )
-        if response.code != 200:
-            raise JwksError(f"the answer is status {response.code}")
-        document = await _body(response)
-    except JwksError:
-        raise
-    except Exception as error:
-        raise JwksError(_reason(error)) from error
+    except HttpFault as fault:
+        raise JwksError(str(fault)) from fault
+    if answer.status != 200:
+        raise JwksError(f"the answer is status {answer.status}")
     try:
-        return Keys.from_jwks(document, strict=False)
+        return Keys.from_jwks(answer.body, strict=False)
     except KeysError as error:
         raise JwksError(str(error)) from None
-
-
-def _agent(settings: JwksSettings, reactor: Any) -> Agent:
-    # One request in minutes: no connection is kept.
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    return Agent(reactor, _Policy(roots(settings.ca, "jwks")), connectTimeout=FETCH_TIMEOUT, pool=pool)
-
-
-@implementer(IPolicyForHTTPS)
-class _Policy:
-    """Verifies certificate and name."""
-
-    def __init__(self, trusted: Any) -> None:
-        self._trusted = trusted
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        return optionsForClientTLS(hostname.decode("ascii"), self._trusted)
-
-
-@implementer(IAgent)
-class _PlainAgent:
-    """Asks for an answer as it is: treq would take a compressed one, which is bounded only after it was inflated."""
-
-    def __init__(self, inner: Agent) -> None:
-        self._inner = inner
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        if headers is not None:
-            headers.removeHeader(b"accept-encoding")
-        return self._inner.request(method, uri, headers, bodyProducer).addCallback(_uncompressed)
-
-
-def _uncompressed(response: Any) -> Any:
-    if response.headers.hasHeader(b"content-encoding"):
-        raise JwksError("the answer is compressed, which it was not asked to be")
-    return response
-
-
-class _Body(Protocol):
-    """Collects an answer, and ends the connection of one that is too large."""
-
-    def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred(self._give_up)
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_JWKS:
-            self._fail(JwksError(f"the answer is larger than {MAX_JWKS} bytes"))
-            return
-        self._parts.append(data)
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        whole = self.whole
-        if whole.called:
-            return
-        if reason.check(ResponseDone, PotentialDataLoss) is not None:
-            whole.callback(b"".join(self._parts))
-        else:
-            whole.errback(reason)
-
-    def _give_up(self, _: object) -> None:
-        self._abort()
-
-    def _fail(self, error: JwksError) -> None:
-        if not self.whole.called:
-            self._parts.clear()
-            self.whole.errback(error)
-            self._abort()
-
-    def _abort(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.loseConnection()
-
-
-def _body(response: Any) -> Deferred[bytes]:
-    if response.length is not UNKNOWN_LENGTH and response.length > MAX_JWKS:
-        # Its body is not read, and so its connection has to be ended.
-        body = _Body()
-        response.deliverBody(body)
-        body._fail(JwksError(f"the answer is larger than {MAX_JWKS} bytes"))
-        return body.whole
-    body = _Body()
-    response.deliverBody(body)
-    return body.whole
-
-
-def _reason(error: Any) -> str:
-    """Why a request failed, in words for an operator."""
-    for inner in getattr(error, "reasons", None) or ():
-        value: Any = inner.value if isinstance(inner, Failure) else inner
-        if (why := refusal(value)) or isinstance(value, JwksError):
-            return why or str(value)
-        error = value
-    return refusal(error) or " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 class JwksClient:

@@ -33,6 +33,7 @@
 - ``editing``      who may edit, delete, and react
 - ``replies``      the receivers of the pipeline's answers: a socket, or a Deferred
 - ``delivery``     the pipeline: one batch per turn of the reactor, stored, routed, acknowledged
+- ``approvals``    what users send, until the operator's back end has allowed it
 - ``ingest``       stores messages from servers without a store
 - ``catchup``      reads missed messages from the store, and republishes to other daemons
 - ``hub``          the users of this daemon; encodes once, writes to each socket

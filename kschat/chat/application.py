@@ -65,6 +65,15 @@ class Chat:
     def close(self) -> None:
         """Take nothing new: the daemon is going down."""
         self.context.delivery.closed = True
+        if self.context.approvals is not None:
+            self.context.approvals.close()
+
+    def settled(self) -> Deferred[None]:
+        """Fires when all that was sent is answered."""
+        delivery, approvals = self.context.delivery, self.context.approvals
+        if approvals is None:
+            return delivery.drained()
+        return approvals.settled().addCallback(lambda _: delivery.drained())
 
     def connect(self, socket: Socket, wish: Connect) -> None:
         """See ``wire.connection.Handler``."""

@@ -111,10 +111,10 @@ def send(request: Request[incoming.Send]) -> None:
         limiter = context.limiter
         copies = limiter.room_copies(message.recipient)
         to_room = RoomReply(reply.socket, reply.ack, reply.uid, reply.rno, limiter, allowance.user, copies)
-        delivery.submit(Submission(message, to_room, session))
+        context.submit(Submission(message, to_room, session))
         limiter.copied(allowance.user, copies)
         return
-    delivery.submit(Submission(message, reply, session))
+    context.submit(Submission(message, reply, session))
 
 
 def _refuse_send(session: ChatSession, event: Event, refused: Refused) -> None:
@@ -148,9 +148,16 @@ def typing(request: Request[incoming.PeerOnly]) -> Answer:
     user = session.allowance.user
     if not is_room(peer) and context.limiter.may_type(user, peer):
         context.limiter.copied(user, len(context.hub.sessions(peer)))
-        asked = context.presence.blocks.between(session.user, (peer,))
-        asked.addCallback(_type, request, peer).addErrback(_not_told, context, "Typing")
+        if context.approvals is None:
+            _tell_typing(request, peer)
+        else:
+            context.approvals.if_may_write(session.user, peer, partial(_tell_typing, request, peer))
     return DONE
+
+
+def _tell_typing(request: Request[incoming.PeerOnly], peer: str) -> None:
+    asked = request.context.presence.blocks.between(request.session.user, (peer,))
+    asked.addCallback(_type, request, peer).addErrback(_not_told, request.context, "Typing")
 
 
 def _type(blocks: Blocks, request: Request[incoming.PeerOnly], peer: str) -> None:
@@ -283,7 +290,7 @@ def _submit_update(request: Request[Any], message: Message) -> Deferred[Answer]:
     context, session = request.context, request.session
     limiter, user, room = context.limiter, session.allowance.user, message.recipient
     reply = DeferredReply()
-    context.delivery.update(Submission(message, reply, session))
+    context.update(Submission(message, reply, session))
     copies = limiter.room_copies(room) if is_room(room) else 0
     limiter.copied(user, copies)
 
@@ -388,19 +395,26 @@ def conversations(request: Request[incoming.Nothing]) -> Deferred[Answer]:
 
 
 def join(request: Request[incoming.Room]) -> Deferred[Answer]:
-    """``Join``: be a member of a room that the token allows."""
+    """``Join``: be a member of a room that the token allows, and the operator's back end if that is asked."""
     context, session = request.context, request.session
     room = _room(request.payload)
     rooms = session.identity.rooms
     if rooms != "*" and room not in rooms and room[1:] not in rooms:
         raise Refused(Error.NOT_ALLOWED, "Your token does not allow this room.")
+    if context.approvals is None:
+        return _enter(request, room)
+    return context.approvals.join(session, room).addCallback(lambda _: _enter(request, room))
+
+
+def _enter(request: Request[incoming.Room], room: str) -> Deferred[Answer]:
+    context = request.context
 
     def full(failure: Failure) -> Answer:
         if failure.trap(RoomFull, TooManyRooms) is RoomFull:
             raise Refused(Error.TOO_MANY, "The room is full.")
         raise Refused(Error.TOO_MANY, f"You are in {context.max_rooms} rooms, and may be in no more.")
 
-    user, most, most_rooms = session.user, context.max_room, context.max_rooms
+    user, most, most_rooms = request.session.user, context.max_room, context.max_rooms
     joined = _ask(request, lambda: context.store.join(room, user, most, most_rooms=most_rooms), SMALL_READ)
     return joined.addCallbacks(lambda _: DONE, full)
 

@@ -109,20 +109,37 @@ class Composer:
         Raises:
             Refused: INVALID, TOO_LARGE.
         """
-        limits = self._limits
-        if len(draft.msg) + sum(map(len, draft.attachments)) > limits.max_payload:
-            raise Refused(Error.TOO_LARGE, f"The message is larger than {limits.max_payload} bytes.")
-        if len(draft.attachments) > limits.max_attachments:
-            raise Refused(Error.INVALID, f"The message has more than {limits.max_attachments} attachments.")
-        try:
-            # First, since a megabyte of arrays takes 200 ms to decode.
-            jsontext.check_values(bytes(draft.msg))
-            jsontext.decode(bytes(draft.msg), limits.max_depth, MAX_REWRITTEN)
-        except ProtocolError as error:
-            raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
+        if len(draft.attachments) > self._limits.max_attachments:
+            raise Refused(Error.INVALID, f"The message has more than {self._limits.max_attachments} attachments.")
+        self._check_content(draft.msg, draft.attachments)
         fields = {"uId": user, "pId": draft.recipient, "msg": draft.msg, "cid": draft.cid}
         try:
             payload = Raw(msgspec.json.encode(fields))
         except UnicodeEncodeError:
             raise Refused(Error.INVALID, "A text holds half of a surrogate pair.") from None
         return self.compose(user, incoming.decode_send((payload,)), draft.attachments, name=name)
+
+    def with_content(self, message: Message, msg: Raw) -> Message:
+        """A message, or an edit, with another ``msg``. Attachments that this does not refer to are left out.
+
+        Raises:
+            Refused: INVALID, TOO_LARGE.
+        """
+        self._check_content(msg, message.attachments)
+        try:
+            text, parts = renumber(msg, message.attachments, self._limits.max_depth, most=MAX_REWRITTEN)
+        except ProtocolError as error:
+            raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None
+        return msgspec.structs.replace(message, msg=Raw(text), attachments=parts)
+
+    def _check_content(self, msg: Raw, attachments: Sequence[bytes]) -> None:
+        """Raises Refused, INVALID or TOO_LARGE, if no packet of a client could have it."""
+        limits = self._limits
+        if len(msg) + sum(map(len, attachments)) > limits.max_payload:
+            raise Refused(Error.TOO_LARGE, f"The message is larger than {limits.max_payload} bytes.")
+        try:
+            # First, since a megabyte of arrays takes 200 ms to decode.
+            jsontext.check_values(bytes(msg))
+            jsontext.decode(bytes(msg), limits.max_depth, MAX_REWRITTEN)
+        except ProtocolError as error:
+            raise Refused(Error.INVALID, f"msg is not valid: {error.detail}.") from None

@@ -11,15 +11,16 @@ from twisted.logger import Logger
 
 from kschat.budget import MAX_BUFFERED, Budget
 from kschat.chat.admission import Admission
+from kschat.chat.approvals import Approvals
 from kschat.chat.authentication import Authenticator, KeySource
 from kschat.chat.bus import IBus
 from kschat.chat.clocks import WallClock
 from kschat.chat.composer import Composer
-from kschat.chat.delivery import Bounds, Delivery
+from kschat.chat.delivery import Bounds, Delivery, Submission
 from kschat.chat.expiry import TokenExpiry, TokenTimes
 from kschat.chat.hub import Hub
 from kschat.chat.inquiries import Inquiries
-from kschat.chat.interfaces import IRouter, IStore
+from kschat.chat.interfaces import IAuthorizer, IRouter, IStore
 from kschat.chat.limiter import Limiter
 from kschat.chat.mids import Mids
 from kschat.chat.operations import Operations
@@ -56,6 +57,8 @@ class ChatContext:
         revoker: refuses revoked tokens.
         composer: makes messages of what senders give.
         delivery: stores and routes messages.
+        approvals: has what users want to do until the operator's back end allows it; None if that is not asked.
+        submit, update: what takes the messages and the updates of users: ``approvals``, or ``delivery`` at once.
         operations: what can be asked of the chat without a socket.
         reporter: reports the status of the daemon.
         limits: on what clients send, and on one packet.
@@ -81,6 +84,9 @@ class ChatContext:
     revoker: Revoker
     composer: Composer
     delivery: Delivery
+    approvals: Approvals | None
+    submit: Callable[[Submission], None]
+    update: Callable[[Submission], None]
     operations: Operations
     reporter: Reporter
     limits: Limits
@@ -139,6 +145,7 @@ def make_context(
     refuse_blocked: bool = False,
     restrict_presence: bool = False,
     budget: Budget | None = None,
+    authorizer: IAuthorizer | None = None,
     name: str = "",
     version: str = "",
 ) -> ChatContext:
@@ -167,6 +174,7 @@ def make_context(
         refuse_blocked: whether a blocked sender is told so.
         restrict_presence: whether a user sees only those whom its token lets it write to.
         budget: counts the bytes that the daemon holds, also for the front.
+        authorizer: decides what users may do; anything, unless given.
         name: what operators call the daemon: its machine and its process.
         version: of kschat.
     """
@@ -200,6 +208,17 @@ def make_context(
         refuse_blocked=refuse_blocked,
         budget=budget,
     )
+    approvals: Approvals | None = None
+    if authorizer is not None:
+        approvals = Approvals(
+            authorizer,
+            delivery=delivery,
+            composer=composer,
+            hub=hub,
+            budget=budget,
+            counters=counters,
+            revoked=revoker.refuses,
+        )
     reporter = Reporter(hub=hub, counters=counters, wall=wall, name=name, version=version)
     operations = Operations(
         hub=hub,
@@ -213,6 +232,7 @@ def make_context(
         counters=counters,
         inquiries=Inquiries(clock, bus),
         reporter=reporter,
+        approvals=approvals,
     )
     bus.attach(operations)
     return ChatContext(
@@ -237,6 +257,9 @@ def make_context(
         revoker=revoker,
         composer=composer,
         delivery=delivery,
+        approvals=approvals,
+        submit=delivery.submit if approvals is None else approvals.submit,
+        update=delivery.update if approvals is None else approvals.update,
         operations=operations,
         reporter=reporter,
         limits=limits,

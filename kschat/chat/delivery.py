@@ -41,6 +41,9 @@ _REFUSALS: Final = {
 #: The same, where the recipient blocks the sender, who is told so by setting.
 _BLOCKED: Final = "This user does not accept messages from you."
 
+#: And while the daemon is going down.
+GOING_DOWN: Final = "The server is going down; connect again."
+
 #: Bytes of the messages of one batch, if it has several, and of those that are begun in one turn of the reactor.
 MAX_BATCH_BYTES: Final = 2_000_000
 
@@ -271,7 +274,7 @@ class Delivery:
     def ensure_open(self) -> None:
         """Raises Refused with GOING_DOWN when the daemon is going down."""
         if self.closed:
-            raise Refused(Error.GOING_DOWN, "The server is going down; connect again.")
+            raise Refused(Error.GOING_DOWN, GOING_DOWN)
 
     @property
     def waiting(self) -> int:

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 import msgspec
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -465,3 +466,36 @@ class IRouter(Interface):
             A word on each message, in order: whether anybody was bound. Fails with
             RouterUnavailable; then some may have been carried.
         """
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Whether a user may do something.
+
+    Attributes:
+        allowed: whether.
+        why: why not, as one plain sentence for the user; "" for none.
+        msg: what the message is to say instead, as JSON; None if it stays as it is.
+        silent: whether nobody has decided, and the operator's default holds.
+    """
+
+    allowed: bool
+    why: str = ""
+    msg: Raw | None = None
+    silent: bool = False
+
+
+class IAuthorizer(Interface):
+    """Decides what users may do, as the operator's own back end says.
+
+    Each method returns a ``Decision`` if it is known at once, else a Deferred of one, which never fails and fires
+    within a bounded time.
+    """
+
+    def may_join(user: str, room: str) -> Decision | Deferred[Decision]:
+        """Whether ``user`` may become a member of ``room`` (with its ``#``)."""
+
+    def may_write(user: str, to: str) -> Decision | Deferred[Decision]:
+        """Whether ``user`` may write to another user, or to a room (with its ``#``)."""
+
+    def may_send(message: Message) -> Decision | Deferred[Decision]:
+        """Whether a message, or an edit of one, may say what it says."""

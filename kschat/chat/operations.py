@@ -16,6 +16,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from kschat.chat.approvals import Approvals
 from kschat.chat.bus import BusEvent, Wants
 from kschat.chat.changes import NO_TEXT, peer_of
 from kschat.chat.clocks import milliseconds
@@ -76,6 +77,7 @@ class Operations:
         counters: counts.
         inquiries: asks other daemons.
         reporter: reports the status of this daemon.
+        approvals: has what users have sent and nobody has allowed yet; None if nobody is asked.
     """
 
     log = Logger()
@@ -94,6 +96,7 @@ class Operations:
         counters: Counters,
         inquiries: Inquiries,
         reporter: Reporter,
+        approvals: Approvals | None = None,
     ) -> None:
         self._hub = hub
         self._presence = presence
@@ -106,6 +109,7 @@ class Operations:
         self._counters = counters
         self._inquiries = inquiries
         self._reporter = reporter
+        self._approvals = approvals
 
     # For whoever asks.
 
@@ -226,9 +230,15 @@ class Operations:
             How many messages were deleted. Fails with StoreUnavailable; then it is to be done again.
         """
         self._hub.notifier.notify((user,), Erased())
-        self._hub.write_behind.forget(user)
+        self._forget(user)
         await self._hub.notifier.flushed()
         return await self._store.erase(user)
+
+    def _forget(self, user: str) -> None:
+        """Write nothing more of a user who is erased."""
+        self._hub.write_behind.forget(user)
+        if self._approvals is not None:
+            self._approvals.forget(user)
 
     def revoke(self, request: RevocationRequest) -> Deferred[None]:
         """Revoke tokens on all daemons, or lift that: their sockets get Goodbye, and no other is let in with them.
@@ -380,7 +390,7 @@ class Operations:
                 else:
                     self._hub.notifier.apply(user, command)
                     if type(command) is Erased and user is not None:
-                        self._hub.write_behind.forget(user)
+                        self._forget(user)
 
     def on_presence(self, user: str, online: bool | None, last_seen: int | None) -> None:
         """See ``BusListener``."""

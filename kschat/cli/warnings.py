@@ -11,6 +11,7 @@ from pathlib import Path
 from kschat.backends.kinds import Backends
 from kschat.backends.table import BACKENDS
 from kschat.front.tls_endpoint import key_file
+from kschat.http_client import is_protected
 from kschat.settings import ENDPOINTS, Config, read_secret
 from kschat.settings.loading import masked_sources
 from kschat.settings.weak_secrets import weakness
@@ -32,6 +33,7 @@ def warnings_of(
     return [
         *_guessable(config),
         *_given_in_the_open(argv_values, environ),
+        *_unprotected(config),
         *(said for name, path, private in _files(config, backends) if (said := _exposed(name, path, private))),
     ]
 
@@ -44,6 +46,14 @@ def _guessable(config: Config) -> Iterator[str]:
     ):
         if value and (why := weakness(value)):
             yield f"{name}: the secret is easily guessed: {why}; {_MAKE}"
+
+
+def _unprotected(config: Config) -> Iterator[str]:
+    if config.ask_url and not is_protected(config.ask_url):
+        yield (
+            "ask_url: whoever is between this machine and your back end can read what users write, and allow what it "
+            "forbids: use https, or a network that is yours alone"
+        )
 
 
 def _given_in_the_open(argv_values: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:
@@ -76,6 +86,8 @@ def _files(config: Config, backends: Backends) -> Iterator[tuple[str, Path, bool
         yield "secret_file", Path(config.secret_file), True
     if config.api_keys:
         yield "api_keys", Path(config.api_keys), True
+    if config.hooks_secret_file:
+        yield "hooks_secret_file", Path(config.hooks_secret_file), True
     if config.public_key_file:
         yield "public_key_file", Path(config.public_key_file), False
     if config.jwks_file:

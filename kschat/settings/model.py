@@ -712,6 +712,59 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Annotated[
         str, About("TOML file with the keys of the HTTP API. SIGHUP makes the daemon read it again.")
     ] = ""
+    hooks_secret_file: Annotated[
+        str,
+        About(
+            "File with the secrets that requests to your back end are signed with (Standard Webhooks), one a line: "
+            "`whsec_` and 24 to 64 bytes in Base64. All of them sign, so that one can be replaced. SIGHUP makes the "
+            "daemon read it again."
+        ),
+    ] = ""
+    hooks_ca: Annotated[
+        str,
+        About(
+            "File with the PEM certificates that the servers of `ask_url` and other hooks are verified against, "
+            "instead of the system's."
+        ),
+    ] = ""
+    ask_url: Annotated[
+        str,
+        About(
+            "URL of your back end that says what users may do: `https://…`, or `http://…` in a network of your own. "
+            "Needs `hooks_secret_file`. Empty: nobody is asked."
+        ),
+    ] = ""
+    ask_about: Annotated[
+        tuple[str, ...],
+        About(
+            "What it is asked about: `join` (may this user join that room), `write` (may this user write to that user "
+            "or room), `send` (may this user send this message; each message is sent to your back end).",
+            choices=("join", "write", "send"),
+        ),
+    ] = ("join", "write")
+    ask_timeout: Annotated[
+        float,
+        About("How long one question may take, with the wait for its turn.", "seconds", 0.05, 60, live=True),
+    ] = 2.0
+    ask_silent: Annotated[
+        str,
+        About(
+            "What holds if there is no answer: `deny` (refused with ER 8: try again) or `allow`.",
+            choices=("deny", "allow"),
+            live=True,
+        ),
+    ] = "deny"
+    ask_cache: Annotated[
+        float,
+        About("How long an answer to `write` holds for the same two; 0: not at all.", "seconds", 0, 86_400, live=True),
+    ] = 60.0
+    ask_concurrent: Annotated[
+        int, About("Questions that are on their way at once, each on a connection.", "questions", 1, 1000, live=True)
+    ] = 50
+    ask_waiting: Annotated[
+        int,
+        About("Questions that wait for that; beyond it `ask_silent` holds.", "questions", 1, 10_000, live=True),
+    ] = 1000
     access_log: Annotated[bool, About("Log every HTTP request, without its token.", live=True)] = True
 
     log_level: Annotated[

@@ -13,6 +13,8 @@ from kschat.chat.keys import HMAC, KeysError, one_family
 from kschat.front.bindable import unreadable
 from kschat.front.clients import ClientAddresses, ProxyError
 from kschat.front.origins import OPAQUE, Origin, OriginError, Origins
+from kschat.hooks.http import check_url as check_hook_url
+from kschat.hooks.signing import SecretError, read_secrets
 from kschat.settings import hints
 from kschat.settings.given import DEFAULTS, ConfigError, Given, reason_of
 from kschat.settings.keyfiles import KEYS, read_keys, usable_algorithms
@@ -65,6 +67,7 @@ def check(config: Config, settings: Mapping[str, Setting], given: Mapping[str, G
             raise fault(name, hints.added("is not a directory", hints.path(directory)))
     _check_keys(config, settings, given, fault)
     _check_api(config, fault)
+    _check_hooks(config, fault)
 
 
 def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
@@ -81,6 +84,30 @@ def _check_api(config: Config, fault: Callable[[str, str], ConfigError]) -> None
             ) from None
         except ValueError as error:
             raise fault("api_keys", f"cannot be used: {error}") from None
+
+
+def _check_hooks(config: Config, fault: Callable[[str, str], ConfigError]) -> None:
+    """That what is sent to a back end is signed, and has a place to go to."""
+    if config.ask_url:
+        try:
+            check_hook_url(config.ask_url)
+        except ValueError as error:
+            raise fault("ask_url", str(error)) from None
+        if not config.hooks_secret_file:
+            raise fault("ask_url", "needs hooks_secret_file too, by which your back end knows the daemon")
+    for name in ("hooks_secret_file", "hooks_ca"):
+        if getattr(config, name) and not config.ask_url:
+            raise fault(name, "is of no use without ask_url")
+    if config.hooks_ca and not _is(Path.is_file, config.hooks_ca):
+        raise fault("hooks_ca", hints.added("is not a file", hints.path(config.hooks_ca)))
+    if config.hooks_secret_file:
+        try:
+            read_secrets(config.hooks_secret_file)
+        except SecretError as error:
+            raise fault("hooks_secret_file", f"cannot be used: {error}") from None
+        except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
+            hint = hints.path(config.hooks_secret_file)
+            raise fault("hooks_secret_file", hints.added(f"cannot be read: {reason_of(error)}", hint)) from None
 
 
 def _check_origins(name: str, origins: tuple[str, ...], fault: Callable[[str, str], ConfigError]) -> None:

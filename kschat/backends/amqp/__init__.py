@@ -23,6 +23,6 @@ from kschat.backends.amqp.kind import settings_of
 from kschat.backends.amqp.probe import probe
 from kschat.backends.amqp.router import AmqpRouter
 from kschat.backends.amqp.settings import ExchangeType, Settings
-from kschat.backends.tls import AddressError
+from kschat.tls import AddressError
 
 __all__ = ["AddressError", "AmqpRouter", "ExchangeType", "Settings", "check_url", "probe", "settings_of"]

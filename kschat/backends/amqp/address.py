@@ -14,7 +14,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from kschat.backends.amqp.settings import Settings
-from kschat.backends.tls import AddressError, Verifying
+from kschat.tls import AddressError, Verifying
 
 #: Seconds that a TCP connection may take.
 CONNECT_TIMEOUT: Final = 5.0

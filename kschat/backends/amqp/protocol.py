@@ -20,8 +20,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from kschat.backends.amqp.compat import last_error
-from kschat.backends.tls import refusal
 from kschat.compat_tcp import is_direct, write_now
+from kschat.tls import refusal
 
 #: Seconds between two looks at a connection that is to end.
 LOOK: Final = 1.0

@@ -26,7 +26,6 @@ from kschat.backends.postgresql.wire import Call, Parameters
 from kschat.backends.postgresql.writer import Link, Writer
 from kschat.backends.reconnect import ReconnectingClient, RetryPolicy
 from kschat.backends.ticker import Ticker
-from kschat.backends.tls import AddressError
 from kschat.chat.clocks import WallClock
 from kschat.chat.interfaces import (
     NO_BOUND,
@@ -50,6 +49,7 @@ from kschat.chat.message import Message
 from kschat.chat.mids import number_of, parse_number
 from kschat.chat.revocation import NumberedRevocation, Revocation
 from kschat.outage_log import OutageLog
+from kschat.tls import AddressError
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from kschat.backends.redis.kind import STORE, patience, settings_of
 from kschat.backends.redis.revoke import revoke
 from kschat.backends.redis.store.restored import restored
 from kschat.backends.redis.store.store import RedisStore
-from kschat.backends.tls import AddressError
+from kschat.tls import AddressError
 
 __all__ = [
     "STORE",

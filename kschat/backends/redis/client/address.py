@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from kschat.backends.tls import AddressError
+from kschat.tls import AddressError
 
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379

@@ -6,7 +6,7 @@ from typing import Final
 
 from txredisapi import ResponseError
 
-from kschat.backends import tls
+from kschat import tls
 
 #: By the word that Redis's error begins with.
 _SAID: Final = {

@@ -16,7 +16,7 @@ from kschat.backends.redis.client.address import Address, parse
 from kschat.backends.redis.client.connection import Connection, RedisUnavailable
 from kschat.backends.redis.client.faults import why
 from kschat.backends.redis.client.settings import Settings
-from kschat.backends.tls import Verifying
+from kschat.tls import Verifying
 
 #: Seconds that a TCP connection may take.
 CONNECT_TIMEOUT: Final = 3.0

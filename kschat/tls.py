@@ -10,7 +10,7 @@ from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from zope.interface import implementer
 
-from kschat.backends.compat_openssl import verify_result
+from kschat.compat_openssl import verify_result
 
 #: What OpenSSL's verification says by numbers (X509_V_ERR_…), of a certificate.
 _DISTRUST: Final = {

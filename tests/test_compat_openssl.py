@@ -7,7 +7,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from kschat.backends import compat_openssl
+from kschat import compat_openssl
 from tests.canary import Canary, Private
 
 

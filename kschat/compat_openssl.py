@@ -1,6 +1,6 @@
 """Uses of private parts of pyOpenSSL, each with the symptom that made it necessary.
 
-``tests/backends/test_compat.py`` checks each of them and fails with a one-line message if one has disappeared.
+``tests/test_compat_openssl.py`` checks each of them and fails with a one-line message if one has disappeared.
 """
 
 from __future__ import annotations

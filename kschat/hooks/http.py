@@ -1,0 +1,86 @@
+"""``HookClient``: sends signed requests to one URL."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
+
+from kschat import __version__, http_client
+from kschat.chat.clocks import WallClock
+from kschat.hooks.signing import Signer
+from kschat.http_client import HttpAnswer, HttpClient
+
+#: How a URL of a hook looks.
+EXAMPLE: Final = "https://app.example.org/chat-hook"
+
+
+def check_url(url: str) -> None:
+    """That a hook may have a URL. Raises ValueError; the text ends a sentence that begins with the URL."""
+    http_client.check_url(url, EXAMPLE)
+
+
+class HookClient:
+    """Sends JSON to a URL.
+
+    Args:
+        url: see ``check_url``.
+        signer: signs each request.
+        reactor: Twisted's.
+        wall: the time of day, for signatures.
+        timeout: seconds that a request may take in all.
+        connections: that are kept, to be used again.
+        max_body: bytes of the body of an answer.
+        ca: file with the certificates that the server's is trusted by; empty for the system's.
+
+    Attributes:
+        timeout: see above; it may change.
+
+    Raises:
+        AddressError: the file can't be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        signer: Signer,
+        reactor: Any,
+        wall: WallClock,
+        timeout: float,
+        connections: int,
+        max_body: int,
+        ca: str = "",
+    ) -> None:
+        self._url = url
+        self._signer = signer
+        self._wall = wall
+        self.timeout = timeout
+        self._client = HttpClient(reactor, max_body=max_body, connections=connections, ca=ca, setting="hooks")
+
+    def keep(self, connections: int) -> None:
+        """Keep up to so many connections from now on."""
+        self._client.keep(connections)
+
+    def post(self, id: str, body: bytes, *, timeout: float | None = None) -> Deferred[HttpAnswer]:  # noqa: A002
+        """Send a body of JSON, signed.
+
+        Args:
+            id: see ``Signer.headers``.
+            body: JSON.
+            timeout: seconds, if fewer than all requests may take.
+
+        Returns:
+            The answer, whatever its status. Fails with HttpFault, or CancelledError after ``stop``.
+        """
+        headers = Headers({b"content-type": [b"application/json"], b"user-agent": [f"kschat/{__version__}".encode()]})
+        for name, value in self._signer.headers(id, int(self._wall()), body).items():
+            headers.setRawHeaders(name, [value])
+        return self._client.request(
+            b"POST", self._url, headers, body, timeout=self.timeout if timeout is None else timeout
+        )
+
+    def stop(self) -> Deferred[Any]:
+        """Cancel all requests, and close all connections."""
+        return self._client.stop()
