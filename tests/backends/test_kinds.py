@@ -50,7 +50,8 @@ class NewcomerTests(unittest.TestCase):
 
     async def test_it_is_checked_by_what_it_says(self) -> None:
         for settings, reason in [
-            ({"store": "logged"}, "is not a store: write memory, redis, none, sqlite:kschat.db, postgresql://kschat@localhost/kschat or logged:chat.log"),
+            ({"store": "logged"}, "is not a store: write memory, redis, none, sqlite:kschat.db, "),
+            ({"store": "logged"}, "postgresql://kschat@localhost/kschat or logged:chat.log"),
             ({"store": "loged:x"}, "use logged:chat.log"),
             ({"amqp_exchange": ""}, "needs a name for nothing"),
             ({"amqp": "amqp://localhost/"}, "cannot be used with a store that other daemons cannot read"),
