@@ -41,23 +41,18 @@ Deadline = Callable[[], float]
 
 
 class Numbers:
-    """The numbers of the messages of one daemon, which only rise. Only the writer thread uses it."""
+    """The numbers of the messages of one daemon only rise. Only the writer thread uses it.
+
+    Attributes:
+        last: the greatest one that a message of this daemon was kept with.
+    """
 
     def __init__(self) -> None:
-        self._last = 0
-
-    def later(self, message: Message) -> Message:
-        """A message, with a number that is greater than all before."""
-        number = number_of(message.mid)
-        if number > self._last:
-            self._last = number
-            return message
-        self._last += 1
-        return renumbered(message, self._last)
+        self.last = 0
 
     def saw(self, number: int) -> None:
-        """PostgreSQL has given this number: that of another daemon was greater."""
-        self._last = max(self._last, number)
+        """A message was kept with this number."""
+        self.last = max(self.last, number)
 
 
 class Job:
@@ -157,8 +152,7 @@ class BatchFlight(Flight):
         self._twins: list[tuple[int, int]] = []
 
     def call(self) -> Call:
-        later = self._numbers.later
-        return append_parameters(self._deadline(), [later(one) for one in self._messages]).call("append")
+        return append_parameters(self._deadline(), self._numbers.last, self._messages).call("append")
 
     def heard(self, rows: list[Any]) -> Call | None:
         if self._stored:
@@ -170,7 +164,7 @@ class BatchFlight(Flight):
             if outcome == _KEPT:
                 if number != number_of(message.mid):
                     message = renumbered(message, number)
-                    self._numbers.saw(number)
+                self._numbers.saw(number)
                 if place is not None:
                     stored[n - 1] = Stored(message, ((message.recipient, place),))
                 else:

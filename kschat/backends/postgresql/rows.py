@@ -69,12 +69,13 @@ def message_of(row: Sequence[Any]) -> Message:
     )
 
 
-def append_parameters(deadline: float, batch: Sequence[Message]) -> Parameters:
-    """The arguments of ``append``."""
+def append_parameters(deadline: float, beyond: int, batch: Sequence[Message]) -> Parameters:
+    """The arguments of ``append``. ``beyond``: all numbers are greater."""
     lines = [line_of(one) for one in batch]
     return (
         Parameters()
         .time(deadline)
+        .numbers(beyond)
         .bigints([number_of(one.mid) for one in batch])
         .byte_strings([suffix_of(one.mid).encode() for one in batch])
         .byte_strings([one.sender.encode() for one in batch])

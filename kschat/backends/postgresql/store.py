@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import msgspec
 import psycopg
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import Logger, LogLevel
@@ -157,11 +156,11 @@ class PostgresqlStore:
         """See ``IStore``. What is answered is as durable as a message."""
 
         def change(session: Session) -> Stored:
-            stored = updates.change(session.connection, self._writer.numbers.later(update), self._deadline())
+            numbers = self._writer.numbers
+            stored = updates.change(session.connection, update, self._deadline(), beyond=numbers.last)
             if stored.places:
-                self._writer.numbers.saw(number_of(stored.message.mid))
-                return stored
-            return msgspec.structs.replace(stored, message=update)
+                numbers.saw(number_of(stored.message.mid))
+            return stored
 
         return self._work(change)
 

@@ -21,13 +21,14 @@ _FINISH: Final = (
 )
 
 
-def change(connection: psycopg.Connection[Any], update: Message, deadline: float) -> Stored:
+def change(connection: psycopg.Connection[Any], update: Message, deadline: float, *, beyond: int) -> Stored:
     """See ``IStore.change``.
 
     Args:
         connection: in no transaction.
         update: the change.
         deadline: when it is too late, in seconds since 1970 of the server's clock.
+        beyond: its number is greater.
 
     Raises:
         psycopg.Error: as PostgreSQL does.
@@ -36,10 +37,10 @@ def change(connection: psycopg.Connection[Any], update: Message, deadline: float
     if number is None:
         return Stored(update, (), False, Error.INVALID)
     with connection.transaction():
-        return _change(connection, update, number, deadline)
+        return _change(connection, update, number, deadline, beyond)
 
 
-def _change(connection: psycopg.Connection[Any], update: Message, number: int, deadline: float) -> Stored:
+def _change(connection: psycopg.Connection[Any], update: Message, number: int, deadline: float, beyond: int) -> Stored:
     about = update_of(update)
     sender, recipient = update.sender.encode(), update.recipient.encode()
     cid = None if update.cid is None else update.cid.encode()
@@ -75,7 +76,7 @@ def _change(connection: psycopg.Connection[Any], update: Message, number: int, d
             packed(after.attachments),
             extra_of(after),
             None if line is None else bytes(line),
-            number_of(update.mid),
+            max(number_of(update.mid), beyond + 1),
             suffix_of(update.mid).encode(),
             sender,
             recipient,

@@ -229,13 +229,14 @@ CREATE FUNCTION conversation_of(owner bytea, peer bytea) RETURNS bigint LANGUAGE
     ) END
 $$;
 
--- Keeps a batch. Each argument has one element a message.
+-- Keeps a batch. Each array has one element a message. Numbers rise in the batch, and are greater than `beyond`, and than
+-- all before in their conversations.
 --
 -- Returns one row a message, in no order: n, its number in the batch; the outcome: 0 it is kept, 1 it is a repeat of a
 -- message in the table, 2 of one in this batch, 3 it is refused; its number, the first one's for a repeat; the first
 -- one's n or the conversation; the offset of a message to a user; the recipients and offsets of one to a room.
 CREATE FUNCTION append(
-    deadline timestamptz, numbers bigint[], suffixes bytea[], senders bytea[], recipients bytea[], written text[],
+    deadline timestamptz, beyond bigint, numbers bigint[], suffixes bytea[], senders bytea[], recipients bytea[], written text[],
     times bigint[], cids bytea[], sizes bigint[], msgs bytea[], attached bytea[], lines bytea[]
 ) RETURNS TABLE (
     n bigint, outcome integer, number bigint, first bigint, place bigint, members bytea[], places bigint[]
@@ -349,12 +350,13 @@ BEGIN
             WITH ORDINALITY AS t (sender, recipient, talk, known, known_talk, is_refused, given, cid, n)
     ), counted AS (
         SELECT a.n, a.sender, a.recipient, a.talk, a.given,
+            row_number() OVER (ORDER BY a.n) AS place_in_batch,
             row_number() OVER (PARTITION BY a.talk ORDER BY a.n) AS nth,
             row_number() OVER (PARTITION BY a.talk, a.sender ORDER BY a.n) AS nth_own
         FROM asked a WHERE a.outcome = 0
     ), fresh AS MATERIALIZED (
         SELECT o.n, o.sender, o.recipient, o.talk,
-            o.nth + greatest(c.last, max(o.given - o.nth) OVER (PARTITION BY o.talk ORDER BY o.n)) AS number,
+            o.place_in_batch + max(greatest(o.given, beyond + 1, c.last + 1) - o.place_in_batch) OVER (ORDER BY o.n) AS number,
             c.total + o.nth AS total, p.own + o.nth_own AS own
         FROM counted o
         JOIN conversations c ON c.id = o.talk
