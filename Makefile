@@ -11,7 +11,7 @@ CODE := kschat tests tools attack chaos fuzz examples $(if $(wildcard bench/*.py
 # Not for mypy: to it our twisted/plugins would hide Twisted itself, the tac is a second module kschat, setuptools has no types.
 SCRIPTS := twisted/plugins kschat.tac setup.py
 
-.PHONY: run test unit lint types format docs pictures site bench bench-page chaos rolling attack differential fuzz conformance compatibility clean
+.PHONY: run test unit lint types format docs pictures site bench bench-page bench-admin chaos rolling attack differential fuzz conformance compatibility clean
 
 run: $(VENV)/.installed
 	@echo "kschat demo: open http://127.0.0.1:$${PORT:-3000}/?uid=1&rid=2 in one tab"
@@ -41,9 +41,9 @@ format: $(VENV)/.dev
 docs: $(VENV)/.installed
 	$(BIN)/python tools/make_docs.py
 
-# The pictures of the page in docs/, made by Chromium from the running page.
+# The pictures of the pages in docs/, made by Chromium from the running pages; PICTURES=admin_picture makes that one.
 pictures: $(VENV)/.dev system-packages node
-	$(BIN)/python -m tools.make_pictures
+	$(BIN)/python -m tools.make_pictures $(PICTURES)
 
 # The documentation as HTML in build/site, with an API reference; needs no network once its packages are there.
 site: $(VENV)/.dev
@@ -56,6 +56,10 @@ bench: $(VENV)/.dev system-packages node
 # The page in Chromium: first paint, 1,000 messages in a second, 10,000 missed ones, 100,000 scrolled, memory; a minute or two.
 bench-page: $(VENV)/.dev system-packages node
 	$(BIN)/python -m bench.page $(BENCH)
+
+# What an open admin page costs a daemon with 5,000 sockets that chat; five minutes or so.
+bench-admin: $(VENV)/.dev system-packages node
+	$(BIN)/python -m bench.admin $(BENCH)
 
 # Twenty kills of one daemon, of real clients in full talk; a cluster, with thirty faults of its daemons, RabbitMQ and
 # Redis; and each such fault alone: some seven minutes. CHAOS="--cluster --seed 7 --faults 5" does one, otherwise.

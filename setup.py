@@ -1,4 +1,4 @@
-"""Copies the page's templates and static files into the package when it is built; all else stands in pyproject.toml."""
+"""Copies the pages' templates and files into the package when it is built; all else stands in pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-ASSETS = ("templates", "static")
+ASSETS = ("templates", "static", "admin")
 
 
 class BuildWithAssets(build_py):

@@ -1,4 +1,4 @@
-"""The attacking process: ``python -m attack.attacker ROW PORT SECONDS``.
+"""The attacking process: ``python -m attack.attacker ROW PORT SECONDS CLIENTS_PORT``.
 
 It prepares, says ``prepared``, waits for a line, and attacks; its last line is JSON of what it was answered.
 """
@@ -14,13 +14,13 @@ from collections import Counter
 from typing import Final
 
 from attack.rows import ROWS
-from attack.scenario import Attack, Reader
+from attack.scenario import LATE, Attack, Reader
 
 #: Seconds that a row may take beyond its time.
 _LATE: Final = 8.0
 
 
-def main(name: str, port: int, seconds: float) -> None:
+def main(name: str, port: int, seconds: float, clients_port: int) -> None:
     """Play one row's attacker."""
     row = ROWS[name]
     answers: Counter[str] = Counter()
@@ -28,7 +28,7 @@ def main(name: str, port: int, seconds: float) -> None:
     reader.start()
     tag = str(os.getpid())
     attacks = [
-        Attack(port, number=number, answers=answers, reader=reader, tls=row.tls, tag=tag)
+        Attack(port, clients_port=clients_port, number=number, answers=answers, reader=reader, tls=row.tls, tag=tag)
         for number in range(row.connections)
     ]
     if row.prepare is not None:
@@ -45,7 +45,7 @@ def main(name: str, port: int, seconds: float) -> None:
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0) + _LATE)
     if any(thread.is_alive() for thread in threads):
-        answers["the attacker did not end in time"] += 1
+        answers[LATE] += 1
     time.sleep(0.1)  # what is on its way
     reader.finish()
     print(json.dumps(dict(answers)), flush=True)
@@ -54,4 +54,4 @@ def main(name: str, port: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))

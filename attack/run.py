@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,9 @@ from tests.support.tokens import SECRET
 BASELINE: Final = 1.2
 SETTLE: Final = 30.0
 _START: Final = 30.0
+
+#: Seconds in which it must end at the end.
+END: Final = 20.0
 
 #: Memory after the attack: at most this many times what it was before, or this many bytes more.
 MEMORY_TIMES: Final = 1.1
@@ -97,14 +102,17 @@ class _Play:
                 if daemon.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(self._log.read_text(errors="replace")[-2000:])
                 time.sleep(0.02)
-            return self._attack(daemon.pid)
-        finally:
+            result = self._attack(daemon.pid)
             daemon.terminate()
             try:
-                daemon.wait(20)
+                if status := daemon.wait(END):
+                    result.faults.append(f"the daemon ended with the status {status}")
             except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+                result.faults.append(f"the daemon did not end within {END:g} seconds")
+            return result
+        finally:
+            daemon.kill()
+            daemon.wait()
 
     def _settings(self, services: Services) -> dict[str, object]:
         row = self._row
@@ -154,7 +162,7 @@ class _Play:
         result = Result()
         how = [name for name, so in (("tls", self._row.tls), ("demo", "demo" in self._row.settings)) if so]
         port = self._other_port if self._row.listens else self._port
-        attacker = self._spawn("attacker", self._row.name, str(port), str(self._seconds))
+        attacker = self._spawn("attacker", self._row.name, str(port), str(self._seconds), str(self._port))
         assert attacker.stdout is not None and attacker.stdin is not None
         if attacker.stdout.readline() != "prepared\n":
             attacker.kill()
@@ -170,7 +178,9 @@ class _Play:
             time.sleep(BASELINE)
             began = time.monotonic()
         before = rss_bytes(pid)
-        said = attacker.communicate("\n")[0].splitlines()
+        if self._row.ends:
+            os.kill(pid, signal.SIGTERM)
+        said = self._said(attacker, pid)
         ended = time.monotonic()
         if pair is not None:
             self._judge_pair(pair.communicate("")[0], result, began, ended)
@@ -196,6 +206,16 @@ class _Play:
         result.faults += [f"the log holds {found!r}" for found in self._row.clean_log if found in log]
         result.faults += [f"the log lacks {wanted!r}" for wanted in self._row.log_has if wanted not in log]
         return result
+
+    def _said(self, attacker: subprocess.Popen[str], pid: int) -> list[str]:
+        """Let the attacker begin, and wait for its end; meanwhile the operator's signals. Returns its lines."""
+        begin: str | None = "\n"
+        while True:
+            try:
+                return attacker.communicate(begin, 1 / self._row.hangups if self._row.hangups else None)[0].splitlines()
+            except subprocess.TimeoutExpired:
+                begin = None
+                os.kill(pid, signal.SIGHUP)
 
     def _judge_pair(self, text: str, result: Result, began: float, ended: float) -> None:
         for line in text.splitlines():

@@ -21,6 +21,9 @@ SOURCE: Final = "127.0.0.2"
 #: The environment variable with the broker's URL, if the row has a broker.
 BROKER: Final = "ATTACK_BROKER"
 
+#: What is counted as an answer where a thread goes on behind its time: it waits for the daemon, or is stuck.
+LATE: Final = "the attacker did not end in time"
+
 #: What a daemon answers, as bytes of whatever it writes.
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 _ERROR: Final = re.compile(rb'"ER":([1-9]\d*)')
@@ -50,6 +53,8 @@ class Row:
         log_has: bytes that it must contain.
         listens: the setting of another port of the daemon, which is attacked instead of the clients' port.
         descriptors: files that the daemon may open; 0 for the system's limit.
+        hangups: how often in a second the operator sends SIGHUP meanwhile.
+        ends: whether the operator sends SIGTERM before the attack.
     """
 
     name: str
@@ -68,6 +73,8 @@ class Row:
     log_has: tuple[bytes, ...] = ()
     listens: str = ""
     descriptors: int = 0
+    hangups: int = 0
+    ends: bool = False
 
 
 class Attack:
@@ -75,6 +82,7 @@ class Attack:
 
     Args:
         port: the daemon's port that is attacked.
+        clients_port: the one for clients.
         number: of the thread.
         answers: counts what was answered, for all threads.
         reader: reads sockets.
@@ -86,6 +94,7 @@ class Attack:
         self,
         port: int,
         *,
+        clients_port: int,
         number: int,
         answers: Counter[str],
         reader: Reader,
@@ -93,6 +102,7 @@ class Attack:
         tag: str = "a",
     ) -> None:
         self.port = port
+        self.clients_port = clients_port
         self.number = number
         self.answers = answers
         self.reader = reader

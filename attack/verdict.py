@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from attack.run import Result, most_memory
-from attack.scenario import Row
+from attack.scenario import LATE, Row
 
 #: The p99 of the healthy pair: times its baseline, or ms.
 TIMES_BASELINE: Final = 3
@@ -53,6 +53,8 @@ def faults_of(row: Row, result: Result) -> list[str]:
     ]
     if not set(result.answers) - _UNREACHED:
         found.append("the attacker did not reach the daemon")
+    if LATE in result.answers:
+        found.append(LATE)
     if row.probe:
         return found
     before, during = percentile(result.baseline, 0.99), percentile(result.during, 0.99)

@@ -21,7 +21,7 @@ Beside the floors:
 - ``logs``        the daemon's log
 - ``notify``      tells systemd how the daemon is
 - ``free_memory``, ``garbage``  when free memory is returned, and when Python looks for garbage
-- ``assets``      finds the templates and static files
+- ``assets``      finds the templates, static files and the admin page
 - ``counters``    all counters
 - ``budget``      the bytes that the daemon holds for its clients
 - ``rates``       token buckets

@@ -1,4 +1,4 @@
-"""Finds kschat's templates and static files, in a checkout or in an installed package.
+"""Finds kschat's templates, static files and admin page, in a checkout or in an installed package.
 
 In a wheel they lie inside the package, where ``setup.py`` copies them; in a checkout, and so in an editable install,
 beside it.
@@ -9,7 +9,7 @@ from typing import Literal
 from twisted.python.filepath import FilePath
 
 
-def shipped(name: Literal["templates", "static"]) -> FilePath[str]:
+def shipped(name: Literal["templates", "static", "admin"]) -> FilePath[str]:
     """The directory ``name`` that belongs to this package. Raises FileNotFoundError if it is in neither place."""
     package = FilePath(__file__).parent()
     for place in (package, package.parent()):

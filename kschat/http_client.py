@@ -27,6 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from kschat.log_text import shown
 from kschat.tls import refusal, roots
 
 #: Bytes of the head of an answer.
@@ -34,6 +35,9 @@ MAX_HEAD: Final = 32_768
 
 #: Seconds for which a connection is kept that nobody uses. Many servers close theirs after 5.
 KEEP: Final = 4
+
+#: Characters of why there is no answer.
+MAX_REASON: Final = 200
 
 #: Why there is no answer: the label of a metric.
 Kind: TypeAlias = Literal["timeout", "unreachable", "tls", "too_large", "broken"]
@@ -231,7 +235,8 @@ def _as_fault(failure: Failure) -> Failure:
         if why := refusal(found):
             return Failure(HttpFault("tls", why))
     last = reasons[-1] if reasons else value
-    text = " ".join(str(last).split()).rstrip(".") or type(last).__name__
+    # It may show what the server has sent.
+    text = shown(" ".join(str(last).split()))[:MAX_REASON].rstrip(".") or type(last).__name__
     return Failure(HttpFault("unreachable" if isinstance(last, error.ConnectError | OSError) else "broken", text))
 
 

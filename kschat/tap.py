@@ -21,7 +21,7 @@ from kschat.api.control import ControlSocket, make_site
 from kschat.api.http import ApiResource
 from kschat.api.keys import ApiKeys
 from kschat.api.methods import Api
-from kschat.assets import directory
+from kschat.assets import directory, shipped
 from kschat.backends import amqp, redis
 from kschat.backends.jwks import JwksClient
 from kschat.backends.kinds import Backends
@@ -43,6 +43,7 @@ from kschat.cli.warnings import warnings_of
 from kschat.counters import Counters
 from kschat.daemon import Daemon
 from kschat.free_memory import FreeMemory, trimmer
+from kschat.front.admin_page import AdminPage
 from kschat.front.assembly import Front, FrontSettings
 from kschat.front.bindable import cannot_listen, endpoint_fault
 from kschat.front.channel import BoundedSite, ChannelBounds
@@ -95,6 +96,22 @@ from kschat.wire.cork import Cork
 from kschat.wire.limits import Limits
 
 __all__ = ["Options", "makeService", "make_service"]
+
+#: The gauges that are queues: what waits, or is not answered yet.
+QUEUES = frozenset(
+    {
+        "messages_waiting",
+        "batches_in_flight",
+        "reads_waiting",
+        "reads_in_flight",
+        "handshakes_waiting",
+        "forwards",
+        "ask_waiting",
+        "ask_in_flight",
+        "ask_held",
+        "buffered_bytes",
+    }
+)
 
 
 def makeService(options: Options) -> IService:
@@ -200,7 +217,8 @@ def _within_descriptors(config: Config) -> tuple[Config, str]:
     """The config with no more connections than this process can have descriptors, and a sentence if that is fewer."""
     limit = raise_limit()
     forwards = config.max_forwards if config.peer_listen else 0
-    room = connections_within(limit, wanted=config.max_connections, forwards=forwards)
+    questions = config.ask_concurrent if config.ask_url else 0
+    room = connections_within(limit, wanted=config.max_connections, forwards=forwards, questions=questions)
     if room == config.max_connections:
         return config, ""
     if room < LEAST:
@@ -286,6 +304,7 @@ def make_service(
         session_ids=_make_session_ids(config),
         wall=wall,
         busy=lambda: chat.context.delivery.busy,
+        is_full=lambda: chat.context.delivery.is_full,
         handshake_wait=addresses.handshake,
     )
     base_path = "/".join(["", *filter(None, config.base_path.split("/"))])
@@ -325,8 +344,16 @@ def make_service(
     if config.api_listen:
         api_keys = ApiKeys.read(config.api_keys)
         rereads.update(api_keys_part(config.api_keys, api_keys))
-        api = Api(chat.operations, api_keys, max_room=config.max_room, max_rooms=config.max_rooms, clock=reactor)
-        serve("api_listen", front.ops_site(ApiResource(api)), says="serving back ends")
+        api = Api(
+            chat.operations,
+            api_keys,
+            max_room=config.max_room,
+            max_rooms=config.max_rooms,
+            clock=reactor,
+            wall=wall,
+        )
+        pages = {b"admin": AdminPage(shipped("admin"))}
+        serve("api_listen", front.ops_site(ApiResource(api, pages)), says="serving back ends")
     if (path := control_path(config.control, config.store)) is not None:
         ControlSocket(path, make_site(chat.operations), reactor).setServiceParent(inner_ports)
     ReadyNotice(lambda: _parts(chat, key_client), reactor).setServiceParent(ports)
@@ -614,8 +641,6 @@ def _make_ops(
         }
         return found if key_client is None else {**found, "keys": key_client.up}
 
-    chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts)
-
     def asking() -> dict[str, tuple[str, float]]:
         approvals = chat.context.approvals
         if asker is None or approvals is None:
@@ -649,6 +674,10 @@ def _make_ops(
             **asking(),
         }
 
+    def queues() -> dict[str, int]:
+        return {name: int(value) for name, (_, value) in gauges().items() if name in QUEUES}
+
+    chat.context.reporter.shows(connections=lambda: front.connections.open, services=parts, queues=queues)
     collector = DaemonCollector(
         chat.context.counters, gauges=gauges, parts=parts, routing=lambda: chat.context.hub.routing
     )

@@ -251,7 +251,9 @@ class Looking(CommandsTestCase):
         self.assertLess(output.count("\n"), 10)
         found = self.printed_json("status")
         self.assertEqual((1, True), (found["now"]["daemons"][0]["users"], found["now"]["complete"]))
-        self.daemon.context.reporter.shows(connections=lambda: 7, services=lambda: {"store": False, "bus": None})
+        self.daemon.context.reporter.shows(
+            connections=lambda: 7, services=lambda: {"store": False, "bus": None}, queues=dict
+        )
         self.assertIn("store down", self.printed("status", status=NO))
 
     def test_rates_are_of_the_time_that_passed_however_long_a_look_takes(self) -> None:

@@ -24,6 +24,7 @@ from kschat.backends import rounds as store_rounds
 from kschat.backends.amqp import Settings as AmqpSettings
 from kschat.backends.amqp import address, publish_plan, publisher, queues
 from kschat.backends.amqp import connection as amqp_connection
+from kschat.backends.amqp import router as amqp_router
 from kschat.backends.postgresql import address as postgresql_address
 from kschat.backends.postgresql import erasure as postgresql_erasure
 from kschat.backends.postgresql import jobs as postgresql_jobs
@@ -36,7 +37,7 @@ from kschat.backends.redis.client import redis_client
 from kschat.backends.redis.client.connection import Connection
 from kschat.backends.redis.client.settings import Settings as RedisSettings
 from kschat.backends.redis.store import erasure as redis_erasure
-from kschat.backends.redis.store import retention, rounds, write_queue
+from kschat.backends.redis.store import listing, retention, rounds, write_queue
 from kschat.backends.redis.store import store as redis_store
 from kschat.backends.sqlite import erasure as sqlite_erasure
 from kschat.backends.sqlite import queries as sqlite_queries
@@ -58,6 +59,7 @@ from kschat.chat import (
     limiter,
     lines,
     names,
+    notifier,
     operations,
     outgoing,
     reads,
@@ -162,6 +164,7 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "joins of one connection": (many(CONFIG.max_joins),),
     "HTTP request line and headers": (many(CONFIG.max_header),),
     "arguments of a query; segments of a path": (many(MAX_ARGUMENTS), many(MAX_SEGMENTS)),
+    "headers Host of a request": (),
     "time to the end of the handshake": (seconds(CONFIG.handshake_timeout),),
     "an HTTP body; the time for it": (seconds(CHANNEL.body_timeout),),
     "an HTTP body that no resource reads": (),
@@ -235,9 +238,17 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(delivery.LARGE),
         many(delivery.MAX_LARGE_BYTES),
     ),
+    "the rest after a batch of large messages": (seconds(delivery.MAX_LARGE_REST),),
+    "bytes of large messages that wait for the store; the time for which others wait then": (
+        size(delivery.MAX_LARGE_WAITING),
+        seconds(turns.MAX_PARKED_SECONDS),
+    ),
     "publishes that RabbitMQ has not confirmed": (
         many(publisher.MAX_UNCONFIRMED),
         size(publisher.MAX_UNCONFIRMED_BYTES),
+    ),
+    "bytes of a publish that RabbitMQ returns if no queue is bound, though nobody has to know that": (
+        many(amqp_router.LARGE),
     ),
     "bindings requested from RabbitMQ at once": (many(amqp_connection.AT_ONCE),),
     "recipients of one publish": (many(publish_plan.MAX_KEYS), size(publish_plan.MAX_KEYS_BYTES)),
@@ -275,9 +286,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(copies.MAX_WRITES),
         many(copies.COPY_BYTES),
     ),
-    "events to many sockets that wait for another turn: large messages, carbons, emitted ones": (
+    "events that wait for another turn, since they are large or many (messages, carbons, emitted ones); their bytes; "
+    "the copies to be written": (
         many(copies.MAX_LATE),
         size(copies.MAX_LATE_BYTES),
+        many(copies.MAX_LATE_COPIES),
     ),
     "batches that wait for that, from other daemons too": (many(hub.MAX_UNDELIVERED),),
     "sockets of a user": (many(CONFIG.max_user_sockets),),
@@ -337,9 +350,9 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(redis_store.MAX_SCRIPT_USERS),
         many(presence_registry.MAX_CALL_USERS),
     ),
-    "conversations that Redis considers for `Conversations`, and for a further page of the API": (
-        many(redis_store.MAX_CANDIDATES),
-        many(redis_store.MAX_PAGED_CANDIDATES),
+    "conversations of a user that one script of Redis examines; that one lists": (
+        many(listing.SLICE),
+        many(redis_store.MAX_LOOKUPS),
     ),
     "inbox entries that one transaction of the SQLite store writes for messages to rooms": (
         many(sqlite_transactions.TRANSACTION_PLACES),
@@ -407,6 +420,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
         many(api_types.MAX_LISTED),
         seconds(inquiries.INQUIRY_WAIT),
     ),
+    "a notice; the time in which the audit log has one line for `counts`, for each key; the age of an answer that "
+    "`counts` may share": (
+        f"{many(api_types.MAX_NOTICE)} characters",
+        seconds(api_http.POLLED_EVERY),
+        seconds(api_types.MAX_AGE),
+    ),
     "one step of erasing a user: in SQLite; messages that are looked through for it; keys of Redis that are looked "
     "through at once": (
         f"{many(sqlite_erasure.STEP_ROWS)} rows",
@@ -449,7 +468,11 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     ),
     "sockets that one turn of the reactor ends, or warns, because of their tokens; the wait for the next look at the "
     "wall clock": (many(expiry.TURN), seconds(expiry.LOOK_EVERY)),
-    "commands for other daemons that wait to be sent": (many(outbox.MAX_COMMANDS), size(outbox.MAX_BYTES)),
+    "commands for other daemons that wait to be sent; users of an event that are told one by one": (
+        many(outbox.MAX_COMMANDS),
+        size(outbox.MAX_BYTES),
+        many(notifier.FEW_USERS),
+    ),
     "departures that are remembered while Redis is down": (many(presence_registry.MAX_LEFT),),
     "cursors and the like that wait to be written while the store is down": (many(write_behind.MAX_WRITE_BEHIND),),
     "the memory store": (many(CONFIG.store_messages), size(CONFIG.store_bytes)),

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
 
-from kschat.http_client import MAX_HEAD, HttpAnswer, HttpClient, HttpFault, check_url, is_protected
+from kschat.http_client import MAX_HEAD, MAX_REASON, HttpAnswer, HttpClient, HttpFault, check_url, is_protected
 from tests.support.certificates import Authority
 from tests.support.http_servers import LOOPBACK, Endless, Server, ok, says, served
 from tests.support.waiting import real_reactor, within
@@ -115,6 +115,12 @@ class HttpClientTests(TestCase):
             self.servers.clear()
             kind, _ = await self.fault(await self.served(Endless(first, again)))
             self.assertIn(kind, ("too_large", "broken"), (first, again[:20]))
+
+    async def test_the_reason_is_short_and_shows_nothing_that_a_terminal_obeys(self) -> None:
+        url = await self.served(says(b"\x1b[2J" * 1000 + b"\r\n\r\n", True))
+        _, text = await self.fault(url)
+        self.assertLessEqual(len(text), MAX_REASON)
+        self.assertTrue(text.isprintable(), text)
 
     async def test_what_comes_after_an_answer_is_of_no_other_one(self) -> None:
         evil = ok(b"yes") + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"

@@ -20,7 +20,7 @@ from tests.test_tap import environment, first_match
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 180
-PARTS = ("kschat", "templates", "static", "twisted", "docs", "deploy", "tools")
+PARTS = ("kschat", "templates", "static", "admin", "twisted", "docs", "deploy", "tools")
 FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "Makefile", "kschat.tac", "README.md", "LICENSE")
 
 
@@ -82,7 +82,7 @@ class PackagingTestCase(SynchronousTestCase):
         python = str(programs / "python")
         found = checked(python, "-c", "import kschat; print(kschat.__file__)", cwd=self.elsewhere).strip()
         self.assertTrue(Path(found).is_relative_to(home), f"{found} is not in {home}")
-        for name in ("templates", "static"):
+        for name in ("templates", "static", "admin"):
             code = f"from kschat.assets import shipped; print(shipped({name!r}).path)"
             directory = Path(checked(python, "-c", code, cwd=self.elsewhere).strip())
             self.assertTrue(directory.is_relative_to(home), f"{directory} is not in {home}")

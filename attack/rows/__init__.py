@@ -8,15 +8,18 @@
 - ``reads``: small requests that make much work in a store.
 - ``tls``: handshakes of TLS.
 - ``beside``: the HTTP API, the ports for operators and for other daemons, and the broker.
+- ``signals``: what the operator does meanwhile.
 - ``probes``: single requests whose answer is the result.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from attack.rows import beside, http, packets, pools, probes, rates, reads, tls, turns
+from attack.rows import beside, http, packets, pools, probes, rates, reads, signals, tls, turns
 from attack.scenario import Row
 
 ROWS: Final[Mapping[str, Row]] = {
-    row.name: row for module in (turns, packets, http, pools, rates, reads, tls, beside, probes) for row in module.ROWS
+    row.name: row
+    for module in (turns, packets, http, pools, rates, reads, tls, beside, signals, probes)
+    for row in module.ROWS
 }

@@ -12,7 +12,7 @@ import pika
 from attack.rows.http import POLL, pipelined, request
 from attack.rows.packets import nested
 from attack.rows.pools import opened
-from attack.scenario import BROKER, Attack, Row
+from attack.scenario import BROKER, SOURCE, Attack, Row
 from attack.wire import PATH, Client, send
 from tests.support.tokens import SECRET
 
@@ -46,6 +46,29 @@ def _api(name: str, what: str, attack: Callable[[Attack], None], *answers: str, 
 
 BAD = "Authorization: Bearer " + "x" * 40
 LARGE = b'{"from":"a","to":"b","msg":%b}' % nested()
+
+
+#: Users who have a socket each.
+MANY = [f"many{number}" for number in range(200)]
+
+
+def emits(data: bytes) -> Callable[[Attack], None]:
+    """Requests of the API behind each other, while many users are connected."""
+    flood = pipelined(data)
+
+    def attack(attack: Attack) -> None:
+        for user in MANY:
+            client = Client(attack.clients_port, source=SOURCE, user=user, join=True)
+            attack.reader.add(client.socket)
+            attack.kept.append(client)
+        flood(attack)
+
+    return attack
+
+
+def emitted(size: int) -> dict[str, object]:
+    """An event to all of them."""
+    return {"to": MANY, "event": "x", "args": ["x" * size]}
 
 
 def replayed(attack: Attack) -> None:
@@ -135,6 +158,27 @@ ROWS = (
         "an event of 900 kB to a user, with a key",
         pipelined(post("/v1/emit", json.dumps({"to": "nobody", "event": "x", "args": ["x" * 900_000]}).encode(), KEY)),
         "200",
+    ),
+    _api(
+        "emit-many",
+        "an event of 900 kB to 200 users, with a key",
+        emits(post("/v1/emit", json.dumps(emitted(900_000)).encode(), KEY)),
+        "200",
+        "503",
+        connections=1,
+    ),
+    _api(
+        "emit-batch",
+        "batches of 100 events to 200 users, with a key",
+        emits(
+            post(
+                "/v1/batch",
+                json.dumps({"requests": [{"operation": "emit", "body": emitted(100)} for _ in range(100)]}).encode(),
+                KEY,
+            )
+        ),
+        "200",
+        connections=1,
     ),
     _row(
         "ops-metrics",

@@ -59,8 +59,8 @@ def unread(attack: Attack) -> None:
     attack.wait()
 
 
-def _row(name: str, what: str, data: bytes, *answers: str) -> Row:
-    return Row(name=name, kind="HTTP", what=what, attack=pipelined(data), answers=answers)
+def _row(name: str, what: str, data: bytes, *answers: str, **settings: object) -> Row:
+    return Row(name=name, kind="HTTP", what=what, attack=pipelined(data), answers=answers, settings=settings)
 
 
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -102,7 +102,7 @@ ROWS = (
     _row(
         "forwarded", "thousands of hops in X-Forwarded-For", request("/x", "X-Forwarded-For: " + "1," * 7000) * 5, "404"
     ),
-    _row("jsonp", "sessions by JSONP", request(f"{POLL}&j=0") * 500, "200", "429"),
+    _row("jsonp", "sessions by JSONP", request(f"{POLL}&j=0") * 500, "200", "429", rate_burst=1),
     _row("chunks", "a body in chunks of one byte", CHUNKED % b"/x" + b"1\r\na\r\n" * 200_000, "404"),
     _row("chunks-engine", "the same to Engine.IO", CHUNKED % f"{POLL}&sid=x".encode() + b"1\r\na\r\n" * 200_000, "400"),
     *(

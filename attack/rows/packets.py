@@ -97,6 +97,10 @@ def post(revision: int, sid: str, text: bytes) -> bytes:
     return f"{line}Content-Length: {len(text)}\r\n\r\n".encode() + text
 
 
+#: A polling session that sends no request any more ends when its heartbeat is missing: within the time of a row.
+HEARTBEAT = {"ping_interval": 4, "ping_timeout": 3}
+
+
 def payload3(text: str) -> bytes:
     """One packet of a payload of revision 3."""
     return b"%d:" % (len(text.encode("utf-16-le")) // 2) + text.encode()
@@ -234,7 +238,12 @@ ROWS = (
         body(4, b"\x1e".join([b"6"] * 490_000), joins=True),
         answers=("200",),
     ),
-    _row("body-pings3", "a body of 330,000 pings of revision 3", body(3, b"1:2" * 330_000, joins=True)),
+    _row(
+        "body-pings3",
+        "a body of 330,000 pings of revision 3",
+        body(3, b"1:2" * 330_000, joins=True),
+        settings=HEARTBEAT,
+    ),
     _row("body-emoji3", "emoji in a body of revision 3", body(3, payload3("6" + "😀" * 240_000), joins=True)),
     _row("body-emoji3-many", "many packets with emoji", body(3, "3:6😀".encode() * 160_000, joins=True)),
     _row("body-base64", "binary as base64", body(4, b"b" + b"AAAA" * 240_000, joins=True)),

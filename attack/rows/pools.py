@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from attack.rows.http import POLL, pipelined, request
-from attack.rows.packets import post, session
+from attack.rows.packets import HEARTBEAT, post, session
 from attack.scenario import Attack, Row
 from attack.wire import frame, send, upgrade_request
 from tests.support.tokens import token
@@ -97,6 +98,29 @@ def probes_overlapping(attack: Attack) -> None:
     attack.again(once)
 
 
+def upgrades_elsewhere(attack: Attack) -> None:
+    """Polling sessions that have joined, each upgraded to a WebSocket by another address."""
+    number = 0
+    while attack.on and len(attack.kept) < 3000:
+        number += 1
+        try:
+            with attack.connect() as link:
+                user = f"{attack.user}e{number}"
+                sid = session(link, f"EIO=4&transport=polling&token={token(user)}&ksId={user}")
+                link.sendall(post(4, sid, b"40/kschat,"))
+                link.recv(65536)
+                other = attack.connect(f"127.1.1.{number % 50 + 1}")
+                attack.kept.append(other)
+                query = f"EIO=4&transport=websocket&sid={sid}"
+                other.sendall(upgrade_request(query) + frame(b"2probe") + frame(b"5"))
+                attack.answers[other.recv(65536)[9:12].decode("latin-1") or "closed"] += 1
+                attack.reader.add(other)
+        except OSError as error:
+            attack.count(error)
+            time.sleep(0.01)
+    attack.wait()
+
+
 def gets_overlapping(attack: Attack) -> None:
     """Two GETs and two POSTs of one session at once."""
 
@@ -126,14 +150,18 @@ def users_large(attack: Attack) -> None:
                 attack.count(error)
 
 
-def _row(name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1) -> Row:
-    return Row(name=name, kind="pools", what=what, attack=attack, connections=connections, answers=answers)
+def _row(
+    name: str, what: str, attack: Callable[[Attack], None], *answers: str, connections: int = 1, **settings: object
+) -> Row:
+    return Row(
+        name=name, kind="pools", what=what, attack=attack, connections=connections, answers=answers, settings=settings
+    )
 
 
 WEBSOCKET = upgrade_request("EIO=4&transport=websocket")
 
 ROWS = (
-    _row("polls", "polling sessions by one connection", pipelined(request(POLL) * 800), "200", "429"),
+    _row("polls", "polling sessions by one connection", pipelined(request(POLL) * 800), "200", "429", rate_burst=1),
     _row("polls-addresses", "polling sessions of 200 addresses", opened(request(POLL), 200), "200"),
     _row("connections", "connections that say nothing", opened(b""), "connections"),
     _row("connections-addresses", "the same of 200 addresses", opened(b"", 200), "connections"),
@@ -152,11 +180,11 @@ ROWS = (
         what="4 MB to 60 own polling sessions that send no GET",
         attack=polls_unread,
         connections=1,
-        # A session without requests ends when its heartbeat is missing.
-        settings={"ping_interval": 4, "ping_timeout": 3},
+        settings=HEARTBEAT,
         answers=("ER 4",),
     ),
     _row("upgrades-overlapping", "sessions that are offered several WebSockets", probes_overlapping, connections=3),
+    _row("upgrades-elsewhere", "sessions that go on by WebSocket from other addresses", upgrades_elsewhere, "101"),
     _row("gets-overlapping", "overlapping requests of one session", gets_overlapping, "400", connections=3),
     *(
         Row(

@@ -45,6 +45,18 @@ def rebinding(attack: Attack) -> None:
     attack.answers["a token" if b"eyJ" in answer else f"no token, {status(answer)}"] += 1
 
 
+def hosts(attack: Attack) -> None:
+    """Requests whose Host is missing, stands twice, or is none."""
+    for name, lines in (
+        ("none", ()),
+        ("one", ("Host: x",)),
+        ("two", ("Host: x", "Host: attacker.example")),
+        ("invalid", ("Host: x/attacker.example",)),
+    ):
+        data = "\r\n".join(["GET / HTTP/1.1", *lines, "Connection: close", "", ""]).encode()
+        attack.answers[f"{name}: {status(ask(attack, data))}"] += 1
+
+
 def foreign_origin(attack: Attack) -> None:
     """A session for another origin's page."""
     answer = ask(attack, request(POLL, "Origin: https://attacker.example", "Connection: close"))
@@ -112,6 +124,7 @@ ROWS = (
     ),
     _row("server-version", "what answers reveal about the server", versions, "tells nothing"),
     _row("dns-rebinding", "the demo's page by another Host", rebinding, "no token", settings={"demo": True}),
+    _row("hosts", "requests without one valid Host", hosts, "none: 400", "one: 200", "two: 400", "invalid: 400"),
     _row("foreign-origin", "another origin's page", foreign_origin, "not allowed"),
     _row(
         "claims",

@@ -197,6 +197,16 @@ ROWS = (
         flood(lambda c: send(c.user, "nobody") * 300, join=True),
         answers=("ER 4",),
     ),
+    *(
+        _row(
+            f"sends-{store}",
+            "valid messages as fast as they go",
+            flood(lambda c: send(c.user, "nobody") * 300, join=True),
+            backend=store,
+            answers=("ER 4",),
+        )
+        for store in ("sqlite", "redis")
+    ),
     _row(
         "sends-large",
         "messages of 900 kB as fast as they go",

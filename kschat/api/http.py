@@ -4,18 +4,22 @@
 
     POST /v1/NAME       JSON; Authorization: Bearer KEY
     GET  /openapi.json  the document, without a key
+
+Beside it there may be pages, which use the API themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource, getChildForRequest
 from twisted.web.server import NOT_DONE_YET, Request
 
 from kschat.api.keys import ApiKey
@@ -30,6 +34,9 @@ MAX_REQUESTS: Final = 200
 #: Characters of the target that the audit log shows.
 MAX_TARGET: Final = 200
 
+#: Seconds in which the audit log has one line for an operation that a key repeats all the time.
+POLLED_EVERY: Final = 600.0
+
 _DOCUMENT: Final = b"/openapi.json"
 _PREFIX: Final = b"/v1/"
 
@@ -39,14 +46,18 @@ class ApiResource(Resource):
 
     Args:
         api: what the operations use.
+        pages: by the first part of their path.
     """
 
     log = Logger()
     isLeaf = True
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, pages: Mapping[bytes, IResource] = MappingProxyType({})) -> None:
         super().__init__()
         self._api = api
+        self._pages = pages
+        # When a key's use of a polled operation was logged: by both names. What is too old to matter is not kept.
+        self._logged: dict[tuple[str, str], float] = {}
         api.audit = self._audit
         self._document = document()
         self._busy = 0
@@ -57,6 +68,11 @@ class ApiResource(Resource):
 
     def render(self, request: Request) -> Any:
         """Answer a request."""
+        rest = request.postpath or []
+        page = self._pages.get(rest[0]) if rest else None
+        if page is not None:
+            request.prepath = [*(request.prepath or []), rest.pop(0)]
+            return getChildForRequest(page, request).render(request)
         path = request.uri.partition(b"?")[0]
         try:
             if path == _DOCUMENT:
@@ -137,6 +153,8 @@ class ApiResource(Resource):
 
     def _audit(self, key: ApiKey, method: Method, body: Any, outcome: str) -> None:
         """The line of an action. It shows whom it is about, and never a text."""
+        if method.polled and outcome == "done" and not self._first_in_a_while(key, method):
+            return
         named = [getattr(body, name) for name in method.target] if body is not None else []
         target = ", ".join(_named(one) for one in named if one is not None)
         self.log.info(
@@ -146,6 +164,14 @@ class ApiResource(Resource):
             target=shown(target[:MAX_TARGET]),
             outcome=outcome,
         )
+
+    def _first_in_a_while(self, key: ApiKey, method: Method) -> bool:
+        now, used = self._api.clock.seconds(), (key.name, method.name)
+        self._logged = {one: at for one, at in self._logged.items() if now - at < POLLED_EVERY}
+        if used in self._logged:
+            return False
+        self._logged[used] = now
+        return True
 
 
 def _named(target: str | list[str]) -> str:

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,10 @@ import msgspec
 from kschat.chat.tokens import as_user
 
 #: The scopes that there are: what a key may do.
-SCOPES: Final = ("send", "emit", "presence", "disconnect", "rooms", "read", "counts", "erase")
+SCOPES: Final = ("send", "emit", "presence", "disconnect", "rooms", "read", "counts", "erase", "admin")
+
+#: Scopes that come with another one: ``admin`` has all that the admin page uses.
+INCLUDED: Final[Mapping[str, tuple[str, ...]]] = {"admin": ("presence", "disconnect", "counts")}
 
 #: Characters of a key, at least.
 MIN_KEY: Final = 32
@@ -41,7 +45,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: for the log.
         digest: SHA-256 of the key.
-        scopes: what it may do; ``*`` for all.
+        scopes: what it may do, with those that are included; ``*`` for all.
         sender: the user that messages are from which name no sender.
         max_room: members of a room, where it may be more than the setting of that name; 0 for the setting.
     """
@@ -141,5 +145,6 @@ def _key(name: str, table: object) -> tuple[ApiKey, str]:
     if not 0 <= entry.max_room <= 100_000:
         raise ValueError(f"[{name}]: max_room is not 0 to 100000")
     digest = bytes.fromhex(entry.sha256) if entry.sha256 else hashlib.sha256(entry.key.encode()).digest()
-    key = ApiKey(name=name, digest=digest, scopes=frozenset(entry.scopes), sender=sender, max_room=entry.max_room)
+    scopes = frozenset(entry.scopes).union(*(INCLUDED.get(scope, ()) for scope in entry.scopes))
+    key = ApiKey(name=name, digest=digest, scopes=scopes, sender=sender, max_room=entry.max_room)
     return key, entry.key

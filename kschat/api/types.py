@@ -13,6 +13,12 @@ MAX_USERS: Final = 1000
 #: Messages of one page, and conversations.
 MAX_LISTED: Final = 100
 
+#: Seconds that an answer may be old which is shared.
+MAX_AGE: Final = 60
+
+#: Characters of a notice.
+MAX_NOTICE: Final = 2000
+
 #: Operations of one batch.
 MAX_BATCH: Final = 100
 
@@ -59,6 +65,25 @@ class Sent(_Answer, frozen=True, kw_only=True):
     """What became of each, in the order of ``to``."""
 
     results: list[SendResult]
+
+
+class Notice(_Request, frozen=True, kw_only=True):
+    """A text to a user, from the key's ``sender``.
+
+    ``cid``: the sender's own id of the message; the same request with it again stores nothing twice.
+    """
+
+    user: User
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_NOTICE)]
+    cid: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class Noticed(_Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """The message's id and time. ``repeat``: the ``cid`` is known."""
+
+    mid: str
+    time: int
+    repeat: bool = False
 
 
 MessageId = Annotated[str, Meta(min_length=24, max_length=24, pattern="^[0-9a-f]*$", description="A message's id.")]
@@ -301,8 +326,10 @@ class OnlineUsers(_Answer, frozen=True, kw_only=True):
     next: str | None
 
 
-class Nothing(_Request, frozen=True, kw_only=True):
-    """An empty object."""
+class CountsRequest(_Request, frozen=True, kw_only=True):
+    """``max_age``: the answer may be this many seconds old, and is then shared by all who ask; 0: a new one."""
+
+    max_age: Annotated[float, Meta(ge=0, le=MAX_AGE)] = 0
 
 
 class Histogram(_Answer, frozen=True, kw_only=True):
@@ -320,7 +347,9 @@ class DaemonCounts(_Answer, frozen=True, kw_only=True):
     (``repeated``), written to sockets (``delivered``), confirmed by clients (``confirmed``), and so on. ``refused``:
     requests of clients that were answered with an error, by error. ``services``: whether each that it uses can be
     used. ``latency``: from a message's arrival until it was ``acknowledged``, ``written`` and ``delivered``; and of its
-    batch in each step of the pipeline (``store``, ``route``).
+    batch in each step of the pipeline (``store``, ``route``). ``queues``: what waits there now, by the name of its
+    metric. ``refusals``: what else was refused, by kind: sockets (``denied``), what exceeded a rate (``limited``) or
+    another bound (``full``), and HTTP requests for a session (``rejected``, by Engine.IO's code); each by reason.
     """
 
     name: str
@@ -333,13 +362,19 @@ class DaemonCounts(_Answer, frozen=True, kw_only=True):
     refused: dict[str, int]
     services: dict[str, bool]
     latency: dict[str, Histogram]
+    queues: dict[str, int]
+    refusals: dict[str, dict[str, int]]
 
 
 class Counts(_Answer, frozen=True, kw_only=True):
-    """The daemon that was asked comes first. ``complete``: whether all daemons answered in time."""
+    """The daemon that was asked comes first. ``complete``: whether all daemons answered in time.
+
+    ``time``: when they had answered, in seconds since 1970.
+    """
 
     daemons: list[DaemonCounts]
     complete: bool
+    time: float
 
 
 class ErasedUser(_Answer, frozen=True, kw_only=True):

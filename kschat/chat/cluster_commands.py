@@ -65,6 +65,14 @@ class Emit(msgspec.Struct, frozen=True, array_like=True, tag="e", gc=False):
         return len(self.body) + sum(map(len, self.attachments))
 
 
+class EmitToMany(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
+    """The same for the sockets of many users: told once to all daemons, and not once for each user."""
+
+    users: tuple[str, ...]
+    body: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
 class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
     """Every socket is ended, for a reason that Goodbye names."""
 
@@ -188,6 +196,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
         refused: requests that were answered with an error, by its name.
         services: whether each service that the daemon uses can be used, by its name.
         latency: how long messages and batches took, by the name of the step.
+        queues: what waits there now, by the name of its metric.
+        refusals: what else was refused, by its name in ``Counters`` and its reason.
     """
 
     name: str
@@ -200,6 +210,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, array_like=True, gc=False):
     refused: dict[str, int]
     services: dict[str, bool]
     latency: dict[str, Buckets]
+    queues: dict[str, int] = {}
+    refusals: dict[str, dict[str, int]] = {}
 
 
 class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="y", gc=False):
@@ -251,6 +263,7 @@ ClusterCommand: TypeAlias = (
     | Receipt
     | Carbon
     | Emit
+    | EmitToMany
     | Disconnect
     | Erased
     | Replaced

@@ -337,7 +337,13 @@ def history(request: Request[incoming.History]) -> Deferred[Answer]:
     def found(page: Page) -> Answer | Deferred[Answer]:
         if not session.options.receipts or not (page.delivered or page.read):
             return answer(page)
-        return context.presence.blocks.between(user, (peer,)).addCallback(reached, page)
+        blocks = context.presence.blocks.between(user, (peer,))
+        # The page was read: it is answered, without the receipts, if the store fails only now.
+        return blocks.addCallbacks(reached, unknown, callbackArgs=(page,), errbackArgs=(page,))
+
+    def unknown(failure: Failure, page: Page) -> Answer:
+        failure.trap(StoreUnavailable)
+        return answer(page)
 
     def reached(blocks: Blocks, page: Page) -> Answer:
         socket = session.socket

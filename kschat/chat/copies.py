@@ -6,7 +6,7 @@ each socket gets a copy of its own. So a copy counts by its bytes, and the copie
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
@@ -23,12 +23,18 @@ MAX_WRITES: Final = 2000
 #: Bytes of a copy; a larger one counts as several.
 COPY_BYTES: Final = 2048
 
-#: Events that wait for another turn. Beyond it one that comes is dropped, and counted; for a message, the sockets are
-#: told to read it from the store.
-MAX_LATE: Final = 1000
-
-#: Bytes of the events that wait. Beyond it no batch is begun.
+#: Events that wait for another turn; their bytes, of each event once, which are held; and the copies that are to be
+#: written, some 200 MB. Beyond it no batch of large messages is begun, and no large event is taken.
+MAX_LATE: Final = 10_000
 MAX_LATE_BYTES: Final = 8_000_000
+MAX_LATE_COPIES: Final = 100_000
+
+#: Users: an event to more of them counts as large, whatever its bytes.
+MANY_USERS: Final = 100
+
+#: Times as much beyond which what comes is dropped, and counted; for a message, the sockets are told to read the store.
+#: (What other daemons send can't be refused.)
+MOST_TIMES: Final = 2
 
 #: Seconds of the rest after a turn, which is as long as the turn was, at most.
 MAX_REST: Final = 0.05
@@ -51,9 +57,10 @@ class _Late:
         write: writes it to one.
         done: called when all have it.
         size: its bytes.
+        cost: what it counts as for each of them.
     """
 
-    __slots__ = ("done", "sessions", "size", "write")
+    __slots__ = ("cost", "done", "sessions", "size", "write")
 
     def __init__(
         self,
@@ -66,11 +73,12 @@ class _Late:
         self.sessions = deque(sessions)
         self.write = write
         self.size = size
+        self.cost = copies_of(size)
         self.done = done
 
 
 class Spread:
-    """Events on their way to many sockets. They keep their order.
+    """Events on their way to many sockets. On each socket they keep their order.
 
     Args:
         clock: the reactor.
@@ -78,8 +86,8 @@ class Spread:
         counters: counts what was dropped.
 
     Attributes:
-        size: the bytes of the events that wait.
-        is_full: whether these are more than ``MAX_LATE_BYTES``; then no batch is to be begun.
+        size: the bytes of the events that wait, of each once.
+        copies: the copies of them that are to be written.
         eased: called when it is no longer full.
     """
 
@@ -88,12 +96,16 @@ class Spread:
     def __init__(
         self, clock: IReactorTime, writing: Callable[[], AbstractContextManager[None]], counters: Counters
     ) -> None:
-        self.size = 0
+        self.size = self.copies = 0
         self.eased: Callable[[], None] = _nothing
         self._clock = clock
         self._writing = writing
         self._counters = counters
         self._late: deque[_Late] = deque()
+        # How many events each socket waits for.
+        self._waiting: Counter[ChatSession] = Counter()
+        # Copies that were written at once, since it was looked at last.
+        self._written = 0
 
     def __len__(self) -> int:
         """How many events wait."""
@@ -101,21 +113,55 @@ class Spread:
 
     @property
     def is_full(self) -> bool:
-        return self.size > MAX_LATE_BYTES
+        """Whether so much waits that nothing large is to be added, if that can wait or be refused."""
+        return self._holds_more_than(1)
 
-    def each(self, sessions: Sequence[ChatSession], write: Callable[[ChatSession], object], size: int = 0) -> None:
+    def _holds_more_than(self, times: int) -> bool:
+        return (
+            self.copies > MAX_LATE_COPIES * times
+            or self.size > MAX_LATE_BYTES * times
+            or len(self._late) > MAX_LATE * times
+        )
+
+    def each(
+        self,
+        sessions: Sequence[ChatSession],
+        write: Callable[[ChatSession], object],
+        size: int = 0,
+        *,
+        needed: bool = False,
+    ) -> None:
         """Call ``write`` for each of ``sessions``, now or in later turns. What comes when too much waits is dropped.
 
         Args:
             sessions: who is meant.
             write: writes to one. It is not called for one that has closed meanwhile.
             size: bytes of what it writes.
+            needed: it is never dropped.
         """
-        if not self._late and len(sessions) * copies_of(size) <= MAX_WRITES:
-            for session in sessions:
-                write(session)
-        elif not self.later(sessions, write, size=size):
-            self._counters.full["copies"] += len(sessions)
+        waiting = self._waiting
+        late: Sequence[ChatSession] = [session for session in sessions if session in waiting] if waiting else ()
+        at_once = [session for session in sessions if session not in waiting] if late else sessions
+        copies = len(at_once) * copies_of(size)
+        if self._written + copies > MAX_WRITES:
+            # Many events to few sockets each are as much work as one to many.
+            late, at_once = sessions, ()
+        else:
+            self._count(copies)
+        for session in at_once:
+            write(session)
+        if late and not self.later(late, write, size=size, needed=needed):
+            self._counters.full["copies"] += len(late)
+
+    def _count(self, copies: int) -> None:
+        """So many are written at once. (The next turn is asked for only if there are many.)"""
+        before = self._written
+        self._written += copies
+        if before * 2 <= MAX_WRITES < self._written * 2:
+            self._clock.callLater(0, self._renew)
+
+    def _renew(self) -> None:
+        self._written = 0
 
     def later(
         self,
@@ -124,15 +170,19 @@ class Spread:
         *,
         size: int,
         done: Callable[[], None] = _nothing,
+        needed: bool = False,
     ) -> bool:
-        """The same in later turns. Returns whether it will be; not if too many events wait.
+        """The same in later turns. Returns whether it will be; not if too much waits, unless it is ``needed``.
 
         ``done``: called when all have it. It must not raise.
         """
-        if len(self._late) >= MAX_LATE:
+        if self._holds_more_than(MOST_TIMES) and not needed:
             return False
-        self._late.append(_Late(sessions, write, size=size, done=done))
+        event = _Late(sessions, write, size=size, done=done)
+        self._late.append(event)
+        self._waiting.update(event.sessions)
         self.size += size
+        self.copies += event.cost * len(event.sessions)
         if len(self._late) == 1:
             self._clock.callLater(0, self._turn)
         return True
@@ -159,14 +209,24 @@ class Spread:
         first = self._late[0]
         session = first.sessions.popleft() if first.sessions else None
         cost = 0
-        if session is not None and not session.closed:
-            cost = copies_of(first.size)
-            try:
-                first.write(session)
-            except Exception:  # noqa: BLE001 - one socket's bug must not cost the others their events
-                self.log.failure("an event could not be written")
+        if session is not None:
+            self._passed(session)
+            self.copies -= first.cost
+            if not session.closed:
+                cost = first.cost
+                try:
+                    first.write(session)
+                except Exception:  # noqa: BLE001 - one socket's bug must not cost the others their events
+                    self.log.failure("an event could not be written")
         if not first.sessions:
             self._late.popleft()
             self.size -= first.size
             first.done()
         return cost
+
+    def _passed(self, session: ChatSession) -> None:
+        """A socket waits for one event less."""
+        if self._waiting[session] > 1:
+            self._waiting[session] -= 1
+        else:
+            del self._waiting[session]

@@ -53,6 +53,13 @@ LARGE: Final = 16_384
 #: Bytes of a batch of large messages, if it has several.
 MAX_LARGE_BYTES: Final = 500_000
 
+#: Bytes of large messages that wait, beyond which no other one is read from a client, for as long as the front allows.
+MAX_LARGE_WAITING: Final = 2_000_000
+
+#: Seconds of the rest after a batch of large messages, which is as long as the batch took, at most. The disk, Redis and
+#: RabbitMQ are free for others then.
+MAX_LARGE_REST: Final = 0.05
+
 #: Updates that are being stored. Each is stored alone: they are few beside messages.
 MAX_UPDATES: Final = 500
 
@@ -164,9 +171,11 @@ class Delivery:
         # before it, and the time when it came. And how many each sender has there.
         self._large: deque[tuple[int, float, Submission]] = deque()
         self._large_senders: Counter[str] = Counter()
-        # Whether such a batch is in flight, and whether one may be begun before others.
+        # Whether such a batch is in flight, or was a moment ago; and whether one may be begun before others.
         self._large_in_flight = False
         self._large_may = True
+        # Bytes of those that wait.
+        self._large_size = 0
         # Bytes of what waits, without those, and of all that is not answered.
         self._waiting_size = self._size = 0
         self._in_flight = 0
@@ -206,6 +215,7 @@ class Delivery:
         if size >= LARGE or (self._large and message.sender in self._large_senders):
             self._large.append((self._begun + len(waiting), self._clock.seconds(), submission))
             self._large_senders[message.sender] += 1
+            self._large_size += size
         else:
             self._waiting_size += size
             if not waiting:
@@ -287,6 +297,11 @@ class Delivery:
         return self.waiting >= self._bounds.max_batch
 
     @property
+    def is_full(self) -> bool:
+        """Whether so many bytes of large messages wait that others had better not be read yet."""
+        return self._large_size > MAX_LARGE_WAITING
+
+    @property
     def stuck(self) -> float:
         """Seconds since which batches are in flight and none was answered; 0.0 where none is in flight."""
         return self._clock.seconds() - self._moved if self._in_flight else 0.0
@@ -362,6 +377,7 @@ class Delivery:
                 del self._large_senders[sender]
             batch.append(submission)
             size += more
+        self._large_size -= size
         if batch:
             self._large_in_flight, self._large_may = True, False
             self._begin(batch, size, since=since, large=True)
@@ -399,7 +415,7 @@ class Delivery:
                 finished = fail()
             finished.addCallbacks(self._route, self._not_stored, callbackArgs=(batch,), errbackArgs=(submissions,))
             finished.addErrback(self._not_answered)
-            finished.addBoth(self._finish, size, large)
+            finished.addBoth(self._finish, batch, large)
 
     def _route(self, stored: list[Stored], batch: _Batch) -> Deferred[None]:
         now = self._clock.seconds()
@@ -528,16 +544,25 @@ class Delivery:
         self._counters.refused[refused.error] += 1
         submission.reply.refused(refused)
 
-    def _finish(self, _: object, size: int, large: bool) -> None:
+    def _finish(self, _: object, batch: _Batch, large: bool) -> None:
         self._in_flight -= 1
-        self._moved = self._clock.seconds()
-        self._size -= size
-        self._budget.add(-size)
+        self._moved = now = self._clock.seconds()
+        self._size -= batch.size
+        self._budget.add(-batch.size)
         if large:
-            self._large_in_flight = False
+            took = now - batch.began
+            if took > 0 and not self.closed:
+                self._clock.callLater(min(took, MAX_LARGE_REST), self._rested)
+            else:
+                self._large_in_flight = False
         self._begin_again()
         if not self._in_flight:
             self._look_if_drained()
+
+    def _rested(self) -> None:
+        """The rest after a batch of large messages is over."""
+        self._large_in_flight = False
+        self._begin_again()
 
     def _look_if_drained(self) -> None:
         if self._drained and not self._in_flight and not self.waiting and not self._updates:

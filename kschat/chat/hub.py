@@ -188,7 +188,7 @@ class Hub:
         if self._undelivered:
             self._undelivered.append((batch, socket))
             if len(self._undelivered) > MAX_UNDELIVERED:
-                self.deliver_rest()
+                self._deliver_all()
             return
         rest, _ = self._deliver(batch, socket, MAX_WRITES)
         if rest:
@@ -202,15 +202,18 @@ class Hub:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many large messages wait to be written that no other one is to be stored."""
+        """Whether so much waits to be written to many sockets that no other large message is to be stored."""
         return self._spread.is_full
 
     def deliver_rest(self) -> None:
         """Write all that waits for later turns, now."""
+        self._deliver_all()
+        self._spread.finish()
+
+    def _deliver_all(self) -> None:
         while self._undelivered:
             batch, socket = self._undelivered.popleft()
             self._deliver(batch, socket, UNBOUNDED)
-        self._spread.finish()
 
     def _deliver_more(self) -> None:
         try:

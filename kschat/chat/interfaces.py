@@ -459,8 +459,8 @@ class IRouter(Interface):
 
         Args:
             batch: messages with at least one place each.
-            exact: whether each message's word must be its own; else that of several may be one (and
-                the batch may travel as one).
+            exact: whether each message's word must be its own, and right; else that of several may be one (the batch
+                may travel as one), and may be True where nobody was bound.
 
         Returns:
             A word on each message, in order: whether anybody was bound. Fails with

@@ -19,6 +19,7 @@ from kschat.chat.cluster_commands import (
     ClusterCommand,
     Disconnect,
     Emit,
+    EmitToMany,
     Erased,
     InboxGrew,
     Receipt,
@@ -34,6 +35,9 @@ from kschat.wire.errors import Reason
 
 #: Messages that are remembered to have been told as delivered. Each daemon that has the recipient tells it.
 MAX_DELIVERED: Final = 20_000
+
+#: Users whose daemons are told of an event for each of them. To more users it is told once to all daemons.
+FEW_USERS: Final = 8
 
 #: Seconds that it is waited for other daemons to be told.
 FLUSH_WAIT: Final = 1.0
@@ -155,9 +159,15 @@ class Notifier:
 
     def notify(self, users: Sequence[str], command: ClusterCommand, but: ChatSession | None = None) -> None:
         """Tell each of ``users`` on whatever daemon; here all but one socket."""
-        # All of their sockets together, so that what they are written counts as one.
-        self._apply([session for user in users for session in self._sessions(user)], command, but)
-        self._bus.publish(users, command)
+        self._apply(self._sessions_of(users), command, but)
+        if type(command) is Emit and len(users) > FEW_USERS:
+            self._bus.publish_all(EmitToMany(tuple(users), command.body, command.attachments))
+        else:
+            self._bus.publish(users, command)
+
+    def _sessions_of(self, users: Sequence[str]) -> list[ChatSession]:
+        """All of their sockets here together, so that what they are written counts as one."""
+        return [session for user in users for session in self._sessions(user)]
 
     def replaced(self, session: ChatSession, pid: str) -> None:
         """The client of ``session`` has shown ``pid``: end its other sockets, wherever they are.
@@ -197,8 +207,10 @@ class Notifier:
         """Do what a command says to the sockets of a user here, or to everybody's."""
         if type(command) is Replaced:
             self._claimed(user, command)
-            return
-        self._apply(self._sessions(user), command, but)
+        elif type(command) is EmitToMany:
+            self._apply(self._sessions_of(command.users), Emit(command.body, command.attachments), but)
+        else:
+            self._apply(self._sessions(user), command, but)
 
     def _apply(self, found: Sequence[ChatSession], command: ClusterCommand, but: ChatSession | None) -> None:
         sessions = [session for session in found if session is not but and session.socket.accepted]
@@ -289,7 +301,7 @@ def _disconnect(spread: Spread, sessions: Sequence[ChatSession], command: Discon
         session.socket.disconnect()
 
     # Behind what waits for them.
-    spread.each(sessions, end)
+    spread.each(sessions, end, needed=True)
 
 
 def _erased(spread: Spread, sessions: Sequence[ChatSession], command: Erased) -> None:

@@ -40,7 +40,7 @@ from kschat.chat.cluster_commands import (
     StatusTold,
 )
 from kschat.chat.composer import Composer, Draft
-from kschat.chat.copies import COPY_BYTES
+from kschat.chat.copies import COPY_BYTES, MANY_USERS
 from kschat.chat.delivery import Delivery, Submission
 from kschat.chat.editing import as_update, ensure_may
 from kschat.chat.hub import Hub
@@ -182,9 +182,9 @@ class Operations:
             attachments: what placeholders in it refer to.
 
         Raises:
-            Refused: BUSY, for a large event while too much waits to be written.
+            Refused: BUSY, for a large event, or one to many users, while too much waits to be written.
         """
-        event = self._admitted(Emit(body, tuple(attachments)))
+        event = self._admitted(Emit(body, tuple(attachments)), len(users))
         self._in_one_write(lambda: self._hub.notifier.notify(users, event))
 
     def emit_to_room(self, room: str, body: bytes, attachments: Sequence[bytes] = ()) -> Deferred[int]:
@@ -202,12 +202,12 @@ class Operations:
 
     def emit_to_all(self, body: bytes, attachments: Sequence[bytes] = ()) -> None:
         """Emit an event to every socket there is. Raises Refused as above."""
-        event = self._admitted(Emit(body, tuple(attachments)))
+        event = self._admitted(Emit(body, tuple(attachments)), self._hub.users)
         self._in_one_write(lambda: self._hub.notifier.notify_all(event))
 
-    def _admitted(self, event: Emit) -> Emit:
-        """The event, if it may be written now. Raises Refused."""
-        if self._hub.is_full and event.size >= COPY_BYTES:
+    def _admitted(self, event: Emit, users: int) -> Emit:
+        """The event to so many users, if it may be written now. Raises Refused."""
+        if self._hub.is_full and (event.size >= COPY_BYTES or users > MANY_USERS):
             self._counters.refused[Error.BUSY] += 1
             raise Refused(Error.BUSY, "Too much waits to be written to sockets; try again.")
         return event

@@ -14,6 +14,9 @@ from kschat.counters import Counters
 #: The numbers of ``Counters`` that a status has.
 COUNTED: Final = ("sent", "repeated", "delivered", "confirmed", "batches", "unrouted", "blocked", "turned_away")
 
+#: Those of ``Counters`` that say what was refused, by reason. (The ``refused`` stand apart.)
+REFUSALS: Final = ("denied", "limited", "full", "rejected")
+
 
 class Reporter:
     """Reports the status of a daemon.
@@ -34,11 +37,19 @@ class Reporter:
         self._since = wall()
         self._connections: Callable[[], int] = lambda: 0
         self._services: Callable[[], Mapping[str, bool | None]] = dict
+        self._queues: Callable[[], Mapping[str, int]] = dict
 
-    def shows(self, *, connections: Callable[[], int], services: Callable[[], Mapping[str, bool | None]]) -> None:
-        """Add what the chat does not know: TCP connections, and services (None for one that is not used)."""
+    def shows(
+        self,
+        *,
+        connections: Callable[[], int],
+        services: Callable[[], Mapping[str, bool | None]],
+        queues: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """Add what the chat does not know: TCP connections, services (None for one that is not used), and queues."""
         self._connections = connections
         self._services = services
+        self._queues = queues
 
     def status(self) -> DaemonStatus:
         """The status now."""
@@ -56,5 +67,9 @@ class Reporter:
             latency={
                 name: Buckets(tuple(found.bounds), tuple(found.counts))
                 for name, found in (counters.message_seconds | counters.batch_seconds).items()
+            },
+            queues=dict(self._queues()),
+            refusals={
+                kind: {str(reason): count for reason, count in getattr(counters, kind).items()} for kind in REFUSALS
             },
         )

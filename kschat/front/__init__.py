@@ -27,7 +27,8 @@ Requests:
 - ``target``          the target of a request line, in each of its forms
 - ``site``            the resource tree: page, static files, /healthz, /livez, /readyz, /metrics
 - ``page``            templates/ -> HTML
-- ``browser_policy``  headers that restrict the page in a browser
+- ``admin_page``      the admin page, for the port of the HTTP API
+- ``browser_policy``  headers that restrict the pages in a browser
 - ``static``          the page's files, and npm's socket.io-client where it is installed
 - ``metrics``         the counters in Prometheus' format
 

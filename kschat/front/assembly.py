@@ -72,6 +72,7 @@ class Front:
         wall: the time of day, for handshakes.
         allow: asked for each request that would begin a session.
         busy: whether what the application was given waits.
+        is_full: whether so many bytes of that are large packets that others had better not be read.
         handshake_wait: the seconds until an address may begin a session, see ``Engine``.
         connection: what is above each session.
         registry: makes what keeps the sessions.
@@ -104,6 +105,7 @@ class Front:
         wall: Callable[[], float] = time.time,
         allow: AllowRequest | None = None,
         busy: Callable[[], bool] = lambda: False,
+        is_full: Callable[[], bool] = lambda: False,
         handshake_wait: Callable[[str], float] | None = None,
         connection: type[TrackedConnection] = TrackedConnection,
         registry: Callable[..., SessionRegistry] = SessionRegistry,
@@ -114,7 +116,7 @@ class Front:
         self.repeated = RepeatedLog(reactor)
         self.budget = Budget(MAX_BUFFERED, counters.evicted) if budget is None else budget
         self.timers: TimerWheel = TimerWheel(reactor) if beside is None else beside.timers
-        self.turns: Turns = Turns(reactor) if beside is None else beside.turns
+        self.turns: Turns = Turns(reactor, is_full) if beside is None else beside.turns
         bounds = settings.bounds
         self.connections: ConnectionCount
         if beside is None:

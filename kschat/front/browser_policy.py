@@ -22,6 +22,12 @@ _PAGE: Final = (
 #: Of a worker: its policy comes with its script, and not from the page that starts it.
 _SCRIPT: Final = b"default-src 'none'; script-src 'self'; connect-src %b"
 
+#: Of the admin page. Nothing may show it in a frame, where somebody could be led to click on what cannot be seen.
+_ADMIN: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'none'; "
+    b"base-uri 'none'; frame-ancestors 'none'"
+)
+
 _PERMISSIONS: Final = b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
@@ -39,6 +45,19 @@ def page_headers(host: bytes | None, frame_ancestors: Sequence[str] = ()) -> dic
         b"referrer-policy": b"no-referrer",  # the URL may hold a token
         b"x-content-type-options": b"nosniff",
         b"cache-control": b"no-store",
+    }
+
+
+def admin_headers() -> dict[bytes, bytes]:
+    """The headers of the admin page and its files."""
+    return {
+        b"content-security-policy": _ADMIN,
+        b"cross-origin-opener-policy": b"same-origin",
+        b"cross-origin-resource-policy": b"same-origin",
+        b"permissions-policy": _PERMISSIONS,
+        b"referrer-policy": b"no-referrer",
+        b"x-content-type-options": b"nosniff",
+        b"x-frame-options": b"DENY",
     }
 
 

@@ -30,7 +30,7 @@ from kschat.counters import Counters
 from kschat.front.clients import NOBODY, ClientAddress, ClientAddresses
 from kschat.front.compat_twisted import forget_body, forget_producer, request_line, set_target, take_buffered, unsent
 from kschat.front.pool import Holder, Place, Pool
-from kschat.front.target import parse_target
+from kschat.front.target import hosts_allowed, parse_target
 from kschat.front.timers import TimerWheel
 from kschat.front.turns import Turns
 from kschat.repeated_log import RepeatedLog
@@ -126,7 +126,7 @@ MAX_ARGUMENTS: Final = 100
 MAX_SEGMENTS: Final = 100
 
 _TOO_MANY: Final = b"503 Service Unavailable"
-_BAD_TARGET: Final = b"400 Bad Request"
+_BAD_REQUEST: Final = b"400 Bad Request"
 
 
 class _Nowhere(BytesIO):
@@ -269,14 +269,15 @@ class Channel(HTTPChannel):
         if forwarded and not self.site.of_peers and addresses.may_be_proxy(hop):
             self.site.untrusted_proxy(hop)
         request.secure = self._speaks_tls(request, addresses.is_proxy(hop))
-        method, uri = request_line(self)
+        method, uri, version = request_line(self)
         target = parse_target(uri, self.site.engine_paths)
+        hosts = request.requestHeaders.getRawHeaders(b"host", ())
         if not self.address and not self.site.of_peers and not self.attribute(request.client_address):
             target = None
             request.refuse(_TOO_MANY)
-        elif target is None or _too_many_parts(target.uri):
+        elif target is None or _too_many_parts(target.uri) or not hosts_allowed(hosts, version):
             target = None
-            request.refuse(_BAD_TARGET)
+            request.refuse(_BAD_REQUEST)
         else:
             if self.length != 0 and not takes_body(self.site.resource, request, method=method, uri=target.uri):
                 # It is answered at once, as if it had no body, and what comes behind it is not read.

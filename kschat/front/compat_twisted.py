@@ -62,9 +62,9 @@ class AcyclicTLSTransport(BufferingTLSTransport):
 # may come at all, and whose POST it is) would be known too late.
 
 
-def request_line(channel: Any) -> tuple[bytes, bytes]:
-    """Method and target of the request whose head an ``HTTPChannel`` has read."""
-    return channel._command, channel._path
+def request_line(channel: Any) -> tuple[bytes, bytes, bytes]:
+    """Method, target and version of the request whose head an ``HTTPChannel`` has read."""
+    return channel._command, channel._path, channel._version
 
 
 def set_target(channel: Any, target: bytes) -> None:

@@ -34,15 +34,16 @@ def raise_limit() -> int:
     return 2**31 if soft == resource.RLIM_INFINITY else soft
 
 
-def connections_within(limit: int, *, wanted: int, forwards: int) -> int:
+def connections_within(limit: int, *, wanted: int, forwards: int, questions: int = 0) -> int:
     """Connections that a limit of descriptors can hold, ``wanted`` at most.
 
     Args:
         limit: of descriptors.
         wanted: connections of clients and of other daemons.
         forwards: requests that are forwarded to other daemons at once: each has a second connection.
+        questions: to the operator's back end at once: each has a connection.
     """
-    room = max(limit - RESERVED, 0)
+    room = max(limit - RESERVED - questions, 0)
     if wanted + min(forwards, wanted) <= room:
         return wanted
     # Each connection may be one that is forwarded, until no more may be.

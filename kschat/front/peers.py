@@ -259,6 +259,8 @@ class Peers:
         for name, values in request.requestHeaders.getAllRawHeaders():
             if name.lower() not in _NOT_HANDED_ON:
                 lines += [name + b": " + value for value in values]
+        if request.getHeader(b"host") is None:
+            lines += [b"Host:"]  # HTTP/1.1 requires it, HTTP/1.0, by which the client may have sent it, does not
         if is_upgrade(request):
             lines += [b"Upgrade: websocket", b"Connection: Upgrade"]
             body = b""  # it has no meaning, and without a length it would be read as WebSocket frames

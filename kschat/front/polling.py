@@ -19,10 +19,10 @@ GET is parked. The next GET confirms that the peer has read an answer.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
+from weakref import ReferenceType, ref
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,7 +35,7 @@ from kschat.front.handshake import BAD_REQUEST
 from kschat.front.pool import Place
 from kschat.front.registry import has_joined
 from kschat.front.responses import answer, answer_poll
-from kschat.front.turns import ARRIVAL_SECONDS, LOOK_BYTES, PACKETS, READ_ON_BELOW
+from kschat.front.turns import ARRIVAL_SECONDS, LARGE, LOOK_BYTES, PACKETS, READ_ON_BELOW
 from kschat.wire import jsonp
 from kschat.wire import payload as bodies
 from kschat.wire.connection import Handshake
@@ -105,6 +105,7 @@ class Polling:
         "_sid",
         "_stamp",
         "_waits",
+        "_was_parked",
         "ended",
         "session",
         "slot",
@@ -123,7 +124,7 @@ class Polling:
         # The unanswered POST.
         self._post: Request | None = None
         # Bodies not yet read to their end: at most one, and one behind it whose POST is unanswered.
-        self._bodies: deque[tuple[Request, Iterator[Frame]]] = deque()
+        self._bodies: list[tuple[Request, Iterator[Frame]]] = []
         # Bytes of those that came since there was none.
         self._body_size = 0
         # Bytes of bodies and of the outbox, as the budget knows them.
@@ -134,6 +135,8 @@ class Polling:
         self._paused = False
         # Whether they are in the rotation.
         self._waits = False
+        # Whether the first of them, which is large, has waited already until others were dealt with.
+        self._was_parked = False
         # Whether the first of them was begun.
         self._begun = False
         # How often the first of them found the engine busy.
@@ -143,9 +146,10 @@ class Polling:
         self._holding = False
         # Whether this transport is in the cork's list.
         self._held = False
-        # Stamp of the last answered GET.
+        # Of the last answered GET: its stamp, and the connection that it came by. A session lives on for a while when
+        # its client is gone, and must not keep the connection, which needs more memory than the session.
         self._stamp: bytes | None = None
-        self._answered: Channel
+        self._answered: ReferenceType[Channel]
         self._place: Place
 
     # Requests.
@@ -231,7 +235,10 @@ class Polling:
         Nobody knows what became of that answer, and this one must not confirm that it was read. (The stamps of some
         clients repeat by chance; their connections do not break then.)
         """
-        return query.stamp is not None and query.stamp == self._stamp and self._answered.lost
+        if query.stamp is None or query.stamp != self._stamp:
+            return False
+        answered = self._answered()
+        return answered is None or answered.lost
 
     def head_arrived(self, request: Request) -> None:
         """The head of a POST has arrived; its body is on its way."""
@@ -299,6 +306,12 @@ class Polling:
             return
         if session is None or not self._bodies:
             return
+        turns = self._context.turns
+        if self._body_size > LARGE and not (self._begun or self._was_parked) and turns.is_full():
+            self._waits = self._was_parked = True
+            turns.park(self)
+            return
+        self._was_parked = False
         if self._begun and self._looks < BUSY_LOOKS and self._context.busy():
             self._looks += 1
             self._context.clock.callLater(BUSY_PAUSE, self._enter)
@@ -307,7 +320,7 @@ class Polling:
         enough = self._read_on_below if self._begun else max(self._read_on_below, self._outbox.unsent)
         self._begun = True
         self._holding = True
-        seconds = self._context.turns.seconds
+        seconds = turns.seconds
         try:
             for frame in frames:
                 session.receive(frame.payload, frame.binary)
@@ -320,7 +333,7 @@ class Polling:
                     if now >= until:
                         break
             else:
-                self._bodies.popleft()
+                self._bodies.pop(0)
                 self._looks = 0
                 self._begun = False
                 self._answer_post(request)
@@ -349,7 +362,7 @@ class Polling:
     def _answer_posts(self) -> None:
         """The session has ended: answer its POSTs, and read no more."""
         while self._bodies:
-            self._answer_post(self._bodies.popleft()[0])
+            self._answer_post(self._bodies.pop(0)[0])
 
     def _answer_post(self, request: Request) -> None:
         if self._post is not request:
@@ -436,7 +449,7 @@ class Polling:
         if self._get is not None:
             (request, query), self._get = self._get, None
             self._stamp = query.stamp
-            self._answered = _channel_of(request)
+            self._answered = ref(_channel_of(request))
             answer_poll(request, query, body)
             self._hold()
             if self._paused and self._outbox.unsent <= self._read_on_below:
@@ -469,6 +482,8 @@ class Polling:
         if self._paused:
             self._paused = False
             self._enter()
+        elif self._waits and self._was_parked:
+            self._answer_posts()  # its turn may be seconds away
         self._context.timers.cancel(self)
         # At the daemon's end a client between two GETs is told, too: an error would make it slower to come back.
         if reason in _ORDERLY and (self._get is not None or self._outbox or reason is Reason.SHUTTING_DOWN):

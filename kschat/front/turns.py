@@ -9,6 +9,7 @@ connections take part in rotation, and which are bounded in time whatever their 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -37,6 +38,12 @@ TURN_SECONDS: Final = 0.001
 LONG_TURN: Final = 0.002
 MAX_REST: Final = 0.05
 
+#: While too many large messages wait, others are not read: seconds between two looks, connections that may read on at a
+#: look, and seconds after which one reads on in any case, so that its client is told.
+PARKED_LOOK: Final = 0.01
+PARKED_AT_ONCE: Final = 4
+MAX_PARKED_SECONDS: Final = 5.0
+
 #: Rounds of one turn: a bound that holds for a clock that stands still, too.
 MAX_ROUNDS: Final = 64
 
@@ -63,26 +70,32 @@ class Turns:
 
     Args:
         clock: the reactor, or a test's clock.
+        is_full: whether so many large packets wait for what they were sent for that others had better not be read.
 
     Attributes:
+        is_full: see above.
         packets: that a connection may read when they arrive.
         large: bytes of a packet that must wait for the rotation.
     """
 
     log = Logger()
 
-    __slots__ = ("_active", "_clock", "_readers", "large", "packets")
+    __slots__ = ("_active", "_clock", "_looks", "_parked", "_readers", "is_full", "large", "packets")
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, is_full: Callable[[], bool] = lambda: False) -> None:
         self.packets = PACKETS
         self.large = LARGE
+        self.is_full = is_full
         self._clock = clock
         self._readers: deque[Reader] = deque()
         # Whether a turn is scheduled, or runs.
         self._active = False
+        # Those that wait until it is not full any more, each with the time when it came; and whether it is looked at.
+        self._parked: deque[tuple[float, Reader]] = deque()
+        self._looks = False
 
     def __len__(self) -> int:
-        """How many connections wait."""
+        """How many connections wait for the next turn."""
         return len(self._readers)
 
     def seconds(self) -> float:
@@ -94,6 +107,24 @@ class Turns:
         self._readers.append(reader)
         if not self._active:
             self._schedule()
+
+    def park(self, reader: Reader) -> None:
+        """The same, once it is not full any more, or after ``MAX_PARKED_SECONDS``, though it is full then."""
+        self._parked.append((self._clock.seconds(), reader))
+        if not self._looks:
+            self._looks = True
+            self._clock.callLater(PARKED_LOOK, self._look)
+
+    def _look(self) -> None:
+        parked = self._parked
+        # What they read shows only in the next turn whether it is full again.
+        for _ in range(PARKED_AT_ONCE):
+            if not parked or (self.is_full() and self._clock.seconds() - parked[0][0] < MAX_PARKED_SECONDS):
+                break
+            self.enter(parked.popleft()[1])
+        self._looks = bool(parked)
+        if parked:
+            self._clock.callLater(PARKED_LOOK, self._look)
 
     def _schedule(self, rest: float = 0.0) -> None:
         self._active = True

@@ -33,7 +33,7 @@ from kschat.front.context import TransportContext
 from kschat.front.frames import RSV1, Head, frame, head_of
 from kschat.front.pool import Place
 from kschat.front.registry import has_joined
-from kschat.front.turns import ARRIVAL_SECONDS, LOOK_BYTES, PACKETS, READ_ON_BELOW
+from kschat.front.turns import ARRIVAL_SECONDS, LARGE, LOOK_BYTES, PACKETS, READ_ON_BELOW
 from kschat.wire.connection import Handshake
 from kschat.wire.cork import Cork
 from kschat.wire.engineio import Frame, Revision
@@ -85,6 +85,8 @@ class EngineProtocol(AutobahnProtocol):
     _rest = b""
     #: whether this is in the rotation
     _waits = False
+    #: whether its large packet has waited already until others were dealt with
+    _was_parked = False
     #: whether the next byte begins a frame and a message, for a session, and nothing waits before it
     _fresh = False
     #: frames of the transport before this one, which are read before those that arrived here
@@ -285,7 +287,13 @@ class EngineProtocol(AutobahnProtocol):
         if self._first is not None and not self._read_first(self._first, until):
             self._wait(rest)
             return
-        self._read(rest, packets=PACKETS, large=_ANY_SIZE, until=until)
+        was_parked, self._was_parked = self._was_parked, False
+        if not self._turns.is_full():
+            self._read(rest, packets=PACKETS, large=_ANY_SIZE, until=until)
+        elif was_parked:
+            self._read(rest, packets=1, large=_ANY_SIZE, until=until)
+        else:
+            self._read(rest, packets=PACKETS, large=LARGE, until=until, parks=True)
         if self._waits:
             return
         lost, self._lost = self._lost, None
@@ -297,11 +305,18 @@ class EngineProtocol(AutobahnProtocol):
     def read_first(self, frames: Iterator[Frame]) -> None:
         self._first = frames  # ``_read`` is reading the packet that changes the transport, and looks
 
-    def _wait(self, rest: bytes) -> None:
-        """Read ``rest`` in another turn, and nothing from the socket until then."""
+    def _wait(self, rest: bytes, parks: bool = False) -> None:
+        """Read ``rest`` in another turn, and nothing from the socket until then.
+
+        ``parks``: its first packet is large, and others are to be dealt with before.
+        """
         self._rest = rest
         self._waits = True
-        self._turns.enter(self)
+        if parks:
+            self._was_parked = True
+            self._turns.park(self)
+        else:
+            self._turns.enter(self)
         self._mind_reading()
 
     def _mind_reading(self) -> None:
@@ -330,7 +345,7 @@ class EngineProtocol(AutobahnProtocol):
         self._first = None
         return True
 
-    def _read(self, data: bytes, *, packets: int, large: int, until: float) -> None:
+    def _read(self, data: bytes, *, packets: int, large: int, until: float, parks: bool = False) -> None:
         """Read the frames in ``data``; let the rest wait.
 
         Args:
@@ -338,10 +353,11 @@ class EngineProtocol(AutobahnProtocol):
             packets: how many may be read.
             large: bytes of a packet that must wait.
             until: when to stop; 0 for ``ARRIVAL_SECONDS`` from the first look at the clock.
+            parks: whether the rest waits until others are dealt with, if it begins with such a packet.
         """
         rest = self._read_frames(data, packets=packets, large=large, until=until)
         if rest is not None and self.state != _CLOSED:
-            self._wait(rest)
+            self._wait(rest, parks and len(rest) >= len(data))
         partial = self._left or self.inside_message
         self._fresh = not (self._waits or partial or self.session is None)
         unread = max(self._total - max(self._left, 0), 0) + len(self._rest) if partial else len(self._rest)

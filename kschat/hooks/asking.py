@@ -34,6 +34,8 @@ from kschat.counters import Counters
 from kschat.hooks.breaker import Breaker
 from kschat.http_client import HttpAnswer, HttpFault
 from kschat.outage_log import OutageLog
+from kschat.wire.errors import ProtocolError
+from kschat.wire.jsontext import mend_surrogates, mend_utf8
 
 #: The questions that there are.
 JOIN: Final = "join"
@@ -226,6 +228,10 @@ class Asker:
         """See ``IAuthorizer``."""
         if SEND not in self._about:
             return _ALLOWED
+        try:
+            _readable(message)
+        except ProtocolError as error:
+            return Decision(False, f"msg can't be checked: {error.detail}.")
         return self._ask(SEND, message.sender, lambda: _of_message(message))
 
     # Questions.
@@ -372,9 +378,18 @@ class Asker:
         return Decision(self._settings.silent, silent=True)
 
 
+def _readable(message: Message) -> Raw:
+    """The ``msg`` as every JSON parser reads it: one that fails on half of a surrogate pair would not be moderated.
+
+    Raises:
+        ProtocolError: there are too many of them.
+    """
+    return Raw(mend_surrogates(mend_utf8(bytes(message.msg))))
+
+
 def _of_message(message: Message) -> dict[str, Any]:
     """The data of ``ask.send``. (msgspec writes bytes as Base64.)"""
-    data: dict[str, Any] = {"user": message.sender, "to": message.recipient, "msg": message.msg}
+    data: dict[str, Any] = {"user": message.sender, "to": message.recipient, "msg": _readable(message)}
     if message.attachments:
         data["attachments"] = message.attachments
     if message.cid is not None:

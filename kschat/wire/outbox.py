@@ -5,7 +5,6 @@ A frame waits, is sent in a body, and is confirmed when the peer asks for the ne
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from kschat.wire import payload
@@ -47,7 +46,8 @@ class Outbox:
         self._revision: Revision = revision
         self._limit = limit
         self._text_only = text_only
-        self._frames: deque[Frame] = deque()
+        # (An empty deque takes 760 bytes, half of what a session took in all.)
+        self._frames: list[Frame] = []
         # Counts: frames put in; of these, frames sent; of these, frames read; frames to be read for the confirmation.
         self._sent = self._went = self._read = self._until = 0
 
@@ -64,14 +64,15 @@ class Outbox:
     def take(self, text_only: bool = False) -> Frame:
         """Take a body of as many frames as fit. ``text_only`` holds for this body alone."""
         body, count = payload.encode(self._frames, self._revision, self._limit, text_only=text_only or self._text_only)
-        for _ in range(count):
-            self.unsent -= FRAME_COST + len(self._frames.popleft().payload)
+        for frame in self._frames[:count]:
+            self.unsent -= FRAME_COST + len(frame.payload)
+        del self._frames[:count]
         self._went += count
         return body
 
-    def take_frames(self) -> deque[Frame]:
+    def take_frames(self) -> list[Frame]:
         """Take all frames that wait."""
-        frames, self._frames = self._frames, deque()
+        frames, self._frames = self._frames, []
         self.unsent = 0
         return frames
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.static import Data
 from twisted.web.test.requesthelper import DummyRequest
 
-from kschat.api.http import MAX_REQUESTS, ApiResource
+from kschat.api.http import MAX_REQUESTS, POLLED_EVERY, ApiResource
 from kschat.api.keys import MAX_API_KEYS, ApiKeys
-from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, METHODS, Api
+from kschat.api.methods import MAX_BYTES_PER_TURN, MAX_PER_TURN, MAX_TURN_SECONDS, METHODS, Api
+from kschat.api.types import MAX_NOTICE
 from kschat.backends.memory import MemoryStore
 from kschat.chat import copies
 from kschat.chat.inquiries import INQUIRY_WAIT
@@ -27,6 +30,7 @@ from tests.front.test_turns import turn
 
 KEY = "k" * 32
 READER = "r" * 32
+ADMIN = "a" * 32
 
 
 def keys(text: str) -> ApiKeys:
@@ -44,6 +48,10 @@ max_room = 3
 [reader]
 sha256 = "{hashlib.sha256(READER.encode()).hexdigest()}"
 scopes = ["read"]
+[admin]
+key = "{ADMIN}"
+scopes = ["admin"]
+sender = "operator"
 """
 
 
@@ -53,8 +61,11 @@ class ApiTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = MemoryStore(1000, 10_000_000)
         self.daemon = Daemon(self.store)
-        api = Api(self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10, clock=self.daemon.clock)
-        self.resource = ApiResource(api)
+        clock = self.daemon.clock
+        self.api = Api(
+            self.daemon.context.operations, keys(KEYS), max_room=2, max_rooms=10, clock=clock, wall=clock.seconds
+        )
+        self.resource = ApiResource(self.api)
 
     def ask(self, name: str, body: object, key: str = KEY, method: bytes = b"POST") -> Any:
         """The request, answered or not."""
@@ -174,6 +185,138 @@ class Access(ApiTestCase):
         request: Any = DummyRequest([])
         request.method, request.uri = b"GET", b"/openapi.json"
         return json.loads(self.resource.render(request))
+
+
+class Admin(ApiTestCase):
+    """What the admin page uses."""
+
+    def lines(self, logs: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [formatEvent(dict(event)) for event in logs if "operation" in event]
+
+    def test_the_scope_admin_has_what_the_page_uses_and_no_more(self) -> None:
+        key = self.api.keys.find(b"Bearer " + ADMIN.encode())
+        assert key is not None
+        allowed = {name for name, method in METHODS.items() if key.may(method.scope)}
+        revoking = {"revoke", "revoke/token", "revoke/issued"}
+        self.assertEqual(
+            {"presence", "online", "sockets", "disconnect", "counts", "notice", "batch"} | revoking, allowed
+        )
+
+    def test_a_notice_is_a_message_from_the_sender_of_the_key(self) -> None:
+        body = {"user": "ann", "text": 'a "text"\n', "cid": "1"}
+        sent = self.answered(self.ask("notice", body, ADMIN))[1]
+        again = self.answered(self.ask("notice", body, ADMIN))[1]
+        self.assertEqual((sent["mid"], True), (again["mid"], again["repeat"]))
+        page = self.done("history", {"user": "ann", "peer": "operator"})
+        self.assertEqual(
+            [("operator", "ann", 'a "text"\n')], [(m["from"], m["to"], m["msg"]) for m in page["messages"]]
+        )
+        for more in (
+            {"text": ""},
+            {"text": "x" * (MAX_NOTICE + 1)},
+            {"text": "\ud800"},
+            {"user": "#room"},
+            {"from": "ben"},
+        ):
+            self.assertEqual((400, "invalid"), self.refused(self.ask("notice", {**body, **more}, ADMIN)), more)
+        self.assertEqual((403, "not-allowed"), self.refused(self.ask("notice", body, READER)))
+
+    def test_actions_of_the_page_have_their_lines_in_the_log_without_a_text(self) -> None:
+        with capturedLogs() as logs:
+            for name, more in (("notice", {"text": "a secret"}), ("disconnect", {}), ("revoke", {}), ("sockets", {})):
+                self.assertEqual(200, self.answered(self.ask(name, {"user": "ann", **more}, ADMIN))[0])
+        expected = [f"api: admin {name} [ann]: done" for name in ("notice", "disconnect", "revoke", "sockets")]
+        self.assertEqual(expected, self.lines(logs))
+
+    def test_counts_that_are_polled_have_one_line_in_a_while_for_each_key(self) -> None:
+        clock = self.daemon.clock
+        with capturedLogs() as logs:
+            for key in (ADMIN, KEY, ADMIN):
+                self.answered(self.ask("counts", {}, key))
+            self.assertEqual(["api: admin counts []: done", "api: all counts []: done"], self.lines(logs))
+            clock.advance(POLLED_EVERY - 1)
+            self.answered(self.ask("counts", {}, ADMIN))
+            self.assertEqual(2, len(self.lines(logs)))
+            clock.advance(2)
+            self.answered(self.ask("counts", {}, ADMIN))
+            self.refused(self.ask("counts", {}, READER))
+            self.assertEqual(["api: admin counts []: done", "api: reader counts []: not-allowed"], self.lines(logs)[2:])
+        # Names of keys that are no more are forgotten.
+        self.assertEqual({("admin", "counts")}, set(self.resource._logged))
+
+    def test_those_who_look_at_about_the_same_time_share_one_look(self) -> None:
+        operations: Any = Looks()
+        self.api.operations = operations
+        first = [self.ask("counts", {"max_age": 1}, ADMIN) for _ in range(100)]
+        self.assertEqual(1, len(operations.waiting))
+        self.assertFalse(any(one.finished for one in first))
+        operations.answer()
+        self.assertEqual({200}, {self.answered(one)[0] for one in first})
+        self.daemon.clock.advance(0.9)
+        self.answered(self.ask("counts", {"max_age": 1}, ADMIN))
+        self.assertEqual(1, operations.looks)
+        self.daemon.clock.advance(0.2)
+        later = self.ask("counts", {"max_age": 1}, ADMIN)
+        self.assertEqual(2, operations.looks)
+        # One that must be new does not take that of another.
+        new = self.ask("counts", {}, ADMIN)
+        self.assertEqual(3, operations.looks)
+        operations.answer()
+        times = {self.answered(one)[1]["time"] for one in (later, new)}
+        self.assertEqual({self.daemon.clock.seconds()}, times)
+
+    def test_a_look_that_failed_is_said_to_all_and_tried_again(self) -> None:
+        operations: Any = Looks()
+        self.api.operations = operations
+        first = [self.ask("counts", {"max_age": 60}, ADMIN) for _ in range(2)]
+        operations.fail()
+        self.assertEqual({(500, "internal")}, {self.refused(one) for one in first})
+        self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
+        again = self.ask("counts", {"max_age": 60}, ADMIN)
+        operations.answer()
+        self.assertEqual(200, self.answered(again)[0])
+
+    def test_counts_say_what_waits_and_what_was_refused_for_which_reason(self) -> None:
+        self.daemon.context.reporter.shows(connections=int, services=dict, queues=lambda: {"messages_waiting": 3})
+        self.daemon.counters.limited["user_sends"] += 2
+        self.daemon.counters.rejected[1] += 4
+        (found,) = self.answered(self.ask("counts", {}, ADMIN))[1]["daemons"]
+        self.assertEqual({"messages_waiting": 3}, found["queues"])
+        self.assertEqual(
+            {"denied": {}, "limited": {"user_sends": 2}, "full": {}, "rejected": {"1": 4}}, found["refusals"]
+        )
+
+    def test_pages_are_beside_the_api(self) -> None:
+        page = Data(b"the page", "text/plain")
+        resource = ApiResource(self.api, {b"admin": page})
+        request: Any = DummyRequest([b"admin"])
+        request.uri = b"/admin"
+        request.prepath = []
+        self.assertEqual(b"the page", resource.render(request))
+        self.assertFalse(resource.takes_body(request, b"POST", b"/admin"))
+        other = self.ask("/adminx", {})
+        self.assertEqual((404, "not-found"), self.refused(other))
+
+
+class Looks:
+    """Operations that only know the status, once the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[Any]] = []
+        self.looks = 0
+
+    def status(self) -> Deferred[Any]:
+        self.looks += 1
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def answer(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for one in waiting:
+            one.callback(([], True))
+
+    def fail(self) -> None:
+        self.waiting.pop().errback(ZeroDivisionError())
 
 
 class KeyFiles(SynchronousTestCase):
@@ -316,6 +459,24 @@ class Doing(ApiTestCase):
         turn(self.daemon.clock)
         status, answer = self.answered(request)
         self.assertEqual((status, len(answer["results"])), (200, len(parts)))
+
+    def test_a_batch_pauses_after_an_operation_that_took_long(self) -> None:
+        clock = self.daemon.clock
+        seconds = clock.seconds
+
+        def later() -> float:
+            clock.rightNow += MAX_TURN_SECONDS / 1.5
+            return seconds()
+
+        self.patch(clock, "seconds", later)
+        parts = [{"operation": "presence", "body": {"users": ["ann"]}} for _ in range(4)]
+        request = self.ask("batch", {"requests": parts})
+        turns = 0
+        while not request.finished:
+            turn(clock)
+            turns += 1
+            self.assertLess(turns, 20)
+        self.assertGreater(turns, 0)
 
     def test_a_large_event_is_refused_while_too_much_waits_to_be_written(self) -> None:
         for _ in range(3):

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from attack.rows import ROWS
 from attack.run import Result, play
+from attack.scenario import LATE
 from attack.verdict import faults_of, line, percentile
 from bench.services import Services
 from tests.support.launch import REPOSITORY
@@ -51,6 +52,11 @@ class Verdicts(SynchronousTestCase):
         result = self.result()
         result.answers = {"closed 1008 joins": 1}
         self.assertEqual(faults_of(row, result), [])
+
+    def test_an_attacker_that_did_not_end(self) -> None:
+        result = self.result()
+        result.answers = {"rounds": 1, LATE: 1}
+        self.assertEqual(faults_of(self.row, result), [LATE])
 
     def test_an_answer_that_must_not_come(self) -> None:
         row = replace(self.row, never=("forged",))

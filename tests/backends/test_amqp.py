@@ -22,6 +22,7 @@ from zope.interface import implementer
 from kschat.backends.amqp import AddressError, AmqpRouter, Settings, connection, queues
 from kschat.backends.amqp.connection import AT_ONCE
 from kschat.backends.amqp.queues import DaemonQueue, SocketQueues
+from kschat.backends.amqp.router import LARGE
 from kschat.chat.interfaces import IRouter, RouterEvent, RouterListener, RouterUnavailable, Stored
 from tests.contracts import router as contract
 from tests.contracts.made import message, stored
@@ -142,6 +143,15 @@ class AcrossTests(AmqpTestCase, contract.RouterContract, contract.FailingRouterC
 
     async def break_off(self, router: Any) -> None:
         await router.stop()
+
+    async def test_a_large_one_to_nobody_comes_back_only_if_somebody_must_know(self) -> None:
+        router, _ = await self.attached()
+        large = Stored(message("ann", "nobody", msg=Raw(b'"%b"' % (b"x" * LARGE))), (("nobody", 1),))
+        back = 0
+        for batch, exact, word in (([large], False, True), ([large], True, False), (stored("nobody"), False, False)):
+            self.assertEqual(await router.publish(batch, exact=exact), [word])
+            back += not word
+            self.assertEqual(self.router.sender.figures["returned"], back)
 
 
 class AcrossSocketsTests(AcrossTests):

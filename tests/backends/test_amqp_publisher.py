@@ -19,6 +19,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.mandatory: list[bool] = []
         self.ids: list[str] = []
         self.closed = False
 
@@ -29,6 +30,7 @@ class Channel:
         if self.closed:
             raise RuntimeError("it is closed")
         self.bodies.append(body)
+        self.mandatory.append(mandatory)
         self.ids.append(properties.message_id)
 
 
@@ -119,3 +121,10 @@ class PublisherTests(SynchronousTestCase):
         (answer,) = self.publish(1)
         self.confirm(1)
         self.assertTrue(self.successResultOf(answer))
+
+    def test_what_need_not_come_back_is_said_also_if_it_waits(self) -> None:
+        for mandatory in (True, False) * 3:
+            self.publisher.publish("key", {}, "", b"", mandatory)
+        for number in range(1, 7):
+            self.confirm(number)
+        self.assertEqual(self.channel.mandatory, [True, False] * 3)

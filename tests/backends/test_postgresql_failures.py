@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import psycopg
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
@@ -232,6 +233,22 @@ class TakesNoWritesTests(FailureTestCase):
         self.assertIsInstance(results[1], StoreUnavailable)
         self.assertEqual([offsets(one) for at, one in enumerate(results) if at != 1], [[2], [3], [4]])
         self.assertTrue(store.up)
+
+    async def test_a_sender_who_is_erased_while_a_message_is_stored(self) -> None:
+        server = await shared_postgresql()
+        store = await self.store(server)
+        await store.append([message("ann", "eve")])
+        # Another daemon's statement, which is not committed yet.
+        names = "now() + '1 min', 0, '{7}', '{a}', '{eve}', '{ben}', '{NULL}', '{1}', '{NULL}', '{4}', '{null}'"
+        with psycopg.connect(server.superuser(), options="-c search_path=kschat") as other:
+            other.execute(f"SELECT * FROM append({names.replace('{null}', '{1}')}, '{{NULL}}', '{{NULL}}')".encode())
+            erasing = store.erase("eve")
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'kschat'"
+            await self.until(lambda: bool(server.do(waits)), "the erasure to wait")
+        self.assertEqual(await erasing, 2)
+        self.assertEqual((await store.read("ben", 0, 10)).entries, [])
+        (answer,) = await store.append([message("eve", "ben")])
+        self.assertEqual((await store.read("ben", 0, 10)).entries, entries([answer]))
 
     async def test_many_daemons_make_the_tables_once(self) -> None:
         server = await shared_postgresql()

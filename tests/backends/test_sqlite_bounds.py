@@ -11,7 +11,7 @@ from typing import Any, Self
 from msgspec import Raw
 
 from kschat.backends.sqlite import SqliteStore, retention, transactions
-from kschat.backends.sqlite.database import SchemaVersions, Settings, connect
+from kschat.backends.sqlite.database import CHECKPOINT_BYTES, CHECKPOINT_PAGES, SchemaVersions, Settings, connect
 from kschat.backends.sqlite.memtable import MemTable
 from kschat.backends.sqlite.queries import Queries
 from kschat.backends.sqlite.reader import CHECKPOINT_RUNS, Reader
@@ -441,6 +441,17 @@ class LogTests(RetentionTestCase):
             self.patch(reader, "_connection", found)
             reader._checkpoint()
             self.assertEqual(found.asked, ["PRAGMA wal_checkpoint(PASSIVE)"] * runs)
+
+    def test_large_messages_are_written_back_before_the_writer_has_to_do_it(self) -> None:
+        store = self.started()
+        told: list[int] = []
+        self.patch(store._writer, "_checkpoint", lambda: told.append(1))
+        body = Raw(b'"%b"' % (b"x" * (CHECKPOINT_BYTES // 3)))
+        for number in range(9):
+            self.turns.result(store.append([message(msg=body)]))
+            self.turns.result(store.leave("#none", "ann"))  # by then the writer has looked
+            self.assertEqual(len(told), (number + 1) // 3)
+        self.assertLess(2 * CHECKPOINT_BYTES, CHECKPOINT_PAGES * 4096, "the other thread has time to do it")
 
     def test_it_begins_after_each_step_of_retention(self) -> None:
         store = self.started(retention_seconds=3600.0)

@@ -15,6 +15,7 @@ from kschat.chat.cluster_commands import (
     ClusterCommandError,
     Disconnect,
     Emit,
+    EmitToMany,
     Receipt,
     Replaced,
     Typing,
@@ -32,6 +33,7 @@ words = st.one_of(
     st.builds(Receipt, names, st.booleans(), names, st.sampled_from(list(Status)).map(int)),
     st.builds(Carbon, st.binary(), parts),
     st.builds(Emit, st.binary(), parts),
+    st.builds(EmitToMany, st.lists(names, max_size=3).map(tuple), st.binary(), parts),
     st.builds(Disconnect, names),
     st.builds(Replaced, names),
 )

@@ -277,6 +277,20 @@ class TestRead(BeyondTestCase):
         self.ben.ask("History", {"pId": "ann", "limit": 10})
         self.assertEqual(self.ben.events("RESPSTATUS"), [])
 
+    def test_a_page_that_was_read_is_answered_though_the_store_then_fails(self) -> None:
+        mid = self.send("one")
+        self.ben.pong()
+        self.daemon.clock.advance(WRITE_BEHIND_WAIT)
+        late = self.daemon.joined("ann", {"receipts": "1"})
+        self.store.held = self.store.holds_blocks = True
+        number = late.emit("History", {"pId": "ben", "limit": 10})
+        (page,) = self.store.pending("history")
+        page.answer()
+        (blocks,) = self.store.pending("blocks")
+        blocks.refuse()
+        self.assertEqual([one["mid"] for one in late.answer(number)["MSG"]], [mid])
+        self.assertEqual(late.events("RESPSTATUS"), [])
+
     def test_whom_the_peer_blocks_is_not_told_with_the_history_what_was_read(self) -> None:
         mid = self.send("one")
         self.ben.pong()

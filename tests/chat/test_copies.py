@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.chat import copies, delivery, hub, outgoing
+from kschat.chat.cluster_commands import Emit
 from kschat.chat.copies import COPY_BYTES, copies_of
 from kschat.chat.interfaces import Stored
 from kschat.chat.message import Error, Message, Refused
@@ -127,8 +128,32 @@ class Messages(CopiesTests):
         self.assertFalse(self.hub.is_full)
         self.assertEqual(len(cem.acks()), 1)
 
-    def test_where_too_many_wait_the_sockets_read_the_store(self) -> None:
-        self.patch(copies, "MAX_LATE", 1)
+    def test_copies_that_wait_count_too_and_not_bytes_alone(self) -> None:
+        self.patch(copies, "MAX_LATE_COPIES", 2 * copies_of(len(HALF)))
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        self.assertTrue(self.hub.is_full)
+        cem = self.house.guest("cem")
+        self.ann.acks()
+        cem.send("cem", "ann", HALF)
+        self.turn()
+        self.assertEqual((self.house.delivery.waiting, self.hub.is_full), (1, True), "three of five wait")
+        self.house.turn()
+        self.assertEqual((self.house.delivery.waiting, len(cem.acks())), (0, 1))
+        self.assertEqual((self.hub._spread.copies, self.hub._spread.size, self.hub._spread._waiting), (0, 0, {}))
+
+    def test_where_batches_wait_for_their_turn_what_is_spread_is_not_written_at_once(self) -> None:
+        self.patch(hub, "MAX_UNDELIVERED", 0)
+        self.ann.send("ann", "ben", HALF)
+        self.turn()
+        stored = Stored(message("ann", "cem"), (("cem", 1),))
+        self.hub._undelivered.append(([stored], None))
+        self.hub.deliver([stored])
+        self.assertFalse(self.hub.is_behind)
+        self.assertEqual(self.got(self.guests, "RESPRECEIVER"), [0] * 5)
+
+    def test_where_too_much_waits_the_sockets_read_the_store(self) -> None:
+        self.patch(copies, "MAX_LATE", 0)
         self.ann.send("ann", "ben", HALF)
         self.ann.send("ann", "ben", "small")
         for _ in range(20):
@@ -280,6 +305,38 @@ class Batches(CopiesTests):
         """Guests of another house."""
         self.ann, self.ben = self.house.guest("ann"), self.house.guest("ben")
 
+    def test_a_batch_of_large_ones_is_followed_by_a_rest_as_long(self) -> None:
+        for took, rest in ((0.02, 0.02), (1.0, delivery.MAX_LARGE_REST)):
+            self.house.store.answers.held = True
+            self.sizes.clear()
+            for _ in range(2):
+                self.ann.send("ann", "cem", "x" * delivery.MAX_LARGE_BYTES)
+            self.turn()
+            self.house.clock.advance(took)
+            self.house.store.answers.held = False
+            self.house.store.answers.give()
+            self.house.clock.advance(rest * 0.9)
+            self.ben.send("ben", "cem", 1)
+            self.house.turn()
+            self.assertEqual((self.sizes, self.house.delivery.waiting), ([1, 1], 1), "others do not rest")
+            self.house.clock.advance(rest * 0.2)
+            self.house.turn()
+            self.assertEqual((self.sizes, self.house.delivery.waiting), ([1, 1, 1], 0))
+            self.house.clock.advance(1)
+
+    def test_while_too_many_bytes_wait_it_says_so(self) -> None:
+        self.house.store.answers.held = True
+        count = delivery.MAX_LARGE_WAITING // delivery.LARGE + 2
+        for _ in range(count):
+            self.ann.send("ann", "cem", "x" * delivery.LARGE)
+        self.assertTrue(self.house.delivery.is_full)
+        self.turn()
+        self.assertFalse(self.house.delivery.is_full, "some of them are on their way")
+        self.house.store.answers.held = False
+        self.house.store.answers.give()
+        self.house.turn()
+        self.assertEqual((self.house.delivery.waiting, self.house.delivery._large_size), (0, 0))
+
     def test_too_many_are_refused(self) -> None:
         self.house = House(max_waiting=2)
         self.setUp_guests()
@@ -358,8 +415,74 @@ class Events(CopiesTests):
         self.house.turn()
         self.assertEqual(self.got(guests, "x"), [0, 1, 1, 0, 1])
 
+    def test_many_small_ones_are_spread_too(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        for number in range(30):
+            self.emit(1, f"x{number}")
+        counts = [sum(len(guest.heard()) for guest in guests)]
+        for _ in range(3):
+            self.turn()
+            counts.append(sum(len(guest.heard()) for guest in guests))
+        self.assertEqual(counts, [50, 50, 50, 0])
+        self.emit(1)
+        self.assertEqual(self.got(guests, "x"), [1] * 5)
+
+    def test_they_keep_their_order_on_each_socket(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        for number in range(30):
+            self.emit(len(HALF) if number == 12 else 1, f"x{number}")
+        self.house.turn()
+        for guest in guests:
+            self.assertEqual([one.name for one in guest.heard()], [f"x{number}" for number in range(30)])
+
+    def test_what_other_daemons_send_is_spread_as_well(self) -> None:
+        guests = [self.house.guest(f"m{number}") for number in range(5)]
+        event = Emit(outgoing.event("x", HALF))
+        operations = self.house.context.operations
+        for number in range(5):
+            operations.on_commands(f"m{number}", [event])
+        operations.on_commands(None, [Emit(outgoing.event("x", 1))] * 4)
+        counts = [sum(self.got(guests, "x"))]
+        for _ in range(4):
+            self.turn()
+            counts.append(sum(self.got(guests, "x")))
+        # Two of the large ones, two, and the last one with all small ones, which wait behind it.
+        self.assertEqual(counts, [2, 2, 21, 0, 0])
+
+    def test_who_waits_for_nothing_gets_what_is_small_at_once(self) -> None:
+        guests = [self.house.guest("ben") for _ in range(5)]
+        cem = self.house.guest("cem")
+        self.emit(len(HALF))
+        self.house.context.operations.emit_to_users(["ben", "cem"], outgoing.event("x", 1))
+        self.assertEqual(self.got([*guests, cem], "x"), [0] * 5 + [1])
+        self.house.turn()
+        self.assertEqual(self.got([*guests, cem], "x"), [2] * 5 + [0])
+
+    def test_while_too_much_waits_one_to_many_users_is_refused(self) -> None:
+        self.patch(copies, "MAX_LATE_COPIES", 10)
+        for _ in range(5):
+            self.house.guest("ben")
+        self.emit(len(HALF))
+        users = [f"u{number}" for number in range(copies.MANY_USERS + 1)]
+        emit = self.house.context.operations.emit_to_users
+        emit(users[1:], outgoing.event("x", 1))
+        self.assertEqual(self.assertRaises(Refused, emit, users, outgoing.event("x", 1)).error, Error.BUSY)
+        self.house.turn()
+        emit(users, outgoing.event("x", 1))
+
+    def test_a_disconnection_is_never_dropped(self) -> None:
+        self.patch(copies, "MAX_LATE", 0)
+        guests = [self.house.guest("ben") for _ in range(5)]
+        self.emit(len(HALF))
+        self.emit(1)
+        self.assertEqual(self.house.counters.full["copies"], 5)
+        self.house.context.operations.disconnect("ben", "kicked")
+        self.house.turn()
+        self.assertEqual([[one.kind for one in guest.heard()] for guest in guests], [["event", "disconnect"]] * 5)
+
     def test_beyond_so_many_they_are_dropped_and_counted(self) -> None:
-        self.patch(copies, "MAX_LATE", 2)
+        self.patch(copies, "MAX_LATE", 1)
+        self.patch(copies, "MOST_TIMES", 1)
         guests = [self.house.guest("ben") for _ in range(5)]
         self.emit(len(HALF))
         self.emit(1)

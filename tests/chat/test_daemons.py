@@ -8,12 +8,12 @@ from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.backends.memory import MemoryStore
-from kschat.chat import admission, notifier, outgoing
+from kschat.chat import admission, copies, notifier, outgoing
 from kschat.chat.admission import LISTEN_WAIT
 from kschat.chat.cluster_commands import CursorRequest, CursorWritten, Receipt, Replaced
 from kschat.chat.cursors import CURSOR_WAIT
 from kschat.chat.interfaces import Stored
-from kschat.chat.notifier import CLAIM_WAIT, FLUSH_WAIT
+from kschat.chat.notifier import CLAIM_WAIT, FEW_USERS, FLUSH_WAIT
 from kschat.wire.errors import Reason
 from tests.chat.daemon import NOW
 from tests.chat.peers import Client, Daemon
@@ -621,6 +621,24 @@ class Operations(DaemonsTestCase):
     def test_an_event_for_users(self) -> None:
         self.operations.emit_to_users(["ben", "cem"], outgoing.event("News", Raw(b'{"a":1}')))
         self.assertEqual(self.heard(), [[], [], [{"a": 1}], [{"a": 1}]])
+
+    def test_an_event_for_many_users_is_told_once(self) -> None:
+        users = [f"user {number}" for number in range(FEW_USERS)]
+        for extra, is_for_all in ((["ben"], True), ([], False)):
+            self.circle.told.clear()
+            self.operations.emit_to_users([*users, *extra], outgoing.event("News", 1))
+            self.assertEqual([told is None for _, told, _ in self.circle.told], [is_for_all])
+        self.assertEqual(self.heard(), [[], [], [1], [1]])
+
+    def test_what_is_told_once_is_spread_over_turns_by_each_daemon(self) -> None:
+        users = [f"user {number}" for number in range(20)]
+        clients = [self.other.joined(user) for user in users]
+        self.patch(copies, "MAX_WRITES", 3)
+        self.operations.emit_to_users(users, outgoing.event("News", 1))
+        self.assertEqual(sum(len(client.events("News")) for client in clients), 0)
+        for _ in range(10):
+            self.other.clock.advance(0.1)
+        self.assertEqual([client.events("News") for client in clients], [[1]] * 20)
 
     def test_an_event_for_everybody_with_binary_in_it(self) -> None:
         self.operations.emit_to_all(outgoing.event("News", {"_placeholder": True, "num": 0}), [b"\0part"])

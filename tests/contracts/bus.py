@@ -54,7 +54,18 @@ COMMANDS: Sequence[ClusterCommand] = (
     StatusTold(
         "q",
         DaemonStatus(
-            "h:1", "0", 1.5, 1, 2, 3, {"sent": 2**40}, {}, {"store": True}, {"store": Buckets((0.5,), (0, 1))}
+            "h:1",
+            "0",
+            1.5,
+            1,
+            2,
+            3,
+            {"sent": 2**40},
+            {},
+            {"store": True},
+            {"store": Buckets((0.5,), (0, 1))},
+            {"messages_waiting": 1},
+            {"limited": {"user_sends": 2}},
         ),
     ),
     OnlineRequest("q", "é", 1000),
@@ -204,6 +215,23 @@ class BusesContract(BusContract):
         one.publish(users, Emit(b'["hello"]'))
         await self.settle()
         self.assertEqual(sorted(heard.commands), sorted((user, Emit(b'["hello"]')) for user in users[::2]))
+
+    async def test_a_word_to_all_keeps_its_place_among_those_to_a_user(self) -> None:
+        one, _, _, heard = await self.two("ann", "ben")
+        told: list[tuple[str | None, ClusterCommand]] = [
+            ("ann", Typing("1")),
+            (None, Emit(b"[2]")),
+            ("ann", Typing("3")),
+            (None, Emit(b"[4]")),
+            ("ben", Typing("5")),
+        ]
+        for user, command in told:
+            if user is None:
+                one.publish_all(command)
+            else:
+                one.publish([user], command)
+        await self.settle()
+        self.assertEqual(heard.commands, told)
 
     async def test_it_knows_how_many_daemons_there_are(self) -> None:
         found = await self.together(3)

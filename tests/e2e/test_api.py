@@ -208,6 +208,7 @@ class Cluster(DaemonsTestCase):
             ("delete", "cem", {}),
         ):
             await asked(far, f"messages/{name}", user=user, mid=mine["mid"], **more)
+        await asked(far, "notice", user="dan", text="closed at six")
         await asked(far, "emit", to="ben", event="price", args=[1])
         self.assertEqual([1], list((await ben.next("price")).args))
         await asked(far, "broadcast", event="all")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from twisted.web.static import Data
@@ -238,7 +239,7 @@ class Daemon:
         for wire in self._wires:
             wire.pump()
 
-    def connect(self, room: int | None = None, peer: str = "192.0.2.7") -> Wire:
+    def connect(self, room: int | None = None, peer: str | IAddress = "192.0.2.7") -> Wire:
         """A TCP connection that was accepted, or turned away (``lost`` is set then)."""
         wire = Wire(self.clock, peer)
         self._wires.append(wire)

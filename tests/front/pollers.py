@@ -129,10 +129,10 @@ class Poller:
         assert any(text.startswith("40/kschat") for text in self.take())
         self.daemon.recorder.log.clear()
 
-    def websocket(self, more: str = "") -> Peer:
-        """A WebSocket for the same session."""
+    def websocket(self, more: str = "", peer: str = "") -> Peer:
+        """A WebSocket for the same session. ``peer``: its address, if it is another."""
         query = self._query.replace("polling", "websocket") + more
-        wire = self.daemon.connect(peer=self._peer)
+        wire = self.daemon.connect(peer=peer or self._peer)
         wire.arrive(handshake(query))
         head = bytes(wire.taken).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         assert head.startswith(b"HTTP/1.1 101 "), head

@@ -318,7 +318,9 @@ class Sizes(ChannelTests):
     def test_requests_in_one_read_are_answered_in_order(self) -> None:
         daemon = self.daemon()
         wire = daemon.connect()
-        wire.arrive(GET + post(b"12345", Content_Length="5") + b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        wire.arrive(
+            GET + post(b"12345", Content_Length="5") + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
         daemon.take_turns()
         self.assertEqual([response.status for response in responses(wire)], [200, 200, 200])
         self.assertIsNotNone(wire.lost)
@@ -455,8 +457,7 @@ class Numbers(ChannelTests):
         def connect(address: IAddress) -> bool:
             channel = daemon.site.buildProtocol(address)
             if channel is not None:
-                wire = Wire(daemon.clock)
-                wire.getPeer = lambda: address  # type: ignore[method-assign, assignment, return-value]
+                wire = Wire(daemon.clock, address)
                 wire.protocol = channel
                 channel.makeConnection(wire)
             return channel is not None
@@ -485,7 +486,7 @@ class Numbers(ChannelTests):
         self.assertEqual([wire for wire in idle if wire.lost is not None], [])
         self.assertEqual(daemon.connections.places.of("192.0.2.7"), 0)
         # Between its requests a proxy's connection is nobody's.
-        idle[0].arrive(b"GET /healthz HTTP/1.1\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+        idle[0].arrive(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
         self.assertEqual(Response(bytes(idle[0].taken)).status, 200)
         self.assertEqual(daemon.connections.places.of("203.0.113.9"), 0)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from kschat.front.channel import ChannelBounds
 from kschat.front.clients import MAX_HOPS, ClientAddress, ClientAddresses, ProxyError, address_key
-from tests.front.daemon import Daemon, handshake
+from kschat.rates import RateSettings
+from tests.front.daemon import Daemon, Response, handshake
+from tests.front.frames import client_frame
+from tests.front.pollers import Poller
 
 PROXIES = ("10.0.0.0/8", "2001:db8:ffff::/48", "192.0.2.7")
 
@@ -184,3 +190,91 @@ class AddressOfARequest(SynchronousTestCase):
             daemon.clock.advance(0)
             wire.pump()
         self.assertIn(b" 101 ", bytes(wire.taken))
+
+
+class SessionsOfSeveralAddresses(SynchronousTestCase):
+    """A client may change its network. A connection counts for the address that it comes from, what the session does
+    for the address that began it."""
+
+    A, B = "192.0.2.1", "192.0.2.2"
+
+    def setUp(self) -> None:
+        self.daemon = Daemon(bounds=ChannelBounds(max_connections=100, max_connections_per_address=2))
+        self.poller = Poller(self.daemon, peer=self.A)
+        self.poller.join()
+
+    def test_an_upgrade_by_another_address(self) -> None:
+        peer = self.poller.websocket(peer=self.B)
+        self.assertEqual(self.daemon.connections.places.of(self.B), 1)
+        self.assertEqual(self.daemon.front.polls.of(self.A), 1)
+        peer.send("2probe")
+        peer.send("5")
+        peer.texts()
+        self.assertEqual(self.daemon.front.polls.of(self.A), 0)
+        protocol: Any = peer.wire.protocol
+        self.assertEqual(protocol.held_for, self.B)
+        (connection,) = self.daemon.sessions.values()
+        self.assertIs(connection.session.transport, protocol)
+        self.assertEqual(connection.handshake.client, self.A)
+
+    def test_there_must_be_room_for_it(self) -> None:
+        for _ in range(2):
+            wire = self.daemon.connect(peer=self.B)
+            wire.arrive(handshake())
+            wire.arrive(client_frame(b"40/kschat,"))
+        refused = self.daemon.connect(peer=self.B)
+        self.assertIsNotNone(refused.lost)
+        self.assertTrue(self.poller.lives)
+        self.assertEqual(self.poller.post("6").status, 200)
+
+
+class UnixSockets(SynchronousTestCase):
+    """Whoever connects to a UNIX socket has no address, unless it is a trusted proxy that tells its clients'."""
+
+    PROXY = UNIXAddress(None)
+
+    def daemon(self, trusted: tuple[str, ...], **settings: Any) -> Daemon:
+        return Daemon(
+            bounds=ChannelBounds(max_connections=10, max_connections_per_address=2),
+            rates=RateSettings(burst=1, address_handshakes=2),
+            trusted_proxies=trusted,
+            **settings,
+        )
+
+    def statuses(self, daemon: Daemon, *clients: str) -> list[int]:
+        """The answers to handshakes that a proxy forwards for these clients; each has joined then."""
+        found = []
+        for client in clients:
+            wire = daemon.connect(peer=self.PROXY)
+            wire.arrive(handshake(X_Forwarded_For=client))
+            found.append(Response(bytes(wire.taken)).status)
+            wire.arrive(client_frame(b"40/kschat,"))
+        return found
+
+    def test_limits_of_an_address_hold_for_what_a_trusted_proxy_says(self) -> None:
+        daemon = self.daemon(("unix",))
+        clients = ["203.0.113.1"] * 3 + ["203.0.113.2"]
+        self.assertEqual(self.statuses(daemon, *clients), [101, 101, 503, 101])
+        daemon.clock.advance(60)
+        self.assertEqual(daemon.connections.places.of("203.0.113.1"), 2)
+        self.assertEqual(daemon.counters.full["connections_per_address"], 1)
+
+    def test_what_a_client_writes_before_it_counts_for_nothing(self) -> None:
+        daemon = self.daemon(("unix",))
+        clients = [f"198.51.100.{number}, 203.0.113.1" for number in range(3)]
+        self.assertEqual(self.statuses(daemon, *clients), [101, 101, 503])
+
+    def test_otherwise_those_of_the_daemon_hold_alone(self) -> None:
+        daemon = self.daemon(())
+        self.assertEqual(self.statuses(daemon, *["203.0.113.1"] * 10), [101] * 10)
+        self.assertIsNotNone(daemon.connect(peer=self.PROXY).lost)
+        self.assertEqual(daemon.counters.limited["address_handshakes"], 0)
+
+    def test_of_all_of_them_the_largest_holder_is_ended(self) -> None:
+        daemon = self.daemon((), max_buffered=1_000_000, max_unsent=900_000)
+        self.statuses(daemon, *["203.0.113.1"] * 3)
+        for wire in daemon._wires[:3]:
+            wire.room = 0
+        for number, size in enumerate((200_000, 700_000, 200_000)):
+            daemon.recorder.sockets[number].emit(b'["e","%b"]' % (b"x" * size))
+        self.assertEqual([socket.accepted for socket in daemon.recorder.sockets], [True, False, True])

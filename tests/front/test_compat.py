@@ -120,6 +120,7 @@ class Twisted(Canary, SynchronousTestCase):
     names = (
         Private(channel, "_command", "twisted", "request_line needs, to know of a request before its body is there"),
         Private(channel, "_path", "twisted", "request_line needs, to know of a request before its body is there"),
+        Private(channel, "_version", "twisted", "request_line needs, to know whether a request must have a Host"),
         Private(
             channel, "_transferDecoder", "twisted", "forget_body needs, or bodies that nobody reads are waited for"
         ),
@@ -281,9 +282,9 @@ class Twisted(Canary, SynchronousTestCase):
 
     def test_request_line_is_what_arrived(self) -> None:
         there = channel()
-        self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/x"))
+        self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/x", b"HTTP/1.1"))
         compat_twisted.set_target(there, b"/y")
-        self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/y"))
+        self.assertEqual(compat_twisted.request_line(there), (b"POST", b"/y", b"HTTP/1.1"))
 
 
 class Autobahn(Canary, SynchronousTestCase):

@@ -22,6 +22,7 @@ class Within(SynchronousTestCase):
         self.assertEqual(connections_within(1024, wanted=10_000, forwards=0), 1024 - RESERVED)
         self.assertEqual(connections_within(1024, wanted=10_000, forwards=5000), (1024 - RESERVED) // 2)
         self.assertEqual(connections_within(1024, wanted=10_000, forwards=100), 1024 - RESERVED - 100)
+        self.assertEqual(connections_within(1024, wanted=10_000, forwards=0, questions=50), 1024 - RESERVED - 50)
         self.assertEqual(connections_within(10, wanted=10_000, forwards=0), 0)
 
     @given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 10**6))

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -139,6 +140,32 @@ class Leftovers(SynchronousTestCase):
 
         for joins in (False, True):
             self.leaves_nothing(lambda joins=joins: do(joins))  # type: ignore[misc]
+
+    def test_a_session_whose_connection_has_ended_keeps_nothing_of_that(self) -> None:
+        wire = self.daemon.connect()
+        wire.arrive(http(f"GET {POLL}"))
+        self.daemon.take_turns()
+        channel = ref(wire.protocol)
+        self.daemon._wires.clear()
+        wire.hang_up()
+        wire.protocol = None
+        del wire
+        self.assertEqual(len(self.daemon.sessions), 1)
+        self.assertIsNone(channel())
+
+    def test_who_leaves_while_the_handshake_waits(self) -> None:
+        self.daemon = Daemon(handshakes=1.0)
+        self.daemon.connect().arrive(http(f"GET {POLL}"))
+
+        def do() -> None:
+            wire = self.daemon.connect()
+            wire.arrive(http(f"GET {POLL}"))
+            self.assertEqual(len(self.daemon.engine.queue), 1)
+            wire.hang_up()
+            self.assertEqual(len(self.daemon.engine.queue), 0)
+            wire.protocol = None
+
+        self.leaves_nothing(do)
 
     def test_websockets(self) -> None:
         for query in (V3, V4):

@@ -256,6 +256,14 @@ class HandingOn(TestCase):
             self.assertEqual(answer.status, status)
             self.assertEqual(answer.headers.get("access-control-allow-origin"), origin if status == 200 else None)
 
+    async def test_a_request_by_http_1_0_needs_no_host(self) -> None:
+        one, two = self.members(2)
+        query = await self.open(one)
+        sent = f"POST /socket.io/?{query} HTTP/1.0\r\nContent-Length: 2\r\n\r\n40".encode()
+        line = await self.line(two.port, sent)
+        await within(line.ended, "the answer", lambda: repr(line.received), 20)
+        self.assertEqual(Response(line.received).body, b"ok")
+
     async def test_a_websocket_is_handed_on_as_well(self) -> None:
         for revision in (3, 4):
             one, two, three = self.members(3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from kschat.front.target import Target, parse_target
-from tests.front.daemon import V3, V4, Daemon, handshake
+from tests.front.daemon import V3, V4, Daemon, Response, handshake
 from tests.front.pollers import request
 
 PATHS = ("/socket.io/", "//socket.io/", "///socket.io/", "//socket.io", "http://chat.example/socket.io/")
@@ -93,3 +95,62 @@ class Served(SynchronousTestCase):
     def test_the_server_as_a_whole_may_be_asked_for(self) -> None:
         response = Daemon().request(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual((response.status, response.body), (200, b""))
+
+
+class Hosts(SynchronousTestCase):
+    """RFC 9112, section 3.2: one Host, which is valid, or none in HTTP/1.0; otherwise 400."""
+
+    def status(self, hosts: Sequence[str], version: str = "1.1", target: str = "/healthz") -> int:
+        lines = [f"GET {target} HTTP/{version}", *[f"Host: {host}" for host in hosts]]
+        daemon = Daemon()
+        wire = daemon.connect()
+        wire.arrive("\r\n".join(lines).encode() + b"\r\n\r\n")
+        daemon.take_turns()
+        found = Response(bytes(wire.taken)).status
+        self.assertEqual(wire.lost is not None, found == 400 or version == "1.0", hosts)
+        return found
+
+    def test_a_request_without_one_is_refused(self) -> None:
+        self.assertEqual(self.status([]), 400)
+        self.assertEqual(self.status([], target="http://x/healthz"), 400)
+
+    def test_by_http_1_0_none_is_needed(self) -> None:
+        self.assertEqual(self.status([], "1.0"), 200)
+
+    def test_several_are_refused(self) -> None:
+        for hosts in (["a", "b"], ["a", "a"], ["", ""], ["a", ""]):
+            for version in ("1.0", "1.1"):
+                self.assertEqual(self.status(hosts, version), 400, hosts)
+        self.assertEqual(self.status(["a", "a"], target="http://a/healthz"), 400)
+
+    def test_what_is_no_host_is_refused(self) -> None:
+        for host in ("a b", "a/b", "a@b", "a:b", "a:1:2", "[::1", "::1", "a\\b", 'a"', "b\u00fc", "[a b]", "a#", "a?b"):
+            for version in ("1.0", "1.1"):
+                self.assertEqual(self.status([host], version), 400, host)
+
+    def test_each_form_is_taken(self) -> None:
+        for host in (
+            "",
+            "a",
+            "a:",
+            ":80",
+            "chat.example:8080",
+            "192.0.2.1:80",
+            "[2001:db8::1]:443",
+            "[fe80::1%25eth0]",
+        ):
+            self.assertEqual(self.status([host]), 200, host)
+        self.assertEqual(self.status(["my_host-1.example.~x%20"]), 200)
+
+    def test_websockets_and_polls_too(self) -> None:
+        for data in (handshake(Host=None), request("GET", "EIO=4&transport=polling").replace(b"Host: ", b"X: ")):
+            daemon = Daemon()
+            self.assertEqual(daemon.request(data).status, 400)
+            self.assertEqual(len(daemon.sessions), 0)
+
+    def test_a_body_is_not_waited_for(self) -> None:
+        daemon = Daemon()
+        wire = daemon.connect()
+        wire.arrive(b"POST /socket.io/ HTTP/1.1\r\nContent-Length: 500\r\n\r\n")
+        self.assertEqual(Response(bytes(wire.taken)).status, 400)
+        self.assertIsNotNone(wire.lost)

@@ -15,9 +15,12 @@ from kschat.front.turns import (
     LARGE,
     LESS_LARGE,
     LONG_TURN,
+    MAX_PARKED_SECONDS,
     MAX_REST,
     MAX_ROUNDS,
     PACKETS,
+    PARKED_AT_ONCE,
+    PARKED_LOOK,
     READ_ON_BELOW,
     TURN_SECONDS,
     Turns,
@@ -164,6 +167,104 @@ class TurnsTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.log, ["a"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Parked(SynchronousTestCase):
+    """Who has a large packet waits while too many wait for the store."""
+
+    def setUp(self) -> None:
+        self.daemon = Daemon()
+        self.full = True
+        self.daemon.front.turns.is_full = lambda: self.full
+
+    def look(self) -> None:
+        """The next look whether it is full, and the turns after it."""
+        self.daemon.clock.advance(PARKED_LOOK)
+        self.daemon.take_turns()
+
+    def test_a_few_read_on_at_each_look_in_the_order_in_which_they_came(self) -> None:
+        clock, log = Ticking(), list[str]()
+        turns = Turns(clock, lambda: self.full)
+        names = [f"{number}" for number in range(2 * PARKED_AT_ONCE + 1)]
+        for name in names:
+            turns.park(FakeReader(turns, name, 1, log))
+        read = []
+        for self.full in (True, True, False, False, True, False):
+            clock.advance(PARKED_LOOK)
+            read.append(len(log))
+        self.assertEqual(read, [0, 0, PARKED_AT_ONCE, 2 * PARKED_AT_ONCE, 2 * PARKED_AT_ONCE, len(names)])
+        self.assertEqual(log, names)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_nobody_waits_for_ever(self) -> None:
+        clock, log = Ticking(), list[str]()
+        turns = Turns(clock, lambda: True)
+        turns.park(FakeReader(turns, "a", 1, log))
+        clock.pump([PARKED_LOOK] * round((MAX_PARKED_SECONDS - 1) / PARKED_LOOK))
+        turns.park(FakeReader(turns, "b", 1, log))
+        self.assertEqual(log, [])
+        clock.pump([PARKED_LOOK] * round(1.1 / PARKED_LOOK))
+        self.assertEqual(log, ["a"])
+
+    def test_a_websocket_is_read_up_to_its_large_packet(self) -> None:
+        peer, other = self.daemon.joined(), self.daemon.joined()
+        large = client_frame(event("x" * LARGE).encode())
+        peer.arrive(events(0, 3) + large + events(3, 1) + large)
+        self.daemon.take_turns()
+        other.arrive(events(10, 1))
+        self.look()
+        self.assertEqual(numbers(self.daemon), [0, 1, 2, 10])
+        self.assertEqual((peer.wire.reading, other.wire.reading), (False, True))
+        self.full = False
+        self.look()
+        self.assertEqual([one for one in numbers(self.daemon) if type(one) is int], [0, 1, 2, 10, 3])
+        self.assertEqual(len(numbers(self.daemon)), 7)
+        self.assertTrue(peer.wire.reading)
+
+    def test_each_large_packet_waits(self) -> None:
+        peer = self.daemon.joined()
+        peer.arrive(client_frame(event("x" * LARGE).encode()) * 3)
+        for expected in range(3):
+            self.daemon.take_turns()
+            self.assertEqual(len(numbers(self.daemon)), expected)
+            self.daemon.clock.pump([PARKED_LOOK] * round(MAX_PARKED_SECONDS / PARKED_LOOK + 1))
+        self.daemon.take_turns()
+        self.assertEqual(len(numbers(self.daemon)), 3)
+
+    def test_one_whose_connection_is_lost_meanwhile_is_read_to_its_end(self) -> None:
+        peer = self.daemon.joined()
+        peer.arrive(client_frame(event("x" * LARGE).encode()))
+        self.daemon.take_turns()
+        peer.wire.hang_up()
+        self.assertEqual(self.daemon.recorder.of("ended"), [])
+        self.full = False
+        self.look()
+        self.assertEqual(len(numbers(self.daemon)), 1)
+        self.assertEqual(len(self.daemon.recorder.of("ended")), 1)
+
+    def test_a_large_body_waits_and_a_small_one_does_not(self) -> None:
+        poller, other = Poller(self.daemon), Poller(self.daemon)
+        poller.join()
+        other.join()
+        self.daemon.recorder.log.clear()
+        asked = poller.post(event("x" * LARGE))
+        self.daemon.take_turns()
+        self.assertEqual(other.post(event(1)).status, 200)
+        self.look()
+        self.assertTrue(asked.parked)
+        self.assertEqual(numbers(self.daemon), [1])
+        self.full = False
+        self.look()
+        self.assertEqual((asked.status, len(numbers(self.daemon))), (200, 2))
+
+    def test_the_end_of_a_session_answers_its_body_at_once(self) -> None:
+        poller = Poller(self.daemon)
+        poller.join()
+        asked = poller.post(event("x" * LARGE))
+        self.daemon.take_turns()
+        self.assertTrue(asked.parked)
+        self.daemon.sessions.close_all(Reason.SHUTTING_DOWN)
+        self.assertEqual(asked.status, 200)
 
 
 class WebSockets(SynchronousTestCase):

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol, ITCPTransport
+from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -50,7 +50,7 @@ class Wire(FileDescriptor):
         options: what was set on the socket.
     """
 
-    def __init__(self, clock: Clock, peer: str = "192.0.2.7", port: int = 54321) -> None:
+    def __init__(self, clock: Clock, peer: str | IAddress = "192.0.2.7", port: int = 54321) -> None:
         self._readiness = _Readiness(clock)
         super().__init__(self._readiness)  # type: ignore[arg-type]
         self.protocol: IProtocol | None = None
@@ -60,7 +60,7 @@ class Wire(FileDescriptor):
         self.writes = 0
         self.lost: Failure | None = None
         self.options: dict[str, object] = {}
-        self._peer = IPv4Address("TCP", peer, port)
+        self._peer = IPv4Address("TCP", peer, port) if isinstance(peer, str) else peer
         self._undelivered = bytearray()
         self._aborting = False
         self.startReading()
@@ -141,7 +141,7 @@ class Wire(FileDescriptor):
         if self.protocol is not None:
             self.protocol.connectionLost(reason)
 
-    def getPeer(self) -> IPv4Address:
+    def getPeer(self) -> Any:
         return self._peer
 
     def getHost(self) -> IPv4Address:

@@ -19,6 +19,7 @@ from kschat.counters import Counters
 from kschat.hooks import asking
 from kschat.hooks.asking import MAX_WAITING_USER, MAX_WHY, Asker, AskSettings
 from kschat.hooks.breaker import FAILURES, PAUSE
+from kschat.wire.jsontext import MAX_HALVES
 from tests.chat.peers import message
 from tests.hooks.posters import FakePoster
 
@@ -93,6 +94,17 @@ class QuestionTests(AskerTestCase):
         )
         self.asker.may_send(msgspec.structs.replace(message("ben", msg=Raw(b'"x"')), extra=Update(EDIT, "t" * 24)))
         self.assertEqual({"user": "ann", "to": "ben", "msg": "x", "edits": "t" * 24}, self.poster.take().data)
+
+    def test_half_of_a_surrogate_pair_is_shown_as_it_is_read(self) -> None:
+        """Many parsers of JSON refuse it, and whoever sends one would get past a default that allows."""
+        self.asker.may_send(message("ben", msg=Raw(b'["\\ud800 rude", "\\ud83d\\ude00", "\xff", "\\\\ud800"]')))
+        self.assertEqual(["\ufffd rude", "\U0001f600", "\ufffd", "\\ud800"], self.poster.take().data["msg"])
+
+    def test_too_many_of_them_are_refused_unasked(self) -> None:
+        many = b'"' + b"\\ud800" * (MAX_HALVES + 1) + b'"'
+        decision = self.decided(self.made(silent=True).may_send(message("ben", msg=Raw(many))))
+        self.assertEqual((False, False), (decision.allowed, decision.silent))
+        self.assertEqual([], self.poster.asked)
 
     def test_each_question_has_an_id_of_its_own(self) -> None:
         for _ in range(2):

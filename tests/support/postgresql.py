@@ -170,20 +170,21 @@ class PostgreSQL:
         """Ask it something as the superuser, and wait for the answer. Raises psycopg.Error."""
         import psycopg
 
-        with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
+        with psycopg.connect(self.superuser(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description is not None else []
 
-    def _conninfo(self, database: str = "kschat") -> str:
+    def superuser(self, database: str = "kschat") -> str:
+        """How the superuser connects to it."""
         return f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
 
     def dump(self) -> None:
         """Save all of the database kschat."""
-        self._run(["pg_dump", "-Fc", "-f", self.directory / "dump", self._conninfo()])
+        self._run(["pg_dump", "-Fc", "-f", self.directory / "dump", self.superuser()])
 
     def restore(self) -> None:
         """Put back what was saved."""
-        self._run(["pg_restore", "-d", self._conninfo(), self.directory / "dump"])
+        self._run(["pg_restore", "-d", self.superuser(), self.directory / "dump"])
 
     def stop(self) -> None:
         """End it, and all that belongs to it."""

@@ -162,10 +162,12 @@ class AmqpConnection:
         assert self._queues is not None
         self._queues.unbind(user, socket)
 
-    def publish(self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes) -> Deferred[bool]:
-        """Publish; whether it went to any queue, once it is confirmed. Fails with RouterUnavailable."""
+    def publish(
+        self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes, mandatory: bool = True
+    ) -> Deferred[bool]:
+        """See ``Publisher.publish``."""
         assert self._publisher is not None
-        return self._publisher.publish(key, headers, content_type, body)
+        return self._publisher.publish(key, headers, content_type, body, mandatory)
 
     def look(self) -> None:
         """End the connection if RabbitMQ does not answer. To be called now and then."""

@@ -47,7 +47,7 @@ class Publisher:
         self._back: set[int] = set()
         self._waiting: dict[int, tuple[float, int, Deferred[bool]]] = {}
         self._bytes = 0
-        self._line: deque[tuple[str, Mapping[str, Any], str, bytes, Deferred[bool]]] = deque()
+        self._line: deque[tuple[str, Mapping[str, Any], str, bytes, bool, Deferred[bool]]] = deque()
         self._heard = 0.0
         self.returned = 0
         channel.add_on_return_callback(self._came_back)
@@ -57,20 +57,34 @@ class Publisher:
         """Since when a publish waits and none was confirmed; None where none waits."""
         return max(self._heard, next(iter(self._waiting.values()))[0]) if self._waiting else None
 
-    def publish(self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes) -> Deferred[bool]:
-        """Publish; whether it went to any queue, once it is confirmed. Fails with RouterUnavailable."""
+    def publish(
+        self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes, mandatory: bool = True
+    ) -> Deferred[bool]:
+        """Publish.
+
+        ``mandatory``: whether it comes back, whole, if it went to no queue.
+
+        Returns:
+            Fires once it is confirmed: whether it did not come back. Fails with RouterUnavailable.
+        """
         answer: Deferred[bool] = Deferred()
         if self._line or not self._has_room():
-            self._line.append((key, headers, content_type, body, answer))
+            self._line.append((key, headers, content_type, body, mandatory, answer))
         else:
-            self._send(key, headers, content_type, body, answer)
+            self._send(key, headers, content_type, body, mandatory, answer)
         return answer
 
     def _has_room(self) -> bool:
         return len(self._waiting) < MAX_UNCONFIRMED and self._bytes < MAX_UNCONFIRMED_BYTES
 
     def _send(
-        self, key: str, headers: Mapping[str, Any], content_type: str, body: bytes, answer: Deferred[bool]
+        self,
+        key: str,
+        headers: Mapping[str, Any],
+        content_type: str,
+        body: bytes,
+        mandatory: bool,
+        answer: Deferred[bool],
     ) -> None:
         number = self._number + 1
         properties = pika.BasicProperties(
@@ -81,7 +95,7 @@ class Publisher:
             headers=dict(headers) if headers else None,
         )
         try:
-            self._channel.basic_publish(self._exchange, key, body, properties, mandatory=True)
+            self._channel.basic_publish(self._exchange, key, body, properties, mandatory=mandatory)
         except Exception as error:  # noqa: BLE001 - pika raises while it is closing
             answer.errback(RouterUnavailable(f"RabbitMQ can't be written to: {error}"))
             return
@@ -96,7 +110,7 @@ class Publisher:
         self._bytes = 0
         for _, _, answer in waiting.values():
             answer.errback(RouterUnavailable(why))
-        for _, _, _, _, answer in line:
+        for *_, answer in line:
             answer.errback(RouterUnavailable(why))
 
     def _came_back(self, _: object, method: object, properties: pika.BasicProperties, body: bytes) -> None:

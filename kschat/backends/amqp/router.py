@@ -29,6 +29,9 @@ from kschat.chat.mids import Mids
 from kschat.outage_log import OutageLog
 from kschat.repeated_log import RepeatedLog
 
+#: Bytes of a large publish. It does not come back if it goes to no queue, unless somebody has to know.
+LARGE: Final = 16_384
+
 #: Seconds between two looks whether RabbitMQ answers.
 LOOK: Final = 1.0
 
@@ -146,7 +149,8 @@ class AmqpRouter:
         holds = session.link.hold()
         try:
             for one in plan(batch, self._keys):
-                confirmed = session.publish(one.key, one.headers, one.content_type, one.body)
+                mandatory = exact or len(one.body) < LARGE
+                confirmed = session.publish(one.key, one.headers, one.content_type, one.body, mandatory)
                 sent.append(confirmed.addCallback(_say, words, one.indices))
         finally:
             if holds:

@@ -105,6 +105,7 @@ class Transactions:
             self.database.gave(self._appender.number)
             self.memtable.extend(fresh, lines)
             self._memtable_bytes += size
+            self.database.wrote(size)
         if self._changed:
             for message in self._changed:
                 self.memtable.replace(message)

@@ -6,8 +6,10 @@ const fs = require("node:fs");
 
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-/** What axe-core finds that is serious or critical, a line each. `view` is a page or a frame. */
-async function findings(view) {
+const GRAVE = ["serious", "critical"];
+
+/** What axe-core finds that is serious or critical, or anything at all, a line each. `view` is a page or a frame. */
+async function findings(view, anything = false) {
   // By the debugger's means: the page's policy lets no script in.
   if (!await view.evaluate(() => "axe" in window)) await view.evaluate(axe);
   const violations = await view.evaluate(async () => {
@@ -16,7 +18,7 @@ async function findings(view) {
     const found = await window.axe.run(document, { resultTypes: ["violations"], rules: { "color-contrast": { enabled: !forced } } });
     return found.violations;
   });
-  return violations.filter(({ impact }) => impact === "serious" || impact === "critical").flatMap(({ id, impact, help, nodes }) => nodes.slice(0, 4)
+  return violations.filter(({ impact }) => anything || GRAVE.includes(impact)).flatMap(({ id, impact, help, nodes }) => nodes.slice(0, 4)
     .map(({ target, failureSummary }) => `${impact} ${id}: ${help}: ${target.join(" ")}: ${failureSummary.replaceAll("\n", " ")}`));
 }
 
@@ -41,11 +43,11 @@ function placeholders(view) {
 }
 
 /** Throws unless what is shown is good, light and dark. `shown` is a page of playwright's, or a Person, which may be in a frame. */
-async function good(shown, name) {
+async function good(shown, name, { anything = false } = {}) {
   const page = shown.page ?? shown, view = shown.view ?? shown;
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
-    const found = [...await findings(view), ...await placeholders(view)];
+    const found = [...await findings(view, anything), ...await placeholders(view)];
     if (found.length) throw new Error(`${name}, ${colorScheme}:\n${found.join("\n")}`);
   }
   await page.emulateMedia({ colorScheme: null });

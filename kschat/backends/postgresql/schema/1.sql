@@ -313,14 +313,14 @@ BEGIN
         LEFT JOIN participants p ON p.user_id = t.sender AND p.conversation = t.talk;
     END IF;
 
-    -- Also the senders of messages with a cid, who may send the same one by way of another daemon; and of a repeat,
-    -- which is so answered no sooner than the first one is safe.
+    -- Also the senders: one may send the same cid by way of another daemon, or be erased. And a repeat is so answered no
+    -- sooner than the first one is safe.
     SELECT count(name), count(*) INTO locked, wanted FROM (
         SELECT name FROM users WHERE id IN (
             SELECT t.recipient FROM unnest(recipient_ids, firsts, refused) AS t (recipient, known, is_refused)
             WHERE t.known IS NULL AND NOT t.is_refused
             UNION ALL
-            SELECT t.sender FROM unnest(sender_ids, cids) AS t (sender, cid) WHERE t.cid IS NOT NULL
+            SELECT t.sender FROM unnest(sender_ids) AS t (sender)
             UNION ALL
             SELECT p.user_id FROM unnest(recipient_ids, talks, firsts, refused) AS t (recipient, talk, known, is_refused)
             JOIN participants p ON p.conversation = t.talk

@@ -172,7 +172,7 @@ class RedisBus:
         return waits
 
     def publish_all(self, command: ClusterCommand) -> None:
-        self._put([self._all], command, self._origin)
+        self._put([self._all], command, self._origin, for_all=True)
 
     def daemons(self) -> Deferred[int | None]:
         if not self._is_up:
@@ -209,10 +209,10 @@ class RedisBus:
 
     # Notifier.
 
-    def _put(self, channels: Sequence[bytes], command: ClusterCommand, origin: bytes) -> None:
+    def _put(self, channels: Sequence[bytes], command: ClusterCommand, origin: bytes, *, for_all: bool = False) -> None:
         self._counters.commands_sent += len(channels)
         if self._is_up:
-            self._outbox.put(channels, packed(command), origin)
+            self._outbox.put(channels, packed(command), origin, for_all)
             self._soon()
         else:
             self._counters.commands_dropped += len(channels)

@@ -24,16 +24,19 @@ class Outbox:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        # By channel and origin.
-        self._commands: dict[tuple[bytes, bytes], list[bytes]] = {}
+        # By channel and origin. What is for all daemons stands between what came before and what came after it.
+        self._commands: list[dict[tuple[bytes, bytes], list[bytes]]] = [{}]
         self._count = 0
         self._bytes = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def put(self, channels: Sequence[bytes], command: bytes, origin: bytes) -> None:
-        """Have ``command``, in msgpack, told on each channel as ``origin``'s; beyond the bounds it is dropped."""
+    def put(self, channels: Sequence[bytes], command: bytes, origin: bytes, for_all: bool = False) -> None:
+        """Have ``command``, in msgpack, told on each channel as ``origin``'s; beyond the bounds it is dropped.
+
+        ``for_all``: it concerns users who have channels of their own, and keeps its place among what is told there.
+        """
         count = len(channels)
         size = count * len(command)
         if self._count + count > MAX_COMMANDS or self._bytes + size > MAX_BYTES:
@@ -41,14 +44,20 @@ class Outbox:
             return
         self._count += count
         self._bytes += size
+        if for_all and self._commands[-1]:
+            self._commands.append({})
+        commands = self._commands[-1]
         for channel in channels:
-            self._commands.setdefault((channel, origin), []).append(command)
+            commands.setdefault((channel, origin), []).append(command)
+        if for_all:
+            self._commands.append({})
 
     def take(self) -> tuple[bytes, int]:
         """All that waits, as a script publishes it, and how many commands that are."""
-        commands, self._commands = self._commands, {}
+        commands, self._commands = self._commands, [{}]
         count, self._count, self._bytes = self._count, 0, 0
         parts: list[bytes] = []
-        for (channel, origin), told in commands.items():
-            parts += (channel, origin + packing.array(told))
+        for some in commands:
+            for (channel, origin), told in some.items():
+                parts += (channel, origin + packing.array(told))
         return packing.texts(parts), count

@@ -4,6 +4,7 @@
 - ``client``       the two connections, and the check that Redis is the same server and accepts writes
 - ``write_queue``  writes in order, each call small enough to take Redis only a moment
 - ``codec``        converts messages to their form in Redis and back
+- ``listing``      lists the conversations of a user, in slices
 - ``rounds``       upkeep: one round at a time, in small steps with rests
 - ``retention``    deletes expired messages
 - ``rewriting``    writes changed messages over the ones before

@@ -34,9 +34,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
@@ -65,6 +63,7 @@ from kschat.backends.redis.store.codec import (
     update_as_read,
 )
 from kschat.backends.redis.store.erasure import Erasure
+from kschat.backends.redis.store.listing import SLICE, Listing
 from kschat.backends.redis.store.retention import Retention
 from kschat.backends.redis.store.revoked import listed_revocations, revoke_argument
 from kschat.backends.redis.store.rewriting import Rewriting
@@ -102,7 +101,7 @@ T = TypeVar("T")
 #: Users that are asked of at once, or of whom something is noted.
 MAX_SCRIPT_USERS: Final = 1000
 
-#: Messages that are looked up at once; fewer, where they are large.
+#: Messages, or conversations, that are looked up at once; fewer, where they are large.
 MAX_LOOKUPS: Final = 100
 
 #: Milliseconds for which the cid of an update is known. Each is a key of its own, which goes by itself.
@@ -111,11 +110,8 @@ KNOWN_MILLISECONDS: Final = 86_400_000
 #: How often a change is tried again because another daemon has changed the same message meanwhile.
 MAX_TRIES: Final = 20
 
-#: Conversations that are looked at for those that are listed. Their order is known but for a minute.
+#: Conversations in which a message is looked for whose conversation is not given.
 MAX_CANDIDATES: Final = 1500
-
-#: Conversations that are looked at for a page that is not the first: the order in Redis does not tell where it begins.
-MAX_PAGED_CANDIDATES: Final = 20_000
 
 
 @implementer(IStore)
@@ -468,20 +464,22 @@ class RedisStore:
         return Deferred.fromCoroutine(self._conversations(user, limit, upto))
 
     async def _conversations(self, user: str, limit: int, upto: str) -> list[Conversation]:
-        most = MAX_PAGED_CANDIDATES if upto else max(limit, MAX_CANDIDATES)
-        listed = await self._client.read("conversations", user, limit, most, upto)
+        listing = Listing(self._client.read, user, upto)
         found: list[Conversation] = []
-        beyond = deque((name[1:], id_) for name, id_, rest, *_ in listed if not rest)
-        looked_up: deque[list[bytes]] = deque()
+        # (Some that were listed may have been deleted, or left.)
+        while len(found) < limit and (some := await listing.take(min(limit - len(found), MAX_LOOKUPS))):
+            found += await self._listed(user, some)
+        return found
+
+    async def _listed(self, user: str, asked: Sequence[bytes]) -> list[Conversation]:
+        """What is listed of some conversations: ``asked`` has each one's side and name, and its newest message's id."""
+        listed = await self._client.read("conversations", user, packing.texts(asked))
+        found: list[Conversation] = []
+        beyond = [(name[1:], id_) for name, id_, rest, *_ in listed if not rest]
+        looked_up = iter(await self._messages(beyond))
         for name, id_, rest, unread, cut in listed:
             if not rest:
-                # One script's worth at a time, and no more of it is kept than is listed.
-                if not looked_up:
-                    looked_up += await self._client.read(
-                        "messages", packing.texts([part for one in islice(beyond, MAX_LOOKUPS) for part in one])
-                    )
-                beyond.popleft()
-                told = looked_up.popleft()
+                told = next(looked_up)
                 if not told:
                     continue  # it was deleted in this very moment
                 rest = told[0]
@@ -494,9 +492,19 @@ class RedisStore:
         return found.addCallback(lambda names: [name.decode() for name in names])
 
     def rooms(self, user: str) -> Deferred[list[str]]:
+        return Deferred.fromCoroutine(self._rooms(user))
+
+    async def _rooms(self, user: str) -> list[str]:
         # Rooms are listed with the conversations, each after a 0 ("0#" and all that begins so).
-        found = self._client.ask("ZRANGE", f"{self._client.prefix}v:{user}", 0, -1)
-        return found.addCallback(lambda names: [name[1:].decode() for name in names if name[:1] == b"0"])
+        found: set[str] = set()
+        cursor = b"0"
+        while True:
+            cursor, pairs = await self._client.ask(
+                "ZSCAN", f"{self._client.prefix}v:{user}", cursor, "MATCH", "0#*", "COUNT", SLICE
+            )
+            found.update([name[1:].decode() for name in pairs[::2]])
+            if cursor == b"0":
+                return list(found)
 
     def blocked(self, user: str) -> Deferred[list[str]]:
         found = self._client.ask("SMEMBERS", f"{self._client.prefix}b:{user}")

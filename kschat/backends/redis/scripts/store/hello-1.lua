@@ -43,6 +43,8 @@ local function try_commands()
     {'ZREVRANGEBYSCORE', trial, '+inf', '-inf'},
     {'ZREVRANGE', trial, 0, 0},
     {'ZRANGE', trial, 0, 0},
+    {'ZCARD', trial},
+    {'ZSCAN', trial, 0},
     {'ZREMRANGEBYSCORE', trial, '-inf', 0},
     {'ZREM', trial, 'a'},
     {'UNLINK', trial},

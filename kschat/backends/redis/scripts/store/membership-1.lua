@@ -53,10 +53,11 @@ local function join()
     return 'rooms'
   end
   call('HSET', about, 'n', rooms + 1)
-  -- What was written before counts as read.
-  local total = call('HGET', prefix .. 'h:' .. room, 't') or 0
+  -- What was written before counts as read, and the room is listed by the time of that.
+  local counts = call('HMGET', prefix .. 'h:' .. room, 't', 'z')
+  local total = counts[1] or 0
   call('HSET', prefix .. 'j:' .. room, user, total)
-  call('ZADD', list, now, '0' .. room)
+  call('ZADD', list, counts[2] or 0, '0' .. room)
   return call('HSET', members, user, '0 ' .. total)
 end
 
